@@ -1,0 +1,4 @@
+"""`python -m bitsback` is the command `bitsback`."""
+from .commands import run
+
+run()

@@ -1,0 +1,37 @@
+"""Every error this package raises on purpose.
+
+Each is one line that names the file or the argument first.  The commands print it and go
+on with the next file; a library user catches `BitsbackError`.
+"""
+
+
+class BitsbackError(Exception):
+    """Base class: bad input, bad file, bad model.  Never a bug of ours."""
+
+
+class NotOurFile(BitsbackError):
+    """The bytes do not begin as a bitsback file does."""
+
+
+class DamagedFile(BitsbackError):
+    """The bytes begin as ours do, but are cut short, altered or inconsistent."""
+
+
+class WrongModel(BitsbackError):
+    """A file or a command names a model that is not installed, or that cannot be read."""
+
+
+class UnsupportedImage(BitsbackError):
+    """A picture that could not be given back exactly as it is, so it is refused."""
+
+
+class OutputExists(BitsbackError):
+    """The output is there already and `-f` was not given."""
+
+
+class TrainingError(BitsbackError):
+    """Training cannot start or go on: no pictures, a checkpoint of another network."""
+
+
+class StackEmpty(BitsbackError):
+    """A pop asked for more bits than the stack holds."""

@@ -1,0 +1,122 @@
+"""Discretised Gaussians on a lattice, as integer masses: the only distributions of the coder.
+
+A value is an integer n; its distribution is N(mean, sd^2) in units of the lattice spacing,
+integrated over [n - 1/2, n + 1/2].  mean is a whole number of 1/16 spacings, sd one of a fixed
+list, 16 to a doubling, so that every distribution is one row of one table:
+
+        row = 16 * scale + (mean16 & 15)            column = n - (mean16 >> 4) + 31
+
+        column   0        1 .. 62        63         masses sum to 2^24, each at least 16
+                 <= -31   -30 .. 31      >= 32      of the symbols around floor(mean)
+
+The end columns escape: the value itself follows, 16 bits.  The table is made once, at export,
+and stored with the model; the coder never evaluates an erf.
+"""
+import math
+
+import constriction
+import numpy as np
+
+FRACTIONS = 16                  # positions of the mean inside a spacing
+SCALES_PER_DOUBLING = 16
+SCALE_ONE = 64                  # index of sd = 1; index 0 is sd = 1/16
+SCALES = 113                    # up to sd = 8
+COLUMNS = 64
+CENTRE = 31
+TOTAL = 2**24
+FLOOR_MASS = 16                 # no symbol costs more than 20 bits, nor does the floor cost 1e-4
+ESCAPE = 2**16                  # escaped values are -2^15 .. 2^15 - 1
+
+
+def scale_sd(index):
+    """sd, in spacings, of a scale index."""
+    return 2.0 ** ((index - SCALE_ONE) / SCALES_PER_DOUBLING)
+
+
+def scale_index(sd):
+    """Nearest scale index of an sd in spacings, clipped to the list.  sd: float or array."""
+    index = np.rint(SCALE_ONE + SCALES_PER_DOUBLING * np.log2(np.maximum(sd, 1e-9)))
+    return np.clip(index, 0, SCALES - 1).astype(np.int32)
+
+
+def gaussian_masses():
+    """The table: (SCALES * FRACTIONS, COLUMNS) int32.  Export only: float64 erfc is used here."""
+    edges = np.arange(COLUMNS + 1) - CENTRE - 0.5
+    edges[0], edges[-1] = -1e9, 1e9
+    erfc = np.vectorize(math.erfc)
+    masses = np.empty((SCALES, FRACTIONS, COLUMNS), np.int64)
+    for scale in range(SCALES):
+        for fraction in range(FRACTIONS):
+            z = (edges - fraction / FRACTIONS) / (scale_sd(scale) * math.sqrt(2))
+            below, above = 0.5 * erfc(-z), 0.5 * erfc(z)            # each accurate in its own tail
+            share = np.where(z[1:] <= 0, np.diff(below), -np.diff(above))
+            row = np.rint(share * (TOTAL - COLUMNS * FLOOR_MASS)).astype(np.int64) + FLOOR_MASS
+            row[np.argmax(row)] += TOTAL - row.sum()
+            masses[scale, fraction] = row
+    return masses.reshape(-1, COLUMNS).astype(np.int32)
+
+
+class Gaussians:
+    """Pushes and pops arrays of integers, each under its own row of `masses`.
+
+    masses: (SCALES * FRACTIONS, COLUMNS) int32, rows sum to 2^24.  Symbols are grouped by row
+    (stable sort), one call of constriction a row; rows come out in ascending order when decoding.
+    """
+
+    def __init__(self, masses):
+        self.masses = masses
+        self._models = {}
+
+    def _model(self, row):
+        if row not in self._models:         # masses - 1 with perfect=False comes out exactly as given
+            self._models[row] = constriction.stream.model.Categorical(
+                (self.masses[row] - 1).astype(np.float32), perfect=False)
+        return self._models[row]
+
+    @staticmethod
+    def _runs(mean16, scale):
+        """Order of coding and the (row, begin, end) of each run in it."""
+        rows = scale.astype(np.int16) * np.int16(FRACTIONS) + (mean16 & (FRACTIONS - 1)).astype(np.int16)
+        order = np.argsort(rows, kind="stable")
+        rows = rows[order]
+        begins = np.flatnonzero(np.diff(rows, prepend=rows[:1] - 1))
+        return order, list(zip(rows[begins].tolist(), begins.tolist(), [*begins[1:].tolist(), len(rows)]))
+
+    def push(self, stack, values, mean16, scale, escapes=True):
+        """values: (N,) int32; mean16: (N,) int32, 1/16 spacings; scale: (N,) int32 indices.
+
+        Without `escapes` the end columns stand for exactly -31 and 32 from the mean's floor.
+        """
+        if not len(values):
+            return
+        columns = np.clip(values - (mean16 >> 4) + CENTRE, 0, COLUMNS - 1).astype(np.int32)
+        order, runs = self._runs(mean16, scale)
+        if escapes:
+            far = (columns == 0) | (columns == COLUMNS - 1)
+            stack.push_uniform(values[far] + ESCAPE // 2, ESCAPE)
+        columns = columns[order]
+        for row, begin, end in reversed(runs):
+            stack.push(columns[begin:end], self._model(row))
+
+    def pop(self, stack, mean16, scale, escapes=True):
+        """The mirror of push: (N,) int32.  Errors: StackEmpty."""
+        if not len(mean16):
+            return np.empty(0, np.int32)
+        order, runs = self._runs(mean16, scale)
+        columns = np.empty(len(mean16), np.int32)
+        columns[order] = np.concatenate([stack.pop(end - begin, self._model(row)) for row, begin, end in runs])
+        values = columns + (mean16 >> 4) - CENTRE
+        if escapes:
+            far = (columns == 0) | (columns == COLUMNS - 1)
+            values[far] = stack.pop_uniform(int(far.sum()), ESCAPE) - ESCAPE // 2
+        return values
+
+    def information_bits(self, values, mean16, scale, escapes=True):
+        """-log2 of the masses that push would use, summed: what the stack should grow by."""
+        columns = np.clip(values - (mean16 >> 4) + CENTRE, 0, COLUMNS - 1)
+        masses = self.masses[scale * FRACTIONS + (mean16 & 15), columns]
+        far = np.count_nonzero((columns == 0) | (columns == COLUMNS - 1)) if escapes else 0
+        return float(np.sum(PRECISION_BITS - np.log2(masses)) + far * math.log2(ESCAPE))
+
+
+PRECISION_BITS = math.log2(TOTAL)

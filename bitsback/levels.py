@@ -1,0 +1,111 @@
+"""The coder's own noise levels: lattices, forward steps, and the integer tables of each step.
+
+Level k lives on multiples of spacing_k = 2^exponent_k gray levels.  Its forward step
+q(y_k | y_{k-1}) is one row set of the Gaussian table: mean y_{k-1} (y_{-1} = x), sd one of the
+listed scales.  Integrating over bins adds spacing^2 / 12 to the variance, so
+
+    sigma_k^2 = sigma_{k-1}^2 + tau_k^2 + spacing_k^2 / 12,     tau_k = spacing_k * scale_sd(step_k)
+
+and the sigmas are derived from two integers a level.  Everything the coder needs from the
+formulas of schedule.py is turned into integers here, once, when a model is exported.
+"""
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import lattice
+from .schedule import preconditioning, reverse_step
+
+MEAN_BITS = 8               # network means: 1/256
+SCALE_UNIT = 16             # network scales: 1/16 of a doubling of the sd
+COLOUR_BITS = 6             # network colour coefficients: 1/64
+GAIN_BITS = 8               # gain of a colour coefficient: 1/256
+SHIFT = 12                  # fixed point of the step's constants
+V_INDICES = 256             # scales of v: sd = 2^((index - V_ONE) / 16) gray levels
+V_ONE = 96
+
+
+@dataclass(frozen=True)
+class Level:
+    """Two integers: spacing = 2^exponent gray levels, forward step = scale index `step`."""
+
+    exponent: int
+    step: int
+
+    @property
+    def spacing(self):
+        return 2.0**self.exponent
+
+
+def sigmas(levels):
+    """Noise of each level, gray levels, rounding to the lattice included."""
+    result, variance = [], 0.0
+    for level in levels:
+        variance += (level.spacing * lattice.scale_sd(level.step)) ** 2 + level.spacing**2 / 12
+        result.append(math.sqrt(variance))
+    return result
+
+
+def doubling(count=10, first_exponent=-1):
+    """`count` levels, each twice as noisy as the one before: sigma_k = 1.22 spacing_k."""
+    levels = [Level(first_exponent, lattice.SCALE_ONE + 4)]
+    levels += [Level(first_exponent + k, lattice.SCALE_ONE) for k in range(1, count)]
+    return tuple(levels)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Integers of p(y_s | y_t), or of p(x | y_0): s is `None`'s lattice of pixels then.
+
+    mean16 = (from_y * n_t + from_f * f + half) >> SHIFT, in 1/16 spacings of s.  The arrays are
+    indexed by the scale of v (0..255): `scale` a row set of the Gaussian table, `gain` of colour
+    coefficients, `shift` of the head's mean, `inverse` sd of innovations.
+    """
+
+    sigma_t: float
+    ratio: float                # sigma_t / sigma_s, 0 for pixels
+    input_scale: int            # integer input of the network = (input_scale * n_t + half) >> 8
+    from_y: int
+    from_f: int
+    base: int                   # index of v where the network says 0
+    scale: np.ndarray           # (256,) int32
+    gain: np.ndarray            # (256,) int32, 1/256
+    shift: np.ndarray           # (256,) int32, 1/2^(SHIFT - MEAN_BITS) of 1/16 spacings
+    inverse: np.ndarray         # (256,) int32, 1/2^SHIFT
+
+    @property
+    def pixels(self):
+        return self.ratio == 0
+
+
+def make_step(sigma_t, spacing_t, sigma_s=None, spacing_s=1.0):
+    """The integers of one reverse step; sigma_s None makes p(x | y_0)."""
+    pixels = sigma_s is None
+    a, lambda2 = (1.0, 0.0) if pixels else reverse_step(sigma_s, sigma_t)
+    c_skip, c_out, c_in = preconditioning(sigma_t)
+    v = a * a * 4.0 ** ((np.arange(V_INDICES) - V_ONE) / SCALE_UNIT)
+    total = v + lambda2
+    binned = total if pixels else np.maximum(total - spacing_s**2 / 12, 1e-12)
+    gain = np.ones_like(v) if pixels else v / total
+    innovation = np.sqrt(total + (1 / 12 if pixels else 0.0))
+    integers = lambda array: np.rint(array).astype(np.int32)                            # noqa: E731
+    return Step(
+        sigma_t=sigma_t, ratio=0.0 if pixels else sigma_t / sigma_s,
+        input_scale=round(256 * spacing_t * c_in * 256),
+        from_y=round(((1 - a) + a * c_skip) * spacing_t / spacing_s * 16 * 2**SHIFT),
+        from_f=round(a * c_out / spacing_s * 16 * 2 ** (SHIFT - MEAN_BITS)),
+        base=round(V_ONE + SCALE_UNIT * (math.log2(c_out) - 0.5 / math.log(2))),
+        scale=lattice.scale_index(np.sqrt(binned) / spacing_s),
+        gain=integers(gain * 2**GAIN_BITS),
+        shift=integers(np.minimum(np.sqrt(total) / spacing_s, 8) * gain * 16 * 2 ** (SHIFT - MEAN_BITS)),
+        inverse=integers(spacing_s / innovation * 2**SHIFT))
+
+
+def make_steps(levels):
+    """Steps of all levels: index 0 is p(x | y_0), index k is p(y_{k-1} | y_k)."""
+    sigma = sigmas(levels)
+    steps = [make_step(sigma[0], levels[0].spacing)]
+    for k in range(1, len(levels)):
+        steps.append(make_step(sigma[k], levels[k].spacing, sigma[k - 1], levels[k - 1].spacing))
+    return steps

@@ -1,0 +1,46 @@
+"""Muon: momentum made orthogonal, for the inner convolutions (K. Jordan et al., 2024).
+
+torch.optim.Muon takes matrices only and exists from torch 2.9 on; these twenty lines take
+convolution weights as (out, rest) matrices, stacked by shape so that one product serves many.
+"""
+from collections import defaultdict
+
+import torch
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)        # quintic whose iterates approach sign(s)
+
+
+def orthogonalise(matrices, dtype=torch.float32, steps=5):
+    """(N, m, n) -> nearest semi-orthogonal matrices, roughly (singular values in 0.7..1.2)."""
+    a, b, c = COEFFICIENTS
+    if matrices.size(1) > matrices.size(2):
+        return orthogonalise(matrices.transpose(1, 2), dtype, steps).transpose(1, 2)
+    x = (matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
+    for _ in range(steps):
+        gram = x @ x.transpose(1, 2)
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.to(matrices.dtype)
+
+
+class Muon(torch.optim.Optimizer):
+    """lr and weight decay as in AdamW (decoupled); momentum is Nesterov's."""
+
+    def __init__(self, parameters, lr=5e-3, momentum=0.95, weight_decay=0.05, bfloat16=False):
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = torch.bfloat16 if bfloat16 else torch.float32
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            by_shape = defaultdict(list)
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                buffer.lerp_(p.grad, 1 - group["momentum"])
+                by_shape[p.shape].append((p, p.grad.lerp(buffer, group["momentum"])))
+            for shape, pairs in by_shape.items():
+                update = orthogonalise(torch.stack([g.flatten(1) for _, g in pairs]), self.dtype)
+                gain = max(1.0, shape[0] / update.shape[2]) ** 0.5
+                for (p, _), u in zip(pairs, update):
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(u.view(shape), alpha=-group["lr"] * gain)

@@ -1,0 +1,95 @@
+"""p(y_s | y_t) and p(x | y_0) as integers: four phases, three colours, in the order of decoding.
+
+The network's numbers enter as integers (mean 1/256, scale 1/16 doubling, colour 1/64) and from
+there on there is nothing but integer arithmetic with stated rounding: `>>` is a floor, so
+(v + half) >> n rounds half up.
+
+One generator serves both directions: it yields the distribution of the next values and is
+sent the values.  The encoder knows them and collects the distributions; the decoder pops them.
+"""
+import numpy as np
+
+from .denoiser import INNOVATION_REACH, PHASES
+from .levels import COLOUR_BITS, GAIN_BITS, SHIFT, V_INDICES
+
+COLOURS = (1, 0, 2)             # G, then R given G, then B given G and R
+COEFFICIENT_BITS = COLOUR_BITS + GAIN_BITS
+FAR = 2**12                     # innovations beyond 256 spacings are clipped: products stay in int32
+
+
+def rounded_shift(value, bits):
+    """floor(value / 2^bits + 1/2)."""
+    return (value + (1 << (bits - 1))) >> bits
+
+
+def distributions(network, index, y):
+    """Generator of (slices, mean16, scale) of p(. | y) for step `index`; send it the values there.
+
+    y: (B, 3, H, W) int32, lattice indices of level `index`.  Values, mean16 and scale are
+    (B, h, w) int32 of one phase and colour; `slices` says where they lie in (B, 3, H, W).
+    """
+    step = network.steps[index]
+    out, state = network.trunk(index, y)
+    v_index = np.clip(step.base + out[:, 3:6], 0, V_INDICES - 1)
+    mean = rounded_shift(step.from_y * y + step.from_f * out[:, 0:3], SHIFT)
+    coefficient = out[:, 6:9]
+    known = np.zeros(y.shape, np.int32)
+    for phase, (row, column) in enumerate(PHASES):
+        here = (slice(None), slice(None), slice(row, None, 2), slice(column, None, 2))
+        m, v, rho, trunk_mean, trunk_v = mean[here], v_index[here], coefficient[here], mean[here], v_index[here]
+        if not m.size:
+            continue
+        if phase:
+            more = network.head(index, phase, state, known)
+            m = m + rounded_shift(step.shift[v] * more[:, 0:3], SHIFT)
+            v = np.clip(v + more[:, 3:6], 0, V_INDICES - 1)
+            rho = rho + more[:, 6:9]
+        scale, gain = step.scale[v], step.gain[v]
+        innovations = {}
+        for colour in COLOURS:
+            m_c = m[:, colour]
+            if colour == 0:
+                m_c = m_c + rounded_shift(rho[:, 0] * gain[:, 1] * innovations[1], COEFFICIENT_BITS)
+            elif colour == 2:
+                told = rho[:, 1] * gain[:, 1] * innovations[1] + rho[:, 2] * gain[:, 0] * innovations[0]
+                m_c = m_c + rounded_shift(told, COEFFICIENT_BITS)
+            place = (slice(None), colour, *here[2:])
+            values = yield place, m_c, scale[:, colour]
+            innovations[colour] = np.clip((values << 4) - m_c, -FAR, FAR)
+            far = np.clip((values << 4) - trunk_mean[:, colour], -2 * FAR, 2 * FAR)
+            raw = rounded_shift(far * step.inverse[trunk_v[:, colour]], SHIFT)
+            known[place] = np.clip(raw, -INNOVATION_REACH, INNOVATION_REACH)
+
+
+class Conditional:
+    """The codec of values on one lattice given the level above: push and pop."""
+
+    def __init__(self, network, gaussians, index):
+        self.network, self.gaussians, self.index = network, gaussians, index
+
+    def push(self, stack, values, y):
+        """values: (B, 3, H, W) int32 given y of that shape."""
+        parts, generator = [], distributions(self.network, self.index, y)
+        try:
+            place, mean16, scale = next(generator)
+            while True:
+                here = np.ascontiguousarray(values[place])
+                parts.append((here.ravel(), mean16.ravel(), scale.ravel()))
+                place, mean16, scale = generator.send(here)
+        except StopIteration:
+            pass
+        for part in reversed(parts):
+            self.gaussians.push(stack, *part)
+
+    def pop(self, stack, y):
+        """The mirror of push: (B, 3, H, W) int32."""
+        values, generator = np.empty(y.shape, np.int32), distributions(self.network, self.index, y)
+        try:
+            place, mean16, scale = next(generator)
+            while True:
+                here = self.gaussians.pop(stack, mean16.ravel(), scale.ravel()).reshape(mean16.shape)
+                values[place] = here
+                place, mean16, scale = generator.send(here)
+        except StopIteration:
+            pass
+        return values

@@ -1,0 +1,275 @@
+"""Training: patches of photographs, one noise level each, minimise the bound.
+
+One step: a batch of patches; one in eight trains p(x | y_0), the others one level pair (s, t)
+each.  sigma_s comes from the learned schedule at low-discrepancy times, sigma_t / sigma_s is
+log-uniform, and cost / log ratio * d(log sigma)/dt estimates the bound without bias.  The same
+backward pass gives the schedule its gradients: ends by the bound, interior by E[estimate^2],
+its variance up to a constant (VDM, arXiv 2107.00630, section 4 and appendix H).
+"""
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from .bound import gaussian_noise, level_nats, pixel_nats, top_nats
+from .denoiser import Denoiser, NetworkConfig
+from .errors import TrainingError
+from .levels import doubling
+from .muon import Muon
+from .schedule import LearnedSchedule
+from .weights import save_model
+
+RATIO = (0.3, 0.9)              # log(sigma_t / sigma_s), uniform
+PIXEL_JITTER = 0.35             # log sigma_0 around the learned lower end, for p(x | y_0)
+END_LIMITS = ((math.log(0.35), math.log(0.8)), (math.log(200.0), math.log(500.0)))
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What a run does; `minutes` counts this run only, learning rates decay towards its end."""
+
+    minutes: float = 100.0
+    batch: int = 16
+    patch: int = 64
+    lr: float = 2e-3                # AdamW
+    muon_lr: float = 5e-3
+    decay_from: float = 0.33        # share of the run at full learning rate, then cosine
+    lr_end: float = 0.02
+    ema: float = 0.999
+    integer: bool = False           # round in the forward pass
+    bfloat16: bool = False          # autocast; pays on GPUs and on CPUs with AMX (`faster_dtype`)
+    seed: int = 1
+    save_every: float = 3.0         # minutes between checkpoints
+
+
+class Patches:
+    """All pictures below a folder as one flat (pixels, 3) uint8 tensor on `device`."""
+
+    def __init__(self, folder, patch, device):
+        flat, sizes, self.skipped = [], [], []
+        for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
+            try:
+                with Image.open(path) as image:
+                    pixels = np.array(image.convert("RGB"))
+            except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError):
+                self.skipped.append(path)
+                continue
+            if min(pixels.shape[:2]) < patch:
+                self.skipped.append(path)
+                continue
+            flat.append(torch.from_numpy(pixels).view(-1, 3))
+            sizes.append(pixels.shape[:2])
+        if not sizes:
+            raise TrainingError(f"{folder}: no readable picture of at least {patch}x{patch} pixels")
+        self.pixels = torch.cat(flat).to(device)
+        self.sizes = torch.tensor(sizes, device=device)
+        areas = self.sizes.prod(1)
+        self.starts = torch.cumsum(areas, 0) - areas
+        self.odds = areas.double() / areas.sum()
+        self.patch, self.device = patch, device
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def batch(self, count, generator):
+        """(count, 3, P, P) float32, pixels - 128, at random places, flipped and transposed."""
+        uniform = torch.rand(6, count, 1, 1, device=self.device, generator=generator)
+        which = torch.multinomial(self.odds, count, replacement=True, generator=generator)
+        height, width = self.sizes[which, 0].view(-1, 1, 1), self.sizes[which, 1].view(-1, 1, 1)
+        ramp = torch.arange(self.patch, device=self.device)
+        i, j = ramp.view(1, -1, 1), ramp.view(1, 1, -1)
+        i, j = torch.where(uniform[0] < 0.5, self.patch - 1 - i, i), torch.where(uniform[1] < 0.5, self.patch - 1 - j, j)
+        i, j = torch.where(uniform[2] < 0.5, i, j), torch.where(uniform[2] < 0.5, j, i)
+        row = (uniform[3] * (height - self.patch + 1)).long() + i
+        column = (uniform[4] * (width - self.patch + 1)).long() + j
+        index = self.starts[which].view(-1, 1, 1) + row * width + column
+        return self.pixels[index].permute(0, 3, 1, 2).float().contiguous() - 128
+
+
+def estimate(network, schedule, x, generator, integer, autocast):
+    """One unbiased estimate of the bound, in bits a dimension, ready for `backward`.
+
+    Returns (level (N,), pixel (M,), top (B,), leaves): N + M = B; leaves hold t and the
+    detached noise levels whose gradients `schedule_gradients` hands on.
+    """
+    batch, device = len(x), x.device
+    n_pixel = max(1, batch // 8)
+    n_level = batch - n_pixel
+    rand = lambda *shape: torch.rand(*shape, device=device, generator=generator)  # noqa: E731
+    t = (rand(1) + torch.arange(n_level, device=device) / n_level) % 1
+    with torch.no_grad():
+        log_s, slope = schedule(t)
+        log_0 = schedule.ends[0] + PIXEL_JITTER * (2 * rand(n_pixel) - 1)
+    leaves = {"t": t, "log_s": log_s.requires_grad_(), "slope": slope.requires_grad_(), "log_0": log_0.requires_grad_()}
+    ratio = RATIO[0] + (RATIO[1] - RATIO[0]) * rand(n_level)
+    log_t = log_s + ratio
+    level_x, pixel_x = x[:n_level], x[n_level:]
+    scale = 1 / math.log(2)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
+        y = level_x + log_t.exp().view(-1, 1, 1, 1) * gaussian_noise(level_x, generator)
+        level = level_nats(network, level_x, y, log_s, log_t, generator, integer).mean((1, 2, 3))
+        y = pixel_x + log_0.exp().view(-1, 1, 1, 1) * gaussian_noise(pixel_x, generator)
+        pixel = pixel_nats(network, pixel_x, y, log_0, integer).mean((1, 2, 3))
+    top = top_nats(x, schedule.ends[1])
+    return level / ratio * slope * scale, pixel * scale, top * scale, leaves
+
+
+def schedule_gradients(schedule, level, leaves):
+    """Adds to the schedule's gradients, after `backward` of the mean estimate.
+
+    Ends: plain gradient of the bound.  Interior: gradient of E[estimate^2].
+    """
+    g_log, g_slope, g_pixel = leaves["log_s"].grad, leaves["slope"].grad, leaves["log_0"].grad
+    position, slope = schedule.shape(leaves["t"])
+    low, high = schedule.ends[0], schedule.ends[1]
+    span = (high - low).detach()
+    twice = 2 * level.detach()
+    interior = (twice * g_log * span * position + twice * g_slope * span * slope).sum()
+    position, slope = position.detach(), slope.detach()
+    ends = (g_log * (low + (high - low) * position) + g_slope * (high - low) * slope).sum() + g_pixel.sum() * low
+    (interior + ends).backward()
+
+
+def prefers_bfloat16(device, width=64):
+    """True where a bfloat16 convolution runs faster than a float32 one, by timing both."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        x = torch.zeros(8, width, 32, 32, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)
+        w = torch.zeros(width, width, 3, 3, dtype=dtype, device=device)
+        for trial in range(6):
+            if trial == 2:
+                begin = time.perf_counter()
+            torch.nn.functional.conv2d(x, w, padding=1).sum().item()
+        seconds[dtype] = time.perf_counter() - begin
+    return seconds[torch.bfloat16] < 0.9 * seconds[torch.float32]
+
+
+def is_inner(name, parameter):
+    """Muon takes the inner convolutions; first, last and head layers go to AdamW."""
+    return parameter.ndim == 4 and name.split(".")[0] not in ("first", "last", "head_features", "head_known", "head_mix", "head_out")
+
+
+class Trainer:
+    """State of a run: network, schedule, optimisers, average, counters; saved and resumed whole."""
+
+    def __init__(self, network_config, config, device):
+        torch.manual_seed(config.seed)
+        self.config, self.device = config, torch.device(device)
+        self.network = Denoiser(network_config).to(self.device, memory_format=torch.channels_last)
+        self.schedule = LearnedSchedule().to(self.device)
+        named = list(self.network.named_parameters())
+        self.muon = Muon([p for n, p in named if is_inner(n, p)], lr=config.muon_lr, bfloat16=config.bfloat16)
+        self.adam = torch.optim.AdamW([p for n, p in named if not is_inner(n, p)], lr=config.lr, betas=(0.9, 0.99), weight_decay=0.0)
+        self.schedule_adam = torch.optim.Adam(self.schedule.parameters(), lr=1e-3, betas=(0.9, 0.99))
+        self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.steps, self.minutes_before, self.history = 0, 0.0, []
+
+    def parts(self):
+        return {"network": self.network, "schedule": self.schedule, "muon": self.muon, "adam": self.adam, "schedule_adam": self.schedule_adam}
+
+    def save(self, path, minutes):
+        state = {name: part.state_dict() for name, part in self.parts().items()}
+        state |= {"average": self.average, "steps": self.steps, "minutes": self.minutes_before + minutes,
+                  "history": self.history, "config": self.network.config.as_dict(), "generator": self.generator.get_state()}
+        temporary = Path(f"{path}.part")
+        torch.save(state, temporary)
+        temporary.replace(path)
+
+    def load(self, path):
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            for name, part in self.parts().items():
+                part.load_state_dict(state[name])
+            self.average, self.steps, self.minutes_before = state["average"], state["steps"], state["minutes"]
+            self.history = state["history"]
+            self.generator.set_state(state["generator"].cpu())
+        except Exception as error:      # torch reports a foreign file in a dozen ways
+            raise TrainingError(f"{path}: not a checkpoint of this network ({str(error).splitlines()[0]})") from None
+
+    def learning_rate(self, share):
+        """Factor at `share` of the run: short warm-up, flat, cosine down to lr_end."""
+        c = self.config
+        fall = max(0.0, (share - c.decay_from) / (1 - c.decay_from))
+        return min(1.0, (self.steps + 1) / 100) * (c.lr_end + (1 - c.lr_end) * 0.5 * (1 + math.cos(math.pi * fall)))
+
+    def step(self, x, share, forward=estimate):
+        """One update on x (B, 3, P, P); returns {"level", "pixel", "top"} in bits a dimension, or None if skipped."""
+        factor = self.learning_rate(share)
+        for optimiser, lr in ((self.muon, self.config.muon_lr), (self.adam, self.config.lr), (self.schedule_adam, 1e-3)):
+            for group in optimiser.param_groups:
+                group["lr"] = lr * factor
+            optimiser.zero_grad(set_to_none=True)
+        level, pixel, top, leaves = forward(self.network, self.schedule, x, self.generator, self.config.integer, self.config.bfloat16)
+        (level.mean() + pixel.mean() + top.mean()).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.steps += 1
+        if not torch.isfinite(norm):
+            return None
+        schedule_gradients(self.schedule, level, leaves)
+        torch.nn.utils.clip_grad_norm_(self.schedule.parameters(), 1.0)
+        for optimiser in (self.muon, self.adam, self.schedule_adam):
+            optimiser.step()
+        with torch.no_grad():
+            for end, (low, high) in enumerate(END_LIMITS):
+                self.schedule.ends[end].clamp_(low, high)
+            weight = 1 - min(self.config.ema, (1 + self.steps) / (20 + self.steps))
+            state = self.network.state_dict()
+            torch._foreach_lerp_(list(self.average.values()), [state[k] for k in self.average], weight)
+        return {"level": level.mean().detach(), "pixel": pixel.mean().detach(), "top": top.mean().detach()}
+
+    def averaged(self):
+        """A copy of the network with the averaged weights."""
+        network = Denoiser(self.network.config)
+        network.load_state_dict({k: v.cpu() for k, v in self.average.items()})
+        return network
+
+
+def train(folder, output, *, network=NetworkConfig(), config=TrainingConfig(), device="cpu", resume=None,
+          report=lambda row: None, log_every=200, data_name=None):
+    """Trains on the pictures below `folder` for `config.minutes`; writes `output` and `output`.ckpt.
+
+    report: called with a dict every `log_every` steps (bits a dimension: total and parts,
+    pixels a second, share of the run).  Returns the last row.  Errors: TrainingError.
+    """
+    device = torch.device(device)
+    patches = Patches(folder, config.patch, device)
+    trainer = Trainer(network, config, device)
+    if resume:
+        trainer.load(resume)
+    forward = torch.compile(estimate) if device.type == "cuda" else estimate
+    begin = saved = window = time.monotonic()
+    sums, counted, row = {}, 0, {}
+    while True:
+        minutes = (time.monotonic() - begin) / 60
+        if minutes >= config.minutes and trainer.steps:
+            break
+        losses = trainer.step(patches.batch(config.batch, trainer.generator), min(1.0, minutes / config.minutes), forward)
+        if losses:
+            sums = {k: sums.get(k, 0) + v for k, v in losses.items()}
+            counted += 1
+        if trainer.steps % log_every == 0 and counted:
+            row = {k: round(float(v) / counted, 4) for k, v in sums.items()}
+            seconds = time.monotonic() - window
+            ends = trainer.schedule.ends.detach().exp().tolist()
+            row |= {"total": round(sum(row.values()), 4), "steps": trainer.steps, "minutes": round(trainer.minutes_before + minutes, 2),
+                    "share": minutes / config.minutes, "pixels_per_second": round(counted * config.batch * config.patch**2 / seconds),
+                    "sigma_ends": [round(e, 3) for e in ends], "integer": config.integer}
+            trainer.history.append(json.dumps(row))
+            report(row)
+            sums, counted, window = {}, 0, time.monotonic()
+        if time.monotonic() - saved > 60 * config.save_every:
+            saved = time.monotonic()
+            trainer.save(f"{output}.ckpt", minutes)
+    minutes = (time.monotonic() - begin) / 60
+    trainer.save(f"{output}.ckpt", minutes)
+    description = {"network": network.as_dict(), "integer": config.integer, "training": {
+        "minutes": round(trainer.minutes_before + minutes, 1), "steps": trainer.steps, "pictures": len(patches), "data": data_name or str(folder),
+        "device": device.type, "last": row, "sigma_ends": [round(e, 4) for e in trainer.schedule.ends.detach().exp().tolist()]}}
+    save_model(output, trainer.averaged(), description, doubling())
+    return row

@@ -1,0 +1,5 @@
+"""Launcher for a checkout: `python cli.py compress picture.png`.  Installed, it is `bitsback`."""
+from bitsback.commands import run
+
+if __name__ == "__main__":
+    run()
