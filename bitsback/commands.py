@@ -174,11 +174,12 @@ def models(as_json):
 @click.option("--patch", type=click.IntRange(16), default=64, show_default=True, help="Side of a patch, a multiple of 8.")
 @click.option("--decay-from", type=click.FloatRange(0, 1), default=0.33, show_default=True, help="Share of the run before the learning rate falls.")
 @click.option("--integer", is_flag=True, help="Round in training as the integer model does.")
+@click.option("--at-levels", is_flag=True, help="Train at the coder's own levels only: for the last part.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--data-name", help="What `bitsback models` says it was trained on (default: FOLDER).")
 @click.option("-T", "--threads", type=click.IntRange(1), help="CPU threads; one is best beside other work.")
 @click.option("-q", "--quiet", is_flag=True)
-def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_from, integer, seed, data_name, threads, quiet):
+def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_from, integer, at_levels, seed, data_name, threads, quiet):
     """Train a prior on the pictures below FOLDER; the loss log goes to OUTPUT.log.jsonl."""
     import torch
     from . import training
@@ -195,7 +196,7 @@ def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_fr
         raise click.UsageError("--patch must be a multiple of 8")
     config = training.TrainingConfig(
         minutes=minutes, batch=batch or (256 if device.startswith("cuda") else 16), patch=patch, decay_from=min(decay_from, 0.999),
-        integer=integer, seed=seed, bfloat16=training.prefers_bfloat16(device))
+        integer=integer, at_levels=at_levels, seed=seed, bfloat16=training.prefers_bfloat16(device))
     log = open(f"{output}.log.jsonl", "a" if resume else "w", encoding="utf-8")
 
     def report(row):

@@ -63,8 +63,6 @@ class Step:
     coefficients, `shift` of the head's mean, `inverse` sd of innovations.
     """
 
-    sigma_t: float
-    ratio: float                # sigma_t / sigma_s, 0 for pixels
     input_scale: int            # integer input of the network = (input_scale * n_t + half) >> 8
     from_y: int
     from_f: int
@@ -73,11 +71,6 @@ class Step:
     gain: np.ndarray            # (256,) int32, 1/256
     shift: np.ndarray           # (256,) int32, 1/2^(SHIFT - MEAN_BITS) of 1/16 spacings
     inverse: np.ndarray         # (256,) int32, 1/2^SHIFT
-
-    @property
-    def pixels(self):
-        return self.ratio == 0
-
 
 def make_step(sigma_t, spacing_t, sigma_s=None, spacing_s=1.0):
     """The integers of one reverse step; sigma_s None makes p(x | y_0)."""
@@ -91,7 +84,6 @@ def make_step(sigma_t, spacing_t, sigma_s=None, spacing_s=1.0):
     innovation = np.sqrt(total + (1 / 12 if pixels else 0.0))
     integers = lambda array: np.rint(array).astype(np.int32)                            # noqa: E731
     return Step(
-        sigma_t=sigma_t, ratio=0.0 if pixels else sigma_t / sigma_s,
         input_scale=round(256 * spacing_t * c_in * 256),
         from_y=round(((1 - a) + a * c_skip) * spacing_t / spacing_s * 16 * 2**SHIFT),
         from_f=round(a * c_out / spacing_s * 16 * 2 ** (SHIFT - MEAN_BITS)),

@@ -2,17 +2,16 @@
 
 `Model.open()` takes a shipped name, a path or an id and returns the thing whose `chain()` codes.
 """
-from functools import cached_property
 from pathlib import Path
 
-import torch
-
 from .chain import Chain
+from .denoiser import NetworkConfig
 from .errors import WrongModel
-from .float_network import FloatNetwork
+from .exact import choose
+from .integer_network import IntegerNetwork
 from .lattice import Gaussians
-from .levels import Level, make_steps
-from .weights import MASSES, load_network, read_model, shipped_models
+from .levels import Level
+from .weights import ARITHMETIC, read_layers, read_model, read_steps, shipped_models
 
 DEFAULT = "default"
 
@@ -23,9 +22,15 @@ class Model:
     def __init__(self, path):
         self.path = Path(path)
         self._tensors, self.description, self.id = read_model(path)
-        if MASSES not in self._tensors or "levels" not in self.description:
-            raise WrongModel(f"{path}: a checkpoint, not an exported model: run `bitsback export` on it")
-        self.levels = tuple(Level(*pair) for pair in self.description["levels"])
+        if self.description.get("arithmetic") != ARITHMETIC:
+            raise WrongModel(f"{path}: arithmetic {self.description.get('arithmetic')}, this program computes {ARITHMETIC}")
+        try:
+            self.config = NetworkConfig(**self.description["network"])
+            self.levels = tuple(Level(*pair) for pair in self.description["levels"])
+            self.steps, self.layers = read_steps(self._tensors), read_layers(self._tensors)
+            self.gaussians = Gaussians(self._tensors["gaussian_masses"].numpy())
+        except (KeyError, TypeError, ValueError) as error:
+            raise WrongModel(f"{path}: not an exported model ({error})") from None
 
     @classmethod
     def open(cls, name=None, *, model_id=None):
@@ -51,13 +56,7 @@ class Model:
         raise WrongModel(f"made with model {model_id}, which is not installed; give it with --model PATH "
                          f"or install the release that ships it (`bitsback models` lists what is here)")
 
-    @cached_property
-    def gaussians(self):
-        return Gaussians(self._tensors[MASSES].numpy())
-
-    def chain(self, device="cpu"):
-        """The codec of groups of pixels on `device`."""
-        network = load_network(self._tensors, self.description, self.path)
-        network = network.to(memory_format=torch.channels_last)
-        steps = make_steps(self.levels)
-        return Chain(FloatNetwork(network, steps, device, self.description["integer"]), self.gaussians, self.levels)
+    def chain(self, device="cpu", backend=None):
+        """The codec of groups of pixels on `device`, by the fastest exact backend (exact.choose)."""
+        backend = backend or choose(self.layers, device)
+        return Chain(IntegerNetwork(backend, self.config, self.steps), self.gaussians, self.levels)

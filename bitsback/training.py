@@ -6,6 +6,7 @@ log-uniform, and cost / log ratio * d(log sigma)/dt estimates the bound without 
 backward pass gives the schedule its gradients: ends by the bound, interior by E[estimate^2],
 its variance up to a constant (VDM, arXiv 2107.00630, section 4 and appendix H).
 """
+import functools
 import json
 import math
 import time
@@ -19,7 +20,8 @@ from PIL import Image, UnidentifiedImageError
 from .bound import gaussian_noise, level_nats, pixel_nats, top_nats
 from .denoiser import Denoiser, NetworkConfig
 from .errors import TrainingError
-from .levels import doubling
+from .lattice import scale_sd
+from .levels import doubling, sigmas
 from .muon import Muon
 from .schedule import LearnedSchedule
 from .weights import save_model
@@ -42,6 +44,7 @@ class TrainingConfig:
     lr_end: float = 0.02
     ema: float = 0.999
     integer: bool = False           # round in the forward pass
+    at_levels: bool = False         # train at the coder's own levels and lattices: the last part of a run
     bfloat16: bool = False          # autocast; pays on GPUs and on CPUs with AMX (`faster_dtype`)
     seed: int = 1
     save_every: float = 3.0         # minutes between checkpoints
@@ -117,6 +120,33 @@ def estimate(network, schedule, x, generator, integer, autocast):
         pixel = pixel_nats(network, pixel_x, y, log_0, integer).mean((1, 2, 3))
     top = top_nats(x, schedule.ends[1])
     return level / ratio * slope * scale, pixel * scale, top * scale, leaves
+
+
+def estimate_at_levels(network, schedule, x, generator, integer, autocast, levels):
+    """The bound of the coder's own levels, estimated: noise on their lattices, levels drawn by cost.
+
+    Returns as `estimate` does, leaves None: the schedule is left alone.
+    """
+    batch, device = len(x), x.device
+    n_pixel, count = max(1, batch // 8), len(levels)
+    n_level = batch - n_pixel
+    odds = 0.75 ** torch.arange(1, count, device=device, dtype=torch.float32) + 0.1     # about as the levels' bits fall
+    odds = odds / odds.sum()
+    places = (torch.rand(1, device=device, generator=generator) + torch.arange(n_level, device=device)) / n_level
+    chosen = torch.searchsorted(odds.cumsum(0), places).clamp_max(count - 2) + 1        # t of each pair, 1..K-1
+    log_sigma = torch.tensor([math.log(s) for s in sigmas(levels)], device=device)
+    noisy = torch.empty_like(x)
+    y, t = x, torch.cat([chosen, torch.zeros(n_pixel, dtype=torch.long, device=device)])
+    for k, level in enumerate(levels):
+        y = y + level.spacing * scale_sd(level.step) * gaussian_noise(x, generator)
+        y = torch.round(y / level.spacing) * level.spacing
+        noisy[t == k] = y[t == k]
+    scale = 1 / math.log(2)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
+        level = level_nats(network, x[:n_level], noisy[:n_level], log_sigma[chosen - 1], log_sigma[chosen], generator, integer)
+        pixel = pixel_nats(network, x[n_level:], noisy[n_level:], log_sigma[:1].expand(n_pixel), integer)
+    top = top_nats(x, log_sigma[-1])
+    return level.mean((1, 2, 3)) / odds[chosen - 1] * scale, pixel.mean((1, 2, 3)) * scale, top * scale, None
 
 
 def schedule_gradients(schedule, level, leaves):
@@ -211,7 +241,8 @@ class Trainer:
         self.steps += 1
         if not torch.isfinite(norm):
             return None
-        schedule_gradients(self.schedule, level, leaves)
+        if leaves is not None:
+            schedule_gradients(self.schedule, level, leaves)
         torch.nn.utils.clip_grad_norm_(self.schedule.parameters(), 1.0)
         for optimiser in (self.muon, self.adam, self.schedule_adam):
             optimiser.step()
@@ -242,7 +273,8 @@ def train(folder, output, *, network=NetworkConfig(), config=TrainingConfig(), d
     trainer = Trainer(network, config, device)
     if resume:
         trainer.load(resume)
-    forward = torch.compile(estimate) if device.type == "cuda" else estimate
+    forward = functools.partial(estimate_at_levels, levels=doubling()) if config.at_levels else estimate
+    forward = torch.compile(forward) if device.type == "cuda" else forward
     begin = saved = window = time.monotonic()
     sums, counted, row = {}, 0, {}
     while True:
@@ -268,8 +300,19 @@ def train(folder, output, *, network=NetworkConfig(), config=TrainingConfig(), d
             trainer.save(f"{output}.ckpt", minutes)
     minutes = (time.monotonic() - begin) / 60
     trainer.save(f"{output}.ckpt", minutes)
-    description = {"network": network.as_dict(), "integer": config.integer, "training": {
-        "minutes": round(trainer.minutes_before + minutes, 1), "steps": trainer.steps, "pictures": len(patches), "data": data_name or str(folder),
-        "device": device.type, "last": row, "sigma_ends": [round(e, 4) for e in trainer.schedule.ends.detach().exp().tolist()]}}
-    save_model(output, trainer.averaged(), description, doubling())
+    told = {"minutes": round(trainer.minutes_before + minutes, 1), "steps": trainer.steps, "pictures": len(patches),
+            "data": data_name or str(folder), "device": device.type, "integer": config.integer,
+            "sigma_ends": [round(e, 4) for e in trainer.schedule.ends.detach().exp().tolist()]}
+    save_model(output, trainer.averaged(), doubling(), told)
     return row
+
+
+def read_checkpoint(path):
+    """(averaged network, {"minutes", "steps"}) of a checkpoint that `train` wrote.  Errors: TrainingError."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network = Denoiser(NetworkConfig(**state["config"]))
+        network.load_state_dict(state["average"])
+    except Exception as error:      # torch reports a foreign file in a dozen ways
+        raise TrainingError(f"{path}: not a checkpoint ({str(error).splitlines()[0]})") from None
+    return network.requires_grad_(False).eval(), {"minutes": round(state["minutes"], 1), "steps": state["steps"]}

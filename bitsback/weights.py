@@ -1,42 +1,45 @@
 """Model files: safetensors with one JSON string of metadata; ids; the models that are shipped.
 
-A model file holds the tensors of a `Denoiser` in bfloat16 and says what it is:
-`{"network": {...}, "training": {...}, "sigmas": [...]}`.  The id is a SHA-256 over the tensors'
-names, shapes, dtypes and bytes and the description, so it does not depend on how the file is laid out.
+A model file holds integers only (export.py) and says what it is: `{"arithmetic": 1, "network":
+{...}, "levels": [...], "training": {...}}`.  The id is a SHA-256 over the integers and what they
+mean; it depends neither on how the file is laid out nor on what is told of the training.
 """
 import hashlib
 import json
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .denoiser import Denoiser, NetworkConfig
 from .errors import WrongModel
-from .lattice import gaussian_masses
+from .exact import Layer
+from .export import integer_model
+from .levels import Step
 
 MODELS = Path(__file__).parent / "models"
 KEY = "bitsback"
-MASSES = "gaussian_masses"
+ARITHMETIC = 1                  # version of ARITHMETIC.md
 
 
 def model_id(tensors, description):
     """SHA-256, as hex, of what the coder's numbers depend on."""
-    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    meaning = {key: description.get(key) for key in ("arithmetic", "network", "levels")}
+    digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
     for name in sorted(tensors):
         t = tensors[name].contiguous()
         digest.update(f"{name} {tuple(t.shape)} {t.dtype}\n".encode())
-        digest.update(t.view(torch.uint8).numpy().tobytes() if t.numel() else b"")
+        digest.update(t.numpy().astype(t.numpy().dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
 
 
-def save_model(path, network, description, levels):
-    """Writes the weights in bfloat16, the coder's levels and tables, and `description` (JSON)."""
-    description = description | {"levels": [[level.exponent, level.step] for level in levels]}
-    tensors = {k: v.detach().cpu().to(torch.bfloat16).contiguous() for k, v in network.state_dict().items()}
-    tensors[MASSES] = torch.from_numpy(gaussian_masses())
-    save_file(tensors, path, metadata={KEY: json.dumps(description, sort_keys=True)})
+def save_model(path, network, levels, training):
+    """Exports `network` (a Denoiser) for `levels` and writes the model file.
+
+    training: what `bitsback models` tells: minutes, steps, device, data.  Errors: TrainingError.
+    """
+    description = {"arithmetic": ARITHMETIC, "network": network.config.as_dict(),
+                   "levels": [[level.exponent, level.step] for level in levels], "training": training}
+    save_file(integer_model(network, levels), path, metadata={KEY: json.dumps(description, sort_keys=True)})
 
 
 def read_model(path):
@@ -50,14 +53,17 @@ def read_model(path):
     return tensors, description, model_id(tensors, description)
 
 
-def load_network(tensors, description, source="model"):
-    """A `Denoiser` in float32 with these weights, ready to evaluate."""
-    try:
-        network = Denoiser(NetworkConfig(**description["network"]))
-        network.load_state_dict({k: v.float() for k, v in tensors.items() if k != MASSES})
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise WrongModel(f"{source}: weights and description do not fit ({str(error).splitlines()[0]})") from None
-    return network.eval().requires_grad_(False)
+def read_layers(tensors):
+    """{name: Layer} out of a model file's tensors."""
+    names = [name[:-len(".weight")] for name in tensors if name.endswith(".weight")]
+    return {name: Layer(tensors[f"{name}.weight"], tensors[f"{name}.bias"], tensors[f"{name}.shift"], int(tensors[f"{name}.stride"][0]))
+            for name in names}
+
+
+def read_steps(tensors):
+    """The list of Step out of a model file's tensors."""
+    arrays = {name: tensors[f"steps.{name}"].numpy() for name in ("scale", "gain", "shift", "inverse")}
+    return [Step(*row, **{name: array[k] for name, array in arrays.items()}) for k, row in enumerate(tensors["steps.scalars"].tolist())]
 
 
 def shipped_models():

@@ -1,0 +1,126 @@
+"""Bits per dimension of real files: this codec against the ones people would use instead.
+
+    python -m benchmarks.rate DIR [--limit N] [--model NAME] [-o benchmarks/results/NAME]
+
+Every file is written, read back, decoded and compared with the pixels that went in; a codec that
+returns other pixels stops the run.  Seconds are of one process on this machine, other work
+included: compare columns of one run, not runs.
+"""
+import argparse
+import io
+import json
+import platform
+import time
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import torch
+from PIL import Image
+
+from bitsback.codecs import container, decode, encode
+from bitsback.model import Model
+
+
+def _pillow(**options):
+    def write(pixels):
+        out = io.BytesIO()
+        Image.fromarray(pixels).save(out, **options)
+        return out.getvalue()
+    return write, lambda data: np.asarray(Image.open(io.BytesIO(data)))
+
+
+def _jxl(effort):
+    return (lambda pixels: imagecodecs.jpegxl_encode(pixels, lossless=True, effort=effort, numthreads=1),
+            lambda data: imagecodecs.jpegxl_decode(data, numthreads=1))
+
+
+OTHERS = {
+    "PNG": _pillow(format="PNG", optimize=True),
+    "WebP": _pillow(format="WEBP", lossless=True, quality=100, method=6, exact=True),
+    "JPEG 2000": (lambda pixels: imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, numthreads=1), imagecodecs.jpeg2k_decode),
+    "JPEG XL e7": _jxl(7),
+    "JPEG XL e9": _jxl(9),
+}
+
+
+def measure(codec, pixels, folder, name):
+    """Writes, reads back and compares one picture: {"bytes", "encode_s", "decode_s"} and the bytes."""
+    write, read = codec
+    begin = time.perf_counter()
+    data = write(pixels)
+    middle = time.perf_counter()
+    path = folder / name
+    path.write_bytes(data)
+    data = path.read_bytes()
+    path.unlink()
+    begin_read = time.perf_counter()
+    restored = read(data)
+    end = time.perf_counter()
+    if not np.array_equal(restored, pixels):
+        raise SystemExit(f"{name}: other pixels came back")
+    return {"bytes": len(data), "encode_s": middle - begin, "decode_s": end - begin_read}, data
+
+
+def run(files, model, folder, only_ours=False):
+    """One row a picture: name, dims, and per codec bytes and seconds."""
+    codecs = {"bitsback": (lambda p: encode(p, model=model), lambda d: decode(d, model=model))}
+    codecs |= {} if only_ours else OTHERS
+    rows = []
+    for path in files:
+        pixels = np.array(Image.open(path).convert("RGB"))
+        row = {"file": path.name, "dims": pixels.size}
+        for name, codec in codecs.items():
+            row[name], data = measure(codec, pixels, folder, f"{path.stem}.{name.replace(' ', '')}")
+            if name == "bitsback":
+                header = container.read_header(data)
+                row["method"] = header.method
+                row["net_bits_per_dim"] = header.net_bits / (3 * header.width * sum(header.rows[1:])) if header.method else None
+        rows.append(row)
+        print(path.name, " ".join(f"{n} {8 * row[n]['bytes'] / row['dims']:.3f}" for n in codecs), flush=True)
+    return rows
+
+
+def table(rows):
+    """Markdown: bits a dimension over the whole set (bytes added up), seconds a megapixel."""
+    names = [n for n in rows[0] if isinstance(rows[0][n], dict)]
+    dims = sum(r["dims"] for r in rows)
+    reference = sum(r["JPEG XL e9"]["bytes"] for r in rows) if "JPEG XL e9" in names else None
+    lines = ["| codec | bits/dim | against JPEG XL e9 | encode s/MP | decode s/MP |", "|---|---|---|---|---|"]
+    for name in names:
+        size, enc, dec = (sum(r[name][k] for r in rows) for k in ("bytes", "encode_s", "decode_s"))
+        ratio = f"{size / reference:.3f}" if reference else "-"
+        lines.append(f"| {name} | {8 * size / dims:.4f} | {ratio} | {enc / dims * 3e6:.2f} | {dec / dims * 3e6:.2f} |")
+    nets = [r["net_bits_per_dim"] for r in rows if r["net_bits_per_dim"]]
+    if nets:
+        lines.append(f"\nbitsback's net rate (mean over pictures, what the prior costs): {np.mean(nets):.4f} bits/dim")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--model")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only-ours", action="store_true")
+    parser.add_argument("-o", "--output", type=Path, help="writes OUTPUT.md and OUTPUT.json")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    model = Model.open(args.model)
+    files = sorted(p for p in args.folder.iterdir() if p.suffix.lower() in (".png", ".webp"))[:args.limit]
+    import tempfile
+    with tempfile.TemporaryDirectory() as folder:
+        rows = run(files, model, Path(folder), args.only_ours)
+    command = f"python -m benchmarks.rate {args.folder.name}" + (f" --limit {args.limit}" if args.limit else "")
+    text = (f"{command}   ({len(rows)} pictures, model {model.id[:16]}, {args.threads} thread(s), {platform.machine()}, "
+            f"torch {torch.__version__}, imagecodecs {imagecodecs.__version__})\n\n{table(rows)}\n")
+    print(text)
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.with_suffix(".md").write_text(text)
+        args.output.with_suffix(".json").write_text(json.dumps({"command": command, "model": model.id, "rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""Convolutions of integers that give the same integers everywhere, and the proof at start-up.
+
+Reference: float32 convolutions of integer values.  Every partial sum stays below 2^24 (the
+exporter proves it from the weights), so the order of summation does not matter.
+Fast: oneDNN's int8 convolution.  8-bit activations times weights within +-64 keep sums of two
+products below 2^15, so that even instruction sets that add pairs in a saturating 16-bit register
+(SSE4.1, AVX2, AVX-512 without VNNI) are exact.
+
+Both end in the same requantisation: round_half_even((acc + bias) * 2^-shift), a power of two
+per output channel, exact in float32 because acc + bias is below 2^24.
+"""
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .errors import BitsbackError
+
+TOP = 255
+WEIGHT = 64
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Integers of one convolution.  weight (O, I, k, k); bias (levels or 1, O); shift (O,)."""
+
+    weight: torch.Tensor            # int8 between two 8-bit activations, else int32
+    bias: torch.Tensor              # int32, in units of the accumulator
+    shift: torch.Tensor             # int8
+    stride: int = 1
+
+    @property
+    def inner(self):
+        return self.weight.dtype == torch.int8
+
+    @property
+    def padding(self):
+        return self.weight.shape[-1] // 2 if self.stride == 1 else 0
+
+    def bias_of(self, index):
+        return self.bias[index if len(self.bias) > 1 else 0]
+
+
+class Reference:
+    """Any device torch has; channels last."""
+
+    name = "float32 reference"
+
+    def __init__(self, layers, device="cpu"):
+        self.device = torch.device(device)
+        self.layers = layers
+        self._prepared = {name: self._prepare(layer) for name, layer in layers.items()}
+
+    def _prepare(self, layer):
+        weight = layer.weight.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
+        scale = torch.exp2(-layer.shift.to(self.device, torch.float32)).view(1, -1, 1, 1)
+        return weight, scale, layer.bias.to(self.device, torch.float32)
+
+    def convolve(self, name, x, index, clamp=False):
+        """x: (B, I, H, W) integers, uint8 or float32 -> float32 integers, or uint8 0..255 if clamp."""
+        weight, scale, bias = self._prepared[name]
+        layer = self.layers[name]
+        bias = bias[index if len(bias) > 1 else 0]
+        acc = F.conv2d(x.to(torch.float32), weight, bias, layer.stride, layer.padding)
+        acc = acc.mul_(scale).round_()
+        return acc.clamp_(0, TOP).to(torch.uint8) if clamp else acc
+
+
+class Fast(Reference):
+    """Inner layers by oneDNN's int8 kernels; the others as in the reference.  CPU only."""
+
+    name = "oneDNN int8"
+
+    def __init__(self, layers):
+        super().__init__(layers)
+        self._packed = {name: self._pack(layer) for name, layer in layers.items() if layer.inner}
+
+    @staticmethod
+    def _pack(layer):
+        scale = torch.exp2(-layer.shift.to(torch.float32))
+        packed = torch.ops.onednn.qconv_prepack(
+            layer.weight, scale, 1.0, 0, [layer.stride] * 2, [layer.padding] * 2, [1, 1], 1, None)
+        return packed, scale, torch.zeros(len(scale), dtype=torch.int64), layer.bias.to(torch.float32) * scale
+
+    def convolve(self, name, x, index, clamp=False):
+        layer = self.layers[name]
+        if not layer.inner:
+            return super().convolve(name, x, index, clamp)
+        packed, scale, zero, bias = self._packed[name]
+        bias = bias[index if len(bias) > 1 else 0]
+        out = torch.ops.onednn.qconv2d_pointwise(
+            x, 1.0, 0, packed, scale, zero, bias, [layer.stride] * 2, [layer.padding] * 2, [1, 1], 1,
+            1.0, 0, None if clamp else torch.float32, "relu" if clamp else "none", [], "")
+        return out if clamp else out.round_()
+
+
+def activation(wide):
+    """Wide sum in 1/16 steps (float32 integers) -> clamp(round_half_even(wide / 16), 0, 255) uint8."""
+    return (wide * (1 / 16)).round_().clamp_(0, TOP).to(torch.uint8)
+
+
+def _worst_case_layers():
+    """Layers and inputs that reach the limits the exporter allows, with sums that need every bit."""
+    generator = np.random.default_rng(5)
+    layers, inputs = {}, {}
+    for width, size, stride in ((64, 3, 1), (48, 3, 1), (64, 1, 1), (48, 2, 2), (128, 3, 1), (16, 3, 1)):
+        weight = generator.choice([-WEIGHT, -WEIGHT, WEIGHT, WEIGHT, 63, -63, 1, 0], (width, width, size, size))
+        weight[:2], weight[2:4] = WEIGHT, -WEIGHT
+        bias, shift = generator.integers(-2**18, 2**18, (1, width)), generator.integers(0, 13, width)
+        name = f"{width}_{size}"
+        layers[name] = Layer(torch.from_numpy(weight.astype(np.int8)), torch.from_numpy(bias.astype(np.int32)),
+                             torch.from_numpy(shift.astype(np.int8)), stride)
+        x = generator.choice([0, 1, 127, 128, 254, 255, 255, 255], (1, width, 16, 24))
+        x[:, :, :8] = TOP
+        inputs[name] = x
+    wide = generator.integers(-60, 60, (36, 64, 3, 3))
+    wide[0] = 56                                    # 576 * 56 * 255 = 0.98 * 2^23
+    layers["outer"] = Layer(torch.from_numpy(wide.astype(np.int32)), torch.full((1, 36), 2**22 - 1, dtype=torch.int32),
+                            torch.full((36,), 7, dtype=torch.int8))
+    inputs["outer"] = np.full((1, 64, 16, 24), TOP)
+    return layers, inputs
+
+
+def integer_convolution(layer, x, index=0, clamp=False):
+    """The same numbers in int64, tap by tap: slow, the yardstick of the self-test.  x: (B, I, H, W) int."""
+    weight = layer.weight.numpy().astype(np.int64)
+    pad, size, stride = layer.padding, layer.weight.shape[-1], layer.stride
+    x = np.pad(np.asarray(x, np.int64), ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    height, width = (x.shape[2] - size) // stride + 1, (x.shape[3] - size) // stride + 1
+    acc = np.zeros((len(x), len(weight), height, width), np.int64)
+    for i in range(size):
+        for j in range(size):
+            tap = x[:, :, i:i + stride * height:stride, j:j + stride * width:stride]
+            acc += np.einsum("oc,bchw->bohw", weight[:, :, i, j], tap)
+    acc += layer.bias_of(index).numpy().astype(np.int64)[:, None, None]
+    shift = layer.shift.numpy().astype(np.int64)[:, None, None]
+    right = np.maximum(shift, 0)
+    floor, rest, half = acc >> right, acc & ((1 << right) - 1), (1 << right) >> 1
+    up = (rest > half) | ((rest == half) & (right > 0) & (floor & 1 == 1))
+    acc = (floor + up) << np.maximum(-shift, 0)
+    return np.clip(acc, 0, TOP) if clamp else acc
+
+
+def agrees(make, device="cpu"):
+    """True if the backend that `make(layers)` builds gives the yardstick's integers on worst cases."""
+    layers, inputs = _worst_case_layers()
+    try:
+        backend = make(layers)
+        for name, layer in layers.items():
+            kind = torch.uint8 if layer.inner else torch.float32
+            x = torch.from_numpy(inputs[name]).to(device, kind).contiguous(memory_format=torch.channels_last)
+            for clamp in (True, False) if layer.inner else (False,):
+                got = backend.convolve(name, x, 0, clamp).cpu().numpy()
+                if not np.array_equal(got, integer_convolution(layer, inputs[name], 0, clamp)):
+                    return False
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    return True
+
+
+def choose(layers, device="cpu"):
+    """The fastest backend that passes the self-test here.  Errors: BitsbackError if none does."""
+    device = torch.device(device)
+    if device.type == "cpu" and agrees(Fast):
+        return Fast(layers)
+    if agrees(lambda these: Reference(these, device), device):
+        return Reference(layers, device)
+    raise BitsbackError(f"{device}: convolutions of integers are not exact here (a reduced-precision mode is on?); nothing was coded")

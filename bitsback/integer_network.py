@@ -1,0 +1,75 @@
+"""The denoiser in integers: what the coder evaluates.  Specified in ARITHMETIC.md.
+
+The same graph as denoiser.py, read from the integers of a model file.  `backend` does the
+convolutions (exact.py); all else is sums, clamps and rounding of float32 integers below 2^24.
+"""
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .denoiser import INPUT_REACH, PHASES
+from .exact import TOP, activation
+from .levels import MEAN_BITS, SCALE_UNIT
+from .prior import rounded_shift
+
+# Largest values handed on: mean +-16 (trunk) and +-8 (head); scales -8.65..4.3 and -2.9..1.4
+# doublings; colour coefficients +-4.
+TRUNK_LIMITS = ((-16 << MEAN_BITS, 16 << MEAN_BITS), (-139, 69), (-256, 256))
+HEAD_LIMITS = ((-8 << MEAN_BITS, 8 << MEAN_BITS), (-46, 23), (-256, 256))
+assert SCALE_UNIT == 16
+
+
+def _limited(out, limits):
+    """(B, 9, h, w) float32 integers -> int32 numpy, each kind clamped to its limits."""
+    for part, (low, high) in zip(out.split(3, 1), limits):
+        part.clamp_(low, high)
+    return out.to(torch.int32).cpu().numpy()
+
+
+class IntegerNetwork:
+    """trunk(index, y) and head(index, phase, state, known): integers in, integers out.
+
+    index: which step, 0 is p(x | y_0); steps: the integers of levels.Step.
+    """
+
+    def __init__(self, backend, config, steps):
+        self.backend, self.config, self.steps = backend, config, steps
+
+    def _input(self, array, reach):
+        """(B, 3, H, W) int32 -> (B, 12, H/2, W/2) float32, zeros up to multiples of 8."""
+        height, width = array.shape[2:]
+        tensor = torch.from_numpy(np.clip(array, -reach, reach)).to(self.backend.device, torch.float32)
+        tensor = F.pad(tensor, (0, -width % 8, 0, -height % 8))
+        return F.pixel_unshuffle(tensor, 2).contiguous(memory_format=torch.channels_last)
+
+    def _blocks(self, stage, count, wide, index):
+        for i in range(count):
+            h = self.backend.convolve(f"{stage}.{i}.a", activation(wide), index, clamp=True)
+            wide = wide + self.backend.convolve(f"{stage}.{i}.b", h, index)
+        return wide
+
+    @torch.no_grad()
+    def trunk(self, index, y):
+        """y: (B, 3, H, W) int32 lattice indices -> (B, 9, H, W) int32 and a state for `head`."""
+        c, convolve = self.config, self.backend.convolve
+        height, width = y.shape[2:]
+        x = self._input(rounded_shift(y * self.steps[index].input_scale, 8), INPUT_REACH)
+        half = self._blocks("down1", c.n1, convolve("first", x, index), index)
+        quarter = self._blocks("down2", c.n2, convolve("to2", activation(half), index), index)
+        eighth = self._blocks("middle", c.n3, convolve("to3", activation(quarter), index), index)
+        quarter = quarter + F.pixel_shuffle(convolve("from3", activation(eighth), index), 2)
+        quarter = self._blocks("up2", c.n2, quarter, index)
+        half = half + F.pixel_shuffle(convolve("from2", activation(quarter), index), 2)
+        features = activation(self._blocks("up1", c.n1, half, index))
+        out = F.pixel_shuffle(convolve("last", features, index), 2)[:, :, :height, :width]
+        return _limited(out, TRUNK_LIMITS), convolve("head_features", features, index)
+
+    @torch.no_grad()
+    def head(self, index, phase, state, known):
+        """known: (B, 3, H, W) int32 innovations, 1/16 sd -> (B, 9, h, w) int32 of that phase."""
+        row, column = PHASES[phase]
+        wide = self.backend.convolve("head_known", self._input(known, TOP), 3 * index + phase - 1) + state
+        h = activation(wide)
+        mixed = (self.backend.convolve("head_mix", h, index) + h).clamp_(0, TOP).to(torch.uint8)
+        out = self.backend.convolve(f"head_out.{phase - 1}", mixed, index)
+        return _limited(out[:, :, : (known.shape[2] - row + 1) // 2, : (known.shape[3] - column + 1) // 2], HEAD_LIMITS)
