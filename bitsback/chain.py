@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import lattice
+from .context import context_chain
 from .levels import sigmas
 from .prior import Conditional
 
@@ -70,22 +71,23 @@ class Chain:
         self.forward = [Forward(gaussians, levels, k) for k in range(len(levels))]
         self.reverse = [Conditional(network, gaussians, k) for k in range(len(levels))]
 
-    def push(self, stack, x, top, watch=lambda stack: None):
-        """watch: called after every pop, to follow the debt.  Errors: StackEmpty, x is then lost
+    def push(self, stack, x, top, context, watch=lambda stack: None):
+        """context: (B, 3, h, W) int32, known pixels - 128 below the group, h may be 0; watch: called after every pop, to follow the debt.  Errors: StackEmpty, x is then lost
         half-way: work on a copy of the stack."""
-        value = x
-        for forward, reverse in zip(self.forward, self.reverse):
+        value, contexts = x, context_chain(self.gaussians, self.levels, context)
+        for forward, reverse, known in zip(self.forward, self.reverse, contexts):
             y = forward.pop(stack, value)
             watch(stack)
-            reverse.push(stack, value, y)
+            reverse.push(stack, value, y, known)
             value = y
         top.push(self.gaussians, stack, value)
 
-    def pop(self, stack, shape, top):
+    def pop(self, stack, shape, top, context):
         """The mirror of push: x of `shape` (B, 3, H, W)."""
+        contexts = context_chain(self.gaussians, self.levels, context)
         y = top.pop(self.gaussians, stack, shape)
-        for forward, reverse in zip(reversed(self.forward), reversed(self.reverse)):
-            value = reverse.pop(stack, y)
+        for forward, reverse, known in zip(reversed(self.forward), reversed(self.reverse), reversed(contexts)):
+            value = reverse.pop(stack, y, known)
             forward.push(stack, y, value)
             y = value
         return y

@@ -215,6 +215,31 @@ def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_fr
             sys.exit(1)
 
 
+@main.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Pictures to measure the cost of rounding on.")
+@click.option("--limit", type=click.IntRange(1), default=12, show_default=True, help="Pictures of DATA to take.")
+@click.option("--data-name", default="not said", help="What `bitsback models` says it was trained on.")
+def export(checkpoint, output, data, limit, data_name):
+    """Turn a checkpoint of `train` into an integer model, and say what rounding costs."""
+    from .levels import doubling
+    from .training import read_checkpoint
+    from .weights import save_model
+    try:
+        network, told = read_checkpoint(checkpoint)
+        save_model(output, network, doubling(), told | {"device": "cpu", "data": data_name})
+        if data:
+            from .measure import bound_bits, centre_crops
+            pictures = centre_crops(data, limit)
+            rates = {name: sum(bound_bits(network, doubling(), pictures, integer)) for name, integer in (("float", False), ("integer", True))}
+            click.echo(f"bound on {len(pictures)} centre crops of {data}: float {rates['float']:.4f}, integer {rates['integer']:.4f} bits/dim; "
+                       f"rounding costs {rates['integer'] - rates['float']:+.4f}")
+    except (BitsbackError, OSError) as error:
+        _fail(error, checkpoint)
+        sys.exit(1)
+
+
 def run():
     """Entry point: Ctrl-C exits with 130, a closed pipe quietly."""
     try:

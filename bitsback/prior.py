@@ -22,25 +22,29 @@ def rounded_shift(value, bits):
     return (value + (1 << (bits - 1))) >> bits
 
 
-def distributions(network, index, y):
+def distributions(network, index, y, context):
     """Generator of (slices, mean16, scale) of p(. | y) for step `index`; send it the values there.
 
-    y: (B, 3, H, W) int32, lattice indices of level `index`.  Values, mean16 and scale are
+    y: (B, 3, H, W) int32, lattice indices of level `index`; context: (B, 3, h, W), the same of
+    the known rows below, h = 0 if there are none (H is even otherwise).  Values, mean16 and scale are
     (B, h, w) int32 of one phase and colour; `slices` says where they lie in (B, 3, H, W).
     """
     step = network.steps[index]
-    out, state = network.trunk(index, y)
+    height = y.shape[2]
+    seen = np.concatenate([y, context], 2)
+    out, state = network.trunk(index, seen)
+    out = out[:, :, :height]
     v_index = np.clip(step.base + out[:, 3:6], 0, V_INDICES - 1)
     mean = rounded_shift(step.from_y * y + step.from_f * out[:, 0:3], SHIFT)
     coefficient = out[:, 6:9]
-    known = np.zeros(y.shape, np.int32)
+    known = np.zeros(seen.shape, np.int32)
     for phase, (row, column) in enumerate(PHASES):
-        here = (slice(None), slice(None), slice(row, None, 2), slice(column, None, 2))
+        here = (slice(None), slice(None), slice(row, height, 2), slice(column, None, 2))
         m, v, rho, trunk_mean, trunk_v = mean[here], v_index[here], coefficient[here], mean[here], v_index[here]
         if not m.size:
             continue
         if phase:
-            more = network.head(index, phase, state, known)
+            more = network.head(index, phase, state, known)[:, :, :m.shape[2]]
             m = m + rounded_shift(step.shift[v] * more[:, 0:3], SHIFT)
             v = np.clip(v + more[:, 3:6], 0, V_INDICES - 1)
             rho = rho + more[:, 6:9]
@@ -67,9 +71,9 @@ class Conditional:
     def __init__(self, network, gaussians, index):
         self.network, self.gaussians, self.index = network, gaussians, index
 
-    def push(self, stack, values, y):
-        """values: (B, 3, H, W) int32 given y of that shape."""
-        parts, generator = [], distributions(self.network, self.index, y)
+    def push(self, stack, values, y, context):
+        """values: (B, 3, H, W) int32 given y of that shape and its context rows."""
+        parts, generator = [], distributions(self.network, self.index, y, context)
         try:
             place, mean16, scale = next(generator)
             while True:
@@ -81,9 +85,9 @@ class Conditional:
         for part in reversed(parts):
             self.gaussians.push(stack, *part)
 
-    def pop(self, stack, y):
+    def pop(self, stack, y, context):
         """The mirror of push: (B, 3, H, W) int32."""
-        values, generator = np.empty(y.shape, np.int32), distributions(self.network, self.index, y)
+        values, generator = np.empty(y.shape, np.int32), distributions(self.network, self.index, y, context)
         try:
             place, mean16, scale = next(generator)
             while True:

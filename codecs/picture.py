@@ -10,18 +10,20 @@ and made smaller.  No bit is borrowed that is not in the file.
 """
 import numpy as np
 
+from .. import context
 from ..chain import Top
 from ..errors import DamagedFile, StackEmpty, UnsupportedImage
 from ..model import Model
 from ..stack import Stack
 from . import container
 from .container import DIFFUSION, PLAIN, Header, pixel_digest
-from .plain import decode_plain, encode_plain
+from .plain import decode_plain, encode_plain, quick_plain_size
 
 ROW_STEP = 8                    # groups are multiples of 8 rows, as the network's coarsest stage is
 STRIP_SHARE = 32                # the strip is 1/32 of the rows
 DEBT = 3.6                      # bits a dimension that a group may owe at its worst, first guess
 SMALLEST = 48 * 48              # pixels below which the prior is not tried
+SURELY_BETTER = 0.965           # of a quick WebP's size: the best WebP, twenty times slower, need not be tried
 
 
 def _check(pixels):
@@ -34,6 +36,11 @@ def _check(pixels):
 def _planes(rows):
     """(h, W, 3) uint8 -> (1, 3, h, W) int32, minus 128."""
     return np.ascontiguousarray(rows.transpose(2, 0, 1)[None]).astype(np.int32) - 128
+
+
+def _context(rows):
+    """The first rows below a group, which are known when it is decoded, as planes."""
+    return _planes(rows[:context.ROWS])
 
 
 def _next_rows(size_bits, debt, width, left):
@@ -55,7 +62,7 @@ def _push_groups(chain, stack, pixels, start, top, progress):
             return None
         attempt, lowest = stack.copy(), [stack.size_bits]
         try:
-            chain.push(attempt, _planes(pixels[done:done + count]), top,
+            chain.push(attempt, _planes(pixels[done:done + count]), top, _context(pixels[done + count:]),
                        watch=lambda s: lowest.append(min(lowest[-1], s.size_bits)))
         except StackEmpty:
             debt *= 1.15
@@ -94,14 +101,18 @@ def encode(pixels, *, model=None, device="cpu", progress=lambda share: None):
     progress: called with the share done, 0..1.  Errors: UnsupportedImage, WrongModel.
     """
     _check(pixels)
-    plain = encode_plain(pixels)
-    best = container.write(Header(pixels.shape[1], pixels.shape[0], PLAIN, pixel_digest(pixels)), plain)
+    prior = None
     if pixels.shape[0] * pixels.shape[1] >= SMALLEST:
         model = model if isinstance(model, Model) else Model.open(model)
         result = _encode_diffusion(pixels, model, device, progress)
         if result:
-            best = min(container.write(*result), best, key=len)
-    return best
+            prior = container.write(*result)
+            quick = quick_plain_size(pixels)
+            if quick and len(prior) < SURELY_BETTER * quick:
+                return prior
+    plain = Header(pixels.shape[1], pixels.shape[0], PLAIN, pixel_digest(pixels))
+    candidates = [container.write(plain, encode_plain(pixels))] + [prior] * bool(prior)
+    return min(candidates, key=len)
 
 
 def decode(data, *, model=None, device="cpu", progress=lambda share: None):
@@ -124,14 +135,19 @@ def _decode_diffusion(header, payload, model, device, progress):
     if not (isinstance(model, Model) and model.id.startswith(header.model)):
         model = Model.open(model.path if isinstance(model, Model) else model, model_id=header.model)
     chain, stack = model.chain(device), Stack.from_words(payload)
-    top, parts, done = Top(header.top[::2], header.top[1::2]), [], 0
+    top, done = Top(header.top[::2], header.top[1::2]), 0
+    pixels = np.empty((header.height, header.width, 3), np.uint8)
+    end = header.height
     try:
         for count in reversed(header.rows[1:]):
-            x = chain.pop(stack, (1, 3, count, header.width), top)
-            parts.append((x[0].transpose(1, 2, 0) + 128).astype(np.uint8))
+            x = chain.pop(stack, (1, 3, count, header.width), top, _context(pixels[end:]))
+            if x.min() < -128 or x.max() > 127:
+                raise DamagedFile("the words decode to values that are no pixels")
+            pixels[end - count:end] = x[0].transpose(1, 2, 0) + 128
+            end -= count
             done += count
             progress(done / header.height)
     except StackEmpty:
         raise DamagedFile("the words end too early") from None
-    parts.append(decode_plain(stack.credit(header.credit_bytes), header.width, header.rows[0]))
-    return np.concatenate(parts[::-1])
+    pixels[:end] = decode_plain(stack.credit(header.credit_bytes), header.width, header.rows[0])
+    return pixels

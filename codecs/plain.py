@@ -12,17 +12,27 @@ from ..errors import DamagedFile
 WEBP_SIDE = 16383
 
 
+def _webp(image, **options):
+    out = io.BytesIO()
+    image.save(out, format="WEBP", lossless=True, exact=True, **options)
+    return out.getvalue()
+
+
+def quick_plain_size(pixels):
+    """Bytes of a WebP made in a twentieth of the time; the best one is at most some 3 % smaller."""
+    if max(pixels.shape[:2]) > WEBP_SIDE:
+        return None
+    return len(_webp(Image.fromarray(pixels), quality=75, method=4))
+
+
 def encode_plain(pixels):
-    """(H, W, 3) uint8 -> bytes of the smaller of WebP lossless and PNG."""
-    image, candidates = Image.fromarray(pixels), []
+    """(H, W, 3) uint8 -> bytes of the smaller of WebP lossless and PNG (PNG for what WebP cannot hold, and small)."""
+    image, results = Image.fromarray(pixels), []
     if max(image.size) <= WEBP_SIDE:
-        candidates.append({"format": "WEBP", "lossless": True, "quality": 100, "method": 6, "exact": True})
-    if not candidates or pixels.size < 3 * 64 * 64:
-        candidates.append({"format": "PNG", "optimize": True})
-    results = []
-    for options in candidates:
+        results.append(_webp(image, quality=100, method=6))
+    if not results or pixels.size < 3 * 64 * 64:
         out = io.BytesIO()
-        image.save(out, **options)
+        image.save(out, format="PNG", optimize=True)
         results.append(out.getvalue())
     return min(results, key=len)
 

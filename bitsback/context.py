@@ -1,0 +1,49 @@
+"""What a group sees beyond its border: pixels that are already known when it is decoded.
+
+The network expects noised pixels y_k = x + noise of level k.  For known pixels both sides make
+them: the forward chain itself, with its random numbers replaced by a hash of (level, channel,
+row, column).  In distribution for the network, equal on every machine, and it costs no bits.
+"""
+import numpy as np
+
+from .lattice import COLUMNS, CENTRE, FRACTIONS
+
+ROWS = 32                       # rows of context; more gain nothing that shows
+
+
+def hash_bits(level, channels, rows, columns):
+    """(channels, rows, columns) uint32, 24 random-looking bits each.
+
+    x = ((level * 4 + channel) * 65536 + row) * 2^24 + column, mixed by the finaliser of
+    SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), top 24 bits.
+    """
+    key = (np.uint64(level * 4) + np.arange(channels, dtype=np.uint64))[:, None, None]
+    row = np.arange(rows, dtype=np.uint64)[None, :, None]
+    z = ((key * np.uint64(65536) + row) << np.uint64(24)) + np.arange(columns, dtype=np.uint64)[None, None, :]
+    z = z + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((z ^ (z >> np.uint64(31))) >> np.uint64(40)).astype(np.uint32)
+
+
+def sample(gaussians, mean16, scale, bits):
+    """Integers drawn from row `scale` of the table by 24-bit `bits`; all arrays of one shape."""
+    values = np.empty(mean16.shape, np.int32)
+    fraction = mean16 & (FRACTIONS - 1)
+    for f in np.unique(fraction):
+        here = fraction == f
+        edges = np.cumsum(gaussians.masses[scale * FRACTIONS + f].astype(np.int64))
+        column = np.minimum(np.searchsorted(edges, bits[here], side="right"), COLUMNS - 1)
+        values[here] = column + (mean16[here] >> 4) - CENTRE
+    return values
+
+
+def context_chain(gaussians, levels, x):
+    """x: (B, 3, h, W) int32 known pixels - 128 -> [y_0, ..., y_{K-1}], lattice indices, same shape."""
+    chain, value, exponent = [], x, 0
+    for k, level in enumerate(levels):
+        shift, exponent = level.exponent - exponent, level.exponent
+        mean16 = (value << 4) >> shift if shift >= 0 else (value << 4) << -shift
+        value = sample(gaussians, mean16, level.step, np.broadcast_to(hash_bits(k, *x.shape[1:]), x.shape))
+        chain.append(value)
+    return chain
