@@ -5,7 +5,7 @@
                                                \\-> eighth (c3)-/
       9 numbers: mean of x (3), log variance of x (3), colour coefficients (3)
 
-It is made to be rounded.  Activations are counted in *steps* of 1/32 and clamped to 0..255, so
+It is made to be rounded.  Activations are counted in *steps* of 1/64 and clamped to 0..255, so
 that an 8-bit integer holds them; inner weights fit -64..64 times a power of two a channel; the
 residual sum stays wide.  `integer=True` rounds all of this in the forward pass and lets the
 gradient through (straight-through estimator, arXiv 1308.3432), so training sees what the coder
@@ -20,7 +20,8 @@ from torch import nn
 
 from .schedule import preconditioning
 
-STEPS = 32                  # steps in 1.0 of an activation
+STEPS = 64                  # steps in 1.0 of an activation
+HIDDEN_GAIN = 2             # inside a block activations are smaller: twice as many steps in 1.0
 TOP = 255                   # largest activation, steps
 INNER_WEIGHT = 64           # largest integer weight between two 8-bit activations
 INPUT_REACH = 1023          # largest integer at the input (11 bits), 1/128 each
@@ -84,12 +85,13 @@ def scale_exponent(weight, reach):
 class QConv(nn.Conv2d):
     """A convolution whose weights are rounded as the integer model rounds them, if asked to.
 
-    gain: a power of two between the units of output and input (steps against 1.0).
+    gain: a power of two between the units of output and input (steps against 1.0);
+    bias_steps: what 1.0 of the bias is in output units.
     """
 
-    def __init__(self, inputs, outputs, size, *, reach=0, gain=1.0, stride=1):
+    def __init__(self, inputs, outputs, size, *, reach=0, gain=1.0, bias_steps=STEPS, stride=1):
         super().__init__(inputs, outputs, size, stride=stride, padding=size // 2 if stride == 1 else 0)
-        self.reach, self.gain = reach, gain
+        self.reach, self.gain, self.bias_steps = reach, gain, bias_steps
 
     def effective_weight(self, integer):
         if not integer:
@@ -103,7 +105,7 @@ class QConv(nn.Conv2d):
         weight = self.effective_weight(integer)
         if self.gain != 1.0:
             weight = weight * self.gain
-        bias = self.bias * STEPS if with_bias and self.gain >= 1.0 else self.bias if with_bias else None
+        bias = self.bias * self.bias_steps if with_bias else None
         return F.conv2d(x, weight, bias, self.stride, self.padding)
 
 
@@ -112,14 +114,14 @@ class Block(nn.Module):
 
     def __init__(self, width, embedding):
         super().__init__()
-        self.a = QConv(width, width, 3)
-        self.b = QConv(width, width, 3)
+        self.a = QConv(width, width, 3, gain=HIDDEN_GAIN)
+        self.b = QConv(width, width, 3, gain=1 / HIDDEN_GAIN)
         self.level = nn.Linear(embedding, width)
         nn.init.zeros_(self.b.weight)
         nn.init.zeros_(self.b.bias)
 
     def forward(self, r, e, integer):
-        bias = (self.level(e) + self.a.bias) * STEPS
+        bias = (self.level(e) + self.a.bias) * (STEPS * HIDDEN_GAIN)
         h = self.a(_Clamp.apply(r, None, integer), integer, with_bias=False)
         h = _Clamp.apply(h, bias[:, :, None, None], integer)
         return r + self.b(h, integer)
@@ -157,14 +159,14 @@ class Denoiser(nn.Module):
         self.up2, self.up1 = blocks(c.c2, c.n2), blocks(c.c1, c.n1)
         self.to2, self.to3 = QConv(c.c1, c.c2, 2, stride=2), QConv(c.c2, c.c3, 2, stride=2)
         self.from3, self.from2 = QConv(c.c3, 4 * c.c2, 1), QConv(c.c2, 4 * c.c1, 1)
-        self.last = QConv(c.c1, 36, 3, reach=TOP, gain=1 / STEPS)
+        self.last = QConv(c.c1, 36, 3, reach=TOP, gain=1 / STEPS, bias_steps=1.0)
         self.last_level = nn.Linear(c.embedding, 36)
         # Phase head: features once, innovations and one residual layer a phase.
         self.head_level = nn.Sequential(nn.Linear(c.embedding + 2, c.embedding), nn.ReLU(), nn.Linear(c.embedding, 3 * c.head))
         self.head_features = QConv(c.c1, c.head, 1)
         self.head_known = QConv(12, c.head, 3, reach=INNOVATION_REACH, gain=STEPS)
         self.head_mix = QConv(c.head, c.head, 3)
-        self.head_out = nn.ModuleList(QConv(c.head, 9, 1, reach=TOP, gain=1 / STEPS) for _ in PHASES[1:])
+        self.head_out = nn.ModuleList(QConv(c.head, 9, 1, reach=TOP, gain=1 / STEPS, bias_steps=1.0) for _ in PHASES[1:])
         for layer in (self.last, self.last_level, *self.head_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)

@@ -3,14 +3,14 @@
 Every convolution becomes integer weights, integer biases (one row a level: schedule, level
 embedding and level ratio are folded in) and one power-of-two shift a channel (ARITHMETIC.md).
 The exporter proves from the weights that no sum can leave float32's exact range and refuses
-otherwise.  Units: activations in steps of 1/32; wide sums in 1/16 steps; inputs 1/128;
+otherwise.  Units: activations in steps of 1/64 (1/128 inside a block); wide sums in 1/16 steps; inputs 1/128;
 innovations 1/16 sd; outputs as in levels.py.
 """
 import math
 
 import torch
 
-from .denoiser import EXACT, INNOVATION_REACH, INPUT_REACH, STEPS, TOP, QConv, scale_exponent
+from .denoiser import EXACT, HIDDEN_GAIN, INNOVATION_REACH, INPUT_REACH, STEPS, TOP, QConv, scale_exponent
 from .errors import TrainingError
 from .exact import WEIGHT, Layer
 from .lattice import gaussian_masses
@@ -91,7 +91,9 @@ def integer_layers(network, levels):
             made = make_layer(weight * units / STEPS, bias * units.flatten(), reach=TOP, factor=1)
         elif kind == "a":
             level = network.get_submodule(name[:-2]).level(embedding)
-            made = make_layer(weight, (bias + level) * STEPS, reach=0, factor=1)
+            made = make_layer(weight * HIDDEN_GAIN, (bias + level) * (STEPS * HIDDEN_GAIN), reach=0, factor=1)
+        elif kind == "b":
+            made = make_layer(weight / HIDDEN_GAIN, bias * STEPS, reach=0, factor=WIDE)
         else:                   # into a wide sum, but for head_mix
             made = make_layer(weight, bias * STEPS, reach=0, factor=1 if name == "head_mix" else WIDE, stride=stride)
         layers[name] = made
