@@ -67,7 +67,7 @@ class Chain:
     """The codec of a group: x (B, 3, H, W) int32, pixels - 128, under the diffusion prior."""
 
     def __init__(self, network, gaussians, levels):
-        self.gaussians, self.levels = gaussians, levels
+        self.network, self.gaussians, self.levels = network, gaussians, levels
         self.forward = [Forward(gaussians, levels, k) for k in range(len(levels))]
         self.reverse = [Conditional(network, gaussians, k) for k in range(len(levels))]
 

@@ -67,18 +67,33 @@ def _common(command):
             click.option("--model", help="A shipped model's name, or the path of one."),
             click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:N."),
             click.option("-T", "--threads", type=click.IntRange(1), help="CPU threads of the network."),
-            click.option("-q", "--quiet", is_flag=True, help="Errors only.")]):
+            click.option("-q", "--quiet", is_flag=True, help="Errors only."),
+            click.option("-v", "--verbose", is_flag=True, help="Say which model and which arithmetic is used.")]):
         command = option(command)
     return command
 
 
-def _prepare(folder, threads, device):
+def _prepare(folder, threads, device, name, verbose):
+    """(Model or None, device) for a run; None where nothing is shipped and nothing was named."""
     import torch
+    from .model import Model
     if threads:
         torch.set_num_threads(threads)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
-    return _device(device)
+    device = _device(device)
+    try:
+        model = Model.open(name)
+        if verbose:
+            backend = model.chain(device).network.backend
+            click.echo(f"model {model.id[:16]} ({model.path.name}), {backend.name} on {device}, "
+                       f"{torch.get_num_threads()} thread(s)", err=True)
+        return model, device
+    except BitsbackError as error:
+        if name is None:
+            return None, device
+        _fail(error, name)
+        sys.exit(1)
 
 
 def _device(name):
@@ -94,10 +109,10 @@ def _device(name):
 
 @main.command()
 @_common
-def compress(sources, output, folder, force, model, device, threads, quiet):
+def compress(sources, output, folder, force, model, device, threads, quiet, verbose):
     """Write NAME.bbk for each picture: 8-bit RGB of any size, in any format that Pillow reads."""
     from .codecs import files
-    device = _prepare(folder, threads, device)
+    model, device = _prepare(folder, threads, device, model, verbose)
 
     def work(source):
         begin = time.perf_counter()
@@ -112,10 +127,10 @@ def compress(sources, output, folder, force, model, device, threads, quiet):
 
 @main.command()
 @_common
-def decompress(sources, output, folder, force, model, device, threads, quiet):
+def decompress(sources, output, folder, force, model, device, threads, quiet, verbose):
     """Restore the pixels of each .bbk file, to PNG or by the suffix of -o; they are checked."""
     from .codecs import files
-    device = _prepare(folder, threads, device)
+    model, device = _prepare(folder, threads, device, model, verbose)
 
     def work(source):
         begin = time.perf_counter()
@@ -223,16 +238,16 @@ def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_fr
 @click.option("--data-name", default="not said", help="What `bitsback models` says it was trained on.")
 def export(checkpoint, output, data, limit, data_name):
     """Turn a checkpoint of `train` into an integer model, and say what rounding costs."""
-    from .levels import doubling
+    from .levels import default_levels
     from .training import read_checkpoint
     from .weights import save_model
     try:
         network, told = read_checkpoint(checkpoint)
-        save_model(output, network, doubling(), told | {"device": "cpu", "data": data_name})
+        save_model(output, network, default_levels(), told | {"device": "cpu", "data": data_name})
         if data:
             from .measure import bound_bits, centre_crops
             pictures = centre_crops(data, limit)
-            rates = {name: sum(bound_bits(network, doubling(), pictures, integer)) for name, integer in (("float", False), ("integer", True))}
+            rates = {name: sum(bound_bits(network, default_levels(), pictures, integer)) for name, integer in (("float", False), ("integer", True))}
             click.echo(f"bound on {len(pictures)} centre crops of {data}: float {rates['float']:.4f}, integer {rates['integer']:.4f} bits/dim; "
                        f"rounding costs {rates['integer'] - rates['float']:+.4f}")
     except (BitsbackError, OSError) as error:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import lattice
-from .schedule import preconditioning, reverse_step
+from .schedule import geometric, preconditioning, reverse_step
 
 MEAN_BITS = 8               # network means: 1/256
 SCALE_UNIT = 16             # network scales: 1/16 of a doubling of the sd
@@ -52,6 +52,25 @@ def doubling(count=10, first_exponent=-1):
     levels = [Level(first_exponent, lattice.SCALE_ONE + 4)]
     levels += [Level(first_exponent + k, lattice.SCALE_ONE) for k in range(1, count)]
     return tuple(levels)
+
+
+def spaced(count=12, sigma_min=0.5, sigma_max=285.0, coarseness=1.2):
+    """`count` levels as near to evenly spaced in log sigma as the lists of integers allow.
+
+    A lattice's spacing is the largest power of two up to `coarseness` sigmas.
+    """
+    levels, variance = [], 0.0
+    for sigma in geometric(sigma_min, sigma_max, count):
+        exponent = math.floor(math.log2(coarseness * sigma))
+        forward = math.sqrt(sigma**2 - variance - 4.0**exponent / 12) / 2.0**exponent
+        levels.append(Level(exponent, int(lattice.scale_index(forward))))
+        variance = sigmas(levels)[-1] ** 2
+    return tuple(levels)
+
+
+def default_levels():
+    """The coder's levels.  12 from 0.5: of the trajectories tried, the best rate for its number of steps."""
+    return spaced()
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,17 @@ class Model:
 
     def __init__(self, path):
         self.path = Path(path)
-        self._tensors, self.description, self.id = read_model(path)
+        tensors, self.description, self.id = read_model(path)
         if self.description.get("arithmetic") != ARITHMETIC:
             raise WrongModel(f"{path}: arithmetic {self.description.get('arithmetic')}, this program computes {ARITHMETIC}")
         try:
             self.config = NetworkConfig(**self.description["network"])
             self.levels = tuple(Level(*pair) for pair in self.description["levels"])
-            self.steps, self.layers = read_steps(self._tensors), read_layers(self._tensors)
-            self.gaussians = Gaussians(self._tensors["gaussian_masses"].numpy())
+            self.steps, self.layers = read_steps(tensors), read_layers(tensors)
+            self.gaussians = Gaussians(tensors["gaussian_masses"].numpy())
         except (KeyError, TypeError, ValueError) as error:
             raise WrongModel(f"{path}: not an exported model ({error})") from None
+        self._chains = {}
 
     @classmethod
     def open(cls, name=None, *, model_id=None):
@@ -57,6 +58,14 @@ class Model:
                          f"or install the release that ships it (`bitsback models` lists what is here)")
 
     def chain(self, device="cpu", backend=None):
-        """The codec of groups of pixels on `device`, by the fastest exact backend (exact.choose)."""
-        backend = backend or choose(self.layers, device)
-        return Chain(IntegerNetwork(backend, self.config, self.steps), self.gaussians, self.levels)
+        """The codec of groups of pixels on `device`, by the fastest exact backend (exact.choose).
+
+        Made once a device, self-test included, unless a backend is given.
+        """
+        if backend is None and device in self._chains:
+            return self._chains[device]
+        chosen = backend or choose(self.layers, device)
+        chain = Chain(IntegerNetwork(chosen, self.config, self.steps), self.gaussians, self.levels)
+        if backend is None:
+            self._chains[device] = chain
+        return chain

@@ -21,7 +21,7 @@ from .bound import gaussian_noise, level_nats, pixel_nats, top_nats
 from .denoiser import Denoiser, NetworkConfig
 from .errors import TrainingError
 from .lattice import scale_sd
-from .levels import doubling, sigmas
+from .levels import default_levels, sigmas
 from .muon import Muon
 from .schedule import LearnedSchedule
 from .weights import save_model
@@ -130,7 +130,7 @@ def estimate_at_levels(network, schedule, x, generator, integer, autocast, level
     batch, device = len(x), x.device
     n_pixel, count = max(1, batch // 8), len(levels)
     n_level = batch - n_pixel
-    odds = 0.75 ** torch.arange(1, count, device=device, dtype=torch.float32) + 0.1     # about as the levels' bits fall
+    odds = 0.78 ** torch.arange(1, count, device=device, dtype=torch.float32) + 0.1     # about as the levels' bits fall
     odds = odds / odds.sum()
     places = (torch.rand(1, device=device, generator=generator) + torch.arange(n_level, device=device)) / n_level
     chosen = torch.searchsorted(odds.cumsum(0), places).clamp_max(count - 2) + 1        # t of each pair, 1..K-1
@@ -273,7 +273,7 @@ def train(folder, output, *, network=NetworkConfig(), config=TrainingConfig(), d
     trainer = Trainer(network, config, device)
     if resume:
         trainer.load(resume)
-    forward = functools.partial(estimate_at_levels, levels=doubling()) if config.at_levels else estimate
+    forward = functools.partial(estimate_at_levels, levels=default_levels()) if config.at_levels else estimate
     forward = torch.compile(forward) if device.type == "cuda" else forward
     begin = saved = window = time.monotonic()
     sums, counted, row = {}, 0, {}
@@ -303,7 +303,7 @@ def train(folder, output, *, network=NetworkConfig(), config=TrainingConfig(), d
     told = {"minutes": round(trainer.minutes_before + minutes, 1), "steps": trainer.steps, "pictures": len(patches),
             "data": data_name or str(folder), "device": device.type, "integer": config.integer,
             "sigma_ends": [round(e, 4) for e in trainer.schedule.ends.detach().exp().tolist()]}
-    save_model(output, trainer.averaged(), doubling(), told)
+    save_model(output, trainer.averaged(), default_levels(), told)
     return row
 
 

@@ -1,0 +1,318 @@
+"""The yardstick: a decoder (and an encoder of pixel groups) written from bitsback/ARITHMETIC.md alone, in numpy int64 and Python integers.
+
+It shares no code with the project, uses neither torch nor constriction nor safetensors, and is slow.  Section numbers are ARITHMETIC.md's.
+The file's header is no arithmetic; what it says comes in as arguments:
+
+    model = Model(open("m.safetensors", "rb").read())
+    stack = Stack(payload)
+    pixels = decode_groups(model, stack, height, width, rows, top)      # rows[0] rows at the top are left zero: they are in the credit
+    credit = stack.credit(length)
+"""
+import hashlib
+import json
+from bisect import bisect_right
+
+import numpy as np
+
+R, G, B = 0, 1, 2
+PHASES = (0, 0), (1, 1), (0, 1), (1, 0)
+CONTEXT_ROWS = 32
+MASK64 = 2**64 - 1
+
+
+def half_up(value, bits):
+    return (value + (1 << (bits - 1))) >> bits
+
+
+def half_even(value, bits):
+    """`bits` an int or an array that broadcasts with `value`."""
+    value, bits = np.broadcast_arrays(np.asarray(value, np.int64), np.asarray(bits, np.int64))
+    right = np.maximum(bits, 1)
+    floor = value >> right
+    rest, half = value - (floor << right), np.int64(1) << (right - 1)
+    rounded = floor + ((rest > half) | ((rest == half) & (floor & 1 == 1)))
+    return np.where(bits > 0, rounded, value << np.maximum(-bits, 0))
+
+
+def act(value):
+    return half_even(value, 4).clip(0, 255)
+
+
+def unshuffle(a):
+    c, h, w = a.shape
+    return a.reshape(c, h // 2, 2, w // 2, 2).transpose(0, 2, 4, 1, 3).reshape(4 * c, h // 2, w // 2)
+
+
+def shuffle(a):
+    c, h, w = a.shape
+    return a.reshape(c // 4, 2, 2, h, w).transpose(0, 3, 1, 4, 2).reshape(c // 4, 2 * h, 2 * w)
+
+
+class Model:
+    """Section 1: the integers of a model file, and section 6: its network."""
+
+    def __init__(self, data):
+        end = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:end])
+        self.about = json.loads(header.pop("__metadata__")["bitsback"])
+        assert self.about["arithmetic"] == 1
+        self.tensors, self.dtypes = {}, {}
+        for name, entry in header.items():
+            start, stop = entry["data_offsets"]
+            values = np.frombuffer(data[end + start:end + stop], {"I8": "<i1", "I32": "<i4"}[entry["dtype"]])
+            self.tensors[name] = values.reshape(entry["shape"])
+            self.dtypes[name] = {"I8": "torch.int8", "I32": "torch.int32"}[entry["dtype"]]
+        self.exponents, self.steps = zip(*self.about["levels"])
+        self.count = len(self.steps)
+        self.cumulative = [[0, *row] for row in np.cumsum(self.tensors["gaussian_masses"], axis=1, dtype=np.int64).tolist()]
+
+    def id(self):
+        """The whole SHA-256 in hex."""
+        told = {key: self.about[key] for key in ("arithmetic", "levels", "network")}
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        for name in sorted(self.tensors):
+            digest.update(f"{name} {self.tensors[name].shape} {self.dtypes[name]}\n".encode() + self.tensors[name].tobytes())
+        return digest.hexdigest()
+
+    def table(self, name, k):
+        return self.tensors["steps." + name][k].astype(np.int64)
+
+    def conv(self, name, a, k, phase=None):
+        weight, bias, shift = (self.tensors[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift"))
+        stride, size = int(self.tensors[name + ".stride"][0]), weight.shape[2]
+        row = 0 if len(bias) == 1 else k if phase is None else 3 * k + phase - 1
+        margin = size // 2 if stride == 1 else 0
+        a = np.pad(a, ((0, 0), (margin, margin), (margin, margin)))
+        height, width = ((side - size) // stride + 1 for side in a.shape[1:])
+        total = np.zeros((len(weight), height, width), np.int64) + bias[row][:, None, None]
+        for i in range(size):
+            for j in range(size):
+                tap = a[:, i:i + stride * (height - 1) + 1:stride, j:j + stride * (width - 1) + 1:stride]
+                total += np.tensordot(weight[:, :, i, j], tap, axes=1)
+        return half_even(total, shift[:, None, None])
+
+    def trunk(self, k, n):
+        """Step k for lattice indices (3, H, W) with their context -> (f, s, rho) of (9, H8, W8) before padding is cut, state."""
+        size = self.about["network"]
+
+        def blocks(a, name, count):
+            for i in range(count):
+                inner = self.conv(f"{name}.{i}.a", act(a), k).clip(0, 255)
+                a = a + self.conv(f"{name}.{i}.b", inner, k)
+            return a
+        n = half_up(n * self.tensors["steps.scalars"][k, 0].astype(np.int64), 8).clip(-1023, 1023)
+        n = np.pad(n, ((0, 0), (0, -n.shape[1] % 8), (0, -n.shape[2] % 8)))
+        half = blocks(self.conv("first", unshuffle(n), k), "down1", size["n1"])
+        quarter = blocks(self.conv("to2", act(half), k), "down2", size["n2"])
+        eighth = blocks(self.conv("to3", act(quarter), k), "middle", size["n3"])
+        quarter = blocks(quarter + shuffle(self.conv("from3", act(eighth), k)), "up2", size["n2"])
+        half = blocks(half + shuffle(self.conv("from2", act(quarter), k)), "up1", size["n1"])
+        out = shuffle(self.conv("last", act(half), k))
+        out = np.concatenate([out[:3].clip(-4096, 4096), out[3:6].clip(-139, 69), out[6:].clip(-256, 256)])
+        return out, self.conv("head_features", act(half), k)
+
+    def head(self, k, phase, z, state):
+        """z of the whole padded area (3, H8, W8) -> (9, H8 / 2, W8 / 2)."""
+        h = act(self.conv("head_known", unshuffle(z), k, phase) + state)
+        h = (self.conv("head_mix", h, k) + h).clip(0, 255)
+        out = self.conv(f"head_out.{phase - 1}", h, k)
+        return np.concatenate([out[:3].clip(-2048, 2048), out[3:6].clip(-46, 23), out[6:].clip(-256, 256)])
+
+
+class Stack:
+    """Section 3, and the coding of arrays of section 2."""
+
+    UNIFORM = [256 * i for i in range(2**16 + 1)]           # cumulative masses of a number below 2^16
+
+    def __init__(self, data):
+        """data: the payload of a file."""
+        self.words, self.state = np.frombuffer(data, "<u4").tolist(), 0
+        self._refill()
+
+    @classmethod
+    def from_credit(cls, data):
+        return cls(data + bytes(-len(data) % 4) + b"\1\0\0\0")
+
+    def _refill(self):
+        while self.state < 2**32 and self.words:
+            self.state = self.state << 32 | self.words.pop()
+
+    def to_bytes(self):
+        words = [*self.words, self.state & 0xFFFFFFFF, self.state >> 32]
+        return np.array(words[:-1] if words[-1] == 0 else words, "<u4").tobytes()
+
+    def credit(self, length):
+        data = self.to_bytes()
+        assert data[length:] == bytes(-length % 4) + b"\1\0\0\0", "the stack does not end at its seal"
+        return data[:length]
+
+    def pop(self, cumulative):
+        q = self.state & 0xFFFFFF
+        symbol = bisect_right(cumulative, q) - 1
+        low, high = cumulative[symbol:symbol + 2]
+        self.state = (self.state >> 24) * (high - low) + q - low
+        self._refill()
+        assert self.state >= 2**32, "the stack is exhausted"
+        return symbol
+
+    def push(self, cumulative, symbol):
+        low, high = cumulative[symbol:symbol + 2]
+        mass = high - low
+        if self.state >= mass << 40:
+            self.words.append(self.state & 0xFFFFFFFF)
+            self.state >>= 32
+        self.state = (self.state // mass << 24) + self.state % mass + low
+
+    def pop_array(self, model, mean, scale, escapes):
+        """mean (in 1/16) and scale: arrays of one shape -> values of that shape."""
+        rows, base, order = _rows(mean, scale)
+        columns = np.zeros(mean.size, np.int64)
+        for i in order:
+            columns[i] = self.pop(model.cumulative[rows[i]])
+        values = columns - 31 + base
+        for i in np.flatnonzero(escapes & np.isin(columns, (0, 63))):
+            values[i] = self.pop(self.UNIFORM) - 2**15
+        return values.reshape(mean.shape)
+
+    def push_array(self, model, values, mean, scale, escapes):
+        rows, base, order = _rows(mean, scale)
+        columns = (values.ravel() - base + 31).clip(0, 63)
+        for i in np.flatnonzero(escapes & np.isin(columns, (0, 63)))[::-1]:
+            self.push(self.UNIFORM, int(values.ravel()[i]) + 2**15)
+        for i in order[::-1]:
+            self.push(model.cumulative[rows[i]], int(columns[i]))
+
+
+def _rows(mean, scale):
+    mean, scale = mean.ravel(), scale.ravel()
+    rows = 16 * scale + (mean & 15)
+    return rows, mean >> 4, np.argsort(rows, kind="stable")
+
+
+# Section 4: levels
+
+def forward(model, k, below):
+    """Mean and scale of q(y_k | y_{k-1})."""
+    e = model.exponents[k] - (model.exponents[k - 1] if k else 0)
+    return 16 * below >> e if e >= 0 else 16 * below << -e, np.full(below.shape, model.steps[k])
+
+
+def top_parameters(shape, top):
+    """top: mean16 and scale of R, of G, of B -> both as arrays of shape (3, H, W)."""
+    return (np.broadcast_to(np.reshape(top[i::2], (3, 1, 1)), shape) for i in (0, 1))
+
+
+# Section 5: context
+
+def draw(k, colour, row, column):
+    z = ((4 * k + colour) * 2**16 + row) * 2**24 + column + 0x9E3779B97F4A7C15 & MASK64
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK64
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK64
+    return (z ^ z >> 31) >> 40
+
+
+def context(model, x):
+    """x (3, rows, W) of the known rows -> their latents, one array per level."""
+    latents = []
+    for k in range(model.count):
+        mean, scale = forward(model, k, x)
+        x = np.zeros_like(mean)
+        for at in np.ndindex(*x.shape):
+            cumulative = model.cumulative[16 * scale[at] + (mean[at] & 15)]
+            x[at] = bisect_right(cumulative, draw(k, *at)) - 1 - 31 + (mean[at] >> 4)
+        latents.append(x)
+    return latents
+
+
+# Section 7: the values of a step
+
+def step(model, k, y, known):
+    """A generator of (phase, colour, mean16, scale) that is sent the values, and returns the level below; y: level k, known: its context."""
+    _, height, width = y.shape
+    scalars = model.tensors["steps.scalars"][k].tolist()
+    _, from_y, from_f, base = scalars
+    out, state = model.trunk(k, np.concatenate([y, known], axis=1))
+    f, s, rho = out[:3, :height, :width], out[3:6, :height, :width], out[6:, :height, :width]
+    mean0 = half_up(from_y * y + from_f * f, 12)
+    v0 = (base + s).clip(0, 255)
+    scale, gain, shift, inverse = (model.table(name, k) for name in ("scale", "gain", "shift", "inverse"))
+    values, z = np.zeros_like(y), np.zeros((3, *out.shape[1:]), np.int64)
+    for phase, (i, j) in enumerate(PHASES):
+        at = np.s_[:, i::2, j::2]
+        m, v, r, m0, u0 = mean0[at], v0[at], rho[at], mean0[at], v0[at]
+        if phase:
+            added = model.head(k, phase, z, state)[:, :m.shape[1], :m.shape[2]]
+            m = m + half_up(shift[v] * added[:3], 12)
+            v = (v + added[3:6]).clip(0, 255)
+            r = r + added[6:]
+        d, got = {}, np.zeros_like(m)
+        for colour in G, R, B:
+            mean = m[colour]
+            if colour == R:
+                mean = mean + half_up(r[0] * gain[v[G]] * d[G], 14)
+            if colour == B:
+                mean = mean + half_up(r[1] * gain[v[G]] * d[G] + r[2] * gain[v[R]] * d[R], 14)
+            got[colour] = yield phase, colour, mean, scale[v[colour]]
+            d[colour] = (16 * got[colour] - mean).clip(-4096, 4096)
+        values[at] = got
+        z[:, :height, :width][at] = half_up((16 * got - m0).clip(-8192, 8192) * inverse[u0], 12).clip(-96, 96)
+    return values
+
+
+def pop_step(model, stack, k, y, known):
+    asked, values = step(model, k, y, known), None
+    try:
+        while True:
+            _, _, mean, scale = asked.send(values)
+            values = stack.pop_array(model, mean, scale, escapes=True)
+    except StopIteration as end:
+        return end.value
+
+
+def distributions(model, k, y, known, below):
+    """All arrays of a step in the decoder's order when the level below is known: (values, mean16, scale)."""
+    asked, values, arrays = step(model, k, y, known), None, []
+    try:
+        while True:
+            phase, colour, mean, scale = asked.send(values)
+            i, j = PHASES[phase]
+            values = below[colour, i::2, j::2]
+            arrays.append((values, mean, scale))
+    except StopIteration:
+        return arrays
+
+
+def decode_group(model, stack, shape, below, top):
+    """One group of shape (3, H, W) with the known x (3, rows, W) below it; top: mean16 and scale of R, G, B."""
+    known = context(model, below)
+    y = stack.pop_array(model, *top_parameters(shape, top), escapes=True)
+    for k in reversed(range(model.count)):
+        down = pop_step(model, stack, k, y, known[k])
+        stack.push_array(model, y, *forward(model, k, down), escapes=False)
+        y = down
+    return y
+
+
+def encode_group(model, stack, x, below, top):
+    known = context(model, below)
+    for k in range(model.count):
+        y = stack.pop_array(model, *forward(model, k, x), escapes=False)
+        for arrays in reversed(distributions(model, k, y, known[k], x)):
+            stack.push_array(model, *arrays, escapes=True)
+        x = y
+    stack.push_array(model, x, *top_parameters(x.shape, top), escapes=True)
+
+
+def decode_groups(model, stack, height, width, rows, top):
+    """All groups, last first -> pixels (H, W, 3) uint8; rows[0] rows at the top are not coded here."""
+    x = np.zeros((3, height, width), np.int64)
+    end = height
+    for count in reversed(rows[1:]):
+        start = end - count
+        x[:, start:end] = decode_group(model, stack, (3, count, width), x[:, end:end + CONTEXT_ROWS], top)
+        end = start
+    assert end == rows[0]
+    pixels = (x + 128).transpose(1, 2, 0)
+    pixels[:end] = 0
+    assert pixels.min() >= 0 and pixels.max() <= 255
+    return pixels.astype(np.uint8)
