@@ -1,0 +1,73 @@
+"""What all tests share: fixed seeds, one thread, a tiny model with random weights, a synthetic photograph."""
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from bitsback.denoiser import Denoiser, NetworkConfig
+from bitsback.lattice import Gaussians, gaussian_masses
+from bitsback.levels import default_levels
+from bitsback.model import Model
+from bitsback.weights import save_model
+
+TINY = NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16)
+
+settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=60,
+                          suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fixed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def random_network(seed):
+    """A Denoiser whose every weight is random, the layers that start at zero included."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = Denoiser(TINY)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(0.03 * torch.randn(parameter.shape))
+    return network.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def tiny_network():
+    return random_network(7)
+
+
+def _model_file(folder, network):
+    path = folder / "tiny.safetensors"
+    save_model(path, network, default_levels(), {"minutes": 0, "steps": 0, "device": "cpu", "data": "random weights"})
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, tiny_network):
+    return Model(_model_file(tmp_path_factory.mktemp("tiny"), tiny_network))
+
+
+@pytest.fixture(scope="session")
+def other_model(tmp_path_factory):
+    """Another model of the same network, with another id."""
+    return Model(_model_file(tmp_path_factory.mktemp("other"), random_network(8)))
+
+
+@pytest.fixture(scope="session")
+def gaussians():
+    return Gaussians(gaussian_masses())
+
+
+@pytest.fixture(scope="session")
+def photograph():
+    """photograph(height, width, seed=0) -> (H, W, 3) uint8: smooth colours, an edge, and noise."""
+    def make(height, width, seed=0):
+        rng = np.random.default_rng(seed)
+        i, j = np.mgrid[0:height, 0:width]
+        light = 128 + 50 * np.sin(i / 23 + j / 37) + 40 * (i + 2 * j > height + width / 2)
+        colours = np.stack([light, 0.8 * light + 20 * np.cos(i / 31 - j / 19), 0.6 * light + 0.2 * j], -1)
+        noise = rng.normal(0, 3, (height, width, 1)) + rng.normal(0, 1, (height, width, 3))
+        return np.clip(np.rint(colours + noise), 0, 255).astype(np.uint8)
+    return make

@@ -1,0 +1,192 @@
+"""ARITHMETIC.md says what the codec does: a decoder written from it alone reads the codec's files, and no integer on the way differs."""
+import numpy as np
+import numpy_decoder as yardstick
+import pytest
+from bitsback import context, exact
+from bitsback.codecs import picture, plain
+from bitsback.errors import StackEmpty
+from bitsback.integer_network import IntegerNetwork
+from bitsback.lattice import Gaussians
+from bitsback.stack import Stack
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+SIZES = [(24, 40), (33, 21), (64, 16), (25, 9), (40, 2)]        # height, width
+KINDS = ["smooth", "noise", "edges", "flat"]
+
+
+def make_pixels(height, width, kind):
+    """(H, W, 3) uint8; noise in the first 8 rows, so that there is credit whatever follows."""
+    rng = np.random.default_rng([height, width])
+    pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+    below = pixels[8:]
+    if kind == "smooth":
+        below[:] = np.clip(128 + np.cumsum(rng.normal(0, 12, below.shape), 0), 0, 255)
+    elif kind == "edges":
+        below[:] = np.where(below < 128, 0, 255)
+    elif kind == "flat":
+        below[:] = 37
+    return pixels
+
+
+def encode(pixels, model):
+    """(Header, payload) of the diffusion path, also where plain coding would be smaller."""
+    return picture._encode_diffusion(pixels, model, "cpu", lambda share: None)
+
+
+@pytest.fixture(scope="module")
+def numbers(tiny_model):
+    """The yardstick's own reading of the model file."""
+    return yardstick.Model(tiny_model.path.read_bytes())
+
+
+def test_model_id(tiny_model, numbers):
+    assert numbers.id() == tiny_model.id
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_files_decode_by_the_document(size, kind, tiny_model, numbers):
+    pixels = make_pixels(*size, kind)
+    header, payload = encode(pixels, tiny_model)
+    stack, strip = yardstick.Stack(payload), header.rows[0]
+    got = yardstick.decode_groups(numbers, stack, *size, header.rows, header.top)
+    assert np.array_equal(got[strip:], pixels[strip:])
+    credit = stack.credit(header.credit_bytes)
+    assert np.array_equal(plain.decode_plain(credit, size[1], strip), pixels[:strip])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_document_encodes_the_same_bytes(kind, tiny_model, numbers):
+    """With several groups, the first with context below it."""
+    pixels = make_pixels(64, 16, kind)
+    header, payload = encode(pixels, tiny_model)
+    assert len(header.rows) > 2
+    strip = header.rows[0]
+    stack, x, done = yardstick.Stack.from_credit(plain.encode_plain(pixels[:strip])), pixels.transpose(2, 0, 1).astype(np.int64) - 128, strip
+    for count in header.rows[1:]:
+        end = done + count
+        yardstick.encode_group(numbers, stack, x[:, done:end], x[:, end:end + yardstick.CONTEXT_ROWS], header.top)
+        done = end
+    assert stack.to_bytes() == payload
+
+
+class RecordingNetwork(IntegerNetwork):
+    """Keeps all that goes to the distributions."""
+
+    def trunk(self, index, y):
+        out, state = super().trunk(index, y)
+        self.record.append((out[0], state[0].cpu().numpy()))
+        return out, state
+
+    def head(self, index, phase, state, known):
+        out = super().head(index, phase, state, known)
+        self.record.append((out[0],))
+        return out
+
+
+class RecordingModel(yardstick.Model):
+    def trunk(self, k, n):
+        out, state = super().trunk(k, n)
+        self.record.append((out, state))
+        return out, state
+
+    def head(self, *arguments):
+        out = super().head(*arguments)
+        self.record.append((out,))
+        return out
+
+
+def assert_equal_records(ours, numpys):
+    """The yardstick's outputs reach over the padding; the codec's are cut to the picture."""
+    assert len(ours) == len(numpys)
+    for one, other in zip(ours, numpys):
+        for a, b in zip(one, other):
+            assert a.size and np.array_equal(a, b[:, :a.shape[1], :a.shape[2]])
+
+
+@pytest.mark.parametrize("backend", [exact.Reference, exact.Fast])
+@pytest.mark.parametrize("size", SIZES[:3], ids=str)
+def test_every_integer_of_a_file(size, backend, tiny_model, monkeypatch):
+    """Trunk and head outputs of every group, step and phase, as they come up in decoding: torch against numpy int64."""
+    if not exact.agrees(backend):
+        pytest.skip(f"{backend.name} is not exact on this machine, and not used")
+    pixels = make_pixels(*size, "smooth")
+    header, payload = encode(pixels, tiny_model)
+    chain = tiny_model.chain(backend=backend(tiny_model.layers))
+    record = []
+    for reverse in chain.reverse:
+        reverse.network = RecordingNetwork(reverse.network.backend, tiny_model.config, tiny_model.steps)
+        reverse.network.record = record
+    monkeypatch.setattr(tiny_model, "chain", lambda device: chain)
+    assert np.array_equal(picture._decode_diffusion(header, payload, tiny_model, "cpu", lambda share: None), pixels)
+    numbers = RecordingModel(tiny_model.path.read_bytes())
+    numbers.record = []
+    yardstick.decode_groups(numbers, yardstick.Stack(payload), *size, header.rows, header.top)
+    assert len(record) == 4 * len(tiny_model.levels) * (len(header.rows) - 1)
+    assert_equal_records(record, numbers.record)
+
+
+@pytest.mark.parametrize("backend", [exact.Reference, exact.Fast])
+@pytest.mark.parametrize("reach", [3, 300, 2**12])
+def test_network_far_from_any_picture(reach, backend, tiny_model, numbers):
+    """Lattice indices and innovations at the limits that ARITHMETIC.md gives, odd sizes, 32-bit sums."""
+    if not exact.agrees(backend):
+        pytest.skip(f"{backend.name} is not exact on this machine, and not used")
+    network = IntegerNetwork(backend(tiny_model.layers), tiny_model.config, tiny_model.steps)
+    rng = np.random.default_rng(reach)
+    for height, width in ((8, 8), (13, 22), (1, 17), (31, 2)):
+        y = rng.choice([-reach, reach, 0, 1, -reach // 2], (3, height, width)).astype(np.int32)
+        z = rng.choice([-96, 96, 0, 5], (3, height, width)).astype(np.int32)
+        padded = np.pad(z, ((0, 0), (0, -height % 8), (0, -width % 8)))
+        for k in range(len(tiny_model.levels)):
+            out, state = network.trunk(k, y[None])
+            numpy_out, numpy_state = numbers.trunk(k, y.astype(np.int64))
+            assert_equal_records([(out[0], state[0].numpy())], [(numpy_out, numpy_state)])
+            for phase in (1, 2, 3):
+                mine, (row, column) = network.head(k, phase, state, z[None])[0], yardstick.PHASES[phase]
+                assert mine.shape[1:] == ((height - row + 1) // 2, (width - column + 1) // 2)
+                assert np.array_equal(mine, numbers.head(k, phase, padded.astype(np.int64), numpy_state)[:, :mine.shape[1], :mine.shape[2]])
+
+
+def test_distributions_fit_32_bits(numbers):
+    """Section 8: no product or sum of section 7 leaves int32 for lattice indices within +-2^12, by the limits of its factors."""
+    for k in range(numbers.count):
+        input_scale, from_y, from_f, base = np.abs(numbers.tensors["steps.scalars"][k].astype(np.int64)).tolist()
+        gain, shift, inverse = (int(numbers.table(name, k).max()) for name in ("gain", "shift", "inverse"))
+        largest = [2**12 * input_scale + 2**7, 2**12 * from_y + 2**12 * from_f + 2**11, shift * 2**11 + 2**11,
+                   2 * 512 * gain * 4096 + 2**13, 8192 * inverse + 2**11, base + 139]
+        assert max(largest) < 2**31
+
+
+@pytest.mark.parametrize("rows", [0, 1, 32])
+def test_context(rows, tiny_model, numbers):
+    x = make_pixels(rows, 19, "noise").transpose(2, 0, 1).astype(np.int32) - 128
+    mine = context.context_chain(tiny_model.gaussians, tiny_model.levels, x[None])
+    for a, b in zip(mine, yardstick.context(numbers, x.astype(np.int64)), strict=True):
+        assert np.array_equal(a[0], b)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 60), escapes=st.booleans(), start=st.binary(min_size=1, max_size=40))
+def test_stack_and_tables(tiny_model, numbers, seed, count, escapes, start):
+    """Both stacks hold the same words after the same pushes of any scale and value, and run dry at the same call."""
+    rng, gaussians = np.random.default_rng(seed), Gaussians(tiny_model.gaussians.masses)
+    ours, numpys, arrays = Stack(start), yardstick.Stack.from_credit(start), []
+    for _ in range(3):
+        mean, scale = rng.integers(-2**12, 2**12, count), rng.integers(0, 113, count)
+        spread = rng.choice([1, 20, 34, 1000])
+        values = (mean >> 4) + (rng.integers(-min(spread, 31), min(spread, 31) + 1, count) if not escapes else rng.integers(-spread, spread + 1, count))
+        arrays.append([a.astype(np.int32) for a in (values, mean, scale)])
+        gaussians.push(ours, *arrays[-1], escapes)
+        numpys.push_array(numbers, values, mean, scale, escapes)
+        assert ours.to_words() == numpys.to_bytes()
+    for values, mean, scale in reversed(arrays):
+        assert np.array_equal(numpys.pop_array(numbers, mean.astype(np.int64), scale.astype(np.int64), escapes), values)
+        assert np.array_equal(gaussians.pop(ours, mean, scale, escapes), values)
+    assert ours.credit(len(start)) == numpys.credit(len(start)) == start
+    mean, scale = np.zeros(400, np.int64), np.full(400, 100)
+    for pop in (lambda: gaussians.pop(ours, mean.astype(np.int32), scale.astype(np.int32), False),
+                lambda: numpys.pop_array(numbers, mean, scale, False)):
+        with pytest.raises((StackEmpty, AssertionError)):
+            pop()

@@ -1,0 +1,341 @@
+"""chain.py: bits back for real.  A cheating prior costs exactly nothing, a real one costs its bound."""
+import copy
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from laws import check_codec, credit
+from PIL import Image
+
+from bitsback.bound import gaussian_noise, level_nats, pixel_nats
+from bitsback.chain import Chain, Forward, Top
+from bitsback.codecs.picture import ROW_STEP
+from bitsback.denoiser import PHASES
+from bitsback.errors import StackEmpty
+from bitsback.lattice import Gaussians
+from bitsback.levels import COLOUR_BITS, MEAN_BITS, SCALE_UNIT, default_levels, doubling, sigmas
+from bitsback.model import DEFAULT, Model
+from bitsback.weights import shipped_models
+
+BOUND_TOLERANCE = 0.005         # net rate of real coding against the bound of the same levels
+PICTURES = sorted((Path(__file__).parent / "pictures").glob("*.png"))
+SHAPES = [(1, 1), (1, 9), (9, 1), (2, 2), (7, 5), (8, 24), (16, 16)]
+
+
+def planes(pixels):
+    """(H, W, 3) uint8 -> (1, 3, H, W) int32, minus 128."""
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]).astype(np.int32) - 128
+
+
+def no_context(x):
+    return x[:, :, :0]
+
+
+class Counting(Gaussians):
+    """Notes the information of every push (+) and pop (-), in order."""
+
+    def __init__(self, masses):
+        super().__init__(masses)
+        self.bits = []
+
+    def push(self, stack, values, mean16, scale, escapes=True):
+        self.bits.append(self.information_bits(values, mean16, scale, escapes))
+        super().push(stack, values, mean16, scale, escapes)
+
+    def pop(self, stack, mean16, scale, escapes=True):
+        values = super().pop(stack, mean16, scale, escapes)
+        self.bits.append(-self.information_bits(values, mean16, scale, escapes))
+        return values
+
+
+# --- the cheating prior: p = q ---------------------------------------------------------------
+
+
+class Knows:
+    """A prior that is the posterior: p(y_k | y_{k+1}) := q(y_k | y_{k-1}), because it has been told y_{k-1}.
+
+    Under it x is certain, y_0 has the distribution q(y_0 | x) it was popped from, and so on up:
+    every symbol goes back under the very masses it was taken with.  values[k] is y_{k-1} (x for 0).
+    """
+
+    def __init__(self, forward):
+        self.forward, self.values = forward, {}
+
+    def step(self, k):
+        return KnowsStep(self, k)
+
+    def push(self, gaussians, stack, value):
+        """The top: y_{K-1} under q(y_{K-1} | y_{K-2})."""
+        self.forward[-1].push(stack, value, self.values[len(self.forward) - 1])
+
+    def pop(self, gaussians, stack, shape):
+        return self.forward[-1].pop(stack, self.values[len(self.forward) - 1])
+
+
+class KnowsStep:
+    """Step k: values y_{k-1} (or x) given y_k."""
+
+    def __init__(self, cheat, k):
+        self.cheat, self.k = cheat, k
+
+    def push(self, stack, value, y, context):
+        self.cheat.values[self.k] = value
+        if self.k:
+            self.cheat.forward[self.k - 1].push(stack, value, self.cheat.values[self.k - 1])
+
+    def pop(self, stack, y, context):
+        if not self.k:
+            return self.cheat.values[0]
+        return self.cheat.forward[self.k - 1].pop(stack, self.cheat.values[self.k - 1])
+
+
+class GivesBack(KnowsStep):
+    """The same prior with each y given back before the next is taken: step k pushes y_k under q(y_k | y_{k-1})."""
+
+    def push(self, stack, value, y, context):
+        self.cheat.values[self.k] = value
+        self.cheat.forward[self.k].push(stack, y, value)
+
+    def pop(self, stack, y, context):
+        value = self.cheat.values[self.k]
+        assert np.array_equal(self.cheat.forward[self.k].pop(stack, value), y)
+        return value
+
+
+class Certain:
+    """A top that has been told the last latent: it costs nothing."""
+
+    def push(self, gaussians, stack, value):
+        self.value = value
+
+    def pop(self, gaussians, stack, shape):
+        return self.value
+
+
+def cheating_chain(gaussians, levels, step):
+    """A real Chain, its Forward steps untouched, whose reverse steps are the cheat's."""
+    chain = Chain(None, gaussians, levels)
+    cheat = Knows(chain.forward)
+    chain.reverse = [step(cheat, k) for k in range(len(levels))]
+    return chain, cheat
+
+
+@pytest.mark.parametrize("levels", [default_levels(), doubling(), doubling(1)], ids=["default", "doubling", "one"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_cheating_prior_codes_at_zero_net_bits(gaussians, photograph, levels, seed):
+    """p = q: every level pushes the bits it popped, exactly; the stack neither grows nor shrinks; message and picture return."""
+    counting = Counting(gaussians.masses)
+    chain, cheat = cheating_chain(counting, levels, KnowsStep)
+    x, stack = planes(photograph(24, 40, seed)), credit(40_000, seed)
+    words, held = stack.to_words(), stack.size_bits
+    chain.push(stack, x, cheat, no_context(x))
+    popped, pushed = [-bits for bits in counting.bits if bits < 0], [bits for bits in counting.bits if bits > 0]
+    assert len(popped) == len(pushed) == len(levels)
+    assert popped == pushed                             # float sums of the same logarithms: exactly equal
+    assert min(popped) > 1.5 * x.size                   # and not because nothing happened
+    assert abs(stack.size_bits - held) <= 1             # zero, but for where the last whole bit ends
+    assert np.array_equal(chain.pop(stack, x.shape, cheat, no_context(x)), x)
+    assert stack.to_words() == words
+
+
+@pytest.mark.parametrize("levels", [default_levels(), doubling()], ids=["default", "doubling"])
+def test_a_cheating_prior_that_gives_back_at_once_leaves_no_trace(gaussians, photograph, levels):
+    """Pop y_k, push y_k under the same masses: after every level size_bits and all words are what they were."""
+    chain, _ = cheating_chain(gaussians, levels, GivesBack)
+    x, stack = planes(photograph(16, 24)), credit(20_000)
+    words, held, seen = stack.to_words(), stack.size_bits, []
+    push = GivesBack.push
+
+    class Watched(GivesBack):
+        def push(self, stack, value, y, context):
+            push(self, stack, value, y, context)
+            seen.append((stack.size_bits, stack.to_words()))
+
+    chain.reverse = [Watched(step.cheat, step.k) for step in chain.reverse]
+    top = Certain()
+    chain.push(stack, x, top, no_context(x))
+    assert seen == [(held, words)] * len(levels)
+    assert np.array_equal(chain.pop(stack, x.shape, top, no_context(x)), x)
+    assert (stack.size_bits, stack.to_words()) == (held, words)
+
+
+def test_a_dearer_prior_is_seen(gaussians, photograph):
+    """The cheating test can fail: a prior one scale (4 %) too wide costs bits, though it decodes."""
+    levels = list(doubling(3))
+    wider = [replace(level, step=level.step + 1) for level in levels]
+    chain, cheat = cheating_chain(gaussians, levels, KnowsStep)
+    cheat.forward = [Forward(gaussians, wider, k) for k in range(3)]
+    x, stack = planes(photograph(64, 64)), credit(60_000)
+    words, held = stack.to_words(), stack.size_bits
+    chain.push(stack, x, cheat, no_context(x))
+    assert stack.size_bits - held > 20
+    assert np.array_equal(chain.pop(stack, x.shape, cheat, no_context(x)), x) and stack.to_words() == words
+
+
+# --- a real prior ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("height, width", SHAPES)
+@pytest.mark.parametrize("rows", [0, 1, 8])
+def test_chain_laws(tiny_model, photograph, height, width, rows):
+    """Both laws for groups of any size, with and without known rows below (those groups have whole 2x2 blocks)."""
+    if rows and height % ROW_STEP:
+        height += ROW_STEP - height % ROW_STEP
+    pixels = photograph(height + rows, width)
+    x, context = planes(pixels[:height]), planes(pixels[height:])
+    chain, top = tiny_model.chain(), Top.fitted(pixels, tiny_model.levels)
+    check_codec(lambda s, v: chain.push(s, v, top, context), lambda s: chain.pop(s, x.shape, top, context), credit(20_000), x)
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8),
+                                    np.random.default_rng(0).integers(0, 2, (9, 8, 3), dtype=np.uint8) * 255], ids=["black", "white", "both"])
+def test_chain_laws_at_the_ends_of_the_range(tiny_model, pixels):
+    """Black, white and pixels of either: both laws."""
+    chain, x, top = tiny_model.chain(), planes(pixels), Top.fitted(pixels, tiny_model.levels)
+    check_codec(lambda s, v: chain.push(s, v, top, no_context(v)), lambda s: chain.pop(s, x.shape, top, no_context(x)), credit(20_000), x)
+
+
+def test_a_batch_is_coded_as_one_group(tiny_model, photograph):
+    """B pictures of one shape obey the laws too."""
+    x = np.concatenate([planes(photograph(8, 12, seed)) for seed in range(3)])
+    chain, top = tiny_model.chain(), Top.fitted(photograph(8, 12), tiny_model.levels)
+    check_codec(lambda s, v: chain.push(s, v, top, no_context(v)), lambda s: chain.pop(s, x.shape, top, no_context(x)), credit(30_000), x)
+
+
+def test_known_rows_change_the_code(tiny_model, photograph):
+    """The context is used: other known rows give other words, and decoding with them gives other pixels or runs dry."""
+    pixels, chain, top = photograph(16, 24), tiny_model.chain(), Top((0, 0, 0), (70, 70, 70))
+    x, context, wrong = planes(pixels[:8]), planes(pixels[8:]), planes(255 - pixels[8:])
+    words = []
+    for known in (context, wrong):
+        stack = credit(20_000)
+        chain.push(stack, x, top, known)
+        words.append(stack.to_words())
+    assert words[0] != words[1]
+    try:
+        assert not np.array_equal(chain.pop(stack, x.shape, top, context), x)
+    except StackEmpty:
+        pass
+
+
+def test_growth_is_information_pushed_minus_popped(tiny_model, photograph):
+    """The stack grows by the sum of all pushes' -log2 masses minus all pops', within 0.1 %."""
+    counting, pixels = Counting(tiny_model.gaussians.masses), photograph(48, 64)
+    chain = Chain(tiny_model.chain().network, counting, tiny_model.levels)
+    x, stack = planes(pixels), credit(60_000)
+    held = stack.size_bits
+    chain.push(stack, x, Top.fitted(pixels, tiny_model.levels), no_context(x))
+    net = sum(counting.bits)
+    assert net > x.size
+    assert stack.size_bits - held == pytest.approx(net, rel=1e-3)
+
+
+def test_watch_sees_every_pop_and_the_deepest_debt(tiny_model, photograph):
+    """watch is called once a level, right after the pop, when the stack is at its lowest of that level."""
+    pixels = photograph(16, 16)
+    x, stack, seen = planes(pixels), credit(20_000), []
+    held = stack.size_bits
+    tiny_model.chain().push(stack, x, Top.fitted(pixels, tiny_model.levels), no_context(x), watch=lambda s: seen.append(s.size_bits))
+    assert len(seen) == len(tiny_model.levels)
+    assert 1.5 * x.size < held - seen[0] < 3 * x.size           # y_0: 2.05 bits and what the lattice adds
+
+
+def test_a_group_beyond_the_credit_is_an_error(tiny_model, photograph):
+    """Too little credit is StackEmpty at the first pops, and the caller's copy is untouched."""
+    pixels = photograph(16, 16)
+    stack = credit(100)
+    words, attempt = stack.to_words(), stack.copy()
+    with pytest.raises(StackEmpty):
+        tiny_model.chain().push(attempt, planes(pixels), Top.fitted(pixels, tiny_model.levels), no_context(planes(pixels)))
+    assert stack.to_words() == words
+
+
+def test_top_is_the_gaussian_of_the_picture(gaussians, photograph):
+    """Top.fitted codes y_{K-1} at the entropy of a Gaussian of its mean and variance, within 1 %; both laws."""
+    levels, pixels = default_levels(), photograph(96, 96)
+    rng, x = np.random.default_rng(1), planes(pixels).astype(float)
+    spacing, sigma = levels[-1].spacing, sigmas(levels)[-1]
+    y = np.rint((x + rng.normal(0, math.sqrt(sigma**2 - spacing**2 / 12), x.shape)) / spacing).astype(np.int32)
+    top, stack = Top.fitted(pixels, levels), credit(200_000)
+    held = stack.size_bits
+    top.push(gaussians, stack, y)
+    entropy = sum(y[0, c].size * 0.5 * math.log2(2 * math.pi * math.e * (x[0, c].var() + sigma**2) / spacing**2) for c in range(3))
+    assert stack.size_bits - held == pytest.approx(entropy, rel=0.01)
+    check_codec(lambda s, v: top.push(gaussians, s, v), lambda s: top.pop(gaussians, s, y.shape), stack, y)
+
+
+# --- the bound -------------------------------------------------------------------------------
+
+
+class RealInputs:
+    """The coder's network behind the float interface of bound.py: any real y, real outputs.
+
+    Inputs reach the network in units of its own first layer (input_scale 1: 1/65536), so that
+    latents need not lie on a lattice; everything else is the network that codes.
+    """
+
+    def __init__(self, network, levels):
+        self.network = copy.copy(network)
+        self.scales = [step.input_scale / 2.0**level.exponent for step, level in zip(network.steps, levels)]
+        self.network.steps = [replace(step, input_scale=1) for step in network.steps]
+        self.log_sigma = np.log(sigmas(levels))
+        units = [2**-MEAN_BITS] * 3 + [math.log(2) / SCALE_UNIT] * 3 + [2**-COLOUR_BITS] * 3
+        self.units = torch.tensor(units).view(1, 9, 1, 1)
+        self.head_units = self.units * torch.tensor([1.0] * 3 + [2.0] * 3 + [1.0] * 3).view(1, 9, 1, 1)     # log v, not log sd
+
+    def trunk(self, y, log_sigma, integer):
+        index = int(np.argmin(np.abs(self.log_sigma - log_sigma[0].item())))
+        out, state = self.network.trunk(index, np.rint(y.numpy() * self.scales[index]).astype(np.int32))
+        return torch.from_numpy(out) * self.units, state, index
+
+    def heads(self, state, index, log_ratio, pixels, innovations, integer):
+        known = np.zeros(innovations.shape, np.int32)
+        all_known = np.rint(innovations.numpy() * 16).astype(np.int32)
+        more = torch.zeros(len(known), 9, *known.shape[2:])
+        for phase, (row, column) in enumerate(PHASES):
+            if phase:
+                more[:, :, row::2, column::2] = torch.from_numpy(self.network.head(index, phase, state, known)) * self.head_units
+            known[:, :, row::2, column::2] = all_known[:, :, row::2, column::2]
+        return more
+
+
+def bound_bits(model, pixels, seeds=2):
+    """The bound of the model's levels on a picture by VDM's formulas in floating point, bits; the top is exact Gaussians."""
+    x, sigma = torch.from_numpy(planes(pixels)).float(), sigmas(model.levels)
+    network, logs = RealInputs(model.chain().network, model.levels), torch.tensor(sigma).log().float()
+    total = 0.0
+    for seed in range(seeds):
+        generator = torch.Generator().manual_seed(seed)
+        for k in range(len(sigma)):
+            y = x + sigma[k] * gaussian_noise(x, generator)
+            nats = pixel_nats(network, x, y, logs[:1]) if k == 0 else level_nats(network, x, y, logs[k - 1:k], logs[k:k + 1], generator)
+            total += nats.double().sum().item() / math.log(2) / seeds
+    variance = x[0].var((1, 2)).double() / sigma[-1] ** 2
+    return total + (0.5 * torch.log2(1 + variance)).sum().item() * x[0, 0].numel()
+
+
+def coded_bits(model, pixels, seed):
+    """Growth of a stack with plenty of credit, one group."""
+    x, stack = planes(pixels), credit(pixels.size, seed)
+    held = stack.size_bits
+    model.chain().push(stack, x, Top.fitted(pixels, model.levels), no_context(x))
+    return stack.size_bits - held
+
+
+def test_net_rate_is_the_bound_random_weights(tiny_model, photograph):
+    """What coding costs is what the formulas say, for random weights too: lattices, tables and integers cost under 0.5 %."""
+    pixels = photograph(128, 128)
+    coded = np.mean([coded_bits(tiny_model, pixels, seed) for seed in range(2)])
+    assert coded == pytest.approx(bound_bits(tiny_model, pixels), rel=BOUND_TOLERANCE)
+
+
+@pytest.mark.skipif(DEFAULT not in shipped_models(), reason="no model is shipped yet")
+@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
+def test_net_rate_is_the_bound_shipped_model(path):
+    """On 256x256 pixels of a real photograph the shipped model's net rate is within 0.5 % of the bound of its levels."""
+    model, pixels = Model.open(), np.array(Image.open(path).convert("RGB"))[:256, :256]
+    coded = np.mean([coded_bits(model, pixels, seed) for seed in range(2)])
+    assert coded == pytest.approx(bound_bits(model, pixels), rel=BOUND_TOLERANCE)

@@ -1,0 +1,433 @@
+"""The same integers whatever computes them: both backends, instruction sets, threads, batches; and a self-test that can fail."""
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy_decoder as yardstick
+import pytest
+import torch
+import torch.nn.functional as F
+from bitsback import exact
+from bitsback.codecs import container, picture
+from bitsback.errors import BitsbackError, TrainingError
+from bitsback.exact import Fast, Layer, Reference
+from bitsback.export import prove_exact
+from bitsback.integer_network import IntegerNetwork
+
+BACKENDS = [Reference, Fast]
+EXACT = 2**24
+
+
+def skip_if_unused(backend):
+    if not exact.agrees(backend):
+        pytest.skip(f"{backend.name} is not exact on this machine, and not used")
+
+
+def make_layer(weight, bias=0, shift=0, stride=1):
+    """weight: (O, I, k, k) array, int8 makes an inner layer; bias and shift: a number or (O,)."""
+    outputs = len(weight)
+    return Layer(torch.from_numpy(np.ascontiguousarray(weight)), torch.from_numpy(np.broadcast_to(bias, (1, outputs)).astype(np.int32)),
+                 torch.from_numpy(np.broadcast_to(shift, outputs).astype(np.int8)), stride)
+
+
+def by_the_document(layer, x):
+    """(I, H, W) int64 -> (O, h, w), by the decoder that was written from ARITHMETIC.md."""
+    model = object.__new__(yardstick.Model)
+    model.tensors = {f"l.{name}": getattr(layer, name).numpy() for name in ("weight", "bias", "shift")} | {"l.stride": np.array([layer.stride])}
+    return model.conv("l", x, 0)
+
+
+def by_backend(backend, layer, x, clamp=False):
+    tensor = torch.from_numpy(x[None]).to(torch.uint8 if layer.inner else torch.float32).contiguous(memory_format=torch.channels_last)
+    return backend({"l": layer}).convolve("l", tensor, 0, clamp)[0].cpu().numpy()
+
+
+# Worst cases
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("inputs", [3, 4, 12, 16, 33, 48, 96])
+@pytest.mark.parametrize("size, stride", [(3, 1), (2, 2), (1, 1)])
+def test_largest_sums(inputs, size, stride, backend):
+    """Weights of +-64 against 255 everywhere, so that every sum of two, of four, of a row of products is as large as it can be.
+
+    The first outputs have all weights of one sign, the others change sign at one place of the inputs; no shift, so that every bit shows.
+    """
+    skip_if_unused(backend)
+    outputs = 2 * min(inputs, 24) + 2
+    weight = np.full((outputs, inputs, size, size), 64, np.int8)
+    for i in range(outputs // 2):
+        weight[i, :i] = -64
+    weight[outputs // 2:] = -weight[outputs // 2:]
+    layer = make_layer(weight, bias=np.arange(outputs) - 5)
+    x = np.full((inputs, 10, 14), 255)
+    x[:, 6:] = np.random.default_rng(inputs).choice([0, 1, 127, 128, 254, 255], x[:, 6:].shape)
+    expected = by_the_document(layer, x)
+    assert np.abs(expected).max() >= 64 * 255 * inputs * size**2 - outputs
+    assert np.array_equal(by_backend(backend, layer, x), expected)
+    assert np.array_equal(by_backend(backend, layer, x, clamp=True), expected.clip(0, 255))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("shift", [-2, 0, 1, 2, 7, 13, 20])
+def test_every_remainder(shift, backend):
+    """Rounding: ties of both parities and signs, their neighbours, and sums just within +-2^24."""
+    skip_if_unused(backend)
+    half, rng = 2 ** max(shift - 1, 0), np.random.default_rng(shift + 9)
+    steps = 4 * half if shift > 6 else 1
+    sums = np.unique(np.concatenate([np.add.outer(np.arange(-40, 40) * half, np.arange(-2, 3)).ravel(), rng.integers(-2**23, 2**23, 300) // steps * steps,
+                                     [EXACT - 1, 1 - EXACT, 255 << max(shift, 0), (255 << max(shift, 0)) + half]]))
+    sums = sums[np.abs(sums) < EXACT]
+    layer = make_layer(np.zeros((len(sums), 4, 1, 1), np.int8), bias=sums, shift=shift)
+    x = np.zeros((4, 2, 2), np.int64)
+    expected = [round_half_even(int(s), shift) for s in sums]
+    assert by_the_document(layer, x)[:, 0, 0].tolist() == expected
+    assert by_backend(backend, layer, x)[:, 0, 0].tolist() == expected
+    assert by_backend(backend, layer, x, clamp=True)[:, 0, 0].tolist() == [min(max(value, 0), 255) for value in expected]
+
+
+def round_half_even(value, shift):
+    """By Python's exact fractions."""
+    from fractions import Fraction
+    return round(Fraction(value) / Fraction(2) ** shift)
+
+
+def test_activation_rounds_and_clamps():
+    wide = np.concatenate([np.arange(-300, 5000), [EXACT - 1, 1 - EXACT, 255 * 16 + 8, 255 * 16 - 8]])
+    got = exact.activation(torch.from_numpy(wide.astype(np.float32))).tolist()
+    assert got == yardstick.act(wide).tolist() == [min(max(round_half_even(int(w), 4), 0), 255) for w in wide]
+
+
+def test_yardstick_of_the_self_test():
+    """exact.integer_convolution, which the self-test trusts, is what the document says; it is written twice."""
+    layers, inputs = exact._worst_case_layers()
+    for name, layer in layers.items():
+        assert np.array_equal(exact.integer_convolution(layer, inputs[name])[0], by_the_document(layer, inputs[name][0]))
+
+
+# The self-test: it passes what is exact and catches what is not
+
+
+def test_self_test_passes_the_reference():
+    assert exact.agrees(Reference)
+
+
+class Rounded(Reference):
+    """Rounds acc * scale + `offset` down: half up where that is 1/2."""
+
+    offset = 0.5
+
+    def convolve(self, name, x, index, clamp=False):
+        weight, scale, bias = self._prepared[name]
+        layer = self.layers[name]
+        acc = (F.conv2d(x.to(torch.float32), weight, bias[0], layer.stride, layer.padding) * scale + self.offset).floor()
+        return acc.clamp_(0, 255).to(torch.uint8) if clamp else acc
+
+
+class Truncated(Rounded):
+    offset = 0.0
+
+
+class HalfAwayFromZero(Reference):
+    def convolve(self, name, x, index, clamp=False):
+        weight, scale, bias = self._prepared[name]
+        layer = self.layers[name]
+        acc = F.conv2d(x.to(torch.float32), weight, bias[0], layer.stride, layer.padding) * scale
+        acc = torch.sign(acc) * (acc.abs() + 0.5).floor()
+        return acc.clamp_(0, 255).to(torch.uint8) if clamp else acc
+
+
+class Wrapped(Reference):
+    """Takes the low 8 bits instead of clamping."""
+
+    def convolve(self, name, x, index, clamp=False):
+        acc = super().convolve(name, x, index)
+        return acc.to(torch.int32).to(torch.uint8) if clamp else acc
+
+
+class LowPrecision(Reference):
+    """Computes and accumulates in `kind`."""
+
+    kind = torch.bfloat16
+
+    def convolve(self, name, x, index, clamp=False):
+        weight, scale, bias = self._prepared[name]
+        layer = self.layers[name]
+        acc = F.conv2d(x.to(self.kind), weight.to(self.kind), None, layer.stride, layer.padding).float()
+        acc = ((acc + bias[0].view(1, -1, 1, 1)) * scale).round_()
+        return acc.clamp_(0, 255).to(torch.uint8) if clamp else acc
+
+
+class ShortOperands(Reference):
+    """Operands keep `bits` significant bits, sums are exact: bfloat16 units (8 bits) and TF32 ones (11), as matrix hardware works."""
+
+    bits = 8
+
+    def shorten(self, x):
+        mantissa, exponent = torch.frexp(x.to(torch.float64))
+        return torch.ldexp((mantissa * 2**self.bits).round(), exponent - self.bits).float()
+
+    def _prepare(self, layer):
+        weight, scale, bias = super()._prepare(layer)
+        return self.shorten(weight), scale, bias
+
+    def convolve(self, name, x, index, clamp=False):
+        return super().convolve(name, self.shorten(x), index, clamp)
+
+
+class TensorFloat(ShortOperands):
+    bits = 11
+
+
+class SaturatedSums(Reference):
+    """Adds `together` neighbouring products in a saturating 16-bit register, then in full.  Two is vpmaddubsw of SSE and AVX2."""
+
+    together = 4
+
+    def convolve(self, name, x, index, clamp=False):
+        layer, n = self.layers[name], self.together
+        if not layer.inner:
+            return super().convolve(name, x, index, clamp)
+        weight, pad, stride = layer.weight.to(torch.float64), layer.padding, layer.stride
+        short = -weight.shape[1] % n
+        x = F.pad(x.to(torch.float64), (pad, pad, pad, pad, 0, short))
+        weight = F.pad(weight, (0, 0, 0, 0, 0, short))
+        size, acc = weight.shape[-1], layer.bias_of(index).to(torch.float64).view(1, -1, 1, 1)
+        height, width = ((side - size) // stride + 1 for side in x.shape[2:])
+        for i in range(size):
+            for j in range(size):
+                tap = x[:, :, i:i + stride * height:stride, j:j + stride * width:stride]
+                for c in range(0, weight.shape[1], n):
+                    acc = acc + torch.einsum("oc,bchw->bohw", weight[:, c:c + n, i, j], tap[:, c:c + n]).clamp(-2**15, 2**15 - 1)
+        acc = (acc * torch.exp2(-layer.shift.to(torch.float64)).view(1, -1, 1, 1)).round().float()
+        return acc.clamp_(0, 255).to(torch.uint8) if clamp else acc
+
+
+class SaturatedPairs(SaturatedSums):
+    together = 2
+
+
+class NoBorder(Reference):
+    """Repeats the border instead of padding with zeros."""
+
+    def convolve(self, name, x, index, clamp=False):
+        layer = self.layers[name]
+        pad = layer.padding
+        out = super().convolve(name, F.pad(x.float(), (pad,) * 4, "replicate") if pad else x, index, clamp)
+        return out[:, :, pad:out.shape[2] - pad, pad:out.shape[3] - pad]
+
+
+class Missing(Reference):
+    def convolve(self, name, x, index, clamp=False):
+        raise NotImplementedError("no such kernel")
+
+
+@pytest.mark.parametrize("liar", [Rounded, Truncated, HalfAwayFromZero, Wrapped, LowPrecision, SaturatedSums, NoBorder, Missing,
+                                  type("Half", (LowPrecision,), {"kind": torch.float16}),
+                                  pytest.param(ShortOperands, marks=pytest.mark.xfail(strict=True, reason="outer weights of the self-test have 6 bits")),
+                                  pytest.param(TensorFloat, marks=pytest.mark.xfail(strict=True, reason="outer weights of the self-test have 6 bits"))])
+def test_self_test_catches(liar):
+    assert not exact.agrees(liar)
+
+
+def test_pairs_in_16_bits_are_exact():
+    """Why weights end at 64: two products of 255 * 64 fit 16 bits, so instruction sets that saturate pairs are exact; with 65 they are not."""
+    assert exact.agrees(SaturatedPairs)
+    x = np.full((4, 3, 3), 255)
+    for weight, same in ((64, True), (-64, True), (65, False), (-65, False)):
+        layer = make_layer(np.full((4, 4, 3, 3), weight, np.int8))
+        assert np.array_equal(by_backend(SaturatedPairs, layer, x), by_the_document(layer, x)) == same
+
+
+def test_choose_falls_back(tiny_model, monkeypatch):
+    assert exact.choose(tiny_model.layers).name == (Fast.name if exact.agrees(Fast) else Reference.name)
+    for liar in (Rounded, SaturatedSums, Missing):
+        monkeypatch.setattr(exact, "Fast", liar)
+        backend = exact.choose(tiny_model.layers)
+        assert type(backend) is Reference and backend.layers is tiny_model.layers
+    monkeypatch.setattr(exact, "Reference", LowPrecision)
+    with pytest.raises(BitsbackError, match="not exact"):
+        exact.choose(tiny_model.layers)
+
+
+# The proof at export
+
+
+def inner(count, bias=0):
+    """A layer that sums `count` inputs with weights of 64 (count * 16320 at most); its shift keeps the output small."""
+    return make_layer(np.full((1, count, 1, 1), 64, np.int8), bias, 12)
+
+
+def test_proof_draws_the_line():
+    room = EXACT - 1 - 1028 * 64 * 255
+    assert prove_exact({"down1.0.a": inner(1028, room)}) == EXACT - 1
+    for layer in (inner(1028, room + 1), inner(1028, -room - 1), inner(1029)):
+        with pytest.raises(TrainingError, match="down1.0.a"):
+            prove_exact({"down1.0.a": layer})
+
+
+def test_proof_looks_at_every_row_of_biases():
+    layer = inner(1028)
+    rows = torch.tensor([[0], [EXACT - 1 - 1028 * 64 * 255 + 1], [0]], dtype=torch.int32)
+    with pytest.raises(TrainingError):
+        prove_exact({"middle.0.a": Layer(layer.weight, rows, layer.shift)})
+
+
+@pytest.mark.parametrize("name, reach", [("first", 1023), ("head_known", 96), ("last", 255)])
+def test_proof_knows_what_enters(name, reach):
+    weight = (EXACT - 1) // (12 * reach)
+    prove_exact({name: make_layer(np.full((1, 12, 1, 1), weight, np.int32), shift=12)})
+    with pytest.raises(TrainingError, match=name):
+        prove_exact({name: make_layer(np.full((1, 12, 1, 1), weight + 1, np.int32), shift=12)})
+
+
+def test_proof_counts_wide_sums():
+    """Each convolution is within the range, their sum is not."""
+    half = make_layer(np.full((1, 4, 1, 1), 64, np.int8), bias=2**23 - 64 * 4 * 255)
+    with pytest.raises(TrainingError, match="wide sums"):
+        prove_exact({"down1.0.b": half, "down1.1.b": half})
+
+
+@pytest.mark.xfail(strict=True, reason="prove_exact counts `first` apart from the blocks that are added to it")
+def test_proof_counts_the_first_layer_in_the_wide_sum():
+    half = make_layer(np.full((1, 4, 1, 1), 64, np.int8), bias=2**23 - 64 * 4 * 255)
+    first = make_layer(np.full((1, 12, 1, 1), 600, np.int32), bias=2**23 - 600 * 12 * 1023)
+    with pytest.raises(TrainingError, match="wide sums"):
+        prove_exact({"first": first, "down1.0.b": half})
+
+
+def test_proof_holds_for_a_model(tiny_model):
+    assert 0 < prove_exact(tiny_model.layers) < EXACT
+
+
+# Threads, batches, layouts
+
+
+def network_outputs(model, backend, y, known):
+    """All outputs for y and known innovations (B, 3, H, W), of every step and phase."""
+    network, outputs = IntegerNetwork(backend, model.config, model.steps), []
+    for k in range(len(model.levels)):
+        out, state = network.trunk(k, y)
+        outputs += [out, state.cpu().numpy(), *(network.head(k, phase, state, known) for phase in (1, 2, 3))]
+    return outputs
+
+
+def make_latents(batch, height, width):
+    rng = np.random.default_rng(batch * height + width)
+    return rng.integers(-200, 200, (batch, 3, height, width)).astype(np.int32), rng.integers(-96, 97, (batch, 3, height, width)).astype(np.int32)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads(backend, tiny_model):
+    """One and two, on an area large enough to be shared between them."""
+    skip_if_unused(backend)
+    arrays, threads, outputs = make_latents(2, 64, 96), torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            outputs.append(network_outputs(tiny_model, backend(tiny_model.layers), *arrays))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(map(np.array_equal, *outputs))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("size", [(16, 24), (13, 22), (8, 1)], ids=str)
+def test_batches(size, backend, tiny_model):
+    """Three together, each alone, in another order, and as views into larger arrays."""
+    skip_if_unused(backend)
+    backend = backend(tiny_model.layers)
+    y, known = make_latents(3, *size)
+    together = network_outputs(tiny_model, backend, y, known)
+    for i in range(3):
+        alone = network_outputs(tiny_model, backend, y[i:i + 1], known[i:i + 1])
+        assert all(np.array_equal(a[i:i + 1], b) for a, b in zip(together, alone))
+    turned = network_outputs(tiny_model, backend, y[::-1], known[::-1])
+    assert all(np.array_equal(a[::-1], b) for a, b in zip(together, turned))
+    strided = [np.repeat(np.repeat(a, 2, 2), 3, 3)[:, :, ::2, ::3] for a in (y, known)]
+    assert all(map(np.array_equal, together, network_outputs(tiny_model, backend, *strided)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_chain_of_a_batch(backend, tiny_model):
+    """Groups side by side in a batch come back, and from the other backend."""
+    skip_if_unused(backend)
+    from bitsback.chain import Top
+    from bitsback.stack import Stack
+    rng = np.random.default_rng(8)
+    x, below = rng.integers(-128, 128, (3, 3, 8, 10)).astype(np.int32), rng.integers(-128, 128, (3, 3, 32, 10)).astype(np.int32)
+    top, credit = Top.fitted((x + 128).astype(np.uint8).transpose(0, 2, 3, 1), tiny_model.levels), rng.bytes(4000)
+    stack = Stack(credit)
+    tiny_model.chain(backend=backend(tiny_model.layers)).push(stack, x, top, below)
+    got = tiny_model.chain(backend=Reference(tiny_model.layers)).pop(stack, x.shape, top, below)
+    assert np.array_equal(got, x) and stack.credit(4000) == credit
+
+
+# Instruction sets
+
+SETTINGS = ["", "OMP_NUM_THREADS=2"]
+SETTINGS += [f"ATEN_CPU_CAPABILITY={name}" for name in ("default", "avx2", "avx512")]
+SETTINGS += [f"ONEDNN_MAX_CPU_ISA={name}" for name in ("SSE41", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_AMX")]
+
+# Prints for each backend: does the self-test pass, SHA-256 of the file.
+ENCODE = """
+import hashlib, sys
+import numpy as np
+from bitsback import exact
+from bitsback.codecs import container, picture
+from bitsback.model import Model
+pixels, model = np.load(sys.argv[2]), Model(sys.argv[1])
+for backend in (exact.Reference, exact.Fast):
+    passed, digest = exact.agrees(backend), ""
+    if passed:
+        model.chain = lambda device: Model.chain(model, device, backend(model.layers))
+        data = container.write(*picture._encode_diffusion(pixels, model, "cpu", lambda share: None))
+        digest = hashlib.sha256(data).hexdigest()
+    print(backend.name.replace(" ", "_"), passed, digest)
+"""
+
+
+@pytest.fixture(scope="module")
+def small_picture(tiny_model, tmp_path_factory):
+    """(path of the pixels, SHA-256 of the file that this process makes of them)."""
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 256, (40, 24, 3), np.uint8)
+    pixels[8:] = np.clip(128 + np.cumsum(rng.normal(0, 9, (32, 24, 3)), 0), 0, 255)
+    path = tmp_path_factory.mktemp("exact") / "pixels.npy"
+    np.save(path, pixels)
+    return path, hashlib.sha256(container.write(*picture._encode_diffusion(pixels, tiny_model, "cpu", lambda share: None))).hexdigest()
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_instruction_sets(setting, tiny_model, small_picture):
+    """A file has the same bytes under every setting, each in its own process, from both backends.
+
+    Where the processor lacks an instruction set, oneDNN and ATen use the next lower one that it has, so that on one machine some of these
+    are the same computation: AVX512_CORE_AMX is only itself on a processor with AMX, and so on.
+    """
+    path, expected = small_picture
+    environment = {name: value for name, value in os.environ.items() if name not in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")}
+    environment["PYTHONPATH"] = str(Path(exact.__file__).parent.parent)
+    if setting:
+        name, value = setting.split("=")
+        environment[name] = value
+    done = subprocess.run([sys.executable, "-c", ENCODE, str(tiny_model.path), str(path)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+    assert told["float32_reference"] == ["True", expected]
+    assert told["oneDNN_int8"] == (["True", expected] if exact.agrees(Fast) else ["False"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: the reference on a GPU is not checked")
+def test_cuda(tiny_model):
+    arrays = make_latents(3, 32, 40)
+    assert exact.agrees(lambda layers: Reference(layers, "cuda"), "cuda")
+    on_cpu = network_outputs(tiny_model, Reference(tiny_model.layers), *arrays)
+    assert all(map(np.array_equal, on_cpu, network_outputs(tiny_model, exact.choose(tiny_model.layers, "cuda"), *arrays)))
+    for layer, x in zip(*(part.values() for part in exact._worst_case_layers())):
+        tensor = torch.from_numpy(x).to("cuda", torch.uint8 if layer.inner else torch.float32)
+        got = Reference({"l": layer}, "cuda").convolve("l", tensor, 0).cpu().numpy()
+        assert np.array_equal(got, exact.integer_convolution(layer, x))
