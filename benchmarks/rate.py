@@ -74,8 +74,9 @@ def run(files, model, folder, only_ours=False):
             row[name], data = measure(codec, pixels, folder, f"{path.stem}.{name.replace(' ', '')}")
             if name == "bitsback":
                 header = container.read_header(data)
-                row["method"] = header.method
-                row["net_bits_per_dim"] = header.net_bits / (3 * header.width * sum(header.rows[1:])) if header.method else None
+                row["method"] = "prior" if header.model else "plain"
+                coded = header.dims - 3 * header.width * header.start[1]
+                row["net_bits_per_dim"] = header.net_bits / coded if header.model else None
         rows.append(row)
         print(path.name, " ".join(f"{n} {8 * row[n]['bytes'] / row['dims']:.3f}" for n in codecs), flush=True)
     return rows

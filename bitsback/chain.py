@@ -44,12 +44,15 @@ class Top:
     scale: tuple
 
     @classmethod
-    def fitted(cls, pixels, levels):
-        """From the mean and variance of x: pixels (..., 3) uint8."""
-        flat = pixels.reshape(-1, 3).astype(np.float64) - 128
+    def fitted(cls, images, levels):
+        """From the mean and variance of x over a list of (H, W, 3) uint8."""
+        count = sum(p.size // 3 for p in images)
+        total = sum(p.reshape(-1, 3).sum(0, dtype=np.int64) for p in images)
+        squares = sum(np.square(p.reshape(-1, 3), dtype=np.int64).sum(0) for p in images)
+        mean = total / count
         spacing, sigma = levels[-1].spacing, sigmas(levels)[-1]
-        variance = np.maximum(flat.var(0) + sigma**2 - spacing**2 / 12, 1e-3)
-        mean16 = np.rint(flat.mean(0) / spacing * 16).astype(int)
+        variance = np.maximum(squares / count - mean**2 + sigma**2 - spacing**2 / 12, 1e-3)
+        mean16 = np.rint((mean - 128) / spacing * 16).astype(int)
         return cls(tuple(mean16.tolist()), tuple(lattice.scale_index(np.sqrt(variance) / spacing).tolist()))
 
     def _parameters(self, shape):

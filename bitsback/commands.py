@@ -109,36 +109,50 @@ def _device(name):
 
 @main.command()
 @_common
-def compress(sources, output, folder, force, model, device, threads, quiet, verbose):
+@click.option("--archive", type=click.Path(path_type=Path), help="One file for all pictures of the files and folders given.")
+def compress(sources, output, folder, force, model, device, threads, quiet, verbose, archive):
     """Write NAME.bbk for each picture: 8-bit RGB of any size, in any format that Pillow reads."""
     from .codecs import files
+    if archive and (output or folder):
+        raise click.UsageError("--archive names the output; -o and --dir do not go with it")
     model, device = _prepare(folder, threads, device, model, verbose)
+    options = {"force": force, "model": model, "device": device}
+
+    def told(source, target, header, size, begin):
+        if not quiet:
+            count = f"{len(header.entries)} pictures, " if header.archive else ""
+            click.echo(f"{source} -> {target}: {count}{size} bytes, {8 * size / header.dims:.3f} bits/dim, {time.perf_counter() - begin:.1f} s")
 
     def work(source):
         begin = time.perf_counter()
         target = files.compressed_path(source, output, folder)
         with Bar(source, quiet) as bar:
-            header, size = files.compress_file(source, target, force=force, model=model, device=device, progress=bar)
-        if not quiet:
-            click.echo(f"{source} -> {target}: {size} bytes, {8 * size / header.dims:.3f} bits/dim, {time.perf_counter() - begin:.1f} s")
+            header, size = files.compress_file(source, target, progress=bar, **options)
+        told(source, target, header, size, begin)
 
-    _each(sources, output, work)
+    def work_archive(target):
+        begin = time.perf_counter()
+        with Bar(target, quiet) as bar:
+            header, size = files.compress_archive(sources, target, progress=bar, **options)
+        told(" ".join(map(str, sources)), target, header, size, begin)
+
+    _each([archive] if archive else sources, output, work_archive if archive else work)
 
 
 @main.command()
 @_common
 def decompress(sources, output, folder, force, model, device, threads, quiet, verbose):
-    """Restore the pixels of each .bbk file, to PNG or by the suffix of -o; they are checked."""
+    """Restore the pixels of each .bbk file, to PNG or by the suffix of -o, or the tree of an archive; they are checked."""
     from .codecs import files
     model, device = _prepare(folder, threads, device, model, verbose)
 
     def work(source):
         begin = time.perf_counter()
-        target = files.restored_path(source, output, folder)
         with Bar(source, quiet) as bar:
-            height, width, _ = files.decompress_file(source, target, force=force, model=model, device=device, progress=bar)
+            paths = files.decompress_file(source, output, folder, force=force, model=model, device=device, progress=bar)
         if not quiet:
-            click.echo(f"{source} -> {target}: {width}x{height}, {time.perf_counter() - begin:.1f} s")
+            written = paths[0] if len(paths) == 1 else f"{len(paths)} pictures below {folder or source.parent}"
+            click.echo(f"{source} -> {written}, {time.perf_counter() - begin:.1f} s")
 
     _each(sources, output, work)
 
@@ -156,6 +170,8 @@ def info(sources, as_json):
             click.echo(json.dumps(facts))
             return
         for key, value in facts.items():
+            if key == "names":
+                value = "".join(f"\n    {name}" for name in value)
             click.echo(f"{key:22} {value:.4f}" if isinstance(value, float) else f"{key:22} {value}")
 
     _each(sources, None, work)

@@ -1,93 +1,131 @@
 """The bytes of a .bbk file, format version 0 (no promise yet: files may not be readable later).
 
-    offset  bytes
-    0       4       magic "\\x8aBBK"
-    4       1       format version, 0
-    5       1       method: 0 the payload is a WebP or PNG file, 1 diffusion prior
-    6       ...     numbers as LEB128 (7 bits a byte, low first): width, height, payload length
-            8       digest of the pixels, blake2b-64 of width, height (u32 each) and RGB rows
-    method 1 only:
-            8       first bytes of the model's id
-            ...     LEB128: bits the prior cost, credit length, credit rows, group count and the rows of each group,
-                    then for R, G, B: mean16 (zigzag) and scale of the top level
-    then    payload
-    last 4          CRC-32 of all before, little-endian
+    bytes
+    4       magic "\\x8aBBK"
+    1       format version, 0
+    1       kind: bit 0 set, the payload is a stack (clear: plain parts); bit 1 set, an archive
+            one picture: LEB128 width, height; digest of the pixels (8 bytes of blake2b, 4 if plain)
+            archive: LEB128 length of the index, the index (zlib of JSON), digest of all pixels (8)
+            stack only: 8 first bytes of the model's id, then LEB128: bits the prior cost, length of
+            the credit, image and row where the segments start, number of segments and, for each,
+            2 * images (whole ones, of one size) or 2 * rows + 1; mean16 (zigzag) and scale of the
+            top level for R, G, B
+    ...     payload: words of the stack, or plain parts
+    4       CRC-32 of all before, little-endian
 
-A reader checks magic, version, CRC, every number's range and, last, the pixels' digest.
+LEB128: 7 bits a byte, low first, the top bit set on all but the last.  A reader checks magic, version,
+CRC, the range of every number, that the segments cover the pictures, and last the pixels' digest.
 """
 import hashlib
+import json
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..errors import DamagedFile, NotOurFile
 
 MAGIC = b"\x8aBBK"
 VERSION = 0
-PLAIN, DIFFUSION = 0, 1
+STACK, ARCHIVE = 1, 2
 MAX_SIDE = 2**24
 MAX_PIXELS = 2**31
+MAX_IMAGES = 2**24
+MAX_INDEX = 2**28               # bytes of an index, unpacked
 ID_BYTES = 8
-DIGEST_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture: size in pixels; name, permissions and 16-bit check in an archive."""
+
+    width: int
+    height: int
+    name: str = ""
+    mode: int = 0o644
+    check: int = 0
 
 
 @dataclass(frozen=True)
 class Header:
-    """All a decoder needs besides the payload; sizes in pixels, bits and bytes."""
+    """All a decoder needs besides the payload; sizes in bits, bytes and rows."""
 
-    width: int
-    height: int
-    method: int
+    entries: tuple                  # of Entry, in the order of coding
     digest: bytes
-    model: str = ""                         # first 16 hex digits of the id
-    net_bits: int = 0                       # what the prior cost
-    credit_bytes: int = 0                   # length of the strip that the stack started from
-    rows: tuple = field(default=(0,))       # rows of the strip, then of each group
-    top: tuple = ()                         # six integers: mean16 and scale of R, G, B
+    archive: bool = False
+    model: str = ""                 # first 16 hex digits of the id; empty: no stack
+    net_bits: int = 0               # what the prior cost
+    credit_bytes: int = 0           # length of the plain parts the stack started from
+    start: tuple = (0, 0)           # image and row of the first segment
+    segments: tuple = ()            # (images, rows) in the order of coding, see segments.py
+    top: tuple = ()                 # mean16 and scale of R, G, B
+
+    @property
+    def width(self):
+        return self.entries[0].width
+
+    @property
+    def height(self):
+        return self.entries[0].height
 
     @property
     def dims(self):
-        return 3 * self.width * self.height
+        return 3 * sum(e.width * e.height for e in self.entries)
 
 
-def pixel_digest(pixels):
-    """blake2b-64 of an (H, W, 3) uint8 array and its size."""
-    height, width = pixels.shape[:2]
-    digest = hashlib.blake2b(width.to_bytes(4, "little") + height.to_bytes(4, "little"), digest_size=DIGEST_BYTES)
-    digest.update(pixels.tobytes())
-    return digest.digest()
+def pixel_digest(images, size=8):
+    """blake2b of the sizes and RGB rows of (H, W, 3) uint8 arrays, `size` bytes."""
+    digest = hashlib.blake2b(digest_size=8)
+    for pixels in images:
+        height, width = pixels.shape[:2]
+        digest.update(width.to_bytes(4, "little") + height.to_bytes(4, "little"))
+        digest.update(pixels.tobytes())
+    return digest.digest()[:size]
 
 
-def _number(value):
+def number(value):
+    """LEB128 bytes of an integer >= 0."""
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
         value >>= 7
-    out.append(value)
-    return bytes(out)
+    return bytes(out) + bytes([value])
 
 
 def _zigzag(value):
     return 2 * value if value >= 0 else -2 * value - 1
 
 
+def _index(entries):
+    text = json.dumps([[e.name, e.width, e.height, e.mode] for e in entries], separators=(",", ":"), ensure_ascii=False)
+    checks = b"".join(e.check.to_bytes(2, "little") for e in entries)
+    return zlib.compress(text.encode(), 9) + checks
+
+
 def write(header, payload):
     """Header and payload -> the file's bytes."""
-    out = bytearray(MAGIC + bytes([VERSION, header.method]))
-    for value in (header.width, header.height, len(payload)):
-        out += _number(value)
+    kind = (STACK if header.model else 0) | (ARCHIVE if header.archive else 0)
+    out = bytearray(MAGIC + bytes([VERSION, kind]))
+    if header.archive:
+        index = _index(header.entries)
+        out += number(len(index)) + number(len(header.entries)) + index
+    else:
+        out += number(header.width) + number(header.height)
     out += header.digest
-    if header.method == DIFFUSION:
+    if header.model:
         out += bytes.fromhex(header.model)[:ID_BYTES]
-        out += _number(header.net_bits) + _number(header.credit_bytes) + _number(header.rows[0])
-        out += _number(len(header.rows) - 1) + b"".join(map(_number, header.rows[1:]))
-        out += b"".join(map(_number, map(_zigzag, header.top)))
+        for value in (header.net_bits, header.credit_bytes, *header.start, len(header.segments)):
+            out += number(value)
+        for images, rows in header.segments:
+            out += number(2 * rows + 1 if rows else 2 * images)
+        out += b"".join(map(number, map(_zigzag, header.top)))
     out += payload
     return bytes(out) + zlib.crc32(out).to_bytes(4, "little")
 
 
-class _Reader:
-    def __init__(self, data, position, end):
-        self.data, self.position, self.end = data, position, end
+class Reader:
+    """Takes bytes off the front; DamagedFile if they run out or a number is too large."""
+
+    def __init__(self, data, position=0, end=None):
+        self.data, self.position, self.end = data, position, len(data) if end is None else end
 
     def take(self, count):
         if self.position + count > self.end:
@@ -100,7 +138,7 @@ class _Reader:
         while True:
             byte = self.take(1)[0]
             value |= (byte & 127) << shift
-            if value > limit:
+            if value > limit or shift > 63:
                 raise DamagedFile("a number in the header is out of range")
             if byte < 128:
                 return value
@@ -111,37 +149,58 @@ class _Reader:
         return value // 2 if value % 2 == 0 else -(value + 1) // 2
 
 
+def _read_entries(reader, archive):
+    if not archive:
+        entries = (Entry(reader.number(MAX_SIDE), reader.number(MAX_SIDE)),)
+    else:
+        length, count = reader.number(MAX_INDEX), reader.number(MAX_IMAGES)
+        index = reader.take(length)
+        packed, checks = index[:length - 2 * count], index[length - 2 * count:]
+        unpacker = zlib.decompressobj()
+        try:
+            if len(checks) != 2 * count:
+                raise ValueError("too short")
+            rows = json.loads(unpacker.decompress(packed, MAX_INDEX))
+            entries = tuple(Entry(w, h, name, mode, int.from_bytes(checks[2 * i:2 * i + 2], "little"))
+                            for i, (name, w, h, mode) in enumerate(rows))
+            if len(entries) != count or not all(type(e.name) is str and type(e.width) is int and type(e.height) is int
+                                                and type(e.mode) is int for e in entries):
+                raise ValueError("wrong types")
+        except (zlib.error, ValueError, TypeError, RecursionError):
+            raise DamagedFile("the index does not unpack") from None
+    if any(e.width < 1 or e.height < 1 or max(e.width, e.height) > MAX_SIDE for e in entries) \
+            or sum(e.width * e.height for e in entries) > MAX_PIXELS:
+        raise DamagedFile("a picture's size is out of range")
+    return entries
+
+
 def read(data):
     """The file's bytes -> (Header, payload).  Errors: NotOurFile, DamagedFile."""
     if data[:4] != MAGIC:
         raise NotOurFile("not a bitsback file")
-    if len(data) < 6:
+    if len(data) < 10:
         raise DamagedFile("cut short")
     if data[4] != VERSION:
         raise NotOurFile(f"format version {data[4]}, this program reads {VERSION}")
     if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
         raise DamagedFile("cut short or altered (checksum of the file)")
-    reader = _Reader(data, 5, len(data) - 4)
-    method = reader.take(1)[0]
-    width, height, length = reader.number(MAX_SIDE), reader.number(MAX_SIDE), reader.number(2**40)
-    if method not in (PLAIN, DIFFUSION) or not 0 < width * height <= MAX_PIXELS:
-        raise DamagedFile("a number in the header is out of range")
-    fields = {"width": width, "height": height, "method": method, "digest": reader.take(DIGEST_BYTES)}
-    if method == DIFFUSION:
+    reader = Reader(data, 5, len(data) - 4)
+    kind = reader.take(1)[0]
+    if kind & ~(STACK | ARCHIVE):
+        raise DamagedFile("unknown kind")
+    archive = bool(kind & ARCHIVE)
+    entries = _read_entries(reader, archive)
+    fields = {"entries": entries, "archive": archive, "digest": reader.take(8 if kind else 4)}
+    if kind & STACK:
         fields["model"] = reader.take(ID_BYTES).hex()
-        fields["net_bits"], fields["credit_bytes"] = reader.number(2**43), reader.number(length)
-        strip = reader.number(height)
-        groups = [reader.number(height) for _ in range(reader.number(4096))]
-        fields["rows"] = (strip, *groups)
-        if sum(fields["rows"]) != height or not all(fields["rows"]):
-            raise DamagedFile("a number in the header is out of range")
+        fields["net_bits"], fields["credit_bytes"] = reader.number(2**43), reader.number(len(data))
+        fields["start"] = (reader.number(len(entries)), reader.number(MAX_SIDE))
+        codes = [reader.number(2**26) for _ in range(reader.number(min(len(data), 2**20)))]
+        fields["segments"] = tuple((1, code // 2) if code % 2 else (code // 2, 0) for code in codes)
         fields["top"] = tuple(reader.signed(2**15) if i % 2 == 0 else reader.signed(112) for i in range(6))
         if min(fields["top"][1::2]) < 0:
             raise DamagedFile("a number in the header is out of range")
-    payload = reader.take(length)
-    if reader.position != reader.end:
-        raise DamagedFile("bytes left over at the end")
-    return Header(**fields), payload
+    return Header(**fields), reader.take(reader.end - reader.position)
 
 
 def read_header(data):

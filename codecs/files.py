@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import OutputExists, UnsupportedImage
-from . import container, picture
+from . import archive, container, picture, segments
 from .images import image_format, read_image, write_image
 
 SUFFIX = ".bbk"
@@ -61,30 +61,62 @@ def compress_file(source, target, *, force=False, **options):
     return container.read_header(data), len(data)
 
 
-def decompress_file(source, target, *, force=False, **options):
-    """Writes the pixels of `source`, in the format that target's suffix names; options as picture.decode's."""
-    file_format = image_format(Path(target))
+def compress_archive(sources, target, *, force=False, **options):
+    """Writes one archive of the pictures in `sources`.  Returns the Header and the file's size in bytes."""
+    if Path(target).exists() and not force:
+        raise OutputExists(f"{target}: exists already (-f overwrites)")
+    data, _ = archive.encode_archive(sources, **options)
+    with replacing(target) as stream:
+        stream.write(data)
+    return container.read_header(data), len(data)
+
+
+def decompress_file(source, output=None, folder=None, *, force=False, **options):
+    """Restores one picture to restored_path(...), or an archive's tree below `folder` (default: beside it).
+
+    Options as picture.decode's.  Returns the paths written.
+    """
+    data = Path(source).read_bytes()
+    if container.read_header(data).archive:
+        if output:
+            raise UnsupportedImage(f"{source}: an archive; give --dir, not -o")
+        return archive.extract(data, folder or Path(source).parent, force, replacing, image_format, **options)
+    target = restored_path(source, output, folder)
+    file_format = image_format(target)
     refuse_existing(target, source, force)
-    pixels = picture.decode(Path(source).read_bytes(), **options)
+    pixels = picture.decode(data, **options)
     with replacing(target) as stream:
         try:
             write_image(pixels, stream, file_format)
         except (OSError, ValueError) as error:
             raise UnsupportedImage(f"{target}: cannot hold this picture ({error})") from None
-    return pixels.shape
+    return [target]
 
 
 def describe(source):
-    """What `info` says of a file, as a dict; rates are in bits a dimension (a sample of a pixel)."""
+    """What `info` says of a file, as a dict; rates are in bits a dimension (a sample of a pixel).
+
+    bits_per_dim = net + overhead; net is the prior's cost a dimension it coded; the overhead's
+    parts: header (with index and checksums), start (the plain parts against the net rate), rest.
+    """
     data = Path(source).read_bytes()
-    header, _ = container.read(data)
+    header, payload = container.read(data)
     info = {"file": str(source), "format_version": container.VERSION, "width": header.width, "height": header.height,
-            "mode": "RGB", "method": "diffusion" if header.method else "plain", "file_bytes": len(data),
+            "mode": "RGB", "method": "prior" if header.model else "plain", "file_bytes": len(data),
             "bits_per_dim": 8 * len(data) / header.dims}
-    if header.method:
-        coded = 3 * header.width * sum(header.rows[1:])
-        net = header.net_bits / coded
-        info |= {"model": header.model, "groups": list(header.rows[1:]), "strip_rows": header.rows[0],
-                 "strip_bytes": header.credit_bytes, "net_bits_per_dim": net,
-                 "overhead_bits_per_dim": info["bits_per_dim"] - net}
+    if header.archive:
+        info |= {"pictures": len(header.entries), "names": [e.name for e in header.entries]}
+        del info["width"], info["height"]
+    if header.model:
+        sizes = [(e.height, e.width) for e in header.entries]
+        places = segments.locate(sizes, header.start, header.segments)
+        coded = sum(3 * count * (end - row) * sizes[first][1] for first, count, row, end in places)
+        net, start_dims = header.net_bits / coded, header.dims - coded
+        parts = {"header_bytes": len(data) - len(payload), "start_bytes": header.credit_bytes,
+                 "words_bytes": len(payload) - header.credit_bytes}
+        info |= {"model": header.model, "segments": len(places), "start_dims": start_dims, **parts,
+                 "net_bits_per_dim": net, "overhead_bits_per_dim": info["bits_per_dim"] - net,
+                 "header_bits_per_dim": 8 * parts["header_bytes"] / header.dims,
+                 "start_bits_per_dim": (8 * header.credit_bytes - net * start_dims) / header.dims,
+                 "rest_bits_per_dim": (8 * parts["words_bytes"] - header.net_bits) / header.dims}
     return info

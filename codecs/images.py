@@ -4,6 +4,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import UnsupportedImage
 
+IMAGE_SUFFIXES = {".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jpg", ".jpeg", ".gif"}    # looked for in folders
 LOSSLESS_SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM"}
 
 

@@ -1,27 +1,22 @@
-"""One picture: a plain strip for credit, then groups of rows under the diffusion prior.
+"""Pictures to the bytes of a file and back: one picture, or an archive that shares one stack.
 
-    rows    0 ..... strip    coded by WebP: its bytes are the bottom of the stack, the first credit
-            ....... group 1  as many rows as that credit allows
-            ....... group 2  about twice as many, and so on
-            last group       decoded first
-
-How large a group may be is a guess that is then counted: one that runs the stack dry is undone
-and made smaller.  No bit is borrowed that is not in the file.
+The prior codes what it can; where a conventional coder is smaller, that one is used instead.
 """
+import dataclasses
+import zlib
+
 import numpy as np
 
-from .. import context
 from ..chain import Top
-from ..errors import DamagedFile, StackEmpty, UnsupportedImage
+from ..errors import DamagedFile, UnsupportedImage
 from ..model import Model
 from ..stack import Stack
 from . import container
-from .container import DIFFUSION, PLAIN, Header, pixel_digest
-from .plain import decode_plain, encode_plain, quick_plain_size
+from .container import Entry, Header, pixel_digest
+from .plain import quick_plain_size
+from .segments import ROW_STEP, locate, plain_parts, pop_segments, push_segments, unpack_plain_parts
 
-ROW_STEP = 8                    # groups are multiples of 8 rows, as the network's coarsest stage is
-STRIP_SHARE = 32                # the strip is 1/32 of the rows
-DEBT = 3.6                      # bits a dimension that a group may owe at its worst, first guess
+STRIP_SHARE = 32                # the plain strip is 1/32 of the first picture's rows
 SMALLEST = 48 * 48              # pixels below which the prior is not tried
 SURELY_BETTER = 0.965           # of a quick WebP's size: the best WebP, twenty times slower, need not be tried
 
@@ -33,65 +28,57 @@ def _check(pixels):
         raise UnsupportedImage(f"a side of {pixels.shape[0]}x{pixels.shape[1]} is out of range")
 
 
-def _planes(rows):
-    """(h, W, 3) uint8 -> (1, 3, h, W) int32, minus 128."""
-    return np.ascontiguousarray(rows.transpose(2, 0, 1)[None]).astype(np.int32) - 128
+def _starts(sizes):
+    """(image, row) to try as the end of the plain parts: growing strips, then whole images."""
+    height, width = sizes[0]
+    if height * width >= SMALLEST:
+        rows = max(ROW_STEP, height // STRIP_SHARE // ROW_STEP * ROW_STEP)
+        while rows < height // 2:
+            yield 0, rows
+            rows *= 2
+    count = 1
+    while count < len(sizes):
+        yield count, 0
+        count *= 2
 
 
-def _context(rows):
-    """The first rows below a group, which are known when it is decoded, as planes."""
-    return _planes(rows[:context.ROWS])
+def encode_stack(images, header, model, device="cpu", progress=lambda share: None):
+    """(Header, payload) under the prior, or None where the pictures are too small to pay for the start.
 
-
-def _next_rows(size_bits, debt, width, left):
-    """Rows of the next group: what the credit allows; no small rest is left behind."""
-    fits = int(size_bits / (debt * 3 * width)) // ROW_STEP * ROW_STEP
-    if fits >= left:
-        return left
-    if fits * 1.5 > left:
-        return max(ROW_STEP, left // 2 // ROW_STEP * ROW_STEP)
-    return fits
-
-
-def _push_groups(chain, stack, pixels, start, top, progress):
-    """Codes rows start.. in groups; returns their row counts, or None if no group ever fits."""
-    rows, debt, done = [], DEBT, start
-    while done < len(pixels):
-        count = _next_rows(stack.size_bits, debt, pixels.shape[1], len(pixels) - done)
-        if not count:
-            return None
-        attempt, lowest = stack.copy(), [stack.size_bits]
-        try:
-            chain.push(attempt, _planes(pixels[done:done + count]), top, _context(pixels[done + count:]),
-                       watch=lambda s: lowest.append(min(lowest[-1], s.size_bits)))
-        except StackEmpty:
-            debt *= 1.15
-            continue
-        debt = 1.03 * (stack.size_bits - lowest[-1]) / (3 * count * pixels.shape[1])
-        stack.restore(attempt)
-        rows.append(count)
-        done += count
-        progress(done / len(pixels))
-    return rows
-
-
-def _encode_diffusion(pixels, model, device, progress):
-    """(Header, payload), or None where the picture is too small to pay for its start."""
-    height, width = pixels.shape[:2]
-    chain, strip = model.chain(device), max(ROW_STEP, height // STRIP_SHARE // ROW_STEP * ROW_STEP)
-    top = Top.fitted(pixels, model.levels)
-    while strip < height // 2:
-        credit = encode_plain(pixels[:strip])
+    images: list of (H, W, 3) uint8; header: a Header with entries and digest.
+    """
+    chain = model.chain(device)
+    top = Top.fitted(images, model.levels)
+    for start in _starts([pixels.shape[:2] for pixels in images]):
+        credit = plain_parts(images, start)
         stack = Stack(credit)
         before = stack.size_bits
-        rows = _push_groups(chain, stack, pixels, strip, top, progress)
-        if rows:
+        segments = push_segments(chain, stack, images, start, top, progress)
+        if segments:
             numbers = tuple(n for pair in zip(top.mean16, top.scale) for n in pair)
-            header = Header(width, height, DIFFUSION, pixel_digest(pixels), model.id[:16],
-                            stack.size_bits - before, len(credit), (strip, *rows), numbers)
-            return header, stack.to_words()
-        strip *= 2
+            return dataclasses.replace(header, model=model.id[:16], net_bits=stack.size_bits - before, credit_bytes=len(credit),
+                                       start=start, segments=segments, top=numbers), stack.to_words()
     return None
+
+
+def encode_images(images, entries, *, archive, model=None, device="cpu", progress=lambda share: None):
+    """The bytes of a file that holds `images` in this order: the smaller of prior and plain coding."""
+    for pixels in images:
+        _check(pixels)
+    pixel_count, prior = sum(p.size // 3 for p in images), None
+    header = Header(entries, pixel_digest(images), archive)
+    if pixel_count >= SMALLEST:
+        model = model if isinstance(model, Model) else Model.open(model)
+        result = encode_stack(images, header, model, device, progress)
+        if result:
+            prior = container.write(*result)
+            quick = [quick_plain_size(pixels) for pixels in images]
+            if None not in quick and len(prior) < SURELY_BETTER * sum(quick):
+                return prior
+    if not archive:
+        header = dataclasses.replace(header, digest=header.digest[:4])
+    plain = container.write(header, plain_parts(images, (len(images), 0)))
+    return min([plain] + [prior] * bool(prior), key=len)
 
 
 def encode(pixels, *, model=None, device="cpu", progress=lambda share: None):
@@ -101,53 +88,46 @@ def encode(pixels, *, model=None, device="cpu", progress=lambda share: None):
     progress: called with the share done, 0..1.  Errors: UnsupportedImage, WrongModel.
     """
     _check(pixels)
-    prior = None
-    if pixels.shape[0] * pixels.shape[1] >= SMALLEST:
-        model = model if isinstance(model, Model) else Model.open(model)
-        result = _encode_diffusion(pixels, model, device, progress)
-        if result:
-            prior = container.write(*result)
-            quick = quick_plain_size(pixels)
-            if quick and len(prior) < SURELY_BETTER * quick:
-                return prior
-    plain = Header(pixels.shape[1], pixels.shape[0], PLAIN, pixel_digest(pixels))
-    candidates = [container.write(plain, encode_plain(pixels))] + [prior] * bool(prior)
-    return min(candidates, key=len)
+    entries = (Entry(pixels.shape[1], pixels.shape[0]),)
+    return encode_images([pixels], entries, archive=False, model=model, device=device, progress=progress)
+
+
+def decode_images(data, *, model=None, device="cpu", progress=lambda share: None):
+    """The bytes of a file -> (Header, list of (H, W, 3) uint8), checked against the digests inside."""
+    header, payload = container.read(data)
+    sizes = [(e.height, e.width) for e in header.entries]
+    if header.model:
+        locate(sizes, header.start, header.segments)
+        if not (isinstance(model, Model) and model.id.startswith(header.model)):
+            model = Model.open(None if isinstance(model, Model) else model, model_id=header.model)
+    images = [np.empty((*size, 3), np.uint8) for size in sizes]
+    if header.model:
+        stack = Stack.from_words(payload)
+        pop_segments(model.chain(device), stack, images, header.start, header.segments,
+                     Top(header.top[::2], header.top[1::2]), progress)
+        unpack_plain_parts(stack.credit(header.credit_bytes), images, header.start)
+    else:
+        unpack_plain_parts(payload, images, (len(images), 0))
+    if header.archive:
+        for entry, pixels in zip(header.entries, images):
+            if entry.check != image_check(pixels):
+                raise DamagedFile(f"{entry.name}: the pixels do not match their checksum")
+    if pixel_digest(images, len(header.digest)) != header.digest:
+        raise DamagedFile("the pixels do not match their checksum")
+    return header, images
 
 
 def decode(data, *, model=None, device="cpu", progress=lambda share: None):
-    """The bytes of a .bbk file -> (H, W, 3) uint8, checked against the digest inside.
+    """The bytes of a .bbk file of one picture -> (H, W, 3) uint8, checked against the digest inside.
 
     model: a Model or path where the file's own is not shipped.
-    Errors: NotOurFile, DamagedFile, WrongModel.
+    Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an archive.
     """
-    header, payload = container.read(data)
-    if header.method == PLAIN:
-        pixels = decode_plain(payload, header.width, header.height)
-    else:
-        pixels = _decode_diffusion(header, payload, model, device, progress)
-    if pixel_digest(pixels) != header.digest:
-        raise DamagedFile("the pixels do not match their checksum")
-    return pixels
+    if container.read_header(data).archive:
+        raise UnsupportedImage("an archive of pictures; use codecs.archive")
+    return decode_images(data, model=model, device=device, progress=progress)[1][0]
 
 
-def _decode_diffusion(header, payload, model, device, progress):
-    if not (isinstance(model, Model) and model.id.startswith(header.model)):
-        model = Model.open(model.path if isinstance(model, Model) else model, model_id=header.model)
-    chain, stack = model.chain(device), Stack.from_words(payload)
-    top, done = Top(header.top[::2], header.top[1::2]), 0
-    pixels = np.empty((header.height, header.width, 3), np.uint8)
-    end = header.height
-    try:
-        for count in reversed(header.rows[1:]):
-            x = chain.pop(stack, (1, 3, count, header.width), top, _context(pixels[end:]))
-            if x.min() < -128 or x.max() > 127:
-                raise DamagedFile("the words decode to values that are no pixels")
-            pixels[end - count:end] = x[0].transpose(1, 2, 0) + 128
-            end -= count
-            done += count
-            progress(done / header.height)
-    except StackEmpty:
-        raise DamagedFile("the words end too early") from None
-    pixels[:end] = decode_plain(stack.credit(header.credit_bytes), header.width, header.rows[0])
-    return pixels
+def image_check(pixels):
+    """16 bits of a picture in an archive: which one is damaged, if the archive's digest fails."""
+    return zlib.crc32(pixels.tobytes()) & 0xFFFF

@@ -1,15 +1,20 @@
 """ARITHMETIC.md says what the codec does: a decoder written from it alone reads the codec's files, and no integer on the way differs."""
+import json
+
 import numpy as np
 import numpy_decoder as yardstick
 import pytest
 from bitsback import context, exact
 from bitsback.codecs import picture, plain
 from bitsback.errors import StackEmpty
+from bitsback.export import prove_exact
 from bitsback.integer_network import IntegerNetwork
 from bitsback.lattice import Gaussians
+from bitsback.model import Model
 from bitsback.stack import Stack
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 SIZES = [(24, 40), (33, 21), (64, 16), (25, 9), (40, 2)]        # height, width
 KINDS = ["smooth", "noise", "edges", "flat"]
@@ -34,21 +39,39 @@ def encode(pixels, model):
     return picture._encode_diffusion(pixels, model, "cpu", lambda share: None)
 
 
+LOUD = {"first": 2, "head_known": 3, "head_features": 2, "last": 5, "head_out.0": 7, "head_out.1": 7, "head_out.2": 8}
+
+
+@pytest.fixture(scope="module", params=["tiny", "loud"])
+def model(request, tiny_model, tmp_path_factory):
+    """The tiny model, and one whose numbers reach every clamp: some layers shift right by fewer bits (LOUD), in part to the left."""
+    if request.param == "tiny":
+        return tiny_model
+    tensors = load_file(tiny_model.path)
+    for name, bits in LOUD.items():
+        tensors[f"{name}.shift"] -= bits
+    path = tmp_path_factory.mktemp("loud") / "loud.safetensors"
+    save_file(tensors, path, metadata={"bitsback": json.dumps(tiny_model.description)})
+    loud = Model(path)
+    prove_exact(loud.layers)
+    return loud
+
+
 @pytest.fixture(scope="module")
-def numbers(tiny_model):
+def numbers(model):
     """The yardstick's own reading of the model file."""
-    return yardstick.Model(tiny_model.path.read_bytes())
+    return yardstick.Model(model.path.read_bytes())
 
 
-def test_model_id(tiny_model, numbers):
-    assert numbers.id() == tiny_model.id
+def test_model_id(model, numbers):
+    assert numbers.id() == model.id
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_files_decode_by_the_document(size, kind, tiny_model, numbers):
+def test_files_decode_by_the_document(size, kind, model, numbers):
     pixels = make_pixels(*size, kind)
-    header, payload = encode(pixels, tiny_model)
+    header, payload = encode(pixels, model)
     stack, strip = yardstick.Stack(payload), header.rows[0]
     got = yardstick.decode_groups(numbers, stack, *size, header.rows, header.top)
     assert np.array_equal(got[strip:], pixels[strip:])
@@ -57,10 +80,10 @@ def test_files_decode_by_the_document(size, kind, tiny_model, numbers):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_document_encodes_the_same_bytes(kind, tiny_model, numbers):
+def test_document_encodes_the_same_bytes(kind, model, numbers):
     """With several groups, the first with context below it."""
     pixels = make_pixels(64, 16, kind)
-    header, payload = encode(pixels, tiny_model)
+    header, payload = encode(pixels, model)
     assert len(header.rows) > 2
     strip = header.rows[0]
     stack, x, done = yardstick.Stack.from_credit(plain.encode_plain(pixels[:strip])), pixels.transpose(2, 0, 1).astype(np.int64) - 128, strip
@@ -107,39 +130,44 @@ def assert_equal_records(ours, numpys):
 
 @pytest.mark.parametrize("backend", [exact.Reference, exact.Fast])
 @pytest.mark.parametrize("size", SIZES[:3], ids=str)
-def test_every_integer_of_a_file(size, backend, tiny_model, monkeypatch):
+def test_every_integer_of_a_file(size, backend, model, monkeypatch):
     """Trunk and head outputs of every group, step and phase, as they come up in decoding: torch against numpy int64."""
     if not exact.agrees(backend):
         pytest.skip(f"{backend.name} is not exact on this machine, and not used")
     pixels = make_pixels(*size, "smooth")
-    header, payload = encode(pixels, tiny_model)
-    chain = tiny_model.chain(backend=backend(tiny_model.layers))
+    header, payload = encode(pixels, model)
+    chain = model.chain(backend=backend(model.layers))
     record = []
     for reverse in chain.reverse:
-        reverse.network = RecordingNetwork(reverse.network.backend, tiny_model.config, tiny_model.steps)
+        reverse.network = RecordingNetwork(reverse.network.backend, model.config, model.steps)
         reverse.network.record = record
-    monkeypatch.setattr(tiny_model, "chain", lambda device: chain)
-    assert np.array_equal(picture._decode_diffusion(header, payload, tiny_model, "cpu", lambda share: None), pixels)
-    numbers = RecordingModel(tiny_model.path.read_bytes())
+    monkeypatch.setattr(model, "chain", lambda device: chain)
+    assert np.array_equal(picture._decode_diffusion(header, payload, model, "cpu", lambda share: None), pixels)
+    numbers = RecordingModel(model.path.read_bytes())
     numbers.record = []
     yardstick.decode_groups(numbers, yardstick.Stack(payload), *size, header.rows, header.top)
-    assert len(record) == 4 * len(tiny_model.levels) * (len(header.rows) - 1)
+    assert len(record) == 4 * len(model.levels) * (len(header.rows) - 1)
     assert_equal_records(record, numbers.record)
+    if "loud" in str(model.path):
+        for count, limits in ((2, [(-4096, 4096), (-139, 69), (-256, 256)]), (1, [(-2048, 2048), (-46, 23), (-256, 256)])):
+            for i, (low, high) in enumerate(limits):
+                seen = np.concatenate([parts[0][3 * i:3 * i + 3].ravel() for parts in record if len(parts) == count])
+                assert (seen.min(), seen.max()) == (low, high), "this model was made to reach the limits"
 
 
 @pytest.mark.parametrize("backend", [exact.Reference, exact.Fast])
 @pytest.mark.parametrize("reach", [3, 300, 2**12])
-def test_network_far_from_any_picture(reach, backend, tiny_model, numbers):
+def test_network_far_from_any_picture(reach, backend, model, numbers):
     """Lattice indices and innovations at the limits that ARITHMETIC.md gives, odd sizes, 32-bit sums."""
     if not exact.agrees(backend):
         pytest.skip(f"{backend.name} is not exact on this machine, and not used")
-    network = IntegerNetwork(backend(tiny_model.layers), tiny_model.config, tiny_model.steps)
+    network = IntegerNetwork(backend(model.layers), model.config, model.steps)
     rng = np.random.default_rng(reach)
     for height, width in ((8, 8), (13, 22), (1, 17), (31, 2)):
         y = rng.choice([-reach, reach, 0, 1, -reach // 2], (3, height, width)).astype(np.int32)
         z = rng.choice([-96, 96, 0, 5], (3, height, width)).astype(np.int32)
         padded = np.pad(z, ((0, 0), (0, -height % 8), (0, -width % 8)))
-        for k in range(len(tiny_model.levels)):
+        for k in range(len(model.levels)):
             out, state = network.trunk(k, y[None])
             numpy_out, numpy_state = numbers.trunk(k, y.astype(np.int64))
             assert_equal_records([(out[0], state[0].numpy())], [(numpy_out, numpy_state)])
@@ -160,18 +188,18 @@ def test_distributions_fit_32_bits(numbers):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 32])
-def test_context(rows, tiny_model, numbers):
+def test_context(rows, model, numbers):
     x = make_pixels(rows, 19, "noise").transpose(2, 0, 1).astype(np.int32) - 128
-    mine = context.context_chain(tiny_model.gaussians, tiny_model.levels, x[None])
+    mine = context.context_chain(model.gaussians, model.levels, x[None])
     for a, b in zip(mine, yardstick.context(numbers, x.astype(np.int64)), strict=True):
         assert np.array_equal(a[0], b)
 
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 60), escapes=st.booleans(), start=st.binary(min_size=1, max_size=40))
-def test_stack_and_tables(tiny_model, numbers, seed, count, escapes, start):
+def test_stack_and_tables(model, numbers, seed, count, escapes, start):
     """Both stacks hold the same words after the same pushes of any scale and value, and run dry at the same call."""
-    rng, gaussians = np.random.default_rng(seed), Gaussians(tiny_model.gaussians.masses)
+    rng, gaussians = np.random.default_rng(seed), Gaussians(model.gaussians.masses)
     ours, numpys, arrays = Stack(start), yardstick.Stack.from_credit(start), []
     for _ in range(3):
         mean, scale = rng.integers(-2**12, 2**12, count), rng.integers(0, 113, count)

@@ -1,0 +1,234 @@
+"""denoiser.py: made to be rounded, and causal over the phases; prior.py decodes what it encodes."""
+import numpy as np
+import pytest
+import torch
+
+from bitsback.denoiser import (EXACT, INNER_WEIGHT, INNOVATION_REACH, INPUT_REACH, PHASES, TOP, Denoiser, NetworkConfig, QConv, scale_exponent)
+from bitsback.levels import sigmas
+from bitsback.prior import COLOURS, Conditional, distributions
+
+REACH = {"first": INPUT_REACH, "head_known": INNOVATION_REACH}
+
+
+def inputs(seed=0, batch=2, size=16):
+    """(y, log_sigma, innovations) of a batch, one noise level a picture."""
+    generator = torch.Generator().manual_seed(seed)
+    log_sigma = torch.linspace(-0.5, 4.0, batch)
+    y = 60 * torch.randn(batch, 3, size, size, generator=generator) + log_sigma.exp().view(-1, 1, 1, 1) * torch.randn(batch, 3, size, size, generator=generator)
+    return y, log_sigma, torch.randn(batch, 3, size, size, generator=generator).clamp(-6, 6)
+
+
+def outputs(network, integer, seed=0):
+    y, log_sigma, innovations = inputs(seed)
+    out, features, e = network.trunk(y, log_sigma, integer)
+    pixels = torch.tensor([True, False])
+    return out, network.heads(features, e, 0.7 * ~pixels, pixels, innovations, integer)
+
+
+def layers(network):
+    return {name: module for name, module in network.named_modules() if isinstance(module, QConv)}
+
+
+def test_integer_activations_are_bytes(tiny_network):
+    """In the rounded forward pass every inner and last convolution receives integers of 0..255, and not only zeros."""
+    seen = {}
+
+    def note(name):
+        return lambda module, args: seen.setdefault(name, []).append(args[0].detach().clone())
+
+    hooks = [module.register_forward_pre_hook(note(name)) for name, module in layers(tiny_network).items()]
+    try:
+        outputs(tiny_network, True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert seen.keys() == layers(tiny_network).keys()
+    for name, batches in seen.items():
+        if name in REACH:
+            continue
+        for x in batches:
+            assert torch.equal(x, x.round()) and x.min() >= 0 and x.max() <= TOP, name
+        assert max(x.max() for x in batches) > 0, name
+
+
+def test_float_activations_are_not_rounded(tiny_network):
+    """integer=False is another function: nothing is rounded, outputs differ a little."""
+    rounded, plain = outputs(tiny_network, True), outputs(tiny_network, False)
+    for a, b in zip(rounded, plain):
+        assert not torch.equal(a, b)
+        assert (a - b).std() < 0.2 * b.std()
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 100.0])
+def test_effective_weights_are_integers_times_a_power_of_two(tiny_network, scale):
+    """Inner weights are within +-64, the largest of a channel above 32; outer sums times their reach stay below 2^24."""
+    for name, layer in layers(tiny_network).items():
+        copy = QConv(layer.in_channels, layer.out_channels, layer.kernel_size[0], reach=layer.reach, gain=layer.gain, stride=layer.stride[0])
+        copy.load_state_dict({"weight": layer.weight * scale, "bias": layer.bias})
+        exponent = scale_exponent(copy.weight, copy.reach)
+        assert torch.equal(exponent, exponent.round())
+        integers = copy.effective_weight(True).detach().double() * torch.exp2(exponent.double()).view(-1, 1, 1, 1)
+        assert torch.allclose(integers, integers.round(), atol=1e-3), name      # weight + (rounded - weight), in float32
+        integers = integers.round().abs()
+        if layer.reach:
+            assert (integers.flatten(1).sum(1) * layer.reach).max() < EXACT, name
+            assert layer.reach == REACH.get(name, TOP)
+        else:
+            assert integers.max() <= INNER_WEIGHT, name
+            if scale == 1.0:
+                assert (integers.flatten(1).amax(1) >= INNER_WEIGHT / 2).all(), name
+
+
+def test_straight_through_gradients_reach_every_weight():
+    """Rounding lets gradients through: all parameters get one, finite, near the float network's."""
+    gradients = {}
+    for integer in (False, True):
+        torch.manual_seed(3)
+        network = Denoiser(NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16))
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(0.03 * torch.randn(parameter.shape))
+        out, more = outputs(network, integer)
+        (out.square().mean() + more.square().mean()).backward()
+        gradients[integer] = {name: p.grad for name, p in network.named_parameters()}
+    for name, grad in gradients[True].items():
+        assert grad is not None and torch.isfinite(grad).all() and grad.abs().max() > 0, name
+    flat = {k: torch.cat([g.flatten() for g in v.values()]) for k, v in gradients.items()}
+    assert torch.nn.functional.cosine_similarity(flat[True], flat[False], dim=0) > 0.95
+
+
+def test_a_new_network_predicts_nothing():
+    """The last layers start at zero: f = 0, so xhat = c_skip y, and the head changes nothing."""
+    out, more = outputs(Denoiser(NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16)), False)
+    assert not out.any() and not more.any()
+
+
+def test_config_travels():
+    """NetworkConfig(**config.as_dict()) is the same network."""
+    config = NetworkConfig(16, 1, 24, 2, 32, 1, embedding=16, head=8)
+    assert NetworkConfig(**config.as_dict()) == config
+    shapes = [{k: v.shape for k, v in Denoiser(c).state_dict().items()} for c in (config, NetworkConfig(**config.as_dict()))]
+    assert shapes[0] == shapes[1]
+
+
+def test_multiply_adds_are_those_of_the_convolutions(tiny_network):
+    """multiply_adds() a pixel is what a forward pass does: outputs of each convolution times its weights per output."""
+    counted = {"trunk": 0, "head": 0}
+
+    def note(name):
+        def hook(module, args, result):
+            part = "head" if name.startswith("head") else "trunk"
+            counted[part] += result.shape[0] * result.shape[2] * result.shape[3] * module.weight.numel()
+        return hook
+
+    hooks = [module.register_forward_hook(note(name)) for name, module in layers(tiny_network).items()]
+    try:
+        y, log_sigma, innovations = inputs(batch=1, size=32)
+        out, features, e = tiny_network.trunk(y, log_sigma)
+        tiny_network.heads(features, e, log_sigma, torch.tensor([False]), innovations)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    trunk, head = tiny_network.multiply_adds()
+    assert trunk == pytest.approx(counted["trunk"] / 32**2) and head == pytest.approx(counted["head"] / 32**2) and head > 0
+
+
+# --- causality -------------------------------------------------------------------------------
+
+
+def at(phase):
+    row, column = PHASES[phase]
+    return (slice(None), slice(None), slice(row, None, 2), slice(column, None, 2))
+
+
+@pytest.mark.parametrize("integer", [False, True])
+@pytest.mark.parametrize("phase", [0, 1, 2, 3])
+def test_heads_see_only_earlier_phases(tiny_network, integer, phase):
+    """Changing the innovations of a phase changes heads of later phases only; phase 0 has no head."""
+    y, log_sigma, innovations = inputs(5)
+    _, features, e = tiny_network.trunk(y, log_sigma, integer)
+    ratio, pixels = torch.tensor([0.0, 0.7]), torch.tensor([True, False])
+    before = tiny_network.heads(features, e, ratio, pixels, innovations, integer)
+    changed = innovations.clone()
+    changed[at(phase)] = -changed[at(phase)] + 1
+    after = tiny_network.heads(features, e, ratio, pixels, changed, integer)
+    assert not before[at(0)].any()
+    for other in range(4):
+        assert torch.equal(after[at(other)], before[at(other)]) == (other <= phase)
+
+
+def collected(network, index, y, values, context):
+    """[(place, mean16, scale)] of a step, in the order of decoding."""
+    parts, generator = [], distributions(network, index, y, context)
+    try:
+        place, mean16, scale = next(generator)
+        while True:
+            parts.append((place, mean16.copy(), scale.copy()))
+            place, mean16, scale = generator.send(np.ascontiguousarray(values[place]))
+    except StopIteration:
+        return parts
+
+
+def latents(model, index, height, width, seed=0):
+    """(y, values, context): lattice indices of step `index` such as coding meets."""
+    rng, levels = np.random.default_rng(seed), model.levels
+    x = np.clip(np.rint(rng.normal(0, 40, (1, 3, height + 8, width))), -128, 127)
+    noised = lambda k: np.rint((x + rng.normal(0, sigmas(levels)[k], x.shape)) / levels[k].spacing).astype(np.int32)     # noqa: E731
+    y, values = noised(index), noised(index - 1) if index else x.astype(np.int32)
+    return y[:, :, :height], values[:, :, :height], y[:, :, height:]
+
+
+@pytest.mark.parametrize("index", [0, 1, 6])
+@pytest.mark.parametrize("phase", [0, 1, 2, 3])
+@pytest.mark.parametrize("colour", [0, 1, 2])
+def test_distributions_depend_on_what_is_decoded_only(tiny_model, index, phase, colour):
+    """Changing one phase and colour of the values leaves its own and all earlier distributions as they are, and changes a later one."""
+    network = tiny_model.chain().network
+    y, values, context = latents(tiny_model, index, 8, 12)
+    before = collected(network, index, y, values, context)
+    changed = values.copy()
+    place = next(p for p, _, _ in before[3 * phase + COLOURS.index(colour):])
+    changed[place] -= 2
+    after = collected(network, index, y, changed, context)
+    own = 3 * phase + COLOURS.index(colour)
+    same = [np.array_equal(a[1], b[1]) and np.array_equal(a[2], b[2]) for a, b in zip(before, after)]
+    assert len(same) == 12 and all(same[:own + 1])
+    assert own == 11 or not all(same)
+
+
+@pytest.mark.parametrize("index", [0, 1, 6])
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 8), (7, 9), (8, 8)])
+def test_pop_side_meets_the_distributions_of_the_push_side(tiny_model, index, height, width):
+    """Every value is popped under the very (mean16, scale) it was pushed with, place by place."""
+    class Recorder:
+        """Stands for Gaussians over a list: push stores with the distribution, pop checks it."""
+
+        def __init__(self):
+            self.stack = []
+
+        def push(self, _, values, mean16, scale):
+            self.stack.append((values.copy(), mean16.copy(), scale.copy()))
+
+        def pop(self, _, mean16, scale):
+            values, *pushed = self.stack.pop()
+            assert np.array_equal(pushed[0], mean16) and np.array_equal(pushed[1], scale)
+            return values
+
+    y, values, context = latents(tiny_model, index, height, width)
+    context = context if height % 2 == 0 else context[:, :, :0]
+    recorder = Recorder()
+    codec = Conditional(tiny_model.chain().network, recorder, index)
+    codec.push(None, values, y, context)
+    assert sum(len(part[0]) for part in recorder.stack) == values.size
+    assert np.array_equal(codec.pop(None, y, context), values) and not recorder.stack
+
+
+def test_each_place_is_coded_once(tiny_model):
+    """The twelve places of a step cover (B, 3, H, W) exactly, greens before reds before blues."""
+    y, values, context = latents(tiny_model, 1, 9, 7)
+    count, order = np.zeros(y.shape, int), []
+    for place, mean16, scale in collected(tiny_model.chain().network, 1, y, values, context[:, :, :0]):
+        count[place] += 1
+        order.append(place[1])
+        assert mean16.shape == scale.shape == count[place].shape
+    assert (count == 1).all() and order == [1, 0, 2] * 4
