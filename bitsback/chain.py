@@ -19,15 +19,16 @@ from .prior import Conditional
 
 
 class Forward:
-    """q(y_k | y_{k-1}): mean y_{k-1}, one scale; bits are popped here and pushed back on decoding."""
+    """q(y_k | y_{k-1}): mean y_{k-1}, the k-th scale of the forward table; bits are popped here and
+    pushed back on decoding."""
 
-    def __init__(self, gaussians, levels, k):
-        self.gaussians, self.level = gaussians, levels[k]
+    def __init__(self, forward, levels, k):
+        self.gaussians, self.k = forward, k
         self.shift = levels[k].exponent - (levels[k - 1].exponent if k else 0)      # of spacings
 
     def _parameters(self, previous):
         mean16 = (previous.ravel() << 4 >> self.shift) if self.shift >= 0 else (previous.ravel() << 4 << -self.shift)
-        return mean16.astype(np.int32), np.full(mean16.shape, self.level.step, np.int32)
+        return mean16.astype(np.int32), np.full(mean16.shape, self.k, np.int32)
 
     def push(self, stack, values, previous):
         self.gaussians.push(stack, values.ravel(), *self._parameters(previous), escapes=False)
@@ -69,15 +70,15 @@ class Top:
 class Chain:
     """The codec of a group: x (B, 3, H, W) int32, pixels - 128, under the diffusion prior."""
 
-    def __init__(self, network, gaussians, levels):
-        self.network, self.gaussians, self.levels = network, gaussians, levels
-        self.forward = [Forward(gaussians, levels, k) for k in range(len(levels))]
+    def __init__(self, network, gaussians, forward, levels):
+        self.network, self.gaussians, self.levels, self.forward_table = network, gaussians, levels, forward
+        self.forward = [Forward(forward, levels, k) for k in range(len(levels))]
         self.reverse = [Conditional(network, gaussians, k) for k in range(len(levels))]
 
     def push(self, stack, x, top, context, watch=lambda stack: None):
         """context: (B, 3, h, W) int32, known pixels - 128 below the group, h may be 0; watch: called after every pop, to follow the debt.  Errors: StackEmpty, x is then lost
         half-way: work on a copy of the stack."""
-        value, contexts = x, context_chain(self.gaussians, self.levels, context)
+        value, contexts = x, context_chain(self.forward_table, self.levels, context)
         for forward, reverse, known in zip(self.forward, self.reverse, contexts):
             y = forward.pop(stack, value)
             watch(stack)
@@ -87,7 +88,7 @@ class Chain:
 
     def pop(self, stack, shape, top, context):
         """The mirror of push: x of `shape` (B, 3, H, W)."""
-        contexts = context_chain(self.gaussians, self.levels, context)
+        contexts = context_chain(self.forward_table, self.levels, context)
         y = top.pop(self.gaussians, stack, shape)
         for forward, reverse, known in zip(reversed(self.forward), reversed(self.reverse), reversed(contexts)):
             value = reverse.pop(stack, y, known)

@@ -272,11 +272,15 @@ def export(checkpoint, output, data, limit, data_name):
 
 
 def run():
-    """Entry point: Ctrl-C exits with 130, a closed pipe quietly."""
+    """Entry point: Ctrl-C exits with 130, a usage error with 2, a closed pipe quietly with 1."""
     try:
-        main(standalone_mode=True)
-    except KeyboardInterrupt:
+        sys.exit(main(standalone_mode=False) or 0)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("bitsback: interrupted", err=True)
         sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

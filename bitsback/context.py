@@ -26,24 +26,27 @@ def hash_bits(level, channels, rows, columns):
     return ((z ^ (z >> np.uint64(31))) >> np.uint64(40)).astype(np.uint32)
 
 
-def sample(gaussians, mean16, scale, bits):
-    """Integers drawn from row `scale` of the table by 24-bit `bits`; all arrays of one shape."""
+def sample(forward, mean16, scale, bits):
+    """Integers drawn from row set `scale` of a table of masses by 24-bit `bits`; all arrays of one shape."""
     values = np.empty(mean16.shape, np.int32)
     fraction = mean16 & (FRACTIONS - 1)
     for f in np.unique(fraction):
         here = fraction == f
-        edges = np.cumsum(gaussians.masses[scale * FRACTIONS + f].astype(np.int64))
+        edges = np.cumsum(forward.masses[scale * FRACTIONS + f].astype(np.int64))
         column = np.minimum(np.searchsorted(edges, bits[here], side="right"), COLUMNS - 1)
         values[here] = column + (mean16[here] >> 4) - CENTRE
     return values
 
 
-def context_chain(gaussians, levels, x):
-    """x: (B, 3, h, W) int32 known pixels - 128 -> [y_0, ..., y_{K-1}], lattice indices, same shape."""
+def context_chain(forward, levels, x):
+    """x: (B, 3, h, W) int32 known pixels - 128 -> [y_0, ..., y_{K-1}], lattice indices, same shape.
+
+    forward: Gaussians over the forward table, row set k for level k.
+    """
     chain, value, exponent = [], x, 0
     for k, level in enumerate(levels):
         shift, exponent = level.exponent - exponent, level.exponent
         mean16 = (value << 4) >> shift if shift >= 0 else (value << 4) << -shift
-        value = sample(gaussians, mean16, level.step, np.broadcast_to(hash_bits(k, *x.shape[1:]), x.shape))
+        value = sample(forward, mean16, k, np.broadcast_to(hash_bits(k, *x.shape[1:]), x.shape))
         chain.append(value)
     return chain

@@ -13,7 +13,7 @@ import torch
 from .denoiser import EXACT, HIDDEN_GAIN, INNOVATION_REACH, INPUT_REACH, STEPS, TOP, QConv, scale_exponent
 from .errors import TrainingError
 from .exact import WEIGHT, Layer
-from .lattice import gaussian_masses
+from .lattice import forward_masses, gaussian_masses
 from .levels import COLOUR_BITS, MEAN_BITS, SCALE_UNIT, make_steps, sigmas
 
 WIDE = 16                       # wide sums: 1/16 step
@@ -113,4 +113,5 @@ def integer_model(network, levels):
     for name in ("scale", "gain", "shift", "inverse"):
         tensors[f"steps.{name}"] = torch.stack([torch.from_numpy(getattr(s, name)) for s in steps])
     tensors["gaussian_masses"] = torch.from_numpy(gaussian_masses())
+    tensors["forward_masses"] = torch.from_numpy(forward_masses([level.step for level in levels]))
     return {name: tensor.contiguous() for name, tensor in tensors.items()}

@@ -17,6 +17,8 @@ import math
 import constriction
 import numpy as np
 
+from .errors import DamagedFile
+
 FRACTIONS = 16                  # positions of the mean inside a spacing
 SCALES_PER_DOUBLING = 16
 SCALE_ONE = 64                  # index of sd = 1; index 0 is sd = 1/16
@@ -39,38 +41,49 @@ def scale_index(sd):
     return np.clip(index, 0, SCALES - 1).astype(np.int32)
 
 
-def gaussian_masses():
-    """The table: (SCALES * FRACTIONS, COLUMNS) int32.  Export only: float64 erfc is used here."""
+def _row(scale, fraction, floor):
+    """Masses of one row; `floor` for every column at least, the rest by the Gaussian.  Float64 erfc."""
     edges = np.arange(COLUMNS + 1) - CENTRE - 0.5
     edges[0], edges[-1] = -1e9, 1e9
     erfc = np.vectorize(math.erfc)
-    masses = np.empty((SCALES, FRACTIONS, COLUMNS), np.int64)
-    for scale in range(SCALES):
-        for fraction in range(FRACTIONS):
-            z = (edges - fraction / FRACTIONS) / (scale_sd(scale) * math.sqrt(2))
-            below, above = 0.5 * erfc(-z), 0.5 * erfc(z)            # each accurate in its own tail
-            share = np.where(z[1:] <= 0, np.diff(below), -np.diff(above))
-            row = np.rint(share * (TOTAL - COLUMNS * FLOOR_MASS)).astype(np.int64) + FLOOR_MASS
-            row[np.argmax(row)] += TOTAL - row.sum()
-            masses[scale, fraction] = row
-    return masses.reshape(-1, COLUMNS).astype(np.int32)
+    z = (edges - fraction / FRACTIONS) / (scale_sd(scale) * math.sqrt(2))
+    below, above = 0.5 * erfc(-z), 0.5 * erfc(z)                    # each accurate in its own tail
+    share = np.where(z[1:] <= 0, np.diff(below), -np.diff(above))
+    row = np.rint(share * (TOTAL - COLUMNS * floor)).astype(np.int64) + floor
+    row[np.argmax(row)] += TOTAL - row.sum()
+    return row
+
+
+def gaussian_masses():
+    """The table of p: (SCALES * FRACTIONS, COLUMNS) int32.  For export only."""
+    return np.array([_row(s, f, FLOOR_MASS) for s in range(SCALES) for f in range(FRACTIONS)], np.int32)
+
+
+def forward_masses(steps):
+    """The table of q: (len(steps) * FRACTIONS, COLUMNS) int32, scale indices in, no floor: a column
+    that the Gaussian hardly reaches has no mass, so q draws no outliers that would mislead the
+    network (with the floor they cost 1 % of the rate).  For export only."""
+    return np.array([_row(s, f, 0) for s in steps for f in range(FRACTIONS)], np.int32)
 
 
 class Gaussians:
     """Pushes and pops arrays of integers, each under its own row of `masses`.
 
-    masses: (SCALES * FRACTIONS, COLUMNS) int32, rows sum to 2^24.  Symbols are grouped by row
-    (stable sort), one call of constriction a row; rows come out in ascending order when decoding.
+    masses: (rows, COLUMNS) int32, 16 rows a scale, rows sum to 2^24, zeros at their ends only.
+    Symbols are grouped by row (stable sort), one call of constriction a row; rows come out in
+    ascending order when decoding.
     """
 
     def __init__(self, masses):
         self.masses = masses
+        self._first = (masses > 0).argmax(1).astype(np.int32)
+        self._last = (COLUMNS - 1 - (masses > 0)[:, ::-1].argmax(1)).astype(np.int32)
         self._models = {}
 
     def _model(self, row):
         if row not in self._models:         # masses - 1 with perfect=False comes out exactly as given
-            self._models[row] = constriction.stream.model.Categorical(
-                (self.masses[row] - 1).astype(np.float32), perfect=False)
+            inside = self.masses[row, self._first[row]:self._last[row] + 1]
+            self._models[row] = constriction.stream.model.Categorical((inside - 1).astype(np.float32), perfect=False)
         return self._models[row]
 
     @staticmethod
@@ -86,6 +99,7 @@ class Gaussians:
         """values: (N,) int32; mean16: (N,) int32, 1/16 spacings; scale: (N,) int32 indices.
 
         Without `escapes` the end columns stand for exactly -31 and 32 from the mean's floor.
+        Errors: DamagedFile for a value without mass.
         """
         if not len(values):
             return
@@ -96,7 +110,10 @@ class Gaussians:
             stack.push_uniform(values[far] + ESCAPE // 2, ESCAPE)
         columns = columns[order]
         for row, begin, end in reversed(runs):
-            stack.push(columns[begin:end], self._model(row))
+            symbols = columns[begin:end] - self._first[row]
+            if symbols.min() < 0 or columns[begin:end].max() > self._last[row]:
+                raise DamagedFile("a value lies where its distribution has no mass")    # no encoder pops one
+            stack.push(symbols, self._model(row))
 
     def pop(self, stack, mean16, scale, escapes=True):
         """The mirror of push: (N,) int32.  Errors: StackEmpty."""
@@ -104,7 +121,7 @@ class Gaussians:
             return np.empty(0, np.int32)
         order, runs = self._runs(mean16, scale)
         columns = np.empty(len(mean16), np.int32)
-        columns[order] = np.concatenate([stack.pop(end - begin, self._model(row)) for row, begin, end in runs])
+        columns[order] = np.concatenate([stack.pop(end - begin, self._model(row)) + self._first[row] for row, begin, end in runs])
         values = columns + (mean16 >> 4) - CENTRE
         if escapes:
             far = (columns == 0) | (columns == COLUMNS - 1)

@@ -29,6 +29,7 @@ class Model:
             self.levels = tuple(Level(*pair) for pair in self.description["levels"])
             self.steps, self.layers = read_steps(tensors), read_layers(tensors)
             self.gaussians = Gaussians(tensors["gaussian_masses"].numpy())
+            self.forward = Gaussians(tensors["forward_masses"].numpy())
         except (KeyError, TypeError, ValueError) as error:
             raise WrongModel(f"{path}: not an exported model ({error})") from None
         self._chains = {}
@@ -65,7 +66,7 @@ class Model:
         if backend is None and device in self._chains:
             return self._chains[device]
         chosen = backend or choose(self.layers, device)
-        chain = Chain(IntegerNetwork(chosen, self.config, self.steps), self.gaussians, self.levels)
+        chain = Chain(IntegerNetwork(chosen, self.config, self.steps), self.gaussians, self.forward, self.levels)
         if backend is None:
             self._chains[device] = chain
         return chain

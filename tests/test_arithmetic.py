@@ -11,6 +11,7 @@ from bitsback.export import prove_exact
 from bitsback.integer_network import IntegerNetwork
 from bitsback.lattice import Gaussians
 from bitsback.model import Model
+from bitsback.prior import distributions
 from bitsback.stack import Stack
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -129,7 +130,7 @@ def assert_equal_records(ours, numpys):
 
 
 @pytest.mark.parametrize("backend", [exact.Reference, exact.Fast])
-@pytest.mark.parametrize("size", SIZES[:3], ids=str)
+@pytest.mark.parametrize("size", SIZES[1:3], ids=str)
 def test_every_integer_of_a_file(size, backend, model, monkeypatch):
     """Trunk and head outputs of every group, step and phase, as they come up in decoding: torch against numpy int64."""
     if not exact.agrees(backend):
@@ -177,6 +178,26 @@ def test_network_far_from_any_picture(reach, backend, model, numbers):
                 assert np.array_equal(mine, numbers.head(k, phase, padded.astype(np.int64), numpy_state)[:, :mine.shape[1], :mine.shape[2]])
 
 
+@pytest.mark.parametrize("reach", [2, 60, 2**12])
+def test_distributions_of_any_values(reach, model, numbers):
+    """Means and scales of every phase and colour, for values that need not be likely: all clamps of section 7, with and without context."""
+    network = IntegerNetwork(exact.Reference(model.layers), model.config, model.steps)
+    rng = np.random.default_rng(reach)
+    for k in range(len(model.levels)):
+        for height, width, rows in ((16, 9, 5), (11, 6, 0), (1, 2, 0)):
+            y, known, values = (rng.choice([-reach, reach, rng.integers(-reach, reach)], (3, h, width)) for h in (height, rows, height))
+            ours = distributions(network, k, y[None].astype(np.int32), known[None].astype(np.int32))
+            sent = None
+            for expected, mean, scale in yardstick.distributions(numbers, k, y, known, values):
+                if not mean.size:
+                    continue
+                _, our_mean, our_scale = ours.send(sent)
+                assert np.array_equal(our_mean[0], mean) and np.array_equal(our_scale[0], scale)
+                sent = expected[None].astype(np.int32)
+            with pytest.raises(StopIteration):
+                ours.send(sent)
+
+
 def test_distributions_fit_32_bits(numbers):
     """Section 8: no product or sum of section 7 leaves int32 for lattice indices within +-2^12, by the limits of its factors."""
     for k in range(numbers.count):
@@ -193,6 +214,16 @@ def test_context(rows, model, numbers):
     mine = context.context_chain(model.gaussians, model.levels, x[None])
     for a, b in zip(mine, yardstick.context(numbers, x.astype(np.int64)), strict=True):
         assert np.array_equal(a[0], b)
+
+
+def test_drawing_at_the_edges_of_columns(model, numbers):
+    """Section 5: the first column whose cumulative mass exceeds u."""
+    for row in (0, 15, 1023, 1031, 1807):
+        edges = np.array(numbers.cumulative[row])
+        u = np.concatenate([edges[:-1], edges[1:] - 1]).astype(np.uint32)[None]
+        mean = np.full(u.shape, -160 + row % 16, np.int32)
+        expected = [*range(-41, 23), *range(-41, 23)]
+        assert context.sample(model.gaussians, mean, row // 16, u)[0].tolist() == expected
 
 
 @settings(max_examples=30, deadline=None)

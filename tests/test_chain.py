@@ -12,7 +12,7 @@ from PIL import Image
 
 from bitsback.bound import gaussian_noise, level_nats, pixel_nats
 from bitsback.chain import Chain, Forward, Top
-from bitsback.codecs.picture import ROW_STEP
+from bitsback.codecs.segments import ROW_STEP
 from bitsback.denoiser import PHASES
 from bitsback.errors import StackEmpty
 from bitsback.lattice import FLOOR_MASS, Gaussians
@@ -197,7 +197,7 @@ def test_chain_laws(tiny_model, photograph, height, width, rows):
         height += ROW_STEP - height % ROW_STEP
     pixels = photograph(height + rows, width)
     x, context = planes(pixels[:height]), planes(pixels[height:])
-    chain, top = tiny_model.chain(), Top.fitted(pixels, tiny_model.levels)
+    chain, top = tiny_model.chain(), Top.fitted([pixels], tiny_model.levels)
     check_codec(lambda s, v: chain.push(s, v, top, context), lambda s: chain.pop(s, x.shape, top, context), credit(20_000), x)
 
 
@@ -205,14 +205,14 @@ def test_chain_laws(tiny_model, photograph, height, width, rows):
                                     np.random.default_rng(0).integers(0, 2, (9, 8, 3), dtype=np.uint8) * 255], ids=["black", "white", "both"])
 def test_chain_laws_at_the_ends_of_the_range(tiny_model, pixels):
     """Black, white and pixels of either: both laws."""
-    chain, x, top = tiny_model.chain(), planes(pixels), Top.fitted(pixels, tiny_model.levels)
+    chain, x, top = tiny_model.chain(), planes(pixels), Top.fitted([pixels], tiny_model.levels)
     check_codec(lambda s, v: chain.push(s, v, top, no_context(v)), lambda s: chain.pop(s, x.shape, top, no_context(x)), credit(20_000), x)
 
 
 def test_a_batch_is_coded_as_one_group(tiny_model, photograph):
     """B pictures of one shape obey the laws too."""
     x = np.concatenate([planes(photograph(8, 12, seed)) for seed in range(3)])
-    chain, top = tiny_model.chain(), Top.fitted(photograph(8, 12), tiny_model.levels)
+    chain, top = tiny_model.chain(), Top.fitted([photograph(8, 12)], tiny_model.levels)
     check_codec(lambda s, v: chain.push(s, v, top, no_context(v)), lambda s: chain.pop(s, x.shape, top, no_context(x)), credit(30_000), x)
 
 
@@ -238,7 +238,7 @@ def test_growth_is_information_pushed_minus_popped(tiny_model, photograph):
     chain = Chain(tiny_model.chain().network, counting, tiny_model.levels)
     x, stack = planes(pixels), credit(60_000)
     held = stack.size_bits
-    chain.push(stack, x, Top.fitted(pixels, tiny_model.levels), no_context(x))
+    chain.push(stack, x, Top.fitted([pixels], tiny_model.levels), no_context(x))
     net = sum(counting.bits)
     assert net > x.size
     assert stack.size_bits - held == pytest.approx(net, rel=1e-3)
@@ -249,7 +249,7 @@ def test_watch_sees_every_pop_and_the_deepest_debt(tiny_model, photograph):
     pixels = photograph(16, 16)
     x, stack, seen = planes(pixels), credit(20_000), []
     held = stack.size_bits
-    tiny_model.chain().push(stack, x, Top.fitted(pixels, tiny_model.levels), no_context(x), watch=lambda s: seen.append(s.size_bits))
+    tiny_model.chain().push(stack, x, Top.fitted([pixels], tiny_model.levels), no_context(x), watch=lambda s: seen.append(s.size_bits))
     assert len(seen) == len(tiny_model.levels)
     assert 1.5 * x.size < held - seen[0] < 3 * x.size           # y_0: 2.05 bits and what the lattice adds
 
@@ -260,7 +260,7 @@ def test_a_group_beyond_the_credit_is_an_error(tiny_model, photograph):
     stack = credit(100)
     words, attempt = stack.to_words(), stack.copy()
     with pytest.raises(StackEmpty):
-        tiny_model.chain().push(attempt, planes(pixels), Top.fitted(pixels, tiny_model.levels), no_context(planes(pixels)))
+        tiny_model.chain().push(attempt, planes(pixels), Top.fitted([pixels], tiny_model.levels), no_context(planes(pixels)))
     assert stack.to_words() == words
 
 
@@ -270,7 +270,7 @@ def test_top_is_the_gaussian_of_the_picture(gaussians, photograph):
     rng, x = np.random.default_rng(1), planes(pixels).astype(float)
     spacing, sigma = levels[-1].spacing, sigmas(levels)[-1]
     y = np.rint((x + rng.normal(0, math.sqrt(sigma**2 - spacing**2 / 12), x.shape)) / spacing).astype(np.int32)
-    top, stack = Top.fitted(pixels, levels), credit(200_000)
+    top, stack = Top.fitted([pixels], levels), credit(200_000)
     held = stack.size_bits
     top.push(gaussians, stack, y)
     entropy = sum(y[0, c].size * 0.5 * math.log2(2 * math.pi * math.e * (x[0, c].var() + sigma**2) / spacing**2) for c in range(3))
@@ -332,7 +332,7 @@ def coded_bits(model, pixels, seed):
     """Growth of a stack with plenty of credit, one group."""
     x, stack = planes(pixels), credit(pixels.size, seed)
     held = stack.size_bits
-    model.chain().push(stack, x, Top.fitted(pixels, model.levels), no_context(x))
+    model.chain().push(stack, x, Top.fitted([pixels], model.levels), no_context(x))
     return stack.size_bits - held
 
 
@@ -346,7 +346,7 @@ def test_information_is_the_bound_for_random_weights(tiny_model, photograph):
     x, net = planes(pixels), []
     for seed in range(2):
         counting = Clean(tiny_model.gaussians.masses, credit(4 * pixels.size, seed))
-        Chain(tiny_model.chain().network, counting, tiny_model.levels).push(credit(0), x, Top.fitted(pixels, tiny_model.levels), no_context(x))
+        Chain(tiny_model.chain().network, counting, tiny_model.levels).push(credit(0), x, Top.fitted([pixels], tiny_model.levels), no_context(x))
         net.append(sum(counting.bits))
     assert np.mean(net) == pytest.approx(bound_bits(tiny_model, pixels), rel=BOUND_TOLERANCE)
 

@@ -351,6 +351,19 @@ def test_batches(size, backend, tiny_model):
     assert all(map(np.array_equal, together, network_outputs(tiny_model, backend, *strided)))
 
 
+@pytest.mark.xfail(strict=True, reason="without oneDNN, torch gives batches of 16 and more to NNPACK, whose Winograd convolutions are not exact")
+def test_large_batch_without_onednn(tiny_model):
+    """Builds of torch without oneDNN choose another algorithm by the size of the batch: it must be exact too, or not be used."""
+    y, known = make_latents(16, 16, 16)
+    expected = network_outputs(tiny_model, Reference(tiny_model.layers), y[:1], known[:1])
+    enabled = torch.backends.mkldnn.set_flags(False)
+    try:
+        got = network_outputs(tiny_model, Reference(tiny_model.layers), y, known)
+    finally:
+        torch.backends.mkldnn.set_flags(*enabled)
+    assert all(np.array_equal(a, b[:1]) for a, b in zip(expected, got))
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_chain_of_a_batch(backend, tiny_model):
     """Groups side by side in a batch come back, and from the other backend."""

@@ -1,0 +1,55 @@
+"""Context rows: noise from a hash, in distribution and the same everywhere."""
+import numpy as np
+
+from bitsback import context, lattice
+from bitsback.lattice import Gaussians
+from bitsback.levels import default_levels, sigmas
+
+
+def splitmix(level, channel, row, column):
+    """The document's formula with Python's own integers."""
+    mask = 2**64 - 1
+    z = (((4 * level + channel) * 65536 + row) * 2**24 + column + 0x9E3779B97F4A7C15) & mask
+    z = ((z ^ z >> 30) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ z >> 27) * 0x94D049BB133111EB) & mask
+    return (z ^ z >> 31) >> 40
+
+
+def test_hash_is_the_formula():
+    """hash_bits equals the formula of ARITHMETIC.md section 5, computed with unbounded integers."""
+    bits = context.hash_bits(7, 3, 32, 50)
+    for channel, row, column in ((0, 0, 0), (1, 5, 49), (2, 31, 17)):
+        assert bits[channel, row, column] == splitmix(7, channel, row, column)
+
+
+def test_hash_bits_are_uniform_and_uncorrelated():
+    """24-bit numbers: mean and lag-one correlations within five standard errors."""
+    u = context.hash_bits(3, 3, 64, 512) / 2**24
+    n = u.size
+    assert abs(u.mean() - 0.5) < 5 * (1 / 12 / n) ** 0.5
+    for axis in (0, 1, 2):
+        a, b = np.delete(u, -1, axis), np.delete(u, 0, axis)
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 5 / a.size**0.5
+
+
+def test_chain_has_the_levels_noise():
+    """Variance of y_k - x over known pixels is sigma_k^2 within 3 %, its mean 0 within 4 standard errors."""
+    levels = default_levels()
+    x = np.random.default_rng(1).integers(-128, 128, (1, 3, 32, 400), dtype=np.int32)
+    chain = context.context_chain(Gaussians(lattice.forward_masses([level.step for level in levels])), levels, x)
+    for level, sigma, y in zip(levels, sigmas(levels), chain):
+        noise = y * level.spacing - x
+        assert abs(noise.var() / sigma**2 - 1) < 0.03
+        assert abs(noise.mean()) < 4 * sigma / x.size**0.5
+
+
+def test_sample_inverts_the_table():
+    """sample() returns the column whose interval of the cumulative masses holds the bits."""
+    gaussians = Gaussians(lattice.gaussian_masses())
+    mean16, scale = np.array([0, 5, -7, 160], np.int32), 60
+    for bits in (0, 1, 2**23, 2**24 - 1):
+        values = context.sample(gaussians, mean16, scale, np.full(4, bits, np.uint32))
+        for value, mean in zip(values.tolist(), mean16.tolist()):
+            column = value - (mean >> 4) + 31
+            row = gaussians.masses[scale * 16 + (mean & 15)].tolist()
+            assert sum(row[:column]) <= bits < sum(row[:column + 1])
