@@ -2,7 +2,8 @@
 
     python -m benchmarks.rate DIR [--limit N] [--model NAME] [-o benchmarks/results/NAME]
 
-Every file is written, read back, decoded and compared with the pixels that went in; a codec that
+The other codecs' rows do not depend on the model: `--others FILE.json` takes them from an earlier
+run (made with --no-ours), so that a new model costs its own time only.  Every file is written, read back, decoded and compared with the pixels that went in; a codec that
 returns other pixels stops the run.  Seconds are of one process on this machine, other work
 included: compare columns of one run, not runs.
 """
@@ -62,14 +63,17 @@ def measure(codec, pixels, folder, name):
     return {"bytes": len(data), "encode_s": middle - begin, "decode_s": end - begin_read}, data
 
 
-def run(files, model, folder, only_ours=False):
-    """One row a picture: name, dims, and per codec bytes and seconds."""
-    codecs = {"bitsback": (lambda p: encode(p, model=model), lambda d: decode(d, model=model))}
-    codecs |= {} if only_ours else OTHERS
+def run(files, model, folder, known):
+    """One row a picture: name, dims, and per codec bytes and seconds.
+
+    model: None leaves ours out; known: {file name: row} of an earlier run, whose other codecs are taken over.
+    """
     rows = []
     for path in files:
         pixels = np.array(Image.open(path).convert("RGB"))
         row = {"file": path.name, "dims": pixels.size}
+        codecs = {"bitsback": (lambda p: encode(p, model=model), lambda d: decode(d, model=model))} if model else {}
+        codecs |= {name: codec for name, codec in OTHERS.items() if name not in known.get(path.name, {})}
         for name, codec in codecs.items():
             row[name], data = measure(codec, pixels, folder, f"{path.stem}.{name.replace(' ', '')}")
             if name == "bitsback":
@@ -77,8 +81,9 @@ def run(files, model, folder, only_ours=False):
                 row["method"] = "prior" if header.model else "plain"
                 coded = header.dims - 3 * header.width * header.start[1]
                 row["net_bits_per_dim"] = header.net_bits / coded if header.model else None
+        row |= {name: known[path.name][name] for name in OTHERS if name in known.get(path.name, {})}
         rows.append(row)
-        print(path.name, " ".join(f"{n} {8 * row[n]['bytes'] / row['dims']:.3f}" for n in codecs), flush=True)
+        print(path.name, " ".join(f"{n} {8 * r['bytes'] / row['dims']:.3f}" for n, r in row.items() if isinstance(r, dict)), flush=True)
     return rows
 
 
@@ -92,7 +97,7 @@ def table(rows):
         size, enc, dec = (sum(r[name][k] for r in rows) for k in ("bytes", "encode_s", "decode_s"))
         ratio = f"{size / reference:.3f}" if reference else "-"
         lines.append(f"| {name} | {8 * size / dims:.4f} | {ratio} | {enc / dims * 3e6:.2f} | {dec / dims * 3e6:.2f} |")
-    nets = [r["net_bits_per_dim"] for r in rows if r["net_bits_per_dim"]]
+    nets = [r["net_bits_per_dim"] for r in rows if r.get("net_bits_per_dim")]
     if nets:
         lines.append(f"\nbitsback's net rate (mean over pictures, what the prior costs): {np.mean(nets):.4f} bits/dim")
     return "\n".join(lines)
@@ -104,23 +109,26 @@ def main():
     parser.add_argument("--limit", type=int)
     parser.add_argument("--model")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only-ours", action="store_true")
+    parser.add_argument("--no-ours", action="store_true", help="the other codecs only")
+    parser.add_argument("--others", type=Path, help="JSON of an earlier run to take the other codecs from")
     parser.add_argument("-o", "--output", type=Path, help="writes OUTPUT.md and OUTPUT.json")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = Model.open(args.model)
+    model = None if args.no_ours else Model.open(args.model)
+    known = {row["file"]: row for row in json.loads(args.others.read_text())["rows"]} if args.others else {}
     files = sorted(p for p in args.folder.iterdir() if p.suffix.lower() in (".png", ".webp"))[:args.limit]
     import tempfile
     with tempfile.TemporaryDirectory() as folder:
-        rows = run(files, model, Path(folder), args.only_ours)
-    command = f"python -m benchmarks.rate {args.folder.name}" + (f" --limit {args.limit}" if args.limit else "")
-    text = (f"{command}   ({len(rows)} pictures, model {model.id[:16]}, {args.threads} thread(s), {platform.machine()}, "
+        rows = run(files, model, Path(folder), known)
+    command = f"python -m benchmarks.rate {args.folder.name}" + (f" --limit {args.limit}" if args.limit else "") + (
+        " --no-ours" if args.no_ours else f" --others {args.others.name}" if args.others else "")
+    text = (f"{command}   ({len(rows)} pictures, model {model.id[:16] if model else 'none'}, {args.threads} thread(s), {platform.machine()}, "
             f"torch {torch.__version__}, imagecodecs {imagecodecs.__version__})\n\n{table(rows)}\n")
     print(text)
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         args.output.with_suffix(".md").write_text(text)
-        args.output.with_suffix(".json").write_text(json.dumps({"command": command, "model": model.id, "rows": rows}, indent=1))
+        args.output.with_suffix(".json").write_text(json.dumps({"command": command, "model": model.id if model else None, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ result = {"torch": torch.__version__, "backend": chosen.name, "files": {}}
 
 def encode(pixels, backend):
     model.chain = lambda device: Model.chain(model, device, backend)
-    return container.write(*picture._encode_diffusion(pixels, model, "cpu", lambda share: None))
+    header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
+    return container.write(*picture.encode_stack([pixels], header, model))
 
 for path in map(Path, paths):
     begin = time.perf_counter()

@@ -9,6 +9,7 @@ products below 2^15, so that even instruction sets that add pairs in a saturatin
 Both end in the same requantisation: round_half_even((acc + bias) * 2^-shift), a power of two
 per output channel, exact in float32 because acc + bias is below 2^24.
 """
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,27 @@ from .errors import BitsbackError
 
 TOP = 255
 WEIGHT = 64
+
+
+@contextmanager
+def plain_algorithms(device):
+    """Direct or im2col convolution in full float32: no Winograd, no reduced precision.
+
+    NNPACK (CPU builds without oneDNN) and cuDNN choose Winograd or TF32 by the size of a batch.
+    """
+    if device.type == "cuda":
+        saved = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = False
+        try:
+            with torch.backends.cudnn.flags(enabled=False):
+                yield
+        finally:
+            torch.backends.cuda.matmul.allow_tf32 = saved
+    elif torch.backends.mkldnn.enabled and torch.backends.mkldnn.is_available():
+        yield
+    else:
+        with torch.backends.nnpack.flags(enabled=False):
+            yield
 
 
 @dataclass(frozen=True)
@@ -62,7 +84,8 @@ class Reference:
         weight, scale, bias = self._prepared[name]
         layer = self.layers[name]
         bias = bias[index if len(bias) > 1 else 0]
-        acc = F.conv2d(x.to(torch.float32), weight, bias, layer.stride, layer.padding)
+        with plain_algorithms(self.device):
+            acc = F.conv2d(x.to(torch.float32), weight, bias, layer.stride, layer.padding)
         acc = acc.mul_(scale).round_()
         return acc.clamp_(0, TOP).to(torch.uint8) if clamp else acc
 
@@ -111,14 +134,19 @@ def _worst_case_layers():
         name = f"{width}_{size}"
         layers[name] = Layer(torch.from_numpy(weight.astype(np.int8)), torch.from_numpy(bias.astype(np.int32)),
                              torch.from_numpy(shift.astype(np.int8)), stride)
-        x = generator.choice([0, 1, 127, 128, 254, 255, 255, 255], (1, width, 16, 24))
+        x = generator.choice([0, 1, 127, 128, 254, 255, 255, 255], (16 if width == 16 else 1, width, 16, 24))
         x[:, :, :8] = TOP
         inputs[name] = x
-    wide = generator.integers(-60, 60, (36, 64, 3, 3))
-    wide[0] = 56                                    # 576 * 56 * 255 = 0.98 * 2^23
-    layers["outer"] = Layer(torch.from_numpy(wide.astype(np.int32)), torch.full((1, 36), 2**22 - 1, dtype=torch.int32),
-                            torch.full((36,), 7, dtype=torch.int8))
-    inputs["outer"] = np.full((1, 64, 16, 24), TOP)
+    for name, weights, values, shift in (("last", (56, -56, 55), (TOP, TOP, 254), 7), ("first", (149, -148, 147, -149), (1023, 1021, -767, -1023), 9),
+                                         ("fine", (4095, -4093, 3001), (1023, -1021, 767), 10)):
+        wide = generator.choice(weights, (36, 64 if name == "last" else 12, 3, 3))
+        if name == "fine":                          # operands of 12 bits: two of them an output, the rest 0
+            wide = np.where(generator.random(wide.shape) < 2 / 108, wide, 0)
+        layers[name] = Layer(torch.from_numpy(wide.astype(np.int32)), torch.full((1, 36), 2**22 - 1, dtype=torch.int32),
+                             torch.full((36,), shift, dtype=torch.int8))
+        inputs[name] = generator.choice(values, (16, wide.shape[1], 16, 24))    # 16: where batches change algorithms
+    wide = layers["last"].weight
+    wide[0], inputs["last"][0] = 56, TOP            # 576 * 56 * 255 = 0.98 * 2^23
     return layers, inputs
 
 

@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from bitsback.codecs import container, picture
+from bitsback.codecs.container import Entry, Header, pixel_digest
 from bitsback.denoiser import Denoiser, NetworkConfig
 from bitsback.lattice import Gaussians, gaussian_masses
 from bitsback.levels import default_levels
@@ -70,4 +72,18 @@ def photograph():
         colours = np.stack([light, 0.8 * light + 20 * np.cos(i / 31 - j / 19), 0.6 * light + 0.2 * j], -1)
         noise = rng.normal(0, 3, (height, width, 1)) + rng.normal(0, 1, (height, width, 3))
         return np.clip(np.rint(colours + noise), 0, 255).astype(np.uint8)
+    return make
+
+
+@pytest.fixture(scope="session")
+def prior_file(tiny_model):
+    """prior_file(pixels, model=tiny_model) -> the bytes of a file whose segments are under the prior.
+
+    With random weights the prior loses against plain coding, so `encode` would not choose it.
+    """
+    def make(pixels, model=tiny_model):
+        header = Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels]))
+        header, payload = picture.encode_stack([pixels], header, model)
+        assert header.model == model.id[:16] and header.segments
+        return container.write(header, payload)
     return make

@@ -1,11 +1,11 @@
-"""The yardstick: a decoder (and an encoder of pixel groups) written from bitsback/ARITHMETIC.md alone, in numpy int64 and Python integers.
+"""The yardstick: a decoder and an encoder of segments, written from bitsback/ARITHMETIC.md alone, in numpy int64 and Python integers.
 
 It shares no code with the project, uses neither torch nor constriction nor safetensors, and is slow.  Section numbers are ARITHMETIC.md's.
 The file's header is no arithmetic; what it says comes in as arguments:
 
     model = Model(open("m.safetensors", "rb").read())
     stack = Stack(payload)
-    pixels = decode_groups(model, stack, height, width, rows, top)      # rows[0] rows at the top are left zero: they are in the credit
+    images = decode(model, stack, sizes, start, segments, top)      # what lies before `start` is zero: it is in the credit
     credit = stack.credit(length)
 """
 import hashlib
@@ -64,7 +64,8 @@ class Model:
             self.dtypes[name] = {"I8": "torch.int8", "I32": "torch.int32"}[entry["dtype"]]
         self.exponents, self.steps = zip(*self.about["levels"])
         self.count = len(self.steps)
-        self.cumulative = [[0, *row] for row in np.cumsum(self.tensors["gaussian_masses"], axis=1, dtype=np.int64).tolist()]
+        self.p, self.q = ([[0, *row] for row in np.cumsum(self.tensors[name], axis=1, dtype=np.int64).tolist()]
+                          for name in ("gaussian_masses", "forward_masses"))          # cumulative masses
 
     def id(self):
         """The whole SHA-256 in hex."""
@@ -158,53 +159,55 @@ class Stack:
     def push(self, cumulative, symbol):
         low, high = cumulative[symbol:symbol + 2]
         mass = high - low
+        assert mass, "a column without mass: the file is damaged"
         if self.state >= mass << 40:
             self.words.append(self.state & 0xFFFFFFFF)
             self.state >>= 32
         self.state = (self.state // mass << 24) + self.state % mass + low
 
-    def pop_array(self, model, mean, scale, escapes):
-        """mean (in 1/16) and scale: arrays of one shape -> values of that shape."""
-        rows, base, order = _rows(mean, scale)
+    def pop_array(self, table, mean, row_set, escapes):
+        """table: Model.p or .q; mean (in 1/16) and row_set: arrays of one shape -> values of that shape."""
+        rows, base, order = _rows(mean, row_set)
         columns = np.zeros(mean.size, np.int64)
         for i in order:
-            columns[i] = self.pop(model.cumulative[rows[i]])
+            columns[i] = self.pop(table[rows[i]])
         values = columns - 31 + base
         for i in np.flatnonzero(escapes & np.isin(columns, (0, 63))):
             values[i] = self.pop(self.UNIFORM) - 2**15
         return values.reshape(mean.shape)
 
-    def push_array(self, model, values, mean, scale, escapes):
-        rows, base, order = _rows(mean, scale)
+    def push_array(self, table, values, mean, row_set, escapes):
+        rows, base, order = _rows(mean, row_set)
         columns = (values.ravel() - base + 31).clip(0, 63)
         for i in np.flatnonzero(escapes & np.isin(columns, (0, 63)))[::-1]:
             self.push(self.UNIFORM, int(values.ravel()[i]) + 2**15)
         for i in order[::-1]:
-            self.push(model.cumulative[rows[i]], int(columns[i]))
+            self.push(table[rows[i]], int(columns[i]))
 
 
-def _rows(mean, scale):
-    mean, scale = mean.ravel(), scale.ravel()
-    rows = 16 * scale + (mean & 15)
+def _rows(mean, row_set):
+    mean, row_set = mean.ravel(), row_set.ravel()
+    rows = 16 * row_set + (mean & 15)
     return rows, mean >> 4, np.argsort(rows, kind="stable")
 
 
-# Section 4: levels
+# Section 4: levels.  Latents and x of a segment are (images, 3, H, W).
 
 def forward(model, k, below):
-    """Mean and scale of q(y_k | y_{k-1})."""
+    """Mean and row set of q(y_k | y_{k-1})."""
     e = model.exponents[k] - (model.exponents[k - 1] if k else 0)
-    return 16 * below >> e if e >= 0 else 16 * below << -e, np.full(below.shape, model.steps[k])
+    return 16 * below >> e if e >= 0 else 16 * below << -e, np.full(below.shape, k)
 
 
 def top_parameters(shape, top):
-    """top: mean16 and scale of R, of G, of B -> both as arrays of shape (3, H, W)."""
+    """top: mean16 and scale of R, of G, of B -> both as arrays of shape (images, 3, H, W)."""
     return (np.broadcast_to(np.reshape(top[i::2], (3, 1, 1)), shape) for i in (0, 1))
 
 
 # Section 5: context
 
 def draw(k, colour, row, column):
+    """24 bits."""
     z = ((4 * k + colour) * 2**16 + row) * 2**24 + column + 0x9E3779B97F4A7C15 & MASK64
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK64
     z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK64
@@ -212,107 +215,117 @@ def draw(k, colour, row, column):
 
 
 def context(model, x):
-    """x (3, rows, W) of the known rows -> their latents, one array per level."""
+    """x (images, 3, rows, W) of the known rows -> their latents, one array per level."""
     latents = []
     for k in range(model.count):
-        mean, scale = forward(model, k, x)
+        mean, row_set = forward(model, k, x)
         x = np.zeros_like(mean)
         for at in np.ndindex(*x.shape):
-            cumulative = model.cumulative[16 * scale[at] + (mean[at] & 15)]
-            x[at] = bisect_right(cumulative, draw(k, *at)) - 1 - 31 + (mean[at] >> 4)
+            column = bisect_right(model.q[16 * row_set[at] + (mean[at] & 15)], draw(k, *at[1:])) - 1
+            x[at] = column - 31 + (mean[at] >> 4)
         latents.append(x)
     return latents
 
 
 # Section 7: the values of a step
 
-def step(model, k, y, known):
-    """A generator of (phase, colour, mean16, scale) that is sent the values, and returns the level below; y: level k, known: its context."""
-    _, height, width = y.shape
-    scalars = model.tensors["steps.scalars"][k].tolist()
-    _, from_y, from_f, base = scalars
-    out, state = model.trunk(k, np.concatenate([y, known], axis=1))
-    f, s, rho = out[:3, :height, :width], out[3:6, :height, :width], out[6:, :height, :width]
+def step(model, k, y, known, code):
+    """The level below y (level k; known: its context), whose parts come from code(phase, colour, mean16, scale), in the decoder's order."""
+    height, width = y.shape[2:]
+    _, from_y, from_f, base = model.tensors["steps.scalars"][k].tolist()
+    out, state = map(np.stack, zip(*(model.trunk(k, n) for n in np.concatenate([y, known], axis=2))))
+    f, s, rho = (out[:, i:i + 3, :height, :width] for i in (0, 3, 6))
     mean0 = half_up(from_y * y + from_f * f, 12)
     v0 = (base + s).clip(0, 255)
     scale, gain, shift, inverse = (model.table(name, k) for name in ("scale", "gain", "shift", "inverse"))
-    values, z = np.zeros_like(y), np.zeros((3, *out.shape[1:]), np.int64)
+    values, z = np.zeros_like(y), np.zeros((len(y), 3, *out.shape[2:]), np.int64)
     for phase, (i, j) in enumerate(PHASES):
-        at = np.s_[:, i::2, j::2]
+        at = np.s_[:, :, i:height:2, j:width:2]
         m, v, r, m0, u0 = mean0[at], v0[at], rho[at], mean0[at], v0[at]
         if phase:
-            added = model.head(k, phase, z, state)[:, :m.shape[1], :m.shape[2]]
-            m = m + half_up(shift[v] * added[:3], 12)
-            v = (v + added[3:6]).clip(0, 255)
-            r = r + added[6:]
+            added = np.stack([model.head(k, phase, *one) for one in zip(z, state)])[:, :, :m.shape[2], :m.shape[3]]
+            m = m + half_up(shift[v] * added[:, :3], 12)
+            v = (v + added[:, 3:6]).clip(0, 255)
+            r = r + added[:, 6:]
         d, got = {}, np.zeros_like(m)
         for colour in G, R, B:
-            mean = m[colour]
+            mean = m[:, colour]
             if colour == R:
-                mean = mean + half_up(r[0] * gain[v[G]] * d[G], 14)
+                mean = mean + half_up(r[:, 0] * gain[v[:, G]] * d[G], 14)
             if colour == B:
-                mean = mean + half_up(r[1] * gain[v[G]] * d[G] + r[2] * gain[v[R]] * d[R], 14)
-            got[colour] = yield phase, colour, mean, scale[v[colour]]
-            d[colour] = (16 * got[colour] - mean).clip(-4096, 4096)
+                mean = mean + half_up(r[:, 1] * gain[v[:, G]] * d[G] + r[:, 2] * gain[v[:, R]] * d[R], 14)
+            got[:, colour] = code(phase, colour, mean, scale[v[:, colour]])
+            d[colour] = (16 * got[:, colour] - mean).clip(-4096, 4096)
         values[at] = got
-        z[:, :height, :width][at] = half_up((16 * got - m0).clip(-8192, 8192) * inverse[u0], 12).clip(-96, 96)
+        z[at] = half_up((16 * got - m0).clip(-8192, 8192) * inverse[u0], 12).clip(-96, 96)
     return values
 
 
 def pop_step(model, stack, k, y, known):
-    asked, values = step(model, k, y, known), None
-    try:
-        while True:
-            _, _, mean, scale = asked.send(values)
-            values = stack.pop_array(model, mean, scale, escapes=True)
-    except StopIteration as end:
-        return end.value
+    return step(model, k, y, known, lambda phase, colour, mean, scale: stack.pop_array(model.p, mean, scale, escapes=True))
 
 
 def distributions(model, k, y, known, below):
     """All arrays of a step in the decoder's order when the level below is known: (values, mean16, scale)."""
-    asked, values, arrays = step(model, k, y, known), None, []
-    try:
-        while True:
-            phase, colour, mean, scale = asked.send(values)
-            i, j = PHASES[phase]
-            values = below[colour, i::2, j::2]
-            arrays.append((values, mean, scale))
-    except StopIteration:
-        return arrays
+    arrays = []
+
+    def code(phase, colour, mean, scale):
+        i, j = PHASES[phase]
+        arrays.append((below[:, colour, i::2, j::2], mean, scale))
+        return arrays[-1][0]
+    step(model, k, y, known, code)
+    return arrays
 
 
-def decode_group(model, stack, shape, below, top):
-    """One group of shape (3, H, W) with the known x (3, rows, W) below it; top: mean16 and scale of R, G, B."""
+# Sections 4 and 5: segments
+
+def pop_segment(model, stack, shape, below, top):
+    """x of `shape` (images, 3, H, W) with the known x below it; top: mean16 and scale of R, of G, of B."""
     known = context(model, below)
-    y = stack.pop_array(model, *top_parameters(shape, top), escapes=True)
+    y = stack.pop_array(model.p, *top_parameters(shape, top), escapes=True)
     for k in reversed(range(model.count)):
         down = pop_step(model, stack, k, y, known[k])
-        stack.push_array(model, y, *forward(model, k, down), escapes=False)
+        stack.push_array(model.q, y, *forward(model, k, down), escapes=False)
         y = down
     return y
 
 
-def encode_group(model, stack, x, below, top):
+def push_segment(model, stack, x, below, top):
     known = context(model, below)
     for k in range(model.count):
-        y = stack.pop_array(model, *forward(model, k, x), escapes=False)
+        y = stack.pop_array(model.q, *forward(model, k, x), escapes=False)
         for arrays in reversed(distributions(model, k, y, known[k], x)):
-            stack.push_array(model, *arrays, escapes=True)
+            stack.push_array(model.p, *arrays, escapes=True)
         x = y
-    stack.push_array(model, x, *top_parameters(x.shape, top), escapes=True)
+    stack.push_array(model.p, x, *top_parameters(x.shape, top), escapes=True)
 
 
-def decode_groups(model, stack, height, width, rows, top):
-    """All groups, last first -> pixels (H, W, 3) uint8; rows[0] rows at the top are not coded here."""
-    x = np.zeros((3, height, width), np.int64)
-    end = height
-    for count in reversed(rows[1:]):
-        start = end - count
-        x[:, start:end] = decode_group(model, stack, (3, count, width), x[:, end:end + CONTEXT_ROWS], top)
-        end = start
-    assert end == rows[0]
-    pixels = (x + 128).transpose(1, 2, 0)
-    pixels[:end] = 0
-    assert pixels.min() >= 0 and pixels.max() <= 255
-    return pixels.astype(np.uint8)
+def places(sizes, start, segments):
+    """(first image, end image, first row, end row) of each segment: (images, 0) or (1, rows), one after the other from `start` on."""
+    image, row = start
+    for count, rows in segments:
+        end = row + rows if rows else sizes[image][0]
+        yield image, image + count, row, end
+        image, row = (image, end) if end < sizes[image][0] else (image + count, 0)
+
+
+def decode(model, stack, sizes, start, segments, top):
+    """All segments, last first -> list of (H, W, 3) uint8.  sizes: (height, width) of each image; start: (image, row)."""
+    images = [np.zeros((3, *size), np.int64) for size in sizes]
+    for first, last, row, end in reversed(list(places(sizes, start, segments))):
+        below = np.stack([x[:, end:end + CONTEXT_ROWS] for x in images[first:last]])
+        got = pop_segment(model, stack, (last - first, 3, end - row, sizes[first][1]), below, top)
+        assert got.min() >= -128 and got.max() <= 127
+        for x, rows in zip(images[first:last], got):
+            x[:, row:end] = rows
+    for x in [*images[:start[0]], *(x[:, :start[1]] for x in images[start[0]:start[0] + 1])]:
+        x[:] = -128
+    return [(x + 128).transpose(1, 2, 0).astype(np.uint8) for x in images]
+
+
+def encode(model, stack, images, start, segments, top):
+    """Pushes what `decode` pops."""
+    images = [pixels.transpose(2, 0, 1).astype(np.int64) - 128 for pixels in images]
+    for first, last, row, end in places([x.shape[1:] for x in images], start, segments):
+        x, below = (np.stack([x[:, a:b] for x in images[first:last]]) for a, b in ((row, end), (end, end + CONTEXT_ROWS)))
+        push_segment(model, stack, x, below, top)

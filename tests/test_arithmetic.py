@@ -1,15 +1,15 @@
 """ARITHMETIC.md says what the codec does: a decoder written from it alone reads the codec's files, and no integer on the way differs."""
 import json
+from unittest.mock import patch
 
 import numpy as np
-import numpy_decoder as yardstick
 import pytest
 from bitsback import context, exact
-from bitsback.codecs import picture, plain
-from bitsback.errors import StackEmpty
+from bitsback.chain import Top
+from bitsback.codecs import container, picture, segments
+from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.export import prove_exact
 from bitsback.integer_network import IntegerNetwork
-from bitsback.lattice import Gaussians
 from bitsback.model import Model
 from bitsback.prior import distributions
 from bitsback.stack import Stack
@@ -17,13 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-SIZES = [(24, 40), (33, 21), (64, 16), (25, 9), (40, 2)]        # height, width
-KINDS = ["smooth", "noise", "edges", "flat"]
+from . import numpy_decoder as yardstick
+
+CASES = [((24, 40), "smooth"), ((33, 21), "noise"), ((25, 9), "edges"), ((40, 2), "flat"), ((64, 16), "smooth"), ((64, 16), "edges"),
+         ("archive", "smooth"), ("archive", "noise")]       # height and width
 
 
-def make_pixels(height, width, kind):
+def make_pixels(height, width, kind, seed=0):
     """(H, W, 3) uint8; noise in the first 8 rows, so that there is credit whatever follows."""
-    rng = np.random.default_rng([height, width])
+    rng = np.random.default_rng([height, width, seed])
     pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
     below = pixels[8:]
     if kind == "smooth":
@@ -35,9 +37,23 @@ def make_pixels(height, width, kind):
     return pixels
 
 
-def encode(pixels, model):
-    """(Header, payload) of the diffusion path, also where plain coding would be smaller."""
-    return picture._encode_diffusion(pixels, model, "cpu", lambda share: None)
+def encode(images, model):
+    """(Header, payload) of one picture, or of a list as in an archive, under the prior also where plain coding would be smaller."""
+    entries = tuple(container.Entry(pixels.shape[1], pixels.shape[0]) for pixels in images)
+    with patch.object(picture, "SMALLEST", 0):
+        coded = picture.encode_stack(images, container.Header(entries, container.pixel_digest(images), len(images) > 1), model)
+    return container.read(container.write(*coded))
+
+
+def decode(model, header, payload):
+    """(images, credit) by the yardstick."""
+    stack, sizes = yardstick.Stack(payload), [(entry.height, entry.width) for entry in header.entries]
+    return yardstick.decode(model, stack, sizes, header.start, header.segments, header.top), stack.credit(header.credit_bytes)
+
+
+def make_images(kind):
+    """Pictures of an archive: the first is cut into segments of rows, the others pass together."""
+    return [make_pixels(*size, kind, seed) for seed, size in enumerate([(40, 16), (12, 9), (12, 9), (12, 9)])]
 
 
 LOUD = {"first": 2, "head_known": 3, "head_features": 2, "last": 5, "head_out.0": 7, "head_out.1": 7, "head_out.2": 8}
@@ -68,30 +84,20 @@ def test_model_id(model, numbers):
     assert numbers.id() == model.id
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_files_decode_by_the_document(size, kind, model, numbers):
-    pixels = make_pixels(*size, kind)
-    header, payload = encode(pixels, model)
-    stack, strip = yardstick.Stack(payload), header.rows[0]
-    got = yardstick.decode_groups(numbers, stack, *size, header.rows, header.top)
-    assert np.array_equal(got[strip:], pixels[strip:])
-    credit = stack.credit(header.credit_bytes)
-    assert np.array_equal(plain.decode_plain(credit, size[1], strip), pixels[:strip])
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_document_encodes_the_same_bytes(kind, model, numbers):
-    """With several groups, the first with context below it."""
-    pixels = make_pixels(64, 16, kind)
-    header, payload = encode(pixels, model)
-    assert len(header.rows) > 2
-    strip = header.rows[0]
-    stack, x, done = yardstick.Stack.from_credit(plain.encode_plain(pixels[:strip])), pixels.transpose(2, 0, 1).astype(np.int64) - 128, strip
-    for count in header.rows[1:]:
-        end = done + count
-        yardstick.encode_group(numbers, stack, x[:, done:end], x[:, end:end + yardstick.CONTEXT_ROWS], header.top)
-        done = end
+@pytest.mark.parametrize("size, kind", CASES, ids=str)
+def test_files_by_the_document(size, kind, model, numbers):
+    """The document's decoder gives the very pixels, its encoder the very words; with several segments, with and without context and batch."""
+    images = make_images(kind) if size == "archive" else [make_pixels(*size, kind)]
+    header, payload = encode(images, model)
+    if size == "archive":
+        assert any(count > 1 for count, _ in header.segments) and any(rows for _, rows in header.segments)
+    elif size == (64, 16):
+        assert len(header.segments) > 1
+    got, credit = decode(numbers, header, payload)
+    segments.unpack_plain_parts(credit, got, header.start)
+    assert all(map(np.array_equal, got, images))
+    stack = yardstick.Stack.from_credit(credit)
+    yardstick.encode(numbers, stack, images, header.start, header.segments, header.top)
     assert stack.to_bytes() == payload
 
 
@@ -100,12 +106,12 @@ class RecordingNetwork(IntegerNetwork):
 
     def trunk(self, index, y):
         out, state = super().trunk(index, y)
-        self.record.append((out[0], state[0].cpu().numpy()))
+        self.record += zip(out, state.cpu().numpy())
         return out, state
 
     def head(self, index, phase, state, known):
         out = super().head(index, phase, state, known)
-        self.record.append((out[0],))
+        self.record += [(one,) for one in out]
         return out
 
 
@@ -130,24 +136,25 @@ def assert_equal_records(ours, numpys):
 
 
 @pytest.mark.parametrize("backend", [exact.Reference, exact.Fast])
-@pytest.mark.parametrize("size", SIZES[1:3], ids=str)
-def test_every_integer_of_a_file(size, backend, model, monkeypatch):
-    """Trunk and head outputs of every group, step and phase, as they come up in decoding: torch against numpy int64."""
+@pytest.mark.parametrize("size", [(33, 21), "archive"], ids=str)
+def test_every_integer_of_a_file(size, backend, model):
+    """Trunk and head outputs of every segment, step and phase, as they come up in decoding: torch against numpy int64."""
     if not exact.agrees(backend):
         pytest.skip(f"{backend.name} is not exact on this machine, and not used")
-    pixels = make_pixels(*size, "smooth")
-    header, payload = encode(pixels, model)
+    images = make_images("smooth") if size == "archive" else [make_pixels(*size, "smooth")]
+    header, payload = encode(images, model)
     chain = model.chain(backend=backend(model.layers))
     record = []
     for reverse in chain.reverse:
         reverse.network = RecordingNetwork(reverse.network.backend, model.config, model.steps)
         reverse.network.record = record
-    monkeypatch.setattr(model, "chain", lambda device: chain)
-    assert np.array_equal(picture._decode_diffusion(header, payload, model, "cpu", lambda share: None), pixels)
+    got = [np.zeros_like(pixels) for pixels in images]
+    segments.pop_segments(chain, Stack.from_words(payload), got, header.start, header.segments, Top(header.top[::2], header.top[1::2]))
     numbers = RecordingModel(model.path.read_bytes())
     numbers.record = []
-    yardstick.decode_groups(numbers, yardstick.Stack(payload), *size, header.rows, header.top)
-    assert len(record) == 4 * len(model.levels) * (len(header.rows) - 1)
+    expected, _ = decode(numbers, header, payload)
+    assert all(map(np.array_equal, got, expected))
+    assert len(record) == 4 * len(model.levels) * sum(count for count, _ in header.segments)
     assert_equal_records(record, numbers.record)
     if "loud" in str(model.path):
         for count, limits in ((2, [(-4096, 4096), (-139, 69), (-256, 256)]), (1, [(-2048, 2048), (-46, 23), (-256, 256)])):
@@ -185,15 +192,15 @@ def test_distributions_of_any_values(reach, model, numbers):
     rng = np.random.default_rng(reach)
     for k in range(len(model.levels)):
         for height, width, rows in ((16, 9, 5), (11, 6, 0), (1, 2, 0)):
-            y, known, values = (rng.choice([-reach, reach, rng.integers(-reach, reach)], (3, h, width)) for h in (height, rows, height))
-            ours = distributions(network, k, y[None].astype(np.int32), known[None].astype(np.int32))
+            y, known, values = (rng.choice([-reach, reach, rng.integers(-reach, reach)], (2, 3, h, width)) for h in (height, rows, height))
+            ours = distributions(network, k, y.astype(np.int32), known.astype(np.int32))
             sent = None
             for expected, mean, scale in yardstick.distributions(numbers, k, y, known, values):
                 if not mean.size:
                     continue
                 _, our_mean, our_scale = ours.send(sent)
-                assert np.array_equal(our_mean[0], mean) and np.array_equal(our_scale[0], scale)
-                sent = expected[None].astype(np.int32)
+                assert np.array_equal(our_mean, mean) and np.array_equal(our_scale, scale)
+                sent = expected.astype(np.int32)
             with pytest.raises(StopIteration):
                 ours.send(sent)
 
@@ -210,42 +217,55 @@ def test_distributions_fit_32_bits(numbers):
 
 @pytest.mark.parametrize("rows", [0, 1, 32])
 def test_context(rows, model, numbers):
-    x = make_pixels(rows, 19, "noise").transpose(2, 0, 1).astype(np.int32) - 128
-    mine = context.context_chain(model.gaussians, model.levels, x[None])
-    for a, b in zip(mine, yardstick.context(numbers, x.astype(np.int64)), strict=True):
-        assert np.array_equal(a[0], b)
+    x = make_pixels(rows, 19, "noise").transpose(2, 0, 1)[None].astype(np.int32) - 128
+    mine = context.context_chain(model.forward, model.levels, x)
+    assert all(map(np.array_equal, mine, yardstick.context(numbers, x.astype(np.int64))))
 
 
 def test_drawing_at_the_edges_of_columns(model, numbers):
     """Section 5: the first column whose cumulative mass exceeds u."""
-    for row in (0, 15, 1023, 1031, 1807):
-        edges = np.array(numbers.cumulative[row])
-        u = np.concatenate([edges[:-1], edges[1:] - 1]).astype(np.uint32)[None]
+    for row in range(0, 16 * numbers.count, 5):
+        edges = np.array(numbers.q[row])
+        columns = np.flatnonzero(np.diff(edges))
+        u = np.concatenate([edges[columns], edges[columns + 1] - 1]).astype(np.uint32)[None]
         mean = np.full(u.shape, -160 + row % 16, np.int32)
-        expected = [*range(-41, 23), *range(-41, 23)]
-        assert context.sample(model.gaussians, mean, row // 16, u)[0].tolist() == expected
+        assert context.sample(model.forward, mean, row // 16, u)[0].tolist() == [*(columns - 41), *(columns - 41)]
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 60), escapes=st.booleans(), start=st.binary(min_size=1, max_size=40))
-def test_stack_and_tables(model, numbers, seed, count, escapes, start):
-    """Both stacks hold the same words after the same pushes of any scale and value, and run dry at the same call."""
-    rng, gaussians = np.random.default_rng(seed), Gaussians(model.gaussians.masses)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 60), kind=st.sampled_from(["escapes", "no escapes", "forward"]),
+       start=st.binary(min_size=1, max_size=40))
+def test_stack_and_tables(model, numbers, seed, count, kind, start):
+    """Both stacks hold the same words after the same pushes under any row, and run dry."""
+    rng, escapes, sets = np.random.default_rng(seed), kind == "escapes", numbers.count if kind == "forward" else 113
+    tables, table = (model.forward, numbers.q) if kind == "forward" else (model.gaussians, numbers.p)
     ours, numpys, arrays = Stack(start), yardstick.Stack.from_credit(start), []
     for _ in range(3):
-        mean, scale = rng.integers(-2**12, 2**12, count), rng.integers(0, 113, count)
-        spread = rng.choice([1, 20, 34, 1000])
-        values = (mean >> 4) + (rng.integers(-min(spread, 31), min(spread, 31) + 1, count) if not escapes else rng.integers(-spread, spread + 1, count))
-        arrays.append([a.astype(np.int32) for a in (values, mean, scale)])
-        gaussians.push(ours, *arrays[-1], escapes)
-        numpys.push_array(numbers, values, mean, scale, escapes)
+        mean, row_set = rng.integers(-2**12, 2**12, count), rng.integers(0, sets, count)
+        columns = np.array([rng.choice(np.flatnonzero(np.diff(table[row]))) for row in 16 * row_set + (mean & 15)])
+        values = columns - 31 + (mean >> 4)
+        if escapes:
+            values += rng.integers(-1, 2, count) * rng.choice([1, 40, 1000], count)
+        arrays.append([a.astype(np.int32) for a in (values, mean, row_set)])
+        tables.push(ours, *arrays[-1], escapes)
+        numpys.push_array(table, values, mean, row_set, escapes)
         assert ours.to_words() == numpys.to_bytes()
-    for values, mean, scale in reversed(arrays):
-        assert np.array_equal(numpys.pop_array(numbers, mean.astype(np.int64), scale.astype(np.int64), escapes), values)
-        assert np.array_equal(gaussians.pop(ours, mean, scale, escapes), values)
+    for values, mean, row_set in reversed(arrays):
+        assert np.array_equal(numpys.pop_array(table, mean.astype(np.int64), row_set.astype(np.int64), escapes), values)
+        assert np.array_equal(tables.pop(ours, mean, row_set, escapes), values)
     assert ours.credit(len(start)) == numpys.credit(len(start)) == start
-    mean, scale = np.zeros(400, np.int64), np.full(400, 100)
-    for pop in (lambda: gaussians.pop(ours, mean.astype(np.int32), scale.astype(np.int32), False),
-                lambda: numpys.pop_array(numbers, mean, scale, False)):
+    mean, row_set = np.zeros(400, np.int64), np.full(400, sets - 1)
+    for pop in (lambda: tables.pop(ours, mean.astype(np.int32), row_set.astype(np.int32), False),
+                lambda: numpys.pop_array(table, mean, row_set, False)):
         with pytest.raises((StackEmpty, AssertionError)):
             pop()
+
+
+def test_columns_without_mass(model, numbers):
+    """No push gets past one: the file is damaged."""
+    row = next(row for row, edges in enumerate(numbers.q) if edges[1] == 0)
+    values, mean, row_set = np.array([-31]), np.array([row % 16]), np.array([row // 16])
+    with pytest.raises(AssertionError):
+        yardstick.Stack.from_credit(b"credit").push_array(numbers.q, values, mean, row_set, False)
+    with pytest.raises(DamagedFile):
+        model.forward.push(Stack(b"credit"), *(a.astype(np.int32) for a in (values, mean, row_set)), False)

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from laws import check_codec, credit
+from .laws import check_codec, credit
 from PIL import Image
 
 from bitsback.bound import gaussian_noise, level_nats, pixel_nats
 from bitsback.chain import Chain, Forward, Top
 from bitsback.codecs.segments import ROW_STEP
 from bitsback.denoiser import PHASES
-from bitsback.errors import StackEmpty
-from bitsback.lattice import FLOOR_MASS, Gaussians
+from bitsback.errors import DamagedFile, StackEmpty
+from bitsback.lattice import Gaussians, forward_masses
 from bitsback.levels import COLOUR_BITS, MEAN_BITS, SCALE_UNIT, default_levels, doubling, sigmas
 from bitsback.model import DEFAULT, Model
 from bitsback.weights import shipped_models
@@ -126,9 +126,13 @@ class Certain:
         return self.value
 
 
-def cheating_chain(gaussians, levels, step):
+def forward_table(levels):
+    return Counting(forward_masses([level.step for level in levels]))
+
+
+def cheating_chain(levels, step):
     """A real Chain, its Forward steps untouched, whose reverse steps are the cheat's."""
-    chain = Chain(None, gaussians, levels)
+    chain = Chain(None, None, forward_table(levels), levels)
     cheat = Knows(chain.forward)
     chain.reverse = [step(cheat, k) for k in range(len(levels))]
     return chain, cheat
@@ -136,14 +140,14 @@ def cheating_chain(gaussians, levels, step):
 
 @pytest.mark.parametrize("levels", [default_levels(), doubling(), doubling(1)], ids=["default", "doubling", "one"])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_cheating_prior_codes_at_zero_net_bits(gaussians, photograph, levels, seed):
+def test_a_cheating_prior_codes_at_zero_net_bits(photograph, levels, seed):
     """p = q: every level pushes the bits it popped, exactly; the stack neither grows nor shrinks; message and picture return."""
-    counting = Counting(gaussians.masses)
-    chain, cheat = cheating_chain(counting, levels, KnowsStep)
+    chain, cheat = cheating_chain(levels, KnowsStep)
     x, stack = planes(photograph(24, 40, seed)), credit(40_000, seed)
     words, held = stack.to_words(), stack.size_bits
     chain.push(stack, x, cheat, no_context(x))
-    popped, pushed = [-bits for bits in counting.bits if bits < 0], [bits for bits in counting.bits if bits > 0]
+    bits = chain.forward_table.bits
+    popped, pushed = [-b for b in bits if b < 0], [b for b in bits if b > 0]
     assert len(popped) == len(pushed) == len(levels)
     assert popped == pushed                             # float sums of the same logarithms: exactly equal
     assert min(popped) > 1.5 * x.size                   # and not because nothing happened
@@ -153,9 +157,9 @@ def test_a_cheating_prior_codes_at_zero_net_bits(gaussians, photograph, levels, 
 
 
 @pytest.mark.parametrize("levels", [default_levels(), doubling()], ids=["default", "doubling"])
-def test_a_cheating_prior_that_gives_back_at_once_leaves_no_trace(gaussians, photograph, levels):
+def test_a_cheating_prior_that_gives_back_at_once_leaves_no_trace(photograph, levels):
     """Pop y_k, push y_k under the same masses: after every level size_bits and all words are what they were."""
-    chain, _ = cheating_chain(gaussians, levels, GivesBack)
+    chain, _ = cheating_chain(levels, GivesBack)
     x, stack = planes(photograph(16, 24)), credit(20_000)
     words, held, seen = stack.to_words(), stack.size_bits, []
     push = GivesBack.push
@@ -173,12 +177,12 @@ def test_a_cheating_prior_that_gives_back_at_once_leaves_no_trace(gaussians, pho
     assert (stack.size_bits, stack.to_words()) == (held, words)
 
 
-def test_a_dearer_prior_is_seen(gaussians, photograph):
+def test_a_dearer_prior_is_seen(photograph):
     """The cheating test can fail: a prior one scale (4 %) too wide costs bits, though it decodes."""
     levels = list(doubling(3))
     wider = [replace(level, step=level.step + 1) for level in levels]
-    chain, cheat = cheating_chain(gaussians, levels, KnowsStep)
-    cheat.forward = [Forward(gaussians, wider, k) for k in range(3)]
+    chain, cheat = cheating_chain(levels, KnowsStep)
+    cheat.forward = [Forward(forward_table(wider), wider, k) for k in range(3)]
     x, stack = planes(photograph(64, 64)), credit(60_000)
     words, held = stack.to_words(), stack.size_bits
     chain.push(stack, x, cheat, no_context(x))
@@ -189,35 +193,44 @@ def test_a_dearer_prior_is_seen(gaussians, photograph):
 # --- a real prior ----------------------------------------------------------------------------
 
 
+def chain_laws(model, x, context, pixels, size=20_000):
+    """Both laws of a chain; its q has no mass far out, so words that no push made may be refused as damage."""
+    chain, top = model.chain(), Top.fitted([pixels], model.levels)
+    return check_codec(lambda s, v: chain.push(s, v, top, context), lambda s: chain.pop(s, x.shape, top, context), credit(size, x.size), x,
+                       refuses=DamagedFile)
+
+
 @pytest.mark.parametrize("height, width", SHAPES)
 @pytest.mark.parametrize("rows", [0, 1, 8])
 def test_chain_laws(tiny_model, photograph, height, width, rows):
-    """Both laws for groups of any size, with and without known rows below (those groups have whole 2x2 blocks)."""
+    """Groups of any size, with and without known rows below (those groups have whole 2x2 blocks)."""
     if rows and height % ROW_STEP:
         height += ROW_STEP - height % ROW_STEP
     pixels = photograph(height + rows, width)
-    x, context = planes(pixels[:height]), planes(pixels[height:])
-    chain, top = tiny_model.chain(), Top.fitted([pixels], tiny_model.levels)
-    check_codec(lambda s, v: chain.push(s, v, top, context), lambda s: chain.pop(s, x.shape, top, context), credit(20_000), x)
+    chain_laws(tiny_model, planes(pixels[:height]), planes(pixels[height:]), pixels)
+
+
+def test_random_words_are_a_message(tiny_model, photograph):
+    """The second law is not refused away: most random words decode to some small picture, and it gives them back."""
+    pixels = [photograph(1, width, 2) for width in range(1, 9)]
+    assert sum(chain_laws(tiny_model, planes(p), no_context(planes(p)), p) for p in pixels) >= 6
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8),
                                     np.random.default_rng(0).integers(0, 2, (9, 8, 3), dtype=np.uint8) * 255], ids=["black", "white", "both"])
 def test_chain_laws_at_the_ends_of_the_range(tiny_model, pixels):
-    """Black, white and pixels of either: both laws."""
-    chain, x, top = tiny_model.chain(), planes(pixels), Top.fitted([pixels], tiny_model.levels)
-    check_codec(lambda s, v: chain.push(s, v, top, no_context(v)), lambda s: chain.pop(s, x.shape, top, no_context(x)), credit(20_000), x)
+    """Black, white and pixels of either."""
+    chain_laws(tiny_model, planes(pixels), no_context(planes(pixels)), pixels)
 
 
 def test_a_batch_is_coded_as_one_group(tiny_model, photograph):
     """B pictures of one shape obey the laws too."""
     x = np.concatenate([planes(photograph(8, 12, seed)) for seed in range(3)])
-    chain, top = tiny_model.chain(), Top.fitted([photograph(8, 12)], tiny_model.levels)
-    check_codec(lambda s, v: chain.push(s, v, top, no_context(v)), lambda s: chain.pop(s, x.shape, top, no_context(x)), credit(30_000), x)
+    chain_laws(tiny_model, x, no_context(x), photograph(8, 12), 30_000)
 
 
 def test_known_rows_change_the_code(tiny_model, photograph):
-    """The context is used: other known rows give other words, and decoding with them gives other pixels or runs dry."""
+    """The context is used: other known rows give other words, and decoding with them gives other pixels, damage, or runs dry."""
     pixels, chain, top = photograph(16, 24), tiny_model.chain(), Top((0, 0, 0), (70, 70, 70))
     x, context, wrong = planes(pixels[:8]), planes(pixels[8:]), planes(255 - pixels[8:])
     words = []
@@ -228,19 +241,19 @@ def test_known_rows_change_the_code(tiny_model, photograph):
     assert words[0] != words[1]
     try:
         assert not np.array_equal(chain.pop(stack, x.shape, top, context), x)
-    except StackEmpty:
+    except (StackEmpty, DamagedFile):
         pass
 
 
 def test_growth_is_information_pushed_minus_popped(tiny_model, photograph):
     """The stack grows by the sum of all pushes' -log2 masses minus all pops', within 0.1 %."""
-    counting, pixels = Counting(tiny_model.gaussians.masses), photograph(48, 64)
-    chain = Chain(tiny_model.chain().network, counting, tiny_model.levels)
+    prior, forward, pixels = Counting(tiny_model.gaussians.masses), forward_table(tiny_model.levels), photograph(48, 64)
+    chain = Chain(tiny_model.chain().network, prior, forward, tiny_model.levels)
     x, stack = planes(pixels), credit(60_000)
     held = stack.size_bits
     chain.push(stack, x, Top.fitted([pixels], tiny_model.levels), no_context(x))
-    net = sum(counting.bits)
-    assert net > x.size
+    net = sum(prior.bits) + sum(forward.bits)
+    assert net > x.size and min(prior.bits) > 0 > max(forward.bits)
     assert stack.size_bits - held == pytest.approx(net, rel=1e-3)
 
 
@@ -345,14 +358,13 @@ def test_information_is_the_bound_for_random_weights(tiny_model, photograph):
     pixels = photograph(128, 128)
     x, net = planes(pixels), []
     for seed in range(2):
-        counting = Clean(tiny_model.gaussians.masses, credit(4 * pixels.size, seed))
-        Chain(tiny_model.chain().network, counting, tiny_model.levels).push(credit(0), x, Top.fitted([pixels], tiny_model.levels), no_context(x))
-        net.append(sum(counting.bits))
+        forward = Clean(forward_table(tiny_model.levels).masses, credit(4 * pixels.size, seed))
+        prior = Counting(tiny_model.gaussians.masses)
+        Chain(tiny_model.chain().network, prior, forward, tiny_model.levels).push(credit(0), x, Top.fitted([pixels], tiny_model.levels), no_context(x))
+        net.append(sum(prior.bits) + sum(forward.bits))
     assert np.mean(net) == pytest.approx(bound_bits(tiny_model, pixels), rel=BOUND_TOLERANCE)
 
 
-@pytest.mark.xfail(FLOOR_MASS > 4, strict=True, reason="FLOOR_MASS = 16 in the rows of q makes outliers that cost 1.1 to 1.4 % (0.03 bits/dim); "
-                                                      "with 1 the same model is within 0.3 %")
 @pytest.mark.skipif(DEFAULT not in shipped_models(), reason="no model is shipped yet")
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
 def test_net_rate_is_the_bound_shipped_model(path):

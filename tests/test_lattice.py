@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from laws import check_codec, credit
+from .laws import check_codec, credit
 
 from bitsback import lattice
-from bitsback.lattice import CENTRE, COLUMNS, ESCAPE, FLOOR_MASS, FRACTIONS, SCALES, TOTAL
+from bitsback.errors import DamagedFile
+from bitsback.lattice import CENTRE, COLUMNS, ESCAPE, FLOOR_MASS, FRACTIONS, SCALES, TOTAL, Gaussians
 
 NEAR = COLUMNS // 2 - 2         # offsets from the mean's floor that need no escape
 
@@ -35,6 +36,21 @@ def test_rows_are_distributions(gaussians):
     assert masses.shape == (SCALES * FRACTIONS, COLUMNS) and masses.dtype == np.int32
     assert (masses.sum(1, dtype=np.int64) == TOTAL).all()
     assert masses.min() == FLOOR_MASS >= 1
+
+
+def test_forward_rows_are_distributions_without_a_floor():
+    """forward_masses: 16 rows a step, sum exactly 2^24, zeros at the ends only, each mass within a rounding of the Gaussian's share."""
+    steps = [40, 55, 64, 70]
+    masses = lattice.forward_masses(steps)
+    assert masses.shape == (len(steps) * FRACTIONS, COLUMNS) and masses.dtype == np.int32
+    assert (masses.sum(1, dtype=np.int64) == TOTAL).all() and masses.min() == 0
+    for number, row in enumerate(masses):
+        inside = np.flatnonzero(row)
+        assert (row[inside[0]:inside[-1] + 1] > 0).all() and len(inside) < 20
+        expected = bin_shares(number % FRACTIONS / FRACTIONS, 2 ** ((steps[number // FRACTIONS] - 64) / 16)) * TOTAL
+        allowed = 1e-6 * expected + 0.51
+        allowed[np.argmax(row)] += COLUMNS / 2
+        assert (np.abs(row - expected) <= allowed).all()
 
 
 def bin_shares(mean, sd):
@@ -132,6 +148,26 @@ def test_an_escape_costs_the_end_column_and_sixteen_bits(gaussians):
     assert gaussians.pop(stack, mean16, scale) == [12345]
     gaussians.push(stack, values, mean16, scale, escapes=False)
     assert gaussians.pop(stack, mean16, scale, escapes=False) == [COLUMNS - 1 - CENTRE]
+
+
+@given(mean16=st.lists(st.integers(-2**18, 2**18), max_size=60), step=st.integers(0, 2))
+def test_laws_of_a_forward_table(mean16, step):
+    """Both laws for rows with empty ends: any words pop values that have mass, and those go back."""
+    table = FORWARD
+    mean16, scale = np.array(mean16, np.int32), np.full(len(mean16), step, np.int32)
+    values = (mean16 + 8) >> 4                                  # the nearest: it has mass in every row
+    check_codec(lambda s, v: table.push(s, v, mean16, scale, escapes=False), lambda s: table.pop(s, mean16, scale, escapes=False), credit(500), values)
+
+
+FORWARD = Gaussians(lattice.forward_masses([55, 64, 70]))
+
+
+@pytest.mark.parametrize("offset", [-31, -12, 12, 32, 100, -100])
+def test_a_value_without_mass_is_damage(offset):
+    """What q can never have drawn cannot be pushed: DamagedFile, and only a decoder of altered words meets it."""
+    stack = credit(100)
+    with pytest.raises(DamagedFile):
+        FORWARD.push(stack, np.array([0, offset], np.int32), np.zeros(2, np.int32), np.ones(2, np.int32), escapes=False)
 
 
 def test_no_symbols_cost_nothing(gaussians):

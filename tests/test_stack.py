@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from laws import check_codec, credit
+from .laws import check_codec, credit
 
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.lattice import SCALES

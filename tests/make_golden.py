@@ -1,0 +1,56 @@
+"""Writes the golden files, once per format version:  python -m tests.make_golden --write
+
+Each case is NAME.png (the picture), NAME.bbk (its file under the shipped default model) and, where
+the prior was used, NAME.plain (the plain parts, so that the check does not depend on the installed
+libwebp).  Refuses to overwrite: a golden file that no longer holds is a broken promise, not a chore.
+"""
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bitsback.codecs import container, picture
+from bitsback.codecs.segments import plain_parts
+from bitsback.model import Model
+
+FOLDER = Path(__file__).parent / "golden" / f"v{container.VERSION}"
+PICTURES = Path(__file__).parent / "pictures"
+
+
+def cases():
+    """{name: (H, W, 3) uint8}"""
+    photograph = np.array(Image.open(PICTURES / "kodim23_crop.png"))
+    noise = np.random.default_rng(11).integers(0, 256, (40, 33, 3), dtype=np.uint8)
+    return {"photo_96x72": photograph[40:112, 60:156], "photo_odd_61x83": photograph[100:183, 200:261],
+            "noise_33x40": noise, "one_pixel": noise[:1, :1], "flat_64x64": np.full((64, 64, 3), 77, np.uint8)}
+
+
+def encode_under_prior(pixels, model):
+    """(bytes, plain parts) with the prior where it can be used at all, else (bytes, None)."""
+    entries = (container.Entry(pixels.shape[1], pixels.shape[0]),)
+    result = picture.encode_stack([pixels], container.Header(entries, container.pixel_digest([pixels])), model)
+    if not result:
+        return picture.encode(pixels, model=model), None
+    return container.write(*result), plain_parts([pixels], result[0].start)
+
+
+def main():
+    if sys.argv[1:] != ["--write"]:
+        raise SystemExit(__doc__)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    model = Model.open()
+    for name, pixels in cases().items():
+        target = FOLDER / f"{name}.bbk"
+        if target.exists():
+            raise SystemExit(f"{target} exists; golden files are never overwritten")
+        data, parts = encode_under_prior(np.ascontiguousarray(pixels), model)
+        Image.fromarray(pixels).save(target.with_suffix(".png"), optimize=True)
+        target.write_bytes(data)
+        if parts is not None:
+            target.with_suffix(".plain").write_bytes(parts)
+        print(target, len(data), "prior" if parts is not None else "plain")
+
+
+if __name__ == "__main__":
+    main()

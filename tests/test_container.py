@@ -1,0 +1,188 @@
+"""container.py: what is written is read; what was not written is refused, in one of two ways only."""
+import json
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bitsback.codecs import container
+from bitsback.codecs.container import MAGIC, MAX_PIXELS, MAX_SIDE, VERSION, Entry, Header, pixel_digest, read, read_header, write
+from bitsback.errors import DamagedFile, NotOurFile
+
+sides = st.one_of(st.integers(1, 300), st.integers(1, MAX_SIDE))
+sizes = st.tuples(sides, sides).filter(lambda size: size[0] * size[1] <= MAX_PIXELS // 8)
+segments = st.one_of(st.tuples(st.integers(1, 2**20), st.just(0)), st.tuples(st.just(1), st.integers(1, 2**20)))
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@st.composite
+def headers(draw):
+    """(Header, payload): plain or stack, one picture or an archive."""
+    archive, stack = draw(st.booleans()), draw(st.booleans())
+    if archive:
+        entries = tuple(Entry(w, h, name, mode, check) for (w, h), name, mode, check in draw(st.lists(
+            st.tuples(sizes, names, st.integers(0, 0o777), st.integers(0, 2**16 - 1)), min_size=1, max_size=8)))
+    else:
+        entries = (Entry(*draw(sizes)),)
+    payload = draw(st.binary(max_size=60))
+    header = Header(entries, draw(st.binary(min_size=8, max_size=8) if archive or stack else st.binary(min_size=4, max_size=4)), archive)
+    if stack:
+        top = draw(st.tuples(*[st.integers(-2**15, 2**15), st.integers(0, 112)] * 3))
+        header = replace(header, model=draw(st.binary(min_size=8, max_size=8)).hex(), net_bits=draw(st.integers(0, 2**43)),
+                         credit_bytes=draw(st.integers(0, len(payload))), start=(draw(st.integers(0, len(entries))), draw(st.integers(0, 5000))),
+                         segments=tuple(draw(st.lists(segments, max_size=6))), top=top)
+    return header, payload
+
+
+@given(file=headers())
+def test_read_gives_what_write_was_given(file):
+    """read(write(header, payload)) == (header, payload), and read_header is its first half."""
+    data = write(*file)
+    assert read(data) == file and read_header(data) == file[0]
+
+
+def small_files():
+    """One file of each kind."""
+    one, many = (Entry(5, 3),), (Entry(5, 3, "a.png", 0o600, 7), Entry(4, 4, "b/ä.png", 0o644, 65535))
+    stack = {"model": "0123456789abcdef", "net_bits": 12345, "credit_bytes": 11, "start": (0, 1), "segments": ((1, 2), (1, 0)),
+             "top": (-3, 70, 0, 112, 500, 0)}
+    return {"plain": write(Header(one, b"abcd"), b"payload"), "stack": write(Header(one, b"abcdefgh", **stack), b"some payload"),
+            "plain archive": write(Header(many, b"abcdefgh", True), b"payload"), "stack archive": write(Header(many, b"abcdefgh", True, **stack), b"some payload")}
+
+
+@pytest.mark.parametrize("kind", small_files())
+def test_every_truncation_is_refused(kind):
+    """A file cut anywhere is NotOurFile or DamagedFile; once the magic is there, always DamagedFile."""
+    data = small_files()[kind]
+    for length in range(len(data)):
+        with pytest.raises(NotOurFile if length < 4 else DamagedFile):
+            read(data[:length])
+
+
+@pytest.mark.parametrize("kind", small_files())
+def test_every_flipped_bit_is_refused(kind):
+    """Any single bit flipped is NotOurFile (in magic and version) or DamagedFile, never a header."""
+    data = small_files()[kind]
+    for bit in range(8 * len(data)):
+        altered = bytearray(data)
+        altered[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(NotOurFile if bit < 40 else DamagedFile):
+            read(bytes(altered))
+
+
+@pytest.mark.parametrize("kind", small_files())
+@pytest.mark.parametrize("junk", [b"\0", b"x", b"\0" * 4, b"more and more"])
+def test_junk_around_a_file_is_refused(kind, junk):
+    """Bytes appended are DamagedFile, bytes put before are NotOurFile."""
+    data = small_files()[kind]
+    with pytest.raises(DamagedFile):
+        read(data + junk)
+    with pytest.raises(NotOurFile):
+        read(junk + data)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x8a", b"\x89PNG\r\n\x1a\n" + bytes(40), b"RIFF", MAGIC[:3] + b"L" + bytes(40), bytes(100)])
+def test_foreign_bytes_are_not_ours(data):
+    """Whatever does not begin with the magic is NotOurFile."""
+    with pytest.raises(NotOurFile):
+        read(data)
+
+
+@pytest.mark.parametrize("version", [v for v in (VERSION + 1, VERSION + 7, 255)])
+def test_another_version_says_so(version):
+    """A file of another format version is NotOurFile, whose message names both versions."""
+    data = bytearray(small_files()["plain"])
+    data[4] = version
+    with pytest.raises(NotOurFile, match=f"{version}.*{VERSION}"):
+        read(bytes(data))
+
+
+def sealed(body):
+    """Any body with the magic, the version and a right CRC: a liar's file."""
+    data = MAGIC + bytes([VERSION]) + body
+    return data + zlib.crc32(data).to_bytes(4, "little")
+
+
+def leb(value, more=0):
+    """LEB128, with `more` needless bytes."""
+    out = []
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value | 128, *[128] * (more - 1), 0] if more else [*out, value])
+
+
+@pytest.mark.parametrize("width, height", [(0, 5), (5, 0), (MAX_SIDE + 1, 1), (1, MAX_SIDE + 1), (2**16, 2**16), (2**40, 1), (2**70, 2**70)])
+def test_lying_sizes_are_damage(width, height):
+    """Sizes of nothing, beyond a side's limit or beyond the pixels' limit are refused before anything is allocated."""
+    with pytest.raises(DamagedFile):
+        read(sealed(b"\0" + leb(width) + leb(height) + b"abcdpayload"))
+
+
+def test_the_largest_honest_size_is_read():
+    """Limits are not off by one: a side of 2^24 and 2^31 pixels are read (and refused later, by the payload)."""
+    assert read(sealed(b"\0" + leb(MAX_SIDE) + leb(MAX_PIXELS // MAX_SIDE) + b"abcd"))[0].entries == (Entry(MAX_SIDE, MAX_PIXELS // MAX_SIDE),)
+
+
+@pytest.mark.parametrize("change", [{"credit_bytes": 10**6}, {"net_bits": 2**43 + 1}, {"start": (2, 0)}, {"start": (0, MAX_SIDE + 1)}, {"top": (0, 113, 0, 0, 0, 0)},
+                                    {"top": (0, -1, 0, 0, 0, 0)}, {"top": (2**15 + 1, 0, 0, 0, 0, 0)}, {"segments": ((2**26, 0),)}], ids=str)
+def test_numbers_out_of_range_are_damage(change):
+    """Each number of a stack's header has a range, and a file outside it is refused though its CRC is right."""
+    header, payload = read(small_files()["stack"])
+    with pytest.raises(DamagedFile):
+        read(write(replace(header, **change), payload))
+
+
+@pytest.mark.parametrize("kind", [4, 8, 128, 255])
+def test_unknown_kinds_are_damage(kind):
+    """Bits of the kind that mean nothing yet are refused."""
+    with pytest.raises(DamagedFile):
+        read(sealed(bytes([kind, 5, 3]) + bytes(40)))
+
+
+@given(body=st.binary(max_size=80))
+def test_any_body_is_read_or_is_damage(body):
+    """A right magic, version and CRC around anything: a Header or DamagedFile, and never another exception."""
+    try:
+        header, payload = read(sealed(body))
+    except DamagedFile:
+        return
+    assert header.entries and payload in body
+
+
+INDEXES = ["", "{}", "[]", "[1]", "[[]]", '[["a",1,1]]', '[["a",1,1,1,1]]', '[[1,1,1,420]]', '[["a",1.5,1,420]]', '[["a","1",1,420]]', '[["a",true,1,420]]',
+           '[["a",0,1,420]]', '[["a",-1,1,420]]', '[["a",1,99999999999,420]]', '[["a",1,1,null]]', '[["a",1,1,420],["b",1,1,420]]', "[" * 3000, "nan", '"a"']
+
+
+@pytest.mark.parametrize("text", INDEXES, ids=lambda text: text[:20] or "empty")
+def test_any_index_is_damage_unless_it_is_one(text):
+    """The index of an archive, JSON that a liar wrote: DamagedFile for wrong shapes, types and sizes."""
+    index = zlib.compress(text.encode()) + b"\0\0"
+    with pytest.raises(DamagedFile):
+        read(sealed(b"\2" + leb(len(index)) + leb(1) + index + bytes(8)))
+
+
+def test_an_honest_index_is_read():
+    """The same file with a right index is read: the test above refuses for the right reason."""
+    index = zlib.compress(json.dumps([["a", 2, 3, 420]]).encode()) + b"\5\0"
+    assert read(sealed(b"\2" + leb(len(index)) + leb(1) + index + bytes(8)))[0].entries == (Entry(2, 3, "a", 420, 5),)
+
+
+def test_digest_tells_size_and_pixels_apart():
+    """The digest changes with any pixel, with the shape, and with where one picture ends and the next begins."""
+    flat = np.arange(36, dtype=np.uint8)
+    pictures = [[flat.reshape(3, 4, 3)], [flat.reshape(4, 3, 3)], [flat.reshape(3, 4, 3)[:, ::-1].copy()], [flat.reshape(2, 6, 3)],
+                [flat[:18].reshape(3, 2, 3), flat[18:].reshape(3, 2, 3)], [flat[:18].reshape(2, 3, 3), flat[18:].reshape(2, 3, 3)]]
+    digests = {pixel_digest(images) for images in pictures}
+    assert len(digests) == len(pictures) and all(len(digest) == 8 for digest in digests)
+    assert pixel_digest(pictures[0], 4) == pixel_digest(pictures[0])[:4]
+    assert pixel_digest([np.asfortranarray(flat.reshape(3, 4, 3))]) == pixel_digest(pictures[0])
+
+
+def test_dims_count_every_sample():
+    """dims is three samples a pixel, over all pictures."""
+    assert Header((Entry(5, 3), Entry(2, 2)), b"").dims == 3 * (15 + 4)
+    assert container.number(300) == leb(300)

@@ -1,0 +1,189 @@
+"""files.py: where outputs go, what is never overwritten, and that there is never half a file."""
+import os
+import stat
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bitsback.codecs import container, decode, encode, files
+from bitsback.errors import DamagedFile, NotOurFile, OutputExists, UnsupportedImage
+
+
+@pytest.fixture
+def small(photograph):
+    return photograph(9, 11)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("source, output, folder, compressed, restored", [
+    ("a/x.png", None, None, "a/x.bbk", "a/x.png.png"), ("a/x.bbk", None, None, "a/x.bbk", "a/x.png"), ("a/x.tar.bbk", None, None, "a/x.tar.bbk", "a/x.tar.png"),
+    ("a/x", None, None, "a/x.bbk", "a/x.png"), ("a/x.bbk", None, "out", "out/x.bbk", "out/x.png"), ("a/x.png", "y.z", None, "y.z", "y.z"), ("a/x.png", "y.z", "out", "y.z", "y.z")])
+def test_where_outputs_go(source, output, folder, compressed, restored):
+    """-o wins, then --dir, else beside the source; .bbk is added or taken off, the pixels become .png."""
+    assert str(files.compressed_path(source, output, folder)) == compressed
+    assert str(files.restored_path(source, output, folder)) == restored
+
+
+def test_replacing_writes_whole_files_with_ordinary_permissions(tmp_path):
+    """The file appears when all is written, with the permissions any new file gets, and replaces an old one."""
+    path = tmp_path / "x"
+    for content in (b"first", b"second"):
+        with files.replacing(path) as stream:
+            stream.write(content)
+            stream.flush()
+            assert not path.exists() or path.read_bytes() == b"first"
+        assert path.read_bytes() == content
+    (tmp_path / "ordinary").touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "ordinary").stat().st_mode)
+    assert names(tmp_path) == ["ordinary", "x"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, MemoryError])
+@pytest.mark.parametrize("before", [None, b"old"])
+def test_replacing_leaves_nothing_of_a_failure(tmp_path, error, before):
+    """Whatever ends the block: no temporary file, and the old content if there was one."""
+    path = tmp_path / "x"
+    if before:
+        path.write_bytes(before)
+    with pytest.raises(error), files.replacing(path) as stream:
+        stream.write(b"half")
+        stream.flush()
+        raise error
+    assert names(tmp_path) == (["x"] if before else []) and (not before or path.read_bytes() == before)
+
+
+def test_replacing_into_a_missing_folder_is_an_os_error(tmp_path):
+    """The folder is not made by guess."""
+    with pytest.raises(FileNotFoundError), files.replacing(tmp_path / "nowhere" / "x"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_compress_and_decompress_a_file(tmp_path, small):
+    """Pixels to .bbk to pixels, and what the functions return."""
+    Image.fromarray(small).save(tmp_path / "x.bmp")
+    header, size = files.compress_file(tmp_path / "x.bmp", tmp_path / "x.bbk")
+    assert (header.width, header.height) == (11, 9) and size == (tmp_path / "x.bbk").stat().st_size
+    assert files.decompress_file(tmp_path / "x.bbk") == [tmp_path / "x.png"]
+    assert np.array_equal(np.array(Image.open(tmp_path / "x.png")), small)
+    assert names(tmp_path) == ["x.bbk", "x.bmp", "x.png"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "bmp", "tif", "tiff", "ppm", "PNG"])
+def test_the_suffix_chooses_the_format(tmp_path, small, suffix):
+    """decompress -o x.SUFFIX writes that format, losslessly."""
+    (tmp_path / "x.bbk").write_bytes(encode(small))
+    (path,) = files.decompress_file(tmp_path / "x.bbk", tmp_path / f"y.{suffix}")
+    with Image.open(path) as image:
+        assert image.format.lower()[:3] == suffix.lower()[:3] and np.array_equal(np.array(image), small)
+
+
+def test_existing_outputs_are_refused_before_any_work(tmp_path, small, monkeypatch):
+    """OutputExists unless force; neither reading nor coding is begun."""
+    Image.fromarray(small).save(tmp_path / "x.png")
+    (tmp_path / "x.bbk").write_bytes(b"precious")
+    with monkeypatch.context() as patch:
+        patch.setattr(files.picture, "encode", lambda *args, **options: pytest.fail("work was begun"))
+        with pytest.raises(OutputExists, match="x.bbk.*-f"):
+            files.compress_file(tmp_path / "x.png", tmp_path / "x.bbk")
+    assert (tmp_path / "x.bbk").read_bytes() == b"precious"
+    files.compress_file(tmp_path / "x.png", tmp_path / "x.bbk", force=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.picture, "decode", lambda *args, **options: pytest.fail("work was begun"))
+        with pytest.raises(OutputExists, match="x.png.*-f"):
+            files.decompress_file(tmp_path / "x.bbk")
+    assert np.array_equal(decode((tmp_path / "x.bbk").read_bytes()), small)
+
+
+@pytest.mark.parametrize("alias", ["same", "symbolic link", "hard link", "other spelling"])
+@pytest.mark.parametrize("force", [False, True])
+def test_the_output_is_never_the_input(tmp_path, small, alias, force):
+    """Under whatever name, even with force: the input stays as it is."""
+    source = tmp_path / "x.png"
+    Image.fromarray(small).save(source)
+    before, target = source.read_bytes(), {"same": source, "other spelling": tmp_path / "." / ".." / tmp_path.name / "x.png"}.get(alias, tmp_path / "link.png")
+    if alias == "symbolic link":
+        target.symlink_to(source)
+    if alias == "hard link":
+        os.link(source, target)
+    with pytest.raises(OutputExists, match="input"):
+        files.compress_file(source, target, force=force)
+    assert source.read_bytes() == before and set(names(tmp_path)) <= {"x.png", "link.png"}
+
+
+def test_a_folder_is_never_an_output(tmp_path, small):
+    """Even with force a folder of that name is left alone."""
+    Image.fromarray(small).save(tmp_path / "x.png")
+    (tmp_path / "x.bbk").mkdir()
+    with pytest.raises(OutputExists, match="folder"):
+        files.compress_file(tmp_path / "x.png", tmp_path / "x.bbk", force=True)
+    assert names(tmp_path) == ["x.bbk", "x.png"]
+
+
+def test_a_picture_that_the_format_cannot_hold_is_refused(tmp_path):
+    """WebP ends at 16383 pixels: UnsupportedImage that names the output, and no file, not even a part of one."""
+    pixels = np.zeros((1, 16384, 3), np.uint8)
+    (tmp_path / "x.bbk").write_bytes(plain(pixels))
+    with pytest.raises(UnsupportedImage, match="x.webp"):
+        files.decompress_file(tmp_path / "x.bbk", tmp_path / "x.webp")
+    assert names(tmp_path) == ["x.bbk"]
+
+
+def plain(pixels):
+    from bitsback.codecs.plain import encode_plain
+    header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels], 4))
+    return container.write(header, encode_plain(pixels))
+
+
+@pytest.mark.parametrize("data, error", [(b"", NotOurFile), (b"hello", NotOurFile), ("cut", DamagedFile), ("flip", DamagedFile)])
+def test_no_output_of_a_damaged_file(tmp_path, small, data, error):
+    """Damaged and foreign files leave no output."""
+    good = encode(small)
+    data = {"cut": good[:-5], "flip": good[:30] + bytes([good[30] ^ 1]) + good[31:]}.get(data, data)
+    (tmp_path / "x.bbk").write_bytes(data)
+    for use in (files.decompress_file, files.describe):
+        with pytest.raises(error):
+            use(tmp_path / "x.bbk")
+    assert names(tmp_path) == ["x.bbk"]
+
+
+# --- describe --------------------------------------------------------------------------------
+
+
+def test_describe_a_plain_file(tmp_path, small):
+    """Size, mode, bytes and bits a dimension; nothing of a prior."""
+    (tmp_path / "x.bbk").write_bytes(encode(small))
+    told, size = files.describe(tmp_path / "x.bbk"), (tmp_path / "x.bbk").stat().st_size
+    assert (told["width"], told["height"], told["mode"], told["method"], told["file_bytes"]) == (11, 9, "RGB", "plain", size)
+    assert told["bits_per_dim"] == pytest.approx(8 * size / small.size) and "model" not in told
+
+
+def test_describe_a_file_under_the_prior(tmp_path, prior_file, tiny_model, photograph):
+    """bits = net + overhead, overhead = header + start + rest, net_bits is the stack's growth; nothing is decoded."""
+    data = prior_file(photograph(72, 50))
+    (tmp_path / "x.bbk").write_bytes(data)
+    told, (header, payload) = files.describe(tmp_path / "x.bbk"), container.read(data)
+    assert told["method"] == "prior" and told["model"] == tiny_model.id[:16] and told["file_bytes"] == len(data)
+    assert told["bits_per_dim"] == pytest.approx(8 * len(data) / (3 * 72 * 50))
+    coded = 3 * 50 * (72 - header.start[1])
+    assert told["net_bits_per_dim"] == pytest.approx(header.net_bits / coded) and told["start_dims"] == 3 * 50 * header.start[1]
+    assert told["overhead_bits_per_dim"] == pytest.approx(told["bits_per_dim"] - told["net_bits_per_dim"])
+    assert sum(told[f"{part}_bits_per_dim"] for part in ("header", "start", "rest")) == pytest.approx(told["overhead_bits_per_dim"])
+    assert told["header_bytes"] + told["start_bytes"] + told["words_bytes"] == len(data)
+    assert 0 <= told["rest_bits_per_dim"] * 3 * 72 * 50 < 4 * 32        # whole words, the seal and the padding of the start
+    assert told["segments"] == len(header.segments)
+
+
+@pytest.mark.xfail(strict=True, raises=ZeroDivisionError, reason="describe divides by the dimensions under the prior, which a header may say are none")
+def test_describe_a_stack_without_segments(tmp_path, small, tiny_model):
+    """A header may name a model and code nothing with it: described or refused, but no foreign error."""
+    header = container.Header((container.Entry(11, 9),), container.pixel_digest([small]), model=tiny_model.id[:16], start=(1, 0), top=(0,) * 6)
+    (tmp_path / "x.bbk").write_bytes(container.write(header, b"\1\0\0\0"))
+    try:
+        assert files.describe(tmp_path / "x.bbk")["segments"] == 0
+    except DamagedFile:
+        pass

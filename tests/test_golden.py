@@ -1,0 +1,40 @@
+"""Golden files: made once by tests/make_golden.py, they must decode, and encode to the same bytes, for ever."""
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bitsback.codecs import container, decode, picture
+from bitsback.model import Model
+
+from .make_golden import FOLDER, cases, encode_under_prior
+
+FILES = sorted((Path(__file__).parent / "golden").glob("v*/*.bbk"))
+
+
+@pytest.fixture(scope="module")
+def default_model():
+    return Model.open()
+
+
+def test_all_cases_are_there():
+    """Every case of make_golden has its file; a lost golden does not pass."""
+    assert {p.stem for p in FOLDER.glob("*.bbk")} == set(cases())
+    assert sum(p.with_suffix(".plain").exists() for p in FILES) >= 3
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_golden_file_decodes(path, default_model):
+    """The pixels of the picture beside it, bit for bit."""
+    assert np.array_equal(decode(path.read_bytes(), model=default_model), np.array(Image.open(path.with_suffix(".png"))))
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.with_suffix(".plain").exists()], ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_golden_file_encodes_to_the_same_bytes(path, default_model, monkeypatch):
+    """Same bytes from this machine; only the plain strip is taken as stored (it is libwebp's)."""
+    data, strip = path.read_bytes(), path.with_suffix(".plain").read_bytes()
+    header = container.read_header(data)
+    stored = picture.plain_parts
+    monkeypatch.setattr(picture, "plain_parts", lambda images, start: strip if start == header.start else stored(images, start))
+    assert encode_under_prior(np.array(Image.open(path.with_suffix(".png"))), default_model)[0] == data

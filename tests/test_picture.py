@@ -1,0 +1,338 @@
+"""picture.py and plain.py: any picture comes back exactly, whichever coder took it; altered files never give wrong pixels."""
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from bitsback.codecs import container, decode, encode, picture
+from bitsback.codecs.plain import decode_plain, encode_plain, quick_plain_size
+from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, WrongModel
+
+SMALL = [(1, 1), (1, 17), (17, 1), (7, 5), (13, 11), (31, 37)]
+LARGE = [(48, 48), (48, 160), (160, 48), (64, 64), (97, 101), (256, 72), (2304, 1)]
+HEADER_BYTES = 22               # most that the container adds to plain coding of a picture up to 16383 wide
+
+
+def picture_of(kind, height, width, photograph):
+    rng = np.random.default_rng(height * 1000 + width)
+    return {"photograph": lambda: photograph(height, width, 1), "noise": lambda: rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
+            "flat": lambda: np.full((height, width, 3), (7, 99, 255), np.uint8), "black": lambda: np.zeros((height, width, 3), np.uint8),
+            "black and white": lambda: rng.integers(0, 2, (height, width, 1), dtype=np.uint8).repeat(3, 2) * 255}[kind]()
+
+
+def plain_file(pixels):
+    """What `encode` writes when it does not use the prior."""
+    header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels], 4))
+    return container.write(header, encode_plain(pixels))
+
+
+@pytest.mark.parametrize("height, width, kind", [(*size, kind) for size in SMALL for kind in ("photograph", "noise")]
+                         + [(64, 64, "noise"), (48, 48, "photograph"), (48, 160, "photograph"), (97, 101, "photograph")])
+def test_round_trip(tiny_model, photograph, kind, height, width):
+    """decode(encode(x)) == x for sizes on both sides of every limit, and the file is never larger than plain coding and a header."""
+    pixels = picture_of(kind, height, width, photograph)
+    data = encode(pixels, model=tiny_model)
+    assert np.array_equal(decode(data, model=tiny_model), pixels)
+    assert len(data) <= len(plain_file(pixels)) <= len(encode_plain(pixels)) + HEADER_BYTES
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (31, 37), (64, 64)])
+@pytest.mark.parametrize("kind", ["flat", "black", "black and white"])
+def test_round_trip_of_extremes(tiny_model, photograph, kind, height, width):
+    """Pictures with no or all contrast too."""
+    pixels = picture_of(kind, height, width, photograph)
+    data = encode(pixels, model=tiny_model)
+    assert np.array_equal(decode(data, model=tiny_model), pixels) and len(data) <= len(plain_file(pixels))
+
+
+@pytest.mark.parametrize("height, width", LARGE)
+def test_round_trip_under_the_prior(tiny_model, prior_file, photograph, height, width):
+    """Forced through the prior, with several segments: exact, and without a word left over."""
+    pixels = picture_of("photograph", height, width, photograph)
+    data = prior_file(pixels)
+    header, payload = container.read(data)
+    assert header.model and len(header.segments) >= 2
+    assert np.array_equal(decode(data, model=tiny_model), pixels)
+    assert header.net_bits > 0 and len(payload) * 8 - header.net_bits - header.credit_bytes * 8 < 3 * 32 + 32
+
+
+@pytest.mark.parametrize("kind", ["noise", "black and white"])
+def test_round_trip_of_extremes_under_the_prior(tiny_model, prior_file, photograph, kind):
+    """Noise and bare black and white, which no prior of photographs expects, below rows that give credit."""
+    pixels = picture_of(kind, 64, 56, photograph)
+    pixels[:8] = picture_of("noise", 8, 56, photograph)
+    assert np.array_equal(decode(prior_file(pixels), model=tiny_model), pixels)
+
+
+def test_what_cannot_pay_for_its_start_is_left_to_plain_coding(tiny_model, photograph):
+    """A flat strip gives no credit: encode_stack says so with None, and encode does without."""
+    pixels = picture_of("flat", 64, 64, photograph)
+    header = container.Header((container.Entry(64, 64),), container.pixel_digest([pixels]))
+    assert picture.encode_stack([pixels], header, tiny_model) is None
+    assert not container.read_header(encode(pixels, model=tiny_model)).model
+
+
+@settings(max_examples=40)
+@given(pixels=st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(lambda s: arrays(np.uint8, (*s, 3))))
+def test_round_trip_of_random_small_arrays(tiny_model, pixels):
+    """Any small array, by its own file."""
+    data = encode(pixels, model=tiny_model)
+    assert np.array_equal(decode(data), pixels) and len(data) <= len(plain_file(pixels))
+
+
+@settings(max_examples=12)
+@given(pixels=st.tuples(st.integers(24, 32), st.integers(9, 24)).flatmap(lambda s: arrays(np.uint8, (*s, 3))))
+def test_round_trip_of_random_arrays_under_the_prior(tiny_model, pixels):
+    """Arrays that Hypothesis makes, below eight rows of noise that give them credit, through the prior."""
+    pixels[:8] = np.random.default_rng(0).integers(0, 256, pixels[:8].shape, dtype=np.uint8)
+    header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(picture, "SMALLEST", 1)
+        result = picture.encode_stack([pixels], header, tiny_model)
+    assert result[0].segments and np.array_equal(decode(container.write(*result), model=tiny_model), pixels)
+
+
+def test_arrays_need_not_be_contiguous(tiny_model, prior_file, photograph):
+    """Views with other strides and order are coded as what they show."""
+    pixels = photograph(52, 110)
+    for view in (pixels[::-1, ::2], pixels[:, :50].transpose(1, 0, 2), np.asfortranarray(pixels[:, :50]), pixels[:, :50, ::-1]):
+        assert np.array_equal(decode(encode(view[:12]), model=tiny_model), view[:12])
+        assert np.array_equal(decode(prior_file(view), model=tiny_model), view)
+
+
+def test_coding_leaves_the_input_alone_and_is_deterministic(tiny_model, prior_file, photograph):
+    """The same pixels give the same bytes, from a read-only array."""
+    pixels = photograph(48, 48)
+    before = pixels.copy()
+    pixels.setflags(write=False)
+    assert prior_file(pixels) == prior_file(pixels) and encode(pixels, model=tiny_model) == encode(pixels, model=tiny_model)
+    assert np.array_equal(pixels, before)
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((4, 4, 3), np.int32), np.zeros((4, 4, 3), bool), np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8),
+                                    np.zeros((4, 4, 1), np.uint8), np.zeros((1, 4, 4, 3), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros((4, 0, 3), np.uint8),
+                                    [[[1, 2, 3]]], None], ids=lambda p: f"{getattr(p, 'dtype', type(p).__name__)}{getattr(p, 'shape', '')}")
+def test_other_arrays_are_refused(tiny_model, pixels):
+    """Anything but (H, W, 3) uint8 with pixels in it is UnsupportedImage."""
+    with pytest.raises(UnsupportedImage):
+        encode(pixels, model=tiny_model)
+
+
+def test_progress_rises_to_one(tiny_model, prior_file, photograph):
+    """Encoder and decoder tell shares that rise to exactly 1."""
+    pixels = photograph(120, 48)
+    header = container.Header((container.Entry(48, 120),), container.pixel_digest([pixels]))
+    told = []
+    data = container.write(*picture.encode_stack([pixels], header, tiny_model, progress=told.append))
+    assert len(told) >= 2 and all(a < b for a, b in zip(told, told[1:])) and 0 < told[0] and told[-1] <= 1
+    shares = []
+    decode(data, model=tiny_model, progress=shares.append)
+    assert len(shares) == len(told) and all(0 < a < b <= 1 for a, b in zip(shares, shares[1:]))
+
+
+# --- models ----------------------------------------------------------------------------------
+
+
+def test_a_file_names_its_model(tiny_model, other_model, prior_file, photograph):
+    """Decoded with another model, or with none where its own is not shipped: WrongModel, which says the id."""
+    data = prior_file(photograph(64, 64))
+    for wrong in (other_model, other_model.path, str(other_model.path), None):
+        with pytest.raises(WrongModel, match=tiny_model.id[:16]):
+            decode(data, model=wrong)
+
+
+def test_a_model_is_given_as_model_or_path(tiny_model, prior_file, photograph):
+    """A Model, a Path or a str of one decode the same."""
+    pixels = photograph(48, 48)
+    data = prior_file(pixels)
+    for model in (tiny_model, tiny_model.path, str(tiny_model.path)):
+        assert np.array_equal(decode(data, model=model), pixels)
+        assert np.array_equal(decode(encode(pixels, model=model), model=model), pixels)
+
+
+def test_a_model_that_is_none_is_an_error(tmp_path, photograph):
+    """A name that is no model, and a file that is not one: WrongModel, which names it."""
+    (tmp_path / "text.safetensors").write_text("hello")
+    for name in (tmp_path / "text.safetensors", tmp_path / "nowhere", "no-such-model"):
+        with pytest.raises(WrongModel, match=str(name).rsplit("/", 1)[-1]):
+            encode(photograph(64, 64), model=name)
+
+
+def test_plain_files_need_no_model(photograph):
+    """A small picture is coded and decoded where no model is at hand."""
+    pixels = photograph(20, 30)
+    assert np.array_equal(decode(encode(pixels, model="no-such-model"), model="no-such-model"), pixels)
+
+
+# --- damage ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def parts(prior_file, photograph):
+    """(Header, payload) of one file under the prior."""
+    return container.read(prior_file(photograph(56, 48, 5)))
+
+
+def test_altered_words_are_damage_never_wrong_pixels(tiny_model, parts):
+    """Words altered anywhere, behind a right CRC: DamagedFile and nothing else."""
+    header, payload = parts
+    positions = [0, 3, 4, 30, *range(100, len(payload), len(payload) // 14), *range(len(payload) - 4, len(payload))]
+    foreign = []
+    for position in positions:
+        altered = bytearray(payload)
+        altered[position] ^= 1 << position % 8
+        try:
+            decode(container.write(header, bytes(altered)), model=tiny_model)
+            foreign.append((position, "pixels"))
+        except DamagedFile:
+            pass
+        except Exception as error:
+            foreign.append((position, repr(error)))
+    assert not foreign
+
+
+@pytest.mark.parametrize("cut", [0, 4, 8, 12, 40, 200, 800])
+def test_missing_words_are_damage(tiny_model, parts, cut):
+    """Words cut off at the top or the bottom of the stack, or all of them, behind a right CRC: DamagedFile."""
+    header, payload = parts
+    for words in (payload[:cut], payload[len(payload) - cut:]):
+        with pytest.raises(DamagedFile):
+            decode(container.write(header, words), model=tiny_model)
+
+
+@pytest.mark.parametrize("extra", [b"\1\0\0\0", bytes(4), b"\xff" * 12, b"abc"])
+def test_added_words_are_damage(tiny_model, parts, extra):
+    """Words added at either end, behind a right CRC, are DamagedFile."""
+    header, payload = parts
+    for words in (payload + extra, extra + payload):
+        with pytest.raises(DamagedFile):
+            decode(container.write(header, words), model=tiny_model)
+
+
+def test_altered_headers_are_damage(tiny_model, parts):
+    """Any number of the header that decoding uses, altered within its range behind a right CRC: DamagedFile, never wrong pixels."""
+    header, payload = parts
+    (first, *rest), (width, height) = header.segments, (header.width, header.height)
+    top = list(header.top)
+    changes = [{"digest": bytes(8)}, {"credit_bytes": header.credit_bytes + 1}, {"credit_bytes": header.credit_bytes - 1}, {"credit_bytes": 0},
+               {"top": tuple([top[0] + 1, *top[1:]])}, {"top": tuple([top[0], top[1] - 1, *top[2:]])}, {"top": (0, 0) * 3}, {"start": (0, 0)}, {"start": (0, 16)},
+               {"start": (1, 0)}, {"segments": ()}, {"segments": ((1, height - header.start[1]),)}, {"segments": (*rest, first)} if rest and rest[0] != first else {"segments": ()},
+               {"segments": ((1, 0),)}, {"segments": ((1, 2**20),)}, {"segments": ((2, 0),)}, {"entries": (container.Entry(height, width),)},
+               {"entries": (container.Entry(width, height + 8),)}, {"entries": (container.Entry(1, 1),)}]
+    for change in changes:
+        with pytest.raises(DamagedFile):
+            decode(container.write(replace(header, **change), payload), model=tiny_model)
+            pytest.fail(f"decoded with {change}")
+    assert decode(container.write(replace(header, net_bits=1), payload), model=tiny_model).shape == (height, width, 3)     # told, not used
+
+
+def test_altered_plain_parts_are_damage(photograph):
+    """Each byte of a plain payload altered, behind a right CRC: DamagedFile, or the very same pixels (bytes no pixel depends on)."""
+    pixels = photograph(9, 11)
+    header, payload = container.read(encode(pixels))
+    outcomes = {"damage": 0, "same": 0}
+    for position in range(len(payload)):
+        altered = bytearray(payload)
+        altered[position] ^= 255
+        try:
+            assert np.array_equal(decode(container.write(header, bytes(altered))), pixels)
+            outcomes["same"] += 1
+        except DamagedFile:
+            outcomes["damage"] += 1
+    assert outcomes["damage"] > 0.9 * len(payload)
+
+
+@pytest.mark.parametrize("width, height", [(12, 9), (11, 10), (2**20, 2**10), (1, 1)])
+def test_a_plain_file_of_another_size_is_damage(photograph, width, height):
+    """A size that is not the payload's is DamagedFile before the pixels are unpacked."""
+    header, payload = container.read(encode(photograph(9, 11)))
+    with pytest.raises(DamagedFile):
+        decode(container.write(replace(header, entries=(container.Entry(width, height),)), payload))
+
+
+@pytest.mark.parametrize("payload", [b"", b"x", b"\x89PNG\r\n\x1a\n", b"RIFF\x10\0\0\0WEBPVP8L"])
+def test_plain_parts_that_are_none_are_damage(photograph, payload):
+    """Bytes that Pillow cannot read end in DamagedFile."""
+    header, _ = container.read(encode(photograph(9, 11)))
+    with pytest.raises(DamagedFile):
+        decode(container.write(header, payload))
+
+
+def test_foreign_bytes_are_not_ours():
+    """decode of a PNG, of text and of nothing is NotOurFile."""
+    for data in (b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(100)):
+        with pytest.raises(NotOurFile):
+            decode(data)
+
+
+# --- plain coding ----------------------------------------------------------------------------
+
+
+def drawn(photograph):
+    """Synthetic pictures of many kinds, 128x128."""
+    rng, (i, j) = np.random.default_rng(0), np.mgrid[0:128, 0:128]
+    ramp = np.stack([i, j, (i + j) // 2], -1)
+    return {"photograph": photograph(128, 128), "noise": rng.integers(0, 256, (128, 128, 3)), "tiles": np.tile(rng.integers(0, 256, (16, 16, 3)), (8, 8, 1)),
+            "ramp": ramp, "coarse ramp": ramp // 16 * 16, "noisy ramp": ramp + rng.integers(0, 4, (128, 128, 1)), "rows": np.repeat(rng.integers(0, 256, (1, 128, 3)), 128, 0),
+            "two colours": rng.integers(0, 2, (128, 128, 1)) * np.array([200, 10, 30]), "palette": rng.integers(0, 256, (16, 3))[rng.integers(0, 16, (128, 128))]}
+
+
+@pytest.mark.parametrize("kind", [*drawn(lambda *_: 0)])
+def test_plain_coding_is_its_own_inverse(photograph, kind):
+    """decode_plain(encode_plain(x)) == x, and a wrong size is DamagedFile."""
+    pixels = drawn(photograph)[kind].astype(np.uint8)
+    data = encode_plain(pixels)
+    assert np.array_equal(decode_plain(data, 128, 128), pixels)
+    with pytest.raises(DamagedFile):
+        decode_plain(data, 128, 127)
+
+
+@pytest.mark.parametrize("size", [(8, 16384), (16384, 2), (1, 20000)])
+def test_plain_coding_of_sides_that_webp_cannot_hold(size):
+    """Beyond 16383 pixels PNG takes over."""
+    pixels = np.random.default_rng(1).integers(0, 4, (*size, 3), dtype=np.uint8)
+    assert np.array_equal(decode_plain(encode_plain(pixels), size[1], size[0]), pixels) and quick_plain_size(pixels) is None
+    header = container.Header((container.Entry(size[1], size[0]),), container.pixel_digest([pixels], 4))
+    assert np.array_equal(decode(container.write(header, encode_plain(pixels))), pixels)
+
+
+@pytest.mark.parametrize("height, width", [(32, 32), (1, 1), (5, 60)])
+def test_small_pictures_cost_at_most_the_best_of_png_and_webp_and_16_bytes(photograph, height, width):
+    """The container adds 16 bytes to a picture of less than 128 pixels a side, whichever format is smaller."""
+    for pixels in (photograph(height, width), np.zeros((height, width, 3), np.uint8)):
+        sizes = []
+        for options in ({"format": "PNG", "optimize": True}, {"format": "WEBP", "lossless": True, "quality": 100, "method": 6, "exact": True}):
+            out = io.BytesIO()
+            Image.fromarray(pixels).save(out, **options)
+            sizes.append(len(out.getvalue()))
+        assert len(encode(pixels)) <= min(sizes) + 16
+
+
+@pytest.mark.xfail(strict=True, reason="WebP's method 6, quality 100 is not always its best: `quick_plain_size` has a smaller file in hand (coarse ramp: 98 against 136 "
+                                       "bytes, noisy ramp: 5644 against 6722), which is thrown away")
+def test_plain_coding_is_the_smallest_at_hand(photograph):
+    """No picture's plain coding is larger than the quick one that `encode` makes anyway."""
+    pictures = {kind: drawn(photograph)[kind].astype(np.uint8) for kind in ("coarse ramp", "noisy ramp", "ramp")}
+    assert [kind for kind, pixels in pictures.items() if len(encode_plain(pixels)) > quick_plain_size(pixels)] == []
+
+
+@pytest.mark.xfail(strict=True, reason="SURELY_BETTER trusts that the best plain coding is at most 3.5 % below the quick one; on repeated or few-coloured pictures it is 14 to "
+                                       "48 % below (tiles: 918 against 1068 bytes, ramp: 64 against 122), so a prior just below the quick one is kept")
+@pytest.mark.parametrize("kind", ["tiles", "ramp"])
+def test_a_prior_larger_than_plain_coding_is_not_kept(tiny_model, photograph, monkeypatch, kind):
+    """Whatever the prior's size, the file is the smaller of the two."""
+    pixels = drawn(photograph)[kind].astype(np.uint8)
+    best, quick = len(plain_file(pixels)), quick_plain_size(pixels)
+
+    def pretended(images, header, model, *_):
+        full = replace(header, model=model.id[:16], segments=((1, 128),), top=(0,) * 6)
+        room = int(picture.SURELY_BETTER * quick) - 1 - len(container.write(full, b""))
+        return full, bytes(room)
+
+    monkeypatch.setattr(picture, "encode_stack", pretended)
+    assert len(encode(pixels, model=tiny_model)) <= best
