@@ -136,7 +136,7 @@ def main():
         head = f"{command}   (model {model.id[:16]})\n\n| pictures | net bits/dim | real file | overhead | peak debt |\n|---|---|---|---|---|"
         rows = [picture_rows(model, folder, args.limit) for folder in args.folders if folder.is_dir()]
         for path in (f for f in args.folders if f.suffix == ".npy"):
-            rows += archive_rows(model, np.load(path), [n for n in (10, 100, 846) if not args.limit or n <= 100])
+            rows += archive_rows(model, np.load(path), (10, 100, 846))
     text = "\n".join([head, *rows]) + "\n"
     print(text)
     if args.output:

@@ -13,21 +13,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 
-from .bound import gaussian_noise, level_nats, pixel_nats, top_nats
 from .denoiser import Denoiser, NetworkConfig
 from .errors import TrainingError
-from .lattice import scale_sd
-from .levels import default_levels, sigmas
+from .estimates import estimate, estimate_at_levels, schedule_gradients
+from .levels import default_levels
 from .muon import Muon
+from .patches import Patches
 from .schedule import LearnedSchedule
 from .weights import save_model
 
-RATIO = (0.3, 0.9)              # log(sigma_t / sigma_s), uniform
-PIXEL_JITTER = 0.35             # log sigma_0 around the learned lower end, for p(x | y_0)
 END_LIMITS = ((math.log(0.35), math.log(0.8)), (math.log(200.0), math.log(500.0)))
 
 
@@ -48,121 +44,6 @@ class TrainingConfig:
     bfloat16: bool = False          # autocast; pays on GPUs and on CPUs with AMX (`faster_dtype`)
     seed: int = 1
     save_every: float = 3.0         # minutes between checkpoints
-
-
-class Patches:
-    """All pictures below a folder as one flat (pixels, 3) uint8 tensor on `device`."""
-
-    def __init__(self, folder, patch, device):
-        flat, sizes, self.skipped = [], [], []
-        for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
-            try:
-                with Image.open(path) as image:
-                    pixels = np.array(image.convert("RGB"))
-            except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError):
-                self.skipped.append(path)
-                continue
-            if min(pixels.shape[:2]) < patch:
-                self.skipped.append(path)
-                continue
-            flat.append(torch.from_numpy(pixels).view(-1, 3))
-            sizes.append(pixels.shape[:2])
-        if not sizes:
-            raise TrainingError(f"{folder}: no readable picture of at least {patch}x{patch} pixels")
-        self.pixels = torch.cat(flat).to(device)
-        self.sizes = torch.tensor(sizes, device=device)
-        areas = self.sizes.prod(1)
-        self.starts = torch.cumsum(areas, 0) - areas
-        self.odds = areas.double() / areas.sum()
-        self.patch, self.device = patch, device
-
-    def __len__(self):
-        return len(self.sizes)
-
-    def batch(self, count, generator):
-        """(count, 3, P, P) float32, pixels - 128, at random places, flipped and transposed."""
-        uniform = torch.rand(6, count, 1, 1, device=self.device, generator=generator)
-        which = torch.multinomial(self.odds, count, replacement=True, generator=generator)
-        height, width = self.sizes[which, 0].view(-1, 1, 1), self.sizes[which, 1].view(-1, 1, 1)
-        ramp = torch.arange(self.patch, device=self.device)
-        i, j = ramp.view(1, -1, 1), ramp.view(1, 1, -1)
-        i, j = torch.where(uniform[0] < 0.5, self.patch - 1 - i, i), torch.where(uniform[1] < 0.5, self.patch - 1 - j, j)
-        i, j = torch.where(uniform[2] < 0.5, i, j), torch.where(uniform[2] < 0.5, j, i)
-        row = (uniform[3] * (height - self.patch + 1)).long() + i
-        column = (uniform[4] * (width - self.patch + 1)).long() + j
-        index = self.starts[which].view(-1, 1, 1) + row * width + column
-        return self.pixels[index].permute(0, 3, 1, 2).float().contiguous() - 128
-
-
-def estimate(network, schedule, x, generator, integer, autocast):
-    """One unbiased estimate of the bound, in bits a dimension, ready for `backward`.
-
-    Returns (level (N,), pixel (M,), top (B,), leaves): N + M = B; leaves hold t and the
-    detached noise levels whose gradients `schedule_gradients` hands on.
-    """
-    batch, device = len(x), x.device
-    n_pixel = max(1, batch // 8)
-    n_level = batch - n_pixel
-    rand = lambda *shape: torch.rand(*shape, device=device, generator=generator)  # noqa: E731
-    t = (rand(1) + torch.arange(n_level, device=device) / n_level) % 1
-    with torch.no_grad():
-        log_s, slope = schedule(t)
-        log_0 = schedule.ends[0] + PIXEL_JITTER * (2 * rand(n_pixel) - 1)
-    leaves = {"t": t, "log_s": log_s.requires_grad_(), "slope": slope.requires_grad_(), "log_0": log_0.requires_grad_()}
-    ratio = RATIO[0] + (RATIO[1] - RATIO[0]) * rand(n_level)
-    log_t = log_s + ratio
-    level_x, pixel_x = x[:n_level], x[n_level:]
-    scale = 1 / math.log(2)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-        y = level_x + log_t.exp().view(-1, 1, 1, 1) * gaussian_noise(level_x, generator)
-        level = level_nats(network, level_x, y, log_s, log_t, generator, integer).mean((1, 2, 3))
-        y = pixel_x + log_0.exp().view(-1, 1, 1, 1) * gaussian_noise(pixel_x, generator)
-        pixel = pixel_nats(network, pixel_x, y, log_0, integer).mean((1, 2, 3))
-    top = top_nats(x, schedule.ends[1])
-    return level / ratio * slope * scale, pixel * scale, top * scale, leaves
-
-
-def estimate_at_levels(network, schedule, x, generator, integer, autocast, levels):
-    """The bound of the coder's own levels, estimated: noise on their lattices, levels drawn by cost.
-
-    Returns as `estimate` does, leaves None: the schedule is left alone.
-    """
-    batch, device = len(x), x.device
-    n_pixel, count = max(1, batch // 8), len(levels)
-    n_level = batch - n_pixel
-    odds = 0.78 ** torch.arange(1, count, device=device, dtype=torch.float32) + 0.1     # about as the levels' bits fall
-    odds = odds / odds.sum()
-    places = (torch.rand(1, device=device, generator=generator) + torch.arange(n_level, device=device)) / n_level
-    chosen = torch.searchsorted(odds.cumsum(0), places).clamp_max(count - 2) + 1        # t of each pair, 1..K-1
-    log_sigma = torch.tensor([math.log(s) for s in sigmas(levels)], device=device)
-    noisy = torch.empty_like(x)
-    y, t = x, torch.cat([chosen, torch.zeros(n_pixel, dtype=torch.long, device=device)])
-    for k, level in enumerate(levels):
-        y = y + level.spacing * scale_sd(level.step) * gaussian_noise(x, generator)
-        y = torch.round(y / level.spacing) * level.spacing
-        noisy[t == k] = y[t == k]
-    scale = 1 / math.log(2)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-        level = level_nats(network, x[:n_level], noisy[:n_level], log_sigma[chosen - 1], log_sigma[chosen], generator, integer)
-        pixel = pixel_nats(network, x[n_level:], noisy[n_level:], log_sigma[:1].expand(n_pixel), integer)
-    top = top_nats(x, log_sigma[-1])
-    return level.mean((1, 2, 3)) / odds[chosen - 1] * scale, pixel.mean((1, 2, 3)) * scale, top * scale, None
-
-
-def schedule_gradients(schedule, level, leaves):
-    """Adds to the schedule's gradients, after `backward` of the mean estimate.
-
-    Ends: plain gradient of the bound.  Interior: gradient of E[estimate^2].
-    """
-    g_log, g_slope, g_pixel = leaves["log_s"].grad, leaves["slope"].grad, leaves["log_0"].grad
-    position, slope = schedule.shape(leaves["t"])
-    low, high = schedule.ends[0], schedule.ends[1]
-    span = (high - low).detach()
-    twice = 2 * level.detach()
-    interior = (twice * g_log * span * position + twice * g_slope * span * slope).sum()
-    position, slope = position.detach(), slope.detach()
-    ends = (g_log * (low + (high - low) * position) + g_slope * (high - low) * slope).sum() + g_pixel.sum() * low
-    (interior + ends).backward()
 
 
 def prefers_bfloat16(device, width=64):

@@ -1,10 +1,13 @@
 """commands.py: exit codes, one line for each file that failed, the others still done, nothing half-written."""
+import fcntl
 import json
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +44,8 @@ def told(result):
 def python(*arguments, cwd=None, **options):
     """A real process, with this checkout on its path."""
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([sys.executable, *map(str, arguments)], cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    return subprocess.Popen([sys.executable, *map(str, arguments)], cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            **options)
 
 
 def names(folder):
@@ -144,7 +148,8 @@ def test_a_shipped_model_is_found_by_name_and_by_id(tmp_path, tiny_model, prior_
     assert call("compress", "--model", "small", tmp_path / "x.png", "-f").exit_code == 0
 
 
-@pytest.mark.parametrize("command", [[], ["compress"], ["decompress"], ["info"], ["models"], ["train"], ["export"]], ids=lambda c: " ".join(c) or "alone")
+@pytest.mark.parametrize("command", [[], ["compress"], ["decompress"], ["info"], ["models"], ["train"], ["export"]],
+                         ids=lambda c: " ".join(c) or "alone")
 def test_help(command):
     """--help and -h of the program and of each command: exit 0, on stdout."""
     for flag in ("--help", "-h"):
@@ -160,13 +165,15 @@ def test_version():
 # --- usage errors ----------------------------------------------------------------------------
 
 
-SIX = pytest.param(["train", "d", "-o", "m", "--network", "1,2"], marks=pytest.mark.xfail(strict=True, reason="two numbers pass where six are asked for: the rest are defaults"))
+SIX = pytest.param(["train", "d", "-o", "m", "--network", "1,2"], marks=pytest.mark.xfail(
+    strict=True, reason="two numbers pass where six are asked for: the rest are defaults"))
 
 
 @pytest.mark.parametrize("arguments", [
-    ["compress"], ["decompress"], ["info"], ["compress", "a.png", "b.png", "-o", "x"], ["decompress", "a.bbk", "b.bbk", "-o", "x"], ["compress", "--unknown", "a.png"], ["unknown"],
-    ["compress", "a.png", "--device", "toaster"], ["compress", "a.png", "-T", "0"], SIX, ["train", "d", "-o", "m", "--network", "a,b,c,d,e,f"],
-    ["train", "d", "-o", "m", "--patch", "20"], ["train", "d"], ["train", "d", "-o", "m", "--minutes", "0"], ["compress", "a.png", "--archive", "x", "-o", "y"]], ids=lambda a: " ".join(a) if isinstance(a, list) else None)
+    ["compress"], ["decompress"], ["info"], ["unknown"], ["compress", "--unknown", "a.png"], ["compress", "a.png", "b.png", "-o", "x"],
+    ["decompress", "a.bbk", "b.bbk", "-o", "x"], ["compress", "a.png", "--archive", "x", "-o", "y"], ["compress", "a.png", "--device", "toaster"],
+    ["compress", "a.png", "-T", "0"], ["train", "d"], ["train", "d", "-o", "m", "--minutes", "0"], ["train", "d", "-o", "m", "--patch", "20"],
+    ["train", "d", "-o", "m", "--network", "a,b,c,d,e,f"], SIX], ids=lambda a: " ".join(a) if isinstance(a, list) else None)
 def test_usage_errors_exit_with_2(folder, monkeypatch, arguments):
     """A command that makes no sense: exit 2, a message on stderr, and nothing is done."""
     monkeypatch.chdir(folder)
@@ -210,12 +217,24 @@ def test_two_inputs_of_one_name_do_not_share_an_output(folder):
     assert result.exit_code == 1 and np.array_equal(decode((folder / "a.bbk").read_bytes()), load(folder / "a.png"))
 
 
-@pytest.mark.xfail(strict=True, reason="with -f the second input overwrites what the first one just wrote: one picture of the call is lost, with exit 0")
+@pytest.mark.xfail(strict=True, reason="with -f the second input overwrites what the first one just wrote: a picture is lost, with exit 0")
 def test_two_inputs_of_one_name_do_not_share_an_output_even_with_force(folder):
     """-f is about what was there before the call, not about what the call itself wrote."""
     save(load(folder / "b.png"), folder / "a.bmp")
     result = call("compress", "-f", folder / "a.png", folder / "a.bmp")
     assert result.exit_code == 1 and np.array_equal(decode((folder / "a.bbk").read_bytes()), load(folder / "a.png"))
+
+
+@pytest.mark.parametrize("archive", [False, pytest.param(True, marks=pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="UnicodeEncodeError in container._index: a traceback"))])
+def test_names_that_are_no_utf8(folder, archive):
+    """A name from an old disk (Latin-1) is coded, or refused in one line."""
+    try:
+        source = save(load(folder / "a.png"), folder / os.fsdecode(b"caf\xe9.png"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    result = call("compress", "-q", source, *(["--archive", folder / "all.bbk"] if archive else []))
+    assert result.exit_code == 0 or result.exit_code == 1 and len(told(result)) == 1
 
 
 def make_bad(kind, path, photograph):
@@ -243,7 +262,8 @@ def make_bad(kind, path, photograph):
         image.convert(kind).save(path)
 
 
-@pytest.mark.parametrize("kind", ["missing", "text", "empty", "folder", "16-bit", "half transparent", "RGBA", "P", "L", "1", "animation", "truncated"])
+@pytest.mark.parametrize("kind", ["missing", "text", "empty", "folder", "16-bit", "half transparent", "RGBA", "P", "L", "1",
+                                  "animation", "truncated"])
 def test_a_bad_picture_is_one_line_and_the_others_are_done(folder, photograph, kind):
     """compress good bad good: exit 1, one line that names the bad one, both good ones written, nothing left of the bad one."""
     make_bad(kind, folder / "bad.png", photograph)
@@ -267,8 +287,10 @@ def test_a_bad_file_is_one_line_and_the_others_are_done(folder, kind, prior_file
     if kind == "folder":
         bad.mkdir()
     elif kind != "missing":
-        bad.write_bytes({"text": b"hello", "empty": b"", "png": b"\x89PNG\r\n\x1a\n" + bytes(50), "cut": good["a"][:-1], "flipped": good["a"][:25] + b"\0" + good["a"][26:],
-                         "another model": prior_file(photograph(56, 48), other_model), "another version": good["a"][:4] + b"\7" + good["a"][5:]}[kind])
+        bad.write_bytes({"text": b"hello", "empty": b"", "png": b"\x89PNG\r\n\x1a\n" + bytes(50), "cut": good["a"][:-1],
+                         "flipped": good["a"][:25] + b"\0" + good["a"][26:],
+                         "another model": prior_file(photograph(56, 48), other_model),
+                         "another version": good["a"][:4] + b"\7" + good["a"][5:]}[kind])
     before = names(folder)
     result = call("decompress", folder / "a.bbk", bad, folder / "b.bbk")
     assert result.exit_code == 1
@@ -319,13 +341,14 @@ def test_an_output_folder_that_cannot_be_made(folder):
 
 
 SIZES = ",".join(str(TINY.as_dict()[name]) for name in ("c1", "n1", "c2", "n2", "c3", "n3"))
+TINY_RUN = ["--device", "cpu", "--network", SIZES, "--patch", "16"]
 
 
 def test_train_resume_and_export(tmp_path, photograph):
     """train writes a model, its checkpoint and a log; --resume goes on; export makes a model of a checkpoint."""
     (tmp_path / "data").mkdir()
     save(photograph(24, 24), tmp_path / "data" / "p.png")
-    arguments = ["train", tmp_path / "data", "-o", tmp_path / "m.safetensors", "--minutes", "0.005", "--device", "cpu", "--network", SIZES, "--batch", "8", "--patch", "16", "-q"]
+    arguments = ["train", tmp_path / "data", "-o", tmp_path / "m.safetensors", "--minutes", "0.005", *TINY_RUN, "--batch", "8", "-q"]
     result = call(*arguments, "--data-name", "one picture")
     assert result.exit_code == 0 and not result.stdout
     assert names(tmp_path) == ["data/p.png", "m.safetensors", "m.safetensors.ckpt", "m.safetensors.log.jsonl"]
@@ -342,7 +365,7 @@ def test_train_without_pictures(tmp_path):
     """An empty folder and a missing one: exit 1, one line that names them, no model."""
     (tmp_path / "empty").mkdir()
     for name in ("empty", "nowhere"):
-        result = call("train", tmp_path / name, "-o", tmp_path / "m.safetensors", "--minutes", "0.01", "--device", "cpu", "--network", SIZES)
+        result = call("train", tmp_path / name, "-o", tmp_path / "m.safetensors", "--minutes", "0.01", *TINY_RUN)
         assert result.exit_code == 1 and len(told(result)) == 1 and name in told(result)[0]
     assert "m.safetensors" not in names(tmp_path) and "m.safetensors.ckpt" not in names(tmp_path)
 
@@ -352,7 +375,7 @@ def test_train_from_a_foreign_checkpoint(tmp_path, photograph):
     (tmp_path / "data").mkdir()
     save(photograph(24, 24), tmp_path / "data" / "p.png")
     (tmp_path / "x.ckpt").write_text("hello")
-    result = call("train", tmp_path / "data", "-o", tmp_path / "m.safetensors", "--minutes", "0.01", "--device", "cpu", "--network", SIZES, "--patch", "16", "--resume", tmp_path / "x.ckpt")
+    result = call("train", tmp_path / "data", "-o", tmp_path / "m.safetensors", "--minutes", "0.01", *TINY_RUN, "--resume", tmp_path / "x.ckpt")
     assert result.exit_code == 1 and len(told(result)) == 1 and "x.ckpt" in told(result)[0]
     result = call("export", tmp_path / "x.ckpt", "-o", tmp_path / "e.safetensors")
     assert result.exit_code == 1 and len(told(result)) == 1 and "x.ckpt" in told(result)[0] and "e.safetensors" not in names(tmp_path)
@@ -362,7 +385,7 @@ def test_train_from_a_foreign_checkpoint(tmp_path, photograph):
 def test_train_into_a_missing_folder(tmp_path, photograph):
     """-o into a folder that is not there: an error without traceback."""
     save(photograph(24, 24), tmp_path / "p.png")
-    result = call("train", tmp_path, "-o", tmp_path / "nowhere" / "m.safetensors", "--minutes", "0.01", "--device", "cpu", "--network", SIZES, "--patch", "16")
+    result = call("train", tmp_path, "-o", tmp_path / "nowhere" / "m.safetensors", "--minutes", "0.01", *TINY_RUN)
     assert result.exit_code == 1 and "nowhere" in result.stderr
 
 
@@ -397,7 +420,8 @@ def test_a_closed_pipe_is_quiet(folder):
     reader, writer = os.pipe()
     os.close(reader)
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    process = subprocess.run([sys.executable, "-m", "bitsback", "info", *["a.bbk"] * 2000], cwd=folder, env=env, stdout=writer, stderr=subprocess.PIPE, text=True)
+    process = subprocess.run([sys.executable, "-m", "bitsback", "info", *["a.bbk"] * 2000], cwd=folder, env=env, stdout=writer,
+                             stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert process.returncode == 1 and not process.stderr
 
@@ -444,8 +468,9 @@ def test_an_interrupt_leaves_nothing_and_exits_with_130(folder, where):
 
 def test_an_interrupt_at_a_terminal(tmp_path, tiny_model, photograph):
     """With a terminal a bar shows what takes over a second; Ctrl-C then ends a real run with 130 and leaves nothing."""
-    save(photograph(1024, 1024), tmp_path / "large.png")           # the last of its segments is most of it, and takes longer than the bar to appear
+    save(photograph(768, 768), tmp_path / "large.png")           # the last of its segments is most of it, and takes longer than the bar to appear
     control, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     env = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
     process = subprocess.Popen([sys.executable, "-m", "bitsback", "compress", "--model", str(tiny_model.path), "large.png"], cwd=tmp_path, env=env,
                                stdout=subprocess.PIPE, stderr=terminal)

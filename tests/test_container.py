@@ -50,7 +50,8 @@ def small_files():
     stack = {"model": "0123456789abcdef", "net_bits": 12345, "credit_bytes": 11, "start": (0, 1), "segments": ((1, 2), (1, 0)),
              "top": (-3, 70, 0, 112, 500, 0)}
     return {"plain": write(Header(one, b"abcd"), b"payload"), "stack": write(Header(one, b"abcdefgh", **stack), b"some payload"),
-            "plain archive": write(Header(many, b"abcdefgh", True), b"payload"), "stack archive": write(Header(many, b"abcdefgh", True, **stack), b"some payload")}
+            "plain archive": write(Header(many, b"abcdefgh", True), b"payload"),
+            "stack archive": write(Header(many, b"abcdefgh", True, **stack), b"some payload")}
 
 
 @pytest.mark.parametrize("kind", small_files())
@@ -127,8 +128,9 @@ def test_the_largest_honest_size_is_read():
     assert read(sealed(b"\0" + leb(MAX_SIDE) + leb(MAX_PIXELS // MAX_SIDE) + b"abcd"))[0].entries == (Entry(MAX_SIDE, MAX_PIXELS // MAX_SIDE),)
 
 
-@pytest.mark.parametrize("change", [{"credit_bytes": 10**6}, {"net_bits": 2**43 + 1}, {"start": (2, 0)}, {"start": (0, MAX_SIDE + 1)}, {"top": (0, 113, 0, 0, 0, 0)},
-                                    {"top": (0, -1, 0, 0, 0, 0)}, {"top": (2**15 + 1, 0, 0, 0, 0, 0)}, {"segments": ((2**26, 0),)}], ids=str)
+@pytest.mark.parametrize("change", [
+    {"credit_bytes": 10**6}, {"net_bits": 2**43 + 1}, {"start": (2, 0)}, {"start": (0, MAX_SIDE + 1)}, {"segments": ((2**26, 0),)},
+    {"top": (0, 113, 0, 0, 0, 0)}, {"top": (0, -1, 0, 0, 0, 0)}, {"top": (2**15 + 1, 0, 0, 0, 0, 0)}], ids=str)
 def test_numbers_out_of_range_are_damage(change):
     """Each number of a stack's header has a range, and a file outside it is refused though its CRC is right."""
     header, payload = read(small_files()["stack"])
@@ -153,8 +155,9 @@ def test_any_body_is_read_or_is_damage(body):
     assert header.entries and payload in body
 
 
-INDEXES = ["", "{}", "[]", "[1]", "[[]]", '[["a",1,1]]', '[["a",1,1,1,1]]', '[[1,1,1,420]]', '[["a",1.5,1,420]]', '[["a","1",1,420]]', '[["a",true,1,420]]',
-           '[["a",0,1,420]]', '[["a",-1,1,420]]', '[["a",1,99999999999,420]]', '[["a",1,1,null]]', '[["a",1,1,420],["b",1,1,420]]', "[" * 3000, "nan", '"a"']
+INDEXES = ["", "{}", "[]", "[1]", "[[]]", "[" * 3000, "nan", '"a"', '[["a",1,1]]', '[["a",1,1,1,1]]', '[[1,1,1,420]]', '[["a",1.5,1,420]]',
+           '[["a","1",1,420]]', '[["a",true,1,420]]', '[["a",0,1,420]]', '[["a",-1,1,420]]', '[["a",1,99999999999,420]]', '[["a",1,1,null]]',
+           '[["a",1,1,420],["b",1,1,420]]']
 
 
 @pytest.mark.parametrize("text", INDEXES, ids=lambda text: text[:20] or "empty")

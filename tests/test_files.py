@@ -20,8 +20,9 @@ def names(folder):
 
 
 @pytest.mark.parametrize("source, output, folder, compressed, restored", [
-    ("a/x.png", None, None, "a/x.bbk", "a/x.png.png"), ("a/x.bbk", None, None, "a/x.bbk", "a/x.png"), ("a/x.tar.bbk", None, None, "a/x.tar.bbk", "a/x.tar.png"),
-    ("a/x", None, None, "a/x.bbk", "a/x.png"), ("a/x.bbk", None, "out", "out/x.bbk", "out/x.png"), ("a/x.png", "y.z", None, "y.z", "y.z"), ("a/x.png", "y.z", "out", "y.z", "y.z")])
+    ("a/x.png", None, None, "a/x.bbk", "a/x.png.png"), ("a/x.bbk", None, None, "a/x.bbk", "a/x.png"), ("a/x", None, None, "a/x.bbk", "a/x.png"),
+    ("a/x.tar.bbk", None, None, "a/x.tar.bbk", "a/x.tar.png"), ("a/x.bbk", None, "out", "out/x.bbk", "out/x.png"),
+    ("a/x.png", "y.z", None, "y.z", "y.z"), ("a/x.png", "y.z", "out", "y.z", "y.z")])
 def test_where_outputs_go(source, output, folder, compressed, restored):
     """-o wins, then --dir, else beside the source; .bbk is added or taken off, the pixels become .png."""
     assert str(files.compressed_path(source, output, folder)) == compressed
@@ -105,7 +106,8 @@ def test_the_output_is_never_the_input(tmp_path, small, alias, force):
     """Under whatever name, even with force: the input stays as it is."""
     source = tmp_path / "x.png"
     Image.fromarray(small).save(source)
-    before, target = source.read_bytes(), {"same": source, "other spelling": tmp_path / "." / ".." / tmp_path.name / "x.png"}.get(alias, tmp_path / "link.png")
+    other = {"same": source, "other spelling": tmp_path / "." / ".." / tmp_path.name / "x.png"}
+    before, target = source.read_bytes(), other.get(alias, tmp_path / "link.png")
     if alias == "symbolic link":
         target.symlink_to(source)
     if alias == "hard link":
@@ -178,7 +180,7 @@ def test_describe_a_file_under_the_prior(tmp_path, prior_file, tiny_model, photo
     assert told["segments"] == len(header.segments)
 
 
-@pytest.mark.xfail(strict=True, raises=ZeroDivisionError, reason="describe divides by the dimensions under the prior, which a header may say are none")
+@pytest.mark.xfail(strict=True, raises=ZeroDivisionError, reason="describe divides by the dimensions under the prior, which may be none")
 def test_describe_a_stack_without_segments(tmp_path, small, tiny_model):
     """A header may name a model and code nothing with it: described or refused, but no foreign error."""
     header = container.Header((container.Entry(11, 9),), container.pixel_digest([small]), model=tiny_model.id[:16], start=(1, 0), top=(0,) * 6)

@@ -37,9 +37,10 @@ def tiff16(samples):
     """An uncompressed RGB TIFF of 16 bits a sample, by hand."""
     height, width, _ = samples.shape
     data = samples.astype("<u2").tobytes()
-    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 134), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 140), (277, 3, 1, 3), (278, 3, 1, height),
-            (279, 4, 1, len(data)), (284, 3, 1, 1)]
-    return b"II*\0" + struct.pack("<IH", 8, 10) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4) + struct.pack("<HHH", 16, 16, 16) + data
+    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 134), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 140), (277, 3, 1, 3),
+            (278, 3, 1, height), (279, 4, 1, len(data)), (284, 3, 1, 1)]
+    directory = struct.pack("<IH", 8, 10) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    return b"II*\0" + directory + struct.pack("<HHH", 16, 16, 16) + data
 
 
 def jpeg2000_16(samples):
@@ -53,10 +54,10 @@ SIXTEEN_BITS = {
     "plain PPM": lambda: b"P3 5 6 65535\n" + b" ".join(b"%d" % v for v in SIXTEEN.ravel().tolist()),
     "JPEG 2000": lambda: jpeg2000_16(SIXTEEN),
 }
-SILENT = pytest.mark.xfail(strict=True, reason="Pillow scales these samples to 8 bits without a word in `tile`: compress would lose half of every sample")
+SILENT = pytest.mark.xfail(strict=True, reason="Pillow scales these samples to 8 bits without a word in `tile`: half of every sample is lost")
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", pytest.param("PPM", marks=SILENT), pytest.param("plain PPM", marks=SILENT), pytest.param("JPEG 2000", marks=SILENT)])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", *(pytest.param(kind, marks=SILENT) for kind in ("PPM", "plain PPM", "JPEG 2000"))])
 def test_sixteen_bits_a_sample_are_refused(kind):
     """A picture of 16-bit samples cannot be given back, so it is refused, whatever Pillow makes of it."""
     data = SIXTEEN_BITS[kind]()
@@ -72,8 +73,9 @@ def test_a_ppm_of_another_maximum_is_refused():
         read(b"P6 5 6 100\n" + (SIXTEEN % 101).astype(np.uint8).tobytes())
 
 
-@pytest.mark.parametrize("file_format, options", [("PNG", {}), ("PNG", {"optimize": True}), ("BMP", {}), ("PPM", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}),
-                                                  ("WEBP", {"lossless": True, "exact": True}), ("TGA", {})])
+@pytest.mark.parametrize("file_format, options", [
+    ("PNG", {}), ("PNG", {"optimize": True}), ("BMP", {}), ("PPM", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}),
+    ("WEBP", {"lossless": True, "exact": True}), ("TGA", {})])
 def test_lossless_formats_are_read_exactly(file_format, options):
     """The pixels that went in come out, as (H, W, 3) uint8 of our own."""
     pixels = read(saved(Image.fromarray(PIXELS), file_format, **options))
@@ -101,8 +103,9 @@ def test_interlaced_and_paletteless_depths():
         read(png((39, 12, 8, 0), rows))
 
 
-@pytest.mark.parametrize("mode, file_format", [("RGBA", "PNG"), ("P", "PNG"), ("L", "PNG"), ("LA", "PNG"), ("1", "PNG"), ("I;16", "PNG"), ("CMYK", "TIFF"), ("CMYK", "JPEG"),
-                                               ("YCbCr", "TIFF"), ("LAB", "TIFF"), ("F", "TIFF"), ("RGBA", "WEBP"), ("P", "GIF"), ("L", "JPEG")])
+@pytest.mark.parametrize("mode, file_format", [
+    ("RGBA", "PNG"), ("P", "PNG"), ("L", "PNG"), ("LA", "PNG"), ("1", "PNG"), ("I;16", "PNG"), ("CMYK", "TIFF"), ("CMYK", "JPEG"),
+    ("YCbCr", "TIFF"), ("LAB", "TIFF"), ("F", "TIFF"), ("RGBA", "WEBP"), ("P", "GIF"), ("L", "JPEG")])
 def test_other_modes_are_refused(mode, file_format):
     """Anything but mode RGB is UnsupportedImage that names the file and says why; nothing is converted."""
     image = Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(PIXELS).convert(mode)
@@ -165,8 +168,9 @@ def test_a_picture_cut_short_is_refused(file_format):
     assert refused > 0.9 * len(data)
 
 
-@pytest.mark.parametrize("file_format", [*list(FORMATS)[:6], pytest.param("TIFF", marks=pytest.mark.xfail(strict=True, raises=TypeError, reason=FOREIGN.format("TIFF"))),
-                                         pytest.param("AVIF", marks=pytest.mark.xfail(strict=features.check("avif"), raises=RuntimeError, reason=FOREIGN.format("AVIF")))])
+@pytest.mark.parametrize("file_format", [
+    *list(FORMATS)[:6], pytest.param("TIFF", marks=pytest.mark.xfail(strict=True, raises=TypeError, reason=FOREIGN.format("TIFF"))),
+    pytest.param("AVIF", marks=pytest.mark.xfail(strict=features.check("avif"), raises=RuntimeError, reason=FOREIGN.format("AVIF")))])
 def test_an_altered_picture_is_read_or_refused(file_format):
     """Each byte inverted in turn: some pixels (a format without checksums cannot know) or UnsupportedImage, never another exception."""
     if not features.check("avif") and file_format == "AVIF":

@@ -156,7 +156,8 @@ def test_laws_of_a_forward_table(mean16, step):
     table = FORWARD
     mean16, scale = np.array(mean16, np.int32), np.full(len(mean16), step, np.int32)
     values = (mean16 + 8) >> 4                                  # the nearest: it has mass in every row
-    check_codec(lambda s, v: table.push(s, v, mean16, scale, escapes=False), lambda s: table.pop(s, mean16, scale, escapes=False), credit(500), values)
+    check_codec(lambda s, v: table.push(s, v, mean16, scale, escapes=False), lambda s: table.pop(s, mean16, scale, escapes=False), credit(500),
+                values)
 
 
 FORWARD = Gaussians(lattice.forward_masses([55, 64, 70]))

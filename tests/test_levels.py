@@ -9,7 +9,8 @@ import torch
 from bitsback import lattice
 from bitsback.denoiser import INNOVATION_REACH
 from bitsback.integer_network import HEAD_LIMITS, TRUNK_LIMITS
-from bitsback.levels import COLOUR_BITS, GAIN_BITS, MEAN_BITS, SCALE_UNIT, SHIFT, V_INDICES, V_ONE, default_levels, doubling, make_step, make_steps, sigmas
+from bitsback.levels import (COLOUR_BITS, GAIN_BITS, MEAN_BITS, SCALE_UNIT, SHIFT, V_INDICES, V_ONE, default_levels, doubling, make_step,
+                             make_steps, sigmas)
 from bitsback.prior import FAR
 from bitsback.schedule import DATA_SD, preconditioning, reverse_step
 
@@ -60,7 +61,7 @@ def test_a_simulated_forward_chain_has_these_sigmas(levels):
 @ladder()
 @pytest.mark.parametrize("fraction", range(0, 16, 4))
 def test_forward_rows_have_the_variance_the_sigmas_assume(levels, fraction):
-    """The rows of q have mean 0 and variance tau^2 + 1/12 within 0.1 %: a floor of 16 in far columns added 2 %, and outliers that cost 1 % of the rate."""
+    """The rows of q have mean 0 and variance tau^2 + 1/12 within 0.1 %: a floor of 16 in far columns added 2 %, and cost 1 % of the rate."""
     for level, rows in zip(levels, lattice.forward_masses([level.step for level in levels]).reshape(-1, lattice.FRACTIONS, lattice.COLUMNS)):
         row, offset = rows[fraction] / lattice.TOTAL, np.arange(lattice.COLUMNS) - lattice.CENTRE - fraction / lattice.FRACTIONS
         assert (row * offset**2).sum() == pytest.approx(lattice.scale_sd(level.step) ** 2 + 1 / 12, rel=1e-3)
@@ -134,7 +135,8 @@ def test_integers_of_a_step_are_its_formulas(levels):
         variance = sd**2 + (0 if k == 0 else 1 / 12)                # the lattice's own rounding is part of y_s, not of x
         assert np.allclose(variance[inside], ((v + lambda2) / spacing_s**2)[inside], rtol=0.05)
         assert np.allclose(step.gain / 2**GAIN_BITS, v / (v + lambda2), atol=2 / 2**GAIN_BITS)
-        assert np.allclose(step.shift[inside] / 2 ** (SHIFT - MEAN_BITS) / 16, (np.sqrt(v + lambda2) / spacing_s * v / (v + lambda2))[inside], atol=0.003)
+        assert np.allclose(step.shift[inside] / 2 ** (SHIFT - MEAN_BITS) / 16, (np.sqrt(v + lambda2) / spacing_s * v / (v + lambda2))[inside],
+                           atol=0.003)
         innovation = np.sqrt(v + lambda2 + (1 / 12 if k == 0 else 0))
         assert np.allclose(step.inverse / 2**SHIFT, spacing_s / innovation, atol=2**-SHIFT)
         assert V_ONE + SCALE_UNIT * math.log2(c_out / math.sqrt(math.e)) == pytest.approx(step.base, abs=0.5)

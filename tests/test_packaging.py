@@ -55,7 +55,8 @@ def wheel(tmp_path_factory):
             pytest.skip(f"{tool} is not installed: no wheel can be built here")
     source, folder = tmp_path_factory.mktemp("source") / "bitsback", tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT, source, symlinks=True, ignore=shutil.ignore_patterns(".*", "tests", "results", "build", "*.egg-info", "__pycache__"))
-    python(["-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "-w", str(folder), str(source)], folder)
+    python(["-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "-w", str(folder), str(source)],
+           folder)
     (path,) = folder.glob("*.whl")
     return path
 
@@ -63,7 +64,8 @@ def wheel(tmp_path_factory):
 def test_a_wheel_holds_the_package_and_nothing_at_the_top(wheel):
     """bitsback/codecs as real files, the shipped models, the command; no top-level codecs, cli, tests or benchmarks."""
     names = zipfile.ZipFile(wheel).namelist()
-    modules = {f"bitsback/{path.name}" for path in (ROOT / "bitsback").glob("*.py")} | {f"bitsback/codecs/{path.name}" for path in (ROOT / "codecs").glob("*.py")}
+    modules = {f"bitsback/{path.name}" for path in (ROOT / "bitsback").glob("*.py")}
+    modules |= {f"bitsback/codecs/{path.name}" for path in (ROOT / "codecs").glob("*.py")}
     shipped = {f"bitsback/models/{path.name}" for path in (ROOT / "bitsback" / "models").glob("*.safetensors")}
     assert "bitsback/codecs/__init__.py" in modules and modules | shipped <= set(names)
     tops = {name.split("/")[0] for name in names}

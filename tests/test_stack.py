@@ -103,7 +103,8 @@ def test_uniform_obeys_the_laws_and_costs_log2_of_its_size(size):
 def test_credit_of_every_length_comes_back(gaussians, length, fill):
     """Credit bytes return exactly, zeros at either end included, after pushes and pops."""
     counted = bytes(range(1, length + 1))
-    data = {"zeros": bytes(length), "ones": b"\xff" * length, "counted": counted, "trailing zeros": counted[:length // 2] + bytes(length - length // 2),
+    data = {"zeros": bytes(length), "ones": b"\xff" * length, "counted": counted,
+            "trailing zeros": counted[:length // 2] + bytes(length - length // 2),
             "leading zeros": bytes(length - length // 2) + counted[:length // 2]}[fill]
     stack = Stack(data)
     assert stack.credit(length) == data

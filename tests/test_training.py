@@ -65,7 +65,8 @@ def test_a_run_leaves_a_model_that_codes(trained, photograph):
     assert model.levels == tuple(default_levels()) and model.config == TINY
     pixels = photograph(8, 16)
     x, top, chain = pixels.transpose(2, 0, 1)[None].astype(np.int32) - 128, Top.fitted([pixels], model.levels), model.chain()
-    check_codec(lambda s, v: chain.push(s, v, top, v[:, :, :0]), lambda s: chain.pop(s, x.shape, top, x[:, :, :0]), credit(9000), x, refuses=DamagedFile)
+    check_codec(lambda s, v: chain.push(s, v, top, v[:, :, :0]), lambda s: chain.pop(s, x.shape, top, x[:, :, :0]), credit(9000), x,
+                refuses=DamagedFile)
 
 
 @pytest.mark.parametrize("options", [{"integer": True}, {"integer": True, "at_levels": True}, {"bfloat16": True}], ids=lambda o: "+".join(o))
