@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from . import __version__
-from .errors import BitsbackError, TrainingError
+from .errors import BitsbackError, OutputExists, TrainingError
 
 
 def _fail(error, name):
@@ -29,6 +29,8 @@ def _each(sources, output, work):
     for source in sources:
         try:
             work(source)
+        except BrokenPipeError:
+            raise
         except (BitsbackError, OSError) as error:
             failed += 1
             _fail(error, source)
@@ -80,7 +82,11 @@ def _prepare(folder, threads, device, name, verbose):
     if threads:
         torch.set_num_threads(threads)
     if folder:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            _fail(error, folder)
+            sys.exit(1)
     device = _device(device)
     try:
         model = Model.open(name)
@@ -116,7 +122,7 @@ def compress(sources, output, folder, force, model, device, threads, quiet, verb
     if archive and (output or folder):
         raise click.UsageError("--archive names the output; -o and --dir do not go with it")
     model, device = _prepare(folder, threads, device, model, verbose)
-    options = {"force": force, "model": model, "device": device}
+    options, written = {"force": force, "model": model, "device": device}, set()
 
     def told(source, target, header, size, begin):
         if not quiet:
@@ -126,8 +132,11 @@ def compress(sources, output, folder, force, model, device, threads, quiet, verb
     def work(source):
         begin = time.perf_counter()
         target = files.compressed_path(source, output, folder)
+        if target in written:
+            raise OutputExists(f"{source}: {target} was just written for another input; give --dir or other names")
         with Bar(source, quiet) as bar:
             header, size = files.compress_file(source, target, progress=bar, **options)
+        written.add(target)
         told(source, target, header, size, begin)
 
     def work_archive(target):
@@ -220,15 +229,20 @@ def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_fr
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     try:
-        network = NetworkConfig(*map(int, sizes.split(",")))
-    except (ValueError, TypeError):
+        width1, n1, width2, n2, width3, n3 = map(int, sizes.split(","))
+        network = NetworkConfig(width1, n1, width2, n2, width3, n3)
+    except ValueError:
         raise click.UsageError("--network takes six whole numbers, such as 48,3,64,2,96,2") from None
     if patch % 8:
         raise click.UsageError("--patch must be a multiple of 8")
     config = training.TrainingConfig(
         minutes=minutes, batch=batch or (256 if device.startswith("cuda") else 16), patch=patch, decay_from=min(decay_from, 0.999),
         integer=integer, at_levels=at_levels, seed=seed, bfloat16=training.prefers_bfloat16(device))
-    log = open(f"{output}.log.jsonl", "a" if resume else "w", encoding="utf-8")
+    try:
+        log = open(f"{output}.log.jsonl", "a" if resume else "w", encoding="utf-8")
+    except OSError as error:
+        _fail(error, output)
+        sys.exit(1)
 
     def report(row):
         log.write(json.dumps(row) + "\n")

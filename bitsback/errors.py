@@ -26,7 +26,11 @@ class UnsupportedImage(BitsbackError):
 
 
 class OutputExists(BitsbackError):
-    """The output is there already and `-f` was not given."""
+    """The output is there already and `-f` was not given, or two inputs have one output."""
+
+
+class NoSuchFolder(BitsbackError):
+    """The folder an output should go to is not there."""
 
 
 class TrainingError(BitsbackError):

@@ -18,7 +18,10 @@ _STATE_FLOOR = 2**32            # a state below it, with no words left, has been
 
 
 class Stack:
-    """A message that starts from `data` (any bytes): they are its first credit and come back last."""
+    """A message that starts from `data` (any bytes): they are its first credit and come back last.
+
+    From no bytes at all nothing can be popped, not even what was pushed: give at least one.
+    """
 
     def __init__(self, data=b""):
         words = np.frombuffer(data + bytes(-len(data) % 4), "<u4").astype(np.uint32)
@@ -41,7 +44,7 @@ class Stack:
         """The `length` bytes the stack started from, once all else is popped.  Errors: DamagedFile."""
         try:
             data = self._coder.get_compressed(unseal=True).astype("<u4").tobytes()
-        except ValueError:
+        except (ValueError, AssertionError):
             raise DamagedFile("the stack does not end where it began") from None
         if len(data) != length + -length % 4 or any(data[length:]):
             raise DamagedFile("the stack does not end where it began")

@@ -18,6 +18,10 @@ def collect(sources):
         paths = [source] if not source.is_dir() else sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
         for path in paths:
             name = path.name if path == source else path.relative_to(source).as_posix()
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise UnsupportedImage(f"{path!r}: the name is not valid Unicode and could not be kept") from None
             if name in found:
                 raise UnsupportedImage(f"{path}: the archive would hold two pictures named {name}")
             found[name] = path

@@ -197,6 +197,8 @@ def read(data):
         fields["start"] = (reader.number(len(entries)), reader.number(MAX_SIDE))
         codes = [reader.number(2**26) for _ in range(reader.number(min(len(data), 2**20)))]
         fields["segments"] = tuple((1, code // 2) if code % 2 else (code // 2, 0) for code in codes)
+        if not codes:
+            raise DamagedFile("a stack without segments")
         fields["top"] = tuple(reader.signed(2**15) if i % 2 == 0 else reader.signed(112) for i in range(6))
         if min(fields["top"][1::2]) < 0:
             raise DamagedFile("a number in the header is out of range")

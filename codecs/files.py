@@ -4,7 +4,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import OutputExists, UnsupportedImage
+from ..errors import NoSuchFolder, OutputExists, UnsupportedImage
 from . import archive, container, picture, segments
 from .images import image_format, read_image, write_image
 
@@ -25,7 +25,9 @@ def restored_path(source, output=None, folder=None):
 
 
 def refuse_existing(path, source, force):
-    """Errors: OutputExists, before any work is done; input and output must differ even with force."""
+    """Errors: OutputExists, NoSuchFolder, before any work is done; input and output must differ even with force."""
+    if not path.parent.is_dir():
+        raise NoSuchFolder(f"{path}: its folder does not exist")
     if path.exists():
         if path.samefile(source):
             raise OutputExists(f"{path}: is the input itself")
@@ -63,6 +65,8 @@ def compress_file(source, target, *, force=False, **options):
 
 def compress_archive(sources, target, *, force=False, **options):
     """Writes one archive of the pictures in `sources`.  Returns the Header and the file's size in bytes."""
+    if not Path(target).parent.is_dir():
+        raise NoSuchFolder(f"{target}: its folder does not exist")
     if Path(target).exists() and not force:
         raise OutputExists(f"{target}: exists already (-f overwrites)")
     data, _ = archive.encode_archive(sources, **options)

@@ -8,6 +8,17 @@ IMAGE_SUFFIXES = {".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jpg", ".jp
 LOSSLESS_SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM"}
 
 
+DEPTH_HIDDEN = {"JPEG2000", "AVIF", "HEIF"}
+
+
+def _ppm_maximum(image):
+    """Largest sample value of a PPM, 255 of anything else."""
+    if image.format != "PPM" or not image.tile:
+        return 255
+    arguments = image.tile[0][3]
+    return arguments[1] if isinstance(arguments, tuple) and isinstance(arguments[1], int) and image.tile[0][0].startswith("ppm") else 255
+
+
 def read_image(source, name):
     """A path or binary stream -> (H, W, 3) uint8.  Errors: UnsupportedImage, OSError.
 
@@ -18,18 +29,22 @@ def read_image(source, name):
         with Image.open(source) as image:
             if getattr(image, "n_frames", 1) > 1:
                 raise UnsupportedImage(f"{name}: an animation; only still pictures can be kept")
-            if ";16" in str(getattr(image, "tile", "")):
-                raise UnsupportedImage(f"{name}: 16 bits a sample; only 8-bit RGB so far")
             if image.mode != "RGB" or "transparency" in image.info:
                 raise UnsupportedImage(f"{name}: mode {image.mode}{' with transparency' if 'transparency' in image.info else ''}; "
                                        f"only 8-bit RGB so far")
+            if image.format in DEPTH_HIDDEN:
+                raise UnsupportedImage(f"{name}: {image.format} may hold more than 8 bits a sample, which Pillow does not tell")
+            if ";16" in str(getattr(image, "tile", "")) or _ppm_maximum(image) != 255:
+                raise UnsupportedImage(f"{name}: not 8 bits a sample; only 8-bit RGB so far")
             return np.array(image)
     except UnidentifiedImageError:
         raise UnsupportedImage(f"{name}: not a picture that Pillow can read") from None
     except Image.DecompressionBombError as error:
         raise UnsupportedImage(f"{name}: {error}") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
+    except UnsupportedImage:
+        raise
+    except Exception as error:          # Pillow's plugins raise a dozen kinds on altered files
+        if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
             raise
         raise UnsupportedImage(f"{name}: damaged picture ({error})") from None
 

@@ -19,6 +19,7 @@ from .segments import ROW_STEP, locate, plain_parts, pop_segments, push_segments
 STRIP_SHARE = 32                # the plain strip is 1/32 of the first picture's rows
 SMALLEST = 48 * 48              # pixels below which the prior is not tried
 SURELY_BETTER = 0.965           # of a quick WebP's size: the best WebP, twenty times slower, need not be tried
+PHOTOGRAPHIC = 2.0              # ... for what costs more bits a dimension; on graphics the best may be half the quick one
 
 
 def _check(pixels):
@@ -73,7 +74,7 @@ def encode_images(images, entries, *, archive, model=None, device="cpu", progres
         if result:
             prior = container.write(*result)
             quick = [quick_plain_size(pixels) for pixels in images]
-            if None not in quick and len(prior) < SURELY_BETTER * sum(quick):
+            if None not in quick and len(prior) < SURELY_BETTER * sum(quick) and 8 * sum(quick) > PHOTOGRAPHIC * 3 * pixel_count:
                 return prior
     if not archive:
         header = dataclasses.replace(header, digest=header.digest[:4])

@@ -29,7 +29,7 @@ def encode_plain(pixels):
     """(H, W, 3) uint8 -> bytes of the smaller of WebP lossless and PNG (PNG for what WebP cannot hold, and small)."""
     image, results = Image.fromarray(pixels), []
     if max(image.size) <= WEBP_SIDE:
-        results.append(_webp(image, quality=100, method=6))
+        results += [_webp(image, quality=100, method=6), _webp(image, quality=75, method=4)]     # effort is not always smaller
     if not results or pixels.size < 3 * 64 * 64:
         out = io.BytesIO()
         image.save(out, format="PNG", optimize=True)

@@ -67,7 +67,7 @@ def locate(sizes, start, segments):
             ok = images > 0 and row == 0 and image + images <= len(sizes) and len(set(sizes[image:image + images])) == 1
             place = (image, images, 0, height)
             image += images
-        if not ok:
+        if not ok or place[1] * (place[3] - place[2]) * sizes[place[0]][1] > LIMIT:
             raise DamagedFile("the segments do not fit the pictures")
         places.append(place)
     if (image, row) != (len(sizes), 0):

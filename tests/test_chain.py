@@ -360,8 +360,8 @@ def test_information_is_the_bound_for_random_weights(tiny_model, photograph):
     for seed in range(2):
         forward = Clean(forward_table(tiny_model.levels).masses, credit(4 * pixels.size, seed))
         prior = Counting(tiny_model.gaussians.masses)
-        Chain(tiny_model.chain().network, prior, forward, tiny_model.levels).push(credit(0), x, Top.fitted([pixels], tiny_model.levels),
-                                                                                  no_context(x))
+        chain, top = Chain(tiny_model.chain().network, prior, forward, tiny_model.levels), Top.fitted([pixels], tiny_model.levels)
+        chain.push(credit(0), x, top, no_context(x))
         net.append(sum(prior.bits) + sum(forward.bits))
     assert np.mean(net) == pytest.approx(bound_bits(tiny_model, pixels), rel=BOUND_TOLERANCE)
 

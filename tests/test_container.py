@@ -33,7 +33,7 @@ def headers(draw):
         top = draw(st.tuples(*[st.integers(-2**15, 2**15), st.integers(0, 112)] * 3))
         header = replace(header, model=draw(st.binary(min_size=8, max_size=8)).hex(), net_bits=draw(st.integers(0, 2**43)),
                          credit_bytes=draw(st.integers(0, len(payload))), start=(draw(st.integers(0, len(entries))), draw(st.integers(0, 5000))),
-                         segments=tuple(draw(st.lists(segments, max_size=6))), top=top)
+                         segments=tuple(draw(st.lists(segments, min_size=1, max_size=6))), top=top)
     return header, payload
 
 

@@ -14,9 +14,8 @@ def inputs(seed=0, batch=2, size=16):
     """(y, log_sigma, innovations) of a batch, one noise level a picture."""
     generator = torch.Generator().manual_seed(seed)
     log_sigma = torch.linspace(-0.5, 4.0, batch)
-    y = 60 * torch.randn(batch, 3, size, size, generator=generator) + log_sigma.exp().view(-1, 1, 1, 1) * torch.randn(batch, 3, size, size,
-                                                                                                                      generator=generator)
-    return y, log_sigma, torch.randn(batch, 3, size, size, generator=generator).clamp(-6, 6)
+    normal = lambda: torch.randn(batch, 3, size, size, generator=generator)         # noqa: E731
+    return 60 * normal() + log_sigma.exp().view(-1, 1, 1, 1) * normal(), log_sigma, normal().clamp(-6, 6)
 
 
 def outputs(network, integer, seed=0):

@@ -180,7 +180,6 @@ def test_describe_a_file_under_the_prior(tmp_path, prior_file, tiny_model, photo
     assert told["segments"] == len(header.segments)
 
 
-@pytest.mark.xfail(strict=True, raises=ZeroDivisionError, reason="describe divides by the dimensions under the prior, which may be none")
 def test_describe_a_stack_without_segments(tmp_path, small, tiny_model):
     """A header may name a model and code nothing with it: described or refused, but no foreign error."""
     header = container.Header((container.Entry(11, 9),), container.pixel_digest([small]), model=tiny_model.id[:16], start=(1, 0), top=(0,) * 6)

@@ -225,7 +225,7 @@ def test_altered_headers_are_damage(tiny_model, parts):
     other_tops = [(top[0] + 1, *top[1:]), (top[0], top[1] - 1, *top[2:]), (0, 0) * 3]
     plans = [(), ((1, height - header.start[1]),), (*rest, first), ((1, 0),), ((1, 2**20),), ((2, 0),)]
     sizes = [(height, width), (width, height + 8), (1, 1)]
-    changes = [{"digest": bytes(8)}, *({"credit_bytes": n} for n in (header.credit_bytes + 1, header.credit_bytes - 1, 0)),
+    changes = [{"digest": bytes(8)}, *({"credit_bytes": n} for n in (header.credit_bytes + 1, header.credit_bytes - 4, 0)),
                *({"start": start} for start in ((0, 0), (0, 16), (1, 0))), *({"top": other} for other in other_tops),
                *({"segments": plan} for plan in plans if plan != header.segments), *({"entries": (container.Entry(*size),)} for size in sizes)]
     for change in changes:
@@ -274,7 +274,6 @@ def test_foreign_bytes_are_not_ours():
             decode(data)
 
 
-@pytest.mark.xfail(strict=True, reason="decoding takes segments of any size: 78 bytes that say 2^31 pixels ask for some 100 GB")
 def test_a_segment_larger_than_any_encoder_makes_is_damage(tiny_model, monkeypatch):
     """An encoder's segments are at most LIMIT pixels; a file that names a far larger one is refused before memory is asked for."""
     monkeypatch.setattr(Chain, "pop", lambda *_: pytest.fail("decoding was begun"))
@@ -329,16 +328,12 @@ def test_small_pictures_cost_at_most_the_best_of_png_and_webp_and_16_bytes(photo
         assert len(encode(pixels)) <= min(sizes) + 16
 
 
-@pytest.mark.xfail(strict=True, reason="WebP's method 6, quality 100 is not always its best: `quick_plain_size` has a smaller file in hand "
-                                       "(coarse ramp: 98 against 136 bytes, noisy ramp: 5644 against 6722), which is thrown away")
 def test_plain_coding_is_the_smallest_at_hand(photograph):
     """No picture's plain coding is larger than the quick one that `encode` makes anyway."""
     pictures = {kind: drawn(photograph)[kind].astype(np.uint8) for kind in ("coarse ramp", "noisy ramp", "ramp")}
     assert [kind for kind, pixels in pictures.items() if len(encode_plain(pixels)) > quick_plain_size(pixels)] == []
 
 
-@pytest.mark.xfail(strict=True, reason="SURELY_BETTER trusts that the best plain coding is at most 3.5 % below the quick one; on repeated or "
-                                       "few-coloured pictures it is 14 to 48 % below (tiles: 918 against 1068 bytes, ramp: 64 against 122)")
 @pytest.mark.parametrize("kind", ["tiles", "ramp"])
 def test_a_prior_larger_than_plain_coding_is_not_kept(tiny_model, photograph, monkeypatch, kind):
     """Whatever the prior's size, the file is the smaller of the two."""

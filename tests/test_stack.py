@@ -13,8 +13,6 @@ WORD_BITS = 32              # the coder keeps one word back: its state is never 
 
 EMPTY_CREDIT = pytest.mark.xfail(strict=True, raises=StackEmpty, reason="a stack without credit starts below the floor of "
                                  "`_check`: its first pushes cannot be popped again")
-FOREIGN_ERROR = pytest.mark.xfail(strict=True, raises=AssertionError, reason="constriction's `unseal` raises AssertionError, which "
-                                  "`Stack.credit` does not catch: damaged words end in a traceback")
 
 uniforms = st.integers(2, 2**24).flatmap(
     lambda size: st.tuples(st.just(size), st.lists(st.integers(0, size - 1), max_size=12)))
@@ -130,7 +128,6 @@ def test_credit_of_another_length_is_damage(length):
             stack.credit(length)
 
 
-@FOREIGN_ERROR
 @pytest.mark.parametrize("symbols", [1, 3, 40])
 def test_credit_of_a_stack_that_still_holds_symbols_is_damage(symbols):
     """Anything left above the credit is DamagedFile, never other bytes and never a foreign exception."""
@@ -223,7 +220,6 @@ def test_garbage_words_are_damage_or_a_stack(gaussians, data):
     assert stack.to_words() == data
 
 
-@FOREIGN_ERROR
 @given(data=st.binary(max_size=64))
 def test_garbage_words_end_in_damage_or_in_credit(data):
     """credit on any words: DamagedFile, or bytes from which the same words are made; nothing else."""

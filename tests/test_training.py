@@ -8,7 +8,7 @@ import torch
 from .conftest import TINY
 from PIL import Image
 
-from bitsback import training
+from bitsback import estimates, training
 from bitsback.denoiser import NetworkConfig
 from bitsback.errors import DamagedFile, TrainingError
 from bitsback.levels import default_levels
@@ -268,8 +268,8 @@ def test_the_estimate_is_unbiased(monkeypatch):
     def level_nats(network, x, y, log_s, log_t, generator, integer):
         return ((log_t - log_s) * cost(log_s)).view(-1, 1, 1, 1) * torch.ones_like(x) * math.log(2)
 
-    monkeypatch.setattr(training, "level_nats", level_nats)
-    monkeypatch.setattr(training, "pixel_nats", lambda network, x, y, log_0, integer: torch.full_like(x, 2.5 * math.log(2)))
+    monkeypatch.setattr(estimates, "level_nats", level_nats)
+    monkeypatch.setattr(estimates, "pixel_nats", lambda network, x, y, log_0, integer: torch.full_like(x, 2.5 * math.log(2)))
     torch.manual_seed(5)
     schedule, generator, x = LearnedSchedule(), torch.Generator().manual_seed(1), torch.zeros(64, 3, 2, 2)
     with torch.no_grad():
