@@ -225,7 +225,7 @@ def test_altered_headers_are_damage(tiny_model, parts):
     other_tops = [(top[0] + 1, *top[1:]), (top[0], top[1] - 1, *top[2:]), (0, 0) * 3]
     plans = [(), ((1, height - header.start[1]),), (*rest, first), ((1, 0),), ((1, 2**20),), ((2, 0),)]
     sizes = [(height, width), (width, height + 8), (1, 1)]
-    changes = [{"digest": bytes(8)}, *({"credit_bytes": n} for n in (header.credit_bytes + 1, header.credit_bytes - 4, 0)),
+    changes = [{"digest": bytes(8)}, *({"credit_bytes": n} for n in (header.credit_bytes + 4, header.credit_bytes - 4, 0)),
                *({"start": start} for start in ((0, 0), (0, 16), (1, 0))), *({"top": other} for other in other_tops),
                *({"segments": plan} for plan in plans if plan != header.segments), *({"entries": (container.Entry(*size),)} for size in sizes)]
     for change in changes:
