@@ -21,9 +21,9 @@ PICTURES = Path(__file__).parent / "pictures"
 def cases():
     """{name: (H, W, 3) uint8}"""
     photograph = np.array(Image.open(PICTURES / "kodim23_crop.png"))
-    noise = np.random.default_rng(11).integers(0, 256, (40, 33, 3), dtype=np.uint8)
+    noise = np.random.default_rng(11).integers(0, 256, (64, 56, 3), dtype=np.uint8)
     return {"photo_96x72": photograph[40:112, 60:156], "photo_odd_61x83": photograph[100:183, 200:261],
-            "noise_33x40": noise, "one_pixel": noise[:1, :1], "flat_64x64": np.full((64, 64, 3), 77, np.uint8)}
+            "noise_56x64": noise, "one_pixel": noise[:1, :1], "flat_64x64": np.full((64, 64, 3), 77, np.uint8)}
 
 
 def encode_under_prior(pixels, model):
