@@ -1,6 +1,6 @@
 """What each way of rounding the network costs: bound in bits/dim of one checkpoint, rounded differently.
 
-    python -m benchmarks.rounding CHECKPOINT DIR [--limit N] [-o benchmarks/results/rounding]
+    python -m benchmarks.rounding CHECKPOINT DIR TRAINING_DIR [--limit N] [-o benchmarks/results/rounding]
 
 The checkpoint was trained with (or without) the shipped rounding in place, so the other rows show
 the cost of rounding after training; they rank the choices, a model trained for them would lose less.
@@ -12,6 +12,7 @@ from unittest.mock import patch
 import torch
 
 from bitsback import denoiser
+from bitsback.equalise import equalise
 from bitsback.levels import default_levels
 from bitsback.measure import bound_bits, centre_crops
 from bitsback.training import read_checkpoint
@@ -59,12 +60,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("training", type=Path, help="training pictures, for equalisation")
     parser.add_argument("--limit", type=int, default=12)
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     network, told = read_checkpoint(args.checkpoint)
     pictures, rows, reference = centre_crops(args.folder, args.limit), [], None
+
+    def tell(name, parts):
+        rows.append(f"| {name} | {sum(parts):.4f} | {sum(parts) - reference:+.4f} | {' '.join(f'{p:.3f}' for p in parts)} |")
+        print(rows[-1], flush=True)
+
     for name, (integer, patches) in VARIANTS.items():
         for p in patches:
             p.start()
@@ -74,9 +81,10 @@ def main():
             for p in patches:
                 p.stop()
         reference = reference or sum(parts)
-        rows.append(f"| {name} | {sum(parts):.4f} | {sum(parts) - reference:+.4f} | {' '.join(f'{p:.3f}' for p in parts)} |")
-        print(rows[-1], flush=True)
-    text = (f"python -m benchmarks.rounding CHECKPOINT {args.folder.name} --limit {args.limit}   ({told['steps']} steps, {told['minutes']} minutes)\n\n"
+        tell(name, parts)
+    equalise(network, default_levels(), centre_crops(args.training, 6, side=192))
+    tell("shipped, hidden channels equalised first", bound_bits(network, default_levels(), pictures, True))
+    text = (f"python -m benchmarks.rounding CHECKPOINT {args.folder.name} {args.training.name} --limit {args.limit}   ({told['steps']} steps, {told['minutes']} minutes)\n\n"
             "| rounding | bits/dim | against float | pixels, levels 1.., top |\n|---|---|---|---|\n" + "\n".join(rows) + "\n")
     if args.output:
         args.output.with_suffix(".md").write_text(text)

@@ -265,14 +265,20 @@ def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_fr
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file.")
 @click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Pictures to measure the cost of rounding on.")
 @click.option("--limit", type=click.IntRange(1), default=12, show_default=True, help="Pictures of DATA to take.")
+@click.option("--equalise", "training_data", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              help="Training pictures to equalise hidden channels on: for a model trained without --integer.")
 @click.option("--data-name", default="not said", help="What `bitsback models` says it was trained on.")
-def export(checkpoint, output, data, limit, data_name):
+def export(checkpoint, output, data, limit, training_data, data_name):
     """Turn a checkpoint of `train` into an integer model, and say what rounding costs."""
     from .levels import default_levels
     from .training import read_checkpoint
     from .weights import save_model
     try:
         network, told = read_checkpoint(checkpoint)
+        if training_data:
+            from .equalise import equalise
+            from .measure import centre_crops
+            equalise(network, default_levels(), centre_crops(training_data, 6, side=192))
         save_model(output, network, default_levels(), told | {"device": "cpu", "data": data_name})
         if data:
             from .measure import bound_bits, centre_crops

@@ -95,6 +95,11 @@ class Trainer:
     def load(self, path):
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
+            if "network" not in state:          # averaged weights alone: a start, with new optimisers
+                self.network.load_state_dict(state["average"])
+                self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+                self.steps, self.minutes_before = state["steps"], state["minutes"]
+                return
             for name, part in self.parts().items():
                 part.load_state_dict(state[name])
             self.average, self.steps, self.minutes_before = state["average"], state["steps"], state["minutes"]
