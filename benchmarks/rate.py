@@ -99,7 +99,7 @@ def table(rows):
         lines.append(f"| {name} | {8 * size / dims:.4f} | {ratio} | {enc / dims * 3e6:.2f} | {dec / dims * 3e6:.2f} |")
     nets = [r["net_bits_per_dim"] for r in rows if r.get("net_bits_per_dim")]
     if nets:
-        lines.append(f"\nbitsback's net rate (mean over pictures, what the prior costs): {np.mean(nets):.4f} bits/dim")
+        lines.append(f"\nbitsback's net rate on the {len(nets)} pictures that use the prior (mean): {np.mean(nets):.4f} bits/dim")
     return "\n".join(lines)
 
 

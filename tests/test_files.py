@@ -168,7 +168,7 @@ def test_describe_a_file_under_the_prior(tmp_path, prior_file, tiny_model, photo
     """bits = net + overhead, overhead = header + start + rest, net_bits is the stack's growth; nothing is decoded."""
     data = prior_file(photograph(72, 50))
     (tmp_path / "x.bbk").write_bytes(data)
-    told, (header, payload) = files.describe(tmp_path / "x.bbk"), container.read(data)
+    told, (header, _) = files.describe(tmp_path / "x.bbk"), container.read(data)
     assert told["method"] == "prior" and told["model"] == tiny_model.id[:16] and told["file_bytes"] == len(data)
     assert told["bits_per_dim"] == pytest.approx(8 * len(data) / (3 * 72 * 50))
     coded = 3 * 50 * (72 - header.start[1])
