@@ -1,8 +1,8 @@
-"""The bytes of a .bbk file, format version 1 (files written from now on stay readable).
+"""The bytes of a .bbk file, format version 0 (no promise yet: files may not be readable later).
 
     bytes
     4       magic "\\x8aBBK"
-    1       format version, 1
+    1       format version, 0
     1       kind: bit 0 set, the payload is a stack (clear: plain parts); bit 1 set, an archive
             one picture: LEB128 width, height; digest of the pixels (8 bytes of blake2b, 4 if plain)
             archive: LEB128 length of the index, the index (zlib of JSON), digest of all pixels (8)
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from ..errors import DamagedFile, NotOurFile
 
 MAGIC = b"\x8aBBK"
-VERSION = 1
+VERSION = 0
 STACK, ARCHIVE = 1, 2
 MAX_SIDE = 2**24
 MAX_PIXELS = 2**31

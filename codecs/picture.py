@@ -16,8 +16,7 @@ from .container import Entry, Header, pixel_digest
 from .plain import quick_plain_size
 from .segments import ROW_STEP, locate, plain_parts, pop_segments, push_segments, unpack_plain_parts
 
-STRIP_SHARE = 32                # the plain strip is 1/32 of the first picture's rows,
-STRIP_ROWS = 24                 # but no more than this: segments double, a large picture needs no larger start
+STRIP_SHARE = 32                # the plain strip is 1/32 of the first picture's rows; less makes more borders, no smaller files
 SMALLEST = 48 * 48              # pixels below which the prior is not tried
 SURELY_BETTER = 0.965           # of a quick WebP's size: the best WebP, twenty times slower, need not be tried
 PHOTOGRAPHIC = 2.0              # ... for what costs more bits a dimension; on graphics the best may be half the quick one
@@ -34,7 +33,7 @@ def _starts(sizes):
     """(image, row) to try as the end of the plain parts: growing strips, then whole images."""
     height, width = sizes[0]
     if height * width >= SMALLEST:
-        rows = max(ROW_STEP, min(STRIP_ROWS, height // STRIP_SHARE // ROW_STEP * ROW_STEP))
+        rows = max(ROW_STEP, height // STRIP_SHARE // ROW_STEP * ROW_STEP)
         while rows < height // 2:
             yield 0, rows
             rows *= 2
