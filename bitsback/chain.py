@@ -14,7 +14,7 @@ import numpy as np
 
 from . import lattice
 from .context import context_chain
-from .levels import sigmas
+from .levels import forward_mean16, sigmas
 from .prior import Conditional
 
 
@@ -23,12 +23,11 @@ class Forward:
     pushed back on decoding."""
 
     def __init__(self, forward, levels, k):
-        self.gaussians, self.k = forward, k
-        self.shift = levels[k].exponent - (levels[k - 1].exponent if k else 0)      # of spacings
+        self.gaussians, self.levels, self.k = forward, levels, k
 
     def _parameters(self, previous):
-        mean16 = (previous.ravel() << 4 >> self.shift) if self.shift >= 0 else (previous.ravel() << 4 << -self.shift)
-        return mean16.astype(np.int32), np.full(mean16.shape, self.k, np.int32)
+        mean16 = forward_mean16(self.levels, self.k, previous.ravel())
+        return mean16, np.full(mean16.shape, self.k, np.int32)
 
     def push(self, stack, values, previous):
         self.gaussians.push(stack, values.ravel(), *self._parameters(previous), escapes=False)

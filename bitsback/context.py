@@ -6,7 +6,8 @@ row, column).  In distribution for the network, equal on every machine, and it c
 """
 import numpy as np
 
-from .lattice import COLUMNS, CENTRE, FRACTIONS
+from .lattice import CENTRE, COLUMNS, FRACTIONS
+from .levels import forward_mean16
 
 ROWS = 32                       # rows of context; more gain nothing that shows
 
@@ -43,10 +44,8 @@ def context_chain(forward, levels, x):
 
     forward: Gaussians over the forward table, row set k for level k.
     """
-    chain, value, exponent = [], x, 0
-    for k, level in enumerate(levels):
-        shift, exponent = level.exponent - exponent, level.exponent
-        mean16 = (value << 4) >> shift if shift >= 0 else (value << 4) << -shift
-        value = sample(forward, mean16, k, np.broadcast_to(hash_bits(k, *x.shape[1:]), x.shape))
+    chain, value = [], x
+    for k in range(len(levels)):
+        value = sample(forward, forward_mean16(levels, k, value), k, np.broadcast_to(hash_bits(k, *x.shape[1:]), x.shape))
         chain.append(value)
     return chain

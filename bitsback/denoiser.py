@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .exact import TOP
+from .exact import WEIGHT as INNER_WEIGHT
 from .schedule import preconditioning
 
 STEPS = 64                  # steps in 1.0 of an activation
 HIDDEN_GAIN = 2             # inside a block activations are smaller: twice as many steps in 1.0
-TOP = 255                   # largest activation, steps
-INNER_WEIGHT = 64           # largest integer weight between two 8-bit activations
 INPUT_REACH = 1023          # largest integer at the input (11 bits), 1/128 each
 INNOVATION_REACH = 96       # largest integer innovation, 1/16 standard deviation each
 EXACT = 2**24               # float32 adds integers exactly below this

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 
 from .errors import BitsbackError
 
-TOP = 255
-WEIGHT = 64
+TOP = 255                       # largest activation, steps
+WEIGHT = 64                     # largest integer weight between two 8-bit activations
 
 
 @contextmanager

@@ -73,6 +73,12 @@ def default_levels():
     return spaced()
 
 
+def forward_mean16(levels, k, previous):
+    """Mean of q(y_k | y_{k-1}) in 1/16 spacings of level k; previous: int32 indices of level k - 1, pixels - 128 for k = 0."""
+    shift = levels[k].exponent - (levels[k - 1].exponent if k else 0)
+    return (previous << 4) >> shift if shift >= 0 else (previous << 4) << -shift
+
+
 @dataclass(frozen=True)
 class Step:
     """Integers of p(y_s | y_t), or of p(x | y_0): s is `None`'s lattice of pixels then.
