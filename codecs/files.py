@@ -25,11 +25,15 @@ def restored_path(source, output=None, folder=None):
 
 
 def refuse_existing(path, source, force):
-    """Errors: OutputExists, NoSuchFolder, before any work is done; input and output must differ even with force."""
+    """Errors: OutputExists, NoSuchFolder, before any work is done; input and output must differ even with force.
+
+    source: None where several inputs go into one output.
+    """
+    path = Path(path)
     if not path.parent.is_dir():
         raise NoSuchFolder(f"{path}: its folder does not exist")
     if path.exists():
-        if path.samefile(source):
+        if source is not None and path.samefile(source):
             raise OutputExists(f"{path}: is the input itself")
         if path.is_dir():
             raise OutputExists(f"{path}: is a folder")
@@ -65,10 +69,7 @@ def compress_file(source, target, *, force=False, **options):
 
 def compress_archive(sources, target, *, force=False, **options):
     """Writes one archive of the pictures in `sources`.  Returns the Header and the file's size in bytes."""
-    if not Path(target).parent.is_dir():
-        raise NoSuchFolder(f"{target}: its folder does not exist")
-    if Path(target).exists() and not force:
-        raise OutputExists(f"{target}: exists already (-f overwrites)")
+    refuse_existing(target, None, force)
     data, _ = archive.encode_archive(sources, **options)
     with replacing(target) as stream:
         stream.write(data)
