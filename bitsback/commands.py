@@ -207,19 +207,20 @@ def models(as_json):
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file; OUTPUT.ckpt is kept beside it.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=100.0, show_default=True)
-@click.option("--resume", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Checkpoint (.ckpt) to go on from.")
+@click.option("--resume", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Checkpoint (.ckpt) to go on from; one of a smaller network is grown.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--network", "sizes", default="48,3,64,2,96,2", show_default=True, help="Width and blocks of half, quarter and eighth resolution.")
 @click.option("--batch", type=click.IntRange(8), help="Patches a step (16; 256 on a GPU).")
 @click.option("--patch", type=click.IntRange(16), default=64, show_default=True, help="Side of a patch, a multiple of 8.")
 @click.option("--decay-from", type=click.FloatRange(0, 1), default=0.33, show_default=True, help="Share of the run before the learning rate falls.")
+@click.option("--lr-scale", type=click.FloatRange(0, 10, min_open=True), default=1.0, show_default=True, help="Learning rates times this: 0.3 to go on from a trained network.")
 @click.option("--integer", is_flag=True, help="Round in training as the integer model does.")
 @click.option("--at-levels", is_flag=True, help="Train at the coder's own levels only: for the last part.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--data-name", help="What `bitsback models` says it was trained on (default: FOLDER).")
 @click.option("-T", "--threads", type=click.IntRange(1), help="CPU threads; one is best beside other work.")
 @click.option("-q", "--quiet", is_flag=True)
-def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_from, integer, at_levels, seed, data_name, threads, quiet):
+def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_from, lr_scale, integer, at_levels, seed, data_name, threads, quiet):
     """Train a prior on the pictures below FOLDER; the loss log goes to OUTPUT.log.jsonl."""
     import torch
     from . import training
@@ -236,7 +237,7 @@ def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_fr
     if patch % 8:
         raise click.UsageError("--patch must be a multiple of 8")
     config = training.TrainingConfig(
-        minutes=minutes, batch=batch or (256 if device.startswith("cuda") else 16), patch=patch, decay_from=min(decay_from, 0.999),
+        minutes=minutes, batch=batch or (256 if device.startswith("cuda") else 16), patch=patch, decay_from=min(decay_from, 0.999), lr_scale=lr_scale,
         integer=integer, at_levels=at_levels, seed=seed, bfloat16=training.prefers_bfloat16(device))
     try:
         log = open(f"{output}.log.jsonl", "a" if resume else "w", encoding="utf-8")

@@ -18,6 +18,7 @@ import torch
 from .denoiser import Denoiser, NetworkConfig
 from .errors import TrainingError
 from .estimates import estimate, estimate_at_levels, schedule_gradients
+from .grow import grow_weights
 from .levels import default_levels
 from .muon import Muon
 from .patches import Patches
@@ -36,6 +37,7 @@ class TrainingConfig:
     patch: int = 64
     lr: float = 2e-3                # AdamW
     muon_lr: float = 5e-3
+    lr_scale: float = 1.0           # of both: less for a run that goes on from a trained network
     decay_from: float = 0.33        # share of the run at full learning rate, then cosine
     lr_end: float = 0.02
     ema: float = 0.999
@@ -79,7 +81,7 @@ class Trainer:
         self.schedule_adam = torch.optim.Adam(self.schedule.parameters(), lr=1e-3, betas=(0.9, 0.99))
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
-        self.steps, self.minutes_before, self.history = 0, 0.0, []
+        self.steps, self.steps_here, self.minutes_before, self.history = 0, 0, 0.0, []
 
     def parts(self):
         return {"network": self.network, "schedule": self.schedule, "muon": self.muon, "adam": self.adam, "schedule_adam": self.schedule_adam}
@@ -95,16 +97,22 @@ class Trainer:
     def load(self, path):
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            if "network" not in state:          # averaged weights alone: a start, with new optimisers
-                self.network.load_state_dict(state["average"])
+            config = NetworkConfig(**state["config"])
+            if "network" not in state or config != self.network.config:     # averaged weights alone: a start, with new optimisers
+                self.network.load_state_dict(grow_weights(config, state["average"], self.network.config))
+                if "schedule" in state:
+                    self.schedule.load_state_dict(state["schedule"])
                 self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
                 self.steps, self.minutes_before = state["steps"], state["minutes"]
                 return
             for name, part in self.parts().items():
                 part.load_state_dict(state[name])
             self.average, self.steps, self.minutes_before = state["average"], state["steps"], state["minutes"]
+            self.steps_here = self.steps        # no second warm-up: the optimisers remember
             self.history = state["history"]
             self.generator.set_state(state["generator"].cpu())
+        except TrainingError as error:
+            raise TrainingError(f"{path}: {error}") from None
         except Exception as error:      # torch reports a foreign file in a dozen ways
             raise TrainingError(f"{path}: not a checkpoint of this network ({str(error).splitlines()[0]})") from None
 
@@ -112,7 +120,7 @@ class Trainer:
         """Factor at `share` of the run: short warm-up, flat, cosine down to lr_end."""
         c = self.config
         fall = max(0.0, (share - c.decay_from) / (1 - c.decay_from))
-        return min(1.0, (self.steps + 1) / 100) * (c.lr_end + (1 - c.lr_end) * 0.5 * (1 + math.cos(math.pi * fall)))
+        return c.lr_scale * min(1.0, (self.steps_here + 1) / 100) * (c.lr_end + (1 - c.lr_end) * 0.5 * (1 + math.cos(math.pi * fall)))
 
     def step(self, x, share, forward=estimate):
         """One update on x (B, 3, P, P); returns {"level", "pixel", "top"} in bits a dimension, or None if skipped."""
@@ -124,7 +132,7 @@ class Trainer:
         level, pixel, top, leaves = forward(self.network, self.schedule, x, self.generator, self.config.integer, self.config.bfloat16)
         (level.mean() + pixel.mean() + top.mean()).backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.steps += 1
+        self.steps, self.steps_here = self.steps + 1, self.steps_here + 1
         if not torch.isfinite(norm):
             return None
         if leaves is not None:

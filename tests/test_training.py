@@ -151,7 +151,7 @@ def test_a_foreign_checkpoint_is_an_error(trained, pictures, tmp_path, kind):
         foreign.write_bytes((path.parent / f"{path.name}.ckpt").read_bytes()[:5000])
     else:
         foreign.write_bytes((path.parent / f"{path.name}.ckpt").read_bytes())
-        network = NetworkConfig(16, 1, 24, 1, 16, 1, embedding=16, head=16)
+        network = NetworkConfig(16, 1, 24, 1, 8, 1, embedding=16, head=16)
     with pytest.raises(TrainingError, match="foreign.ckpt"):
         train(pictures, tmp_path / "m.safetensors", network=network, config=SHORT, resume=foreign)
 

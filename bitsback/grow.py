@@ -1,0 +1,33 @@
+"""A larger network that begins as a trained smaller one (Net2Net, arXiv 1511.05641, adapted).
+
+New channels are appended with fresh incoming weights and zero outgoing ones, new blocks end in
+zeros: the grown network computes what the small one computes, and every new weight has a
+gradient after one step.  So hours of training carry over to a larger network.
+"""
+import torch
+
+from .denoiser import Denoiser
+from .errors import TrainingError
+
+GROWS = ("c1", "n1", "c2", "n2", "c3", "n3")        # sizes that may be larger; the others must agree
+
+
+def grow_weights(old_config, weights, new_config, generator_seed=0):
+    """State dict of a Denoiser(new_config) that computes what (old_config, weights) compute.
+
+    weights: state dict of the small network, float tensors.  Errors: TrainingError where a size shrinks
+    or one that cannot grow differs.
+    """
+    old, new = old_config.as_dict(), new_config.as_dict()
+    for name in new:
+        if new[name] < old[name] or (name not in GROWS and new[name] != old[name]):
+            raise TrainingError(f"a network with {name} = {old[name]} cannot grow into one with {name} = {new[name]}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator_seed)
+        grown = {k: v.clone() for k, v in Denoiser(new_config).state_dict().items()}
+    for name, small in weights.items():
+        large = grown[name]
+        if large.ndim == 4:
+            large[:, small.shape[1]:] = 0           # nobody listens to a new channel yet
+        large[tuple(slice(0, n) for n in small.shape)] = small.to(large.device)
+    return grown

@@ -1,0 +1,67 @@
+"""grow.py: a grown network computes what the small one computes, and all of it can learn."""
+import dataclasses
+
+import pytest
+import torch
+from .conftest import TINY
+
+from bitsback.denoiser import Denoiser
+from bitsback.errors import TrainingError
+from bitsback.grow import GROWS, grow_weights
+from bitsback.training import Trainer, TrainingConfig
+
+
+def _random_network():
+    """A TINY network with no zero layer left: growth must preserve a trained function, not a fresh one."""
+    torch.manual_seed(3)
+    network = Denoiser(TINY)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.05)
+    return network
+
+
+def _outputs(network, integer):
+    torch.manual_seed(4)
+    y, innovations = torch.randn(2, 3, 24, 16) * 40, torch.randn(2, 3, 24, 16)
+    log_sigma = torch.tensor([0.5, 3.0])
+    with torch.no_grad():
+        out, features, e = network.trunk(y, log_sigma, integer)
+        return out, network.heads(features, e, torch.tensor([0.5, 0.0]), torch.tensor([False, True]), innovations, integer)
+
+
+@pytest.mark.parametrize("integer", [False, True])
+@pytest.mark.parametrize("size", GROWS)
+def test_a_grown_network_computes_the_same(size, integer):
+    """Every size alone, rounded and not: outputs agree to float32's summation order."""
+    small = _random_network()
+    config = dataclasses.replace(TINY, **{size: getattr(TINY, size) + (3 if size[0] == "n" else 8)})
+    large = Denoiser(config)
+    large.load_state_dict(grow_weights(TINY, small.state_dict(), config))
+    for a, b in zip(_outputs(small, integer), _outputs(large, integer)):
+        assert a.abs().max() > 0.05
+        torch.testing.assert_close(a, b, atol=2e-3, rtol=1e-3)
+
+
+def test_every_new_weight_learns(tmp_path):
+    """Three steps after growth every weight of an inner convolution has moved; a full checkpoint may be of the small size."""
+    small = Trainer(TINY, TrainingConfig(), "cpu")
+    small.save(tmp_path / "small.ckpt", 1.0)
+    config = dataclasses.replace(TINY, c1=TINY.c1 + 8, c2=TINY.c2 + 8, c3=TINY.c3 + 8, n1=TINY.n1 + 1)
+    large = Trainer(config, TrainingConfig(), "cpu")
+    large.load(tmp_path / "small.ckpt")
+    before = {k: v.clone() for k, v in large.network.state_dict().items()}
+    torch.manual_seed(5)
+    for _ in range(3):
+        large.step(torch.randn(8, 3, 16, 16) * 50, 0.0)
+    after = large.network.state_dict()
+    for name in (n for n in before if before[n].ndim == 4 and n.split(".")[0] in ("down1", "to2", "down2", "to3", "middle", "from3", "up2", "from2", "up1", "last")):
+        assert (after[name] != before[name]).flatten(1).any(1).float().mean() > 0.9, name
+
+
+def test_what_cannot_grow_is_refused():
+    """Smaller sizes and another head width are errors that name the size."""
+    weights = Denoiser(TINY).state_dict()
+    for change in ({"c2": TINY.c2 - 1}, {"head": TINY.head + 8}, {"embedding": TINY.embedding + 1}):
+        with pytest.raises(TrainingError, match=next(iter(change))):
+            grow_weights(TINY, weights, dataclasses.replace(TINY, **change))
