@@ -17,7 +17,7 @@ from PIL import Image
 
 from bitsback import context
 from bitsback.chain import Top
-from bitsback.codecs import archive, container, picture, segments
+from bitsback.codecs import archive, container, picture, places, segments
 from bitsback.codecs.plain import encode_plain
 from bitsback.levels import spaced
 from bitsback.model import Model
@@ -30,7 +30,7 @@ def net_bits(model, images):
     """(growth, peak debt) in bits of images of one size, coded as one segment."""
     x, stack, lowest = segments.planes(np.stack(images)), Stack(np.random.default_rng(0).bytes(2 * images[0].size * len(images) + 64)), []
     before = stack.size_bits
-    model.chain().push(stack, x, Top.fitted(images, model.levels), x[:, :, :0], watch=lambda s: lowest.append(s.size_bits))
+    model.chain().push(stack, x, Top.fitted(images, model.levels), context.nothing(x), watch=lambda s: lowest.append(s.size_bits))
     return stack.size_bits - before, before - min(lowest)
 
 
@@ -55,7 +55,7 @@ def picture_rows(model, folder, limit):
     files = sorted(p for p in Path(folder).iterdir() if p.suffix in (".png", ".webp"))[:limit]
     for path in files:
         pixels = np.array(Image.open(path).convert("RGB"))
-        rows = max(8, segments.LIMIT // pixels.shape[1] // 8 * 8)           # a net rate in pieces that fit memory
+        rows = max(8, places.LIMIT // pixels.shape[1] // 8 * 8)           # a net rate in pieces that fit memory
         for begin in range(0, len(pixels), rows):
             growth, owed = net_bits(model, [pixels[begin:begin + rows]])
             net, debt = net + growth, max(debt, owed / pixels[begin:begin + rows].size)

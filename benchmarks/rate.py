@@ -79,7 +79,7 @@ def run(files, model, folder, known):
             if name == "bitsback":
                 header = container.read_header(data)
                 row["method"] = "prior" if header.model else "plain"
-                coded = header.dims - 3 * header.width * header.start[1]
+                coded = header.dims - 3 * header.start[1] * header.start[2]
                 row["net_bits_per_dim"] = header.net_bits / coded if header.model else None
         row |= {name: known[path.name][name] for name in OTHERS if name in known.get(path.name, {})}
         rows.append(row)

@@ -74,23 +74,25 @@ class Chain:
         self.forward = [Forward(forward, levels, k) for k in range(len(levels))]
         self.reverse = [Conditional(network, gaussians, k) for k in range(len(levels))]
 
-    def push(self, stack, x, top, context, watch=lambda stack: None):
-        """context: (B, 3, h, W) int32, known pixels - 128 below the group, h may be 0; watch: called after every pop, to follow the debt.  Errors: StackEmpty, x is then lost
-        half-way: work on a copy of the stack."""
-        value, contexts = x, context_chain(self.forward_table, self.levels, context)
-        for forward, reverse, known in zip(self.forward, self.reverse, contexts):
+    def push(self, stack, x, top, known, watch=lambda stack: None):
+        """known: Known, pixels - 128 around the group; watch: called after every pop, to follow the debt.
+
+        Errors: StackEmpty, x is then lost half-way: work on a copy of the stack.
+        """
+        value, contexts = x, context_chain(self.forward_table, self.levels, known)
+        for forward, reverse, around in zip(self.forward, self.reverse, contexts):
             y = forward.pop(stack, value)
             watch(stack)
-            reverse.push(stack, value, y, known)
+            reverse.push(stack, value, y, around)
             value = y
         top.push(self.gaussians, stack, value)
 
-    def pop(self, stack, shape, top, context):
+    def pop(self, stack, shape, top, known):
         """The mirror of push: x of `shape` (B, 3, H, W)."""
-        contexts = context_chain(self.forward_table, self.levels, context)
+        contexts = context_chain(self.forward_table, self.levels, known)
         y = top.pop(self.gaussians, stack, shape)
-        for forward, reverse, known in zip(reversed(self.forward), reversed(self.reverse), reversed(contexts)):
-            value = reverse.pop(stack, y, known)
+        for forward, reverse, around in zip(reversed(self.forward), reversed(self.reverse), reversed(contexts)):
+            value = reverse.pop(stack, y, around)
             forward.push(stack, y, value)
             y = value
         return y

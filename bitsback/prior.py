@@ -22,29 +22,29 @@ def rounded_shift(value, bits):
     return (value + (1 << (bits - 1))) >> bits
 
 
-def distributions(network, index, y, context):
+def distributions(network, index, y, known):
     """Generator of (slices, mean16, scale) of p(. | y) for step `index`; send it the values there.
 
-    y: (B, 3, H, W) int32, lattice indices of level `index`; context: (B, 3, h, W), the same of
-    the known rows below, h = 0 if there are none (H is even otherwise).  Values, mean16 and scale are
-    (B, h, w) int32 of one phase and colour; `slices` says where they lie in (B, 3, H, W).
+    y: (B, 3, H, W) int32, lattice indices of level `index`; known: Known, the same of what lies below
+    and to the right (H or W is even where something does).  Values, mean16 and scale are (B, h, w)
+    int32 of one phase and colour; `slices` says where they lie in (B, 3, H, W).
     """
     step = network.steps[index]
-    height = y.shape[2]
-    seen = np.concatenate([y, context], 2)
+    height, width = y.shape[2:]
+    seen = known.around(y)
     out, state = network.trunk(index, seen)
-    out = out[:, :, :height]
+    out = out[:, :, :height, :width]
     v_index = np.clip(step.base + out[:, 3:6], 0, V_INDICES - 1)
     mean = rounded_shift(step.from_y * y + step.from_f * out[:, 0:3], SHIFT)
     coefficient = out[:, 6:9]
-    known = np.zeros(seen.shape, np.int32)
+    told = np.zeros(seen.shape, np.int32)
     for phase, (row, column) in enumerate(PHASES):
-        here = (slice(None), slice(None), slice(row, height, 2), slice(column, None, 2))
+        here = (slice(None), slice(None), slice(row, height, 2), slice(column, width, 2))
         m, v, rho, trunk_mean, trunk_v = mean[here], v_index[here], coefficient[here], mean[here], v_index[here]
         if not m.size:
             continue
         if phase:
-            more = network.head(index, phase, state, known)[:, :, :m.shape[2]]
+            more = network.head(index, phase, state, told)[:, :, :m.shape[2], :m.shape[3]]
             m = m + rounded_shift(step.shift[v] * more[:, 0:3], SHIFT)
             v = np.clip(v + more[:, 3:6], 0, V_INDICES - 1)
             rho = rho + more[:, 6:9]
@@ -55,14 +55,14 @@ def distributions(network, index, y, context):
             if colour == 0:
                 m_c = m_c + rounded_shift(rho[:, 0] * gain[:, 1] * innovations[1], COEFFICIENT_BITS)
             elif colour == 2:
-                told = rho[:, 1] * gain[:, 1] * innovations[1] + rho[:, 2] * gain[:, 0] * innovations[0]
-                m_c = m_c + rounded_shift(told, COEFFICIENT_BITS)
+                shift = rho[:, 1] * gain[:, 1] * innovations[1] + rho[:, 2] * gain[:, 0] * innovations[0]
+                m_c = m_c + rounded_shift(shift, COEFFICIENT_BITS)
             place = (slice(None), colour, *here[2:])
             values = yield place, m_c, scale[:, colour]
             innovations[colour] = np.clip((values << 4) - m_c, -FAR, FAR)
             far = np.clip((values << 4) - trunk_mean[:, colour], -2 * FAR, 2 * FAR)
             raw = rounded_shift(far * step.inverse[trunk_v[:, colour]], SHIFT)
-            known[place] = np.clip(raw, -INNOVATION_REACH, INNOVATION_REACH)
+            told[place] = np.clip(raw, -INNOVATION_REACH, INNOVATION_REACH)
 
 
 class Conditional:
@@ -71,9 +71,9 @@ class Conditional:
     def __init__(self, network, gaussians, index):
         self.network, self.gaussians, self.index = network, gaussians, index
 
-    def push(self, stack, values, y, context):
-        """values: (B, 3, H, W) int32 given y of that shape and its context rows."""
-        parts, generator = [], distributions(self.network, self.index, y, context)
+    def push(self, stack, values, y, known):
+        """values: (B, 3, H, W) int32 given y of that shape and what is known around it."""
+        parts, generator = [], distributions(self.network, self.index, y, known)
         try:
             place, mean16, scale = next(generator)
             while True:
@@ -85,9 +85,9 @@ class Conditional:
         for part in reversed(parts):
             self.gaussians.push(stack, *part)
 
-    def pop(self, stack, y, context):
+    def pop(self, stack, y, known):
         """The mirror of push: (B, 3, H, W) int32."""
-        values, generator = np.empty(y.shape, np.int32), distributions(self.network, self.index, y, context)
+        values, generator = np.empty(y.shape, np.int32), distributions(self.network, self.index, y, known)
         try:
             place, mean16, scale = next(generator)
             while True:

@@ -7,9 +7,9 @@
             one picture: LEB128 width, height; digest of the pixels (8 bytes of blake2b, 4 if plain)
             archive: LEB128 length of the index, the index (zlib of JSON), digest of all pixels (8)
             stack only: 8 first bytes of the model's id, then LEB128: bits the prior cost, length of
-            the credit, image and row where the segments start, number of segments and, for each,
-            2 * images (whole ones, of one size) or 2 * rows + 1; mean16 (zigzag) and scale of the
-            top level for R, G, B
+            the credit, flips (1 left-right, 2 upside down) of all pictures, the corner where the
+            segments start (image, rows, columns), number of segments and, for each, 3 * size + kind
+            (places.py); mean16 (zigzag) and scale of the top level for R, G, B
     ...     payload: words of the stack, or plain parts
     4       CRC-32 of all before, little-endian
 
@@ -54,8 +54,9 @@ class Header:
     model: str = ""                 # first 16 hex digits of the id; empty: no stack
     net_bits: int = 0               # what the prior cost
     credit_bytes: int = 0           # length of the plain parts the stack started from
-    start: tuple = (0, 0)           # image and row of the first segment
-    segments: tuple = ()            # (images, rows) in the order of coding, see segments.py
+    flips: int = 0                  # how the pictures were turned, see places.py
+    start: tuple = (0, 0, 0)        # corner where the segments begin, see places.py
+    segments: tuple = ()            # (kind, size) in the order of coding
     top: tuple = ()                 # mean16 and scale of R, G, B
 
     @property
@@ -112,10 +113,10 @@ def write(header, payload):
     out += header.digest
     if header.model:
         out += bytes.fromhex(header.model)[:ID_BYTES]
-        for value in (header.net_bits, header.credit_bytes, *header.start, len(header.segments)):
+        for value in (header.net_bits, header.credit_bytes, header.flips, *header.start, len(header.segments)):
             out += number(value)
-        for images, rows in header.segments:
-            out += number(2 * rows + 1 if rows else 2 * images)
+        for kind, size in header.segments:
+            out += number(3 * size + kind)
         out += b"".join(map(number, map(_zigzag, header.top)))
     out += payload
     return bytes(out) + zlib.crc32(out).to_bytes(4, "little")
@@ -194,9 +195,10 @@ def read(data):
     if kind & STACK:
         fields["model"] = reader.take(ID_BYTES).hex()
         fields["net_bits"], fields["credit_bytes"] = reader.number(2**43), reader.number(len(data))
-        fields["start"] = (reader.number(len(entries)), reader.number(MAX_SIDE))
+        fields["flips"] = reader.number(3)
+        fields["start"] = (reader.number(len(entries)), reader.number(MAX_SIDE), reader.number(MAX_SIDE))
         codes = [reader.number(2**26) for _ in range(reader.number(min(len(data), 2**20)))]
-        fields["segments"] = tuple((1, code // 2) if code % 2 else (code // 2, 0) for code in codes)
+        fields["segments"] = tuple((code % 3, code // 3) for code in codes)
         if not codes:
             raise DamagedFile("a stack without segments")
         fields["top"] = tuple(reader.signed(2**15) if i % 2 == 0 else reader.signed(112) for i in range(6))

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import NoSuchFolder, OutputExists, UnsupportedImage
-from . import archive, container, picture, segments
+from . import archive, container, picture, places
 from .images import image_format, read_image, write_image
 
 SUFFIX = ".bbk"
@@ -114,12 +114,12 @@ def describe(source):
         del info["width"], info["height"]
     if header.model:
         sizes = [(e.height, e.width) for e in header.entries]
-        places = segments.locate(sizes, header.start, header.segments)
-        coded = sum(3 * count * (end - row) * sizes[first][1] for first, count, row, end in places)
+        located = places.locate(sizes, header.start, header.segments)
+        coded = 3 * sum(place.pixels for place in located)
         net, start_dims = header.net_bits / coded, header.dims - coded
         parts = {"header_bytes": len(data) - len(payload), "start_bytes": header.credit_bytes,
                  "words_bytes": len(payload) - header.credit_bytes}
-        info |= {"model": header.model, "segments": len(places), "start_dims": start_dims, **parts,
+        info |= {"model": header.model, "segments": len(located), "start_dims": start_dims, **parts,
                  "net_bits_per_dim": net, "overhead_bits_per_dim": info["bits_per_dim"] - net,
                  "header_bits_per_dim": 8 * parts["header_bytes"] / header.dims,
                  "start_bits_per_dim": (8 * header.credit_bytes - net * start_dims) / header.dims,

@@ -3,6 +3,7 @@
 The prior codes what it can; where a conventional coder is smaller, that one is used instead.
 """
 import dataclasses
+import math
 import zlib
 
 import numpy as np
@@ -14,9 +15,10 @@ from ..stack import Stack
 from . import container
 from .container import Entry, Header, pixel_digest
 from .plain import quick_plain_size
-from .segments import ROW_STEP, locate, plain_parts, pop_segments, push_segments, unpack_plain_parts
+from .places import STEP, Corner, locate, turned
+from .segments import plain_parts, pop_segments, push_segments, unpack_plain_parts
 
-STRIP_SHARE = 32                # the plain strip is 1/32 of the first picture's rows; less makes more borders, no smaller files
+START_SIDE, START_SHARE = 64, 8 # the plain block: a square of 64 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
 SMALLEST = 48 * 48              # pixels below which the prior is not tried
 SURELY_BETTER = 0.965           # of a quick WebP's size: the best WebP, twenty times slower, need not be tried
 PHOTOGRAPHIC = 2.0              # ... for what costs more bits a dimension; on graphics the best may be half the quick one
@@ -30,17 +32,23 @@ def _check(pixels):
 
 
 def _starts(sizes):
-    """(image, row) to try as the end of the plain parts: growing strips, then whole images."""
+    """Corners to try as the end of the plain parts: growing blocks of the first picture, then whole pictures."""
     height, width = sizes[0]
+    side = max(STEP, min(START_SIDE, math.isqrt(height * width) // START_SHARE) // STEP * STEP)
     if height * width >= SMALLEST:
-        rows = max(ROW_STEP, height // STRIP_SHARE // ROW_STEP * ROW_STEP)
-        while rows < height // 2:
-            yield 0, rows
-            rows *= 2
+        while 2 * min(side, height) * min(side, width) < height * width:
+            yield Corner(0, min(side, height), min(side, width))
+            side *= 2
     count = 1
     while count < len(sizes):
-        yield count, 0
+        yield Corner(count)
         count *= 2
+
+
+def _busiest_corner(pixels):
+    """Flips that bring the corner with the most bytes to the top left: more credit for the first segments."""
+    corner = lambda flips: turned(pixels, flips)[:START_SIDE, :START_SIDE]     # noqa: E731
+    return max(range(4), key=lambda flips: quick_plain_size(np.ascontiguousarray(corner(flips))))
 
 
 def encode_stack(images, header, model, device="cpu", progress=lambda share: None):
@@ -50,6 +58,8 @@ def encode_stack(images, header, model, device="cpu", progress=lambda share: Non
     """
     chain = model.chain(device)
     top = Top.fitted(images, model.levels)
+    flips = _busiest_corner(images[0])
+    images = [turned(pixels, flips) for pixels in images]
     for start in _starts([pixels.shape[:2] for pixels in images]):
         credit = plain_parts(images, start)
         stack = Stack(credit)
@@ -58,7 +68,7 @@ def encode_stack(images, header, model, device="cpu", progress=lambda share: Non
         if segments:
             numbers = tuple(n for pair in zip(top.mean16, top.scale) for n in pair)
             return dataclasses.replace(header, model=model.id[:16], net_bits=stack.size_bits - before, credit_bytes=len(credit),
-                                       start=start, segments=segments, top=numbers), stack.to_words()
+                                       flips=flips, start=start, segments=segments, top=numbers), stack.to_words()
     return None
 
 
@@ -78,7 +88,7 @@ def encode_images(images, entries, *, archive, model=None, device="cpu", progres
                 return prior
     if not archive:
         header = dataclasses.replace(header, digest=header.digest[:4])
-    plain = container.write(header, plain_parts(images, (len(images), 0)))
+    plain = container.write(header, plain_parts(images, Corner(len(images))))
     return min([plain] + [prior] * bool(prior), key=len)
 
 
@@ -104,11 +114,12 @@ def decode_images(data, *, model=None, device="cpu", progress=lambda share: None
     images = [np.empty((*size, 3), np.uint8) for size in sizes]
     if header.model:
         stack = Stack.from_words(payload)
-        pop_segments(model.chain(device), stack, images, header.start, header.segments,
+        views = [turned(pixels, header.flips) for pixels in images]
+        pop_segments(model.chain(device), stack, views, header.start, header.segments,
                      Top(header.top[::2], header.top[1::2]), progress)
-        unpack_plain_parts(stack.credit(header.credit_bytes), images, header.start)
+        unpack_plain_parts(stack.credit(header.credit_bytes), views, header.start)
     else:
-        unpack_plain_parts(payload, images, (len(images), 0))
+        unpack_plain_parts(payload, images, Corner(len(images)))
     if header.archive:
         for entry, pixels in zip(header.entries, images):
             if entry.check != image_check(pixels):

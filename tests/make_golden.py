@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from bitsback.codecs import container, picture
+from bitsback.codecs.places import turned
 from bitsback.codecs.segments import plain_parts
 from bitsback.model import Model
 
@@ -32,7 +33,7 @@ def encode_under_prior(pixels, model):
     result = picture.encode_stack([pixels], container.Header(entries, container.pixel_digest([pixels])), model)
     if not result:
         return picture.encode(pixels, model=model), None
-    return container.write(*result), plain_parts([pixels], result[0].start)
+    return container.write(*result), plain_parts([turned(pixels, result[0].flips)], result[0].start)
 
 
 def main():

@@ -5,7 +5,7 @@ The file's header is no arithmetic; what it says comes in as arguments:
 
     model = Model(open("m.safetensors", "rb").read())
     stack = Stack(payload)
-    images = decode(model, stack, sizes, start, segments, top)      # what lies before `start` is zero: it is in the credit
+    images = decode(model, stack, sizes, start, segments, top)      # what lies before `start` is 0: it is in the credit
     credit = stack.credit(length)
 """
 import hashlib
@@ -206,22 +206,27 @@ def top_parameters(shape, top):
 
 # Section 5: context
 
-def draw(k, colour, row, column):
+def draw(k, side, colour, row, column):
     """24 bits."""
-    z = ((4 * k + colour) * 2**16 + row) * 2**24 + column + 0x9E3779B97F4A7C15 & MASK64
+    z = (((4 * k + colour) * 2 + side) * 2**22 + row) * 2**24 + column + 0x9E3779B97F4A7C15 & MASK64
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK64
     z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK64
     return (z ^ z >> 31) >> 40
 
 
-def context(model, x):
-    """x (images, 3, rows, W) of the known rows -> their latents, one array per level."""
+def context(model, sides):
+    """x of the known rows below (images, 3, h, W + w) and columns to the right (images, 3, H, w) -> pairs of their latents, one per level."""
+    return list(zip(*(side_context(model, side, x) for side, x in enumerate(sides))))
+
+
+def side_context(model, side, x):
+    """One side's latents, one array per level."""
     latents = []
     for k in range(model.count):
         mean, row_set = forward(model, k, x)
         x = np.zeros_like(mean)
         for at in np.ndindex(*x.shape):
-            column = bisect_right(model.q[16 * row_set[at] + (mean[at] & 15)], draw(k, *at[1:])) - 1
+            column = bisect_right(model.q[16 * row_set[at] + (mean[at] & 15)], draw(k, side, *at[1:])) - 1
             x[at] = column - 31 + (mean[at] >> 4)
         latents.append(x)
     return latents
@@ -230,10 +235,10 @@ def context(model, x):
 # Section 7: the values of a step
 
 def step(model, k, y, known, code):
-    """The level below y (level k; known: its context), whose parts come from code(phase, colour, mean16, scale), in the decoder's order."""
+    """The level below y (level k; known: its context below and to the right), whose parts come from code(phase, colour, mean16, scale), in the decoder's order."""
     height, width = y.shape[2:]
     _, from_y, from_f, base = model.tensors["steps.scalars"][k].tolist()
-    out, state = map(np.stack, zip(*(model.trunk(k, n) for n in np.concatenate([y, known], axis=2))))
+    out, state = map(np.stack, zip(*(model.trunk(k, n) for n in np.concatenate([np.concatenate([y, known[1]], axis=3), known[0]], axis=2))))
     f, s, rho = (out[:, i:i + 3, :height, :width] for i in (0, 3, 6))
     mean0 = half_up(from_y * y + from_f * f, 12)
     v0 = (base + s).clip(0, 255)
@@ -279,9 +284,9 @@ def distributions(model, k, y, known, below):
 
 # Sections 4 and 5: segments
 
-def pop_segment(model, stack, shape, below, top):
-    """x of `shape` (images, 3, H, W) with the known x below it; top: mean16 and scale of R, of G, of B."""
-    known = context(model, below)
+def pop_segment(model, stack, shape, sides, top):
+    """x of `shape` (images, 3, H, W) with the known x below it and to its right; top: mean16 and scale of R, of G, of B."""
+    known = context(model, sides)
     y = stack.pop_array(model.p, *top_parameters(shape, top), escapes=True)
     for k in reversed(range(model.count)):
         down = pop_step(model, stack, k, y, known[k])
@@ -290,8 +295,8 @@ def pop_segment(model, stack, shape, below, top):
     return y
 
 
-def push_segment(model, stack, x, below, top):
-    known = context(model, below)
+def push_segment(model, stack, x, sides, top):
+    known = context(model, sides)
     for k in range(model.count):
         y = stack.pop_array(model.q, *forward(model, k, x), escapes=False)
         for arrays in reversed(distributions(model, k, y, known[k], x)):
@@ -301,31 +306,46 @@ def push_segment(model, stack, x, below, top):
 
 
 def places(sizes, start, segments):
-    """(first image, end image, first row, end row) of each segment: (images, 0) or (1, rows), one after the other from `start` on."""
-    image, row = start
-    for count, rows in segments:
-        end = row + rows if rows else sizes[image][0]
-        yield image, image + count, row, end
-        image, row = (image, end) if end < sizes[image][0] else (image + count, 0)
+    """(slice of images, slice of rows, slice of columns) of each segment (kind, size), one after the other from `start` = (image, rows, columns) on."""
+    image, rows, columns = start
+    for kind, size in segments:
+        height, width = sizes[image]
+        if kind == 0:
+            yield slice(image, image + size), slice(0, height), slice(0, width)
+            image += size
+            continue
+        if kind == 1:
+            columns = columns or width
+            yield slice(image, image + 1), slice(rows, rows + size), slice(0, columns)
+            rows += size
+        else:
+            yield slice(image, image + 1), slice(0, rows), slice(columns, columns + size)
+            columns += size
+        if (rows, columns) == (height, width):
+            image, rows, columns = image + 1, 0, 0
+
+
+def around(images, rows, columns):
+    """x below and to the right of a place in each image."""
+    m = CONTEXT_ROWS
+    return (np.stack([x[:, rows.stop:rows.stop + m, columns.start:columns.stop + m] for x in images]),
+            np.stack([x[:, rows, columns.stop:columns.stop + m] for x in images]))
 
 
 def decode(model, stack, sizes, start, segments, top):
-    """All segments, last first -> list of (H, W, 3) uint8.  sizes: (height, width) of each image; start: (image, row)."""
-    images = [np.zeros((3, *size), np.int64) for size in sizes]
-    for first, last, row, end in reversed(list(places(sizes, start, segments))):
-        below = np.stack([x[:, end:end + CONTEXT_ROWS] for x in images[first:last]])
-        got = pop_segment(model, stack, (last - first, 3, end - row, sizes[first][1]), below, top)
+    """All segments, last first -> list of (H, W, 3) uint8, 0 where the plain parts lie.  sizes: (height, width) of each image; start: (image, rows, columns)."""
+    images = [np.full((3, *size), -128, np.int64) for size in sizes]
+    for which, rows, columns in reversed(list(places(sizes, start, segments))):
+        shape = (which.stop - which.start, 3, rows.stop - rows.start, columns.stop - columns.start)
+        got = pop_segment(model, stack, shape, around(images[which], rows, columns), top)
         assert got.min() >= -128 and got.max() <= 127
-        for x, rows in zip(images[first:last], got):
-            x[:, row:end] = rows
-    for x in [*images[:start[0]], *(x[:, :start[1]] for x in images[start[0]:start[0] + 1])]:
-        x[:] = -128
+        for x, block in zip(images[which], got):
+            x[:, rows, columns] = block
     return [(x + 128).transpose(1, 2, 0).astype(np.uint8) for x in images]
 
 
 def encode(model, stack, images, start, segments, top):
     """Pushes what `decode` pops."""
     images = [pixels.transpose(2, 0, 1).astype(np.int64) - 128 for pixels in images]
-    for first, last, row, end in places([x.shape[1:] for x in images], start, segments):
-        x, below = (np.stack([x[:, a:b] for x in images[first:last]]) for a, b in ((row, end), (end, end + CONTEXT_ROWS)))
-        push_segment(model, stack, x, below, top)
+    for which, rows, columns in places([x.shape[1:] for x in images], start, segments):
+        push_segment(model, stack, np.stack([x[:, rows, columns] for x in images[which]]), around(images[which], rows, columns), top)

@@ -57,7 +57,7 @@ def stacked(tree, model):
 def test_one_stack_round_trip(tree, tiny_model):
     """Under the prior, with batches and several sizes on one stack, every picture comes back."""
     header, payload, images = stacked(tree, tiny_model)
-    assert header.model and len(header.segments) > 1 and any(n > 1 for n, _ in header.segments)
+    assert header.model and len(header.segments) > 1 and any(kind == 0 and n > 1 for kind, n in header.segments)
     read, back = picture.decode_images(container.write(header, payload), model=tiny_model)
     assert read == header and all(np.array_equal(a, b) for a, b in zip(images, back))
 
@@ -82,7 +82,7 @@ def test_names_that_would_escape_are_refused(name, tmp_path):
     header = container.Header((container.Entry(4, 4, name, 0o644, picture.image_check(image)),), container.pixel_digest([image]), True)
     from bitsback.codecs.segments import plain_parts
     path = tmp_path / "evil.bbk"
-    path.write_bytes(container.write(header, plain_parts([image], (1, 0))))
+    path.write_bytes(container.write(header, plain_parts([image], (1, 0, 0))))
     with pytest.raises(DamagedFile):
         files.decompress_file(path, folder=tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["evil.bbk"]

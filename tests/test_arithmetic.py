@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from bitsback import context, exact
 from bitsback.chain import Top
+from bitsback.codecs.places import turned
 from bitsback.codecs import container, picture, segments
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.export import prove_exact
@@ -48,7 +49,8 @@ def encode(images, model):
 def decode(model, header, payload):
     """(images, credit) by the yardstick."""
     stack, sizes = yardstick.Stack(payload), [(entry.height, entry.width) for entry in header.entries]
-    return yardstick.decode(model, stack, sizes, header.start, header.segments, header.top), stack.credit(header.credit_bytes)
+    images = yardstick.decode(model, stack, sizes, header.start, header.segments, header.top)
+    return [turned(pixels, header.flips) for pixels in images], stack.credit(header.credit_bytes)
 
 
 def make_images(kind):
@@ -90,14 +92,14 @@ def test_files_by_the_document(size, kind, model, numbers):
     images = make_images(kind) if size == "archive" else [make_pixels(*size, kind)]
     header, payload = encode(images, model)
     if size == "archive":
-        assert any(count > 1 for count, _ in header.segments) and any(rows for _, rows in header.segments)
+        assert {kind for kind, _ in header.segments} == {0, 1, 2} and any(kind == 0 and size > 1 for kind, size in header.segments)
     elif size == (64, 16):
         assert len(header.segments) > 1
     got, credit = decode(numbers, header, payload)
-    segments.unpack_plain_parts(credit, got, header.start)
+    segments.unpack_plain_parts(credit, [turned(pixels, header.flips) for pixels in got], header.start)
     assert all(map(np.array_equal, got, images))
     stack = yardstick.Stack.from_credit(credit)
-    yardstick.encode(numbers, stack, images, header.start, header.segments, header.top)
+    yardstick.encode(numbers, stack, [turned(pixels, header.flips) for pixels in images], header.start, header.segments, header.top)
     assert stack.to_bytes() == payload
 
 
@@ -149,12 +151,12 @@ def test_every_integer_of_a_file(size, backend, model):
         reverse.network = RecordingNetwork(reverse.network.backend, model.config, model.steps)
         reverse.network.record = record
     got = [np.zeros_like(pixels) for pixels in images]
-    segments.pop_segments(chain, Stack.from_words(payload), got, header.start, header.segments, Top(header.top[::2], header.top[1::2]))
+    segments.pop_segments(chain, Stack.from_words(payload), [turned(pixels, header.flips) for pixels in got], header.start, header.segments, Top(header.top[::2], header.top[1::2]))
     numbers = RecordingModel(model.path.read_bytes())
     numbers.record = []
     expected, _ = decode(numbers, header, payload)
     assert all(map(np.array_equal, got, expected))
-    assert len(record) == 4 * len(model.levels) * sum(count for count, _ in header.segments)
+    assert len(record) == 4 * len(model.levels) * sum(size if kind == 0 else 1 for kind, size in header.segments)
     assert_equal_records(record, numbers.record)
     if "loud" in str(model.path):
         for count, limits in ((2, [(-4096, 4096), (-139, 69), (-256, 256)]), (1, [(-2048, 2048), (-46, 23), (-256, 256)])):
@@ -191,9 +193,10 @@ def test_distributions_of_any_values(reach, model, numbers):
     network = IntegerNetwork(exact.Reference(model.layers), model.config, model.steps)
     rng = np.random.default_rng(reach)
     for k in range(len(model.levels)):
-        for height, width, rows in ((16, 9, 5), (11, 6, 0), (1, 2, 0)):
-            y, known, values = (rng.choice([-reach, reach, rng.integers(-reach, reach)], (2, 3, h, width)) for h in (height, rows, height))
-            ours = distributions(network, k, y.astype(np.int32), known.astype(np.int32))
+        for height, width, rows, columns in ((16, 9, 5, 0), (11, 6, 0, 0), (1, 2, 0, 0), (8, 16, 3, 7)):
+            shapes = (height, width), (height, width), (rows, width + columns), (height, columns)
+            y, values, *known = (rng.choice([-reach, reach, rng.integers(-reach, reach)], (2, 3, *shape)) for shape in shapes)
+            ours = distributions(network, k, y.astype(np.int32), context.Known(*(side.astype(np.int32) for side in known)))
             sent = None
             for expected, mean, scale in yardstick.distributions(numbers, k, y, known, values):
                 if not mean.size:
@@ -217,9 +220,12 @@ def test_distributions_fit_32_bits(numbers):
 
 @pytest.mark.parametrize("rows", [0, 1, 32])
 def test_context(rows, model, numbers):
+    """Latents of what lies below and to the right, both sides of every level."""
     x = make_pixels(rows, 19, "noise").transpose(2, 0, 1)[None].astype(np.int32) - 128
-    mine = context.context_chain(model.forward, model.levels, x)
-    assert all(map(np.array_equal, mine, yardstick.context(numbers, x.astype(np.int64))))
+    known = context.Known(x, x[:, :, :, 2:9])
+    mine = context.context_chain(model.forward, model.levels, known)
+    for ours, numpys in zip(mine, yardstick.context(numbers, [side.astype(np.int64) for side in known]), strict=True):
+        assert all(map(np.array_equal, ours, numpys))
 
 
 def test_drawing_at_the_edges_of_columns(model, numbers):

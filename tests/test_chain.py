@@ -12,7 +12,8 @@ from PIL import Image
 
 from bitsback.bound import gaussian_noise, level_nats, pixel_nats
 from bitsback.chain import Chain, Forward, Top
-from bitsback.codecs.segments import ROW_STEP
+from bitsback.codecs.places import STEP
+from bitsback.context import Known, nothing
 from bitsback.denoiser import PHASES
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.lattice import Gaussians, forward_masses
@@ -31,7 +32,7 @@ def planes(pixels):
 
 
 def no_context(x):
-    return x[:, :, :0]
+    return nothing(x)
 
 
 class Counting(Gaussians):
@@ -201,13 +202,15 @@ def chain_laws(model, x, context, pixels, size=20_000):
 
 
 @pytest.mark.parametrize("height, width", SHAPES)
-@pytest.mark.parametrize("rows", [0, 1, 8])
-def test_chain_laws(tiny_model, photograph, height, width, rows):
-    """Groups of any size, with and without known rows below (those groups have whole 2x2 blocks)."""
-    if rows and height % ROW_STEP:
-        height += ROW_STEP - height % ROW_STEP
-    pixels = photograph(height + rows, width)
-    chain_laws(tiny_model, planes(pixels[:height]), planes(pixels[height:]), pixels)
+@pytest.mark.parametrize("rows, columns", [(0, 0), (1, 0), (8, 0), (0, 3), (8, 9)])
+def test_chain_laws(tiny_model, photograph, height, width, rows, columns):
+    """Groups of any size, with and without known rows below and columns to the right (then they end at multiples of 8)."""
+    height += -height % STEP if rows else 0
+    width += -width % STEP if columns else 0
+    pixels = photograph(height + rows, width + columns)
+    x = planes(pixels)
+    known = Known(x[:, :, height:], x[:, :, :height, width:])
+    chain_laws(tiny_model, np.ascontiguousarray(x[:, :, :height, :width]), known, pixels)
 
 
 def test_random_words_are_a_message(tiny_model, photograph):
@@ -232,7 +235,8 @@ def test_a_batch_is_coded_as_one_group(tiny_model, photograph):
 def test_known_rows_change_the_code(tiny_model, photograph):
     """The context is used: other known rows give other words, and decoding with them gives other pixels, damage, or runs dry."""
     pixels, chain, top = photograph(16, 24), tiny_model.chain(), Top((0, 0, 0), (70, 70, 70))
-    x, context, wrong = planes(pixels[:8]), planes(pixels[8:]), planes(255 - pixels[8:])
+    x, context, wrong = (planes(p) for p in (pixels[:8], pixels[8:], 255 - pixels[8:]))
+    context, wrong = (Known(rows, x[:, :, :, :0]) for rows in (context, wrong))
     words = []
     for known in (context, wrong):
         stack = credit(20_000)

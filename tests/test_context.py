@@ -6,10 +6,10 @@ from bitsback.lattice import Gaussians
 from bitsback.levels import default_levels, sigmas
 
 
-def splitmix(level, channel, row, column):
+def splitmix(level, side, channel, row, column):
     """The document's formula with Python's own integers."""
     mask = 2**64 - 1
-    z = (((4 * level + channel) * 65536 + row) * 2**24 + column + 0x9E3779B97F4A7C15) & mask
+    z = ((((4 * level + channel) * 2 + side) * 2**22 + row) * 2**24 + column + 0x9E3779B97F4A7C15) & mask
     z = ((z ^ z >> 30) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ z >> 27) * 0x94D049BB133111EB) & mask
     return (z ^ z >> 31) >> 40
@@ -17,14 +17,15 @@ def splitmix(level, channel, row, column):
 
 def test_hash_is_the_formula():
     """hash_bits equals the formula of ARITHMETIC.md section 5, computed with unbounded integers."""
-    bits = context.hash_bits(7, 3, 32, 50)
-    for channel, row, column in ((0, 0, 0), (1, 5, 49), (2, 31, 17)):
-        assert bits[channel, row, column] == splitmix(7, channel, row, column)
+    for side in (context.BELOW, context.RIGHT):
+        bits = context.hash_bits(7, side, 3, 32, 50)
+        for channel, row, column in ((0, 0, 0), (1, 5, 49), (2, 31, 17)):
+            assert bits[channel, row, column] == splitmix(7, side, channel, row, column)
 
 
 def test_hash_bits_are_uniform_and_uncorrelated():
     """24-bit numbers: mean and lag-one correlations within five standard errors."""
-    u = context.hash_bits(3, 3, 64, 512) / 2**24
+    u = context.hash_bits(3, 0, 3, 64, 512) / 2**24
     n = u.size
     assert abs(u.mean() - 0.5) < 5 * (1 / 12 / n) ** 0.5
     for axis in (0, 1, 2):
@@ -36,11 +37,13 @@ def test_chain_has_the_levels_noise():
     """Variance of y_k - x over known pixels is sigma_k^2 within 3 %, its mean 0 within 4 standard errors."""
     levels = default_levels()
     x = np.random.default_rng(1).integers(-128, 128, (1, 3, 32, 400), dtype=np.int32)
-    chain = context.context_chain(Gaussians(lattice.forward_masses([level.step for level in levels])), levels, x)
+    chain = context.context_chain(Gaussians(lattice.forward_masses([level.step for level in levels])), levels, context.Known(x, x[:, :, :, :399]))
     for level, sigma, y in zip(levels, sigmas(levels), chain):
-        noise = y * level.spacing - x
-        assert abs(noise.var() / sigma**2 - 1) < 0.03
-        assert abs(noise.mean()) < 4 * sigma / x.size**0.5
+        sides = [y.below * level.spacing - x, y.right * level.spacing - x[:, :, :, :399]]
+        for noise in sides:
+            assert abs(noise.var() / sigma**2 - 1) < 0.03
+            assert abs(noise.mean()) < 4 * sigma / x.size**0.5
+        assert abs(np.corrcoef(sides[0][:, :, :, :399].ravel(), sides[1].ravel())[0, 1]) < 5 / x.size**0.5
 
 
 def test_sample_inverts_the_table():

@@ -171,8 +171,8 @@ def test_describe_a_file_under_the_prior(tmp_path, prior_file, tiny_model, photo
     told, (header, _) = files.describe(tmp_path / "x.bbk"), container.read(data)
     assert told["method"] == "prior" and told["model"] == tiny_model.id[:16] and told["file_bytes"] == len(data)
     assert told["bits_per_dim"] == pytest.approx(8 * len(data) / (3 * 72 * 50))
-    coded = 3 * 50 * (72 - header.start[1])
-    assert told["net_bits_per_dim"] == pytest.approx(header.net_bits / coded) and told["start_dims"] == 3 * 50 * header.start[1]
+    coded = 3 * (50 * 72 - header.start[1] * header.start[2])
+    assert told["net_bits_per_dim"] == pytest.approx(header.net_bits / coded) and told["start_dims"] == 3 * header.start[1] * header.start[2]
     assert told["overhead_bits_per_dim"] == pytest.approx(told["bits_per_dim"] - told["net_bits_per_dim"])
     assert sum(told[f"{part}_bits_per_dim"] for part in ("header", "start", "rest")) == pytest.approx(told["overhead_bits_per_dim"])
     assert told["header_bytes"] + told["start_bytes"] + told["words_bytes"] == len(data)
@@ -182,7 +182,7 @@ def test_describe_a_file_under_the_prior(tmp_path, prior_file, tiny_model, photo
 
 def test_describe_a_stack_without_segments(tmp_path, small, tiny_model):
     """A header may name a model and code nothing with it: described or refused, but no foreign error."""
-    header = container.Header((container.Entry(11, 9),), container.pixel_digest([small]), model=tiny_model.id[:16], start=(1, 0), top=(0,) * 6)
+    header = container.Header((container.Entry(11, 9),), container.pixel_digest([small]), model=tiny_model.id[:16], start=(1, 0, 0), top=(0,) * 6)
     (tmp_path / "x.bbk").write_bytes(container.write(header, b"\1\0\0\0"))
     try:
         assert files.describe(tmp_path / "x.bbk")["segments"] == 0

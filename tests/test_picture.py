@@ -12,7 +12,7 @@ from PIL import Image
 from bitsback.chain import Chain
 from bitsback.codecs import container, decode, encode, picture
 from bitsback.codecs.plain import decode_plain, encode_plain, quick_plain_size
-from bitsback.codecs.segments import LIMIT
+from bitsback.codecs.places import LIMIT
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, WrongModel
 
 SMALL = [(1, 1), (1, 17), (17, 1), (7, 5), (13, 11), (31, 37)]
@@ -88,10 +88,11 @@ def test_round_trip_of_random_small_arrays(tiny_model, pixels):
 
 
 @settings(max_examples=12)
-@given(pixels=st.tuples(st.integers(24, 32), st.integers(9, 24)).flatmap(lambda s: arrays(np.uint8, (*s, 3))))
+@given(pixels=st.tuples(st.integers(24, 32), st.integers(24, 32)).flatmap(lambda s: arrays(np.uint8, (*s, 3))))
 def test_round_trip_of_random_arrays_under_the_prior(tiny_model, pixels):
-    """Arrays that Hypothesis makes, below eight rows of noise that give them credit, through the prior."""
-    pixels[:8] = np.random.default_rng(0).integers(0, 256, pixels[:8].shape, dtype=np.uint8)
+    """Arrays that Hypothesis makes, beside and below noise that gives them credit, through the prior."""
+    noise = pixels[:-8, :-8]
+    noise[:] = np.random.default_rng(0).integers(0, 256, noise.shape, dtype=np.uint8)
     header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(picture, "SMALLEST", 1)
@@ -223,10 +224,11 @@ def test_altered_headers_are_damage(tiny_model, parts):
     (first, *rest), (width, height) = header.segments, (header.width, header.height)
     top = list(header.top)
     other_tops = [(top[0] + 1, *top[1:]), (top[0], top[1] - 1, *top[2:]), (0, 0) * 3]
-    plans = [(), ((1, height - header.start[1]),), (*rest, first), ((1, 0),), ((1, 2**20),), ((2, 0),)]
+    plans = [(), ((1, height - header.start[1]),), (*rest, first), ((0, 1),), ((1, 2**20),), ((0, 2),), ((3 - first[0], first[1]), *rest)]
     sizes = [(height, width), (width, height + 8), (1, 1)]
     changes = [{"digest": bytes(8)}, *({"credit_bytes": n} for n in (header.credit_bytes + 4, header.credit_bytes - 4, 0)),
-               *({"start": start} for start in ((0, 0), (0, 16), (1, 0))), *({"top": other} for other in other_tops),
+               *({"start": start} for start in ((0, 0, 0), (0, 16, 16), (0, 8, 16), (1, 0, 0))), *({"top": other} for other in other_tops),
+               *({"flips": flips} for flips in range(4) if flips != header.flips),
                *({"segments": plan} for plan in plans if plan != header.segments), *({"entries": (container.Entry(*size),)} for size in sizes)]
     for change in changes:
         with pytest.raises(DamagedFile):
@@ -277,7 +279,7 @@ def test_foreign_bytes_are_not_ours():
 def test_a_segment_larger_than_any_encoder_makes_is_damage(tiny_model, monkeypatch):
     """An encoder's segments are at most LIMIT pixels; a file that names a far larger one is refused before memory is asked for."""
     monkeypatch.setattr(Chain, "pop", lambda *_: pytest.fail("decoding was begun"))
-    header = container.Header((container.Entry(2**15, 2**12),), bytes(8), model=tiny_model.id[:16], start=(0, 0), segments=((1, 2**12),),
+    header = container.Header((container.Entry(2**15, 2**12),), bytes(8), model=tiny_model.id[:16], start=(0, 0, 0), segments=((1, 2**12),),
                               top=(0, 64) * 3)
     assert 2**27 > 16 * LIMIT
     with pytest.raises(DamagedFile):

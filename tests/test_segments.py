@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from bitsback.chain import Top
-from bitsback.codecs import segments
+from bitsback.codecs import places, segments
+from bitsback.codecs.places import Corner
 from bitsback.errors import DamagedFile
 from bitsback.stack import Stack
 
@@ -13,42 +14,60 @@ SIZES = st.lists(st.sampled_from([(8, 8), (40, 16), (40, 16), (100, 7), (64, 64)
 
 @given(SIZES, st.floats(1e3, 1e6))
 def test_next_segment_always_leads_to_a_cover(sizes, bits):
-    """Following next_segment from the top either stops with (0, 0) or covers all pictures exactly once."""
-    at, plan = (0, 0), []
-    while at[0] < len(sizes):
-        segment = segments.next_segment(sizes, at, bits, 3.0)
-        if segment == (0, 0):
+    """Following next_segment from the top either stops with None or covers all pictures exactly once, within the credit."""
+    corner, plan, covered = Corner(0), [], [np.zeros(size, int) for size in sizes]
+    while corner.image < len(sizes):
+        segment = places.next_segment(sizes, corner, bits, 3.0)
+        if segment is None:
             return
-        images, rows = segment
-        dims = 3 * (rows * sizes[at[0]][1] if rows else images * sizes[at[0]][0] * sizes[at[0]][1])
-        assert 3.0 * dims <= bits
+        place, corner = places.place_of(sizes, corner, segment)
+        assert 3 * 3.0 * place.pixels <= bits
         plan.append(segment)
-        place = segments.locate_one(sizes, at, segment)
-        at = (place[0], place[3]) if place[3] < sizes[place[0]][0] else (place[0] + place[1], 0)
-    places = segments.locate(sizes, (0, 0), plan)
-    assert sum(n * (end - row) * sizes[i][1] for i, n, row, end in places) == sum(h * w for h, w in sizes)
+        for picture in covered[place.image:place.image + place.images]:
+            picture[place.top:place.top + place.height, place.left:place.left + place.width] += 1
+    assert all((picture == 1).all() for picture in covered)
+    assert sum(place.pixels for place in places.locate(sizes, Corner(0), plan)) == sum(h * w for h, w in sizes)
 
 
 @pytest.mark.parametrize("start, plan", [
-    ((0, 0), [(1, 39)]), ((0, 0), [(1, 41)]), ((0, 0), [(2, 0)]), ((0, 0), [(1, 40), (1, 16), (1, 1)]),
-    ((0, 41), [(1, 0)]), ((3, 0), []), ((0, 0), [(0, 0), (1, 40), (1, 16)]), ((0, 8), [(1, 0), (1, 16)]), ((2, 1), [])])
+    ((0, 0, 0), [(1, 39)]), ((0, 0, 0), [(1, 41)]), ((0, 0, 0), [(0, 2)]), ((0, 0, 0), [(1, 40), (1, 16), (1, 1)]),
+    ((0, 41, 16), [(0, 1)]), ((3, 0, 0), []), ((0, 0, 0), [(0, 0), (1, 40), (1, 16)]), ((0, 8, 16), [(0, 1), (1, 16)]), ((2, 1, 1), []),
+    ((0, 8, 0), [(1, 32), (0, 1)]), ((0, 8, 12), [(2, 4), (1, 32), (0, 1)]), ((0, 0, 0), [(2, 16), (0, 1)]), ((0, 8, 8), [(2, 3), (2, 5), (1, 32), (0, 1)]),
+    ((0, 8, 8), [(3, 8), (1, 32), (0, 1)]), ((0, 40, 16), [(0, 1)])])
 def test_plans_that_do_not_fit_are_refused(start, plan):
-    """locate() raises DamagedFile unless the segments cover the two pictures from `start` on."""
+    """locate() raises DamagedFile unless the segments cover the two pictures from `start` on, in blocks of 8 that end at edges."""
     with pytest.raises(DamagedFile):
-        segments.locate([(40, 16), (16, 16)], start, plan)
+        places.locate([(40, 16), (16, 16)], start, plan)
+
+
+def test_what_decodes_earlier_lies_below_and_right():
+    """Walking a plan backwards, everything that known_around() hands out was decoded before, and nothing else is missing from it."""
+    sizes = [(72, 104), (24, 16)]
+    plan = [(2, 24), (1, 16), (1, 32), (2, 72), (0, 1)]
+    start = Corner(0, 24, 8)
+    images = [np.zeros((*size, 3), np.uint8) for size in sizes]
+    for place in reversed(places.locate(sizes, start, plan)):
+        known = segments.known_around(images, place)
+        assert (known.below == 127).all() and (known.right == 127).all()
+        height, width = sizes[place.image]
+        assert known.below.shape[2] == min(32, height - place.top - place.height) and known.right.shape[3] == min(32, width - place.left - place.width)
+        for block in segments.blocks(images, place):
+            block[:] = 255
+    images[0][:24, :8] += 255
+    assert all((pixels == 255).all() for pixels in images[1:]) and (images[0][24:] == 255).all() and (images[0][:24, :8] == 255).all()
 
 
 def test_plain_parts_come_back():
-    """plain_parts / unpack_plain_parts over whole images and a strip; a cut is refused."""
+    """plain_parts / unpack_plain_parts over whole images and a block; a cut is refused."""
     rng = np.random.default_rng(2)
     images = [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in ((5, 7), (3, 3), (20, 9))]
-    for start in ((0, 4), (1, 0), (2, 16), (3, 0)):
+    for start in ((0, 4, 7), (1, 0, 0), (2, 16, 8), (3, 0, 0)):
         data = segments.plain_parts(images, start)
         back = [np.zeros_like(p) for p in images]
         segments.unpack_plain_parts(data, back, start)
         for i, (a, b) in enumerate(zip(images, back)):
-            known = len(a) if i < start[0] else start[1] if i == start[0] else 0
-            assert np.array_equal(a[:known], b[:known]) and not b[known:].any()
+            rows, columns = a.shape[:2] if i < start[0] else start[1:] if i == start[0] else (0, 0)
+            assert np.array_equal(a[:rows, :columns], b[:rows, :columns]) and not b[rows:].any() and not b[:, columns:].any()
         with pytest.raises(DamagedFile):
             segments.unpack_plain_parts(data[:len(data) // 2], back, start)
 
@@ -61,10 +80,10 @@ def test_push_and_pop_are_mirrors(tiny_model, sizes, seed):
     images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
     stack = Stack(rng.bytes(20000))
     before, top = stack.to_words(), Top.fitted(images, tiny_model.levels)
-    plan = segments.push_segments(tiny_model.chain(), stack, images, (0, 0), top)
+    plan = segments.push_segments(tiny_model.chain(), stack, images, Corner(0), top)
     assert plan
     back = [np.zeros_like(p) for p in images]
-    segments.pop_segments(tiny_model.chain(), stack, back, (0, 0), plan, top)
+    segments.pop_segments(tiny_model.chain(), stack, back, Corner(0), plan, top)
     assert all(np.array_equal(a, b) for a, b in zip(images, back)) and stack.to_words() == before
 
 
@@ -72,5 +91,5 @@ def test_a_stack_too_small_gives_no_plan(tiny_model):
     """Without credit nothing is borrowed: push_segments returns None and the stack is as it was."""
     image, stack = np.zeros((64, 64, 3), np.uint8), Stack(b"abc")
     words = stack.to_words()
-    assert segments.push_segments(tiny_model.chain(), stack, [image], (0, 0), Top.fitted([image], tiny_model.levels)) is None
+    assert segments.push_segments(tiny_model.chain(), stack, [image], Corner(0), Top.fitted([image], tiny_model.levels)) is None
     assert stack.to_words() == words

@@ -9,6 +9,7 @@ from .conftest import TINY
 from PIL import Image
 
 from bitsback import estimates, training
+from bitsback.context import nothing
 from bitsback.denoiser import NetworkConfig
 from bitsback.errors import DamagedFile, TrainingError
 from bitsback.levels import default_levels
@@ -65,7 +66,7 @@ def test_a_run_leaves_a_model_that_codes(trained, photograph):
     assert model.levels == tuple(default_levels()) and model.config == TINY
     pixels = photograph(8, 16)
     x, top, chain = pixels.transpose(2, 0, 1)[None].astype(np.int32) - 128, Top.fitted([pixels], model.levels), model.chain()
-    check_codec(lambda s, v: chain.push(s, v, top, v[:, :, :0]), lambda s: chain.pop(s, x.shape, top, x[:, :, :0]), credit(9000), x,
+    check_codec(lambda s, v: chain.push(s, v, top, nothing(v)), lambda s: chain.pop(s, x.shape, top, nothing(x)), credit(9000), x,
                 refuses=DamagedFile)
 
 
