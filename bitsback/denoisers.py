@@ -13,7 +13,6 @@ import torch.nn.functional as F
 
 from .bound import _log_variance
 from .errors import NoiseOutOfRange
-from .exact import choose
 from .integer_network import IntegerNetwork
 from .levels import MEAN_BITS, SCALE_UNIT, V_INDICES, V_ONE, make_step, sigmas
 from .schedule import preconditioning
@@ -95,7 +94,7 @@ def model_denoiser(model, levels, device="cpu"):
     spacings = [2.0 ** math.floor(math.log2(sigma) - 3.5) for sigma in noisy]
     steps = [make_step(sigma, spacing) for sigma, spacing in zip(noisy, spacings)]
     layers = interpolated_layers(model.layers, sigmas(model.levels), noisy)
-    network = IntegerNetwork(choose(layers, device), model.config, steps)
+    network = IntegerNetwork(model.chain(device).network.backend.like(layers), model.config, steps)
 
     def denoise(y, sigma):
         index = noisy.index(sigma)

@@ -1,5 +1,6 @@
 """denoisers.py: a shipped model at any noise level, a checkpoint at any, and the levels that samplers go through."""
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def test_at_its_own_levels_a_model_computes_what_the_coder_does(tiny_model, k):
 
 def test_between_levels_a_model_computes_nearly_what_its_float_network_does(tiny_model, tiny_network):
     """With biases in between it is as near to its float network as rounding lets it; with the nearest level's it is not."""
-    between = [math.sqrt(a * b) for a, b in zip(OWN[2:8], OWN[3:9])][::-1]
+    between = [math.sqrt(a * b) for a, b in pairwise(OWN[2:9])][::-1]
     ours, floats, errors = model_denoiser(tiny_model, between), checkpoint_denoiser(tiny_network), []
     for sigma in between:
         (a, va), (b, vb) = ours(noisy(sigma), sigma), floats(noisy(sigma), sigma)
