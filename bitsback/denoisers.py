@@ -47,7 +47,7 @@ def sampling_levels(levels, steps=None, sigma=None):
     check_levels(levels, [high])
     if steps is None:
         chosen = [high] + [s for s in reversed(own) if s < high * (1 - SLACK)]
-    elif steps == 1:
+    elif steps == 1 or high < own[0] * (1 + SLACK):
         chosen = [high]
     else:
         chosen = np.exp(np.linspace(math.log(high), math.log(own[0]), steps)).tolist()

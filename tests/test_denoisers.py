@@ -88,6 +88,7 @@ def test_sampling_levels():
     assert sampling_levels(levels, sigma=25.0) == [25.0, *OWN[6::-1], 0.0]
     assert sampling_levels(levels, sigma=OWN[3]) == [*OWN[3::-1], 0.0]
     assert sampling_levels(levels, 1, 25.0) == [25.0, 0.0]
+    assert sampling_levels(levels, 3, OWN[0]) == sampling_levels(levels, None, OWN[0]) == [OWN[0], 0.0]      # nothing to go through
     many = sampling_levels(levels, 20)
     assert len(many) == 21 and many[0] == pytest.approx(OWN[-1]) and many[-2] == pytest.approx(OWN[0])
     np.testing.assert_allclose(np.diff(np.log(many[:-1])), np.log(many[1] / many[0]))
