@@ -8,7 +8,7 @@ import click
 from .errors import BitsbackError
 
 SAMPLER_NAMES = ("ancestral", "seeds1", "seeds2", "seeds3", "ddim", "restoration-degradation")
-GRADE_NAMES = ("phases", "head", "beta", "beta-tilde")
+GRADE_NAMES = ("phases", "head", "scalar", "beta", "beta-tilde")
 TOP_NAMES = ("clouds", "coder")
 
 

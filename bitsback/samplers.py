@@ -22,10 +22,16 @@ import torch
 from .bound import gaussian_noise
 from .schedule import reverse_step
 
+def _mean(values):
+    """Of each channel of each picture (B, 3, 1, 1); of everything where there are no pictures."""
+    return values.mean((-2, -1), keepdim=True) if values.ndim == 4 else values.mean()
+
+
 GRADES = {                              # variance of x given y_t that the reverse step assumes
     "beta-tilde": lambda v, sigma: 0.0,                 # VDM: as if xhat were x
     "beta": lambda v, sigma: sigma**2,                  # then the step's variance is sigma_t^2 - sigma_s^2
-    "head": lambda v, sigma: v,                         # what the denoiser says, per pixel
+    "scalar": lambda v, sigma: _mean(torch.as_tensor(v)),       # what the denoiser says, one number a channel
+    "head": lambda v, sigma: v,                         # what it says, per pixel
 }
 
 
@@ -38,7 +44,8 @@ def _blocks(levels, stages):
 
 def ancestral(denoiser, start, levels, generator, grade="head"):
     """The reverse chain p(y_s | y_t) = N((1 - a) y_t + a xhat, lambda2 + a^2 v) (VDM, arXiv 2107.00630, appendix A;
-    variances as in Analytic-DPM, arXiv 2201.06503, theorem 1).  grade: a key of GRADES."""
+    variances as in Analytic-DPM, arXiv 2201.06503, theorem 1; its own scalar, from |score|^2, is a small
+    difference of large numbers on one picture, so "scalar" averages the head's).  grade: a key of GRADES."""
     y = start
     for sigma_t, sigma_s in _blocks(levels, 1):
         xhat, v = denoiser(y, sigma_t)
@@ -76,7 +83,7 @@ def _seeds_step(denoiser, y, block, noise, generator):
 def seeds(denoiser, start, levels, generator, stages=3, noise=1.0):
     """SEEDS-1, -2, -3 in data prediction: exponential steps, linear part and variance of the noise in closed form.
 
-    noise: 1 is the reverse SDE, 0 the probability-flow ODE (DPM-Solver++), between them the family of SDEs with the
+    noise (eta^2): 1 is the reverse SDE, 0 the probability-flow ODE (DPM-Solver++), between them the family of SDEs with the
     same marginals.  Source: arXiv 2305.14267, algorithms 1 to 3, rewritten for y = x + sigma eps.
     """
     y = start

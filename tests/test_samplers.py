@@ -73,6 +73,17 @@ def test_order_on_gaussian_data(monkeypatch, name, options, order):
     assert all(order - 0.25 < slope < order + 0.1 for slope in slopes(errors)), (errors, slopes(errors))
 
 
+@pytest.mark.parametrize("share", [0.3, 0.75])
+def test_a_stage_anywhere(monkeypatch, share):
+    """SEEDS-2 keeps its order 2 wherever between two levels its stage lies: a model's own levels are not evenly spaced."""
+    errors = []
+    for count in (192, 384, 768):
+        ends = geometric(0.1, 50.0, count + 1)[::-1]
+        levels = [sigma for a, b in pairwise(ends) for sigma in (a, a ** (1 - share) * b**share)] + [ends[-1]]
+        errors.append(abs(end_variance(monkeypatch, SAMPLERS["seeds2"], levels) - (VARIANCE + 0.01)))
+    assert all(1.9 < slope < 2.1 for slope in slopes(errors)), (errors, slopes(errors))
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_mean_on_gaussian_data(monkeypatch, name):
     """The mean of the start is carried to the mean of the end: exactly where y - mean stays in proportion to its sd."""
@@ -87,6 +98,19 @@ def test_the_head_grade_is_exact_on_gaussian_data(monkeypatch, count):
     """With the true variance of x given y the reverse step is the true one, however few steps."""
     levels = geometric(0.1, 50.0, count + 1)[::-1]
     assert abs(end_variance(monkeypatch, ancestral, levels) - (VARIANCE + 0.01)) < 1e-12
+
+
+def test_the_scalar_grade():
+    """On Gaussian data the average is the true variance too: exact in two steps, but for chance; each channel apart."""
+    generator = torch.Generator().manual_seed(1)
+    variance = torch.tensor([1.0, 25.0, 400.0], dtype=torch.float64).view(1, 3, 1, 1)
+
+    def denoiser(y, sigma):
+        return variance / (variance + sigma**2) * y, (variance * sigma**2 / (variance + sigma**2)).expand(y.shape)
+    start = torch.sqrt(variance + 50**2) * torch.randn(2, 3, 200, 200, dtype=torch.float64, generator=generator)
+    end = ancestral(denoiser, start, [50.0, 9.0, 2.0], generator, grade="scalar")
+    assert (end.var((2, 3)) / (variance + 4).view(1, 3) - 1).abs().max() < 0.03
+    assert (ancestral(denoiser, start, [50.0, 9.0, 2.0], generator, grade="beta-tilde").var((2, 3)) / (variance + 4).view(1, 3) - 1).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("stages, noise, errors", [
