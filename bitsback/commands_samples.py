@@ -127,8 +127,9 @@ def sample(output, sampler, steps, count, size, seed, source, sigma, top, grade,
 def preview(source, output, sigma, steps, segments, model, device, threads, force, quiet):
     """Show the part of a .bbk file that decodes first, after a fraction of a full decode's time.
 
-    That part is the lower 40 to 50 % of a picture; its noisier levels are decoded and the prior removes the noise left.  The
-    rest stays grey: no part can be read before those that were coded after it.  About a fifth of a full decode's time.
+    That part is the lower quarter to half of a picture; its noisier levels are decoded and the prior removes the noise left.
+    The rest stays grey: no part can be read before those that were coded after it.  It takes 10 to 25 % of a full decode's
+    time; the share of network passes is told.
     """
     import torch
 

@@ -22,6 +22,7 @@ import torch
 from .bound import gaussian_noise
 from .schedule import reverse_step
 
+
 def _mean(values):
     """Of each channel of each picture (B, 3, 1, 1); of everything where there are no pictures."""
     return values.mean((-2, -1), keepdim=True) if values.ndim == 4 else values.mean()
