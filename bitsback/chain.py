@@ -87,12 +87,12 @@ class Chain:
             value = y
         top.push(self.gaussians, stack, value)
 
-    def pop(self, stack, shape, top, known):
-        """The mirror of push: x of `shape` (B, 3, H, W)."""
+    def pop(self, stack, shape, top, known, down_to=-1):
+        """The mirror of push: x of `shape` (B, 3, H, W).  down_to: stops at y_k of that level k, lattice indices."""
         contexts = context_chain(self.forward_table, self.levels, known)
         y = top.pop(self.gaussians, stack, shape)
-        for forward, reverse, around in zip(reversed(self.forward), reversed(self.reverse), reversed(contexts)):
-            value = reverse.pop(stack, y, around)
-            forward.push(stack, y, value)
+        for k in range(len(self.levels) - 1, down_to, -1):
+            value = self.reverse[k].pop(stack, y, contexts[k])
+            self.forward[k].push(stack, y, value)
             y = value
         return y

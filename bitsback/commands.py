@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from . import __version__
+from .commands_samples import preview, sample
 from .errors import BitsbackError, OutputExists, TrainingError
 
 
@@ -290,6 +291,10 @@ def export(checkpoint, output, data, limit, training_data, data_name):
     except (BitsbackError, OSError) as error:
         _fail(error, checkpoint)
         sys.exit(1)
+
+
+main.add_command(sample)
+main.add_command(preview)
 
 
 def run():

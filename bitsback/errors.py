@@ -39,3 +39,7 @@ class TrainingError(BitsbackError):
 
 class StackEmpty(BitsbackError):
     """A pop asked for more bits than the stack holds."""
+
+
+class NoiseOutOfRange(BitsbackError):
+    """A noise level outside those a model was made for."""

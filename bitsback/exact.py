@@ -79,6 +79,10 @@ class Reference:
         scale = torch.exp2(-layer.shift.to(self.device, torch.float32)).view(1, -1, 1, 1)
         return weight, scale, layer.bias.to(self.device, torch.float32)
 
+    def like(self, layers):
+        """This backend for other layers: what the self-test found of it holds for them."""
+        return Reference(layers, self.device)
+
     def convolve(self, name, x, index, clamp=False):
         """x: (B, I, H, W) integers, uint8 or float32 -> float32 integers, or uint8 0..255 if clamp."""
         weight, scale, bias = self._prepared[name]
@@ -105,6 +109,9 @@ class Fast(Reference):
         packed = torch.ops.onednn.qconv_prepack(
             layer.weight, scale, 1.0, 0, [layer.stride] * 2, [layer.padding] * 2, [1, 1], 1, None)
         return packed, scale, torch.zeros(len(scale), dtype=torch.int64), layer.bias.to(torch.float32) * scale
+
+    def like(self, layers):
+        return Fast(layers)
 
     def convolve(self, name, x, index, clamp=False):
         layer = self.layers[name]

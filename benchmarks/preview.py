@@ -1,0 +1,63 @@
+"""What a preview costs and shows, against full decoding, for several noise levels to stop at.
+
+    python -m benchmarks.preview DIR [--limit N] [-o benchmarks/results/preview]
+
+Whole pictures that the prior codes; others are passed over.  Seconds are of one process on this machine, other work
+included: compare them within a picture, as the table does.
+"""
+import argparse
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bitsback.codecs import container, decode, encode
+from bitsback.model import Model
+from bitsback.preview import preview
+
+SIGMAS = (5.0, 9.0, 16.0, 28.0)
+
+
+def measure(model, pixels, data):
+    """[(noise, share of the pixels, of the passes, of the time, PSNR there)] of one file."""
+    begin = time.perf_counter()
+    decode(data, model=model)
+    full, rows = time.perf_counter() - begin, []
+    for sigma in SIGMAS:
+        begin = time.perf_counter()
+        seen = preview(data, model=model, sigma=sigma)
+        seconds = time.perf_counter() - begin
+        error = np.sqrt(np.mean((seen.pixels[seen.known].astype(float) - pixels[seen.known]) ** 2))
+        rows.append((seen.sigma, seen.known.mean(), seen.share, seconds / full, 20 * math.log10(255 / error)))
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--limit", type=int, default=4, help="pictures to preview")
+    parser.add_argument("--model")
+    parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/preview"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    model, results = Model.open(args.model), []
+    for path in sorted(p for p in args.folder.iterdir() if p.suffix.lower() in (".png", ".webp")):
+        if len(results) == args.limit:
+            break
+        pixels = np.array(Image.open(path).convert("RGB"))
+        data = encode(pixels, model=model)
+        if container.read_header(data).model:
+            results.append(measure(model, pixels, data))
+            print(path.name, *["  ".join(f"{number:.2f}" for number in row) for row in results[-1]], sep="\n", flush=True)
+    lines = [f"| {s:.1f} | {r:.2f} | {p:.2f} | {t:.2f} | {q:.1f} |" for s, r, p, t, q in np.mean(results, 0)]
+    args.output.with_suffix(".md").write_text(
+        f"python -m benchmarks.preview {args.folder.name} --limit {args.limit}   ({len(results)} whole pictures, model {model.id[:16]}, 2 steps of DDIM, one thread)\n\n"
+        "Means: noise where decoding stops; share of the picture shown, of a full decode's network passes, of its time; PSNR of what is shown.\n\n"
+        "| noise | shown | passes | time | PSNR, dB |\n|---|---|---|---|---|\n" + "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The commands that look at a prior: `sample` and `preview`.  Parse, call, print."""
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from .errors import BitsbackError
+
+SAMPLER_NAMES = ("ancestral", "seeds1", "seeds2", "seeds3", "ddim", "restoration-degradation")
+GRADE_NAMES = ("phases", "head", "scalar", "beta", "beta-tilde")
+TOP_NAMES = ("clouds", "coder")
+
+
+def _size(context, parameter, value):
+    """"128x96" -> (height 96, width 128); None stays None."""
+    if value is None:
+        return None
+    try:
+        width, height = map(int, value.lower().split("x"))
+    except ValueError:
+        width = height = 0
+    if min(width, height) < 1:
+        raise click.BadParameter("WIDTHxHEIGHT is needed, such as 128x128")
+    return height, width
+
+
+def _write_to(path, source, force, make):
+    """Writes make(), (H, W, 3) uint8, losslessly by the path's suffix; what can be refused is, before make is called."""
+    from .codecs import files
+    from .codecs.images import image_format, write_image
+    file_format = image_format(path)
+    files.refuse_existing(path, source, force)
+    pixels = make()
+    with files.replacing(path) as stream:
+        write_image(pixels, stream, file_format)
+
+
+def _guarded(name, work):
+    """work(), or one line on stderr that begins with the file's name, and exit status 1."""
+    from .commands import _fail
+    try:
+        work()
+    except (BitsbackError, OSError) as error:
+        _fail(error, name)
+        sys.exit(1)
+
+
+def _photo(path, size):
+    """(3, H, W) float32, minus 128: a picture file, or its centre if a size is given."""
+    import torch
+
+    from .codecs.images import read_image
+    pixels = torch.from_numpy(read_image(path, path)).permute(2, 0, 1).float() - 128
+    height, width = (min(a, b) for a, b in zip(size or pixels.shape[1:], pixels.shape[1:]))
+    top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
+    return pixels[:, top:top + height, left:left + width]
+
+
+@click.command()
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Picture file, lossless by its suffix.")
+@click.option("--sampler", type=click.Choice(SAMPLER_NAMES), default="seeds3", show_default=True)
+@click.option("--steps", type=click.IntRange(1), help="Network passes (default: the model's own levels).")
+@click.option("--count", type=click.IntRange(1), help="Pictures (default: 16, 2 with --from).")
+@click.option("--size", callback=_size, help="WIDTHxHEIGHT of one (default: 128x128); with --from, of the photograph's centre (default: all of it).")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same pictures again, on one machine.")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="Begin with this photograph, noised; it and its noised version come first.")
+@click.option("--sigma", type=click.FloatRange(0, min_open=True), help="Noise put on the photograph, gray levels (default: 25).")
+@click.option("--top", type=click.Choice(TOP_NAMES), default="clouds", show_default=True,
+              help="Begin with clouds of a photograph's spectrum, or with the coder's top, grey at large.")
+@click.option("--grade", type=click.Choice(GRADE_NAMES),
+              help="Variance of ancestral's steps; phases is the coder's own chain, drawn from random bits (default where it can be: a model, no --steps).")
+@click.option("--depth", type=click.FloatRange(0, 1), help="How far restoration-degradation restores: 1, clean data (default), is DDIM.")
+@click.option("--model", help="A shipped model's name, the path of one, or a checkpoint (.ckpt) of train.")
+@click.option("--device", default="cpu", show_default=True, help="Of the network: auto, cpu, cuda or cuda:N.")
+@click.option("-T", "--threads", type=click.IntRange(1), help="CPU threads of the network.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite an existing output.")
+@click.option("-q", "--quiet", is_flag=True, help="Errors only.")
+def sample(output, sampler, steps, count, size, seed, source, sigma, top, grade, depth, model, device, threads, force, quiet):
+    """Draw pictures from the prior, or let it restore a noised photograph, and write them side by side."""
+    import torch
+
+    from .commands import _device
+    from .gallery import draw_pictures, open_prior
+    from .starts import tiles
+    if sigma and not source:
+        raise click.UsageError("--sigma goes with --from")
+    if grade and sampler != "ancestral":
+        raise click.UsageError("--grade goes with --sampler ancestral")
+    if grade == "phases" and (steps or str(model).endswith(".ckpt")):
+        raise click.UsageError("--grade phases is the chain of an exported model at its own levels: neither --steps nor a checkpoint")
+    if depth is not None and sampler != "restoration-degradation":
+        raise click.UsageError("--depth goes with --sampler restoration-degradation")
+    device = _device(device)
+    if threads:
+        torch.set_num_threads(threads)
+
+    begin = time.perf_counter()
+
+    def make():
+        generator = torch.Generator().manual_seed(seed)
+        photo = _photo(source, size) if source else None
+        shape = (count or (2 if source else 16), 3, *(photo.shape[1:] if source else size or (128, 128)))
+        start, end = draw_pictures(
+            open_prior(model), shape, generator, sampler=sampler, steps=steps, grade=grade, depth=1.0 if depth is None else depth,
+            photo=photo, sigma=sigma or (25.0 if source else None), top=top, device=device)
+        return tiles(torch.cat([photo[None], start[:1], end]) if source else end)
+
+    _guarded(source or output, lambda: _write_to(output, source, force, make))
+    if not quiet:
+        click.echo(f"{output}: {sampler}, {time.perf_counter() - begin:.1f} s")
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Picture file, lossless by its suffix.")
+@click.option("--sigma", type=click.FloatRange(0, min_open=True), default=9.0, show_default=True,
+              help="Decode down to the level nearest to this noise, gray levels; more is quicker and smoother.")
+@click.option("--steps", type=click.IntRange(1), default=2, show_default=True, help="Steps of DDIM from there to a picture.")
+@click.option("--segments", type=click.IntRange(1), default=1, show_default=True,
+              help="Parts of the file to show; all but the last of them are decoded fully.")
+@click.option("--model", help="A shipped model's name, or the path of one.")
+@click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("-T", "--threads", type=click.IntRange(1), help="CPU threads of the network.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite an existing output.")
+@click.option("-q", "--quiet", is_flag=True, help="Errors only.")
+def preview(source, output, sigma, steps, segments, model, device, threads, force, quiet):
+    """Show the part of a .bbk file that decodes first, after a fraction of a full decode's time.
+
+    That part is the lower quarter to half of a picture; its noisier levels are decoded and the prior removes the noise left.
+    The rest stays grey: no part can be read before those that were coded after it.  It takes 10 to 25 % of a full decode's
+    time; the share of network passes is told.
+    """
+    import torch
+
+    from .commands import _device
+    from .preview import preview as look
+    device = _device(device)
+    if threads:
+        torch.set_num_threads(threads)
+
+    begin = time.perf_counter()
+
+    def make():
+        seen = look(source.read_bytes(), model=model, sigma=sigma, steps=steps, segments=segments, device=device)
+        if not quiet:
+            click.echo(f"{source} -> {output}: {100 * seen.known.mean():.0f} % of the picture, decoded to noise {seen.sigma:.1f}, "
+                       f"{100 * seen.share:.0f} % of a full decode's network passes, {time.perf_counter() - begin:.1f} s")
+        return seen.pixels
+
+    _guarded(source, lambda: _write_to(output, source, force, make))

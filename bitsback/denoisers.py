@@ -1,0 +1,106 @@
+"""What the samplers ask: (y, sigma) -> (xhat, v) of a float checkpoint or of a shipped integer model.
+
+A shipped model knows its own levels only: the schedule and the level's embedding were folded into biases.  Between
+two levels the biases are interpolated in log sigma, which the network hardly notices (benchmarks/results/samplers.md).
+"""
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .bound import _log_variance
+from .errors import NoiseOutOfRange
+from .integer_network import IntegerNetwork
+from .levels import MEAN_BITS, SCALE_UNIT, V_INDICES, V_ONE, make_step, sigmas
+from .schedule import preconditioning
+
+SLACK = 1e-6                    # of a sigma: rounding of a level given as a number
+
+
+def noise_range(levels):
+    """(smallest, largest) sigma of a tuple of Level, gray levels."""
+    sigma = sigmas(levels)
+    return sigma[0], sigma[-1]
+
+
+def check_levels(levels, given):
+    """Errors: NoiseOutOfRange unless the positive sigmas in `given` fall and lie in the range of `levels`."""
+    low, high = noise_range(levels)
+    noisy = [sigma for sigma in given if sigma > 0]
+    if not noisy or min(noisy) < low * (1 - SLACK) or max(noisy) > high * (1 + SLACK):
+        wanted = " to ".join(f"{end:.3g}" for end in sorted({min(noisy), max(noisy)})) if noisy else "none"
+        raise NoiseOutOfRange(f"noise of {wanted} gray levels: this model knows {low:.3g} to {high:.3g}")
+    if any(a <= b for a, b in pairwise(given)):
+        raise NoiseOutOfRange("noise levels must fall")
+
+
+def sampling_levels(levels, steps=None, sigma=None):
+    """Falling sigmas for a sampler, 0 last: `steps` evaluations from `sigma`, evenly spaced in log sigma.
+
+    steps: None takes the model's own levels below sigma; sigma: None begins at the noisiest.  Errors: NoiseOutOfRange.
+    """
+    own = sigmas(levels)
+    high = own[-1] if sigma is None else sigma
+    check_levels(levels, [high])
+    if steps is None:
+        chosen = [high] + [s for s in reversed(own) if s < high * (1 - SLACK)]
+    elif steps == 1 or high < own[0] * (1 + SLACK):
+        chosen = [high]
+    else:
+        chosen = np.exp(np.linspace(math.log(high), math.log(own[0]), steps)).tolist()
+    return [*chosen, 0.0]
+
+
+def checkpoint_denoiser(network, device="cpu"):
+    """Of a float Denoiser, at any sigma.  y: (B, 3, H, W) float32, on any device."""
+    network = network.to(device)
+
+    @torch.no_grad()
+    def denoise(y, sigma):
+        height, width = y.shape[2:]
+        padded = F.pad(y, (0, -width % 8, 0, -height % 8)).to(device)
+        out = network.trunk(padded, torch.full((len(y),), math.log(sigma), device=device))[0][:, :, :height, :width].to(y.device)
+        c_skip, c_out, _ = preconditioning(sigma)
+        return c_skip * y + c_out * out[:, 0:3], c_out**2 * _log_variance(out).exp()
+    return denoise
+
+
+def interpolated_layers(layers, own, wanted):
+    """The trunk's layers with one row of biases for each sigma in `wanted`.  own: sigmas of the rows they have."""
+    place = np.interp(np.log(wanted), np.log(own), np.arange(len(own)))
+    below = torch.from_numpy(np.minimum(place.astype(int), len(own) - 2))
+    share = torch.from_numpy(place)[:, None] - below[:, None]
+    result = {}
+    for name, layer in layers.items():
+        if name.startswith("head_") and name != "head_features":
+            continue
+        bias = layer.bias.double()
+        if len(bias) > 1:
+            bias = torch.lerp(bias[below], bias[below + 1], share)
+        result[name] = replace(layer, bias=bias.round().to(torch.int32))
+    return result
+
+
+def model_denoiser(model, levels, device="cpu"):
+    """Of a shipped Model, at the sigmas in `levels` only: integers inside, floats outside.
+
+    y is rounded to a lattice of about 1/16 sigma, far below its noise.  Errors: NoiseOutOfRange.
+    """
+    check_levels(model.levels, levels)
+    noisy = [sigma for sigma in levels if sigma > 0]
+    spacings = [2.0 ** math.floor(math.log2(sigma) - 3.5) for sigma in noisy]
+    steps = [make_step(sigma, spacing) for sigma, spacing in zip(noisy, spacings)]
+    layers = interpolated_layers(model.layers, sigmas(model.levels), noisy)
+    network = IntegerNetwork(model.chain(device).network.backend.like(layers), model.config, steps)
+
+    def denoise(y, sigma):
+        index = noisy.index(sigma)
+        lattice = torch.round(y / spacings[index]).to(torch.int32).cpu().numpy()
+        out = torch.from_numpy(network.trunk(index, lattice)[0]).to(y.device, y.dtype)
+        c_skip, c_out, _ = preconditioning(sigma)
+        doublings = ((steps[index].base + out[:, 3:6]).clamp(0, V_INDICES - 1) - V_ONE) / SCALE_UNIT
+        return c_skip * y + c_out * out[:, 0:3] / 2**MEAN_BITS, torch.exp2(2 * doublings)
+    return denoise

@@ -1,0 +1,77 @@
+"""A quick look at a compressed picture: what decodes first, not to its end, finished by a few steps of DDIM.
+
+The stack gives back the segment that was coded last, level by level from the noisiest.  Its levels are decoded down to
+a noise that the prior removes well; what is left of the stack, the segments coded before and the plain part, which lies
+at the very bottom, in words that later segments have borrowed, stays grey: none of it can be read before all above it.
+"""
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .chain import Top
+from .chain_sampler import nearest_level
+from .codecs import container, picture
+from .codecs.places import locate, turned
+from .codecs.segments import blocks, known_around
+from .denoisers import model_denoiser, sampling_levels
+from .errors import DamagedFile, StackEmpty, UnsupportedImage
+from .levels import sigmas
+from .model import Model
+from .samplers import ddim
+from .stack import Stack
+
+GREY = 128
+
+
+@dataclass(frozen=True)
+class Preview:
+    """pixels: (H, W, 3) uint8, GREY where unknown; known: (H, W) bool, what is shown; sigma: noise at which decoding
+    stopped, gray levels, 0 if nowhere; share: network passes (times pixels) made, of those of a full decode."""
+
+    pixels: np.ndarray
+    known: np.ndarray
+    sigma: float
+    share: float
+
+
+def finish(model, y, k, steps, device="cpu"):
+    """y_k (B, 3, H, W) lattice indices -> pixels minus 128, float32: `steps` evaluations of DDIM."""
+    levels = sampling_levels(model.levels, steps, sigmas(model.levels)[k])
+    start = torch.from_numpy(y).float() * model.levels[k].spacing
+    return ddim(model_denoiser(model, levels, device), start, levels)
+
+
+def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
+    """The bytes of a .bbk file -> Preview.
+
+    sigma: decoding stops at the model's level nearest to it; segments: how many to show, all but the last of them decoded
+    fully, as they must be before the next; model: as in decode.  A picture that is stored plainly is decoded.
+    Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an archive.
+    """
+    header, payload = container.read(data)
+    if header.archive:
+        raise UnsupportedImage("an archive of pictures; a preview is of one")
+    known = np.zeros((header.height, header.width), bool)
+    if not header.model:
+        return Preview(picture.decode(data), ~known, 0.0, 1.0)
+    if not (isinstance(model, Model) and model.id.startswith(header.model)):
+        model = Model.open(None if isinstance(model, Model) else model, model_id=header.model)
+    pixels = np.full((header.height, header.width, 3), GREY, np.uint8)
+    images, told = [turned(pixels, header.flips)], [turned(known, header.flips)]
+    places = locate([images[0].shape[:2]], header.start, header.segments)[::-1]
+    chain, stack, k = model.chain(device), Stack.from_words(payload), nearest_level(model.levels, sigma)
+    passes = 0
+    for place in places[:segments]:
+        partly = place == places[:segments][-1]
+        try:
+            x = chain.pop(stack, (1, 3, place.height, place.width), Top(header.top[::2], header.top[1::2]), known_around(images, place), k if partly else -1)
+        except StackEmpty:
+            raise DamagedFile("the words end too early") from None
+        if partly:
+            x = np.rint(finish(model, x, k, steps, device).numpy())
+        blocks(images, place)[0][:] = np.clip(x[0].transpose(1, 2, 0) + 128, 0, 255)
+        blocks(told, place)[0][:] = True
+        passes += place.pixels * (len(model.levels) - 1 - k + steps if partly else len(model.levels))
+    total = sum(place.pixels for place in places) * len(model.levels)
+    return Preview(pixels, known, sigmas(model.levels)[k], passes / total)

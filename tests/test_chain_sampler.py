@@ -1,0 +1,70 @@
+"""chain_sampler.py: popping from random bits is sampling, exactly."""
+import numpy as np
+import torch
+
+from bitsback.chain_sampler import draw, nearest_level, on_lattice, random_stack, sample_chain, wide_top
+from bitsback.levels import default_levels, sigmas
+from bitsback.prior import distributions
+
+
+def generator(seed=1):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_what_is_drawn_is_in_the_bits(tiny_model):
+    """Pushing all levels of a draw under the distributions they came from restores the random stack, word for word:
+    a bijection from uniform bits, so each value has the probability of its mass."""
+    chain, shape = tiny_model.chain(), (2, 3, 8, 9)
+    stack = random_stack(20_000, generator())
+    before = stack.to_words()
+    values = draw(chain, stack, shape)
+    assert len(values) == len(chain.levels) + 1 and stack.to_words() != before
+    for reverse, y, value in zip(chain.reverse, values[-2::-1], values[:0:-1]):
+        reverse.push(stack, value, y, y[:, :, :0])
+    wide_top(chain.levels).push(chain.gaussians, stack, values[0])
+    assert stack.to_words() == before
+
+
+def test_moments_of_a_draw(tiny_model):
+    """Values of one step against the means and scales of the network: innovations have mean 0 and variance 1."""
+    chain, k = tiny_model.chain(), 6
+    y = on_lattice(chain.levels, k, torch.zeros(1, 3, 64, 64), generator())
+    stack = random_stack(100_000, generator(2))
+    values = chain.reverse[k].pop(stack, y, y[:, :, :0])
+    steps, total = distributions(chain.network, k, y, y[:, :, :0]), []
+    place, mean16, scale = next(steps)
+    while True:
+        sd = np.sqrt(4.0 ** ((scale - 64) / 16) + 1 / 12)
+        total.append(((values[place] - mean16 / 16) / sd).ravel())
+        try:
+            place, mean16, scale = steps.send(values[place])
+        except StopIteration:
+            break
+    total = np.concatenate(total)
+    assert total.size == y.size and abs(total.mean()) < 0.04 and abs(total.std() - 1) < 0.03
+
+
+def test_seeds_and_enough_bits(tiny_model):
+    """One seed, one picture; the bits suffice for the smallest and for odd shapes."""
+    chain = tiny_model.chain()
+    first, again, other = (sample_chain(chain, (1, 3, 8, 8), generator(seed))[-1] for seed in (1, 1, 2))
+    assert (first == again).all() and (first != other).any()
+    for shape in ((1, 3, 1, 1), (3, 3, 5, 2)):
+        assert sample_chain(chain, shape, generator())[-1].shape == shape
+
+
+def test_starting_below_the_top(tiny_model):
+    """From y of level k only the levels below are drawn."""
+    chain = tiny_model.chain()
+    y = on_lattice(chain.levels, 3, torch.zeros(1, 3, 8, 8), generator())
+    values = sample_chain(chain, y.shape, generator(), (3, y))
+    assert len(values) == 5 and values[0] is y
+
+
+def test_noise_on_the_lattice():
+    """on_lattice has the level's variance, rounding included, where the spacing is wide; the nearest level is by ratio."""
+    levels = default_levels()
+    for k in (0, 5, 11):
+        y = on_lattice(levels, k, torch.full((1, 3, 128, 128), 20.3), generator()) * levels[k].spacing
+        assert abs(y.std() / sigmas(levels)[k] - 1) < 0.02 and abs(y.mean() - 20.3) < 0.02 * sigmas(levels)[k]
+    assert nearest_level(levels, 25.0) == 7 and nearest_level(levels, 1e9) == 11 and nearest_level(levels, 0.001) == 0

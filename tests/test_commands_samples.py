@@ -1,0 +1,82 @@
+"""commands_samples.py: sample and preview from the command line."""
+import numpy as np
+import pytest
+
+from bitsback import commands_samples
+from bitsback.codecs import encode
+from bitsback.gallery import ALL_GRADES, TOPS
+from bitsback.samplers import SAMPLERS
+
+from .test_commands import call, load, save, told
+
+
+def test_names():
+    """The choices of the command line, written down there to keep --help quick, are those of the modules."""
+    assert commands_samples.SAMPLER_NAMES == tuple(SAMPLERS)
+    assert set(commands_samples.GRADE_NAMES) == set(ALL_GRADES) and commands_samples.TOP_NAMES == TOPS
+
+
+@pytest.mark.parametrize("arguments", [[], ["--sampler", "ancestral"], ["--sampler", "ancestral", "--grade", "beta"], ["--sampler", "seeds2", "--steps", "20"],
+                                       ["--sampler", "restoration-degradation", "--depth", "0.5"], ["--top", "coder"]])
+def test_sample(tiny_model, tmp_path, arguments):
+    """A sheet of COUNT tiles of the asked size, the same for the same seed; one line on stdout."""
+    base = ["sample", "--model", tiny_model.path, "--count", 3, "--size", "12x10", *arguments]
+    result = call(*base, "-o", tmp_path / "a.png")
+    assert result.exit_code == 0 and not result.stderr and result.stdout.startswith(f"{tmp_path / 'a.png'}: ")
+    assert call(*base, "-o", tmp_path / "b.png", "-q").stdout == "" and call(*base, "-o", tmp_path / "c.png", "--seed", 2).exit_code == 0
+    sheet = load(tmp_path / "a.png")
+    assert sheet.shape == (2 * 12 - 2, 2 * 14 - 2, 3) and (sheet[12:, 14:] == 255).all()
+    assert (sheet == load(tmp_path / "b.png")).all() and (sheet != load(tmp_path / "c.png")).any()
+
+
+def test_sample_from_a_photograph(tiny_model, tmp_path, photograph):
+    """The photograph, its noised version, the restorations; whole, or its centre."""
+    pixels = photograph(20, 30)
+    source = save(pixels, tmp_path / "photo.png")
+    assert call("sample", "--model", tiny_model.path, "--from", source, "--sigma", 25, "-o", tmp_path / "a.png").exit_code == 0
+    sheet = load(tmp_path / "a.png")
+    assert sheet.shape == (42, 62, 3) and (sheet[:20, :30] == pixels).all()
+    noise = sheet[:20, 32:].astype(float) - pixels
+    assert 15 < noise.std() < 30                                            # 25, but for what was clipped
+    assert call("sample", "--model", tiny_model.path, "--from", source, "--size", "8x8", "--count", 1, "--sampler", "ancestral", "-o", tmp_path / "b.png").exit_code == 0
+    assert (load(tmp_path / "b.png")[:8, :8] == pixels[6:14, 11:19]).all()
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--sigma", "25"], "--from"), (["--grade", "beta"], "ancestral"), (["--depth", "0.5"], "restoration-degradation"), (["--size", "12"], "WIDTHxHEIGHT"),
+    (["--size", "0x8"], "WIDTHxHEIGHT"), (["--sampler", "ancestral", "--grade", "phases", "--steps", "3"], "phases"),
+    (["--sampler", "ancestral", "--grade", "phases", "--model", "a.ckpt"], "phases"), (["--sampler", "euler"], "euler")])
+def test_options_that_do_not_go_together(tmp_path, arguments, message):
+    """A usage error, exit status 2, no file."""
+    result = call("sample", "-o", tmp_path / "a.png", *arguments)
+    assert result.exit_code == 2 and message in result.stderr and not (tmp_path / "a.png").exists()
+
+
+def test_sample_errors(tiny_model, tmp_path, photograph):
+    """One line that begins with the file's name, exit status 1: a lossy or existing output, no photograph, no model, noise out of range."""
+    source, there = save(photograph(8, 8), tmp_path / "photo.png"), save(photograph(8, 8), tmp_path / "there.png")
+    new, model = tmp_path / "new.png", ["--model", tiny_model.path]
+    for name, arguments in [(tmp_path / "a.jpg", ["-o", tmp_path / "a.jpg"]), (there, ["-o", there]), (source, ["--from", source, "-o", source, "-f"]),
+                            (tmp_path / "none.png", ["--from", tmp_path / "none.png", "-o", new]), (source, ["--from", source, "--sigma", 1000, "-o", new])]:
+        result = call("sample", *model, *arguments)
+        assert result.exit_code == 1 and len(told(result)) == 1 and told(result)[0].startswith(f"bitsback: {name}: "), (arguments, told(result))
+    result = call("sample", "--model", "nothing", "-o", new)
+    assert result.exit_code == 1 and "no such model" in result.stderr and not new.exists()
+
+
+def test_preview(tiny_model, prior_file, tmp_path, photograph):
+    """A picture of the file's size, one line on stdout with rows and cost; existing outputs and bad files are refused."""
+    pixels = photograph(64, 48)
+    (tmp_path / "a.bbk").write_bytes(prior_file(pixels))
+    arguments = ["preview", tmp_path / "a.bbk", "-o", tmp_path / "a.png", "--model", tiny_model.path]
+    result = call(*arguments)
+    assert result.exit_code == 0 and "of 64" in result.stdout and "% of a full decode" in result.stdout
+    seen = load(tmp_path / "a.png")
+    assert seen.shape == pixels.shape and (seen[0] == 128).all() and (seen[-1] != 128).any()
+    assert call(*arguments).exit_code == 1 and call(*arguments, "-f", "-q").stdout == ""
+    (tmp_path / "plain.bbk").write_bytes(encode(pixels[:9, :9]))
+    assert call("preview", tmp_path / "plain.bbk", "-o", tmp_path / "b.png").exit_code == 0
+    assert (load(tmp_path / "b.png") == pixels[:9, :9]).all()
+    (tmp_path / "c.bbk").write_bytes(np.zeros(50, np.uint8).tobytes())
+    result = call("preview", tmp_path / "c.bbk", "-o", tmp_path / "c.png")
+    assert result.exit_code == 1 and told(result)[0].startswith(f"bitsback: {tmp_path / 'c.bbk'}: ") and not (tmp_path / "c.png").exists()

@@ -1,0 +1,106 @@
+"""denoisers.py: a shipped model at any noise level, a checkpoint at any, and the levels that samplers go through."""
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from bitsback.denoisers import check_levels, checkpoint_denoiser, interpolated_layers, model_denoiser, noise_range, sampling_levels
+from bitsback.errors import NoiseOutOfRange
+from bitsback.levels import MEAN_BITS, V_ONE, default_levels, sigmas
+from bitsback.model import Model
+from bitsback.schedule import preconditioning
+
+OWN = sigmas(default_levels())
+
+
+def noisy(sigma, shape=(2, 3, 16, 24)):
+    generator = torch.Generator().manual_seed(3)
+    smooth = 40 * torch.sin(torch.arange(shape[3]) / 5.0).expand(shape)
+    return smooth + sigma * torch.randn(shape, generator=generator)
+
+
+def rms(x):
+    return x.double().square().mean().sqrt().item()
+
+
+@pytest.mark.parametrize("k", [0, 5, 11])
+def test_at_its_own_levels_a_model_computes_what_the_coder_does(tiny_model, k):
+    """On a y of the coder's lattice: mean and variance are those the coder makes of the same trunk's integers."""
+    level, sigma = tiny_model.levels[k], OWN[k]
+    lattice = np.rint(noisy(sigma).numpy() / level.spacing).astype(np.int32)
+    out = tiny_model.chain().network.trunk(k, lattice)[0]
+    y = torch.from_numpy(lattice).float() * level.spacing
+    c_skip, c_out, _ = preconditioning(sigma)
+    xhat, v = model_denoiser(tiny_model, [sigma])(y, sigma)
+    expected = c_skip * y + c_out * torch.from_numpy(out[:, :3]) / 2**MEAN_BITS
+    assert rms(xhat - expected) < 0.02 * c_out          # inputs are rounded to 1/128 by another constant
+    scale = np.clip(tiny_model.steps[k].base + out[:, 3:6], 0, 255) - V_ONE
+    assert rms(torch.log2(v) / 2 - torch.from_numpy(scale) / 16) < 0.1
+
+
+def test_between_levels_a_model_computes_nearly_what_its_float_network_does(tiny_model, tiny_network):
+    """With biases in between it is as near to its float network as rounding lets it; with the nearest level's it is not."""
+    between = [math.sqrt(a * b) for a, b in pairwise(OWN[2:9])][::-1]
+    ours, floats, errors = model_denoiser(tiny_model, between), checkpoint_denoiser(tiny_network), []
+    for sigma in between:
+        (a, va), (b, vb) = ours(noisy(sigma), sigma), floats(noisy(sigma), sigma)
+        errors.append(rms(a - b) / preconditioning(sigma)[1])
+        assert rms(torch.log2(va / vb)) < 0.15
+    assert max(errors) < 0.03 and sum(errors) / len(errors) < 0.018         # nearest level: 0.037, 0.022
+
+
+def test_the_shipped_model_denoises_everywhere(photograph):
+    """At and between its levels the shipped model removes most of the noise, and its variance tells what is left."""
+    model, x = Model.open(), torch.from_numpy(photograph(64, 64)).permute(2, 0, 1)[None].float() - 128
+    levels = [80.0, 40.0, 20.0, OWN[6], 12.0]
+    denoise = model_denoiser(model, levels)
+    for sigma in levels:
+        xhat, v = denoise(x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(1)), sigma)
+        assert rms(xhat - x) < 0.5 * sigma
+        assert 0.2 < ((xhat - x) ** 2 / v).mean() < 5
+
+
+def test_interpolated_biases(tiny_model):
+    """At a level its own row, between two the mean of both, rounded; weights untouched, no head."""
+    layers = interpolated_layers(tiny_model.layers, OWN, [OWN[4], math.sqrt(OWN[4] * OWN[5])])
+    bias = tiny_model.layers["first"].bias
+    assert torch.equal(layers["first"].bias[0], bias[4])
+    assert (layers["first"].bias[1] - (bias[4] + bias[5]).double() / 2).abs().max() <= 1
+    assert torch.equal(layers["first"].weight, tiny_model.layers["first"].weight)
+    assert "head_features" in layers and not any(name.startswith(("head_known", "head_mix", "head_out")) for name in layers)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 1, 1), (1, 3, 7, 13)])
+def test_any_size(tiny_model, tiny_network, shape):
+    """Sizes that are no multiples of 8."""
+    y = noisy(9.0, shape)
+    for denoise in (model_denoiser(tiny_model, [9.0]), checkpoint_denoiser(tiny_network)):
+        xhat, v = denoise(y, 9.0)
+        assert xhat.shape == v.shape == y.shape and (v > 0).all()
+
+
+def test_sampling_levels():
+    """The model's own ones by default, from sigma down; else as many as asked for, evenly spaced in log sigma; 0 last."""
+    levels = default_levels()
+    assert sampling_levels(levels) == [*OWN[::-1], 0.0]
+    assert sampling_levels(levels, sigma=25.0) == [25.0, *OWN[6::-1], 0.0]
+    assert sampling_levels(levels, sigma=OWN[3]) == [*OWN[3::-1], 0.0]
+    assert sampling_levels(levels, 1, 25.0) == [25.0, 0.0]
+    assert sampling_levels(levels, 3, OWN[0]) == sampling_levels(levels, None, OWN[0]) == [OWN[0], 0.0]      # nothing to go through
+    many = sampling_levels(levels, 20)
+    assert len(many) == 21 and many[0] == pytest.approx(OWN[-1]) and many[-2] == pytest.approx(OWN[0])
+    np.testing.assert_allclose(np.diff(np.log(many[:-1])), np.log(many[1] / many[0]))
+
+
+def test_levels_out_of_range(tiny_model):
+    """Below, above, or not falling: an error that says what the model knows."""
+    low, high = noise_range(tiny_model.levels)
+    assert (low, high) == (OWN[0], OWN[-1])
+    check_levels(tiny_model.levels, [high, low, 0.0])
+    for given in ([0.9 * low], [1.1 * high, low], [0.0], [5.0, 9.0], [9.0, 9.0]):
+        with pytest.raises(NoiseOutOfRange):
+            model_denoiser(tiny_model, given)
+    with pytest.raises(NoiseOutOfRange, match="noise of 0.1 gray.*0.5 to 286"):
+        sampling_levels(tiny_model.levels, 3, 0.1)

@@ -1,0 +1,80 @@
+"""gallery.py: every sampler out of every kind of prior."""
+from pathlib import Path
+
+import pytest
+import torch
+
+from bitsback.denoiser import Denoiser
+from bitsback.errors import NoiseOutOfRange, TrainingError, WrongModel
+from bitsback.gallery import default_grade, draw_pictures, open_prior
+from bitsback.levels import sigmas
+from bitsback.model import Model
+from bitsback.samplers import GRADES, SAMPLERS
+
+SHAPE = (2, 3, 12, 10)
+CHECKPOINT = Path(__file__).resolve().parents[1] / "benchmarks" / "checkpoints" / "default_bfloat16.ckpt"
+
+
+def draw(prior, seed=1, **options):
+    return draw_pictures(prior, SHAPE, torch.Generator().manual_seed(seed), **options)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("kind", ["model", "network"])
+def test_every_sampler_of_every_prior(name, kind, tiny_model, tiny_network):
+    """Finite pictures of the asked shape, the same for the same seed, others for another."""
+    prior = tiny_model if kind == "model" else tiny_network
+    start, end = draw(prior, sampler=name)
+    assert start.shape == end.shape == SHAPE and end.isfinite().all() and end.std() > 0
+    assert torch.equal(end, draw(prior, sampler=name)[1]) and not torch.equal(end, draw(prior, seed=2, sampler=name)[1])
+    assert not torch.equal(end, draw(prior, sampler=name, steps=4)[1])
+
+
+def test_grades(tiny_model, tiny_network):
+    """Each is another picture; phases is the default of a model at its own levels, and of nothing else."""
+    ends = [draw(tiny_model, sampler="ancestral", grade=grade)[1] for grade in (None, *GRADES)]
+    assert all(not torch.equal(a, b) for i, a in enumerate(ends) for b in ends[:i])
+    assert torch.equal(ends[0], draw(tiny_model, sampler="ancestral", grade="phases")[1]) and (ends[0] % 1 == 0).all()
+    assert default_grade(tiny_model, 12) == "phases" and default_grade(tiny_model, 5) == default_grade(tiny_network, None) == "head"
+    for prior, steps in ((tiny_network, None), (tiny_model, 5)):
+        with pytest.raises(NoiseOutOfRange, match="12 steps"):
+            draw(prior, sampler="ancestral", grade="phases", steps=steps)
+
+
+def test_depth(tiny_model):
+    """Of restoration-degradation: 1 is DDIM, less is not."""
+    ddim = draw(tiny_model, sampler="ddim")[1]
+    torch.testing.assert_close(draw(tiny_model, sampler="restoration-degradation")[1], ddim, atol=0.5, rtol=0)     # y is rounded inside
+    assert (draw(tiny_model, sampler="restoration-degradation", depth=0.5)[1] - ddim).abs().max() > 1
+
+
+def test_the_shipped_model_restores(photograph):
+    """From a noised photograph every sampler and the coder's chain come back near to it, and from another seed's noise otherwise."""
+    model, photo = Model.open(), torch.from_numpy(photograph(32, 40)).permute(2, 0, 1).float() - 128
+    for options in [{"sampler": name, "grade": "head" if name == "ancestral" else None} for name in SAMPLERS] + [{"sampler": "ancestral"}]:
+        start, end = draw_pictures(model, (2, *photo.shape), torch.Generator().manual_seed(1), photo=photo, sigma=20.0, **options)
+        expected = sigmas(model.levels)[6] if options == {"sampler": "ancestral"} else 20.0         # the level nearest to it
+        assert abs((start - photo).std() / expected - 1) < 0.05
+        assert (end - photo).square().mean().sqrt() < 0.6 * expected and not torch.equal(end[0], end[1])
+
+
+def test_tops(tiny_model):
+    """Clouds hold together over pixels, the coder's top does not; for floats and for the chain."""
+    for name in ("seeds1", "ancestral"):
+        means = {}
+        for top in ("clouds", "coder"):
+            start = draw_pictures(tiny_model, (16, 3, 40, 40), torch.Generator().manual_seed(1), sampler=name, top=top)[0]
+            means[top] = start.mean((2, 3)).std()
+        assert means["clouds"] > 1.5 * means["coder"]
+
+
+def test_open_prior(tmp_path):
+    """A shipped model, a checkpoint by its suffix, and our errors for what is neither."""
+    assert isinstance(open_prior(), Model) and isinstance(open_prior("default"), Model)
+    if CHECKPOINT.is_file():
+        assert isinstance(open_prior(CHECKPOINT), Denoiser)
+    with pytest.raises(WrongModel):
+        open_prior("no such model")
+    (tmp_path / "a.ckpt").write_bytes(b"no checkpoint")
+    with pytest.raises(TrainingError):
+        open_prior(tmp_path / "a.ckpt")
