@@ -1,6 +1,13 @@
 """Pictures to the bytes of a file and back: one picture, or an archive that shares one stack.
 
-The prior codes what it can; where a conventional coder is smaller, that one is used instead.
+The prior codes the colours of pictures it suits; all else is conventional coding, in the plain parts:
+
+    LEB128 length, metadata of all pictures     if the header says so (metadata.py)
+    LEB128 length, picture (plain.py)           those not under the prior; the very last of a file without a stack has no length
+    LEB128 length, alpha (plain.py)             of each RGBA picture under the prior
+    first rows of the pictures under the prior  (segments.py)
+
+Under the prior these bytes are the bottom of the stack, its first credit: they cost nothing extra.
 """
 import dataclasses
 import zlib
@@ -8,18 +15,22 @@ import zlib
 import numpy as np
 
 from ..chain import Top
-from ..errors import DamagedFile, UnsupportedImage
+from ..errors import DamagedFile, StackEmpty, UnsupportedImage, VerifyFailed
 from ..model import Model
 from ..stack import Stack
-from . import container
-from .container import Entry, Header, pixel_digest
-from .plain import quick_plain_size
-from .segments import ROW_STEP, locate, plain_parts, pop_segments, push_segments, unpack_plain_parts
+from . import container, metadata
+from .container import Entry, Header, Reader, number, pixel_digest
+from .plain import decode_plain, encode_plain, quick_plain_size
+from .segments import ROW_STEP, locate, plain_parts, planes, pop_segments, push_segments, unpack_plain_parts
+from .still import MODES, UNDER_PRIOR, Still, joined, same, shape_of
 
 STRIP_SHARE = 32                # the plain strip is 1/32 of the first picture's rows; less makes more borders, no smaller files
 SMALLEST = 48 * 48              # pixels below which the prior is not tried
 SURELY_BETTER = 0.965           # of a quick WebP's size: the best WebP, twenty times slower, need not be tried
-PHOTOGRAPHIC = 2.0              # ... for what costs more bits a dimension; on graphics the best may be half the quick one
+PHOTOGRAPHIC, NOISE = 2.0, 6.0  # bits a dimension of photographs; on graphics the best may be half the quick one
+FEW_COLOURS, MANY_PIXELS = 256, 128 * 128       # no photograph of so many pixels has so few colours: the prior is not tried
+ENCODE_SECONDS, DECODE_SECONDS = 39, 18         # a megapixel under the prior, one core of a busy 2-core machine (benchmarks/rate.py)
+TRIAL = 256                     # side of the crop on which a picture of an archive shows what suits it
 
 
 def _check(pixels):
@@ -43,15 +54,15 @@ def _starts(sizes):
         count *= 2
 
 
-def encode_stack(images, header, model, device="cpu", progress=lambda share: None):
+def encode_stack(images, header, model, device="cpu", progress=lambda share: None, first=b""):
     """(Header, payload) under the prior, or None where the pictures are too small to pay for the start.
 
-    images: list of (H, W, 3) uint8; header: a Header with entries and digest.
+    images: list of (H, W, 3) uint8; header: a Header with entries and digest; first: the plain parts before the rows.
     """
     chain = model.chain(device)
     top = Top.fitted(images, model.levels)
     for start in _starts([pixels.shape[:2] for pixels in images]):
-        credit = plain_parts(images, start)
+        credit = first + plain_parts(images, start)
         stack = Stack(credit)
         before = stack.size_bits
         segments = push_segments(chain, stack, images, start, top, progress)
@@ -62,73 +73,197 @@ def encode_stack(images, header, model, device="cpu", progress=lambda share: Non
     return None
 
 
-def encode_images(images, entries, *, archive, model=None, device="cpu", progress=lambda share: None):
-    """The bytes of a file that holds `images` in this order: the smaller of prior and plain coding."""
-    for pixels in images:
-        _check(pixels)
-    pixel_count, prior = sum(p.size // 3 for p in images), None
-    header = Header(entries, pixel_digest(images), archive)
-    if pixel_count >= SMALLEST:
+# --- what the prior suits --------------------------------------------------------------------
+
+
+def _few_colours(colour):
+    seen, r, g, b = np.zeros(2**24, bool), *(colour[..., i].astype(np.uint32) for i in range(3))
+    seen[r << 16 | g << 8 | b] = True
+    return np.count_nonzero(seen) <= FEW_COLOURS
+
+
+def _may_suit(still):
+    """Whether the prior is worth trying: its modes, not the few colours of a drawing."""
+    return still.colour is not None and (still.height * still.width <= MANY_PIXELS or not _few_colours(still.colour))
+
+
+def estimate(stills, verify):
+    """Seconds that coding pictures takes under the prior on the machine named in the README, and megapixels: (s, MP)."""
+    megapixels = sum(still.height * still.width for still in stills if _may_suit(still)) / 1e6
+    return megapixels * (ENCODE_SECONDS + verify * DECODE_SECONDS), megapixels
+
+
+def _suits(still, model, device):
+    """Whether a picture of an archive goes under the prior.  What conventional coding says is no photograph is tried on a crop."""
+    quick = quick_plain_size(still.colour)
+    if quick is None or PHOTOGRAPHIC < 8 * quick / still.colour.size < NOISE:
+        return True
+    top, left = max(0, still.height - TRIAL) // 2, max(0, still.width - TRIAL) // 2
+    crop = np.ascontiguousarray(still.colour[top:top + TRIAL, left:left + TRIAL])
+    stack, x = Stack(np.random.default_rng(0).bytes(2 * crop.size + 64)), planes(crop)
+    before = stack.size_bits
+    try:
+        model.chain(device).push(stack, x, Top.fitted([crop], model.levels), x[:, :, :0])
+    except StackEmpty:
+        return False
+    return stack.size_bits - before < 8 * len(encode_plain(crop))
+
+
+# --- whole files -----------------------------------------------------------------------------
+
+
+def _prefixed(parts):
+    return b"".join(number(len(part)) + part for part in parts)
+
+
+def _digest(stills, packed, size=8):
+    """Over all that is kept: samples, metadata and, where they are not all RGB, modes."""
+    modes = "" if all(still.mode == "RGB" for still in stills) else " ".join(still.mode for still in stills)
+    return pixel_digest([still.samples for still in stills], size, packed + modes.encode())
+
+
+def _under_prior(stills, header, packed, model, device, progress):
+    """(bytes, conventional codings of the first header.plain pictures), or (None, those) where the prior cannot pay its start."""
+    coded = [encode_plain(still.samples) for still in stills[:header.plain]]
+    alphas = [encode_plain(np.ascontiguousarray(still.alpha)) for still in stills[header.plain:] if still.alpha is not None]
+    first = _prefixed([packed] * bool(packed) + coded + alphas)
+    images = [np.ascontiguousarray(still.colour) for still in stills[header.plain:]]
+    result = encode_stack(images, header, model, device, progress, first)
+    return container.write(*result) if result else None, coded
+
+
+def _clearly_better(size, stills):
+    """Whether so many bytes need no comparison with the best conventional coding."""
+    quick = [quick_plain_size(still.samples) for still in stills if still.samples.dtype == np.uint8]
+    if None in quick or len(quick) < len(stills):
+        return False
+    return size < SURELY_BETTER * sum(quick) and 8 * sum(quick) > PHOTOGRAPHIC * sum(still.samples.size for still in stills)
+
+
+def encode_stills(stills, entries, *, archive, model=None, device="cpu", progress=lambda share: None):
+    """The bytes of a file that holds these pictures: under the prior what it suits, unless all by conventional coding is smaller.
+
+    stills: list of Still; entries: their Entry, in the same order.  In an archive the ones that the prior does not suit come first.
+    """
+    suited = [_may_suit(still) for still in stills]
+    prior = None
+    if sum(still.height * still.width for still, suits in zip(stills, suited) if suits) >= SMALLEST:
         model = model if isinstance(model, Model) else Model.open(model)
-        result = encode_stack(images, header, model, device, progress)
-        if result:
-            prior = container.write(*result)
-            quick = [quick_plain_size(pixels) for pixels in images]
-            if None not in quick and len(prior) < SURELY_BETTER * sum(quick) and 8 * sum(quick) > PHOTOGRAPHIC * 3 * pixel_count:
-                return prior
-    if not archive:
-        header = dataclasses.replace(header, digest=header.digest[:4])
-    plain = container.write(header, plain_parts(images, (len(images), 0)))
+        if archive:
+            suited = [suits and _suits(still, model, device) for still, suits in zip(stills, suited)]
+        order = sorted(range(len(stills)), key=suited.__getitem__)
+        stills, entries = [stills[i] for i in order], tuple(entries[i] for i in order)
+    packed = metadata.pack(stills)
+    header, coded = Header(entries, _digest(stills, packed), archive, metadata.kinds([(s.look, s.metadata) for s in stills]), plain=suited.count(False)), []
+    if isinstance(model, Model) and any(suited):
+        prior, coded = _under_prior(stills, header, packed, model, device, progress)
+        if prior and _clearly_better(len(prior), stills):
+            return prior
+    coded += [encode_plain(still.samples) for still in stills[len(coded):]]
+    header = dataclasses.replace(header, plain=0, digest=header.digest if archive else header.digest[:4])
+    plain = container.write(header, _prefixed([packed] * bool(packed) + coded[:-1]) + coded[-1])
     return min([plain] + [prior] * bool(prior), key=len)
 
 
-def encode(pixels, *, model=None, device="cpu", progress=lambda share: None):
-    """(H, W, 3) uint8 -> the bytes of a .bbk file; the smaller of prior and plain coding.
+def _entry(still):
+    if max(still.height, still.width) > container.MAX_SIDE or still.height * still.width > container.MAX_PIXELS:
+        raise UnsupportedImage(f"{still.width}x{still.height} pixels are too many")
+    return Entry(still.width, still.height, mode=still.mode, source=still.source)
 
-    model: a Model, a shipped name or a path (default: the shipped default); device: torch's;
-    progress: called with the share done, 0..1.  Errors: UnsupportedImage, WrongModel.
+
+def encode_still(still: Still, *, model=None, device="cpu", progress=lambda share: None, verify=False) -> bytes:
+    """A Still -> the bytes of a .bbk file; the smaller of prior and conventional coding.
+
+    model: a Model, a shipped name or a path (default: the shipped default); device: torch's; progress: called with the share
+    done, 0..1; verify: decode the result and compare.  Errors: UnsupportedImage, WrongModel, VerifyFailed.
     """
+    data = encode_stills([still], (_entry(still),), archive=False, model=model, device=device, progress=progress)
+    if verify:
+        check(data, [still], model=model, device=device, progress=progress)
+    return data
+
+
+def encode(pixels, *, model=None, device="cpu", progress=lambda share: None) -> bytes:
+    """(H, W, 3) uint8 -> the bytes of a .bbk file.  Options and errors as encode_still's."""
     _check(pixels)
-    entries = (Entry(pixels.shape[1], pixels.shape[0]),)
-    return encode_images([pixels], entries, archive=False, model=model, device=device, progress=progress)
+    return encode_still(Still("RGB", pixels, source="PNG"), model=model, device=device, progress=progress)
 
 
-def decode_images(data, *, model=None, device="cpu", progress=lambda share: None):
-    """The bytes of a file -> (Header, list of (H, W, 3) uint8), checked against the digests inside."""
-    header, payload = container.read(data)
-    sizes = [(e.height, e.width) for e in header.entries]
+def check(data, stills, **options):
+    """Decodes a file and compares it with the pictures that went in, in any order.  Errors: VerifyFailed."""
+    try:
+        _, decoded = decode_stills(data, **options)
+    except DamagedFile as error:
+        raise VerifyFailed(f"what was coded does not decode ({error}); nothing was written, please report it") from None
+    left = list(stills)
+    for still in decoded:
+        found = next((i for i, other in enumerate(left) if same(still, other)), None)
+        if found is None:
+            raise VerifyFailed("what was coded decodes to another picture; nothing was written, please report it")
+        del left[found]
+
+
+def _read_plain_parts(parts, header, images):
+    """The mirror of what encode_stills joins -> ([samples], [look and metadata], packed metadata).  Errors: DamagedFile."""
+    reader = Reader(parts)
+    packed = reader.take(reader.number(len(parts))) if header.metadata else b""
+    count, samples = header.plain if header.model else len(header.entries), []
+    for i, entry in enumerate(header.entries[:count]):
+        bare = not header.model and i + 1 == count
+        part = reader.take(len(parts) - reader.position if bare else reader.number(len(parts)))
+        samples.append(decode_plain(part, shape_of(entry.mode, entry.height, entry.width), MODES[entry.mode][0]))
+    alphas = [decode_plain(reader.take(reader.number(len(parts))), (entry.height, entry.width)) if entry.mode == "RGBA" else None
+              for entry in header.entries[count:]]
     if header.model:
-        locate(sizes, header.start, header.segments)
+        unpack_plain_parts(parts[reader.position:], images, header.start)
+    return samples + [joined(*pair) for pair in zip(images, alphas)], metadata.unpack(packed, len(header.entries)), packed
+
+
+def decode_stills(data, *, model=None, device="cpu", progress=lambda share: None):
+    """The bytes of a file -> (Header, [Still]), checked against the digests inside.  Errors: NotOurFile, DamagedFile, WrongModel."""
+    header, payload = container.read(data)
+    images = []
+    if header.model:
+        if any(entry.mode not in UNDER_PRIOR for entry in header.entries[header.plain:]):
+            raise DamagedFile("a mode that the prior does not code")
+        locate(header.sizes, header.start, header.segments)
         if not (isinstance(model, Model) and model.id.startswith(header.model)):
             model = Model.open(None if isinstance(model, Model) else model, model_id=header.model)
-    images = [np.empty((*size, 3), np.uint8) for size in sizes]
-    if header.model:
-        stack = Stack.from_words(payload)
-        pop_segments(model.chain(device), stack, images, header.start, header.segments,
-                     Top(header.top[::2], header.top[1::2]), progress)
-        unpack_plain_parts(stack.credit(header.credit_bytes), images, header.start)
-    else:
-        unpack_plain_parts(payload, images, (len(images), 0))
+        images, stack = [np.empty((*size, 3), np.uint8) for size in header.sizes], Stack.from_words(payload)
+        pop_segments(model.chain(device), stack, images, header.start, header.segments, Top(header.top[::2], header.top[1::2]), progress)
+        payload = stack.credit(header.credit_bytes)
+    samples, items, packed = _read_plain_parts(payload, header, images)
+    if metadata.kinds(items) != header.metadata:
+        raise DamagedFile("the metadata are not those that the header names")
+    stills = [Still(e.mode, pixels, *item, e.source) for e, pixels, item in zip(header.entries, samples, items)]
     if header.archive:
-        for entry, pixels in zip(header.entries, images):
-            if entry.check != image_check(pixels):
+        for entry, still in zip(header.entries, stills):
+            if entry.check != image_check(still.samples):
                 raise DamagedFile(f"{entry.name}: the pixels do not match their checksum")
-    if pixel_digest(images, len(header.digest)) != header.digest:
+    if _digest(stills, packed, len(header.digest)) != header.digest:
         raise DamagedFile("the pixels do not match their checksum")
-    return header, images
+    return header, stills
 
 
-def decode(data, *, model=None, device="cpu", progress=lambda share: None):
-    """The bytes of a .bbk file of one picture -> (H, W, 3) uint8, checked against the digest inside.
+def decode_still(data, *, model=None, device="cpu", progress=lambda share: None) -> Still:
+    """The bytes of a .bbk file of one picture -> Still, checked against the digest inside.
 
     model: a Model or path where the file's own is not shipped.
     Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an archive.
     """
     if container.read_header(data).archive:
         raise UnsupportedImage("an archive of pictures; use codecs.archive")
-    return decode_images(data, model=model, device=device, progress=progress)[1][0]
+    return decode_stills(data, model=model, device=device, progress=progress)[1][0]
 
 
-def image_check(pixels):
+def decode(data, *, model=None, device="cpu", progress=lambda share: None):
+    """The bytes of a .bbk file of one RGB picture -> (H, W, 3) uint8.  As decode_still; UnsupportedImage for other modes."""
+    header = container.read_header(data)
+    if not header.archive and header.entries[0].mode != "RGB":
+        raise UnsupportedImage(f"a picture of mode {header.entries[0].mode}; decode_still gives all of it")
+    return decode_still(data, model=model, device=device, progress=progress).samples
+
+
+def image_check(samples):
     """16 bits of a picture in an archive: which one is damaged, if the archive's digest fails."""
-    return zlib.crc32(pixels.tobytes()) & 0xFFFF
+    return zlib.crc32(samples.tobytes()) & 0xFFFF

@@ -42,7 +42,7 @@ def unpack_plain_parts(data, images, start):
     for i in range(count):
         length = reader.number(len(data)) if i + 1 < count else len(data) - reader.position
         rows = images[i][:start[1]] if i == start[0] else images[i]
-        rows[:] = decode_plain(reader.take(length), rows.shape[1], rows.shape[0])
+        rows[:] = decode_plain(reader.take(length), rows.shape)
     if reader.position != len(data):
         raise DamagedFile("bytes left over after the plain parts")
 
