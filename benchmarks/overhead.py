@@ -75,8 +75,8 @@ def archive_rows(model, small, counts):
             for i, pixels in enumerate(images):
                 Image.fromarray(pixels).save(Path(folder) / f"{i:04d}.png")
             data, _ = archive.encode_archive([folder], model=model)
-        header, back = picture.decode_images(data, model=model)
-        if not all(np.array_equal(back[i], images[int(e.name[:4])]) for i, e in enumerate(header.entries)):
+        header, back = picture.decode_stills(data, model=model)
+        if not all(np.array_equal(back[i].samples, images[int(e.name[:4])]) for i, e in enumerate(header.entries)):
             raise SystemExit("other pixels came back")
         dims = small[0].size * count
         coded = "prior" if header.model else "plain"

@@ -244,23 +244,18 @@ def make_bad(kind, path, photograph):
         path.touch()
     elif kind == "folder":
         path.mkdir()
-    elif kind == "16-bit":
-        from .test_images import SIXTEEN_BITS
-        path.write_bytes(SIXTEEN_BITS["PNG"]())
+    elif kind == "stretched":
+        path.write_bytes(b"P6 2 1 100\n" + bytes(6))
     elif kind == "truncated":
         image.save(path)
         path.write_bytes(path.read_bytes()[:-200])
     elif kind == "animation":
         image.save(path, format="GIF", save_all=True, append_images=[Image.fromarray(255 - pixels)])
-    elif kind == "half transparent":
-        image.putalpha(100)
-        image.save(path)
-    elif kind != "missing":
-        image.convert(kind).save(path)
+    elif kind == "JPEG":
+        image.save(path, format="JPEG")
 
 
-@pytest.mark.parametrize("kind", ["missing", "text", "empty", "folder", "16-bit", "half transparent", "RGBA", "P", "L", "1",
-                                  "animation", "truncated"])
+@pytest.mark.parametrize("kind", ["missing", "text", "empty", "folder", "stretched", "JPEG", "animation", "truncated"])
 def test_a_bad_picture_is_one_line_and_the_others_are_done(folder, photograph, kind):
     """compress good bad good: exit 1, one line that names the bad one, both good ones written, nothing left of the bad one."""
     make_bad(kind, folder / "bad.png", photograph)
@@ -426,8 +421,8 @@ from bitsback.codecs import files, picture
 where, real = sys.argv.pop(1), files.replacing
 
 @contextmanager
-def replacing(path):
-    with real(path) as stream:
+def replacing(path, like=None):
+    with real(path, like) as stream:
         class Half:
             def write(self, data):
                 stream.write(data[:len(data) // 2])
@@ -437,14 +432,14 @@ def replacing(path):
                 stream.write(data[len(data) // 2:])
         yield Half()
 
-def encode(pixels, **options):
+def encode(still, **options):
     os.kill(os.getpid(), signal.SIGINT)
     return b""
 
 if where == "writing":
     files.replacing = replacing
 else:
-    picture.encode = encode
+    picture.encode_still = encode
 from bitsback.commands import run
 run()
 """
