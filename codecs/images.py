@@ -20,7 +20,7 @@ LOSSLESS_SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIF
 DEEP = {"RGB;16", "RGBA;16", "LA;16"}
 HOLDS = {"PNG": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"} | DEEP, "WEBP": {"RGB", "RGBA"}, "BMP": {"1", "L", "P", "RGB"},
          "PPM": {"1", "L", "RGB", "F"},
-         "TIFF": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B", "I", "F", "CMYK", "YCbCr", "LAB", "RGBX"}}     # modes
+         "TIFF": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B", "I", "F", "CMYK", "YCbCr", "LAB"}}     # modes
 UNTURN = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
           6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}       # undo what Pillow does to TIFFs
 
@@ -196,7 +196,9 @@ def still_bytes(still: Still, file_format: str, name) -> tuple:
     for attempt in (still, still.stripped()):                   # odd metadata may be more than a format's writer can take
         out = io.BytesIO()
         try:
-            _write(attempt, out, file_format)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                _write(attempt, out, file_format)
             break
         except (OSError, ValueError, KeyError, TypeError, OverflowError, struct.error) as error:
             reason = error

@@ -26,7 +26,7 @@ METADATA = ("icc", "exif", "xmp", "dpi", "gamma", "chromaticity", "srgb", "text"
 TAGS = LOOK + METADATA
 DOUBLES = {"dpi": 2, "gamma": 1, "chromaticity": 8}
 HOLDS = {"PNG": set(METADATA), "WEBP": {"icc", "exif", "xmp"}, "TIFF": {"icc", "exif", "xmp", "dpi"}, "BMP": {"dpi"}}
-ORIENTATION, XMP = 0x112, 0x2BC
+ORIENTATION, XMP, RESOLUTION = 0x112, 0x2BC, 0x11A
 TIFF_TAGS = (0x10E, 0x10F, 0x110, ORIENTATION, 0x131, 0x132, 0x13B, 0x8298)     # description, camera, orientation, software, date, artist, copyright
 TIFF_FOLDERS = (0x8769, 0x8825)                                         # Exif, GPS
 
@@ -59,7 +59,7 @@ def gather(image, before, orientation=1):
     found["icc"] = info.get("icc_profile")
     found["exif"] = _tiff_exif(image, orientation) if image.format == "TIFF" else info.get("exif")
     found["xmp"] = info.get("xmp")
-    found["dpi"] = info.get("dpi")
+    found["dpi"] = None if image.format == "TIFF" and RESOLUTION not in image.tag_v2 else info.get("dpi")         # Pillow says 1 where there is none
     for key in ("gamma", "chromaticity"):
         found[key] = info.get(key)
     found["srgb"] = info.get("srgb")

@@ -235,7 +235,10 @@ def decode_stills(data, *, model=None, device="cpu", progress=lambda share: None
     samples, items, packed = _read_plain_parts(payload, header, images)
     if metadata.kinds(items) != header.metadata:
         raise DamagedFile("the metadata are not those that the header names")
-    stills = [Still(e.mode, pixels, *item, e.source) for e, pixels, item in zip(header.entries, samples, items)]
+    try:
+        stills = [Still(e.mode, pixels, *item, e.source) for e, pixels, item in zip(header.entries, samples, items)]
+    except UnsupportedImage as error:
+        raise DamagedFile(str(error)) from None
     if header.archive:
         for entry, still in zip(header.entries, stills):
             if entry.check != image_check(still.samples):

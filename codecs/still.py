@@ -49,6 +49,8 @@ class Still:
         shape, dtype = self.samples.shape, np.dtype(MODES[self.mode][0])
         if self.samples.dtype != dtype or len(shape) < 2 or shape != shape_of(self.mode, *shape[:2]) or 0 in shape:
             raise UnsupportedImage(f"mode {self.mode} needs samples of shape {shape_of(self.mode, 'H', 'W')} and {dtype}".replace("'", ""))
+        if self.mode == "1" and self.samples.max() > 1:
+            raise UnsupportedImage("mode 1 has samples of 0 and 1")
 
     @property
     def height(self) -> int:
