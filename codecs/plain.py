@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DamagedFile
-from .deltas import decode_deltas, encode_deltas
+from .deltas import decode_deltas, encode_deltas, inflate
 
 WEBP_SIDE = 16383
 WEBP, PNG, PNG1, PNG2, PNG4, DELTAS = range(6)
@@ -82,7 +82,11 @@ def chunk(kind, body):
 
 
 def _decode_png(data, shape, bits):
-    colour_type = 3 if bits < 8 else (0, 4, 2, 6)[0 if len(shape) == 2 else shape[2] - 1]
+    channels = 1 if len(shape) == 2 else shape[2]
+    colour_type = 3 if bits < 8 else (0, 4, 2, 6)[channels - 1]
+    size = shape[0] * (1 + (shape[1] * channels * bits + 7) // 8)
+    if len(inflate(data, size, False)) != size:                 # Pillow leaves missing rows black without a word
+        raise ValueError("cut short")
     head = struct.pack(">IIBBBBB", shape[1], shape[0], bits, colour_type, 0, 0, 0)
     palette = chunk(b"PLTE", bytes(3 * 2**bits)) if bits < 8 else b""
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + palette + chunk(b"IDAT", data) + chunk(b"IEND", b"")
