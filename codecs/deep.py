@@ -57,32 +57,45 @@ def _unfilter(data, height, width, channels):
     return out.view(">u2").astype("<u2").reshape(height, width, channels)
 
 
-def read_png(data):
-    """Bytes of a 16-bit RGB, RGBA or LA PNG -> (H, W, C) uint16.  Errors: DamagedFile."""
-    width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
-    if depth != 16 or kind not in CHANNELS:
-        raise DamagedFile("not a PNG of 16-bit colours")
-    channels, out = CHANNELS[kind], np.empty((height, width, CHANNELS[kind]), "<u2")
-    views = [out[top::down, left::right] for top, left, down, right in ADAM7] if interlaced else [out]
-    views = [view for view in views if view.size]
-    sizes = [view.shape[0] * (1 + 2 * channels * view.shape[1]) for view in views]
-    rows, position = inflate_rows(b"".join(body for name, body in _chunks(data) if name == b"IDAT"), sum(sizes)), 0
-    for view, size in zip(views, sizes):
-        view[:] = _unfilter(rows[position:position + size], *view.shape)
-        position += size
-    return out
-
-
-def inflate_rows(packed, size):
-    """Exactly `size` bytes of a deflate stream; what a PNG has behind them is no pixel.  Errors: DamagedFile."""
+def _rows(data, bits, shape, interlaced):
+    """The inflated rows of a PNG and the shapes (height, width) of its passes.  Errors: DamagedFile if rows are missing."""
+    height, width = shape
+    passes = [(-(-(height - top) // down), -(-(width - left) // right)) for top, left, down, right in ADAM7] if interlaced else [shape]
+    size = sum(h * (1 + (w * bits + 7) // 8) for h, w in passes if h > 0 and w > 0)
     unpacker = zlib.decompressobj()
     try:
-        rows = unpacker.decompress(packed, size)
+        rows = unpacker.decompress(b"".join(body for name, body in _chunks(data) if name == b"IDAT"), size)
     except zlib.error:
         raise DamagedFile("broken data stream") from None
     if len(rows) != size:
-        raise DamagedFile("the picture is cut short")
-    return rows
+        raise DamagedFile("rows are missing")
+    return rows, passes
+
+
+def _head(data):
+    width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
+    return (height, width), depth, kind, interlaced
+
+
+def refuse_missing_rows(data):
+    """A PNG that Pillow has opened: DamagedFile if its stream ends before its rows do, which Pillow fills with black without a word."""
+    shape, depth, kind, interlaced = _head(data)
+    _rows(data, depth * CHANNELS.get(kind, 1), shape, interlaced)
+
+
+def read_png(data):
+    """Bytes of a 16-bit RGB, RGBA or LA PNG -> (H, W, C) uint16.  Errors: DamagedFile."""
+    shape, depth, kind, interlaced = _head(data)
+    if depth != 16 or kind not in CHANNELS:
+        raise DamagedFile("not a PNG of 16-bit colours")
+    channels, out, position = CHANNELS[kind], np.empty((*shape, CHANNELS[kind]), "<u2"), 0
+    rows, passes = _rows(data, 16 * channels, shape, interlaced)
+    for (height, width), (top, left, down, right) in zip(passes, ADAM7 if interlaced else [(0, 0, 1, 1)]):
+        if height > 0 and width > 0:
+            size = height * (1 + 2 * channels * width)
+            out[top::down, left::right] = _unfilter(rows[position:position + size], height, width, channels)
+            position += size
+    return out
 
 
 def write_png(samples, stream, **options):

@@ -72,6 +72,9 @@ def _open_still(stream, name, allow_lossy):
             mode, samples = image.mode, None
         else:
             raise UnsupportedImage(f"{name}: mode {image.mode} is not known")
+        if image.format == "PNG":
+            stream.seek(0)
+            deep.refuse_missing_rows(stream.read())
         source, before, orientation = image.format, dict(image.info), _orientation(image)
         image.load()
         turned = image.transpose(UNTURN[orientation]) if orientation != 1 and _orientation(image) == 1 else image
@@ -105,6 +108,8 @@ def read_still(source, name, *, allow_lossy: bool = False) -> Still:
         raise UnsupportedImage(f"{name}: {error}") from None
     except UnsupportedImage as error:
         raise error if str(name) in str(error) else type(error)(f"{name}: {error}") from None
+    except DamagedFile as error:
+        raise UnsupportedImage(f"{name}: damaged picture ({error})") from None
     except Exception as error:          # Pillow's plugins raise a dozen kinds on altered files
         if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
             raise
