@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.formats import fate, files_of, table
+from bitsback.codecs import plain
 
 HERE = Path(__file__).parent
 SMALL = HERE / "pictures" / "formats"
@@ -30,10 +31,11 @@ def test_all_small_files_are_there():
     assert {path.stem for path in files_of(SMALL)} == set(MODES)
 
 
-@pytest.mark.skipif(not LARGE.is_dir(), reason=f"no folder of formats at {LARGE.name} (set BITSBACK_DATA)")
+@pytest.mark.skipif(not LARGE.is_dir(), reason="the folder of formats is not there (set BITSBACK_DATA)")
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-def test_every_file_of_the_large_collection():
-    """No file of nearly 400 ends in another exception or another picture; most are kept."""
+def test_every_file_of_the_large_collection(monkeypatch):
+    """No file of nearly 400 ends in another exception or another picture; most are kept.  (WebP at its quick effort only, for time.)"""
+    monkeypatch.setattr(plain, "EFFORTS", plain.EFFORTS[1:] * 2)
     fates = [fate(path, path.relative_to(LARGE)) for path in files_of(LARGE)]
     assert len(fates) > 300 and sum(bool(mode) for mode, _, _ in fates) > 0.6 * len(fates)
     assert all(what and "Error" not in what for _, what, _ in fates)
