@@ -37,7 +37,7 @@ def fate(path, name, allow_lossy=False):
         still = read_still(path, name, allow_lossy=allow_lossy)
     except UnsupportedImage as error:
         return "", str(error).replace(f"{name}: ", "", 1), 0
-    with patch.object(picture, "_may_suit", lambda still: False):
+    with patch.object(picture, "may_suit", lambda still: False):
         data = encode_still(still)
     assert same(decode_still(data), still), f"{name}: something else came back"
     suffix = default_suffix(still.mode)

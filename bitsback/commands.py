@@ -157,11 +157,11 @@ def _tell(facts, line, as_json, quiet, err):
 def _announcer(name, verify, quiet):
     """announce(stills) for compression: says what a long run will take, before it."""
     def announce(stills):
-        from .codecs.picture import estimate
+        from .codecs.suits import estimate
         seconds, megapixels = estimate(stills, verify)
         if megapixels >= 1 and not quiet:
-            click.echo(f"bitsback: {name}: {megapixels:.1f} megapixels under the prior, about {seconds / 60:.0f} minutes and {_gigabytes(megapixels):.1f} GB "
-                       f"(as measured on one core of a 2-core machine; a GPU is faster)", err=True)
+            click.echo(f"bitsback: {name}: {megapixels:.1f} megapixels under the prior, about {seconds / 60:.0f} minutes "
+                       f"and {_gigabytes(megapixels):.1f} GB (as measured on one core of a 2-core machine; a GPU is faster)", err=True)
     return announce
 
 
@@ -176,7 +176,8 @@ def _gigabytes(megapixels):
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Decode and compare before the output gets its name.")
 @click.option("--strip", is_flag=True, help="Leave out metadata: ICC profile, Exif with its orientation, XMP, resolution, text.")
 @click.option("--allow-lossy-source", "allow_lossy", is_flag=True, help="Store the pixels of JPEG, lossy WebP and the like, larger though they are.")
-def compress(sources, output, folder, recursive, force, keep, remove, as_json, model, device, threads, quiet, verbose, archive, verify, strip, allow_lossy):
+def compress(sources, output, folder, recursive, force, keep, remove, as_json, model, device, threads, quiet, verbose, archive, verify, strip,
+             allow_lossy):
     """Write NAME.bbk for each picture, any still one that Pillow reads; - is standard input and output."""
     from .codecs import files, images
     if archive and (output or folder):
@@ -243,9 +244,10 @@ def decompress(sources, output, folder, recursive, force, keep, remove, as_json,
         with Bar(source, quiet) as bar:
             paths = files.decompress_file(source, output, folder, root=root, force=force, remove=remove, note=note, model=model, device=device,
                                           progress=bar)
-        written.update(dict.fromkeys(paths, source))
+        written.update(dict.fromkeys([place, *paths], source))
         where, seconds = paths[0] if len(paths) == 1 else f"{len(paths)} pictures below {folder or source.parent}", time.perf_counter() - begin
-        _tell({"source": str(source), "targets": list(map(str, paths)), "seconds": seconds}, f"{source} -> {where}, {seconds:.1f} s", as_json, quiet, out)
+        facts = {"source": str(source), "targets": list(map(str, paths)), "seconds": seconds}
+        _tell(facts, f"{source} -> {where}, {seconds:.1f} s", as_json, quiet, out)
 
     _each(items, work, output, as_json)
 
@@ -269,7 +271,8 @@ def check(sources, recursive, as_json, model, device, threads, quiet):
         with Bar(source, quiet) as bar:
             header = files.check_file(source, model=model, device=device, progress=bar)
         count, seconds = len(header.entries), time.perf_counter() - begin
-        line = f"{source}: {f'{count} pictures' if header.archive else f'{header.width}x{header.height} {header.entries[0].mode}'} as they were, {seconds:.1f} s"
+        what = f"{count} pictures" if header.archive else f"{header.width}x{header.height} {header.entries[0].mode}"
+        line = f"{source}: {what} as they were, {seconds:.1f} s"
         _tell({"source": str(source), "ok": True, "pictures": count, "seconds": seconds}, line, as_json, quiet, False)
 
     _each(items, work, None, as_json)

@@ -12,7 +12,7 @@ from .container import Entry
 from .images import HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_suffix, read_still, still_bytes
 
 
-def collect(sources):
+def collect(sources) -> list[tuple[Path, str]]:
     """[(path, name)] of the pictures in files and folders; names are relative to each folder given."""
     found = {}
     for source in map(Path, sources):
@@ -31,7 +31,7 @@ def collect(sources):
     return [(path, name) for name, path in found.items()]
 
 
-def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False, announce=lambda stills: None, **options):
+def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False, announce=lambda stills: None, **options) -> tuple[bytes, int]:
     """Pictures of files and folders -> (the archive's bytes, number of pictures).
 
     strip: leave metadata out; allow_lossy: take JPEG and the like; verify: decode and compare; announce: told the
@@ -52,7 +52,7 @@ def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False, ann
     return data, len(loaded)
 
 
-def target_path(folder, name, mode="RGB"):
+def target_path(folder, name: str, mode: str = "RGB") -> Path:
     """Where a picture of an archive goes: folder/name, with .png or .tiff behind it unless it names a lossless format for its mode.
 
     Errors: DamagedFile for a name that would leave the folder.
@@ -66,7 +66,7 @@ def target_path(folder, name, mode="RGB"):
     return path if keeps else path.with_name(path.name + default_suffix(mode))
 
 
-def extract(data, folder, force, replacing, note, **options):
+def extract(data: bytes, folder, force: bool, replacing, note, **options) -> list[Path]:
     """Writes all pictures of an archive below `folder`; returns their paths.  note(path, names) is told metadata that a format cannot hold.
 
     Everything is decoded and checked before the first file is written.

@@ -37,6 +37,7 @@ MAX_SIDE = 2**24
 MAX_PIXELS = 2**31
 MAX_IMAGES = 2**24
 MAX_INDEX = 2**28               # bytes of an index, unpacked
+MAX_ROW = 2**13                 # ... of one picture's row in it
 ID_BYTES = 8
 
 
@@ -96,7 +97,7 @@ class Header:
         return [(e.height, e.width) for e in self.entries[self.plain:]]
 
 
-def pixel_digest(images, size=8, more=b""):
+def pixel_digest(images, size: int = 8, more: bytes = b"") -> bytes:
     """blake2b of the sizes and samples of arrays (H, W, ...), and of more bytes; `size` bytes."""
     digest = hashlib.blake2b(digest_size=8)
     for pixels in images:
@@ -107,7 +108,7 @@ def pixel_digest(images, size=8, more=b""):
     return digest.digest()[:size]
 
 
-def number(value):
+def number(value: int) -> bytes:
     """LEB128 bytes of an integer >= 0."""
     out = bytearray()
     while value > 127:
@@ -126,7 +127,7 @@ def _index(entries):
     return zlib.compress(text.encode(), 9) + checks
 
 
-def write(header, payload):
+def write(header: Header, payload: bytes) -> bytes:
     """Header and payload -> the file's bytes."""
     kind = (STACK if header.model else 0) | (ARCHIVE if header.archive else 0) | (METADATA if header.metadata else 0)
     out = bytearray(MAGIC + bytes([VERSION, kind]))
@@ -196,7 +197,7 @@ def _read_entries(reader, archive):
         try:
             if len(checks) != 2 * count:
                 raise ValueError("too short")
-            rows = json.loads(unpacker.decompress(packed, MAX_INDEX))
+            rows = json.loads(unpacker.decompress(packed, min(MAX_INDEX, 2 + count * MAX_ROW)))
             entries = tuple(Entry(w, h, name, permissions, int.from_bytes(checks[2 * i:2 * i + 2], "little"), *_read_form(form), mtime)
                             for i, (name, w, h, permissions, mtime, form) in enumerate(rows))
             if len(entries) != count or not all(type(e.name) is str and {type(n) for n in (e.width, e.height, e.permissions, e.mtime)} == {int}
@@ -210,7 +211,7 @@ def _read_entries(reader, archive):
     return entries
 
 
-def read(data):
+def read(data: bytes) -> tuple[Header, bytes]:
     """The file's bytes -> (Header, payload).  Errors: NotOurFile, DamagedFile."""
     if data[:4] != MAGIC:
         raise NotOurFile("not a bitsback file")
@@ -242,6 +243,6 @@ def read(data):
     return Header(**fields), reader.take(reader.end - reader.position)
 
 
-def read_header(data):
+def read_header(data: bytes) -> Header:
     """The Header alone, of bytes that `read` accepts."""
     return read(data)[0]

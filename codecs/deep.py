@@ -13,6 +13,7 @@ from ..errors import DamagedFile, UnsupportedImage
 from .plain import chunk
 
 CHANNELS = {2: 3, 4: 2, 6: 4}           # of colour types
+PIECE = 2**16                           # packed bytes inflated at once
 MODES = {2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}
 ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))       # first row, column, steps
 
@@ -57,39 +58,49 @@ def _unfilter(data, height, width, channels):
     return out.view(">u2").astype("<u2").reshape(height, width, channels)
 
 
-def _rows(data, bits, shape, interlaced):
-    """The inflated rows of a PNG and the shapes (height, width) of its passes.  Errors: DamagedFile if rows are missing."""
-    height, width = shape
-    passes = [(-(-(height - top) // down), -(-(width - left) // right)) for top, left, down, right in ADAM7] if interlaced else [shape]
-    size = sum(h * (1 + (w * bits + 7) // 8) for h, w in passes if h > 0 and w > 0)
-    unpacker = zlib.decompressobj()
-    try:
-        rows = unpacker.decompress(b"".join(body for name, body in _chunks(data) if name == b"IDAT"), size)
-    except zlib.error:
-        raise DamagedFile("broken data stream") from None
-    if len(rows) != size:
-        raise DamagedFile("rows are missing")
-    return rows, passes
-
-
 def _head(data):
+    """((height, width), depth, colour type, interlaced) of a PNG."""
     width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
     return (height, width), depth, kind, interlaced
 
 
-def refuse_missing_rows(data):
+def _passes(shape, interlaced):
+    """The shapes (height, width) of the passes."""
+    height, width = shape
+    return [(-(-(height - top) // down), -(-(width - left) // right)) for top, left, down, right in ADAM7] if interlaced else [shape]
+
+
+def _inflated(data, bits, passes):
+    """Yields the rows of a PNG in pieces that memory can hold; DamagedFile at the end if some are missing."""
+    size = sum(h * (1 + (w * bits + 7) // 8) for h, w in passes if h > 0 and w > 0)
+    unpacker, packed = zlib.decompressobj(), b"".join(body for name, body in _chunks(data) if name == b"IDAT")
+    for position in range(0, len(packed), PIECE):
+        try:
+            piece = unpacker.decompress(packed[position:position + PIECE])[:size]
+        except zlib.error:
+            raise DamagedFile("broken data stream") from None
+        size -= len(piece)
+        yield piece
+        if not size:
+            return
+    raise DamagedFile("rows are missing")
+
+
+def refuse_missing_rows(data: bytes) -> None:
     """A PNG that Pillow has opened: DamagedFile if its stream ends before its rows do, which Pillow fills with black without a word."""
     shape, depth, kind, interlaced = _head(data)
-    _rows(data, depth * CHANNELS.get(kind, 1), shape, interlaced)
+    for _ in _inflated(data, depth * CHANNELS.get(kind, 1), _passes(shape, interlaced)):
+        pass
 
 
-def read_png(data):
+def read_png(data: bytes) -> np.ndarray:
     """Bytes of a 16-bit RGB, RGBA or LA PNG -> (H, W, C) uint16.  Errors: DamagedFile."""
     shape, depth, kind, interlaced = _head(data)
     if depth != 16 or kind not in CHANNELS:
         raise DamagedFile("not a PNG of 16-bit colours")
     channels, out, position = CHANNELS[kind], np.empty((*shape, CHANNELS[kind]), "<u2"), 0
-    rows, passes = _rows(data, 16 * channels, shape, interlaced)
+    passes = _passes(shape, interlaced)
+    rows = b"".join(_inflated(data, 16 * channels, passes))
     for (height, width), (top, left, down, right) in zip(passes, ADAM7 if interlaced else [(0, 0, 1, 1)]):
         if height > 0 and width > 0:
             size = height * (1 + 2 * channels * width)
@@ -98,7 +109,7 @@ def read_png(data):
     return out
 
 
-def write_png(samples, stream, **options):
+def write_png(samples: np.ndarray, stream, **options) -> None:
     """(H, W, C) uint16 -> a 16-bit PNG.  options: as Pillow's for the same picture in 8 bits, whose other chunks are taken over."""
     out, rows = io.BytesIO(), samples.astype(">u2").view(np.uint8).reshape(samples.shape[0], -1)
     Image.fromarray((samples[:1, :1] >> 8).astype(np.uint8)).save(out, format="PNG", **options)
@@ -115,7 +126,7 @@ def write_png(samples, stream, **options):
         stream.write(chunk(kind, packed if kind == b"IDAT" else body))
 
 
-def read_tiff(data, name):
+def read_tiff(data: bytes, name) -> np.ndarray:
     """Bytes of a 16-bit RGB or RGBA TIFF -> (H, W, C) uint16.  Errors: UnsupportedImage, also where imagecodecs is not installed."""
     try:
         from imagecodecs import tiff_decode

@@ -53,7 +53,7 @@ def _backward(data, shape, dtype, way):
     return np.ascontiguousarray(x).view(dtype).reshape(shape)
 
 
-def encode_deltas(samples) -> bytes:
+def encode_deltas(samples: np.ndarray) -> bytes:
     """(H, W) or (H, W, C) array of 1, 2 or 4 bytes a sample -> bytes, the best of a few differences.
 
     Which is best is told by a fast deflate; the best two are tried in full.
@@ -67,7 +67,7 @@ def encode_deltas(samples) -> bytes:
     return min(results, key=len)
 
 
-def inflate(data, limit, packed_by_lzma):
+def inflate(data: bytes, limit: int, packed_by_lzma) -> bytes:
     """At most `limit` bytes out of a deflate or LZMA stream that ends with `data`.  Errors: DamagedFile."""
     unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=FILTERS) if packed_by_lzma else zlib.decompressobj()
     try:
@@ -79,7 +79,7 @@ def inflate(data, limit, packed_by_lzma):
     return out
 
 
-def decode_deltas(data, shape, dtype):
+def decode_deltas(data: bytes, shape: tuple, dtype) -> np.ndarray:
     """The mirror of encode_deltas; no more is unpacked than shape and dtype say.  Errors: DamagedFile."""
     way, size = data[0] if data else 255, int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
     if way > 15 or way & CHANNELS and (len(shape) < 3 or shape[2] < 3):

@@ -15,7 +15,7 @@ STDIO = Path("-")
 MOST_INPUT = 2**32              # bytes taken from standard input, and of a .bbk file
 
 
-def below(sources, recursive, suffixes):
+def below(sources, recursive: bool, suffixes: set[str]) -> list[tuple[Path, Path | None]]:
     """[(path, root)]: each source with root None or, if recursive, the files below a folder whose suffix is one of `suffixes`.
 
     Errors: UnsupportedImage for a folder without any.
@@ -40,14 +40,14 @@ def _place(source, folder, root, name):
     return Path(folder, source.parent.relative_to(root) if root else "", name)
 
 
-def compressed_path(source, output=None, folder=None, root=None):
+def compressed_path(source, output=None, folder=None, root=None) -> Path:
     """Where `compress` writes: `output`, else `folder`/stem.bbk, else beside the source; "-" goes to "-"."""
     if output or str(source) == "-":
         return Path(output or "-")
     return _place(source, folder, root, Path(source).stem + SUFFIX)
 
 
-def restored_path(source, output=None, folder=None, root=None, suffix=".png"):
+def restored_path(source, output=None, folder=None, root=None, suffix: str = ".png") -> Path:
     """Where `decompress` writes: `output`, else stem and suffix; "-" goes to "-"."""
     if output or str(source) == "-":
         return Path(output or "-")
@@ -55,7 +55,7 @@ def restored_path(source, output=None, folder=None, root=None, suffix=".png"):
     return _place(source, folder, root, (source.stem if source.suffix == SUFFIX else source.name) + suffix)
 
 
-def refuse_existing(path, source, force):
+def refuse_existing(path, source, force: bool) -> None:
     """Errors: OutputExists, NoSuchFolder, before any work is done; input and output must differ even with force.
 
     source: None where several inputs go into one output.
@@ -127,7 +127,7 @@ def _standard_input():
     return data
 
 
-def read_packed(source):
+def read_packed(source) -> bytes:
     """The bytes of a .bbk file or of standard input; the first four are looked at before the rest is read.  Errors: NotOurFile, OSError."""
     if Path(source) == STDIO:
         return _standard_input()
@@ -138,7 +138,8 @@ def read_packed(source):
         return head + stream.read(MOST_INPUT)
 
 
-def compress_file(source, target, *, force=False, strip=False, allow_lossy=False, verify=True, remove=False, announce=lambda stills: None, **options):
+def compress_file(source, target, *, force=False, strip=False, allow_lossy=False, verify=True, remove=False, announce=lambda stills: None,
+                  **options) -> tuple[container.Header, int]:
     """Writes `target`.  Returns the Header and the file's size in bytes.
 
     strip: leave metadata out; allow_lossy: take JPEG and the like; verify: decode and compare before the rename; remove: delete the
@@ -159,7 +160,7 @@ def compress_file(source, target, *, force=False, strip=False, allow_lossy=False
     return container.read_header(data), len(data)
 
 
-def compress_archive(sources, target, *, force=False, verify=True, remove=False, **options):
+def compress_archive(sources, target, *, force=False, verify=True, remove=False, **options) -> tuple[container.Header, int]:
     """Writes one archive of the pictures in `sources`; options as archive.encode_archive's.  Returns the Header and the file's size in bytes."""
     if remove and not verify:
         raise ValueError("inputs are removed only if their output was verified")
@@ -173,7 +174,7 @@ def compress_archive(sources, target, *, force=False, verify=True, remove=False,
 
 
 def decompress_file(source, output=None, folder=None, *, root=None, force=False, remove=False, note=lambda path, names: None,
-                    announce=lambda header: None, **options):
+                    announce=lambda header: None, **options) -> list[Path]:
     """Restores one picture to restored_path(...), or an archive's tree below `folder` (default: beside it).  Returns the paths written.
 
     remove: delete the source after what was written was read again and compared, unless a format could not hold all metadata; note:
@@ -211,12 +212,12 @@ def decompress_file(source, output=None, folder=None, *, root=None, force=False,
     return [target]
 
 
-def check_file(source, **options):
+def check_file(source, **options) -> container.Header:
     """Decodes a file and checks its digests without writing.  Options as picture.decode_still's; returns the Header."""
     return picture.decode_stills(read_packed(source), **options)[0]
 
 
-def describe(source):
+def describe(source) -> dict:
     """What `info` says of a file, as a dict; rates are in bits a dimension (a sample of a pixel).
 
     bits_per_dim = net + overhead; net is the prior's cost a dimension it coded; the overhead's

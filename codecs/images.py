@@ -119,7 +119,7 @@ def read_still(source, name, *, allow_lossy: bool = False) -> Still:
 # --- writing ---------------------------------------------------------------------------------
 
 
-def image_format(path) -> str:
+def image_format(path: Path) -> str:
     """Pillow's name of the lossless format that a path's suffix asks for.  Errors: UnsupportedImage."""
     suffix = path.suffix.lower()
     if suffix not in LOSSLESS_SUFFIXES:
@@ -132,7 +132,7 @@ def default_suffix(mode: str) -> str:
     return ".png" if mode in HOLDS["PNG"] else ".tiff"
 
 
-def refuse_mode(mode: str, file_format: str, name):
+def refuse_mode(mode: str, file_format: str, name) -> None:
     """Errors: UnsupportedImage where a format cannot hold a mode, with those that can."""
     if mode not in HOLDS[file_format]:
         able = [known for known, modes in HOLDS.items() if mode in modes]
@@ -192,7 +192,7 @@ def _shows_the_same(a: Still, b: Still):
     return np.array_equal(*(np.array(to_image(still).convert("RGBA")) for still in (a, b)))
 
 
-def still_bytes(still: Still, file_format: str, name) -> tuple:
+def still_bytes(still: Still, file_format: str, name) -> tuple[bytes, list[str]]:
     """A Still in a lossless format, read again and compared: (bytes, names of the metadata that the format cannot hold).
 
     name: of the output, for errors.  Errors: UnsupportedImage.

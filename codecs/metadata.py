@@ -49,7 +49,7 @@ def _tiff_exif(image, orientation):
     return exif.tobytes() if len(exif) else None
 
 
-def gather(image, before, orientation=1):
+def gather(image: Image.Image, before: dict, orientation: int = 1) -> dict:
     """A loaded Pillow image -> metadata, only what is there.
 
     before, orientation: the info and a TIFF's orientation as they were before loading, when Pillow changes both.
@@ -100,7 +100,7 @@ def _png_info(metadata):
     return info
 
 
-def save_options(metadata, file_format):
+def save_options(metadata: dict, file_format: str) -> dict:
     """Keyword arguments of Image.save that write what the format holds."""
     held = {key: value for key, value in metadata.items() if key in HOLDS.get(file_format, ())}
     options = {}
@@ -159,12 +159,12 @@ def _read_value(key, data):
     return data
 
 
-def kinds(items):
+def kinds(items) -> int:
     """Bit i for TAGS[i], over [(look, metadata)] of pictures."""
     return sum(1 << i for i, tag in enumerate(TAGS) if any(tag in look or tag in others for look, others in items))
 
 
-def names(mask):
+def names(mask: int) -> list[str]:
     """What `info` says of the bits of `kinds`."""
     return [tag for i, tag in enumerate(TAGS) if mask >> i & 1]
 
@@ -187,7 +187,7 @@ def pack(stills) -> bytes:
     return min([b"\0" + data, b"\1" + zlib.compress(data, 9), b"\2" + lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS)], key=len)
 
 
-def unpack(data, count):
+def unpack(data: bytes, count: int) -> list[tuple[dict, dict]]:
     """The mirror of pack: [(look, metadata)] of `count` pictures.  Errors: DamagedFile."""
     if not data:
         return [({}, {}) for _ in range(count)]

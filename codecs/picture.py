@@ -15,22 +15,19 @@ import zlib
 import numpy as np
 
 from ..chain import Top
-from ..errors import DamagedFile, StackEmpty, UnsupportedImage, VerifyFailed
+from ..errors import DamagedFile, UnsupportedImage, VerifyFailed
 from ..model import Model
 from ..stack import Stack
 from . import container, metadata
 from .container import Entry, Header, Reader, number, pixel_digest
 from .plain import decode_plain, encode_plain, quick_plain_size
-from .segments import ROW_STEP, locate, plain_parts, planes, pop_segments, push_segments, unpack_plain_parts
+from .segments import ROW_STEP, locate, plain_parts, pop_segments, push_segments, unpack_plain_parts
 from .still import MODES, UNDER_PRIOR, Still, joined, same, shape_of
+from .suits import PHOTOGRAPHIC, may_suit, suits_prior
 
 STRIP_SHARE = 32                # the plain strip is 1/32 of the first picture's rows; less makes more borders, no smaller files
 SMALLEST = 48 * 48              # pixels below which the prior is not tried
 SURELY_BETTER = 0.965           # of a quick WebP's size: the best WebP, twenty times slower, need not be tried
-PHOTOGRAPHIC, NOISE = 2.0, 6.0  # bits a dimension of photographs; on graphics the best may be half the quick one
-FEW_COLOURS, MANY_PIXELS = 256, 128 * 128       # no photograph of so many pixels has so few colours: the prior is not tried
-ENCODE_SECONDS, DECODE_SECONDS = 39, 18         # a megapixel under the prior, one core of a busy 2-core machine (benchmarks/rate.py)
-TRIAL = 256                     # side of the crop on which a picture of an archive shows what suits it
 
 
 def _check(pixels):
@@ -73,42 +70,6 @@ def encode_stack(images, header, model, device="cpu", progress=lambda share: Non
     return None
 
 
-# --- what the prior suits --------------------------------------------------------------------
-
-
-def _few_colours(colour):
-    seen, r, g, b = np.zeros(2**24, bool), *(colour[..., i].astype(np.uint32) for i in range(3))
-    seen[r << 16 | g << 8 | b] = True
-    return np.count_nonzero(seen) <= FEW_COLOURS
-
-
-def _may_suit(still):
-    """Whether the prior is worth trying: its modes, not the few colours of a drawing."""
-    return still.colour is not None and (still.height * still.width <= MANY_PIXELS or not _few_colours(still.colour))
-
-
-def estimate(stills, verify):
-    """Seconds that coding pictures takes under the prior on the machine named in the README, and megapixels: (s, MP)."""
-    megapixels = sum(still.height * still.width for still in stills if _may_suit(still)) / 1e6
-    return megapixels * (ENCODE_SECONDS + verify * DECODE_SECONDS), megapixels
-
-
-def _suits(still, model, device):
-    """Whether a picture of an archive goes under the prior.  What conventional coding says is no photograph is tried on a crop."""
-    quick = quick_plain_size(still.colour)
-    if quick is None or PHOTOGRAPHIC < 8 * quick / still.colour.size < NOISE:
-        return True
-    top, left = max(0, still.height - TRIAL) // 2, max(0, still.width - TRIAL) // 2
-    crop = np.ascontiguousarray(still.colour[top:top + TRIAL, left:left + TRIAL])
-    stack, x = Stack(np.random.default_rng(0).bytes(2 * crop.size + 64)), planes(crop)
-    before = stack.size_bits
-    try:
-        model.chain(device).push(stack, x, Top.fitted([crop], model.levels), x[:, :, :0])
-    except StackEmpty:
-        return False
-    return stack.size_bits - before < 8 * len(encode_plain(crop))
-
-
 # --- whole files -----------------------------------------------------------------------------
 
 
@@ -140,17 +101,18 @@ def _clearly_better(size, stills):
     return size < SURELY_BETTER * sum(quick) and 8 * sum(quick) > PHOTOGRAPHIC * sum(still.samples.size for still in stills)
 
 
-def encode_stills(stills, entries, *, archive, model=None, device="cpu", progress=lambda share: None):
+def encode_stills(stills: list[Still], entries: tuple[Entry, ...], *, archive: bool, model=None, device="cpu",
+                  progress=lambda share: None) -> bytes:
     """The bytes of a file that holds these pictures: under the prior what it suits, unless all by conventional coding is smaller.
 
     stills: list of Still; entries: their Entry, in the same order.  In an archive the ones that the prior does not suit come first.
     """
-    suited = [_may_suit(still) for still in stills]
+    suited = [may_suit(still) for still in stills]
     prior = None
     if sum(still.height * still.width for still, suits in zip(stills, suited) if suits) >= SMALLEST:
         model = model if isinstance(model, Model) else Model.open(model)
         if archive:
-            suited = [suits and _suits(still, model, device) for still, suits in zip(stills, suited)]
+            suited = [suits and suits_prior(still, model, device) for still, suits in zip(stills, suited)]
         order = sorted(range(len(stills)), key=suited.__getitem__)
         stills, entries = [stills[i] for i in order], tuple(entries[i] for i in order)
     packed = metadata.pack(stills)
@@ -183,13 +145,13 @@ def encode_still(still: Still, *, model=None, device="cpu", progress=lambda shar
     return data
 
 
-def encode(pixels, *, model=None, device="cpu", progress=lambda share: None) -> bytes:
+def encode(pixels: np.ndarray, *, model=None, device="cpu", progress=lambda share: None) -> bytes:
     """(H, W, 3) uint8 -> the bytes of a .bbk file.  Options and errors as encode_still's."""
     _check(pixels)
     return encode_still(Still("RGB", pixels, source="PNG"), model=model, device=device, progress=progress)
 
 
-def check(data, stills, **options):
+def check(data: bytes, stills: list[Still], **options) -> None:
     """Decodes a file and compares it with the pictures that went in, in any order.  Errors: VerifyFailed."""
     try:
         _, decoded = decode_stills(data, **options)
@@ -219,7 +181,7 @@ def _read_plain_parts(parts, header, images):
     return samples + [joined(*pair) for pair in zip(images, alphas)], metadata.unpack(packed, len(header.entries)), packed
 
 
-def decode_stills(data, *, model=None, device="cpu", progress=lambda share: None):
+def decode_stills(data: bytes, *, model=None, device="cpu", progress=lambda share: None) -> tuple[Header, list[Still]]:
     """The bytes of a file -> (Header, [Still]), checked against the digests inside.  Errors: NotOurFile, DamagedFile, WrongModel."""
     header, payload = container.read(data)
     images = []
@@ -248,7 +210,7 @@ def decode_stills(data, *, model=None, device="cpu", progress=lambda share: None
     return header, stills
 
 
-def decode_still(data, *, model=None, device="cpu", progress=lambda share: None) -> Still:
+def decode_still(data: bytes, *, model=None, device="cpu", progress=lambda share: None) -> Still:
     """The bytes of a .bbk file of one picture -> Still, checked against the digest inside.
 
     model: a Model or path where the file's own is not shipped.
@@ -259,7 +221,7 @@ def decode_still(data, *, model=None, device="cpu", progress=lambda share: None)
     return decode_stills(data, model=model, device=device, progress=progress)[1][0]
 
 
-def decode(data, *, model=None, device="cpu", progress=lambda share: None):
+def decode(data: bytes, *, model=None, device="cpu", progress=lambda share: None) -> np.ndarray:
     """The bytes of a .bbk file of one RGB picture -> (H, W, 3) uint8.  As decode_still; UnsupportedImage for other modes."""
     header = container.read_header(data)
     if not header.archive and header.entries[0].mode != "RGB":

@@ -76,7 +76,7 @@ def _encode_png(samples, bits):
     return body
 
 
-def chunk(kind, body):
+def chunk(kind: bytes, body: bytes) -> bytes:
     """One chunk of a PNG."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
@@ -97,14 +97,14 @@ def _decode_png(data, shape, bits):
 # --- the choice ------------------------------------------------------------------------------
 
 
-def quick_plain_size(samples):
+def quick_plain_size(samples: np.ndarray) -> int | None:
     """Bytes of a WebP made in a twentieth of the time; the best one is at most some 3 % smaller.  samples: uint8."""
     if max(samples.shape[:2]) > WEBP_SIDE:
         return None
     return 1 + len(_encode_webp(_webp_image(samples), **EFFORTS[1]))
 
 
-def encode_plain(samples) -> bytes:
+def encode_plain(samples: np.ndarray) -> bytes:
     """(H, W) or (H, W, C) array of 1, 2 or 4 bytes a sample -> bytes, by the coder that makes the fewest."""
     results = [bytes([DELTAS]) + encode_deltas(samples)]
     if samples.dtype == np.uint8 and max(samples.shape[:2]) <= WEBP_SIDE:
@@ -118,7 +118,7 @@ def encode_plain(samples) -> bytes:
     return min(results, key=len)
 
 
-def decode_plain(data, shape, dtype=np.uint8):
+def decode_plain(data: bytes, shape: tuple, dtype=np.uint8) -> np.ndarray:
     """The mirror of encode_plain.  Sizes are checked before samples are unpacked.  Errors: DamagedFile."""
     method, body, dtype = data[0] if data else 255, data[1:], np.dtype(dtype)
     if method == DELTAS:

@@ -39,7 +39,7 @@ def _jpeg2000(stream):
     return reversible, depth
 
 
-def is_lossy(image, stream):
+def is_lossy(image: Image.Image, stream) -> bool:
     """Whether the file's pixels were compressed with loss, as far as its headers tell; the stream's position is used."""
     if image.format in LOSSY or any(tile[0] == "bcn" for tile in image.tile):
         return True
@@ -51,7 +51,7 @@ def is_lossy(image, stream):
     return image.format == "TIFF" and image.info.get("compression") in LOSSY_IN_TIFF
 
 
-def is_deep(image, stream):
+def is_deep(image: Image.Image, stream) -> bool:
     """Whether the file holds more bits a sample than Pillow's mode does."""
     if image.mode.startswith(("I", "F")):
         return False
@@ -73,13 +73,13 @@ def _maximum(image):
     return arguments[1] if isinstance(arguments, tuple) and isinstance(arguments[1], int) else None
 
 
-def refuse_unsuitable(image, stream, name, allow_lossy):
+def refuse_unsuitable(image: Image.Image, stream, name, allow_lossy: bool) -> None:
     """Errors: UnsupportedImage, LossySource, each with the reason."""
     if image.format in DRAWN:
         raise UnsupportedImage(f"{name}: {image.format} is no picture of pixels")
     limit = Image.MAX_IMAGE_PIXELS
     if limit and image.size[0] * image.size[1] > limit:
-        raise UnsupportedImage(f"{name}: {image.size[0]}x{image.size[1]} pixels are more than Pillow's limit of {limit} for pictures one can trust")
+        raise UnsupportedImage(f"{name}: {image.size[0]}x{image.size[1]} pixels are more than Pillow's limit for trusted pictures, {limit}")
     if is_lossy(image, stream) and not allow_lossy:
         raise LossySource(f"{name}: {image.format} was compressed with loss already; its pixels would as a rule take more bytes than the file. "
                           f"Keep the file as it is (--allow-lossy-source stores the pixels all the same)")

@@ -75,7 +75,7 @@ class Still:
         return replace(self, metadata={})
 
 
-def joined(colour, alpha):
+def joined(colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """The mirror of `colour` and `alpha`: samples (H, W, 3) or (H, W, 4) uint8."""
     return colour if alpha is None else np.dstack([colour, alpha])
 

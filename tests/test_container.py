@@ -185,6 +185,13 @@ def test_any_index_is_damage_unless_it_is_one(text):
         read(sealed(b"\2" + leb(len(index)) + leb(1) + index + bytes(8)))
 
 
+def test_an_index_that_is_a_bomb_is_damage():
+    """Sixteen megabytes in a few kilobytes, for one picture: not unpacked."""
+    index = zlib.compress(b"[" + b" " * 2**24 + json.dumps(["a", 2, 3, 420, 99, 1]).encode() + b"]") + b"\5\0"
+    with pytest.raises(DamagedFile):
+        read(sealed(b"\2" + leb(len(index)) + leb(1) + index + bytes(8)))
+
+
 def test_an_honest_index_is_read():
     """The same file with a right index is read: the test above refuses for the right reason."""
     index = zlib.compress(json.dumps([["a", 2, 3, 420, 99, 1]]).encode()) + b"\5\0"

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from bitsback.chain import Chain
-from bitsback.codecs import container, decode, decode_still, encode, encode_still, metadata, picture
+from bitsback.codecs import container, decode, decode_still, encode, encode_still, metadata, picture, suits
 from bitsback.codecs.plain import decode_plain, encode_plain, quick_plain_size
 from bitsback.codecs.segments import LIMIT
 from bitsback.codecs.still import MODES, Still, same, shape_of
@@ -436,7 +436,7 @@ def test_an_archive_chooses_for_each_picture(tiny_model, photograph, monkeypatch
     flat[40:90, 30:140] = (200, 0, 0)
     stills = [of_mode("RGB", 24, 24, photograph), of_mode("P", 20, 20, photograph), Still("RGB", flat), of_mode("RGBA", 40, 32, photograph),
               of_mode("F", 5, 5, photograph), of_mode("RGB", 40, 32, photograph)]
-    monkeypatch.setattr(picture, "_suits", lambda still, model, device: True)
+    monkeypatch.setattr(picture, "suits_prior", lambda still, model, device: True)
     data = forced(stills, tiny_model, monkeypatch, archive=True)
     header, back = picture.decode_stills(data, model=tiny_model)
     assert header.plain == 3 and [e.mode for e in header.entries] == ["P", "RGB", "F", "RGB", "RGBA", "RGB"]
@@ -448,8 +448,8 @@ def test_what_suits_a_picture_of_an_archive(tiny_model, photograph):
     """Photographs go under the prior untried; noise and drawings only if a trial of the prior beats conventional coding (random weights do not)."""
     rng = np.random.default_rng(0)
     drawing = np.repeat(np.repeat(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), 8, 0), 8, 1)
-    suits = [picture._suits(Still("RGB", pixels), tiny_model, "cpu") for pixels in (photograph(64, 64), rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), drawing)]
-    assert suits == [True, False, False]
+    found = [suits.suits_prior(Still("RGB", pixels), tiny_model, "cpu") for pixels in (photograph(64, 64), rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), drawing)]
+    assert found == [True, False, False]
 
 
 def test_drawings_are_not_tried(monkeypatch):
@@ -476,6 +476,6 @@ def test_a_decoder_that_errs_is_noticed(photograph, monkeypatch):
 def test_estimates_count_what_the_prior_takes(photograph):
     """Seconds and megapixels of pictures the prior is tried on; more with verification; none for other modes."""
     stills = [Still("RGB", photograph(200, 300)), of_mode("L", 200, 300, photograph)]
-    (seconds, megapixels), (longer, _) = picture.estimate(stills, False), picture.estimate(stills, True)
+    (seconds, megapixels), (longer, _) = suits.estimate(stills, False), suits.estimate(stills, True)
     assert megapixels == pytest.approx(0.06) and 0 < seconds < longer
-    assert picture.estimate(stills[1:], True) == (0, 0)
+    assert suits.estimate(stills[1:], True) == (0, 0)
