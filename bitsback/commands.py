@@ -161,13 +161,13 @@ def _announcer(name, verify, quiet):
         seconds, megapixels = estimate(stills, verify)
         if megapixels >= 1 and not quiet:
             click.echo(f"bitsback: {name}: {megapixels:.1f} megapixels under the prior, about {seconds / 60:.0f} minutes "
-                       f"and {_gigabytes(megapixels):.1f} GB (as measured on one core of a 2-core machine; a GPU is faster)", err=True)
+                       f"and up to {_gigabytes(megapixels):.1f} GB (as measured on one core of a 2-core machine; a GPU is faster)", err=True)
     return announce
 
 
 def _gigabytes(megapixels):
-    """Memory at the peak, as measured: the program, a segment of at most one megapixel, the picture."""
-    return 0.5 + 1.5 * min(megapixels, 1) + 0.02 * megapixels
+    """Memory at the peak, from 0.66 GB measured at 1.2 megapixels: the program, the largest segment (at most a megapixel), the picture."""
+    return 0.3 + 0.6 * min(megapixels, 1) + 0.02 * megapixels
 
 
 @main.command()
