@@ -22,20 +22,48 @@ def _fail(error, name):
     click.echo(f"bitsback: {text}", err=True)
 
 
-def _each(sources, output, work):
-    """work(source) for all; errors are told and the rest is still done.  Exit status 1 if any failed."""
-    if output and len(sources) > 1:
+def _each(items, work, output=None, as_json=False):
+    """work(source, root) for all; errors are told and the rest is still done.  Exit status 1 if any failed."""
+    if output and len(items) > 1:
         raise click.UsageError("-o names one file; use --dir for several inputs")
     failed = 0
-    for source in sources:
+    for source, root in items:
         try:
-            work(source)
+            work(source, root)
         except BrokenPipeError:
             raise
-        except (BitsbackError, OSError) as error:
+        except (BitsbackError, OSError, MemoryError) as error:
             failed += 1
+            error = BitsbackError("not enough memory for this file") if isinstance(error, MemoryError) else error
             _fail(error, source)
+            if as_json:
+                click.echo(json.dumps({"source": str(source), "error": str(error)}))
     sys.exit(1 if failed else 0)
+
+
+def _items(sources, recursive, suffixes):
+    """[(path, root)] of the inputs; ends the run where a folder holds none."""
+    from .codecs import files
+    try:
+        return files.below(sources, recursive, suffixes)
+    except BitsbackError as error:
+        _fail(error, "")
+        sys.exit(1)
+
+
+def _refuse_terminals(items, output, folder, remove):
+    """Usage errors: compressed data or pictures at a terminal, and --rm of what is no file."""
+    dashes = [source for source, _ in items if str(source) == "-"]
+    out = str(output) == "-" or dashes and not output
+    if len(dashes) > 1 or dashes and folder:
+        raise click.UsageError("- stands for standard input once, with -o or without")
+    if dashes and sys.stdin.isatty():
+        raise click.UsageError("- reads standard input, which is a terminal")
+    if out and sys.stdout.isatty():
+        raise click.UsageError("data are not written to a terminal; redirect the output or give -o")
+    if remove and (dashes or out):
+        raise click.UsageError("--rm removes files whose outputs are files")
+    return out
 
 
 class Bar:
@@ -62,11 +90,16 @@ def main():
 
 
 def _common(command):
+    """What compress and decompress share."""
     for option in reversed([
             click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path)),
             click.option("-o", "--output", type=click.Path(path_type=Path), help="Output file (one input only)."),
             click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder for the outputs."),
+            click.option("-r", "--recursive", is_flag=True, help="Work on the files below folders; --dir keeps the tree."),
             click.option("-f", "--force", is_flag=True, help="Overwrite existing outputs."),
+            click.option("-k", "--keep", is_flag=True, help="Keep the inputs (the default)."),
+            click.option("--rm", "remove", is_flag=True, help="Remove each input after its output was written, decoded and compared."),
+            click.option("--json", "as_json", is_flag=True, help="One JSON object a line on standard output."),
             click.option("--model", help="A shipped model's name, or the path of one."),
             click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:N."),
             click.option("-T", "--threads", type=click.IntRange(1), help="CPU threads of the network."),
@@ -114,67 +147,147 @@ def _device(name):
     return name
 
 
+def _tell(facts, line, as_json, quiet, err):
+    """One line about one file: JSON if asked for, else for people; on stderr where stdout carries data."""
+    if as_json:
+        click.echo(json.dumps(facts), err=err)
+    elif not quiet:
+        click.echo(line, err=err)
+
+
+def _announcer(name, verify, quiet):
+    """announce(stills) for compression: says what a long run will take, before it."""
+    def announce(stills):
+        from .codecs.suits import estimate
+        seconds, megapixels = estimate(stills, verify)
+        if megapixels >= 1 and not quiet:
+            click.echo(f"bitsback: {name}: {megapixels:.1f} megapixels under the prior, about {seconds / 60:.0f} minutes "
+                       f"and up to {_gigabytes(megapixels):.1f} GB (as measured on one core of a 2-core machine; a GPU is faster)", err=True)
+    return announce
+
+
+def _gigabytes(megapixels):
+    """Memory at the peak, from 0.66 GB measured at 1.2 megapixels: the program, the largest segment (at most a megapixel), the picture."""
+    return 0.3 + 0.6 * min(megapixels, 1) + 0.02 * megapixels
+
+
 @main.command()
 @_common
 @click.option("--archive", type=click.Path(path_type=Path), help="One file for all pictures of the files and folders given.")
-def compress(sources, output, folder, force, model, device, threads, quiet, verbose, archive):
-    """Write NAME.bbk for each picture: 8-bit RGB of any size, in any format that Pillow reads."""
-    from .codecs import files
+@click.option("--verify/--no-verify", default=True, show_default=True, help="Decode and compare before the output gets its name.")
+@click.option("--strip", is_flag=True, help="Leave out metadata: ICC profile, Exif with its orientation, XMP, resolution, text.")
+@click.option("--allow-lossy-source", "allow_lossy", is_flag=True, help="Store the pixels of JPEG, lossy WebP and the like, larger though they are.")
+def compress(sources, output, folder, recursive, force, keep, remove, as_json, model, device, threads, quiet, verbose, archive, verify, strip,
+             allow_lossy):
+    """Write NAME.bbk for each picture, any still one that Pillow reads; - is standard input and output."""
+    from .codecs import files, images
     if archive and (output or folder):
         raise click.UsageError("--archive names the output; -o and --dir do not go with it")
+    if remove and (keep or not verify or allow_lossy):
+        raise click.UsageError("--rm does not go with --keep, --no-verify or --allow-lossy-source")
+    items = [(archive, None)] if archive else _items(sources, recursive, images.IMAGE_SUFFIXES)
+    out = _refuse_terminals(items, output, folder, remove)
     model, device = _prepare(folder, threads, device, model, verbose)
-    options, written = {"force": force, "model": model, "device": device}, set()
+    options, written = {"force": force, "model": model, "device": device, "verify": verify, "strip": strip, "allow_lossy": allow_lossy,
+                        "remove": remove}, {}
 
     def told(source, target, header, size, begin):
-        if not quiet:
-            count = f"{len(header.entries)} pictures, " if header.archive else ""
-            click.echo(f"{source} -> {target}: {count}{size} bytes, {8 * size / header.dims:.3f} bits/dim, {time.perf_counter() - begin:.1f} s")
+        count = f"{len(header.entries)} pictures, " if header.archive else ""
+        seconds, rate = time.perf_counter() - begin, 8 * size / header.dims
+        facts = {"source": str(source), "target": str(target), "bytes": size, "bits_per_dim": rate, "method": "prior" if header.model else "plain",
+                 "pictures": len(header.entries), "verified": verify, "removed": remove, "seconds": seconds}
+        _tell(facts, f"{source} -> {target}: {count}{size} bytes, {rate:.3f} bits/dim, {seconds:.1f} s", as_json, quiet, out)
 
-    def work(source):
+    def work(source, root):
         begin = time.perf_counter()
-        target = files.compressed_path(source, output, folder)
-        if target in written:
-            raise OutputExists(f"{source}: {target} was just written for another input; give --dir or other names")
+        target = files.compressed_path(source, output, folder, root)
+        if target in written and not out:
+            raise OutputExists(f"{source}: {target} was just written for {written[target]}; give --dir or other names")
+        if root and folder:
+            target.parent.mkdir(parents=True, exist_ok=True)
         with Bar(source, quiet) as bar:
-            header, size = files.compress_file(source, target, progress=bar, **options)
-        written.add(target)
+            header, size = files.compress_file(source, target, progress=bar, announce=_announcer(source, verify, quiet), **options)
+        written[target] = source
         told(source, target, header, size, begin)
 
-    def work_archive(target):
+    def work_archive(target, _):
         begin = time.perf_counter()
         with Bar(target, quiet) as bar:
-            header, size = files.compress_archive(sources, target, progress=bar, **options)
+            header, size = files.compress_archive(sources, target, progress=bar, announce=_announcer(target, verify, quiet), **options)
         told(" ".join(map(str, sources)), target, header, size, begin)
 
-    _each([archive] if archive else sources, output, work_archive if archive else work)
+    _each(items, work_archive if archive else work, output, as_json)
 
 
 @main.command()
 @_common
-def decompress(sources, output, folder, force, model, device, threads, quiet, verbose):
-    """Restore the pixels of each .bbk file, to PNG or by the suffix of -o, or the tree of an archive; they are checked."""
+def decompress(sources, output, folder, recursive, force, keep, remove, as_json, model, device, threads, quiet, verbose):
+    """Restore each picture, to PNG (TIFF where PNG cannot hold it) or by the suffix of -o, or the tree of an archive; it is checked."""
     from .codecs import files
+    if remove and keep:
+        raise click.UsageError("--rm does not go with --keep")
+    items = _items(sources, recursive, {files.SUFFIX})
+    out = _refuse_terminals(items, output, folder, remove)
     model, device = _prepare(folder, threads, device, model, verbose)
+    written = {}
 
-    def work(source):
+    def note(path, names):
+        if not quiet:
+            click.echo(f"bitsback: {path}: this format does not hold {', '.join(names)}{'; the input is kept' if remove else ''}", err=True)
+
+    def work(source, root):
+        begin = time.perf_counter()
+        place = files.restored_path(source, output, folder, root)
+        if place in written and not out:
+            raise OutputExists(f"{source}: {place} was just written for {written[place]}; give --dir or other names")
+        if root and folder:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        with Bar(source, quiet) as bar:
+            paths = files.decompress_file(source, output, folder, root=root, force=force, remove=remove, note=note, model=model, device=device,
+                                          progress=bar)
+        written.update(dict.fromkeys([place, *paths], source))
+        where, seconds = paths[0] if len(paths) == 1 else f"{len(paths)} pictures below {folder or source.parent}", time.perf_counter() - begin
+        facts = {"source": str(source), "targets": list(map(str, paths)), "seconds": seconds}
+        _tell(facts, f"{source} -> {where}, {seconds:.1f} s", as_json, quiet, out)
+
+    _each(items, work, output, as_json)
+
+
+@main.command("test")
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-r", "--recursive", is_flag=True, help="Work on the files below folders.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--model", help="A shipped model's name, or the path of one.")
+@click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("-T", "--threads", type=click.IntRange(1), help="CPU threads of the network.")
+@click.option("-q", "--quiet", is_flag=True, help="Errors only.")
+def check(sources, recursive, as_json, model, device, threads, quiet):
+    """Decode .bbk files and check every checksum inside, without writing anything."""
+    from .codecs import files
+    items = _items(sources, recursive, {files.SUFFIX})
+    model, device = _prepare(None, threads, device, model, False)
+
+    def work(source, _):
         begin = time.perf_counter()
         with Bar(source, quiet) as bar:
-            paths = files.decompress_file(source, output, folder, force=force, model=model, device=device, progress=bar)
-        if not quiet:
-            written = paths[0] if len(paths) == 1 else f"{len(paths)} pictures below {folder or source.parent}"
-            click.echo(f"{source} -> {written}, {time.perf_counter() - begin:.1f} s")
+            header = files.check_file(source, model=model, device=device, progress=bar)
+        count, seconds = len(header.entries), time.perf_counter() - begin
+        what = f"{count} pictures" if header.archive else f"{header.width}x{header.height} {header.entries[0].mode}"
+        line = f"{source}: {what} as they were, {seconds:.1f} s"
+        _tell({"source": str(source), "ok": True, "pictures": count, "seconds": seconds}, line, as_json, quiet, False)
 
-    _each(sources, output, work)
+    _each(items, work, None, as_json)
 
 
 @main.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-r", "--recursive", is_flag=True, help="Work on the files below folders.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def info(sources, as_json):
+def info(sources, recursive, as_json):
     """Say what .bbk files hold and what they cost, without decoding them."""
     from .codecs import files
 
-    def work(source):
+    def work(source, _):
         facts = files.describe(source)
         if as_json:
             click.echo(json.dumps(facts))
@@ -182,9 +295,11 @@ def info(sources, as_json):
         for key, value in facts.items():
             if key == "names":
                 value = "".join(f"\n    {name}" for name in value)
+            elif isinstance(value, list):
+                value = ", ".join(value) or "none"
             click.echo(f"{key:22} {value:.4f}" if isinstance(value, float) else f"{key:22} {value}")
 
-    _each(sources, None, work)
+    _each(_items(sources, recursive, {files.SUFFIX}), work, None)
 
 
 @main.command()

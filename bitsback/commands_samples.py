@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from .errors import BitsbackError
+from .errors import BitsbackError, UnsupportedImage
 
 SAMPLER_NAMES = ("ancestral", "seeds1", "seeds2", "seeds3", "ddim", "restoration-degradation")
 GRADE_NAMES = ("phases", "head", "scalar", "beta", "beta-tilde")
@@ -28,12 +28,13 @@ def _size(context, parameter, value):
 def _write_to(path, source, force, make):
     """Writes make(), (H, W, 3) uint8, losslessly by the path's suffix; what can be refused is, before make is called."""
     from .codecs import files
-    from .codecs.images import image_format, write_image
+    from .codecs.images import image_format, still_bytes
+    from .codecs.still import Still
     file_format = image_format(path)
     files.refuse_existing(path, source, force)
-    pixels = make()
+    data, _ = still_bytes(Still("RGB", make()), file_format, path)
     with files.replacing(path) as stream:
-        write_image(pixels, stream, file_format)
+        stream.write(data)
 
 
 def _guarded(name, work):
@@ -50,8 +51,11 @@ def _photo(path, size):
     """(3, H, W) float32, minus 128: a picture file, or its centre if a size is given."""
     import torch
 
-    from .codecs.images import read_image
-    pixels = torch.from_numpy(read_image(path, path)).permute(2, 0, 1).float() - 128
+    from .codecs.images import read_still
+    colour = read_still(path, path, allow_lossy=True).colour
+    if colour is None:
+        raise UnsupportedImage(f"{path}: colours (RGB) are needed to start from")
+    pixels = torch.from_numpy(colour.copy()).permute(2, 0, 1).float() - 128
     height, width = (min(a, b) for a, b in zip(size or pixels.shape[1:], pixels.shape[1:]))
     top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
     return pixels[:, top:top + height, left:left + width]

@@ -25,6 +25,14 @@ class UnsupportedImage(BitsbackError):
     """A picture that could not be given back exactly as it is, so it is refused."""
 
 
+class VerifyFailed(BitsbackError):
+    """What was coded did not decode to what went in: a defect of this program or machine; nothing is written."""
+
+
+class LossySource(UnsupportedImage):
+    """A picture that was compressed with loss already: its pixels would take more room than it does."""
+
+
 class OutputExists(BitsbackError):
     """The output is there already and `-f` was not given, or two inputs have one output."""
 

@@ -54,7 +54,10 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
         raise UnsupportedImage("an archive of pictures; a preview is of one")
     known = np.zeros((header.height, header.width), bool)
     if not header.model:
-        return Preview(picture.decode(data), ~known, 0.0, 1.0)
+        still = picture.decode_still(data)
+        if still.colour is None:
+            raise UnsupportedImage(f"a picture of mode {still.mode} has nothing to preview: decompress it, it is quick")
+        return Preview(still.colour, ~known, 0.0, 1.0)
     if not (isinstance(model, Model) and model.id.startswith(header.model)):
         model = Model.open(None if isinstance(model, Model) else model, model_id=header.model)
     pixels = np.full((header.height, header.width, 3), GREY, np.uint8)

@@ -1,5 +1,7 @@
-"""Image files to bytes and back.  `encode` and `decode` work on arrays, `files` on paths."""
+"""Image files to bytes and back.  `encode` and `decode` work on arrays, `encode_still` and `decode_still` on pictures
+of any mode with their metadata, `files` on paths."""
 from .container import read_header
-from .picture import decode, encode
+from .picture import decode, decode_still, encode, encode_still
+from .still import Still
 
-__all__ = ["decode", "encode", "read_header"]
+__all__ = ["Still", "decode", "decode_still", "encode", "encode_still", "read_header"]

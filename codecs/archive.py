@@ -1,21 +1,22 @@
 """Many pictures in one file: one stack, one start; images of one size pass the network together.
 
-Names, sizes and permissions are kept in an index that `info` reads without decoding.  A name is a
-relative path with forward slashes; one that would leave the output folder is refused.
+Names, sizes, modes, permissions and times are kept in an index that `info` reads without decoding.  A name is
+a relative path with forward slashes; one that would leave the output folder is refused.
 """
+import os
 from pathlib import Path, PurePosixPath
 
 from ..errors import DamagedFile, OutputExists, UnsupportedImage
 from . import container, picture
 from .container import Entry
-from .images import IMAGE_SUFFIXES, read_image, write_image
+from .images import HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_suffix, read_still, still_bytes
 
 
-def collect(sources):
+def collect(sources) -> list[tuple[Path, str]]:
     """[(path, name)] of the pictures in files and folders; names are relative to each folder given."""
     found = {}
     for source in map(Path, sources):
-        paths = [source] if not source.is_dir() else sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        paths = [source] if not source.is_dir() else sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
         for path in paths:
             name = path.name if path == source else path.relative_to(source).as_posix()
             try:
@@ -30,22 +31,29 @@ def collect(sources):
     return [(path, name) for name, path in found.items()]
 
 
-def encode_archive(sources, **options):
+def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False, announce=lambda stills: None, **options) -> tuple[bytes, int]:
     """Pictures of files and folders -> (the archive's bytes, number of pictures).
 
-    options as picture.encode's.  One unreadable picture fails the whole: nothing is left out in silence.
+    strip: leave metadata out; allow_lossy: take JPEG and the like; verify: decode and compare; announce: told the
+    pictures before the work; options as picture.encode_still's.  One unreadable picture fails the whole: nothing is
+    left out in silence.
     """
     loaded = []
     for path, name in collect(sources):
-        pixels = read_image(path, path)
-        entry = Entry(pixels.shape[1], pixels.shape[0], name, path.stat().st_mode & 0o777, picture.image_check(pixels))
-        loaded.append((entry, pixels))
+        still, status = read_still(path, path, allow_lossy=allow_lossy), path.stat()
+        loaded.append((Entry(still.width, still.height, name, status.st_mode & 0o777, picture.image_check(still.samples), still.mode, still.source,
+                             int(status.st_mtime)), still.stripped() if strip else still))
     loaded.sort(key=lambda item: (item[0].width * item[0].height, item[0].height, item[0].name))   # the stack grows with them
-    return picture.encode_images([p for _, p in loaded], tuple(e for e, _ in loaded), archive=True, **options), len(loaded)
+    stills = [still for _, still in loaded]
+    announce(stills)
+    data = picture.encode_stills(stills, tuple(entry for entry, _ in loaded), archive=True, **options)
+    if verify:
+        picture.check(data, stills, **options)
+    return data, len(loaded)
 
 
-def target_path(folder, name):
-    """Where a picture of an archive goes: folder/name with suffix .png unless it names a lossless format.
+def target_path(folder, name: str, mode: str = "RGB") -> Path:
+    """Where a picture of an archive goes: folder/name, with .png or .tiff behind it unless it names a lossless format for its mode.
 
     Errors: DamagedFile for a name that would leave the folder.
     """
@@ -53,16 +61,18 @@ def target_path(folder, name):
     if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or "\0" in name:
         raise DamagedFile(f"the name {name!r} would leave the output folder")
     path = Path(folder, *pure.parts)
-    return path if path.suffix.lower() in (".png", ".bmp", ".ppm", ".tif", ".tiff") else path.with_name(path.name + ".png")
+    file_format = LOSSLESS_SUFFIXES.get(path.suffix.lower(), "WEBP")
+    keeps = file_format != "WEBP" and mode in HOLDS[file_format]        # a .webp may have been lossy
+    return path if keeps else path.with_name(path.name + default_suffix(mode))
 
 
-def extract(data, folder, force, replacing, file_format, **options):
-    """Writes all pictures of an archive below `folder`; returns their paths.
+def extract(data: bytes, folder, force: bool, replacing, note, **options) -> list[Path]:
+    """Writes all pictures of an archive below `folder`; returns their paths.  note(path, names) is told metadata that a format cannot hold.
 
     Everything is decoded and checked before the first file is written.
     """
     entries = container.read_header(data).entries
-    targets = [target_path(folder, entry.name) for entry in entries]
+    targets = [target_path(folder, entry.name, entry.mode) for entry in entries]
     if len(set(targets)) != len(targets):
         raise DamagedFile("two pictures of the archive have one name")
     for target in targets:
@@ -71,10 +81,14 @@ def extract(data, folder, force, replacing, file_format, **options):
         for parent in target.relative_to(folder).parents:
             if (Path(folder) / parent).is_symlink():
                 raise DamagedFile(f"{target}: would be written through a link")
-    _, images = picture.decode_images(data, **options)
-    for entry, target, pixels in zip(entries, targets, images):
+    _, stills = picture.decode_stills(data, **options)
+    for entry, target, still in zip(entries, targets, stills):
+        written, left_out = still_bytes(still, LOSSLESS_SUFFIXES[target.suffix.lower()], target)
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as stream:
-            write_image(pixels, stream, file_format(target))
-        target.chmod(entry.mode & 0o777)
+            stream.write(written)
+        target.chmod(entry.permissions & 0o777)
+        os.utime(target, (entry.mtime, entry.mtime))
+        if left_out:
+            note(target, left_out)
     return targets

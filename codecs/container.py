@@ -3,14 +3,17 @@
     bytes
     4       magic "\\x8aBBK"
     1       format version, 0
-    1       kind: bit 0 set, the payload is a stack (clear: plain parts); bit 1 set, an archive
-            one picture: LEB128 width, height; digest of the pixels (8 bytes of blake2b, 4 if plain)
-            archive: LEB128 length of the index, the index (zlib of JSON), digest of all pixels (8)
+    1       kind: bit 0 set, the payload is a stack (clear: plain parts); bit 1 set, an archive;
+            bit 2 set, the plain parts begin with metadata, and LEB128 here which (bits by metadata.TAGS)
+            one picture: form (low 5 bits: place in still.MODES; high 3: in SOURCES), LEB128 width,
+            height; digest of all that is kept (8 bytes of blake2b, 4 if plain)
+            archive: LEB128 length of the index, the index (zlib of JSON), digest of all pictures (8)
             stack only: 8 first bytes of the model's id, then LEB128: bits the prior cost, length of
-            the credit, flips (1 left-right, 2 upside down) of all pictures, the corner where the
-            segments start (image, rows, columns), number of segments and, for each, 3 * size + kind
-            (places.py); mean16 (zigzag) and scale of the top level for R, G, B
-    ...     payload: words of the stack, or plain parts
+            the credit; in an archive, pictures that lie in the plain parts; flips (1 left-right,
+            2 upside down) of those under the prior, the corner where their segments start (image, rows,
+            columns), number of segments and, for each, 3 * size + kind (places.py); mean16 (zigzag) and
+            scale of the top level for R, G, B
+    ...     payload: words of the stack, whose credit are the plain parts; or these alone (picture.py)
     4       CRC-32 of all before, little-endian
 
 LEB128: 7 bits a byte, low first, the top bit set on all but the last.  A reader checks magic, version,
@@ -21,27 +24,43 @@ import json
 import zlib
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..errors import DamagedFile, NotOurFile
+from .still import MODES
 
 MAGIC = b"\x8aBBK"
 VERSION = 0
-STACK, ARCHIVE = 1, 2
+STACK, ARCHIVE, METADATA = 1, 2, 4
+SOURCES = ("PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "", "JPEG")     # kinds of files that a picture came from; "" are all others
 MAX_SIDE = 2**24
 MAX_PIXELS = 2**31
 MAX_IMAGES = 2**24
 MAX_INDEX = 2**28               # bytes of an index, unpacked
+MAX_ROW = 2**13                 # ... of one picture's row in it
 ID_BYTES = 8
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture: size in pixels; name, permissions and 16-bit check in an archive."""
+    """One picture: size in pixels, mode, kind of file it came from; in an archive name, permissions, time (s) and 16-bit check."""
 
     width: int
     height: int
     name: str = ""
-    mode: int = 0o644
+    permissions: int = 0o644
     check: int = 0
+    mode: str = "RGB"
+    source: str = "PNG"
+    mtime: int = 0
+
+    @property
+    def dims(self):
+        return MODES[self.mode][1] * self.width * self.height
+
+    @property
+    def form(self):
+        return list(MODES).index(self.mode) | SOURCES.index(self.source if self.source in SOURCES else "") << 5
 
 
 @dataclass(frozen=True)
@@ -51,11 +70,13 @@ class Header:
     entries: tuple                  # of Entry, in the order of coding
     digest: bytes
     archive: bool = False
+    metadata: int = 0               # bit i: the plain parts begin with metadata of which some are TAGS[i]
     model: str = ""                 # first 16 hex digits of the id; empty: no stack
     net_bits: int = 0               # what the prior cost
     credit_bytes: int = 0           # length of the plain parts the stack started from
+    plain: int = 0                  # pictures that lie in the plain parts, before those under the prior
     flips: int = 0                  # how the pictures were turned, see places.py
-    start: tuple = (0, 0, 0)        # corner where the segments begin, see places.py
+    start: tuple = (0, 0, 0)        # corner where the segments begin, see places.py; images are counted from the first under the prior
     segments: tuple = ()            # (kind, size) in the order of coding
     top: tuple = ()                 # mean16 and scale of R, G, B
 
@@ -69,20 +90,26 @@ class Header:
 
     @property
     def dims(self):
-        return 3 * sum(e.width * e.height for e in self.entries)
+        return sum(entry.dims for entry in self.entries)
+
+    @property
+    def sizes(self):
+        """(height, width) of the pictures under the prior."""
+        return [(e.height, e.width) for e in self.entries[self.plain:]]
 
 
-def pixel_digest(images, size=8):
-    """blake2b of the sizes and RGB rows of (H, W, 3) uint8 arrays, `size` bytes."""
+def pixel_digest(images, size: int = 8, more: bytes = b"") -> bytes:
+    """blake2b of the sizes and samples of arrays (H, W, ...), and of more bytes; `size` bytes."""
     digest = hashlib.blake2b(digest_size=8)
     for pixels in images:
         height, width = pixels.shape[:2]
         digest.update(width.to_bytes(4, "little") + height.to_bytes(4, "little"))
-        digest.update(pixels.tobytes())
+        digest.update(np.ascontiguousarray(pixels).data)
+    digest.update(more)
     return digest.digest()[:size]
 
 
-def number(value):
+def number(value: int) -> bytes:
     """LEB128 bytes of an integer >= 0."""
     out = bytearray()
     while value > 127:
@@ -96,24 +123,26 @@ def _zigzag(value):
 
 
 def _index(entries):
-    text = json.dumps([[e.name, e.width, e.height, e.mode] for e in entries], separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps([[e.name, e.width, e.height, e.permissions, e.mtime, e.form] for e in entries], separators=(",", ":"), ensure_ascii=False)
     checks = b"".join(e.check.to_bytes(2, "little") for e in entries)
     return zlib.compress(text.encode(), 9) + checks
 
 
-def write(header, payload):
+def write(header: Header, payload: bytes) -> bytes:
     """Header and payload -> the file's bytes."""
-    kind = (STACK if header.model else 0) | (ARCHIVE if header.archive else 0)
+    kind = (STACK if header.model else 0) | (ARCHIVE if header.archive else 0) | (METADATA if header.metadata else 0)
     out = bytearray(MAGIC + bytes([VERSION, kind]))
+    if header.metadata:
+        out += number(header.metadata)
     if header.archive:
         index = _index(header.entries)
         out += number(len(index)) + number(len(header.entries)) + index
     else:
-        out += number(header.width) + number(header.height)
+        out += bytes([header.entries[0].form]) + number(header.width) + number(header.height)
     out += header.digest
     if header.model:
         out += bytes.fromhex(header.model)[:ID_BYTES]
-        for value in (header.net_bits, header.credit_bytes, header.flips, *header.start, len(header.segments)):
+        for value in (header.net_bits, header.credit_bytes, *[header.plain] * header.archive, header.flips, *header.start, len(header.segments)):
             out += number(value)
         for kind, size in header.segments:
             out += number(3 * size + kind)
@@ -150,9 +179,17 @@ class Reader:
         return value // 2 if value % 2 == 0 else -(value + 1) // 2
 
 
+def _read_form(form):
+    """(mode, source) of a form."""
+    if type(form) is not int or not 0 <= form < 256 or form & 31 >= len(MODES):
+        raise DamagedFile("an unknown mode")
+    return list(MODES)[form & 31], SOURCES[form >> 5]
+
+
 def _read_entries(reader, archive):
     if not archive:
-        entries = (Entry(reader.number(MAX_SIDE), reader.number(MAX_SIDE)),)
+        mode, source = _read_form(reader.take(1)[0])
+        entries = (Entry(reader.number(MAX_SIDE), reader.number(MAX_SIDE), mode=mode, source=source),)
     else:
         length, count = reader.number(MAX_INDEX), reader.number(MAX_IMAGES)
         index = reader.take(length)
@@ -161,11 +198,11 @@ def _read_entries(reader, archive):
         try:
             if len(checks) != 2 * count:
                 raise ValueError("too short")
-            rows = json.loads(unpacker.decompress(packed, MAX_INDEX))
-            entries = tuple(Entry(w, h, name, mode, int.from_bytes(checks[2 * i:2 * i + 2], "little"))
-                            for i, (name, w, h, mode) in enumerate(rows))
-            if len(entries) != count or not all(type(e.name) is str and type(e.width) is int and type(e.height) is int
-                                                and type(e.mode) is int for e in entries):
+            rows = json.loads(unpacker.decompress(packed, min(MAX_INDEX, 2 + count * MAX_ROW)))
+            entries = tuple(Entry(w, h, name, permissions, int.from_bytes(checks[2 * i:2 * i + 2], "little"), *_read_form(form), mtime)
+                            for i, (name, w, h, permissions, mtime, form) in enumerate(rows))
+            if len(entries) != count or not all(type(e.name) is str and {type(n) for n in (e.width, e.height, e.permissions, e.mtime)} == {int}
+                                                and abs(e.mtime) < 2**40 for e in entries):
                 raise ValueError("wrong types")
         except (zlib.error, ValueError, TypeError, RecursionError):
             raise DamagedFile("the index does not unpack") from None
@@ -175,7 +212,7 @@ def _read_entries(reader, archive):
     return entries
 
 
-def read(data):
+def read(data: bytes) -> tuple[Header, bytes]:
     """The file's bytes -> (Header, payload).  Errors: NotOurFile, DamagedFile."""
     if data[:4] != MAGIC:
         raise NotOurFile("not a bitsback file")
@@ -187,14 +224,15 @@ def read(data):
         raise DamagedFile("cut short or altered (checksum of the file)")
     reader = Reader(data, 5, len(data) - 4)
     kind = reader.take(1)[0]
-    if kind & ~(STACK | ARCHIVE):
+    if kind & ~(STACK | ARCHIVE | METADATA):
         raise DamagedFile("unknown kind")
-    archive = bool(kind & ARCHIVE)
+    archive, metadata = bool(kind & ARCHIVE), reader.number(2**14) if kind & METADATA else 0
     entries = _read_entries(reader, archive)
-    fields = {"entries": entries, "archive": archive, "digest": reader.take(8 if kind else 4)}
+    fields = {"entries": entries, "archive": archive, "digest": reader.take(8 if kind & (STACK | ARCHIVE) else 4), "metadata": metadata}
     if kind & STACK:
         fields["model"] = reader.take(ID_BYTES).hex()
         fields["net_bits"], fields["credit_bytes"] = reader.number(2**43), reader.number(len(data))
+        fields["plain"] = reader.number(len(entries) - 1) if archive else 0
         fields["flips"] = reader.number(3)
         fields["start"] = (reader.number(len(entries)), reader.number(MAX_SIDE), reader.number(MAX_SIDE))
         codes = [reader.number(2**26) for _ in range(reader.number(min(len(data), 2**20)))]
@@ -207,6 +245,6 @@ def read(data):
     return Header(**fields), reader.take(reader.end - reader.position)
 
 
-def read_header(data):
+def read_header(data: bytes) -> Header:
     """The Header alone, of bytes that `read` accepts."""
     return read(data)[0]

@@ -1,35 +1,68 @@
-"""Paths in, paths out: names, refusal to overwrite, and never half a file under a final name."""
+"""Paths in, paths out: names, refusal to overwrite, and never half a file under a final name.  "-" is standard input or output."""
+import io
 import os
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import NoSuchFolder, OutputExists, UnsupportedImage
-from . import archive, container, picture, places
-from .images import image_format, read_image, write_image
+from ..errors import NoSuchFolder, NotOurFile, OutputExists, UnsupportedImage, VerifyFailed
+from . import archive, container, metadata, picture, places
+from .images import default_suffix, image_format, read_still, refuse_mode, still_bytes
 
 SUFFIX = ".bbk"
+STDIO = Path("-")
+MOST_INPUT = 2**32              # bytes taken from standard input, and of a .bbk file
 
 
-def compressed_path(source, output=None, folder=None):
-    """Where `compress` writes: `output`, else `folder`/stem.bbk, else beside the source."""
+def below(sources, recursive: bool, suffixes: set[str]) -> list[tuple[Path, Path | None]]:
+    """[(path, root)]: each source with root None or, if recursive, the files below a folder whose suffix is one of `suffixes`.
+
+    Errors: UnsupportedImage for a folder without any.
+    """
+    found = []
+    for source in map(Path, sources):
+        if not (recursive and source.is_dir()):
+            found.append((source, None))
+            continue
+        paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+        if not paths:
+            raise UnsupportedImage(f"{source}: no files to work on below it")
+        found += [(path, source) for path in paths]
+    return found
+
+
+def _place(source, folder, root, name):
+    """folder/name, in the same sub-folder as `source` below `root`; or beside the source."""
     source = Path(source)
-    return Path(output) if output else (Path(folder) if folder else source.parent) / (source.stem + SUFFIX)
+    if not folder:
+        return source.parent / name
+    return Path(folder, source.parent.relative_to(root) if root else "", name)
 
 
-def restored_path(source, output=None, folder=None):
-    """Where `decompress` writes: `output`, else stem.png."""
+def compressed_path(source, output=None, folder=None, root=None) -> Path:
+    """Where `compress` writes: `output`, else `folder`/stem.bbk, else beside the source; "-" goes to "-"."""
+    if output or str(source) == "-":
+        return Path(output or "-")
+    return _place(source, folder, root, Path(source).stem + SUFFIX)
+
+
+def restored_path(source, output=None, folder=None, root=None, suffix: str = ".png") -> Path:
+    """Where `decompress` writes: `output`, else stem and suffix; "-" goes to "-"."""
+    if output or str(source) == "-":
+        return Path(output or "-")
     source = Path(source)
-    stem = source.stem if source.suffix == SUFFIX else source.name
-    return Path(output) if output else (Path(folder) if folder else source.parent) / (stem + ".png")
+    return _place(source, folder, root, (source.stem if source.suffix == SUFFIX else source.name) + suffix)
 
 
-def refuse_existing(path, source, force):
+def refuse_existing(path, source, force: bool) -> None:
     """Errors: OutputExists, NoSuchFolder, before any work is done; input and output must differ even with force.
 
     source: None where several inputs go into one output.
     """
     path = Path(path)
+    if path == STDIO:
+        return
     if not path.parent.is_dir():
         raise NoSuchFolder(f"{path}: its folder does not exist")
     if path.exists():
@@ -42,79 +75,166 @@ def refuse_existing(path, source, force):
 
 
 @contextmanager
-def replacing(path):
-    """A binary stream to a temporary file beside `path`, renamed to it only if all went well."""
+def replacing(path, like=None):
+    """A binary stream to a temporary file beside `path`, renamed to it only if all went well.
+
+    like: a file whose permissions and modification time the new one gets.
+    """
     path = Path(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)              # mkstemp gives 0600
+            stream.flush()
+            os.fsync(stream.fileno())
+        if like:
+            status = os.stat(like)
+            os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
+            os.chmod(temporary, status.st_mode & 0o777)
+        else:
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)          # mkstemp gives 0600
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
 
 
-def compress_file(source, target, *, force=False, **options):
-    """Writes `target`; options as picture.encode's.  Returns the Header and the file's size in bytes."""
-    refuse_existing(target, source, force)
-    data = picture.encode(read_image(source, source), **options)
-    with replacing(target) as stream:
+def _deliver(data, target, source=None):
+    """Bytes to a path or to standard output."""
+    if target == STDIO:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    like = source if source is not None and Path(source) != STDIO and Path(source).is_file() else None
+    with replacing(target, like) as stream:
         stream.write(data)
-    return container.read_header(data), len(data)
 
 
-def compress_archive(sources, target, *, force=False, **options):
-    """Writes one archive of the pictures in `sources`.  Returns the Header and the file's size in bytes."""
-    refuse_existing(target, None, force)
-    data, _ = archive.encode_archive(sources, **options)
-    with replacing(target) as stream:
-        stream.write(data)
-    return container.read_header(data), len(data)
+def _remove(sources, data, target):
+    """Removes inputs, once `target` holds `data`.  Errors: VerifyFailed."""
+    if Path(target).read_bytes() != data:
+        raise VerifyFailed(f"{target}: is not what was written; the input is kept")
+    for source in sources:
+        Path(source).unlink()
 
 
-def decompress_file(source, output=None, folder=None, *, force=False, **options):
-    """Restores one picture to restored_path(...), or an archive's tree below `folder` (default: beside it).
+def _standard_input():
+    data = sys.stdin.buffer.read(MOST_INPUT + 1)
+    if len(data) > MOST_INPUT:
+        raise UnsupportedImage("standard input: too long")
+    return data
 
-    Options as picture.decode's.  Returns the paths written.
+
+def read_packed(source) -> bytes:
+    """The bytes of a .bbk file or of standard input; the first four are looked at before the rest is read.  Errors: NotOurFile, OSError."""
+    if Path(source) == STDIO:
+        return _standard_input()
+    with open(source, "rb") as stream:
+        head = stream.read(4)
+        if head != container.MAGIC:
+            raise NotOurFile("not a bitsback file")
+        return head + stream.read(MOST_INPUT)
+
+
+def compress_file(source, target, *, force=False, strip=False, allow_lossy=False, verify=True, remove=False, announce=lambda stills: None,
+                  **options) -> tuple[container.Header, int]:
+    """Writes `target`.  Returns the Header and the file's size in bytes.
+
+    strip: leave metadata out; allow_lossy: take JPEG and the like; verify: decode and compare before the rename; remove: delete the
+    source after that; announce: told the [Still] before the work; options as picture.encode_still's.  Errors: BitsbackError, OSError.
     """
-    data = Path(source).read_bytes()
-    if container.read_header(data).archive:
-        if output:
+    source, target = Path(source), Path(target)
+    if remove and not (verify and source != STDIO and target != STDIO):
+        raise ValueError("an input is removed only if its output was verified and is a file")
+    refuse_existing(target, None if source == STDIO else source, force)
+    still = read_still(io.BytesIO(_standard_input()) if source == STDIO else source, "standard input" if source == STDIO else source,
+                       allow_lossy=allow_lossy)
+    still = still.stripped() if strip else still
+    announce([still])
+    data = picture.encode_still(still, verify=verify, **options)
+    _deliver(data, target, source)
+    if remove:
+        _remove([source], data, target)
+    return container.read_header(data), len(data)
+
+
+def compress_archive(sources, target, *, force=False, verify=True, remove=False, **options) -> tuple[container.Header, int]:
+    """Writes one archive of the pictures in `sources`; options as archive.encode_archive's.  Returns the Header and the file's size in bytes."""
+    if remove and not verify:
+        raise ValueError("inputs are removed only if their output was verified")
+    refuse_existing(target, None, force)
+    paths = [path for path, _ in archive.collect(sources)]
+    data, _ = archive.encode_archive(sources, verify=verify, **options)
+    _deliver(data, Path(target))
+    if remove:
+        _remove(paths, data, target)
+    return container.read_header(data), len(data)
+
+
+def decompress_file(source, output=None, folder=None, *, root=None, force=False, remove=False, note=lambda path, names: None,
+                    announce=lambda header: None, **options) -> list[Path]:
+    """Restores one picture to restored_path(...), or an archive's tree below `folder` (default: beside it).  Returns the paths written.
+
+    remove: delete the source after what was written was read again and compared, unless a format could not hold all metadata; note:
+    told (path, names) of such metadata; announce: told the Header before the work; options as picture.decode_still's.
+    """
+    data, source, left_out = read_packed(source), Path(source), []
+    header = container.read_header(data)
+
+    def noted(path, names):
+        left_out.extend(names)
+        note(path, names)
+
+    if header.archive:
+        if output or source == STDIO:
             raise UnsupportedImage(f"{source}: an archive; give --dir, not -o")
-        return archive.extract(data, folder or Path(source).parent, force, replacing, image_format, **options)
-    target = restored_path(source, output, folder)
-    file_format = image_format(target)
-    refuse_existing(target, source, force)
-    pixels = picture.decode(data, **options)
-    with replacing(target) as stream:
-        try:
-            write_image(pixels, stream, file_format)
-        except (OSError, ValueError) as error:
-            raise UnsupportedImage(f"{target}: cannot hold this picture ({error})") from None
+        announce(header)
+        folder = _place(source, folder, root, "") if folder else source.parent
+        targets = archive.extract(data, folder, force, replacing, noted, **options)
+        if remove and not left_out:
+            source.unlink()
+        return targets
+    mode = header.entries[0].mode
+    target = restored_path(source, output, folder, root, default_suffix(mode))
+    file_format = image_format(Path("-" + default_suffix(mode)) if target == STDIO else target)
+    refuse_mode(mode, file_format, target)
+    refuse_existing(target, None if source == STDIO else source, force)
+    announce(header)
+    still = picture.decode_still(data, **options)
+    written, names = still_bytes(still, file_format, target)
+    _deliver(written, target, source)
+    if names:
+        noted(target, names)
+    if remove and not left_out:
+        _remove([source], written, target)
     return [target]
 
 
-def describe(source):
+def check_file(source, **options) -> container.Header:
+    """Decodes a file and checks its digests without writing.  Options as picture.decode_still's; returns the Header."""
+    return picture.decode_stills(read_packed(source), **options)[0]
+
+
+def describe(source) -> dict:
     """What `info` says of a file, as a dict; rates are in bits a dimension (a sample of a pixel).
 
     bits_per_dim = net + overhead; net is the prior's cost a dimension it coded; the overhead's
     parts: header (with index and checksums), start (the plain parts against the net rate), rest.
     """
-    data = Path(source).read_bytes()
+    data = read_packed(source)
     header, payload = container.read(data)
     info = {"file": str(source), "format_version": container.VERSION, "width": header.width, "height": header.height,
-            "mode": "RGB", "method": "prior" if header.model else "plain", "file_bytes": len(data),
-            "bits_per_dim": 8 * len(data) / header.dims}
+            "mode": header.entries[0].mode, "source": header.entries[0].source or "other", "method": "prior" if header.model else "plain",
+            "metadata": metadata.names(header.metadata), "file_bytes": len(data), "bits_per_dim": 8 * len(data) / header.dims}
     if header.archive:
-        info |= {"pictures": len(header.entries), "names": [e.name for e in header.entries]}
-        del info["width"], info["height"]
+        info |= {"pictures": len(header.entries), "under_prior": len(header.entries) - header.plain if header.model else 0,
+                 "modes": sorted({e.mode for e in header.entries}), "names": [e.name for e in header.entries]}
+        for key in ("width", "height", "mode", "source"):
+            del info[key]
     if header.model:
-        sizes = [(e.height, e.width) for e in header.entries]
-        located = places.locate(sizes, header.start, header.segments)
+        located = places.locate(header.sizes, header.start, header.segments)
         coded = 3 * sum(place.pixels for place in located)
         net, start_dims = header.net_bits / coded, header.dims - coded
         parts = {"header_bytes": len(data) - len(payload), "start_bytes": header.credit_bytes,

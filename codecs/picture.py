@@ -1,6 +1,13 @@
 """Pictures to the bytes of a file and back: one picture, or an archive that shares one stack.
 
-The prior codes what it can; where a conventional coder is smaller, that one is used instead.
+The prior codes the colours of pictures it suits; all else is conventional coding, in the plain parts:
+
+    LEB128 length, metadata of all pictures     if the header says so (metadata.py)
+    LEB128 length, picture (plain.py)           those not under the prior; the very last of a file without a stack has no length
+    LEB128 length, alpha (plain.py)             of each RGBA picture under the prior
+    a corner of the pictures under the prior    (segments.py)
+
+Under the prior these bytes are the bottom of the stack, its first credit: they cost nothing extra.
 """
 import dataclasses
 import math
@@ -9,19 +16,20 @@ import zlib
 import numpy as np
 
 from ..chain import Top
-from ..errors import DamagedFile, UnsupportedImage
+from ..errors import DamagedFile, UnsupportedImage, VerifyFailed
 from ..model import Model
 from ..stack import Stack
-from . import container
-from .container import Entry, Header, pixel_digest
-from .plain import quick_plain_size
+from . import container, metadata
+from .container import Entry, Header, Reader, number, pixel_digest
+from .plain import decode_plain, encode_plain, quick_plain_size
 from .places import STEP, Corner, locate, turned
 from .segments import plain_parts, pop_segments, push_segments, unpack_plain_parts
+from .still import MODES, UNDER_PRIOR, Still, joined, same, shape_of
+from .suits import PHOTOGRAPHIC, may_suit, suits_prior
 
 START_SIDE, START_SHARE = 64, 8 # the plain block: a square of 64 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
 SMALLEST = 48 * 48              # pixels below which the prior is not tried
 SURELY_BETTER = 0.965           # of a quick WebP's size: the best WebP, twenty times slower, need not be tried
-PHOTOGRAPHIC = 2.0              # ... for what costs more bits a dimension; on graphics the best may be half the quick one
 
 
 def _check(pixels):
@@ -51,17 +59,17 @@ def _busiest_corner(pixels):
     return max(range(4), key=lambda flips: quick_plain_size(np.ascontiguousarray(corner(flips))))
 
 
-def encode_stack(images, header, model, device="cpu", progress=lambda share: None):
+def encode_stack(images, header, model, device="cpu", progress=lambda share: None, first=b""):
     """(Header, payload) under the prior, or None where the pictures are too small to pay for the start.
 
-    images: list of (H, W, 3) uint8; header: a Header with entries and digest.
+    images: list of (H, W, 3) uint8; header: a Header with entries and digest; first: the plain parts before the rows.
     """
     chain = model.chain(device)
     top = Top.fitted(images, model.levels)
     flips = _busiest_corner(images[0])
     images = [turned(pixels, flips) for pixels in images]
     for start in _starts([pixels.shape[:2] for pixels in images]):
-        credit = plain_parts(images, start)
+        credit = first + plain_parts(images, start)
         stack = Stack(credit)
         before = stack.size_bits
         segments = push_segments(chain, stack, images, start, top, progress)
@@ -72,74 +80,166 @@ def encode_stack(images, header, model, device="cpu", progress=lambda share: Non
     return None
 
 
-def encode_images(images, entries, *, archive, model=None, device="cpu", progress=lambda share: None):
-    """The bytes of a file that holds `images` in this order: the smaller of prior and plain coding."""
-    for pixels in images:
-        _check(pixels)
-    pixel_count, prior = sum(p.size // 3 for p in images), None
-    header = Header(entries, pixel_digest(images), archive)
-    if pixel_count >= SMALLEST:
+# --- whole files -----------------------------------------------------------------------------
+
+
+def _prefixed(parts):
+    return b"".join(number(len(part)) + part for part in parts)
+
+
+def _digest(stills, packed, size=8):
+    """Over all that is kept: samples, metadata and, where they are not all RGB, modes."""
+    modes = "" if all(still.mode == "RGB" for still in stills) else " ".join(still.mode for still in stills)
+    return pixel_digest([still.samples for still in stills], size, packed + modes.encode())
+
+
+def _under_prior(stills, header, packed, model, device, progress):
+    """(bytes, conventional codings of the first header.plain pictures), or (None, those) where the prior cannot pay its start."""
+    coded = [encode_plain(still.samples) for still in stills[:header.plain]]
+    alphas = [encode_plain(np.ascontiguousarray(still.alpha)) for still in stills[header.plain:] if still.alpha is not None]
+    first = _prefixed([packed] * bool(packed) + coded + alphas)
+    images = [np.ascontiguousarray(still.colour) for still in stills[header.plain:]]
+    result = encode_stack(images, header, model, device, progress, first)
+    return container.write(*result) if result else None, coded
+
+
+def _clearly_better(size, stills):
+    """Whether so many bytes need no comparison with the best conventional coding."""
+    quick = [quick_plain_size(still.samples) for still in stills if still.samples.dtype == np.uint8]
+    if None in quick or len(quick) < len(stills):
+        return False
+    return size < SURELY_BETTER * sum(quick) and 8 * sum(quick) > PHOTOGRAPHIC * sum(still.samples.size for still in stills)
+
+
+def encode_stills(stills: list[Still], entries: tuple[Entry, ...], *, archive: bool, model=None, device="cpu",
+                  progress=lambda share: None) -> bytes:
+    """The bytes of a file that holds these pictures: under the prior what it suits, unless all by conventional coding is smaller.
+
+    stills: list of Still; entries: their Entry, in the same order.  In an archive the ones that the prior does not suit come first.
+    """
+    suited = [may_suit(still) for still in stills]
+    prior = None
+    if sum(still.height * still.width for still, suits in zip(stills, suited) if suits) >= SMALLEST:
         model = model if isinstance(model, Model) else Model.open(model)
-        result = encode_stack(images, header, model, device, progress)
-        if result:
-            prior = container.write(*result)
-            quick = [quick_plain_size(pixels) for pixels in images]
-            if None not in quick and len(prior) < SURELY_BETTER * sum(quick) and 8 * sum(quick) > PHOTOGRAPHIC * 3 * pixel_count:
-                return prior
-    if not archive:
-        header = dataclasses.replace(header, digest=header.digest[:4])
-    plain = container.write(header, plain_parts(images, Corner(len(images))))
+        if archive:
+            suited = [suits and suits_prior(still, model, device) for still, suits in zip(stills, suited)]
+        order = sorted(range(len(stills)), key=suited.__getitem__)
+        stills, entries = [stills[i] for i in order], tuple(entries[i] for i in order)
+    packed = metadata.pack(stills)
+    header, coded = Header(entries, _digest(stills, packed), archive, metadata.kinds([(s.look, s.metadata) for s in stills]), plain=suited.count(False)), []
+    if isinstance(model, Model) and any(suited):
+        prior, coded = _under_prior(stills, header, packed, model, device, progress)
+        if prior and _clearly_better(len(prior), stills):
+            return prior
+    coded += [encode_plain(still.samples) for still in stills[len(coded):]]
+    header = dataclasses.replace(header, plain=0, digest=header.digest if archive else header.digest[:4])
+    plain = container.write(header, _prefixed([packed] * bool(packed) + coded[:-1]) + coded[-1])
     return min([plain] + [prior] * bool(prior), key=len)
 
 
-def encode(pixels, *, model=None, device="cpu", progress=lambda share: None):
-    """(H, W, 3) uint8 -> the bytes of a .bbk file; the smaller of prior and plain coding.
+def _entry(still):
+    if max(still.height, still.width) > container.MAX_SIDE or still.height * still.width > container.MAX_PIXELS:
+        raise UnsupportedImage(f"{still.width}x{still.height} pixels are too many")
+    return Entry(still.width, still.height, mode=still.mode, source=still.source)
 
-    model: a Model, a shipped name or a path (default: the shipped default); device: torch's;
-    progress: called with the share done, 0..1.  Errors: UnsupportedImage, WrongModel.
+
+def encode_still(still: Still, *, model=None, device="cpu", progress=lambda share: None, verify=False) -> bytes:
+    """A Still -> the bytes of a .bbk file; the smaller of prior and conventional coding.
+
+    model: a Model, a shipped name or a path (default: the shipped default); device: torch's; progress: called with the share
+    done, 0..1; verify: decode the result and compare.  Errors: UnsupportedImage, WrongModel, VerifyFailed.
     """
+    data = encode_stills([still], (_entry(still),), archive=False, model=model, device=device, progress=progress)
+    if verify:
+        check(data, [still], model=model, device=device, progress=progress)
+    return data
+
+
+def encode(pixels: np.ndarray, *, model=None, device="cpu", progress=lambda share: None) -> bytes:
+    """(H, W, 3) uint8 -> the bytes of a .bbk file.  Options and errors as encode_still's."""
     _check(pixels)
-    entries = (Entry(pixels.shape[1], pixels.shape[0]),)
-    return encode_images([pixels], entries, archive=False, model=model, device=device, progress=progress)
+    return encode_still(Still("RGB", pixels, source="PNG"), model=model, device=device, progress=progress)
 
 
-def decode_images(data, *, model=None, device="cpu", progress=lambda share: None):
-    """The bytes of a file -> (Header, list of (H, W, 3) uint8), checked against the digests inside."""
-    header, payload = container.read(data)
-    sizes = [(e.height, e.width) for e in header.entries]
+def check(data: bytes, stills: list[Still], **options) -> None:
+    """Decodes a file and compares it with the pictures that went in, in any order.  Errors: VerifyFailed."""
+    try:
+        _, decoded = decode_stills(data, **options)
+    except DamagedFile as error:
+        raise VerifyFailed(f"what was coded does not decode ({error}); nothing was written, please report it") from None
+    left = list(stills)
+    for still in decoded:
+        found = next((i for i, other in enumerate(left) if same(still, other)), None)
+        if found is None:
+            raise VerifyFailed("what was coded decodes to another picture; nothing was written, please report it")
+        del left[found]
+
+
+def _read_plain_parts(parts, header, images):
+    """The mirror of what encode_stills joins -> ([samples], [look and metadata], packed metadata).  Errors: DamagedFile."""
+    reader = Reader(parts)
+    packed = reader.take(reader.number(len(parts))) if header.metadata else b""
+    count, samples = header.plain if header.model else len(header.entries), []
+    for i, entry in enumerate(header.entries[:count]):
+        bare = not header.model and i + 1 == count
+        part = reader.take(len(parts) - reader.position if bare else reader.number(len(parts)))
+        samples.append(decode_plain(part, shape_of(entry.mode, entry.height, entry.width), MODES[entry.mode][0]))
+    alphas = [decode_plain(reader.take(reader.number(len(parts))), (entry.height, entry.width)) if entry.mode == "RGBA" else None
+              for entry in header.entries[count:]]
     if header.model:
-        locate(sizes, header.start, header.segments)
+        unpack_plain_parts(parts[reader.position:], [turned(pixels, header.flips) for pixels in images], header.start)
+    return samples + [joined(*pair) for pair in zip(images, alphas)], metadata.unpack(packed, len(header.entries)), packed
+
+
+def decode_stills(data: bytes, *, model=None, device="cpu", progress=lambda share: None) -> tuple[Header, list[Still]]:
+    """The bytes of a file -> (Header, [Still]), checked against the digests inside.  Errors: NotOurFile, DamagedFile, WrongModel."""
+    header, payload = container.read(data)
+    images = []
+    if header.model:
+        if any(entry.mode not in UNDER_PRIOR for entry in header.entries[header.plain:]):
+            raise DamagedFile("a mode that the prior does not code")
+        locate(header.sizes, header.start, header.segments)
         if not (isinstance(model, Model) and model.id.startswith(header.model)):
             model = Model.open(None if isinstance(model, Model) else model, model_id=header.model)
-    images = [np.empty((*size, 3), np.uint8) for size in sizes]
-    if header.model:
-        stack = Stack.from_words(payload)
+        images, stack = [np.empty((*size, 3), np.uint8) for size in header.sizes], Stack.from_words(payload)
         views = [turned(pixels, header.flips) for pixels in images]
-        pop_segments(model.chain(device), stack, views, header.start, header.segments,
-                     Top(header.top[::2], header.top[1::2]), progress)
-        unpack_plain_parts(stack.credit(header.credit_bytes), views, header.start)
-    else:
-        unpack_plain_parts(payload, images, Corner(len(images)))
+        pop_segments(model.chain(device), stack, views, header.start, header.segments, Top(header.top[::2], header.top[1::2]), progress)
+        payload = stack.credit(header.credit_bytes)
+    samples, items, packed = _read_plain_parts(payload, header, images)
+    if metadata.kinds(items) != header.metadata:
+        raise DamagedFile("the metadata are not those that the header names")
+    try:
+        stills = [Still(e.mode, pixels, *item, e.source) for e, pixels, item in zip(header.entries, samples, items)]
+    except UnsupportedImage as error:
+        raise DamagedFile(str(error)) from None
     if header.archive:
-        for entry, pixels in zip(header.entries, images):
-            if entry.check != image_check(pixels):
+        for entry, still in zip(header.entries, stills):
+            if entry.check != image_check(still.samples):
                 raise DamagedFile(f"{entry.name}: the pixels do not match their checksum")
-    if pixel_digest(images, len(header.digest)) != header.digest:
+    if _digest(stills, packed, len(header.digest)) != header.digest:
         raise DamagedFile("the pixels do not match their checksum")
-    return header, images
+    return header, stills
 
 
-def decode(data, *, model=None, device="cpu", progress=lambda share: None):
-    """The bytes of a .bbk file of one picture -> (H, W, 3) uint8, checked against the digest inside.
+def decode_still(data: bytes, *, model=None, device="cpu", progress=lambda share: None) -> Still:
+    """The bytes of a .bbk file of one picture -> Still, checked against the digest inside.
 
     model: a Model or path where the file's own is not shipped.
     Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an archive.
     """
     if container.read_header(data).archive:
         raise UnsupportedImage("an archive of pictures; use codecs.archive")
-    return decode_images(data, model=model, device=device, progress=progress)[1][0]
+    return decode_stills(data, model=model, device=device, progress=progress)[1][0]
 
 
-def image_check(pixels):
+def decode(data: bytes, *, model=None, device="cpu", progress=lambda share: None) -> np.ndarray:
+    """The bytes of a .bbk file of one RGB picture -> (H, W, 3) uint8.  As decode_still; UnsupportedImage for other modes."""
+    header = container.read_header(data)
+    if not header.archive and header.entries[0].mode != "RGB":
+        raise UnsupportedImage(f"a picture of mode {header.entries[0].mode}; decode_still gives all of it")
+    return decode_still(data, model=model, device=device, progress=progress).samples
+
+
+def image_check(samples):
     """16 bits of a picture in an archive: which one is damaged, if the archive's digest fails."""
-    return zlib.crc32(pixels.tobytes()) & 0xFFFF
+    return zlib.crc32(samples.tobytes()) & 0xFFFF

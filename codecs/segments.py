@@ -38,7 +38,7 @@ def unpack_plain_parts(data, images, start):
     for i in range(count):
         length = reader.number(len(data)) if i + 1 < count else len(data) - reader.position
         block = images[i][:rows, :columns] if i == image else images[i]
-        block[:] = decode_plain(reader.take(length), block.shape[1], block.shape[0])
+        block[:] = decode_plain(reader.take(length), block.shape)
     if reader.position != len(data):
         raise DamagedFile("bytes left over after the plain parts")
 

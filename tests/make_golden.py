@@ -2,7 +2,8 @@
 
 Each case is NAME.png (the picture), NAME.bbk (its file under the shipped default model) and, where
 the prior was used, NAME.plain (the plain parts, so that the check does not depend on the installed
-libwebp).  Refuses to overwrite: a golden file that no longer holds is a broken promise, not a chore.
+libwebp).  modes/ has a picture of each of several modes with metadata: NAME.bbk beside the file that it
+must decode to.  Refuses to overwrite: a golden file that no longer holds is a broken promise, not a chore.
 """
 import sys
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 from PIL import Image
 
 from bitsback.codecs import container, picture
+from bitsback.codecs.images import default_suffix, image_format, still_bytes
 from bitsback.codecs.places import turned
 from bitsback.codecs.segments import plain_parts
+from bitsback.codecs.still import Still
 from bitsback.model import Model
 
 FOLDER = Path(__file__).parent / "golden" / f"v{container.VERSION}"
@@ -25,6 +28,18 @@ def cases():
     noise = np.random.default_rng(11).integers(0, 256, (64, 56, 3), dtype=np.uint8)
     return {"photo_96x72": photograph[40:112, 60:156], "photo_odd_61x83": photograph[100:183, 200:261],
             "noise_56x64": noise, "one_pixel": noise[:1, :1], "flat_64x64": np.full((64, 64, 3), 77, np.uint8)}
+
+
+def stills():
+    """{name: Still} of other modes than RGB, with look and metadata."""
+    photograph = np.array(Image.open(PICTURES / "kodim07_crop.png"))[60:116, 80:136]
+    ramp = (np.add.outer(np.arange(20) * 900, np.arange(17) * 700)[..., None] + [0, 9, 5000]).astype("<u2")
+    metadata = {"icc": b"profile" * 9, "dpi": (72.009, 72.009), "text": (("Title", "golden", "", "", False),)}
+    return {"rgba_56x56": Still("RGBA", np.dstack([photograph, np.tri(56, dtype=np.uint8) * 255]), {}, metadata),
+            "palette": Still("P", photograph[..., 1] // 32, {"palette": bytes(range(24)), "transparency": 3}, {}),
+            "deep_rgb": Still("RGB;16", ramp, {}, metadata), "deep_grey": Still("I;16", ramp[..., 2].copy(), {}, {}),
+            "bilevel": Still("1", (photograph[..., 0] > 128).astype(np.uint8)), "cmyk": Still("CMYK", np.dstack([photograph, photograph[..., 0]])),
+            "float": Still("F", (ramp[..., 0] / 7).astype("<f4"))}
 
 
 def encode_under_prior(pixels, model):
@@ -51,6 +66,15 @@ def main():
         if parts is not None:
             target.with_suffix(".plain").write_bytes(parts)
         print(target, len(data), "prior" if parts is not None else "plain")
+    (FOLDER / "modes").mkdir(exist_ok=True)
+    for name, still in stills().items():
+        target = FOLDER / "modes" / f"{name}.bbk"
+        if target.exists():
+            raise SystemExit(f"{target} exists; golden files are never overwritten")
+        suffix, data = default_suffix(still.mode), picture.encode_still(still, model=model, verify=True)
+        target.with_suffix(suffix).write_bytes(still_bytes(still, image_format(target.with_suffix(suffix)), target)[0])
+        target.write_bytes(data)
+        print(target, len(data), "prior" if container.read_header(data).model else "plain")
 
 
 if __name__ == "__main__":

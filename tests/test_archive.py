@@ -58,8 +58,8 @@ def test_one_stack_round_trip(tree, tiny_model):
     """Under the prior, with batches and several sizes on one stack, every picture comes back."""
     header, payload, images = stacked(tree, tiny_model)
     assert header.model and len(header.segments) > 1 and any(kind == 0 and n > 1 for kind, n in header.segments)
-    read, back = picture.decode_images(container.write(header, payload), model=tiny_model)
-    assert read == header and all(np.array_equal(a, b) for a, b in zip(images, back))
+    read, back = picture.decode_stills(container.write(header, payload), model=tiny_model)
+    assert read == header and all(np.array_equal(a, b.samples) for a, b in zip(images, back))
 
 
 def test_one_damaged_picture_is_no_whole_archive(tree, tiny_model):
@@ -72,7 +72,7 @@ def test_one_damaged_picture_is_no_whole_archive(tree, tiny_model):
         wrong.append((header, payload[:position] + bytes([payload[position] ^ 4]) + payload[position + 1:]))
     for case in wrong:
         with pytest.raises(DamagedFile):
-            picture.decode_images(container.write(*case), model=tiny_model)
+            picture.decode_stills(container.write(*case), model=tiny_model)
 
 
 @pytest.mark.parametrize("name", ["../x.png", "/etc/x.png", "a/../../x.png", "", "a\\b.png", "C:x.png", "a\0.png"])

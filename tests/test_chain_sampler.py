@@ -2,6 +2,7 @@
 import numpy as np
 import torch
 
+from bitsback.context import nothing
 from bitsback.chain_sampler import draw, nearest_level, on_lattice, random_stack, sample_chain, wide_top
 from bitsback.levels import default_levels, sigmas
 from bitsback.prior import distributions
@@ -20,7 +21,7 @@ def test_what_is_drawn_is_in_the_bits(tiny_model):
     values = draw(chain, stack, shape)
     assert len(values) == len(chain.levels) + 1 and stack.to_words() != before
     for reverse, y, value in zip(chain.reverse, values[-2::-1], values[:0:-1]):
-        reverse.push(stack, value, y, y[:, :, :0])
+        reverse.push(stack, value, y, nothing(y))
     wide_top(chain.levels).push(chain.gaussians, stack, values[0])
     assert stack.to_words() == before
 
@@ -30,8 +31,8 @@ def test_moments_of_a_draw(tiny_model):
     chain, k = tiny_model.chain(), 6
     y = on_lattice(chain.levels, k, torch.zeros(1, 3, 64, 64), generator())
     stack = random_stack(100_000, generator(2))
-    values = chain.reverse[k].pop(stack, y, y[:, :, :0])
-    steps, total = distributions(chain.network, k, y, y[:, :, :0]), []
+    values = chain.reverse[k].pop(stack, y, nothing(y))
+    steps, total = distributions(chain.network, k, y, nothing(y)), []
     place, mean16, scale = next(steps)
     while True:
         sd = np.sqrt(4.0 ** ((scale - 64) / 16) + 1 / 12)

@@ -65,14 +65,14 @@ def test_sample_errors(tiny_model, tmp_path, photograph):
 
 
 def test_preview(tiny_model, prior_file, tmp_path, photograph):
-    """A picture of the file's size, one line on stdout with rows and cost; existing outputs and bad files are refused."""
+    """A picture of the file's size, one line on stdout with what is shown and its cost; existing outputs and bad files are refused."""
     pixels = photograph(64, 48)
     (tmp_path / "a.bbk").write_bytes(prior_file(pixels))
     arguments = ["preview", tmp_path / "a.bbk", "-o", tmp_path / "a.png", "--model", tiny_model.path]
     result = call(*arguments)
-    assert result.exit_code == 0 and "of 64" in result.stdout and "% of a full decode" in result.stdout
+    assert result.exit_code == 0 and "% of the picture" in result.stdout and "% of a full decode" in result.stdout
     seen = load(tmp_path / "a.png")
-    assert seen.shape == pixels.shape and (seen[0] == 128).all() and (seen[-1] != 128).any()
+    assert seen.shape == pixels.shape and 0.2 < (seen == 128).all(2).mean() < 0.95
     assert call(*arguments).exit_code == 1 and call(*arguments, "-f", "-q").stdout == ""
     (tmp_path / "plain.bbk").write_bytes(encode(pixels[:9, :9]))
     assert call("preview", tmp_path / "plain.bbk", "-o", tmp_path / "b.png").exit_code == 0

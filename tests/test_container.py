@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitsback.codecs import container
-from bitsback.codecs.container import MAGIC, MAX_PIXELS, MAX_SIDE, VERSION, Entry, Header, pixel_digest, read, read_header, write
+from bitsback.codecs.container import MAGIC, MAX_PIXELS, MAX_SIDE, SOURCES, VERSION, Entry, Header, pixel_digest, read, read_header, write
+from bitsback.codecs.still import MODES
 from bitsback.errors import DamagedFile, NotOurFile
 
 sides = st.one_of(st.integers(1, 300), st.integers(1, MAX_SIDE))
 sizes = st.tuples(sides, sides).filter(lambda size: size[0] * size[1] <= MAX_PIXELS // 8)
 segments = st.tuples(st.integers(0, 2), st.integers(1, 2**20))
+modes, sources, times = st.sampled_from(list(MODES)), st.sampled_from(SOURCES), st.integers(-2**39, 2**39)
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
@@ -23,16 +25,18 @@ def headers(draw):
     """(Header, payload): plain or stack, one picture or an archive."""
     archive, stack = draw(st.booleans()), draw(st.booleans())
     if archive:
-        entries = tuple(Entry(w, h, name, mode, check) for (w, h), name, mode, check in draw(st.lists(
-            st.tuples(sizes, names, st.integers(0, 0o777), st.integers(0, 2**16 - 1)), min_size=1, max_size=8)))
+        entries = tuple(Entry(w, h, *more) for (w, h), *more in draw(st.lists(
+            st.tuples(sizes, names, st.integers(0, 0o777), st.integers(0, 2**16 - 1), modes, sources, times), min_size=1, max_size=8)))
     else:
-        entries = (Entry(*draw(sizes)),)
+        entries = (Entry(*draw(sizes), mode=draw(modes), source=draw(sources)),)
     payload = draw(st.binary(max_size=60))
-    header = Header(entries, draw(st.binary(min_size=8, max_size=8) if archive or stack else st.binary(min_size=4, max_size=4)), archive)
+    header = Header(entries, draw(st.binary(min_size=8, max_size=8) if archive or stack else st.binary(min_size=4, max_size=4)), archive,
+                    draw(st.integers(0, 2**11 - 1)))
     if stack:
         top = draw(st.tuples(*[st.integers(-2**15, 2**15), st.integers(0, 112)] * 3))
         header = replace(header, model=draw(st.binary(min_size=8, max_size=8)).hex(), net_bits=draw(st.integers(0, 2**43)),
-                         credit_bytes=draw(st.integers(0, len(payload))), flips=draw(st.integers(0, 3)), start=(draw(st.integers(0, len(entries))), draw(st.integers(0, 5000)), draw(st.integers(0, 5000))),
+                         credit_bytes=draw(st.integers(0, len(payload))), plain=draw(st.integers(0, len(entries) - 1)), flips=draw(st.integers(0, 3)),
+                         start=(draw(st.integers(0, len(entries))), draw(st.integers(0, 5000)), draw(st.integers(0, 5000))),
                          segments=tuple(draw(st.lists(segments, min_size=1, max_size=6))), top=top)
     return header, payload
 
@@ -46,7 +50,7 @@ def test_read_gives_what_write_was_given(file):
 
 def small_files():
     """One file of each kind."""
-    one, many = (Entry(5, 3),), (Entry(5, 3, "a.png", 0o600, 7), Entry(4, 4, "b/ä.png", 0o644, 65535))
+    one, many = (Entry(5, 3),), (Entry(5, 3, "a.png", 0o600, 7), Entry(4, 4, "b/ä.png", 0o644, 65535, "P", "GIF", 1700000000))
     stack = {"model": "0123456789abcdef", "net_bits": 12345, "credit_bytes": 11, "flips": 2, "start": (0, 1, 2), "segments": ((1, 2), (0, 1)),
              "top": (-3, 70, 0, 112, 500, 0)}
     return {"plain": write(Header(one, b"abcd"), b"payload"), "stack": write(Header(one, b"abcdefgh", **stack), b"some payload"),
@@ -120,12 +124,12 @@ def leb(value, more=0):
 def test_lying_sizes_are_damage(width, height):
     """Sizes of nothing, beyond a side's limit or beyond the pixels' limit are refused before anything is allocated."""
     with pytest.raises(DamagedFile):
-        read(sealed(b"\0" + leb(width) + leb(height) + b"abcdpayload"))
+        read(sealed(b"\0\0" + leb(width) + leb(height) + b"abcdpayload"))
 
 
 def test_the_largest_honest_size_is_read():
     """Limits are not off by one: a side of 2^24 and 2^31 pixels are read (and refused later, by the payload)."""
-    assert read(sealed(b"\0" + leb(MAX_SIDE) + leb(MAX_PIXELS // MAX_SIDE) + b"abcd"))[0].entries == (Entry(MAX_SIDE, MAX_PIXELS // MAX_SIDE),)
+    assert read(sealed(b"\0\0" + leb(MAX_SIDE) + leb(MAX_PIXELS // MAX_SIDE) + b"abcd"))[0].entries == (Entry(MAX_SIDE, MAX_PIXELS // MAX_SIDE),)
 
 
 @pytest.mark.parametrize("change", [
@@ -138,11 +142,24 @@ def test_numbers_out_of_range_are_damage(change):
         read(write(replace(header, **change), payload))
 
 
-@pytest.mark.parametrize("kind", [4, 8, 128, 255])
+@pytest.mark.parametrize("kind", [8, 16, 128, 255])
 def test_unknown_kinds_are_damage(kind):
     """Bits of the kind that mean nothing yet are refused."""
     with pytest.raises(DamagedFile):
-        read(sealed(bytes([kind, 5, 3]) + bytes(40)))
+        read(sealed(bytes([kind, 0, 5, 3]) + bytes(40)))
+
+
+@pytest.mark.parametrize("form", [len(MODES), 31, 31 | 32])
+def test_unknown_modes_are_damage(form):
+    """A form whose mode this program does not know is refused."""
+    read(sealed(bytes([0, 0, 5, 3]) + bytes(40)))
+    with pytest.raises(DamagedFile, match="mode"):
+        read(sealed(bytes([0, form, 5, 3]) + bytes(40)))
+
+
+def test_a_plain_picture_costs_17_bytes():
+    """Magic, version, kind, form, two sizes, digest and CRC of a picture of less than 128 pixels a side."""
+    assert len(write(Header((Entry(100, 90),), b"abcd"), b"")) == 17
 
 
 @given(body=st.binary(max_size=80))
@@ -155,9 +172,10 @@ def test_any_body_is_read_or_is_damage(body):
     assert header.entries and payload in body
 
 
-INDEXES = ["", "{}", "[]", "[1]", "[[]]", "[" * 3000, "nan", '"a"', '[["a",1,1]]', '[["a",1,1,1,1]]', '[[1,1,1,420]]', '[["a",1.5,1,420]]',
-           '[["a","1",1,420]]', '[["a",true,1,420]]', '[["a",0,1,420]]', '[["a",-1,1,420]]', '[["a",1,99999999999,420]]', '[["a",1,1,null]]',
-           '[["a",1,1,420],["b",1,1,420]]']
+INDEXES = ["", "{}", "[]", "[1]", "[[]]", "[" * 3000, "nan", '"a"', '[["a",1,1,420]]', '[["a",1,1,420,0,0,1]]', '[[1,1,1,420,0,0]]', '[["a",1.5,1,420,0,0]]',
+           '[["a","1",1,420,0,0]]', '[["a",true,1,420,0,0]]', '[["a",0,1,420,0,0]]', '[["a",-1,1,420,0,0]]', '[["a",1,99999999999,420,0,0]]',
+           '[["a",1,1,null,0,0]]', '[["a",1,1,420,null,0]]', '[["a",1,1,420,1e3,0]]', '[["a",1,1,420,9999999999999,0]]', '[["a",1,1,420,0,-1]]',
+           '[["a",1,1,420,0,31]]', '[["a",1,1,420,0,256]]', '[["a",1,1,420,0,"0"]]', '[["a",1,1,420,0,0],["b",1,1,420,0,0]]']
 
 
 @pytest.mark.parametrize("text", INDEXES, ids=lambda text: text[:20] or "empty")
@@ -168,10 +186,17 @@ def test_any_index_is_damage_unless_it_is_one(text):
         read(sealed(b"\2" + leb(len(index)) + leb(1) + index + bytes(8)))
 
 
+def test_an_index_that_is_a_bomb_is_damage():
+    """Sixteen megabytes in a few kilobytes, for one picture: not unpacked."""
+    index = zlib.compress(b"[" + b" " * 2**24 + json.dumps(["a", 2, 3, 420, 99, 1]).encode() + b"]") + b"\5\0"
+    with pytest.raises(DamagedFile):
+        read(sealed(b"\2" + leb(len(index)) + leb(1) + index + bytes(8)))
+
+
 def test_an_honest_index_is_read():
     """The same file with a right index is read: the test above refuses for the right reason."""
-    index = zlib.compress(json.dumps([["a", 2, 3, 420]]).encode()) + b"\5\0"
-    assert read(sealed(b"\2" + leb(len(index)) + leb(1) + index + bytes(8)))[0].entries == (Entry(2, 3, "a", 420, 5),)
+    index = zlib.compress(json.dumps([["a", 2, 3, 420, 99, 1]]).encode()) + b"\5\0"
+    assert read(sealed(b"\2" + leb(len(index)) + leb(1) + index + bytes(8)))[0].entries == (Entry(2, 3, "a", 420, 5, "RGBA", "PNG", 99),)
 
 
 def test_digest_tells_size_and_pixels_apart():
@@ -186,6 +211,6 @@ def test_digest_tells_size_and_pixels_apart():
 
 
 def test_dims_count_every_sample():
-    """dims is three samples a pixel, over all pictures."""
-    assert Header((Entry(5, 3), Entry(2, 2)), b"").dims == 3 * (15 + 4)
+    """dims is as many samples a pixel as the mode has, over all pictures."""
+    assert Header((Entry(5, 3), Entry(2, 2), Entry(1, 7, mode="L"), Entry(1, 1, mode="CMYK")), b"").dims == 3 * (15 + 4) + 7 + 4
     assert container.number(300) == leb(300)

@@ -88,13 +88,13 @@ def test_existing_outputs_are_refused_before_any_work(tmp_path, small, monkeypat
     Image.fromarray(small).save(tmp_path / "x.png")
     (tmp_path / "x.bbk").write_bytes(b"precious")
     with monkeypatch.context() as patch:
-        patch.setattr(files.picture, "encode", lambda *args, **options: pytest.fail("work was begun"))
+        patch.setattr(files.picture, "encode_still", lambda *args, **options: pytest.fail("work was begun"))
         with pytest.raises(OutputExists, match="x.bbk.*-f"):
             files.compress_file(tmp_path / "x.png", tmp_path / "x.bbk")
     assert (tmp_path / "x.bbk").read_bytes() == b"precious"
     files.compress_file(tmp_path / "x.png", tmp_path / "x.bbk", force=True)
     with monkeypatch.context() as patch:
-        patch.setattr(files.picture, "decode", lambda *args, **options: pytest.fail("work was begun"))
+        patch.setattr(files.picture, "decode_still", lambda *args, **options: pytest.fail("work was begun"))
         with pytest.raises(OutputExists, match="x.png.*-f"):
             files.decompress_file(tmp_path / "x.bbk")
     assert np.array_equal(decode((tmp_path / "x.bbk").read_bytes()), small)

@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import container, decode, picture
+from bitsback.codecs import container, decode, decode_still, picture
+from bitsback.codecs.images import read_still
+from bitsback.codecs.still import same
 from bitsback.model import Model
 
-from .make_golden import FOLDER, cases, encode_under_prior
+from .make_golden import FOLDER, cases, encode_under_prior, stills
 
+MODES = sorted((Path(__file__).parent / "golden").glob("v*/modes/*.bbk"))
 FILES = sorted((Path(__file__).parent / "golden").glob("v*/*.bbk"))
 
 
@@ -20,8 +23,16 @@ def default_model():
 
 def test_all_cases_are_there():
     """Every case of make_golden has its file; a lost golden does not pass."""
-    assert {p.stem for p in FOLDER.glob("*.bbk")} == set(cases())
+    assert {p.stem for p in FOLDER.glob("*.bbk")} == set(cases()) and {p.stem for p in (FOLDER / "modes").glob("*.bbk")} == set(stills())
     assert sum(p.with_suffix(".plain").exists() for p in FILES) >= 3
+
+
+@pytest.mark.parametrize("path", MODES, ids=lambda p: f"{p.parent.parent.name}-{p.stem}")
+def test_golden_file_of_another_mode_decodes(path, default_model):
+    """Mode, samples, palette, transparency and metadata of the picture file beside it."""
+    (beside,) = (other for other in path.parent.glob(f"{path.stem}.*") if other != path)
+    still = decode_still(path.read_bytes(), model=default_model)
+    assert still.mode == read_still(beside, beside).mode and same(still, read_still(beside, beside))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}-{p.stem}")

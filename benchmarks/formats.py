@@ -1,0 +1,79 @@
+"""What becomes of every file in a folder: kept whole, or refused with a reason.
+
+    python -m benchmarks.formats DIR [-o benchmarks/results/formats.md]
+
+Each picture is stored by conventional coding (the prior has no say in what is kept), decoded and compared, then written in
+the format that decompress chooses, read again and compared.  tests/test_formats.py uses the same function.
+"""
+import argparse
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import PIL
+
+from bitsback.codecs import decode_still, encode_still, picture
+from bitsback.codecs.images import default_suffix, image_format, read_still, still_bytes
+from bitsback.codecs.still import same
+from bitsback.errors import UnsupportedImage
+
+NOT_PICTURES = {".txt", ".license", ".md", ".tsv"}
+TOGETHER = ("not a picture that Pillow can read", "damaged picture", "compressed with loss", "an animation", "several pages", "an icon of",
+            "exceeds limit of", "more than 8 bits a sample")
+
+
+def files_of(folder):
+    """All files below a folder but text about them."""
+    return sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.suffix.lower() not in NOT_PICTURES)
+
+
+def fate(path, name, allow_lossy=False):
+    """(mode, what happened, bytes) of one file: ("RGB", "kept", 123) or ("", reason, 0).
+
+    Kept means: mode, samples, palette, transparency and metadata came back from the .bbk, and mode, look and samples from the
+    picture file written of it.  Anything in between raises AssertionError.
+    """
+    try:
+        still = read_still(path, name, allow_lossy=allow_lossy)
+    except UnsupportedImage as error:
+        return "", str(error).replace(f"{name}: ", "", 1), 0
+    with patch.object(picture, "may_suit", lambda still: False):
+        data = encode_still(still)
+    assert same(decode_still(data), still), f"{name}: something else came back"
+    suffix = default_suffix(still.mode)
+    written, left_out = still_bytes(still, image_format(Path("x" + suffix)), "x" + suffix)
+    assert written and (not left_out or suffix == ".tiff"), f"{name}: {left_out} would be lost in {suffix}"
+    return still.mode, "kept" if not left_out else f"kept; {suffix} does not hold {', '.join(left_out)}", len(data)
+
+
+def table(rows):
+    """Markdown of [(folder, mode, what, count)]."""
+    lines = ["| folder | mode | what | files |", "|---|---|---|---|"]
+    counts = {}
+    for row in rows:
+        counts[row] = counts.get(row, 0) + 1
+    lines += [f"| {folder} | {mode} | {what} | {count} |" for (folder, mode, what), count in sorted(counts.items(), key=lambda item: item[0])]
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/formats.md"))
+    args = parser.parse_args()
+    rows, before, after = [], 0, 0
+    for path in files_of(args.folder):
+        name = path.relative_to(args.folder)
+        mode, what, size = fate(path, name)
+        short = next((reason for reason in TOGETHER if reason in what), what).replace("|", "\\|")
+        rows.append((name.parts[0], mode or "refused", short))
+        before, after = before + path.stat().st_size * bool(mode), after + size
+    kept = sum(mode != "refused" for _, mode, _ in rows)
+    text = (f"python -m benchmarks.formats {args.folder.name}   ({len(rows)} files, {kept} kept, {len(rows) - kept} refused, Pillow {PIL.__version__}, "
+            f"numpy {np.__version__}; the kept ones: {before} bytes as found, {after} as .bbk by conventional coding alone)\n\n{table(rows)}\n")
+    print(text)
+    args.output.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Pictures that are no photographs: the whole .bbk file against PNG and WebP lossless as Pillow writes them at best.
+
+    python -m benchmarks.hard DIR [--model NAME] [-o benchmarks/results/hard]
+
+WebP counts where it holds the mode (RGB, RGBA), and is shown in brackets where it would turn it into one of these.
+Every file is decoded and compared.
+"""
+import argparse
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from bitsback.codecs import encode_still, read_header
+from bitsback.codecs.images import read_still, to_image
+from bitsback.model import Model
+
+
+def size_of(image, **options):
+    """Bytes of a file that Pillow writes."""
+    out = io.BytesIO()
+    image.save(out, **options)
+    return len(out.getvalue())
+
+
+def row(path, model):
+    """(file, mode, bytes of ours, PNG, WebP, whether WebP holds the mode, method) of one picture."""
+    still = read_still(path, path.name).stripped()
+    image = to_image(still)
+    alpha = "A" in still.mode or "transparency" in still.look
+    shown = image if still.mode in ("RGB", "RGBA") else image.convert("RGBA" if alpha else "RGB")
+    png = size_of(image, format="PNG", optimize=True)
+    webp = min(size_of(shown, format="WEBP", lossless=True, exact=True, **effort) for effort in ({"quality": 100, "method": 6}, {"quality": 75, "method": 4}))
+    data = encode_still(still, model=model, verify=True)
+    return path.name, still.mode, len(data), png, webp, shown is image, "prior" if read_header(data).model else "conventional"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model")
+    parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/hard"))
+    args = parser.parse_args()
+    model = Model.open(args.model)
+    lines = [f"python -m benchmarks.hard {args.folder.name}   (model {model.id[:16]}, Pillow {Image.__version__})", "",
+             "| file | mode | bitsback | PNG | WebP | against the smaller | coded by |", "|---|---|---|---|---|---|---|"]
+    for path in sorted(p for p in args.folder.iterdir() if p.suffix in (".png", ".webp", ".tif", ".bmp")):
+        name, mode, ours, png, webp, holds, method = row(path, model)
+        best = min(png, webp) if holds else png
+        lines.append(f"| {name} | {mode} | {ours} | {png} | {webp if holds else f'({webp})'} | {ours - best:+d} | {method} |")
+        print(lines[-1], flush=True)
+    args.output.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

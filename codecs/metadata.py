@@ -1,0 +1,209 @@
+"""What a picture carries besides samples: palette and transparency, profiles, Exif, XMP, resolution, text.
+
+In memory two dicts, `look` and `metadata` of a Still; in a file one section for all pictures:
+
+    1       how it is packed: 0 not, 1 deflate, 2 LZMA
+    ...     for each picture: LEB128 number of items, then for each item
+            1 tag, LEB128 length, value
+
+Numbers are little-endian doubles, so that what Pillow read comes back exactly.
+"""
+import lzma
+import math
+import struct
+import zlib
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from ..errors import DamagedFile, UnsupportedImage
+from .container import Reader, number
+from .deltas import FILTERS, inflate
+
+LIMIT = 2**24                   # bytes of one picture's items, unpacked
+LOOK = ("palette", "palette_alpha", "transparency")             # tags 0, 1, 2: not metadata, never stripped
+METADATA = ("icc", "exif", "xmp", "dpi", "gamma", "chromaticity", "srgb", "text")
+TAGS = LOOK + METADATA
+DOUBLES = {"dpi": 2, "gamma": 1, "chromaticity": 8}
+HOLDS = {"PNG": set(METADATA), "WEBP": {"icc", "exif", "xmp"}, "TIFF": {"icc", "exif", "xmp", "dpi"}, "BMP": {"dpi"}}
+ORIENTATION, XMP, RESOLUTION = 0x112, 0x2BC, 0x11A
+TIFF_TAGS = (0x10E, 0x10F, 0x110, ORIENTATION, 0x131, 0x132, 0x13B, 0x8298)     # description, camera, orientation, software, date, artist, copyright
+TIFF_FOLDERS = (0x8769, 0x8825)                                         # Exif, GPS
+
+
+# --- Pillow -> dicts -------------------------------------------------------------------------
+
+
+def _tiff_exif(image, orientation):
+    """The Exif block of a loaded TIFF, whose tags lie in the file's own folder; None if there is none."""
+    found, exif = image.getexif(), Image.Exif()
+    for tag in TIFF_TAGS:
+        if tag in found:
+            exif[tag] = found[tag]
+    for folder in TIFF_FOLDERS:
+        if tags := found.get_ifd(folder):
+            exif.get_ifd(folder).update(tags)
+            exif[folder] = exif.get_ifd(folder)
+    if orientation != 1:
+        exif[ORIENTATION] = orientation
+    return exif.tobytes() if len(exif) else None
+
+
+def gather(image: Image.Image, before: dict, orientation: int = 1) -> dict:
+    """A loaded Pillow image -> metadata, only what is there.
+
+    before, orientation: the info and a TIFF's orientation as they were before loading, when Pillow changes both.
+    """
+    info, found = {**image.info, **before}, {}
+    text = image.text if image.format == "PNG" else {}
+    found["icc"] = info.get("icc_profile")
+    found["exif"] = _tiff_exif(image, orientation) if image.format == "TIFF" else info.get("exif")
+    found["xmp"] = info.get("xmp")
+    found["dpi"] = None if image.format == "TIFF" and RESOLUTION not in image.tag_v2 else info.get("dpi")         # Pillow says 1 where there is none
+    for key in ("gamma", "chromaticity"):
+        found[key] = info.get(key)
+    found["srgb"] = info.get("srgb")
+    texts = [(key, str(value), getattr(value, "lang", None) or "", getattr(value, "tkey", None) or "", hasattr(value, "lang"))
+             for key, value in text.items() if key != "XML:com.adobe.xmp"]
+    if isinstance(info.get("comment"), bytes):
+        texts.append(("Comment", info["comment"].decode("latin-1"), "", "", False))
+    for key in DOUBLES:
+        try:
+            values = tuple(map(float, found[key] if isinstance(found[key], (tuple, list)) else (found[key],)))
+        except (TypeError, ValueError, ZeroDivisionError):
+            values = ()
+        good = len(values) == DOUBLES[key] and all(map(math.isfinite, values)) and (key != "dpi" or min(values) > 0)
+        found[key] = (values[0] if DOUBLES[key] == 1 else values) if good else None
+    if isinstance(found["xmp"], str):
+        found["xmp"] = found["xmp"].encode()
+    return {key: value for key, value in {**found, "text": tuple(texts)}.items() if value not in (None, b"", ())}
+
+
+# --- dicts -> Pillow -------------------------------------------------------------------------
+
+
+def _png_info(metadata):
+    info, packed = PngInfo(), lambda values: b"".join(struct.pack(">I", max(0, min(2**31 - 1, int(v * 100000 + 0.5)))) for v in values)
+    if "gamma" in metadata:
+        info.add(b"gAMA", packed([metadata["gamma"]]))
+    if "chromaticity" in metadata:
+        info.add(b"cHRM", packed(metadata["chromaticity"]))
+    if "srgb" in metadata:
+        info.add(b"sRGB", bytes([metadata["srgb"]]))
+    for key, value, language, translated, international in metadata.get("text", ()):
+        if international:
+            info.add_itxt(key, value, language, translated, zip=len(value) > 1000)
+        else:
+            info.add_text(key, value, zip=len(value) > 1000)
+    if "xmp" in metadata:
+        info.add_itxt("XML:com.adobe.xmp", metadata["xmp"])
+    return info
+
+
+def save_options(metadata: dict, file_format: str) -> dict:
+    """Keyword arguments of Image.save that write what the format holds."""
+    held = {key: value for key, value in metadata.items() if key in HOLDS.get(file_format, ())}
+    options = {}
+    for key, option in (("icc", "icc_profile"), ("exif", "exif"), ("dpi", "dpi")):
+        if key in held:
+            options[option] = held[key]
+    if "dpi" in held:
+        options["dpi"] = tuple(held["dpi"])
+    if file_format == "PNG":
+        options["pnginfo"] = _png_info(held)
+    elif file_format == "TIFF" and "xmp" in held:
+        exif = Image.Exif()
+        exif.load(held.get("exif", b""))
+        exif[XMP] = held["xmp"]
+        options["exif"] = exif
+    elif "xmp" in held:
+        options["xmp"] = held["xmp"]
+    return options
+
+
+# --- dicts -> bytes and back -----------------------------------------------------------------
+
+
+def _value(key, value):
+    if key in DOUBLES:
+        return struct.pack(f"<{DOUBLES[key]}d", *(value if DOUBLES[key] > 1 else (value,)))
+    if key == "srgb":
+        return number(value)
+    if key == "transparency":           # bytes: one alpha an index; numbers: the one transparent colour
+        return b"\0" + value if isinstance(value, bytes) else b"\1" + b"".join(map(number, value if isinstance(value, tuple) else (value,)))
+    if key == "text":
+        parts = [part.encode("utf-8", "surrogatepass") for item in value for part in item[:4]]
+        flags = bytes(item[4] for item in value)
+        return number(len(flags)) + flags + b"".join(number(len(part)) + part for part in parts)
+    return bytes(value)
+
+
+def _read_value(key, data):
+    if key in DOUBLES:
+        values = struct.unpack(f"<{DOUBLES[key]}d", data)
+        return values[0] if DOUBLES[key] == 1 else values
+    reader = Reader(data)
+    if key == "srgb":
+        return reader.number(255)
+    if key == "transparency":
+        if reader.take(1) == b"\0":
+            return data[1:]
+        values = []
+        while reader.position < len(data):
+            values.append(reader.number(2**16))
+        return values[0] if len(values) == 1 else tuple(values)
+    if key == "text":
+        flags = reader.take(reader.number(len(data)))
+        items = [[reader.take(reader.number(len(data))).decode("utf-8", "surrogatepass") for _ in range(4)] for _ in flags]
+        return tuple((*item, bool(flag)) for item, flag in zip(items, flags))
+    return data
+
+
+def kinds(items) -> int:
+    """Bit i for TAGS[i], over [(look, metadata)] of pictures."""
+    return sum(1 << i for i, tag in enumerate(TAGS) if any(tag in look or tag in others for look, others in items))
+
+
+def names(mask: int) -> list[str]:
+    """What `info` says of the bits of `kinds`."""
+    return [tag for i, tag in enumerate(TAGS) if mask >> i & 1]
+
+
+def pack(stills) -> bytes:
+    """Look and metadata of pictures -> bytes; none at all -> b"".  Errors: UnsupportedImage where they are too large."""
+    parts = []
+    for still in stills:
+        items = {**still.look, **still.metadata}
+        part = number(len(items))
+        for key, value in items.items():
+            data = _value(key, value)
+            part += bytes([TAGS.index(key)]) + number(len(data)) + data
+        if len(part) > LIMIT:
+            raise UnsupportedImage(f"more than {LIMIT // 2**20} MiB of metadata; --strip leaves it out")
+        parts.append(part)
+    if not any(still.look or still.metadata for still in stills):
+        return b""
+    data = b"".join(parts)
+    return min([b"\0" + data, b"\1" + zlib.compress(data, 9), b"\2" + lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS)], key=len)
+
+
+def unpack(data: bytes, count: int) -> list[tuple[dict, dict]]:
+    """The mirror of pack: [(look, metadata)] of `count` pictures.  Errors: DamagedFile."""
+    if not data:
+        return [({}, {}) for _ in range(count)]
+    if data[0] > 2:
+        raise DamagedFile("the metadata are packed in an unknown way")
+    unpacked = data[1:] if data[0] == 0 else inflate(data[1:], min(count, 16) * LIMIT, data[0] == 2)
+    reader, found = Reader(unpacked), []
+    try:
+        for _ in range(count):
+            items = {}
+            for _ in range(reader.number(len(TAGS))):
+                key = TAGS[reader.take(1)[0]]
+                items[key] = _read_value(key, reader.take(reader.number(len(unpacked))))
+            found.append(({k: v for k, v in items.items() if k in LOOK}, {k: v for k, v in items.items() if k not in LOOK}))
+    except (IndexError, struct.error, UnicodeDecodeError):
+        raise DamagedFile("the metadata do not unpack") from None
+    if reader.position != len(unpacked):
+        raise DamagedFile("bytes left over after the metadata")
+    return found

@@ -1,0 +1,92 @@
+"""Which picture files are refused, and why: with loss already, several pictures, more than Pillow tells.
+
+Every function looks at an image that Pillow has opened and not yet loaded, so that a refusal costs no decoding.
+"""
+import io
+
+from PIL import Image
+
+from ..errors import LossySource, UnsupportedImage
+
+LOSSY = {"JPEG", "MPO", "AVIF", "HEIF", "PCD", "MIC", "FPX", "BLP", "FTEX"}
+DRAWN = {"EPS", "WMF", "PDF", "GRIB", "BUFR", "HDF5", "MPEG"}           # drawn by other programs, or no pictures
+LOSSY_IN_TIFF = {"jpeg", "tiff_jpeg", "webp", "jpeg2000"}
+
+
+def _chunk_names(stream):
+    """Names of the chunks of a RIFF file, those of animation frames left out."""
+    stream.seek(12)
+    while len(head := stream.read(8)) == 8:
+        yield head[:4]
+        length = int.from_bytes(head[4:], "little")
+        stream.seek(length + length % 2, io.SEEK_CUR)
+
+
+def _jpeg2000(stream):
+    """(reversible, bits of a sample) of a JPEG 2000 codestream: the transform in COD, the largest depth in SIZ."""
+    data, reversible, depth = stream.read(2**16), False, 0
+    position = data.find(b"\xff\x4f\xff\x51") + 2
+    while 2 <= position < len(data) - 4 and data[position] == 0xFF:
+        marker, length = data[position + 1], int.from_bytes(data[position + 2:position + 4], "big")
+        body = data[position + 4:position + 2 + length]
+        if marker == 0x51:
+            depth = max([1 + (body[i] & 127) for i in range(36, len(body), 3)], default=0)
+        if marker == 0x52 and len(body) > 9:
+            reversible = body[9] == 1
+        if marker in (0x90, 0x93):
+            break
+        position += 2 + length
+    return reversible, depth
+
+
+def is_lossy(image: Image.Image, stream) -> bool:
+    """Whether the file's pixels were compressed with loss, as far as its headers tell; the stream's position is used."""
+    if image.format in LOSSY or any(tile[0] == "bcn" for tile in image.tile):
+        return True
+    if image.format == "WEBP":
+        return b"VP8 " in set(_chunk_names(stream))
+    if image.format == "JPEG2000":
+        stream.seek(0)
+        return not _jpeg2000(stream)[0]
+    return image.format == "TIFF" and image.info.get("compression") in LOSSY_IN_TIFF
+
+
+def is_deep(image: Image.Image, stream) -> bool:
+    """Whether the file holds more bits a sample than Pillow's mode does."""
+    if image.mode.startswith(("I", "F")):
+        return False
+    if image.format == "JPEG2000":
+        stream.seek(0)
+        return _jpeg2000(stream)[1] > 8
+    if image.format in ("AVIF", "HEIF"):
+        stream.seek(0)
+        data = stream.read(2**16)
+        return data.find(b"av1C") < 0 or bool(data[data.find(b"av1C") + 6] & 0x40)
+    return any(";16" in str(tile[3]) and "BGR;16" not in str(tile[3]) for tile in image.tile)
+
+
+def _maximum(image):
+    """Largest sample of a PPM or PGM if Pillow stretches them to its mode, else None."""
+    if image.format != "PPM" or not image.tile or not image.tile[0][0].startswith("ppm"):
+        return None
+    arguments = image.tile[0][3]
+    return arguments[1] if isinstance(arguments, tuple) and isinstance(arguments[1], int) else None
+
+
+def refuse_unsuitable(image: Image.Image, stream, name, allow_lossy: bool) -> None:
+    """Errors: UnsupportedImage, LossySource, each with the reason."""
+    if image.format in DRAWN:
+        raise UnsupportedImage(f"{name}: {image.format} is no picture of pixels")
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit and image.size[0] * image.size[1] > limit:
+        raise UnsupportedImage(f"{name}: {image.size[0]}x{image.size[1]} pixels are more than Pillow's limit for trusted pictures, {limit}")
+    if is_lossy(image, stream) and not allow_lossy:
+        raise LossySource(f"{name}: {image.format} was compressed with loss already; its pixels would as a rule take more bytes than the file. "
+                          f"Keep the file as it is (--allow-lossy-source stores the pixels all the same)")
+    if getattr(image, "n_frames", 1) > 1:
+        kind = "several pages" if image.format in ("TIFF", "DCX") else "several layers" if image.format == "PSD" else "an animation or several pictures"
+        raise UnsupportedImage(f"{name}: {kind} ({image.n_frames}); only single still pictures can be kept")
+    if len(image.info.get("sizes", ())) > 1:
+        raise UnsupportedImage(f"{name}: an icon of {len(image.info['sizes'])} sizes; only single pictures can be kept")
+    if _maximum(image) not in (None, 65535 if image.mode == "I" else 255):
+        raise UnsupportedImage(f"{name}: samples of 0 to {_maximum(image)}, which Pillow would stretch")

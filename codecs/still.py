@@ -1,0 +1,86 @@
+"""A still picture in memory: samples as they were stored, what gives them their look, and metadata.
+
+    mode      samples                       kept beside them (`look`)
+    RGB       (H, W, 3) uint8               transparency: one colour of three numbers
+    P         (H, W) uint8, indices         palette: bytes of RGB; palette_alpha: bytes; transparency
+    1         (H, W) uint8, 0 or 1          transparency
+    I;16      (H, W) uint16                 transparency
+    RGBA;16   (H, W, 4) uint16              modes that Pillow does not have
+    F         (H, W) float32, bit for bit
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..errors import UnsupportedImage
+
+MODES = {                       # name: (dtype, channels); the place in this list is the code in a file
+    "RGB": ("u1", 3), "RGBA": ("u1", 4), "L": ("u1", 1), "LA": ("u1", 2), "P": ("u1", 1), "1": ("u1", 1), "I;16": ("<u2", 1),
+    "RGB;16": ("<u2", 3), "RGBA;16": ("<u2", 4), "LA;16": ("<u2", 2), "CMYK": ("u1", 4), "YCbCr": ("u1", 3), "LAB": ("u1", 3),
+    "HSV": ("u1", 3), "I": ("<i4", 1), "F": ("<f4", 1), "PA": ("u1", 2), "RGBX": ("u1", 4), "RGBa": ("u1", 4), "La": ("u1", 2),
+    "I;16B": ("<u2", 1)}
+UNDER_PRIOR = {"RGB", "RGBA"}   # their colours may go through the prior; grey goes to the conventional coder
+
+
+def shape_of(mode: str, height: int, width: int) -> tuple:
+    """The shape of a picture's samples."""
+    channels = MODES[mode][1]
+    return (height, width) if channels == 1 else (height, width, channels)
+
+
+@dataclass(frozen=True, eq=False)
+class Still:
+    """One picture.  samples: as MODES says; look: palette and transparency; metadata: see metadata.py.
+
+    source: Pillow's name of the kind of file it came from, for `info`.  Errors: UnsupportedImage.
+    """
+
+    mode: str
+    samples: np.ndarray
+    look: dict = field(default_factory=dict)
+    metadata: dict = field(default_factory=dict)
+    source: str = ""
+
+    def __post_init__(self):
+        if self.mode not in MODES:
+            raise UnsupportedImage(f"mode {self.mode} is not known")
+        shape, dtype = self.samples.shape, np.dtype(MODES[self.mode][0])
+        if self.samples.dtype != dtype or len(shape) < 2 or shape != shape_of(self.mode, *shape[:2]) or 0 in shape:
+            raise UnsupportedImage(f"mode {self.mode} needs samples of shape {shape_of(self.mode, 'H', 'W')} and {dtype}".replace("'", ""))
+        if self.mode == "1" and self.samples.max() > 1:
+            raise UnsupportedImage("mode 1 has samples of 0 and 1")
+
+    @property
+    def height(self) -> int:
+        return self.samples.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.samples.shape[1]
+
+    @property
+    def colour(self):
+        """(H, W, 3) uint8 for the prior, or None where it does not code the mode."""
+        return self.samples[..., :3] if self.mode in UNDER_PRIOR else None
+
+    @property
+    def alpha(self):
+        """(H, W) uint8 beside `colour`, or None."""
+        return self.samples[..., 3] if self.mode == "RGBA" else None
+
+    def stripped(self) -> Still:
+        """The same picture without metadata; its look stays."""
+        return replace(self, metadata={})
+
+
+def joined(colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """The mirror of `colour` and `alpha`: samples (H, W, 3) or (H, W, 4) uint8."""
+    return colour if alpha is None else np.dstack([colour, alpha])
+
+
+def same(a: Still, b: Still) -> bool:
+    """Whether two pictures are equal in every bit that is kept: mode, samples (NaNs too), look, metadata."""
+    return (a.mode == b.mode and a.samples.shape == b.samples.shape and a.samples.tobytes() == b.samples.tobytes()
+            and a.look == b.look and a.metadata == b.metadata)

@@ -1,0 +1,52 @@
+"""Which pictures the prior is worth trying on, and how long that takes.
+
+The file itself is always the smaller of two; this only saves the time of a trial that cannot win, and, in
+an archive, tells which pictures share the stack.
+"""
+import numpy as np
+
+from ..chain import Top
+from ..context import nothing
+from ..errors import StackEmpty
+from ..stack import Stack
+from .plain import encode_plain, quick_plain_size
+from .segments import planes
+from .still import Still
+
+PHOTOGRAPHIC, NOISE = 2.0, 6.0  # bits a dimension of photographs; on graphics the best WebP may be half the quick one
+FEW_COLOURS, MANY_PIXELS = 256, 128 * 128       # no photograph of so many pixels has so few colours: the prior is not tried
+TRIAL = 256                     # side of the crop on which a picture of an archive shows what suits it
+ENCODE_SECONDS, DECODE_SECONDS = 39, 18         # a megapixel under the prior, one core of a busy 2-core machine (benchmarks/rate.py)
+
+
+def _few_colours(colour):
+    seen, r, g, b = np.zeros(2**24, bool), *(colour[..., i].astype(np.uint32) for i in range(3))
+    seen[r << 16 | g << 8 | b] = True
+    return np.count_nonzero(seen) <= FEW_COLOURS
+
+
+def may_suit(still: Still) -> bool:
+    """Whether the prior is worth trying: its modes, not the few colours of a drawing."""
+    return still.colour is not None and (still.height * still.width <= MANY_PIXELS or not _few_colours(still.colour))
+
+
+def estimate(stills: list[Still], verify: bool) -> tuple[float, float]:
+    """Seconds that coding pictures takes under the prior on the machine named in the README, and megapixels: (s, MP)."""
+    megapixels = sum(still.height * still.width for still in stills if may_suit(still)) / 1e6
+    return megapixels * (ENCODE_SECONDS + verify * DECODE_SECONDS), megapixels
+
+
+def suits_prior(still: Still, model, device) -> bool:
+    """Whether a picture of an archive goes under the prior.  What conventional coding says is no photograph is tried on a crop."""
+    quick = quick_plain_size(still.colour)
+    if quick is None or PHOTOGRAPHIC < 8 * quick / still.colour.size < NOISE:
+        return True
+    top, left = max(0, still.height - TRIAL) // 2, max(0, still.width - TRIAL) // 2
+    crop = np.ascontiguousarray(still.colour[top:top + TRIAL, left:left + TRIAL])
+    stack, x = Stack(np.random.default_rng(0).bytes(2 * crop.size + 64)), planes(crop)
+    before = stack.size_bits
+    try:
+        model.chain(device).push(stack, x, Top.fitted([crop], model.levels), nothing(x))
+    except StackEmpty:
+        return False
+    return stack.size_bits - before < 8 * len(encode_plain(crop))

@@ -1,0 +1,111 @@
+"""deep.py: 16-bit PNGs with every filter and both orders of rows, against the 8 bits that Pillow sees and against imagecodecs."""
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bitsback.codecs import deep
+from bitsback.codecs.images import read_still
+from bitsback.codecs.plain import chunk
+from bitsback.errors import DamagedFile, UnsupportedImage
+
+RNG = np.random.default_rng(0)
+COLOUR_TYPES = {3: 2, 2: 4, 4: 6}
+
+
+def filtered(samples, kind):
+    """Rows of (H, W, C) uint16 as a PNG encoder filters them; kind 5: all five in turn."""
+    height, width, channels = samples.shape
+    rows = samples.astype(">u2").view(np.uint8).reshape(height, -1).astype(int)
+    out, step = b"", 2 * channels
+    for i, row in enumerate(rows):
+        above = rows[i - 1] if i else np.zeros_like(row)
+        a, c = (np.concatenate([np.zeros(step, int), line[:-step]]) for line in (row, above))
+        p = a + above - c
+        nearest = np.where((abs(p - a) <= abs(p - above)) & (abs(p - a) <= abs(p - c)), a, np.where(abs(p - above) <= abs(p - c), above, c))
+        used = i % 5 if kind == 5 else kind
+        guess = [0, a, above, (a + above) // 2, nearest][used]
+        out += bytes([used]) + ((row - guess) & 255).astype(np.uint8).tobytes()
+    return out
+
+
+def png(samples, kind=5, interlaced=False, rows=None):
+    height, width, channels = samples.shape
+    if rows is None:
+        parts = [samples[top::down, left::right] for top, left, down, right in deep.ADAM7] if interlaced else [samples]
+        rows = b"".join(filtered(part, kind) for part in parts if part.size)
+    head = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, interlaced)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def smooth(height, width, channels):
+    ramp = np.add.outer(np.arange(height) * 777, np.arange(width) * 333)[..., None] + np.arange(channels) * 9999
+    return ((ramp + RNG.integers(0, 99, ramp.shape)) % 65536).astype("<u2")
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("kind", range(6))
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_every_filter_is_undone(channels, kind, interlaced):
+    """All filters, numbers of channels and both orders; Pillow sees the high bytes of the same samples."""
+    for height, width in ((1, 1), (3, 2), (13, 11)):
+        samples = smooth(height, width, channels)
+        data = png(samples, kind, interlaced)
+        assert np.array_equal(deep.read_png(data), samples)
+        still = read_still(io.BytesIO(data), "x")
+        assert still.mode == deep.MODES[channels] and np.array_equal(still.samples, samples)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_written_pngs(channels):
+    """write_png then read_png, and imagecodecs where it is installed; Pillow's chunks are there, the size is that of the samples."""
+    samples, out = smooth(9, 14, channels), io.BytesIO()
+    deep.write_png(samples, out, dpi=(72.009, 72.009), icc_profile=b"profile")
+    assert np.array_equal(deep.read_png(out.getvalue()), samples)
+    image = Image.open(io.BytesIO(out.getvalue()))
+    assert image.size == (14, 9) and image.info["icc_profile"] == b"profile" and image.info["dpi"] == (72.009, 72.009)
+    image.load()
+    codecs = pytest.importorskip("imagecodecs")
+    assert np.array_equal(codecs.png_decode(out.getvalue()), samples)
+
+
+def test_missing_rows_are_damage():
+    """A stream that ends early, which Pillow completes with black: refused, at 16 bits and at 8, with and without interlacing."""
+    samples = smooth(8, 8, 3)
+    for interlaced in (False, True):
+        parts = [samples[top::down, left::right] for top, left, down, right in deep.ADAM7] if interlaced else [samples]
+        rows = b"".join(filtered(part, 0) for part in parts)
+        for data in (png(samples, interlaced=interlaced, rows=rows[:-20]), png(samples, interlaced=interlaced, rows=rows[:-1])):
+            with pytest.raises(DamagedFile):
+                deep.read_png(data)
+            with pytest.raises(UnsupportedImage, match="rows are missing"):
+                read_still(io.BytesIO(data), "x.png")
+    out = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(out, "PNG")
+    data = out.getvalue()
+    start = data.index(b"IDAT")
+    body = zlib.compress(zlib.decompress(data[start + 4:start + 4 + int.from_bytes(data[start - 4:start], "big")])[:-70])
+    with pytest.raises(UnsupportedImage, match="rows are missing"):
+        read_still(io.BytesIO(data[:start - 4] + chunk(b"IDAT", body) + chunk(b"IEND", b"")), "x.png")
+
+
+def test_unknown_filters_are_damage():
+    """A sixth filter, or a stream that does not inflate."""
+    with pytest.raises(DamagedFile):
+        deep.read_png(png(smooth(2, 2, 3), rows=(b"\5" + bytes(12)) * 2))
+    data = png(smooth(2, 2, 3))
+    with pytest.raises(DamagedFile):
+        deep.read_png(data[:45] + b"\0\0\0\0" + data[49:])
+
+
+def test_a_tiff_is_read_with_imagecodecs():
+    """The samples of an uncompressed TIFF made by hand; what is no TIFF is refused by name."""
+    pytest.importorskip("imagecodecs")
+    from .test_images import tiff16
+    samples = smooth(6, 5, 3)
+    assert np.array_equal(deep.read_tiff(tiff16(samples), "x.tif"), samples)
+    with pytest.raises(UnsupportedImage, match="x.tif"):
+        deep.read_tiff(b"II*\0garbage", "x.tif")

@@ -1,0 +1,73 @@
+"""refusals.py: lossy, deep and many-pictured files are known by their headers."""
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from bitsback.codecs import refusals
+from bitsback.codecs.images import read_still
+from bitsback.errors import LossySource, UnsupportedImage
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (32, 40, 3), dtype=np.uint8)
+
+
+def saved(file_format, mode="RGB", **options):
+    out = io.BytesIO()
+    Image.fromarray(PIXELS).convert(mode).save(out, file_format, **options)
+    return out.getvalue()
+
+
+LOSSY = [("JPEG", "RGB", {}), ("JPEG", "L", {}), ("JPEG", "CMYK", {}), ("WEBP", "RGB", {}), ("WEBP", "RGBA", {"quality": 50}), ("TIFF", "RGB", {"compression": "jpeg"}),
+         ("JPEG2000", "RGB", {"irreversible": True, "quality_mode": "rates", "quality_layers": [20]}), ("AVIF", "RGB", {})]
+LOSSLESS = [("WEBP", "RGB", {"lossless": True}), ("WEBP", "RGB", {"lossless": True, "xmp": b"x"}),
+            ("JPEG2000", "RGB", {}), ("JPEG2000", "L", {}), ("TIFF", "RGB", {"compression": "tiff_lzw"}), ("PNG", "RGB", {}), ("GIF", "P", {})]
+
+
+@pytest.mark.parametrize("file_format, mode, options", LOSSY)
+def test_lossy_sources_are_refused_unless_allowed(file_format, mode, options):
+    """One explanation, with the option that allows them; with it, the pixels are those that Pillow reads."""
+    if file_format == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    data = saved(file_format, mode, **options)
+    with pytest.raises(LossySource, match="x.y: .* loss .*--allow-lossy-source"):
+        read_still(io.BytesIO(data), "x.y")
+    still = read_still(io.BytesIO(data), "x.y", allow_lossy=True)
+    assert np.array_equal(still.samples, np.array(Image.open(io.BytesIO(data))))
+
+
+@pytest.mark.parametrize("file_format, mode, options", LOSSLESS)
+def test_lossless_sources_are_taken(file_format, mode, options):
+    """The same formats without loss: exactly the pixels that went in."""
+    still = read_still(io.BytesIO(saved(file_format, mode, **options)), "x.y")
+    assert still.mode == mode and (mode == "P" or np.array_equal(still.samples, np.array(Image.fromarray(PIXELS).convert(mode))))
+
+
+def test_more_pixels_than_pillow_trusts(monkeypatch):
+    """Pillow's own limit, which it only warns of up to twice its value, is an error here."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32 * 40 - 1)
+    with pytest.raises(UnsupportedImage, match="1279"):
+        read_still(io.BytesIO(saved("PNG")), "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32 * 40)
+    assert read_still(io.BytesIO(saved("PNG")), "x.png").width == 40
+
+
+def test_icons_of_several_sizes():
+    """Which of them would it be?"""
+    with pytest.raises(UnsupportedImage, match="icon of 2 sizes"):
+        read_still(io.BytesIO(saved("ICO", sizes=[(16, 16), (32, 32)])), "x.ico")
+    assert read_still(io.BytesIO(saved("ICO", sizes=[(16, 16)])), "x.ico").width == 16
+
+
+def test_drawings_are_no_pictures():
+    """PostScript is never run."""
+    with pytest.raises(UnsupportedImage, match="EPS"):
+        read_still(io.BytesIO(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"), "x.eps")
+
+
+def test_the_transform_of_jpeg_2000():
+    """Reversible and the depth are read from the codestream, in a JP2 file and bare."""
+    for options, expected in (({}, (True, 8)), ({"irreversible": True}, (False, 8))):
+        for no_jp2 in (False, True):
+            assert refusals._jpeg2000(io.BytesIO(saved("JPEG2000", no_jp2=no_jp2, **options))) == expected
+    assert refusals._jpeg2000(io.BytesIO(b"no codestream")) == (False, 0)
