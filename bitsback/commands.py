@@ -10,6 +10,7 @@ import click
 from . import __version__
 from .commands_samples import preview, sample
 from .errors import BitsbackError, OutputExists, TrainingError
+from .memory import keep_pages
 
 
 def _fail(error, name):
@@ -414,6 +415,7 @@ main.add_command(preview)
 
 def run():
     """Entry point: Ctrl-C exits with 130, a usage error with 2, a closed pipe quietly with 1."""
+    keep_pages()
     try:
         sys.exit(main(standalone_mode=False) or 0)
     except (KeyboardInterrupt, click.Abort):

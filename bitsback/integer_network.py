@@ -45,7 +45,7 @@ class IntegerNetwork:
     def _blocks(self, stage, count, wide, index):
         for i in range(count):
             h = self.backend.convolve(f"{stage}.{i}.a", activation(wide), index, clamp=True)
-            wide = wide + self.backend.convolve(f"{stage}.{i}.b", h, index)
+            wide = self.backend.convolve(f"{stage}.{i}.b", h, index).add_(wide)
         return wide
 
     @torch.no_grad()
@@ -57,9 +57,9 @@ class IntegerNetwork:
         half = self._blocks("down1", c.n1, convolve("first", x, index), index)
         quarter = self._blocks("down2", c.n2, convolve("to2", activation(half), index), index)
         eighth = self._blocks("middle", c.n3, convolve("to3", activation(quarter), index), index)
-        quarter = quarter + F.pixel_shuffle(convolve("from3", activation(eighth), index), 2)
+        quarter += F.pixel_shuffle(convolve("from3", activation(eighth), index), 2)
         quarter = self._blocks("up2", c.n2, quarter, index)
-        half = half + F.pixel_shuffle(convolve("from2", activation(quarter), index), 2)
+        half += F.pixel_shuffle(convolve("from2", activation(quarter), index), 2)
         features = activation(self._blocks("up1", c.n1, half, index))
         out = F.pixel_shuffle(convolve("last", features, index), 2)[:, :, :height, :width]
         return _limited(out, TRUNK_LIMITS), convolve("head_features", features, index)
@@ -68,8 +68,7 @@ class IntegerNetwork:
     def head(self, index, phase, state, known):
         """known: (B, 3, H, W) int32 innovations, 1/16 sd -> (B, 9, h, w) int32 of that phase."""
         row, column = PHASES[phase]
-        wide = self.backend.convolve("head_known", self._input(known, TOP), 3 * index + phase - 1) + state
-        h = activation(wide)
-        mixed = (self.backend.convolve("head_mix", h, index) + h).clamp_(0, TOP).to(torch.uint8)
+        h = activation(self.backend.convolve("head_known", self._input(known, TOP), 3 * index + phase - 1).add_(state))
+        mixed = self.backend.convolve("head_mix", h, index).add_(h).clamp_(0, TOP).to(torch.uint8)
         out = self.backend.convolve(f"head_out.{phase - 1}", mixed, index)
         return _limited(out[:, :, : (known.shape[2] - row + 1) // 2, : (known.shape[3] - column + 1) // 2], HEAD_LIMITS)
