@@ -64,8 +64,8 @@ def prove_exact(layers):
 
 
 @torch.no_grad()
-def integer_layers(network, levels):
-    """{name: Layer} of a `Denoiser` for these levels."""
+def integer_layers(network, levels, table=None):
+    """{name: Layer} of a `Denoiser` for these levels.  table: (K, 9, 2, 2), what calibration.py adds to the trunk's outputs."""
     sigma = torch.tensor(sigmas(levels), dtype=torch.float32)
     embedding = network.embed(sigma.log())
     ratios = torch.cat([torch.zeros(1), torch.log(sigma[1:] / sigma[:-1])])
@@ -84,7 +84,8 @@ def integer_layers(network, levels):
             made = make_layer(weight, (bias + head_bias) * 16, reach=INNOVATION_REACH, factor=WIDE * STEPS / 16)
         elif name == "last":
             units = torch.tensor(TRUNK_UNITS).repeat_interleave(4)[:, None, None, None]
-            bias = (bias + network.last_level(embedding)) * units.flatten()
+            moved = 0 if table is None else table.flatten(1)
+            bias = (bias + network.last_level(embedding) + moved) * units.flatten()
             made = make_layer(weight * units / STEPS, bias, reach=TOP, factor=1)
         elif name.startswith("head_out"):
             units = torch.tensor(HEAD_UNITS)[:, None, None, None]
@@ -100,9 +101,9 @@ def integer_layers(network, levels):
     return layers
 
 
-def integer_model(network, levels):
-    """All tensors of a model file: layers, steps and tables.  Errors: TrainingError."""
-    layers = integer_layers(network, levels)
+def integer_model(network, levels, table=None):
+    """All tensors of a model file: layers, steps and tables.  table: see integer_layers.  Errors: TrainingError."""
+    layers = integer_layers(network, levels, table)
     prove_exact(layers)
     tensors = {}
     for name, layer in layers.items():

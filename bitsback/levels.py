@@ -54,18 +54,23 @@ def doubling(count=10, first_exponent=-1):
     return tuple(levels)
 
 
-def spaced(count=12, sigma_min=0.5, sigma_max=285.0, coarseness=1.2):
-    """`count` levels as near to evenly spaced in log sigma as the lists of integers allow.
+def nearest_levels(wanted, coarseness=1.2):
+    """Levels whose sigmas are as near to `wanted` (rising) as the lists of integers allow.
 
     A lattice's spacing is the largest power of two up to `coarseness` sigmas.
     """
     levels, variance = [], 0.0
-    for sigma in geometric(sigma_min, sigma_max, count):
+    for sigma in wanted:
         exponent = math.floor(math.log2(coarseness * sigma))
-        forward = math.sqrt(sigma**2 - variance - 4.0**exponent / 12) / 2.0**exponent
+        forward = math.sqrt(max(sigma**2 - variance - 4.0**exponent / 12, 1e-9)) / 2.0**exponent
         levels.append(Level(exponent, int(lattice.scale_index(forward))))
         variance = sigmas(levels)[-1] ** 2
     return tuple(levels)
+
+
+def spaced(count=12, sigma_min=0.5, sigma_max=285.0, coarseness=1.2):
+    """`count` levels as near to evenly spaced in log sigma as the lists of integers allow."""
+    return nearest_levels(geometric(sigma_min, sigma_max, count), coarseness)
 
 
 def default_levels():

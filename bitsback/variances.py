@@ -55,48 +55,44 @@ def analytic_variance(sigma, score2):
     return min(max(sigma**2 * (1 - sigma**2 * score2), 0.0), min(sigma**2, LARGEST))
 
 
-def graded_level_nats(network, x, y_t, log_s, log_t, grade, moments, generator=None, integer=False):
-    """KL(q(y_s | y_t, x) || p(y_s | y_t)) as bound.level_nats, with the variance of `grade`: (B, 3, H, W) nats."""
-    if grade == "head+colour+phases":
-        return level_nats(network, x, y_t, log_s, log_t, generator, integer)
+def graded_level_nats(network, x, y_t, log_s, log_t, moments, generator=None, integer=False):
+    """{grade: KL(q(y_s | y_t, x) || p(y_s | y_t)), (B, 3, H, W) nats}, all but the phases from one pass, on the same noise."""
     out, xhat = _denoised(network, y_t, log_t, integer)
     sigma_t = _column(log_t.exp())
     a, lambda2 = reverse_step(_column(log_s.exp()), sigma_t)
     mean_q, mean = (1 - a) * y_t + a * x, (1 - a) * y_t + a * xhat
-    if grade == "beta-tilde":
-        v = torch.zeros_like(x)
-    elif grade == "beta":
-        v = (sigma_t**2).expand_as(x)
-    elif grade == "analytic":
-        v = torch.full_like(x, analytic_variance(log_t[0].exp().item(), moments.score2))
-    elif grade == "error":
-        v = moments.error2.view(1, 3, 1, 1).expand_as(x)
-    else:
-        v = (2 * preconditioning(sigma_t)[1].log() + _log_variance(out)).exp()
-    variance = lambda2 + a * a * v
-    if grade == "head+colour":
-        y_s = mean_q + lambda2.sqrt() * gaussian_noise(x, generator)
-        mean = colour_mean(mean, out[:, 6:9], a * a * v / variance, y_s)
-    return 0.5 * (torch.log(variance / lambda2) + (lambda2 + (mean_q - mean) ** 2) / variance - 1)
+    head = (2 * preconditioning(sigma_t)[1].log() + _log_variance(out)).exp()
+    v = {"beta-tilde": torch.zeros(1, 1, 1, 1), "beta": sigma_t**2,
+         "analytic": torch.full((1, 1, 1, 1), analytic_variance(log_t[0].exp().item(), moments.score2)),
+         "error": moments.error2.view(1, 3, 1, 1), "head": head, "head+colour": head}
+    costs = {}
+    for grade, variance_of_x in v.items():
+        variance, centre = lambda2 + a * a * variance_of_x, mean
+        if grade == "head+colour":
+            y_s = mean_q + lambda2.sqrt() * gaussian_noise(x, generator)
+            centre = colour_mean(mean, out[:, 6:9], a * a * variance_of_x / variance, y_s)
+        costs[grade] = 0.5 * (torch.log(variance / lambda2) + (lambda2 + (mean_q - centre) ** 2) / variance - 1)
+    return costs | {"head+colour+phases": level_nats(network, x, y_t, log_s, log_t, generator, integer)}
 
 
 @torch.no_grad()
-def graded_bits(network, sigmas, x, grade, moments, integer=False, seed=1, batch=4):
-    """Bits a dimension of each level under `grade`: [p(x | y_0), level 1, ...].  p(x | y_0) is the coder's for every grade.
+def graded_bits(network, sigmas, x, moments, integer=False, seed=1, batch=4):
+    """{grade: bits a dimension of each level, [p(x | y_0), level 1, ..., level K-1]}; p(x | y_0) is the coder's for every grade.
 
     sigmas: noise of the levels; moments: one Moments a level; x: (N, 3, H, W) float32, pixels - 128.
     """
-    parts = []
+    parts = {grade: [] for grade in GRADES}
     for k, sigma in enumerate(sigmas):
-        generator, nats = torch.Generator().manual_seed(seed + k), 0.0      # the same noise for every grade
+        generator, nats = torch.Generator().manual_seed(seed + k), dict.fromkeys(GRADES, 0.0)
         for some in x.split(batch):
             y = some + sigma * gaussian_noise(some, generator)
             log_t = torch.full((len(some),), math.log(sigma))
             if k == 0:
-                cost = pixel_nats(network, some, y, log_t, integer)
+                costs = dict.fromkeys(GRADES, pixel_nats(network, some, y, log_t, integer))
             else:
                 log_s = torch.full_like(log_t, math.log(sigmas[k - 1]))
-                cost = graded_level_nats(network, some, y, log_s, log_t, grade, moments[k], generator, integer)
-            nats += cost.mean().item() * len(some)
-        parts.append(nats / len(x) / math.log(2))
+                costs = graded_level_nats(network, some, y, log_s, log_t, moments[k], generator, integer)
+            nats = {grade: nats[grade] + costs[grade].mean().item() * len(some) for grade in GRADES}
+        for grade in GRADES:
+            parts[grade].append(nats[grade] / len(x) / math.log(2))
     return parts

@@ -32,14 +32,14 @@ def model_id(tensors, description):
     return digest.hexdigest()
 
 
-def save_model(path, network, levels, training):
+def save_model(path, network, levels, training, table=None):
     """Exports `network` (a Denoiser) for `levels` and writes the model file.
 
-    training: what `bitsback models` tells: minutes, steps, device, data.  Errors: TrainingError.
+    table: calibration of the trunk's outputs (calibration.py); training: what `bitsback models` tells: minutes, steps, device, data.  Errors: TrainingError.
     """
     description = {"arithmetic": ARITHMETIC, "network": network.config.as_dict(),
                    "levels": [[level.exponent, level.step] for level in levels], "training": training}
-    save_file(integer_model(network, levels), path, metadata={KEY: json.dumps(description, sort_keys=True)})
+    save_file(integer_model(network, levels, table), path, metadata={KEY: json.dumps(description, sort_keys=True)})
 
 
 def read_model(path):
