@@ -27,7 +27,7 @@ class Biased(Silent):
 def test_what_was_put_in_is_taken_out():
     """Means to five standard errors, log standard deviations to 0.03, at every level; the bound falls."""
     levels = default_levels()[3:6]
-    x = torch.randn(24, 3, 64, 64, generator=torch.Generator().manual_seed(1)) * DATA_SD
+    x = torch.randn(24, 3, 64, 64, generator=torch.Generator().manual_seed(7)) * DATA_SD
     noise = [4.0, 9.0, 20.0]
     table, shares = calibrate(Biased(), noise, x)
     assert torch.allclose(table[:, 0:3], -Biased.BIAS.expand(3, 3, 2, 2), atol=0.032)
