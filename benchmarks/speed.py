@@ -1,0 +1,126 @@
+"""Megapixels a second and peak memory, encoding and decoding, against JPEG XL and WebP in the same run.
+
+    python -m benchmarks.speed PICTURE [--models fast,default] [--threads 1,2] [-o benchmarks/results/speed]
+
+Each line is a process of its own, so that its memory is its own.  Times are of codecs.picture's stack coding (no comparison with
+WebP, no verification; `full encode` has them), the best of two; network and coding are shares of the decode's time.
+"""
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+OTHERS = ("WebP", "JPEG XL e7", "JPEG XL e9")
+
+
+def _timed(work, runs=2):
+    best, result = float("inf"), None
+    for _ in range(runs):
+        begin = time.perf_counter()
+        result = work()
+        best = min(best, time.perf_counter() - begin)
+    return best, result
+
+
+class Clock:
+    """Adds up the time spent inside functions that it wraps."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def around(self, function):
+        def timed(*arguments, **options):
+            begin = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                self.seconds += time.perf_counter() - begin
+        return timed
+
+
+def one(path, name, threads):
+    """The figures of one codec: seconds, bytes, peak memory in MiB; for a model also shares."""
+    import numpy as np
+    from PIL import Image
+
+    from bitsback.memory import keep_pages
+    keep_pages()
+    pixels = np.array(Image.open(path).convert("RGB"))
+    facts = {"megapixels": pixels.size / 3e6, "start_s": None}
+    if name in OTHERS:
+        from benchmarks.rate import OTHERS as codecs
+        write, read = codecs[name]
+        facts["encode_s"], data = _timed(lambda: write(pixels))
+        facts["decode_s"], back = _timed(lambda: read(data))
+    else:
+        begin = time.perf_counter()
+        import torch
+
+        from bitsback.codecs import container, picture
+        from bitsback.lattice import Gaussians
+        from bitsback.model import Model
+        torch.set_num_threads(threads)
+        model = Model.open(name)
+        model.chain()
+        facts["start_s"] = time.perf_counter() - begin
+        header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
+        facts["encode_s"], result = _timed(lambda: picture.encode_stack([pixels], header, model))
+        data = container.write(*result)
+        facts["decode_s"], back = _timed(lambda: picture.decode(data, model=model))
+        network, coding = Clock(), Clock()
+        chain = model.chain()
+        for step in chain.reverse:
+            step.network.trunk, step.network.head = network.around(step.network.trunk), network.around(step.network.head)
+            break                                       # all steps share one network
+        Gaussians.push, Gaussians.pop = coding.around(Gaussians.push), coding.around(Gaussians.pop)
+        total, _ = _timed(lambda: picture.decode(data, model=model), 1)
+        facts["network"], facts["coding"] = network.seconds / total, coding.seconds / total
+    if not np.array_equal(back, pixels):
+        raise SystemExit(f"{name}: other pixels came back")
+    facts["bytes"], facts["peak_mib"] = len(data), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return facts
+
+
+def _apart(path, name, threads):
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "benchmarks.speed", str(path), "--one", name, "--threads", str(threads)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--models", default="default")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("-o", "--output", type=Path)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(one(args.picture, args.one, int(args.threads))))
+        return
+    lines = [(name, 1) for name in OTHERS] + [(name, int(t)) for name in args.models.split(",") for t in args.threads.split(",")]
+    results = [(name, threads, _apart(args.picture, name, threads)) for name, threads in lines]
+    jxl = next(facts for name, _, facts in results if name == "JPEG XL e9")
+    command = f"python -m benchmarks.speed {args.picture.name} --models {args.models} --threads {args.threads}"
+    text = [f"{command}   ({results[0][2]['megapixels']:.2f} megapixels, {platform.machine()}, {os.cpu_count()} cores)\n",
+            "| codec | threads | bytes | encode MP/s | decode MP/s | encode time against JPEG XL e9 | peak MiB | network | coding | start s |", "|" + "---|" * 10]
+    for name, threads, facts in results:
+        rates = [f"{facts['megapixels'] / facts[kind]:.3f}" for kind in ("encode_s", "decode_s")]
+        shares = [f"{facts[kind]:.0%}" if kind in facts else "" for kind in ("network", "coding")]
+        start = f"{facts['start_s']:.1f}" if facts["start_s"] else ""
+        text.append(f"| {name} | {threads} | {facts['bytes']} | {' | '.join(rates)} | {facts['encode_s'] / jxl['encode_s']:.2f} | {facts['peak_mib']:.0f} | {' | '.join(shares)} | {start} |")
+    print("\n".join(text))
+    if args.output:
+        args.output.with_suffix(".md").write_text("\n".join(text) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Many files at once: one task a file, in processes of this machine or on the workers of a dask cluster.
+
+Both are executors of concurrent.futures.  A task is done whole or not at all (outputs are renamed into place), so one that
+was lost with its worker is simply done again.
+"""
+import functools
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+
+from .errors import BitsbackError
+from .memory import keep_pages
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to do: action "compress" or "decompress"; options as codecs.files' function of that name takes; model: a path, or None."""
+
+    action: str
+    source: str
+    target: str
+    options: dict = field(default_factory=dict)
+    model: str | None = None
+    device: str = "cpu"
+
+
+@functools.lru_cache(maxsize=2)
+def _model(path):
+    """Opened once a process: the self-test of the arithmetic takes longer than a small picture."""
+    from .model import Model
+    return Model.open(path)
+
+
+def _begin():
+    import torch
+    torch.set_num_threads(1)
+    keep_pages()
+
+
+def do(task):
+    """One task, in a worker's process.  compress: (Header, size in bytes); decompress: paths written.  Errors: BitsbackError, OSError.
+
+    Outputs are overwritten: whether they may be was asked before the task was made, and a task may be done twice.
+    """
+    from .codecs import files
+    model = _model(task.model) if task.model else None
+    work = {"compress": files.compress_file, "decompress": files.decompress_file}[task.action]
+    return work(task.source, task.target, force=True, model=model, device=task.device, **task.options)
+
+
+def processes(count):
+    """An executor of `count` processes with one thread each."""
+    return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_begin)
+
+
+def cluster(address):
+    """An executor on the workers of the dask cluster at `address`, and its client.  Errors: BitsbackError.
+
+    The workers need bitsback installed and the same paths as here.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise BitsbackError("--dask needs the package distributed: pip install 'bitsback[dask]'") from None
+    try:
+        client = Client(address, timeout=10)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise BitsbackError(f"{address}: no dask scheduler there ({error})") from None
+    return client.get_executor(pure=False, retries=2), client
+
+
+def run(tasks, executor):
+    """(task, result, None) or (task, None, error) of each, as they are done.  Leaves nothing running if it is closed early."""
+    futures = {executor.submit(do, task): task for task in tasks}
+    try:
+        for future in as_completed(futures):
+            task = futures[future]
+            try:
+                yield task, future.result(), None
+            except BrokenProcessPool:
+                yield task, None, BitsbackError("its process was ended from outside (too little memory?)")
+            except (BitsbackError, OSError, MemoryError) as error:
+                yield task, None, error
+    finally:
+        for future in futures:
+            future.cancel()
