@@ -3,8 +3,8 @@
     python -m benchmarks.fuzz [--minutes 3] [--seed 1] [-o benchmarks/results/fuzz]
 
 Every file must give its own pictures, or one error of ours: never other pictures, another kind of exception, much memory or
-much time.  Through the commands: exit 1, one line with the file's name, no traceback, no output outside its folder.  Two weights
-drawn at random make the prior: what the decoder does with hostile bytes does not depend on them.
+much time.  Through the commands: exit 1, one line with the file's name, no traceback, no output outside its folder.  The prior has
+random weights: it is the tests' tiny model, so this runs from a checkout with the extra [test].
 """
 import argparse
 import io

@@ -19,7 +19,12 @@ def _fail(error, name):
         text = f"{name}: {error.strerror}"
     elif str(name) not in text:
         text = f"{name}: {text}"
-    click.echo(f"bitsback: {text}", err=True)
+    click.echo(f"bitsback: {printable(text)}", err=True)
+
+
+def printable(text):
+    """Names inside files are strangers' words: control characters, which could forge lines or command a terminal, come out escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _each(items, work, output=None, as_json=False):
@@ -294,7 +299,7 @@ def info(sources, recursive, as_json):
             return
         for key, value in facts.items():
             if key == "names":
-                value = "".join(f"\n    {name}" for name in value)
+                value = "".join(f"\n    {printable(name)}" for name in value)
             elif isinstance(value, list):
                 value = ", ".join(value) or "none"
             click.echo(f"{key:22} {value:.4f}" if isinstance(value, float) else f"{key:22} {value}")

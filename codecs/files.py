@@ -12,6 +12,7 @@ from .images import default_suffix, image_format, read_still, refuse_mode, still
 
 SUFFIX = ".bbk"
 STDIO = Path("-")
+PIECE = 2**24                   # bytes read at once
 MOST_INPUT = 2**32              # bytes taken from standard input, and of a .bbk file
 
 
@@ -121,10 +122,18 @@ def _remove(sources, data, target):
 
 
 def _standard_input():
-    data = sys.stdin.buffer.read(MOST_INPUT + 1)
+    data = _read(sys.stdin.buffer)
     if len(data) > MOST_INPUT:
         raise UnsupportedImage("standard input: too long")
     return data
+
+
+def _read(stream):
+    """Up to a piece more than MOST_INPUT bytes; in pieces, since one read of so many asks for the room at once."""
+    data = bytearray()
+    while len(data) <= MOST_INPUT and (piece := stream.read(PIECE)):
+        data += piece
+    return bytes(data)
 
 
 def read_packed(source) -> bytes:
@@ -135,7 +144,10 @@ def read_packed(source) -> bytes:
         head = stream.read(4)
         if head != container.MAGIC:
             raise NotOurFile("not a bitsback file")
-        return head + stream.read(MOST_INPUT)
+        data = head + _read(stream)
+        if len(data) > MOST_INPUT:
+            raise UnsupportedImage("longer than any bitsback file")
+        return data
 
 
 def compress_file(source, target, *, force=False, strip=False, allow_lossy=False, verify=True, remove=False, announce=lambda stills: None,

@@ -205,7 +205,7 @@ def still_bytes(still: Still, file_format: str, name) -> tuple[bytes, list[str]]
                 warnings.simplefilter("ignore")
                 _write(attempt, out, file_format)
             break
-        except (OSError, ValueError, KeyError, TypeError, OverflowError, struct.error) as error:
+        except Exception as error:      # Pillow's writers raise a dozen kinds on odd metadata
             reason = error
     else:
         raise UnsupportedImage(f"{name}: {file_format} cannot hold this picture ({reason})")
