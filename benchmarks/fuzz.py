@@ -181,8 +181,9 @@ def report(findings, line):
     """Markdown of what was found."""
     out = io.StringIO()
     total = sum(sum(counter.values()) for counter in findings.outcomes.values())
-    out.write(f"{line}\n\n{total} checks, {len(findings.faults)} faults; slowest {findings.slowest[0]:.2f} s ({findings.slowest[1]}); "
-              f"most memory {findings.growth[0]:.0f} MiB above the start ({findings.growth[1]})\n\n| kind | outcome | checks |\n|---|---|---|\n")
+    (seconds, slowest), (grown, largest) = findings.slowest, findings.growth
+    out.write(f"{line}\n\n{total} checks, {len(findings.faults)} faults; slowest {seconds:.2f} s ({slowest}); "
+              f"most memory {grown:.0f} MiB above the start ({largest})\n\n| kind | outcome | checks |\n|---|---|---|\n")
     for kind, counter in sorted(findings.outcomes.items()):
         for outcome, count in counter.most_common():
             out.write(f"| {kind} | {outcome} | {count} |\n")

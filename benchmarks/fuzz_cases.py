@@ -18,7 +18,8 @@ from bitsback.codecs.plain import DELTAS, PNG, WEBP, encode_plain
 from bitsback.codecs.still import MODES, Still, shape_of
 
 EXTRAS = {"icc": b"profile" * 5, "exif": b"Exif\0\0MM\0*", "dpi": (72.0, 72.0), "text": (("Title", "\u00e4", "", "", False),)}
-NAMES = ("..", ".", "./.", "/etc/x", "a/../../x.png", "a\\x.png", "C:x.png", "", "x\0.png", "x" * 5000, "\x1b[2Jx\nbitsback: all is well.png", "\ud800.png", "a/", "//")
+NAMES = ("..", ".", "./.", "/etc/x", "a/../../x.png", "a\\x.png", "C:x.png", "", "x\0.png", "x" * 5000,
+         "\x1b[2Jx\nbitsback: all is well.png", "\ud800.png", "a/", "//")
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,14 @@ def _numbers(header, rng):
                {"entries": (replace(entry, width=max(value, 1)), *others)}, {"entries": (replace(entry, height=max(value, 1)), *others)},
                {"entries": (replace(entry, mode=modes[value % len(modes)]), *others)}, {"entries": header.entries[::-1]}, {"entries": header.entries * 3}]
     if header.archive:
-        choices += [{"entries": (replace(entry, check=value & 0xFFFF), *others)}, {"entries": (replace(entry, mtime=value - 2**39), *others)},
+        choices += [{"entries": (replace(entry, check=value & 0xFFFF), *others)},
+                    {"entries": (replace(entry, mtime=value - 2**39), *others)},
                     {"entries": (replace(entry, permissions=value), *others)}, {"plain": value}]
     if header.model:
         which = int(rng.integers(0, len(header.segments)))
         segment = (int(rng.integers(0, 3)), value)
-        choices += [{"model": "0" * 16}, {"net_bits": value}, {"credit_bytes": value}, {"flips": value % 4}, {"start": tuple(rng.permutation([0, value % 99, 8]).tolist())},
+        choices += [{"model": "0" * 16}, {"net_bits": value}, {"credit_bytes": value}, {"flips": value % 4},
+                    {"start": tuple(rng.permutation([0, value % 99, 8]).tolist())},
                     {"segments": (*header.segments[:which], segment, *header.segments[which + 1:])}, {"segments": (*header.segments, segment)},
                     {"segments": header.segments[:-1]}, {"top": tuple(rng.integers(-2**15, 2**15, 6).tolist())},
                     {"top": tuple(int(n) for pair in zip(rng.integers(-999, 999, 3), rng.integers(0, 113, 3)) for n in pair)}]
@@ -224,8 +227,9 @@ def odd_metadata(rng, count):
         pick = lambda: odd[int(rng.integers(0, len(odd)))]                          # noqa: E731
         noise = lambda: rng.bytes(int(rng.integers(0, 60)))                         # noqa: E731
         word = lambda: "".join(map(chr, rng.integers(0, 0x2000, int(rng.integers(0, 90)))))     # noqa: E731
-        items = {"palette": noise(), "palette_alpha": noise(), "transparency": [noise(), 2**16, (1, 2**16, 3), (1, 2)][int(rng.integers(0, 4))], "icc": noise(),
-                 "exif": [noise(), b"Exif\0\0" + noise(), b"Exif\0\0II*\0\x08\0\0\0" + noise()][int(rng.integers(0, 3))], "xmp": noise(), "dpi": (pick(), pick()),
+        items = {"palette": noise(), "palette_alpha": noise(), "icc": noise(), "xmp": noise(), "dpi": (pick(), pick()),
+                 "transparency": [noise(), 2**16, (1, 2**16, 3), (1, 2)][int(rng.integers(0, 4))],
+                 "exif": [noise(), b"Exif\0\0" + noise(), b"Exif\0\0II*\0\x08\0\0\0" + noise()][int(rng.integers(0, 3))],
                  "gamma": pick(), "chromaticity": tuple(pick() for _ in range(8)), "srgb": int(rng.integers(0, 256)),
                  "text": ((word(), word(), word(), word(), bool(rng.integers(0, 2))), ("Comment", "x" * 2000, "", "", False))}
         chosen = {key: value for key, value in items.items() if rng.random() < 0.3}

@@ -23,7 +23,8 @@ def _stills(pixels):
     if pixels.dtype != np.uint8 or 0 in pixels.shape:
         raise UnsupportedImage(f"a chunk of uint8 pixels is needed, not {pixels.dtype} of shape {pixels.shape}")
     if pixels.ndim in (3, 4) and pixels.shape[-1] == 3:
-        return [Still("RGB", np.ascontiguousarray(one)) for one in (pixels if pixels.ndim == 4 else pixels[None])], pixels.ndim == 4
+        pictures = pixels if pixels.ndim == 4 else pixels[None]
+        return [Still("RGB", np.ascontiguousarray(one)) for one in pictures], pixels.ndim == 4
     if pixels.ndim == 2:
         return [Still("L", np.ascontiguousarray(pixels))], False
     raise UnsupportedImage(f"a chunk of shape (H, W, 3), (N, H, W, 3) or (H, W) is needed, not {pixels.shape}; "
@@ -39,7 +40,8 @@ class Bitsback(Codec):
     codec_id = "bitsback"
 
     def __init__(self, model=None, device="cpu", shape=None):
-        self.model, self.device, self.shape = None if model is None else str(model), device, None if shape is None else tuple(map(int, shape))
+        self.model, self.device = None if model is None else str(model), device
+        self.shape = None if shape is None else tuple(map(int, shape))
         self._opened, self._lock = None, threading.Lock()       # Zarr calls from several threads; a prior is opened once
 
     def get_config(self):

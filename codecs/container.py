@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import DamagedFile, NotOurFile, UnsupportedImage
+from .numbers import Reader, number
 from .still import MODES
 
 MAGIC = b"\x8aBBK"
@@ -109,15 +110,6 @@ def pixel_digest(images, size: int = 8, more: bytes = b"") -> bytes:
     return digest.digest()[:size]
 
 
-def number(value: int) -> bytes:
-    """LEB128 bytes of an integer >= 0."""
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes(out) + bytes([value])
-
-
 def _zigzag(value):
     return 2 * value if value >= 0 else -2 * value - 1
 
@@ -151,34 +143,6 @@ def write(header: Header, payload: bytes) -> bytes:
         out += b"".join(map(number, map(_zigzag, header.top)))
     out += payload
     return bytes(out) + zlib.crc32(out).to_bytes(4, "little")
-
-
-class Reader:
-    """Takes bytes off the front; DamagedFile if they run out or a number is too large."""
-
-    def __init__(self, data, position=0, end=None):
-        self.data, self.position, self.end = data, position, len(data) if end is None else end
-
-    def take(self, count):
-        if self.position + count > self.end:
-            raise DamagedFile("cut short")
-        self.position += count
-        return self.data[self.position - count:self.position]
-
-    def number(self, limit):
-        value = shift = 0
-        while True:
-            byte = self.take(1)[0]
-            value |= (byte & 127) << shift
-            if value > limit or shift > 63:
-                raise DamagedFile("a number in the header is out of range")
-            if byte < 128:
-                return value
-            shift += 7
-
-    def signed(self, limit):
-        value = self.number(2 * limit)
-        return value // 2 if value % 2 == 0 else -(value + 1) // 2
 
 
 def _read_form(form):

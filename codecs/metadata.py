@@ -17,7 +17,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..errors import DamagedFile, UnsupportedImage
-from .container import Reader, number
+from .numbers import Reader, number
 from .deltas import FILTERS, inflate
 
 LIMIT = 2**24                   # bytes of one picture's items, unpacked

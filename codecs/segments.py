@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import context
 from ..errors import DamagedFile, StackEmpty
-from .container import Reader, number
+from .numbers import Reader, number
 from .places import locate, next_segment, place_of
 from .plain import decode_plain, encode_plain
 
