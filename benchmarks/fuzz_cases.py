@@ -124,10 +124,9 @@ def _numbers(header, rng):
     """One altered field, or two: hostile values of every number of a Header."""
     value = int(rng.choice([0, 1, 2, 3, 7, 8, 255, 2**12, 2**20, 2**24, 2**31, int(rng.integers(0, 2**40))]))
     entry, others = header.entries[0], header.entries[1:]
-    modes = list(MODES)
     choices = [{"metadata": value}, {"metadata": header.metadata ^ 1 << int(rng.integers(0, 11))}, {"digest": bytes(len(header.digest))},
                {"entries": (replace(entry, width=max(value, 1)), *others)}, {"entries": (replace(entry, height=max(value, 1)), *others)},
-               {"entries": (replace(entry, mode=modes[value % len(modes)]), *others)}, {"entries": header.entries[::-1]}, {"entries": header.entries * 3}]
+               {"entries": (replace(entry, mode=[*MODES][value % len(MODES)]), *others)}, {"entries": header.entries[::-1]}, {"entries": header.entries * 3}]
     if header.archive:
         choices += [{"entries": (replace(entry, check=value & 0xFFFF), *others)},
                     {"entries": (replace(entry, mtime=value - 2**39), *others)},
@@ -194,9 +193,8 @@ def lzma_bomb(piece, count) -> bytes:
 def bombs(mebibytes):
     """In metadata, in samples and in an index: `mebibytes` MiB and more out of little."""
     zeros, still = bytes(2**20), Still("RGB", np.zeros((2, 2, 3), np.uint8))
-    texts = number(2**20) + bytes(2**20)
     for name, packed in (("deflate", b"\1" + deflate_bomb(zeros, mebibytes)), ("LZMA", b"\2" + lzma_bomb(zeros, mebibytes)),
-                         ("empty texts", b"\1" + zlib.compress(b"\1\x0a" + number(5 * 2**20) + texts + bytes(4 * 2**20 - 3))),
+                         ("empty texts", b"\1" + zlib.compress(b"\1\x0a" + number(5 * 2**20) + number(2**20) + bytes(5 * 2**20 - 3))),
                          ("colours", b"\1" + zlib.compress(b"\1\2" + number(2**23 + 1) + b"\1" + bytes(2**23)))):
         yield Case("bomb", f"metadata, {name}", plain_file([still], packed, metadata=2**10 - 1))
     for name, body in (("deflate", bytes([DELTAS, 0]) + deflate_bomb(zeros, mebibytes)), ("LZMA", bytes([DELTAS, LZMA]) + lzma_bomb(zeros, mebibytes)),

@@ -161,6 +161,8 @@ def to_image(still: Still) -> Image.Image:
         else:
             image.putpalette(np.dstack([np.frombuffer(palette, np.uint8).reshape(1, -1, 3), np.frombuffer(alpha, np.uint8)[None]]).tobytes(), "RGBA")
     if "transparency" in still.look:
+        if still.mode == "P" and isinstance(still.look["transparency"], tuple):
+            raise DamagedFile("a transparency that is none")
         image.info["transparency"] = still.look["transparency"]
     for key, name in (("icc", "icc_profile"), ("exif", "exif"), ("xmp", "xmp"), ("dpi", "dpi")):
         if key in still.metadata:

@@ -97,3 +97,10 @@ def test_metadata_that_a_writer_cannot_take_are_left_out_by_name():
     still = Still("CMYK", np.zeros((1, 1, 4), np.uint8), {}, {"exif": b"Exif\0\0nonsense", "xmp": b"x"})
     written, left_out = still_bytes(still, "TIFF", "x.tiff")
     assert written[:2] == b"II" and "exif" in left_out
+
+
+def test_a_palette_with_a_transparent_colour_of_several_numbers_is_refused():
+    """Pillow would raise ValueError only when such a picture is compared (found by seed 2)."""
+    still = Still("P", np.zeros((1, 1), np.uint8), {"palette": bytes(3), "transparency": (1, 2)}, {})
+    with pytest.raises(UnsupportedImage, match="transparency"):
+        still_bytes(still, "PNG", "x.png")
