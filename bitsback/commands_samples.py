@@ -39,11 +39,11 @@ def _write_to(path, source, force, make):
 
 def _guarded(name, work):
     """work(), or one line on stderr that begins with the file's name, and exit status 1."""
-    from .commands import _fail
+    from .commands_shared import fail
     try:
         work()
     except (BitsbackError, OSError) as error:
-        _fail(error, name)
+        fail(error, name)
         sys.exit(1)
 
 
@@ -84,7 +84,7 @@ def sample(output, sampler, steps, count, size, seed, source, sigma, top, grade,
     """Draw pictures from the prior, or let it restore a noised photograph, and write them side by side."""
     import torch
 
-    from .commands import _device
+    from .commands_shared import torch_device
     from .gallery import draw_pictures, open_prior
     from .starts import tiles
     if sigma and not source:
@@ -95,7 +95,7 @@ def sample(output, sampler, steps, count, size, seed, source, sigma, top, grade,
         raise click.UsageError("--grade phases is the chain of an exported model at its own levels: neither --steps nor a checkpoint")
     if depth is not None and sampler != "restoration-degradation":
         raise click.UsageError("--depth goes with --sampler restoration-degradation")
-    device = _device(device)
+    device = torch_device(device)
     if threads:
         torch.set_num_threads(threads)
 
@@ -137,9 +137,9 @@ def preview(source, output, sigma, steps, segments, model, device, threads, forc
     """
     import torch
 
-    from .commands import _device
+    from .commands_shared import torch_device
     from .preview import preview as look
-    device = _device(device)
+    device = torch_device(device)
     if threads:
         torch.set_num_threads(threads)
 

@@ -58,7 +58,7 @@ def target_path(folder, name: str, mode: str = "RGB") -> Path:
     Errors: DamagedFile for a name that would leave the folder.
     """
     pure = PurePosixPath(name)
-    if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or "\0" in name:
+    if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or "\0" in name:
         raise DamagedFile(f"the name {name!r} would leave the output folder")
     path = Path(folder, *pure.parts)
     file_format = LOSSLESS_SUFFIXES.get(path.suffix.lower(), "WEBP")

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import DamagedFile, NotOurFile
+from ..errors import DamagedFile, NotOurFile, UnsupportedImage
+from .numbers import Reader, number
 from .still import MODES
 
 MAGIC = b"\x8aBBK"
@@ -36,12 +37,12 @@ SOURCES = ("PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "", "JPEG")     # kinds o
 MAX_SIDE = 2**24
 MAX_PIXELS = 2**31
 MAX_IMAGES = 2**24
-MAX_INDEX = 2**28               # bytes of an index, unpacked
-MAX_ROW = 2**13                 # ... of one picture's row in it
+MAX_INDEX = 2**26               # bytes of an index, unpacked
+MAX_ROW = 2**13                 # characters of one picture's row in it
 ID_BYTES = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One picture: size in pixels, mode, kind of file it came from; in an archive name, permissions, time (s) and 16-bit check."""
 
@@ -109,23 +110,16 @@ def pixel_digest(images, size: int = 8, more: bytes = b"") -> bytes:
     return digest.digest()[:size]
 
 
-def number(value: int) -> bytes:
-    """LEB128 bytes of an integer >= 0."""
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes(out) + bytes([value])
-
-
 def _zigzag(value):
     return 2 * value if value >= 0 else -2 * value - 1
 
 
 def _index(entries):
     text = json.dumps([[e.name, e.width, e.height, e.permissions, e.mtime, e.form] for e in entries], separators=(",", ":"), ensure_ascii=False)
-    checks = b"".join(e.check.to_bytes(2, "little") for e in entries)
-    return zlib.compress(text.encode(), 9) + checks
+    checks, text = b"".join(e.check.to_bytes(2, "little") for e in entries), text.encode()
+    if len(text) > MAX_INDEX:
+        raise UnsupportedImage(f"names and sizes of {len(entries)} pictures are more than an archive's index can hold; make several archives")
+    return zlib.compress(text, 9) + checks
 
 
 def write(header: Header, payload: bytes) -> bytes:
@@ -151,39 +145,32 @@ def write(header: Header, payload: bytes) -> bytes:
     return bytes(out) + zlib.crc32(out).to_bytes(4, "little")
 
 
-class Reader:
-    """Takes bytes off the front; DamagedFile if they run out or a number is too large."""
-
-    def __init__(self, data, position=0, end=None):
-        self.data, self.position, self.end = data, position, len(data) if end is None else end
-
-    def take(self, count):
-        if self.position + count > self.end:
-            raise DamagedFile("cut short")
-        self.position += count
-        return self.data[self.position - count:self.position]
-
-    def number(self, limit):
-        value = shift = 0
-        while True:
-            byte = self.take(1)[0]
-            value |= (byte & 127) << shift
-            if value > limit or shift > 63:
-                raise DamagedFile("a number in the header is out of range")
-            if byte < 128:
-                return value
-            shift += 7
-
-    def signed(self, limit):
-        value = self.number(2 * limit)
-        return value // 2 if value % 2 == 0 else -(value + 1) // 2
-
-
 def _read_form(form):
     """(mode, source) of a form."""
     if type(form) is not int or not 0 <= form < 256 or form & 31 >= len(MODES):
         raise DamagedFile("an unknown mode")
     return list(MODES)[form & 31], SOURCES[form >> 5]
+
+
+def _rows(text, count):
+    """Yields the rows of an index one at a time: JSON read as a whole takes a hundred times the room of what it says.  Errors: ValueError."""
+    decoder, position = json.JSONDecoder(), 0
+    for i in range(count):
+        if text[position:position + 1] != ("," if i else "["):
+            raise ValueError("not an array")
+        row, length = decoder.raw_decode(text[position + 1:position + 1 + MAX_ROW])
+        yield row
+        position += 1 + length
+    if text[position:] != "]":
+        raise ValueError("more rows than pictures")
+
+
+def _row_entry(row, check):
+    name, width, height, permissions, mtime, form = row
+    if type(name) is not str or {type(n) for n in (width, height, permissions, mtime)} != {int} or abs(mtime) >= 2**40:
+        raise ValueError("wrong types")
+    name.encode()                       # a lone surrogate is no name: UnicodeEncodeError is a ValueError
+    return Entry(width, height, name, permissions, int.from_bytes(check, "little"), *_read_form(form), mtime)
 
 
 def _read_entries(reader, archive):
@@ -198,12 +185,8 @@ def _read_entries(reader, archive):
         try:
             if len(checks) != 2 * count:
                 raise ValueError("too short")
-            rows = json.loads(unpacker.decompress(packed, min(MAX_INDEX, 2 + count * MAX_ROW)))
-            entries = tuple(Entry(w, h, name, permissions, int.from_bytes(checks[2 * i:2 * i + 2], "little"), *_read_form(form), mtime)
-                            for i, (name, w, h, permissions, mtime, form) in enumerate(rows))
-            if len(entries) != count or not all(type(e.name) is str and {type(n) for n in (e.width, e.height, e.permissions, e.mtime)} == {int}
-                                                and abs(e.mtime) < 2**40 for e in entries):
-                raise ValueError("wrong types")
+            text = unpacker.decompress(packed, min(MAX_INDEX, 2 + count * MAX_ROW)).decode()
+            entries = tuple(_row_entry(row, checks[2 * i:2 * i + 2]) for i, row in enumerate(_rows(text, count)))
         except (zlib.error, ValueError, TypeError, RecursionError):
             raise DamagedFile("the index does not unpack") from None
     if any(e.width < 1 or e.height < 1 or max(e.width, e.height) > MAX_SIDE for e in entries) \

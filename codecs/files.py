@@ -6,13 +6,13 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import NoSuchFolder, NotOurFile, OutputExists, UnsupportedImage, VerifyFailed
+from ..errors import NoSuchFolder, OutputExists, UnsupportedImage, VerifyFailed
 from . import archive, container, metadata, picture, places
+from .inputs import STDIO, read_packed, standard_input
 from .images import default_suffix, image_format, read_still, refuse_mode, still_bytes
+from .inputs import STDIO, read_packed, standard_input
 
 SUFFIX = ".bbk"
-STDIO = Path("-")
-MOST_INPUT = 2**32              # bytes taken from standard input, and of a .bbk file
 
 
 def below(sources, recursive: bool, suffixes: set[str]) -> list[tuple[Path, Path | None]]:
@@ -120,24 +120,6 @@ def _remove(sources, data, target):
         Path(source).unlink()
 
 
-def _standard_input():
-    data = sys.stdin.buffer.read(MOST_INPUT + 1)
-    if len(data) > MOST_INPUT:
-        raise UnsupportedImage("standard input: too long")
-    return data
-
-
-def read_packed(source) -> bytes:
-    """The bytes of a .bbk file or of standard input; the first four are looked at before the rest is read.  Errors: NotOurFile, OSError."""
-    if Path(source) == STDIO:
-        return _standard_input()
-    with open(source, "rb") as stream:
-        head = stream.read(4)
-        if head != container.MAGIC:
-            raise NotOurFile("not a bitsback file")
-        return head + stream.read(MOST_INPUT)
-
-
 def compress_file(source, target, *, force=False, strip=False, allow_lossy=False, verify=True, remove=False, announce=lambda stills: None,
                   **options) -> tuple[container.Header, int]:
     """Writes `target`.  Returns the Header and the file's size in bytes.
@@ -149,7 +131,7 @@ def compress_file(source, target, *, force=False, strip=False, allow_lossy=False
     if remove and not (verify and source != STDIO and target != STDIO):
         raise ValueError("an input is removed only if its output was verified and is a file")
     refuse_existing(target, None if source == STDIO else source, force)
-    still = read_still(io.BytesIO(_standard_input()) if source == STDIO else source, "standard input" if source == STDIO else source,
+    still = read_still(io.BytesIO(standard_input()) if source == STDIO else source, "standard input" if source == STDIO else source,
                        allow_lossy=allow_lossy)
     still = still.stripped() if strip else still
     announce([still])

@@ -161,6 +161,8 @@ def to_image(still: Still) -> Image.Image:
         else:
             image.putpalette(np.dstack([np.frombuffer(palette, np.uint8).reshape(1, -1, 3), np.frombuffer(alpha, np.uint8)[None]]).tobytes(), "RGBA")
     if "transparency" in still.look:
+        if still.mode == "P" and isinstance(still.look["transparency"], tuple):
+            raise DamagedFile("a transparency that is none")
         image.info["transparency"] = still.look["transparency"]
     for key, name in (("icc", "icc_profile"), ("exif", "exif"), ("xmp", "xmp"), ("dpi", "dpi")):
         if key in still.metadata:
@@ -205,7 +207,7 @@ def still_bytes(still: Still, file_format: str, name) -> tuple[bytes, list[str]]
                 warnings.simplefilter("ignore")
                 _write(attempt, out, file_format)
             break
-        except (OSError, ValueError, KeyError, TypeError, OverflowError, struct.error) as error:
+        except Exception as error:      # Pillow's writers raise a dozen kinds on odd metadata
             reason = error
     else:
         raise UnsupportedImage(f"{name}: {file_format} cannot hold this picture ({reason})")

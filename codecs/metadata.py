@@ -17,10 +17,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..errors import DamagedFile, UnsupportedImage
-from .container import Reader, number
+from .numbers import Reader, number
 from .deltas import FILTERS, inflate
 
 LIMIT = 2**24                   # bytes of one picture's items, unpacked
+TOGETHER = 16 * LIMIT           # ... of all pictures of an archive
+TEXTS = 2**18                   # pieces of text in a file: empty ones take a hundred times their bytes in memory
 LOOK = ("palette", "palette_alpha", "transparency")             # tags 0, 1, 2: not metadata, never stripped
 METADATA = ("icc", "exif", "xmp", "dpi", "gamma", "chromaticity", "srgb", "text")
 TAGS = LOOK + METADATA
@@ -138,7 +140,7 @@ def _value(key, value):
     return bytes(value)
 
 
-def _read_value(key, data):
+def _read_value(key, data, most_texts):
     if key in DOUBLES:
         values = struct.unpack(f"<{DOUBLES[key]}d", data)
         return values[0] if DOUBLES[key] == 1 else values
@@ -151,9 +153,11 @@ def _read_value(key, data):
         values = []
         while reader.position < len(data):
             values.append(reader.number(2**16))
+            if len(values) > 4:
+                raise DamagedFile("a transparent colour of too many numbers")
         return values[0] if len(values) == 1 else tuple(values)
     if key == "text":
-        flags = reader.take(reader.number(len(data)))
+        flags = reader.take(reader.number(most_texts))
         items = [[reader.take(reader.number(len(data))).decode("utf-8", "surrogatepass") for _ in range(4)] for _ in flags]
         return tuple((*item, bool(flag)) for item, flag in zip(items, flags))
     return data
@@ -184,6 +188,8 @@ def pack(stills) -> bytes:
     if not any(still.look or still.metadata for still in stills):
         return b""
     data = b"".join(parts)
+    if len(data) > TOGETHER or sum(len(still.metadata.get("text", ())) for still in stills) > TEXTS:
+        raise UnsupportedImage(f"more than {TOGETHER // 2**20} MiB of metadata or {TEXTS} texts in all; --strip leaves them out")
     return min([b"\0" + data, b"\1" + zlib.compress(data, 9), b"\2" + lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS)], key=len)
 
 
@@ -193,14 +199,15 @@ def unpack(data: bytes, count: int) -> list[tuple[dict, dict]]:
         return [({}, {}) for _ in range(count)]
     if data[0] > 2:
         raise DamagedFile("the metadata are packed in an unknown way")
-    unpacked = data[1:] if data[0] == 0 else inflate(data[1:], min(count, 16) * LIMIT, data[0] == 2)
-    reader, found = Reader(unpacked), []
+    unpacked = data[1:] if data[0] == 0 else inflate(data[1:], min(count * LIMIT, TOGETHER), data[0] == 2)
+    reader, found, texts = Reader(unpacked), [], TEXTS
     try:
         for _ in range(count):
             items = {}
             for _ in range(reader.number(len(TAGS))):
                 key = TAGS[reader.take(1)[0]]
-                items[key] = _read_value(key, reader.take(reader.number(len(unpacked))))
+                items[key] = _read_value(key, reader.take(reader.number(len(unpacked))), texts)
+            texts -= len(items.get("text", ()))
             found.append(({k: v for k, v in items.items() if k in LOOK}, {k: v for k, v in items.items() if k not in LOOK}))
     except (IndexError, struct.error, UnicodeDecodeError):
         raise DamagedFile("the metadata do not unpack") from None

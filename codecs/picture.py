@@ -20,7 +20,8 @@ from ..errors import DamagedFile, UnsupportedImage, VerifyFailed
 from ..model import Model
 from ..stack import Stack
 from . import container, metadata
-from .container import Entry, Header, Reader, number, pixel_digest
+from .container import Entry, Header, pixel_digest
+from .numbers import Reader, number
 from .plain import decode_plain, encode_plain, quick_plain_size
 from .places import STEP, Corner, locate, turned
 from .segments import plain_parts, pop_segments, push_segments, unpack_plain_parts

@@ -9,10 +9,12 @@ import numpy as np
 
 from .. import context
 from ..errors import DamagedFile, StackEmpty
-from .container import Reader, number
+from .numbers import Reader, number
 from .places import locate, next_segment, place_of
 from .plain import decode_plain, encode_plain
 
+LEAST = 0.25                    # bits a dimension: a segment of many pixels that a stack of fewer holds is none
+MANY = 2**12                    # dimensions; the more, the surer
 DEBT = 3.2                      # bits a dimension that a segment may owe at its worst, first guess
 
 
@@ -91,6 +93,10 @@ def pop_segments(chain, stack, images, start, segments, top, progress=lambda sha
     sizes = [pixels.shape[:2] for pixels in images]
     total, done = sum(h * w for h, w in sizes), 0
     for place in reversed(locate(sizes, start, segments)):
+        if 3 * place.pixels > MANY and stack.size_bits < LEAST * 3 * place.pixels:
+            # an encoder pops over 1.3 bits a dimension of y_0 before it pushes, and by Markov's inequality loses k bits with
+            # probability 2^-k: whoever claims this lies, and would have the network work for nothing
+            raise DamagedFile("the words are too few for the pixels they claim")
         try:
             x = chain.pop(stack, (place.images, 3, place.height, place.width), top, known_around(images, place))
         except StackEmpty:

@@ -1,0 +1,166 @@
+"""What the commands share: options, errors as one line, the model, progress, what is told."""
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from .errors import BitsbackError
+
+
+def fail(error, name):
+    """One line on stderr that begins with the file's name."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{name}: {error.strerror}"
+    elif str(name) not in text:
+        text = f"{name}: {text}"
+    click.echo(f"bitsback: {printable(text)}", err=True)
+
+
+def printable(text):
+    """Names inside files are strangers' words: control characters, which could forge lines or command a terminal, come out escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def each(items, work, output=None, as_json=False):
+    """work(source, root) for all; errors are told and the rest is still done.  Exit status 1 if any failed."""
+    if output and len(items) > 1:
+        raise click.UsageError("-o names one file; use --dir for several inputs")
+    failed = 0
+    for source, root in items:
+        try:
+            work(source, root)
+        except BrokenPipeError:
+            raise
+        except (BitsbackError, OSError, MemoryError) as error:
+            failed += 1
+            error = BitsbackError("not enough memory for this file") if isinstance(error, MemoryError) else error
+            fail(error, source)
+            if as_json:
+                click.echo(json.dumps({"source": str(source), "error": str(error)}))
+    sys.exit(1 if failed else 0)
+
+
+def input_items(sources, recursive, suffixes):
+    """[(path, root)] of the inputs; ends the run where a folder holds none."""
+    from .codecs import files
+    try:
+        return files.below(sources, recursive, suffixes)
+    except BitsbackError as error:
+        fail(error, "")
+        sys.exit(1)
+
+
+def refuse_terminals(items, output, folder, remove):
+    """Usage errors: compressed data or pictures at a terminal, and --rm of what is no file."""
+    dashes = [source for source, _ in items if str(source) == "-"]
+    out = str(output) == "-" or dashes and not output
+    if len(dashes) > 1 or dashes and folder:
+        raise click.UsageError("- stands for standard input once, with -o or without")
+    if dashes and sys.stdin.isatty():
+        raise click.UsageError("- reads standard input, which is a terminal")
+    if out and sys.stdout.isatty():
+        raise click.UsageError("data are not written to a terminal; redirect the output or give -o")
+    if remove and (dashes or out):
+        raise click.UsageError("--rm removes files whose outputs are files")
+    return out
+
+
+class Bar:
+    """A progress bar on stderr for what takes over a second; silent off a terminal and with quiet."""
+
+    def __init__(self, name, quiet):
+        from tqdm import tqdm
+        self.bar = tqdm(total=100, desc=str(name), unit="%", delay=1, leave=False, disable=True if quiet else None)
+
+    def __call__(self, share):
+        self.bar.update(round(100 * share) - self.bar.n)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.bar.close()
+
+
+def common_options(command):
+    """What compress and decompress share."""
+    for option in reversed([
+            click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path)),
+            click.option("-o", "--output", type=click.Path(path_type=Path), help="Output file (one input only)."),
+            click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder for the outputs."),
+            click.option("-r", "--recursive", is_flag=True, help="Work on the files below folders; --dir keeps the tree."),
+            click.option("-f", "--force", is_flag=True, help="Overwrite existing outputs."),
+            click.option("-k", "--keep", is_flag=True, help="Keep the inputs (the default)."),
+            click.option("--rm", "remove", is_flag=True, help="Remove each input after its output was written, decoded and compared."),
+            click.option("--json", "as_json", is_flag=True, help="One JSON object a line on standard output."),
+            click.option("--model", help="A shipped model's name, or the path of one."),
+            click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:N."),
+            click.option("-T", "--threads", type=click.IntRange(1), help="CPU threads of the network."),
+            click.option("-q", "--quiet", is_flag=True, help="Errors only."),
+            click.option("-v", "--verbose", is_flag=True, help="Say which model and which arithmetic is used.")]):
+        command = option(command)
+    return command
+
+
+def prepare(folder, threads, device, name, verbose):
+    """(Model or None, device) for a run; None where nothing is shipped and nothing was named."""
+    import torch
+    from .model import Model
+    if threads:
+        torch.set_num_threads(threads)
+    if folder:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            fail(error, folder)
+            sys.exit(1)
+    device = torch_device(device)
+    try:
+        model = Model.open(name)
+        if verbose:
+            backend = model.chain(device).network.backend
+            click.echo(f"model {model.id[:16]} ({model.path.name}), {backend.name} on {device}, "
+                       f"{torch.get_num_threads()} thread(s)", err=True)
+        return model, device
+    except BitsbackError as error:
+        if name is None:
+            return None, device
+        fail(error, name)
+        sys.exit(1)
+
+
+def torch_device(name):
+    import torch
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise click.UsageError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    return name
+
+
+def tell(facts, line, as_json, quiet, err):
+    """One line about one file: JSON if asked for, else for people; on stderr where stdout carries data."""
+    if as_json:
+        click.echo(json.dumps(facts), err=err)
+    elif not quiet:
+        click.echo(line, err=err)
+
+
+def announcer(name, verify, quiet):
+    """announce(stills) for compression: says what a long run will take, before it."""
+    def announce(stills):
+        from .codecs.suits import estimate
+        seconds, megapixels = estimate(stills, verify)
+        if megapixels >= 1 and not quiet:
+            click.echo(f"bitsback: {name}: {megapixels:.1f} megapixels under the prior, about {seconds / 60:.0f} minutes "
+                       f"and up to {gigabytes(megapixels):.1f} GB (as measured on one core of a 2-core machine; a GPU is faster)", err=True)
+    return announce
+
+
+def gigabytes(megapixels):
+    """Memory at the peak, from 0.66 GB measured at 1.2 megapixels: the program, the largest segment (at most a megapixel), the picture."""
+    return 0.3 + 0.6 * min(megapixels, 1) + 0.02 * megapixels

@@ -1,0 +1,98 @@
+"""The commands that make a prior: `train` and `export`.  Parse, call, print."""
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from .commands_shared import Bar, fail, torch_device
+from .errors import BitsbackError, TrainingError
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file; OUTPUT.ckpt is kept beside it.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=100.0, show_default=True)
+@click.option("--resume", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Checkpoint (.ckpt) to go on from; one of a smaller network is grown.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--network", "sizes", default="48,3,64,2,96,2", show_default=True, help="Width and blocks of half, quarter and eighth resolution.")
+@click.option("--batch", type=click.IntRange(8), help="Patches a step (16; 256 on a GPU).")
+@click.option("--patch", type=click.IntRange(16), default=64, show_default=True, help="Side of a patch, a multiple of 8.")
+@click.option("--decay-from", type=click.FloatRange(0, 1), default=0.33, show_default=True, help="Share of the run before the learning rate falls.")
+@click.option("--lr-scale", type=click.FloatRange(0, 10, min_open=True), default=1.0, show_default=True, help="Learning rates times this: 0.3 to go on from a trained network.")
+@click.option("--integer", is_flag=True, help="Round in training as the integer model does.")
+@click.option("--at-levels", is_flag=True, help="Train at the coder's own levels only: for the last part.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--data-name", help="What `bitsback models` says it was trained on (default: FOLDER).")
+@click.option("-T", "--threads", type=click.IntRange(1), help="CPU threads; one is best beside other work.")
+@click.option("-q", "--quiet", is_flag=True)
+def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_from, lr_scale, integer, at_levels, seed, data_name, threads, quiet):
+    """Train a prior on the pictures below FOLDER; the loss log goes to OUTPUT.log.jsonl."""
+    import torch
+    from . import training
+    from .denoiser import NetworkConfig
+    device = torch_device(device)
+    if threads:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    try:
+        width1, n1, width2, n2, width3, n3 = map(int, sizes.split(","))
+        network = NetworkConfig(width1, n1, width2, n2, width3, n3)
+    except ValueError:
+        raise click.UsageError("--network takes six whole numbers, such as 48,3,64,2,96,2") from None
+    if patch % 8:
+        raise click.UsageError("--patch must be a multiple of 8")
+    config = training.TrainingConfig(
+        minutes=minutes, batch=batch or (256 if device.startswith("cuda") else 16), patch=patch, decay_from=min(decay_from, 0.999), lr_scale=lr_scale,
+        integer=integer, at_levels=at_levels, seed=seed, bfloat16=training.prefers_bfloat16(device))
+    try:
+        log = open(f"{output}.log.jsonl", "a" if resume else "w", encoding="utf-8")
+    except OSError as error:
+        fail(error, output)
+        sys.exit(1)
+
+    def report(row):
+        log.write(json.dumps(row) + "\n")
+        log.flush()
+        bar(row["share"])
+        if not quiet:
+            click.echo(f"{row['minutes']:7.1f} min  step {row['steps']:6d}  bits/dim {row['total']:.4f} = levels {row['level']:.4f} + "
+                       f"pixels {row['pixel']:.4f} + top {row['top']:.4f}  {row['pixels_per_second']} pixels/s", err=True)
+
+    with log, Bar(output, quiet) as bar:
+        try:
+            training.train(folder, output, network=network, config=config, device=device, resume=resume, report=report, data_name=data_name)
+        except (TrainingError, OSError) as error:
+            fail(error, folder)
+            sys.exit(1)
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Pictures to measure the cost of rounding on.")
+@click.option("--limit", type=click.IntRange(1), default=12, show_default=True, help="Pictures of DATA to take.")
+@click.option("--equalise", "training_data", type=click.Path(path_type=Path, exists=True, file_okay=False),
+              help="Training pictures to equalise hidden channels on: for a model trained without --integer.")
+@click.option("--data-name", default="not said", help="What `bitsback models` says it was trained on.")
+def export(checkpoint, output, data, limit, training_data, data_name):
+    """Turn a checkpoint of `train` into an integer model, and say what rounding costs."""
+    from .levels import default_levels
+    from .training import read_checkpoint
+    from .weights import save_model
+    try:
+        network, told = read_checkpoint(checkpoint)
+        if training_data:
+            from .equalise import equalise
+            from .measure import centre_crops
+            equalise(network, default_levels(), centre_crops(training_data, 6, side=192))
+        save_model(output, network, default_levels(), told | {"device": "cpu", "data": data_name})
+        if data:
+            from .measure import bound_bits, centre_crops
+            pictures = centre_crops(data, limit)
+            rates = {name: sum(bound_bits(network, default_levels(), pictures, integer)) for name, integer in (("float", False), ("integer", True))}
+            click.echo(f"bound on {len(pictures)} centre crops of {data}: float {rates['float']:.4f}, integer {rates['integer']:.4f} bits/dim; "
+                       f"rounding costs {rates['integer'] - rates['float']:+.4f}")
+    except (BitsbackError, OSError) as error:
+        fail(error, checkpoint)
+        sys.exit(1)

@@ -1,0 +1,138 @@
+"""codecs/FORMAT.md against the program: golden files by a parser written from the document alone."""
+import hashlib
+import json
+import lzma
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bitsback.codecs import container
+from bitsback.codecs.still import MODES
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT = (ROOT / "codecs" / "FORMAT.md").read_text(encoding="utf-8")
+GOLDEN = sorted((ROOT / "tests" / "golden" / "v0").rglob("*.bbk"))
+
+
+class Bytes:
+    """Takes fixed and LEB128 numbers off the front."""
+
+    def __init__(self, data):
+        self.left = data
+
+    def take(self, count):
+        assert len(self.left) >= count
+        out, self.left = self.left[:count], self.left[count:]
+        return out
+
+    def n(self):
+        value = shift = 0
+        while True:
+            byte = self.take(1)[0]
+            value += (byte % 128) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    def z(self):
+        n = self.n()
+        return n // 2 if n % 2 == 0 else -(n + 1) // 2
+
+
+def parse(data):
+    """The facts of a file, by FORMAT.md."""
+    assert int.from_bytes(data[-4:], "little") == zlib.crc32(data[:-4]) and data[:5] == b"\x8aBBK\0"
+    left = Bytes(data[5:-4])
+    kind = left.take(1)[0]
+    facts = {"archive": bool(kind & 2), "metadata": left.n() if kind & 4 else 0}
+    if facts["archive"]:
+        length, count = left.n(), left.n()
+        index = left.take(length)
+        cut = length - 2 * count
+        facts["rows"] = json.loads(zlib.decompress(index[:cut]))
+        facts["checks"] = [int.from_bytes(index[cut + 2 * i:cut + 2 * i + 2], "little") for i in range(count)]
+    else:
+        form = left.take(1)[0]
+        facts["rows"], facts["checks"] = [["", left.n(), left.n(), 0o644, 0, form]], [0]
+    facts["digest"] = left.take(8 if kind & 3 else 4)
+    if kind & 1:
+        facts["model"], facts["net_bits"], facts["credit_bytes"] = left.take(8).hex(), left.n(), left.n()
+        facts["plain"] = left.n() if facts["archive"] else 0
+        facts["flips"], facts["start"] = left.n(), (left.n(), left.n(), left.n())
+        facts["segments"] = tuple((code % 3, code // 3) for code in [left.n() for _ in range(left.n())])
+        facts["top"] = tuple(left.z() for _ in range(6))
+    return facts, left.left
+
+
+def compare(data):
+    facts, payload = parse(data)
+    header, expected = container.read(data)
+    assert payload == expected
+    for (name, width, height, permissions, mtime, form), check, entry in zip(facts.pop("rows"), facts.pop("checks"), header.entries, strict=True):
+        assert (name, width, height, permissions, mtime, form, check) == (entry.name, entry.width, entry.height, entry.permissions, entry.mtime,
+                                                                         entry.form, entry.check)
+    for key, value in facts.items():
+        assert getattr(header, key) == value, key
+    return header, payload
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_golden_files_are_as_the_document_says(path):
+    """Every number of the header and where the payload begins."""
+    compare(path.read_bytes())
+
+
+def test_archives_are_as_the_document_says(tiny_model):
+    """An archive with a stack and metadata: index, checks, plain pictures, and the rest."""
+    from benchmarks import fuzz_cases
+    files = fuzz_cases.good_files(tiny_model, np.random.default_rng(5))
+    header, _ = compare(files["prior archive"][0])
+    assert header.archive and header.model and header.metadata and len(header.entries) == 4
+    assert not compare(files["plain archive"][0])[0].model
+
+
+def test_differences_and_digest_are_as_the_document_says():
+    """The pixels of golden files coded by differences, undone by the document's words; the digest over them."""
+    found = 0
+    for path in GOLDEN:
+        (facts, payload), (_, width, height, _, _, form) = parse(path.read_bytes()), parse(path.read_bytes())[0]["rows"][0]
+        mode = list(MODES)[form % 32]
+        if "model" in facts or facts["metadata"] or payload[0] != 5 or mode not in ("RGB", "I;16", "F"):
+            continue
+        dtype, channels = {"RGB": ("<u1", 3), "I;16": ("<u2", 1), "F": ("<u4", 1)}[mode]
+        way, size = payload[1], np.dtype(dtype).itemsize
+        filters = [{"id": lzma.FILTER_LZMA2, "lc": 3, "lp": 0, "pb": 0, "dict_size": 2**22}]
+        planes = lzma.decompress(payload[2:], lzma.FORMAT_RAW, filters=filters) if way & 8 else zlib.decompress(payload[2:])
+        planes = np.frombuffer(planes, "u1").reshape(channels, size, height, width).astype(np.uint64)
+        x = sum(planes[:, i] << np.uint64(8 * i) for i in range(size)).transpose(1, 2, 0)
+        x = np.cumsum(x, 0) if way & 2 else x
+        x = np.cumsum(x, 1) if way & 1 else x
+        if way & 4:
+            x = np.stack([x[..., 0] + x[..., 1], x[..., 1], x[..., 2] + x[..., 1]], -1)
+        samples = (x % 2**(8 * size)).astype(dtype)
+        digest = hashlib.blake2b(width.to_bytes(4, "little") + height.to_bytes(4, "little") + samples.tobytes() + (b"" if mode == "RGB" else mode.encode()), digest_size=8)
+        assert digest.digest()[:4] == facts["digest"], path.name
+        if mode == "RGB":
+            assert np.array_equal(samples, np.array(Image.open(path.with_suffix(".png"))))
+        found += 1
+    assert found >= 2
+
+
+def test_the_example_is_the_file():
+    """The bytes explained one by one are those of one_pixel.bbk, all of them."""
+    example = DOCUMENT.split("## Example")[1].splitlines()[1:]
+    told = "".join(re.match(r" {4}((?:[0-9a-f]{2} )*[0-9a-f]{2})(?: {2}|$)", line)[1] for line in example if line.strip())
+    assert bytes.fromhex(told) == (ROOT / "tests" / "golden" / "v0" / "one_pixel.bbk").read_bytes()
+
+
+def test_modes_and_limits_in_the_document_are_the_programs():
+    """Numbers, names and widths of all modes; the limits that the text names."""
+    text = DOCUMENT.split("*Form*")[1].split("Samples lie")[0].replace('"', "")
+    found = {name: (int(number), int(size), int(channels)) for number, name, size, channels in
+             re.findall(r"(\d+) ([A-Za-z0-9;]+)\s\((?:signed |float )?(\d)x(\d)[^)]*\)", text)}
+    assert found == {mode: (i, np.dtype(dtype).itemsize, channels) for i, (mode, (dtype, channels)) in enumerate(MODES.items())}
+    assert (container.MAX_SIDE, container.MAX_INDEX, container.MAX_IMAGES, container.MAX_PIXELS, container.MAX_ROW) == (2**24, 2**26, 2**24, 2**31, 8192)

@@ -1,0 +1,107 @@
+"""pillow_plugin.py: .bbk through Image.open and Image.save, lazily, with metadata, and with the errors Pillow users expect."""
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from bitsback import pillow_plugin
+from bitsback.codecs import container, decode_still, encode, encode_still
+from bitsback.codecs.still import MODES, Still, same
+
+from .test_picture import of_mode
+
+IN_PILLOW = [mode for mode in MODES if mode not in ("RGB;16", "RGBA;16", "LA;16")]
+
+
+def saved(image, **options):
+    out = io.BytesIO()
+    image.save(out, "BITSBACK", **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("mode", IN_PILLOW)
+def test_every_mode_opens_and_saves(photograph, mode):
+    """Pixels, palette and transparency of every mode Pillow has: open, save, and the Still is the one that was encoded, text too."""
+    still = of_mode(mode, 9, 7, photograph)
+    with Image.open(io.BytesIO(encode_still(still))) as image:
+        assert (image.format, image.mode, image.size) == ("BITSBACK", mode, (7, 9))
+        image.load()
+        assert np.array_equal(np.array(image), still.samples)
+        back = decode_still(saved(image))
+    kept = {key: value for key, value in still.metadata.items() if key != "text"}
+    assert same(Still(back.mode, back.samples, back.look, kept), Still(mode, still.samples, still.look, kept)) and back.metadata == kept
+
+
+def test_pixels_are_decoded_only_when_they_are_asked_for(tmp_path, photograph, monkeypatch):
+    """open reads the header alone: size and mode are there though decoding fails; load then raises OSError with the file's name."""
+    (tmp_path / "x.bbk").write_bytes(encode(photograph(9, 11)))
+    with monkeypatch.context() as patch:
+        patch.setattr(pillow_plugin, "decode_still", lambda *_, **__: pytest.fail("decoded"))
+        image = Image.open(tmp_path / "x.bbk")
+        assert image.size == (11, 9) and image.mode == "RGB"
+    assert np.array_equal(np.array(image), photograph(9, 11))
+
+
+def test_saving_by_suffix_with_options(tmp_path, tiny_model, photograph):
+    """The suffix chooses the format; model= reaches the coder; metadata may come by option, as in other formats."""
+    Image.fromarray(photograph(60, 50)).save(tmp_path / "x.bbk", model=tiny_model, device="cpu", verify=True, icc_profile=b"profile", dpi=(72, 72))
+    with Image.open(tmp_path / "x.bbk") as image:
+        assert np.array_equal(np.array(image), photograph(60, 50))
+        assert image.info["icc_profile"] == b"profile" and image.info["dpi"] == (72, 72)
+    with pytest.raises(OSError, match="no such model"):
+        Image.fromarray(photograph(60, 50)).save(tmp_path / "y.bbk", model=str(tmp_path / "none"))
+    assert not (tmp_path / "y.bbk").exists()
+
+
+def test_a_file_under_the_prior_opens_with_its_model(tiny_model, prior_file, photograph):
+    """model may be set between open and load; without it a model that is not shipped is an OSError that says so."""
+    data = prior_file(photograph(64, 48))
+    with pytest.raises(OSError, match="not installed"):
+        Image.open(io.BytesIO(data)).load()
+    image = Image.open(io.BytesIO(data))
+    image.model = tiny_model
+    assert np.array_equal(np.array(image), photograph(64, 48))
+
+
+def test_damage_is_what_pillow_users_expect(photograph):
+    """Cut or altered: UnidentifiedImageError at open.  A right checksum over wrong pixels: OSError at load.  16-bit colours: OSError."""
+    data = encode(photograph(9, 11))
+    for bad in (data[:-1], data[:30] + bytes([data[30] ^ 1]) + data[31:], data[:4]):
+        with pytest.raises(UnidentifiedImageError):
+            Image.open(io.BytesIO(bad))
+    header, payload = container.read(data)
+    image = Image.open(io.BytesIO(container.write(header, payload[:-1])))
+    with pytest.raises(OSError):
+        image.load()
+    with pytest.raises(OSError, match="RGB;16"):
+        Image.open(io.BytesIO(encode_still(Still("RGB;16", np.zeros((2, 2, 3), "<u2")))))
+
+
+def test_archives_are_refused_with_what_to_do(photograph):
+    """An archive is ours but no picture: OSError that names the command."""
+    header = container.Header((container.Entry(2, 2, "a"), container.Entry(2, 2, "b")), bytes(8), archive=True)
+    with pytest.raises(OSError, match="archive of 2 pictures.*decompress --dir"):
+        Image.open(io.BytesIO(container.write(header, b"")))
+
+
+def test_modes_that_cannot_be_kept_are_refused():
+    """A mode of Pillow's that the format does not know: OSError, nothing written."""
+    out = io.BytesIO()
+    with pytest.raises(OSError, match="YCCK|BGR|mode"):
+        pillow_plugin._save(type("Odd", (), {"mode": "YCCK", "info": {}, "encoderinfo": {}})(), out, "x.bbk")
+    assert not out.getvalue()
+
+
+def test_other_formats_are_left_alone(photograph, monkeypatch):
+    """A PNG never reaches this plugin's _open, and nothing is registered before the import."""
+    out = io.BytesIO()
+    Image.fromarray(photograph(5, 5)).save(out, "PNG")
+    monkeypatch.setattr(pillow_plugin.BitsbackImageFile, "_open", lambda self: pytest.fail("asked about a PNG"))
+    assert isinstance(Image.open(io.BytesIO(out.getvalue())), ImageFile.ImageFile)
+    code = "import bitsback.codecs; from PIL import Image; Image.init(); print('.bbk' in Image.registered_extensions())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
