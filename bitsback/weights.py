@@ -19,7 +19,6 @@ from .levels import Step
 MODELS = Path(__file__).parent / "models"
 KEY = "bitsback"
 ARITHMETIC = 1                  # version of ARITHMETIC.md
-DEFAULT_EFFORT = 6
 
 
 def model_id(tensors, description):

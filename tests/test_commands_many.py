@@ -1,0 +1,60 @@
+"""compress of many files at once, and its efforts: the same outputs, every error told, exit status 1 if any failed."""
+import pytest
+from .test_commands import call, names, told
+from PIL import Image
+
+from bitsback import weights
+from bitsback.codecs import container
+from bitsback.commands_many import job_count
+
+
+@pytest.fixture
+def tree(tmp_path, photograph):
+    """Four pictures, one of them below, two of one name, and a text named .png."""
+    (tmp_path / "in" / "below").mkdir(parents=True)
+    for i, name in enumerate(("a.png", "b.png", "b.webp", "below/c.png")):
+        Image.fromarray(photograph(20, 21 + i, i)).save(tmp_path / "in" / name, lossless=True)
+    (tmp_path / "in" / "text.png").write_text("no picture")
+    return tmp_path
+
+
+def test_two_jobs(tree, tiny_model):
+    """The good ones as one process would write them; the second of one name and the text are told; the tree is kept."""
+    result = call("compress", "-r", tree / "in", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path)
+    assert result.exit_code == 1 and len(result.stdout.splitlines()) == 3
+    assert len(told(result)) == 2 and any("b.webp" in line for line in told(result)) and any("text.png" in line for line in told(result))
+    call("compress", "-r", tree / "in", "--dir", tree / "one", "-j", "1", "--model", tiny_model.path)
+    assert names(tree / "two") == names(tree / "one") == ["a.bbk", "b.bbk", "below/c.bbk"]
+    for name in names(tree / "one"):
+        assert (tree / "one" / name).read_bytes() == (tree / "two" / name).read_bytes()
+    again = call("compress", "-r", tree / "in", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path)
+    assert again.exit_code == 1 and len(told(again)) == 5 and not again.stdout
+
+
+def test_a_cluster_that_is_not_there(tree, tiny_model):
+    """One line that names the address, exit status 1; --rm and --archive do not go with a cluster."""
+    pytest.importorskip("distributed")
+    result = call("compress", tree / "in/a.png", "--dask", "tcp://127.0.0.1:9", "--model", tiny_model.path)
+    assert result.exit_code == 1 and len(told(result)) == 1 and "127.0.0.1:9" in told(result)[0] and names(tree / "in") == [
+        "a.png", "b.png", "b.webp", "below/c.png", "text.png"]
+    assert call("compress", tree / "in/a.png", "--dask", "x", "--rm").exit_code == 2
+
+
+@pytest.mark.parametrize("jobs, recursive, files, cores, expected", [(None, False, 9, 4, 1), (None, True, 9, 4, 4), (None, True, 3, 4, 3), (7, False, 9, 4, 7)])
+def test_how_many_jobs(monkeypatch, jobs, recursive, files, cores, expected):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert job_count(jobs, recursive, files) == expected
+
+
+def test_efforts_choose_models(tmp_path, tiny_model, other_model, photograph, monkeypatch):
+    """1 to 4 take the model named fast, 5 to 9 the default; --model has the last word."""
+    shipped = {"fast": other_model.path, "default": tiny_model.path}
+    monkeypatch.setattr(weights, "shipped_models", lambda: shipped)
+    monkeypatch.setattr("bitsback.model.shipped_models", lambda: shipped)
+    assert [weights.model_of_effort(effort) for effort in range(1, 10)] == ["fast"] * 4 + ["default"] * 5
+    Image.fromarray(photograph(9, 11)).save(tmp_path / "a.png")
+    for arguments, model in ((["-e", "1"], other_model), (["-e", "9"], tiny_model), ([], tiny_model), (["-e", "1", "--model", "default"], tiny_model)):
+        result = call("compress", "-v", "-f", tmp_path / "a.png", *arguments)
+        assert result.exit_code == 0 and model.id[:16] in result.stderr
+        assert container.read_header((tmp_path / "a.bbk").read_bytes()).width == 11
+    assert call("compress", tmp_path / "a.png", "-e", "10").exit_code == 2
