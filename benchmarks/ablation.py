@@ -30,7 +30,7 @@ from bitsback.weights import save_model
 
 COUNTS = (5, 8, 12, 20, 40)
 ENDS = (0.5, 285.0)
-GRID = geometric(0.42, 400.0, 31)
+GRID = geometric(0.42, 400.0, 22)
 
 
 def table(head, rows):
@@ -152,7 +152,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     network, told = read_checkpoint(args.checkpoint)
-    valid, training = centre_crops(args.validation, args.limit), centre_crops(args.training, 16, side=128)
+    valid, training = centre_crops(args.validation, args.limit), centre_crops(args.training, 12, side=128)
     command = f"python -m benchmarks.ablation {args.checkpoint.name} {args.validation.name} {args.training.name}{' --full FULL' * bool(args.full)} --limit {args.limit}"
     text = [f"{command}   ({told['steps']} steps, {told['minutes']} minutes of training; {args.limit} centre crops of 256x256; bits/dim)\n"]
     results = {"command": command}
