@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from bitsback.context import Known, nothing
 from bitsback.denoiser import (EXACT, INNER_WEIGHT, INNOVATION_REACH, INPUT_REACH, PHASES, TOP, Denoiser, NetworkConfig, QConv, scale_exponent)
 from bitsback.levels import sigmas
 from bitsback.prior import COLOURS, Conditional, distributions
@@ -170,12 +171,12 @@ def collected(network, index, y, values, context):
 
 
 def latents(model, index, height, width, seed=0):
-    """(y, values, context): lattice indices of step `index` such as coding meets."""
+    """(y, values, known): lattice indices of step `index` such as coding meets."""
     rng, levels = np.random.default_rng(seed), model.levels
     x = np.clip(np.rint(rng.normal(0, 40, (1, 3, height + 8, width))), -128, 127)
     noised = lambda k: np.rint((x + rng.normal(0, sigmas(levels)[k], x.shape)) / levels[k].spacing).astype(np.int32)     # noqa: E731
     y, values = noised(index), noised(index - 1) if index else x.astype(np.int32)
-    return y[:, :, :height], values[:, :, :height], y[:, :, height:]
+    return y[:, :, :height], values[:, :, :height], Known(y[:, :, height:], y[:, :, :height, :0])
 
 
 @pytest.mark.parametrize("index", [0, 1, 6])
@@ -215,7 +216,7 @@ def test_pop_side_meets_the_distributions_of_the_push_side(tiny_model, index, he
             return values
 
     y, values, context = latents(tiny_model, index, height, width)
-    context = context if height % 2 == 0 else context[:, :, :0]
+    context = context if height % 2 == 0 else nothing(y)
     recorder = Recorder()
     codec = Conditional(tiny_model.chain().network, recorder, index)
     codec.push(None, values, y, context)
@@ -227,7 +228,7 @@ def test_each_place_is_coded_once(tiny_model):
     """The twelve places of a step cover (B, 3, H, W) exactly, greens before reds before blues."""
     y, values, context = latents(tiny_model, 1, 9, 7)
     count, order = np.zeros(y.shape, int), []
-    for place, mean16, scale in collected(tiny_model.chain().network, 1, y, values, context[:, :, :0]):
+    for place, mean16, scale in collected(tiny_model.chain().network, 1, y, values, nothing(y)):
         count[place] += 1
         order.append(place[1])
         assert mean16.shape == scale.shape == count[place].shape
