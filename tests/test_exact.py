@@ -372,13 +372,14 @@ def test_chain_of_a_batch(backend, tiny_model):
     """Groups side by side in a batch come back, and from the other backend."""
     skip_if_unused(backend)
     from bitsback.chain import Top
+    from bitsback.context import Known
     from bitsback.stack import Stack
     rng = np.random.default_rng(8)
-    x, below = rng.integers(-128, 128, (3, 3, 8, 10)).astype(np.int32), rng.integers(-128, 128, (3, 3, 32, 10)).astype(np.int32)
+    x, below, right = (rng.integers(-128, 128, (3, 3, *shape)).astype(np.int32) for shape in ((8, 16), (32, 20), (8, 4)))
     top, credit = Top.fitted(list((x + 128).astype(np.uint8).transpose(0, 2, 3, 1)), tiny_model.levels), rng.bytes(4000)
     stack = Stack(credit)
-    tiny_model.chain(backend=backend(tiny_model.layers)).push(stack, x, top, below)
-    got = tiny_model.chain(backend=Reference(tiny_model.layers)).pop(stack, x.shape, top, below)
+    tiny_model.chain(backend=backend(tiny_model.layers)).push(stack, x, top, Known(below, right))
+    got = tiny_model.chain(backend=Reference(tiny_model.layers)).pop(stack, x.shape, top, Known(below, right))
     assert np.array_equal(got, x) and stack.credit(4000) == credit
 
 
