@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from . import numpy_decoder as yardstick
 
-CASES = [((24, 40), "smooth"), ((33, 21), "noise"), ((25, 9), "edges"), ((40, 2), "flat"), ((64, 16), "smooth"), ((64, 16), "edges"),
+CASES = [((24, 40), "smooth"), ((33, 21), "noise"), ((25, 9), "edges"), ((24, 2), "flat"), ((64, 16), "smooth"), ((64, 16), "edges"),
          ("archive", "smooth"), ("archive", "noise")]       # height and width
 
 
