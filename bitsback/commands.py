@@ -143,13 +143,20 @@ def check(sources, recursive, as_json, model, device, threads, quiet):
 @main.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-r", "--recursive", is_flag=True, help="Work on the files below folders.")
+@click.option("--borders", is_flag=True, help="Also what the borders between segments cost: decodes each picture and codes it in one piece (slow).")
+@click.option("--model", help="With --borders: a shipped model's name, or the path of one.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def info(sources, recursive, as_json):
+def info(sources, recursive, borders, model, as_json):
     """Say what .bbk files hold and what they cost, without decoding them."""
     from .codecs import files
 
     def work(source, _):
         facts = files.describe(source)
+        if borders:
+            from .codecs.borders import border_bits
+            bits = border_bits(files.read_packed(source), model=model)
+            if bits is not None:
+                facts |= {"border_bytes": round(bits / 8), "border_bits_per_dim": bits / (3 * facts["width"] * facts["height"])}
         if as_json:
             click.echo(json.dumps(facts))
             return

@@ -1,0 +1,39 @@
+"""What the borders between segments cost: the same pictures again, each in one piece on a stack with plenty of bits."""
+import numpy as np
+
+from ..chain import Top
+from ..context import nothing
+from ..model import Model
+from ..stack import Stack
+from . import container, picture, places
+from .segments import planes
+
+SEED = 0                        # of the bits that lie on the stack; they come back
+
+
+def net_in_one_piece(model, pixels, device="cpu") -> float:
+    """Bits that (H, W, 3) uint8 cost under the prior without start and borders (in pieces of places.LIMIT pixels, which bounds memory)."""
+    rows = max(places.STEP, places.LIMIT // pixels.shape[1] // places.STEP * places.STEP)
+    top, bits = Top.fitted([pixels], model.levels), 0
+    for begin in range(0, len(pixels), rows):
+        x = planes(pixels[begin:begin + rows])
+        stack = Stack(np.random.default_rng(SEED).bytes(2 * x.size + 64))
+        before = stack.size_bits
+        model.chain(device).push(stack, x, top, nothing(x))
+        bits += stack.size_bits - before
+    return bits
+
+
+def border_bits(data: bytes, *, model=None, device="cpu") -> float | None:
+    """Decodes a file of one picture and codes it in one piece: bits that its borders cost (negative where context gained more); None without a prior.
+
+    The start block, which the prior did not code, is taken at the picture's mean rate.  Errors: as picture.decode_still's.
+    """
+    header = container.read_header(data)
+    if not header.model or header.archive:
+        return None
+    if not (isinstance(model, Model) and model.id.startswith(header.model)):
+        model = Model.open(None if isinstance(model, Model) else model, model_id=header.model)
+    colour = np.ascontiguousarray(picture.decode_still(data, model=model, device=device).colour)
+    coded = sum(place.pixels for place in places.locate(header.sizes, header.start, header.segments))
+    return header.net_bits - net_in_one_piece(model, colour, device) * coded / (header.width * header.height)

@@ -1,0 +1,36 @@
+"""borders.py: the cost of borders is the net of the file against the same picture in one piece."""
+import numpy as np
+import pytest
+from .test_commands import call
+
+from bitsback.codecs import container, encode
+from bitsback.codecs.borders import border_bits, net_in_one_piece
+
+
+def test_border_bits(tiny_model, prior_file, photograph):
+    """net_bits minus the one piece's growth, scaled to what the segments cover; nothing for a plain file."""
+    pixels = photograph(64, 56)
+    data = prior_file(pixels)
+    header = container.read_header(data)
+    share = 1 - header.start[1] * header.start[2] / (64 * 56)
+    bits = border_bits(data, model=tiny_model)
+    assert bits == pytest.approx(header.net_bits - share * net_in_one_piece(tiny_model, pixels))
+    assert abs(bits) < 0.2 * header.net_bits
+    assert border_bits(encode(pixels[:9, :9])) is None
+
+
+def test_one_piece_is_the_stacks_growth_whatever_the_limit(tiny_model, photograph, monkeypatch):
+    """In two pieces it costs nearly what it does in one: pieces bound memory, they do not change the figure much."""
+    pixels = photograph(64, 40)
+    whole = net_in_one_piece(tiny_model, pixels)
+    monkeypatch.setattr("bitsback.codecs.places.LIMIT", 32 * 40)
+    assert net_in_one_piece(tiny_model, pixels) == pytest.approx(whole, rel=0.05) and whole > 0
+
+
+def test_info_borders(tmp_path, tiny_model, prior_file, photograph):
+    """`info --borders` adds two lines to a file under the prior."""
+    (tmp_path / "x.bbk").write_bytes(prior_file(photograph(64, 56)))
+    assert "border_bytes" not in call("info", tmp_path / "x.bbk").stdout
+    told = call("info", tmp_path / "x.bbk", "--borders", "--model", tiny_model.path)
+    assert told.exit_code == 0 and "border_bytes" in told.stdout and "border_bits_per_dim" in told.stdout
+    assert np.isfinite(float(told.stdout.split("border_bits_per_dim")[1].split()[0]))
