@@ -10,7 +10,6 @@ from ..errors import NoSuchFolder, OutputExists, UnsupportedImage, VerifyFailed
 from . import archive, container, metadata, picture, places
 from .inputs import STDIO, read_packed, standard_input
 from .images import default_suffix, image_format, read_still, refuse_mode, still_bytes
-from .inputs import STDIO, read_packed, standard_input
 
 SUFFIX = ".bbk"
 
