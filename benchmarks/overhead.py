@@ -17,21 +17,18 @@ from PIL import Image
 
 from bitsback import context
 from bitsback.chain import Top
-from bitsback.codecs import archive, container, picture, places, segments
+from bitsback.codecs import archive, container, picture, places
+from bitsback.codecs.borders import one_piece
 from bitsback.codecs.plain import encode_plain
 from bitsback.levels import spaced
 from bitsback.model import Model
-from bitsback.stack import Stack
 from bitsback.training import read_checkpoint
 from bitsback.weights import save_model
 
 
 def net_bits(model, images):
     """(growth, peak debt) in bits of images of one size, coded as one segment."""
-    x, stack, lowest = segments.planes(np.stack(images)), Stack(np.random.default_rng(0).bytes(2 * images[0].size * len(images) + 64)), []
-    before = stack.size_bits
-    model.chain().push(stack, x, Top.fitted(images, model.levels), context.nothing(x), watch=lambda s: lowest.append(s.size_bits))
-    return stack.size_bits - before, before - min(lowest)
+    return one_piece(model, images, Top.fitted(images, model.levels))
 
 
 def file_bits(model, images):

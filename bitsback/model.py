@@ -58,6 +58,13 @@ class Model:
         raise WrongModel(f"made with model {model_id}, which is not installed; give it with --model PATH "
                          f"or install the release that ships it (`bitsback models` lists what is here)")
 
+    @classmethod
+    def of_file(cls, model, model_id):
+        """The model a file was made with: `model` itself if it is that one, else by name or path `model`, else the shipped one.  Errors: WrongModel."""
+        if isinstance(model, cls):
+            return model if model.id.startswith(model_id) else cls.open(model_id=model_id)
+        return cls.open(model, model_id=model_id)
+
     def chain(self, device="cpu", backend=None):
         """The codec of groups of pixels on `device`, by the fastest exact backend (exact.choose).
 

@@ -58,8 +58,7 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
         if still.colour is None:
             raise UnsupportedImage(f"a picture of mode {still.mode} has nothing to preview: decompress it, it is quick")
         return Preview(still.colour, ~known, 0.0, 1.0)
-    if not (isinstance(model, Model) and model.id.startswith(header.model)):
-        model = Model.open(None if isinstance(model, Model) else model, model_id=header.model)
+    model = Model.of_file(model, header.model)
     pixels = np.full((header.height, header.width, 3), GREY, np.uint8)
     images, told = [turned(pixels, header.flips)], [turned(known, header.flips)]
     places = locate([images[0].shape[:2]], header.start, header.segments)[::-1]

@@ -11,17 +11,20 @@ from .segments import planes
 SEED = 0                        # of the bits that lie on the stack; they come back
 
 
-def net_in_one_piece(model, pixels, device="cpu") -> float:
+def one_piece(model, images, top, device="cpu") -> tuple[int, int]:
+    """(growth, peak debt) in bits of (H, W, 3) uint8 of one size, coded as one segment with nothing known around it."""
+    x, lowest = planes(np.stack(images)), []
+    stack = Stack(np.random.default_rng(SEED).bytes(2 * x.size + 64))
+    before = stack.size_bits
+    model.chain(device).push(stack, x, top, nothing(x), watch=lambda s: lowest.append(s.size_bits))
+    return stack.size_bits - before, before - min(lowest)
+
+
+def net_in_one_piece(model, pixels, device="cpu") -> int:
     """Bits that (H, W, 3) uint8 cost under the prior without start and borders (in pieces of places.LIMIT pixels, which bounds memory)."""
     rows = max(places.STEP, places.LIMIT // pixels.shape[1] // places.STEP * places.STEP)
-    top, bits = Top.fitted([pixels], model.levels), 0
-    for begin in range(0, len(pixels), rows):
-        x = planes(pixels[begin:begin + rows])
-        stack = Stack(np.random.default_rng(SEED).bytes(2 * x.size + 64))
-        before = stack.size_bits
-        model.chain(device).push(stack, x, top, nothing(x))
-        bits += stack.size_bits - before
-    return bits
+    top = Top.fitted([pixels], model.levels)
+    return sum(one_piece(model, [pixels[begin:begin + rows]], top, device)[0] for begin in range(0, len(pixels), rows))
 
 
 def border_bits(data: bytes, *, model=None, device="cpu") -> float | None:
@@ -32,8 +35,7 @@ def border_bits(data: bytes, *, model=None, device="cpu") -> float | None:
     header = container.read_header(data)
     if not header.model or header.archive:
         return None
-    if not (isinstance(model, Model) and model.id.startswith(header.model)):
-        model = Model.open(None if isinstance(model, Model) else model, model_id=header.model)
+    model = Model.of_file(model, header.model)
     colour = np.ascontiguousarray(picture.decode_still(data, model=model, device=device).colour)
     coded = sum(place.pixels for place in places.locate(header.sizes, header.start, header.segments))
     return header.net_bits - net_in_one_piece(model, colour, device) * coded / (header.width * header.height)

@@ -200,8 +200,7 @@ def decode_stills(data: bytes, *, model=None, device="cpu", progress=lambda shar
         if any(entry.mode not in UNDER_PRIOR for entry in header.entries[header.plain:]):
             raise DamagedFile("a mode that the prior does not code")
         locate(header.sizes, header.start, header.segments)
-        if not (isinstance(model, Model) and model.id.startswith(header.model)):
-            model = Model.open(None if isinstance(model, Model) else model, model_id=header.model)
+        model = Model.of_file(model, header.model)
         images, stack = [np.empty((*size, 3), np.uint8) for size in header.sizes], Stack.from_words(payload)
         views = [turned(pixels, header.flips) for pixels in images]
         pop_segments(model.chain(device), stack, views, header.start, header.segments, Top(header.top[::2], header.top[1::2]), progress)
