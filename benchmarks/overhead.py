@@ -28,7 +28,7 @@ from bitsback.weights import save_model
 
 def net_bits(model, images):
     """(growth, peak debt) in bits of images of one size, coded as one segment."""
-    return one_piece(model, images, Top.fitted(images, model.levels))
+    return one_piece(model.chain(), images, Top.fitted(images, model.levels))
 
 
 def file_bits(model, images):
@@ -71,7 +71,7 @@ def archive_rows(model, small, counts):
         with tempfile.TemporaryDirectory() as folder:
             for i, pixels in enumerate(images):
                 Image.fromarray(pixels).save(Path(folder) / f"{i:04d}.png")
-            data, _ = archive.encode_archive([folder], model=model)
+            data, _ = archive.encode_archive([folder], model=model, tuning=0)
         header, back = picture.decode_stills(data, model=model)
         if not all(np.array_equal(back[i].samples, images[int(e.name[:4])]) for i, e in enumerate(header.entries)):
             raise SystemExit("other pixels came back")

@@ -63,6 +63,24 @@ def prove_exact(layers):
     return largest
 
 
+def layer_units(name):
+    """(gain, unit, reach, factor) of a layer, by its name: integer weights stand for gain * weight, integer biases for
+    unit * bias, reach and factor as make_layer takes them.  gain and unit may be (O,) tensors."""
+    kind = name.split(".")[-1]
+    if name == "first":
+        return 1.0, 128.0, INPUT_REACH, WIDE * STEPS / 128
+    if name == "head_known":
+        return 1.0, 16.0, INNOVATION_REACH, WIDE * STEPS / 16
+    if name == "last" or name.startswith("head_out"):
+        units = torch.tensor(TRUNK_UNITS).repeat_interleave(4) if name == "last" else torch.tensor(HEAD_UNITS)
+        return units / STEPS, units, TOP, 1
+    if kind == "a":
+        return HIDDEN_GAIN, STEPS * HIDDEN_GAIN, 0, 1
+    if kind == "b":
+        return 1 / HIDDEN_GAIN, STEPS, 0, WIDE
+    return 1.0, STEPS, 0, 1 if name == "head_mix" else WIDE         # into a wide sum, but for head_mix
+
+
 @torch.no_grad()
 def integer_layers(network, levels, table=None):
     """{name: Layer} of a `Denoiser` for these levels.  table: (K, 9, 2, 2), what calibration.py adds to the trunk's outputs."""
@@ -75,29 +93,18 @@ def integer_layers(network, levels, table=None):
     for name, module in network.named_modules():
         if not isinstance(module, QConv):
             continue
-        weight, bias, stride = module.weight, module.bias[None], module.stride[0]
-        kind = name.split(".")[-1]
+        bias = module.bias[None]
         if name == "first":
-            made = make_layer(weight, (bias + network.first_level(embedding)) * 128, reach=INPUT_REACH, factor=WIDE * STEPS / 128)
+            bias = bias + network.first_level(embedding)
         elif name == "head_known":
-            head_bias = network.head_bias(embedding, ratios, pixels).flatten(0, 1)[:, :, 0, 0] / STEPS
-            made = make_layer(weight, (bias + head_bias) * 16, reach=INNOVATION_REACH, factor=WIDE * STEPS / 16)
+            bias = bias + network.head_bias(embedding, ratios, pixels).flatten(0, 1)[:, :, 0, 0] / STEPS
         elif name == "last":
-            units = torch.tensor(TRUNK_UNITS).repeat_interleave(4)[:, None, None, None]
-            moved = 0 if table is None else table.flatten(1)
-            bias = (bias + network.last_level(embedding) + moved) * units.flatten()
-            made = make_layer(weight * units / STEPS, bias, reach=TOP, factor=1)
-        elif name.startswith("head_out"):
-            units = torch.tensor(HEAD_UNITS)[:, None, None, None]
-            made = make_layer(weight * units / STEPS, bias * units.flatten(), reach=TOP, factor=1)
-        elif kind == "a":
-            level = network.get_submodule(name[:-2]).level(embedding)
-            made = make_layer(weight * HIDDEN_GAIN, (bias + level) * (STEPS * HIDDEN_GAIN), reach=0, factor=1)
-        elif kind == "b":
-            made = make_layer(weight / HIDDEN_GAIN, bias * STEPS, reach=0, factor=WIDE)
-        else:                   # into a wide sum, but for head_mix
-            made = make_layer(weight, bias * STEPS, reach=0, factor=1 if name == "head_mix" else WIDE, stride=stride)
-        layers[name] = made
+            bias = bias + network.last_level(embedding) + (0 if table is None else table.flatten(1))
+        elif name.endswith(".a"):
+            bias = bias + network.get_submodule(name[:-2]).level(embedding)
+        gain, unit, reach, factor = layer_units(name)
+        gain = torch.as_tensor(gain).reshape(-1, 1, 1, 1)
+        layers[name] = make_layer(module.weight * gain, bias * unit, reach=reach, factor=factor, stride=module.stride[0])
     return layers
 
 

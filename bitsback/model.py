@@ -11,6 +11,7 @@ from .exact import choose
 from .integer_network import IntegerNetwork
 from .lattice import Gaussians
 from .levels import Level
+from .tuned import tuned_layers
 from .weights import ARITHMETIC, read_layers, read_model, read_steps, shipped_models
 
 DEFAULT = "default"
@@ -77,3 +78,8 @@ class Model:
         if backend is None:
             self._chains[device] = chain
         return chain
+
+    def tuned_chain(self, deltas, device="cpu"):
+        """The codec with biases moved by deltas (tuned.count,) int32.  Errors: DamagedFile."""
+        backend = self.chain(device).network.backend.like(tuned_layers(self.layers, deltas))
+        return Chain(IntegerNetwork(backend, self.config, self.steps), self.gaussians, self.forward, self.levels)

@@ -19,7 +19,6 @@ from .errors import DamagedFile, StackEmpty, UnsupportedImage
 from .levels import sigmas
 from .model import Model
 from .samplers import ddim
-from .stack import Stack
 
 GREY = 128
 
@@ -62,7 +61,7 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
     pixels = np.full((header.height, header.width, 3), GREY, np.uint8)
     images, told = [turned(pixels, header.flips)], [turned(known, header.flips)]
     places = locate([images[0].shape[:2]], header.start, header.segments)[::-1]
-    chain, stack, k = model.chain(device), Stack.from_words(payload), nearest_level(model.levels, sigma)
+    (chain, stack), k = picture.open_stack(header, payload, model, device), nearest_level(model.levels, sigma)
     passes = 0
     for place in places[:segments]:
         partly = place == places[:segments][-1]

@@ -7,6 +7,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from ..errors import DamagedFile, OutputExists, UnsupportedImage
+from ..tuning import DEFAULT_STEPS
 from . import container, picture
 from .container import Entry
 from .images import HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_suffix, read_still, still_bytes
@@ -31,7 +32,7 @@ def collect(sources) -> list[tuple[Path, str]]:
     return [(path, name) for name, path in found.items()]
 
 
-def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False, announce=lambda stills: None, **options) -> tuple[bytes, int]:
+def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False, announce=lambda stills: None, tuning=DEFAULT_STEPS, **options) -> tuple[bytes, int]:
     """Pictures of files and folders -> (the archive's bytes, number of pictures).
 
     strip: leave metadata out; allow_lossy: take JPEG and the like; verify: decode and compare; announce: told the
@@ -46,7 +47,7 @@ def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False, ann
     loaded.sort(key=lambda item: (item[0].width * item[0].height, item[0].height, item[0].name))   # the stack grows with them
     stills = [still for _, still in loaded]
     announce(stills)
-    data = picture.encode_stills(stills, tuple(entry for entry, _ in loaded), archive=True, **options)
+    data = picture.encode_stills(stills, tuple(entry for entry, _ in loaded), archive=True, tuning=tuning, **options)
     if verify:
         picture.check(data, stills, **options)
     return data, len(loaded)

@@ -220,9 +220,12 @@ def describe(source) -> dict:
         net, start_dims = header.net_bits / coded, header.dims - coded
         parts = {"header_bytes": len(data) - len(payload), "start_bytes": header.credit_bytes,
                  "words_bytes": len(payload) - header.credit_bytes}
+        if header.tuned_bits:
+            parts["tuned_bytes"] = (header.tuned_bits + 7) // 8
         info |= {"model": header.model, "segments": len(located), "start_dims": start_dims, **parts,
                  "net_bits_per_dim": net, "overhead_bits_per_dim": info["bits_per_dim"] - net,
                  "header_bits_per_dim": 8 * parts["header_bytes"] / header.dims,
                  "start_bits_per_dim": (8 * header.credit_bytes - net * start_dims) / header.dims,
-                 "rest_bits_per_dim": (8 * parts["words_bytes"] - header.net_bits) / header.dims}
+                 "tuned_bits_per_dim": header.tuned_bits / header.dims,
+                 "rest_bits_per_dim": (8 * parts["words_bytes"] - header.net_bits - header.tuned_bits) / header.dims}
     return info

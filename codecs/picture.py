@@ -16,9 +16,11 @@ import zlib
 import numpy as np
 
 from ..chain import Top
-from ..errors import DamagedFile, UnsupportedImage, VerifyFailed
+from ..errors import DamagedFile, StackEmpty, UnsupportedImage, VerifyFailed
 from ..model import Model
 from ..stack import Stack
+from ..tuned import Deltas
+from ..tuning import DEFAULT_STEPS, tune
 from . import container, metadata
 from .container import Entry, Header, pixel_digest
 from .numbers import Reader, number
@@ -30,6 +32,7 @@ from .suits import PHOTOGRAPHIC, may_suit, suits_prior
 
 START_SIDE, START_SHARE = 64, 8 # the plain block: a square of 64 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
 SMALLEST = 48 * 48              # pixels below which the prior is not tried
+TUNING_SHARE = 0.4              # of the time, about
 SURELY_BETTER = 0.965           # of a quick WebP's size: the best WebP, twenty times slower, need not be tried
 
 
@@ -60,25 +63,41 @@ def _busiest_corner(pixels):
     return max(range(4), key=lambda flips: quick_plain_size(np.ascontiguousarray(corner(flips))))
 
 
-def encode_stack(images, header, model, device="cpu", progress=lambda share: None, first=b""):
+def encode_stack(images, header, model, device="cpu", progress=lambda share: None, first=b"", tuning=0):
     """(Header, payload) under the prior, or None where the pictures are too small to pay for the start.
 
-    images: list of (H, W, 3) uint8; header: a Header with entries and digest; first: the plain parts before the rows.
+    images: list of (H, W, 3) uint8; header: a Header with entries and digest; first: the plain parts before the rows; tuning: as encode_still's.
     """
-    chain = model.chain(device)
     top = Top.fitted(images, model.levels)
     flips = _busiest_corner(images[0])
     images = [turned(pixels, flips) for pixels in images]
+    deltas = tune(model, images, tuning, device=device, progress=lambda share: progress(TUNING_SHARE * share))
+    coded = progress if deltas is None else lambda share: progress(TUNING_SHARE + (1 - TUNING_SHARE) * share)
+    chain = model.chain(device) if deltas is None else model.tuned_chain(deltas, device)
     for start in _starts([pixels.shape[:2] for pixels in images]):
         credit = first + plain_parts(images, start)
         stack = Stack(credit)
         before = stack.size_bits
-        segments = push_segments(chain, stack, images, start, top, progress)
+        segments = push_segments(chain, stack, images, start, top, coded)
         if segments:
-            numbers = tuple(n for pair in zip(top.mean16, top.scale) for n in pair)
-            return dataclasses.replace(header, model=model.id[:16], net_bits=stack.size_bits - before, credit_bytes=len(credit),
+            numbers, net = tuple(n for pair in zip(top.mean16, top.scale) for n in pair), stack.size_bits - before
+            if deltas is not None:                      # last in, first out: they make the network that decodes the rest
+                Deltas(model.gaussians, model.layers).push(stack, deltas)
+            return dataclasses.replace(header, model=model.id[:16], net_bits=net, tuned_bits=stack.size_bits - before - net, credit_bytes=len(credit),
                                        flips=flips, start=start, segments=segments, top=numbers), stack.to_words()
     return None
+
+
+def open_stack(header, payload, model, device="cpu"):
+    """(Chain, Stack) from which the segments of a file pop: the mirror of encode_stack's end.  Errors: DamagedFile."""
+    stack = Stack.from_words(payload)
+    if not header.tuned_bits:
+        return model.chain(device), stack
+    try:
+        deltas = Deltas(model.gaussians, model.layers).pop(stack)
+    except StackEmpty:
+        raise DamagedFile("the words end too early") from None
+    return model.tuned_chain(deltas, device), stack
 
 
 # --- whole files -----------------------------------------------------------------------------
@@ -94,13 +113,13 @@ def _digest(stills, packed, size=8):
     return pixel_digest([still.samples for still in stills], size, packed + modes.encode())
 
 
-def _under_prior(stills, header, packed, model, device, progress):
+def _under_prior(stills, header, packed, model, device, progress, tuning):
     """(bytes, conventional codings of the first header.plain pictures), or (None, those) where the prior cannot pay its start."""
     coded = [encode_plain(still.samples) for still in stills[:header.plain]]
     alphas = [encode_plain(np.ascontiguousarray(still.alpha)) for still in stills[header.plain:] if still.alpha is not None]
     first = _prefixed([packed] * bool(packed) + coded + alphas)
     images = [np.ascontiguousarray(still.colour) for still in stills[header.plain:]]
-    result = encode_stack(images, header, model, device, progress, first)
+    result = encode_stack(images, header, model, device, progress, first, tuning)
     return container.write(*result) if result else None, coded
 
 
@@ -113,7 +132,7 @@ def _clearly_better(size, stills):
 
 
 def encode_stills(stills: list[Still], entries: tuple[Entry, ...], *, archive: bool, model=None, device="cpu",
-                  progress=lambda share: None) -> bytes:
+                  progress=lambda share: None, tuning=DEFAULT_STEPS) -> bytes:
     """The bytes of a file that holds these pictures: under the prior what it suits, unless all by conventional coding is smaller.
 
     stills: list of Still; entries: their Entry, in the same order.  In an archive the ones that the prior does not suit come first.
@@ -129,7 +148,7 @@ def encode_stills(stills: list[Still], entries: tuple[Entry, ...], *, archive: b
     packed = metadata.pack(stills)
     header, coded = Header(entries, _digest(stills, packed), archive, metadata.kinds([(s.look, s.metadata) for s in stills]), plain=suited.count(False)), []
     if isinstance(model, Model) and any(suited):
-        prior, coded = _under_prior(stills, header, packed, model, device, progress)
+        prior, coded = _under_prior(stills, header, packed, model, device, progress, tuning)
         if prior and _clearly_better(len(prior), stills):
             return prior
     coded += [encode_plain(still.samples) for still in stills[len(coded):]]
@@ -144,22 +163,23 @@ def _entry(still):
     return Entry(still.width, still.height, mode=still.mode, source=still.source)
 
 
-def encode_still(still: Still, *, model=None, device="cpu", progress=lambda share: None, verify=False) -> bytes:
+def encode_still(still: Still, *, model=None, device="cpu", progress=lambda share: None, verify=False, tuning=DEFAULT_STEPS) -> bytes:
     """A Still -> the bytes of a .bbk file; the smaller of prior and conventional coding.
 
     model: a Model, a shipped name or a path (default: the shipped default); device: torch's; progress: called with the share
-    done, 0..1; verify: decode the result and compare.  Errors: UnsupportedImage, WrongModel, VerifyFailed.
+    done, 0..1; verify: decode the result and compare; tuning: effort spent on tuning the model to the picture, in steps for a small one
+    (tuning.py), 0 for none.  Errors: UnsupportedImage, WrongModel, VerifyFailed.
     """
-    data = encode_stills([still], (_entry(still),), archive=False, model=model, device=device, progress=progress)
+    data = encode_stills([still], (_entry(still),), archive=False, model=model, device=device, progress=progress, tuning=tuning)
     if verify:
         check(data, [still], model=model, device=device, progress=progress)
     return data
 
 
-def encode(pixels: np.ndarray, *, model=None, device="cpu", progress=lambda share: None) -> bytes:
+def encode(pixels: np.ndarray, *, model=None, device="cpu", progress=lambda share: None, tuning=DEFAULT_STEPS) -> bytes:
     """(H, W, 3) uint8 -> the bytes of a .bbk file.  Options and errors as encode_still's."""
     _check(pixels)
-    return encode_still(Still("RGB", pixels, source="PNG"), model=model, device=device, progress=progress)
+    return encode_still(Still("RGB", pixels, source="PNG"), model=model, device=device, progress=progress, tuning=tuning)
 
 
 def check(data: bytes, stills: list[Still], **options) -> None:
@@ -201,9 +221,10 @@ def decode_stills(data: bytes, *, model=None, device="cpu", progress=lambda shar
             raise DamagedFile("a mode that the prior does not code")
         locate(header.sizes, header.start, header.segments)
         model = Model.of_file(model, header.model)
-        images, stack = [np.empty((*size, 3), np.uint8) for size in header.sizes], Stack.from_words(payload)
+        images = [np.empty((*size, 3), np.uint8) for size in header.sizes]
+        chain, stack = open_stack(header, payload, model, device)
         views = [turned(pixels, header.flips) for pixels in images]
-        pop_segments(model.chain(device), stack, views, header.start, header.segments, Top(header.top[::2], header.top[1::2]), progress)
+        pop_segments(chain, stack, views, header.start, header.segments, Top(header.top[::2], header.top[1::2]), progress)
         payload = stack.credit(header.credit_bytes)
     samples, items, packed = _read_plain_parts(payload, header, images)
     if metadata.kinds(items) != header.metadata:

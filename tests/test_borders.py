@@ -14,7 +14,7 @@ def test_border_bits(tiny_model, prior_file, photograph):
     header = container.read_header(data)
     share = 1 - header.start[1] * header.start[2] / (64 * 56)
     bits = border_bits(data, model=tiny_model)
-    assert bits == pytest.approx(header.net_bits - share * net_in_one_piece(tiny_model, pixels))
+    assert bits == pytest.approx(header.net_bits - share * net_in_one_piece(tiny_model.chain(), pixels))
     assert abs(bits) < 0.2 * header.net_bits
     assert border_bits(encode(pixels[:9, :9])) is None
 
@@ -22,9 +22,9 @@ def test_border_bits(tiny_model, prior_file, photograph):
 def test_one_piece_is_the_stacks_growth_whatever_the_limit(tiny_model, photograph, monkeypatch):
     """In two pieces it costs nearly what it does in one: pieces bound memory, they do not change the figure much."""
     pixels = photograph(64, 40)
-    whole = net_in_one_piece(tiny_model, pixels)
+    whole = net_in_one_piece(tiny_model.chain(), pixels)
     monkeypatch.setattr("bitsback.codecs.places.LIMIT", 32 * 40)
-    assert net_in_one_piece(tiny_model, pixels) == pytest.approx(whole, rel=0.05) and whole > 0
+    assert net_in_one_piece(tiny_model.chain(), pixels) == pytest.approx(whole, rel=0.05) and whole > 0
 
 
 def test_info_borders(tmp_path, tiny_model, prior_file, photograph):

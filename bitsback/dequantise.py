@@ -1,0 +1,67 @@
+"""The mirror of export.py: the integers of a model file -> a float network that computes the same.
+
+Schedule, level embedding and level ratio were folded into biases at export, one row a level.  Here a
+row is chosen by a one-hot vector in the embedding's place, so that all the rest of denoiser.py, and
+bound.py on top of it, serves unchanged: for measuring a shipped model, and for tuning it to a picture.
+"""
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .denoiser import STEPS, Denoiser, QConv
+from .export import layer_units
+from .levels import sigmas
+
+
+class OneHotLevel(nn.Module):
+    """log sigma (B,) -> (B, K): 1 at the nearest level."""
+
+    def __init__(self, levels):
+        super().__init__()
+        self.register_buffer("logs", torch.tensor(sigmas(levels)).log())
+
+    def forward(self, log_sigma):
+        return F.one_hot((log_sigma[:, None] - self.logs).abs().argmin(1), len(self.logs)).to(log_sigma.dtype)
+
+
+def _rows(table):
+    """A linear layer that picks row k of (K, O) by a one-hot vector; without a bias."""
+    layer = nn.Linear(len(table), table.shape[1], bias=False)
+    layer.weight = nn.Parameter(table.T.contiguous())
+    return layer
+
+
+def real_scales(name, layer):
+    """((O,), (O,)) float64: what 1 of a layer's integer weights, and of its integer biases, is in the units of denoiser.py."""
+    gain, unit, _, factor = layer_units(name)
+    scale = torch.exp2(-layer.shift.double()) / factor              # 2^-exponent of make_layer
+    return scale / torch.as_tensor(gain, dtype=torch.float64), scale / torch.as_tensor(unit, dtype=torch.float64)
+
+
+@torch.no_grad()
+def dequantised(layers, config, levels):
+    """A Denoiser of a model's integer layers, for its own levels only (others count as the nearest).
+
+    layers: {name: Layer}; the biases of its QConvs are what all levels share, zero where there is a row a level.
+    """
+    network = Denoiser(dataclasses.replace(config, embedding=len(levels)))
+    network.embed = OneHotLevel(levels)
+    for name, module in network.named_modules():
+        if not isinstance(module, QConv):
+            continue
+        weight_scale, bias_scale = real_scales(name, layers[name])
+        bias = (layers[name].bias * bias_scale).float()
+        module.weight.copy_(layers[name].weight * weight_scale.view(-1, 1, 1, 1))
+        module.bias.copy_(bias[0] if len(bias) == 1 else torch.zeros_like(bias[0]))
+        if name == "first":
+            network.first_level = _rows(bias)
+        elif name == "last":
+            network.last_level = _rows(bias)
+        elif name.endswith(".a"):
+            network.get_submodule(name[:-2]).level = _rows(bias)
+        elif name == "head_known":                                  # (3 K, head): the head also hears of ratio and pixels, which K tells
+            table = bias.view(len(levels), -1)
+            network.head_level = _rows(torch.cat([table, torch.zeros(2, table.shape[1])]))
+    return network.requires_grad_(False).eval()

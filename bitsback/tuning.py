@@ -1,0 +1,119 @@
+"""Tunes a model's biases to the pictures at hand, before they are coded: their own bound is minimised.
+
+A minute of it buys more than any other minute of encoding, and costs nothing at decoding: the decoder only adds
+small integers to biases.  Weights stay as they are; one bias a channel, shared by all levels, is little to store, and
+what it costs is part of what is minimised.  (Tuning of biases alone: BitFit, arXiv 2106.10199; here the data
+are the picture to be coded, as in learned codecs that store what they adapt.)
+"""
+import math
+
+import numpy as np
+import torch
+
+from .denoiser import QConv
+from .dequantise import dequantised, real_scales
+from .estimates import estimate_at_levels
+from .tuned import LIMIT, Deltas, delta_units
+from .stack import Stack
+
+PATCHES = (64, 32, 16)          # sides; the largest that most pixels lie in pictures of
+BATCH = 8
+GRID = 8                        # the network's coarsest pixel: a bias may suit one place in it, as half-resolution colours have it
+RATE = 0.02                     # Adam's, in units of 1.0 of an activation
+WARM = 5                        # steps
+DEFAULT_STEPS = 30              # for a picture of SMALL pixels; as many times more as the root of its size
+SMALL = 400_000
+MOST = 4                        # times DEFAULT_STEPS
+LEAST = 2**16                   # pixels below which what is gained does not pay for what is stored
+CHECKS = 4                      # batches on which gain and cost are weighed
+
+
+class Sampler:
+    """Random patches of images, list of (H, W, 3) uint8, each by its share of the pixels."""
+
+    def __init__(self, images, device, seed):
+        total = sum(pixels.size for pixels in images)
+        suit = {side: [pixels for pixels in images if min(pixels.shape[:2]) >= side] for side in PATCHES}
+        self.side = next((side for side in PATCHES if 2 * sum(pixels.size for pixels in suit[side]) > total), PATCHES[-1])
+        self.images, self.device = suit[self.side], device
+        self.shares = torch.tensor([float(pixels.size) for pixels in self.images])
+        self.places = torch.Generator().manual_seed(seed)
+
+    def batch(self):
+        """(B, 3, side, side) float32, pixels - 128, from rows and columns that are multiples of GRID; B is BATCH for the largest side, more for smaller ones."""
+        count, patches = BATCH * (PATCHES[0] // self.side) ** 2, []
+        for i in torch.multinomial(self.shares, count, replacement=True, generator=self.places).tolist():
+            top, left = (GRID * int(torch.randint((size - self.side) // GRID + 1, (), generator=self.places)) for size in self.images[i].shape[:2])
+            patches.append(torch.from_numpy(np.ascontiguousarray(self.images[i][top:top + self.side, left:left + self.side])))
+        return torch.stack(patches).permute(0, 3, 1, 2).to(self.device, torch.float32) - 128
+
+
+class Tuned:
+    """A model's float twin whose biases can be moved, in steps that a file can store."""
+
+    def __init__(self, model, device):
+        self.levels, self.network = model.levels, dequantised(model.layers, model.config, model.levels).to(device, memory_format=torch.channels_last)
+        self.biases = {name: module.bias.requires_grad_() for name, module in sorted(self.network.named_modules()) if isinstance(module, QConv)}
+        self.starts = {name: bias.detach().clone() for name, bias in self.biases.items()}
+        self.units = {name: (delta_units(name, layer) * real_scales(name, layer)[1]).float().to(device) for name, layer in model.layers.items()}
+
+    def bound(self, x, generator):
+        """Estimate of the bound, bits a dimension, of x (B, 3, H, W), pixels - 128."""
+        return sum(part.mean() for part in estimate_at_levels(self.network, None, x, generator, True, False, self.levels)[:3])
+
+    def moves(self):
+        """The biases' distance from the model's, in stored steps, not rounded: one tensor, layers in the order of their names."""
+        return torch.cat([(bias - self.starts[name]) / self.units[name] for name, bias in self.biases.items()])
+
+    @torch.no_grad()
+    def set(self, deltas):
+        """Biases moved by deltas (count,) int32."""
+        for part, (name, bias) in zip(torch.from_numpy(deltas).to(bias_device(self.biases)).split([len(b) for b in self.biases.values()]), self.biases.items()):
+            bias.copy_(self.starts[name] + part * self.units[name])
+
+
+def bias_device(biases):
+    return next(iter(biases.values())).device
+
+
+def tune(model, images, steps, *, device="cpu", seed=0, progress=lambda share: None):
+    """Deltas (tuned.count,) int32 under which `images` cost less, what the deltas cost included, or None where none were found.
+
+    model: a Model; images: list of (H, W, 3) uint8; steps: for a picture of SMALL pixels, up to MOST times as many for a larger one.
+    """
+    total = sum(pixels.shape[0] * pixels.shape[1] for pixels in images)
+    sampler = Sampler(images, device, seed)
+    if not steps or total < LEAST or not sampler.images:
+        return None
+    steps = round(steps * min(max(math.sqrt(total / SMALL), 1), MOST))
+    tuned, noise = Tuned(model, device), torch.Generator(device).manual_seed(seed)
+    optimiser = torch.optim.Adam(tuned.biases.values(), betas=(0.9, 0.99))
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = RATE * min(1, (step + 1) / WARM) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        stored = torch.log2(1 + tuned.moves().abs()).sum() / (3 * total)        # about what the deltas will cost
+        optimiser.zero_grad(set_to_none=True)
+        (tuned.bound(sampler.batch(), noise) + stored).backward()
+        optimiser.step()
+        progress((step + 1) / steps)
+    deltas = tuned.moves().detach().round().clamp(-LIMIT, LIMIT).to("cpu", torch.int32).numpy()
+    return deltas if _gain(tuned, deltas, sampler, noise) * 3 * total > _cost(model, deltas) else None
+
+
+@torch.no_grad()
+def _gain(tuned, deltas, sampler, noise):
+    """Bits a dimension by which deltas lower the bound of a few patches, under the same noise."""
+    patches, state, bounds = [sampler.batch() for _ in range(CHECKS)], noise.get_state(), []
+    for chosen in (np.zeros_like(deltas), deltas):
+        tuned.set(chosen)
+        noise.set_state(state)
+        bounds.append(sum(float(tuned.bound(x, noise)) for x in patches) / CHECKS)
+    return bounds[0] - bounds[1]
+
+
+def _cost(model, deltas):
+    """Bits that deltas take on a stack."""
+    stack = Stack(bytes(8))
+    before = stack.size_bits
+    Deltas(model.gaussians, model.layers).push(stack, deltas)
+    return stack.size_bits - before
