@@ -21,7 +21,9 @@ MEAN_BITS = 8               # network means: 1/256
 SCALE_UNIT = 16             # network scales: 1/16 of a doubling of the sd
 COLOUR_BITS = 6             # network colour coefficients: 1/64
 GAIN_BITS = 8               # gain of a colour coefficient: 1/256
-SHIFT = 12                  # fixed point of the step's constants
+FINE_BITS = 6               # means on their way to the table: 1/64 spacing
+SHIFT = 16                  # fixed point of the constants that make means: 1/2^16 spacing
+INVERSE_BITS = 12           # inverse sd of innovations: 1/2^12
 V_INDICES = 256             # scales of v: sd = 2^((index - V_ONE) / 16) gray levels
 V_ONE = 96
 
@@ -78,17 +80,18 @@ def default_levels():
     return spaced()
 
 
-def forward_mean16(levels, k, previous):
-    """Mean of q(y_k | y_{k-1}) in 1/16 spacings of level k; previous: int32 indices of level k - 1, pixels - 128 for k = 0."""
+def forward_mean32(levels, k, previous):
+    """Mean of q(y_k | y_{k-1}) in 1/32 spacings of level k; previous: int32 indices of level k - 1, pixels - 128 for k = 0."""
     shift = levels[k].exponent - (levels[k - 1].exponent if k else 0)
-    return (previous << 4) >> shift if shift >= 0 else (previous << 4) << -shift
+    fine = previous << lattice.FRACTION_BITS
+    return fine >> shift if shift >= 0 else fine << -shift
 
 
 @dataclass(frozen=True)
 class Step:
     """Integers of p(y_s | y_t), or of p(x | y_0): s is `None`'s lattice of pixels then.
 
-    mean16 = (from_y * n_t + from_f * f + half) >> SHIFT, in 1/16 spacings of s.  The arrays are
+    mean = from_y * n_t + from_f * f in 1/2^SHIFT spacings of s.  The arrays are
     indexed by the scale of v (0..255): `scale` a row set of the Gaussian table, `gain` of colour
     coefficients, `shift` of the head's mean, `inverse` sd of innovations.
     """
@@ -99,8 +102,9 @@ class Step:
     base: int                   # index of v where the network says 0
     scale: np.ndarray           # (256,) int32
     gain: np.ndarray            # (256,) int32, 1/256
-    shift: np.ndarray           # (256,) int32, 1/2^(SHIFT - MEAN_BITS) of 1/16 spacings
-    inverse: np.ndarray         # (256,) int32, 1/2^SHIFT
+    shift: np.ndarray           # (256,) int32, 1/2^(SHIFT - MEAN_BITS) spacings
+    inverse: np.ndarray         # (256,) int32, 1/2^INVERSE_BITS
+
 
 def make_step(sigma_t, spacing_t, sigma_s=None, spacing_s=1.0):
     """The integers of one reverse step; sigma_s None makes p(x | y_0)."""
@@ -115,13 +119,13 @@ def make_step(sigma_t, spacing_t, sigma_s=None, spacing_s=1.0):
     integers = lambda array: np.rint(array).astype(np.int32)                            # noqa: E731
     return Step(
         input_scale=round(256 * spacing_t * c_in * 256),
-        from_y=round(((1 - a) + a * c_skip) * spacing_t / spacing_s * 16 * 2**SHIFT),
-        from_f=round(a * c_out / spacing_s * 16 * 2 ** (SHIFT - MEAN_BITS)),
+        from_y=round(((1 - a) + a * c_skip) * spacing_t / spacing_s * 2**SHIFT),
+        from_f=round(a * c_out / spacing_s * 2 ** (SHIFT - MEAN_BITS)),
         base=round(V_ONE + SCALE_UNIT * (math.log2(c_out) - 0.5 / math.log(2))),
         scale=lattice.scale_index(np.sqrt(binned) / spacing_s),
         gain=integers(gain * 2**GAIN_BITS),
-        shift=integers(np.minimum(np.sqrt(total) / spacing_s, 8) * gain * 16 * 2 ** (SHIFT - MEAN_BITS)),
-        inverse=integers(spacing_s / innovation * 2**SHIFT))
+        shift=integers(np.minimum(np.sqrt(total) / spacing_s, 8) * gain * 2 ** (SHIFT - MEAN_BITS)),
+        inverse=integers(spacing_s / innovation * 2**INVERSE_BITS))
 
 
 def make_steps(levels):

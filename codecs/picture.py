@@ -75,7 +75,7 @@ def encode_stack(images, header, model, device="cpu", progress=lambda share: Non
         before = stack.size_bits
         segments = push_segments(chain, stack, images, start, top, progress)
         if segments:
-            numbers = tuple(n for pair in zip(top.mean16, top.scale) for n in pair)
+            numbers = tuple(n for pair in zip(top.mean32, top.scale) for n in pair)
             return dataclasses.replace(header, model=model.id[:16], net_bits=stack.size_bits - before, credit_bytes=len(credit),
                                        flips=flips, start=start, segments=segments, top=numbers), stack.to_words()
     return None
