@@ -26,6 +26,7 @@ SHIFT = 16                  # fixed point of the constants that make means: 1/2^
 INVERSE_BITS = 12           # inverse sd of innovations: 1/2^12
 V_INDICES = 256             # scales of v: sd = 2^((index - V_ONE) / 16) gray levels
 V_ONE = 96
+CLOSENESS = 1.7             # of nearest_levels: below 1.2 sigma from about 12 levels on
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,15 @@ def doubling(count=10, first_exponent=-1):
 def nearest_levels(wanted, coarseness=1.2):
     """Levels whose sigmas are as near to `wanted` (rising) as the lists of integers allow.
 
-    A lattice's spacing is the largest power of two up to `coarseness` sigmas.
+    A lattice's spacing is the largest power of two up to `coarseness` sigmas and up to CLOSENESS a sigma, a to the
+    next level (of the last: from the one before).  Rounded means cost (spacing / lambda)^2 a level, lambda^2 = a sigma^2, and
+    there are about 1 / a levels a doubling: spacings in proportion to a sigma keep the sum where it is for few levels.
     """
     levels, variance = [], 0.0
-    for sigma in wanted:
-        exponent = math.floor(math.log2(coarseness * sigma))
+    for k, sigma in enumerate(wanted):
+        near, far = wanted[min(k, len(wanted) - 2):][:2] if len(wanted) > 1 else (0.0, 1.0)
+        a = 1 - (near / far) ** 2
+        exponent = math.floor(math.log2(min(coarseness, CLOSENESS * a) * sigma))
         forward = math.sqrt(max(sigma**2 - variance - 4.0**exponent / 12, 1e-9)) / 2.0**exponent
         levels.append(Level(exponent, int(lattice.scale_index(forward))))
         variance = sigmas(levels)[-1] ** 2

@@ -10,11 +10,11 @@ from bitsback import lattice
 from bitsback.denoiser import INNOVATION_REACH
 from bitsback.integer_network import HEAD_LIMITS, TRUNK_LIMITS
 from bitsback.levels import (COLOUR_BITS, FINE_BITS, GAIN_BITS, INVERSE_BITS, MEAN_BITS, SCALE_UNIT, SHIFT, V_INDICES, V_ONE, default_levels,
-                             doubling, make_step, make_steps, sigmas)
+                             doubling, make_step, make_steps, sigmas, spaced)
 from bitsback.prior import FAR, MEAN_SHIFT, TOLD_SHIFT
-from bitsback.schedule import DATA_SD, preconditioning, reverse_step
+from bitsback.schedule import DATA_SD, geometric, preconditioning, reverse_step
 
-LADDERS = {"doubling": doubling(), "default": default_levels()}
+LADDERS = {"doubling": doubling(), "default": default_levels(), "many": spaced(40)}
 DEFAULT = [(-1, 63), (0, 55), (0, 70), (1, 67), (2, 64), (3, 61), (4, 58), (5, 55), (5, 70), (6, 67), (7, 64), (8, 61)]
 VALUES = 2**12                  # largest lattice index of any latent of a picture, as ARITHMETIC.md promises
 PAIRS = [(0.5, 0.9), (0.6, 1.2), (1.0, 1.001), (20.0, 40.0), (150.0, 290.0)]
@@ -50,6 +50,18 @@ def test_default_levels_are_about_even_in_log_sigma():
 def test_default_levels_are_what_shipped_models_were_trained_for():
     """Exponents and steps, number by number."""
     assert [(level.exponent, level.step) for level in default_levels()] == DEFAULT
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8, 12, 20, 40, 100])
+def test_spacings_follow_what_is_left_to_say(count):
+    """The more levels, the less each says: spacings fall with a sigma, where lambda = sqrt(a) sigma is the sd of what is coded,
+    and are never above 1.2 sigma; the sigmas stay where they were wanted."""
+    levels, wanted = spaced(count), np.array(geometric(0.5, 285.0, count))
+    spacing, sigma = np.array([level.spacing for level in levels]), np.array(sigmas(levels))
+    a = 1 - (wanted[0] / wanted[1]) ** 2 if count > 1 else 1.0
+    limit = min(1.2, 1.7 * a) * wanted
+    assert (spacing <= limit).all() and (spacing > limit / 2).all()
+    assert np.allclose(sigma, wanted, rtol=0.06)
 
 
 @ladder()
