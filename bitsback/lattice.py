@@ -89,12 +89,12 @@ class Gaussians:
 
     @staticmethod
     def _runs(mean32, scale):
-        """Order of coding and the (row, begin, end) of each run in it."""
+        """Order of coding, the row of each value in it, and the (row, begin, end) of each run."""
         rows = scale.astype(np.int16) * np.int16(FRACTIONS) + (mean32 & (FRACTIONS - 1)).astype(np.int16)
         order = np.argsort(rows, kind="stable")
         rows = rows[order]
         begins = np.flatnonzero(np.diff(rows, prepend=rows[:1] - 1))
-        return order, list(zip(rows[begins].tolist(), begins.tolist(), [*begins[1:].tolist(), len(rows)]))
+        return order, rows, list(zip(rows[begins].tolist(), begins.tolist(), [*begins[1:].tolist(), len(rows)]))
 
     def push(self, stack, values, mean32, scale, escapes=True):
         """values: (N,) int32; mean32: (N,) int32, 1/32 spacings; scale: (N,) int32 indices.
@@ -105,24 +105,23 @@ class Gaussians:
         if not len(values):
             return
         columns = np.clip(values - (mean32 >> FRACTION_BITS) + CENTRE, 0, COLUMNS - 1).astype(np.int32)
-        order, runs = self._runs(mean32, scale)
+        order, rows, runs = self._runs(mean32, scale)
+        symbols = columns[order] - self._first[rows]                # for all runs at once: there are many short ones
+        if symbols.min() < 0 or (symbols > self._last[rows] - self._first[rows]).any():
+            raise DamagedFile("a value lies where its distribution has no mass")        # no encoder pops one
         if escapes:
             far = (columns == 0) | (columns == COLUMNS - 1)
             stack.push_uniform(values[far] + ESCAPE // 2, ESCAPE)
-        columns = columns[order]
         for row, begin, end in reversed(runs):
-            symbols = columns[begin:end] - self._first[row]
-            if symbols.min() < 0 or columns[begin:end].max() > self._last[row]:
-                raise DamagedFile("a value lies where its distribution has no mass")    # no encoder pops one
-            stack.push(symbols, self._model(row))
+            stack.push(symbols[begin:end], self._model(row))
 
     def pop(self, stack, mean32, scale, escapes=True):
         """The mirror of push: (N,) int32.  Errors: StackEmpty."""
         if not len(mean32):
             return np.empty(0, np.int32)
-        order, runs = self._runs(mean32, scale)
+        order, rows, runs = self._runs(mean32, scale)
         columns = np.empty(len(mean32), np.int32)
-        columns[order] = np.concatenate([stack.pop(end - begin, self._model(row)) + self._first[row] for row, begin, end in runs])
+        columns[order] = np.concatenate([stack.pop(end - begin, self._model(row)) for row, begin, end in runs]) + self._first[rows]
         values = columns + (mean32 >> FRACTION_BITS) - CENTRE
         if escapes:
             far = (columns == 0) | (columns == COLUMNS - 1)
