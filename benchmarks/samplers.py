@@ -78,7 +78,7 @@ def rms(x):
 
 
 def restored(model, x, sigma, passes, options):
-    """The photographs noised and restored, clipped to what a picture can show: the coder's chain draws one value in 2^19 from
+    """The photographs noised and restored, clipped to what a picture can show: the coder's chain draws one value in 2^21 from
     its escapes, anywhere in 16 bits."""
     return draw_pictures(model, x.shape, generator(), steps=passes, photo=x, sigma=sigma, **options)[1].clamp(-128, 127)
 

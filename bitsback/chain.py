@@ -14,7 +14,7 @@ import numpy as np
 
 from . import lattice
 from .context import context_chain
-from .levels import forward_mean16, sigmas
+from .levels import forward_mean32, sigmas
 from .prior import Conditional
 
 
@@ -26,8 +26,8 @@ class Forward:
         self.gaussians, self.levels, self.k = forward, levels, k
 
     def _parameters(self, previous):
-        mean16 = forward_mean16(self.levels, self.k, previous.ravel())
-        return mean16, np.full(mean16.shape, self.k, np.int32)
+        mean32 = forward_mean32(self.levels, self.k, previous.ravel())
+        return mean32, np.full(mean32.shape, self.k, np.int32)
 
     def push(self, stack, values, previous):
         self.gaussians.push(stack, values.ravel(), *self._parameters(previous), escapes=False)
@@ -38,9 +38,9 @@ class Forward:
 
 @dataclass(frozen=True)
 class Top:
-    """y_{K-1} under a Gaussian a channel; mean16 and scale: three integers each, in the header."""
+    """y_{K-1} under a Gaussian a channel; mean32 and scale: three integers each, in the header."""
 
-    mean16: tuple
+    mean32: tuple
     scale: tuple
 
     @classmethod
@@ -52,12 +52,12 @@ class Top:
         mean = total / count
         spacing, sigma = levels[-1].spacing, sigmas(levels)[-1]
         variance = np.maximum(squares / count - mean**2 + sigma**2 - spacing**2 / 12, 1e-3)
-        mean16 = np.rint((mean - 128) / spacing * 16).astype(int)
-        return cls(tuple(mean16.tolist()), tuple(lattice.scale_index(np.sqrt(variance) / spacing).tolist()))
+        mean32 = np.rint((mean - 128) / spacing * lattice.FRACTIONS).astype(int)
+        return cls(tuple(mean32.tolist()), tuple(lattice.scale_index(np.sqrt(variance) / spacing).tolist()))
 
     def _parameters(self, shape):
         full = lambda values: np.broadcast_to(np.array(values, np.int32)[None, :, None, None], shape).ravel()   # noqa: E731
-        return full(self.mean16), full(self.scale)
+        return full(self.mean32), full(self.scale)
 
     def push(self, gaussians, stack, values):
         gaussians.push(stack, values.ravel(), *self._parameters(values.shape))

@@ -3,7 +3,7 @@
 Popping a distribution from uniformly random words draws from it, mass by integer mass, so the coder's reverse chain,
 phases and colours included, is sampled by the very code that decodes files.  Nothing is pushed in between, unlike in
 decoding, where q's pushes give bits back that the next pop would meet: random no longer.  To the letter: one value in
-2^19 is an escape, as the tables say, and lies anywhere in 16 bits; it shows as a dot.
+2^21 is an escape, as the tables say, and lies anywhere in 16 bits; it shows as a dot.
 """
 import math
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .lattice import CENTRE, COLUMNS, FRACTIONS
-from .levels import forward_mean16
+from .lattice import CENTRE, COLUMNS, FRACTION_BITS, FRACTIONS
+from .levels import forward_mean32
 
 ROWS = 32                       # rows and columns of context; more gain nothing that shows
 BELOW, RIGHT = 0, 1             # sides
@@ -46,15 +46,15 @@ def hash_bits(level, side, channels, rows, columns):
     return ((z ^ (z >> np.uint64(31))) >> np.uint64(40)).astype(np.uint32)
 
 
-def sample(forward, mean16, scale, bits):
+def sample(forward, mean32, scale, bits):
     """Integers drawn from row set `scale` of a table of masses by 24-bit `bits`; all arrays of one shape."""
-    values = np.empty(mean16.shape, np.int32)
-    fraction = mean16 & (FRACTIONS - 1)
+    values = np.empty(mean32.shape, np.int32)
+    fraction = mean32 & (FRACTIONS - 1)
     for f in np.unique(fraction):
         here = fraction == f
         edges = np.cumsum(forward.masses[scale * FRACTIONS + f].astype(np.int64))
         column = np.minimum(np.searchsorted(edges, bits[here], side="right"), COLUMNS - 1)
-        values[here] = column + (mean16[here] >> 4) - CENTRE
+        values[here] = column + (mean32[here] >> FRACTION_BITS) - CENTRE
     return values
 
 
@@ -65,7 +65,7 @@ def context_chain(forward, levels, known):
     """
     chain, values = [], known
     for k in range(len(levels)):
-        values = Known(*(sample(forward, forward_mean16(levels, k, value), k, np.broadcast_to(hash_bits(k, side, *value.shape[1:]), value.shape))
+        values = Known(*(sample(forward, forward_mean32(levels, k, value), k, np.broadcast_to(hash_bits(k, side, *value.shape[1:]), value.shape))
                          for side, value in zip((BELOW, RIGHT), values)))
         chain.append(values)
     return chain

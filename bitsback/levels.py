@@ -21,9 +21,12 @@ MEAN_BITS = 8               # network means: 1/256
 SCALE_UNIT = 16             # network scales: 1/16 of a doubling of the sd
 COLOUR_BITS = 6             # network colour coefficients: 1/64
 GAIN_BITS = 8               # gain of a colour coefficient: 1/256
-SHIFT = 12                  # fixed point of the step's constants
+FINE_BITS = 6               # means on their way to the table: 1/64 spacing
+SHIFT = 16                  # fixed point of the constants that make means: 1/2^16 spacing
+INVERSE_BITS = 12           # inverse sd of innovations: 1/2^12
 V_INDICES = 256             # scales of v: sd = 2^((index - V_ONE) / 16) gray levels
 V_ONE = 96
+CLOSENESS = 1.7             # of nearest_levels: below 1.2 sigma from about 12 levels on
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,15 @@ def doubling(count=10, first_exponent=-1):
 def nearest_levels(wanted, coarseness=1.2):
     """Levels whose sigmas are as near to `wanted` (rising) as the lists of integers allow.
 
-    A lattice's spacing is the largest power of two up to `coarseness` sigmas.
+    A lattice's spacing is the largest power of two up to `coarseness` sigmas and up to CLOSENESS a sigma, a to the
+    next level (of the last: from the one before).  Rounded means cost (spacing / lambda)^2 a level, lambda^2 = a sigma^2, and
+    there are about 1 / a levels a doubling: spacings in proportion to a sigma keep the sum where it is for few levels.
     """
     levels, variance = [], 0.0
-    for sigma in wanted:
-        exponent = math.floor(math.log2(coarseness * sigma))
+    for k, sigma in enumerate(wanted):
+        near, far = wanted[min(k, len(wanted) - 2):][:2] if len(wanted) > 1 else (0.0, 1.0)
+        a = 1 - (near / far) ** 2
+        exponent = math.floor(math.log2(min(coarseness, CLOSENESS * a) * sigma))
         forward = math.sqrt(max(sigma**2 - variance - 4.0**exponent / 12, 1e-9)) / 2.0**exponent
         levels.append(Level(exponent, int(lattice.scale_index(forward))))
         variance = sigmas(levels)[-1] ** 2
@@ -78,17 +85,18 @@ def default_levels():
     return spaced()
 
 
-def forward_mean16(levels, k, previous):
-    """Mean of q(y_k | y_{k-1}) in 1/16 spacings of level k; previous: int32 indices of level k - 1, pixels - 128 for k = 0."""
+def forward_mean32(levels, k, previous):
+    """Mean of q(y_k | y_{k-1}) in 1/32 spacings of level k; previous: int32 indices of level k - 1, pixels - 128 for k = 0."""
     shift = levels[k].exponent - (levels[k - 1].exponent if k else 0)
-    return (previous << 4) >> shift if shift >= 0 else (previous << 4) << -shift
+    fine = previous << lattice.FRACTION_BITS
+    return fine >> shift if shift >= 0 else fine << -shift
 
 
 @dataclass(frozen=True)
 class Step:
     """Integers of p(y_s | y_t), or of p(x | y_0): s is `None`'s lattice of pixels then.
 
-    mean16 = (from_y * n_t + from_f * f + half) >> SHIFT, in 1/16 spacings of s.  The arrays are
+    mean = from_y * n_t + from_f * f in 1/2^SHIFT spacings of s.  The arrays are
     indexed by the scale of v (0..255): `scale` a row set of the Gaussian table, `gain` of colour
     coefficients, `shift` of the head's mean, `inverse` sd of innovations.
     """
@@ -99,8 +107,9 @@ class Step:
     base: int                   # index of v where the network says 0
     scale: np.ndarray           # (256,) int32
     gain: np.ndarray            # (256,) int32, 1/256
-    shift: np.ndarray           # (256,) int32, 1/2^(SHIFT - MEAN_BITS) of 1/16 spacings
-    inverse: np.ndarray         # (256,) int32, 1/2^SHIFT
+    shift: np.ndarray           # (256,) int32, 1/2^(SHIFT - MEAN_BITS) spacings
+    inverse: np.ndarray         # (256,) int32, 1/2^INVERSE_BITS
+
 
 def make_step(sigma_t, spacing_t, sigma_s=None, spacing_s=1.0):
     """The integers of one reverse step; sigma_s None makes p(x | y_0)."""
@@ -115,13 +124,13 @@ def make_step(sigma_t, spacing_t, sigma_s=None, spacing_s=1.0):
     integers = lambda array: np.rint(array).astype(np.int32)                            # noqa: E731
     return Step(
         input_scale=round(256 * spacing_t * c_in * 256),
-        from_y=round(((1 - a) + a * c_skip) * spacing_t / spacing_s * 16 * 2**SHIFT),
-        from_f=round(a * c_out / spacing_s * 16 * 2 ** (SHIFT - MEAN_BITS)),
+        from_y=round(((1 - a) + a * c_skip) * spacing_t / spacing_s * 2**SHIFT),
+        from_f=round(a * c_out / spacing_s * 2 ** (SHIFT - MEAN_BITS)),
         base=round(V_ONE + SCALE_UNIT * (math.log2(c_out) - 0.5 / math.log(2))),
         scale=lattice.scale_index(np.sqrt(binned) / spacing_s),
         gain=integers(gain * 2**GAIN_BITS),
-        shift=integers(np.minimum(np.sqrt(total) / spacing_s, 8) * gain * 16 * 2 ** (SHIFT - MEAN_BITS)),
-        inverse=integers(spacing_s / innovation * 2**SHIFT))
+        shift=integers(np.minimum(np.sqrt(total) / spacing_s, 8) * gain * 2 ** (SHIFT - MEAN_BITS)),
+        inverse=integers(spacing_s / innovation * 2**INVERSE_BITS))
 
 
 def make_steps(levels):

@@ -2,7 +2,8 @@
 
 The network's numbers enter as integers (mean 1/256, scale 1/16 doubling, colour 1/64) and from
 there on there is nothing but integer arithmetic with stated rounding: `>>` is a floor, so
-(v + half) >> n rounds half up.
+(v + half) >> n rounds half up.  Means are kept in 1/64 spacings and rounded to the table's 1/32 at
+the very end: three roundings to the table's unit would cost more than the table's own.
 
 One generator serves both directions: it yields the distribution of the next values and is
 sent the values.  The encoder knows them and collects the distributions; the decoder pops them.
@@ -10,11 +11,14 @@ sent the values.  The encoder knows them and collects the distributions; the dec
 import numpy as np
 
 from .denoiser import INNOVATION_REACH, PHASES
-from .levels import COLOUR_BITS, GAIN_BITS, SHIFT, V_INDICES
+from .lattice import FRACTION_BITS
+from .levels import COLOUR_BITS, FINE_BITS, GAIN_BITS, INVERSE_BITS, SHIFT, V_INDICES
 
 COLOURS = (1, 0, 2)             # G, then R given G, then B given G and R
 COEFFICIENT_BITS = COLOUR_BITS + GAIN_BITS
-FAR = 2**12                     # innovations beyond 256 spacings are clipped: products stay in int32
+FAR = 2**12                     # innovations beyond 64 spacings, 8 sd of the widest row, are clipped: products stay in int32
+MEAN_SHIFT = SHIFT - FINE_BITS
+TOLD_SHIFT = FINE_BITS + INVERSE_BITS - 4       # innovations are told in 1/16 sd
 
 
 def rounded_shift(value, bits):
@@ -23,10 +27,10 @@ def rounded_shift(value, bits):
 
 
 def distributions(network, index, y, known):
-    """Generator of (slices, mean16, scale) of p(. | y) for step `index`; send it the values there.
+    """Generator of (slices, mean32, scale) of p(. | y) for step `index`; send it the values there.
 
     y: (B, 3, H, W) int32, lattice indices of level `index`; known: Known, the same of what lies below
-    and to the right (H or W is even where something does).  Values, mean16 and scale are (B, h, w)
+    and to the right (H or W is even where something does).  Values, mean32 and scale are (B, h, w)
     int32 of one phase and colour; `slices` says where they lie in (B, 3, H, W).
     """
     step = network.steps[index]
@@ -35,7 +39,7 @@ def distributions(network, index, y, known):
     out, state = network.trunk(index, seen)
     out = out[:, :, :height, :width]
     v_index = np.clip(step.base + out[:, 3:6], 0, V_INDICES - 1)
-    mean = rounded_shift(step.from_y * y + step.from_f * out[:, 0:3], SHIFT)
+    mean = rounded_shift(step.from_y * y + step.from_f * out[:, 0:3], MEAN_SHIFT)
     coefficient = out[:, 6:9]
     told = np.zeros(seen.shape, np.int32)
     for phase, (row, column) in enumerate(PHASES):
@@ -45,7 +49,7 @@ def distributions(network, index, y, known):
             continue
         if phase:
             more = network.head(index, phase, state, told)[:, :, :m.shape[2], :m.shape[3]]
-            m = m + rounded_shift(step.shift[v] * more[:, 0:3], SHIFT)
+            m = m + rounded_shift(step.shift[v] * more[:, 0:3], MEAN_SHIFT)
             v = np.clip(v + more[:, 3:6], 0, V_INDICES - 1)
             rho = rho + more[:, 6:9]
         scale, gain = step.scale[v], step.gain[v]
@@ -58,10 +62,10 @@ def distributions(network, index, y, known):
                 shift = rho[:, 1] * gain[:, 1] * innovations[1] + rho[:, 2] * gain[:, 0] * innovations[0]
                 m_c = m_c + rounded_shift(shift, COEFFICIENT_BITS)
             place = (slice(None), colour, *here[2:])
-            values = yield place, m_c, scale[:, colour]
-            innovations[colour] = np.clip((values << 4) - m_c, -FAR, FAR)
-            far = np.clip((values << 4) - trunk_mean[:, colour], -2 * FAR, 2 * FAR)
-            raw = rounded_shift(far * step.inverse[trunk_v[:, colour]], SHIFT)
+            values = yield place, rounded_shift(m_c, FINE_BITS - FRACTION_BITS), scale[:, colour]
+            innovations[colour] = np.clip((values << FINE_BITS) - m_c, -FAR, FAR)
+            far = np.clip((values << FINE_BITS) - trunk_mean[:, colour], -8 * FAR, 8 * FAR)
+            raw = rounded_shift(far * step.inverse[trunk_v[:, colour]], TOLD_SHIFT)
             told[place] = np.clip(raw, -INNOVATION_REACH, INNOVATION_REACH)
 
 
@@ -75,11 +79,11 @@ class Conditional:
         """values: (B, 3, H, W) int32 given y of that shape and what is known around it."""
         parts, generator = [], distributions(self.network, self.index, y, known)
         try:
-            place, mean16, scale = next(generator)
+            place, mean32, scale = next(generator)
             while True:
                 here = np.ascontiguousarray(values[place])
-                parts.append((here.ravel(), mean16.ravel(), scale.ravel()))
-                place, mean16, scale = generator.send(here)
+                parts.append((here.ravel(), mean32.ravel(), scale.ravel()))
+                place, mean32, scale = generator.send(here)
         except StopIteration:
             pass
         for part in reversed(parts):
@@ -89,11 +93,11 @@ class Conditional:
         """The mirror of push: (B, 3, H, W) int32."""
         values, generator = np.empty(y.shape, np.int32), distributions(self.network, self.index, y, known)
         try:
-            place, mean16, scale = next(generator)
+            place, mean32, scale = next(generator)
             while True:
-                here = self.gaussians.pop(stack, mean16.ravel(), scale.ravel()).reshape(mean16.shape)
+                here = self.gaussians.pop(stack, mean32.ravel(), scale.ravel()).reshape(mean32.shape)
                 values[place] = here
-                place, mean16, scale = generator.send(here)
+                place, mean32, scale = generator.send(here)
         except StopIteration:
             pass
         return values

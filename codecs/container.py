@@ -11,7 +11,7 @@
             stack only: 8 first bytes of the model's id, then LEB128: bits the prior cost, if bit 3 of
             the kind is set bits that the model's deltas cost (tuned.py), length of the credit; in an archive, pictures that lie in the plain parts; flips (1 left-right,
             2 upside down) of those under the prior, the corner where their segments start (image, rows,
-            columns), number of segments and, for each, 3 * size + kind (places.py); mean16 (zigzag) and
+            columns), number of segments and, for each, 3 * size + kind (places.py); mean32 (zigzag) and
             scale of the top level for R, G, B
     ...     payload: words of the stack, whose credit are the plain parts; or these alone (picture.py)
     4       CRC-32 of all before, little-endian
@@ -80,7 +80,7 @@ class Header:
     flips: int = 0                  # how the pictures were turned, see places.py
     start: tuple = (0, 0, 0)        # corner where the segments begin, see places.py; images are counted from the first under the prior
     segments: tuple = ()            # (kind, size) in the order of coding
-    top: tuple = ()                 # mean16 and scale of R, G, B
+    top: tuple = ()                 # mean32 and scale of R, G, B
 
     @property
     def width(self):

@@ -80,7 +80,7 @@ def encode_stack(images, header, model, device="cpu", progress=lambda share: Non
         before = stack.size_bits
         segments = push_segments(chain, stack, images, start, top, coded)
         if segments:
-            numbers, net = tuple(n for pair in zip(top.mean16, top.scale) for n in pair), stack.size_bits - before
+            numbers, net = tuple(n for pair in zip(top.mean32, top.scale) for n in pair), stack.size_bits - before
             if deltas is not None:                      # last in, first out: they make the network that decodes the rest
                 Deltas(model.gaussians, model.layers).push(stack, deltas)
             return dataclasses.replace(header, model=model.id[:16], net_bits=net, tuned_bits=stack.size_bits - before - net, credit_bytes=len(credit),

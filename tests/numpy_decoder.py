@@ -55,7 +55,7 @@ class Model:
         end = 8 + int.from_bytes(data[:8], "little")
         header = json.loads(data[8:end])
         self.about = json.loads(header.pop("__metadata__")["bitsback"])
-        assert self.about["arithmetic"] == 1
+        assert self.about["arithmetic"] == 2
         self.tensors, self.dtypes = {}, {}
         for name, entry in header.items():
             start, stop = entry["data_offsets"]
@@ -166,7 +166,7 @@ class Stack:
         self.state = (self.state // mass << 24) + self.state % mass + low
 
     def pop_array(self, table, mean, row_set, escapes):
-        """table: Model.p or .q; mean (in 1/16) and row_set: arrays of one shape -> values of that shape."""
+        """table: Model.p or .q; mean (in 1/32) and row_set: arrays of one shape -> values of that shape."""
         rows, base, order = _rows(mean, row_set)
         columns = np.zeros(mean.size, np.int64)
         for i in order:
@@ -187,8 +187,8 @@ class Stack:
 
 def _rows(mean, row_set):
     mean, row_set = mean.ravel(), row_set.ravel()
-    rows = 16 * row_set + (mean & 15)
-    return rows, mean >> 4, np.argsort(rows, kind="stable")
+    rows = 32 * row_set + (mean & 31)
+    return rows, mean >> 5, np.argsort(rows, kind="stable")
 
 
 # Section 4: levels.  Latents and x of a segment are (images, 3, H, W).
@@ -196,11 +196,11 @@ def _rows(mean, row_set):
 def forward(model, k, below):
     """Mean and row set of q(y_k | y_{k-1})."""
     e = model.exponents[k] - (model.exponents[k - 1] if k else 0)
-    return 16 * below >> e if e >= 0 else 16 * below << -e, np.full(below.shape, k)
+    return 32 * below >> e if e >= 0 else 32 * below << -e, np.full(below.shape, k)
 
 
 def top_parameters(shape, top):
-    """top: mean16 and scale of R, of G, of B -> both as arrays of shape (images, 3, H, W)."""
+    """top: mean32 and scale of R, of G, of B -> both as arrays of shape (images, 3, H, W)."""
     return (np.broadcast_to(np.reshape(top[i::2], (3, 1, 1)), shape) for i in (0, 1))
 
 
@@ -226,8 +226,8 @@ def side_context(model, side, x):
         mean, row_set = forward(model, k, x)
         x = np.zeros_like(mean)
         for at in np.ndindex(*x.shape):
-            column = bisect_right(model.q[16 * row_set[at] + (mean[at] & 15)], draw(k, side, *at[1:])) - 1
-            x[at] = column - 31 + (mean[at] >> 4)
+            column = bisect_right(model.q[32 * row_set[at] + (mean[at] & 31)], draw(k, side, *at[1:])) - 1
+            x[at] = column - 31 + (mean[at] >> 5)
         latents.append(x)
     return latents
 
@@ -235,12 +235,12 @@ def side_context(model, side, x):
 # Section 7: the values of a step
 
 def step(model, k, y, known, code):
-    """The level below y (level k; known: its context below and to the right), whose parts come from code(phase, colour, mean16, scale), in the decoder's order."""
+    """The level below y (level k; known: its context below and to the right), whose parts come from code(phase, colour, mean32, scale), in the decoder's order."""
     height, width = y.shape[2:]
     _, from_y, from_f, base = model.tensors["steps.scalars"][k].tolist()
     out, state = map(np.stack, zip(*(model.trunk(k, n) for n in np.concatenate([np.concatenate([y, known[1]], axis=3), known[0]], axis=2))))
     f, s, rho = (out[:, i:i + 3, :height, :width] for i in (0, 3, 6))
-    mean0 = half_up(from_y * y + from_f * f, 12)
+    mean0 = half_up(from_y * y + from_f * f, 10)
     v0 = (base + s).clip(0, 255)
     scale, gain, shift, inverse = (model.table(name, k) for name in ("scale", "gain", "shift", "inverse"))
     values, z = np.zeros_like(y), np.zeros((len(y), 3, *out.shape[2:]), np.int64)
@@ -249,7 +249,7 @@ def step(model, k, y, known, code):
         m, v, r, m0, u0 = mean0[at], v0[at], rho[at], mean0[at], v0[at]
         if phase:
             added = np.stack([model.head(k, phase, *one) for one in zip(z, state)])[:, :, :m.shape[2], :m.shape[3]]
-            m = m + half_up(shift[v] * added[:, :3], 12)
+            m = m + half_up(shift[v] * added[:, :3], 10)
             v = (v + added[:, 3:6]).clip(0, 255)
             r = r + added[:, 6:]
         d, got = {}, np.zeros_like(m)
@@ -259,10 +259,10 @@ def step(model, k, y, known, code):
                 mean = mean + half_up(r[:, 0] * gain[v[:, G]] * d[G], 14)
             if colour == B:
                 mean = mean + half_up(r[:, 1] * gain[v[:, G]] * d[G] + r[:, 2] * gain[v[:, R]] * d[R], 14)
-            got[:, colour] = code(phase, colour, mean, scale[v[:, colour]])
-            d[colour] = (16 * got[:, colour] - mean).clip(-4096, 4096)
+            got[:, colour] = code(phase, colour, half_up(mean, 1), scale[v[:, colour]])
+            d[colour] = (64 * got[:, colour] - mean).clip(-4096, 4096)
         values[at] = got
-        z[at] = half_up((16 * got - m0).clip(-8192, 8192) * inverse[u0], 12).clip(-96, 96)
+        z[at] = half_up((64 * got - m0).clip(-32768, 32768) * inverse[u0], 14).clip(-96, 96)
     return values
 
 
@@ -271,7 +271,7 @@ def pop_step(model, stack, k, y, known):
 
 
 def distributions(model, k, y, known, below):
-    """All arrays of a step in the decoder's order when the level below is known: (values, mean16, scale)."""
+    """All arrays of a step in the decoder's order when the level below is known: (values, mean32, scale)."""
     arrays = []
 
     def code(phase, colour, mean, scale):
@@ -285,7 +285,7 @@ def distributions(model, k, y, known, below):
 # Sections 4 and 5: segments
 
 def pop_segment(model, stack, shape, sides, top):
-    """x of `shape` (images, 3, H, W) with the known x below it and to its right; top: mean16 and scale of R, of G, of B."""
+    """x of `shape` (images, 3, H, W) with the known x below it and to its right; top: mean32 and scale of R, of G, of B."""
     known = context(model, sides)
     y = stack.pop_array(model.p, *top_parameters(shape, top), escapes=True)
     for k in reversed(range(model.count)):

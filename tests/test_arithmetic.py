@@ -213,8 +213,10 @@ def test_distributions_fit_32_bits(numbers):
     for k in range(numbers.count):
         input_scale, from_y, from_f, base = np.abs(numbers.tensors["steps.scalars"][k].astype(np.int64)).tolist()
         gain, shift, inverse = (int(numbers.table(name, k).max()) for name in ("gain", "shift", "inverse"))
-        largest = [2**12 * input_scale + 2**7, 2**12 * from_y + 2**12 * from_f + 2**11, shift * 2**11 + 2**11,
-                   2 * 512 * gain * 4096 + 2**13, 8192 * inverse + 2**11, base + 139]
+        largest = [2**12 * input_scale + 2**7, 2**12 * from_y + 2**12 * from_f + 2**9, shift * 2**11 + 2**9,
+                   2 * 512 * gain * 4096 + 2**13, 32768 * inverse + 2**13, base + 139]
+        mean64 = (2**12 * (from_y + from_f) + shift * 2**11 >> 10) + (2 * 512 * gain * 4096 >> 14) + 3
+        largest.append(64 * 2**12 + mean64)
         assert max(largest) < 2**31
 
 
@@ -230,12 +232,12 @@ def test_context(rows, model, numbers):
 
 def test_drawing_at_the_edges_of_columns(model, numbers):
     """Section 5: the first column whose cumulative mass exceeds u."""
-    for row in range(0, 16 * numbers.count, 5):
+    for row in range(0, 32 * numbers.count, 5):
         edges = np.array(numbers.q[row])
         columns = np.flatnonzero(np.diff(edges))
         u = np.concatenate([edges[columns], edges[columns + 1] - 1]).astype(np.uint32)[None]
-        mean = np.full(u.shape, -160 + row % 16, np.int32)
-        assert context.sample(model.forward, mean, row // 16, u)[0].tolist() == [*(columns - 41), *(columns - 41)]
+        mean = np.full(u.shape, -320 + row % 32, np.int32)
+        assert context.sample(model.forward, mean, row // 32, u)[0].tolist() == [*(columns - 41), *(columns - 41)]
 
 
 @settings(max_examples=30, deadline=None)
@@ -248,8 +250,8 @@ def test_stack_and_tables(model, numbers, seed, count, kind, start):
     ours, numpys, arrays = Stack(start), yardstick.Stack.from_credit(start), []
     for _ in range(3):
         mean, row_set = rng.integers(-2**12, 2**12, count), rng.integers(0, sets, count)
-        columns = np.array([rng.choice(np.flatnonzero(np.diff(table[row]))) for row in 16 * row_set + (mean & 15)])
-        values = columns - 31 + (mean >> 4)
+        columns = np.array([rng.choice(np.flatnonzero(np.diff(table[row]))) for row in 32 * row_set + (mean & 31)])
+        values = columns - 31 + (mean >> 5)
         if escapes:
             values += rng.integers(-1, 2, count) * rng.choice([1, 40, 1000], count)
         arrays.append([a.astype(np.int32) for a in (values, mean, row_set)])
@@ -270,7 +272,7 @@ def test_stack_and_tables(model, numbers, seed, count, kind, start):
 def test_columns_without_mass(model, numbers):
     """No push gets past one: the file is damaged."""
     row = next(row for row, edges in enumerate(numbers.q) if edges[1] == 0)
-    values, mean, row_set = np.array([-31]), np.array([row % 16]), np.array([row // 16])
+    values, mean, row_set = np.array([-31]), np.array([row % 32]), np.array([row // 32])
     with pytest.raises(AssertionError):
         yardstick.Stack.from_credit(b"credit").push_array(numbers.q, values, mean, row_set, False)
     with pytest.raises(DamagedFile):

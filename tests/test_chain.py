@@ -42,13 +42,13 @@ class Counting(Gaussians):
         super().__init__(masses)
         self.bits = []
 
-    def push(self, stack, values, mean16, scale, escapes=True):
-        self.bits.append(self.information_bits(values, mean16, scale, escapes))
-        super().push(stack, values, mean16, scale, escapes)
+    def push(self, stack, values, mean32, scale, escapes=True):
+        self.bits.append(self.information_bits(values, mean32, scale, escapes))
+        super().push(stack, values, mean32, scale, escapes)
 
-    def pop(self, stack, mean16, scale, escapes=True):
-        values = super().pop(stack, mean16, scale, escapes)
-        self.bits.append(-self.information_bits(values, mean16, scale, escapes))
+    def pop(self, stack, mean32, scale, escapes=True):
+        values = super().pop(stack, mean32, scale, escapes)
+        self.bits.append(-self.information_bits(values, mean32, scale, escapes))
         return values
 
 
@@ -59,8 +59,8 @@ class Clean(Counting):
         super().__init__(masses)
         self.source = source
 
-    def pop(self, stack, mean16, scale, escapes=True):
-        return super().pop(self.source, mean16, scale, escapes)
+    def pop(self, stack, mean32, scale, escapes=True):
+        return super().pop(self.source, mean32, scale, escapes)
 
 
 # --- the cheating prior: p = q ---------------------------------------------------------------

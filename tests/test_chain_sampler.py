@@ -33,12 +33,12 @@ def test_moments_of_a_draw(tiny_model):
     stack = random_stack(100_000, generator(2))
     values = chain.reverse[k].pop(stack, y, nothing(y))
     steps, total = distributions(chain.network, k, y, nothing(y)), []
-    place, mean16, scale = next(steps)
+    place, mean32, scale = next(steps)
     while True:
         sd = np.sqrt(4.0 ** ((scale - 64) / 16) + 1 / 12)
-        total.append(((values[place] - mean16 / 16) / sd).ravel())
+        total.append(((values[place] - mean32 / 32) / sd).ravel())
         try:
-            place, mean16, scale = steps.send(values[place])
+            place, mean32, scale = steps.send(values[place])
         except StopIteration:
             break
     total = np.concatenate(total)

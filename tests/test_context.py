@@ -49,10 +49,10 @@ def test_chain_has_the_levels_noise():
 def test_sample_inverts_the_table():
     """sample() returns the column whose interval of the cumulative masses holds the bits."""
     gaussians = Gaussians(lattice.gaussian_masses())
-    mean16, scale = np.array([0, 5, -7, 160], np.int32), 60
+    mean32, scale = np.array([0, 5, -7, 160], np.int32), 60
     for bits in (0, 1, 2**23, 2**24 - 1):
-        values = context.sample(gaussians, mean16, scale, np.full(4, bits, np.uint32))
-        for value, mean in zip(values.tolist(), mean16.tolist()):
-            column = value - (mean >> 4) + 31
-            row = gaussians.masses[scale * 16 + (mean & 15)].tolist()
+        values = context.sample(gaussians, mean32, scale, np.full(4, bits, np.uint32))
+        for value, mean in zip(values.tolist(), mean32.tolist()):
+            column = value - (mean >> 5) + 31
+            row = gaussians.masses[scale * 32 + (mean & 31)].tolist()
             assert sum(row[:column]) <= bits < sum(row[:column + 1])

@@ -159,13 +159,13 @@ def test_heads_see_only_earlier_phases(tiny_network, integer, phase):
 
 
 def collected(network, index, y, values, context):
-    """[(place, mean16, scale)] of a step, in the order of decoding."""
+    """[(place, mean32, scale)] of a step, in the order of decoding."""
     parts, generator = [], distributions(network, index, y, context)
     try:
-        place, mean16, scale = next(generator)
+        place, mean32, scale = next(generator)
         while True:
-            parts.append((place, mean16.copy(), scale.copy()))
-            place, mean16, scale = generator.send(np.ascontiguousarray(values[place]))
+            parts.append((place, mean32.copy(), scale.copy()))
+            place, mean32, scale = generator.send(np.ascontiguousarray(values[place]))
     except StopIteration:
         return parts
 
@@ -200,19 +200,19 @@ def test_distributions_depend_on_what_is_decoded_only(tiny_model, index, phase, 
 @pytest.mark.parametrize("index", [0, 1, 6])
 @pytest.mark.parametrize("height, width", [(1, 1), (1, 8), (7, 9), (8, 8)])
 def test_pop_side_meets_the_distributions_of_the_push_side(tiny_model, index, height, width):
-    """Every value is popped under the very (mean16, scale) it was pushed with, place by place."""
+    """Every value is popped under the very (mean32, scale) it was pushed with, place by place."""
     class Recorder:
         """Stands for Gaussians over a list: push stores with the distribution, pop checks it."""
 
         def __init__(self):
             self.stack = []
 
-        def push(self, _, values, mean16, scale):
-            self.stack.append((values.copy(), mean16.copy(), scale.copy()))
+        def push(self, _, values, mean32, scale):
+            self.stack.append((values.copy(), mean32.copy(), scale.copy()))
 
-        def pop(self, _, mean16, scale):
+        def pop(self, _, mean32, scale):
             values, *pushed = self.stack.pop()
-            assert np.array_equal(pushed[0], mean16) and np.array_equal(pushed[1], scale)
+            assert np.array_equal(pushed[0], mean32) and np.array_equal(pushed[1], scale)
             return values
 
     y, values, context = latents(tiny_model, index, height, width)
@@ -228,8 +228,8 @@ def test_each_place_is_coded_once(tiny_model):
     """The twelve places of a step cover (B, 3, H, W) exactly, greens before reds before blues."""
     y, values, context = latents(tiny_model, 1, 9, 7)
     count, order = np.zeros(y.shape, int), []
-    for place, mean16, scale in collected(tiny_model.chain().network, 1, y, values, nothing(y)):
+    for place, mean32, scale in collected(tiny_model.chain().network, 1, y, values, nothing(y)):
         count[place] += 1
         order.append(place[1])
-        assert mean16.shape == scale.shape == count[place].shape
+        assert mean32.shape == scale.shape == count[place].shape
     assert (count == 1).all() and order == [1, 0, 2] * 4

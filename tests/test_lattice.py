@@ -19,15 +19,15 @@ symbols = st.lists(st.tuples(
 
 
 def arrays(drawn, clip):
-    """(values, mean16, scale) of drawn (mean16, scale, offset); clip: limits of the offset, or of the value."""
+    """(values, mean32, scale) of drawn (mean32, scale, offset); clip: limits of the offset, or of the value."""
     table = np.array(drawn, np.int32).reshape(-1, 3)
-    mean16, scale = table[:, 0].copy(), table[:, 1].copy()
-    floor = mean16 >> 4
+    mean32, scale = table[:, 0].copy(), table[:, 1].copy()
+    floor = mean32 >> 5
     if clip == "value":
         values = np.where(np.abs(table[:, 2]) > 40, table[:, 2], np.clip(floor + table[:, 2], -ESCAPE // 2, ESCAPE // 2 - 1))
     else:
         values = floor + np.clip(table[:, 2], -CENTRE, COLUMNS - 1 - CENTRE)
-    return values.astype(np.int32), mean16, scale
+    return values.astype(np.int32), mean32, scale
 
 
 def test_rows_are_distributions(gaussians):
@@ -39,7 +39,7 @@ def test_rows_are_distributions(gaussians):
 
 
 def test_forward_rows_are_distributions_without_a_floor():
-    """forward_masses: 16 rows a step, sum exactly 2^24, zeros at the ends only, each mass within a rounding of the Gaussian's share."""
+    """forward_masses: 32 rows a step, sum exactly 2^24, zeros at the ends only, each mass within a rounding of the Gaussian's share."""
     steps = [40, 55, 64, 70]
     masses = lattice.forward_masses(steps)
     assert masses.shape == (len(steps) * FRACTIONS, COLUMNS) and masses.dtype == np.int32
@@ -69,13 +69,13 @@ def bin_shares(mean, sd):
 
 
 @pytest.mark.parametrize("scale", [0, 1, 17, 40, 63, 64, 65, 68, 80, 96, 111])
-@pytest.mark.parametrize("fraction", [0, 1, 8, 15])
+@pytest.mark.parametrize("fraction", [0, 1, 16, 31])
 def test_masses_agree_with_an_independent_integral(gaussians, scale, fraction):
     """Masses are the Gaussian's shares of what the floors leave, within 1e-6 and rounding; the largest takes the rest."""
     row = gaussians.masses[scale * FRACTIONS + fraction]
     expected = bin_shares(fraction / FRACTIONS, 2 ** ((scale - 64) / 16)) * (TOTAL - COLUMNS * FLOOR_MASS) + FLOOR_MASS
     allowed = 1e-6 * expected + 0.51
-    allowed[np.argmax(row)] += COLUMNS / 2
+    allowed[expected > expected.max() - 1] += COLUMNS / 2      # half-way between two columns either may be the largest
     assert (np.abs(row - expected) <= allowed).all()
 
 
@@ -92,27 +92,27 @@ def test_scale_index_and_sd_are_inverse():
 @given(drawn=symbols)
 def test_laws_with_escapes(gaussians, drawn):
     """Any value of 16 bits under any mean and scale: both laws, far values included."""
-    values, mean16, scale = arrays(drawn, "value")
-    check_codec(lambda s, v: gaussians.push(s, v, mean16, scale), lambda s: gaussians.pop(s, mean16, scale), credit(2000), values)
+    values, mean32, scale = arrays(drawn, "value")
+    check_codec(lambda s, v: gaussians.push(s, v, mean32, scale), lambda s: gaussians.pop(s, mean32, scale), credit(2000), values)
 
 
 @given(drawn=symbols)
 def test_laws_without_escapes(gaussians, drawn):
     """Values -31..32 about the mean's floor: both laws; the end columns are values, nothing follows them."""
-    values, mean16, scale = arrays(drawn, "offset")
-    check_codec(lambda s, v: gaussians.push(s, v, mean16, scale, escapes=False),
-                lambda s: gaussians.pop(s, mean16, scale, escapes=False), credit(2000), values)
+    values, mean32, scale = arrays(drawn, "offset")
+    check_codec(lambda s, v: gaussians.push(s, v, mean32, scale, escapes=False),
+                lambda s: gaussians.pop(s, mean32, scale, escapes=False), credit(2000), values)
 
 
 @given(drawn=symbols.filter(len), count=st.integers(1, 5))
 def test_arrays_are_in_the_order_of_decoding(gaussians, drawn, count):
     """Pushed last part first, popped first part first: the parts come out in order."""
-    values, mean16, scale = arrays(drawn, "value")
+    values, mean32, scale = arrays(drawn, "value")
     parts, stack = np.array_split(np.arange(len(values)), count), credit(100)
     before = stack.to_words()
     for part in reversed(parts):
-        gaussians.push(stack, values[part], mean16[part], scale[part])
-    assert np.array_equal(np.concatenate([gaussians.pop(stack, mean16[part], scale[part]) for part in parts]), values)
+        gaussians.push(stack, values[part], mean32[part], scale[part])
+    assert np.array_equal(np.concatenate([gaussians.pop(stack, mean32[part], scale[part]) for part in parts]), values)
     assert stack.to_words() == before
 
 
@@ -121,42 +121,42 @@ def test_arrays_are_in_the_order_of_decoding(gaussians, drawn, count):
 def test_coded_length_is_the_information(gaussians, scales, escapes):
     """The stack grows by -log2 of the masses within 0.1 %, for 20,000 symbols of mixed rows."""
     rng = np.random.default_rng(scales[0])
-    mean16 = rng.integers(-5000, 5000, 20000).astype(np.int32)
+    mean32 = rng.integers(-5000, 5000, 20000).astype(np.int32)
     scale = rng.integers(scales[0], scales[1] + 1, 20000).astype(np.int32)
-    values = np.rint(mean16 / 16 + rng.normal(0, 1, 20000) * 2 ** ((scale - 64) / 16)).astype(np.int32)
+    values = np.rint(mean32 / 32 + rng.normal(0, 1, 20000) * 2 ** ((scale - 64) / 16)).astype(np.int32)
     if escapes:
         values[::500] += 3000
     else:
-        values = np.clip(values, (mean16 >> 4) - CENTRE, (mean16 >> 4) + COLUMNS - 1 - CENTRE)
+        values = np.clip(values, (mean32 >> 5) - CENTRE, (mean32 >> 5) + COLUMNS - 1 - CENTRE)
     stack = credit(1000)
     before = stack.size_bits
-    gaussians.push(stack, values, mean16, scale, escapes=escapes)
-    information = gaussians.information_bits(values, mean16, scale, escapes=escapes)
+    gaussians.push(stack, values, mean32, scale, escapes=escapes)
+    information = gaussians.information_bits(values, mean32, scale, escapes=escapes)
     assert stack.size_bits - before == pytest.approx(information, rel=1e-3)
-    column = np.clip(values - (mean16 >> 4) + CENTRE, 0, COLUMNS - 1)
-    direct = [-math.log2(gaussians.masses[16 * s + m % 16, c] / TOTAL) for s, m, c in zip(scale[:300], mean16[:300], column[:300])]
+    column = np.clip(values - (mean32 >> 5) + CENTRE, 0, COLUMNS - 1)
+    direct = [-math.log2(gaussians.masses[32 * s + m % 32, c] / TOTAL) for s, m, c in zip(scale[:300], mean32[:300], column[:300])]
     far = ((column[:300] == 0) | (column[:300] == COLUMNS - 1)).sum() * 16 * escapes
-    assert gaussians.information_bits(values[:300], mean16[:300], scale[:300], escapes) == pytest.approx(sum(direct) + far)
+    assert gaussians.information_bits(values[:300], mean32[:300], scale[:300], escapes) == pytest.approx(sum(direct) + far)
 
 
 def test_an_escape_costs_the_end_column_and_sixteen_bits(gaussians):
     """With escapes a far value costs its column and 16 bits, and returns; without, it stands for the end column."""
-    mean16, scale, values = np.zeros(1, np.int32), np.full(1, 64, np.int32), np.array([12345], np.int32)
-    assert gaussians.information_bits(values, mean16, scale) == pytest.approx(24 - math.log2(FLOOR_MASS) + 16)
+    mean32, scale, values = np.zeros(1, np.int32), np.full(1, 64, np.int32), np.array([12345], np.int32)
+    assert gaussians.information_bits(values, mean32, scale) == pytest.approx(24 - math.log2(FLOOR_MASS) + 16)
     stack = credit(20)
-    gaussians.push(stack, values, mean16, scale)
-    assert gaussians.pop(stack, mean16, scale) == [12345]
-    gaussians.push(stack, values, mean16, scale, escapes=False)
-    assert gaussians.pop(stack, mean16, scale, escapes=False) == [COLUMNS - 1 - CENTRE]
+    gaussians.push(stack, values, mean32, scale)
+    assert gaussians.pop(stack, mean32, scale) == [12345]
+    gaussians.push(stack, values, mean32, scale, escapes=False)
+    assert gaussians.pop(stack, mean32, scale, escapes=False) == [COLUMNS - 1 - CENTRE]
 
 
-@given(mean16=st.lists(st.integers(-2**18, 2**18), max_size=60), step=st.integers(0, 2))
-def test_laws_of_a_forward_table(mean16, step):
+@given(mean32=st.lists(st.integers(-2**18, 2**18), max_size=60), step=st.integers(0, 2))
+def test_laws_of_a_forward_table(mean32, step):
     """Both laws for rows with empty ends: any words pop values that have mass, and those go back."""
     table = FORWARD
-    mean16, scale = np.array(mean16, np.int32), np.full(len(mean16), step, np.int32)
-    values = (mean16 + 8) >> 4                                  # the nearest: it has mass in every row
-    check_codec(lambda s, v: table.push(s, v, mean16, scale, escapes=False), lambda s: table.pop(s, mean16, scale, escapes=False), credit(500),
+    mean32, scale = np.array(mean32, np.int32), np.full(len(mean32), step, np.int32)
+    values = (mean32 + 16) >> 5                                  # the nearest: it has mass in every row
+    check_codec(lambda s, v: table.push(s, v, mean32, scale, escapes=False), lambda s: table.pop(s, mean32, scale, escapes=False), credit(500),
                 values)
 
 

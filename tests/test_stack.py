@@ -30,19 +30,19 @@ class Coding:
             self.values = np.array(values, np.int32)
         else:
             self.size, pairs = None, np.array(numbers[1], np.int32).reshape(-1, 2)
-            self.mean16, self.values = pairs[:, 0].copy(), (pairs[:, 0] >> 4) + pairs[:, 1]
+            self.mean32, self.values = pairs[:, 0].copy(), (pairs[:, 0] >> 5) + pairs[:, 1]
             self.scale = np.full(len(pairs), numbers[0], np.int32)
 
     def push(self, stack, values):
         if self.size:
             stack.push_uniform(values, self.size)
         else:
-            self.gaussians.push(stack, values, self.mean16, self.scale)
+            self.gaussians.push(stack, values, self.mean32, self.scale)
 
     def pop(self, stack):
         if self.size:
             return stack.pop_uniform(len(self.values), self.size)
-        return self.gaussians.pop(stack, self.mean16, self.scale)
+        return self.gaussians.pop(stack, self.mean32, self.scale)
 
 
 codings = st.lists(st.one_of(st.tuples(st.just("uniform"), uniforms), st.tuples(st.just("gaussian"), normals)), max_size=8)
@@ -108,9 +108,9 @@ def test_credit_of_every_length_comes_back(gaussians, length, fill):
     assert stack.credit(length) == data
     values = np.arange(50, dtype=np.int32)
     stack.push_uniform(values, 64)
-    gaussians.push(stack, values, values << 4, np.full(50, 70, np.int32))
+    gaussians.push(stack, values, values << 5, np.full(50, 70, np.int32))
     stack = Stack.from_words(stack.to_words())
-    gaussians.pop(stack, values << 4, np.full(50, 70, np.int32))
+    gaussians.pop(stack, values << 5, np.full(50, 70, np.int32))
     stack.pop_uniform(50, 64)
     assert stack.credit(length) == data
 
@@ -209,14 +209,14 @@ def test_garbage_words_are_damage_or_a_stack(gaussians, data):
         assert len(data) % 4 or not data or data[-4:] == bytes(4)
         return
     assert stack.to_words() == data
-    mean16 = np.arange(-60, 60, 7, dtype=np.int32)
-    scale = np.full(len(mean16), 64, np.int32)
+    mean32 = np.arange(-60, 60, 7, dtype=np.int32)
+    scale = np.full(len(mean32), 64, np.int32)
     try:
-        values = gaussians.pop(stack, mean16, scale)
+        values = gaussians.pop(stack, mean32, scale)
     except StackEmpty:
-        assert len(data) <= 4 * (2 + 18 * 20 // 32)             # 18 symbols, 20 bits each at the most, escapes included
+        assert len(data) <= 4 * (2 + 18 * 22 // 32)             # 18 symbols, 22 bits each at the most, escapes included
         return
-    gaussians.push(stack, values, mean16, scale)
+    gaussians.push(stack, values, mean32, scale)
     assert stack.to_words() == data
 
 
