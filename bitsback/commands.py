@@ -12,6 +12,7 @@ from .commands_many import compress_many, job_count
 from .commands_samples import preview, sample
 from .commands_shared import Bar, announcer, common_options, each, input_items, prepare, printable, refuse_terminals, tell
 from .commands_training import export, train
+from .efforts import DEFAULT, EFFORTS, chosen_model
 from .errors import OutputExists
 from .memory import keep_pages
 
@@ -28,14 +29,13 @@ def main():
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Decode and compare before the output gets its name.")
 @click.option("--strip", is_flag=True, help="Leave out metadata: ICC profile, Exif with its orientation, XMP, resolution, text.")
 @click.option("--allow-lossy-source", "allow_lossy", is_flag=True, help="Store the pixels of JPEG, lossy WebP and the like, larger though they are.")
-@click.option("-e", "--effort", type=click.IntRange(1, 9), default=6, show_default=True, help="Speed or size: which shipped model (see `models`).")
+@click.option("-e", "--effort", type=click.IntRange(1, 9), default=DEFAULT, show_default=True, help="Speed or size: which shipped model, how long it is tuned to the picture.")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Files at once, a process each (with -r: as many as cores).")
 @click.option("--dask", "address", metavar="ADDRESS", help="Work on the cluster of this dask scheduler; its workers see the same paths.")
 def compress(sources, output, folder, recursive, force, keep, remove, as_json, model, device, threads, quiet, verbose, archive, verify, strip,
              allow_lossy, effort, jobs, address):
     """Write NAME.bbk for each picture, any still one that Pillow reads; - is standard input and output."""
     from .codecs import files, images
-    from .weights import model_of_effort
     if archive and (output or folder):
         raise click.UsageError("--archive names the output; -o and --dir do not go with it")
     if remove and (keep or not verify or allow_lossy):
@@ -44,8 +44,8 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
         raise click.UsageError("--dask does not go with --archive or --rm")
     items = [(archive, None)] if archive else input_items(sources, recursive, images.IMAGE_SUFFIXES)
     out = refuse_terminals(items, output, folder, remove)
-    model, device = prepare(folder, threads, device, model or model_of_effort(effort), verbose)
-    choices = {"verify": verify, "strip": strip, "allow_lossy": allow_lossy, "remove": remove}
+    model, device = prepare(folder, threads, device, chosen_model(effort, model), verbose)
+    choices = {"verify": verify, "strip": strip, "allow_lossy": allow_lossy, "remove": remove, "tuning": EFFORTS[effort].tuning}
     options, written, jobs = choices | {"force": force, "model": model, "device": device}, {}, job_count(jobs, recursive, len(items))
 
     def told(source, target, header, size, begin):

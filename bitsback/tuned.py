@@ -15,6 +15,7 @@ from .exact import Layer
 from .export import prove_exact
 
 LIMIT = 127                     # largest delta
+SCALE_CODES = 128               # a scale's index is stored in 7 bits
 FARTHEST = 14                   # largest n: a delta moves no accumulator by more than 2^21
 STEP_SHIFTS = {"a": 1, "head_mix": 0}       # 1/64 in output units of a layer, as a power of two; others add to wide sums of 1/1024
 OUTPUT_SHIFTS = (2, -1, 0)      # of the last layers: mean 1/256, scale 1/16 doubling, colour 1/64
@@ -75,13 +76,15 @@ class Deltas:
         for part in reversed(split(deltas, self.layers).values()):
             scale = self._scale(part)
             self.gaussians.push(stack, part, *self._parameters(len(part), scale))
-            stack.push_uniform(np.array([scale]), lattice.SCALES)
+            stack.push_uniform(np.array([scale]), SCALE_CODES)
 
     def pop(self, stack):
         """The mirror of push.  Errors: StackEmpty, DamagedFile."""
         parts = []
         for name in sorted(self.layers):
-            scale = int(stack.pop_uniform(1, lattice.SCALES)[0])
+            scale = int(stack.pop_uniform(1, SCALE_CODES)[0])
+            if scale >= lattice.SCALES:
+                raise DamagedFile("a scale of tuned biases is out of range")
             parts.append(self.gaussians.pop(stack, *self._parameters(len(self.layers[name].shift), scale)))
         deltas = np.concatenate(parts)
         if np.abs(deltas).max() > LIMIT:

@@ -21,9 +21,7 @@ BATCH = 8
 GRID = 8                        # the network's coarsest pixel: a bias may suit one place in it, as half-resolution colours have it
 RATE = 0.02                     # Adam's, in units of 1.0 of an activation
 WARM = 5                        # steps
-DEFAULT_STEPS = 30              # for a picture of SMALL pixels; as many times more as the root of its size
-SMALL = 400_000
-MOST = 4                        # times DEFAULT_STEPS
+SMALL, MOST = 400_000, 4        # steps are for a picture of so many pixels; for larger ones more as the root of their size, at most so many times
 LEAST = 2**16                   # pixels below which what is gained does not pay for what is stored
 CHECKS = 4                      # batches on which gain and cost are weighed
 

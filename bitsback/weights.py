@@ -69,9 +69,3 @@ def read_steps(tensors):
 def shipped_models():
     """{name: path} of the models inside the package."""
     return {path.stem: path for path in sorted(MODELS.glob("*.safetensors"))}
-
-
-def model_of_effort(effort):
-    """Name of the shipped model for an effort of 1..9, or None where it is not shipped: 1 to 4 the small one, in half the time."""
-    name = "fast" if effort < 5 else "default"
-    return name if name in shipped_models() else None

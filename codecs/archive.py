@@ -6,8 +6,8 @@ a relative path with forward slashes; one that would leave the output folder is 
 import os
 from pathlib import Path, PurePosixPath
 
+from ..efforts import DEFAULT_STEPS
 from ..errors import DamagedFile, OutputExists, UnsupportedImage
-from ..tuning import DEFAULT_STEPS
 from . import container, picture
 from .container import Entry
 from .images import HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_suffix, read_still, still_bytes

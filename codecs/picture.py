@@ -16,11 +16,12 @@ import zlib
 import numpy as np
 
 from ..chain import Top
+from ..efforts import DEFAULT_STEPS
 from ..errors import DamagedFile, StackEmpty, UnsupportedImage, VerifyFailed
 from ..model import Model
 from ..stack import Stack
 from ..tuned import Deltas
-from ..tuning import DEFAULT_STEPS, tune
+from ..tuning import tune
 from . import container, metadata
 from .container import Entry, Header, pixel_digest
 from .numbers import Reader, number

@@ -120,6 +120,33 @@ class Model:
         return np.concatenate([out[:3].clip(-2048, 2048), out[3:6].clip(-46, 23), out[6:].clip(-256, 256)])
 
 
+def pop_deltas(model, stack):
+    """Section 9: {layer: (O,)} from the top of a stack."""
+    deltas, uniform = {}, [i << 17 for i in range(129)]
+    for layer in sorted(name[:-6] for name in model.tensors if name.endswith(".shift")):
+        scale, count = stack.pop(uniform), len(model.tensors[layer + ".shift"])
+        deltas[layer] = stack.pop_array(model.p, np.zeros(count, np.int64), np.full(count, scale), True)
+        assert abs(deltas[layer]).max() <= 127, "a delta out of range"
+    return deltas
+
+
+def tune(model, deltas):
+    """Section 9: moves the biases of a model.  Returns the largest of the sums that the proof bounds."""
+    totals, largest = {True: 0, False: 0}, 0
+    for layer, t in deltas.items():
+        weight, bias, shift = (model.tensors[f"{layer}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift"))
+        m = {"a": 1, "head_mix": 0}.get(layer.split(".")[-1], 4)
+        if layer == "last" or layer.startswith("head_out."):
+            m = np.repeat([2, -1, 0], len(t) // 3)
+        bias = bias + t * 2**(shift + m).clip(0, 14)
+        reach = {"first": 1023, "head_known": 96}.get(layer, 255)
+        sums = abs(weight).reshape(len(t), -1).sum(1) * reach + abs(bias).max(0)
+        totals[layer.startswith("head")] += 1 + (sums * 2.0**-shift).max()
+        largest = max(largest, sums.max())
+        model.tensors[layer + ".bias"] = bias
+    return max(largest, *totals.values())
+
+
 class Stack:
     """Section 3, and the coding of arrays of section 2."""
 

@@ -3,7 +3,7 @@ import pytest
 from .test_commands import call, names, told
 from PIL import Image
 
-from bitsback import weights
+from bitsback import efforts, weights
 from bitsback.codecs import container
 from bitsback.commands_many import job_count
 
@@ -47,14 +47,23 @@ def test_how_many_jobs(monkeypatch, jobs, recursive, files, cores, expected):
 
 
 def test_efforts_choose_models(tmp_path, tiny_model, other_model, photograph, monkeypatch):
-    """1 to 4 take the model named fast, 5 to 9 the default; --model has the last word."""
+    """1 to 4 take the model named fast, 5 to 9 the default; --model has the last word; each tunes longer than the one before it."""
     shipped = {"fast": other_model.path, "default": tiny_model.path}
     monkeypatch.setattr(weights, "shipped_models", lambda: shipped)
     monkeypatch.setattr("bitsback.model.shipped_models", lambda: shipped)
-    assert [weights.model_of_effort(effort) for effort in range(1, 10)] == ["fast"] * 4 + ["default"] * 5
+    assert [efforts.chosen_model(effort) for effort in range(1, 10)] == ["fast"] * 4 + ["default"] * 5 and efforts.chosen_model(1, "x") == "x"
+    for model in ("fast", "default"):
+        steps = [effort.tuning for effort in efforts.EFFORTS.values() if effort.model == model]
+        assert steps[0] == 0 and steps == sorted(set(steps))
+    asked = []
+    monkeypatch.setattr("bitsback.codecs.picture.tune", lambda model, images, steps, **_: asked.append(steps))
     Image.fromarray(photograph(9, 11)).save(tmp_path / "a.png")
     for arguments, model in ((["-e", "1"], other_model), (["-e", "9"], tiny_model), ([], tiny_model), (["-e", "1", "--model", "default"], tiny_model)):
         result = call("compress", "-v", "-f", tmp_path / "a.png", *arguments)
         assert result.exit_code == 0 and model.id[:16] in result.stderr
         assert container.read_header((tmp_path / "a.bbk").read_bytes()).width == 11
     assert call("compress", tmp_path / "a.png", "-e", "10").exit_code == 2
+    asked.clear()
+    for effort in (1, 6, 9):
+        assert call("compress", "-f", tmp_path / "a.png", "-e", effort).exit_code == 0
+    assert asked == [efforts.EFFORTS[effort].tuning for effort in (1, 6, 9)]

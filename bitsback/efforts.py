@@ -1,0 +1,22 @@
+"""What an effort of 1..9 stands for: which shipped model, and how long it is tuned to each picture."""
+from typing import NamedTuple
+
+DEFAULT_STEPS = 30
+
+
+class Effort(NamedTuple):
+    """model: a shipped name; tuning: steps, as codecs.encode_still takes them.  Tuning costs nothing when a file is decoded."""
+
+    model: str
+    tuning: int
+
+
+EFFORTS = {1: Effort("fast", 0), 2: Effort("fast", 15), 3: Effort("fast", 30), 4: Effort("fast", 60),
+           5: Effort("default", 0), 6: Effort("default", DEFAULT_STEPS), 7: Effort("default", 60), 8: Effort("default", 120), 9: Effort("default", 250)}
+DEFAULT = 6
+
+
+def chosen_model(effort, name=None):
+    """The model `name` if one was named, else the effort's; None where that is not shipped."""
+    from .weights import shipped_models         # torch comes with it: not before it is needed
+    return name or (EFFORTS[effort].model if EFFORTS[effort].model in shipped_models() else None)

@@ -1,0 +1,53 @@
+"""The mirror of the export: a float network out of a model's integers."""
+import numpy as np
+import pytest
+import torch
+
+from bitsback.dequantise import dequantised
+from bitsback.export import TRUNK_UNITS, integer_layers
+from bitsback.levels import default_levels, sigmas
+from bitsback.measure import bound_bits
+
+
+@pytest.fixture(scope="module")
+def twin(tiny_model):
+    return dequantised(tiny_model.layers, tiny_model.config, tiny_model.levels)
+
+
+def test_exported_again_it_is_the_same_network(tiny_model, twin):
+    """Every weight and bias over its power of two, each level's row; a channel may only be counted in finer units."""
+    again = integer_layers(twin, tiny_model.levels)
+    assert set(again) == set(tiny_model.layers)
+    for name, layer in tiny_model.layers.items():
+        other = again[name]
+        finer = torch.exp2((other.shift - layer.shift).double())
+        assert finer.min() >= 1 and torch.equal(layer.weight * finer.view(-1, 1, 1, 1), other.weight.double())
+        assert layer.bias.shape == other.bias.shape and torch.equal(layer.bias * finer, other.bias.double())
+
+
+def test_its_bound_is_the_rounded_networks(tiny_model, tiny_network, twin, photograph):
+    x = torch.from_numpy(np.stack([photograph(48, 56, seed) for seed in range(2)])).permute(0, 3, 1, 2).float() - 128
+    ours, theirs = (bound_bits(network, tiny_model.levels, x, True) for network in (twin, tiny_network))
+    assert np.abs(np.subtract(ours, theirs)).max() < 2e-3 < sum(theirs)
+
+
+def test_its_outputs_are_the_integer_networks(tiny_model, twin, photograph):
+    """Trunk outputs for the same lattice indices, but for the rounding of inputs and wide sums."""
+    network, levels = tiny_model.chain().network, default_levels()
+    x = photograph(24, 32).transpose(2, 0, 1)[None].astype(np.int32) - 128
+    for k in (0, 3, 11):
+        spacing, sigma = levels[k].spacing, sigmas(levels)[k]
+        y = np.rint((x + np.random.default_rng(k).normal(0, sigma, x.shape)) / spacing).astype(np.int32)
+        integers = network.trunk(k, y)[0]
+        floats = twin.trunk(torch.from_numpy(y).float() * spacing, torch.tensor([sigma]).log(), True)[0] * torch.tensor(TRUNK_UNITS).view(1, 9, 1, 1)
+        apart = np.abs(floats.numpy() - integers)
+        assert apart.mean() < 1.5 and np.abs(integers).mean() > 5
+
+
+def test_a_shared_bias_moves_every_level(tiny_model, photograph):
+    """What tuning changes: one number a channel, added at all levels alike."""
+    network = dequantised(tiny_model.layers, tiny_model.config, tiny_model.levels)
+    network.get_submodule("down1.0.a").bias[3] += 0.25
+    moved, before = integer_layers(network, tiny_model.levels)["down1.0.a"], tiny_model.layers["down1.0.a"]
+    more = (moved.bias * torch.exp2(-moved.shift.double()) - before.bias * torch.exp2(-before.shift.double()))
+    assert torch.allclose(more[:, 3], torch.tensor(32.0, dtype=torch.float64), atol=0.6) and more.abs().sum(0).count_nonzero() == 1
