@@ -123,7 +123,7 @@ class Model:
 def pop_deltas(model, stack):
     """Section 9: {layer: (O,)} from the top of a stack."""
     deltas, uniform = {}, [i << 17 for i in range(129)]
-    for layer in sorted(name[:-6] for name in model.tensors if name.endswith(".shift")):
+    for layer in sorted(name[:-7] for name in model.tensors if name.endswith(".weight")):
         scale, count = stack.pop(uniform), len(model.tensors[layer + ".shift"])
         deltas[layer] = stack.pop_array(model.p, np.zeros(count, np.int64), np.full(count, scale), True)
         assert abs(deltas[layer]).max() <= 127, "a delta out of range"
