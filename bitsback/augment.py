@@ -7,7 +7,7 @@ less on their originals (benchmarks/results/domain.md).
 import torch
 import torch.nn.functional as F
 
-GREY_SHARE = 1 / 16             # of the patches lose their colours: few training pictures are grey, users' are
+GREY_SHARE = 1 / 8              # of the patches are coded as one channel
 HALVED_SHARE = 1 / 4            # of the patches have their colour differences at half resolution
 # ITU-R BT.601, full range, as JPEG has it: rows Y, Cb, Cr; and the way back
 TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
@@ -42,9 +42,14 @@ def chroma_halved(x, kind):
     return _mixed(torch.cat([ycc[:, :1].round(), chroma], 1), TO_RGB).round().clamp(0, 255)
 
 
-def augmented(x, uniform, grey_share=GREY_SHARE, halved_share=HALVED_SHARE):
-    """(B, 3, H, W) gray levels; uniform: (3, B), random in 0..1 -> some of them grey, some with halved colours."""
-    x, halve, lose = x.clone(), uniform[0] < halved_share, uniform[2] < grey_share
+def some_halved(x, uniform, share=HALVED_SHARE):
+    """(B, 3, H, W) gray levels; uniform: (2, B), random in 0..1 -> some of them with halved colours."""
+    x, halve = x.clone(), uniform[0] < share
     x[halve] = chroma_halved(x[halve], (4 * uniform[1, halve] ** 2).long())     # 4:2:0 interpolated is the most frequent
-    x[lose] = grey(x[lose])
     return x
+
+
+def some_grey(x, generator, share=GREY_SHARE):
+    """(B, 3, H, W) pixels - 128 -> (the same, some of them grey; (B,) bool, which)."""
+    chosen = torch.rand(len(x), device=x.device, generator=generator) < share
+    return torch.where(chosen.view(-1, 1, 1, 1), grey(x + 128) - 128, x), chosen

@@ -45,10 +45,10 @@ class Top:
 
     @classmethod
     def fitted(cls, images, levels):
-        """From the mean and variance of x over a list of (H, W, 3) uint8."""
-        count = sum(p.size // 3 for p in images)
-        total = sum(p.reshape(-1, 3).sum(0, dtype=np.int64) for p in images)
-        squares = sum(np.square(p.reshape(-1, 3), dtype=np.int64).sum(0) for p in images)
+        """From the mean and variance of x over a list of (H, W, 3) or (H, W, 1) uint8."""
+        count = sum(p.shape[0] * p.shape[1] for p in images)
+        total = np.zeros(3, np.int64) + sum(p.sum((0, 1), dtype=np.int64) for p in images)
+        squares = np.zeros(3, np.int64) + sum(np.square(p, dtype=np.int64).sum((0, 1)) for p in images)
         mean = total / count
         spacing, sigma = levels[-1].spacing, sigmas(levels)[-1]
         variance = np.maximum(squares / count - mean**2 + sigma**2 - spacing**2 / 12, 1e-3)
@@ -56,7 +56,8 @@ class Top:
         return cls(tuple(mean32.tolist()), tuple(lattice.scale_index(np.sqrt(variance) / spacing).tolist()))
 
     def _parameters(self, shape):
-        full = lambda values: np.broadcast_to(np.array(values, np.int32)[None, :, None, None], shape).ravel()   # noqa: E731
+        chosen = slice(None) if shape[1] == 3 else slice(1, 2)                  # a grey picture's is G's
+        full = lambda values: np.broadcast_to(np.array(values[chosen], np.int32)[None, :, None, None], shape).ravel()   # noqa: E731
         return full(self.mean32), full(self.scale)
 
     def push(self, gaussians, stack, values):
@@ -67,7 +68,7 @@ class Top:
 
 
 class Chain:
-    """The codec of a group: x (B, 3, H, W) int32, pixels - 128, under the diffusion prior."""
+    """The codec of a group: x (B, 3, H, W) int32, or (B, 1, H, W) of grey ones, pixels - 128, under the diffusion prior."""
 
     def __init__(self, network, gaussians, forward, levels):
         self.network, self.gaussians, self.levels, self.forward_table = network, gaussians, levels, forward
@@ -88,7 +89,7 @@ class Chain:
         top.push(self.gaussians, stack, value)
 
     def pop(self, stack, shape, top, known, down_to=-1):
-        """The mirror of push: x of `shape` (B, 3, H, W).  down_to: stops at y_k of that level k, lattice indices."""
+        """The mirror of push: x of `shape`.  down_to: stops at y_k of that level k, lattice indices."""
         contexts = context_chain(self.forward_table, self.levels, known)
         y = top.pop(self.gaussians, stack, shape)
         for k in range(len(self.levels) - 1, down_to, -1):

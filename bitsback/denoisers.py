@@ -101,6 +101,9 @@ def model_denoiser(model, levels, device="cpu"):
         lattice = torch.round(y / spacings[index]).to(torch.int32).cpu().numpy()
         out = torch.from_numpy(network.trunk(index, lattice)[0]).to(y.device, y.dtype)
         c_skip, c_out, _ = preconditioning(sigma)
-        doublings = ((steps[index].base + out[:, 3:6]).clamp(0, V_INDICES - 1) - V_ONE) / SCALE_UNIT
-        return c_skip * y + c_out * out[:, 0:3] / 2**MEAN_BITS, torch.exp2(2 * doublings)
+        if y.shape[1] == 1:                             # a grey picture's are G's
+            out = out[:, 1::3]
+        mean, scale = out.chunk(3, 1)[:2]
+        doublings = ((steps[index].base + scale).clamp(0, V_INDICES - 1) - V_ONE) / SCALE_UNIT
+        return c_skip * y + c_out * mean / 2**MEAN_BITS, torch.exp2(2 * doublings)
     return denoise

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from .bound import gaussian_noise, level_nats, pixel_nats, top_nats
+from .bound import alike, gaussian_noise, level_nats, pixel_nats, top_nats
 from .lattice import scale_sd
 from .levels import sigmas
 
@@ -14,10 +14,10 @@ RATIO = (0.3, 0.9)              # log(sigma_t / sigma_s), uniform
 PIXEL_JITTER = 0.35             # log sigma_0 around the learned lower end, for p(x | y_0)
 
 
-def estimate(network, schedule, x, generator, integer, autocast):
+def estimate(network, schedule, x, generator, integer, autocast, grey=None):
     """One unbiased estimate of the bound, in bits a dimension, ready for `backward`.
 
-    Returns (level (N,), pixel (M,), top (B,), leaves): N + M = B; leaves hold t and the
+    grey: (B,) bool, patches that are coded as one channel (bound.alike), or None.  Returns (level (N,), pixel (M,), top (B,), leaves): N + M = B; leaves hold t and the
     detached noise levels whose gradients `schedule_gradients` hands on.
     """
     batch, device = len(x), x.device
@@ -32,17 +32,18 @@ def estimate(network, schedule, x, generator, integer, autocast):
     ratio = RATIO[0] + (RATIO[1] - RATIO[0]) * rand(n_level)
     log_t = log_s + ratio
     level_x, pixel_x = x[:n_level], x[n_level:]
+    level_grey, pixel_grey = (None, None) if grey is None else (grey[:n_level], grey[n_level:])
     scale = 1 / math.log(2)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-        y = level_x + log_t.exp().view(-1, 1, 1, 1) * gaussian_noise(level_x, generator)
-        level = level_nats(network, level_x, y, log_s, log_t, generator, integer).mean((1, 2, 3))
-        y = pixel_x + log_0.exp().view(-1, 1, 1, 1) * gaussian_noise(pixel_x, generator)
-        pixel = pixel_nats(network, pixel_x, y, log_0, integer).mean((1, 2, 3))
+        y = level_x + log_t.exp().view(-1, 1, 1, 1) * alike(gaussian_noise(level_x, generator), level_grey)
+        level = level_nats(network, level_x, y, log_s, log_t, generator, integer, level_grey).mean((1, 2, 3))
+        y = pixel_x + log_0.exp().view(-1, 1, 1, 1) * alike(gaussian_noise(pixel_x, generator), pixel_grey)
+        pixel = pixel_nats(network, pixel_x, y, log_0, integer, pixel_grey).mean((1, 2, 3))
     top = top_nats(x, schedule.ends[1])
     return level / ratio * slope * scale, pixel * scale, top * scale, leaves
 
 
-def estimate_at_levels(network, schedule, x, generator, integer, autocast, levels):
+def estimate_at_levels(network, schedule, x, generator, integer, autocast, grey=None, *, levels):
     """The bound of the coder's own levels, estimated: noise on their lattices, levels drawn by cost.
 
     Returns as `estimate` does, leaves None: the schedule is left alone.
@@ -58,13 +59,14 @@ def estimate_at_levels(network, schedule, x, generator, integer, autocast, level
     noisy = torch.empty_like(x)
     y, t = x, torch.cat([chosen, torch.zeros(n_pixel, dtype=torch.long, device=device)])
     for k, level in enumerate(levels):
-        y = y + level.spacing * scale_sd(level.step) * gaussian_noise(x, generator)
+        y = y + level.spacing * scale_sd(level.step) * alike(gaussian_noise(x, generator), grey)
         y = torch.round(y / level.spacing) * level.spacing
         noisy[t == k] = y[t == k]
     scale = 1 / math.log(2)
+    level_grey, pixel_grey = (None, None) if grey is None else (grey[:n_level], grey[n_level:])
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-        level = level_nats(network, x[:n_level], noisy[:n_level], log_sigma[chosen - 1], log_sigma[chosen], generator, integer)
-        pixel = pixel_nats(network, x[n_level:], noisy[n_level:], log_sigma[:1].expand(n_pixel), integer)
+        level = level_nats(network, x[:n_level], noisy[:n_level], log_sigma[chosen - 1], log_sigma[chosen], generator, integer, level_grey)
+        pixel = pixel_nats(network, x[n_level:], noisy[n_level:], log_sigma[:1].expand(n_pixel), integer, pixel_grey)
     top = top_nats(x, log_sigma[-1])
     return level.mean((1, 2, 3)) / odds[chosen - 1] * scale, pixel.mean((1, 2, 3)) * scale, top * scale, None
 

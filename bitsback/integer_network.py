@@ -36,9 +36,9 @@ class IntegerNetwork:
         self.backend, self.config, self.steps = backend, config, steps
 
     def _input(self, array, reach):
-        """(B, 3, H, W) int32 -> (B, 12, H/2, W/2) float32, zeros up to multiples of 8."""
+        """(B, 3, H, W) int32, or (B, 1, H, W) which counts three times -> (B, 12, H/2, W/2) float32, zeros up to multiples of 8."""
         height, width = array.shape[2:]
-        tensor = torch.from_numpy(np.clip(array, -reach, reach)).to(self.backend.device, torch.float32)
+        tensor = torch.from_numpy(np.clip(array, -reach, reach)).to(self.backend.device, torch.float32).expand(-1, 3, -1, -1)
         tensor = F.pad(tensor, (0, -width % 8, 0, -height % 8))
         return F.pixel_unshuffle(tensor, 2).contiguous(memory_format=torch.channels_last)
 
@@ -50,7 +50,7 @@ class IntegerNetwork:
 
     @torch.no_grad()
     def trunk(self, index, y):
-        """y: (B, 3, H, W) int32 lattice indices -> (B, 9, H, W) int32 and a state for `head`."""
+        """y: (B, 3 or 1, H, W) int32 lattice indices -> (B, 9, H, W) int32 and a state for `head`."""
         c, convolve = self.config, self.backend.convolve
         height, width = y.shape[2:]
         x = self._input(rounded_shift(y * self.steps[index].input_scale, 8), INPUT_REACH)
@@ -66,7 +66,7 @@ class IntegerNetwork:
 
     @torch.no_grad()
     def head(self, index, phase, state, known):
-        """known: (B, 3, H, W) int32 innovations, 1/16 sd -> (B, 9, h, w) int32 of that phase."""
+        """known: (B, 3 or 1, H, W) int32 innovations, 1/16 sd -> (B, 9, h, w) int32 of that phase."""
         row, column = PHASES[phase]
         h = activation(self.backend.convolve("head_known", self._input(known, TOP), 3 * index + phase - 1).add_(state))
         mixed = self.backend.convolve("head_mix", h, index).add_(h).clamp_(0, TOP).to(torch.uint8)

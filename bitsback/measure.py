@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .bound import gaussian_noise, level_nats, pixel_nats, top_nats
+from .bound import alike, gaussian_noise, level_nats, pixel_nats, top_nats
 from .errors import UnsupportedImage
 from .levels import sigmas
 
@@ -30,20 +30,20 @@ def centre_crops(folder, limit=None, side=256):
 
 
 @torch.no_grad()
-def bound_bits(network, levels, x, integer, seed=1, batch=4):
-    """Bits a dimension of each part: [p(x|y_0), level 1, ..., level K-1, top].  x: (N, 3, H, W)."""
+def bound_bits(network, levels, x, integer, seed=1, batch=4, grey=None):
+    """Bits a dimension of each part: [p(x|y_0), level 1, ..., level K-1, top].  x: (N, 3, H, W); grey: (N,) bool, pictures of one channel (bound.alike)."""
     generator = torch.Generator().manual_seed(seed)
     logs = [math.log(s) for s in sigmas(levels)]
     parts = []
     for k, log_t in enumerate(logs):
         nats = []
-        for some in x.split(batch):
+        for some, alone in zip(x.split(batch), [None] * len(x) if grey is None else grey.split(batch)):
             one = torch.ones(len(some))
-            y = some + math.exp(log_t) * gaussian_noise(some, generator)
+            y = some + math.exp(log_t) * alike(gaussian_noise(some, generator), alone)
             if k == 0:
-                cost = pixel_nats(network, some, y, one * log_t, integer)
+                cost = pixel_nats(network, some, y, one * log_t, integer, alone)
             else:
-                cost = level_nats(network, some, y, one * logs[k - 1], one * log_t, generator, integer)
+                cost = level_nats(network, some, y, one * logs[k - 1], one * log_t, generator, integer, alone)
             nats.append(cost.mean((1, 2, 3)))
         parts.append(torch.cat(nats).mean().item() / math.log(2))
     return parts + [top_nats(x, torch.tensor(logs[-1])).mean().item() / math.log(2)]

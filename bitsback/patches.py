@@ -5,14 +5,14 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from .augment import GREY_SHARE, HALVED_SHARE, augmented
+from .augment import HALVED_SHARE, some_halved
 from .errors import TrainingError
 
 
 class Patches:
     """All pictures below a folder as one flat (pixels, 3) uint8 tensor on `device`."""
 
-    def __init__(self, folder, patch, device, grey=GREY_SHARE, halved=HALVED_SHARE):
+    def __init__(self, folder, patch, device, halved=HALVED_SHARE):
         flat, sizes, self.skipped = [], [], []
         for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
             try:
@@ -33,14 +33,14 @@ class Patches:
         areas = self.sizes.prod(1)
         self.starts = torch.cumsum(areas, 0) - areas
         self.odds = areas.double() / areas.sum()
-        self.patch, self.device, self.shares = patch, device, (grey, halved)
+        self.patch, self.device, self.halved = patch, device, halved
 
     def __len__(self):
         return len(self.sizes)
 
     def batch(self, count, generator):
-        """(count, 3, P, P) float32, pixels - 128, at random places, flipped and transposed; some grey, some with halved colours."""
-        uniform = torch.rand(8, count, 1, 1, device=self.device, generator=generator)
+        """(count, 3, P, P) float32, pixels - 128, at random places, flipped and transposed; some with halved colours."""
+        uniform = torch.rand(7, count, 1, 1, device=self.device, generator=generator)
         which = torch.multinomial(self.odds, count, replacement=True, generator=generator)
         height, width = self.sizes[which, 0].view(-1, 1, 1), self.sizes[which, 1].view(-1, 1, 1)
         ramp = torch.arange(self.patch, device=self.device)
@@ -51,4 +51,4 @@ class Patches:
         column = (uniform[4] * (width - self.patch + 1)).long() + j
         index = self.starts[which].view(-1, 1, 1) + row * width + column
         x = self.pixels[index].permute(0, 3, 1, 2).float().contiguous()
-        return augmented(x, uniform[5:].flatten(1), *self.shares) - 128
+        return some_halved(x, uniform[5:].flatten(1), self.halved) - 128

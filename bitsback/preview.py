@@ -35,7 +35,7 @@ class Preview:
 
 
 def finish(model, y, k, steps, device="cpu"):
-    """y_k (B, 3, H, W) lattice indices -> pixels minus 128, float32: `steps` evaluations of DDIM."""
+    """y_k (B, 3 or 1, H, W) lattice indices -> pixels minus 128, float32: `steps` evaluations of DDIM."""
     levels = sampling_levels(model.levels, steps, sigmas(model.levels)[k])
     start = torch.from_numpy(y).float() * model.levels[k].spacing
     return ddim(model_denoiser(model, levels, device), start, levels)
@@ -56,17 +56,17 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
         still = picture.decode_still(data)
         if still.colour is None:
             raise UnsupportedImage(f"a picture of mode {still.mode} has nothing to preview: decompress it, it is quick")
-        return Preview(still.colour, ~known, 0.0, 1.0)
+        return Preview(np.broadcast_to(still.colour, (*known.shape, 3)), ~known, 0.0, 1.0)
     model = Model.of_file(model, header.model)
-    pixels = np.full((header.height, header.width, 3), GREY, np.uint8)
+    pixels = np.full((header.height, header.width, header.sizes[0][2]), GREY, np.uint8)
     images, told = [turned(pixels, header.flips)], [turned(known, header.flips)]
-    places = locate([images[0].shape[:2]], header.start, header.segments)[::-1]
+    places = locate([images[0].shape], header.start, header.segments)[::-1]
     (chain, stack), k = picture.open_stack(header, payload, model, device), nearest_level(model.levels, sigma)
     passes = 0
     for place in places[:segments]:
         partly = place == places[:segments][-1]
         try:
-            x = chain.pop(stack, (1, 3, place.height, place.width), Top(header.top[::2], header.top[1::2]), known_around(images, place), k if partly else -1)
+            x = chain.pop(stack, (1, images[0].shape[2], place.height, place.width), Top(header.top[::2], header.top[1::2]), known_around(images, place), k if partly else -1)
         except StackEmpty:
             raise DamagedFile("the words end too early") from None
         if partly:
@@ -75,4 +75,4 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
         blocks(told, place)[0][:] = True
         passes += place.pixels * (len(model.levels) - 1 - k + steps if partly else len(model.levels))
     total = sum(place.pixels for place in places) * len(model.levels)
-    return Preview(pixels, known, sigmas(model.levels)[k], passes / total)
+    return Preview(np.broadcast_to(pixels, (*known.shape, 3)), known, sigmas(model.levels)[k], passes / total)

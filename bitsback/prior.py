@@ -31,10 +31,11 @@ def distributions(network, index, y, known):
 
     y: (B, 3, H, W) int32, lattice indices of level `index`; known: Known, the same of what lies below
     and to the right (H or W is even where something does).  Values, mean32 and scale are (B, h, w)
-    int32 of one phase and colour; `slices` says where they lie in (B, 3, H, W).
+    int32 of one phase and colour; `slices` says where they lie in (B, 3, H, W).  Of a grey picture, (B, 1, H, W), the
+    network sees its one channel three times, and what it says of G is taken.
     """
     step = network.steps[index]
-    height, width = y.shape[2:]
+    (channels, height, width), grey = y.shape[1:], y.shape[1] == 1
     seen = known.around(y)
     out, state = network.trunk(index, seen)
     out = out[:, :, :height, :width]
@@ -54,14 +55,14 @@ def distributions(network, index, y, known):
             rho = rho + more[:, 6:9]
         scale, gain = step.scale[v], step.gain[v]
         innovations = {}
-        for colour in COLOURS:
+        for colour in COLOURS[:channels]:
             m_c = m[:, colour]
             if colour == 0:
                 m_c = m_c + rounded_shift(rho[:, 0] * gain[:, 1] * innovations[1], COEFFICIENT_BITS)
             elif colour == 2:
                 shift = rho[:, 1] * gain[:, 1] * innovations[1] + rho[:, 2] * gain[:, 0] * innovations[0]
                 m_c = m_c + rounded_shift(shift, COEFFICIENT_BITS)
-            place = (slice(None), colour, *here[2:])
+            place = (slice(None), 0 if grey else colour, *here[2:])
             values = yield place, rounded_shift(m_c, FINE_BITS - FRACTION_BITS), scale[:, colour]
             innovations[colour] = np.clip((values << FINE_BITS) - m_c, -FAR, FAR)
             far = np.clip((values << FINE_BITS) - trunk_mean[:, colour], -8 * FAR, 8 * FAR)
@@ -76,7 +77,7 @@ class Conditional:
         self.network, self.gaussians, self.index = network, gaussians, index
 
     def push(self, stack, values, y, known):
-        """values: (B, 3, H, W) int32 given y of that shape and what is known around it."""
+        """values: (B, 3 or 1, H, W) int32 given y of that shape and what is known around it."""
         parts, generator = [], distributions(self.network, self.index, y, known)
         try:
             place, mean32, scale = next(generator)
@@ -90,7 +91,7 @@ class Conditional:
             self.gaussians.push(stack, *part)
 
     def pop(self, stack, y, known):
-        """The mirror of push: (B, 3, H, W) int32."""
+        """The mirror of push: int32 of y's shape."""
         values, generator = np.empty(y.shape, np.int32), distributions(self.network, self.index, y, known)
         try:
             place, mean32, scale = next(generator)

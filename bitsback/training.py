@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from .augment import GREY_SHARE, some_grey
 from .denoiser import Denoiser, NetworkConfig
 from .errors import TrainingError
 from .estimates import estimate, estimate_at_levels, schedule_gradients
@@ -44,6 +45,7 @@ class TrainingConfig:
     integer: bool = False           # round in the forward pass
     at_levels: bool = False         # train at the coder's own levels and lattices: the last part of a run
     bfloat16: bool = False          # autocast; pays on GPUs and on CPUs with AMX (`faster_dtype`)
+    grey: float = GREY_SHARE        # share of the patches that are coded as one channel
     seed: int = 1
     save_every: float = 3.0         # minutes between checkpoints
 
@@ -129,7 +131,8 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = lr * factor
             optimiser.zero_grad(set_to_none=True)
-        level, pixel, top, leaves = forward(self.network, self.schedule, x, self.generator, self.config.integer, self.config.bfloat16)
+        x, grey = some_grey(x, self.generator, self.config.grey)
+        level, pixel, top, leaves = forward(self.network, self.schedule, x, self.generator, self.config.integer, self.config.bfloat16, grey)
         (level.mean() + pixel.mean() + top.mean()).backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.steps, self.steps_here = self.steps + 1, self.steps_here + 1

@@ -27,7 +27,7 @@ CHECKS = 4                      # batches on which gain and cost are weighed
 
 
 class Sampler:
-    """Random patches of images, list of (H, W, 3) uint8, each by its share of the pixels."""
+    """Random patches of images, list of (H, W, 3) or (H, W, 1) uint8, each by its share of the pixels."""
 
     def __init__(self, images, device, seed):
         total = sum(pixels.size for pixels in images)
@@ -38,12 +38,14 @@ class Sampler:
         self.places = torch.Generator().manual_seed(seed)
 
     def batch(self):
-        """(B, 3, side, side) float32, pixels - 128, from rows and columns that are multiples of GRID; B is BATCH for the largest side, more for smaller ones."""
-        count, patches = BATCH * (PATCHES[0] // self.side) ** 2, []
+        """(x, grey): (B, 3, side, side) float32, pixels - 128, from rows and columns that are multiples of GRID, and (B,) bool, which have
+        one channel only; B is BATCH for the largest side, more for smaller ones."""
+        count, patches, grey = BATCH * (PATCHES[0] // self.side) ** 2, [], []
         for i in torch.multinomial(self.shares, count, replacement=True, generator=self.places).tolist():
             top, left = (GRID * int(torch.randint((size - self.side) // GRID + 1, (), generator=self.places)) for size in self.images[i].shape[:2])
-            patches.append(torch.from_numpy(np.ascontiguousarray(self.images[i][top:top + self.side, left:left + self.side])))
-        return torch.stack(patches).permute(0, 3, 1, 2).to(self.device, torch.float32) - 128
+            patches.append(torch.from_numpy(np.ascontiguousarray(self.images[i][top:top + self.side, left:left + self.side])).expand(-1, -1, 3))
+            grey.append(self.images[i].shape[2] == 1)
+        return torch.stack(patches).permute(0, 3, 1, 2).to(self.device, torch.float32) - 128, torch.tensor(grey, device=self.device)
 
 
 class Tuned:
@@ -55,9 +57,9 @@ class Tuned:
         self.starts = {name: bias.detach().clone() for name, bias in self.biases.items()}
         self.units = {name: (delta_units(name, layer) * real_scales(name, layer)[1]).float().to(device) for name, layer in model.layers.items()}
 
-    def bound(self, x, generator):
-        """Estimate of the bound, bits a dimension, of x (B, 3, H, W), pixels - 128."""
-        return sum(part.mean() for part in estimate_at_levels(self.network, None, x, generator, True, False, self.levels)[:3])
+    def bound(self, x, grey, generator):
+        """Estimate of the bound, bits a dimension, of what Sampler.batch gives."""
+        return sum(part.mean() for part in estimate_at_levels(self.network, None, x, generator, True, False, grey, levels=self.levels)[:3])
 
     def moves(self):
         """The biases' distance from the model's, in stored steps, not rounded: one tensor, layers in the order of their names."""
@@ -77,9 +79,9 @@ def bias_device(biases):
 def tune(model, images, steps, *, device="cpu", seed=0, progress=lambda share: None):
     """Deltas (tuned.count,) int32 under which `images` cost less, what the deltas cost included, or None where none were found.
 
-    model: a Model; images: list of (H, W, 3) uint8; steps: for a picture of SMALL pixels, up to MOST times as many for a larger one.
+    model: a Model; images: list of (H, W, 3) or (H, W, 1) uint8; steps: for a picture of SMALL pixels, up to MOST times as many for a larger one.
     """
-    total = sum(pixels.shape[0] * pixels.shape[1] for pixels in images)
+    total, dims = sum(pixels.shape[0] * pixels.shape[1] for pixels in images), sum(pixels.size for pixels in images)
     sampler = Sampler(images, device, seed)
     if not steps or total < LEAST or not sampler.images:
         return None
@@ -89,13 +91,13 @@ def tune(model, images, steps, *, device="cpu", seed=0, progress=lambda share: N
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = RATE * min(1, (step + 1) / WARM) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        stored = torch.log2(1 + tuned.moves().abs()).sum() / (3 * total)        # about what the deltas will cost
+        stored = torch.log2(1 + tuned.moves().abs()).sum() / dims               # about what the deltas will cost
         optimiser.zero_grad(set_to_none=True)
-        (tuned.bound(sampler.batch(), noise) + stored).backward()
+        (tuned.bound(*sampler.batch(), noise) + stored).backward()
         optimiser.step()
         progress((step + 1) / steps)
     deltas = tuned.moves().detach().round().clamp(-LIMIT, LIMIT).to("cpu", torch.int32).numpy()
-    return deltas if _gain(tuned, deltas, sampler, noise) * 3 * total > _cost(model, deltas) else None
+    return deltas if _gain(tuned, deltas, sampler, noise) * dims > _cost(model, deltas) else None
 
 
 @torch.no_grad()
@@ -105,7 +107,7 @@ def _gain(tuned, deltas, sampler, noise):
     for chosen in (np.zeros_like(deltas), deltas):
         tuned.set(chosen)
         noise.set_state(state)
-        bounds.append(sum(float(tuned.bound(x, noise)) for x in patches) / CHECKS)
+        bounds.append(sum(float(tuned.bound(*patch, noise)) for patch in patches) / CHECKS)
     return bounds[0] - bounds[1]
 
 

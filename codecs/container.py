@@ -28,7 +28,7 @@ import numpy as np
 
 from ..errors import DamagedFile, NotOurFile, UnsupportedImage
 from .numbers import Reader, number
-from .still import MODES
+from .still import GREYS, MODES
 
 MAGIC = b"\x8aBBK"
 VERSION = 0
@@ -96,8 +96,8 @@ class Header:
 
     @property
     def sizes(self):
-        """(height, width) of the pictures under the prior."""
-        return [(e.height, e.width) for e in self.entries[self.plain:]]
+        """(height, width, channels) of the pictures under the prior, alpha not counted."""
+        return [(e.height, e.width, 1 if e.mode in GREYS else 3) for e in self.entries[self.plain:]]
 
 
 def pixel_digest(images, size: int = 8, more: bytes = b"") -> bytes:

@@ -216,7 +216,7 @@ def describe(source) -> dict:
             del info[key]
     if header.model:
         located = places.locate(header.sizes, header.start, header.segments)
-        coded = 3 * sum(place.pixels for place in located)
+        coded = sum(place.pixels * header.sizes[place.image][2] for place in located)
         net, start_dims = header.net_bits / coded, header.dims - coded
         parts = {"header_bytes": len(data) - len(payload), "start_bytes": header.credit_bytes,
                  "words_bytes": len(payload) - header.credit_bytes}

@@ -4,7 +4,7 @@ The prior codes the colours of pictures it suits; all else is conventional codin
 
     LEB128 length, metadata of all pictures     if the header says so (metadata.py)
     LEB128 length, picture (plain.py)           those not under the prior; the very last of a file without a stack has no length
-    LEB128 length, alpha (plain.py)             of each RGBA picture under the prior
+    LEB128 length, alpha (plain.py)             of each RGBA or LA picture under the prior
     a corner of the pictures under the prior    (segments.py)
 
 Under the prior these bytes are the bottom of the stack, its first credit: they cost nothing extra.
@@ -67,7 +67,7 @@ def _busiest_corner(pixels):
 def encode_stack(images, header, model, device="cpu", progress=lambda share: None, first=b"", tuning=0):
     """(Header, payload) under the prior, or None where the pictures are too small to pay for the start.
 
-    images: list of (H, W, 3) uint8; header: a Header with entries and digest; first: the plain parts before the rows; tuning: as encode_still's.
+    images: list of (H, W, 3) or (H, W, 1) uint8; header: a Header with entries and digest; first: the plain parts before the rows; tuning: as encode_still's.
     """
     top = Top.fitted(images, model.levels)
     flips = _busiest_corner(images[0])
@@ -206,7 +206,7 @@ def _read_plain_parts(parts, header, images):
         bare = not header.model and i + 1 == count
         part = reader.take(len(parts) - reader.position if bare else reader.number(len(parts)))
         samples.append(decode_plain(part, shape_of(entry.mode, entry.height, entry.width), MODES[entry.mode][0]))
-    alphas = [decode_plain(reader.take(reader.number(len(parts))), (entry.height, entry.width)) if entry.mode == "RGBA" else None
+    alphas = [decode_plain(reader.take(reader.number(len(parts))), (entry.height, entry.width)) if entry.mode in ("RGBA", "LA") else None
               for entry in header.entries[count:]]
     if header.model:
         unpack_plain_parts(parts[reader.position:], [turned(pixels, header.flips) for pixels in images], header.start)
@@ -222,7 +222,7 @@ def decode_stills(data: bytes, *, model=None, device="cpu", progress=lambda shar
             raise DamagedFile("a mode that the prior does not code")
         locate(header.sizes, header.start, header.segments)
         model = Model.of_file(model, header.model)
-        images = [np.empty((*size, 3), np.uint8) for size in header.sizes]
+        images = [np.empty(size, np.uint8) for size in header.sizes]
         chain, stack = open_stack(header, payload, model, device)
         views = [turned(pixels, header.flips) for pixels in images]
         pop_segments(chain, stack, views, header.start, header.segments, Top(header.top[::2], header.top[1::2]), progress)

@@ -49,7 +49,7 @@ class Place(NamedTuple):
 
 
 def place_of(sizes, corner, segment):
-    """(Place, Corner after it) of a segment that follows `corner`.  sizes: (height, width) of each image.
+    """(Place, Corner after it) of a segment that follows `corner`.  sizes: (height, width, channels) of each image.
 
     Errors: DamagedFile unless it fits.
     """
@@ -57,7 +57,7 @@ def place_of(sizes, corner, segment):
     image, rows, columns = corner
     if image >= len(sizes) or size < 1:
         raise DamagedFile("the segments do not fit the pictures")
-    height, width = sizes[image]
+    height, width = sizes[image][:2]
     if kind == WHOLE:
         place, after = Place(image, size, 0, 0, height, width), Corner(image + size)
         ok = rows == 0 and image + size <= len(sizes) and len(set(sizes[image:image + size])) == 1
@@ -78,7 +78,7 @@ def locate(sizes, start, segments):
     corner, places = Corner(*start), []
     if corner.image < len(sizes):
         fits = all(0 < part <= whole and (part % STEP == 0 or part == whole) for part, whole in zip(corner[1:], sizes[corner.image]))
-        if not (fits and corner[1:] != sizes[corner.image] or corner[1:] == (0, 0)):
+        if not (fits and corner[1:] != sizes[corner.image][:2] or corner[1:] == (0, 0)):
             raise DamagedFile("the segments start outside the pictures")
     for segment in segments:
         place, corner = place_of(sizes, corner, segment)
@@ -103,8 +103,8 @@ def next_segment(sizes, corner, size_bits, debt):
     debt: bits a dimension that a segment may owe at its worst.
     """
     image, rows, columns = corner
-    height, width = sizes[image]
-    pixels = min(int(size_bits / (3 * debt)), LIMIT)
+    height, width, channels = sizes[image]
+    pixels = min(int(size_bits / (channels * debt)), LIMIT)
     if rows == 0 and pixels >= height * width:
         same, most = 1, pixels // (height * width)
         while same < most and image + same < len(sizes) and sizes[image + same] == sizes[image]:

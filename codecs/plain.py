@@ -26,7 +26,7 @@ def _webp_image(samples):
     """uint8 samples -> an RGB or RGBA image; grey is repeated, which WebP's own transform makes free."""
     channels = 1 if samples.ndim == 2 else samples.shape[2]
     if channels == 1:
-        samples = np.repeat(samples[..., None], 3, 2)
+        samples = np.repeat(samples.reshape(*samples.shape[:2], 1), 3, 2)
     if channels == 2:
         samples = samples[..., [0, 0, 0, 1]]
     return Image.fromarray(np.ascontiguousarray(samples), "RGBA" if channels in (2, 4) else "RGB")

@@ -19,7 +19,7 @@ DEBT = 3.2                      # bits a dimension that a segment may owe at its
 
 
 def planes(rows):
-    """(..., h, W, 3) uint8 -> (B, 3, h, W) int32, minus 128."""
+    """(..., h, W, C) uint8 -> (B, C, h, W) int32, minus 128."""
     rows = rows if rows.ndim == 4 else rows[None]
     return np.ascontiguousarray(rows.transpose(0, 3, 1, 2)).astype(np.int32) - 128
 
@@ -27,9 +27,8 @@ def planes(rows):
 def plain_parts(images, start):
     """Plain coding of all images before the Corner `start`, and of its block."""
     image, rows, columns = start
-    parts = [encode_plain(np.ascontiguousarray(pixels)) for pixels in images[:image]]
-    if rows:
-        parts.append(encode_plain(np.ascontiguousarray(images[image][:rows, :columns])))
+    chosen = [*images[:image], *[images[image][:rows, :columns]] * bool(rows)] if image < len(images) else images
+    parts = [encode_plain(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)) for pixels in chosen]
     return b"".join(number(len(p)) + p for p in parts[:-1]) + (parts[-1] if parts else b"")
 
 
@@ -40,7 +39,8 @@ def unpack_plain_parts(data, images, start):
     for i in range(count):
         length = reader.number(len(data)) if i + 1 < count else len(data) - reader.position
         block = images[i][:rows, :columns] if i == image else images[i]
-        block[:] = decode_plain(reader.take(length), block.shape)
+        shape = block.shape[:2] if block.shape[2] == 1 else block.shape
+        block[:] = decode_plain(reader.take(length), shape).reshape(block.shape)
     if reader.position != len(data):
         raise DamagedFile("bytes left over after the plain parts")
 
@@ -62,10 +62,10 @@ def blocks(images, place):
 def push_segments(chain, stack, images, start, top, progress=lambda share: None):
     """Codes all from `start` on; returns the segments, or None if one does not fit at all.
 
-    images: list of (H, W, 3) uint8.  The stack grows by what the prior costs.
+    images: list of (H, W, 3) or (H, W, 1) uint8.  The stack grows by what the prior costs.
     """
-    sizes = [pixels.shape[:2] for pixels in images]
-    total = sum(h * w for h, w in sizes)
+    sizes = [pixels.shape for pixels in images]
+    total = sum(h * w for h, w, _ in sizes)
     segments, debt, corner, done = [], DEBT, start, 0
     while corner[0] < len(images):
         segment = next_segment(sizes, corner, stack.size_bits, debt)
@@ -90,15 +90,16 @@ def push_segments(chain, stack, images, start, top, progress=lambda share: None)
 
 def pop_segments(chain, stack, images, start, segments, top, progress=lambda share: None):
     """The mirror of push_segments: fills `images`.  Errors: DamagedFile."""
-    sizes = [pixels.shape[:2] for pixels in images]
-    total, done = sum(h * w for h, w in sizes), 0
+    sizes = [pixels.shape for pixels in images]
+    total, done = sum(h * w for h, w, _ in sizes), 0
     for place in reversed(locate(sizes, start, segments)):
-        if 3 * place.pixels > MANY and stack.size_bits < LEAST * 3 * place.pixels:
+        channels = sizes[place.image][2]
+        if channels * place.pixels > MANY and stack.size_bits < LEAST * channels * place.pixels:
             # an encoder pops over 1.3 bits a dimension of y_0 before it pushes, and by Markov's inequality loses k bits with
             # probability 2^-k: whoever claims this lies, and would have the network work for nothing
             raise DamagedFile("the words are too few for the pixels they claim")
         try:
-            x = chain.pop(stack, (place.images, 3, place.height, place.width), top, known_around(images, place))
+            x = chain.pop(stack, (place.images, channels, place.height, place.width), top, known_around(images, place))
         except StackEmpty:
             raise DamagedFile("the words end too early") from None
         if x.min() < -128 or x.max() > 127:

@@ -21,7 +21,8 @@ MODES = {                       # name: (dtype, channels); the place in this lis
     "RGB;16": ("<u2", 3), "RGBA;16": ("<u2", 4), "LA;16": ("<u2", 2), "CMYK": ("u1", 4), "YCbCr": ("u1", 3), "LAB": ("u1", 3),
     "HSV": ("u1", 3), "I": ("<i4", 1), "F": ("<f4", 1), "PA": ("u1", 2), "RGBX": ("u1", 4), "RGBa": ("u1", 4), "La": ("u1", 2),
     "I;16B": ("<u2", 1)}
-UNDER_PRIOR = {"RGB", "RGBA"}   # their colours may go through the prior; grey goes to the conventional coder
+GREYS = {"L", "LA"}             # one channel under the prior
+UNDER_PRIOR = {"RGB", "RGBA"} | GREYS
 
 
 def shape_of(mode: str, height: int, width: int) -> tuple:
@@ -62,13 +63,15 @@ class Still:
 
     @property
     def colour(self):
-        """(H, W, 3) uint8 for the prior, or None where it does not code the mode."""
-        return self.samples[..., :3] if self.mode in UNDER_PRIOR else None
+        """(H, W, 3) uint8 for the prior, (H, W, 1) of a grey picture, or None where it does not code the mode."""
+        if self.mode not in UNDER_PRIOR:
+            return None
+        return self.samples.reshape(self.height, self.width, -1)[..., :1 if self.mode in GREYS else 3]
 
     @property
     def alpha(self):
         """(H, W) uint8 beside `colour`, or None."""
-        return self.samples[..., 3] if self.mode == "RGBA" else None
+        return self.samples[..., -1] if self.mode in ("RGBA", "LA") else None
 
     def stripped(self) -> Still:
         """The same picture without metadata; its look stays."""
@@ -76,8 +79,10 @@ class Still:
 
 
 def joined(colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """The mirror of `colour` and `alpha`: samples (H, W, 3) or (H, W, 4) uint8."""
-    return colour if alpha is None else np.dstack([colour, alpha])
+    """The mirror of `colour` and `alpha`: samples (H, W) to (H, W, 4) uint8."""
+    if alpha is None:
+        return colour[..., 0] if colour.shape[2] == 1 else colour
+    return np.dstack([colour, alpha])
 
 
 def same(a: Still, b: Still) -> bool:

@@ -14,12 +14,14 @@ from .segments import planes
 from .still import Still
 
 PHOTOGRAPHIC, NOISE = 2.0, 6.0  # bits a dimension of photographs; on graphics the best WebP may be half the quick one
-FEW_COLOURS, MANY_PIXELS = 256, 128 * 128       # no photograph of so many pixels has so few colours: the prior is not tried
+FEW_COLOURS, FEW_GREYS, MANY_PIXELS = 256, 24, 128 * 128        # no photograph of so many pixels has so few of them: the prior is not tried
 TRIAL = 256                     # side of the crop on which a picture of an archive shows what suits it
 ENCODE_SECONDS, DECODE_SECONDS = 39, 18         # a megapixel under the prior, one core of a busy 2-core machine (benchmarks/rate.py)
 
 
 def _few_colours(colour):
+    if colour.shape[2] == 1:
+        return np.count_nonzero(np.bincount(colour.ravel(), minlength=256)) <= FEW_GREYS
     seen, r, g, b = np.zeros(2**24, bool), *(colour[..., i].astype(np.uint32) for i in range(3))
     seen[r << 16 | g << 8 | b] = True
     return np.count_nonzero(seen) <= FEW_COLOURS
@@ -49,4 +51,4 @@ def suits_prior(still: Still, model, device) -> bool:
         model.chain(device).push(stack, x, Top.fitted([crop], model.levels), nothing(x))
     except StackEmpty:
         return False
-    return stack.size_bits - before < 8 * len(encode_plain(crop))
+    return stack.size_bits - before < 8 * len(encode_plain(crop[..., 0] if crop.shape[2] == 1 else crop))

@@ -228,7 +228,7 @@ def forward(model, k, below):
 
 def top_parameters(shape, top):
     """top: mean32 and scale of R, of G, of B -> both as arrays of shape (images, 3, H, W)."""
-    return (np.broadcast_to(np.reshape(top[i::2], (3, 1, 1)), shape) for i in (0, 1))
+    return (np.broadcast_to(np.reshape(top[i::2] if shape[1] == 3 else top[2 + i:3 + i], (-1, 1, 1)), shape) for i in (0, 1))
 
 
 # Section 5: context
@@ -265,7 +265,8 @@ def step(model, k, y, known, code):
     """The level below y (level k; known: its context below and to the right), whose parts come from code(phase, colour, mean32, scale), in the decoder's order."""
     height, width = y.shape[2:]
     _, from_y, from_f, base = model.tensors["steps.scalars"][k].tolist()
-    out, state = map(np.stack, zip(*(model.trunk(k, n) for n in np.concatenate([np.concatenate([y, known[1]], axis=3), known[0]], axis=2))))
+    grey = y.shape[1] == 1
+    out, state = map(np.stack, zip(*(model.trunk(k, np.repeat(n, 3, axis=0) if grey else n) for n in np.concatenate([np.concatenate([y, known[1]], axis=3), known[0]], axis=2))))
     f, s, rho = (out[:, i:i + 3, :height, :width] for i in (0, 3, 6))
     mean0 = half_up(from_y * y + from_f * f, 10)
     v0 = (base + s).clip(0, 255)
@@ -280,7 +281,7 @@ def step(model, k, y, known, code):
             v = (v + added[:, 3:6]).clip(0, 255)
             r = r + added[:, 6:]
         d, got = {}, np.zeros_like(m)
-        for colour in G, R, B:
+        for colour in (G,) if grey else (G, R, B):
             mean = m[:, colour]
             if colour == R:
                 mean = mean + half_up(r[:, 0] * gain[v[:, G]] * d[G], 14)
@@ -288,8 +289,9 @@ def step(model, k, y, known, code):
                 mean = mean + half_up(r[:, 1] * gain[v[:, G]] * d[G] + r[:, 2] * gain[v[:, R]] * d[R], 14)
             got[:, colour] = code(phase, colour, half_up(mean, 1), scale[v[:, colour]])
             d[colour] = (64 * got[:, colour] - mean).clip(-4096, 4096)
-        values[at] = got
-        z[at] = half_up((64 * got - m0).clip(-32768, 32768) * inverse[u0], 14).clip(-96, 96)
+        told = half_up((64 * got - m0).clip(-32768, 32768) * inverse[u0], 14).clip(-96, 96)
+        values[at] = got[:, G:B] if grey else got
+        z[at] = told[:, G:B] if grey else told
     return values
 
 
@@ -303,7 +305,7 @@ def distributions(model, k, y, known, below):
 
     def code(phase, colour, mean, scale):
         i, j = PHASES[phase]
-        arrays.append((below[:, colour, i::2, j::2], mean, scale))
+        arrays.append((below[:, colour if below.shape[1] == 3 else 0, i::2, j::2], mean, scale))
         return arrays[-1][0]
     step(model, k, y, known, code)
     return arrays
@@ -336,7 +338,7 @@ def places(sizes, start, segments):
     """(slice of images, slice of rows, slice of columns) of each segment (kind, size), one after the other from `start` = (image, rows, columns) on."""
     image, rows, columns = start
     for kind, size in segments:
-        height, width = sizes[image]
+        height, width = sizes[image][:2]
         if kind == 0:
             yield slice(image, image + size), slice(0, height), slice(0, width)
             image += size
@@ -360,10 +362,10 @@ def around(images, rows, columns):
 
 
 def decode(model, stack, sizes, start, segments, top):
-    """All segments, last first -> list of (H, W, 3) uint8, 0 where the plain parts lie.  sizes: (height, width) of each image; start: (image, rows, columns)."""
-    images = [np.full((3, *size), -128, np.int64) for size in sizes]
+    """All segments, last first -> list of (H, W, C) uint8, 0 where the plain parts lie.  sizes: (height, width, channels) of each image; start: (image, rows, columns)."""
+    images = [np.full((channels, height, width), -128, np.int64) for height, width, channels in sizes]
     for which, rows, columns in reversed(list(places(sizes, start, segments))):
-        shape = (which.stop - which.start, 3, rows.stop - rows.start, columns.stop - columns.start)
+        shape = (which.stop - which.start, len(images[which.start]), rows.stop - rows.start, columns.stop - columns.start)
         got = pop_segment(model, stack, shape, around(images[which], rows, columns), top)
         assert got.min() >= -128 and got.max() <= 127
         for x, block in zip(images[which], got):

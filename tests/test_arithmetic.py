@@ -40,7 +40,7 @@ def make_pixels(height, width, kind, seed=0):
 
 def encode(images, model):
     """(Header, payload) of one picture, or of a list as in an archive, under the prior also where plain coding would be smaller."""
-    entries = tuple(container.Entry(pixels.shape[1], pixels.shape[0]) for pixels in images)
+    entries = tuple(container.Entry(pixels.shape[1], pixels.shape[0], mode="RGB" if pixels.shape[2] == 3 else "L") for pixels in images)
     with patch.object(picture, "SMALLEST", 0):
         coded = picture.encode_stack(images, container.Header(entries, container.pixel_digest(images), len(images) > 1), model)
     return container.read(container.write(*coded))
@@ -48,8 +48,8 @@ def encode(images, model):
 
 def decode(model, header, payload):
     """(images, credit) by the yardstick."""
-    stack, sizes = yardstick.Stack(payload), [(entry.height, entry.width) for entry in header.entries]
-    images = yardstick.decode(model, stack, sizes, header.start, header.segments, header.top)
+    stack = yardstick.Stack(payload)
+    images = yardstick.decode(model, stack, header.sizes, header.start, header.segments, header.top)
     return [turned(pixels, header.flips) for pixels in images], stack.credit(header.credit_bytes)
 
 
@@ -90,6 +90,17 @@ def test_model_id(model, numbers):
 def test_files_by_the_document(size, kind, model, numbers):
     """The document's decoder gives the very pixels, its encoder the very words; with several segments, with and without context and batch."""
     images = make_images(kind) if size == "archive" else [make_pixels(*size, kind)]
+    check_by_the_document(images, model, numbers, size)
+
+
+@pytest.mark.parametrize("greys", [{0}, {1, 2}, {0, 1, 2, 3}], ids=str)
+def test_grey_pictures_by_the_document(greys, model, numbers):
+    """One channel, alone and beside pictures of three on the same stack."""
+    images = make_images("smooth")
+    check_by_the_document([pixels[..., :1] if i in greys else pixels for i, pixels in enumerate(images)], model, numbers)
+
+
+def check_by_the_document(images, model, numbers, size=None):
     header, payload = encode(images, model)
     if size == "archive":
         assert {kind for kind, _ in header.segments} == {0, 1, 2} and any(kind == 0 and size > 1 for kind, size in header.segments)

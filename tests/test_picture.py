@@ -394,14 +394,14 @@ def forced(stills, model, monkeypatch, archive=False):
     return data
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
 def test_alpha_and_metadata_are_credit(tiny_model, photograph, monkeypatch, mode):
     """Under the prior, what is coded conventionally lies at the bottom of the stack: it adds its bytes and no more, and comes back."""
     still = of_mode(mode, 64, 48, photograph)
     data = forced([still], tiny_model, monkeypatch)
     assert same(decode_still(data, model=tiny_model), still)
     header, payload = container.read(data)
-    parts = len(metadata.pack([still])) + (len(encode_plain(still.alpha)) if mode == "RGBA" else 0)
+    parts = len(metadata.pack([still])) + (len(encode_plain(still.alpha)) if still.alpha is not None else 0)
     block = len(plain_parts([turned(still.colour, header.flips)], header.start))
     assert parts + block < header.credit_bytes <= parts + block + 4                     # lengths of two or three parts
     assert 0 <= 8 * len(payload) - header.net_bits - 8 * header.credit_bytes < 4 * 32   # whole words, the seal and the padding
@@ -411,7 +411,7 @@ def test_altered_conventional_parts_under_the_prior_are_damage(tiny_model, photo
     """A form, a mask of metadata or a credit that is not the file's: DamagedFile behind a right CRC."""
     header, payload = container.read(forced([of_mode("RGBA", 56, 48, photograph)], tiny_model, monkeypatch))
     entry = header.entries[0]
-    changes = [{"entries": (replace(entry, mode=mode),)} for mode in ("RGB", "CMYK", "L", "RGBX", "RGBa")]
+    changes = [{"entries": (replace(entry, mode=mode),)} for mode in ("RGB", "CMYK", "L", "LA", "RGBX", "RGBa")]
     changes += [{"metadata": header.metadata ^ 8}, {"metadata": 0}, {"credit_bytes": header.credit_bytes - 4}, {"digest": bytes(8)}]
     for change in changes:
         with pytest.raises(DamagedFile):
@@ -440,12 +440,12 @@ def test_an_archive_chooses_for_each_picture(tiny_model, photograph, monkeypatch
     flat = np.zeros((160, 160, 3), np.uint8)
     flat[40:90, 30:140] = (200, 0, 0)
     stills = [of_mode("RGB", 24, 24, photograph), of_mode("P", 20, 20, photograph), Still("RGB", flat), of_mode("RGBA", 40, 32, photograph),
-              of_mode("F", 5, 5, photograph), of_mode("RGB", 40, 32, photograph)]
+              of_mode("F", 5, 5, photograph), of_mode("RGB", 40, 32, photograph), of_mode("L", 40, 32, photograph), of_mode("LA", 40, 32, photograph)]
     monkeypatch.setattr(picture, "suits_prior", lambda still, model, device: True)
     data = forced(stills, tiny_model, monkeypatch, archive=True)
     header, back = picture.decode_stills(data, model=tiny_model)
-    assert header.plain == 3 and [e.mode for e in header.entries] == ["P", "RGB", "F", "RGB", "RGBA", "RGB"]
-    assert all(same(a, b) for a, b in zip(back, [stills[i] for i in (1, 2, 4, 0, 3, 5)]))
+    assert header.plain == 3 and [e.mode for e in header.entries] == ["P", "RGB", "F", "RGB", "RGBA", "RGB", "L", "LA"]
+    assert all(same(a, b) for a, b in zip(back, [stills[i] for i in (1, 2, 4, 0, 3, 5, 6, 7)]))
     picture.check(data, stills, model=tiny_model)
 
 
@@ -480,7 +480,7 @@ def test_a_decoder_that_errs_is_noticed(photograph, monkeypatch):
 
 def test_estimates_count_what_the_prior_takes(photograph):
     """Seconds and megapixels of pictures the prior is tried on; more with verification; none for other modes."""
-    stills = [Still("RGB", photograph(200, 300)), of_mode("L", 200, 300, photograph)]
+    stills = [Still("RGB", photograph(200, 300)), of_mode("CMYK", 200, 300, photograph)]
     (seconds, megapixels), (longer, _) = suits.estimate(stills, False), suits.estimate(stills, True)
     assert megapixels == pytest.approx(0.06) and 0 < seconds < longer
     assert suits.estimate(stills[1:], True) == (0, 0)

@@ -26,12 +26,14 @@ def test_unknown_modes_and_samples_beyond_the_mode():
 
 
 def test_colour_and_alpha_are_apart_and_joined_again():
-    """RGBA is three channels for the prior and one beside it; other modes have no colour."""
+    """RGBA is three channels for the prior and one beside it, LA one and one; other modes have no colour."""
     samples = np.random.default_rng(0).integers(0, 256, (4, 5, 4), dtype=np.uint8)
     still = Still("RGBA", samples)
     assert np.array_equal(joined(still.colour, still.alpha), samples)
     assert Still("RGB", samples[..., :3]).alpha is None and np.array_equal(joined(samples[..., :3], None), samples[..., :3])
-    assert Still("CMYK", samples).colour is None and Still("L", samples[..., 0]).colour is None
+    for still, channels in ((Still("L", samples[..., 0]), 1), (Still("LA", samples[..., :2]), 1), (Still("RGBA", samples), 3)):
+        assert still.colour.shape == (4, 5, channels) and np.array_equal(joined(still.colour, still.alpha), still.samples)
+    assert Still("CMYK", samples).colour is None and Still("P", samples[..., 0]).colour is None
 
 
 def test_same_sees_every_difference():

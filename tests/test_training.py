@@ -174,7 +174,7 @@ def test_read_checkpoint_gives_the_averaged_network(trained, tmp_path):
 
 def test_patches_are_of_the_pictures(pictures, photograph):
     """Every patch, flipped or transposed back, lies somewhere in one of the pictures; unreadable and small files are skipped."""
-    patches = Patches(pictures, 16, "cpu", grey=0)
+    patches = Patches(pictures, 16, "cpu", halved=0)
     assert len(patches) == 3 and sorted(path.name for path in patches.skipped) == ["small.png", "text.png"]
     batch = patches.batch(24, torch.Generator().manual_seed(1))
     assert batch.shape == (24, 3, 16, 16) and batch.dtype == torch.float32
@@ -190,20 +190,11 @@ def test_patches_are_of_the_pictures(pictures, photograph):
     assert found >= {0, 1} and len(views) >= 6
 
 
-def test_some_patches_are_grey(pictures):
-    """About the share asked for, with the luminance of the colours; the others are untouched."""
-    batches = [Patches(pictures, 16, "cpu", grey=grey).batch(400, torch.Generator().manual_seed(1)) for grey in (0, 0.25, 1)]
-    is_grey = [(batch == batch[:, :1]).flatten(1).all(1) for batch in batches]
-    assert is_grey[0].float().mean() < 0.02 and 0.18 < is_grey[1].float().mean() < 0.32 and is_grey[2].all()
-    luma = ((batches[0] + 128) * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1).round() - 128
-    assert torch.equal(batches[2][:, 1], luma) and torch.equal(batches[1][~is_grey[1]], batches[0][~is_grey[1]])
-
-
 def test_patches_reach_every_pixel(photograph, tmp_path):
     """Corners included: over many batches every pixel of a picture is seen."""
     numbers = np.arange(19 * 17 * 3, dtype=np.uint16).reshape(19, 17, 3)
     Image.fromarray((numbers % 256).astype(np.uint8)).save(tmp_path / "n.png")
-    patches = Patches(tmp_path, 16, "cpu", grey=0)
+    patches = Patches(tmp_path, 16, "cpu", halved=0)
     patches.pixels = torch.from_numpy(numbers.reshape(-1, 3).astype(np.int32))
     batch = patches.batch(400, torch.Generator().manual_seed(2)) + 128
     assert set(batch.flatten().int().tolist()) == set(range(19 * 17 * 3))
@@ -275,11 +266,11 @@ def test_variance_falls_when_the_interior_learns():
 
 def test_the_estimate_is_unbiased(monkeypatch):
     """With toy costs in the network's place, estimates average to the integral of cost over log sigma, for any schedule."""
-    def level_nats(network, x, y, log_s, log_t, generator, integer):
+    def level_nats(network, x, y, log_s, log_t, generator, integer, *_):
         return ((log_t - log_s) * cost(log_s)).view(-1, 1, 1, 1) * torch.ones_like(x) * math.log(2)
 
     monkeypatch.setattr(estimates, "level_nats", level_nats)
-    monkeypatch.setattr(estimates, "pixel_nats", lambda network, x, y, log_0, integer: torch.full_like(x, 2.5 * math.log(2)))
+    monkeypatch.setattr(estimates, "pixel_nats", lambda network, x, *_: torch.full_like(x, 2.5 * math.log(2)))
     torch.manual_seed(5)
     schedule, generator, x = LearnedSchedule(), torch.Generator().manual_seed(1), torch.zeros(64, 3, 2, 2)
     with torch.no_grad():

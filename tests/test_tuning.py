@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bitsback import tuned, tuning
-from bitsback.codecs import container, decode, encode_still, picture
+from bitsback.codecs import container, decode_still, encode_still, picture
 from bitsback.codecs.container import Entry, Header, pixel_digest
 from bitsback.codecs.still import Still
 from bitsback.dequantise import dequantised
@@ -12,9 +12,9 @@ from bitsback.efforts import EFFORTS
 from bitsback.measure import bound_bits
 
 
-@pytest.fixture(scope="module")
-def large(photograph):
-    return photograph(256, 264)
+@pytest.fixture(scope="module", params=["colour", "grey"])
+def large(request, photograph):
+    return photograph(256, 264) if request.param == "colour" else photograph(320, 320)[..., :1]
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +24,9 @@ def deltas(tiny_model, large):
 
 def test_the_bound_falls(tiny_model, large, deltas):
     """Of the whole picture, under the integers that the coder will use, by more than the deltas cost."""
-    x = torch.from_numpy(large).permute(2, 0, 1)[None].float() - 128
-    before, after = (sum(bound_bits(dequantised(layers, tiny_model.config, tiny_model.levels), tiny_model.levels, x, True))
+    x = torch.from_numpy(large).permute(2, 0, 1)[None].float().expand(-1, 3, -1, -1) - 128
+    grey = torch.tensor([large.shape[2] == 1])
+    before, after = (sum(bound_bits(dequantised(layers, tiny_model.config, tiny_model.levels), tiny_model.levels, x, True, grey=grey))
                      for layers in (tiny_model.layers, tuned.tuned_layers(tiny_model.layers, deltas)))
     assert deltas.dtype == np.int32 and len(deltas) == tuned.count(tiny_model.layers) and np.abs(deltas).max() <= tuned.LIMIT
     assert (before - after) * large.size > tuning._cost(tiny_model, deltas) > 0
@@ -34,10 +35,11 @@ def test_the_bound_falls(tiny_model, large, deltas):
 def test_the_file_is_smaller_and_decodes(tiny_model, large, deltas, monkeypatch):
     """Also where the picture is turned: what is tuned to is what is coded, a corner brought to the top left."""
     monkeypatch.setattr(picture, "_busiest_corner", lambda pixels: 3)
-    header = Header((Entry(large.shape[1], large.shape[0]),), pixel_digest([large]))
+    still = Still("RGB", large) if large.shape[2] == 3 else Still("L", large[..., 0])
+    header = Header((Entry(large.shape[1], large.shape[0], mode=still.mode),), picture._digest([still], b""))
     plain, own = (container.write(*picture.encode_stack([large], header, tiny_model, tuning=steps)) for steps in (0, 12))
     assert not container.read_header(plain).tuned_bits and container.read_header(own).tuned_bits
-    assert len(own) < len(plain) and np.array_equal(decode(own, model=tiny_model), large)
+    assert len(own) < len(plain) and np.array_equal(decode_still(own, model=tiny_model).samples, still.samples)
 
 
 def test_the_same_twice(tiny_model, large, deltas):
@@ -49,7 +51,7 @@ def test_progress_reaches_the_end(tiny_model, large, monkeypatch):
     seen, all_seen = [], []
     tuning.tune(tiny_model, [large], 3, progress=seen.append)
     assert seen == pytest.approx([1 / 3, 2 / 3, 1])
-    header = Header((Entry(large.shape[1], large.shape[0]),), pixel_digest([large]))
+    header = Header((Entry(large.shape[1], large.shape[0], mode="RGB" if large.shape[2] == 3 else "L"),), pixel_digest([large]))
     picture.encode_stack([large], header, tiny_model, progress=all_seen.append, tuning=3)
     assert all_seen == sorted(all_seen) and 0 < all_seen[0] < picture.TUNING_SHARE and all_seen[-1] == pytest.approx(1, abs=0.05)
 
@@ -70,15 +72,19 @@ def test_patches_are_of_the_pictures_on_the_grid(photograph):
     """The largest side that fits most of the pixels; small pictures give as many pixels a batch."""
     images = [photograph(64, 96, 1), photograph(40, 40, 2)]
     sampler = tuning.Sampler(images, "cpu", 0)
-    for patch in sampler.batch().permute(0, 2, 3, 1).numpy() + 128:
+    x, grey = sampler.batch()
+    assert not grey.any()
+    for patch in x.permute(0, 2, 3, 1).numpy() + 128:
         assert patch.shape == (64, 64, 3) and any(np.array_equal(patch, images[0][:, j:j + 64]) for j in range(0, 33, tuning.GRID))
     many = [photograph(32, 33, seed) for seed in range(9)]
-    assert tuning.Sampler([*many, images[0]], "cpu", 0).batch().shape == (32, 3, 32, 32)
+    assert tuning.Sampler([*many, images[0]], "cpu", 0).batch()[0].shape == (32, 3, 32, 32)
+    x, grey = tuning.Sampler([images[0], images[0][..., :1]], "cpu", 0).batch()
+    assert 0 < grey.sum() < len(x) and torch.equal((x == x[:, :1]).flatten(1).all(1), grey)
 
 
 def test_steps_grow_with_the_picture(tiny_model, photograph, monkeypatch):
     """As the root of its size, up to a limit: counted, not run."""
-    monkeypatch.setattr(tuning.Tuned, "bound", lambda self, x, generator: self.moves().sum() * 0)
+    monkeypatch.setattr(tuning.Tuned, "bound", lambda self, x, grey, generator: self.moves().sum() * 0)
     for shape, factor in (((256, 264), 1), ((1265, 1265), 2), ((4000, 4000), 4)):
         seen = []
         tuning.tune(tiny_model, [np.zeros((*shape, 3), np.uint8)], 5, progress=seen.append)
@@ -91,10 +97,10 @@ def test_small_pictures_of_one_file_are_tuned_together(tiny_model, photograph):
     assert tuning.tune(tiny_model, images, 8) is not None
 
 
-def test_encode_still_tunes_by_default(tiny_model, large, monkeypatch):
+def test_encode_still_tunes_by_default(tiny_model, photograph, monkeypatch):
     """DEFAULT_STEPS unless told otherwise."""
     asked = []
     monkeypatch.setattr(picture, "tune", lambda model, images, steps, **_: asked.append(steps))
     for options in ({}, {"tuning": 0}, {"tuning": 7}):
-        encode_still(Still("RGB", large[:64, :64]), model=tiny_model, **options)
+        encode_still(Still("RGB", photograph(64, 64)), model=tiny_model, **options)
     assert asked == [EFFORTS[6].tuning, 0, 7] and asked[0] > 0
