@@ -9,7 +9,7 @@ from ..chain import Top
 from ..context import nothing
 from ..errors import StackEmpty
 from ..stack import Stack
-from .plain import encode_plain, quick_plain_size
+from .plain import encode_plain, webp_size
 from .segments import planes
 from .still import Still
 
@@ -38,7 +38,7 @@ def estimate(stills: list[Still], verify: bool) -> tuple[float, float]:
 
 def suits_prior(still: Still, model, device) -> bool:
     """Whether a picture of an archive goes under the prior.  What conventional coding says is no photograph is tried on a crop."""
-    quick = quick_plain_size(still.colour)
+    quick = webp_size(still.colour)
     if quick is None or PHOTOGRAPHIC < 8 * quick / still.colour.size < NOISE:
         return True
     top, left = max(0, still.height - TRIAL) // 2, max(0, still.width - TRIAL) // 2
