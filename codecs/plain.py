@@ -156,7 +156,7 @@ def _bands(samples):
 def photographic(samples: np.ndarray, size: int) -> bool:
     """Whether (H, W) or (H, W, C) uint8 that a quick WebP holds in `size` bytes look like a photograph: bits and colours enough.
 
-    On photographs the GOOD WebP is as small as the BEST one, to a byte on Kodak and valid, in 3 to 8 s a megapixel for 16 to 24.
+    On photographs the GOOD WebP is as small as the BEST one, to a byte on the 52 pictures of Kodak and valid tried, in 4 to 9 s a megapixel for 16 to 24.
     """
     bands = _bands(samples)
     colours = len(np.unique(bands.reshape(len(bands) * bands.shape[1], -1), axis=0)) if bands.ndim == 3 else bands.size

@@ -11,7 +11,7 @@ from ..errors import StackEmpty
 from ..stack import Stack
 from .plain import encode_plain, webp_size
 from .segments import planes
-from .still import Still
+from .still import Still, strips
 
 PHOTOGRAPHIC, NOISE = 2.0, 6.0  # bits a dimension of photographs; on graphics the best WebP may be half the quick one
 FEW_COLOURS, MANY_PIXELS = 256, 128 * 128       # no photograph of so many pixels has so few colours: the prior is not tried
@@ -20,9 +20,13 @@ ENCODE_SECONDS, DECODE_SECONDS = 39, 18         # a megapixel under the prior, o
 
 
 def _few_colours(colour):
-    seen, r, g, b = np.zeros(2**24, bool), *(colour[..., i].astype(np.uint32) for i in range(3))
-    seen[r << 16 | g << 8 | b] = True
-    return np.count_nonzero(seen) <= FEW_COLOURS
+    seen = np.zeros(2**24, bool)
+    for rows in strips(colour):
+        r, g, b = (rows[..., i].astype(np.uint32) for i in range(3))
+        seen[r << 16 | g << 8 | b] = True
+        if np.count_nonzero(seen) > FEW_COLOURS:
+            return False
+    return True
 
 
 def may_suit(still: Still) -> bool:
