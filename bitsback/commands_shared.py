@@ -181,17 +181,19 @@ def tell(facts, line, as_json, quiet, err):
         click.echo(line, err=err)
 
 
-def announcer(name, verify, quiet):
+def announcer(name, verify, quiet, model, device):
     """announce(stills) for compression: says what a long run will take, before it."""
     def announce(stills):
-        from .codecs.suits import estimate
-        seconds, megapixels = estimate(stills, verify)
-        if megapixels >= 1 and not quiet:
-            click.echo(f"bitsback: {name}: {megapixels:.1f} megapixels under the prior, about {seconds / 60:.0f} minutes "
-                       f"and up to {gigabytes(megapixels):.1f} GB (as measured on one core of a 2-core machine; a GPU is faster)", err=True)
+        from .codecs.suits import LONG, estimate
+        if quiet or not model:
+            return
+        seconds, megapixels = estimate(stills, verify, model, device)
+        if megapixels >= LONG:
+            click.echo(f"bitsback: {name}: {megapixels:.1f} megapixels under the prior, about {max(1, seconds / 60):.0f} minutes at this machine's "
+                       f"present pace and up to {gigabytes(megapixels):.1f} GB", err=True)
     return announce
 
 
 def gigabytes(megapixels):
-    """Memory at the peak, from 0.66 GB measured at 1.2 megapixels: the program, the largest segment (at most a megapixel), the picture."""
-    return 0.3 + 0.6 * min(megapixels, 1) + 0.02 * megapixels
+    """Memory at the peak (benchmarks/results/memory.md): the program, the largest segment (at most a megapixel) and what it leaves, the picture."""
+    return 0.3 + 0.9 * min(megapixels / 8, 1) + 0.014 * megapixels

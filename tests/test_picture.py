@@ -1,5 +1,6 @@
 """picture.py and plain.py: any picture comes back exactly, whichever coder took it; altered files never give wrong pixels."""
 import io
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -479,9 +480,26 @@ def test_a_decoder_that_errs_is_noticed(photograph, monkeypatch):
             encode_still(still, verify=True)
 
 
-def test_estimates_count_what_the_prior_takes(photograph):
-    """Seconds and megapixels of pictures the prior is tried on; more with verification; none for other modes."""
+def test_estimates_count_what_the_prior_takes(tiny_model, photograph, monkeypatch):
+    """Seconds and megapixels of pictures the prior is tried on; twice as long with verification; none for other modes; no trial where it is short."""
     stills = [Still("RGB", photograph(200, 300)), of_mode("L", 200, 300, photograph)]
-    (seconds, megapixels), (longer, _) = suits.estimate(stills, False), suits.estimate(stills, True)
-    assert megapixels == pytest.approx(0.06) and 0 < seconds < longer
-    assert suits.estimate(stills[1:], True) == (0, 0)
+    monkeypatch.setattr(suits, "seconds_a_megapixel", lambda *_: pytest.fail("timed for a short run"))
+    assert suits.estimate(stills, True, tiny_model, "cpu") == (0, pytest.approx(0.06))
+    monkeypatch.undo()
+    monkeypatch.setattr(suits, "LONG", 0.05)
+    (seconds, megapixels), (longer, _) = suits.estimate(stills, False, tiny_model, "cpu"), suits.estimate(stills, True, tiny_model, "cpu")
+    assert megapixels == pytest.approx(0.06) and seconds > 0 and longer == 2 * seconds
+    assert suits.estimate(stills[1:], True, tiny_model, "cpu") == (0, 0)
+
+
+def test_the_pace_is_the_models_own(tiny_model, monkeypatch):
+    """A network that takes longer makes a larger figure; a second question is not timed again."""
+    suits.seconds_a_megapixel.cache_clear()
+    fast = suits.seconds_a_megapixel(tiny_model, "cpu")
+    assert suits.seconds_a_megapixel(tiny_model, "cpu") == fast
+    step, waited = tiny_model.chain().reverse[0], []
+    push = step.push
+    monkeypatch.setattr(step, "push", lambda *arguments: waited.append(time.sleep(1)) or push(*arguments))
+    suits.seconds_a_megapixel.cache_clear()
+    assert suits.seconds_a_megapixel(tiny_model, "cpu") > 0.5 * len(tiny_model.levels) / (suits.TRIAL**2 / 1e6) and waited
+    suits.seconds_a_megapixel.cache_clear()
