@@ -48,7 +48,7 @@ class Top:
         """From the mean and variance of x over a list of (H, W, 3) or (H, W, 1) uint8."""
         count = sum(p.shape[0] * p.shape[1] for p in images)
         total = np.zeros(3, np.int64) + sum(p.sum((0, 1), dtype=np.int64) for p in images)
-        squares = np.zeros(3, np.int64) + sum(np.square(p, dtype=np.int64).sum((0, 1)) for p in images)
+        squares = np.zeros(3, np.int64) + sum(np.square(row, dtype=np.int64).sum(0) for p in images for row in p)    # row by row: 8 bytes a sample
         mean = total / count
         spacing, sigma = levels[-1].spacing, sigmas(levels)[-1]
         variance = np.maximum(squares / count - mean**2 + sigma**2 - spacing**2 / 12, 1e-3)

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from . import __version__
-from .commands_many import compress_many, job_count
+from .commands_many import job_count, run_many
 from .commands_samples import preview, sample
-from .commands_shared import Bar, announcer, common_options, each, input_items, prepare, printable, refuse_terminals, tell
+from .commands_shared import (Bar, announcer, claim, common_options, each, input_items, model_path, open_model, prepare, printable,
+                              refuse_terminals, tell)
 from .commands_training import export, train
 from .efforts import DEFAULT, EFFORTS, chosen_model
-from .errors import OutputExists
 from .memory import keep_pages
 
 
@@ -30,10 +30,9 @@ def main():
 @click.option("--strip", is_flag=True, help="Leave out metadata: ICC profile, Exif with its orientation, XMP, resolution, text.")
 @click.option("--allow-lossy-source", "allow_lossy", is_flag=True, help="Store the pixels of JPEG, lossy WebP and the like, larger though they are.")
 @click.option("-e", "--effort", type=click.IntRange(1, 9), default=DEFAULT, show_default=True, help="Speed or size: which shipped model, how long it is tuned to the picture.")
-@click.option("-j", "--jobs", type=click.IntRange(1), help="Files at once, a process each (with -r: as many as cores).")
 @click.option("--dask", "address", metavar="ADDRESS", help="Work on the cluster of this dask scheduler; its workers see the same paths.")
-def compress(sources, output, folder, recursive, force, keep, remove, as_json, model, device, threads, quiet, verbose, archive, verify, strip,
-             allow_lossy, effort, jobs, address):
+def compress(sources, output, folder, recursive, force, keep, remove, as_json, model, device, threads, jobs, quiet, verbose, archive, verify, strip,
+             allow_lossy, effort, address):
     """Write NAME.bbk for each picture, any still one that Pillow reads; - is standard input and output."""
     from .codecs import files, images
     if archive and (output or folder):
@@ -44,9 +43,9 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
         raise click.UsageError("--dask does not go with --archive or --rm")
     items = [(archive, None)] if archive else input_items(sources, recursive, images.IMAGE_SUFFIXES)
     out = refuse_terminals(items, output, folder, remove)
-    model, device = prepare(folder, threads, device, chosen_model(effort, model), verbose)
+    device, name = prepare(folder, threads, device), chosen_model(effort, model)
     choices = {"verify": verify, "strip": strip, "allow_lossy": allow_lossy, "remove": remove, "tuning": EFFORTS[effort].tuning}
-    options, written, jobs = choices | {"force": force, "model": model, "device": device}, {}, job_count(jobs, recursive, len(items))
+    options, written, jobs = choices | {"force": force, "device": device}, {}, job_count(jobs, recursive, len(items))
 
     def told(source, target, header, size, begin):
         count = f"{len(header.entries)} pictures, " if header.archive else ""
@@ -58,39 +57,36 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
     def work(source, root):
         begin = time.perf_counter()
         target = files.compressed_path(source, output, folder, root)
-        if target in written and not out:
-            raise OutputExists(f"{source}: {target} was just written for {written[target]}; give --dir or other names")
-        if root and folder:
-            target.parent.mkdir(parents=True, exist_ok=True)
+        claim(written, target, source, folder and root)
         with Bar(source, quiet) as bar:
-            header, size = files.compress_file(source, target, progress=bar, announce=announcer(source, verify, quiet), **options)
+            header, size = files.compress_file(source, target, progress=bar, announce=announcer(source, verify, quiet, options["model"], device), **options)
         written[target] = source
         told(source, target, header, size, begin)
 
     def work_archive(target, _):
         begin = time.perf_counter()
         with Bar(target, quiet) as bar:
-            header, size = files.compress_archive(sources, target, progress=bar, announce=announcer(target, verify, quiet), **options)
+            header, size = files.compress_archive(sources, target, progress=bar, announce=announcer(target, verify, quiet, options["model"], device), **options)
         told(" ".join(map(str, sources)), target, header, size, begin)
 
     if address or jobs > 1 and not (archive or out or output):
         begin_all = time.perf_counter()
-        compress_many(items, lambda source, root: files.compressed_path(source, output, folder, root), model, device, choices,
-                      lambda *facts: told(*facts, begin_all), jobs=jobs, address=address, force=force, quiet=quiet)
+        run_many("compress", items, lambda source, root: files.compressed_path(source, output, folder, root), model_path(name), device, choices,
+                 lambda *facts: told(*facts, begin_all), jobs=jobs, address=address, force=force, quiet=quiet, as_json=as_json)
+    options["model"] = open_model(name, device, verbose)
     each(items, work_archive if archive else work, output, as_json)
 
 
 @main.command()
 @common_options
-def decompress(sources, output, folder, recursive, force, keep, remove, as_json, model, device, threads, quiet, verbose):
+def decompress(sources, output, folder, recursive, force, keep, remove, as_json, model, device, threads, jobs, quiet, verbose):
     """Restore each picture, to PNG (TIFF where PNG cannot hold it) or by the suffix of -o, or the tree of an archive; it is checked."""
     from .codecs import files
     if remove and keep:
         raise click.UsageError("--rm does not go with --keep")
     items = input_items(sources, recursive, {files.SUFFIX})
     out = refuse_terminals(items, output, folder, remove)
-    model, device = prepare(folder, threads, device, model, verbose)
-    written = {}
+    device, written, jobs = prepare(folder, threads, device), {}, job_count(jobs, recursive, len(items))
 
     def note(path, names):
         if not quiet:
@@ -99,18 +95,28 @@ def decompress(sources, output, folder, recursive, force, keep, remove, as_json,
     def work(source, root):
         begin = time.perf_counter()
         place = files.restored_path(source, output, folder, root)
-        if place in written and not out:
-            raise OutputExists(f"{source}: {place} was just written for {written[place]}; give --dir or other names")
-        if root and folder:
-            place.parent.mkdir(parents=True, exist_ok=True)
+        claim(written, place, source, folder and root)
         with Bar(source, quiet) as bar:
-            paths = files.decompress_file(source, output, folder, root=root, force=force, remove=remove, note=note, model=model, device=device,
+            paths = files.decompress_file(source, output, folder, root=root, force=force, remove=remove, note=note, model=opened, device=device,
                                           progress=bar)
         written.update(dict.fromkeys([place, *paths], source))
+        told(source, paths, begin)
+
+    def told(source, paths, begin):
         where, seconds = paths[0] if len(paths) == 1 else f"{len(paths)} pictures below {folder or source.parent}", time.perf_counter() - begin
         facts = {"source": str(source), "targets": list(map(str, paths)), "seconds": seconds}
         tell(facts, f"{source} -> {where}, {seconds:.1f} s", as_json, quiet, out)
 
+    def told_of_many(source, _, paths, left_out):
+        for path, names in left_out:
+            note(path, names)
+        told(source, paths, begin_all)
+
+    if jobs > 1 and not (out or output):
+        begin_all = time.perf_counter()
+        run_many("decompress", items, lambda source, root: files.restored_path(source, None, folder, root), model_path(model), device,
+                 {"folder": folder, "remove": remove}, told_of_many, jobs=jobs, force=force, quiet=quiet, as_json=as_json)
+    opened = open_model(model, device, verbose)
     each(items, work, output, as_json)
 
 
@@ -126,7 +132,8 @@ def check(sources, recursive, as_json, model, device, threads, quiet):
     """Decode .bbk files and check every checksum inside, without writing anything."""
     from .codecs import files
     items = input_items(sources, recursive, {files.SUFFIX})
-    model, device = prepare(None, threads, device, model, False)
+    device = prepare(None, threads, device)
+    model = open_model(model, device, False)
 
     def work(source, _):
         begin = time.perf_counter()

@@ -1,4 +1,4 @@
-"""`compress` of many files at once: the tasks of many.py, what is told of them, the exit status."""
+"""`compress` and `decompress` of many files at once: the tasks of many.py, what is told of them, the exit status."""
 import os
 import sys
 from contextlib import contextmanager
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from .commands_shared import Bar, fail
-from .errors import BitsbackError, OutputExists
+from .commands_shared import Bar, claim, fail, fail_file
+from .errors import BitsbackError
 from .many import Task, cluster, processes, run
 
 
@@ -27,36 +27,39 @@ def _executor(jobs, address):
         yield executor
 
 
-def compress_many(items, target_of, model, device, options, told, *, jobs, address, force, quiet):
-    """Compresses items [(source, root)] to target_of(source, root); told(source, target, header, size) of each.
+def run_many(action, items, target_of, model, device, options, told, *, jobs, address=None, force=False, quiet=False, as_json=False):
+    """Does an action of many.Task to items [(source, root)]; told(source, target, *result) of each.  Ends the program: status 1 if any failed.
 
-    Ends the program: status 1 if any failed.  options as codecs.files.compress_file's, without force.
+    target_of(source, root): where it goes, of which no two may be the same; model: a path or None; options as of codecs.files' function.
+    A worker that decompresses names its target itself, by the mode in the file, and asks whether it exists.
     """
     from .codecs import files
     tasks, written, failed = [], {}, 0
     for source, root in items:
         try:
             target = target_of(source, root)
-            if target in written:
-                raise OutputExists(f"{source}: {target} is also the output of {written[target]}; give --dir or other names")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            files.refuse_existing(target, source, force)
+            claim(written, target, source, options.get("folder") or action == "compress")
+            if action == "compress":
+                files.refuse_existing(target, source, force)
         except (BitsbackError, OSError) as error:
             failed += 1
-            fail(error, source)
+            fail_file(error, source, as_json)
             continue
         written[target] = source
         place = (str(source), str(target)) if not address else (str(source.absolute()), str(target.absolute()))
-        tasks.append(Task("compress", *place, options, str(model.path) if model else None, device))
+        if action == "compress":
+            tasks.append(Task(action, *place, options, model, device))
+        else:
+            tasks.append(Task(action, str(source), None, options | {"root": root, "force": force}, model, device))
     try:
         with _executor(jobs, address) as executor, Bar(f"{len(tasks)} files", quiet) as bar:
             for done, (task, result, error) in enumerate(run(tasks, executor), 1):
                 bar(done / len(tasks))
                 if error:
                     failed += 1
-                    fail(BitsbackError("not enough memory for this file") if isinstance(error, MemoryError) else error, task.source)
+                    fail_file(error, task.source, as_json)
                 else:
-                    told(Path(task.source), Path(task.target), *result)
+                    told(Path(task.source), task.target and Path(task.target), *result)
     except BitsbackError as error:
         fail(error, address)
         sys.exit(1)

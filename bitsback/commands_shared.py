@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from .errors import BitsbackError
+from .errors import BitsbackError, OutputExists, WrongModel
 
 
 def fail(error, name):
@@ -16,6 +16,22 @@ def fail(error, name):
     elif str(name) not in text:
         text = f"{name}: {text}"
     click.echo(f"bitsback: {printable(text)}", err=True)
+
+
+def fail_file(error, source, as_json=False):
+    """What `fail` says, of one of the files of a run, and the same in JSON."""
+    error = BitsbackError("not enough memory for this file") if isinstance(error, MemoryError) else error
+    fail(error, source)
+    if as_json:
+        click.echo(json.dumps({"source": str(source), "error": str(error)}))
+
+
+def claim(written, target, source, make_folder):
+    """Refuses a target of another input of this run, and makes its folder if asked to.  written: {target: source}.  Errors: OutputExists, OSError."""
+    if target in written and str(target) != "-":
+        raise OutputExists(f"{source}: {target} is also the output of {written[target]}; give --dir or other names")
+    if make_folder:
+        target.parent.mkdir(parents=True, exist_ok=True)
 
 
 def printable(text):
@@ -35,10 +51,7 @@ def each(items, work, output=None, as_json=False):
             raise
         except (BitsbackError, OSError, MemoryError) as error:
             failed += 1
-            error = BitsbackError("not enough memory for this file") if isinstance(error, MemoryError) else error
-            fail(error, source)
-            if as_json:
-                click.echo(json.dumps({"source": str(source), "error": str(error)}))
+            fail_file(error, source, as_json)
     sys.exit(1 if failed else 0)
 
 
@@ -98,16 +111,28 @@ def common_options(command):
             click.option("--model", help="A shipped model's name, or the path of one."),
             click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:N."),
             click.option("-T", "--threads", type=click.IntRange(1), help="CPU threads of the network."),
+            click.option("-j", "--jobs", type=click.IntRange(1), help="Files at once, a process each (with -r: as many as cores)."),
             click.option("-q", "--quiet", is_flag=True, help="Errors only."),
             click.option("-v", "--verbose", is_flag=True, help="Say which model and which arithmetic is used.")]):
         command = option(command)
     return command
 
 
-def prepare(folder, threads, device, name, verbose):
-    """(Model or None, device) for a run; None where nothing is shipped and nothing was named."""
+def model_path(name):
+    """The path of a shipped model or of a file, for processes that open it themselves; None where nothing is shipped and nothing was named."""
+    from .model import DEFAULT
+    from .weights import shipped_models
+    shipped = shipped_models()
+    path = shipped.get(str(name or DEFAULT), Path(name) if name else None)
+    if name and not path.is_file():
+        fail(WrongModel(f"{name}: no such model; shipped: {', '.join(shipped) or 'none'}"), name)
+        sys.exit(1)
+    return path and str(path)
+
+
+def prepare(folder, threads, device):
+    """The device of a run; makes its folder."""
     import torch
-    from .model import Model
     if threads:
         torch.set_num_threads(threads)
     if folder:
@@ -116,17 +141,23 @@ def prepare(folder, threads, device, name, verbose):
         except OSError as error:
             fail(error, folder)
             sys.exit(1)
-    device = torch_device(device)
+    return torch_device(device)
+
+
+def open_model(name, device, verbose):
+    """The Model of a run; None where nothing is shipped and nothing was named."""
+    import torch
+    from .model import Model
     try:
         model = Model.open(name)
         if verbose:
             backend = model.chain(device).network.backend
             click.echo(f"model {model.id[:16]} ({model.path.name}), {backend.name} on {device}, "
                        f"{torch.get_num_threads()} thread(s)", err=True)
-        return model, device
+        return model
     except BitsbackError as error:
         if name is None:
-            return None, device
+            return None
         fail(error, name)
         sys.exit(1)
 
@@ -150,17 +181,19 @@ def tell(facts, line, as_json, quiet, err):
         click.echo(line, err=err)
 
 
-def announcer(name, verify, quiet):
+def announcer(name, verify, quiet, model, device):
     """announce(stills) for compression: says what a long run will take, before it."""
     def announce(stills):
-        from .codecs.suits import estimate
-        seconds, megapixels = estimate(stills, verify)
-        if megapixels >= 1 and not quiet:
-            click.echo(f"bitsback: {name}: {megapixels:.1f} megapixels under the prior, about {seconds / 60:.0f} minutes "
-                       f"and up to {gigabytes(megapixels):.1f} GB (as measured on one core of a 2-core machine; a GPU is faster)", err=True)
+        from .codecs.suits import LONG, estimate
+        if quiet or not model:
+            return
+        seconds, megapixels = estimate(stills, verify, model, device)
+        if megapixels >= LONG:
+            click.echo(f"bitsback: {name}: {megapixels:.1f} megapixels under the prior, about {max(1, seconds / 60):.0f} minutes at this machine's "
+                       f"present pace and up to {gigabytes(megapixels):.1f} GB", err=True)
     return announce
 
 
 def gigabytes(megapixels):
-    """Memory at the peak, from 0.66 GB measured at 1.2 megapixels: the program, the largest segment (at most a megapixel), the picture."""
-    return 0.3 + 0.6 * min(megapixels, 1) + 0.02 * megapixels
+    """Memory at the peak (benchmarks/results/memory.md): the program, the largest segment (at most a megapixel) and what it leaves, the picture."""
+    return 0.3 + 0.9 * min(megapixels / 8, 1) + 0.014 * megapixels

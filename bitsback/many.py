@@ -19,7 +19,7 @@ class Task:
 
     action: str
     source: str
-    target: str
+    target: str | None              # decompress: None for what files.decompress_file makes of the source's name
     options: dict = field(default_factory=dict)
     model: str | None = None
     device: str = "cpu"
@@ -39,14 +39,18 @@ def _begin():
 
 
 def do(task):
-    """One task, in a worker's process.  compress: (Header, size in bytes); decompress: paths written.  Errors: BitsbackError, OSError.
+    """One task, in a worker's process.  Errors: BitsbackError, OSError.
 
-    Outputs are overwritten: whether they may be was asked before the task was made, and a task may be done twice.
+    compress: (Header, size in bytes); decompress: (paths written, [(path, names of metadata that it does not hold)]).
+    Outputs are overwritten unless `options` say otherwise: whether they may be was asked before the task was made, and one may be done twice.
     """
     from .codecs import files
-    model = _model(task.model) if task.model else None
-    work = {"compress": files.compress_file, "decompress": files.decompress_file}[task.action]
-    return work(task.source, task.target, force=True, model=model, device=task.device, **task.options)
+    options = {"force": True, "model": _model(task.model) if task.model else None, "device": task.device} | task.options
+    if task.action == "compress":
+        return files.compress_file(task.source, task.target, **options)
+    left_out = []
+    paths = files.decompress_file(task.source, task.target, note=lambda *told: left_out.append(told), **options)
+    return paths, left_out
 
 
 def processes(count):

@@ -7,7 +7,7 @@ import ctypes
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3     # names and numbers of malloc.h
-LARGE = 2**30
+LARGE, KEPT = 2**27, 2**30      # bytes: blocks of a whole large picture go back at once, those of a segment are kept
 
 
 def keep_pages():
@@ -18,4 +18,13 @@ def keep_pages():
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):           # another libc
         return False
-    return bool(mallopt(M_MMAP_THRESHOLD, LARGE) and mallopt(M_TRIM_THRESHOLD, LARGE))
+    return bool(mallopt(M_MMAP_THRESHOLD, LARGE) and mallopt(M_TRIM_THRESHOLD, KEPT))
+
+
+def give_pages_back():
+    """Hands the holes in freed memory back to the system: between segments of different sizes they would add up to several segments."""
+    if sys.platform.startswith("linux"):
+        try:
+            ctypes.CDLL(None).malloc_trim(0)
+        except (OSError, AttributeError):       # another libc
+            pass

@@ -143,7 +143,8 @@ def write(header: Header, payload: bytes) -> bytes:
             out += number(3 * size + kind)
         out += b"".join(map(number, map(_zigzag, header.top)))
     out += payload
-    return bytes(out) + zlib.crc32(out).to_bytes(4, "little")
+    out += zlib.crc32(out).to_bytes(4, "little")
+    return bytes(out)
 
 
 def _read_form(form):

@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import DamagedFile, UnsupportedImage
 from . import deep, metadata, refusals
-from .still import MODES, Still
+from .still import MODES, Still, same_samples
 
 IMAGE_SUFFIXES = set(".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .pcx .sgi .rgb .ras .qoi .jp2 .j2k "
                      ".jpg .jpeg .avif".split())              # looked for in folders
@@ -42,7 +42,7 @@ def _look(image):
 
 def _samples(image):
     dtype, _ = MODES[image.mode]
-    return np.ascontiguousarray(np.array(image)).astype(dtype)
+    return np.ascontiguousarray(np.array(image)).astype(dtype, copy=False)
 
 
 def _deep_samples(image, stream, name):
@@ -186,7 +186,7 @@ def _write(still, stream, file_format):
 def _shows_the_same(a: Still, b: Still):
     """Whether samples, palette and transparency are the same; I;16 has several byte orders, a palette more entries than are used."""
     modes = {"I;16B": "I;16"}
-    if modes.get(a.mode, a.mode) != modes.get(b.mode, b.mode) or a.samples.tobytes() != b.samples.tobytes():
+    if modes.get(a.mode, a.mode) != modes.get(b.mode, b.mode) or not same_samples(a.samples, b.samples):
         return False
     if "palette" not in a.look:
         return a.look == b.look
@@ -210,7 +210,8 @@ def still_bytes(still: Still, file_format: str, name) -> tuple[bytes, list[str]]
             reason = error
     else:
         raise UnsupportedImage(f"{name}: {file_format} cannot hold this picture ({reason})")
-    written = read_still(io.BytesIO(out.getvalue()), name)
+    out.seek(0)
+    written = read_still(out, name)
     if not _shows_the_same(still, written):
         raise UnsupportedImage(f"{name}: {file_format} does not give this picture back as it is (mode {still.mode})")
     return out.getvalue(), [key for key in still.metadata if key not in written.metadata]

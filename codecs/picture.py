@@ -25,16 +25,16 @@ from ..tuning import tune
 from . import container, metadata
 from .container import Entry, Header, pixel_digest
 from .numbers import Reader, number
-from .plain import decode_plain, encode_plain, quick_plain_size
+from .plain import decode_plain, encode_plain, webp_size
 from .places import STEP, Corner, locate, turned
+from .rivals import surely_smaller
 from .segments import plain_parts, pop_segments, push_segments, unpack_plain_parts
 from .still import MODES, UNDER_PRIOR, Still, joined, same, shape_of
-from .suits import PHOTOGRAPHIC, may_suit, suits_prior
+from .suits import may_suit, suits_prior
 
 START_SIDE, START_SHARE = 64, 8 # the plain block: a square of 64 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
 SMALLEST = 48 * 48              # pixels below which the prior is not tried
 TUNING_SHARE = 0.4              # of the time, about
-SURELY_BETTER = 0.965           # of a quick WebP's size: the best WebP, twenty times slower, need not be tried
 
 
 def _check(pixels):
@@ -61,7 +61,7 @@ def _starts(sizes):
 def _busiest_corner(pixels):
     """Flips that bring the corner with the most bytes to the top left: more credit for the first segments."""
     corner = lambda flips: turned(pixels, flips)[:START_SIDE, :START_SIDE]     # noqa: E731
-    return max(range(4), key=lambda flips: quick_plain_size(np.ascontiguousarray(corner(flips))))
+    return max(range(4), key=lambda flips: webp_size(np.ascontiguousarray(corner(flips))))
 
 
 def encode_stack(images, header, model, device="cpu", progress=lambda share: None, first=b"", tuning=0):
@@ -124,14 +124,6 @@ def _under_prior(stills, header, packed, model, device, progress, tuning):
     return container.write(*result) if result else None, coded
 
 
-def _clearly_better(size, stills):
-    """Whether so many bytes need no comparison with the best conventional coding."""
-    quick = [quick_plain_size(still.samples) for still in stills if still.samples.dtype == np.uint8]
-    if None in quick or len(quick) < len(stills):
-        return False
-    return size < SURELY_BETTER * sum(quick) and 8 * sum(quick) > PHOTOGRAPHIC * sum(still.samples.size for still in stills)
-
-
 def encode_stills(stills: list[Still], entries: tuple[Entry, ...], *, archive: bool, model=None, device="cpu",
                   progress=lambda share: None, tuning=DEFAULT_STEPS) -> bytes:
     """The bytes of a file that holds these pictures: under the prior what it suits, unless all by conventional coding is smaller.
@@ -150,7 +142,7 @@ def encode_stills(stills: list[Still], entries: tuple[Entry, ...], *, archive: b
     header, coded = Header(entries, _digest(stills, packed), archive, metadata.kinds([(s.look, s.metadata) for s in stills]), plain=suited.count(False)), []
     if isinstance(model, Model) and any(suited):
         prior, coded = _under_prior(stills, header, packed, model, device, progress, tuning)
-        if prior and _clearly_better(len(prior), stills):
+        if prior and surely_smaller(len(prior), [still.samples for still in stills]):
             return prior
     coded += [encode_plain(still.samples) for still in stills[len(coded):]]
     header = dataclasses.replace(header, plain=0, digest=header.digest if archive else header.digest[:4])
@@ -264,4 +256,4 @@ def decode(data: bytes, *, model=None, device="cpu", progress=lambda share: None
 
 def image_check(samples):
     """16 bits of a picture in an archive: which one is damaged, if the archive's digest fails."""
-    return zlib.crc32(samples.tobytes()) & 0xFFFF
+    return zlib.crc32(np.ascontiguousarray(samples)) & 0xFFFF

@@ -16,7 +16,8 @@ from typing import NamedTuple
 from ..errors import DamagedFile
 
 STEP = 8                        # blocks end at multiples of 8, as the network's coarsest stage, or at the picture's edge
-LIMIT = 2**21                   # pixels of a segment: bounds memory
+LIMIT = 2**20                   # pixels of a segment that an encoder makes: bounds memory (benchmarks/results/memory.md)
+LARGEST = 2**21                 # ... and that a decoder takes
 WHOLE, DOWN, RIGHT = 0, 1, 2
 
 
@@ -68,7 +69,7 @@ def place_of(sizes, corner, segment):
     else:
         place, after = Place(image, 1, 0, columns, rows, size), Corner(image, rows, columns + size)
         ok = kind == RIGHT and rows > 0 and columns + size <= width and (size % STEP == 0 or columns + size == width)
-    if not ok or place.pixels > LIMIT:
+    if not ok or place.pixels > LARGEST:
         raise DamagedFile("the segments do not fit the pictures")
     return place, Corner(image + 1) if after[1:] == (height, width) else after
 

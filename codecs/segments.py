@@ -9,12 +9,14 @@ import numpy as np
 
 from .. import context
 from ..errors import DamagedFile, StackEmpty
+from ..memory import give_pages_back
 from .numbers import Reader, number
 from .places import locate, next_segment, place_of
 from .plain import decode_plain, encode_plain
 
 LEAST = 0.25                    # bits a dimension: a segment of many pixels that a stack of fewer holds is none
 MANY = 2**12                    # dimensions; the more, the surer
+LARGE = 2**18                   # pixels of a segment whose memory is worth handing back
 DEBT = 3.2                      # bits a dimension that a segment may owe at its worst, first guess
 
 
@@ -59,6 +61,12 @@ def blocks(images, place):
             for pixels in images[place.image:place.image + place.images]]
 
 
+def give_back(place):
+    """Frees what a large segment left behind, for the next one is of another size."""
+    if place.pixels >= LARGE:
+        give_pages_back()
+
+
 def push_segments(chain, stack, images, start, top, progress=lambda share: None):
     """Codes all from `start` on; returns the segments, or None if one does not fit at all.
 
@@ -83,6 +91,8 @@ def push_segments(chain, stack, images, start, top, progress=lambda share: None)
         stack.restore(attempt)
         segments.append(segment)
         corner = after
+        del x, attempt
+        give_back(place)
         done += place.pixels
         progress(done / total)
     return tuple(segments)
@@ -106,5 +116,7 @@ def pop_segments(chain, stack, images, start, segments, top, progress=lambda sha
             raise DamagedFile("the words decode to values that are no pixels")
         for block, values in zip(blocks(images, place), x):
             block[:] = values.transpose(1, 2, 0) + 128
+        del x, values
+        give_back(place)
         done += place.pixels
         progress(done / total)

@@ -21,6 +21,7 @@ MODES = {                       # name: (dtype, channels); the place in this lis
     "RGB;16": ("<u2", 3), "RGBA;16": ("<u2", 4), "LA;16": ("<u2", 2), "CMYK": ("u1", 4), "YCbCr": ("u1", 3), "LAB": ("u1", 3),
     "HSV": ("u1", 3), "I": ("<i4", 1), "F": ("<f4", 1), "PA": ("u1", 2), "RGBX": ("u1", 4), "RGBa": ("u1", 4), "La": ("u1", 2),
     "I;16B": ("<u2", 1)}
+STRIP = 2**22                   # samples worked on at once where a whole picture's would take memory
 GREYS = {"L", "LA"}             # one channel under the prior
 UNDER_PRIOR = {"RGB", "RGBA"} | GREYS
 
@@ -29,6 +30,18 @@ def shape_of(mode: str, height: int, width: int) -> tuple:
     """The shape of a picture's samples."""
     channels = MODES[mode][1]
     return (height, width) if channels == 1 else (height, width, channels)
+
+
+def strips(samples):
+    """Views of a few rows each that make up (H, W, ...) samples: what is worked out of them takes little memory, however large the picture."""
+    rows = max(1, STRIP // (samples.size // len(samples)))
+    return [samples[top:top + rows] for top in range(0, len(samples), rows)]
+
+
+def same_samples(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays hold the same bytes in the same shape: NaNs too, a byte order apart not."""
+    return a.shape == b.shape and a.dtype.itemsize == b.dtype.itemsize and all(
+        np.array_equal(*(np.ascontiguousarray(part).view(np.uint8) for part in pair)) for pair in zip(strips(a), strips(b)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,5 +100,4 @@ def joined(colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
 
 def same(a: Still, b: Still) -> bool:
     """Whether two pictures are equal in every bit that is kept: mode, samples (NaNs too), look, metadata."""
-    return (a.mode == b.mode and a.samples.shape == b.samples.shape and a.samples.tobytes() == b.samples.tobytes()
-            and a.look == b.look and a.metadata == b.metadata)
+    return a.mode == b.mode and same_samples(a.samples, b.samples) and a.look == b.look and a.metadata == b.metadata

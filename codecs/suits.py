@@ -3,28 +3,35 @@
 The file itself is always the smaller of two; this only saves the time of a trial that cannot win, and, in
 an archive, tells which pictures share the stack.
 """
+import functools
+import time
+
 import numpy as np
 
 from ..chain import Top
 from ..context import nothing
 from ..errors import StackEmpty
 from ..stack import Stack
-from .plain import encode_plain, quick_plain_size
+from .plain import encode_plain, webp_size
 from .segments import planes
-from .still import Still
+from .still import Still, strips
 
 PHOTOGRAPHIC, NOISE = 2.0, 6.0  # bits a dimension of photographs; on graphics the best WebP may be half the quick one
 FEW_COLOURS, FEW_GREYS, MANY_PIXELS = 256, 24, 128 * 128        # no photograph of so many pixels has so few of them: the prior is not tried
 TRIAL = 256                     # side of the crop on which a picture of an archive shows what suits it
-ENCODE_SECONDS, DECODE_SECONDS = 39, 18         # a megapixel under the prior, one core of a busy 2-core machine (benchmarks/rate.py)
+LONG = 1                        # megapixels
 
 
 def _few_colours(colour):
     if colour.shape[2] == 1:
-        return np.count_nonzero(np.bincount(colour.ravel(), minlength=256)) <= FEW_GREYS
-    seen, r, g, b = np.zeros(2**24, bool), *(colour[..., i].astype(np.uint32) for i in range(3))
-    seen[r << 16 | g << 8 | b] = True
-    return np.count_nonzero(seen) <= FEW_COLOURS
+        return np.count_nonzero(sum(np.bincount(rows.ravel(), minlength=256) for rows in strips(colour))) <= FEW_GREYS
+    seen = np.zeros(2**24, bool)
+    for rows in strips(colour):
+        r, g, b = (rows[..., i].astype(np.uint32) for i in range(3))
+        seen[r << 16 | g << 8 | b] = True
+        if np.count_nonzero(seen) > FEW_COLOURS:
+            return False
+    return True
 
 
 def may_suit(still: Still) -> bool:
@@ -32,15 +39,27 @@ def may_suit(still: Still) -> bool:
     return still.colour is not None and (still.height * still.width <= MANY_PIXELS or not _few_colours(still.colour))
 
 
-def estimate(stills: list[Still], verify: bool) -> tuple[float, float]:
-    """Seconds that coding pictures takes under the prior on the machine named in the README, and megapixels: (s, MP)."""
+@functools.lru_cache(maxsize=4)
+def seconds_a_megapixel(model, device) -> float:
+    """Of coding under the prior, here and now: one level of a block of TRIAL pixels a side, timed once it runs warm, times the levels."""
+    chain, rng = model.chain(device), np.random.default_rng(0)
+    x = np.clip(rng.normal(0, 30, (1, 3, TRIAL, TRIAL)), -128, 127).astype(np.int32)
+    for _ in range(2):
+        stack, begin = Stack(rng.bytes(2 * x.size)), time.perf_counter()
+        chain.reverse[0].push(stack, x, chain.forward[0].pop(stack, x), nothing(x))
+        seconds = time.perf_counter() - begin
+    return seconds * len(model.levels) / (TRIAL**2 / 1e6)
+
+
+def estimate(stills: list[Still], verify: bool, model, device) -> tuple[float, float]:
+    """(Seconds that coding takes under the prior, megapixels) of pictures; below LONG megapixels the time is not worth knowing, and 0."""
     megapixels = sum(still.height * still.width for still in stills if may_suit(still)) / 1e6
-    return megapixels * (ENCODE_SECONDS + verify * DECODE_SECONDS), megapixels
+    return (megapixels * (1 + verify) * seconds_a_megapixel(model, device) if megapixels >= LONG else 0), megapixels
 
 
 def suits_prior(still: Still, model, device) -> bool:
     """Whether a picture of an archive goes under the prior.  What conventional coding says is no photograph is tried on a crop."""
-    quick = quick_plain_size(still.colour)
+    quick = webp_size(still.colour)
     if quick is None or PHOTOGRAPHIC < 8 * quick / still.colour.size < NOISE:
         return True
     top, left = max(0, still.height - TRIAL) // 2, max(0, still.width - TRIAL) // 2

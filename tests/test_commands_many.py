@@ -1,4 +1,6 @@
 """compress of many files at once, and its efforts: the same outputs, every error told, exit status 1 if any failed."""
+import json
+
 import pytest
 from .test_commands import call, names, told
 from PIL import Image
@@ -29,6 +31,37 @@ def test_two_jobs(tree, tiny_model):
         assert (tree / "one" / name).read_bytes() == (tree / "two" / name).read_bytes()
     again = call("compress", "-r", tree / "in", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path)
     assert again.exit_code == 1 and len(told(again)) == 5 and not again.stdout
+
+
+def test_two_jobs_that_decompress(tree, tiny_model):
+    """The same pictures as one process restores; the damaged file and an existing output are told, also in JSON; -j of a mode that PNG cannot hold is TIFF."""
+    Image.open(tree / "in/a.png").convert("CMYK").save(tree / "in/d.tif")
+    for name in ("in/text.png", "in/b.webp"):
+        (tree / name).unlink()
+    assert call("compress", "-r", tree / "in", "--dir", tree / "packed", "-j", "1", "--model", tiny_model.path).exit_code == 0
+    (tree / "packed/bad.bbk").write_bytes((tree / "packed/a.bbk").read_bytes()[:-3])
+    result = call("decompress", "-r", tree / "packed", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path, "--json")
+    assert result.exit_code == 1 and len(told(result)) == 1 and "bad.bbk" in told(result)[0]
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(lines) == 5 and [line["source"] for line in lines if "error" in line] == [str(tree / "packed/bad.bbk")]
+    call("decompress", "-r", tree / "packed", "--dir", tree / "one", "-j", "1", "--model", tiny_model.path)
+    assert names(tree / "two") == names(tree / "one") == ["a.png", "b.png", "below/c.png", "d.tiff"]
+    for name in names(tree / "one"):
+        assert (tree / "one" / name).read_bytes() == (tree / "two" / name).read_bytes()
+    again = call("decompress", "-r", tree / "packed", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path)
+    assert again.exit_code == 1 and len(told(again)) == 5 and not again.stdout
+
+
+@pytest.mark.parametrize("command", ["compress", "decompress"])
+def test_the_parent_of_many_opens_no_model(tree, tiny_model, command, monkeypatch):
+    """Its processes do; but a model that is not there is one error, before any of them is started."""
+    call("compress", tree / "in/a.png", tree / "in/b.png", "--model", tiny_model.path)
+    monkeypatch.setattr("bitsback.model.Model.__init__", lambda *_: pytest.fail("a model was opened"))
+    suffix = ".png" if command == "compress" else ".bbk"
+    arguments = [command, *(tree / "in" / (name + suffix) for name in "ab"), "-j", "2", "--dir", tree / "out"]
+    assert call(*arguments, "--model", tiny_model.path).exit_code == 0
+    missing = call(*arguments, "--model", "nowhere")
+    assert missing.exit_code == 1 and len(told(missing)) == 1 and "nowhere" in told(missing)[0]
 
 
 def test_a_cluster_that_is_not_there(tree, tiny_model):

@@ -32,7 +32,7 @@ def check(tasks, results, tmp_path, tiny_model):
             continue
         assert error is None and result[1] == os.path.getsize(task.target)
         back = many.do(many.Task("decompress", task.target, task.target + ".png", model=str(tiny_model.path)))
-        assert np.array_equal(np.array(Image.open(back[0])), np.array(Image.open(task.source)))
+        assert np.array_equal(np.array(Image.open(back[0][0])), np.array(Image.open(task.source)))
     assert not list(tmp_path.glob(".*"))                # no partial file
 
 

@@ -31,7 +31,7 @@ def test_chunks_come_back(tiny_model, photograph, shape):
 def test_pictures_keep_their_places_under_the_prior(tiny_model, photograph, monkeypatch):
     """The coder moves what does not suit the prior to the front; the chunk is in its own order all the same."""
     pixels = np.stack([photograph(32, 32, 1), np.zeros((32, 32, 3), np.uint8), photograph(32, 32, 2)])
-    monkeypatch.setattr(picture, "_clearly_better", lambda *_: True)
+    monkeypatch.setattr(picture, "surely_smaller", lambda *_: True)
     monkeypatch.setattr(picture, "suits_prior", lambda still, *_: still.samples.any())
     codec = Bitsback(model=tiny_model.path)
     data = codec.encode(pixels)

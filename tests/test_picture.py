@@ -1,5 +1,6 @@
 """picture.py and plain.py: any picture comes back exactly, whichever coder took it; altered files never give wrong pixels."""
 import io
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from bitsback.chain import Chain
 from bitsback.codecs import container, decode, decode_still, encode, encode_still, metadata, picture, suits
-from bitsback.codecs.plain import decode_plain, encode_plain, quick_plain_size
+from bitsback.codecs.plain import decode_plain, encode_plain, webp_size
 from bitsback.codecs.places import LIMIT, turned
 from bitsback.codecs.segments import plain_parts
 from bitsback.codecs.still import MODES, Still, same, shape_of
@@ -315,7 +316,7 @@ def test_plain_coding_is_its_own_inverse(photograph, kind):
 def test_plain_coding_of_sides_that_webp_cannot_hold(size):
     """Beyond 16383 pixels PNG takes over."""
     pixels = np.random.default_rng(1).integers(0, 4, (*size, 3), dtype=np.uint8)
-    assert np.array_equal(decode_plain(encode_plain(pixels), (*size, 3)), pixels) and quick_plain_size(pixels) is None
+    assert np.array_equal(decode_plain(encode_plain(pixels), (*size, 3)), pixels) and webp_size(pixels) is None
     header = container.Header((container.Entry(size[1], size[0]),), container.pixel_digest([pixels], 4))
     assert np.array_equal(decode(container.write(header, encode_plain(pixels))), pixels)
 
@@ -335,22 +336,23 @@ def test_small_pictures_cost_no_more_than_the_best_of_png_and_webp(photograph, h
 def test_plain_coding_is_the_smallest_at_hand(photograph):
     """No picture's plain coding is larger than the quick one that `encode` makes anyway."""
     pictures = {kind: drawn(photograph)[kind].astype(np.uint8) for kind in ("coarse ramp", "noisy ramp", "ramp")}
-    assert [kind for kind, pixels in pictures.items() if len(encode_plain(pixels)) > quick_plain_size(pixels)] == []
+    assert [kind for kind, pixels in pictures.items() if len(encode_plain(pixels)) > webp_size(pixels)] == []
 
 
-@pytest.mark.parametrize("kind", ["tiles", "ramp"])
+@pytest.mark.parametrize("kind", ["tiles", "ramp", "photograph"])
 def test_a_prior_larger_than_plain_coding_is_not_kept(tiny_model, photograph, monkeypatch, kind):
-    """Whatever the prior's size, the file is the smaller of the two."""
+    """A byte more than conventional coding, and that is taken; far fewer, and the prior is."""
     pixels = drawn(photograph)[kind].astype(np.uint8)
-    best, quick = len(plain_file(pixels)), quick_plain_size(pixels)
+    best, more = len(plain_file(pixels)), 1
 
     def pretended(images, header, model, *_):
         full = replace(header, model=model.id[:16], segments=((1, 128),), top=(0,) * 6)
-        room = int(picture.SURELY_BETTER * quick) - 1 - len(container.write(full, b""))
-        return full, bytes(room)
+        return full, bytes(best + more - len(container.write(full, b"")))
 
     monkeypatch.setattr(picture, "encode_stack", pretended)
-    assert len(encode(pixels, model=tiny_model)) <= best
+    assert encode(pixels, model=tiny_model) == plain_file(pixels)
+    more = -best // 4
+    assert len(encode(pixels, model=tiny_model)) == best + more
 
 
 # --- stills of other modes -------------------------------------------------------------------
@@ -385,7 +387,7 @@ def test_every_mode_round_trips(tiny_model, photograph, mode):
 
 def forced(stills, model, monkeypatch, archive=False):
     """A file whose colours are under the prior, though with random weights it loses."""
-    monkeypatch.setattr(picture, "_clearly_better", lambda size, stills: True)
+    monkeypatch.setattr(picture, "surely_smaller", lambda size, stills: True)
     monkeypatch.setattr(picture, "SMALLEST", 1)
     entries = tuple(container.Entry(s.width, s.height, f"{i}.png" * archive, check=picture.image_check(s.samples) * archive, mode=s.mode, source=s.source)
                     for i, s in enumerate(stills))
@@ -478,9 +480,26 @@ def test_a_decoder_that_errs_is_noticed(photograph, monkeypatch):
             encode_still(still, verify=True)
 
 
-def test_estimates_count_what_the_prior_takes(photograph):
-    """Seconds and megapixels of pictures the prior is tried on; more with verification; none for other modes."""
+def test_estimates_count_what_the_prior_takes(tiny_model, photograph, monkeypatch):
+    """Seconds and megapixels of pictures the prior is tried on; twice as long with verification; none for other modes; no trial where it is short."""
     stills = [Still("RGB", photograph(200, 300)), of_mode("CMYK", 200, 300, photograph)]
-    (seconds, megapixels), (longer, _) = suits.estimate(stills, False), suits.estimate(stills, True)
-    assert megapixels == pytest.approx(0.06) and 0 < seconds < longer
-    assert suits.estimate(stills[1:], True) == (0, 0)
+    monkeypatch.setattr(suits, "seconds_a_megapixel", lambda *_: pytest.fail("timed for a short run"))
+    assert suits.estimate(stills, True, tiny_model, "cpu") == (0, pytest.approx(0.06))
+    monkeypatch.undo()
+    monkeypatch.setattr(suits, "LONG", 0.05)
+    (seconds, megapixels), (longer, _) = suits.estimate(stills, False, tiny_model, "cpu"), suits.estimate(stills, True, tiny_model, "cpu")
+    assert megapixels == pytest.approx(0.06) and seconds > 0 and longer == 2 * seconds
+    assert suits.estimate(stills[1:], True, tiny_model, "cpu") == (0, 0)
+
+
+def test_the_pace_is_the_models_own(tiny_model, monkeypatch):
+    """A network that takes longer makes a larger figure; a second question is not timed again."""
+    suits.seconds_a_megapixel.cache_clear()
+    fast = suits.seconds_a_megapixel(tiny_model, "cpu")
+    assert suits.seconds_a_megapixel(tiny_model, "cpu") == fast
+    step, waited = tiny_model.chain().reverse[0], []
+    push = step.push
+    monkeypatch.setattr(step, "push", lambda *arguments: waited.append(time.sleep(1)) or push(*arguments))
+    suits.seconds_a_megapixel.cache_clear()
+    assert suits.seconds_a_megapixel(tiny_model, "cpu") > 0.5 * len(tiny_model.levels) / (suits.TRIAL**2 / 1e6) and waited
+    suits.seconds_a_megapixel.cache_clear()

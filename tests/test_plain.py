@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from bitsback.codecs import plain
-from bitsback.codecs.plain import DELTAS, EFFORTS, PNG, PNG1, PNG2, PNG4, WEBP, decode_plain, encode_plain
+from bitsback.codecs.plain import DELTAS, PNG, PNG1, PNG2, PNG4, QUICK, WEBP, decode_plain, encode_plain
 from bitsback.errors import DamagedFile
 
 RNG = np.random.default_rng(0)
@@ -19,7 +19,7 @@ def of(channels, top, height=40, width=33):
 def coded(method, samples):
     """Samples by one coder, whichever is smallest."""
     if method == WEBP:
-        return bytes([WEBP]) + plain._encode_webp(plain._webp_image(samples), **EFFORTS[1])
+        return bytes([WEBP]) + plain._encode_webp(plain._webp_image(samples), **QUICK)
     if method == DELTAS:
         return bytes([DELTAS]) + plain.encode_deltas(samples)
     return bytes([method]) + plain._encode_png(samples, plain.PNG_BITS.get(method, 8 * samples.dtype.itemsize))

@@ -1,0 +1,154 @@
+"""Peak memory of compress (with its verification) and decompress, a process each.
+
+    python -m benchmarks.memory --tiny 24 --flat 24,100 --segments default [-o benchmarks/results/memory]
+
+The pictures are synthetic.  `tiny` is a model of random weights, so that a run takes minutes and not hours; `flat` has no network at all,
+three bits a sample on the stack: what the picture itself takes.  What the network of a shipped model takes more than tiny's, one segment of
+places.LIMIT pixels on one level shows.  Pillow's limit of 89 megapixels, above which pictures are refused, is off here: the files are our own.
+"""
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SIDES, LEVELS = (2, 3), 4       # shape of a picture; levels of the tiny model: their memory does not add up
+FLAT = 8                        # values of a sample in the pictures for `flat`
+
+
+class Flat:
+    """In the place of a Chain: samples of 0 to FLAT - 1 as they are, and as many bits owed for a while."""
+
+    def push(self, stack, x, top, known, watch=lambda stack: None):
+        owed = stack.pop_uniform(x.size, FLAT)
+        watch(stack)
+        stack.push_uniform(owed, FLAT)
+        stack.push_uniform(x.ravel() + 128, FLAT)
+
+    def pop(self, stack, shape, top, known):
+        return stack.pop_uniform(shape[0] * shape[1] * shape[2] * shape[3], FLAT).reshape(shape) - 128
+
+
+def picture(path, megapixels, flat):
+    """Writes a PNG of smooth colours and noise, which compresses like a photograph; flat: of few values."""
+    import numpy as np
+    from PIL import Image
+    height = round((megapixels * 1e6 * SIDES[0] / SIDES[1]) ** 0.5)
+    width, rng = height * SIDES[1] // SIDES[0], np.random.default_rng(0)
+    pixels, columns = np.empty((height, width, 3), np.uint8), np.arange(width)
+    noise = rng.normal(0, 3, (64, width, 1)) + rng.normal(0, 1, (64, width, 3))
+    for i in range(height):
+        light = 128 + 60 * np.sin(i / 210 + columns / 330)
+        rows = np.stack([light, 0.8 * light + 20 * np.cos(i / 150 - columns / 190), 0.6 * light + 30], -1) + np.roll(noise[i % 64], 97 * i, 0)
+        pixels[i] = np.clip(np.rint(rows), 0, 255) % (FLAT if flat else 256)
+    Image.fromarray(pixels).save(path, compress_level=1)
+
+
+def tiny_model(path):
+    """A model file of random weights, as small as the network's layers allow."""
+    import torch
+
+    from bitsback.denoiser import Denoiser, NetworkConfig
+    from bitsback.levels import spaced
+    from bitsback.weights import save_model
+    torch.manual_seed(7)
+    network = Denoiser(NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16)).eval().requires_grad_(False)
+    save_model(path, network, spaced(LEVELS), {"minutes": 0, "steps": 0, "device": "cpu", "data": "random weights"})
+
+
+def peak_bytes():
+    """The most memory this process had.  Not getrusage where it can be helped: on Linux that begins with what the parent process had."""
+    try:
+        return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+    except (OSError, IndexError):
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def step(action, source, target, model, flat):
+    """One action in this process: {"seconds", "peak_mib"}.  The prior's file is taken however large it is."""
+    import torch
+    from PIL import Image
+
+    from bitsback.codecs import files, picture as pictures
+    from bitsback.memory import keep_pages
+    from bitsback.model import Model
+    torch.set_num_threads(1)
+    Image.MAX_IMAGE_PIXELS = None
+    if flat:
+        Model.chain = lambda *_: Flat()
+    keep_pages()
+    begin = time.perf_counter()
+    if action == "segment":
+        segment(Model.open(model))
+    elif action == "compress":
+        surely = pictures.surely_smaller
+        pictures.surely_smaller = lambda *arguments: surely(*arguments) or True     # its own memory counts
+        files.compress_file(source, target, force=True, model=Model.open(model))
+    else:
+        files.decompress_file(source, target, force=True, model=Model.open(model))
+    return {"seconds": time.perf_counter() - begin, "peak_mib": peak_bytes() / 2**20}
+
+
+def segment(model):
+    """Codes and decodes a segment of places.LIMIT pixels on one level."""
+    import numpy as np
+
+    from bitsback.chain import Top
+    from bitsback.codecs import places
+    from bitsback.context import Known, context_chain
+    from bitsback.stack import Stack
+    rng, chain, side = np.random.default_rng(0), model.chain(), int(places.LIMIT**0.5)
+    x = np.clip(rng.normal(0, 30, (1, 3, side, side)), -128, 127).astype(np.int32)
+    known = Known(np.zeros((1, 3, 32, side + 32), np.int32), np.zeros((1, 3, side, 32), np.int32))
+    chain.forward, chain.reverse = chain.forward[:1], chain.reverse[:1]
+    stack, top = Stack(rng.bytes(2 * x.size)), Top((0,) * 3, (64,) * 3)
+    chain.push(stack, x, top, known)
+    y = top.pop(chain.gaussians, stack, x.shape)
+    if not np.array_equal(chain.reverse[0].pop(stack, y, context_chain(chain.forward_table, chain.levels, known)[0]), x):
+        raise SystemExit("another segment came back")
+
+
+def apart(*arguments):
+    """step() in a process of its own."""
+    done = subprocess.run([sys.executable, "-m", "benchmarks.memory", "--step", json.dumps([str(a) for a in arguments])], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--tiny", default="", help="Megapixels of pictures, with a tiny model.")
+    parser.add_argument("--flat", default="", help="Megapixels of pictures, without a network.")
+    parser.add_argument("--segments", default="", help="Shipped models, a segment of each.")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    parser.add_argument("-o", "--output", type=Path)
+    args = parser.parse_args()
+    if args.step:
+        print(json.dumps(step(*json.loads(args.step))))
+        return
+    lines = [f"python -m benchmarks.memory --tiny {args.tiny or chr(34) * 2} --flat {args.flat or chr(34) * 2} --segments {args.segments}\n", "| what | peak MiB | seconds |", "|---|---|---|"]
+
+    def tell(what, facts):
+        lines.append(f"| {what} | {facts['peak_mib']:.0f} | {facts['seconds']:.0f} |")
+        print(lines[-1], flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, packed, back, model = (Path(folder, name) for name in ("in.png", "in.bbk", "out.png", "tiny.safetensors"))
+        tiny_model(model)
+        for kind, megapixels in [("tiny", n) for n in args.tiny.split(",") if n] + [("flat", n) for n in args.flat.split(",") if n]:
+            flat = "flat" * (kind == "flat")
+            picture(source, float(megapixels), flat)
+            tell(f"{megapixels} megapixels, compress, {kind}", apart("compress", source, packed, model, flat))
+            tell(f"{megapixels} megapixels, decompress, {kind}", apart("decompress", packed, back, model, flat))
+        for name in [str(model), *filter(None, args.segments.split(","))]:
+            tell(f"one segment on one level, {'tiny' if name == str(model) else name}", apart("segment", "", "", name, ""))
+    if args.output:
+        args.output.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

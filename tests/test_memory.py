@@ -1,0 +1,52 @@
+"""What a whole picture takes beside the segments, in a process of its own; benchmarks/memory.py measures whole runs."""
+import json
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+
+from bitsback.codecs import places
+
+PEAKS = """
+import json, sys
+import torch
+from benchmarks.memory import peak_bytes
+from bitsback.chain import Top
+from bitsback.codecs import picture, suits
+from bitsback.codecs.images import read_still
+from bitsback.levels import default_levels
+from bitsback.memory import keep_pages
+keep_pages()
+peaks = []
+def note(): peaks.append(peak_bytes())
+note()
+still = read_still(sys.argv[1], sys.argv[1])
+note()
+other = picture.Still(still.mode, still.samples.copy())
+assert suits.may_suit(still) and picture.same(still, other)
+Top.fitted([still.samples], default_levels())
+picture.image_check(still.samples)
+note()
+print(json.dumps(peaks))
+"""
+
+
+def test_what_looks_at_a_whole_picture_takes_little_memory(tmp_path, photograph):
+    """18 megapixels: reading takes Pillow's copy and some of ours; colours, moments, check and comparison beside two copies at most 80 MiB."""
+    pixels = np.tile(photograph(500, 500), (6, 12, 1))
+    Image.fromarray(pixels).save(tmp_path / "large.png", compress_level=1)
+    done = subprocess.run([sys.executable, "-c", PEAKS, str(tmp_path / "large.png")], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    before, read, after = json.loads(done.stdout)
+    assert read - before < 5 * pixels.size
+    assert after - before < max(read - before, 2 * pixels.size + 80 * 2**20)
+
+
+def test_a_decoder_takes_larger_segments_than_an_encoder_makes(photograph):
+    """Files of an encoder with another LIMIT are read, up to LARGEST."""
+    sizes, rows = [(4096, 1024)], places.LARGEST // 1024
+    assert places.LIMIT < places.LARGEST
+    assert len(places.locate(sizes, (0, 0, 0), ((places.DOWN, rows), (places.DOWN, 4096 - rows)))) == 2
+    kind, size = places.next_segment(sizes, places.Corner(0), 1e12, 3.0)
+    assert places.place_of(sizes, places.Corner(0), (kind, size))[0].pixels <= places.LIMIT
