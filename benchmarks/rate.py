@@ -1,6 +1,6 @@
 """Bits per dimension of real files: this codec against the ones people would use instead.
 
-    python -m benchmarks.rate DIR [--limit N] [--model NAME] [-o benchmarks/results/NAME]
+    python -m benchmarks.rate DIR [--limit N] [-e EFFORT] [--model NAME] [--grey] [-o benchmarks/results/NAME]
 
 The other codecs' rows do not depend on the model: `--others FILE.json` takes them from an earlier
 run (made with --no-ours), so that a new model costs its own time only.  Every file is written, read back, decoded and compared with the pixels that went in; a codec that
@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitsback.codecs import container, decode, encode
+from bitsback.codecs import Still, container, decode_still, encode_still
+from bitsback.efforts import DEFAULT, EFFORTS
 from bitsback.model import Model
 
 
@@ -34,6 +35,11 @@ def _pillow(**options):
 def _jxl(effort):
     return (lambda pixels: imagecodecs.jpegxl_encode(pixels, lossless=True, effort=effort, numthreads=1),
             lambda data: imagecodecs.jpegxl_decode(data, numthreads=1))
+
+
+def ours(model, tuning, mode):
+    """(write, read) of this codec, for arrays of one mode."""
+    return (lambda pixels: encode_still(Still(mode, pixels), model=model, tuning=tuning), lambda data: decode_still(data, model=model).samples)
 
 
 OTHERS = {
@@ -63,24 +69,25 @@ def measure(codec, pixels, folder, name):
     return {"bytes": len(data), "encode_s": middle - begin, "decode_s": end - begin_read}, data
 
 
-def run(files, model, folder, known):
+def run(files, model, folder, known, tuning=0, mode="RGB"):
     """One row a picture: name, dims, and per codec bytes and seconds.
 
-    model: None leaves ours out; known: {file name: row} of an earlier run, whose other codecs are taken over.
+    model: None leaves ours out; known: {file name: row} of an earlier run, whose other codecs are taken over;
+    tuning: steps; mode: pictures are converted to it.
     """
     rows = []
     for path in files:
-        pixels = np.array(Image.open(path).convert("RGB"))
+        pixels = np.array(Image.open(path).convert(mode))
         row = {"file": path.name, "dims": pixels.size}
-        codecs = {"bitsback": (lambda p: encode(p, model=model), lambda d: decode(d, model=model))} if model else {}
+        codecs = {"bitsback": ours(model, tuning, mode)} if model else {}
         codecs |= {name: codec for name, codec in OTHERS.items() if name not in known.get(path.name, {})}
         for name, codec in codecs.items():
             row[name], data = measure(codec, pixels, folder, f"{path.stem}.{name.replace(' ', '')}")
             if name == "bitsback":
                 header = container.read_header(data)
                 row["method"] = "prior" if header.model else "plain"
-                coded = header.dims - 3 * header.start[1] * header.start[2]
-                row["net_bits_per_dim"] = header.net_bits / coded if header.model else None
+                coded = header.dims - len(header.entries[0].mode) * header.start[1] * header.start[2]
+                row |= {"net_bits_per_dim": header.net_bits / coded, "tuned_bits_per_dim": header.tuned_bits / header.dims} if header.model else {}
         row |= {name: known[path.name][name] for name in OTHERS if name in known.get(path.name, {})}
         rows.append(row)
         print(path.name, " ".join(f"{n} {8 * r['bytes'] / row['dims']:.3f}" for n, r in row.items() if isinstance(r, dict)), flush=True)
@@ -99,7 +106,9 @@ def table(rows):
         lines.append(f"| {name} | {8 * size / dims:.4f} | {ratio} | {enc / dims * 3e6:.2f} | {dec / dims * 3e6:.2f} |")
     nets = [r["net_bits_per_dim"] for r in rows if r.get("net_bits_per_dim")]
     if nets:
-        lines.append(f"\nbitsback's net rate on the {len(nets)} pictures that use the prior (mean): {np.mean(nets):.4f} bits/dim")
+        tuned = [r["tuned_bits_per_dim"] for r in rows if r.get("tuned_bits_per_dim")]
+        lines.append(f"\nbitsback's net rate on the {len(nets)} pictures that use the prior (mean): {np.mean(nets):.4f} bits/dim; "
+                     f"{len(tuned)} were tuned, for {np.mean(tuned or [0]):.4f} bits/dim of deltas")
     return "\n".join(lines)
 
 
@@ -107,21 +116,23 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--model")
+    parser.add_argument("-e", "--effort", type=int, default=DEFAULT, help="model, and how long it is tuned")
+    parser.add_argument("--model", help="another model than the effort's")
+    parser.add_argument("--grey", action="store_true", help="pictures converted to mode L")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-ours", action="store_true", help="the other codecs only")
     parser.add_argument("--others", type=Path, help="JSON of an earlier run to take the other codecs from")
     parser.add_argument("-o", "--output", type=Path, help="writes OUTPUT.md and OUTPUT.json")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = None if args.no_ours else Model.open(args.model)
+    model = None if args.no_ours else Model.open(args.model or EFFORTS[args.effort].model)
     known = {row["file"]: row for row in json.loads(args.others.read_text())["rows"]} if args.others else {}
     files = sorted(p for p in args.folder.iterdir() if p.suffix.lower() in (".png", ".webp"))[:args.limit]
     import tempfile
     with tempfile.TemporaryDirectory() as folder:
-        rows = run(files, model, Path(folder), known)
-    command = f"python -m benchmarks.rate {args.folder.name}" + (f" --limit {args.limit}" if args.limit else "") + (
-        " --no-ours" if args.no_ours else f" --others {args.others.name}" if args.others else "")
+        rows = run(files, model, Path(folder), known, EFFORTS[args.effort].tuning, "L" if args.grey else "RGB")
+    command = f"python -m benchmarks.rate {args.folder.name}" + f" --limit {args.limit}" * bool(args.limit) + " --grey" * args.grey + (
+        " --no-ours" if args.no_ours else f" -e {args.effort}") + (f" --others {args.others.name}" if args.others else "")
     text = (f"{command}   ({len(rows)} pictures, model {model.id[:16] if model else 'none'}, {args.threads} thread(s), {platform.machine()}, "
             f"torch {torch.__version__}, imagecodecs {imagecodecs.__version__})\n\n{table(rows)}\n")
     print(text)

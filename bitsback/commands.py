@@ -59,14 +59,14 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
         target = files.compressed_path(source, output, folder, root)
         claim(written, target, source, folder and root)
         with Bar(source, quiet) as bar:
-            header, size = files.compress_file(source, target, progress=bar, announce=announcer(source, verify, quiet, options["model"], device), **options)
+            header, size = files.compress_file(source, target, progress=bar, announce=announcer(source, verify, quiet, options["model"], device, choices["tuning"]), **options)
         written[target] = source
         told(source, target, header, size, begin)
 
     def work_archive(target, _):
         begin = time.perf_counter()
         with Bar(target, quiet) as bar:
-            header, size = files.compress_archive(sources, target, progress=bar, announce=announcer(target, verify, quiet, options["model"], device), **options)
+            header, size = files.compress_archive(sources, target, progress=bar, announce=announcer(target, verify, quiet, options["model"], device, choices["tuning"]), **options)
         told(" ".join(map(str, sources)), target, header, size, begin)
 
     if address or jobs > 1 and not (archive or out or output):

@@ -181,13 +181,13 @@ def tell(facts, line, as_json, quiet, err):
         click.echo(line, err=err)
 
 
-def announcer(name, verify, quiet, model, device):
+def announcer(name, verify, quiet, model, device, tuning):
     """announce(stills) for compression: says what a long run will take, before it."""
     def announce(stills):
         from .codecs.suits import LONG, estimate
         if quiet or not model:
             return
-        seconds, megapixels = estimate(stills, verify, model, device)
+        seconds, megapixels = estimate(stills, verify, model, device, tuning)
         if megapixels >= LONG:
             click.echo(f"bitsback: {name}: {megapixels:.1f} megapixels under the prior, about {max(1, seconds / 60):.0f} minutes at this machine's "
                        f"present pace and up to {gigabytes(megapixels):.1f} GB", err=True)

@@ -76,16 +76,25 @@ def bias_device(biases):
     return next(iter(biases.values())).device
 
 
+def steps_for(total, steps):
+    """Steps for `total` pixels, of `steps` for SMALL ones."""
+    return round(steps * min(max(math.sqrt(total / SMALL), 1), MOST)) if total >= LEAST else 0
+
+
+def passes(total, steps):
+    """What tuning takes, in pixels that one level's network could pass: a step's gradient is about two more passes."""
+    return 3 * steps_for(total, steps) * BATCH * PATCHES[0] ** 2
+
+
 def tune(model, images, steps, *, device="cpu", seed=0, progress=lambda share: None):
     """Deltas (tuned.count,) int32 under which `images` cost less, what the deltas cost included, or None where none were found.
 
     model: a Model; images: list of (H, W, 3) or (H, W, 1) uint8; steps: for a picture of SMALL pixels, up to MOST times as many for a larger one.
     """
     total, dims = sum(pixels.shape[0] * pixels.shape[1] for pixels in images), sum(pixels.size for pixels in images)
-    sampler = Sampler(images, device, seed)
-    if not steps or total < LEAST or not sampler.images:
+    sampler, steps = Sampler(images, device, seed), steps_for(total, steps)
+    if not steps or not sampler.images:
         return None
-    steps = round(steps * min(max(math.sqrt(total / SMALL), 1), MOST))
     tuned, noise = Tuned(model, device), torch.Generator(device).manual_seed(seed)
     optimiser = torch.optim.Adam(tuned.biases.values(), betas=(0.9, 0.99))
     for step in range(steps):

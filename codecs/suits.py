@@ -12,6 +12,7 @@ from ..chain import Top
 from ..context import nothing
 from ..errors import StackEmpty
 from ..stack import Stack
+from ..tuning import passes
 from .plain import encode_plain, webp_size
 from .segments import planes
 from .still import Still, strips
@@ -51,10 +52,13 @@ def seconds_a_megapixel(model, device) -> float:
     return seconds * len(model.levels) / (TRIAL**2 / 1e6)
 
 
-def estimate(stills: list[Still], verify: bool, model, device) -> tuple[float, float]:
+def estimate(stills: list[Still], verify: bool, model, device, tuning=0) -> tuple[float, float]:
     """(Seconds that coding takes under the prior, megapixels) of pictures; below LONG megapixels the time is not worth knowing, and 0."""
-    megapixels = sum(still.height * still.width for still in stills if may_suit(still)) / 1e6
-    return (megapixels * (1 + verify) * seconds_a_megapixel(model, device) if megapixels >= LONG else 0), megapixels
+    pixels = sum(still.height * still.width for still in stills if may_suit(still))
+    if pixels < LONG * 1e6:
+        return 0, pixels / 1e6
+    work = pixels * (1 + verify) + passes(pixels, tuning) / len(model.levels)
+    return work / 1e6 * seconds_a_megapixel(model, device), pixels / 1e6
 
 
 def suits_prior(still: Still, model, device) -> bool:

@@ -3,10 +3,11 @@
 Each case is NAME.png (the picture), NAME.bbk (its file under the shipped default model) and, where
 the prior was used, NAME.plain (the plain parts, so that the check does not depend on the installed
 libwebp).  modes/ has a picture of each of several modes with metadata: NAME.bbk beside the file that it
-must decode to.  Refuses to overwrite: a golden file that no longer holds is a broken promise, not a chore.
+must decode to; a grey picture and one with tuned biases (any biases: how an encoder finds them is its affair) lie there under the prior.  Refuses to overwrite: a golden file that no longer holds is a broken promise, not a chore.
 """
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,7 @@ from bitsback.codecs.places import turned
 from bitsback.codecs.segments import plain_parts
 from bitsback.codecs.still import Still
 from bitsback.model import Model
+from bitsback.tuned import count
 
 FOLDER = Path(__file__).parent / "golden" / f"v{container.VERSION}"
 PICTURES = Path(__file__).parent / "pictures"
@@ -34,8 +36,10 @@ def stills():
     """{name: Still} of other modes than RGB, with look and metadata."""
     photograph = np.array(Image.open(PICTURES / "kodim07_crop.png"))[60:116, 80:136]
     ramp = (np.add.outer(np.arange(20) * 900, np.arange(17) * 700)[..., None] + [0, 9, 5000]).astype("<u2")
+    grey = np.array(Image.open(PICTURES / "kodim07_crop.png").convert("L"))
     metadata = {"icc": b"profile" * 9, "dpi": (72.009, 72.009), "text": (("Title", "golden", "", "", False),)}
     return {"rgba_56x56": Still("RGBA", np.dstack([photograph, np.tri(56, dtype=np.uint8) * 255]), {}, metadata),
+            "grey_64x56": Still("L", grey[60:124, 80:136]), "tuned_72x80": Still("RGB", np.array(Image.open(PICTURES / "kodim23_crop.png"))[30:102, 90:170]),
             "palette": Still("P", photograph[..., 1] // 32, {"palette": bytes(range(24)), "transparency": 3}, {}),
             "deep_rgb": Still("RGB;16", ramp, {}, metadata), "deep_grey": Still("I;16", ramp[..., 2].copy(), {}, {}),
             "bilevel": Still("1", (photograph[..., 0] > 128).astype(np.uint8)), "cmyk": Still("CMYK", np.dstack([photograph, photograph[..., 0]])),
@@ -71,7 +75,10 @@ def main():
         target = FOLDER / "modes" / f"{name}.bbk"
         if target.exists():
             raise SystemExit(f"{target} exists; golden files are never overwritten")
-        suffix, data = default_suffix(still.mode), picture.encode_still(still, model=model, verify=True)
+        suffix, deltas = default_suffix(still.mode), np.rint(np.random.default_rng(9).normal(0, 2, count(model.layers))).astype(np.int32)
+        found, kept = deltas if name.startswith("tuned") else None, patch.object(picture, "surely_smaller", lambda *_: True)    # so small, some would lose
+        with patch.object(picture, "tune", lambda *_, **__: found), kept:
+            data = picture.encode_still(still, model=model, verify=True)
         target.with_suffix(suffix).write_bytes(still_bytes(still, image_format(target.with_suffix(suffix)), target)[0])
         target.write_bytes(data)
         print(target, len(data), "prior" if container.read_header(data).model else "plain")

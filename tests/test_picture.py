@@ -489,6 +489,7 @@ def test_estimates_count_what_the_prior_takes(tiny_model, photograph, monkeypatc
     monkeypatch.setattr(suits, "LONG", 0.05)
     (seconds, megapixels), (longer, _) = suits.estimate(stills, False, tiny_model, "cpu"), suits.estimate(stills, True, tiny_model, "cpu")
     assert megapixels == pytest.approx(0.06) and seconds > 0 and longer == 2 * seconds
+    assert suits.estimate([Still("RGB", photograph(300, 300))], True, tiny_model, "cpu", 30)[0] > 2 * longer
     assert suits.estimate(stills[1:], True, tiny_model, "cpu") == (0, 0)
 
 
