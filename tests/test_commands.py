@@ -504,7 +504,7 @@ def test_modes_that_png_cannot_hold_become_tiff(folder):
 def test_an_estimate_before_a_long_run(folder, monkeypatch):
     """Above a megapixel under the prior: time and memory on stderr before the work; not with -q."""
     from bitsback.codecs import suits
-    monkeypatch.setattr(suits, "estimate", lambda stills, verify, model, device: (120.0, 2.0))
+    monkeypatch.setattr(suits, "estimate", lambda stills, verify, model, device, tuning: (120.0, 2.0))
     (line,) = told(call("compress", folder / "a.png"))
     assert "2 minutes" in line and "GB" in line and "a.png" in line
     assert not call("compress", "-f", "-q", folder / "a.png").stderr
