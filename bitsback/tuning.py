@@ -13,8 +13,8 @@ import torch
 from .denoiser import QConv
 from .dequantise import dequantised, real_scales
 from .estimates import estimate_at_levels
-from .tuned import LIMIT, Deltas, delta_units
 from .stack import Stack
+from .tuned import LIMIT, Deltas, delta_units
 
 PATCHES = (64, 32, 16)          # sides; the largest that most pixels lie in pictures of
 BATCH = 8
@@ -41,10 +41,12 @@ class Sampler:
         """(x, grey): (B, 3, side, side) float32, pixels - 128, from rows and columns that are multiples of GRID, and (B,) bool, which have
         one channel only; B is BATCH for the largest side, more for smaller ones."""
         count, patches, grey = BATCH * (PATCHES[0] // self.side) ** 2, [], []
+        place = lambda size: GRID * int(torch.randint((size - self.side) // GRID + 1, (), generator=self.places))      # noqa: E731
         for i in torch.multinomial(self.shares, count, replacement=True, generator=self.places).tolist():
-            top, left = (GRID * int(torch.randint((size - self.side) // GRID + 1, (), generator=self.places)) for size in self.images[i].shape[:2])
-            patches.append(torch.from_numpy(np.ascontiguousarray(self.images[i][top:top + self.side, left:left + self.side])).expand(-1, -1, 3))
-            grey.append(self.images[i].shape[2] == 1)
+            pixels = self.images[i]
+            top, left = map(place, pixels.shape[:2])
+            patches.append(torch.from_numpy(np.ascontiguousarray(pixels[top:top + self.side, left:left + self.side])).expand(-1, -1, 3))
+            grey.append(pixels.shape[2] == 1)
         return torch.stack(patches).permute(0, 3, 1, 2).to(self.device, torch.float32) - 128, torch.tensor(grey, device=self.device)
 
 
@@ -68,12 +70,9 @@ class Tuned:
     @torch.no_grad()
     def set(self, deltas):
         """Biases moved by deltas (count,) int32."""
-        for part, (name, bias) in zip(torch.from_numpy(deltas).to(bias_device(self.biases)).split([len(b) for b in self.biases.values()]), self.biases.items()):
-            bias.copy_(self.starts[name] + part * self.units[name])
-
-
-def bias_device(biases):
-    return next(iter(biases.values())).device
+        parts = torch.from_numpy(deltas).split([len(bias) for bias in self.biases.values()])
+        for part, (name, bias) in zip(parts, self.biases.items()):
+            bias.copy_(self.starts[name] + part.to(bias.device) * self.units[name])
 
 
 def steps_for(total, steps):
