@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .denoiser import STEPS, Denoiser, QConv
+from .denoiser import Denoiser, QConv
 from .export import layer_units
 from .levels import sigmas
 

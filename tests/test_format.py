@@ -60,7 +60,9 @@ def parse(data):
         facts["rows"], facts["checks"] = [["", left.n(), left.n(), 0o644, 0, form]], [0]
     facts["digest"] = left.take(8 if kind & 3 else 4)
     if kind & 1:
-        facts["model"], facts["net_bits"], facts["credit_bytes"] = left.take(8).hex(), left.n(), left.n()
+        facts["model"], facts["net_bits"] = left.take(8).hex(), left.n()
+        facts["tuned_bits"] = left.n() if kind & 8 else 0
+        facts["credit_bytes"] = left.n()
         facts["plain"] = left.n() if facts["archive"] else 0
         facts["flips"], facts["start"] = left.n(), (left.n(), left.n(), left.n())
         facts["segments"] = tuple((code % 3, code // 3) for code in [left.n() for _ in range(left.n())])
