@@ -54,8 +54,8 @@ def _photo(path, size):
     from .codecs.images import read_still
     colour = read_still(path, path, allow_lossy=True).colour
     if colour is None:
-        raise UnsupportedImage(f"{path}: colours (RGB) are needed to start from")
-    pixels = torch.from_numpy(colour.copy()).permute(2, 0, 1).float() - 128
+        raise UnsupportedImage(f"{path}: 8 bits of colour or grey are needed to start from")
+    pixels = torch.from_numpy(colour.copy()).permute(2, 0, 1).float().expand(3, -1, -1) - 128
     height, width = (min(a, b) for a, b in zip(size or pixels.shape[1:], pixels.shape[1:]))
     top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
     return pixels[:, top:top + height, left:left + width]

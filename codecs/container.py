@@ -28,7 +28,7 @@ import numpy as np
 
 from ..errors import DamagedFile, NotOurFile, UnsupportedImage
 from .numbers import Reader, number
-from .still import GREYS, MODES
+from .still import GREYS, MODES, UNDER_PRIOR
 
 MAGIC = b"\x8aBBK"
 VERSION = 0
@@ -40,6 +40,7 @@ MAX_IMAGES = 2**24
 MAX_INDEX = 2**26               # bytes of an index, unpacked
 MAX_ROW = 2**13                 # characters of one picture's row in it
 ID_BYTES = 8
+ALIKE = {mode: len(MODES) + i for i, mode in enumerate(sorted(UNDER_PRIOR - GREYS))}      # forms beyond those of the modes: RGB, RGBA
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Entry:
     mode: str = "RGB"
     source: str = "PNG"
     mtime: int = 0
+    alike: bool = False             # under the prior as one channel, though its mode has three that are equal
 
     @property
     def dims(self):
@@ -61,7 +63,7 @@ class Entry:
 
     @property
     def form(self):
-        return list(MODES).index(self.mode) | SOURCES.index(self.source if self.source in SOURCES else "") << 5
+        return (ALIKE[self.mode] if self.alike else list(MODES).index(self.mode)) | SOURCES.index(self.source if self.source in SOURCES else "") << 5
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Header:
     @property
     def sizes(self):
         """(height, width, channels) of the pictures under the prior, alpha not counted."""
-        return [(e.height, e.width, 1 if e.mode in GREYS else 3) for e in self.entries[self.plain:]]
+        return [(e.height, e.width, 1 if e.mode in GREYS or e.alike else 3) for e in self.entries[self.plain:]]
 
 
 def pixel_digest(images, size: int = 8, more: bytes = b"") -> bytes:
@@ -148,10 +150,11 @@ def write(header: Header, payload: bytes) -> bytes:
 
 
 def _read_form(form):
-    """(mode, source) of a form."""
-    if type(form) is not int or not 0 <= form < 256 or form & 31 >= len(MODES):
+    """{mode, source, alike} of a form."""
+    modes = [*MODES, *ALIKE]
+    if type(form) is not int or not 0 <= form < 256 or form & 31 >= len(modes):
         raise DamagedFile("an unknown mode")
-    return list(MODES)[form & 31], SOURCES[form >> 5]
+    return {"mode": modes[form & 31], "source": SOURCES[form >> 5], "alike": form & 31 >= len(MODES)}
 
 
 def _rows(text, count):
@@ -172,13 +175,13 @@ def _row_entry(row, check):
     if type(name) is not str or {type(n) for n in (width, height, permissions, mtime)} != {int} or abs(mtime) >= 2**40:
         raise ValueError("wrong types")
     name.encode()                       # a lone surrogate is no name: UnicodeEncodeError is a ValueError
-    return Entry(width, height, name, permissions, int.from_bytes(check, "little"), *_read_form(form), mtime)
+    return Entry(width, height, name, permissions, int.from_bytes(check, "little"), mtime=mtime, **_read_form(form))
 
 
 def _read_entries(reader, archive):
     if not archive:
-        mode, source = _read_form(reader.take(1)[0])
-        entries = (Entry(reader.number(MAX_SIDE), reader.number(MAX_SIDE), mode=mode, source=source),)
+        form = _read_form(reader.take(1)[0])
+        entries = (Entry(reader.number(MAX_SIDE), reader.number(MAX_SIDE), **form),)
     else:
         length, count = reader.number(MAX_INDEX), reader.number(MAX_IMAGES)
         index = reader.take(length)
@@ -231,6 +234,8 @@ def read(data: bytes) -> tuple[Header, bytes]:
         fields["top"] = tuple(reader.signed(2**15) if i % 2 == 0 else reader.signed(112) for i in range(6))
         if min(fields["top"][1::2]) < 0:
             raise DamagedFile("a number in the header is out of range")
+    if any(entry.alike for entry in (entries[:fields["plain"]] if kind & STACK else entries)):
+        raise DamagedFile("equal colours are told of a picture in the plain parts")
     return Header(**fields), reader.take(reader.end - reader.position)
 
 

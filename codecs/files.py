@@ -10,6 +10,7 @@ from ..errors import NoSuchFolder, OutputExists, UnsupportedImage, VerifyFailed
 from . import archive, container, metadata, picture, places
 from .inputs import STDIO, read_packed, standard_input
 from .images import default_suffix, image_format, read_still, refuse_mode, still_bytes
+from .still import GREYS
 
 SUFFIX = ".bbk"
 
@@ -216,7 +217,8 @@ def describe(source) -> dict:
             del info[key]
     if header.model:
         located = places.locate(header.sizes, header.start, header.segments)
-        coded = sum(place.pixels * header.sizes[place.image][2] for place in located)
+        channels = [1 if entry.mode in GREYS else 3 for entry in header.entries[header.plain:]]
+        coded = sum(place.pixels * channels[place.image] for place in located)
         net, start_dims = header.net_bits / coded, header.dims - coded
         parts = {"header_bytes": len(data) - len(payload), "start_bytes": header.credit_bytes,
                  "words_bytes": len(payload) - header.credit_bytes}

@@ -120,6 +120,8 @@ def _under_prior(stills, header, packed, model, device, progress, tuning):
     alphas = [encode_plain(np.ascontiguousarray(still.alpha)) for still in stills[header.plain:] if still.alpha is not None]
     first = _prefixed([packed] * bool(packed) + coded + alphas)
     images = [np.ascontiguousarray(still.colour) for still in stills[header.plain:]]
+    told = tuple(dataclasses.replace(entry, alike=still.alike) for entry, still in zip(header.entries[header.plain:], stills[header.plain:]))
+    header = dataclasses.replace(header, entries=header.entries[:header.plain] + told)
     result = encode_stack(images, header, model, device, progress, first, tuning)
     return container.write(*result) if result else None, coded
 
@@ -202,7 +204,8 @@ def _read_plain_parts(parts, header, images):
               for entry in header.entries[count:]]
     if header.model:
         unpack_plain_parts(parts[reader.position:], [turned(pixels, header.flips) for pixels in images], header.start)
-    return samples + [joined(*pair) for pair in zip(images, alphas)], metadata.unpack(packed, len(header.entries)), packed
+    modes = [entry.mode for entry in header.entries[count:]]
+    return samples + [joined(*parts) for parts in zip(modes, images, alphas)], metadata.unpack(packed, len(header.entries)), packed
 
 
 def decode_stills(data: bytes, *, model=None, device="cpu", progress=lambda share: None) -> tuple[Header, list[Still]]:

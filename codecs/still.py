@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -74,12 +75,17 @@ class Still:
     def width(self) -> int:
         return self.samples.shape[1]
 
+    @cached_property
+    def alike(self) -> bool:
+        """Whether the three colours of an RGB or RGBA picture are the same everywhere: a grey picture stored as a coloured one."""
+        return self.mode in UNDER_PRIOR - GREYS and all((rows[..., :2] == rows[..., 1:3]).all() for rows in strips(self.samples))
+
     @property
     def colour(self):
-        """(H, W, 3) uint8 for the prior, (H, W, 1) of a grey picture, or None where it does not code the mode."""
+        """(H, W, 3) uint8 for the prior, (H, W, 1) where all is grey, or None where it does not code the mode."""
         if self.mode not in UNDER_PRIOR:
             return None
-        return self.samples.reshape(self.height, self.width, -1)[..., :1 if self.mode in GREYS else 3]
+        return self.samples.reshape(self.height, self.width, -1)[..., :1 if self.mode in GREYS or self.alike else 3]
 
     @property
     def alpha(self):
@@ -91,11 +97,11 @@ class Still:
         return replace(self, metadata={})
 
 
-def joined(colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+def joined(mode: str, colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """The mirror of `colour` and `alpha`: samples (H, W) to (H, W, 4) uint8."""
-    if alpha is None:
-        return colour[..., 0] if colour.shape[2] == 1 else colour
-    return np.dstack([colour, alpha])
+    if mode not in GREYS and colour.shape[2] == 1:
+        colour = np.repeat(colour, 3, 2)
+    return (colour[..., 0] if mode == "L" else colour) if alpha is None else np.dstack([colour, alpha])
 
 
 def same(a: Still, b: Still) -> bool:

@@ -409,6 +409,31 @@ def test_alpha_and_metadata_are_credit(tiny_model, photograph, monkeypatch, mode
     assert 0 <= 8 * len(payload) - header.net_bits - 8 * header.credit_bytes < 4 * 32   # whole words, the seal and the padding
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_equal_colours_are_one_channel(tiny_model, photograph, monkeypatch, mode):
+    """A grey photograph stored as RGB: one channel under the prior, half the bytes at most, all of it comes back; one pixel that differs is seen."""
+    still = of_mode(mode, 64, 48, photograph)
+    equal = still.samples.copy()
+    equal[..., :3] = equal[..., :1]
+    grey = Still(mode, equal, still.look, EXTRAS)
+    data, full = (forced([one], tiny_model, monkeypatch) for one in (grey, still))
+    header = container.read_header(data)
+    assert header.entries[0].alike and header.sizes == [(64, 48, 1)] and not container.read_header(full).entries[0].alike
+    assert same(decode_still(data, model=tiny_model), grey) and header.net_bits < 0.5 * container.read_header(full).net_bits
+    equal[63, 47, 2] ^= 1
+    assert not Still(mode, equal).alike
+    with pytest.raises(DamagedFile):                    # the same words said to be of three channels
+        decode_still(container.write(replace(header, entries=(replace(header.entries[0], alike=False),)), container.read(data)[1]), model=tiny_model)
+
+
+def test_equal_colours_are_not_told_of_plain_parts(photograph):
+    """The form belongs to the prior: in a plain file it is damage."""
+    header, payload = container.read(encode_still(of_mode("RGB", 9, 9, photograph)))
+    assert not header.model
+    with pytest.raises(DamagedFile, match="plain parts"):
+        container.read(container.write(replace(header, entries=(replace(header.entries[0], alike=True),)), payload))
+
+
 def test_altered_conventional_parts_under_the_prior_are_damage(tiny_model, photograph, monkeypatch):
     """A form, a mask of metadata or a credit that is not the file's: DamagedFile behind a right CRC."""
     header, payload = container.read(forced([of_mode("RGBA", 56, 48, photograph)], tiny_model, monkeypatch))

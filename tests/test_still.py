@@ -29,10 +29,11 @@ def test_colour_and_alpha_are_apart_and_joined_again():
     """RGBA is three channels for the prior and one beside it, LA one and one; other modes have no colour."""
     samples = np.random.default_rng(0).integers(0, 256, (4, 5, 4), dtype=np.uint8)
     still = Still("RGBA", samples)
-    assert np.array_equal(joined(still.colour, still.alpha), samples)
-    assert Still("RGB", samples[..., :3]).alpha is None and np.array_equal(joined(samples[..., :3], None), samples[..., :3])
-    for still, channels in ((Still("L", samples[..., 0]), 1), (Still("LA", samples[..., :2]), 1), (Still("RGBA", samples), 3)):
-        assert still.colour.shape == (4, 5, channels) and np.array_equal(joined(still.colour, still.alpha), still.samples)
+    assert np.array_equal(joined("RGBA", still.colour, still.alpha), samples)
+    assert Still("RGB", samples[..., :3]).alpha is None and np.array_equal(joined("RGB", samples[..., :3], None), samples[..., :3])
+    equal = np.repeat(samples[..., :1], 3, 2)
+    for still, channels in ((Still("RGB", equal), 1), (Still("RGBA", np.dstack([equal, samples[..., 3]])), 1), (Still("L", samples[..., 0]), 1), (Still("LA", samples[..., :2]), 1), (Still("RGBA", samples), 3)):
+        assert still.colour.shape == (4, 5, channels) and np.array_equal(joined(still.mode, still.colour, still.alpha), still.samples)
     assert Still("CMYK", samples).colour is None and Still("P", samples[..., 0]).colour is None
 
 

@@ -1,0 +1,58 @@
+"""Size and time by effort: what each of -e 1..9 costs and buys, on real files.
+
+    python -m benchmarks.efforts PICTURE... [--efforts 1,5,6,9] [-o benchmarks/results/efforts]
+
+Each file is written, read back, decoded and compared.  Seconds are of encoding without the comparison with conventional coding, and of decoding,
+one thread, a megapixel; other work on the machine included.
+"""
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bitsback.codecs import container, decode, picture
+from bitsback.codecs.container import Entry, Header, pixel_digest
+from bitsback.efforts import EFFORTS
+from bitsback.model import Model
+
+
+def coded(pixels, model, tuning, path):
+    """(bytes, seconds to encode, seconds to decode, bits of deltas) of one picture under the prior."""
+    header, begin = Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels])), time.perf_counter()
+    header, payload = picture.encode_stack([pixels], header, model, tuning=tuning)
+    encoded = time.perf_counter()
+    path.write_bytes(container.write(header, payload))
+    data, read = path.read_bytes(), time.perf_counter()
+    if not np.array_equal(decode(data, model=model), pixels):
+        raise SystemExit(f"{path}: other pixels came back")
+    return len(data), encoded - begin, time.perf_counter() - read, header.tuned_bits
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("pictures", type=Path, nargs="+")
+    parser.add_argument("--efforts", default=",".join(map(str, EFFORTS)))
+    parser.add_argument("-o", "--output", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    images = [np.array(Image.open(path).convert("RGB")) for path in args.pictures]
+    dims, models = sum(image.size for image in images), {name: Model.open(name) for name in ("fast", "default")}
+    lines = ["| effort | model | steps | bits/dim | of it deltas | encode s/MP | decode s/MP |", "|---|---|---|---|---|---|---|"]
+    for effort in map(int, args.efforts.split(",")):
+        name, tuning = EFFORTS[effort]
+        with tempfile.TemporaryDirectory() as folder:
+            size, encode, decoding, deltas = map(sum, zip(*(coded(image, models[name], tuning, Path(folder, "x.bbk")) for image in images)))
+        lines.append(f"| {effort} | {name} | {tuning} | {8 * size / dims:.4f} | {deltas / dims:.4f} | {3e6 * encode / dims:.1f} | {3e6 * decoding / dims:.1f} |")
+        print(lines[-1], flush=True)
+    text = (f"python -m benchmarks.efforts {' '.join(path.name for path in args.pictures)} --efforts {args.efforts}   ("
+            + ", ".join(f"{name} {model.id[:16]}" for name, model in models.items()) + ", one thread of a busy machine)\n\n" + "\n".join(lines) + "\n")
+    if args.output:
+        args.output.with_suffix(".md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
