@@ -16,6 +16,7 @@ from bitsback.codecs.container import Entry, Header, number, pixel_digest
 from bitsback.codecs.deltas import FILTERS, LZMA
 from bitsback.codecs.plain import DELTAS, PNG, WEBP, encode_plain
 from bitsback.codecs.still import MODES, Still, shape_of
+from bitsback.tuned import count
 
 EXTRAS = {"icc": b"profile" * 5, "exif": b"Exif\0\0MM\0*", "dpi": (72.0, 72.0), "text": (("Title", "\u00e4", "", "", False),)}
 NAMES = ("..", ".", "./.", "/etc/x", "a/../../x.png", "a\\x.png", "C:x.png", "", "x\0.png", "x" * 5000,
@@ -48,12 +49,12 @@ def still_of(mode, height, width, rng):
     return Still(mode, samples & 1 if mode == "1" else samples, look, EXTRAS)
 
 
-def _under_prior(stills, model, archive=False):
-    """A file whose colours lie under the prior, though with random weights it loses."""
+def _under_prior(stills, model, archive=False, deltas=None):
+    """A file whose colours lie under the prior, though with random weights it loses; deltas: what its biases are moved by."""
     entries = tuple(Entry(s.width, s.height, f"{i}.png" * archive, check=picture.image_check(s.samples) * archive, mode=s.mode)
                     for i, s in enumerate(stills))
     with patch.object(picture, "surely_smaller", lambda *_: True), patch.object(picture, "SMALLEST", 1), \
-            patch.object(picture, "suits_prior", lambda *_: True):
+            patch.object(picture, "suits_prior", lambda *_: True), patch.object(picture, "tune", lambda *_, **__: deltas):
         return picture.encode_stills(stills, entries, archive=archive, model=model)
 
 
@@ -67,6 +68,10 @@ def good_files(model, rng) -> dict:
     for name, stills, archive in (("prior RGB", [bare], False), ("prior RGBA", [still_of("RGBA", 40, 24, rng)], False), ("prior archive", several, True)):
         files[name] = _under_prior(stills, model, archive), stills
         assert container.read_header(files[name][0]).model, f"{name} is not under the prior"
+    deltas = rng.integers(-3, 4, count(model.layers), dtype=np.int32)
+    grey = still_of("L", 24, 32, rng)
+    for name, still, moved in (("prior grey", grey, None), ("prior tuned", bare, deltas), ("prior alike", Still("RGB", np.repeat(grey.samples[..., None], 3, 2)), None)):
+        files[name] = _under_prior([still], model, deltas=moved), [still]
     entries = tuple(Entry(s.width, s.height, f"{i}.png", check=picture.image_check(s.samples), mode=s.mode) for i, s in enumerate(several))
     with patch.object(picture, "may_suit", lambda *_: False):
         files["plain archive"] = picture.encode_stills(several, entries, archive=True), several
@@ -116,7 +121,7 @@ def random_bytes(rng, count):
         noise = rng.bytes(int(rng.integers(0, 200)))
         yield Case("random bytes", "noise", noise)
         yield Case("random bytes", "noise after the magic", container.MAGIC + noise)
-        head = container.MAGIC + bytes([container.VERSION, int(rng.integers(0, 8))])
+        head = container.MAGIC + bytes([container.VERSION, int(rng.integers(0, 16))])
         yield Case("random bytes, right CRC", "noise after a kind", sealed(head + noise))
 
 
@@ -126,7 +131,7 @@ def _numbers(header, rng):
     entry, others = header.entries[0], header.entries[1:]
     choices = [{"metadata": value}, {"metadata": header.metadata ^ 1 << int(rng.integers(0, 11))}, {"digest": bytes(len(header.digest))},
                {"entries": (replace(entry, width=max(value, 1)), *others)}, {"entries": (replace(entry, height=max(value, 1)), *others)},
-               {"entries": (replace(entry, mode=[*MODES][value % len(MODES)]), *others)}, {"entries": header.entries[::-1]}, {"entries": header.entries * 3}]
+               {"entries": (replace(entry, mode=[*MODES][value % len(MODES)]), *others)}, {"entries": header.entries[::-1]}, {"entries": (replace(entry, alike=not entry.alike and entry.mode in ("RGB", "RGBA")), *others)}, {"entries": header.entries * 3}]
     if header.archive:
         choices += [{"entries": (replace(entry, check=value & 0xFFFF), *others)},
                     {"entries": (replace(entry, mtime=value - 2**39), *others)},
@@ -134,7 +139,7 @@ def _numbers(header, rng):
     if header.model:
         which = int(rng.integers(0, len(header.segments)))
         segment = (int(rng.integers(0, 3)), value)
-        choices += [{"model": "0" * 16}, {"net_bits": value}, {"credit_bytes": value}, {"flips": value % 4},
+        choices += [{"model": "0" * 16}, {"net_bits": value}, {"tuned_bits": value}, {"credit_bytes": value}, {"flips": value % 4},
                     {"start": tuple(rng.permutation([0, value % 99, 8]).tolist())},
                     {"segments": (*header.segments[:which], segment, *header.segments[which + 1:])}, {"segments": (*header.segments, segment)},
                     {"segments": header.segments[:-1]}, {"top": tuple(rng.integers(-2**15, 2**15, 6).tolist())},
