@@ -131,7 +131,7 @@ def _numbers(header, rng):
     entry, others = header.entries[0], header.entries[1:]
     choices = [{"metadata": value}, {"metadata": header.metadata ^ 1 << int(rng.integers(0, 11))}, {"digest": bytes(len(header.digest))},
                {"entries": (replace(entry, width=max(value, 1)), *others)}, {"entries": (replace(entry, height=max(value, 1)), *others)},
-               {"entries": (replace(entry, mode=[*MODES][value % len(MODES)]), *others)}, {"entries": header.entries[::-1]}, {"entries": (replace(entry, alike=not entry.alike and entry.mode in ("RGB", "RGBA")), *others)}, {"entries": header.entries * 3}]
+               {"entries": (replace(entry, mode=[*MODES][value % len(MODES)], alike=False), *others)}, {"entries": header.entries[::-1]}, {"entries": (replace(entry, alike=not entry.alike and entry.mode in ("RGB", "RGBA")), *others)}, {"entries": header.entries * 3}]
     if header.archive:
         choices += [{"entries": (replace(entry, check=value & 0xFFFF), *others)},
                     {"entries": (replace(entry, mtime=value - 2**39), *others)},

@@ -12,9 +12,10 @@ import torch
 
 from .denoiser import QConv
 from .dequantise import dequantised, real_scales
+from .errors import DamagedFile
 from .estimates import estimate_at_levels
 from .stack import Stack
-from .tuned import LIMIT, Deltas, delta_units
+from .tuned import LIMIT, Deltas, delta_units, tuned_layers
 
 PATCHES = (64, 32, 16)          # sides; the largest that most pixels lie in pictures of
 BATCH = 8
@@ -104,7 +105,14 @@ def tune(model, images, steps, *, device="cpu", seed=0, progress=lambda share: N
         (tuned.bound(*sampler.batch(), noise) + stored).backward()
         optimiser.step()
         progress((step + 1) / steps)
-    deltas = tuned.moves().detach().round().clamp(-LIMIT, LIMIT).to("cpu", torch.int32).numpy()
+    moves = tuned.moves().detach()
+    if not torch.isfinite(moves).all():
+        return None
+    deltas = moves.round().clamp(-LIMIT, LIMIT).to("cpu", torch.int32).numpy()
+    try:
+        tuned_layers(model.layers, deltas)
+    except DamagedFile:                                 # no decoder would take biases so large
+        return None
     return deltas if _gain(tuned, deltas, sampler, noise) * dims > _cost(model, deltas) else None
 
 

@@ -9,6 +9,7 @@ from bitsback.codecs.container import Entry, Header, pixel_digest
 from bitsback.codecs.still import Still
 from bitsback.dequantise import dequantised
 from bitsback.efforts import EFFORTS
+from bitsback.errors import TrainingError
 from bitsback.measure import bound_bits
 
 
@@ -66,6 +67,16 @@ def test_deltas_that_do_not_pay_are_dropped(tiny_model, large, monkeypatch):
     """Steps that move next to nothing gain less than the deltas' scales cost."""
     monkeypatch.setattr(tuning, "RATE", 1e-9)
     assert tuning.tune(tiny_model, [large], 2) is None
+
+
+def test_what_no_decoder_would_take_is_dropped(tiny_model, large, monkeypatch):
+    """A run that leaves numbers behind that are none, or biases that could overflow."""
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning, "RATE", float("nan"))
+        assert tuning.tune(tiny_model, [large], 2) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(tuned, "prove_exact", lambda layers: (_ for _ in ()).throw(TrainingError("a sum")))
+        assert tuning.tune(tiny_model, [large], 2) is None
 
 
 def test_patches_are_of_the_pictures_on_the_grid(photograph):
