@@ -141,6 +141,13 @@ def plots(results, output):
     figure.savefig(output.with_suffix(".png"), dpi=80)
 
 
+def stack_table(network, valid):
+    """(rows of real_rates, title, table)."""
+    rows = real_rates(network, valid)
+    return rows, "Bound of the rounded network against what the stack really grew by:\n", table(
+        ["K", "bound", "stack", "gap", "CPU s/MP"], [[c, f"{b:.4f}", f"{r:.4f}", f"{r - b:+.4f}", f"{s:.1f}"] for c, (b, r, s) in rows.items()])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("checkpoint", type=Path)
@@ -148,12 +155,18 @@ def main():
     parser.add_argument("training", type=Path)
     parser.add_argument("--full", type=Path, help="checkpoint with the schedule")
     parser.add_argument("--limit", type=int, default=6, help="centre crops of 256x256 to measure on")
+    parser.add_argument("--stack-only", action="store_true", help="the bound against the stack alone, to OUTPUT_stack.md")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/ablation"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     network, told = read_checkpoint(args.checkpoint)
     valid, training = centre_crops(args.validation, args.limit), centre_crops(args.training, 12, side=128)
     command = f"python -m benchmarks.ablation {args.checkpoint.name} {args.validation.name} {args.training.name}{' --full FULL' * bool(args.full)} --limit {args.limit}"
+    if args.stack_only:
+        title, rows = stack_table(network, valid)[1:]
+        path = args.output.with_name(f"{args.output.name}_stack.md")
+        path.write_text(f"{command} --stack-only   ({told['steps']} steps, {told['minutes']} minutes of training; {args.limit} centre crops of 256x256; bits/dim)\n\n{title}\n{rows}")
+        return
     text = [f"{command}   ({told['steps']} steps, {told['minutes']} minutes of training; {args.limit} centre crops of 256x256; bits/dim)\n"]
     results = {"command": command}
     results["variances"], results["by_level"] = variances(network, valid, training)
@@ -163,9 +176,8 @@ def main():
     text += ["Trajectory chosen by dynamic programming on training pictures, against even spacing from 0.5 to 285:\n",
              table(["K", "even", "best", "gain", "its sigmas"], [[c, f"{e:.4f}", f"{b:.4f}", f"{e - b:+.4f}", " ".join(f"{s:.2f}" for s in best)]
                                                                for c, (e, b, best) in results["trajectory"].items()])]
-    results["real"] = real_rates(network, valid)
-    text += ["Bound of the rounded network against what the stack really grew by:\n",
-             table(["K", "bound", "stack", "gap", "CPU s/MP"], [[c, f"{b:.4f}", f"{r:.4f}", f"{r - b:+.4f}", f"{s:.1f}"] for c, (b, r, s) in results["real"].items()])]
+    results["real"], *lines = stack_table(network, valid)
+    text += lines
     levels = default_levels()
     moved, shares = calibrate(network, sigmas(levels), training)
     plain, calibrated = (bound_bits(n, levels, valid, False) for n in (network, Calibrated(network, sigmas(levels), moved)))

@@ -80,7 +80,7 @@ def run(files, model, folder, known, tuning=0, mode="RGB"):
     rows = []
     for path in files:
         pixels = np.array(Image.open(path).convert(mode))
-        row = {"file": path.name, "dims": pixels.size}
+        row = {"file": path.name, "dims": pixels.size, "pixels": pixels.shape[0] * pixels.shape[1]}
         codecs = {"bitsback": ours(model, tuning, mode)} if model else {}
         codecs |= {name: codec for name, codec in OTHERS.items() if name not in known.get(path.name, {})}
         for name, codec in codecs.items():
@@ -99,13 +99,13 @@ def run(files, model, folder, known, tuning=0, mode="RGB"):
 def table(rows):
     """Markdown: bits a dimension over the whole set (bytes added up), seconds a megapixel."""
     names = [n for n in rows[0] if isinstance(rows[0][n], dict)]
-    dims = sum(r["dims"] for r in rows)
+    dims, pixels = sum(r["dims"] for r in rows), sum(r["pixels"] for r in rows)
     reference = sum(r["JPEG XL e9"]["bytes"] for r in rows) if "JPEG XL e9" in names else None
     lines = ["| codec | bits/dim | against JPEG XL e9 | encode s/MP | decode s/MP |", "|---|---|---|---|---|"]
     for name in names:
         size, enc, dec = (sum(r[name][k] for r in rows) for k in ("bytes", "encode_s", "decode_s"))
         ratio = f"{size / reference:.3f}" if reference else "-"
-        lines.append(f"| {name} | {8 * size / dims:.4f} | {ratio} | {enc / dims * 3e6:.2f} | {dec / dims * 3e6:.2f} |")
+        lines.append(f"| {name} | {8 * size / dims:.4f} | {ratio} | {1e6 * enc / pixels:.2f} | {1e6 * dec / pixels:.2f} |")
     nets = [r["net_bits_per_dim"] for r in rows if r.get("net_bits_per_dim")]
     if nets:
         tuned = [r["tuned_bits_per_dim"] for r in rows if r.get("tuned_bits_per_dim")]
