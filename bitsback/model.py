@@ -35,6 +35,11 @@ class Model:
             raise WrongModel(f"{path}: not an exported model ({error})") from None
         self._chains = {}
 
+    @property
+    def knows_grey(self):
+        """Whether one channel passes as trained for: a model that does not say is tried."""
+        return bool(self.description.get("training", {}).get("grey", True))
+
     @classmethod
     def open(cls, name=None, *, model_id=None):
         """By shipped name or path (`name`), or the shipped model whose id begins with `model_id`.

@@ -198,7 +198,7 @@ def train(folder, output, *, network=NetworkConfig(), config=TrainingConfig(), d
     minutes = (time.monotonic() - begin) / 60
     trainer.save(f"{output}.ckpt", minutes)
     told = {"minutes": round(trainer.minutes_before + minutes, 1), "steps": trainer.steps, "pictures": len(patches),
-            "data": data_name or str(folder), "device": device.type, "integer": config.integer,
+            "data": data_name or str(folder), "device": device.type, "integer": config.integer, "grey": config.grey > 0,
             "sigma_ends": [round(e, 4) for e in trainer.schedule.ends.detach().exp().tolist()]}
     save_model(output, trainer.averaged(), default_levels(), told)
     return row

@@ -136,6 +136,7 @@ def encode_stills(stills: list[Still], entries: tuple[Entry, ...], *, archive: b
     prior = None
     if sum(still.height * still.width for still, suits in zip(stills, suited) if suits) >= SMALLEST:
         model = model if isinstance(model, Model) else Model.open(model)
+        suited = [suits and (model.knows_grey or still.colour.shape[2] == 3) for still, suits in zip(stills, suited)]
         if archive:
             suited = [suits and suits_prior(still, model, device) for still, suits in zip(stills, suited)]
         order = sorted(range(len(stills)), key=suited.__getitem__)

@@ -426,6 +426,16 @@ def test_equal_colours_are_one_channel(tiny_model, photograph, monkeypatch, mode
         decode_still(container.write(replace(header, entries=(replace(header.entries[0], alike=False),)), container.read(data)[1]), model=tiny_model)
 
 
+def test_grey_is_not_tried_where_it_was_not_trained_for(tiny_model, photograph, monkeypatch):
+    """A model that says so leaves one channel to conventional coding; colours pass it as before."""
+    monkeypatch.setitem(tiny_model.description["training"], "grey", False)
+    monkeypatch.setattr(picture, "surely_smaller", lambda *_: True)
+    colours, grey = photograph(64, 64), of_mode("L", 64, 64, photograph)
+    for still, under in ((Still("RGB", colours), True), (grey, False), (Still("RGB", np.repeat(colours[..., :1], 3, 2)), False)):
+        data = encode_still(still, model=tiny_model)
+        assert bool(container.read_header(data).model) == under and same(decode_still(data, model=tiny_model), still)
+
+
 def test_equal_colours_are_not_told_of_plain_parts(photograph):
     """The form belongs to the prior: in a plain file it is damage."""
     header, payload = container.read(encode_still(of_mode("RGB", 9, 9, photograph)))
