@@ -1,8 +1,8 @@
 """What pictures in the wild went through and training pictures did not: grey ones, and colours at half resolution.
 
 Whatever was once a JPEG, a video frame or a Photo CD scan stored its two colour differences at half
-the resolution.  Trained without such pictures, the prior cost 14 % more than JPEG XL on them where it cost 3 %
-less on their originals (benchmarks/results/domain.md).
+the resolution.  The fast model, trained without such pictures, costs 13 % more than JPEG XL on them where it costs 2 %
+more on their originals (benchmarks/results/domain.md).
 """
 import torch
 import torch.nn.functional as F
