@@ -1,7 +1,7 @@
 """`import bitsback.pillow_plugin` lets Pillow open and save .bbk files.
 
     Image.open("x.bbk")                             size, mode and format at once; pixels and info when they are asked for
-    image.save("x.bbk", model=..., device=...)      options as codecs.encode_still's; icc_profile, exif, xmp, dpi too
+    image.save("x.bbk", model=..., tuning=...)      options as codecs.encode_still's; icc_profile, exif, xmp, dpi too
 
 Errors are those Pillow users expect: UnidentifiedImageError where bytes are not ours or not whole, OSError where pixels
 do not decode or a picture cannot be kept.  Archives hold several pictures: `bitsback decompress --dir` unpacks them.
@@ -15,7 +15,7 @@ from .codecs.still import MODES, Still
 from .errors import BitsbackError, UnsupportedImage
 
 FORMAT = "BITSBACK"
-OPTIONS = ("model", "device", "verify")
+OPTIONS = ("model", "device", "verify", "tuning")
 PASSED_ON = ("icc_profile", "exif", "xmp", "dpi")       # save's options that other formats know too
 
 

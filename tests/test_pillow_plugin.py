@@ -48,7 +48,7 @@ def test_pixels_are_decoded_only_when_they_are_asked_for(tmp_path, photograph, m
 
 def test_saving_by_suffix_with_options(tmp_path, tiny_model, photograph):
     """The suffix chooses the format; model= reaches the coder; metadata may come by option, as in other formats."""
-    Image.fromarray(photograph(60, 50)).save(tmp_path / "x.bbk", model=tiny_model, device="cpu", verify=True, icc_profile=b"profile", dpi=(72, 72))
+    Image.fromarray(photograph(60, 50)).save(tmp_path / "x.bbk", model=tiny_model, device="cpu", verify=True, tuning=0, icc_profile=b"profile", dpi=(72, 72))
     with Image.open(tmp_path / "x.bbk") as image:
         assert np.array_equal(np.array(image), photograph(60, 50))
         assert image.info["icc_profile"] == b"profile" and image.info["dpi"] == (72, 72)
