@@ -27,7 +27,7 @@ def _halved(chroma, across, smooth):
     """Both colour differences averaged over 2 rows, and 2 columns if `across`, then interpolated or repeated back."""
     step = (2, 2) if across else (1, 2)
     low = F.avg_pool2d(chroma, step)
-    return F.interpolate(low, chroma.shape[2:], mode="bilinear") if smooth else F.interpolate(low, chroma.shape[2:], mode="nearest")
+    return F.interpolate(low, chroma.shape[2:], mode="bilinear" if smooth else "nearest")
 
 
 def chroma_halved(x, kind):

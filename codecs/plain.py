@@ -175,7 +175,9 @@ def _worth_trying(samples):
 
 
 def encode_plain(samples: np.ndarray) -> bytes:
-    """(H, W) or (H, W, C) array of 1, 2 or 4 bytes a sample -> bytes, by the coder that makes the fewest."""
+    """(H, W) or (H, W, C) array of 1, 2 or 4 bytes a sample -> bytes, by the coder that makes the fewest; (H, W, 1) counts as (H, W)."""
+    if samples.shape[2:] == (1,):
+        samples = samples[..., 0]
     deltas, png, best = _worth_trying(samples)
     results = [bytes([DELTAS]) + encode_deltas(samples)] if deltas else []
     if samples.dtype == np.uint8 and max(samples.shape[:2]) <= WEBP_SIDE:
@@ -190,6 +192,8 @@ def encode_plain(samples: np.ndarray) -> bytes:
 
 def decode_plain(data: bytes, shape: tuple, dtype=np.uint8) -> np.ndarray:
     """The mirror of encode_plain.  Sizes are checked before samples are unpacked.  Errors: DamagedFile."""
+    if tuple(shape[2:]) == (1,):
+        return decode_plain(data, shape[:2], dtype)[..., None]
     method, body, dtype = data[0] if data else 255, data[1:], np.dtype(dtype)
     if method == DELTAS:
         return decode_deltas(body, shape, dtype)

@@ -29,8 +29,8 @@ def planes(rows):
 def plain_parts(images, start):
     """Plain coding of all images before the Corner `start`, and of its block."""
     image, rows, columns = start
-    chosen = [*images[:image], *[images[image][:rows, :columns]] * bool(rows)] if image < len(images) else images
-    parts = [encode_plain(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)) for pixels in chosen]
+    chosen = images[:image] + ([images[image][:rows, :columns]] if rows else [])
+    parts = [encode_plain(np.ascontiguousarray(pixels)) for pixels in chosen]
     return b"".join(number(len(p)) + p for p in parts[:-1]) + (parts[-1] if parts else b"")
 
 
@@ -41,8 +41,7 @@ def unpack_plain_parts(data, images, start):
     for i in range(count):
         length = reader.number(len(data)) if i + 1 < count else len(data) - reader.position
         block = images[i][:rows, :columns] if i == image else images[i]
-        shape = block.shape[:2] if block.shape[2] == 1 else block.shape
-        block[:] = decode_plain(reader.take(length), shape).reshape(block.shape)
+        block[:] = decode_plain(reader.take(length), block.shape)
     if reader.position != len(data):
         raise DamagedFile("bytes left over after the plain parts")
 

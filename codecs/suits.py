@@ -74,4 +74,4 @@ def suits_prior(still: Still, model, device) -> bool:
         model.chain(device).push(stack, x, Top.fitted([crop], model.levels), nothing(x))
     except StackEmpty:
         return False
-    return stack.size_bits - before < 8 * len(encode_plain(crop[..., 0] if crop.shape[2] == 1 else crop))
+    return stack.size_bits - before < 8 * len(encode_plain(crop))
