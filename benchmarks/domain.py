@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from bitsback.augment import chroma_halved
-from bitsback.dequantise import dequantised
+from bitsback.dequantise import dequantised_model
 from bitsback.measure import bound_bits
 from bitsback.model import Model
 
@@ -43,7 +43,7 @@ CHANGES = {"as they are": lambda image: image, "half the size": lambda image: sc
 
 def row(model, images, grey):
     """(bound, JPEG XL) of crops, bits a dimension; a grey picture has one."""
-    network, crops = dequantised(model.layers, model.config, model.levels), [crop(image) for image in images]
+    network, crops = dequantised_model(model), [crop(image) for image in images]
     x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() - 128
     bound = sum(bound_bits(network, model.levels, x, True, grey=torch.full((len(x),), grey)))
     others = [imagecodecs.jpegxl_encode(c[..., 0] if grey else c, lossless=True, effort=7) for c in crops]

@@ -23,7 +23,7 @@ def tiny_numbers_as_zero():
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file; OUTPUT.ckpt is kept beside it.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file; OUTPUT.ckpt is kept beside it.  With --only the latter alone: `export` makes a model of experts.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=100.0, show_default=True)
 @click.option("--resume", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Checkpoint (.ckpt) to go on from; one of a smaller network is grown.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
@@ -34,11 +34,12 @@ def tiny_numbers_as_zero():
 @click.option("--lr-scale", type=click.FloatRange(0, 10, min_open=True), default=1.0, show_default=True, help="Learning rates times this: 0.3 to go on from a trained network.")
 @click.option("--integer", is_flag=True, help="Round in training as the integer model does.")
 @click.option("--at-levels", is_flag=True, help="Train at the coder's own levels only: for the last part.")
+@click.option("--only", type=(int, int), help="With --at-levels: first and last level to train, counted from 0, as an expert for them.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--data-name", help="What `bitsback models` says it was trained on (default: FOLDER).")
 @click.option("-T", "--threads", type=click.IntRange(1), help="CPU threads; one is best beside other work.")
 @click.option("-q", "--quiet", is_flag=True)
-def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_from, lr_scale, integer, at_levels, seed, data_name, threads, quiet):
+def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_from, lr_scale, integer, at_levels, only, seed, data_name, threads, quiet):
     """Train a prior on the pictures below FOLDER; the loss log goes to OUTPUT.log.jsonl."""
     import torch
     from . import training
@@ -55,7 +56,7 @@ def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_fr
         raise click.UsageError("--patch must be a multiple of 8")
     config = training.TrainingConfig(
         minutes=minutes, batch=batch or (256 if device.startswith("cuda") else 16), patch=patch, decay_from=min(decay_from, 0.999), lr_scale=lr_scale,
-        integer=integer, at_levels=at_levels, seed=seed, bfloat16=training.prefers_bfloat16(device))
+        integer=integer, at_levels=at_levels, only=range(only[0], only[1] + 1) if only else None, seed=seed, bfloat16=training.prefers_bfloat16(device))
     try:
         log = open(f"{output}.log.jsonl", "a" if resume else "w", encoding="utf-8")
     except OSError as error:
@@ -79,23 +80,25 @@ def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_fr
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("checkpoints", nargs=-1, required=True, metavar="CHECKPOINT...", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file.")
 @click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Pictures to measure the cost of rounding on.")
 @click.option("--limit", type=click.IntRange(1), default=12, show_default=True, help="Pictures of DATA to take.")
 @click.option("--equalise", "training_data", type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="Training pictures to equalise hidden channels on: for a model trained without --integer.")
 @click.option("--data-name", default="not said", help="What `bitsback models` says it was trained on.")
-def export(checkpoint, output, data, limit, training_data, data_name):
-    """Turn a checkpoint of `train` into an integer model, and say what rounding costs."""
+def export(checkpoints, output, data, limit, training_data, data_name):
+    """Turn a checkpoint of `train`, or those of experts (--only), into an integer model, and say what rounding costs."""
     from .levels import default_levels
-    from .training import read_checkpoint
+    from .training import read_checkpoints
     from .weights import save_model
     try:
-        network, told = read_checkpoint(checkpoint)
+        network, told = read_checkpoints(checkpoints)
         if training_data:
             from .equalise import equalise
             from .measure import centre_crops
+            if len(checkpoints) > 1:
+                raise TrainingError("experts are trained with --integer: there is nothing to equalise")
             equalise(network, default_levels(), centre_crops(training_data, 6, side=192))
         save_model(output, network, default_levels(), told | {"device": "cpu", "data": data_name})
         if data:
@@ -105,5 +108,5 @@ def export(checkpoint, output, data, limit, training_data, data_name):
             click.echo(f"bound on {len(pictures)} centre crops of {data}: float {rates['float']:.4f}, integer {rates['integer']:.4f} bits/dim; "
                        f"rounding costs {rates['integer'] - rates['float']:+.4f}")
     except (BitsbackError, OSError) as error:
-        fail(error, checkpoint)
+        fail(error, checkpoints[0])
         sys.exit(1)

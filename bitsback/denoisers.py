@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from .bound import _log_variance
 from .errors import NoiseOutOfRange
-from .integer_network import IntegerNetwork
+from .integer_network import IntegerExperts, IntegerNetwork
 from .levels import MEAN_BITS, SCALE_UNIT, V_INDICES, V_ONE, make_step, sigmas
 from .schedule import preconditioning
 
@@ -84,6 +84,20 @@ def interpolated_layers(layers, own, wanted):
     return result
 
 
+def _between(model, noisy, steps, device):
+    """IntegerExperts whose rows of biases are those of the sigmas in `noisy` (falling), each in the expert of the nearest level."""
+    own, experts = sigmas(model.levels), model.chain(device).network
+    nearest = [min(range(len(own)), key=lambda k: abs(math.log(own[k] / sigma))) for sigma in noisy]
+    networks = []
+    for expert, (_, network) in zip(model.experts, experts.networks):
+        mine = [i for i, k in enumerate(nearest) if k in expert.steps]
+        if mine:
+            rows = range(mine[0], mine[-1] + 1)
+            layers = interpolated_layers(expert.layers, own[expert.steps.start:expert.steps.stop], [noisy[i] for i in rows])
+            networks.append((rows, IntegerNetwork(network.backend.like(layers), expert.config, steps, rows.start)))
+    return IntegerExperts(networks)
+
+
 def model_denoiser(model, levels, device="cpu"):
     """Of a shipped Model, at the sigmas in `levels` only: integers inside, floats outside.
 
@@ -93,8 +107,7 @@ def model_denoiser(model, levels, device="cpu"):
     noisy = [sigma for sigma in levels if sigma > 0]
     spacings = [2.0 ** math.floor(math.log2(sigma) - 3.5) for sigma in noisy]
     steps = [make_step(sigma, spacing) for sigma, spacing in zip(noisy, spacings)]
-    layers = interpolated_layers(model.layers, sigmas(model.levels), noisy)
-    network = IntegerNetwork(model.chain(device).network.backend.like(layers), model.config, steps)
+    network = _between(model, noisy, steps, device)
 
     def denoise(y, sigma):
         index = noisy.index(sigma)

@@ -12,15 +12,16 @@ from torch import nn
 
 from .denoiser import Denoiser, QConv
 from .export import layer_units
+from .experts import Experts
 from .levels import sigmas
 
 
 class OneHotLevel(nn.Module):
-    """log sigma (B,) -> (B, K): 1 at the nearest level."""
+    """log sigma (B,) -> (B, K): 1 at the nearest of K sigmas."""
 
-    def __init__(self, levels):
+    def __init__(self, noise):
         super().__init__()
-        self.register_buffer("logs", torch.tensor(sigmas(levels)).log())
+        self.register_buffer("logs", torch.tensor(noise).log())
 
     def forward(self, log_sigma):
         return F.one_hot((log_sigma[:, None] - self.logs).abs().argmin(1), len(self.logs)).to(log_sigma.dtype)
@@ -41,13 +42,13 @@ def real_scales(name, layer):
 
 
 @torch.no_grad()
-def dequantised(layers, config, levels):
-    """A Denoiser of a model's integer layers, for its own levels only (others count as the nearest).
+def dequantised(layers, config, noise):
+    """A Denoiser of an expert's integer layers, for its own levels only (others count as the nearest).
 
-    layers: {name: Layer}; the biases of its QConvs are what all levels share, zero where there is a row a level.
+    layers: {name: Layer}; noise: sigmas of their rows; the biases of its QConvs are what all levels share, zero where there is a row a level.
     """
-    network = Denoiser(dataclasses.replace(config, embedding=len(levels)))
-    network.embed = OneHotLevel(levels)
+    network = Denoiser(dataclasses.replace(config, embedding=len(noise)))
+    network.embed = OneHotLevel(noise)
     for name, module in network.named_modules():
         if not isinstance(module, QConv):
             continue
@@ -62,6 +63,14 @@ def dequantised(layers, config, levels):
         elif name.endswith(".a"):
             network.get_submodule(name[:-2]).level = _rows(bias)
         elif name == "head_known":                                  # (3 K, head): the head also hears of ratio and pixels, which K tells
-            table = bias.view(len(levels), -1)
+            table = bias.view(len(noise), -1)
             network.head_level = _rows(torch.cat([table, torch.zeros(2, table.shape[1])]))
     return network.requires_grad_(False).eval()
+
+
+def dequantised_model(model, layers=None):
+    """Experts out of a Model: all its networks, for its own levels.  layers: in place of the first expert's, tuned ones say."""
+    noise = sigmas(model.levels)
+    networks = [dequantised(expert.layers if i or layers is None else layers, expert.config, noise[expert.steps.start:expert.steps.stop])
+                for i, expert in enumerate(model.experts)]
+    return Experts(networks, [expert.steps for expert in model.experts], noise)

@@ -43,18 +43,21 @@ def estimate(network, schedule, x, generator, integer, autocast, grey=None):
     return level / ratio * slope * scale, pixel * scale, top * scale, leaves
 
 
-def estimate_at_levels(network, schedule, x, generator, integer, autocast, grey=None, *, levels):
+def estimate_at_levels(network, schedule, x, generator, integer, autocast, grey=None, *, levels, only=None):
     """The bound of the coder's own levels, estimated: noise on their lattices, levels drawn by cost.
 
+    only: range of the levels k whose share of the bound is wanted (0: p(x | y_0)), or None: all.
     Returns as `estimate` does, leaves None: the schedule is left alone.
     """
-    batch, device = len(x), x.device
-    n_pixel, count = max(1, batch // 8), len(levels)
+    batch, device, count = len(x), x.device, len(levels)
+    only = range(count) if only is None else only
+    n_pixel = max(1, batch // 8) if 0 in only else 0
     n_level = batch - n_pixel
     odds = 0.78 ** torch.arange(1, count, device=device, dtype=torch.float32) + 0.1     # about as the levels' bits fall
-    odds = odds / odds.sum()
+    low, high = max(1, only[0]), only[-1]                                               # t of a pair
+    odds = odds[low - 1:high] / odds[low - 1:high].sum()
     places = (torch.rand(1, device=device, generator=generator) + torch.arange(n_level, device=device)) / n_level
-    chosen = torch.searchsorted(odds.cumsum(0), places).clamp_max(count - 2) + 1        # t of each pair, 1..K-1
+    chosen = torch.searchsorted(odds.cumsum(0), places).clamp_max(high - low) + low
     log_sigma = torch.tensor([math.log(s) for s in sigmas(levels)], device=device)
     noisy = torch.empty_like(x)
     y, t = x, torch.cat([chosen, torch.zeros(n_pixel, dtype=torch.long, device=device)])
@@ -66,9 +69,9 @@ def estimate_at_levels(network, schedule, x, generator, integer, autocast, grey=
     level_grey, pixel_grey = (None, None) if grey is None else (grey[:n_level], grey[n_level:])
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
         level = level_nats(network, x[:n_level], noisy[:n_level], log_sigma[chosen - 1], log_sigma[chosen], generator, integer, level_grey)
-        pixel = pixel_nats(network, x[n_level:], noisy[n_level:], log_sigma[:1].expand(n_pixel), integer, pixel_grey)
-    top = top_nats(x, log_sigma[-1])
-    return level.mean((1, 2, 3)) / odds[chosen - 1] * scale, pixel.mean((1, 2, 3)) * scale, top * scale, None
+        pixel = pixel_nats(network, x[n_level:], noisy[n_level:], log_sigma[:1].expand(n_pixel), integer, pixel_grey) if n_pixel else x.new_zeros(1, 1, 1, 1)
+    top = top_nats(x, log_sigma[-1]) * (count - 1 in only)
+    return level.mean((1, 2, 3)) / odds[chosen - low] * scale, pixel.mean((1, 2, 3)) * scale, top * scale, None
 
 
 def schedule_gradients(schedule, level, leaves):

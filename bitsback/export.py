@@ -82,12 +82,14 @@ def layer_units(name):
 
 
 @torch.no_grad()
-def integer_layers(network, levels, table=None):
-    """{name: Layer} of a `Denoiser` for these levels.  table: (K, 9, 2, 2), what calibration.py adds to the trunk's outputs."""
+def integer_layers(network, levels, table=None, steps=None):
+    """{name: Layer} of a `Denoiser` for these levels, or those of the range `steps`.  table: (K, 9, 2, 2), what calibration.py adds to the trunk's outputs."""
     sigma = torch.tensor(sigmas(levels), dtype=torch.float32)
     embedding = network.embed(sigma.log())
     ratios = torch.cat([torch.zeros(1), torch.log(sigma[1:] / sigma[:-1])])
     pixels = torch.arange(len(levels)) == 0
+    rows = slice(None) if steps is None else slice(steps.start, steps.stop)
+    embedding, ratios, pixels, table = embedding[rows], ratios[rows], pixels[rows], None if table is None else table[rows]
     network = network.eval()
     layers = {}
     for name, module in network.named_modules():
@@ -108,14 +110,16 @@ def integer_layers(network, levels, table=None):
     return layers
 
 
-def integer_model(network, levels, table=None):
-    """All tensors of a model file: layers, steps and tables.  table: see integer_layers.  Errors: TrainingError."""
-    layers = integer_layers(network, levels, table)
-    prove_exact(layers)
+def integer_model(networks, levels, table=None):
+    """All tensors of a model file: layers, steps and tables.  networks: [(Denoiser, range of steps)], the layers of the i-th are named "i.NAME";
+    table: see integer_layers.  Errors: TrainingError."""
     tensors = {}
-    for name, layer in layers.items():
-        tensors |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias, f"{name}.shift": layer.shift,
-                    f"{name}.stride": torch.tensor([layer.stride], dtype=torch.int8)}
+    for i, (network, steps) in enumerate(networks):
+        layers = integer_layers(network, levels, table, steps)
+        prove_exact(layers)
+        for name, layer in layers.items():
+            tensors |= {f"{i}.{name}.weight": layer.weight, f"{i}.{name}.bias": layer.bias, f"{i}.{name}.shift": layer.shift,
+                        f"{i}.{name}.stride": torch.tensor([layer.stride], dtype=torch.int8)}
     steps = make_steps(levels)
     tensors["steps.scalars"] = torch.tensor([[s.input_scale, s.from_y, s.from_f, s.base] for s in steps], dtype=torch.int32)
     for name in ("scale", "gain", "shift", "inverse"):

@@ -29,11 +29,11 @@ def _limited(out, limits):
 class IntegerNetwork:
     """trunk(index, y) and head(index, phase, state, known): integers in, integers out.
 
-    index: which step, 0 is p(x | y_0); steps: the integers of levels.Step.
+    index: which step, 0 is p(x | y_0); steps: the integers of levels.Step; first: the step of the first row of biases.
     """
 
-    def __init__(self, backend, config, steps):
-        self.backend, self.config, self.steps = backend, config, steps
+    def __init__(self, backend, config, steps, first=0):
+        self.backend, self.config, self.steps, self.first = backend, config, steps, first
 
     def _input(self, array, reach):
         """(B, 3, H, W) int32, or (B, 1, H, W) which counts three times -> (B, 12, H/2, W/2) float32, zeros up to multiples of 8."""
@@ -54,6 +54,7 @@ class IntegerNetwork:
         c, convolve = self.config, self.backend.convolve
         height, width = y.shape[2:]
         x = self._input(rounded_shift(y * self.steps[index].input_scale, 8), INPUT_REACH)
+        index -= self.first
         half = self._blocks("down1", c.n1, convolve("first", x, index), index)
         quarter = self._blocks("down2", c.n2, convolve("to2", activation(half), index), index)
         eighth = self._blocks("middle", c.n3, convolve("to3", activation(quarter), index), index)
@@ -68,7 +69,29 @@ class IntegerNetwork:
     def head(self, index, phase, state, known):
         """known: (B, 3 or 1, H, W) int32 innovations, 1/16 sd -> (B, 9, h, w) int32 of that phase."""
         row, column = PHASES[phase]
+        index -= self.first
         h = activation(self.backend.convolve("head_known", self._input(known, TOP), 3 * index + phase - 1).add_(state))
         mixed = self.backend.convolve("head_mix", h, index).add_(h).clamp_(0, TOP).to(torch.uint8)
         out = self.backend.convolve(f"head_out.{phase - 1}", mixed, index)
         return _limited(out[:, :, : (known.shape[2] - row + 1) // 2, : (known.shape[3] - column + 1) // 2], HEAD_LIMITS)
+
+
+class IntegerExperts:
+    """trunk and head of the expert that a step asks.  networks: [(range of steps, IntegerNetwork)]."""
+
+    def __init__(self, networks):
+        self.networks = networks
+        self.steps = networks[0][1].steps
+
+    @property
+    def backend(self):
+        return self.networks[0][1].backend
+
+    def of(self, index):
+        return next(network for steps, network in self.networks if index in steps)
+
+    def trunk(self, index, y):
+        return self.of(index).trunk(index, y)
+
+    def head(self, index, phase, state, known):
+        return self.of(index).head(index, phase, state, known)

@@ -5,20 +5,22 @@
 from pathlib import Path
 
 from .chain import Chain
-from .denoiser import NetworkConfig
 from .errors import WrongModel
 from .exact import choose
-from .integer_network import IntegerNetwork
+from .integer_network import IntegerExperts, IntegerNetwork
 from .lattice import Gaussians
 from .levels import Level
 from .tuned import tuned_layers
-from .weights import ARITHMETIC, read_layers, read_model, read_steps, shipped_models
+from .weights import ARITHMETIC, read_experts, read_model, read_steps, shipped_models
 
 DEFAULT = "default"
 
 
 class Model:
-    """id: 64 hex digits; levels: tuple of Level; description: what the file says of itself."""
+    """id: 64 hex digits; levels: tuple of Level; experts: tuple of Expert; description: what the file says of itself.
+
+    layers and config are the first expert's: the one that tuning moves.
+    """
 
     def __init__(self, path):
         self.path = Path(path)
@@ -26,9 +28,9 @@ class Model:
         if self.description.get("arithmetic") != ARITHMETIC:
             raise WrongModel(f"{path}: arithmetic {self.description.get('arithmetic')}, this program computes {ARITHMETIC}")
         try:
-            self.config = NetworkConfig(**self.description["network"])
             self.levels = tuple(Level(*pair) for pair in self.description["levels"])
-            self.steps, self.layers = read_steps(tensors), read_layers(tensors)
+            self.steps, self.experts = read_steps(tensors), read_experts(tensors, self.description)
+            self.config, self.layers = self.experts[0].config, self.experts[0].layers
             self.gaussians = Gaussians(tensors["gaussian_masses"].numpy())
             self.forward = Gaussians(tensors["forward_masses"].numpy())
         except (KeyError, TypeError, ValueError) as error:
@@ -79,12 +81,17 @@ class Model:
         if backend is None and device in self._chains:
             return self._chains[device]
         chosen = backend or choose(self.layers, device)
-        chain = Chain(IntegerNetwork(chosen, self.config, self.steps), self.gaussians, self.forward, self.levels)
+        chain = self._chain([chosen] + [chosen.like(expert.layers) for expert in self.experts[1:]])
         if backend is None:
             self._chains[device] = chain
         return chain
 
     def tuned_chain(self, deltas, device="cpu"):
         """The codec with biases moved by deltas (tuned.count,) int32.  Errors: DamagedFile."""
-        backend = self.chain(device).network.backend.like(tuned_layers(self.layers, deltas))
-        return Chain(IntegerNetwork(backend, self.config, self.steps), self.gaussians, self.forward, self.levels)
+        backends = [network.backend for _, network in self.chain(device).network.networks]
+        return self._chain([backends[0].like(tuned_layers(self.layers, deltas)), *backends[1:]])
+
+    def _chain(self, backends):
+        """A Chain of one backend an expert."""
+        networks = [(expert.steps, IntegerNetwork(backend, expert.config, self.steps, expert.steps.start)) for expert, backend in zip(self.experts, backends)]
+        return Chain(IntegerExperts(networks), self.gaussians, self.forward, self.levels)

@@ -19,8 +19,9 @@ from .augment import GREY_SHARE, some_grey
 from .denoiser import Denoiser, NetworkConfig
 from .errors import TrainingError
 from .estimates import estimate, estimate_at_levels, schedule_gradients
+from .experts import Experts
 from .grow import grow_weights
-from .levels import default_levels
+from .levels import default_levels, sigmas
 from .muon import Muon
 from .patches import Patches
 from .schedule import LearnedSchedule
@@ -44,6 +45,7 @@ class TrainingConfig:
     ema: float = 0.999
     integer: bool = False           # round in the forward pass
     at_levels: bool = False         # train at the coder's own levels and lattices: the last part of a run
+    only: range | None = None       # at_levels: these levels only, as an expert for them
     bfloat16: bool = False          # autocast; pays on GPUs and on CPUs with AMX (`faster_dtype`)
     grey: float = GREY_SHARE        # share of the patches that are coded as one channel
     seed: int = 1
@@ -92,6 +94,8 @@ class Trainer:
         state = {name: part.state_dict() for name, part in self.parts().items()}
         state |= {"average": self.average, "steps": self.steps, "minutes": self.minutes_before + minutes,
                   "history": self.history, "config": self.network.config.as_dict(), "generator": self.generator.get_state()}
+        if self.config.only:
+            state["only"] = [self.config.only.start, self.config.only.stop]
         temporary = Path(f"{path}.part")
         torch.save(state, temporary)
         temporary.replace(path)
@@ -160,7 +164,7 @@ class Trainer:
 
 def train(folder, output, *, network=NetworkConfig(), config=TrainingConfig(), device="cpu", resume=None,
           report=lambda row: None, log_every=200, data_name=None):
-    """Trains on the pictures below `folder` for `config.minutes`; writes `output` and `output`.ckpt.
+    """Trains on the pictures below `folder` for `config.minutes`; writes `output` and `output`.ckpt, of an expert the latter alone.
 
     report: called with a dict every `log_every` steps (bits a dimension: total and parts,
     pixels a second, share of the run).  Returns the last row.  Errors: TrainingError.
@@ -170,7 +174,7 @@ def train(folder, output, *, network=NetworkConfig(), config=TrainingConfig(), d
     trainer = Trainer(network, config, device)
     if resume:
         trainer.load(resume)
-    forward = functools.partial(estimate_at_levels, levels=default_levels()) if config.at_levels else estimate
+    forward = functools.partial(estimate_at_levels, levels=default_levels(), only=config.only) if config.at_levels else estimate
     forward = torch.compile(forward) if device.type == "cuda" else forward
     begin = saved = window = time.monotonic()
     sums, counted, row = {}, 0, {}
@@ -200,16 +204,30 @@ def train(folder, output, *, network=NetworkConfig(), config=TrainingConfig(), d
     told = {"minutes": round(trainer.minutes_before + minutes, 1), "steps": trainer.steps, "pictures": len(patches),
             "data": data_name or str(folder), "device": device.type, "integer": config.integer, "grey": config.grey > 0,
             "sigma_ends": [round(e, 4) for e in trainer.schedule.ends.detach().exp().tolist()]}
-    save_model(output, trainer.averaged(), default_levels(), told)
+    if config.only is None:
+        save_model(output, trainer.averaged(), default_levels(), told)
     return row
 
 
 def read_checkpoint(path):
-    """(averaged network, {"minutes", "steps"}) of a checkpoint that `train` wrote.  Errors: TrainingError."""
+    """(averaged network, {"minutes", "steps"} and, of an expert, "only": range of levels) of a checkpoint that `train` wrote.  Errors: TrainingError."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         network = Denoiser(NetworkConfig(**state["config"]))
         network.load_state_dict(state["average"])
     except Exception as error:      # torch reports a foreign file in a dozen ways
         raise TrainingError(f"{path}: not a checkpoint ({str(error).splitlines()[0]})") from None
-    return network.requires_grad_(False).eval(), {"minutes": round(state["minutes"], 1), "steps": state["steps"]}
+    told = {"minutes": round(state["minutes"], 1), "steps": state["steps"]}
+    if "only" in state:
+        told["only"] = range(*state["only"])
+    return network.requires_grad_(False).eval(), told
+
+
+def read_checkpoints(paths):
+    """(network, told) of one checkpoint of all levels, or of several experts' as one: Experts, minutes and steps added up.  Errors: TrainingError."""
+    read = [read_checkpoint(path) for path in paths]
+    if len(read) == 1 and "only" not in read[0][1]:
+        return read[0]
+    noise = sigmas(default_levels())
+    experts = Experts([network for network, _ in read], [told.get("only", range(len(noise))) for _, told in read], noise)
+    return experts.requires_grad_(False).eval(), {key: round(sum(told[key] for _, told in read), 1) for key in ("minutes", "steps")}

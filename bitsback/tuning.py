@@ -14,6 +14,7 @@ from .denoiser import QConv
 from .dequantise import dequantised, real_scales
 from .errors import DamagedFile
 from .estimates import estimate_at_levels
+from .levels import sigmas
 from .stack import Stack
 from .tuned import LIMIT, Deltas, delta_units, tuned_layers
 
@@ -52,17 +53,19 @@ class Sampler:
 
 
 class Tuned:
-    """A model's float twin whose biases can be moved, in steps that a file can store."""
+    """The float twin of a model's first expert, whose biases can be moved, in steps that a file can store."""
 
     def __init__(self, model, device):
-        self.levels, self.network = model.levels, dequantised(model.layers, model.config, model.levels).to(device, memory_format=torch.channels_last)
+        self.levels, self.steps = model.levels, model.experts[0].steps
+        noise = sigmas(model.levels)[:self.steps.stop]
+        self.network = dequantised(model.layers, model.config, noise).to(device, memory_format=torch.channels_last)
         self.biases = {name: module.bias.requires_grad_() for name, module in sorted(self.network.named_modules()) if isinstance(module, QConv)}
         self.starts = {name: bias.detach().clone() for name, bias in self.biases.items()}
         self.units = {name: (delta_units(name, layer) * real_scales(name, layer)[1]).float().to(device) for name, layer in model.layers.items()}
 
     def bound(self, x, grey, generator):
-        """Estimate of the bound, bits a dimension, of what Sampler.batch gives."""
-        return sum(part.mean() for part in estimate_at_levels(self.network, None, x, generator, True, False, grey, levels=self.levels)[:3])
+        """Estimate of the expert's share of the bound, bits a dimension, of what Sampler.batch gives."""
+        return sum(part.mean() for part in estimate_at_levels(self.network, None, x, generator, True, False, grey, levels=self.levels, only=self.steps)[:3])
 
     def moves(self):
         """The biases' distance from the model's, in stored steps, not rounded: one tensor, layers in the order of their names."""

@@ -1,7 +1,7 @@
 """Model files: safetensors with one JSON string of metadata; ids; the models that are shipped.
 
-A model file holds integers only (export.py) and says what it is: `{"arithmetic": 2, "network":
-{...}, "levels": [...], "training": {...}}`.  The id is a SHA-256 over the integers and what they
+A model file holds integers only (export.py) and says what it is: `{"arithmetic": 3, "experts":
+[{"network": {...}, "steps": [0, K]}], "levels": [...], "training": {...}}`.  The id is a SHA-256 over the integers and what they
 mean; it depends neither on how the file is laid out nor on what is told of the training.
 """
 import hashlib
@@ -11,19 +11,21 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from .denoiser import NetworkConfig
 from .errors import WrongModel
 from .exact import Layer
+from .experts import Expert, Experts
 from .export import integer_model
 from .levels import Step
 
 MODELS = Path(__file__).parent / "models"
 KEY = "bitsback"
-ARITHMETIC = 2                  # version of ARITHMETIC.md
+ARITHMETIC = 3                  # version of ARITHMETIC.md
 
 
 def model_id(tensors, description):
     """SHA-256, as hex, of what the coder's numbers depend on."""
-    meaning = {key: description.get(key) for key in ("arithmetic", "network", "levels")}
+    meaning = {key: description.get(key) for key in ("arithmetic", "experts", "levels")}
     digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
     for name in sorted(tensors):
         t = tensors[name].contiguous()
@@ -33,13 +35,14 @@ def model_id(tensors, description):
 
 
 def save_model(path, network, levels, training, table=None):
-    """Exports `network` (a Denoiser) for `levels` and writes the model file.
+    """Exports `network` (a Denoiser or Experts) for `levels` and writes the model file.
 
     table: calibration of the trunk's outputs (calibration.py); training: what `bitsback models` tells: minutes, steps, device, data.  Errors: TrainingError.
     """
-    description = {"arithmetic": ARITHMETIC, "network": network.config.as_dict(),
+    networks = list(zip(network.networks, network.shares)) if isinstance(network, Experts) else [(network, range(len(levels)))]
+    description = {"arithmetic": ARITHMETIC, "experts": [{"network": one.config.as_dict(), "steps": [steps.start, steps.stop]} for one, steps in networks],
                    "levels": [[level.exponent, level.step] for level in levels], "training": training}
-    save_file(integer_model(network, levels, table), path, metadata={KEY: json.dumps(description, sort_keys=True)})
+    save_file(integer_model(networks, levels, table), path, metadata={KEY: json.dumps(description, sort_keys=True)})
 
 
 def read_model(path):
@@ -53,11 +56,17 @@ def read_model(path):
     return tensors, description, model_id(tensors, description)
 
 
-def read_layers(tensors):
-    """{name: Layer} out of a model file's tensors."""
-    names = [name[:-len(".weight")] for name in tensors if name.endswith(".weight")]
-    return {name: Layer(tensors[f"{name}.weight"], tensors[f"{name}.bias"], tensors[f"{name}.shift"], int(tensors[f"{name}.stride"][0]))
-            for name in names}
+def read_experts(tensors, description):
+    """The tuple of Expert out of a model file's tensors and description.  Errors: KeyError, TypeError, ValueError where it is no model."""
+    experts = []
+    for i, told in enumerate(description["experts"]):
+        start, end = f"{i}.", ".weight"
+        names = [name[len(start):-len(end)] for name in tensors if name.startswith(start) and name.endswith(end)]
+        layers = {name: Layer(*(tensors[f"{i}.{name}.{part}"] for part in ("weight", "bias", "shift")), int(tensors[f"{i}.{name}.stride"][0])) for name in names}
+        experts.append(Expert(NetworkConfig(**told["network"]), range(*told["steps"]), layers))
+    if [k for expert in experts for k in expert.steps] != list(range(len(description["levels"]))):
+        raise ValueError("its experts do not share all levels out")
+    return tuple(experts)
 
 
 def read_steps(tensors):

@@ -7,8 +7,9 @@ from hypothesis import HealthCheck, settings
 from bitsback.codecs import container, picture
 from bitsback.codecs.container import Entry, Header, pixel_digest
 from bitsback.denoiser import Denoiser, NetworkConfig
+from bitsback.experts import Experts
 from bitsback.lattice import Gaussians, gaussian_masses
-from bitsback.levels import default_levels
+from bitsback.levels import default_levels, sigmas
 from bitsback.model import Model
 from bitsback.weights import save_model
 
@@ -24,11 +25,11 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-def random_network(seed):
+def random_network(seed, config=TINY):
     """A Denoiser whose every weight is random, the layers that start at zero included."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = Denoiser(TINY)
+        network = Denoiser(config)
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(0.03 * torch.randn(parameter.shape))
@@ -49,6 +50,14 @@ def _model_file(folder, network):
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory, tiny_network):
     return Model(_model_file(tmp_path_factory.mktemp("tiny"), tiny_network))
+
+
+@pytest.fixture(scope="session")
+def expert_model(tmp_path_factory, tiny_network):
+    """Two networks of different sizes that share the levels out."""
+    noise = sigmas(default_levels())
+    experts = Experts([tiny_network, random_network(9, NetworkConfig(16, 1, 24, 2, 16, 1, embedding=16, head=24))], [range(5), range(5, len(noise))], noise)
+    return Model(_model_file(tmp_path_factory.mktemp("experts"), experts))
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ class Model:
         end = 8 + int.from_bytes(data[:8], "little")
         header = json.loads(data[8:end])
         self.about = json.loads(header.pop("__metadata__")["bitsback"])
-        assert self.about["arithmetic"] == 2
+        assert self.about["arithmetic"] == 3
         self.tensors, self.dtypes = {}, {}
         for name, entry in header.items():
             start, stop = entry["data_offsets"]
@@ -69,7 +69,7 @@ class Model:
 
     def id(self):
         """The whole SHA-256 in hex."""
-        told = {key: self.about[key] for key in ("arithmetic", "levels", "network")}
+        told = {key: self.about[key] for key in ("arithmetic", "experts", "levels")}
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
         for name in sorted(self.tensors):
             digest.update(f"{name} {self.tensors[name].shape} {self.dtypes[name]}\n".encode() + self.tensors[name].tobytes())
@@ -78,7 +78,13 @@ class Model:
     def table(self, name, k):
         return self.tensors["steps." + name][k].astype(np.int64)
 
+    def expert(self, k):
+        """Number of the expert of step k, and its first step."""
+        return next((i, told["steps"][0]) for i, told in enumerate(self.about["experts"]) if k in range(*told["steps"]))
+
     def conv(self, name, a, k, phase=None):
+        i, first = self.expert(k)
+        name, k = f"{i}.{name}", k - first
         weight, bias, shift = (self.tensors[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift"))
         stride, size = int(self.tensors[name + ".stride"][0]), weight.shape[2]
         row = 0 if len(bias) == 1 else k if phase is None else 3 * k + phase - 1
@@ -94,7 +100,7 @@ class Model:
 
     def trunk(self, k, n):
         """Step k for lattice indices (3, H, W) with their context -> (f, s, rho) of (9, H8, W8) before padding is cut, state."""
-        size = self.about["network"]
+        size = self.about["experts"][self.expert(k)[0]]["network"]
 
         def blocks(a, name, count):
             for i in range(count):
@@ -123,8 +129,8 @@ class Model:
 def pop_deltas(model, stack):
     """Section 9: {layer: (O,)} from the top of a stack."""
     deltas, uniform = {}, [i << 17 for i in range(129)]
-    for layer in sorted(name[:-7] for name in model.tensors if name.endswith(".weight")):
-        scale, count = stack.pop(uniform), len(model.tensors[layer + ".shift"])
+    for layer in sorted(name[2:-7] for name in model.tensors if name.startswith("0.") and name.endswith(".weight")):
+        scale, count = stack.pop(uniform), len(model.tensors[f"0.{layer}.shift"])
         deltas[layer] = stack.pop_array(model.p, np.zeros(count, np.int64), np.full(count, scale), True)
         assert abs(deltas[layer]).max() <= 127, "a delta out of range"
     return deltas
@@ -134,7 +140,7 @@ def tune(model, deltas):
     """Section 9: moves the biases of a model.  Returns the largest of the sums that the proof bounds."""
     totals, largest = {True: 0, False: 0}, 0
     for layer, t in deltas.items():
-        weight, bias, shift = (model.tensors[f"{layer}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift"))
+        weight, bias, shift = (model.tensors[f"0.{layer}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift"))
         m = {"a": 1, "head_mix": 0}.get(layer.split(".")[-1], 4)
         if layer == "last" or layer.startswith("head_out."):
             m = np.repeat([2, -1, 0], len(t) // 3)
@@ -143,7 +149,7 @@ def tune(model, deltas):
         sums = abs(weight).reshape(len(t), -1).sum(1) * reach + abs(bias).max(0)
         totals[layer.startswith("head")] += 1 + (sums * 2.0**-shift).max()
         largest = max(largest, sums.max())
-        model.tensors[layer + ".bias"] = bias
+        model.tensors[f"0.{layer}.bias"] = bias
     return max(largest, *totals.values())
 
 

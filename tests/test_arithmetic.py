@@ -10,7 +10,7 @@ from bitsback.codecs.places import turned
 from bitsback.codecs import container, picture, segments
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.export import prove_exact
-from bitsback.integer_network import IntegerNetwork
+from bitsback.integer_network import IntegerExperts, IntegerNetwork
 from bitsback.model import Model
 from bitsback.prior import distributions
 from bitsback.stack import Stack
@@ -61,14 +61,14 @@ def make_images(kind):
 LOUD = {"first": 2, "head_known": 3, "head_features": 2, "last": 5, "head_out.0": 7, "head_out.1": 7, "head_out.2": 8}
 
 
-@pytest.fixture(scope="module", params=["tiny", "loud"])
-def model(request, tiny_model, tmp_path_factory):
-    """The tiny model, and one whose numbers reach every clamp: some layers shift right by fewer bits (LOUD), in part to the left."""
-    if request.param == "tiny":
-        return tiny_model
+@pytest.fixture(scope="module", params=["tiny", "loud", "experts"])
+def model(request, tiny_model, expert_model, tmp_path_factory):
+    """The tiny model, one of two experts, and one whose numbers reach every clamp: some layers shift right by fewer bits (LOUD), in part to the left."""
+    if request.param != "loud":
+        return tiny_model if request.param == "tiny" else expert_model
     tensors = load_file(tiny_model.path)
     for name, bits in LOUD.items():
-        tensors[f"{name}.shift"] -= bits
+        tensors[f"0.{name}.shift"] -= bits
     path = tmp_path_factory.mktemp("loud") / "loud.safetensors"
     save_file(tensors, path, metadata={"bitsback": json.dumps(tiny_model.description)})
     loud = Model(path)
@@ -157,10 +157,12 @@ def test_every_integer_of_a_file(size, backend, model):
     images = make_images("smooth") if size == "archive" else [make_pixels(*size, "smooth")]
     header, payload = encode(images, model)
     chain = model.chain(backend=backend(model.layers))
-    record = []
+    record, networks = [], []
+    for expert in model.experts:
+        networks.append((expert.steps, RecordingNetwork(backend(expert.layers), expert.config, model.steps, expert.steps.start)))
+        networks[-1][1].record = record
     for reverse in chain.reverse:
-        reverse.network = RecordingNetwork(reverse.network.backend, model.config, model.steps)
-        reverse.network.record = record
+        reverse.network = IntegerExperts(networks)
     got = [np.zeros_like(pixels) for pixels in images]
     segments.pop_segments(chain, Stack.from_words(payload), [turned(pixels, header.flips) for pixels in got], header.start, header.segments, Top(header.top[::2], header.top[1::2]))
     numbers = RecordingModel(model.path.read_bytes())
@@ -182,7 +184,7 @@ def test_network_far_from_any_picture(reach, backend, model, numbers):
     """Lattice indices and innovations at the limits that ARITHMETIC.md gives, odd sizes, 32-bit sums."""
     if not exact.agrees(backend):
         pytest.skip(f"{backend.name} is not exact on this machine, and not used")
-    network = IntegerNetwork(backend(model.layers), model.config, model.steps)
+    network = model.chain(backend=backend(model.layers)).network
     rng = np.random.default_rng(reach)
     for height, width in ((8, 8), (13, 22), (1, 17), (31, 2)):
         y = rng.choice([-reach, reach, 0, 1, -reach // 2], (3, height, width)).astype(np.int32)
@@ -201,7 +203,7 @@ def test_network_far_from_any_picture(reach, backend, model, numbers):
 @pytest.mark.parametrize("reach", [2, 60, 2**12])
 def test_distributions_of_any_values(reach, model, numbers):
     """Means and scales of every phase and colour, for values that need not be likely: all clamps of section 7, with and without context."""
-    network = IntegerNetwork(exact.Reference(model.layers), model.config, model.steps)
+    network = model.chain(backend=exact.Reference(model.layers)).network
     rng = np.random.default_rng(reach)
     for k in range(len(model.levels)):
         for height, width, rows, columns in ((16, 9, 5, 0), (11, 6, 0, 0), (1, 2, 0, 0), (8, 16, 3, 7)):

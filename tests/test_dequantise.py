@@ -11,7 +11,7 @@ from bitsback.measure import bound_bits
 
 @pytest.fixture(scope="module")
 def twin(tiny_model):
-    return dequantised(tiny_model.layers, tiny_model.config, tiny_model.levels)
+    return dequantised(tiny_model.layers, tiny_model.config, sigmas(tiny_model.levels))
 
 
 def test_exported_again_it_is_the_same_network(tiny_model, twin):
@@ -46,7 +46,7 @@ def test_its_outputs_are_the_integer_networks(tiny_model, twin, photograph):
 
 def test_a_shared_bias_moves_every_level(tiny_model, photograph):
     """What tuning changes: one number a channel, added at all levels alike."""
-    network = dequantised(tiny_model.layers, tiny_model.config, tiny_model.levels)
+    network = dequantised(tiny_model.layers, tiny_model.config, sigmas(tiny_model.levels))
     network.get_submodule("down1.0.a").bias[3] += 0.25
     moved, before = integer_layers(network, tiny_model.levels)["down1.0.a"], tiny_model.layers["down1.0.a"]
     more = (moved.bias * torch.exp2(-moved.shift.double()) - before.bias * torch.exp2(-before.shift.double()))

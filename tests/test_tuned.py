@@ -13,6 +13,7 @@ from bitsback.codecs.borders import border_bits
 from bitsback.codecs.container import Entry, Header, pixel_digest
 from bitsback.dequantise import dequantised, real_scales
 from bitsback.denoiser import QConv
+from bitsback.levels import sigmas
 from bitsback.errors import DamagedFile
 from bitsback.exact import Layer
 from bitsback.preview import preview
@@ -59,7 +60,7 @@ def test_biases_move_and_nothing_else(tiny_model):
     """By delta * unit in every level's row, which is 1/64 of an activation's 1.0 in the float twin."""
     deltas = some_deltas(tiny_model)
     moved, parts = tuned.tuned_layers(tiny_model.layers, deltas), tuned.split(deltas, tiny_model.layers)
-    twin = dequantised(tiny_model.layers, tiny_model.config, tiny_model.levels)
+    twin = dequantised(tiny_model.layers, tiny_model.config, sigmas(tiny_model.levels))
     assert list(moved) == list(tiny_model.layers) and {n for n, m in twin.named_modules() if isinstance(m, QConv)} == set(moved)
     for name, layer in tiny_model.layers.items():
         assert torch.equal(moved[name].weight, layer.weight) and torch.equal(moved[name].shift, layer.shift)

@@ -9,6 +9,7 @@ from bitsback.codecs.container import Entry, Header, pixel_digest
 from bitsback.codecs.still import Still
 from bitsback.dequantise import dequantised
 from bitsback.efforts import EFFORTS
+from bitsback.levels import sigmas
 from bitsback.errors import TrainingError
 from bitsback.measure import bound_bits
 
@@ -27,7 +28,7 @@ def test_the_bound_falls(tiny_model, large, deltas):
     """Of the whole picture, under the integers that the coder will use, by more than the deltas cost."""
     x = torch.from_numpy(large).permute(2, 0, 1)[None].float().expand(-1, 3, -1, -1) - 128
     grey = torch.tensor([large.shape[2] == 1])
-    before, after = (sum(bound_bits(dequantised(layers, tiny_model.config, tiny_model.levels), tiny_model.levels, x, True, grey=grey))
+    before, after = (sum(bound_bits(dequantised(layers, tiny_model.config, sigmas(tiny_model.levels)), tiny_model.levels, x, True, grey=grey))
                      for layers in (tiny_model.layers, tuned.tuned_layers(tiny_model.layers, deltas)))
     assert deltas.dtype == np.int32 and len(deltas) == tuned.count(tiny_model.layers) and np.abs(deltas).max() <= tuned.LIMIT
     assert (before - after) * large.size > tuning._cost(tiny_model, deltas) > 0

@@ -1,0 +1,134 @@
+"""experts.py: networks that share the levels out, from checkpoints to files."""
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bitsback import tuned, tuning
+from bitsback.chain_sampler import sample_chain
+from bitsback.codecs import decode
+from bitsback.denoisers import model_denoiser
+from bitsback.dequantise import dequantised, dequantised_model
+from bitsback.errors import TrainingError, WrongModel
+from bitsback.estimates import estimate_at_levels
+from bitsback.experts import Experts
+from bitsback.levels import default_levels, sigmas
+from bitsback.measure import bound_bits
+from bitsback.model import Model
+from bitsback.preview import preview
+from bitsback.training import TrainingConfig, read_checkpoints, train
+from bitsback.weights import save_model
+
+from .conftest import TINY, random_network
+
+LEVELS = default_levels()
+NOISE = sigmas(LEVELS)
+FINE, COARSE = range(5), range(5, len(LEVELS))
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return random_network(7), random_network(8)
+
+
+@pytest.fixture(scope="module")
+def x(photograph):
+    return torch.from_numpy(np.stack([photograph(32, 40, seed) for seed in range(2)])).permute(0, 3, 1, 2).float() - 128
+
+
+def test_each_level_costs_what_its_expert_says(networks, x):
+    parts = bound_bits(Experts(networks, [FINE, COARSE], NOISE), LEVELS, x, True)
+    fine, coarse = (bound_bits(network, LEVELS, x, True) for network in networks)
+    assert parts == fine[:5] + coarse[5:] and parts != fine
+
+
+@pytest.mark.parametrize("shares", [[range(4), COARSE], [range(6), COARSE], [COARSE, FINE], [FINE, range(5, 11)], [FINE]], ids=str)
+def test_all_levels_once_in_order(networks, shares):
+    with pytest.raises(TrainingError, match="levels 0 to 11, once, in order"):
+        Experts(networks[:len(shares)], shares, NOISE)
+
+
+def test_a_batch_asks_one_expert(networks, x):
+    experts = Experts(networks, [FINE, COARSE], NOISE)
+    with pytest.raises(ValueError, match="several experts"):
+        experts.trunk(x, torch.tensor([NOISE[4], NOISE[5]]).log())
+    assert experts.of(torch.tensor([NOISE[0], NOISE[4]]).log()) is networks[0] and experts.of(torch.tensor([400.0]).log()) is networks[1]
+
+
+def test_the_float_twin_of_a_model(expert_model, x):
+    """All levels of both: the bound of the rounded networks, and of each by itself."""
+    got = bound_bits(dequantised_model(expert_model), LEVELS, x, True)
+    for expert in expert_model.experts:
+        noise = NOISE[expert.steps.start:expert.steps.stop]
+        alone = bound_bits(dequantised(expert.layers, expert.config, noise), LEVELS, x, True)
+        assert [got[k] for k in expert.steps] == [alone[k] for k in expert.steps]
+
+
+def test_a_file_there_and_back(expert_model, prior_file, photograph):
+    pixels = photograph(80, 72)
+    data = prior_file(pixels, expert_model)
+    assert np.array_equal(decode(data, model=expert_model), pixels)
+    shown = preview(data, model=expert_model)
+    assert shown.known.any() and np.abs(shown.pixels[shown.known].astype(int)).max() <= 255
+
+
+def test_tuning_moves_the_first(expert_model, photograph):
+    """Deltas of the first expert alone, and the bound of its levels falls."""
+    pixels = photograph(256, 264)
+    deltas = tuning.tune(expert_model, [pixels], 12)
+    assert len(deltas) == tuned.count(expert_model.experts[0].layers)
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 128
+    before, after = (bound_bits(dequantised_model(expert_model, layers), LEVELS, x, True) for layers in (None, tuned.tuned_layers(expert_model.layers, deltas)))
+    assert sum(after) < sum(before) and after[5:] == before[5:]
+
+
+def test_samples_of_all_levels(expert_model):
+    values = sample_chain(expert_model.chain(), (1, 3, 16, 16), torch.Generator().manual_seed(1))
+    assert len(values) == len(LEVELS) + 1
+    noisy = [300 * 0.9, 20.0, 4.0, 0.6]         # between levels, of both experts
+    denoise = model_denoiser(expert_model, [*noisy, 0.0])
+    for sigma in noisy:
+        xhat, v = denoise(sigma * torch.randn(1, 3, 16, 24, generator=torch.Generator().manual_seed(2)), sigma)
+        assert torch.isfinite(xhat).all() and (v > 0).all()
+
+
+def test_estimates_of_shares_add_up(networks, x):
+    """The mean over many draws of the two shares is that of the whole bound."""
+    generator, network, means = torch.Generator().manual_seed(3), networks[0], {}
+    some = x[:, :, :16, :16].repeat(8, 1, 1, 1)
+    with torch.no_grad():
+        for name, only in (("all", None), ("fine", FINE), ("coarse", COARSE)):
+            draws = [sum(float(part.mean()) for part in estimate_at_levels(network, None, some, generator, True, False, levels=LEVELS, only=only)[:3])
+                     for _ in range(60)]
+            means[name] = np.mean(draws), np.std(draws) / math.sqrt(60)
+    apart = means["fine"][0] + means["coarse"][0] - means["all"][0]
+    assert abs(apart) < 4 * math.hypot(*(error for _, error in means.values())) < 0.2 * means["all"][0]
+    assert min(mean for mean, _ in means.values()) > 0.1
+
+
+def test_trained_apart_and_exported_together(tmp_path, photograph):
+    Image.fromarray(photograph(40, 56, 1)).save(tmp_path / "a.png")
+    paths = [tmp_path / "fine.safetensors", tmp_path / "coarse.safetensors"]
+    for path, only in zip(paths, (FINE, COARSE)):
+        last = train(tmp_path, path, network=TINY, config=TrainingConfig(minutes=0.01, batch=8, patch=16, at_levels=True, integer=True, only=only), log_every=1)
+        assert not path.exists() and (last["pixel"] > 0) == (0 in only) and (last["top"] > 0) == (11 in only) and last["level"] > 0
+    checkpoints = [f"{path}.ckpt" for path in paths]
+    network, told = read_checkpoints(checkpoints)
+    assert network.shares == [FINE, COARSE] and told["steps"] == sum(read_checkpoints([p, q])[1]["steps"] for p, q in [checkpoints]) > 1
+    save_model(tmp_path / "m.safetensors", network, LEVELS, told)
+    model = Model(tmp_path / "m.safetensors")
+    assert [expert.steps for expert in model.experts] == [FINE, COARSE]
+    for alone in (checkpoints[:1], checkpoints[::-1]):
+        with pytest.raises(TrainingError, match="once, in order"):
+            read_checkpoints(alone)
+
+
+def test_a_model_file_with_a_level_missing(tmp_path, expert_model):
+    from safetensors.torch import load_file, save_file
+    import json
+    told = expert_model.description | {"experts": [expert_model.description["experts"][0]]}
+    save_file(load_file(expert_model.path), tmp_path / "m.safetensors", metadata={"bitsback": json.dumps(told)})
+    with pytest.raises(WrongModel, match="do not share all levels"):
+        Model(tmp_path / "m.safetensors")
