@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from bitsback.codecs import container, encode_still, metadata, picture
+from bitsback.codecs import container, encode_still, metadata, picture, stacked
 from bitsback.codecs.container import Entry, Header, number, pixel_digest
 from bitsback.codecs.deltas import FILTERS, LZMA
 from bitsback.codecs.plain import DELTAS, PNG, WEBP, encode_plain
@@ -53,8 +53,8 @@ def _under_prior(stills, model, archive=False, deltas=None):
     """A file whose colours lie under the prior, though with random weights it loses; deltas: what its biases are moved by."""
     entries = tuple(Entry(s.width, s.height, f"{i}.png" * archive, check=picture.image_check(s.samples) * archive, mode=s.mode)
                     for i, s in enumerate(stills))
-    with patch.object(picture, "surely_smaller", lambda *_: True), patch.object(picture, "SMALLEST", 1), \
-            patch.object(picture, "suits_prior", lambda *_: True), patch.object(picture, "tune", lambda *_, **__: deltas):
+    with patch.object(picture, "surely_smaller", lambda *_: True), patch.object(stacked, "SMALLEST", 1), \
+            patch.object(picture, "suits_prior", lambda *_: True), patch.object(stacked, "tune", lambda *_, **__: deltas):
         return picture.encode_stills(stills, entries, archive=archive, model=model)
 
 

@@ -106,7 +106,7 @@ def segment(model):
     chain.forward, chain.reverse = chain.forward[:1], chain.reverse[:1]
     stack, top = Stack(rng.bytes(2 * x.size)), Top((0,) * 3, (64,) * 3)
     chain.push(stack, x, top, known)
-    y = top.pop(chain.gaussians, stack, x.shape)
+    y = top.pop(chain.gaussians, stack, x.shape, known)
     if not np.array_equal(chain.reverse[0].pop(stack, y, context_chain(chain.forward_table, chain.levels, known)[0]), x):
         raise SystemExit("another segment came back")
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from bitsback import context
 from bitsback.chain import Top
-from bitsback.codecs import archive, container, picture, places
+from bitsback.codecs import archive, container, picture, places, stacked
 from bitsback.codecs.borders import one_piece
 from bitsback.codecs.plain import encode_plain
 from bitsback.levels import spaced
@@ -37,7 +37,7 @@ def file_bits(model, images):
     header = container.Header(entries, container.pixel_digest(images))
     if len(images) > 1:
         raise SystemExit("one picture a file here; archives go through codecs.archive")
-    result = picture.encode_stack(images, header, model)
+    result = stacked.encode_stack(images, header, model)
     if not result:
         return None, None
     data = container.write(*result)

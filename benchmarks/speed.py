@@ -61,7 +61,7 @@ def one(path, name, threads):
         begin = time.perf_counter()
         import torch
 
-        from bitsback.codecs import container, picture
+        from bitsback.codecs import container, picture, stacked
         from bitsback.lattice import Gaussians
         from bitsback.model import Model
         torch.set_num_threads(threads)
@@ -69,7 +69,7 @@ def one(path, name, threads):
         model.chain()
         facts["start_s"] = time.perf_counter() - begin
         header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
-        facts["encode_s"], result = _timed(lambda: picture.encode_stack([pixels], header, model))
+        facts["encode_s"], result = _timed(lambda: stacked.encode_stack([pixels], header, model))
         data = container.write(*result)
         facts["decode_s"], back = _timed(lambda: picture.decode(data, model=model))
         network, coding = Clock(), Clock()

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from bitsback.codecs import container, picture
+from bitsback.codecs import container, picture, stacked
 from bitsback.exact import Reference, choose
 from bitsback.model import Model
 
@@ -40,7 +40,7 @@ result = {"torch": torch.__version__, "backend": chosen.name, "files": {}}
 def encode(pixels, backend):
     model.chain = lambda device: Model.chain(model, device, backend)
     header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
-    return container.write(*picture.encode_stack([pixels], header, model))
+    return container.write(*stacked.encode_stack([pixels], header, model))
 
 for path in map(Path, paths):
     begin = time.perf_counter()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import lattice
-from .context import context_chain
+from .context import chosen, context_chain
 from .levels import forward_mean32, sigmas
 from .prior import Conditional
 
@@ -25,15 +25,17 @@ class Forward:
     def __init__(self, forward, levels, k):
         self.gaussians, self.levels, self.k = forward, levels, k
 
-    def _parameters(self, previous):
-        mean32 = forward_mean32(self.levels, self.k, previous.ravel())
+    def _parameters(self, previous, known):
+        mean32 = forward_mean32(self.levels, self.k, chosen(previous, known.free))
         return mean32, np.full(mean32.shape, self.k, np.int32)
 
-    def push(self, stack, values, previous):
-        self.gaussians.push(stack, values.ravel(), *self._parameters(previous), escapes=False)
+    def push(self, stack, values, previous, known):
+        """values, previous: (B, 3 or 1, H, W) int32 of levels k and k - 1; known: Known of level k."""
+        self.gaussians.push(stack, chosen(values, known.free), *self._parameters(previous, known), escapes=False)
 
-    def pop(self, stack, previous):
-        return self.gaussians.pop(stack, *self._parameters(previous), escapes=False).reshape(previous.shape)
+    def pop(self, stack, previous, known):
+        """The mirror of push: int32 of previous's shape."""
+        return known.placed(self.gaussians.pop(stack, *self._parameters(previous, known), escapes=False), previous.shape)
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,18 @@ class Top:
         mean32 = np.rint((mean - 128) / spacing * lattice.FRACTIONS).astype(int)
         return cls(tuple(mean32.tolist()), tuple(lattice.scale_index(np.sqrt(variance) / spacing).tolist()))
 
-    def _parameters(self, shape):
-        chosen = slice(None) if shape[1] == 3 else slice(1, 2)                  # a grey picture's is G's
-        full = lambda values: np.broadcast_to(np.array(values[chosen], np.int32)[None, :, None, None], shape).ravel()   # noqa: E731
+    def _parameters(self, shape, free):
+        colours = slice(None) if shape[1] == 3 else slice(1, 2)                 # a grey picture's is G's
+        full = lambda values: chosen(np.broadcast_to(np.array(values[colours], np.int32)[None, :, None, None], shape), free)    # noqa: E731
         return full(self.mean32), full(self.scale)
 
-    def push(self, gaussians, stack, values):
-        gaussians.push(stack, values.ravel(), *self._parameters(values.shape))
+    def push(self, gaussians, stack, values, known):
+        """values: (B, 3 or 1, H, W) int32; known: Known of that level."""
+        gaussians.push(stack, chosen(values, known.free), *self._parameters(values.shape, known.free))
 
-    def pop(self, gaussians, stack, shape):
-        return gaussians.pop(stack, *self._parameters(shape)).reshape(shape)
+    def pop(self, gaussians, stack, shape, known):
+        """The mirror of push."""
+        return known.placed(gaussians.pop(stack, *self._parameters(shape, known.free)), shape)
 
 
 class Chain:
@@ -76,24 +80,24 @@ class Chain:
         self.reverse = [Conditional(network, gaussians, k) for k in range(len(levels))]
 
     def push(self, stack, x, top, known, watch=lambda stack: None):
-        """known: Known, pixels - 128 around the group; watch: called after every pop, to follow the debt.
+        """known: Known, pixels - 128 around the group and in it; watch: called after every pop, to follow the debt.
 
         Errors: StackEmpty, x is then lost half-way: work on a copy of the stack.
         """
         value, contexts = x, context_chain(self.forward_table, self.levels, known)
         for forward, reverse, around in zip(self.forward, self.reverse, contexts):
-            y = forward.pop(stack, value)
+            y = forward.pop(stack, value, around)
             watch(stack)
             reverse.push(stack, value, y, around)
             value = y
-        top.push(self.gaussians, stack, value)
+        top.push(self.gaussians, stack, value, contexts[-1])
 
     def pop(self, stack, shape, top, known, down_to=-1):
         """The mirror of push: x of `shape`.  down_to: stops at y_k of that level k, lattice indices."""
         contexts = context_chain(self.forward_table, self.levels, known)
-        y = top.pop(self.gaussians, stack, shape)
+        y = top.pop(self.gaussians, stack, shape, contexts[-1])
         for k in range(len(self.levels) - 1, down_to, -1):
-            value = self.reverse[k].pop(stack, y, contexts[k])
-            self.forward[k].push(stack, y, value)
+            value = self.reverse[k].pop(stack, y, contexts[k], (contexts[k - 1] if k else known).fixed)
+            self.forward[k].push(stack, y, value, contexts[k])
             y = value
         return y

@@ -7,6 +7,7 @@ decoding, where q's pushes give bits back that the next pop would meet: random n
 """
 import math
 
+import numpy as np
 import torch
 
 from . import lattice
@@ -50,7 +51,7 @@ def draw(chain, stack, shape, start=None):
     start: (k, y_k) to begin below the top.  Values of pixels may lie outside -128..127, rarely.  Errors: StackEmpty.
     """
     top = len(chain.levels) - 1
-    k, y = start or (top, wide_top(chain.levels).pop(chain.gaussians, stack, shape))
+    k, y = start or (top, wide_top(chain.levels).pop(chain.gaussians, stack, shape, nothing(np.empty(shape, np.int32))))
     values = [y]
     for reverse in reversed(chain.reverse[:k + 1]):
         values.append(reverse.pop(stack, values[-1], nothing(values[-1])))

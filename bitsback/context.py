@@ -1,4 +1,4 @@
-"""What a group sees beyond its border: pixels that are already known when it is decoded.
+"""What is already known when a group is decoded: pixels beyond its border, and samples inside that were told before.
 
 The network expects noised pixels y_k = x + noise of level k.  For known pixels both sides make
 them: the forward chain itself, with its random numbers replaced by a hash of (level, channel,
@@ -12,18 +12,36 @@ from .lattice import CENTRE, COLUMNS, FRACTION_BITS, FRACTIONS
 from .levels import forward_mean32
 
 ROWS = 32                       # rows and columns of context; more gain nothing that shows
-BELOW, RIGHT = 0, 1             # sides
+BELOW, RIGHT, INSIDE = 0, 1, 2  # sides
 
 
 class Known(NamedTuple):
-    """Values around a group of (B, 3, H, W): below (B, 3, h, W + w), to the right (B, 3, H, w)."""
+    """Values around a group of (B, 3, H, W): below (B, 3, h, W + w), to the right (B, 3, H, w); and in it.
+
+    free: (B, 3, H, W) bool, what is not known in the group and must be coded, or None: all of it; fixed: (n,) values of the rest, in C order.
+    """
 
     below: np.ndarray
     right: np.ndarray
+    free: np.ndarray | None = None
+    fixed: np.ndarray | None = None
+
+    def placed(self, coded, shape):
+        """(n,) values of what is free -> all of the group: an array of `shape` (B, 3, H, W)."""
+        if self.free is None:
+            return coded.reshape(shape)
+        values = np.empty(shape, np.int32)
+        values[self.free], values[~self.free] = coded, self.fixed
+        return values
 
     def around(self, values):
         """The group and what is known, as one (B, 3, H + h, W + w) array."""
         return np.concatenate([np.concatenate([values, self.right], 3), self.below], 2)
+
+
+def chosen(values, free):
+    """(n,) those of `values` that are free: all where free is None."""
+    return values.ravel() if free is None else values[free]
 
 
 def nothing(values):
@@ -32,14 +50,19 @@ def nothing(values):
 
 
 def hash_bits(level, side, channels, rows, columns):
-    """(channels, rows, columns) uint32, 24 random-looking bits each.
+    """hash_at for all channels, rows and columns: (channels, rows, columns) uint32."""
+    return hash_at(level, side, np.arange(channels)[:, None, None], np.arange(rows)[:, None], np.arange(columns))
 
-    x = (((level * 4 + channel) * 2 + side) * 2^22 + row) * 2^24 + column, mixed by the finaliser
+
+def hash_at(level, side, channel, row, column):
+    """24 random-looking bits for each place, uint32; channel, row, column: integers that broadcast.
+
+    x = (((level * 4 + channel) * 4 + side) * 2^22 + row) * 2^24 + column, mixed by the finaliser
     of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), top 24 bits.
     """
-    key = ((np.uint64(level * 4) + np.arange(channels, dtype=np.uint64)) * np.uint64(2) + np.uint64(side))[:, None, None]
-    row = np.arange(rows, dtype=np.uint64)[None, :, None]
-    z = (((key << np.uint64(22)) + row) << np.uint64(24)) + np.arange(columns, dtype=np.uint64)[None, None, :]
+    channel, row, column = (np.asarray(part).astype(np.uint64) for part in (channel, row, column))
+    key = (np.uint64(level * 4) + channel) * np.uint64(4) + np.uint64(side)
+    z = (((key << np.uint64(22)) + row) << np.uint64(24)) + column
     z = z + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -63,9 +86,10 @@ def context_chain(forward, levels, known):
 
     forward: Gaussians over the forward table, row set k for level k.
     """
-    chain, values = [], known
+    chain, values, inside = [], known, () if known.free is None else np.nonzero(~known.free)[1:]
     for k in range(len(levels)):
-        values = Known(*(sample(forward, forward_mean32(levels, k, value), k, np.broadcast_to(hash_bits(k, side, *value.shape[1:]), value.shape))
-                         for side, value in zip((BELOW, RIGHT), values)))
+        noised = lambda value, bits: sample(forward, forward_mean32(levels, k, value), k, np.broadcast_to(bits, value.shape))        # noqa: E731, B023
+        around = (noised(value, hash_bits(k, side, *value.shape[1:])) for side, value in ((BELOW, values.below), (RIGHT, values.right)))
+        values = Known(*around, known.free, None if known.free is None else noised(values.fixed, hash_at(k, INSIDE, *inside)))
         chain.append(values)
     return chain

@@ -11,9 +11,10 @@ import torch
 
 from .chain import Top
 from .chain_sampler import nearest_level
-from .codecs import container, picture
+from .codecs import container, picture, stacked
 from .codecs.places import locate, turned
 from .codecs.segments import blocks, known_around
+from .context import chosen
 from .denoisers import model_denoiser, sampling_levels
 from .errors import DamagedFile, StackEmpty, UnsupportedImage
 from .levels import sigmas
@@ -59,20 +60,23 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
         return Preview(np.broadcast_to(still.colour, (*known.shape, 3)), ~known, 0.0, 1.0)
     model = Model.of_file(model, header.model)
     pixels = np.full((header.height, header.width, header.sizes[0][2]), GREY, np.uint8)
-    images, told = [turned(pixels, header.flips)], [turned(known, header.flips)]
+    images, shown = [turned(pixels, header.flips)], [turned(known, header.flips)]
     places = locate([images[0].shape], header.start, header.segments)[::-1]
-    (chain, stack), k = picture.open_stack(header, payload, model, device), nearest_level(model.levels, sigma)
+    (chain, stack, masks), k = stacked.open_stack(header, payload, model, images, device), nearest_level(model.levels, sigma)
+    if masks is not None:
+        shown[0][:] = ~masks[0].any(2)
     passes = 0
     for place in places[:segments]:
-        partly = place == places[:segments][-1]
+        partly, around = place == places[:segments][-1], known_around(images, place, masks)
         try:
-            x = chain.pop(stack, (1, images[0].shape[2], place.height, place.width), Top(header.top[::2], header.top[1::2]), known_around(images, place), k if partly else -1)
+            x = chain.pop(stack, (1, images[0].shape[2], place.height, place.width), Top(header.top[::2], header.top[1::2]), around, k if partly else -1)
         except StackEmpty:
             raise DamagedFile("the words end too early") from None
         if partly:
             x = np.rint(finish(model, x, k, steps, device).numpy())
+            x = around.placed(chosen(x, around.free), x.shape)
         blocks(images, place)[0][:] = np.clip(x[0].transpose(1, 2, 0) + 128, 0, 255)
-        blocks(told, place)[0][:] = True
+        blocks(shown, place)[0][:] = True
         passes += place.pixels * (len(model.levels) - 1 - k + steps if partly else len(model.levels))
     total = sum(place.pixels for place in places) * len(model.levels)
     return Preview(np.broadcast_to(pixels, (*known.shape, 3)), known, sigmas(model.levels)[k], passes / total)

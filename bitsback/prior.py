@@ -10,6 +10,7 @@ sent the values.  The encoder knows them and collects the distributions; the dec
 """
 import numpy as np
 
+from .context import chosen
 from .denoiser import INNOVATION_REACH, PHASES
 from .lattice import FRACTION_BITS
 from .levels import COLOUR_BITS, FINE_BITS, GAIN_BITS, INVERSE_BITS, SHIFT, V_INDICES
@@ -77,27 +78,34 @@ class Conditional:
         self.network, self.gaussians, self.index = network, gaussians, index
 
     def push(self, stack, values, y, known):
-        """values: (B, 3 or 1, H, W) int32 given y of that shape and what is known around it."""
+        """values: (B, 3 or 1, H, W) int32 given y of that shape and what is known around it; known.free: which of them are coded."""
         parts, generator = [], distributions(self.network, self.index, y, known)
         try:
             place, mean32, scale = next(generator)
             while True:
                 here = np.ascontiguousarray(values[place])
-                parts.append((here.ravel(), mean32.ravel(), scale.ravel()))
+                free = None if known.free is None else known.free[place]
+                parts.append(tuple(chosen(part, free) for part in (here, mean32, scale)))
                 place, mean32, scale = generator.send(here)
         except StopIteration:
             pass
         for part in reversed(parts):
             self.gaussians.push(stack, *part)
 
-    def pop(self, stack, y, known):
-        """The mirror of push: int32 of y's shape."""
+    def pop(self, stack, y, known, fixed=None):
+        """The mirror of push: int32 of y's shape; fixed: (n,) the values that are not free."""
         values, generator = np.empty(y.shape, np.int32), distributions(self.network, self.index, y, known)
+        if known.free is not None:
+            values[~known.free] = fixed
         try:
             place, mean32, scale = next(generator)
             while True:
-                here = self.gaussians.pop(stack, mean32.ravel(), scale.ravel()).reshape(mean32.shape)
-                values[place] = here
+                if known.free is None:
+                    values[place] = self.gaussians.pop(stack, mean32.ravel(), scale.ravel()).reshape(mean32.shape)
+                else:
+                    free = known.free[place]
+                    values[place][free] = self.gaussians.pop(stack, mean32[free], scale[free])
+                here = np.ascontiguousarray(values[place])
                 place, mean32, scale = generator.send(here)
         except StopIteration:
             pass

@@ -10,31 +10,23 @@ The prior codes the colours of pictures it suits; all else is conventional codin
 Under the prior these bytes are the bottom of the stack, its first credit: they cost nothing extra.
 """
 import dataclasses
-import math
 import zlib
 
 import numpy as np
 
 from ..chain import Top
 from ..efforts import DEFAULT_STEPS
-from ..errors import DamagedFile, StackEmpty, UnsupportedImage, VerifyFailed
+from ..errors import DamagedFile, UnsupportedImage, VerifyFailed
 from ..model import Model
-from ..stack import Stack
-from ..tuned import Deltas
-from ..tuning import tune
-from . import container, metadata
+from . import container, metadata, stacked
 from .container import Entry, Header, pixel_digest
 from .numbers import Reader, number
-from .plain import decode_plain, encode_plain, webp_size
-from .places import STEP, Corner, locate, turned
+from .plain import decode_plain, encode_plain
+from .places import locate, turned
 from .rivals import surely_smaller
-from .segments import plain_parts, pop_segments, push_segments, unpack_plain_parts
+from .segments import pop_segments, unpack_plain_parts
 from .still import MODES, UNDER_PRIOR, Still, joined, same, shape_of
 from .suits import may_suit, suits_prior
-
-START_SIDE, START_SHARE = 64, 8 # the plain block: a square of 64 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
-SMALLEST = 48 * 48              # pixels below which the prior is not tried
-TUNING_SHARE = 0.4              # of the time, about
 
 
 def _check(pixels):
@@ -42,66 +34,6 @@ def _check(pixels):
         raise UnsupportedImage("an (H, W, 3) array of uint8 is needed")
     if 0 in pixels.shape or max(pixels.shape) > container.MAX_SIDE:
         raise UnsupportedImage(f"a side of {pixels.shape[0]}x{pixels.shape[1]} is out of range")
-
-
-def _starts(sizes):
-    """Corners to try as the end of the plain parts: growing blocks of the first picture, then whole pictures."""
-    height, width = sizes[0]
-    side = max(STEP, min(START_SIDE, math.isqrt(height * width) // START_SHARE) // STEP * STEP)
-    if height * width >= SMALLEST:
-        while 2 * min(side, height) * min(side, width) < height * width:
-            yield Corner(0, min(side, height), min(side, width))
-            side *= 2
-    count = 1
-    while count < len(sizes):
-        yield Corner(count)
-        count *= 2
-
-
-def _busiest_corner(pixels):
-    """Flips that bring the corner with the most bytes to the top left: more credit for the first segments."""
-    corner = lambda flips: turned(pixels, flips)[:START_SIDE, :START_SIDE]     # noqa: E731
-    return max(range(4), key=lambda flips: webp_size(np.ascontiguousarray(corner(flips))))
-
-
-def encode_stack(images, header, model, device="cpu", progress=lambda share: None, first=b"", tuning=0):
-    """(Header, payload) under the prior, or None where the pictures are too small to pay for the start.
-
-    images: list of (H, W, 3) or (H, W, 1) uint8; header: a Header with entries and digest; first: the plain parts before the rows; tuning: as encode_still's.
-    """
-    top = Top.fitted(images, model.levels)
-    flips = _busiest_corner(images[0])
-    images = [turned(pixels, flips) for pixels in images]
-    deltas = tune(model, images, tuning, device=device, progress=lambda share: progress(TUNING_SHARE * share))
-    coded = progress if deltas is None else lambda share: progress(TUNING_SHARE + (1 - TUNING_SHARE) * share)
-    chain = model.chain(device) if deltas is None else model.tuned_chain(deltas, device)
-    for start in _starts([pixels.shape[:2] for pixels in images]):
-        credit = first + plain_parts(images, start)
-        stack = Stack(credit)
-        before = stack.size_bits
-        segments = push_segments(chain, stack, images, start, top, coded)
-        if segments:
-            numbers, net = tuple(n for pair in zip(top.mean32, top.scale) for n in pair), stack.size_bits - before
-            if deltas is not None:                      # last in, first out: they make the network that decodes the rest
-                Deltas(model.gaussians, model.layers).push(stack, deltas)
-            return dataclasses.replace(header, model=model.id[:16], net_bits=net, tuned_bits=stack.size_bits - before - net, credit_bytes=len(credit),
-                                       flips=flips, start=start, segments=segments, top=numbers), stack.to_words()
-    return None
-
-
-def open_stack(header, payload, model, device="cpu"):
-    """(Chain, Stack) from which the segments of a file pop: the mirror of encode_stack's end.  Errors: DamagedFile."""
-    stack = Stack.from_words(payload)
-    if not header.tuned_bits:
-        return model.chain(device), stack
-    try:
-        deltas = Deltas(model.gaussians, model.layers).pop(stack)
-    except StackEmpty:
-        raise DamagedFile("the words end too early") from None
-    return model.tuned_chain(deltas, device), stack
-
-
-# --- whole files -----------------------------------------------------------------------------
 
 
 def _prefixed(parts):
@@ -122,7 +54,7 @@ def _under_prior(stills, header, packed, model, device, progress, tuning):
     images = [np.ascontiguousarray(still.colour) for still in stills[header.plain:]]
     told = tuple(dataclasses.replace(entry, alike=still.alike) for entry, still in zip(header.entries[header.plain:], stills[header.plain:]))
     header = dataclasses.replace(header, entries=header.entries[:header.plain] + told)
-    result = encode_stack(images, header, model, device, progress, first, tuning)
+    result = stacked.encode_stack(images, header, model, device, progress, first, tuning)
     return container.write(*result) if result else None, coded
 
 
@@ -134,7 +66,7 @@ def encode_stills(stills: list[Still], entries: tuple[Entry, ...], *, archive: b
     """
     suited = [may_suit(still) for still in stills]
     prior = None
-    if sum(still.height * still.width for still, suits in zip(stills, suited) if suits) >= SMALLEST:
+    if sum(still.height * still.width for still, suits in zip(stills, suited) if suits) >= stacked.SMALLEST:
         model = model if isinstance(model, Model) else Model.open(model)
         suited = [suits and (model.knows_grey or still.colour.shape[2] == 3) for still, suits in zip(stills, suited)]
         if archive:
@@ -219,9 +151,9 @@ def decode_stills(data: bytes, *, model=None, device="cpu", progress=lambda shar
         locate(header.sizes, header.start, header.segments)
         model = Model.of_file(model, header.model)
         images = [np.empty(size, np.uint8) for size in header.sizes]
-        chain, stack = open_stack(header, payload, model, device)
         views = [turned(pixels, header.flips) for pixels in images]
-        pop_segments(chain, stack, views, header.start, header.segments, Top(header.top[::2], header.top[1::2]), progress)
+        chain, stack, masks = stacked.open_stack(header, payload, model, views, device)
+        pop_segments(chain, stack, views, header.start, header.segments, Top(header.top[::2], header.top[1::2]), progress, masks)
         payload = stack.credit(header.credit_bytes)
     samples, items, packed = _read_plain_parts(payload, header, images)
     if metadata.kinds(items) != header.metadata:

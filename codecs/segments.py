@@ -46,12 +46,27 @@ def unpack_plain_parts(data, images, start):
         raise DamagedFile("bytes left over after the plain parts")
 
 
-def known_around(images, place):
-    """context.Known of a place: pixels - 128 of up to ROWS rows below and columns to its right."""
+def known_around(images, place, masks=None):
+    """context.Known of a place: pixels - 128 of up to ROWS rows below and columns to its right, and where a mask says so inside.
+
+    masks: (H, W, C) bool of each image, False where its sample is known beforehand, None for one of which none is; or None.
+    """
     bottom, end, rows = place.top + place.height, place.left + place.width, context.ROWS
     chosen = images[place.image:place.image + place.images]
     return context.Known(planes(np.stack([pixels[bottom:bottom + rows, place.left:end + rows] for pixels in chosen])),
-                         planes(np.stack([pixels[place.top:bottom, end:end + rows] for pixels in chosen])))
+                         planes(np.stack([pixels[place.top:bottom, end:end + rows] for pixels in chosen])), *_known_inside(images, place, masks))
+
+
+def _known_inside(images, place, masks):
+    """(free, fixed) of context.Known."""
+    told = [] if masks is None else [masks[i] for i in range(place.image, place.image + place.images)]
+    if all(mask is None for mask in told):
+        return None, None
+    full = [np.ones(images[place.image].shape, bool) if mask is None else mask for mask in told]
+    free = np.stack([mask[place.top:place.top + place.height, place.left:place.left + place.width] for mask in full]).transpose(0, 3, 1, 2)
+    if free.all():
+        return None, None
+    return np.ascontiguousarray(free), planes(np.stack(blocks(images, place)))[~free]
 
 
 def blocks(images, place):
@@ -66,10 +81,10 @@ def give_back(place):
         give_pages_back()
 
 
-def push_segments(chain, stack, images, start, top, progress=lambda share: None):
+def push_segments(chain, stack, images, start, top, progress=lambda share: None, masks=None):
     """Codes all from `start` on; returns the segments, or None if one does not fit at all.
 
-    images: list of (H, W, 3) or (H, W, 1) uint8.  The stack grows by what the prior costs.
+    images: list of (H, W, 3) or (H, W, 1) uint8; masks: as known_around's.  The stack grows by what the prior costs.
     """
     sizes = [pixels.shape for pixels in images]
     total = sum(h * w for h, w, _ in sizes)
@@ -82,7 +97,7 @@ def push_segments(chain, stack, images, start, top, progress=lambda share: None)
         x = planes(np.stack(blocks(images, place)))
         attempt, lowest = stack.copy(), [stack.size_bits]
         try:
-            chain.push(attempt, x, top, known_around(images, place), watch=lambda s: lowest.append(min(lowest[-1], s.size_bits)))
+            chain.push(attempt, x, top, known_around(images, place, masks), watch=lambda s: lowest.append(min(lowest[-1], s.size_bits)))
         except StackEmpty:
             debt *= 1.15
             continue
@@ -97,18 +112,19 @@ def push_segments(chain, stack, images, start, top, progress=lambda share: None)
     return tuple(segments)
 
 
-def pop_segments(chain, stack, images, start, segments, top, progress=lambda share: None):
-    """The mirror of push_segments: fills `images`.  Errors: DamagedFile."""
+def pop_segments(chain, stack, images, start, segments, top, progress=lambda share: None, masks=None):
+    """The mirror of push_segments: fills `images`, in which what the masks tell is there already.  Errors: DamagedFile."""
     sizes = [pixels.shape for pixels in images]
     total, done = sum(h * w for h, w, _ in sizes), 0
     for place in reversed(locate(sizes, start, segments)):
-        channels = sizes[place.image][2]
-        if channels * place.pixels > MANY and stack.size_bits < LEAST * channels * place.pixels:
+        channels, known = sizes[place.image][2], known_around(images, place, masks)
+        count = channels * place.pixels if known.free is None else np.count_nonzero(known.free)
+        if count > MANY and stack.size_bits < LEAST * count:
             # an encoder pops over 1.3 bits a dimension of y_0 before it pushes, and by Markov's inequality loses k bits with
             # probability 2^-k: whoever claims this lies, and would have the network work for nothing
             raise DamagedFile("the words are too few for the pixels they claim")
         try:
-            x = chain.pop(stack, (place.images, channels, place.height, place.width), top, known_around(images, place))
+            x = chain.pop(stack, (place.images, channels, place.height, place.width), top, known)
         except StackEmpty:
             raise DamagedFile("the words end too early") from None
         if x.min() < -128 or x.max() > 127:

@@ -47,7 +47,7 @@ def seconds_a_megapixel(model, device) -> float:
     x = np.clip(rng.normal(0, 30, (1, 3, TRIAL, TRIAL)), -128, 127).astype(np.int32)
     for _ in range(2):
         stack, begin = Stack(rng.bytes(2 * x.size)), time.perf_counter()
-        chain.reverse[0].push(stack, x, chain.forward[0].pop(stack, x), nothing(x))
+        chain.reverse[0].push(stack, x, chain.forward[0].pop(stack, x, nothing(x)), nothing(x))
         seconds = time.perf_counter() - begin
     return seconds * len(model.levels) / (TRIAL**2 / 1e6)
 

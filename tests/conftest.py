@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from bitsback.codecs import container, picture
+from bitsback.codecs import container, stacked
 from bitsback.codecs.container import Entry, Header, pixel_digest
 from bitsback.denoiser import Denoiser, NetworkConfig
 from bitsback.experts import Experts
@@ -92,7 +92,7 @@ def prior_file(tiny_model):
     """
     def make(pixels, model=tiny_model):
         header = Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels]))
-        header, payload = picture.encode_stack([pixels], header, model)
+        header, payload = stacked.encode_stack([pixels], header, model)
         assert header.model == model.id[:16] and header.segments
         return container.write(header, payload)
     return make

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import numpy as np
 from PIL import Image
 
-from bitsback.codecs import container, picture
+from bitsback.codecs import container, picture, stacked
 from bitsback.codecs.images import default_suffix, image_format, still_bytes
 from bitsback.codecs.places import turned
 from bitsback.codecs.segments import plain_parts
@@ -49,7 +49,7 @@ def stills():
 def encode_under_prior(pixels, model):
     """(bytes, plain parts) with the prior where it can be used at all, else (bytes, None)."""
     entries = (container.Entry(pixels.shape[1], pixels.shape[0]),)
-    result = picture.encode_stack([pixels], container.Header(entries, container.pixel_digest([pixels])), model)
+    result = stacked.encode_stack([pixels], container.Header(entries, container.pixel_digest([pixels])), model)
     if not result:
         return picture.encode(pixels, model=model), None
     return container.write(*result), plain_parts([turned(pixels, result[0].flips)], result[0].start)
@@ -77,7 +77,7 @@ def main():
             raise SystemExit(f"{target} exists; golden files are never overwritten")
         suffix, deltas = default_suffix(still.mode), np.rint(np.random.default_rng(9).normal(0, 2, count(model.layers))).astype(np.int32)
         found, kept = deltas if name.startswith("tuned") else None, patch.object(picture, "surely_smaller", lambda *_: True)    # so small, some would lose
-        with patch.object(picture, "tune", lambda *_, **__: found), kept:
+        with patch.object(stacked, "tune", lambda *_, **__: found), kept:
             data = picture.encode_still(still, model=model, verify=True)
         target.with_suffix(suffix).write_bytes(still_bytes(still, image_format(target.with_suffix(suffix)), target)[0])
         target.write_bytes(data)

@@ -241,7 +241,7 @@ def top_parameters(shape, top):
 
 def draw(k, side, colour, row, column):
     """24 bits."""
-    z = (((4 * k + colour) * 2 + side) * 2**22 + row) * 2**24 + column + 0x9E3779B97F4A7C15 & MASK64
+    z = (((4 * k + colour) * 4 + side) * 2**22 + row) * 2**24 + column + 0x9E3779B97F4A7C15 & MASK64
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK64
     z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK64
     return (z ^ z >> 31) >> 40
@@ -301,43 +301,56 @@ def step(model, k, y, known, code):
     return values
 
 
-def pop_step(model, stack, k, y, known):
-    return step(model, k, y, known, lambda phase, colour, mean, scale: stack.pop_array(model.p, mean, scale, escapes=True))
+def part(values, phase, colour):
+    """The view of (images, 3, H, W) that an array of a step is."""
+    i, j = PHASES[phase]
+    return values[:, colour if values.shape[1] == 3 else 0, i::2, j::2]
 
 
-def distributions(model, k, y, known, below):
-    """All arrays of a step in the decoder's order when the level below is known: (values, mean32, scale)."""
+def pop_step(model, stack, k, y, known, free, told):
+    """free: bool, what is coded, section 11; told: values of the level below where it is not."""
+    def code(phase, colour, mean, scale):
+        values, coded = part(told, phase, colour).copy(), part(free, phase, colour)
+        values[coded] = stack.pop_array(model.p, mean[coded], scale[coded], escapes=True)
+        return values
+    return step(model, k, y, known, code)
+
+
+def distributions(model, k, y, known, below, free=None):
+    """All arrays of a step in the decoder's order when the level below is known: (values, mean32, scale); with `free` cut to what is coded."""
     arrays = []
 
     def code(phase, colour, mean, scale):
-        i, j = PHASES[phase]
-        arrays.append((below[:, colour if below.shape[1] == 3 else 0, i::2, j::2], mean, scale))
-        return arrays[-1][0]
+        values, coded = part(below, phase, colour), ... if free is None else part(free, phase, colour)
+        arrays.append((values[coded], mean[coded], scale[coded]))
+        return values
     step(model, k, y, known, code)
     return arrays
 
 
 # Sections 4 and 5: segments
 
-def pop_segment(model, stack, shape, sides, top):
-    """x of `shape` (images, 3, H, W) with the known x below it and to its right; top: mean32 and scale of R, of G, of B."""
-    known = context(model, sides)
-    y = stack.pop_array(model.p, *top_parameters(shape, top), escapes=True)
+def pop_segment(model, stack, x, sides, top, free):
+    """x (images, 3, H, W), of which what is not free is there, with the known x below it and to its right; top: mean32 and scale of R, of G, of B."""
+    known, told = context(model, sides), [x, *side_context(model, 2, x)]
+    y = told[-1].copy()
+    y[free] = stack.pop_array(model.p, *(part[free] for part in top_parameters(x.shape, top)), escapes=True)
     for k in reversed(range(model.count)):
-        down = pop_step(model, stack, k, y, known[k])
-        stack.push_array(model.q, y, *forward(model, k, down), escapes=False)
+        down = pop_step(model, stack, k, y, known[k], free, told[k])
+        stack.push_array(model.q, y[free], *forward(model, k, down[free]), escapes=False)
         y = down
     return y
 
 
-def push_segment(model, stack, x, sides, top):
-    known = context(model, sides)
+def push_segment(model, stack, x, sides, top, free):
+    known, told = context(model, sides), side_context(model, 2, x)
     for k in range(model.count):
-        y = stack.pop_array(model.q, *forward(model, k, x), escapes=False)
-        for arrays in reversed(distributions(model, k, y, known[k], x)):
+        y = told[k].copy()
+        y[free] = stack.pop_array(model.q, *forward(model, k, x[free]), escapes=False)
+        for arrays in reversed(distributions(model, k, y, known[k], x, free)):
             stack.push_array(model.p, *arrays, escapes=True)
         x = y
-    stack.push_array(model.p, x, *top_parameters(x.shape, top), escapes=True)
+    stack.push_array(model.p, x[free], *(part[free] for part in top_parameters(x.shape, top)), escapes=True)
 
 
 def places(sizes, start, segments):
@@ -367,20 +380,31 @@ def around(images, rows, columns):
             np.stack([x[:, rows, columns.stop:columns.stop + m] for x in images]))
 
 
-def decode(model, stack, sizes, start, segments, top):
-    """All segments, last first -> list of (H, W, C) uint8, 0 where the plain parts lie.  sizes: (height, width, channels) of each image; start: (image, rows, columns)."""
+def free_of(masks, which, rows, columns):
+    return np.stack([mask[:, rows, columns] for mask in masks[which]])
+
+
+def decode(model, stack, sizes, start, segments, top, told=None):
+    """All segments, last first -> list of (H, W, C) uint8, 0 where the plain parts lie.  sizes: (height, width, channels) of each image; start: (image, rows, columns);
+    told: (images (H, W, C) uint8, masks (H, W, C) bool, False where a sample of these is told), section 11."""
     images = [np.full((channels, height, width), -128, np.int64) for height, width, channels in sizes]
+    masks = [np.full(x.shape, True) for x in images]
+    for i, (pixels, mask) in enumerate(zip(*told or ([], []))):
+        masks[i] = mask.transpose(2, 0, 1)
+        images[i][~masks[i]] = pixels.transpose(2, 0, 1)[~masks[i]].astype(np.int64) - 128
     for which, rows, columns in reversed(list(places(sizes, start, segments))):
-        shape = (which.stop - which.start, len(images[which.start]), rows.stop - rows.start, columns.stop - columns.start)
-        got = pop_segment(model, stack, shape, around(images[which], rows, columns), top)
+        x = np.stack([x[:, rows, columns] for x in images[which]])
+        got = pop_segment(model, stack, x, around(images[which], rows, columns), top, free_of(masks, which, rows, columns))
         assert got.min() >= -128 and got.max() <= 127
         for x, block in zip(images[which], got):
             x[:, rows, columns] = block
     return [(x + 128).transpose(1, 2, 0).astype(np.uint8) for x in images]
 
 
-def encode(model, stack, images, start, segments, top):
+def encode(model, stack, images, start, segments, top, masks=None):
     """Pushes what `decode` pops."""
+    masks = [np.full(pixels.shape, True) if masks is None else masks[i] for i, pixels in enumerate(images)]
+    masks = [mask.transpose(2, 0, 1) for mask in masks]
     images = [pixels.transpose(2, 0, 1).astype(np.int64) - 128 for pixels in images]
     for which, rows, columns in places([x.shape[1:] for x in images], start, segments):
-        push_segment(model, stack, np.stack([x[:, rows, columns] for x in images[which]]), around(images[which], rows, columns), top)
+        push_segment(model, stack, np.stack([x[:, rows, columns] for x in images[which]]), around(images[which], rows, columns), top, free_of(masks, which, rows, columns))

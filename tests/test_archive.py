@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from bitsback.codecs import archive, container, files, picture
+from bitsback.codecs import archive, container, files, picture, stacked
 from bitsback.commands import main
 from bitsback.errors import DamagedFile, UnsupportedImage
 
@@ -44,19 +44,19 @@ def test_tree_round_trip(tree, tiny_model, tmp_path):
     assert again.exit_code == 1 and "exists already" in again.output
 
 
-def stacked(tree, model):
+def one_stack(tree, model):
     """An archive under the prior, whatever plain coding would cost: (Header, payload, images)."""
     loaded = [(pixels(p), n) for p, n in archive.collect([tree])]
     loaded.sort(key=lambda item: item[0].size)
     entries = tuple(container.Entry(p.shape[1], p.shape[0], n, 0o644, picture.image_check(p)) for p, n in loaded)
     images = [p for p, _ in loaded]
-    header, payload = picture.encode_stack(images, container.Header(entries, container.pixel_digest(images), True), model)
+    header, payload = stacked.encode_stack(images, container.Header(entries, container.pixel_digest(images), True), model)
     return header, payload, images
 
 
 def test_one_stack_round_trip(tree, tiny_model):
     """Under the prior, with batches and several sizes on one stack, every picture comes back."""
-    header, payload, images = stacked(tree, tiny_model)
+    header, payload, images = one_stack(tree, tiny_model)
     assert header.model and len(header.segments) > 1 and any(kind == 0 and n > 1 for kind, n in header.segments)
     read, back = picture.decode_stills(container.write(header, payload), model=tiny_model)
     assert read == header and all(np.array_equal(a, b.samples) for a, b in zip(images, back))
@@ -64,7 +64,7 @@ def test_one_stack_round_trip(tree, tiny_model):
 
 def test_one_damaged_picture_is_no_whole_archive(tree, tiny_model):
     """A check that does not fit, a digest that does not fit, an altered word: DamagedFile, with a valid CRC."""
-    header, payload, _ = stacked(tree, tiny_model)
+    header, payload, _ = one_stack(tree, tiny_model)
     entries = list(header.entries)
     entries[4] = dataclasses.replace(entries[4], check=entries[4].check ^ 1)
     wrong = [(dataclasses.replace(header, entries=tuple(entries)), payload), (dataclasses.replace(header, digest=bytes(8)), payload)]

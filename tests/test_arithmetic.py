@@ -7,7 +7,7 @@ import pytest
 from bitsback import context, exact
 from bitsback.chain import Top
 from bitsback.codecs.places import turned
-from bitsback.codecs import container, picture, segments
+from bitsback.codecs import container, segments, stacked
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.export import prove_exact
 from bitsback.integer_network import IntegerExperts, IntegerNetwork
@@ -41,8 +41,8 @@ def make_pixels(height, width, kind, seed=0):
 def encode(images, model):
     """(Header, payload) of one picture, or of a list as in an archive, under the prior also where plain coding would be smaller."""
     entries = tuple(container.Entry(pixels.shape[1], pixels.shape[0], mode="RGB" if pixels.shape[2] == 3 else "L") for pixels in images)
-    with patch.object(picture, "SMALLEST", 0):
-        coded = picture.encode_stack(images, container.Header(entries, container.pixel_digest(images), len(images) > 1), model)
+    with patch.object(stacked, "SMALLEST", 0):
+        coded = stacked.encode_stack(images, container.Header(entries, container.pixel_digest(images), len(images) > 1), model)
     return container.read(container.write(*coded))
 
 

@@ -79,12 +79,12 @@ class Knows:
     def step(self, k):
         return KnowsStep(self, k)
 
-    def push(self, gaussians, stack, value):
+    def push(self, gaussians, stack, value, context):
         """The top: y_{K-1} under q(y_{K-1} | y_{K-2})."""
-        self.forward[-1].push(stack, value, self.values[len(self.forward) - 1])
+        self.forward[-1].push(stack, value, self.values[len(self.forward) - 1], context)
 
-    def pop(self, gaussians, stack, shape):
-        return self.forward[-1].pop(stack, self.values[len(self.forward) - 1])
+    def pop(self, gaussians, stack, shape, context):
+        return self.forward[-1].pop(stack, self.values[len(self.forward) - 1], context)
 
 
 class KnowsStep:
@@ -96,12 +96,12 @@ class KnowsStep:
     def push(self, stack, value, y, context):
         self.cheat.values[self.k] = value
         if self.k:
-            self.cheat.forward[self.k - 1].push(stack, value, self.cheat.values[self.k - 1])
+            self.cheat.forward[self.k - 1].push(stack, value, self.cheat.values[self.k - 1], context)
 
-    def pop(self, stack, y, context):
+    def pop(self, stack, y, context, fixed=None):
         if not self.k:
             return self.cheat.values[0]
-        return self.cheat.forward[self.k - 1].pop(stack, self.cheat.values[self.k - 1])
+        return self.cheat.forward[self.k - 1].pop(stack, self.cheat.values[self.k - 1], context)
 
 
 class GivesBack(KnowsStep):
@@ -109,21 +109,21 @@ class GivesBack(KnowsStep):
 
     def push(self, stack, value, y, context):
         self.cheat.values[self.k] = value
-        self.cheat.forward[self.k].push(stack, y, value)
+        self.cheat.forward[self.k].push(stack, y, value, context)
 
-    def pop(self, stack, y, context):
+    def pop(self, stack, y, context, fixed=None):
         value = self.cheat.values[self.k]
-        assert np.array_equal(self.cheat.forward[self.k].pop(stack, value), y)
+        assert np.array_equal(self.cheat.forward[self.k].pop(stack, value, context), y)
         return value
 
 
 class Certain:
     """A top that has been told the last latent: it costs nothing."""
 
-    def push(self, gaussians, stack, value):
+    def push(self, gaussians, stack, value, context):
         self.value = value
 
-    def pop(self, gaussians, stack, shape):
+    def pop(self, gaussians, stack, shape, context):
         return self.value
 
 
@@ -289,10 +289,10 @@ def test_top_is_the_gaussian_of_the_picture(gaussians, photograph):
     y = np.rint((x + rng.normal(0, math.sqrt(sigma**2 - spacing**2 / 12), x.shape)) / spacing).astype(np.int32)
     top, stack = Top.fitted([pixels], levels), credit(200_000)
     held = stack.size_bits
-    top.push(gaussians, stack, y)
+    top.push(gaussians, stack, y, no_context(y))
     entropy = sum(y[0, c].size * 0.5 * math.log2(2 * math.pi * math.e * (x[0, c].var() + sigma**2) / spacing**2) for c in range(3))
     assert stack.size_bits - held == pytest.approx(entropy, rel=0.01)
-    check_codec(lambda s, v: top.push(gaussians, s, v), lambda s: top.pop(gaussians, s, y.shape), stack, y)
+    check_codec(lambda s, v: top.push(gaussians, s, v, no_context(v)), lambda s: top.pop(gaussians, s, y.shape, no_context(y)), stack, y)
 
 
 # --- the bound -------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ class RealInputs:
     """
 
     def __init__(self, network, levels):
-        self.network = copy.copy(network)
+        self.network = copy.copy(network.of(0))
         self.scales = [step.input_scale / 2.0**level.exponent for step, level in zip(network.steps, levels)]
         self.network.steps = [replace(step, input_scale=1) for step in network.steps]
         self.log_sigma = np.log(sigmas(levels))

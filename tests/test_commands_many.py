@@ -89,7 +89,7 @@ def test_efforts_choose_models(tmp_path, tiny_model, other_model, photograph, mo
         steps = [effort.tuning for effort in efforts.EFFORTS.values() if effort.model == model]
         assert steps[0] == 0 and steps == sorted(set(steps))
     asked = []
-    monkeypatch.setattr("bitsback.codecs.picture.tune", lambda model, images, steps, **_: asked.append(steps))
+    monkeypatch.setattr("bitsback.codecs.stacked.tune", lambda model, images, steps, **_: asked.append(steps))
     Image.fromarray(photograph(9, 11)).save(tmp_path / "a.png")
     for arguments, model in ((["-e", "1"], other_model), (["-e", "9"], tiny_model), ([], tiny_model), (["-e", "1", "--model", "default"], tiny_model)):
         result = call("compress", "-v", "-f", tmp_path / "a.png", *arguments)

@@ -9,7 +9,7 @@ from bitsback.levels import default_levels, sigmas
 def splitmix(level, side, channel, row, column):
     """The document's formula with Python's own integers."""
     mask = 2**64 - 1
-    z = ((((4 * level + channel) * 2 + side) * 2**22 + row) * 2**24 + column + 0x9E3779B97F4A7C15) & mask
+    z = ((((4 * level + channel) * 4 + side) * 2**22 + row) * 2**24 + column + 0x9E3779B97F4A7C15) & mask
     z = ((z ^ z >> 30) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ z >> 27) * 0x94D049BB133111EB) & mask
     return (z ^ z >> 31) >> 40
@@ -17,7 +17,7 @@ def splitmix(level, side, channel, row, column):
 
 def test_hash_is_the_formula():
     """hash_bits equals the formula of ARITHMETIC.md section 5, computed with unbounded integers."""
-    for side in (context.BELOW, context.RIGHT):
+    for side in (context.BELOW, context.RIGHT, context.INSIDE):
         bits = context.hash_bits(7, side, 3, 32, 50)
         for channel, row, column in ((0, 0, 0), (1, 5, 49), (2, 31, 17)):
             assert bits[channel, row, column] == splitmix(7, side, channel, row, column)

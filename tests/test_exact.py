@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from bitsback import exact
-from bitsback.codecs import container, picture
+from bitsback.codecs import container, stacked
 from bitsback.errors import BitsbackError, TrainingError
 from bitsback.exact import Fast, Layer, Reference
 from bitsback.export import prove_exact
@@ -401,9 +401,9 @@ pixels, model = np.load(sys.argv[2]), Model(sys.argv[1])
 for backend in (exact.Reference, exact.Fast):
     passed, digest = exact.agrees(backend), ""
     if passed:
-        picture.SMALLEST, model.chain = 0, lambda device: Model.chain(model, device, backend(model.layers))
+        stacked.SMALLEST, model.chain = 0, lambda device: Model.chain(model, device, backend(model.layers))
         header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
-        data = container.write(*picture.encode_stack([pixels], header, model))
+        data = container.write(*stacked.encode_stack([pixels], header, model))
         digest = hashlib.sha256(data).hexdigest()
     print(backend.name.replace(" ", "_"), passed, digest)
 """
@@ -418,8 +418,8 @@ def small_picture(tiny_model, tmp_path_factory):
     path = tmp_path_factory.mktemp("exact") / "pixels.npy"
     np.save(path, pixels)
     header = container.Header((container.Entry(24, 40),), container.pixel_digest([pixels]))
-    with patch.object(picture, "SMALLEST", 0):
-        return path, hashlib.sha256(container.write(*picture.encode_stack([pixels], header, tiny_model))).hexdigest()
+    with patch.object(stacked, "SMALLEST", 0):
+        return path, hashlib.sha256(container.write(*stacked.encode_stack([pixels], header, tiny_model))).hexdigest()
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import container, decode, decode_still, picture
+from bitsback.codecs import container, decode, decode_still, stacked
 from bitsback.codecs.images import read_still
 from bitsback.codecs.still import same
 from bitsback.model import Model
@@ -48,6 +48,6 @@ def test_golden_file_encodes_to_the_same_bytes(path, default_model, monkeypatch)
     """Same bytes from this machine; only the plain strip is taken as stored (it is libwebp's)."""
     data, strip = path.read_bytes(), path.with_suffix(".plain").read_bytes()
     header = container.read_header(data)
-    stored = picture.plain_parts
-    monkeypatch.setattr(picture, "plain_parts", lambda images, start: strip if start == header.start else stored(images, start))
+    stored = stacked.plain_parts
+    monkeypatch.setattr(stacked, "plain_parts", lambda images, start: strip if start == header.start else stored(images, start))
     assert encode_under_prior(np.array(Image.open(path.with_suffix(".png"))), default_model)[0] == data

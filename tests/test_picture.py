@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from bitsback.chain import Chain
-from bitsback.codecs import container, decode, decode_still, encode, encode_still, metadata, picture, suits
+from bitsback.codecs import container, decode, decode_still, encode, encode_still, metadata, picture, stacked, suits
 from bitsback.codecs.plain import decode_plain, encode_plain, webp_size
 from bitsback.codecs.places import LIMIT, turned
 from bitsback.codecs.segments import plain_parts
@@ -78,7 +78,7 @@ def test_what_cannot_pay_for_its_start_is_left_to_plain_coding(tiny_model, photo
     """A flat strip gives no credit: encode_stack says so with None, and encode does without."""
     pixels = picture_of("flat", 64, 64, photograph)
     header = container.Header((container.Entry(64, 64),), container.pixel_digest([pixels]))
-    assert picture.encode_stack([pixels], header, tiny_model) is None
+    assert stacked.encode_stack([pixels], header, tiny_model) is None
     assert not container.read_header(encode(pixels, model=tiny_model)).model
 
 
@@ -98,8 +98,8 @@ def test_round_trip_of_random_arrays_under_the_prior(tiny_model, pixels):
     noise[:] = np.random.default_rng(0).integers(0, 256, noise.shape, dtype=np.uint8)
     header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(picture, "SMALLEST", 1)
-        result = picture.encode_stack([pixels], header, tiny_model)
+        patch.setattr(stacked, "SMALLEST", 1)
+        result = stacked.encode_stack([pixels], header, tiny_model)
     assert result[0].segments and np.array_equal(decode(container.write(*result), model=tiny_model), pixels)
 
 
@@ -135,7 +135,7 @@ def test_progress_rises_to_one(tiny_model, prior_file, photograph):
     pixels = photograph(120, 48)
     header = container.Header((container.Entry(48, 120),), container.pixel_digest([pixels]))
     told = []
-    data = container.write(*picture.encode_stack([pixels], header, tiny_model, progress=told.append))
+    data = container.write(*stacked.encode_stack([pixels], header, tiny_model, progress=told.append))
     assert len(told) >= 2 and all(a < b for a, b in zip(told, told[1:])) and 0 < told[0] and told[-1] <= 1
     shares = []
     decode(data, model=tiny_model, progress=shares.append)
@@ -349,7 +349,7 @@ def test_a_prior_larger_than_plain_coding_is_not_kept(tiny_model, photograph, mo
         full = replace(header, model=model.id[:16], segments=((1, 128),), top=(0,) * 6)
         return full, bytes(best + more - len(container.write(full, b"")))
 
-    monkeypatch.setattr(picture, "encode_stack", pretended)
+    monkeypatch.setattr(stacked, "encode_stack", pretended)
     assert encode(pixels, model=tiny_model) == plain_file(pixels)
     more = -best // 4
     assert len(encode(pixels, model=tiny_model)) == best + more
@@ -388,7 +388,7 @@ def test_every_mode_round_trips(tiny_model, photograph, mode):
 def forced(stills, model, monkeypatch, archive=False):
     """A file whose colours are under the prior, though with random weights it loses."""
     monkeypatch.setattr(picture, "surely_smaller", lambda size, stills: True)
-    monkeypatch.setattr(picture, "SMALLEST", 1)
+    monkeypatch.setattr(stacked, "SMALLEST", 1)
     entries = tuple(container.Entry(s.width, s.height, f"{i}.png" * archive, check=picture.image_check(s.samples) * archive, mode=s.mode, source=s.source)
                     for i, s in enumerate(stills))
     data = picture.encode_stills(stills, entries, archive=archive, model=model)

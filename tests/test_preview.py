@@ -93,7 +93,7 @@ def test_decoding_stops_at_a_level(tiny_model, prior_file, photograph, k):
     y = chain.pop(stack, shape, top, known, k)
     for index in range(k, -1, -1):
         value = chain.reverse[index].pop(stack, y, context_chain(chain.forward_table, chain.levels, known)[index])
-        chain.forward[index].push(stack, y, value)
+        chain.forward[index].push(stack, y, value, known)
         y = value
     assert (y == block).all()
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitsback import tuned
-from bitsback.codecs import container, decode, files, picture
+from bitsback.codecs import container, decode, files, stacked
 from bitsback.codecs.borders import border_bits
 from bitsback.codecs.container import Entry, Header, pixel_digest
 from bitsback.dequantise import dequantised, real_scales
@@ -32,9 +32,9 @@ def tuned_file(tiny_model, photograph):
     """(file's bytes, its pixels, the deltas it carries)."""
     pixels, deltas = photograph(72, 88), some_deltas(tiny_model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(picture, "tune", lambda *_, **__: deltas)
+        patch.setattr(stacked, "tune", lambda *_, **__: deltas)
         header = Header((Entry(88, 72),), pixel_digest([pixels]))
-        return container.write(*picture.encode_stack([pixels], header, tiny_model, tuning=1)), pixels, deltas
+        return container.write(*stacked.encode_stack([pixels], header, tiny_model, tuning=1)), pixels, deltas
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.3, 3.0, 60.0]))

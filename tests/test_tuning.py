@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bitsback import tuned, tuning
-from bitsback.codecs import container, decode_still, encode_still, picture
+from bitsback.codecs import container, decode_still, encode_still, picture, stacked
 from bitsback.codecs.container import Entry, Header, pixel_digest
 from bitsback.codecs.still import Still
 from bitsback.dequantise import dequantised
@@ -36,10 +36,10 @@ def test_the_bound_falls(tiny_model, large, deltas):
 
 def test_the_file_is_smaller_and_decodes(tiny_model, large, deltas, monkeypatch):
     """Also where the picture is turned: what is tuned to is what is coded, a corner brought to the top left."""
-    monkeypatch.setattr(picture, "_busiest_corner", lambda pixels: 3)
+    monkeypatch.setattr(stacked, "_busiest_corner", lambda pixels: 3)
     still = Still("RGB", large) if large.shape[2] == 3 else Still("L", large[..., 0])
     header = Header((Entry(large.shape[1], large.shape[0], mode=still.mode),), picture._digest([still], b""))
-    plain, own = (container.write(*picture.encode_stack([large], header, tiny_model, tuning=steps)) for steps in (0, 12))
+    plain, own = (container.write(*stacked.encode_stack([large], header, tiny_model, tuning=steps)) for steps in (0, 12))
     assert not container.read_header(plain).tuned_bits and container.read_header(own).tuned_bits
     assert len(own) < len(plain) and np.array_equal(decode_still(own, model=tiny_model).samples, still.samples)
 
@@ -54,8 +54,8 @@ def test_progress_reaches_the_end(tiny_model, large, monkeypatch):
     tuning.tune(tiny_model, [large], 3, progress=seen.append)
     assert seen == pytest.approx([1 / 3, 2 / 3, 1])
     header = Header((Entry(large.shape[1], large.shape[0], mode="RGB" if large.shape[2] == 3 else "L"),), pixel_digest([large]))
-    picture.encode_stack([large], header, tiny_model, progress=all_seen.append, tuning=3)
-    assert all_seen == sorted(all_seen) and 0 < all_seen[0] < picture.TUNING_SHARE and all_seen[-1] == pytest.approx(1, abs=0.05)
+    stacked.encode_stack([large], header, tiny_model, progress=all_seen.append, tuning=3)
+    assert all_seen == sorted(all_seen) and 0 < all_seen[0] < stacked.TUNING_SHARE and all_seen[-1] == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("shape, steps", [((256, 264), 0), ((200, 200), 30), ((5000, 14), 30)], ids=str)
@@ -112,7 +112,7 @@ def test_small_pictures_of_one_file_are_tuned_together(tiny_model, photograph):
 def test_encode_still_tunes_by_default(tiny_model, photograph, monkeypatch):
     """DEFAULT_STEPS unless told otherwise."""
     asked = []
-    monkeypatch.setattr(picture, "tune", lambda model, images, steps, **_: asked.append(steps))
+    monkeypatch.setattr(stacked, "tune", lambda model, images, steps, **_: asked.append(steps))
     for options in ({}, {"tuning": 0}, {"tuning": 7}):
         encode_still(Still("RGB", photograph(64, 64)), model=tiny_model, **options)
     assert asked == [EFFORTS[6].tuning, 0, 7] and asked[0] > 0
