@@ -79,25 +79,25 @@ class Chain:
         self.forward = [Forward(forward, levels, k) for k in range(len(levels))]
         self.reverse = [Conditional(network, gaussians, k) for k in range(len(levels))]
 
-    def push(self, stack, x, top, known, watch=lambda stack: None):
-        """known: Known, pixels - 128 around the group and in it; watch: called after every pop, to follow the debt.
+    def push(self, stack, x, top, known, watch=lambda stack: None, colours=None):
+        """known: Known, pixels - 128 around the group and in it; colours: Colours, counts of what is known when the group is decoded; watch: called after every pop, to follow the debt.
 
         Errors: StackEmpty, x is then lost half-way: work on a copy of the stack.
         """
         value, contexts = x, context_chain(self.forward_table, self.levels, known)
-        for forward, reverse, around in zip(self.forward, self.reverse, contexts):
+        for k, (forward, reverse, around) in enumerate(zip(self.forward, self.reverse, contexts)):
             y = forward.pop(stack, value, around)
             watch(stack)
-            reverse.push(stack, value, y, around)
+            reverse.push(stack, value, y, around, *[colours] * bool(colours and not k))
             value = y
         top.push(self.gaussians, stack, value, contexts[-1])
 
-    def pop(self, stack, shape, top, known, down_to=-1):
+    def pop(self, stack, shape, top, known, down_to=-1, colours=None):
         """The mirror of push: x of `shape`.  down_to: stops at y_k of that level k, lattice indices."""
         contexts = context_chain(self.forward_table, self.levels, known)
         y = top.pop(self.gaussians, stack, shape, contexts[-1])
         for k in range(len(self.levels) - 1, down_to, -1):
-            value = self.reverse[k].pop(stack, y, contexts[k], (contexts[k - 1] if k else known).fixed)
+            value = self.reverse[k].pop(stack, y, contexts[k], (contexts[k - 1] if k else known).fixed, *[colours] * bool(colours and not k))
             self.forward[k].push(stack, y, value, contexts[k])
             y = value
         return y

@@ -79,13 +79,20 @@ class Gaussians:
         self.masses = masses
         self._first = (masses > 0).argmax(1).astype(np.int32)
         self._last = (COLUMNS - 1 - (masses > 0)[:, ::-1].argmax(1)).astype(np.int32)
-        self._models = {}
+        self._models, self._windows = {}, {}
 
     def _model(self, row):
         if row not in self._models:         # masses - 1 with perfect=False comes out exactly as given
             inside = self.masses[row, self._first[row]:self._last[row] + 1]
             self._models[row] = constriction.stream.model.Categorical((inside - 1).astype(np.float32), perfect=False)
         return self._models[row]
+
+    def window(self, begin, end):
+        """((rows, end - begin), (rows,)) int64: masses of some columns of each row, and of all others together, over 16 and at least 1."""
+        if (begin, end) not in self._windows:
+            inside = self.masses[:, begin:end].astype(np.int64)
+            self._windows[begin, end] = (inside >> 4) + 1, (TOTAL - inside.sum(1) >> 4) + 1
+        return self._windows[begin, end]
 
     @staticmethod
     def _runs(mean32, scale):

@@ -77,36 +77,43 @@ class Conditional:
     def __init__(self, network, gaussians, index):
         self.network, self.gaussians, self.index = network, gaussians, index
 
-    def push(self, stack, values, y, known):
-        """values: (B, 3 or 1, H, W) int32 given y of that shape and what is known around it; known.free: which of them are coded."""
+    def push(self, stack, values, y, known, colours=None):
+        """values: (B, 3 or 1, H, W) int32 given y of that shape and what is known around it; known.free: which of them are coded; colours: Colours, of pixels."""
         parts, generator = [], distributions(self.network, self.index, y, known)
         try:
             place, mean32, scale = next(generator)
             while True:
                 here = np.ascontiguousarray(values[place])
                 free = None if known.free is None else known.free[place]
-                parts.append(tuple(chosen(part, free) for part in (here, mean32, scale)))
+                kind, key = colours.asked(values, place) if colours else (None, None)
+                parts.append((kind, None if key is None else chosen(key, free), *(chosen(part, free) for part in (here, mean32, scale))))
                 place, mean32, scale = generator.send(here)
         except StopIteration:
             pass
-        for part in reversed(parts):
+        if colours:
+            return colours.push(stack, self.gaussians, parts)
+        for _, _, *part in reversed(parts):
             self.gaussians.push(stack, *part)
 
-    def pop(self, stack, y, known, fixed=None):
+    def pop(self, stack, y, known, fixed=None, colours=None):
         """The mirror of push: int32 of y's shape; fixed: (n,) the values that are not free."""
-        values, generator = np.empty(y.shape, np.int32), distributions(self.network, self.index, y, known)
+        values, generator, popped = np.empty(y.shape, np.int32), distributions(self.network, self.index, y, known), []
         if known.free is not None:
             values[~known.free] = fixed
         try:
             place, mean32, scale = next(generator)
             while True:
-                if known.free is None:
-                    values[place] = self.gaussians.pop(stack, mean32.ravel(), scale.ravel()).reshape(mean32.shape)
+                free = np.ones(mean32.shape, bool) if known.free is None else known.free[place]
+                if colours:
+                    kind, key = colours.asked(values, place)
+                    popped.append((kind, key[free], colours.pop(stack, self.gaussians, kind, key[free], mean32[free], scale[free])))
+                    values[place][free] = popped[-1][2]
                 else:
-                    free = known.free[place]
                     values[place][free] = self.gaussians.pop(stack, mean32[free], scale[free])
                 here = np.ascontiguousarray(values[place])
                 place, mean32, scale = generator.send(here)
         except StopIteration:
             pass
+        for part in popped:                         # counts are the caller's, as they were
+            colours.count(*part, -1)
         return values

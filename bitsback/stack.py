@@ -14,6 +14,7 @@ import numpy as np
 from .errors import DamagedFile, StackEmpty
 
 PRECISION = 24
+_EACH = constriction.stream.model.Categorical(perfect=False)     # of masses - 1 it makes exactly these masses
 _STATE_FLOOR = 2**32            # a state below it, with no words left, has been emptied
 
 
@@ -71,6 +72,19 @@ class Stack:
     def pop(self, count, model):
         """The mirror of push: (count,) int32.  Errors: StackEmpty."""
         symbols = self._coder.decode(model, int(count))
+        self._check()
+        return symbols
+
+    def push_each(self, symbols, masses):
+        """symbols: (N,) integers, each under its own row of masses (N, K), integers >= 1 of sum 2^24."""
+        if len(symbols):
+            self._coder.encode_reverse(np.ascontiguousarray(symbols, np.int32), _EACH, (masses - 1).astype(np.float32))
+
+    def pop_each(self, masses):
+        """The mirror of push_each: (N,) int32.  Errors: StackEmpty."""
+        if not len(masses):
+            return np.empty(0, np.int32)
+        symbols = self._coder.decode(_EACH, (masses - 1).astype(np.float32))
         self._check()
         return symbols
 

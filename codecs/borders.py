@@ -2,6 +2,7 @@
 import numpy as np
 
 from ..chain import Top
+from ..colours import Colours
 from ..model import Model
 from ..stack import Stack
 from . import container, picture, places, stacked
@@ -11,21 +12,22 @@ from .segments import known_around, planes
 SEED = 0                        # of the bits that lie on the stack; they come back
 
 
-def one_piece(chain, images, top, masks=None) -> tuple[int, int]:
-    """(growth, peak debt) in bits of (H, W, 3) uint8 of one size, coded as one segment with nothing known around it; masks: as segments.known_around's."""
+def one_piece(chain, images, top, masks=None, sharpness=0) -> tuple[int, int]:
+    """(growth, peak debt) in bits of (H, W, 3) uint8 of one size, coded as one segment with nothing known around it; masks: as segments.known_around's;
+    sharpness: of Colours, 0 for none."""
     x, lowest = planes(np.stack(images)), []
     stack = Stack(np.random.default_rng(SEED).bytes(2 * x.size + 64))
     before = stack.size_bits
     known = known_around(images, Place(0, len(images), 0, 0, *images[0].shape[:2]), masks)
-    chain.push(stack, x, top, known, watch=lambda s: lowest.append(s.size_bits))
+    chain.push(stack, x, top, known, lambda s: lowest.append(s.size_bits), Colours(sharpness) if sharpness else None)
     return stack.size_bits - before, before - min(lowest)
 
 
-def net_in_one_piece(chain, pixels, mask=None) -> int:
+def net_in_one_piece(chain, pixels, mask=None, sharpness=0) -> int:
     """Bits that (H, W, 3) uint8 cost under the prior without start and borders (in pieces of places.LIMIT pixels, which bounds memory)."""
     rows = max(places.STEP, places.LIMIT // pixels.shape[1] // places.STEP * places.STEP)
     top = Top.fitted([pixels], chain.levels)
-    return sum(one_piece(chain, [pixels[begin:begin + rows]], top, mask is not None and [mask[begin:begin + rows]] or None)[0] for begin in range(0, len(pixels), rows))
+    return sum(one_piece(chain, [pixels[begin:begin + rows]], top, None if mask is None else [mask[begin:begin + rows]], sharpness)[0] for begin in range(0, len(pixels), rows))
 
 
 def border_bits(data: bytes, *, model=None, device="cpu") -> float | None:
@@ -39,6 +41,6 @@ def border_bits(data: bytes, *, model=None, device="cpu") -> float | None:
     model = Model.of_file(model, header.model)
     colour = np.ascontiguousarray(picture.decode_still(data, model=model, device=device).colour)
     coded = sum(place.pixels for place in places.locate(header.sizes, header.start, header.segments))
-    chain, _, masks = stacked.open_stack(header, payload, model, [turned(np.empty_like(colour), header.flips)], device)
+    chain, _, masks, _ = stacked.open_stack(header, payload, model, [turned(np.empty_like(colour), header.flips)], device)
     mask = None if masks is None else turned(masks[0], header.flips)
-    return header.net_bits - net_in_one_piece(chain, colour, mask) * coded / (header.width * header.height)
+    return header.net_bits - net_in_one_piece(chain, colour, mask, header.sharpness) * coded / (header.width * header.height)

@@ -81,10 +81,11 @@ def give_back(place):
         give_pages_back()
 
 
-def push_segments(chain, stack, images, start, top, progress=lambda share: None, masks=None):
+def push_segments(chain, stack, images, start, top, progress=lambda share: None, masks=None, colours=None):
     """Codes all from `start` on; returns the segments, or None if one does not fit at all.
 
-    images: list of (H, W, 3) or (H, W, 1) uint8; masks: as known_around's.  The stack grows by what the prior costs.
+    images: list of (H, W, 3) or (H, W, 1) uint8; masks: as known_around's; colours: Colours that have counted all pixels from
+    `start` on, and are left as they would be for a segment after the last.  The stack grows by what the prior costs.
     """
     sizes = [pixels.shape for pixels in images]
     total = sum(h * w for h, w, _ in sizes)
@@ -96,9 +97,13 @@ def push_segments(chain, stack, images, start, top, progress=lambda share: None,
         place, after = place_of(sizes, corner, segment)
         x = planes(np.stack(blocks(images, place)))
         attempt, lowest = stack.copy(), [stack.size_bits]
+        if colours:
+            colours.count_all(x, -1)
         try:
-            chain.push(attempt, x, top, known_around(images, place, masks), watch=lambda s: lowest.append(min(lowest[-1], s.size_bits)))
+            chain.push(attempt, x, top, known_around(images, place, masks), lambda s: lowest.append(min(lowest[-1], s.size_bits)), colours)
         except StackEmpty:
+            if colours:
+                colours.count_all(x)
             debt *= 1.15
             continue
         debt = 1.03 * (stack.size_bits - lowest[-1]) / x.size
@@ -112,8 +117,8 @@ def push_segments(chain, stack, images, start, top, progress=lambda share: None,
     return tuple(segments)
 
 
-def pop_segments(chain, stack, images, start, segments, top, progress=lambda share: None, masks=None):
-    """The mirror of push_segments: fills `images`, in which what the masks tell is there already.  Errors: DamagedFile."""
+def pop_segments(chain, stack, images, start, segments, top, progress=lambda share: None, masks=None, colours=None):
+    """The mirror of push_segments: fills `images`, in which what the masks tell is there already; colours: Colours that have counted nothing.  Errors: DamagedFile."""
     sizes = [pixels.shape for pixels in images]
     total, done = sum(h * w for h, w, _ in sizes), 0
     for place in reversed(locate(sizes, start, segments)):
@@ -124,11 +129,13 @@ def pop_segments(chain, stack, images, start, segments, top, progress=lambda sha
             # probability 2^-k: whoever claims this lies, and would have the network work for nothing
             raise DamagedFile("the words are too few for the pixels they claim")
         try:
-            x = chain.pop(stack, (place.images, channels, place.height, place.width), top, known)
+            x = chain.pop(stack, (place.images, channels, place.height, place.width), top, known, colours=colours)
         except StackEmpty:
             raise DamagedFile("the words end too early") from None
         if x.min() < -128 or x.max() > 127:
             raise DamagedFile("the words decode to values that are no pixels")
+        if colours:
+            colours.count_all(x)
         for block, values in zip(blocks(images, place), x):
             block[:] = values.transpose(1, 2, 0) + 128
         del x, values

@@ -11,18 +11,22 @@ import math
 import numpy as np
 
 from ..chain import Top
+from ..colours import SHARPNESS, Colours, Recorder
+from ..context import context_chain
 from ..errors import DamagedFile, StackEmpty
 from ..stack import Stack
 from ..tuned import Deltas
 from ..tuning import tune
 from . import flats
-from .places import STEP, Corner, turned
+from .places import STEP, Corner, Place, turned
 from .plain import webp_size
-from .segments import plain_parts, push_segments
+from .segments import blocks, known_around, plain_parts, planes, push_segments
 
 START_SIDE, START_SHARE = 64, 8 # the plain block: a square of 64 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
 SMALLEST = 48 * 48              # pixels below which the prior is not tried
 TUNING_SHARE = 0.4              # of the time, about
+TRIAL = 256                     # side of the block on which sharpness is tried
+PAYS = 0.002                    # share of p(x | y_0)'s cost that counting colours must save, for the time it takes
 
 
 def _starts(sizes):
@@ -45,6 +49,45 @@ def _busiest_corner(pixels):
     return max(range(4), key=lambda flips: webp_size(np.ascontiguousarray(corner(flips))))
 
 
+def _trial(image, mask):
+    """Place of the block on which sharpness is tried: the middle, cut to a grid of STEP."""
+    height, width = (min(TRIAL, side) for side in image.shape[:2])
+    top, left = ((whole - part) // 2 // STEP * STEP for whole, part in zip(image.shape[:2], (height, width)))
+    return Place(0, 1, top, left, height, width), [image], None if mask is None else [mask]
+
+
+def sharpness_of(chain, images, masks):
+    """Number of the colours.SHARPNESS under which the middle of the largest picture costs least, every second row of the rest counted; 0 for none."""
+    largest = max(range(len(images)), key=lambda i: images[i].size)
+    place, one, mask = _trial(images[largest], masks and masks[largest])
+    x, known, recorder = planes(np.stack(blocks(one, place))), known_around(one, place, mask), Recorder()
+    inside = context_chain(chain.forward_table, chain.levels[:1], known)[0]
+    y = chain.forward[0].pop(Stack(np.random.default_rng(0).bytes(4 * x.size + 64)), x, inside)
+    chain.reverse[0].push(None, x, y, inside, recorder)
+    costs = [sum(chain.gaussians.information_bits(*array[2:]) for array in recorder.arrays)]
+    counts = Colours(1)
+    for pixels in images:
+        counts.count_all(planes(pixels[::2]))
+    counts.count_all(x[:, :, (-place.top) % 2::2], -1)
+    for number in range(1, len(SHARPNESS) + 1):
+        counts.share, counts.prior = SHARPNESS[number - 1]
+        costs.append(counts.information_bits(chain.gaussians, recorder.arrays))
+    best = int(np.argmin(costs))
+    return best if costs[best] < (1 - PAYS) * costs[0] else 0
+
+
+def _colours(sharpness, images, start):
+    """Colours that have counted all that the prior codes, or None."""
+    if not sharpness:
+        return None
+    colours, (image, rows, columns) = Colours(sharpness), start
+    for i, pixels in enumerate(images[image:]):
+        colours.count_all(planes(pixels))
+        if not i and rows:
+            colours.count_all(planes(pixels[:rows, :columns]), -1)
+    return colours
+
+
 def encode_stack(images, header, model, device="cpu", progress=lambda share: None, first=b"", tuning=0):
     """(Header, payload) under the prior, or None where the pictures are too small to pay for the start.
 
@@ -57,24 +100,25 @@ def encode_stack(images, header, model, device="cpu", progress=lambda share: Non
     deltas = tune(model, images, tuning, device=device, progress=lambda share: progress(TUNING_SHARE * share))
     coded = progress if deltas is None else lambda share: progress(TUNING_SHARE + (1 - TUNING_SHARE) * share)
     chain = model.chain(device) if deltas is None else model.tuned_chain(deltas, device)
+    sharpness = sharpness_of(chain, images, masks)
     for start in _starts([pixels.shape[:2] for pixels in images]):
         credit = first + plain_parts(images, start)
         stack = Stack(credit)
         before = stack.size_bits
-        segments = push_segments(chain, stack, images, start, top, coded, masks)
+        segments = push_segments(chain, stack, images, start, top, coded, masks, _colours(sharpness, images, start))
         if segments:
             numbers, net = tuple(n for pair in zip(top.mean32, top.scale) for n in pair), stack.size_bits - before
             stack.push_uniform(np.frombuffer(told, np.uint8), 256)
             before += 8 * len(told)
             if deltas is not None:                      # last in, first out: they make the network that decodes the rest
                 Deltas(model.gaussians, model.layers).push(stack, deltas)
-            return dataclasses.replace(header, model=model.id[:16], net_bits=net, flat_bytes=len(told), tuned_bits=stack.size_bits - before - net, credit_bytes=len(credit),
+            return dataclasses.replace(header, model=model.id[:16], net_bits=net, flat_bytes=len(told), sharpness=sharpness, tuned_bits=stack.size_bits - before - net, credit_bytes=len(credit),
                                        flips=flips, start=start, segments=segments, top=numbers), stack.to_words()
     return None
 
 
 def open_stack(header, payload, model, images, device="cpu"):
-    """(Chain, Stack, masks) from which the segments of a file pop: the mirror of encode_stack's end.  Errors: DamagedFile.
+    """(Chain, Stack, masks, Colours or None) from which the segments of a file pop: the mirror of encode_stack's end.  Errors: DamagedFile.
 
     images: turned views of the pictures under the prior, into which flat blocks are painted; masks: as segments.known_around's.
     """
@@ -85,4 +129,4 @@ def open_stack(header, payload, model, images, device="cpu"):
     except StackEmpty:
         raise DamagedFile("the words end too early") from None
     masks = flats.read(told, images) if told else None
-    return model.chain(device) if deltas is None else model.tuned_chain(deltas, device), stack, masks
+    return model.chain(device) if deltas is None else model.tuned_chain(deltas, device), stack, masks, Colours(header.sharpness) if header.sharpness else None

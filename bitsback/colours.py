@@ -1,0 +1,139 @@
+"""Colours that occur: p(x | y_0) made sharper by the pixels that were decoded before.
+
+A picture that passed from one colour space to another in 8 bits uses few of all colours: a Photo CD scan one in nine, a decoded
+JPEG or video frame leaves gaps too.  No denoiser sees that through noise, but who counts the colours decoded so far knows which values
+follow G, and G and R.  In step 0 each value's mass in a window around the mean is weighed by
+
+    w = 16 n + (S share >> 4) + prior       n: how often the value was seen after these G and R; S: the sum of n over the window
+
+and what lies outside the window, or is no pixel, by S instead of 16 n, and by 0.  share and prior are small where few colours occur
+and large where all do; which, the encoder tries and the file says.  Counts begin at zero, no table is sent.  All of it is integers (ARITHMETIC.md, section 12).
+"""
+import numpy as np
+
+from .lattice import CENTRE, ESCAPE, FRACTION_BITS, FRACTIONS, TOTAL
+
+SHARPNESS = ((0, 1), (1, 1), (1, 5), (3, 5), (8, 8), (32, 32))      # (share, prior), by number from 1 on
+BEHIND, AHEAD = 7, 8            # the window: values from floor(mean) - 7 to floor(mean) + 8
+WIDTH = BEHIND + AHEAD + 1
+MOST = 1023                     # n counts no further
+FIRST = 4096                    # values until the counts are looked at again; then twice as many, and so on
+RED, GREEN, BLUE = 0, 1, 2
+
+
+def chunks(size):
+    """Slices of an array of `size` values, each coded by the counts of all before it."""
+    ends, length = [0], FIRST
+    while ends[-1] < size:
+        ends.append(min(size, ends[-1] + length))
+        length *= 2
+    return [slice(begin, end) for begin, end in zip(ends, ends[1:])]
+
+
+def _byte(values):
+    """Pixels - 128 -> 0..255; what is none, in a damaged file, counts as the nearest."""
+    return np.clip(values, -128, 127).astype(np.int64) + 128
+
+
+class Recorder:
+    """In place of Colours where distributions are wanted: keeps the arrays of a push, pushes nothing."""
+
+    arrays = ()
+
+    def asked(self, x, place):
+        return Colours.asked(x, place)
+
+    def push(self, stack, gaussians, arrays):
+        self.arrays = arrays
+
+
+class Colours:
+    """Counts of the colours seen, and the codec of values under them.  sharpness: 1..len(SHARPNESS)."""
+
+    def __init__(self, sharpness):
+        self.share, self.prior = SHARPNESS[sharpness - 1]
+        self._counts = {}
+
+    def _table(self, kind):
+        if kind not in self._counts:
+            self._counts[kind] = np.zeros({"grey": 2**8, GREEN: 2**8, RED: 2**16, BLUE: 2**24}[kind], np.int32)
+        return self._counts[kind]
+
+    @staticmethod
+    def asked(x, place):
+        """(kind of table, place of value 0 in it for each value) of the array `place` of x (B, 3 or 1, H, W), pixels - 128."""
+        images, colour, rows, columns = place
+        shape = x[place].shape
+        if x.shape[1] == 1:
+            return "grey", np.zeros(shape, np.int64)
+        if colour == GREEN:
+            return GREEN, np.zeros(shape, np.int64)
+        key = _byte(x[images, GREEN, rows, columns])
+        if colour == BLUE:
+            key = key << 8 | _byte(x[images, RED, rows, columns])
+        return colour, key << 8
+
+    def count(self, kind, key, values, times=1):
+        """Adds `times` to the counts of values (n,) after key (n,)."""
+        np.add.at(self._table(kind), key + _byte(values), times)
+
+    def count_all(self, x, times=1):
+        """Adds `times` for every pixel of x (B, 3 or 1, H, W), pixels - 128."""
+        for colour in range(x.shape[1]):
+            place = (slice(None), colour, slice(None), slice(None))
+            kind, key = self.asked(x, place)
+            self.count(kind, key.ravel(), x[place].ravel(), times)
+
+    def masses(self, gaussians, kind, key, mean32, scale):
+        """(n, WIDTH + 1) int64, each row of sum 2^24: values of the window, then all others together."""
+        rows = scale * FRACTIONS + (mean32 & (FRACTIONS - 1))
+        window, elsewhere = gaussians.window(CENTRE - BEHIND, CENTRE + AHEAD + 1)
+        value = (mean32 >> FRACTION_BITS)[:, None] + np.arange(128 - BEHIND, 128 + AHEAD + 1)
+        inside = (value >= 0) & (value < 256)
+        n = np.minimum(self._table(kind)[key[:, None] + np.clip(value, 0, 255)], MOST).astype(np.int64) * inside
+        total = n.sum(1)
+        even = (total * self.share >> 4) + self.prior
+        weighed = np.empty((len(key), WIDTH + 1), np.int64)
+        weighed[:, :WIDTH] = window[rows] * ((16 * n + even[:, None]) * inside)
+        weighed[:, WIDTH] = elsewhere[rows] * (total + even)
+        result = weighed * (TOTAL - WIDTH - 1) // weighed.sum(1, keepdims=True) + 1
+        result[np.arange(len(key)), result.argmax(1)] += TOTAL - result.sum(1)
+        return result
+
+    def push(self, stack, gaussians, arrays):
+        """arrays: [(kind, key, values, mean32, scale)] of a step in the order of decoding, (n,) each."""
+        for kind, key, values, _, _ in arrays:
+            self.count(kind, key, values)
+        for kind, key, values, mean32, scale in reversed(arrays):
+            for here in reversed(chunks(len(values))):          # each by the counts that its decoder will have
+                self.count(kind, key[here], values[here], -1)
+                masses = self.masses(gaussians, kind, key[here], mean32[here], scale[here])
+                symbols = values[here] - (mean32[here] >> FRACTION_BITS) + BEHIND
+                far = (symbols < 0) | (symbols >= WIDTH)
+                stack.push_uniform(values[here][far] + ESCAPE // 2, ESCAPE)
+                stack.push_each(np.where(far, WIDTH, symbols), masses)
+
+    def information_bits(self, gaussians, arrays):
+        """What push would cost, about."""
+        bits = 0.0
+        for kind, key, values, mean32, scale in arrays:
+            for here in chunks(len(values)):
+                masses = self.masses(gaussians, kind, key[here], mean32[here], scale[here])
+                symbols = values[here] - (mean32[here] >> FRACTION_BITS) + BEHIND
+                far = (symbols < 0) | (symbols >= WIDTH)
+                bits += np.sum(np.log2(TOTAL / masses[np.arange(len(masses)), np.where(far, WIDTH, symbols)])) + 16 * np.count_nonzero(far)
+                self.count(kind, key[here], values[here])
+        for kind, key, values, _, _ in arrays:
+            self.count(kind, key, values, -1)
+        return float(bits)
+
+    def pop(self, stack, gaussians, kind, key, mean32, scale):
+        """One array of push: (n,) int32, which it counts.  Errors: StackEmpty."""
+        values = np.empty(len(key), np.int32)
+        for here in chunks(len(key)):
+            symbols = stack.pop_each(self.masses(gaussians, kind, key[here], mean32[here], scale[here]))
+            some, far = symbols + (mean32[here] >> FRACTION_BITS) - BEHIND, symbols == WIDTH
+            some[far] = stack.pop_uniform(int(far.sum()), ESCAPE) - ESCAPE // 2
+            values[here] = some
+            self.count(kind, key[here], some)
+        return values
