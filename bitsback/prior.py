@@ -103,13 +103,16 @@ class Conditional:
         try:
             place, mean32, scale = next(generator)
             while True:
-                free = np.ones(mean32.shape, bool) if known.free is None else known.free[place]
+                free = None if known.free is None else known.free[place]
+                parameters = chosen(mean32, free), chosen(scale, free)
                 if colours:
                     kind, key = colours.asked(values, place)
-                    popped.append((kind, key[free], colours.pop(stack, self.gaussians, kind, key[free], mean32[free], scale[free])))
-                    values[place][free] = popped[-1][2]
+                    key = chosen(key, free)
+                    coded = colours.pop(stack, self.gaussians, kind, key, *parameters)
+                    popped.append((kind, key, coded))
                 else:
-                    values[place][free] = self.gaussians.pop(stack, mean32[free], scale[free])
+                    coded = self.gaussians.pop(stack, *parameters)
+                values[place][... if free is None else free] = coded.reshape(mean32.shape) if free is None else coded
                 here = np.ascontiguousarray(values[place])
                 place, mean32, scale = generator.send(here)
         except StopIteration:

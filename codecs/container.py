@@ -131,7 +131,8 @@ def _index(entries):
 
 def write(header: Header, payload: bytes) -> bytes:
     """Header and payload -> the file's bytes."""
-    flags = {STACK: header.model, ARCHIVE: header.archive, METADATA: header.metadata, TUNED: header.tuned_bits, FLAT: header.flat_bytes, COUNTED: header.sharpness}
+    flags = {STACK: header.model, ARCHIVE: header.archive, METADATA: header.metadata, TUNED: header.tuned_bits, FLAT: header.flat_bytes,
+             COUNTED: header.sharpness}
     kind = sum(bit for bit, told in flags.items() if told)
     out = bytearray(MAGIC + bytes([VERSION, kind]))
     if header.metadata:
@@ -144,7 +145,8 @@ def write(header: Header, payload: bytes) -> bytes:
     out += header.digest
     if header.model:
         out += bytes.fromhex(header.model)[:ID_BYTES]
-        for value in (header.net_bits, *[header.tuned_bits] * bool(header.tuned_bits), *[header.flat_bytes] * bool(header.flat_bytes), *[header.sharpness] * bool(header.sharpness), header.credit_bytes, *[header.plain] * header.archive, header.flips, *header.start, len(header.segments)):
+        told = [value for value in (header.tuned_bits, header.flat_bytes, header.sharpness) if value]       # as the kind says
+        for value in (header.net_bits, *told, header.credit_bytes, *[header.plain] * header.archive, header.flips, *header.start, len(header.segments)):
             out += number(value)
         for kind, size in header.segments:
             out += number(3 * size + kind)

@@ -10,7 +10,6 @@ from ..errors import NoSuchFolder, OutputExists, UnsupportedImage, VerifyFailed
 from . import archive, container, metadata, picture, places
 from .inputs import STDIO, read_packed, standard_input
 from .images import default_suffix, image_format, read_still, refuse_mode, still_bytes
-from .still import GREYS
 
 SUFFIX = ".bbk"
 
@@ -217,17 +216,21 @@ def describe(source) -> dict:
             del info[key]
     if header.model:
         located = places.locate(header.sizes, header.start, header.segments)
-        channels = [1 if entry.mode in GREYS else 3 for entry in header.entries[header.plain:]]
-        coded = sum(place.pixels * channels[place.image] for place in located)
+        coded = sum(place.pixels * header.sizes[place.image][2] for place in located)
         net, start_dims = header.net_bits / coded, header.dims - coded
         parts = {"header_bytes": len(data) - len(payload), "start_bytes": header.credit_bytes,
                  "words_bytes": len(payload) - header.credit_bytes}
         if header.tuned_bits:
             parts["tuned_bytes"] = (header.tuned_bits + 7) // 8
+        if header.flat_bytes:
+            parts["flat_bytes"] = header.flat_bytes
+        if header.sharpness:
+            parts["sharpness"] = header.sharpness
         info |= {"model": header.model, "segments": len(located), "start_dims": start_dims, **parts,
                  "net_bits_per_dim": net, "overhead_bits_per_dim": info["bits_per_dim"] - net,
                  "header_bits_per_dim": 8 * parts["header_bytes"] / header.dims,
                  "start_bits_per_dim": (8 * header.credit_bytes - net * start_dims) / header.dims,
                  "tuned_bits_per_dim": header.tuned_bits / header.dims,
-                 "rest_bits_per_dim": (8 * parts["words_bytes"] - header.net_bits - header.tuned_bits) / header.dims}
+                 "flat_bits_per_dim": 8 * header.flat_bytes / header.dims,
+                 "rest_bits_per_dim": (8 * (parts["words_bytes"] - header.flat_bytes) - header.net_bits - header.tuned_bits) / header.dims}
     return info

@@ -112,7 +112,8 @@ def encode_stack(images, header, model, device="cpu", progress=lambda share: Non
             before += 8 * len(told)
             if deltas is not None:                      # last in, first out: they make the network that decodes the rest
                 Deltas(model.gaussians, model.layers).push(stack, deltas)
-            return dataclasses.replace(header, model=model.id[:16], net_bits=net, flat_bytes=len(told), sharpness=sharpness, tuned_bits=stack.size_bits - before - net, credit_bytes=len(credit),
+            return dataclasses.replace(header, model=model.id[:16], net_bits=net, flat_bytes=len(told), sharpness=sharpness,
+                                       tuned_bits=stack.size_bits - before - net, credit_bytes=len(credit),
                                        flips=flips, start=start, segments=segments, top=numbers), stack.to_words()
     return None
 

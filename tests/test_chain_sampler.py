@@ -22,7 +22,7 @@ def test_what_is_drawn_is_in_the_bits(tiny_model):
     assert len(values) == len(chain.levels) + 1 and stack.to_words() != before
     for reverse, y, value in zip(chain.reverse, values[-2::-1], values[:0:-1]):
         reverse.push(stack, value, y, nothing(y))
-    wide_top(chain.levels).push(chain.gaussians, stack, values[0])
+    wide_top(chain.levels).push(chain.gaussians, stack, values[0], nothing(values[0]))
     assert stack.to_words() == before
 
 
