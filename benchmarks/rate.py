@@ -89,7 +89,8 @@ def run(files, model, folder, known, tuning=0, mode="RGB"):
                 header = container.read_header(data)
                 row["method"] = "prior" if header.model else "plain"
                 coded = header.dims - len(header.entries[0].mode) * header.start[1] * header.start[2]
-                row |= {"net_bits_per_dim": header.net_bits / coded, "tuned_bits_per_dim": header.tuned_bits / header.dims} if header.model else {}
+                row |= {"net_bits_per_dim": header.net_bits / coded, "tuned_bits_per_dim": header.tuned_bits / header.dims,
+                        "flat_bits_per_dim": 8 * header.flat_bytes / header.dims, "sharpness": header.sharpness} if header.model else {}
         row |= {name: known[path.name][name] for name in OTHERS if name in known.get(path.name, {})}
         rows.append(row)
         print(path.name, " ".join(f"{n} {8 * r['bytes'] / row['dims']:.3f}" for n, r in row.items() if isinstance(r, dict)), flush=True)
@@ -110,7 +111,8 @@ def table(rows):
     if nets:
         tuned = [r["tuned_bits_per_dim"] for r in rows if r.get("tuned_bits_per_dim")]
         lines.append(f"\nbitsback's net rate on the {len(nets)} pictures that use the prior (mean): {np.mean(nets):.4f} bits/dim; "
-                     f"{len(tuned)} were tuned, for {np.mean(tuned or [0]):.4f} bits/dim of deltas")
+                     f"{len(tuned)} were tuned, for {np.mean(tuned or [0]):.4f} bits/dim of deltas; "
+                     f"in {sum(bool(r.get('flat_bits_per_dim')) for r in rows)} flat blocks were told, in {sum(bool(r.get('sharpness')) for r in rows)} colours counted")
     return "\n".join(lines)
 
 
