@@ -310,7 +310,7 @@ def part(values, phase, colour):
 
 
 def pop_step(model, stack, k, y, known, free, told, counts=None):
-    """free: bool, what is coded, section 11; told: values of the level below where it is not; counts: Counts where colours are counted, section 12."""
+    """free: bool, what is coded, section 11; told: values of the level below where it is not; counts: Counts, or None, section 12."""
     below, seen = told.copy(), counts and Counter(counts.seen)
 
     def code(phase, colour, mean, scale):
@@ -342,7 +342,7 @@ def byte(value):
 
 
 def keys(x, phase, colour, coded=...):
-    """The place in the tables of each coded value of an array of x (images, 3, H, W): (table, bytes of the colours before it), to which its own byte is added."""
+    """For each coded value of an array of x (images, 3, H, W): (table, bytes of the colours before it); with its own byte, its place in Counts.seen."""
     count = part(x, phase, colour)[coded].size
     if x.shape[1] == 1:
         return [("grey",)] * count
@@ -395,7 +395,7 @@ class Counts:
         return values
 
     def push_arrays(self, stack, table, arrays):
-        """All arrays of step 0, (places, values, mean32, scale), in the decoder's order: its distributions first, for it meets them so, then the pushes."""
+        """All arrays of step 0, (places, values, mean32, scale), in the decoder's order: in it the distributions are found, against it they are pushed."""
         coded, seen = [], Counter(self.seen)
         for places, values, mean, row_set in arrays:
             rows, bases, _ = _rows(mean, row_set)
