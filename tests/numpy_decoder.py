@@ -11,6 +11,8 @@ The file's header is no arithmetic; what it says comes in as arguments:
 import hashlib
 import json
 from bisect import bisect_right
+from collections import Counter
+from itertools import accumulate
 
 import numpy as np
 
@@ -307,11 +309,16 @@ def part(values, phase, colour):
     return values[:, colour if values.shape[1] == 3 else 0, i::2, j::2]
 
 
-def pop_step(model, stack, k, y, known, free, told):
-    """free: bool, what is coded, section 11; told: values of the level below where it is not."""
+def pop_step(model, stack, k, y, known, free, told, counts=None):
+    """free: bool, what is coded, section 11; told: values of the level below where it is not; counts: Counts, or None, section 12."""
+    below, seen = told.copy(), counts and Counter(counts.seen)
+
     def code(phase, colour, mean, scale):
-        values, coded = part(told, phase, colour).copy(), part(free, phase, colour)
-        values[coded] = stack.pop_array(model.p, mean[coded], scale[coded], escapes=True)
+        values, coded = part(below, phase, colour), part(free, phase, colour)
+        if counts:
+            values[coded] = counts.pop_array(stack, model.p, keys(below, phase, colour, coded), mean[coded], scale[coded], seen)
+        else:
+            values[coded] = stack.pop_array(model.p, mean[coded], scale[coded], escapes=True)
         return values
     return step(model, k, y, known, code)
 
@@ -328,27 +335,107 @@ def distributions(model, k, y, known, below, free=None):
     return arrays
 
 
+# Section 12: counted colours
+
+def byte(value):
+    return min(max(int(value), -128), 127) + 128
+
+
+def keys(x, phase, colour, coded=...):
+    """For each coded value of an array of x (images, 3, H, W): (table, bytes of the colours before it); with its own byte, its place in Counts.seen."""
+    count = part(x, phase, colour)[coded].size
+    if x.shape[1] == 1:
+        return [("grey",)] * count
+    before = [map(byte, part(x, phase, c)[coded].ravel().tolist()) for c in {G: (), R: (G,), B: (G, R)}[colour]]
+    return list(zip([colour] * count, *before))
+
+
+class Counts:
+    """Of the pixels decoded so far.  `seen` in its methods is a copy that counts the values of the segment being decoded too."""
+
+    def __init__(self, sharpness):
+        self.share, self.prior = [(0, 1), (1, 1), (1, 5), (3, 5), (8, 8), (32, 32)][sharpness - 1]
+        self.seen = Counter()
+
+    def add(self, x, times=1):
+        """All pixels of a segment."""
+        for phase in range(4):
+            for colour in (G,) if x.shape[1] == 1 else (G, R, B):
+                for key, value in zip(keys(x, phase, colour), part(x, phase, colour).ravel().tolist()):
+                    self.seen[(*key, byte(value))] += times
+
+    def cumulative(self, gaussian, key, b, seen):
+        """Cumulative masses q of the 17 symbols; gaussian: those of the row."""
+        values = range(b - 7, b + 9)
+        m = [(gaussian[25 + i] - gaussian[24 + i] >> 4) + 1 for i in range(16)]
+        n = [min(seen[(*key, byte(v))], 1023) if -128 <= v <= 127 else 0 for v in values]
+        e = (sum(n) * self.share >> 4) + self.prior
+        w = [m[i] * (16 * n[i] + e) if -128 <= v <= 127 else 0 for i, v in enumerate(values)]
+        w.append(((2**24 - gaussian[40] + gaussian[24] >> 4) + 1) * (sum(n) + e))
+        q = [one * (2**24 - 17) // sum(w) + 1 for one in w]
+        q[q.index(max(q))] += 2**24 - sum(q)
+        return [0, *accumulate(q)]
+
+    @staticmethod
+    def chunks(count):
+        begin, length = 0, 4096
+        while begin < count:
+            yield range(begin, min(begin + length, count))
+            begin, length = begin + length, 2 * length
+
+    def pop_array(self, stack, table, places, mean, row_set, seen):
+        rows, bases, _ = _rows(mean, row_set)
+        values = np.zeros(len(rows), np.int64)
+        for chunk in self.chunks(len(rows)):
+            symbols = [stack.pop(self.cumulative(table[rows[i]], places[i], int(bases[i]), seen)) for i in chunk]
+            for i, symbol in zip(chunk, symbols):
+                values[i] = bases[i] - 7 + symbol if symbol < 16 else stack.pop(stack.UNIFORM) - 2**15
+            for i in chunk:
+                seen[(*places[i], byte(values[i]))] += 1
+        return values
+
+    def push_arrays(self, stack, table, arrays):
+        """All arrays of step 0, (places, values, mean32, scale), in the decoder's order: in it the distributions are found, against it they are pushed."""
+        coded, seen = [], Counter(self.seen)
+        for places, values, mean, row_set in arrays:
+            rows, bases, _ = _rows(mean, row_set)
+            for chunk in self.chunks(len(rows)):
+                symbols = [int(values[i] - bases[i]) + 7 for i in chunk]
+                symbols = [symbol if 0 <= symbol < 16 else 16 for symbol in symbols]
+                coded += [(self.cumulative(table[rows[i]], places[i], int(bases[i]), seen), symbol) for i, symbol in zip(chunk, symbols)]
+                coded += [(stack.UNIFORM, int(values[i]) + 2**15) for i, symbol in zip(chunk, symbols) if symbol == 16]
+                for i in chunk:
+                    seen[(*places[i], byte(values[i]))] += 1
+        for cumulative, symbol in reversed(coded):
+            stack.push(cumulative, symbol)
+
+
 # Sections 4 and 5: segments
 
-def pop_segment(model, stack, x, sides, top, free):
+def pop_segment(model, stack, x, sides, top, free, counts=None):
     """x (images, 3, H, W), of which what is not free is there, with the known x below it and to its right; top: mean32 and scale of R, of G, of B."""
     known, told = context(model, sides), [x, *side_context(model, 2, x)]
     y = told[-1].copy()
     y[free] = stack.pop_array(model.p, *(part[free] for part in top_parameters(x.shape, top)), escapes=True)
     for k in reversed(range(model.count)):
-        down = pop_step(model, stack, k, y, known[k], free, told[k])
+        down = pop_step(model, stack, k, y, known[k], free, told[k], None if k else counts)
         stack.push_array(model.q, y[free], *forward(model, k, down[free]), escapes=False)
         y = down
     return y
 
 
-def push_segment(model, stack, x, sides, top, free):
+def push_segment(model, stack, x, sides, top, free, counts=None):
     known, told = context(model, sides), side_context(model, 2, x)
     for k in range(model.count):
         y = told[k].copy()
         y[free] = stack.pop_array(model.q, *forward(model, k, x[free]), escapes=False)
-        for arrays in reversed(distributions(model, k, y, known[k], x, free)):
-            stack.push_array(model.p, *arrays, escapes=True)
+        arrays = distributions(model, k, y, known[k], x, free)
+        if counts and not k:
+            places = [keys(x, phase, colour, part(free, phase, colour)) for phase in range(4) for colour in ((G,) if x.shape[1] == 1 else (G, R, B))]
+            counts.push_arrays(stack, model.p, [(key, *array) for key, array in zip(places, arrays, strict=True)])
+            arrays = []
+        for array in reversed(arrays):
+            stack.push_array(model.p, *array, escapes=True)
         x = y
     stack.push_array(model.p, x[free], *(part[free] for part in top_parameters(x.shape, top)), escapes=True)
 
@@ -384,9 +471,10 @@ def free_of(masks, which, rows, columns):
     return np.stack([mask[:, rows, columns] for mask in masks[which]])
 
 
-def decode(model, stack, sizes, start, segments, top, told=None):
+def decode(model, stack, sizes, start, segments, top, told=None, sharpness=0):
     """All segments, last first -> list of (H, W, C) uint8, 0 where the plain parts lie.  sizes: (height, width, channels) of each image; start: (image, rows, columns);
-    told: (images (H, W, C) uint8, masks (H, W, C) bool, False where a sample of these is told), section 11."""
+    told: (images (H, W, C) uint8, masks (H, W, C) bool, False where a sample of these is told), section 11; sharpness: section 12."""
+    counts = Counts(sharpness) if sharpness else None
     images = [np.full((channels, height, width), -128, np.int64) for height, width, channels in sizes]
     masks = [np.full(x.shape, True) for x in images]
     for i, (pixels, mask) in enumerate(zip(*told or ([], []))):
@@ -394,17 +482,25 @@ def decode(model, stack, sizes, start, segments, top, told=None):
         images[i][~masks[i]] = pixels.transpose(2, 0, 1)[~masks[i]].astype(np.int64) - 128
     for which, rows, columns in reversed(list(places(sizes, start, segments))):
         x = np.stack([x[:, rows, columns] for x in images[which]])
-        got = pop_segment(model, stack, x, around(images[which], rows, columns), top, free_of(masks, which, rows, columns))
+        got = pop_segment(model, stack, x, around(images[which], rows, columns), top, free_of(masks, which, rows, columns), counts)
         assert got.min() >= -128 and got.max() <= 127
+        if counts:
+            counts.add(got)
         for x, block in zip(images[which], got):
             x[:, rows, columns] = block
     return [(x + 128).transpose(1, 2, 0).astype(np.uint8) for x in images]
 
 
-def encode(model, stack, images, start, segments, top, masks=None):
+def encode(model, stack, images, start, segments, top, masks=None, sharpness=0):
     """Pushes what `decode` pops."""
     masks = [np.full(pixels.shape, True) if masks is None else masks[i] for i, pixels in enumerate(images)]
     masks = [mask.transpose(2, 0, 1) for mask in masks]
     images = [pixels.transpose(2, 0, 1).astype(np.int64) - 128 for pixels in images]
-    for which, rows, columns in places([x.shape[1:] for x in images], start, segments):
-        push_segment(model, stack, np.stack([x[:, rows, columns] for x in images[which]]), around(images[which], rows, columns), top, free_of(masks, which, rows, columns))
+    counts, blocks = Counts(sharpness) if sharpness else None, list(places([x.shape[1:] for x in images], start, segments))
+    parts = [np.stack([x[:, rows, columns] for x in images[which]]) for which, rows, columns in blocks]
+    for x in parts if counts else ():
+        counts.add(x)
+    for (which, rows, columns), x in zip(blocks, parts):
+        if counts:
+            counts.add(x, -1)                               # those after it are decoded before
+        push_segment(model, stack, x, around(images[which], rows, columns), top, free_of(masks, which, rows, columns), counts)

@@ -49,7 +49,7 @@ def encode(images, model):
 def decode(model, header, payload):
     """(images, credit) by the yardstick."""
     stack = yardstick.Stack(payload)
-    images = yardstick.decode(model, stack, header.sizes, header.start, header.segments, header.top)
+    images = yardstick.decode(model, stack, header.sizes, header.start, header.segments, header.top, sharpness=header.sharpness)
     return [turned(pixels, header.flips) for pixels in images], stack.credit(header.credit_bytes)
 
 
@@ -110,7 +110,7 @@ def check_by_the_document(images, model, numbers, size=None):
     segments.unpack_plain_parts(credit, [turned(pixels, header.flips) for pixels in got], header.start)
     assert all(map(np.array_equal, got, images))
     stack = yardstick.Stack.from_credit(credit)
-    yardstick.encode(numbers, stack, [turned(pixels, header.flips) for pixels in images], header.start, header.segments, header.top)
+    yardstick.encode(numbers, stack, [turned(pixels, header.flips) for pixels in images], header.start, header.segments, header.top, sharpness=header.sharpness)
     assert stack.to_bytes() == payload
 
 

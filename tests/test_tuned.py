@@ -108,7 +108,7 @@ def test_a_tuned_file_decodes_by_the_document(tiny_model, tuned_file):
     theirs = yardstick.pop_deltas(model, stack)
     assert np.array_equal(np.concatenate([theirs[name] for name in sorted(theirs)]), deltas)
     assert yardstick.tune(model, theirs) < 2**24
-    images = yardstick.decode(model, stack, header.sizes, header.start, header.segments, header.top)
+    images = yardstick.decode(model, stack, header.sizes, header.start, header.segments, header.top, sharpness=header.sharpness)
     turned = pixels[:: -1 if header.flips & 2 else 1, :: -1 if header.flips & 1 else 1]
     rows, columns = header.start[1:]
     got = images[0]
