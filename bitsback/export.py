@@ -33,6 +33,8 @@ def make_layer(weight, bias, *, reach, factor, stride=1):
     before `factor`; reach: largest input integer for an outer layer, 0 for an inner one.
     """
     exponent = scale_exponent(weight, reach)
+    if reach:                       # weights so small that a bias in their units would not fit are counted in coarser ones
+        exponent = torch.minimum(exponent, torch.floor(math.log2(EXACT / 2 - 1) - torch.log2(bias.abs().amax(0).float().clamp_min(2.0**-24))))
     scale = torch.exp2(exponent).view(-1, 1, 1, 1)
     integers = torch.round(weight * scale)
     if not reach:
