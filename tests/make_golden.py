@@ -32,6 +32,13 @@ def cases():
             "noise_56x64": noise, "one_pixel": noise[:1, :1], "flat_64x64": np.full((64, 64, 3), 77, np.uint8)}
 
 
+def clipped(pixels):
+    """The same in fewer colours, red and green of its upper part at their end: flat blocks are told and colours counted."""
+    pixels = pixels // 3 * 3
+    pixels[:40, :, :2] = 255
+    return pixels
+
+
 def stills():
     """{name: Still} of other modes than RGB, with look and metadata."""
     photograph = np.array(Image.open(PICTURES / "kodim07_crop.png"))[60:116, 80:136]
@@ -39,7 +46,8 @@ def stills():
     grey = np.array(Image.open(PICTURES / "kodim07_crop.png").convert("L"))
     metadata = {"icc": b"profile" * 9, "dpi": (72.009, 72.009), "text": (("Title", "golden", "", "", False),)}
     return {"rgba_56x56": Still("RGBA", np.dstack([photograph, np.tri(56, dtype=np.uint8) * 255]), {}, metadata),
-            "grey_64x56": Still("L", grey[60:124, 80:136]), "tuned_72x80": Still("RGB", np.array(Image.open(PICTURES / "kodim23_crop.png"))[30:102, 90:170]),
+            "grey_64x56": Still("L", grey[60:124, 80:136]), "told_96x88": Still("RGB", clipped(np.array(Image.open(PICTURES / "kodim23_crop.png"))[60:156, 100:188])),
+            "tuned_72x80": Still("RGB", np.array(Image.open(PICTURES / "kodim23_crop.png"))[30:102, 90:170]),
             "palette": Still("P", photograph[..., 1] // 32, {"palette": bytes(range(24)), "transparency": 3}, {}),
             "deep_rgb": Still("RGB;16", ramp, {}, metadata), "deep_grey": Still("I;16", ramp[..., 2].copy(), {}, {}),
             "bilevel": Still("1", (photograph[..., 0] > 128).astype(np.uint8)), "cmyk": Still("CMYK", np.dstack([photograph, photograph[..., 0]])),

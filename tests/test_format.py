@@ -62,6 +62,8 @@ def parse(data):
     if kind & 1:
         facts["model"], facts["net_bits"] = left.take(8).hex(), left.n()
         facts["tuned_bits"] = left.n() if kind & 8 else 0
+        facts["flat_bytes"] = left.n() if kind & 16 else 0
+        facts["sharpness"] = left.n() if kind & 32 else 0
         facts["credit_bytes"] = left.n()
         facts["plain"] = left.n() if facts["archive"] else 0
         facts["flips"], facts["start"] = left.n(), (left.n(), left.n(), left.n())

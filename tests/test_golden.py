@@ -26,7 +26,8 @@ def test_all_cases_are_there():
     assert {p.stem for p in FOLDER.glob("*.bbk")} == set(cases()) and {p.stem for p in (FOLDER / "modes").glob("*.bbk")} == set(stills())
     assert sum(p.with_suffix(".plain").exists() for p in FILES) >= 3
     headers = {p.stem: container.read_header(p.read_bytes()) for p in (FOLDER / "modes").glob("*.bbk")}
-    assert all(headers[name].model for name in headers if name.split("_")[0] in ("rgba", "grey", "tuned")) and headers["tuned_72x80"].tuned_bits
+    assert all(headers[name].model for name in headers if name.split("_")[0] in ("rgba", "grey", "told", "tuned")) and headers["tuned_72x80"].tuned_bits
+    assert headers["told_96x88"].flat_bytes and headers["told_96x88"].sharpness
 
 
 @pytest.mark.parametrize("path", MODES, ids=lambda p: f"{p.parent.parent.name}-{p.stem}")
