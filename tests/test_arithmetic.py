@@ -7,6 +7,7 @@ import pytest
 from bitsback import context, exact
 from bitsback.chain import Top
 from bitsback.codecs.places import turned
+from bitsback.colours import Colours
 from bitsback.codecs import container, segments, stacked
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.export import prove_exact
@@ -164,7 +165,8 @@ def test_every_integer_of_a_file(size, backend, model):
     for reverse in chain.reverse:
         reverse.network = IntegerExperts(networks)
     got = [np.zeros_like(pixels) for pixels in images]
-    segments.pop_segments(chain, Stack.from_words(payload), [turned(pixels, header.flips) for pixels in got], header.start, header.segments, Top(header.top[::2], header.top[1::2]))
+    segments.pop_segments(chain, Stack.from_words(payload), [turned(pixels, header.flips) for pixels in got], header.start, header.segments,
+                          Top(header.top[::2], header.top[1::2]), colours=Colours(header.sharpness) if header.sharpness else None)
     numbers = RecordingModel(model.path.read_bytes())
     numbers.record = []
     expected, _ = decode(numbers, header, payload)
@@ -239,8 +241,8 @@ def test_context(rows, model, numbers):
     x = make_pixels(rows, 19, "noise").transpose(2, 0, 1)[None].astype(np.int32) - 128
     known = context.Known(x, x[:, :, :, 2:9])
     mine = context.context_chain(model.forward, model.levels, known)
-    for ours, numpys in zip(mine, yardstick.context(numbers, [side.astype(np.int64) for side in known]), strict=True):
-        assert all(map(np.array_equal, ours, numpys))
+    for ours, numpys in zip(mine, yardstick.context(numbers, [side.astype(np.int64) for side in known[:2]]), strict=True):
+        assert all(map(np.array_equal, ours[:2], numpys))
 
 
 def test_drawing_at_the_edges_of_columns(model, numbers):

@@ -16,6 +16,7 @@ from bitsback.codecs.places import STEP
 from bitsback.context import Known, nothing
 from bitsback.denoiser import PHASES
 from bitsback.errors import DamagedFile, StackEmpty
+from bitsback.integer_network import IntegerExperts
 from bitsback.lattice import Gaussians, forward_masses
 from bitsback.levels import COLOUR_BITS, MEAN_BITS, SCALE_UNIT, default_levels, doubling, sigmas
 from bitsback.model import DEFAULT, Model
@@ -306,9 +307,10 @@ class RealInputs:
     """
 
     def __init__(self, network, levels):
-        self.network = copy.copy(network.of(0))
+        self.network = IntegerExperts([(steps, copy.copy(one)) for steps, one in network.networks])
         self.scales = [step.input_scale / 2.0**level.exponent for step, level in zip(network.steps, levels)]
-        self.network.steps = [replace(step, input_scale=1) for step in network.steps]
+        for _, one in self.network.networks:
+            one.steps = [replace(step, input_scale=1) for step in network.steps]
         self.log_sigma = np.log(sigmas(levels))
         units = [2**-MEAN_BITS] * 3 + [math.log(2) / SCALE_UNIT] * 3 + [2**-COLOUR_BITS] * 3
         self.units = torch.tensor(units).view(1, 9, 1, 1)

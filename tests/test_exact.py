@@ -395,7 +395,7 @@ ENCODE = """
 import hashlib, sys
 import numpy as np
 from bitsback import exact
-from bitsback.codecs import container, picture
+from bitsback.codecs import container, stacked
 from bitsback.model import Model
 pixels, model = np.load(sys.argv[2]), Model(sys.argv[1])
 for backend in (exact.Reference, exact.Fast):
