@@ -54,7 +54,8 @@ def _under_prior(stills, model, archive=False, deltas=None):
     entries = tuple(Entry(s.width, s.height, f"{i}.png" * archive, check=picture.image_check(s.samples) * archive, mode=s.mode)
                     for i, s in enumerate(stills))
     with patch.object(picture, "surely_smaller", lambda *_: True), patch.object(stacked, "SMALLEST", 1), \
-            patch.object(picture, "suits_prior", lambda *_: True), patch.object(stacked, "tune", lambda *_, **__: deltas):
+            patch.object(picture, "suits_prior", lambda *_: True), patch.object(stacked, "tune", lambda *_, **__: deltas), \
+            patch.object(stacked, "sharpness_of", lambda *_: 2):
         return picture.encode_stills(stills, entries, archive=archive, model=model)
 
 
@@ -70,8 +71,12 @@ def good_files(model, rng) -> dict:
         assert container.read_header(files[name][0]).model, f"{name} is not under the prior"
     deltas = rng.integers(-3, 4, count(model.layers), dtype=np.int32)
     grey = still_of("L", 24, 32, rng)
-    for name, still, moved in (("prior grey", grey, None), ("prior tuned", bare, deltas), ("prior alike", Still("RGB", np.repeat(grey.samples[..., None], 3, 2)), None)):
+    told = _pixels(64, 64, 3, rng)
+    told[:24] = 255
+    for name, still, moved in (("prior grey", grey, None), ("prior tuned", bare, deltas), ("prior told", Still("RGB", told), None), ("prior alike", Still("RGB", np.repeat(grey.samples[..., None], 3, 2)), None)):
         files[name] = _under_prior([still], model, deltas=moved), [still]
+    header = container.read_header(files["prior told"][0])
+    assert header.flat_bytes and header.sharpness
     entries = tuple(Entry(s.width, s.height, f"{i}.png", check=picture.image_check(s.samples), mode=s.mode) for i, s in enumerate(several))
     with patch.object(picture, "may_suit", lambda *_: False):
         files["plain archive"] = picture.encode_stills(several, entries, archive=True), several

@@ -9,11 +9,13 @@ from PIL import Image
 from bitsback import tuned, tuning
 from bitsback.chain_sampler import sample_chain
 from bitsback.codecs import decode
+from bitsback.denoiser import EXACT, INNOVATION_REACH
 from bitsback.denoisers import model_denoiser
 from bitsback.dequantise import dequantised, dequantised_model
 from bitsback.errors import TrainingError, WrongModel
 from bitsback.estimates import estimate_at_levels
 from bitsback.experts import Experts
+from bitsback.export import largest_sum, make_layer
 from bitsback.levels import default_levels, sigmas
 from bitsback.measure import bound_bits
 from bitsback.model import Model
@@ -132,3 +134,11 @@ def test_a_model_file_with_a_level_missing(tmp_path, expert_model):
     save_file(load_file(expert_model.path), tmp_path / "m.safetensors", metadata={"bitsback": json.dumps(told)})
     with pytest.raises(WrongModel, match="do not share all levels"):
         Model(tmp_path / "m.safetensors")
+
+
+def test_a_bias_beside_tiny_weights():
+    """A layer that an expert hardly needs: its bias still fits, to a 2^-20th, because its weights are counted in coarser units."""
+    bias = torch.tensor([[300.0, -0.001], [-20.0, 5.0]])
+    layer = make_layer(torch.full((2, 12, 3, 3), 1e-9), bias, reach=INNOVATION_REACH, factor=4)
+    assert largest_sum(layer, INNOVATION_REACH).max() < EXACT
+    assert torch.allclose(layer.bias * torch.exp2(-layer.shift.double()), 4 * bias.double(), atol=4 * 300 * 2**-20)
