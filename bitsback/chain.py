@@ -88,7 +88,7 @@ class Chain:
         for k, (forward, reverse, around) in enumerate(zip(self.forward, self.reverse, contexts)):
             y = forward.pop(stack, value, around)
             watch(stack)
-            reverse.push(stack, value, y, around, *[colours] * bool(colours and not k))
+            reverse.push(stack, value, y, around, None if k else colours)
             value = y
         top.push(self.gaussians, stack, value, contexts[-1])
 
@@ -97,7 +97,7 @@ class Chain:
         contexts = context_chain(self.forward_table, self.levels, known)
         y = top.pop(self.gaussians, stack, shape, contexts[-1])
         for k in range(len(self.levels) - 1, down_to, -1):
-            value = self.reverse[k].pop(stack, y, contexts[k], (contexts[k - 1] if k else known).fixed, *[colours] * bool(colours and not k))
+            value = self.reverse[k].pop(stack, y, contexts[k], (contexts[k - 1] if k else known).fixed, None if k else colours)
             self.forward[k].push(stack, y, value, contexts[k])
             y = value
         return y

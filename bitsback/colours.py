@@ -100,6 +100,12 @@ class Colours:
         result[np.arange(len(key)), result.argmax(1)] += TOTAL - result.sum(1)
         return result
 
+    def _coded(self, gaussians, kind, key, values, mean32, scale):
+        """(symbols, where they are that of all other values, masses) of values that are known."""
+        symbols = values - (mean32 >> FRACTION_BITS) + BEHIND
+        far = (symbols < 0) | (symbols >= WIDTH)
+        return np.where(far, WIDTH, symbols), far, self.masses(gaussians, kind, key, mean32, scale)
+
     def push(self, stack, gaussians, arrays):
         """arrays: [(kind, key, values, mean32, scale)] of a step in the order of decoding, (n,) each."""
         for kind, key, values, _, _ in arrays:
@@ -107,21 +113,17 @@ class Colours:
         for kind, key, values, mean32, scale in reversed(arrays):
             for here in reversed(chunks(len(values))):          # each by the counts that its decoder will have
                 self.count(kind, key[here], values[here], -1)
-                masses = self.masses(gaussians, kind, key[here], mean32[here], scale[here])
-                symbols = values[here] - (mean32[here] >> FRACTION_BITS) + BEHIND
-                far = (symbols < 0) | (symbols >= WIDTH)
+                symbols, far, masses = self._coded(gaussians, kind, key[here], values[here], mean32[here], scale[here])
                 stack.push_uniform(values[here][far] + ESCAPE // 2, ESCAPE)
-                stack.push_each(np.where(far, WIDTH, symbols), masses)
+                stack.push_each(symbols, masses)
 
     def information_bits(self, gaussians, arrays):
         """What push would cost, about."""
         bits = 0.0
         for kind, key, values, mean32, scale in arrays:
             for here in chunks(len(values)):
-                masses = self.masses(gaussians, kind, key[here], mean32[here], scale[here])
-                symbols = values[here] - (mean32[here] >> FRACTION_BITS) + BEHIND
-                far = (symbols < 0) | (symbols >= WIDTH)
-                bits += np.sum(np.log2(TOTAL / masses[np.arange(len(masses)), np.where(far, WIDTH, symbols)])) + 16 * np.count_nonzero(far)
+                symbols, far, masses = self._coded(gaussians, kind, key[here], values[here], mean32[here], scale[here])
+                bits += np.sum(np.log2(TOTAL / masses[np.arange(len(masses)), symbols])) + 16 * np.count_nonzero(far)
                 self.count(kind, key[here], values[here])
         for kind, key, values, _, _ in arrays:
             self.count(kind, key, values, -1)

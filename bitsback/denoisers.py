@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from .bound import _log_variance
+from .chain_sampler import nearest_level
 from .errors import NoiseOutOfRange
 from .integer_network import IntegerExperts, IntegerNetwork
 from .levels import MEAN_BITS, SCALE_UNIT, V_INDICES, V_ONE, make_step, sigmas
@@ -87,7 +88,7 @@ def interpolated_layers(layers, own, wanted):
 def _between(model, noisy, steps, device):
     """IntegerExperts whose rows of biases are those of the sigmas in `noisy` (falling), each in the expert of the nearest level."""
     own, experts = sigmas(model.levels), model.chain(device).network
-    nearest = [min(range(len(own)), key=lambda k: abs(math.log(own[k] / sigma))) for sigma in noisy]
+    nearest = [nearest_level(model.levels, sigma) for sigma in noisy]
     networks = []
     for expert, (_, network) in zip(model.experts, experts.networks):
         mine = [i for i, k in enumerate(nearest) if k in expert.steps]

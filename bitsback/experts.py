@@ -21,6 +21,11 @@ class Expert:
     layers: dict
 
 
+def share_out(shares, count):
+    """Whether ranges of levels are all of 0..count - 1, once, in order."""
+    return [k for share in shares for k in share] == list(range(count))
+
+
 class Experts(nn.Module):
     """Denoisers in place of one: `trunk` and `heads` as theirs, for batches of one expert's levels.
 
@@ -30,7 +35,7 @@ class Experts(nn.Module):
 
     def __init__(self, networks, shares, noise):
         super().__init__()
-        if [k for share in shares for k in share] != list(range(len(noise))):
+        if not share_out(shares, len(noise)):
             told = ", ".join(f"{share[0]} to {share[-1]}" for share in shares)
             raise TrainingError(f"experts for levels {told}: they must be levels 0 to {len(noise) - 1}, once, in order")
         self.networks, self.shares = nn.ModuleList(networks), shares

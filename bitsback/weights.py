@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from .denoiser import NetworkConfig
 from .errors import WrongModel
 from .exact import Layer
-from .experts import Expert, Experts
+from .experts import Expert, Experts, share_out
 from .export import integer_model
 from .levels import Step
 
@@ -64,7 +64,7 @@ def read_experts(tensors, description):
         names = [name[len(start):-len(end)] for name in tensors if name.startswith(start) and name.endswith(end)]
         layers = {name: Layer(*(tensors[f"{i}.{name}.{part}"] for part in ("weight", "bias", "shift")), int(tensors[f"{i}.{name}.stride"][0])) for name in names}
         experts.append(Expert(NetworkConfig(**told["network"]), range(*told["steps"]), layers))
-    if [k for expert in experts for k in expert.steps] != list(range(len(description["levels"]))):
+    if not share_out([expert.steps for expert in experts], len(description["levels"])):
         raise ValueError("its experts do not share all levels out")
     return tuple(experts)
 

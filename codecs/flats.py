@@ -67,9 +67,10 @@ def told(images):
     parts, masks = [], []
     for pixels in images:
         flats = found(pixels)
-        if flats is not None and 8 * len(_packed(flats)) > WORTH * SIDE**2 * np.count_nonzero(flats.blocks):
-            flats = None
-        parts.append(_packed(flats))
+        part = _packed(flats)
+        if flats is not None and 8 * len(part) > WORTH * SIDE**2 * np.count_nonzero(flats.blocks):
+            flats, part = None, _packed(None)
+        parts.append(part)
         masks.append(None if flats is None else painted(flats, np.empty_like(pixels)))
     return (b"".join(parts), masks) if any(mask is not None for mask in masks) else (b"", None)
 

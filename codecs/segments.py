@@ -63,7 +63,7 @@ def _known_inside(images, place, masks):
     if all(mask is None for mask in told):
         return None, None
     full = [np.ones(images[place.image].shape, bool) if mask is None else mask for mask in told]
-    free = np.stack([mask[place.top:place.top + place.height, place.left:place.left + place.width] for mask in full]).transpose(0, 3, 1, 2)
+    free = np.stack(blocks(full, place._replace(image=0))).transpose(0, 3, 1, 2)
     if free.all():
         return None, None
     return np.ascontiguousarray(free), planes(np.stack(blocks(images, place)))[~free]
