@@ -28,6 +28,7 @@ def tiny_numbers_as_zero():
 @click.option("--resume", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Checkpoint (.ckpt) to go on from; one of a smaller network is grown.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--network", "sizes", default="48,3,64,2,96,2", show_default=True, help="Width and blocks of half, quarter and eighth resolution.")
+@click.option("--phases", type=click.Choice(["4", "8"]), default="4", show_default=True, help="Steps in which the pixels of a 2x2 block are coded.")
 @click.option("--batch", type=click.IntRange(8), help="Patches a step (16; 256 on a GPU).")
 @click.option("--patch", type=click.IntRange(16), default=64, show_default=True, help="Side of a patch, a multiple of 8.")
 @click.option("--decay-from", type=click.FloatRange(0, 1), default=0.33, show_default=True, help="Share of the run before the learning rate falls.")
@@ -39,7 +40,7 @@ def tiny_numbers_as_zero():
 @click.option("--data-name", help="What `bitsback models` says it was trained on (default: FOLDER).")
 @click.option("-T", "--threads", type=click.IntRange(1), help="CPU threads; one is best beside other work.")
 @click.option("-q", "--quiet", is_flag=True)
-def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_from, lr_scale, integer, at_levels, only, seed, data_name, threads, quiet):
+def train(folder, output, minutes, resume, device, sizes, phases, batch, patch, decay_from, lr_scale, integer, at_levels, only, seed, data_name, threads, quiet):
     """Train a prior on the pictures below FOLDER; the loss log goes to OUTPUT.log.jsonl."""
     import torch
     from . import training
@@ -49,7 +50,7 @@ def train(folder, output, minutes, resume, device, sizes, batch, patch, decay_fr
         torch.set_num_threads(threads)
     try:
         width1, n1, width2, n2, width3, n3 = map(int, sizes.split(","))
-        network = NetworkConfig(width1, n1, width2, n2, width3, n3)
+        network = NetworkConfig(width1, n1, width2, n2, width3, n3, phases=int(phases))
     except ValueError:
         raise click.UsageError("--network takes six whole numbers, such as 48,3,64,2,96,2") from None
     if patch % 8:

@@ -27,12 +27,26 @@ HIDDEN_GAIN = 2             # inside a block activations are smaller: twice as m
 INPUT_REACH = 1023          # largest integer at the input (11 bits), 1/128 each
 INNOVATION_REACH = 96       # largest integer innovation, 1/16 standard deviation each
 EXACT = 2**24               # float32 adds integers exactly below this
-PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))       # order of decoding inside a 2x2 block
+ORDER = ((0, 0), (1, 1), (0, 1), (1, 0))        # of decoding inside a 2x2 block
+
+
+def phases(count):
+    """What is decoded together, in order: for each phase its parts, each (row, column, stride) of a regular grid of pixels.
+
+    count: 4, the pixels of a 2x2 block one after the other; or 8, each of those in two halves, like the colours of a chessboard.
+    """
+    if count == 4:
+        return tuple(((row, column, 2),) for row, column in ORDER)
+    halves = (((0, 0), (2, 2)), ((0, 2), (2, 0)))
+    return tuple(tuple((row + i, column + j, 4) for i, j in half) for row, column in ORDER for half in halves)
+
+
+PHASE_COUNTS = (4, 8)
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Widths and depths of the stages; `head` is the width of the phase head."""
+    """Widths and depths of the stages; `head` is the width of the phase head, `phases` what it is asked for (PHASE_COUNTS)."""
 
     c1: int = 64
     n1: int = 3
@@ -42,6 +56,11 @@ class NetworkConfig:
     n3: int = 2
     embedding: int = 64
     head: int = 48
+    phases: int = 4
+
+    def __post_init__(self):
+        if self.phases not in PHASE_COUNTS:
+            raise ValueError(f"{self.phases} phases: {PHASE_COUNTS} are known")
 
     def as_dict(self):
         return asdict(self)
@@ -162,11 +181,11 @@ class Denoiser(nn.Module):
         self.last = QConv(c.c1, 36, 3, reach=TOP, gain=1 / STEPS, bias_steps=1.0)
         self.last_level = nn.Linear(c.embedding, 36)
         # Phase head: features once, innovations and one residual layer a phase.
-        self.head_level = nn.Sequential(nn.Linear(c.embedding + 2, c.embedding), nn.ReLU(), nn.Linear(c.embedding, 3 * c.head))
+        self.head_level = nn.Sequential(nn.Linear(c.embedding + 2, c.embedding), nn.ReLU(), nn.Linear(c.embedding, (c.phases - 1) * c.head))
         self.head_features = QConv(c.c1, c.head, 1)
         self.head_known = QConv(12, c.head, 3, reach=INNOVATION_REACH, gain=STEPS)
         self.head_mix = QConv(c.head, c.head, 3)
-        self.head_out = nn.ModuleList(QConv(c.head, 9, 1, reach=TOP, gain=1 / STEPS, bias_steps=1.0) for _ in PHASES[1:])
+        self.head_out = nn.ModuleList(QConv(c.head, 9, 1, reach=TOP, gain=1 / STEPS, bias_steps=1.0) for _ in range(c.phases - 1))
         for layer in (self.last, self.last_level, *self.head_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -208,29 +227,33 @@ class Denoiser(nn.Module):
         return F.pixel_shuffle(out, 2), features
 
     def heads(self, features, e, log_ratio, pixels, innovations, integer=False):
-        """Refinement of phases 1, 2, 3, each from the innovations of the phases before it.
+        """Refinement of all phases but the first, each from the innovations of the phases before it.
 
         log_ratio: (B,) log(sigma_t / sigma_s), 0 where pixels is set; pixels: (B,) bool, True
         for p(x | y_0); innovations: (B, 3, H, W), all phases, in standard deviations.
         Returns (B, 9, H, W) float32, zero at phase 0.
         """
-        batch = len(innovations)
+        batch, order = len(innovations), phases(self.config.phases)
         bias = self.head_bias(e, log_ratio, pixels).transpose(0, 1).flatten(0, 1)
         known, stages = torch.zeros_like(innovations), []
-        for row, column in PHASES[:3]:
+        for parts in order[:-1]:
             known = known.clone()
-            known[:, :, row::2, column::2] = innovations[:, :, row::2, column::2]
+            for row, column, stride in parts:
+                known[:, :, row::stride, column::stride] = innovations[:, :, row::stride, column::stride]
             stages.append(known)
-        h = self.head_body(self.head_features(features, integer).repeat(3, 1, 1, 1), torch.cat(stages), bias, integer)
+        projected = self.head_features(features, integer).repeat(len(stages), 1, 1, 1)
+        h = self.head_body(projected, torch.cat(stages), bias, integer).chunk(len(stages))
         out = torch.zeros(batch, 9, *innovations.shape[2:], device=innovations.device)
-        for (row, column), layer, part in zip(PHASES[1:], self.head_out, h.chunk(3)):
-            out[:, :, row::2, column::2] = layer(part, integer).float()
+        for parts, layer, stage in zip(order[1:], self.head_out, h):
+            more = layer(stage, integer).float()
+            for row, column, stride in parts:
+                out[:, :, row::stride, column::stride] = more[:, :, row // 2::stride // 2, column // 2::stride // 2]
         return out
 
     def head_bias(self, e, log_ratio, pixels):
-        """(B, 3, head, 1, 1), steps: one bias for each of the phases 1, 2, 3."""
+        """(B, phases - 1, head, 1, 1), steps: one bias for each phase but the first."""
         bias = self.head_level(torch.cat([e, log_ratio[:, None], pixels[:, None].to(e.dtype)], 1))
-        return bias.view(len(e), 3, -1, 1, 1) * STEPS
+        return bias.view(len(e), self.config.phases - 1, -1, 1, 1) * STEPS
 
     def head_body(self, projected, known, bias, integer=False):
         """The head up to its last layer; projected: head_features(features); known: (B, 3, H, W)."""
@@ -250,5 +273,5 @@ class Denoiser(nn.Module):
             if stage in area:
                 trunk += size / area[stage]
             else:
-                head += size / 4 * (1 if stage in ("head_features", "head_out") else 3)
+                head += size / 4 * (1 if stage in ("head_features", "head_out") else self.config.phases - 1)
         return trunk, head

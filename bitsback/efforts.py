@@ -1,7 +1,7 @@
 """What an effort of 1..9 stands for: which shipped model, and how long it is tuned to each picture."""
 from typing import NamedTuple
 
-DEFAULT_STEPS = 30
+DEFAULT_STEPS = 50
 
 
 class Effort(NamedTuple):
@@ -12,7 +12,7 @@ class Effort(NamedTuple):
 
 
 EFFORTS = {1: Effort("fast", 0), 2: Effort("fast", 15), 3: Effort("fast", 30), 4: Effort("fast", 60),
-           5: Effort("default", 0), 6: Effort("default", DEFAULT_STEPS), 7: Effort("default", 60), 8: Effort("default", 120), 9: Effort("default", 250)}
+           5: Effort("default", 0), 6: Effort("default", DEFAULT_STEPS), 7: Effort("default", 100), 8: Effort("default", 200), 9: Effort("default", 400)}
 DEFAULT = 6
 
 

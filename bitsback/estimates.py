@@ -43,10 +43,10 @@ def estimate(network, schedule, x, generator, integer, autocast, grey=None):
     return level / ratio * slope * scale, pixel * scale, top * scale, leaves
 
 
-def estimate_at_levels(network, schedule, x, generator, integer, autocast, grey=None, *, levels, only=None):
+def estimate_at_levels(network, schedule, x, generator, integer, autocast, grey=None, *, levels, only=None, weight=None):
     """The bound of the coder's own levels, estimated: noise on their lattices, levels drawn by cost.
 
-    only: range of the levels k whose share of the bound is wanted (0: p(x | y_0)), or None: all.
+    only: range of the levels k whose share of the bound is wanted (0: p(x | y_0)), or None: all; weight: of each sample's cost, like x, or None: 1.
     Returns as `estimate` does, leaves None: the schedule is left alone.
     """
     batch, device, count = len(x), x.device, len(levels)
@@ -71,6 +71,8 @@ def estimate_at_levels(network, schedule, x, generator, integer, autocast, grey=
         level = level_nats(network, x[:n_level], noisy[:n_level], log_sigma[chosen - 1], log_sigma[chosen], generator, integer, level_grey)
         pixel = pixel_nats(network, x[n_level:], noisy[n_level:], log_sigma[:1].expand(n_pixel), integer, pixel_grey) if n_pixel else x.new_zeros(1, 1, 1, 1)
     top = top_nats(x, log_sigma[-1]) * (count - 1 in only)
+    if weight is not None:
+        level, pixel = level * weight[:n_level], pixel * weight[n_level:]
     return level.mean((1, 2, 3)) / odds[chosen - low] * scale, pixel.mean((1, 2, 3)) * scale, top * scale, None
 
 

@@ -2,14 +2,27 @@
 
 New channels are appended with fresh incoming weights and zero outgoing ones, new blocks end in
 zeros: the grown network computes what the small one computes, and every new weight has a
-gradient after one step.  So hours of training carry over to a larger network.
+gradient after one step.  Of more phases each half computes what the whole did, the second from a little more that it hears of.  So hours of training carry over to a larger network.
 """
 import torch
 
 from .denoiser import Denoiser
 from .errors import TrainingError
 
-GROWS = ("c1", "n1", "c2", "n2", "c3", "n3")        # sizes that may be larger; the others must agree
+GROWS = ("c1", "n1", "c2", "n2", "c3", "n3", "phases")      # sizes that may be larger; the others must agree
+
+
+def split_phases(weights):
+    """A head of 4 phases as one of 8: both halves of a phase begin as the whole.  Of the first the second half has a head too,
+    which begins with the next phase's features and says nothing."""
+    weights, ends = dict(weights), ("weight", "bias")
+    outs = {end: [weights.pop(f"head_out.{i}.{end}") for i in range(3)] for end in ends}
+    for end in ends:
+        eight = [torch.zeros_like(outs[end][0])] + [out for out in outs[end] for _ in range(2)]
+        weights |= {f"head_out.{i}.{end}": out for i, out in enumerate(eight)}
+        levels = weights[f"head_level.2.{end}"].chunk(3)
+        weights[f"head_level.2.{end}"] = torch.cat([levels[0]] + [part for part in levels for _ in range(2)])
+    return weights
 
 
 def grow_weights(old_config, weights, new_config, generator_seed=0):
@@ -22,6 +35,8 @@ def grow_weights(old_config, weights, new_config, generator_seed=0):
     for name in new:
         if new[name] < old[name] or (name not in GROWS and new[name] != old[name]):
             raise TrainingError(f"a network with {name} = {old[name]} cannot grow into one with {name} = {new[name]}")
+    if old["phases"] < new["phases"]:
+        weights = split_phases(weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator_seed)
         grown = {k: v.clone() for k, v in Denoiser(new_config).state_dict().items()}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .denoiser import INPUT_REACH, PHASES
+from .denoiser import INPUT_REACH, phases
 from .exact import TOP, activation
 from .levels import MEAN_BITS, SCALE_UNIT
 from .prior import rounded_shift
@@ -27,7 +27,7 @@ def _limited(out, limits):
 
 
 class IntegerNetwork:
-    """trunk(index, y) and head(index, phase, state, known): integers in, integers out.
+    """trunk(index, y) and head(index, phase, state, known): integers in, integers out; order(index): the phases.
 
     index: which step, 0 is p(x | y_0); steps: the integers of levels.Step; first: the step of the first row of biases.
     """
@@ -67,17 +67,19 @@ class IntegerNetwork:
 
     @torch.no_grad()
     def head(self, index, phase, state, known):
-        """known: (B, 3 or 1, H, W) int32 innovations, 1/16 sd -> (B, 9, h, w) int32 of that phase."""
-        row, column = PHASES[phase]
+        """known: (B, 3 or 1, H, W) int32 innovations, 1/16 sd -> (B, 9, h, w) int32, one for each 2x2 block, of those that are padding too."""
         index -= self.first
-        h = activation(self.backend.convolve("head_known", self._input(known, TOP), 3 * index + phase - 1).add_(state))
+        h = activation(self.backend.convolve("head_known", self._input(known, TOP), (self.config.phases - 1) * index + phase - 1).add_(state))
         mixed = self.backend.convolve("head_mix", h, index).add_(h).clamp_(0, TOP).to(torch.uint8)
-        out = self.backend.convolve(f"head_out.{phase - 1}", mixed, index)
-        return _limited(out[:, :, : (known.shape[2] - row + 1) // 2, : (known.shape[3] - column + 1) // 2], HEAD_LIMITS)
+        return _limited(self.backend.convolve(f"head_out.{phase - 1}", mixed, index), HEAD_LIMITS)
+
+    def order(self, index):
+        """Phases of a step, as denoiser.phases gives them."""
+        return phases(self.config.phases)
 
 
 class IntegerExperts:
-    """trunk and head of the expert that a step asks.  networks: [(range of steps, IntegerNetwork)]."""
+    """trunk, head and order of the expert that a step asks.  networks: [(range of steps, IntegerNetwork)]."""
 
     def __init__(self, networks):
         self.networks = networks
@@ -95,3 +97,6 @@ class IntegerExperts:
 
     def head(self, index, phase, state, known):
         return self.of(index).head(index, phase, state, known)
+
+    def order(self, index):
+        return self.of(index).order(index)

@@ -1,4 +1,4 @@
-"""p(y_s | y_t) and p(x | y_0) as integers: four phases, three colours, in the order of decoding.
+"""p(y_s | y_t) and p(x | y_0) as integers: four or eight phases, three colours, in the order of decoding.
 
 The network's numbers enter as integers (mean 1/256, scale 1/16 doubling, colour 1/64) and from
 there on there is nothing but integer arithmetic with stated rounding: `>>` is a floor, so
@@ -11,7 +11,7 @@ sent the values.  The encoder knows them and collects the distributions; the dec
 import numpy as np
 
 from .context import chosen
-from .denoiser import INNOVATION_REACH, PHASES
+from .denoiser import INNOVATION_REACH
 from .lattice import FRACTION_BITS
 from .levels import COLOUR_BITS, FINE_BITS, GAIN_BITS, INVERSE_BITS, SHIFT, V_INDICES
 
@@ -32,7 +32,7 @@ def distributions(network, index, y, known):
 
     y: (B, 3, H, W) int32, lattice indices of level `index`; known: Known, the same of what lies below
     and to the right (H or W is even where something does).  Values, mean32 and scale are (B, h, w)
-    int32 of one phase and colour; `slices` says where they lie in (B, 3, H, W).  Of a grey picture, (B, 1, H, W), the
+    int32 of one part of a phase and colour; `slices` says where they lie in (B, 3, H, W).  Of a grey picture, (B, 1, H, W), the
     network sees its one channel three times, and what it says of G is taken.
     """
     step = network.steps[index]
@@ -44,31 +44,33 @@ def distributions(network, index, y, known):
     mean = rounded_shift(step.from_y * y + step.from_f * out[:, 0:3], MEAN_SHIFT)
     coefficient = out[:, 6:9]
     told = np.zeros(seen.shape, np.int32)
-    for phase, (row, column) in enumerate(PHASES):
-        here = (slice(None), slice(None), slice(row, height, 2), slice(column, width, 2))
-        m, v, rho, trunk_mean, trunk_v = mean[here], v_index[here], coefficient[here], mean[here], v_index[here]
-        if not m.size:
-            continue
-        if phase:
-            more = network.head(index, phase, state, told)[:, :, :m.shape[2], :m.shape[3]]
-            m = m + rounded_shift(step.shift[v] * more[:, 0:3], MEAN_SHIFT)
-            v = np.clip(v + more[:, 3:6], 0, V_INDICES - 1)
-            rho = rho + more[:, 6:9]
-        scale, gain = step.scale[v], step.gain[v]
-        innovations = {}
-        for colour in COLOURS[:channels]:
-            m_c = m[:, colour]
-            if colour == 0:
-                m_c = m_c + rounded_shift(rho[:, 0] * gain[:, 1] * innovations[1], COEFFICIENT_BITS)
-            elif colour == 2:
-                shift = rho[:, 1] * gain[:, 1] * innovations[1] + rho[:, 2] * gain[:, 0] * innovations[0]
-                m_c = m_c + rounded_shift(shift, COEFFICIENT_BITS)
-            place = (slice(None), 0 if grey else colour, *here[2:])
-            values = yield place, rounded_shift(m_c, FINE_BITS - FRACTION_BITS), scale[:, colour]
-            innovations[colour] = np.clip((values << FINE_BITS) - m_c, -FAR, FAR)
-            far = np.clip((values << FINE_BITS) - trunk_mean[:, colour], -8 * FAR, 8 * FAR)
-            raw = rounded_shift(far * step.inverse[trunk_v[:, colour]], TOLD_SHIFT)
-            told[place] = np.clip(raw, -INNOVATION_REACH, INNOVATION_REACH)
+    for phase, parts in enumerate(network.order(index)):
+        more = network.head(index, phase, state, told) if phase else None       # none of a phase's parts hears of another
+        for row, column, stride in parts:
+            here = (slice(None), slice(None), slice(row, height, stride), slice(column, width, stride))
+            m, v, rho, trunk_mean, trunk_v = mean[here], v_index[here], coefficient[here], mean[here], v_index[here]
+            if not m.size:
+                continue
+            if phase:
+                added = more[:, :, row // 2::stride // 2, column // 2::stride // 2][:, :, :m.shape[2], :m.shape[3]]
+                m = m + rounded_shift(step.shift[v] * added[:, 0:3], MEAN_SHIFT)
+                v = np.clip(v + added[:, 3:6], 0, V_INDICES - 1)
+                rho = rho + added[:, 6:9]
+            scale, gain = step.scale[v], step.gain[v]
+            innovations = {}
+            for colour in COLOURS[:channels]:
+                m_c = m[:, colour]
+                if colour == 0:
+                    m_c = m_c + rounded_shift(rho[:, 0] * gain[:, 1] * innovations[1], COEFFICIENT_BITS)
+                elif colour == 2:
+                    shift = rho[:, 1] * gain[:, 1] * innovations[1] + rho[:, 2] * gain[:, 0] * innovations[0]
+                    m_c = m_c + rounded_shift(shift, COEFFICIENT_BITS)
+                place = (slice(None), 0 if grey else colour, *here[2:])
+                values = yield place, rounded_shift(m_c, FINE_BITS - FRACTION_BITS), scale[:, colour]
+                innovations[colour] = np.clip((values << FINE_BITS) - m_c, -FAR, FAR)
+                far = np.clip((values << FINE_BITS) - trunk_mean[:, colour], -8 * FAR, 8 * FAR)
+                raw = rounded_shift(far * step.inverse[trunk_v[:, colour]], TOLD_SHIFT)
+                told[place] = np.clip(raw, -INNOVATION_REACH, INNOVATION_REACH)
 
 
 class Conditional:

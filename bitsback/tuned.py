@@ -2,8 +2,9 @@
 
 A file's deltas are one small integer for each output channel of each layer, the same for all levels.  They are
 pushed last and popped first: the network that they make decodes the rest.  Delta t adds t * 2^n to a
-channel's accumulator, n by its shift and the kind of its layer, so that a step is 1/64 of an
-activation's 1.0 wherever it is added (ARITHMETIC.md, section 9).  Whoever reads deltas proves anew that no sum can leave
+channel's accumulator, n by its shift and the kind of its layer, so that a step is 1/256 of an
+activation's 1.0 wherever it is added (ARITHMETIC.md, section 9).  How finely a layer's deltas are told is the encoder's
+choice: it stores them in steps of 2^coarseness.  Whoever reads deltas proves anew that no sum can leave
 float32's exact range.
 """
 import numpy as np
@@ -14,11 +15,12 @@ from .errors import DamagedFile, TrainingError
 from .exact import Layer
 from .export import prove_exact
 
-LIMIT = 127                     # largest delta
+LIMIT = 127                     # largest delta, in the steps that it is stored in
+COARSENESS = 8                  # these are 2^0, ..., 2^7
 SCALE_CODES = 128               # a scale's index is stored in 7 bits
-FARTHEST = 14                   # largest n: a delta moves no accumulator by more than 2^21
-STEP_SHIFTS = {"a": 1, "head_mix": 0}       # 1/64 in output units of a layer, as a power of two; others add to wide sums of 1/1024
-OUTPUT_SHIFTS = (2, -1, 0)      # of the last layers: mean 1/256, scale 1/16 doubling, colour 1/64
+FARTHEST = 14                   # largest n: a delta moves no accumulator by more than 2^28
+STEP_SHIFTS = {"a": -1, "head_mix": -2}     # 1/256 in output units of a layer, as a power of two; others add to wide sums of 1/1024
+OUTPUT_SHIFTS = (0, -3, -2)     # of the last layers: mean 1/256, scale 1/16 doubling, colour 1/64
 
 
 def delta_units(name, layer):
@@ -26,7 +28,7 @@ def delta_units(name, layer):
     if name == "last" or name.startswith("head_out"):
         more = torch.tensor(OUTPUT_SHIFTS).repeat_interleave(len(layer.shift) // 3)
     else:
-        more = STEP_SHIFTS.get(name if name == "head_mix" else name.split(".")[-1], 4)
+        more = STEP_SHIFTS.get(name if name == "head_mix" else name.split(".")[-1], 2)
     return 1 << (layer.shift.long() + more).clamp(0, FARTHEST)
 
 
@@ -56,8 +58,14 @@ def tuned_layers(layers, deltas):
     return {name: moved[name] for name in layers}
 
 
+def coarseness(part):
+    """Largest exponent, below COARSENESS, of a power of two that divides all of a layer's deltas."""
+    bits = int(np.bitwise_or.reduce(np.abs(part)))
+    return min(COARSENESS - 1, (bits & -bits).bit_length() - 1) if bits else 0
+
+
 class Deltas:
-    """The codec of deltas: under the Gaussian table with mean 0, each layer's scale before its values."""
+    """The codec of deltas: under the Gaussian table with mean 0, each layer's coarseness and scale before its values."""
 
     def __init__(self, gaussians, layers):
         self.gaussians, self.layers = gaussians, layers
@@ -72,21 +80,24 @@ class Deltas:
         return np.zeros(size, np.int32), np.full(size, scale, np.int32)
 
     def push(self, stack, deltas):
-        """deltas: (count,) int32 within +-LIMIT."""
+        """deltas: (count,) int32, each within +-LIMIT times its layer's 2^coarseness."""
         for part in reversed(split(deltas, self.layers).values()):
-            scale = self._scale(part)
-            self.gaussians.push(stack, part, *self._parameters(len(part), scale))
+            coarse = coarseness(part)
+            values = part >> coarse
+            scale = self._scale(values)
+            self.gaussians.push(stack, values, *self._parameters(len(part), scale))
             stack.push_uniform(np.array([scale]), SCALE_CODES)
+            stack.push_uniform(np.array([coarse]), COARSENESS)
 
     def pop(self, stack):
         """The mirror of push.  Errors: StackEmpty, DamagedFile."""
         parts = []
         for name in sorted(self.layers):
-            scale = int(stack.pop_uniform(1, SCALE_CODES)[0])
+            coarse, scale = (int(stack.pop_uniform(1, number)[0]) for number in (COARSENESS, SCALE_CODES))
             if scale >= lattice.SCALES:
                 raise DamagedFile("a scale of tuned biases is out of range")
-            parts.append(self.gaussians.pop(stack, *self._parameters(len(self.layers[name].shift), scale)))
-        deltas = np.concatenate(parts)
-        if np.abs(deltas).max() > LIMIT:
-            raise DamagedFile("a tuned bias is out of range")
-        return deltas
+            values = self.gaussians.pop(stack, *self._parameters(len(self.layers[name].shift), scale))
+            if np.abs(values).max() > LIMIT:
+                raise DamagedFile("a tuned bias is out of range")
+            parts.append(values << coarse)
+        return np.concatenate(parts)

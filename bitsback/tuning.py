@@ -2,7 +2,8 @@
 
 A minute of it buys more than any other minute of encoding, and costs nothing at decoding: the decoder only adds
 small integers to biases.  Weights stay as they are; one bias a channel, shared by all levels, is little to store, and
-what it costs is part of what is minimised.  (Tuning of biases alone: BitFit, arXiv 2106.10199; here the data
+what it costs is part of what is minimised.  Layers differ a thousandfold in what a step of their biases does to the bound: both
+how far they move and how finely they are stored follow that.  (Tuning of biases alone: BitFit, arXiv 2106.10199; here the data
 are the picture to be coded, as in learned codecs that store what they adapt.)
 """
 import math
@@ -16,67 +17,96 @@ from .errors import DamagedFile
 from .estimates import estimate_at_levels
 from .levels import sigmas
 from .stack import Stack
-from .tuned import LIMIT, Deltas, delta_units, tuned_layers
+from .tuned import COARSENESS, LIMIT, Deltas, delta_units, tuned_layers
 
 PATCHES = (64, 32, 16)          # sides; the largest that most pixels lie in pictures of
 BATCH = 8
 GRID = 8                        # the network's coarsest pixel: a bias may suit one place in it, as half-resolution colours have it
-RATE = 0.02                     # Adam's, in units of 1.0 of an activation
+RATE = 0.6                      # Adam's, in the finest steps; times the root of the steps that a layer's deltas are stored in
 WARM = 5                        # steps
 SMALL, MOST = 400_000, 4        # steps are for a picture of so many pixels; for larger ones more as the root of their size, at most so many times
 LEAST = 2**16                   # pixels below which what is gained does not pay for what is stored
+# Exponents of the steps that deltas are stored in, against those of tuned.py: those whose rounding costs about half a bit a delta in a picture of
+# SMALL pixels, by measurement of the default model, where uniform noise in a bias costs 1000 times as much in `first` as in `middle`.
+FINENESS = {"first": 0, "down1.a": 1, "down1.b": 0, "to2": 1, "down2.a": 2, "down2.b": 2, "to3": 3, "middle.a": 4, "middle.b": 4, "from3": 4, "up2.a": 4, "up2.b": 3,
+            "from2": 1, "up1.a": 2, "up1.b": 1, "last": 0, "head_features": 4, "head_known": 5, "head_mix": 5, "head_out": 2}
 CHECKS = 4                      # batches on which gain and cost are weighed
 
 
-class Sampler:
-    """Random patches of images, list of (H, W, 3) or (H, W, 1) uint8, each by its share of the pixels."""
+def coarseness(name, total):
+    """Exponent of the steps in which a layer's deltas are stored in a file of `total` pixels: finer for a larger one, which rounding costs more."""
+    stage, _, kind = name.partition(".")
+    fineness = FINENESS.get(f"{stage}.{kind[-1:]}", FINENESS.get(stage, 2))
+    return min(max(fineness - round(0.5 * math.log2(total / SMALL)), 0), COARSENESS - 1)
 
-    def __init__(self, images, device, seed):
+
+class Sampler:
+    """Random patches of images, list of (H, W, 3) or (H, W, 1) uint8, each by its share of the pixels.
+
+    masks: None, or for each image None or (H, W, C) bool, which samples cost bits.
+    """
+
+    def __init__(self, images, device, seed, masks=None):
         total = sum(pixels.size for pixels in images)
         suit = {side: [pixels for pixels in images if min(pixels.shape[:2]) >= side] for side in PATCHES}
         self.side = next((side for side in PATCHES if 2 * sum(pixels.size for pixels in suit[side]) > total), PATCHES[-1])
+        masks = {id(pixels): mask for pixels, mask in zip(images, masks or [])}
         self.images, self.device = suit[self.side], device
+        self.masks = [masks.get(id(pixels)) for pixels in self.images]
         self.shares = torch.tensor([float(pixels.size) for pixels in self.images])
         self.places = torch.Generator().manual_seed(seed)
 
     def batch(self):
-        """(x, grey): (B, 3, side, side) float32, pixels - 128, from rows and columns that are multiples of GRID, and (B,) bool, which have
-        one channel only; B is BATCH for the largest side, more for smaller ones."""
-        count, patches, grey = BATCH * (PATCHES[0] // self.side) ** 2, [], []
+        """(x, grey, weight): (B, 3, side, side) float32, pixels - 128, from rows and columns that are multiples of GRID, (B,) bool, which have
+        one channel only, and like x, 1 for samples that cost bits and 0 for others; B is BATCH for the largest side, more for smaller ones."""
+        count, patches, weights, grey = BATCH * (PATCHES[0] // self.side) ** 2, [], [], []
         place = lambda size: GRID * int(torch.randint((size - self.side) // GRID + 1, (), generator=self.places))      # noqa: E731
         for i in torch.multinomial(self.shares, count, replacement=True, generator=self.places).tolist():
             pixels = self.images[i]
             top, left = map(place, pixels.shape[:2])
-            patches.append(torch.from_numpy(np.ascontiguousarray(pixels[top:top + self.side, left:left + self.side])).expand(-1, -1, 3))
+            here = np.s_[top:top + self.side, left:left + self.side]
+            free = np.ones(pixels[here].shape, bool) if self.masks[i] is None else self.masks[i][here]
+            patches.append(torch.from_numpy(np.ascontiguousarray(pixels[here])).expand(-1, -1, 3))
+            weights.append(torch.from_numpy(np.ascontiguousarray(free)).expand(-1, -1, 3))
             grey.append(pixels.shape[2] == 1)
-        return torch.stack(patches).permute(0, 3, 1, 2).to(self.device, torch.float32) - 128, torch.tensor(grey, device=self.device)
+        planes = lambda parts: torch.stack(parts).permute(0, 3, 1, 2).to(self.device, torch.float32)        # noqa: E731
+        return planes(patches) - 128, torch.tensor(grey, device=self.device), planes(weights)
 
 
 class Tuned:
-    """The float twin of a model's first expert, whose biases can be moved, in steps that a file can store."""
+    """The float twin of a model's first expert, whose biases can be moved, in steps that a file of `total` pixels stores."""
 
-    def __init__(self, model, device):
+    def __init__(self, model, total, device):
         self.levels, self.steps = model.levels, model.experts[0].steps
         noise = sigmas(model.levels)[:self.steps.stop]
         self.network = dequantised(model.layers, model.config, noise).to(device, memory_format=torch.channels_last)
         self.biases = {name: module.bias.requires_grad_() for name, module in sorted(self.network.named_modules()) if isinstance(module, QConv)}
         self.starts = {name: bias.detach().clone() for name, bias in self.biases.items()}
-        self.units = {name: (delta_units(name, layer) * real_scales(name, layer)[1]).float().to(device) for name, layer in model.layers.items()}
+        self.coarseness = {name: coarseness(name, total) for name in self.biases}
+        self.units = {name: (delta_units(name, model.layers[name]) * real_scales(name, model.layers[name])[1] * 2**coarse).float().to(device)
+                      for name, coarse in self.coarseness.items()}
+        self.rates = {name: RATE * float(unit.mean()) * 2.0 ** (coarseness(name, SMALL) / 2 - self.coarseness[name]) for name, unit in self.units.items()}
 
-    def bound(self, x, grey, generator):
+    def bound(self, x, grey, weight, generator):
         """Estimate of the expert's share of the bound, bits a dimension, of what Sampler.batch gives."""
-        return sum(part.mean() for part in estimate_at_levels(self.network, None, x, generator, True, False, grey, levels=self.levels, only=self.steps)[:3])
+        parts = estimate_at_levels(self.network, None, x, generator, True, False, grey, levels=self.levels, only=self.steps, weight=weight)
+        return sum(part.mean() for part in parts[:3])
 
     def moves(self):
         """The biases' distance from the model's, in stored steps, not rounded: one tensor, layers in the order of their names."""
         return torch.cat([(bias - self.starts[name]) / self.units[name] for name, bias in self.biases.items()])
+
+    def stored(self, moves):
+        """Deltas (count,) int32 nearest to moves."""
+        parts = moves.round().clamp(-LIMIT, LIMIT).to("cpu", torch.int32).split([len(bias) for bias in self.biases.values()])
+        return torch.cat([part << coarse for part, coarse in zip(parts, self.coarseness.values())]).numpy()
 
     @torch.no_grad()
     def set(self, deltas):
         """Biases moved by deltas (count,) int32."""
         parts = torch.from_numpy(deltas).split([len(bias) for bias in self.biases.values()])
         for part, (name, bias) in zip(parts, self.biases.items()):
-            bias.copy_(self.starts[name] + part.to(bias.device) * self.units[name])
+            bias.copy_(self.starts[name] + (part >> self.coarseness[name]).to(bias.device) * self.units[name])
 
 
 def steps_for(total, steps):
@@ -89,20 +119,21 @@ def passes(total, steps):
     return 3 * steps_for(total, steps) * BATCH * PATCHES[0] ** 2
 
 
-def tune(model, images, steps, *, device="cpu", seed=0, progress=lambda share: None):
+def tune(model, images, steps, *, masks=None, device="cpu", seed=0, progress=lambda share: None):
     """Deltas (tuned.count,) int32 under which `images` cost less, what the deltas cost included, or None where none were found.
 
-    model: a Model; images: list of (H, W, 3) or (H, W, 1) uint8; steps: for a picture of SMALL pixels, up to MOST times as many for a larger one.
+    model: a Model; images: list of (H, W, 3) or (H, W, 1) uint8; steps: for a picture of SMALL pixels, up to MOST times as many for a larger one;
+    masks: as Sampler takes them.
     """
     total, dims = sum(pixels.shape[0] * pixels.shape[1] for pixels in images), sum(pixels.size for pixels in images)
-    sampler, steps = Sampler(images, device, seed), steps_for(total, steps)
+    sampler, steps = Sampler(images, device, seed, masks), steps_for(total, steps)
     if not steps or not sampler.images:
         return None
-    tuned, noise = Tuned(model, device), torch.Generator(device).manual_seed(seed)
-    optimiser = torch.optim.Adam(tuned.biases.values(), betas=(0.9, 0.99))
+    tuned, noise = Tuned(model, total, device), torch.Generator(device).manual_seed(seed)
+    optimiser = torch.optim.Adam([{"params": [bias], "rate": tuned.rates[name]} for name, bias in tuned.biases.items()], betas=(0.9, 0.99))
     for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1, (step + 1) / WARM) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            group["lr"] = group["rate"] * min(1, (step + 1) / WARM) * 0.5 * (1 + math.cos(math.pi * step / steps))
         stored = torch.log2(1 + tuned.moves().abs()).sum() / dims               # about what the deltas will cost
         optimiser.zero_grad(set_to_none=True)
         (tuned.bound(*sampler.batch(), noise) + stored).backward()
@@ -111,7 +142,7 @@ def tune(model, images, steps, *, device="cpu", seed=0, progress=lambda share: N
     moves = tuned.moves().detach()
     if not torch.isfinite(moves).all():
         return None
-    deltas = moves.round().clamp(-LIMIT, LIMIT).to("cpu", torch.int32).numpy()
+    deltas = tuned.stored(moves)
     try:
         tuned_layers(model.layers, deltas)
     except DamagedFile:                                 # no decoder would take biases so large

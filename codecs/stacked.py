@@ -97,8 +97,8 @@ def encode_stack(images, header, model, device="cpu", progress=lambda share: Non
     flips = _busiest_corner(images[0])
     images = [turned(pixels, flips) for pixels in images]
     told, masks = flats.told(images)
-    deltas = tune(model, images, tuning, device=device, progress=lambda share: progress(TUNING_SHARE * share))
-    coded = progress if deltas is None else lambda share: progress(TUNING_SHARE + (1 - TUNING_SHARE) * share)
+    deltas = tune(model, images, tuning, masks=masks, device=device, progress=lambda share: progress(TUNING_SHARE * share))
+    coded = (lambda share: progress(TUNING_SHARE + (1 - TUNING_SHARE) * share)) if tuning else progress
     chain = model.chain(device) if deltas is None else model.tuned_chain(deltas, device)
     sharpness = sharpness_of(chain, images, masks)
     for start in _starts([pixels.shape[:2] for pixels in images]):

@@ -13,7 +13,7 @@ from bitsback.levels import default_levels, sigmas
 from bitsback.model import Model
 from bitsback.weights import save_model
 
-TINY = NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16)
+TINY = NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16, phases=8)
 
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=60,
                           suppress_health_check=[HealthCheck.too_slow])
@@ -54,7 +54,7 @@ def tiny_model(tmp_path_factory, tiny_network):
 
 @pytest.fixture(scope="session")
 def expert_model(tmp_path_factory, tiny_network):
-    """Two networks of different sizes that share the levels out."""
+    """Two networks of different sizes and phases that share the levels out."""
     noise = sigmas(default_levels())
     experts = Experts([tiny_network, random_network(9, NetworkConfig(16, 1, 24, 2, 16, 1, embedding=16, head=24))], [range(5), range(5, len(noise))], noise)
     return Model(_model_file(tmp_path_factory.mktemp("experts"), experts))

@@ -17,7 +17,10 @@ from itertools import accumulate
 import numpy as np
 
 R, G, B = 0, 1, 2
-PHASES = (0, 0), (1, 1), (0, 1), (1, 0)
+# Phases of section 7: (row, column, stride) of the parts of each.
+PHASES = {4: [[(0, 0, 2)], [(1, 1, 2)], [(0, 1, 2)], [(1, 0, 2)]],
+          8: [[(0, 0, 4), (2, 2, 4)], [(0, 2, 4), (2, 0, 4)], [(1, 1, 4), (3, 3, 4)], [(1, 3, 4), (3, 1, 4)],
+              [(0, 1, 4), (2, 3, 4)], [(0, 3, 4), (2, 1, 4)], [(1, 0, 4), (3, 2, 4)], [(1, 2, 4), (3, 0, 4)]]}
 CONTEXT_ROWS = 32
 MASK64 = 2**64 - 1
 
@@ -57,7 +60,7 @@ class Model:
         end = 8 + int.from_bytes(data[:8], "little")
         header = json.loads(data[8:end])
         self.about = json.loads(header.pop("__metadata__")["bitsback"])
-        assert self.about["arithmetic"] == 3
+        assert self.about["arithmetic"] == 4
         self.tensors, self.dtypes = {}, {}
         for name, entry in header.items():
             start, stop = entry["data_offsets"]
@@ -84,12 +87,19 @@ class Model:
         """Number of the expert of step k, and its first step."""
         return next((i, told["steps"][0]) for i, told in enumerate(self.about["experts"]) if k in range(*told["steps"]))
 
+    def levels(self, i):
+        start, end = self.about["experts"][i]["steps"]
+        return end - start
+
+    def phases(self, k):
+        return PHASES[self.about["experts"][self.expert(k)[0]]["network"]["phases"]]
+
     def conv(self, name, a, k, phase=None):
         i, first = self.expert(k)
         name, k = f"{i}.{name}", k - first
         weight, bias, shift = (self.tensors[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift"))
         stride, size = int(self.tensors[name + ".stride"][0]), weight.shape[2]
-        row = 0 if len(bias) == 1 else k if phase is None else 3 * k + phase - 1
+        row = 0 if len(bias) == 1 else k if phase is None else (len(bias) // self.levels(i)) * k + phase - 1
         margin = size // 2 if stride == 1 else 0
         a = np.pad(a, ((0, 0), (margin, margin), (margin, margin)))
         height, width = ((side - size) // stride + 1 for side in a.shape[1:])
@@ -130,11 +140,12 @@ class Model:
 
 def pop_deltas(model, stack):
     """Section 9: {layer: (O,)} from the top of a stack."""
-    deltas, uniform = {}, [i << 17 for i in range(129)]
+    deltas, eighths, uniform = {}, [i << 21 for i in range(9)], [i << 17 for i in range(129)]
     for layer in sorted(name[2:-7] for name in model.tensors if name.startswith("0.") and name.endswith(".weight")):
-        scale, count = stack.pop(uniform), len(model.tensors[f"0.{layer}.shift"])
+        coarseness, scale, count = stack.pop(eighths), stack.pop(uniform), len(model.tensors[f"0.{layer}.shift"])
         deltas[layer] = stack.pop_array(model.p, np.zeros(count, np.int64), np.full(count, scale), True)
         assert abs(deltas[layer]).max() <= 127, "a delta out of range"
+        deltas[layer] *= 2**coarseness
     return deltas
 
 
@@ -143,9 +154,9 @@ def tune(model, deltas):
     totals, largest = {True: 0, False: 0}, 0
     for layer, t in deltas.items():
         weight, bias, shift = (model.tensors[f"0.{layer}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift"))
-        m = {"a": 1, "head_mix": 0}.get(layer.split(".")[-1], 4)
+        m = {"a": -1, "head_mix": -2}.get(layer.split(".")[-1], 2)
         if layer == "last" or layer.startswith("head_out."):
-            m = np.repeat([2, -1, 0], len(t) // 3)
+            m = np.repeat([0, -3, -2], len(t) // 3)
         bias = bias + t * 2**(shift + m).clip(0, 14)
         reach = {"first": 1023, "head_known": 96}.get(layer, 255)
         sums = abs(weight).reshape(len(t), -1).sum(1) * reach + abs(bias).max(0)
@@ -270,7 +281,7 @@ def side_context(model, side, x):
 # Section 7: the values of a step
 
 def step(model, k, y, known, code):
-    """The level below y (level k; known: its context below and to the right), whose parts come from code(phase, colour, mean32, scale), in the decoder's order."""
+    """The level below y (level k; known: its context below and to the right), whose parts come from code(at, colour, mean32, scale), at a part of a phase, in the decoder's order."""
     height, width = y.shape[2:]
     _, from_y, from_f, base = model.tensors["steps.scalars"][k].tolist()
     grey = y.shape[1] == 1
@@ -280,43 +291,45 @@ def step(model, k, y, known, code):
     v0 = (base + s).clip(0, 255)
     scale, gain, shift, inverse = (model.table(name, k) for name in ("scale", "gain", "shift", "inverse"))
     values, z = np.zeros_like(y), np.zeros((len(y), 3, *out.shape[2:]), np.int64)
-    for phase, (i, j) in enumerate(PHASES):
-        at = np.s_[:, :, i:height:2, j:width:2]
-        m, v, r, m0, u0 = mean0[at], v0[at], rho[at], mean0[at], v0[at]
-        if phase:
-            added = np.stack([model.head(k, phase, *one) for one in zip(z, state)])[:, :, :m.shape[2], :m.shape[3]]
-            m = m + half_up(shift[v] * added[:, :3], 10)
-            v = (v + added[:, 3:6]).clip(0, 255)
-            r = r + added[:, 6:]
-        d, got = {}, np.zeros_like(m)
-        for colour in (G,) if grey else (G, R, B):
-            mean = m[:, colour]
-            if colour == R:
-                mean = mean + half_up(r[:, 0] * gain[v[:, G]] * d[G], 14)
-            if colour == B:
-                mean = mean + half_up(r[:, 1] * gain[v[:, G]] * d[G] + r[:, 2] * gain[v[:, R]] * d[R], 14)
-            got[:, colour] = code(phase, colour, half_up(mean, 1), scale[v[:, colour]])
-            d[colour] = (64 * got[:, colour] - mean).clip(-4096, 4096)
-        told = half_up((64 * got - m0).clip(-32768, 32768) * inverse[u0], 14).clip(-96, 96)
-        values[at] = got[:, G:B] if grey else got
-        z[at] = told[:, G:B] if grey else told
+    for phase, parts in enumerate(model.phases(k)):
+        heard = np.stack([model.head(k, phase, *one) for one in zip(z, state)]) if phase else None
+        for i, j, stride in parts:
+            at = np.s_[:, :, i:height:stride, j:width:stride]
+            m, v, r, m0, u0 = mean0[at], v0[at], rho[at], mean0[at], v0[at]
+            if phase:
+                added = heard[:, :, i // 2::stride // 2, j // 2::stride // 2][:, :, :m.shape[2], :m.shape[3]]
+                m = m + half_up(shift[v] * added[:, :3], 10)
+                v = (v + added[:, 3:6]).clip(0, 255)
+                r = r + added[:, 6:]
+            d, got = {}, np.zeros_like(m)
+            for colour in (G,) if grey else (G, R, B):
+                mean = m[:, colour]
+                if colour == R:
+                    mean = mean + half_up(r[:, 0] * gain[v[:, G]] * d[G], 14)
+                if colour == B:
+                    mean = mean + half_up(r[:, 1] * gain[v[:, G]] * d[G] + r[:, 2] * gain[v[:, R]] * d[R], 14)
+                got[:, colour] = code((i, j, stride), colour, half_up(mean, 1), scale[v[:, colour]])
+                d[colour] = (64 * got[:, colour] - mean).clip(-4096, 4096)
+            told = half_up((64 * got - m0).clip(-32768, 32768) * inverse[u0], 14).clip(-96, 96)
+            values[at] = got[:, G:B] if grey else got
+            z[at] = told[:, G:B] if grey else told
     return values
 
 
-def part(values, phase, colour):
-    """The view of (images, 3, H, W) that an array of a step is."""
-    i, j = PHASES[phase]
-    return values[:, colour if values.shape[1] == 3 else 0, i::2, j::2]
+def part(values, at, colour):
+    """The view of (images, 3, H, W) that an array of a step is; at: (row, column, stride)."""
+    i, j, stride = at
+    return values[:, colour if values.shape[1] == 3 else 0, i::stride, j::stride]
 
 
 def pop_step(model, stack, k, y, known, free, told, counts=None):
     """free: bool, what is coded, section 11; told: values of the level below where it is not; counts: Counts, or None, section 12."""
     below, seen = told.copy(), counts and Counter(counts.seen)
 
-    def code(phase, colour, mean, scale):
-        values, coded = part(below, phase, colour), part(free, phase, colour)
+    def code(at, colour, mean, scale):
+        values, coded = part(below, at, colour), part(free, at, colour)
         if counts:
-            values[coded] = counts.pop_array(stack, model.p, keys(below, phase, colour, coded), mean[coded], scale[coded], seen)
+            values[coded] = counts.pop_array(stack, model.p, keys(below, at, colour, coded), mean[coded], scale[coded], seen)
         else:
             values[coded] = stack.pop_array(model.p, mean[coded], scale[coded], escapes=True)
         return values
@@ -327,8 +340,8 @@ def distributions(model, k, y, known, below, free=None):
     """All arrays of a step in the decoder's order when the level below is known: (values, mean32, scale); with `free` cut to what is coded."""
     arrays = []
 
-    def code(phase, colour, mean, scale):
-        values, coded = part(below, phase, colour), ... if free is None else part(free, phase, colour)
+    def code(at, colour, mean, scale):
+        values, coded = part(below, at, colour), ... if free is None else part(free, at, colour)
         arrays.append((values[coded], mean[coded], scale[coded]))
         return values
     step(model, k, y, known, code)
@@ -341,12 +354,12 @@ def byte(value):
     return min(max(int(value), -128), 127) + 128
 
 
-def keys(x, phase, colour, coded=...):
+def keys(x, at, colour, coded=...):
     """For each coded value of an array of x (images, 3, H, W): (table, bytes of the colours before it); with its own byte, its place in Counts.seen."""
-    count = part(x, phase, colour)[coded].size
+    count = part(x, at, colour)[coded].size
     if x.shape[1] == 1:
         return [("grey",)] * count
-    before = [map(byte, part(x, phase, c)[coded].ravel().tolist()) for c in {G: (), R: (G,), B: (G, R)}[colour]]
+    before = [map(byte, part(x, at, c)[coded].ravel().tolist()) for c in {G: (), R: (G,), B: (G, R)}[colour]]
     return list(zip([colour] * count, *before))
 
 
@@ -359,9 +372,9 @@ class Counts:
 
     def add(self, x, times=1):
         """All pixels of a segment."""
-        for phase in range(4):
+        for (at,) in PHASES[4]:
             for colour in (G,) if x.shape[1] == 1 else (G, R, B):
-                for key, value in zip(keys(x, phase, colour), part(x, phase, colour).ravel().tolist()):
+                for key, value in zip(keys(x, at, colour), part(x, at, colour).ravel().tolist()):
                     self.seen[(*key, byte(value))] += times
 
     def cumulative(self, gaussian, key, b, seen):
@@ -431,7 +444,7 @@ def push_segment(model, stack, x, sides, top, free, counts=None):
         y[free] = stack.pop_array(model.q, *forward(model, k, x[free]), escapes=False)
         arrays = distributions(model, k, y, known[k], x, free)
         if counts and not k:
-            places = [keys(x, phase, colour, part(free, phase, colour)) for phase in range(4) for colour in ((G,) if x.shape[1] == 1 else (G, R, B))]
+            places = [keys(x, at, colour, part(free, at, colour)) for parts in model.phases(0) for at in parts for colour in ((G,) if x.shape[1] == 1 else (G, R, B))]
             counts.push_arrays(stack, model.p, [(key, *array) for key, array in zip(places, arrays, strict=True)])
             arrays = []
         for array in reversed(arrays):

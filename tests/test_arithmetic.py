@@ -171,7 +171,7 @@ def test_every_integer_of_a_file(size, backend, model):
     numbers.record = []
     expected, _ = decode(numbers, header, payload)
     assert all(map(np.array_equal, got, expected))
-    assert len(record) == 4 * len(model.levels) * sum(size if kind == 0 else 1 for kind, size in header.segments)
+    assert len(record) == sum(len(chain.network.order(k)) for k in range(len(model.levels))) * sum(size if kind == 0 else 1 for kind, size in header.segments)
     assert_equal_records(record, numbers.record)
     if "loud" in str(model.path):
         for count, limits in ((2, [(-4096, 4096), (-139, 69), (-256, 256)]), (1, [(-2048, 2048), (-46, 23), (-256, 256)])):
@@ -196,10 +196,9 @@ def test_network_far_from_any_picture(reach, backend, model, numbers):
             out, state = network.trunk(k, y[None])
             numpy_out, numpy_state = numbers.trunk(k, y.astype(np.int64))
             assert_equal_records([(out[0], state[0].numpy())], [(numpy_out, numpy_state)])
-            for phase in (1, 2, 3):
-                mine, (row, column) = network.head(k, phase, state, z[None])[0], yardstick.PHASES[phase]
-                assert mine.shape[1:] == ((height - row + 1) // 2, (width - column + 1) // 2)
-                assert np.array_equal(mine, numbers.head(k, phase, padded.astype(np.int64), numpy_state)[:, :mine.shape[1], :mine.shape[2]])
+            for phase in range(1, len(network.order(k))):
+                mine = network.head(k, phase, state, z[None])[0]
+                assert np.array_equal(mine, numbers.head(k, phase, padded.astype(np.int64), numpy_state))
 
 
 @pytest.mark.parametrize("reach", [2, 60, 2**12])

@@ -14,7 +14,6 @@ from bitsback.bound import gaussian_noise, level_nats, pixel_nats
 from bitsback.chain import Chain, Forward, Top
 from bitsback.codecs.places import STEP
 from bitsback.context import Known, nothing
-from bitsback.denoiser import PHASES
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.integer_network import IntegerExperts
 from bitsback.lattice import Gaussians, forward_masses
@@ -325,10 +324,13 @@ class RealInputs:
         known = np.zeros(innovations.shape, np.int32)
         all_known = np.rint(innovations.numpy() * 16).astype(np.int32)
         more = torch.zeros(len(known), 9, *known.shape[2:])
-        for phase, (row, column) in enumerate(PHASES):
-            if phase:
-                more[:, :, row::2, column::2] = torch.from_numpy(self.network.head(index, phase, state, known)) * self.head_units
-            known[:, :, row::2, column::2] = all_known[:, :, row::2, column::2]
+        for phase, parts in enumerate(self.network.order(index)):
+            said = torch.from_numpy(self.network.head(index, phase, state, known)) * self.head_units if phase else None
+            for row, column, stride in parts:
+                if phase:
+                    here = more[:, :, row::stride, column::stride]
+                    here.copy_(said[:, :, row // 2::stride // 2, column // 2::stride // 2][:, :, :here.shape[2], :here.shape[3]])
+                known[:, :, row::stride, column::stride] = all_known[:, :, row::stride, column::stride]
         return more
 
 

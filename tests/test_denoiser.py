@@ -1,12 +1,16 @@
 """denoiser.py: made to be rounded, and causal over the phases; prior.py decodes what it encodes."""
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from bitsback.context import Known, nothing
-from bitsback.denoiser import (EXACT, INNER_WEIGHT, INNOVATION_REACH, INPUT_REACH, PHASES, TOP, Denoiser, NetworkConfig, QConv, scale_exponent)
+from bitsback.denoiser import (EXACT, INNER_WEIGHT, INNOVATION_REACH, INPUT_REACH, TOP, Denoiser, NetworkConfig, QConv, phases, scale_exponent)
 from bitsback.levels import sigmas
 from bitsback.prior import COLOURS, Conditional, distributions
+
+from .conftest import random_network
 
 REACH = {"first": INPUT_REACH, "head_known": INNOVATION_REACH}
 
@@ -137,25 +141,50 @@ def test_multiply_adds_are_those_of_the_convolutions(tiny_network):
 # --- causality -------------------------------------------------------------------------------
 
 
-def at(phase):
-    row, column = PHASES[phase]
-    return (slice(None), slice(None), slice(row, None, 2), slice(column, None, 2))
+@pytest.fixture(params=[4, 8])
+def phased(request, tiny_network):
+    """A network of 4 and one of 8 phases."""
+    return tiny_network if request.param == tiny_network.config.phases else random_network(7, dataclasses.replace(tiny_network.config, phases=request.param))
+
+
+def at(values, part):
+    row, column, stride = part
+    return values[:, :, row::stride, column::stride]
+
+
+@pytest.mark.parametrize("count", [4, 8])
+def test_phases_take_every_pixel_once(count):
+    """In equal shares; the halves of a 2x2 block's place are one phase after the other, and no two of a phase touch."""
+    seen = torch.zeros(1, 1, 8, 8)
+    for parts in phases(count):
+        before = seen.clone()
+        for part in parts:
+            at(seen, part).add_(1)
+        new = (seen - before)[0, 0].nonzero()
+        assert len(new) == 64 // count and (new % 2 == new[0] % 2).all()
+        apart = (new[:, None] - new).abs().sum(2)
+        assert apart[apart > 0].min() == {4: 2, 8: 4}[count]
+    assert (seen == 1).all()
 
 
 @pytest.mark.parametrize("integer", [False, True])
-@pytest.mark.parametrize("phase", [0, 1, 2, 3])
-def test_heads_see_only_earlier_phases(tiny_network, integer, phase):
+@pytest.mark.parametrize("phase", range(8))
+def test_heads_see_only_earlier_phases(phased, integer, phase):
     """Changing the innovations of a phase changes heads of later phases only; phase 0 has no head."""
+    order = phases(phased.config.phases)
+    if phase >= len(order):
+        pytest.skip("there are 4")
     y, log_sigma, innovations = inputs(5)
-    _, features, e = tiny_network.trunk(y, log_sigma, integer)
+    _, features, e = phased.trunk(y, log_sigma, integer)
     ratio, pixels = torch.tensor([0.0, 0.7]), torch.tensor([True, False])
-    before = tiny_network.heads(features, e, ratio, pixels, innovations, integer)
+    before = phased.heads(features, e, ratio, pixels, innovations, integer)
     changed = innovations.clone()
-    changed[at(phase)] = -changed[at(phase)] + 1
-    after = tiny_network.heads(features, e, ratio, pixels, changed, integer)
-    assert not before[at(0)].any()
-    for other in range(4):
-        assert torch.equal(after[at(other)], before[at(other)]) == (other <= phase)
+    for part in order[phase]:
+        at(changed, part).mul_(-1).add_(1)
+    after = phased.heads(features, e, ratio, pixels, changed, integer)
+    assert not any(at(before, part).any() for part in order[0])
+    for other, parts in enumerate(order):
+        assert all(torch.equal(at(after, part), at(before, part)) == (other <= phase) for part in parts)
 
 
 def collected(network, index, y, values, context):
@@ -180,21 +209,26 @@ def latents(model, index, height, width, seed=0):
 
 
 @pytest.mark.parametrize("index", [0, 1, 6])
-@pytest.mark.parametrize("phase", [0, 1, 2, 3])
-@pytest.mark.parametrize("colour", [0, 1, 2])
-def test_distributions_depend_on_what_is_decoded_only(tiny_model, index, phase, colour):
-    """Changing one phase and colour of the values leaves its own and all earlier distributions as they are, and changes a later one."""
-    network = tiny_model.chain().network
+@pytest.mark.parametrize("array", range(48))
+def test_distributions_depend_on_what_is_decoded_only(expert_model, index, array):
+    """Changing one part of a phase and colour of the values leaves its own and all earlier distributions as they are, those of the other part of its
+    phase and colour too, and changes a later one."""
+    network, tiny_model = expert_model.chain().network, expert_model
     y, values, context = latents(tiny_model, index, 8, 12)
     before = collected(network, index, y, values, context)
     changed = values.copy()
-    place = next(p for p, _, _ in before[3 * phase + COLOURS.index(colour):])
-    changed[place] -= 2
+    parts = [part for some in network.order(index) for part in some]
+    arrays = [(part, colour) for part in parts for colour in COLOURS]
+    assert len(arrays) == len(before) == {4: 12, 8: 48}[network.of(index).config.phases]
+    if array >= len(arrays):
+        pytest.skip("there are 12")
+    changed[before[array][0]] -= 2
     after = collected(network, index, y, changed, context)
-    own = 3 * phase + COLOURS.index(colour)
     same = [np.array_equal(a[1], b[1]) and np.array_equal(a[2], b[2]) for a, b in zip(before, after)]
-    assert len(same) == 12 and all(same[:own + 1])
-    assert own == 11 or not all(same)
+    assert all(same[:array + 1])
+    if len(arrays) == 48 and array // 3 % 2 == 0:
+        assert all(same[3 * (array // 3 + 1):][:3])
+    assert array == len(arrays) - 1 or not all(same) or array // 3 == len(parts) - 2 and arrays[array][1] == COLOURS[-1]
 
 
 @pytest.mark.parametrize("index", [0, 1, 6])
@@ -232,4 +266,4 @@ def test_each_place_is_coded_once(tiny_model):
         count[place] += 1
         order.append(place[1])
         assert mean32.shape == scale.shape == count[place].shape
-    assert (count == 1).all() and order == [1, 0, 2] * 4
+    assert (count == 1).all() and order == [1, 0, 2] * 16

@@ -3,12 +3,14 @@ import dataclasses
 
 import pytest
 import torch
-from .conftest import TINY
+from .conftest import TINY as EIGHT
 
 from bitsback.denoiser import Denoiser
 from bitsback.errors import TrainingError
 from bitsback.grow import GROWS, grow_weights
 from bitsback.training import Trainer, TrainingConfig
+
+TINY = dataclasses.replace(EIGHT, phases=4)
 
 
 def _random_network():
@@ -33,9 +35,11 @@ def _outputs(network, integer):
 @pytest.mark.parametrize("integer", [False, True])
 @pytest.mark.parametrize("size", GROWS)
 def test_a_grown_network_computes_the_same(size, integer):
-    """Every size alone, rounded and not: outputs agree to float32's summation order."""
+    """Every size alone, rounded and not: outputs agree to float32's summation order.  More phases hear of more: not those whose heads are deaf."""
     small = _random_network()
-    config = dataclasses.replace(TINY, **{size: getattr(TINY, size) + (3 if size[0] == "n" else 8)})
+    if size == "phases":
+        small.head_known.weight.data.zero_()
+    config = dataclasses.replace(TINY, **{size: getattr(TINY, size) + {"n": 3, "c": 8, "p": 4}[size[0]]})
     large = Denoiser(config)
     large.load_state_dict(grow_weights(TINY, small.state_dict(), config))
     for a, b in zip(_outputs(small, integer), _outputs(large, integer)):
@@ -62,6 +66,8 @@ def test_every_new_weight_learns(tmp_path):
 def test_what_cannot_grow_is_refused():
     """Smaller sizes and another head width are errors that name the size."""
     weights = Denoiser(TINY).state_dict()
+    with pytest.raises(TrainingError, match="phases"):
+        grow_weights(EIGHT, Denoiser(EIGHT).state_dict(), TINY)
     for change in ({"c2": TINY.c2 - 1}, {"head": TINY.head + 8}, {"embedding": TINY.embedding + 1}):
         with pytest.raises(TrainingError, match=next(iter(change))):
             grow_weights(TINY, weights, dataclasses.replace(TINY, **change))

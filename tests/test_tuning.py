@@ -84,19 +84,19 @@ def test_patches_are_of_the_pictures_on_the_grid(photograph):
     """The largest side that fits most of the pixels; small pictures give as many pixels a batch."""
     images = [photograph(64, 96, 1), photograph(40, 40, 2)]
     sampler = tuning.Sampler(images, "cpu", 0)
-    x, grey = sampler.batch()
-    assert not grey.any()
+    x, grey, weight = sampler.batch()
+    assert not grey.any() and (weight == 1).all()
     for patch in x.permute(0, 2, 3, 1).numpy() + 128:
         assert patch.shape == (64, 64, 3) and any(np.array_equal(patch, images[0][:, j:j + 64]) for j in range(0, 33, tuning.GRID))
     many = [photograph(32, 33, seed) for seed in range(9)]
     assert tuning.Sampler([*many, images[0]], "cpu", 0).batch()[0].shape == (32, 3, 32, 32)
-    x, grey = tuning.Sampler([images[0], images[0][..., :1]], "cpu", 0).batch()
+    x, grey, _ = tuning.Sampler([images[0], images[0][..., :1]], "cpu", 0).batch()
     assert 0 < grey.sum() < len(x) and torch.equal((x == x[:, :1]).flatten(1).all(1), grey)
 
 
 def test_steps_grow_with_the_picture(tiny_model, photograph, monkeypatch):
     """As the root of its size, up to a limit: counted, not run."""
-    monkeypatch.setattr(tuning.Tuned, "bound", lambda self, x, grey, generator: self.moves().sum() * 0)
+    monkeypatch.setattr(tuning.Tuned, "bound", lambda self, x, grey, weight, generator: self.moves().sum() * 0)
     for shape, factor in (((256, 264), 1), ((1265, 1265), 2), ((4000, 4000), 4)):
         seen = []
         tuning.tune(tiny_model, [np.zeros((*shape, 3), np.uint8)], 5, progress=seen.append)
@@ -116,3 +116,31 @@ def test_encode_still_tunes_by_default(tiny_model, photograph, monkeypatch):
     for options in ({}, {"tuning": 0}, {"tuning": 7}):
         encode_still(Still("RGB", photograph(64, 64)), model=tiny_model, **options)
     assert asked == [EFFORTS[6].tuning, 0, 7] and asked[0] > 0
+
+
+def test_what_is_told_does_not_count(tiny_model, photograph):
+    """Samples outside the mask weigh nothing in the bound, and a patch of them alone moves no bias."""
+    pixels = photograph(256, 264)
+    sampler = tuning.Sampler([pixels], "cpu", 0, [np.zeros(pixels.shape, bool)])
+    moved = tuning.Tuned(tiny_model, pixels.size // 3, "cpu")
+    moved.bound(*sampler.batch(), torch.Generator().manual_seed(0)).backward()
+    assert not any(bias.grad.any() for bias in moved.biases.values())
+    half = np.zeros(pixels.shape, bool)
+    half[:128] = True
+    assert torch.equal(tuning.Sampler([pixels], "cpu", 0, [half]).batch()[0], sampler.__class__([pixels], "cpu", 0).batch()[0])
+    assert 0 < tuning.Sampler([pixels], "cpu", 0, [half]).batch()[2].mean() < 1
+
+
+@pytest.mark.parametrize("total", [70_000, 400_000, 10**8])
+def test_steps_that_deltas_are_stored_in(tiny_model, total):
+    """Moves come back from storage to half a step; finer for larger pictures; every layer has a fineness."""
+    names = sorted(tiny_model.layers)
+    assert all(name.split(".")[0] in tuning.FINENESS or f"{name.split('.')[0]}.{name[-1]}" in tuning.FINENESS for name in names)
+    coarse = [tuning.coarseness(name, total) for name in names]
+    assert all(0 <= c < tuned.COARSENESS for c in coarse) and all(c <= d for c, d in zip(coarse, (tuning.coarseness(name, total // 16) for name in names)))
+    moved = tuning.Tuned(tiny_model, total, "cpu")
+    moves = torch.from_numpy(np.random.default_rng(0).normal(0, 9, tuned.count(tiny_model.layers)))
+    deltas = moved.stored(moves)
+    assert all(not np.any(part % 2**c) for c, part in zip(coarse, tuned.split(deltas, tiny_model.layers).values()))
+    moved.set(deltas)
+    assert (moved.moves().detach() - moves).abs().max() < 0.51
