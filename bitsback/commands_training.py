@@ -45,6 +45,7 @@ def train(folder, output, minutes, resume, device, sizes, phases, batch, patch, 
     import torch
     from . import training
     from .denoiser import NetworkConfig
+    from .levels import default_levels
     device = torch_device(device)
     if threads:
         torch.set_num_threads(threads)
@@ -53,6 +54,8 @@ def train(folder, output, minutes, resume, device, sizes, phases, batch, patch, 
         network = NetworkConfig(width1, n1, width2, n2, width3, n3, phases=int(phases))
     except ValueError:
         raise click.UsageError("--network takes six whole numbers, such as 48,3,64,2,96,2") from None
+    if only and not (at_levels and 0 <= only[0] <= only[1] < len(default_levels())):
+        raise click.UsageError(f"--only takes two of the levels 0 to {len(default_levels()) - 1}, the first not above the last, and needs --at-levels")
     if patch % 8:
         raise click.UsageError("--patch must be a multiple of 8")
     config = training.TrainingConfig(

@@ -18,6 +18,7 @@ LEAST = 0.25                    # bits a dimension: a segment of many pixels tha
 MANY = 2**12                    # dimensions; the more, the surer
 LARGE = 2**18                   # pixels of a segment whose memory is worth handing back
 DEBT = 3.2                      # bits a dimension that a segment may owe at its worst, first guess
+LEAST_DEBT = 1.0                # ... and last: where flat samples are told a segment may owe nothing, which promises nothing of the next
 
 
 def planes(rows):
@@ -106,7 +107,7 @@ def push_segments(chain, stack, images, start, top, progress=lambda share: None,
                 colours.count_all(x)
             debt *= 1.15
             continue
-        debt = 1.03 * (stack.size_bits - lowest[-1]) / x.size
+        debt = max(LEAST_DEBT, 1.03 * (stack.size_bits - lowest[-1]) / x.size)
         stack.restore(attempt)
         segments.append(segment)
         corner = after

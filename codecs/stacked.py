@@ -22,7 +22,7 @@ from .places import STEP, Corner, Place, turned
 from .plain import webp_size
 from .segments import blocks, known_around, plain_parts, planes, push_segments
 
-START_SIDE, START_SHARE = 64, 8 # the plain block: a square of 64 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
+START_SIDE, START_SHARE = 24, 8 # the plain block: a square of 24 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
 SMALLEST = 48 * 48              # pixels below which the prior is not tried
 TUNING_SHARE = 0.4              # of the time, about
 TRIAL = 256                     # side of the block on which sharpness is tried
@@ -50,14 +50,16 @@ def _busiest_corner(pixels):
 
 
 def _trial(image, mask):
-    """Place of the block on which sharpness is tried: the middle, cut to a grid of STEP."""
+    """Place of the block on which sharpness is tried: the middle, cut to a grid of STEP, or where more is to be coded."""
     height, width = (min(TRIAL, side) for side in image.shape[:2])
-    top, left = ((whole - part) // 2 // STEP * STEP for whole, part in zip(image.shape[:2], (height, width)))
-    return Place(0, 1, top, left, height, width), [image], None if mask is None else [mask]
+    tops, lefts = ([(whole - part) * quarter // 4 // STEP * STEP for quarter in (2, 1, 3, 0, 4)] for whole, part in zip(image.shape[:2], (height, width)))
+    places = [Place(0, 1, top, left, height, width) for top in tops for left in lefts]
+    most = max(places, key=lambda place: mask is not None and np.count_nonzero(mask[place.top:place.top + height, place.left:place.left + width]))
+    return most, [image], None if mask is None else [mask]
 
 
 def sharpness_of(chain, images, masks):
-    """Number of the colours.SHARPNESS under which the middle of the largest picture costs least, every second row of the rest counted; 0 for none."""
+    """Number of the colours.SHARPNESS under which a block of the largest picture costs least, every second row of the rest counted; 0 for none."""
     largest = max(range(len(images)), key=lambda i: images[i].size)
     place, one, mask = _trial(images[largest], masks and masks[largest])
     x, known, recorder = planes(np.stack(blocks(one, place))), known_around(one, place, mask), Recorder()

@@ -171,7 +171,8 @@ SIX = pytest.param(["train", "d", "-o", "m", "--network", "1,2"])
 @pytest.mark.parametrize("arguments", [
     ["compress"], ["decompress"], ["info"], ["unknown"], ["compress", "--unknown", "a.png"], ["compress", "a.png", "b.png", "-o", "x"],
     ["decompress", "a.bbk", "b.bbk", "-o", "x"], ["compress", "a.png", "--archive", "x", "-o", "y"], ["compress", "a.png", "--device", "toaster"],
-    ["compress", "a.png", "-T", "0"], ["train", "d"], ["train", "d", "-o", "m", "--minutes", "0"], ["train", "d", "-o", "m", "--patch", "20"],
+    ["compress", "a.png", "-T", "0"], ["train", "d"], ["train", "d", "-o", "m", "--minutes", "0"], ["train", "d", "-o", "m", "--patch", "20"], ["train", "d", "-o", "m", "--phases", "5"],
+    ["train", "d", "-o", "m", "--only", "0", "3"], ["train", "d", "-o", "m", "--at-levels", "--only", "4", "12"], ["train", "d", "-o", "m", "--at-levels", "--only", "3", "2"],
     ["train", "d", "-o", "m", "--network", "a,b,c,d,e,f"], SIX], ids=lambda a: " ".join(a) if isinstance(a, list) else None)
 def test_usage_errors_exit_with_2(folder, monkeypatch, arguments):
     """A command that makes no sense: exit 2, a message on stderr, and nothing is done."""

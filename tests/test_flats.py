@@ -192,3 +192,13 @@ def test_a_header_that_lies(tiny_model, clipped):
     assert data[5] & ~container.COUNTED == container.STACK | container.FLAT
 
 
+
+
+def test_segments_of_which_all_is_told(tiny_model, photograph):
+    """Nothing of them reaches the stack, and their debt, which is none, says nothing of the next one's: no division by it."""
+    for height, width in ((104, 96), (56, 48)):
+        pixels = np.full((height, width, 3), 90, np.uint8)
+        pixels[-8:, :8] = photograph(8, 8)
+        result = coded(pixels, tiny_model)
+        if result:                                                      # or it does not pay
+            assert np.array_equal(decode(container.write(*result), model=tiny_model), pixels)
