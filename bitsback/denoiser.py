@@ -20,6 +20,7 @@ from torch import nn
 
 from .exact import TOP
 from .exact import WEIGHT as INNER_WEIGHT
+from .phases import PHASE_COUNTS, phases
 from .schedule import preconditioning
 
 STEPS = 64                  # steps in 1.0 of an activation
@@ -27,21 +28,6 @@ HIDDEN_GAIN = 2             # inside a block activations are smaller: twice as m
 INPUT_REACH = 1023          # largest integer at the input (11 bits), 1/128 each
 INNOVATION_REACH = 96       # largest integer innovation, 1/16 standard deviation each
 EXACT = 2**24               # float32 adds integers exactly below this
-ORDER = ((0, 0), (1, 1), (0, 1), (1, 0))        # of decoding inside a 2x2 block
-
-
-def phases(count):
-    """What is decoded together, in order: for each phase its parts, each (row, column, stride) of a regular grid of pixels.
-
-    count: 4, the pixels of a 2x2 block one after the other; or 8, each of those in two halves, like the colours of a chessboard.
-    """
-    if count == 4:
-        return tuple(((row, column, 2),) for row, column in ORDER)
-    halves = (((0, 0), (2, 2)), ((0, 2), (2, 0)))
-    return tuple(tuple((row + i, column + j, 4) for i, j in half) for row, column in ORDER for half in halves)
-
-
-PHASE_COUNTS = (4, 8)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .denoiser import INPUT_REACH, phases
+from .denoiser import INPUT_REACH
 from .exact import TOP, activation
 from .levels import MEAN_BITS, SCALE_UNIT
+from .phases import phases
 from .prior import rounded_shift
 
 # Largest values handed on: mean +-16 (trunk) and +-8 (head); scales -8.65..4.3 and -2.9..1.4

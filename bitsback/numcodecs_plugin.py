@@ -11,7 +11,7 @@ import numpy as np
 from numcodecs.abc import Codec
 from numcodecs.compat import ensure_bytes, ndarray_copy
 
-from .codecs import container, picture
+from .codecs import container, picture, stacked
 from .codecs.container import Entry
 from .codecs.still import Still
 from .errors import UnsupportedImage
@@ -71,7 +71,7 @@ class Bitsback(Codec):
         entries = tuple(Entry(s.width, s.height, str(i) if archive else "", check=picture.image_check(s.samples) * archive, mode=s.mode)
                         for i, s in enumerate(stills))
         with self._lock:
-            model = self._prior(stills[0].mode == "RGB" and sum(s.width * s.height for s in stills) >= picture.SMALLEST)
+            model = self._prior(stills[0].mode == "RGB" and sum(s.width * s.height for s in stills) >= stacked.SMALLEST)
             return picture.encode_stills(stills, entries, archive=archive, model=model, device=self.device)
 
     def decode(self, buf, out=None):

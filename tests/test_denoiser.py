@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from bitsback.context import Known, nothing
-from bitsback.denoiser import (EXACT, INNER_WEIGHT, INNOVATION_REACH, INPUT_REACH, TOP, Denoiser, NetworkConfig, QConv, phases, scale_exponent)
+from bitsback.denoiser import (EXACT, INNER_WEIGHT, INNOVATION_REACH, INPUT_REACH, TOP, Denoiser, NetworkConfig, QConv, scale_exponent)
 from bitsback.levels import sigmas
+from bitsback.phases import phases
 from bitsback.prior import COLOURS, Conditional, distributions
 
 from .conftest import random_network
