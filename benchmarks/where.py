@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.ablation import table
 from bitsback.dequantise import dequantised_model
 from bitsback.levels import sigmas
 from bitsback.measure import bound_bits
@@ -34,10 +35,6 @@ def by_level(network, levels, path):
     top, left = (max(0, side - SIDE) // 16 * 8 for side in pixels.shape[2:])
     height, width = (min(SIDE, side // 8 * 8) for side in pixels.shape[2:])
     return bound_bits(network, levels, pixels[:, :, top:top + height, left:left + width], True)
-
-
-def table(head, rows):
-    return "\n".join(["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def main():
@@ -63,7 +60,7 @@ def main():
         for k, name in enumerate(["pixels given 0.5", *(f"{sigma:.2f}" for sigma in sigmas(model.levels)[1:]), "top"])])
     means = ", ".join(f"{name} {np.mean([parts(row)[name] for row in rows]):.4f}" for name in names)
     text = (f"python -m benchmarks.where {args.folder.name} {args.rates.name}   ({len(rows)} pictures, model {model.id[:16]}, bits/dim)\n\n"
-            f"Means over the pictures: {means}\n\n{files}\n\nBound by level:\n\n{noise}\n")
+            f"Means over the pictures: {means}\n\n{files}\nBound by level:\n\n{noise}")
     print(text)
     if args.output:
         args.output.write_text(text)

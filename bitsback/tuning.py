@@ -48,11 +48,10 @@ class Sampler:
 
     def __init__(self, images, device, seed, masks=None):
         total = sum(pixels.size for pixels in images)
-        suit = {side: [pixels for pixels in images if min(pixels.shape[:2]) >= side] for side in PATCHES}
-        self.side = next((side for side in PATCHES if 2 * sum(pixels.size for pixels in suit[side]) > total), PATCHES[-1])
-        masks = {id(pixels): mask for pixels, mask in zip(images, masks or [])}
-        self.images, self.device = suit[self.side], device
-        self.masks = [masks.get(id(pixels)) for pixels in self.images]
+        suit = {side: [i for i, pixels in enumerate(images) if min(pixels.shape[:2]) >= side] for side in PATCHES}
+        self.side = next((side for side in PATCHES if 2 * sum(images[i].size for i in suit[side]) > total), PATCHES[-1])
+        self.images, self.device = [images[i] for i in suit[self.side]], device
+        self.masks = [masks and masks[i] for i in suit[self.side]]
         self.shares = torch.tensor([float(pixels.size) for pixels in self.images])
         self.places = torch.Generator().manual_seed(seed)
 

@@ -54,7 +54,7 @@ def _trial(image, mask):
     height, width = (min(TRIAL, side) for side in image.shape[:2])
     tops, lefts = ([(whole - part) * quarter // 4 // STEP * STEP for quarter in (2, 1, 3, 0, 4)] for whole, part in zip(image.shape[:2], (height, width)))
     places = [Place(0, 1, top, left, height, width) for top in tops for left in lefts]
-    most = max(places, key=lambda place: mask is not None and np.count_nonzero(mask[place.top:place.top + height, place.left:place.left + width]))
+    most = max(places, key=lambda place: mask is not None and np.count_nonzero(blocks([mask], place)[0]))
     return most, [image], None if mask is None else [mask]
 
 

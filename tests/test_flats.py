@@ -192,8 +192,6 @@ def test_a_header_that_lies(tiny_model, clipped):
     assert data[5] & ~container.COUNTED == container.STACK | container.FLAT
 
 
-
-
 def test_segments_of_which_all_is_told(tiny_model, photograph):
     """Nothing of them reaches the stack, and their debt, which is none, says nothing of the next one's: no division by it."""
     for height, width in ((104, 96), (56, 48)):
