@@ -73,10 +73,11 @@ def good_files(model, rng) -> dict:
     grey = still_of("L", 24, 32, rng)
     told = _pixels(64, 64, 3, rng)
     told[:24] = 255
-    for name, still, moved in (("prior grey", grey, None), ("prior tuned", bare, deltas), ("prior told", Still("RGB", told), None), ("prior alike", Still("RGB", np.repeat(grey.samples[..., None], 3, 2)), None)):
+    hills = (20 + 200 * (np.arange(64) > 40)[:, None, None] + rng.integers(0, 5, (64, 64, 3))).astype(np.uint8)
+    for name, still, moved in (("prior grey", grey, None), ("prior means", Still("RGB", hills), None), ("prior tuned", bare, deltas), ("prior told", Still("RGB", told), None), ("prior alike", Still("RGB", np.repeat(grey.samples[..., None], 3, 2)), None)):
         files[name] = _under_prior([still], model, deltas=moved), [still]
     header = container.read_header(files["prior told"][0])
-    assert header.flat_bytes and header.sharpness
+    assert header.flat_bytes and header.sharpness and container.read_header(files["prior means"][0]).mean_bytes
     entries = tuple(Entry(s.width, s.height, f"{i}.png", check=picture.image_check(s.samples), mode=s.mode) for i, s in enumerate(several))
     with patch.object(picture, "may_suit", lambda *_: False):
         files["plain archive"] = picture.encode_stills(several, entries, archive=True), several

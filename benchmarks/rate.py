@@ -90,7 +90,7 @@ def run(files, model, folder, known, tuning=0, mode="RGB"):
                 row["method"] = "prior" if header.model else "plain"
                 coded = header.dims - len(header.entries[0].mode) * header.start[1] * header.start[2]
                 row |= {"net_bits_per_dim": header.net_bits / coded, "tuned_bits_per_dim": header.tuned_bits / header.dims,
-                        "flat_bits_per_dim": 8 * header.flat_bytes / header.dims, "sharpness": header.sharpness} if header.model else {}
+                        "flat_bits_per_dim": 8 * header.flat_bytes / header.dims, "mean_bits_per_dim": 8 * header.mean_bytes / header.dims, "sharpness": header.sharpness} if header.model else {}
         row |= {name: known[path.name][name] for name in OTHERS if name in known.get(path.name, {})}
         rows.append(row)
         print(path.name, " ".join(f"{n} {8 * r['bytes'] / row['dims']:.3f}" for n, r in row.items() if isinstance(r, dict)), flush=True)

@@ -25,7 +25,8 @@ ENDS = 10                       # pictures of the worst and the best
 
 def parts(row):
     """{part: bits a dimension} of a file of benchmarks.rate."""
-    told = {"net": row.get("net_bits_per_dim", 0.0), "deltas": row.get("tuned_bits_per_dim", 0.0), "flat blocks": row.get("flat_bits_per_dim", 0.0)}
+    told = {"net": row.get("net_bits_per_dim", 0.0), "deltas": row.get("tuned_bits_per_dim", 0.0), "flat blocks": row.get("flat_bits_per_dim", 0.0),
+            "block means": row.get("mean_bits_per_dim", 0.0)}
     return told | {"start and header": 8 * row["bitsback"]["bytes"] / row["dims"] - sum(told.values())}
 
 

@@ -40,9 +40,9 @@ class Forward:
 
 @dataclass(frozen=True)
 class Top:
-    """y_{K-1} under a Gaussian a channel; mean32 and scale: three integers each, in the header."""
+    """y_{K-1} under a Gaussian a channel; mean32 and scale: three integers each, in the header.  Of one group mean32 may be (B, 3 or 1, H, W) int32."""
 
-    mean32: tuple
+    mean32: tuple | np.ndarray
     scale: tuple
 
     @classmethod
@@ -57,10 +57,15 @@ class Top:
         mean32 = np.rint((mean - 128) / spacing * lattice.FRACTIONS).astype(int)
         return cls(tuple(mean32.tolist()), tuple(lattice.scale_index(np.sqrt(variance) / spacing).tolist()))
 
+    def at(self, place, channels):
+        """The Top of the group at a Place of pictures with `channels`: the same everywhere."""
+        return self
+
     def _parameters(self, shape, free):
         colours = slice(None) if shape[1] == 3 else slice(1, 2)                 # a grey picture's is G's
-        full = lambda values: chosen(np.broadcast_to(np.array(values[colours], np.int32)[None, :, None, None], shape), free)    # noqa: E731
-        return full(self.mean32), full(self.scale)
+        each = lambda values: np.array(values[colours], np.int32)[None, :, None, None]                          # noqa: E731
+        mean32 = self.mean32 if isinstance(self.mean32, np.ndarray) else each(self.mean32)
+        return tuple(chosen(np.broadcast_to(values, shape), free) for values in (mean32, each(self.scale)))
 
     def push(self, gaussians, stack, values, known):
         """values: (B, 3 or 1, H, W) int32; known: Known of that level."""

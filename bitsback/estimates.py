@@ -12,6 +12,7 @@ from .levels import sigmas
 
 RATIO = (0.3, 0.9)              # log(sigma_t / sigma_s), uniform
 PIXEL_JITTER = 0.35             # log sigma_0 around the learned lower end, for p(x | y_0)
+PIXEL_ODDS = 0.63               # of p(x | y_0) among the coder's levels: one picture in eight where all are trained
 
 
 def estimate(network, schedule, x, generator, integer, autocast, grey=None):
@@ -51,11 +52,11 @@ def estimate_at_levels(network, schedule, x, generator, integer, autocast, grey=
     """
     batch, device, count = len(x), x.device, len(levels)
     only = range(count) if only is None else only
-    n_pixel = max(1, batch // 8) if 0 in only else 0
-    n_level = batch - n_pixel
-    odds = 0.78 ** torch.arange(1, count, device=device, dtype=torch.float32) + 0.1     # about as the levels' bits fall
     low, high = max(1, only[0]), only[-1]                                               # t of a pair
-    odds = odds[low - 1:high] / odds[low - 1:high].sum()
+    fall = [0.78**k + 0.1 for k in range(low, high + 1)]                                # about as the levels' bits do
+    n_pixel = max(1, round(batch * PIXEL_ODDS / (PIXEL_ODDS + sum(fall)))) if 0 in only else 0
+    n_level = batch - n_pixel
+    odds = torch.tensor(fall, device=device) / sum(fall)
     places = (torch.rand(1, device=device, generator=generator) + torch.arange(n_level, device=device)) / n_level
     chosen = torch.searchsorted(odds.cumsum(0), places).clamp_max(high - low) + low
     log_sigma = torch.tensor([math.log(s) for s in sigmas(levels)], device=device)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .chain import Top
 from .chain_sampler import nearest_level
 from .codecs import container, picture, stacked
 from .codecs.places import locate, turned
@@ -62,14 +61,15 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
     pixels = np.full((header.height, header.width, header.sizes[0][2]), GREY, np.uint8)
     images, shown = [turned(pixels, header.flips)], [turned(known, header.flips)]
     places = locate([images[0].shape], header.start, header.segments)[::-1]
-    (chain, stack, masks, colours), k = stacked.open_stack(header, payload, model, images, device), nearest_level(model.levels, sigma)
+    (chain, stack, top, masks, colours), k = stacked.open_stack(header, payload, model, images, device), nearest_level(model.levels, sigma)
     if masks is not None:
         shown[0][:] = ~masks[0].any(2)
     passes = 0
     for place in places[:segments]:
         partly, around = place == places[:segments][-1], known_around(images, place, masks)
         try:
-            x = chain.pop(stack, (1, images[0].shape[2], place.height, place.width), Top(header.top[::2], header.top[1::2]), around, k if partly else -1, colours)
+            channels = images[0].shape[2]
+            x = chain.pop(stack, (1, channels, place.height, place.width), top.at(place, channels), around, k if partly else -1, colours)
         except StackEmpty:
             raise DamagedFile("the words end too early") from None
         if colours and not partly:

@@ -1,7 +1,6 @@
 """What the borders between segments cost: the same pictures again, each in one piece on a stack with plenty of bits."""
 import numpy as np
 
-from ..chain import Top
 from ..colours import Colours
 from ..model import Model
 from ..stack import Stack
@@ -23,11 +22,14 @@ def one_piece(chain, images, top, masks=None, sharpness=0) -> tuple[int, int]:
     return stack.size_bits - before, before - min(lowest)
 
 
-def net_in_one_piece(chain, pixels, mask=None, sharpness=0) -> int:
+def net_in_one_piece(chain, pixels, top, mask=None, sharpness=0) -> int:
     """Bits that (H, W, 3) uint8 cost under the prior without start and borders (in pieces of places.LIMIT pixels, which bounds memory)."""
-    rows = max(places.STEP, places.LIMIT // pixels.shape[1] // places.STEP * places.STEP)
-    top = Top.fitted([pixels], chain.levels)
-    return sum(one_piece(chain, [pixels[begin:begin + rows]], top, None if mask is None else [mask[begin:begin + rows]], sharpness)[0] for begin in range(0, len(pixels), rows))
+    height, width, channels = pixels.shape
+    rows, bits = max(places.STEP, places.LIMIT // width // places.STEP * places.STEP), 0
+    for begin in range(0, height, rows):
+        piece, told = pixels[begin:begin + rows], None if mask is None else [mask[begin:begin + rows]]
+        bits += one_piece(chain, [piece], top.at(Place(0, 1, begin, 0, len(piece), width), channels), told, sharpness)[0]
+    return bits
 
 
 def border_bits(data: bytes, *, model=None, device="cpu") -> float | None:
@@ -39,8 +41,7 @@ def border_bits(data: bytes, *, model=None, device="cpu") -> float | None:
     if not header.model or header.archive:
         return None
     model = Model.of_file(model, header.model)
-    colour = np.ascontiguousarray(picture.decode_still(data, model=model, device=device).colour)
+    colour = np.ascontiguousarray(turned(picture.decode_still(data, model=model, device=device).colour, header.flips))
     coded = sum(place.pixels for place in places.locate(header.sizes, header.start, header.segments))
-    chain, _, masks, _ = stacked.open_stack(header, payload, model, [turned(np.empty_like(colour), header.flips)], device)
-    mask = None if masks is None else turned(masks[0], header.flips)
-    return header.net_bits - net_in_one_piece(chain, colour, mask, header.sharpness) * coded / (header.width * header.height)
+    chain, _, top, masks, _ = stacked.open_stack(header, payload, model, [np.empty_like(colour)], device)
+    return header.net_bits - net_in_one_piece(chain, colour, top, masks and masks[0], header.sharpness) * coded / (header.width * header.height)

@@ -10,7 +10,7 @@
             archive: LEB128 length of the index, the index (zlib of JSON), digest of all pictures (8)
             stack only: 8 first bytes of the model's id, then LEB128: bits the prior cost, if bit 3 of
             the kind is set bits that the model's deltas cost (tuned.py), if bit 4 is bytes that tell flat blocks (flats.py),
-            if bit 5 is number of the sharpness (colours.py), length of the credit; in an archive, pictures that lie in the plain parts; flips (1 left-right,
+            if bit 5 is number of the sharpness (colours.py), if bit 6 is bytes that tell block means (means.py), length of the credit; in an archive, pictures that lie in the plain parts; flips (1 left-right,
             2 upside down) of those under the prior, the corner where their segments start (image, rows,
             columns), number of segments and, for each, 3 * size + kind (places.py); mean32 (zigzag) and
             scale of the top level for R, G, B
@@ -34,7 +34,7 @@ from .still import GREYS, MODES, UNDER_PRIOR
 
 MAGIC = b"\x8aBBK"
 VERSION = 0
-STACK, ARCHIVE, METADATA, TUNED, FLAT, COUNTED = 1, 2, 4, 8, 16, 32
+STACK, ARCHIVE, METADATA, TUNED, FLAT, COUNTED, MEANS = 1, 2, 4, 8, 16, 32, 64
 SOURCES = ("PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "", "JPEG")     # kinds of files that a picture came from; "" are all others
 MAX_SIDE = 2**24
 MAX_PIXELS = 2**31
@@ -81,6 +81,7 @@ class Header:
     tuned_bits: int = 0             # what the model's deltas cost, which lie on top of the stack; 0: there are none
     flat_bytes: int = 0             # what tells flat blocks, below the deltas on the stack; 0: there are none
     sharpness: int = 0              # with which colours are counted, see colours.py; 0: they are not
+    mean_bytes: int = 0             # what tells block means, between deltas and flat blocks on the stack; 0: there are none
     credit_bytes: int = 0           # length of the plain parts the stack started from
     plain: int = 0                  # pictures that lie in the plain parts, before those under the prior
     flips: int = 0                  # how the pictures were turned, see places.py
@@ -132,7 +133,7 @@ def _index(entries):
 def write(header: Header, payload: bytes) -> bytes:
     """Header and payload -> the file's bytes."""
     flags = {STACK: header.model, ARCHIVE: header.archive, METADATA: header.metadata, TUNED: header.tuned_bits, FLAT: header.flat_bytes,
-             COUNTED: header.sharpness}
+             COUNTED: header.sharpness, MEANS: header.mean_bytes}
     kind = sum(bit for bit, told in flags.items() if told)
     out = bytearray(MAGIC + bytes([VERSION, kind]))
     if header.metadata:
@@ -145,7 +146,7 @@ def write(header: Header, payload: bytes) -> bytes:
     out += header.digest
     if header.model:
         out += bytes.fromhex(header.model)[:ID_BYTES]
-        told = [value for value in (header.tuned_bits, header.flat_bytes, header.sharpness) if value]       # as the kind says
+        told = [value for value in (header.tuned_bits, header.flat_bytes, header.sharpness, header.mean_bytes) if value]       # as the kind says
         for value in (header.net_bits, *told, header.credit_bytes, *[header.plain] * header.archive, header.flips, *header.start, len(header.segments)):
             out += number(value)
         for kind, size in header.segments:
@@ -219,7 +220,7 @@ def read(data: bytes) -> tuple[Header, bytes]:
         raise DamagedFile("cut short or altered (checksum of the file)")
     reader = Reader(data, 5, len(data) - 4)
     kind = reader.take(1)[0]
-    if kind & ~(STACK | ARCHIVE | METADATA | TUNED | FLAT | COUNTED) or kind & (TUNED | FLAT | COUNTED) and not kind & STACK:
+    if kind & ~(STACK | ARCHIVE | METADATA | TUNED | FLAT | COUNTED | MEANS) or kind & (TUNED | FLAT | COUNTED | MEANS) and not kind & STACK:
         raise DamagedFile("unknown kind")
     archive, metadata = bool(kind & ARCHIVE), reader.number(2**14) if kind & METADATA else 0
     entries = _read_entries(reader, archive)
@@ -230,7 +231,8 @@ def read(data: bytes) -> tuple[Header, bytes]:
         fields["tuned_bits"] = reader.number(8 * len(data)) if kind & TUNED else 0
         fields["flat_bytes"] = reader.number(len(data)) if kind & FLAT else 0
         fields["sharpness"] = reader.number(len(SHARPNESS)) if kind & COUNTED else 0
-        if any(kind & bit and not fields[name] for bit, name in ((TUNED, "tuned_bits"), (FLAT, "flat_bytes"), (COUNTED, "sharpness"))):
+        fields["mean_bytes"] = reader.number(len(data)) if kind & MEANS else 0
+        if any(kind & bit and not fields[name] for bit, name in ((TUNED, "tuned_bits"), (FLAT, "flat_bytes"), (COUNTED, "sharpness"), (MEANS, "mean_bytes"))):
             raise DamagedFile("the header names what is not there")
         fields["credit_bytes"] = reader.number(len(data))
         fields["plain"] = reader.number(len(entries) - 1) if archive else 0

@@ -224,6 +224,8 @@ def describe(source) -> dict:
             parts["tuned_bytes"] = (header.tuned_bits + 7) // 8
         if header.flat_bytes:
             parts["flat_bytes"] = header.flat_bytes
+        if header.mean_bytes:
+            parts["mean_bytes"] = header.mean_bytes
         if header.sharpness:
             parts["sharpness"] = header.sharpness
         info |= {"model": header.model, "segments": len(located), "start_dims": start_dims, **parts,
@@ -232,5 +234,6 @@ def describe(source) -> dict:
                  "start_bits_per_dim": (8 * header.credit_bytes - net * start_dims) / header.dims,
                  "tuned_bits_per_dim": header.tuned_bits / header.dims,
                  "flat_bits_per_dim": 8 * header.flat_bytes / header.dims,
-                 "rest_bits_per_dim": (8 * (parts["words_bytes"] - header.flat_bytes) - header.net_bits - header.tuned_bits) / header.dims}
+                 "mean_bits_per_dim": 8 * header.mean_bytes / header.dims,
+                 "rest_bits_per_dim": (8 * (parts["words_bytes"] - header.flat_bytes - header.mean_bytes) - header.net_bits - header.tuned_bits) / header.dims}
     return info

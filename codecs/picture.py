@@ -14,7 +14,6 @@ import zlib
 
 import numpy as np
 
-from ..chain import Top
 from ..efforts import DEFAULT_STEPS
 from ..errors import DamagedFile, UnsupportedImage, VerifyFailed
 from ..model import Model
@@ -152,8 +151,8 @@ def decode_stills(data: bytes, *, model=None, device="cpu", progress=lambda shar
         model = Model.of_file(model, header.model)
         images = [np.empty(size, np.uint8) for size in header.sizes]
         views = [turned(pixels, header.flips) for pixels in images]
-        chain, stack, masks, colours = stacked.open_stack(header, payload, model, views, device)
-        pop_segments(chain, stack, views, header.start, header.segments, Top(header.top[::2], header.top[1::2]), progress, masks, colours)
+        chain, stack, top, masks, colours = stacked.open_stack(header, payload, model, views, device)
+        pop_segments(chain, stack, views, header.start, header.segments, top, progress, masks, colours)
         payload = stack.credit(header.credit_bytes)
     samples, items, packed = _read_plain_parts(payload, header, images)
     if metadata.kinds(items) != header.metadata:

@@ -101,7 +101,7 @@ def push_segments(chain, stack, images, start, top, progress=lambda share: None,
         if colours:
             colours.count_all(x, -1)
         try:
-            chain.push(attempt, x, top, known_around(images, place, masks), lambda s: lowest.append(min(lowest[-1], s.size_bits)), colours)
+            chain.push(attempt, x, top.at(place, x.shape[1]), known_around(images, place, masks), lambda s: lowest.append(min(lowest[-1], s.size_bits)), colours)
         except StackEmpty:
             if colours:
                 colours.count_all(x)
@@ -130,7 +130,7 @@ def pop_segments(chain, stack, images, start, segments, top, progress=lambda sha
             # probability 2^-k: whoever claims this lies, and would have the network work for nothing
             raise DamagedFile("the words are too few for the pixels they claim")
         try:
-            x = chain.pop(stack, (place.images, channels, place.height, place.width), top, known, colours=colours)
+            x = chain.pop(stack, (place.images, channels, place.height, place.width), top.at(place, channels), known, colours=colours)
         except StackEmpty:
             raise DamagedFile("the words end too early") from None
         if x.min() < -128 or x.max() > 127:

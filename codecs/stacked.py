@@ -1,6 +1,7 @@
 """The stack of a file: pictures under the prior, what is told of them, and the deltas of the model, in the order of a decoder's pops.
 
     pushed last      deltas (tuned.py)               popped first: they make the network that decodes the rest
+                     what tells block means          (means.py)
                      what tells flat blocks          (flats.py)
                      segments                        (segments.py)
     at the bottom    the plain parts                 (picture.py): the first credit
@@ -17,7 +18,7 @@ from ..errors import DamagedFile, StackEmpty
 from ..stack import Stack
 from ..tuned import Deltas
 from ..tuning import tune
-from . import flats
+from . import flats, means
 from .places import STEP, Corner, Place, turned
 from .plain import webp_size
 from .segments import blocks, known_around, plain_parts, planes, push_segments
@@ -95,10 +96,10 @@ def encode_stack(images, header, model, device="cpu", progress=lambda share: Non
 
     images: list of (H, W, 3) or (H, W, 1) uint8; header: a Header with entries and digest; first: the plain parts before the rows; tuning: as encode_still's.
     """
-    top = Top.fitted(images, model.levels)
     flips = _busiest_corner(images[0])
     images = [turned(pixels, flips) for pixels in images]
     told, masks = flats.told(images)
+    blurred, top = means.told(images, Top.fitted(images, model.levels), model.levels)
     deltas = tune(model, images, tuning, masks=masks, device=device, progress=lambda share: progress(TUNING_SHARE * share))
     coded = (lambda share: progress(TUNING_SHARE + (1 - TUNING_SHARE) * share)) if tuning else progress
     chain = model.chain(device) if deltas is None else model.tuned_chain(deltas, device)
@@ -111,25 +112,27 @@ def encode_stack(images, header, model, device="cpu", progress=lambda share: Non
         if segments:
             numbers, net = tuple(n for pair in zip(top.mean32, top.scale) for n in pair), stack.size_bits - before
             stack.push_uniform(np.frombuffer(told, np.uint8), 256)
-            before += 8 * len(told)
+            stack.push_uniform(np.frombuffer(blurred, np.uint8), 256)
+            before += 8 * (len(told) + len(blurred))
             if deltas is not None:                      # last in, first out: they make the network that decodes the rest
                 Deltas(model.gaussians, model.layers).push(stack, deltas)
-            return dataclasses.replace(header, model=model.id[:16], net_bits=net, flat_bytes=len(told), sharpness=sharpness,
+            return dataclasses.replace(header, model=model.id[:16], net_bits=net, flat_bytes=len(told), mean_bytes=len(blurred), sharpness=sharpness,
                                        tuned_bits=stack.size_bits - before - net, credit_bytes=len(credit),
                                        flips=flips, start=start, segments=segments, top=numbers), stack.to_words()
     return None
 
 
 def open_stack(header, payload, model, images, device="cpu"):
-    """(Chain, Stack, masks, Colours or None) from which the segments of a file pop: the mirror of encode_stack's end.  Errors: DamagedFile.
+    """(Chain, Stack, Top, masks, Colours or None) from which the segments of a file pop: the mirror of encode_stack's end.  Errors: DamagedFile.
 
     images: turned views of the pictures under the prior, into which flat blocks are painted; masks: as segments.known_around's.
     """
     stack = Stack.from_words(payload)
     try:
         deltas = Deltas(model.gaussians, model.layers).pop(stack) if header.tuned_bits else None
-        told = stack.pop_uniform(header.flat_bytes, 256).astype(np.uint8).tobytes()
+        blurred, told = (stack.pop_uniform(count, 256).astype(np.uint8).tobytes() for count in (header.mean_bytes, header.flat_bytes))
     except StackEmpty:
         raise DamagedFile("the words end too early") from None
-    masks = flats.read(told, images) if told else None
-    return model.chain(device) if deltas is None else model.tuned_chain(deltas, device), stack, masks, Colours(header.sharpness) if header.sharpness else None
+    top, masks = Top(header.top[::2], header.top[1::2]), flats.read(told, images) if told else None
+    top = means.read(blurred, [pixels.shape for pixels in images], top, model.levels) if blurred else top
+    return model.chain(device) if deltas is None else model.tuned_chain(deltas, device), stack, top, masks, Colours(header.sharpness) if header.sharpness else None

@@ -245,9 +245,33 @@ def forward(model, k, below):
     return 32 * below >> e if e >= 0 else 32 * below << -e, np.full(below.shape, k)
 
 
-def top_parameters(shape, top):
-    """top: mean32 and scale of R, of G, of B -> both as arrays of shape (images, 3, H, W)."""
-    return (np.broadcast_to(np.reshape(top[i::2] if shape[1] == 3 else top[2 + i:3 + i], (-1, 1, 1)), shape) for i in (0, 1))
+def top_parameters(shape, top, more):
+    """top: mean32 and scale of R, of G, of B; more: (images, 3, H, W), section 13 -> both as arrays of shape (images, 3, H, W)."""
+    mean, scale = (np.broadcast_to(np.reshape(top[i::2] if shape[1] == 3 else top[2 + i:3 + i], (-1, 1, 1)), shape) for i in (0, 1))
+    return mean + more, scale
+
+
+# Section 13: block means
+
+def between(count, n):
+    """For each of `count` pixels: (block, weight) of two of n blocks."""
+    places = [min(max(2 * r + 1 - 32, 0), 64 * (n - 1)) for r in range(count)]
+    return [((p // 64, 64 - p % 64), (min(p // 64 + 1, n - 1), p % 64)) for p in places]
+
+
+def mean_map(model, means, height, width):
+    """What `means` (r, c, C) add to mean32: (C, H, W)."""
+    down, across = between(height, means.shape[0]), between(width, means.shape[1])
+    more = np.zeros((means.shape[2], height, width), np.int64)
+    for colour, y, x in np.ndindex(*more.shape):
+        more[colour, y, x] = sum(v * w * (int(means[i, j, colour]) - 8) for i, v in down[y] for j, w in across[x])
+    return half_up(more, 2 + model.exponents[-1])
+
+
+def mean_maps(model, sizes, means):
+    """(C, H, W) of each picture; means: None, or (r, c, C) or None for each."""
+    return [np.zeros((channels, height, width), np.int64) if means is None or means[i] is None else mean_map(model, means[i], height, width)
+            for i, (height, width, channels) in enumerate(sizes)]
 
 
 # Section 5: context
@@ -425,11 +449,11 @@ class Counts:
 
 # Sections 4 and 5: segments
 
-def pop_segment(model, stack, x, sides, top, free, counts=None):
+def pop_segment(model, stack, x, sides, top, free, counts=None, *, more):
     """x (images, 3, H, W), of which what is not free is there, with the known x below it and to its right; top: mean32 and scale of R, of G, of B."""
     known, told = context(model, sides), [x, *side_context(model, 2, x)]
     y = told[-1].copy()
-    y[free] = stack.pop_array(model.p, *(part[free] for part in top_parameters(x.shape, top)), escapes=True)
+    y[free] = stack.pop_array(model.p, *(part[free] for part in top_parameters(x.shape, top, more)), escapes=True)
     for k in reversed(range(model.count)):
         down = pop_step(model, stack, k, y, known[k], free, told[k], None if k else counts)
         stack.push_array(model.q, y[free], *forward(model, k, down[free]), escapes=False)
@@ -437,7 +461,7 @@ def pop_segment(model, stack, x, sides, top, free, counts=None):
     return y
 
 
-def push_segment(model, stack, x, sides, top, free, counts=None):
+def push_segment(model, stack, x, sides, top, free, counts=None, *, more):
     known, told = context(model, sides), side_context(model, 2, x)
     for k in range(model.count):
         y = told[k].copy()
@@ -450,7 +474,7 @@ def push_segment(model, stack, x, sides, top, free, counts=None):
         for array in reversed(arrays):
             stack.push_array(model.p, *array, escapes=True)
         x = y
-    stack.push_array(model.p, x[free], *(part[free] for part in top_parameters(x.shape, top)), escapes=True)
+    stack.push_array(model.p, x[free], *(part[free] for part in top_parameters(x.shape, top, more)), escapes=True)
 
 
 def places(sizes, start, segments):
@@ -484,9 +508,11 @@ def free_of(masks, which, rows, columns):
     return np.stack([mask[:, rows, columns] for mask in masks[which]])
 
 
-def decode(model, stack, sizes, start, segments, top, told=None, sharpness=0):
+def decode(model, stack, sizes, start, segments, top, told=None, sharpness=0, means=None):
     """All segments, last first -> list of (H, W, C) uint8, 0 where the plain parts lie.  sizes: (height, width, channels) of each image; start: (image, rows, columns);
-    told: (images (H, W, C) uint8, masks (H, W, C) bool, False where a sample of these is told), section 11; sharpness: section 12."""
+    told: (images (H, W, C) uint8, masks (H, W, C) bool, False where a sample of these is told), section 11; sharpness: section 12;
+    means: (r, c, C) or None for each image, section 13."""
+    more = mean_maps(model, sizes, means)
     counts = Counts(sharpness) if sharpness else None
     images = [np.full((channels, height, width), -128, np.int64) for height, width, channels in sizes]
     masks = [np.full(x.shape, True) for x in images]
@@ -495,7 +521,8 @@ def decode(model, stack, sizes, start, segments, top, told=None, sharpness=0):
         images[i][~masks[i]] = pixels.transpose(2, 0, 1)[~masks[i]].astype(np.int64) - 128
     for which, rows, columns in reversed(list(places(sizes, start, segments))):
         x = np.stack([x[:, rows, columns] for x in images[which]])
-        got = pop_segment(model, stack, x, around(images[which], rows, columns), top, free_of(masks, which, rows, columns), counts)
+        got = pop_segment(model, stack, x, around(images[which], rows, columns), top, free_of(masks, which, rows, columns), counts,
+                          more=np.stack([one[:, rows, columns] for one in more[which]]))
         assert got.min() >= -128 and got.max() <= 127
         if counts:
             counts.add(got)
@@ -504,8 +531,9 @@ def decode(model, stack, sizes, start, segments, top, told=None, sharpness=0):
     return [(x + 128).transpose(1, 2, 0).astype(np.uint8) for x in images]
 
 
-def encode(model, stack, images, start, segments, top, masks=None, sharpness=0):
+def encode(model, stack, images, start, segments, top, masks=None, sharpness=0, means=None):
     """Pushes what `decode` pops."""
+    more = mean_maps(model, [pixels.shape for pixels in images], means)
     masks = [np.full(pixels.shape, True) if masks is None else masks[i] for i, pixels in enumerate(images)]
     masks = [mask.transpose(2, 0, 1) for mask in masks]
     images = [pixels.transpose(2, 0, 1).astype(np.int64) - 128 for pixels in images]
@@ -516,4 +544,5 @@ def encode(model, stack, images, start, segments, top, masks=None, sharpness=0):
     for (which, rows, columns), x in zip(blocks, parts):
         if counts:
             counts.add(x, -1)                               # those after it are decoded before
-        push_segment(model, stack, x, around(images[which], rows, columns), top, free_of(masks, which, rows, columns), counts)
+        push_segment(model, stack, x, around(images[which], rows, columns), top, free_of(masks, which, rows, columns), counts,
+                     more=np.stack([one[:, rows, columns] for one in more[which]]))

@@ -5,7 +5,6 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 from bitsback import context, exact
-from bitsback.chain import Top
 from bitsback.codecs.places import turned
 from bitsback.colours import Colours
 from bitsback.codecs import container, segments, stacked
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from . import numpy_decoder as yardstick
+from .told import grids, pop_bytes, push_bytes
 
 CASES = [((24, 40), "smooth"), ((33, 21), "noise"), ((25, 9), "edges"), ((24, 2), "flat"), ((64, 16), "smooth"), ((64, 16), "edges"),
          ("archive", "smooth"), ("archive", "noise")]       # height and width
@@ -48,10 +48,11 @@ def encode(images, model):
 
 
 def decode(model, header, payload):
-    """(images, credit) by the yardstick."""
+    """(images, credit, bytes that tell block means) by the yardstick."""
     stack = yardstick.Stack(payload)
-    images = yardstick.decode(model, stack, header.sizes, header.start, header.segments, header.top, sharpness=header.sharpness)
-    return [turned(pixels, header.flips) for pixels in images], stack.credit(header.credit_bytes)
+    told = pop_bytes(stack, header.mean_bytes)
+    images = yardstick.decode(model, stack, header.sizes, header.start, header.segments, header.top, sharpness=header.sharpness, means=grids(told, header.sizes))
+    return [turned(pixels, header.flips) for pixels in images], stack.credit(header.credit_bytes), told
 
 
 def make_images(kind):
@@ -107,11 +108,13 @@ def check_by_the_document(images, model, numbers, size=None):
         assert {kind for kind, _ in header.segments} == {0, 1, 2} and any(kind == 0 and size > 1 for kind, size in header.segments)
     elif size == (64, 16):
         assert len(header.segments) > 1
-    got, credit = decode(numbers, header, payload)
+    got, credit, told = decode(numbers, header, payload)
     segments.unpack_plain_parts(credit, [turned(pixels, header.flips) for pixels in got], header.start)
     assert all(map(np.array_equal, got, images))
     stack = yardstick.Stack.from_credit(credit)
-    yardstick.encode(numbers, stack, [turned(pixels, header.flips) for pixels in images], header.start, header.segments, header.top, sharpness=header.sharpness)
+    yardstick.encode(numbers, stack, [turned(pixels, header.flips) for pixels in images], header.start, header.segments, header.top, sharpness=header.sharpness,
+                     means=grids(told, header.sizes))
+    push_bytes(stack, told)
     assert stack.to_bytes() == payload
 
 
@@ -165,11 +168,12 @@ def test_every_integer_of_a_file(size, backend, model):
     for reverse in chain.reverse:
         reverse.network = IntegerExperts(networks)
     got = [np.zeros_like(pixels) for pixels in images]
-    segments.pop_segments(chain, Stack.from_words(payload), [turned(pixels, header.flips) for pixels in got], header.start, header.segments,
-                          Top(header.top[::2], header.top[1::2]), colours=Colours(header.sharpness) if header.sharpness else None)
+    views = [turned(pixels, header.flips) for pixels in got]
+    _, stack, top, _, colours = stacked.open_stack(header, payload, model, views)
+    segments.pop_segments(chain, stack, views, header.start, header.segments, top, colours=colours)
     numbers = RecordingModel(model.path.read_bytes())
     numbers.record = []
-    expected, _ = decode(numbers, header, payload)
+    expected, _, _ = decode(numbers, header, payload)
     assert all(map(np.array_equal, got, expected))
     assert len(record) == sum(len(chain.network.order(k)) for k in range(len(model.levels))) * sum(size if kind == 0 else 1 for kind, size in header.segments)
     assert_equal_records(record, numbers.record)

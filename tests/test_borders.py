@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 from .test_commands import call
 
-from bitsback.codecs import container, encode
+from bitsback.chain import Top
+from bitsback.codecs import container, encode, means, stacked
 from bitsback.codecs.borders import border_bits, net_in_one_piece
+from bitsback.codecs.places import turned
 
 
 def test_border_bits(tiny_model, prior_file, photograph):
@@ -13,8 +15,9 @@ def test_border_bits(tiny_model, prior_file, photograph):
     data = prior_file(pixels)
     header = container.read_header(data)
     share = 1 - header.start[1] * header.start[2] / (64 * 56)
-    bits = border_bits(data, model=tiny_model)
-    assert bits == pytest.approx(header.net_bits - share * net_in_one_piece(tiny_model.chain(), pixels))
+    bits, whole = border_bits(data, model=tiny_model), np.ascontiguousarray(turned(pixels, header.flips))
+    _, _, top, _, _ = stacked.open_stack(header, container.read(data)[1], tiny_model, [whole])
+    assert bits == pytest.approx(header.net_bits - share * net_in_one_piece(tiny_model.chain(), whole, top))
     assert abs(bits) < 0.2 * header.net_bits
     assert border_bits(encode(pixels[:9, :9])) is None
 
@@ -22,9 +25,11 @@ def test_border_bits(tiny_model, prior_file, photograph):
 def test_one_piece_is_the_stacks_growth_whatever_the_limit(tiny_model, photograph, monkeypatch):
     """In two pieces it costs nearly what it does in one: pieces bound memory, they do not change the figure much."""
     pixels = photograph(64, 40)
-    whole = net_in_one_piece(tiny_model.chain(), pixels)
+    _, top = means.told([pixels], Top.fitted([pixels], tiny_model.levels), tiny_model.levels)
+    top = top if isinstance(top, means.ToldTop) else means.ToldTop(top.mean32, top.scale, (np.arange(12, dtype=np.int32).reshape(2, 2, 3),), 8)
+    whole = net_in_one_piece(tiny_model.chain(), pixels, top)
     monkeypatch.setattr("bitsback.codecs.places.LIMIT", 32 * 40)
-    assert net_in_one_piece(tiny_model.chain(), pixels) == pytest.approx(whole, rel=0.05) and whole > 0
+    assert net_in_one_piece(tiny_model.chain(), pixels, top) == pytest.approx(whole, rel=0.05) and whole > 0
 
 
 def test_info_borders(tmp_path, tiny_model, prior_file, photograph):

@@ -18,6 +18,7 @@ from bitsback.preview import preview
 from bitsback.stack import Stack
 
 from . import numpy_decoder as yardstick
+from .told import grids, pop_bytes, push_bytes
 
 NUMBERS = range(1, len(SHARPNESS) + 1)
 PLACES = {"grey": ("grey",), GREEN: (yardstick.G,), RED: (yardstick.R, 7), BLUE: (yardstick.B, 7, 9)}      # the yardstick's name of KEYS
@@ -199,13 +200,12 @@ def test_by_the_document(tiny_model, few, case):
     header, payload = coded(images, tiny_model)
     assert header.sharpness and len(header.segments) > 1
     numbers, stack, turn = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Stack(payload), lambda pixels: turned(pixels, header.flips)
-    uniform = [i << 16 for i in range(257)]
-    data, told = bytes(stack.pop(uniform) for _ in range(header.flat_bytes)), None
+    blurred, data, told = pop_bytes(stack, header.mean_bytes), pop_bytes(stack, header.flat_bytes), None
     if data:
         painted = [turn(np.zeros_like(pixels)) for pixels in images]
         masks = stacked.flats.read(data, painted)
         told = painted, [np.full(pixels.shape, True) if mask is None else mask for mask, pixels in zip(masks, images)]
-    got = yardstick.decode(numbers, stack, header.sizes, header.start, header.segments, header.top, told, header.sharpness)
+    got = yardstick.decode(numbers, stack, header.sizes, header.start, header.segments, header.top, told, header.sharpness, grids(blurred, header.sizes))
     image, rows, columns = header.start
     expected = [turn(pixels).copy() for pixels in images]
     for i, pixels in enumerate(expected[:image + 1]):           # the plain parts lie in the credit
@@ -213,9 +213,9 @@ def test_by_the_document(tiny_model, few, case):
         got[i][part] = pixels[part]
     assert all(map(np.array_equal, got, expected))
     again = yardstick.Stack.from_credit(stack.credit(header.credit_bytes))
-    yardstick.encode(numbers, again, expected, header.start, header.segments, header.top, told and told[1], header.sharpness)
-    for byte in reversed(data):
-        again.push(uniform, byte)
+    yardstick.encode(numbers, again, expected, header.start, header.segments, header.top, told and told[1], header.sharpness, grids(blurred, header.sizes))
+    push_bytes(again, data)
+    push_bytes(again, blurred)
     assert again.to_bytes() == payload
 
 

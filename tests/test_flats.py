@@ -18,6 +18,7 @@ from bitsback.preview import preview
 from bitsback.stack import Stack
 
 from . import numpy_decoder as yardstick
+from .told import grids, pop_bytes, push_bytes
 
 
 @pytest.fixture(scope="module")
@@ -113,20 +114,19 @@ def test_by_the_document(tiny_model, clipped):
     pixels = clipped(72, 64)
     header, payload = coded(pixels, tiny_model)
     numbers, stack = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Stack(payload)
-    uniform = [i << 16 for i in range(257)]
-    data = bytes(stack.pop(uniform) for _ in range(header.flat_bytes))
+    blurred, data = pop_bytes(stack, header.mean_bytes), pop_bytes(stack, header.flat_bytes)
     painted = turned(np.zeros_like(pixels), header.flips)
     masks = flats.read(data, [painted])
-    (got,) = yardstick.decode(numbers, stack, header.sizes, header.start, header.segments, header.top, ([painted], masks), header.sharpness)
+    (got,) = yardstick.decode(numbers, stack, header.sizes, header.start, header.segments, header.top, ([painted], masks), header.sharpness, grids(blurred, header.sizes))
     rows, columns = header.start[1:]
     expected = turned(pixels, header.flips).copy()
     got[:rows, :columns] = expected[:rows, :columns]            # the start's block lies in the credit
     assert np.array_equal(got, expected) and len(header.segments) > 1
     credit = stack.credit(header.credit_bytes)
     again = yardstick.Stack.from_credit(credit)
-    yardstick.encode(numbers, again, [expected], header.start, header.segments, header.top, masks, header.sharpness)
-    for byte in reversed(data):
-        again.push(uniform, byte)
+    yardstick.encode(numbers, again, [expected], header.start, header.segments, header.top, masks, header.sharpness, grids(blurred, header.sizes))
+    push_bytes(again, data)
+    push_bytes(again, blurred)
     assert again.to_bytes() == payload
 
 
@@ -189,7 +189,7 @@ def test_a_header_that_lies(tiny_model, clipped):
         with pytest.raises(BitsbackError):
             decode(container.write(dataclasses.replace(header, flat_bytes=count), payload), model=tiny_model)
     data = bytearray(container.write(header, payload))
-    assert data[5] & ~container.COUNTED == container.STACK | container.FLAT
+    assert data[5] & ~(container.COUNTED | container.MEANS) == container.STACK | container.FLAT
 
 
 def test_segments_of_which_all_is_told(tiny_model, photograph):

@@ -64,6 +64,7 @@ def parse(data):
         facts["tuned_bits"] = left.n() if kind & 8 else 0
         facts["flat_bytes"] = left.n() if kind & 16 else 0
         facts["sharpness"] = left.n() if kind & 32 else 0
+        facts["mean_bytes"] = left.n() if kind & 64 else 0
         facts["credit_bytes"] = left.n()
         facts["plain"] = left.n() if facts["archive"] else 0
         facts["flips"], facts["start"] = left.n(), (left.n(), left.n(), left.n())

@@ -4,8 +4,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from bitsback.chain import Top
-from bitsback.codecs import container, encode
+from bitsback.codecs import container, encode, stacked
 from bitsback.codecs.archive import encode_archive
 from bitsback.codecs.places import locate, turned
 from bitsback.codecs.segments import blocks, planes
@@ -86,10 +85,11 @@ def test_decoding_stops_at_a_level(tiny_model, prior_file, photograph, k):
     pixels = photograph(64, 48)
     header, payload = container.read(prior_file(pixels))
     chain, place = tiny_model.chain(), locate([(64, 48)], header.start, header.segments)[-1]
-    shape, top = (1, 3, place.height, place.width), Top(header.top[::2], header.top[1::2])
+    shape = 1, 3, place.height, place.width
     block = planes(blocks([turned(pixels, header.flips)], place)[0])
     known = nothing(block)
-    stack = Stack.from_words(payload)
+    _, stack, top, _, _ = stacked.open_stack(header, payload, tiny_model, [np.empty((64, 48, 3), np.uint8)])
+    top = top.at(place, 3)
     y = chain.pop(stack, shape, top, known, k)
     for index in range(k, -1, -1):
         value = chain.reverse[index].pop(stack, y, context_chain(chain.forward_table, chain.levels, known)[index])

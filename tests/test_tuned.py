@@ -20,6 +20,7 @@ from bitsback.preview import preview
 from bitsback.stack import Stack
 
 from . import numpy_decoder as yardstick
+from .told import grids, pop_bytes
 
 
 def some_deltas(model, size=4.0, seed=0):
@@ -109,7 +110,8 @@ def test_a_tuned_file_decodes_by_the_document(tiny_model, tuned_file):
     theirs = yardstick.pop_deltas(model, stack)
     assert np.array_equal(np.concatenate([theirs[name] for name in sorted(theirs)]), deltas)
     assert yardstick.tune(model, theirs) < 2**24
-    images = yardstick.decode(model, stack, header.sizes, header.start, header.segments, header.top, sharpness=header.sharpness)
+    means = grids(pop_bytes(stack, header.mean_bytes), header.sizes)
+    images = yardstick.decode(model, stack, header.sizes, header.start, header.segments, header.top, sharpness=header.sharpness, means=means)
     turned = pixels[:: -1 if header.flips & 2 else 1, :: -1 if header.flips & 1 else 1]
     rows, columns = header.start[1:]
     got = images[0]

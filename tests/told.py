@@ -1,0 +1,32 @@
+"""What a file tells before its segments, popped from and pushed to the yardstick's stack, and read by FORMAT.md's words."""
+from itertools import groupby
+
+import numpy as np
+
+from bitsback.codecs.numbers import Reader
+from bitsback.codecs.plain import decode_plain
+
+UNIFORM = [i << 16 for i in range(257)]
+
+
+def pop_bytes(stack, count):
+    return bytes(stack.pop(UNIFORM) for _ in range(count))
+
+
+def push_bytes(stack, data):
+    for byte in reversed(data):
+        stack.push(UNIFORM, byte)
+
+
+def grids(data, sizes):
+    """Block means: (r, c, C) or None for each picture, None where a file tells none at all.  sizes: (height, width, channels)."""
+    reader, found = Reader(data), []
+    if not data:
+        return None
+    for (height, width, channels), run in groupby(sizes):
+        count, length = len(list(run)), reader.number(len(data))
+        rows, columns = (height + 31) // 32, (width + 31) // 32
+        small = decode_plain(reader.take(length), (count * rows, columns, channels)) if length else None
+        found += [None if small is None else small[i * rows:(i + 1) * rows].astype(np.int64) for i in range(count)]
+    assert reader.position == len(data)
+    return found
