@@ -14,6 +14,7 @@ from .denoiser import Denoiser, QConv
 from .export import layer_units
 from .experts import Experts
 from .levels import sigmas
+from .tuned import by_expert, tuned_layers
 
 
 class OneHotLevel(nn.Module):
@@ -68,9 +69,10 @@ def dequantised(layers, config, noise):
     return network.requires_grad_(False).eval()
 
 
-def dequantised_model(model, layers=None):
-    """Experts out of a Model: all its networks, for its own levels.  layers: in place of the first expert's, tuned ones say."""
-    noise = sigmas(model.levels)
-    networks = [dequantised(expert.layers if i or layers is None else layers, expert.config, noise[expert.steps.start:expert.steps.stop])
-                for i, expert in enumerate(model.experts)]
+def dequantised_model(model, deltas=None):
+    """Experts out of a Model: all its networks, for its own levels.  deltas: of all experts in one array (tuned.py), or None."""
+    noise, layers = sigmas(model.levels), [expert.layers for expert in model.experts]
+    if deltas is not None:
+        layers = [tuned_layers(some, part) for some, part in zip(layers, by_expert(deltas, layers))]
+    networks = [dequantised(some, expert.config, noise[expert.steps.start:expert.steps.stop]) for some, expert in zip(layers, model.experts)]
     return Experts(networks, [expert.steps for expert in model.experts], noise)

@@ -73,7 +73,7 @@ def estimate_at_levels(network, schedule, x, generator, integer, autocast, grey=
         pixel = pixel_nats(network, x[n_level:], noisy[n_level:], log_sigma[:1].expand(n_pixel), integer, pixel_grey) if n_pixel else x.new_zeros(1, 1, 1, 1)
     top = top_nats(x, log_sigma[-1]) * (count - 1 in only)
     if weight is not None:
-        level, pixel = level * weight[:n_level], pixel * weight[n_level:]
+        level, pixel = level * weight[:n_level], pixel * weight[n_level:] if n_pixel else pixel
     return level.mean((1, 2, 3)) / odds[chosen - low] * scale, pixel.mean((1, 2, 3)) * scale, top * scale, None
 
 

@@ -10,7 +10,7 @@ from .exact import choose
 from .integer_network import IntegerExperts, IntegerNetwork
 from .lattice import Gaussians
 from .levels import Level
-from .tuned import tuned_layers
+from .tuned import Deltas, by_expert, tuned_layers
 from .weights import ARITHMETIC, read_experts, read_model, read_steps, shipped_models
 
 DEFAULT = "default"
@@ -19,7 +19,7 @@ DEFAULT = "default"
 class Model:
     """id: 64 hex digits; levels: tuple of Level; experts: tuple of Expert; description: what the file says of itself.
 
-    layers and config are the first expert's: the one that tuning moves.
+    layers and config are the first expert's, which has the finest levels.
     """
 
     def __init__(self, path):
@@ -36,6 +36,11 @@ class Model:
         except (KeyError, TypeError, ValueError) as error:
             raise WrongModel(f"{path}: not an exported model ({error})") from None
         self._chains = {}
+
+    @property
+    def deltas(self):
+        """The codec of its Deltas."""
+        return Deltas(self.gaussians, [expert.layers for expert in self.experts])
 
     @property
     def knows_grey(self):
@@ -87,9 +92,11 @@ class Model:
         return chain
 
     def tuned_chain(self, deltas, device="cpu"):
-        """The codec with biases moved by deltas (tuned.count,) int32.  Errors: DamagedFile."""
+        """The codec with biases moved by deltas, all experts' in one array of int32.  Errors: DamagedFile."""
         backends = [network.backend for _, network in self.chain(device).network.networks]
-        return self._chain([backends[0].like(tuned_layers(self.layers, deltas)), *backends[1:]])
+        parts = by_expert(deltas, [expert.layers for expert in self.experts])
+        return self._chain([backend.like(tuned_layers(expert.layers, part)) if part.any() else backend
+                            for backend, expert, part in zip(backends, self.experts, parts)])
 
     def _chain(self, backends):
         """A Chain of one backend an expert."""

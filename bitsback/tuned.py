@@ -1,6 +1,6 @@
 """Biases moved to suit one picture: what a file may carry of its own beside the model's weights.
 
-A file's deltas are one small integer for each output channel of each layer, the same for all levels.  They are
+A file's deltas are one small integer for each output channel of each layer of an expert, the same for all its levels.  They are
 pushed last and popped first: the network that they make decodes the rest.  Delta t adds t * 2^n to a
 channel's accumulator, n by its shift and the kind of its layer, so that a step is 1/256 of an
 activation's 1.0 wherever it is added (ARITHMETIC.md, section 9).  How finely a layer's deltas are told is the encoder's
@@ -33,7 +33,7 @@ def delta_units(name, layer):
 
 
 def count(layers):
-    """Number of deltas of a model."""
+    """Number of deltas of an expert."""
     return sum(len(layer.shift) for layer in layers.values())
 
 
@@ -42,6 +42,11 @@ def split(deltas, layers):
     names = sorted(layers)
     ends = np.cumsum([len(layers[name].shift) for name in names])
     return dict(zip(names, np.split(deltas, ends[:-1])))
+
+
+def by_expert(deltas, experts):
+    """[(count,)] of all deltas of a file in one array; experts: [{name: Layer}]."""
+    return np.split(deltas, np.cumsum([count(layers) for layers in experts])[:-1])
 
 
 def tuned_layers(layers, deltas):
@@ -65,10 +70,14 @@ def coarseness(part):
 
 
 class Deltas:
-    """The codec of deltas: under the Gaussian table with mean 0, each layer's coarseness and scale before its values."""
+    """The codec of deltas, expert by expert: under the Gaussian table with mean 0, each layer's coarseness and scale before its values.
 
-    def __init__(self, gaussians, layers):
-        self.gaussians, self.layers = gaussians, layers
+    experts: [{name: Layer}] of a model; one whose deltas are all zero takes a bit.
+    """
+
+    def __init__(self, gaussians, experts):
+        self.gaussians, self.experts = gaussians, experts
+        self.size = sum(map(count, experts))
 
     def _scale(self, values):
         """The scale index under which values cost least."""
@@ -80,8 +89,14 @@ class Deltas:
         return np.zeros(size, np.int32), np.full(size, scale, np.int32)
 
     def push(self, stack, deltas):
-        """deltas: (count,) int32, each within +-LIMIT times its layer's 2^coarseness."""
-        for part in reversed(split(deltas, self.layers).values()):
+        """deltas: all experts' in one array of int32, each within +-LIMIT times its layer's 2^coarseness."""
+        for some, layers in reversed(list(zip(by_expert(deltas, self.experts), self.experts))):
+            if some.any():
+                self._push_layers(stack, some, layers)
+            stack.push_uniform(np.array([int(some.any())]), 2)
+
+    def _push_layers(self, stack, deltas, layers):
+        for part in reversed(split(deltas, layers).values()):
             coarse = coarseness(part)
             values = part >> coarse
             scale = self._scale(values)
@@ -91,12 +106,16 @@ class Deltas:
 
     def pop(self, stack):
         """The mirror of push.  Errors: StackEmpty, DamagedFile."""
+        return np.concatenate([self._pop_layers(stack, layers) if stack.pop_uniform(1, 2)[0] else np.zeros(count(layers), np.int32)
+                               for layers in self.experts])
+
+    def _pop_layers(self, stack, layers):
         parts = []
-        for name in sorted(self.layers):
+        for name in sorted(layers):
             coarse, scale = (int(stack.pop_uniform(1, number)[0]) for number in (COARSENESS, SCALE_CODES))
             if scale >= lattice.SCALES:
                 raise DamagedFile("a scale of tuned biases is out of range")
-            values = self.gaussians.pop(stack, *self._parameters(len(self.layers[name].shift), scale))
+            values = self.gaussians.pop(stack, *self._parameters(len(layers[name].shift), scale))
             if np.abs(values).max() > LIMIT:
                 raise DamagedFile("a tuned bias is out of range")
             parts.append(values << coarse)

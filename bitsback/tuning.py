@@ -17,10 +17,11 @@ from .errors import DamagedFile
 from .estimates import estimate_at_levels
 from .levels import sigmas
 from .stack import Stack
-from .tuned import COARSENESS, LIMIT, Deltas, delta_units, tuned_layers
+from .tuned import COARSENESS, LIMIT, Deltas, count, delta_units, tuned_layers
 
 PATCHES = (64, 32, 16)          # sides; the largest that most pixels lie in pictures of
-BATCH = 8
+BATCH = 8                       # patches a step, shared out among the experts
+FINE = 20.0                     # gray levels: experts whose first level is above carry too few bits for what their deltas would take
 GRID = 8                        # the network's coarsest pixel: a bias may suit one place in it, as half-resolution colours have it
 RATE = 0.6                      # Adam's, in the finest steps; times the root of the steps that a layer's deltas are stored in
 WARM = 5                        # steps
@@ -43,24 +44,24 @@ def coarseness(name, total):
 class Sampler:
     """Random patches of images, list of (H, W, 3) or (H, W, 1) uint8, each by its share of the pixels.
 
-    masks: None, or for each image None or (H, W, C) bool, which samples cost bits.
+    masks: None, or for each image None or (H, W, C) bool, which samples cost bits; count: patches of the largest side in a batch.
     """
 
-    def __init__(self, images, device, seed, masks=None):
+    def __init__(self, images, device, seed, masks=None, count=BATCH):
         total = sum(pixels.size for pixels in images)
         suit = {side: [i for i, pixels in enumerate(images) if min(pixels.shape[:2]) >= side] for side in PATCHES}
         self.side = next((side for side in PATCHES if 2 * sum(images[i].size for i in suit[side]) > total), PATCHES[-1])
         self.images, self.device = [images[i] for i in suit[self.side]], device
         self.masks = [masks and masks[i] for i in suit[self.side]]
         self.shares = torch.tensor([float(pixels.size) for pixels in self.images])
-        self.places = torch.Generator().manual_seed(seed)
+        self.places, self.count = torch.Generator().manual_seed(seed), count * (PATCHES[0] // self.side) ** 2
 
     def batch(self):
         """(x, grey, weight): (B, 3, side, side) float32, pixels - 128, from rows and columns that are multiples of GRID, (B,) bool, which have
-        one channel only, and like x, 1 for samples that cost bits and 0 for others; B is BATCH for the largest side, more for smaller ones."""
-        count, patches, weights, grey = BATCH * (PATCHES[0] // self.side) ** 2, [], [], []
+        one channel only, and like x, 1 for samples that cost bits and 0 for others; B is more where patches are smaller."""
+        patches, weights, grey = [], [], []
         place = lambda size: GRID * int(torch.randint((size - self.side) // GRID + 1, (), generator=self.places))      # noqa: E731
-        for i in torch.multinomial(self.shares, count, replacement=True, generator=self.places).tolist():
+        for i in torch.multinomial(self.shares, self.count, replacement=True, generator=self.places).tolist():
             pixels = self.images[i]
             top, left = map(place, pixels.shape[:2])
             here = np.s_[top:top + self.side, left:left + self.side]
@@ -73,16 +74,16 @@ class Sampler:
 
 
 class Tuned:
-    """The float twin of a model's first expert, whose biases can be moved, in steps that a file of `total` pixels stores."""
+    """The float twin of an expert, whose biases can be moved, in steps that a file of `total` pixels stores."""
 
-    def __init__(self, model, total, device):
-        self.levels, self.steps = model.levels, model.experts[0].steps
-        noise = sigmas(model.levels)[:self.steps.stop]
-        self.network = dequantised(model.layers, model.config, noise).to(device, memory_format=torch.channels_last)
+    def __init__(self, expert, levels, total, device):
+        self.levels, self.steps = levels, expert.steps
+        noise = sigmas(levels)[self.steps.start:self.steps.stop]
+        self.network = dequantised(expert.layers, expert.config, noise).to(device, memory_format=torch.channels_last)
         self.biases = {name: module.bias.requires_grad_() for name, module in sorted(self.network.named_modules()) if isinstance(module, QConv)}
         self.starts = {name: bias.detach().clone() for name, bias in self.biases.items()}
         self.coarseness = {name: coarseness(name, total) for name in self.biases}
-        self.units = {name: (delta_units(name, model.layers[name]) * real_scales(name, model.layers[name])[1] * 2**coarse).float().to(device)
+        self.units = {name: (delta_units(name, expert.layers[name]) * real_scales(name, expert.layers[name])[1] * 2**coarse).float().to(device)
                       for name, coarse in self.coarseness.items()}
         self.rates = {name: RATE * float(unit.mean()) * 2.0 ** (coarseness(name, SMALL) / 2 - self.coarseness[name]) for name, unit in self.units.items()}
 
@@ -118,17 +119,32 @@ def passes(total, steps):
     return 3 * steps_for(total, steps) * BATCH * PATCHES[0] ** 2
 
 
+def fine_experts(model):
+    """Numbers of the experts that are tuned."""
+    return [i for i, expert in enumerate(model.experts) if not i or sigmas(model.levels)[expert.steps.start] < FINE]
+
+
 def tune(model, images, steps, *, masks=None, device="cpu", seed=0, progress=lambda share: None):
-    """Deltas (tuned.count,) int32 under which `images` cost less, what the deltas cost included, or None where none were found.
+    """Deltas of all experts, int32, under which `images` cost less, what the deltas cost included, or None where none were found.
 
     model: a Model; images: list of (H, W, 3) or (H, W, 1) uint8; steps: for a picture of SMALL pixels, up to MOST times as many for a larger one;
-    masks: as Sampler takes them.
+    masks: as Sampler takes them.  Each expert is tuned by itself, and stays as it is where that does not pay.
     """
-    total, dims = sum(pixels.shape[0] * pixels.shape[1] for pixels in images), sum(pixels.size for pixels in images)
-    sampler, steps = Sampler(images, device, seed, masks), steps_for(total, steps)
-    if not steps or not sampler.images:
-        return None
-    tuned, noise = Tuned(model, total, device), torch.Generator(device).manual_seed(seed)
+    total, dims, chosen = sum(pixels.shape[0] * pixels.shape[1] for pixels in images), sum(pixels.size for pixels in images), fine_experts(model)
+    steps, deltas = steps_for(total, steps), [np.zeros(count(expert.layers), np.int32) for expert in model.experts]
+    for done, i in enumerate(chosen):
+        sampler = Sampler(images, device, seed + i, masks, max(1, BATCH // len(chosen)))
+        if not steps or not sampler.images:
+            return None
+        found = _tune_expert(model, model.experts[i], sampler, (total, dims), steps, seed + i, lambda share: progress((done + share) / len(chosen)))    # noqa: B023
+        deltas[i] = deltas[i] if found is None else found
+    return np.concatenate(deltas) if any(part.any() for part in deltas) else None
+
+
+def _tune_expert(model, expert, sampler, sizes, steps, seed, progress):
+    """Deltas (tuned.count,) int32 of one expert, or None; sizes: pixels and samples that share them."""
+    total, dims = sizes
+    tuned, noise = Tuned(expert, model.levels, total, sampler.device), torch.Generator(sampler.device).manual_seed(seed)
     optimiser = torch.optim.Adam([{"params": [bias], "rate": tuned.rates[name]} for name, bias in tuned.biases.items()], betas=(0.9, 0.99))
     for step in range(steps):
         for group in optimiser.param_groups:
@@ -143,26 +159,26 @@ def tune(model, images, steps, *, masks=None, device="cpu", seed=0, progress=lam
         return None
     deltas = tuned.stored(moves)
     try:
-        tuned_layers(model.layers, deltas)
+        tuned_layers(expert.layers, deltas)
     except DamagedFile:                                 # no decoder would take biases so large
         return None
-    return deltas if _gain(tuned, deltas, sampler, noise) * dims > _cost(model, deltas) else None
+    return deltas if _gain(tuned, deltas, sampler, noise) * dims > _cost(model, expert, deltas) else None
 
 
 @torch.no_grad()
 def _gain(tuned, deltas, sampler, noise):
     """Bits a dimension by which deltas lower the bound of a few patches, under the same noise."""
-    patches, state, bounds = [sampler.batch() for _ in range(CHECKS)], noise.get_state(), []
+    patches, state, bounds = [sampler.batch() for _ in range(CHECKS * BATCH * (PATCHES[0] // sampler.side) ** 2 // sampler.count)], noise.get_state(), []
     for chosen in (np.zeros_like(deltas), deltas):
         tuned.set(chosen)
         noise.set_state(state)
-        bounds.append(sum(float(tuned.bound(*patch, noise)) for patch in patches) / CHECKS)
+        bounds.append(sum(float(tuned.bound(*patch, noise)) for patch in patches) / len(patches))
     return bounds[0] - bounds[1]
 
 
-def _cost(model, deltas):
-    """Bits that deltas take on a stack."""
+def _cost(model, expert, deltas):
+    """Bits that an expert's deltas take on a stack."""
     stack = Stack(bytes(8))
     before = stack.size_bits
-    Deltas(model.gaussians, model.layers).push(stack, deltas)
+    Deltas(model.gaussians, [expert.layers]).push(stack, deltas)
     return stack.size_bits - before

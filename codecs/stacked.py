@@ -16,7 +16,6 @@ from ..colours import SHARPNESS, Colours, Recorder
 from ..context import context_chain
 from ..errors import DamagedFile, StackEmpty
 from ..stack import Stack
-from ..tuned import Deltas
 from ..tuning import tune
 from . import flats, means
 from .places import STEP, Corner, Place, turned
@@ -115,7 +114,7 @@ def encode_stack(images, header, model, device="cpu", progress=lambda share: Non
             stack.push_uniform(np.frombuffer(blurred, np.uint8), 256)
             before += 8 * (len(told) + len(blurred))
             if deltas is not None:                      # last in, first out: they make the network that decodes the rest
-                Deltas(model.gaussians, model.layers).push(stack, deltas)
+                model.deltas.push(stack, deltas)
             return dataclasses.replace(header, model=model.id[:16], net_bits=net, flat_bytes=len(told), mean_bytes=len(blurred), sharpness=sharpness,
                                        tuned_bits=stack.size_bits - before - net, credit_bytes=len(credit),
                                        flips=flips, start=start, segments=segments, top=numbers), stack.to_words()
@@ -129,7 +128,7 @@ def open_stack(header, payload, model, images, device="cpu"):
     """
     stack = Stack.from_words(payload)
     try:
-        deltas = Deltas(model.gaussians, model.layers).pop(stack) if header.tuned_bits else None
+        deltas = model.deltas.pop(stack) if header.tuned_bits else None
         blurred, told = (stack.pop_uniform(count, 256).astype(np.uint8).tobytes() for count in (header.mean_bytes, header.flat_bytes))
     except StackEmpty:
         raise DamagedFile("the words end too early") from None

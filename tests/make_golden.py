@@ -18,7 +18,6 @@ from bitsback.codecs.places import turned
 from bitsback.codecs.segments import plain_parts
 from bitsback.codecs.still import Still
 from bitsback.model import Model
-from bitsback.tuned import count
 
 FOLDER = Path(__file__).parent / "golden" / f"v{container.VERSION}"
 PICTURES = Path(__file__).parent / "pictures"
@@ -83,7 +82,7 @@ def main():
         target = FOLDER / "modes" / f"{name}.bbk"
         if target.exists():
             raise SystemExit(f"{target} exists; golden files are never overwritten")
-        suffix, deltas = default_suffix(still.mode), np.rint(np.random.default_rng(9).normal(0, 2, count(model.layers))).astype(np.int32)
+        suffix, deltas = default_suffix(still.mode), np.rint(np.random.default_rng(9).normal(0, 2, model.deltas.size)).astype(np.int32)
         found, kept = deltas if name.startswith("tuned") else None, patch.object(picture, "surely_smaller", lambda *_: True)    # so small, some would lose
         with patch.object(stacked, "tune", lambda *_, **__: found), kept:
             data = picture.encode_still(still, model=model, verify=True)

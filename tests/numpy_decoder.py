@@ -60,7 +60,7 @@ class Model:
         end = 8 + int.from_bytes(data[:8], "little")
         header = json.loads(data[8:end])
         self.about = json.loads(header.pop("__metadata__")["bitsback"])
-        assert self.about["arithmetic"] == 4
+        assert self.about["arithmetic"] == 5
         self.tensors, self.dtypes = {}, {}
         for name, entry in header.items():
             start, stop = entry["data_offsets"]
@@ -139,30 +139,34 @@ class Model:
 
 
 def pop_deltas(model, stack):
-    """Section 9: {layer: (O,)} from the top of a stack."""
-    deltas, eighths, uniform = {}, [i << 21 for i in range(9)], [i << 17 for i in range(129)]
-    for layer in sorted(name[2:-7] for name in model.tensors if name.startswith("0.") and name.endswith(".weight")):
-        coarseness, scale, count = stack.pop(eighths), stack.pop(uniform), len(model.tensors[f"0.{layer}.shift"])
-        deltas[layer] = stack.pop_array(model.p, np.zeros(count, np.int64), np.full(count, scale), True)
-        assert abs(deltas[layer]).max() <= 127, "a delta out of range"
-        deltas[layer] *= 2**coarseness
+    """Section 9: {"expert.layer": (O,)} from the top of a stack."""
+    deltas, halves, eighths, uniform = {}, [i << 23 for i in range(3)], [i << 21 for i in range(9)], [i << 17 for i in range(129)]
+    for i in range(len(model.about["experts"])):
+        if not stack.pop(halves):
+            continue
+        for layer in sorted(name[:-7] for name in model.tensors if name.startswith(f"{i}.") and name.endswith(".weight")):
+            coarseness, scale, count = stack.pop(eighths), stack.pop(uniform), len(model.tensors[f"{layer}.shift"])
+            deltas[layer] = stack.pop_array(model.p, np.zeros(count, np.int64), np.full(count, scale), True)
+            assert abs(deltas[layer]).max() <= 127, "a delta out of range"
+            deltas[layer] *= 2**coarseness
     return deltas
 
 
 def tune(model, deltas):
     """Section 9: moves the biases of a model.  Returns the largest of the sums that the proof bounds."""
-    totals, largest = {True: 0, False: 0}, 0
-    for layer, t in deltas.items():
-        weight, bias, shift = (model.tensors[f"0.{layer}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift"))
+    totals, largest = Counter(), 0
+    for name, t in deltas.items():
+        expert, layer = name.split(".", 1)
+        weight, bias, shift = (model.tensors[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift"))
         m = {"a": -1, "head_mix": -2}.get(layer.split(".")[-1], 2)
         if layer == "last" or layer.startswith("head_out."):
             m = np.repeat([0, -3, -2], len(t) // 3)
         bias = bias + t * 2**(shift + m).clip(0, 14)
         reach = {"first": 1023, "head_known": 96}.get(layer, 255)
         sums = abs(weight).reshape(len(t), -1).sum(1) * reach + abs(bias).max(0)
-        totals[layer.startswith("head")] += 1 + (sums * 2.0**-shift).max()
+        totals[expert, layer.startswith("head")] += 1 + (sums * 2.0**-shift).max()
         largest = max(largest, sums.max())
-        model.tensors[f"0.{layer}.bias"] = bias
+        model.tensors[f"{name}.bias"] = bias
     return max(largest, *totals.values())
 
 

@@ -8,7 +8,9 @@ from PIL import Image
 
 from bitsback import tuned, tuning
 from bitsback.chain_sampler import sample_chain
-from bitsback.codecs import decode
+from bitsback.codecs import container, decode, stacked
+from bitsback.codecs.container import Entry, Header, pixel_digest
+from bitsback.codecs.places import turned
 from bitsback.denoiser import EXACT, INNOVATION_REACH
 from bitsback.denoisers import model_denoiser
 from bitsback.dequantise import dequantised, dequantised_model
@@ -23,7 +25,9 @@ from bitsback.preview import preview
 from bitsback.training import TrainingConfig, read_checkpoints, train
 from bitsback.weights import save_model
 
+from . import numpy_decoder as yardstick
 from .conftest import TINY, random_network
+from .told import grids, pop_bytes
 
 LEVELS = default_levels()
 NOISE = sigmas(LEVELS)
@@ -76,14 +80,36 @@ def test_a_file_there_and_back(expert_model, prior_file, photograph):
     assert shown.known.any() and np.abs(shown.pixels[shown.known].astype(int)).max() <= 255
 
 
-def test_tuning_moves_the_first(expert_model, photograph):
-    """Deltas of the first expert alone, and the bound of its levels falls."""
+def test_tuning_moves_each(expert_model, photograph, monkeypatch):
+    """Deltas of both, and the bound of both's levels falls; only of those that begin with little noise."""
     pixels = photograph(256, 264)
-    deltas = tuning.tune(expert_model, [pixels], 12)
-    assert len(deltas) == tuned.count(expert_model.experts[0].layers)
+    monkeypatch.setattr(tuning, "_cost", lambda *_: 0)
+    deltas, layers = tuning.tune(expert_model, [pixels], 20), [expert.layers for expert in expert_model.experts]
+    first, second = tuned.by_expert(deltas, layers)
+    assert len(first) == tuned.count(layers[0]) and len(second) == tuned.count(layers[1]) and first.any() and second.any()
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 128
-    before, after = (bound_bits(dequantised_model(expert_model, layers), LEVELS, x, True) for layers in (None, tuned.tuned_layers(expert_model.layers, deltas)))
-    assert sum(after) < sum(before) and after[5:] == before[5:]
+    before, after = (bound_bits(dequantised_model(expert_model, moved), LEVELS, x, True) for moved in (None, deltas))
+    assert sum(after[:5]) < sum(before[:5]) and sum(after[5:]) < sum(before[5:])
+    monkeypatch.setattr(tuning, "FINE", 8.0)
+    assert not tuned.by_expert(tuning.tune(expert_model, [pixels], 12), layers)[1].any()
+
+
+def test_a_file_tuned_by_expert(expert_model, photograph, monkeypatch):
+    """Deltas of none but the second; the file decodes, by the document too."""
+    pixels, layers = photograph(56, 64), [expert.layers for expert in expert_model.experts]
+    deltas = np.concatenate([np.zeros(tuned.count(layers[0]), np.int32), np.random.default_rng(1).integers(-3, 4, tuned.count(layers[1]), np.int32)])
+    monkeypatch.setattr(stacked, "tune", lambda *_, **__: deltas)
+    header, payload = stacked.encode_stack([pixels], Header((Entry(64, 56),), pixel_digest([pixels])), expert_model, tuning=1)
+    assert np.array_equal(decode(container.write(header, payload), model=expert_model), pixels)
+    numbers, stack = yardstick.Model(expert_model.path.read_bytes()), yardstick.Stack(payload)
+    theirs = yardstick.pop_deltas(numbers, stack)
+    assert {name[:2] for name in theirs} == {"1."} and np.array_equal(np.concatenate([theirs[name] for name in sorted(theirs)]), deltas[-tuned.count(layers[1]):])
+    yardstick.tune(numbers, theirs)
+    means = grids(pop_bytes(stack, header.mean_bytes), header.sizes)
+    (got,) = yardstick.decode(numbers, stack, header.sizes, header.start, header.segments, header.top, sharpness=header.sharpness, means=means)
+    rows, columns = header.start[1:]
+    expected = turned(pixels, header.flips)
+    assert np.array_equal(got[rows:], expected[rows:]) and np.array_equal(got[:, columns:], expected[:, columns:])
 
 
 def test_samples_of_all_levels(expert_model):

@@ -41,7 +41,7 @@ def tuned_file(tiny_model, photograph):
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.3, 3.0, 60.0]))
 def test_what_is_pushed_is_popped(tiny_model, seed, size):
     """Any deltas come back and leave the stack as it was."""
-    deltas, codec, stack = some_deltas(tiny_model, size, seed), tuned.Deltas(tiny_model.gaussians, tiny_model.layers), Stack(b"what lay there before")
+    deltas, codec, stack = some_deltas(tiny_model, size, seed), tiny_model.deltas, Stack(b"what lay there before")
     before = stack.to_words()
     codec.push(stack, deltas)
     assert np.array_equal(codec.pop(stack), deltas) and stack.to_words() == before
@@ -53,7 +53,7 @@ def test_they_cost_what_their_sizes_say(tiny_model):
     for size, least, most in ((0.0, 0, 10 * layers + 32), (4.0, 3.7 * count, 4.6 * count + 10 * layers)):
         stack = Stack(bytes(8))
         before = stack.size_bits
-        tuned.Deltas(tiny_model.gaussians, tiny_model.layers).push(stack, some_deltas(tiny_model, size))
+        tiny_model.deltas.push(stack, some_deltas(tiny_model, size))
         assert least <= stack.size_bits - before <= most
 
 
@@ -84,17 +84,18 @@ def test_a_delta_out_of_range_is_refused(tiny_model):
     """What no encoder writes: 129 under the widest scale, which escapes."""
     stack, deltas = Stack(bytes(8)), some_deltas(tiny_model, 0.0)
     deltas[-1] = tuned.LIMIT + 2
-    tuned.Deltas(tiny_model.gaussians, tiny_model.layers).push(stack, deltas)
+    tiny_model.deltas.push(stack, deltas)
     with pytest.raises(DamagedFile, match="range"):
-        tuned.Deltas(tiny_model.gaussians, tiny_model.layers).pop(stack)
+        tiny_model.deltas.pop(stack)
 
 
 def test_a_scale_out_of_range_is_refused(tiny_model):
     stack = Stack(bytes(8))
     stack.push_uniform(np.array([113]), 128)
     stack.push_uniform(np.array([0]), 8)
+    stack.push_uniform(np.array([1]), 2)
     with pytest.raises(DamagedFile, match="scale"):
-        tuned.Deltas(tiny_model.gaussians, tiny_model.layers).pop(stack)
+        tiny_model.deltas.pop(stack)
 
 
 def test_a_tuned_file_decodes(tiny_model, tuned_file):
@@ -160,7 +161,7 @@ def test_info_preview_and_borders_know_of_deltas(tiny_model, tuned_file, tmp_pat
 @given(st.integers(0, 2**32 - 1), st.integers(0, tuned.COARSENESS - 1))
 def test_coarser_deltas_cost_less(tiny_model, seed, coarse):
     """Multiples of 2^c are stored in steps of it, for the bits of what they are multiples of."""
-    deltas, codec, sizes = some_deltas(tiny_model, 3.0, seed), tuned.Deltas(tiny_model.gaussians, tiny_model.layers), []
+    deltas, codec, sizes = some_deltas(tiny_model, 3.0, seed), tiny_model.deltas, []
     for part in tuned.split(deltas, tiny_model.layers).values():
         part[0] = 1                                                     # odd: so that nothing coarser would do
     for values in (deltas, deltas << coarse):
