@@ -25,7 +25,7 @@ def tiny_numbers_as_zero():
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file; OUTPUT.ckpt is kept beside it.  With --only the latter alone: `export` makes a model of experts.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=100.0, show_default=True)
-@click.option("--resume", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Checkpoint (.ckpt) to go on from; one of a smaller network is grown.")
+@click.option("--resume", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Checkpoint (.ckpt) or model file (.safetensors) to go on from; one of a smaller network is grown.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--network", "sizes", default="48,3,64,2,96,2", show_default=True, help="Width and blocks of half, quarter and eighth resolution.")
 @click.option("--phases", type=click.Choice(["4", "8"]), default="4", show_default=True, help="Steps in which the pixels of a 2x2 block are coded.")

@@ -43,6 +43,15 @@ def make_layer(weight, bias, *, reach, factor, stride=1):
     return Layer(integers.to(torch.int32 if reach else torch.int8), bias, (exponent - _log2(factor)).to(torch.int8), stride)
 
 
+def without_excess(layer):
+    """The same layer of an activation (clamped to 0..255 at once) without biases beyond what its inputs, 0..TOP, can outweigh: a channel
+    that training left for dead may have one that no exact sum holds.  Its outputs are the same, all of them."""
+    weight, one = layer.weight.long().flatten(1), 1 << layer.shift.long().clamp_min(0)
+    most, least = weight.clamp_min(0).sum(1) * TOP, weight.clamp_max(0).sum(1) * TOP
+    bias = torch.minimum(torch.maximum(layer.bias.long(), -most - one), (TOP + 1) * one - least)
+    return Layer(layer.weight, bias.to(torch.int32), layer.shift, layer.stride)
+
+
 def largest_sum(layer, reach):
     """(O,) int64: no accumulator, in any order of summation, is larger in absolute value."""
     return layer.weight.long().abs().flatten(1).sum(1) * reach + layer.bias.long().abs().amax(0)
@@ -108,7 +117,8 @@ def integer_layers(network, levels, table=None, steps=None):
             bias = bias + network.get_submodule(name[:-2]).level(embedding)
         gain, unit, reach, factor = layer_units(name)
         gain = torch.as_tensor(gain).reshape(-1, 1, 1, 1)
-        layers[name] = make_layer(module.weight * gain, bias * unit, reach=reach, factor=factor, stride=module.stride[0])
+        layer = make_layer(module.weight * gain, bias * unit, reach=reach, factor=factor, stride=module.stride[0])
+        layers[name] = without_excess(layer) if name.endswith(".a") else layer
     return layers
 
 

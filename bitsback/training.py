@@ -24,6 +24,7 @@ from .grow import grow_weights
 from .levels import default_levels, sigmas
 from .muon import Muon
 from .patches import Patches
+from .restart import as_checkpoint
 from .schedule import LearnedSchedule
 from .weights import save_model
 
@@ -102,7 +103,8 @@ class Trainer:
 
     def load(self, path):
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            a_model = Path(path).suffix == ".safetensors"
+            state = as_checkpoint(path, self.config.only) if a_model else torch.load(path, map_location=self.device, weights_only=True)
             config = NetworkConfig(**state["config"])
             if "network" not in state or config != self.network.config:     # averaged weights alone: a start, with new optimisers
                 self.network.load_state_dict(grow_weights(config, state["average"], self.network.config))
@@ -118,7 +120,7 @@ class Trainer:
             self.history = state["history"]
             self.generator.set_state(state["generator"].cpu())
         except TrainingError as error:
-            raise TrainingError(f"{path}: {error}") from None
+            raise TrainingError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
         except Exception as error:      # torch reports a foreign file in a dozen ways
             raise TrainingError(f"{path}: not a checkpoint of this network ({str(error).splitlines()[0]})") from None
 

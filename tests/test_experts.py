@@ -17,7 +17,8 @@ from bitsback.dequantise import dequantised, dequantised_model
 from bitsback.errors import TrainingError, WrongModel
 from bitsback.estimates import estimate_at_levels
 from bitsback.experts import Experts
-from bitsback.export import largest_sum, make_layer
+from bitsback.exact import TOP, integer_convolution
+from bitsback.export import largest_sum, make_layer, without_excess
 from bitsback.levels import default_levels, sigmas
 from bitsback.measure import bound_bits
 from bitsback.model import Model
@@ -168,3 +169,19 @@ def test_a_bias_beside_tiny_weights():
     layer = make_layer(torch.full((2, 12, 3, 3), 1e-9), bias, reach=INNOVATION_REACH, factor=4)
     assert largest_sum(layer, INNOVATION_REACH).max() < EXACT
     assert torch.allclose(layer.bias * torch.exp2(-layer.shift.double()), 4 * bias.double(), atol=4 * 300 * 2**-20)
+
+
+def test_a_dead_channels_bias_is_cut_to_what_matters():
+    """Biases of an activation far below or above what its inputs can outweigh: the same outputs for any inputs, the largest of them included."""
+    rng = np.random.default_rng(4)
+    weight = rng.integers(-64, 65, (9, 4, 3, 3))
+    weight[0], weight[1] = 64, -64
+    shift = torch.tensor([0, 3, 5, 8, 12, 15, -1, 10, 10], dtype=torch.int8)
+    bias = torch.tensor([[-2**30, 2**30, -2**29, 2**29, -2**28, 2**30, -2**30, 5, -1000]], dtype=torch.int32)
+    layer = make_layer(torch.from_numpy(weight).float(), torch.zeros(1, 9), reach=0, factor=1)
+    layer = type(layer)(layer.weight, bias, shift, 1)
+    cut = without_excess(layer)
+    x = rng.choice([0, 1, 128, 254, TOP, TOP], (3, 4, 12, 12))
+    x[0], x[1] = 0, TOP
+    assert np.array_equal(integer_convolution(layer, x, clamp=True), integer_convolution(cut, x, clamp=True))
+    assert largest_sum(layer, TOP).max() > EXACT > largest_sum(cut, TOP).max() and torch.equal(cut.bias[0, -2:], bias[0, -2:])

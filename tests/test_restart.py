@@ -1,0 +1,59 @@
+"""restart.py: a model file is its own checkpoint."""
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from bitsback.commands import main
+from bitsback.denoiser import Denoiser, NetworkConfig
+from bitsback.dequantise import dequantised_model
+from bitsback.errors import TrainingError
+from bitsback.experts import Experts
+from bitsback.levels import sigmas
+from bitsback.measure import bound_bits
+from bitsback.model import Model
+from bitsback.restart import as_checkpoint, trainable
+from bitsback.training import Trainer, TrainingConfig
+
+from .conftest import TINY
+
+
+def restarted(model):
+    """The Experts out of a model, ready to train on."""
+    networks = []
+    for expert in model.experts:
+        network = Denoiser(expert.config)
+        network.load_state_dict(trainable(expert, model.levels))
+        networks.append(network)
+    return Experts(networks, [expert.steps for expert in model.experts], sigmas(model.levels))
+
+
+@pytest.mark.parametrize("which", ["tiny_model", "expert_model", "fast"])
+def test_it_computes_what_the_file_does(request, which, photograph):
+    """The bound of every level, rounding included."""
+    model = Model.open("fast") if which == "fast" else request.getfixturevalue(which)
+    x = torch.from_numpy(np.stack([photograph(48, 56, seed) for seed in range(2)])).permute(0, 3, 1, 2).float() - 128
+    ours, theirs = (np.array(bound_bits(network, model.levels, x, True)) for network in (restarted(model), dequantised_model(model)))
+    assert np.abs(ours - theirs).max() < 1e-3 < theirs.max()
+
+
+def test_training_goes_on_from_a_model(expert_model, tmp_path, photograph):
+    """Sizes are the expert's that has the levels, a larger network grows from it, minutes and steps go on."""
+    Image.fromarray(photograph(40, 56, 1)).save(tmp_path / "a.png")
+    trainer = Trainer(TINY, TrainingConfig(at_levels=True, only=range(1, 3)), "cpu")
+    trainer.load(expert_model.path)
+    assert torch.equal(trainer.network.state_dict()["down1.0.a.weight"], trainable(expert_model.experts[0], expert_model.levels)["down1.0.a.weight"])
+    larger = Trainer(NetworkConfig(16, 2, 24, 2, 16, 2, embedding=16, head=24), TrainingConfig(at_levels=True, only=range(6, 12)), "cpu")
+    larger.load(expert_model.path)
+    assert larger.minutes_before == expert_model.description["training"]["minutes"] and len(larger.network.middle) == 2
+    refused = CliRunner().invoke(main, ["train", str(tmp_path), "-o", str(tmp_path / "m"), "--resume", str(expert_model.path), "--at-levels", "--patch", "16", "--only", "3", "6"])
+    assert refused.exit_code == 1 and "levels 3 to 6, they have 0 to 4, 5 to 11" in refused.output and refused.output.count(str(expert_model.path)) == 1
+    with pytest.raises(TrainingError, match="no network of it has levels 0 to 11"):
+        as_checkpoint(expert_model.path)
+
+
+def test_a_file_that_is_no_model(tmp_path):
+    (tmp_path / "m.safetensors").write_bytes(b"not a model")
+    with pytest.raises(TrainingError, match=r"m\.safetensors"):
+        Trainer(TINY, TrainingConfig(), "cpu").load(tmp_path / "m.safetensors")
