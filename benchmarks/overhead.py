@@ -1,10 +1,10 @@
 """What a real file costs beyond the prior's net rate: start, borders, header; and what lowers it.
 
     python -m benchmarks.overhead KODAK LARGE CIFAR.npy [--limit N] [-o benchmarks/results/overhead]
-    python -m benchmarks.overhead KODAK --choices CHECKPOINT [--limit N] [-o benchmarks/results/overhead_choices]
+    python -m benchmarks.overhead KODAK --choices [--limit N] [-o benchmarks/results/overhead_choices]
 
-Net here is stricter than `info`'s: the whole picture as one segment on a stack with plenty of bits, that
-is, without any border.  Files are written, read back, decoded and compared.
+Net here is stricter than `info`'s: the whole picture as one segment on a stack with plenty of bits, that is, without any
+border, and what is told of it beforehand (block means, flat blocks).  Files are written, read back, decoded and compared.
 """
 import argparse
 import tempfile
@@ -18,11 +18,11 @@ from PIL import Image
 from bitsback import context
 from bitsback.chain import Top
 from bitsback.codecs import archive, container, picture, places, stacked
-from bitsback.codecs.borders import one_piece
+from bitsback.codecs.borders import net_in_one_piece, one_piece
 from bitsback.codecs.plain import encode_plain
+from bitsback.dequantise import dequantised_model
 from bitsback.levels import spaced
 from bitsback.model import Model
-from bitsback.training import read_checkpoint
 from bitsback.weights import save_model
 
 
@@ -31,33 +31,31 @@ def net_bits(model, images):
     return one_piece(model.chain(), images, Top.fitted(images, model.levels))
 
 
-def file_bits(model, images):
-    """Bits of the file under the prior, after it was decoded and compared.  (bits, Header)"""
-    entries = tuple(container.Entry(p.shape[1], p.shape[0]) for p in images)
-    header = container.Header(entries, container.pixel_digest(images))
-    if len(images) > 1:
-        raise SystemExit("one picture a file here; archives go through codecs.archive")
-    result = stacked.encode_stack(images, header, model)
-    if not result:
-        return None, None
-    data = container.write(*result)
-    if not np.array_equal(picture.decode(data, model=model), images[0]):
+def picture_bits(model, pixels):
+    """(net, real, peak debt) in bits of (H, W, 3) uint8: without and with start, borders and header; the file is decoded and compared."""
+    header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
+    header, payload = stacked.encode_stack([pixels], header, model)
+    data = container.write(header, payload)
+    if not np.array_equal(picture.decode(data, model=model), pixels):
         raise SystemExit("other pixels came back")
-    return 8 * len(data), result[0]
+    images = [np.ascontiguousarray(places.turned(pixels, header.flips))]
+    chain, _, top, masks, _ = stacked.open_stack(header, payload, model, [np.empty_like(images[0])])
+    net, debt = net_in_one_piece(chain, images[0], top, masks and masks[0], header.sharpness)
+    return net + 8 * (header.flat_bytes + header.mean_bytes), 8 * len(data), debt
+
+
+def files_of(folder, limit):
+    return sorted(p for p in Path(folder).iterdir() if p.suffix in (".png", ".webp"))[:limit]
 
 
 def picture_rows(model, folder, limit):
-    """One row a folder: net, real, overhead, over all its pictures."""
+    """One row a folder: net, real, overhead, over all its pictures; the peak debt is the largest."""
     net = real = debt = dims = 0
-    files = sorted(p for p in Path(folder).iterdir() if p.suffix in (".png", ".webp"))[:limit]
+    files = files_of(folder, limit)
     for path in files:
         pixels = np.array(Image.open(path).convert("RGB"))
-        rows = max(8, places.LIMIT // pixels.shape[1] // 8 * 8)           # a net rate in pieces that fit memory
-        for begin in range(0, len(pixels), rows):
-            growth, owed = net_bits(model, [pixels[begin:begin + rows]])
-            net, debt = net + growth, max(debt, owed / pixels[begin:begin + rows].size)
-        bits, _ = file_bits(model, [pixels])
-        real, dims = real + bits, dims + pixels.size
+        cost, bits, owed = picture_bits(model, pixels)
+        net, real, dims, debt = net + cost, real + bits, dims + pixels.size, max(debt, owed)
         print(path.name, f"net {net / dims:.4f} real {real / dims:.4f} so far", flush=True)
     return f"| {Path(folder).name} ({len(files)}) | {net / dims:.4f} | {real / dims:.4f} | {100 * (real / net - 1):+.2f} % | {debt:.2f} |"
 
@@ -84,53 +82,50 @@ def archive_rows(model, small, counts):
     return rows
 
 
-def choices(checkpoint, folder, limit):
-    """Lattice coarseness, strip share, context rows: peak debt, net and real rate of each."""
-    network, _ = read_checkpoint(checkpoint)
-    files = sorted(p for p in Path(folder).iterdir() if p.suffix in (".png", ".webp"))[:limit]
-    pictures = [np.array(Image.open(path).convert("RGB")) for path in files]
+def choices(model, folder, limit):
+    """Lattice coarseness, side of the start, context rows: peak debt, net and real rate of each."""
+    network = dequantised_model(model)
+    pictures = [np.array(Image.open(path).convert("RGB")) for path in files_of(folder, limit)]
     rows = []
 
     def row(name, model):
         dims = sum(p.size for p in pictures)
-        nets = [net_bits(model, [p]) for p in pictures]
-        real = sum(file_bits(model, [p])[0] for p in pictures)
-        net, debt = sum(n for n, _ in nets), sum(d for _, d in nets)
-        rows.append(f"| {name} | {debt / dims:.2f} | {net / dims:.4f} | {real / dims:.4f} | {100 * (real / net - 1):+.2f} % |")
+        nets, reals, debts = zip(*(picture_bits(model, p) for p in pictures))
+        net, real = sum(nets), sum(reals)
+        rows.append(f"| {name} | {max(debts):.2f} | {net / dims:.4f} | {real / dims:.4f} | {100 * (real / net - 1):+.2f} % |")
         print(rows[-1], flush=True)
 
+    row("as shipped", model)
     with tempfile.TemporaryDirectory() as folder_:
         path = Path(folder_) / "m.safetensors"
-        for coarseness in (0.6, 0.85, 1.2, 1.7):
+        for coarseness in (0.6, 0.85, 1.7):
             save_model(path, network, spaced(coarseness=coarseness), {})
-            row(f"spacing at most {coarseness} sigma", Model(path))
-        save_model(path, network, spaced(), {})
-        model = Model(path)
-        for share in (8, 16, 64):
-            with patch.object(picture, "STRIP_SHARE", share):
-                row(f"strip 1/{share} of the rows (default 1/32)", model)
-        for count in (0, 8, 64):
-            with patch.object(context, "ROWS", count):
-                row(f"{count} rows of context (default 32)", model)
+            row(f"spacing at most {coarseness} sigma (shipped: 1.2)", Model(path))
+    for side in (16, 64):
+        with patch.object(stacked, "START_SIDE", side):
+            row(f"start of {side}x{side} (shipped: {stacked.START_SIDE})", model)
+    for count in (0, 8, 32):
+        with patch.object(context, "ROWS", count):
+            row(f"{count} rows of context (shipped: {context.ROWS})", model)
     return rows
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--choices", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("--choices", action="store_true")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--model")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    model = Model.open(args.model)
     command = "python -m benchmarks.overhead " + " ".join(f.name for f in args.folders) + (f" --limit {args.limit}" if args.limit else "")
     if args.choices:
-        head = f"{command} --choices CHECKPOINT\n\n| choice | peak debt, bits/dim | net | real | overhead |\n|---|---|---|---|---|"
-        rows = choices(args.choices, args.folders[0], args.limit)
+        head = f"{command} --choices   (model {model.id[:16]}, not tuned)\n\n| choice | peak debt, bits/dim | net | real | overhead |\n|---|---|---|---|---|"
+        rows = choices(model, args.folders[0], args.limit)
     else:
-        model = Model.open(args.model)
-        head = f"{command}   (model {model.id[:16]})\n\n| pictures | net bits/dim | real file | overhead | peak debt |\n|---|---|---|---|---|"
+        head = f"{command}   (model {model.id[:16]}, not tuned)\n\n| pictures | net bits/dim | real file | overhead | peak debt |\n|---|---|---|---|---|"
         rows = [picture_rows(model, folder, args.limit) for folder in args.folders if folder.is_dir()]
         for path in (f for f in args.folders if f.suffix == ".npy"):
             rows += archive_rows(model, np.load(path), (10, 100, 846))

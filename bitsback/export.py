@@ -12,11 +12,10 @@ import torch
 
 from .denoiser import EXACT, HIDDEN_GAIN, INNOVATION_REACH, INPUT_REACH, STEPS, TOP, QConv, scale_exponent
 from .errors import TrainingError
-from .exact import WEIGHT, Layer
+from .exact import WEIGHT, WIDE, Layer
 from .lattice import forward_masses, gaussian_masses
 from .levels import COLOUR_BITS, MEAN_BITS, SCALE_UNIT, make_steps, sigmas
 
-WIDE = 16                       # wide sums: 1/16 step
 # What the 9 outputs are counted in: mean of x, log sd (trunk) or log variance (head), colour.
 TRUNK_UNITS = [2.0**MEAN_BITS] * 3 + [SCALE_UNIT / math.log(2)] * 3 + [2.0**COLOUR_BITS] * 3
 HEAD_UNITS = [2.0**MEAN_BITS] * 3 + [SCALE_UNIT / math.log(4)] * 3 + [2.0**COLOUR_BITS] * 3

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from .denoiser import INPUT_REACH
-from .exact import TOP, activation
+from .exact import TOP
 from .levels import MEAN_BITS, SCALE_UNIT
 from .phases import phases
 from .prior import rounded_shift
@@ -45,14 +45,14 @@ class IntegerNetwork:
 
     def _blocks(self, stage, count, wide, index):
         for i in range(count):
-            h = self.backend.convolve(f"{stage}.{i}.a", activation(wide), index, clamp=True)
+            h = self.backend.convolve(f"{stage}.{i}.a", self.backend.narrow(wide), index, clamp=True)
             wide = self.backend.convolve(f"{stage}.{i}.b", h, index).add_(wide)
         return wide
 
     @torch.no_grad()
     def trunk(self, index, y):
         """y: (B, 3 or 1, H, W) int32 lattice indices -> (B, 9, H, W) int32 and a state for `head`."""
-        c, convolve = self.config, self.backend.convolve
+        c, convolve, activation = self.config, self.backend.convolve, self.backend.narrow
         height, width = y.shape[2:]
         x = self._input(rounded_shift(y * self.steps[index].input_scale, 8), INPUT_REACH)
         index -= self.first
@@ -70,8 +70,8 @@ class IntegerNetwork:
     def head(self, index, phase, state, known):
         """known: (B, 3 or 1, H, W) int32 innovations, 1/16 sd -> (B, 9, h, w) int32, one for each 2x2 block, of those that are padding too."""
         index -= self.first
-        h = activation(self.backend.convolve("head_known", self._input(known, TOP), (self.config.phases - 1) * index + phase - 1).add_(state))
-        mixed = self.backend.convolve("head_mix", h, index).add_(h).clamp_(0, TOP).to(torch.uint8)
+        h = self.backend.narrow(self.backend.convolve("head_known", self._input(known, TOP), (self.config.phases - 1) * index + phase - 1).add_(state))
+        mixed = self.backend.narrow(self.backend.convolve("head_mix", h, index).add_(h), 1)
         return _limited(self.backend.convolve(f"head_out.{phase - 1}", mixed, index), HEAD_LIMITS)
 
     def order(self, index):

@@ -119,8 +119,7 @@ class Gaussians:
         if escapes:
             far = (columns == 0) | (columns == COLUMNS - 1)
             stack.push_uniform(values[far] + ESCAPE // 2, ESCAPE)
-        for row, begin, end in reversed(runs):
-            stack.push(symbols[begin:end], self._model(row))
+        stack.push_runs([(symbols[begin:end], self._model(row)) for row, begin, end in runs])
 
     def pop(self, stack, mean32, scale, escapes=True):
         """The mirror of push: (N,) int32.  Errors: StackEmpty."""
@@ -128,7 +127,7 @@ class Gaussians:
             return np.empty(0, np.int32)
         order, rows, runs = self._runs(mean32, scale)
         columns = np.empty(len(mean32), np.int32)
-        columns[order] = np.concatenate([stack.pop(end - begin, self._model(row)) for row, begin, end in runs]) + self._first[rows]
+        columns[order] = stack.pop_runs([(end - begin, self._model(row)) for row, begin, end in runs]) + self._first[rows]
         values = columns + (mean32 >> FRACTION_BITS) - CENTRE
         if escapes:
             far = (columns == 0) | (columns == COLUMNS - 1)

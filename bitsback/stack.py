@@ -75,6 +75,19 @@ class Stack:
         self._check()
         return symbols
 
+    def push_runs(self, runs):
+        """runs: [(symbols (N,) int32, constriction model)], in the order of decoding; there are many short ones."""
+        encode = self._coder.encode_reverse
+        for symbols, model in reversed(runs):
+            encode(symbols, model)
+
+    def pop_runs(self, runs):
+        """The mirror of push_runs: all its symbols as one int32 array.  runs: [(N, model)].  Errors: StackEmpty, found at the end: a stack once empty stays so."""
+        decode = self._coder.decode
+        symbols = [decode(model, count) for count, model in runs]
+        self._check()
+        return np.concatenate(symbols)
+
     def push_each(self, symbols, masses):
         """symbols: (N,) integers, each under its own row of masses (N, K), integers >= 1 of sum 2^24."""
         if len(symbols):

@@ -22,14 +22,15 @@ def one_piece(chain, images, top, masks=None, sharpness=0) -> tuple[int, int]:
     return stack.size_bits - before, before - min(lowest)
 
 
-def net_in_one_piece(chain, pixels, top, mask=None, sharpness=0) -> int:
-    """Bits that (H, W, 3) uint8 cost under the prior without start and borders (in pieces of places.LIMIT pixels, which bounds memory)."""
+def net_in_one_piece(chain, pixels, top, mask=None, sharpness=0) -> tuple[int, float]:
+    """(bits, peak debt in bits a dimension) of (H, W, 3) uint8 under the prior without start and borders (in pieces of places.LIMIT pixels, which bounds memory)."""
     height, width, channels = pixels.shape
-    rows, bits = max(places.STEP, places.LIMIT // width // places.STEP * places.STEP), 0
+    rows, bits, debt = max(places.STEP, places.LIMIT // width // places.STEP * places.STEP), 0, 0.0
     for begin in range(0, height, rows):
         piece, told = pixels[begin:begin + rows], None if mask is None else [mask[begin:begin + rows]]
-        bits += one_piece(chain, [piece], top.at(Place(0, 1, begin, 0, len(piece), width), channels), told, sharpness)[0]
-    return bits
+        growth, owed = one_piece(chain, [piece], top.at(Place(0, 1, begin, 0, len(piece), width), channels), told, sharpness)
+        bits, debt = bits + growth, max(debt, owed / piece.size)
+    return bits, debt
 
 
 def border_bits(data: bytes, *, model=None, device="cpu") -> float | None:
@@ -44,4 +45,4 @@ def border_bits(data: bytes, *, model=None, device="cpu") -> float | None:
     colour = np.ascontiguousarray(turned(picture.decode_still(data, model=model, device=device).colour, header.flips))
     coded = sum(place.pixels for place in places.locate(header.sizes, header.start, header.segments))
     chain, _, top, masks, _ = stacked.open_stack(header, payload, model, [np.empty_like(colour)], device)
-    return header.net_bits - net_in_one_piece(chain, colour, top, masks and masks[0], header.sharpness) * coded / (header.width * header.height)
+    return header.net_bits - net_in_one_piece(chain, colour, top, masks and masks[0], header.sharpness)[0] * coded / (header.width * header.height)
