@@ -3,7 +3,8 @@
     python -m benchmarks.speed PICTURE [--models fast,default] [--threads 1,2] [-o benchmarks/results/speed]
 
 Each line is a process of its own, so that its memory is its own.  Times are of codecs.picture's stack coding (no comparison with
-WebP, no verification; `full encode` has them), the best of two; network and coding are shares of the decode's time.
+WebP, no verification, no tuning: benchmarks.efforts has it), the best of two; network and coding are shares of the decode's time, and the
+network's time is also given as a multiple of its operations over the int8 peak that one convolution reaches here just before.
 """
 import argparse
 import json
@@ -43,6 +44,36 @@ class Clock:
         return timed
 
 
+class Counter:
+    """Adds up the multiply-adds of a backend's convolutions."""
+
+    def __init__(self):
+        self.multiply_adds = 0
+
+    def around(self, backend):
+        convolve = backend.convolve
+
+        def counted(name, x, *arguments, **options):
+            out = convolve(name, x, *arguments, **options)
+            self.multiply_adds += out.numel() * backend.layers[name].weight[0].numel()
+            return out
+        return counted
+
+
+def peak(seconds=1.0):
+    """Multiply-adds a second of the fastest backend's 64-channel 3x3 convolution, the best of many; at a size that the caches hold."""
+    import torch
+
+    from bitsback.exact import Layer, choose
+    weight = torch.randint(-64, 65, (64, 64, 3, 3), dtype=torch.int8)
+    backend = choose({"l": Layer(weight, torch.zeros(1, 64, dtype=torch.int32), torch.full((64,), 9, dtype=torch.int8))})
+    x = torch.randint(0, 256, (1, 64, 96, 128), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        best = min(best, _timed(lambda: backend.convolve("l", x, 0, clamp=True), 1)[0])
+    return x.numel() * weight[0].numel() / best
+
+
 def one(path, name, threads):
     """The figures of one codec: seconds, bytes, peak memory in MiB; for a model also shares."""
     import numpy as np
@@ -72,14 +103,17 @@ def one(path, name, threads):
         facts["encode_s"], result = _timed(lambda: stacked.encode_stack([pixels], header, model))
         data = container.write(*result)
         facts["decode_s"], back = _timed(lambda: picture.decode(data, model=model))
-        network, coding = Clock(), Clock()
+        network, coding, counter, top = Clock(), Clock(), Counter(), peak()
         chain = model.chain()
+        for _, part in chain.network.networks:
+            part.backend.convolve = counter.around(part.backend)
         for step in chain.reverse:
             step.network.trunk, step.network.head = network.around(step.network.trunk), network.around(step.network.head)
             break                                       # all steps share one network
         Gaussians.push, Gaussians.pop = coding.around(Gaussians.push), coding.around(Gaussians.pop)
         total, _ = _timed(lambda: picture.decode(data, model=model), 1)
         facts["network"], facts["coding"] = network.seconds / total, coding.seconds / total
+        facts["of_peak"], facts["peak_gops"] = network.seconds * top / counter.multiply_adds, 2 * top / 1e9
     if not np.array_equal(back, pixels):
         raise SystemExit(f"{name}: other pixels came back")
     facts["bytes"], facts["peak_mib"] = len(data), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -111,10 +145,11 @@ def main():
     jxl = next(facts for name, _, facts in results if name == "JPEG XL e9")
     command = f"python -m benchmarks.speed {args.picture.name} --models {args.models} --threads {args.threads}"
     text = [f"{command}   ({results[0][2]['megapixels']:.2f} megapixels, {platform.machine()}, {os.cpu_count()} cores)\n",
-            "| codec | threads | bytes | encode MP/s | decode MP/s | encode time against JPEG XL e9 | peak MiB | network | coding | start s |", "|" + "---|" * 10]
+            "| codec | threads | bytes | encode MP/s | decode MP/s | encode time against JPEG XL e9 | peak MiB | network | coding | network time / (operations / peak) | int8 peak, GOP/s | start s |", "|" + "---|" * 12]
     for name, threads, facts in results:
         rates = [f"{facts['megapixels'] / facts[kind]:.3f}" for kind in ("encode_s", "decode_s")]
         shares = [f"{facts[kind]:.0%}" if kind in facts else "" for kind in ("network", "coding")]
+        shares += [f"{facts[kind]:.{places}f}" if kind in facts else "" for kind, places in (("of_peak", 2), ("peak_gops", 0))]
         start = f"{facts['start_s']:.1f}" if facts["start_s"] else ""
         text.append(f"| {name} | {threads} | {facts['bytes']} | {' | '.join(rates)} | {facts['encode_s'] / jxl['encode_s']:.2f} | {facts['peak_mib']:.0f} | {' | '.join(shares)} | {start} |")
     print("\n".join(text))

@@ -90,14 +90,19 @@ def train(folder, output, minutes, resume, device, sizes, phases, batch, patch, 
 @click.option("--limit", type=click.IntRange(1), default=12, show_default=True, help="Pictures of DATA to take.")
 @click.option("--equalise", "training_data", type=click.Path(path_type=Path, exists=True, file_okay=False),
               help="Training pictures to equalise hidden channels on: for a model trained without --integer.")
+@click.option("--families", help="A number for each expert, such as 0,1,1,2: those that grew out of one network share tuned biases (default: each its own).")
 @click.option("--data-name", default="not said", help="What `bitsback models` says it was trained on.")
-def export(checkpoints, output, data, limit, training_data, data_name):
+def export(checkpoints, output, data, limit, training_data, families, data_name):
     """Turn a checkpoint of `train`, or those of experts (--only), into an integer model, and say what rounding costs."""
     from .levels import default_levels
     from .training import read_checkpoints
     from .weights import save_model
     try:
-        network, told = read_checkpoints(checkpoints)
+        families = families and [int(number) for number in families.split(",")]
+    except ValueError:
+        raise click.UsageError("--families takes whole numbers, such as 0,1,1,2") from None
+    try:
+        network, told = read_checkpoints(checkpoints, families)
         if training_data:
             from .equalise import equalise
             from .measure import centre_crops

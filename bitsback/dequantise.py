@@ -70,9 +70,9 @@ def dequantised(layers, config, noise):
 
 
 def dequantised_model(model, deltas=None):
-    """Experts out of a Model: all its networks, for its own levels.  deltas: of all experts in one array (tuned.py), or None."""
+    """Experts out of a Model: all its networks, for its own levels.  deltas: of all families in one array (tuned.py), or None."""
     noise, layers = sigmas(model.levels), [expert.layers for expert in model.experts]
     if deltas is not None:
-        layers = [tuned_layers(some, part) for some, part in zip(layers, by_expert(deltas, layers))]
+        layers = [tuned_layers(some, part) for some, part in zip(layers, by_expert(deltas, model.experts))]
     networks = [dequantised(some, expert.config, noise[expert.steps.start:expert.steps.stop]) for some, expert in zip(layers, model.experts)]
-    return Experts(networks, [expert.steps for expert in model.experts], noise)
+    return Experts(networks, [expert.steps for expert in model.experts], noise, [expert.family for expert in model.experts])

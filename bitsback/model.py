@@ -10,7 +10,7 @@ from .exact import choose
 from .integer_network import IntegerExperts, IntegerNetwork
 from .lattice import Gaussians
 from .levels import Level
-from .tuned import Deltas, by_expert, tuned_layers
+from .tuned import Deltas, by_expert, kinds, tuned_layers
 from .weights import ARITHMETIC, read_experts, read_model, read_steps, shipped_models
 
 DEFAULT = "default"
@@ -40,7 +40,7 @@ class Model:
     @property
     def deltas(self):
         """The codec of its Deltas."""
-        return Deltas(self.gaussians, [expert.layers for expert in self.experts])
+        return Deltas(self.gaussians, kinds(self.experts))
 
     @property
     def knows_grey(self):
@@ -92,9 +92,9 @@ class Model:
         return chain
 
     def tuned_chain(self, deltas, device="cpu"):
-        """The codec with biases moved by deltas, all experts' in one array of int32.  Errors: DamagedFile."""
+        """The codec with biases moved by deltas, all families' in one array of int32.  Errors: DamagedFile."""
         backends = [network.backend for _, network in self.chain(device).network.networks]
-        parts = by_expert(deltas, [expert.layers for expert in self.experts])
+        parts = by_expert(deltas, self.experts)
         return self._chain([backend.like(tuned_layers(expert.layers, part)) if part.any() else backend
                             for backend, expert, part in zip(backends, self.experts, parts)])
 

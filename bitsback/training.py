@@ -225,11 +225,11 @@ def read_checkpoint(path):
     return network.requires_grad_(False).eval(), told
 
 
-def read_checkpoints(paths):
-    """(network, told) of one checkpoint of all levels, or of several experts' as one: Experts, minutes and steps added up.  Errors: TrainingError."""
+def read_checkpoints(paths, families=None):
+    """(network, told) of one checkpoint of all levels, or of several experts' as one: Experts of these families, minutes and steps added up.  Errors: TrainingError."""
     read = [read_checkpoint(path) for path in paths]
     if len(read) == 1 and "only" not in read[0][1]:
         return read[0]
     noise = sigmas(default_levels())
-    experts = Experts([network for network, _ in read], [told.get("only", range(len(noise))) for _, told in read], noise)
+    experts = Experts([network for network, _ in read], [told.get("only", range(len(noise))) for _, told in read], noise, families)
     return experts.requires_grad_(False).eval(), {key: round(sum(told[key] for _, told in read), 1) for key in ("minutes", "steps")}

@@ -1,6 +1,7 @@
 """Biases moved to suit one picture: what a file may carry of its own beside the model's weights.
 
-A file's deltas are one small integer for each output channel of each layer of an expert, the same for all its levels.  They are
+A file's deltas are one small integer for each output channel of each layer of an expert, the same for all its levels and for all
+experts of its family.  They are
 pushed last and popped first: the network that they make decodes the rest.  Delta t adds t * 2^n to a
 channel's accumulator, n by its shift and the kind of its layer, so that a step is 1/256 of an
 activation's 1.0 wherever it is added (ARITHMETIC.md, section 9).  How finely a layer's deltas are told is the encoder's
@@ -44,9 +45,20 @@ def split(deltas, layers):
     return dict(zip(names, np.split(deltas, ends[:-1])))
 
 
+def kinds(experts):
+    """[{name: Layer}] of the first expert of each family: what a family's deltas are told by."""
+    return [expert.layers for before, expert in zip([None, *experts], experts) if before is None or before.family < expert.family]
+
+
+def by_kind(deltas, kinds):
+    """[(count,)] of all deltas of a file in one array: one for each family."""
+    return np.split(deltas, np.cumsum([count(layers) for layers in kinds])[:-1])
+
+
 def by_expert(deltas, experts):
-    """[(count,)] of all deltas of a file in one array; experts: [{name: Layer}]."""
-    return np.split(deltas, np.cumsum([count(layers) for layers in experts])[:-1])
+    """The same, one for each expert: its family's."""
+    parts = by_kind(deltas, kinds(experts))
+    return [parts[expert.family] for expert in experts]
 
 
 def tuned_layers(layers, deltas):
@@ -70,14 +82,14 @@ def coarseness(part):
 
 
 class Deltas:
-    """The codec of deltas, expert by expert: under the Gaussian table with mean 0, each layer's coarseness and scale before its values.
+    """The codec of deltas, family by family: under the Gaussian table with mean 0, each layer's coarseness and scale before its values.
 
-    experts: [{name: Layer}] of a model; one whose deltas are all zero takes a bit.
+    kinds: [{name: Layer}], one for each family; one whose deltas are all zero takes a bit.
     """
 
-    def __init__(self, gaussians, experts):
-        self.gaussians, self.experts = gaussians, experts
-        self.size = sum(map(count, experts))
+    def __init__(self, gaussians, kinds):
+        self.gaussians, self.kinds = gaussians, kinds
+        self.size = sum(map(count, kinds))
 
     def _scale(self, values):
         """The scale index under which values cost least."""
@@ -89,8 +101,8 @@ class Deltas:
         return np.zeros(size, np.int32), np.full(size, scale, np.int32)
 
     def push(self, stack, deltas):
-        """deltas: all experts' in one array of int32, each within +-LIMIT times its layer's 2^coarseness."""
-        for some, layers in reversed(list(zip(by_expert(deltas, self.experts), self.experts))):
+        """deltas: all families' in one array of int32, each within +-LIMIT times its layer's 2^coarseness."""
+        for some, layers in reversed(list(zip(by_kind(deltas, self.kinds), self.kinds))):
             if some.any():
                 self._push_layers(stack, some, layers)
             stack.push_uniform(np.array([int(some.any())]), 2)
@@ -107,7 +119,7 @@ class Deltas:
     def pop(self, stack):
         """The mirror of push.  Errors: StackEmpty, DamagedFile."""
         return np.concatenate([self._pop_layers(stack, layers) if stack.pop_uniform(1, 2)[0] else np.zeros(count(layers), np.int32)
-                               for layers in self.experts])
+                               for layers in self.kinds])
 
     def _pop_layers(self, stack, layers):
         parts = []

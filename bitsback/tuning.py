@@ -17,11 +17,11 @@ from .errors import DamagedFile
 from .estimates import estimate_at_levels
 from .levels import sigmas
 from .stack import Stack
-from .tuned import COARSENESS, LIMIT, Deltas, count, delta_units, tuned_layers
+from .tuned import COARSENESS, LIMIT, Deltas, count, delta_units, kinds, tuned_layers
 
 PATCHES = (64, 32, 16)          # sides; the largest that most pixels lie in pictures of
-BATCH = 8                       # patches a step, shared out among the experts
-FINE = 20.0                     # gray levels: experts whose first level is above carry too few bits for what their deltas would take
+BATCH = 8                       # patches a step, shared out among the families
+FINE = 20.0                     # gray levels: families whose first level is above carry too few bits for what their deltas would take
 GRID = 8                        # the network's coarsest pixel: a bias may suit one place in it, as half-resolution colours have it
 RATE = 0.6                      # Adam's, in the finest steps; times the root of the steps that a layer's deltas are stored in
 WARM = 5                        # steps
@@ -73,40 +73,60 @@ class Sampler:
         return planes(patches) - 128, torch.tensor(grey, device=self.device), planes(weights)
 
 
+def native_bfloat16(device):
+    """Whether the device multiplies bfloat16 itself, in half the time of float32: by its kind, since a timing would let files differ from run to run."""
+    able = lambda name: getattr(torch.cpu, name, lambda: False)()          # noqa: E731
+    return torch.device(device).type == "cuda" or able("_is_avx512_bf16_supported") or able("_is_amx_tile_supported")
+
+
 class Tuned:
-    """The float twin of an expert, whose biases can be moved, in steps that a file of `total` pixels stores."""
+    """The float twins of a family's experts, whose biases move together, in steps that a file of `total` pixels stores."""
 
-    def __init__(self, expert, levels, total, device):
-        self.levels, self.steps = levels, expert.steps
-        noise = sigmas(levels)[self.steps.start:self.steps.stop]
-        self.network = dequantised(expert.layers, expert.config, noise).to(device, memory_format=torch.channels_last)
-        self.biases = {name: module.bias.requires_grad_() for name, module in sorted(self.network.named_modules()) if isinstance(module, QConv)}
-        self.starts = {name: bias.detach().clone() for name, bias in self.biases.items()}
-        self.coarseness = {name: coarseness(name, total) for name in self.biases}
-        self.units = {name: (delta_units(name, expert.layers[name]) * real_scales(name, expert.layers[name])[1] * 2**coarse).float().to(device)
-                      for name, coarse in self.coarseness.items()}
-        self.rates = {name: RATE * float(unit.mean()) * 2.0 ** (coarseness(name, SMALL) / 2 - self.coarseness[name]) for name, unit in self.units.items()}
+    def __init__(self, experts, levels, total, device):
+        self.levels, self.parts, self.bfloat16, noise = levels, [], native_bfloat16(device), sigmas(levels)
+        self.sizes = {name: len(layer.shift) for name, layer in sorted(experts[0].layers.items())}
+        self.coarseness = {name: coarseness(name, total) for name in self.sizes}
+        self.moves = {name: torch.zeros(size, device=device, requires_grad=True) for name, size in self.sizes.items()}      # in stored steps
+        for expert in experts:
+            network = dequantised(expert.layers, expert.config, noise[expert.steps.start:expert.steps.stop]).to(device, memory_format=torch.channels_last)
+            convolutions = {name: module for name, module in network.named_modules() if isinstance(module, QConv)}
+            starts = {name: module._parameters.pop("bias").detach() for name, module in convolutions.items()}       # from here on what `move` says
+            units = {name: (delta_units(name, layer) * real_scales(name, layer)[1] * 2**self.coarseness[name]).float().to(device) for name, layer in expert.layers.items()}
+            self.parts.append((network, expert.steps, convolutions, starts, units))
 
-    def bound(self, x, grey, weight, generator):
-        """Estimate of the expert's share of the bound, bits a dimension, of what Sampler.batch gives."""
-        parts = estimate_at_levels(self.network, None, x, generator, True, False, grey, levels=self.levels, only=self.steps, weight=weight)
-        return sum(part.mean() for part in parts[:3])
+    def rate(self, name):
+        """Adam's of a layer's moves."""
+        return RATE * 2.0 ** (coarseness(name, SMALL) / 2 - self.coarseness[name])
 
-    def moves(self):
-        """The biases' distance from the model's, in stored steps, not rounded: one tensor, layers in the order of their names."""
-        return torch.cat([(bias - self.starts[name]) / self.units[name] for name, bias in self.biases.items()])
+    def move(self, moves):
+        """Puts biases where moves {name: (O,)} say, in stored steps."""
+        for _, _, convolutions, starts, units in self.parts:
+            for name, module in convolutions.items():
+                module.bias = starts[name] + moves[name] * units[name]
+
+    def bound(self, batch, generator, moves=None):
+        """Estimate of the family's share of the bound, bits a dimension, of what Sampler.batch gives: shared out among its experts; moves: or None, its own."""
+        self.move(self.moves if moves is None else moves)
+        total = 0.0
+        for i, (network, steps, *_) in enumerate(self.parts):
+            x, grey, weight = (part[i::len(self.parts)] for part in batch)
+            parts = estimate_at_levels(network, None, x, generator, True, self.bfloat16, grey, levels=self.levels, only=steps, weight=weight)
+            total = total + sum(part.mean() for part in parts[:3])
+        return total
+
+    def flat(self):
+        """All moves as one tensor, layers in the order of their names."""
+        return torch.cat(list(self.moves.values()))
 
     def stored(self, moves):
-        """Deltas (count,) int32 nearest to moves."""
-        parts = moves.round().clamp(-LIMIT, LIMIT).to("cpu", torch.int32).split([len(bias) for bias in self.biases.values()])
-        return torch.cat([part << coarse for part, coarse in zip(parts, self.coarseness.values())]).numpy()
+        """Deltas (count,) int32 nearest to moves (count,)."""
+        parts = moves.detach().round().clamp(-LIMIT, LIMIT).to("cpu", torch.int32).split(list(self.sizes.values()))
+        return torch.cat([part << self.coarseness[name] for name, part in zip(self.sizes, parts)]).numpy()
 
-    @torch.no_grad()
-    def set(self, deltas):
-        """Biases moved by deltas (count,) int32."""
-        parts = torch.from_numpy(deltas).split([len(bias) for bias in self.biases.values()])
-        for part, (name, bias) in zip(parts, self.biases.items()):
-            bias.copy_(self.starts[name] + (part >> self.coarseness[name]).to(bias.device) * self.units[name])
+    def moves_of(self, deltas):
+        """{name: (O,)} moves that deltas (count,) int32 stand for."""
+        parts = torch.from_numpy(deltas).split(list(self.sizes.values()))
+        return {name: (part >> self.coarseness[name]).to(self.moves[name]) for name, part in zip(self.sizes, parts)}
 
 
 def steps_for(total, steps):
@@ -119,66 +139,70 @@ def passes(total, steps):
     return 3 * steps_for(total, steps) * BATCH * PATCHES[0] ** 2
 
 
-def fine_experts(model):
-    """Numbers of the experts that are tuned."""
-    return [i for i, expert in enumerate(model.experts) if not i or sigmas(model.levels)[expert.steps.start] < FINE]
+def fine_families(model):
+    """[experts] of the families that are tuned, and of the others [] in their places."""
+    families = [[expert for expert in model.experts if expert.family == number] for number in range(model.experts[-1].family + 1)]
+    return [family if not number or sigmas(model.levels)[family[0].steps.start] < FINE else [] for number, family in enumerate(families)]
 
 
 def tune(model, images, steps, *, masks=None, device="cpu", seed=0, progress=lambda share: None):
-    """Deltas of all experts, int32, under which `images` cost less, what the deltas cost included, or None where none were found.
+    """Deltas of all families, int32, under which `images` cost less, what the deltas cost included, or None where none were found.
 
     model: a Model; images: list of (H, W, 3) or (H, W, 1) uint8; steps: for a picture of SMALL pixels, up to MOST times as many for a larger one;
-    masks: as Sampler takes them.  Each expert is tuned by itself, and stays as it is where that does not pay.
+    masks: as Sampler takes them.  Each family is tuned by itself, and stays as it is where that does not pay.
     """
-    total, dims, chosen = sum(pixels.shape[0] * pixels.shape[1] for pixels in images), sum(pixels.size for pixels in images), fine_experts(model)
-    steps, deltas = steps_for(total, steps), [np.zeros(count(expert.layers), np.int32) for expert in model.experts]
-    for done, i in enumerate(chosen):
-        sampler = Sampler(images, device, seed + i, masks, max(1, BATCH // len(chosen)))
+    total, dims, families = sum(pixels.shape[0] * pixels.shape[1] for pixels in images), sum(pixels.size for pixels in images), fine_families(model)
+    steps, deltas, done, chosen = steps_for(total, steps), [np.zeros(count(layers), np.int32) for layers in kinds(model.experts)], 0, sum(map(bool, families))
+    for number, family in enumerate(families):
+        if not family:
+            continue
+        sampler = Sampler(images, device, seed + number, masks, max(len(family), BATCH // chosen))
         if not steps or not sampler.images:
             return None
-        found = _tune_expert(model, model.experts[i], sampler, (total, dims), steps, seed + i, lambda share: progress((done + share) / len(chosen)))    # noqa: B023
-        deltas[i] = deltas[i] if found is None else found
+        found = _tune_family(model, family, sampler, (total, dims), steps, seed + number, lambda share: progress((done + share) / chosen))     # noqa: B023
+        deltas[number], done = deltas[number] if found is None else found, done + 1
     return np.concatenate(deltas) if any(part.any() for part in deltas) else None
 
 
-def _tune_expert(model, expert, sampler, sizes, steps, seed, progress):
-    """Deltas (tuned.count,) int32 of one expert, or None; sizes: pixels and samples that share them."""
+def _tune_family(model, family, sampler, sizes, steps, seed, progress):
+    """Deltas (tuned.count,) int32 of one family, or None; sizes: pixels and samples that share them."""
     total, dims = sizes
-    tuned, noise = Tuned(expert, model.levels, total, sampler.device), torch.Generator(sampler.device).manual_seed(seed)
-    optimiser = torch.optim.Adam([{"params": [bias], "rate": tuned.rates[name]} for name, bias in tuned.biases.items()], betas=(0.9, 0.99))
+    tuned, noise = Tuned(family, model.levels, total, sampler.device), torch.Generator(sampler.device).manual_seed(seed)
+    optimiser = torch.optim.Adam([{"params": [moves], "rate": tuned.rate(name)} for name, moves in tuned.moves.items()], betas=(0.9, 0.99))
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = group["rate"] * min(1, (step + 1) / WARM) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        stored = torch.log2(1 + tuned.moves().abs()).sum() / dims               # about what the deltas will cost
+        stored = torch.log2(1 + tuned.flat().abs()).sum() / dims                # about what the deltas will cost
         optimiser.zero_grad(set_to_none=True)
-        (tuned.bound(*sampler.batch(), noise) + stored).backward()
+        (tuned.bound(sampler.batch(), noise) + stored).backward()
         optimiser.step()
         progress((step + 1) / steps)
-    moves = tuned.moves().detach()
+    moves = tuned.flat().detach()
     if not torch.isfinite(moves).all():
         return None
     deltas = tuned.stored(moves)
     try:
-        tuned_layers(expert.layers, deltas)
+        for expert in family:
+            tuned_layers(expert.layers, deltas)
     except DamagedFile:                                 # no decoder would take biases so large
         return None
-    return deltas if _gain(tuned, deltas, sampler, noise) * dims > _cost(model, expert, deltas) else None
+    return deltas if _gain(tuned, deltas, sampler, noise) * dims > _cost(model, family, deltas) else None
 
 
 @torch.no_grad()
 def _gain(tuned, deltas, sampler, noise):
     """Bits a dimension by which deltas lower the bound of a few patches, under the same noise."""
+    tuned.bfloat16 = False                              # weighed as it will be coded
     patches, state, bounds = [sampler.batch() for _ in range(CHECKS * BATCH * (PATCHES[0] // sampler.side) ** 2 // sampler.count)], noise.get_state(), []
     for chosen in (np.zeros_like(deltas), deltas):
-        tuned.set(chosen)
         noise.set_state(state)
-        bounds.append(sum(float(tuned.bound(*patch, noise)) for patch in patches) / len(patches))
+        bounds.append(sum(float(tuned.bound(patch, noise, tuned.moves_of(chosen))) for patch in patches) / len(patches))
     return bounds[0] - bounds[1]
 
 
-def _cost(model, expert, deltas):
-    """Bits that an expert's deltas take on a stack."""
+def _cost(model, family, deltas):
+    """Bits that a family's deltas take on a stack."""
     stack = Stack(bytes(8))
     before = stack.size_bits
-    Deltas(model.gaussians, [expert.layers]).push(stack, deltas)
+    Deltas(model.gaussians, [family[0].layers]).push(stack, deltas)
     return stack.size_bits - before

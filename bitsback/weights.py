@@ -1,7 +1,7 @@
 """Model files: safetensors with one JSON string of metadata; ids; the models that are shipped.
 
 A model file holds integers only (export.py) and says what it is: `{"arithmetic": 5, "experts":
-[{"network": {...}, "steps": [0, K]}], "levels": [...], "training": {...}}`.  The id is a SHA-256 over the integers and what they
+[{"network": {...}, "steps": [0, K], "family": 0}], "levels": [...], "training": {...}}`.  The id is a SHA-256 over the integers and what they
 mean; it depends neither on how the file is laid out nor on what is told of the training.
 """
 import hashlib
@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from .denoiser import NetworkConfig
 from .errors import WrongModel
 from .exact import Layer
-from .experts import Expert, Experts, share_out
+from .experts import Expert, Experts, families_fit, share_out
 from .export import integer_model
 from .levels import Step
 
@@ -39,8 +39,8 @@ def save_model(path, network, levels, training, table=None):
 
     table: calibration of the trunk's outputs (calibration.py); training: what `bitsback models` tells: minutes, steps, device, data.  Errors: TrainingError.
     """
-    networks = list(zip(network.networks, network.shares)) if isinstance(network, Experts) else [(network, range(len(levels)))]
-    description = {"arithmetic": ARITHMETIC, "experts": [{"network": one.config.as_dict(), "steps": [steps.start, steps.stop]} for one, steps in networks],
+    networks, families = ([(network, range(len(levels)))], [0]) if not isinstance(network, Experts) else (list(zip(network.networks, network.shares)), network.families)
+    description = {"arithmetic": ARITHMETIC, "experts": [{"network": one.config.as_dict(), "steps": [steps.start, steps.stop], "family": family} for (one, steps), family in zip(networks, families)],
                    "levels": [[level.exponent, level.step] for level in levels], "training": training}
     save_file(integer_model(networks, levels, table), path, metadata={KEY: json.dumps(description, sort_keys=True)})
 
@@ -63,9 +63,11 @@ def read_experts(tensors, description):
         start, end = f"{i}.", ".weight"
         names = [name[len(start):-len(end)] for name in tensors if name.startswith(start) and name.endswith(end)]
         layers = {name: Layer(*(tensors[f"{i}.{name}.{part}"] for part in ("weight", "bias", "shift")), int(tensors[f"{i}.{name}.stride"][0])) for name in names}
-        experts.append(Expert(NetworkConfig(**told["network"]), range(*told["steps"]), layers))
+        experts.append(Expert(NetworkConfig(**told["network"]), range(*told["steps"]), layers, told["family"]))
     if not share_out([expert.steps for expert in experts], len(description["levels"])):
         raise ValueError("its experts do not share all levels out")
+    if not families_fit([expert.family for expert in experts], [expert.config for expert in experts]):
+        raise ValueError("its experts' families do not fit")
     return tuple(experts)
 
 

@@ -141,7 +141,8 @@ class Model:
 def pop_deltas(model, stack):
     """Section 9: {"expert.layer": (O,)} from the top of a stack."""
     deltas, halves, eighths, uniform = {}, [i << 23 for i in range(3)], [i << 21 for i in range(9)], [i << 17 for i in range(129)]
-    for i in range(len(model.about["experts"])):
+    families = [expert["family"] for expert in model.about["experts"]]
+    for i in (families.index(number) for number in sorted(set(families))):
         if not stack.pop(halves):
             continue
         for layer in sorted(name[:-7] for name in model.tensors if name.startswith(f"{i}.") and name.endswith(".weight")):
@@ -149,6 +150,9 @@ def pop_deltas(model, stack):
             deltas[layer] = stack.pop_array(model.p, np.zeros(count, np.int64), np.full(count, scale), True)
             assert abs(deltas[layer]).max() <= 127, "a delta out of range"
             deltas[layer] *= 2**coarseness
+            for other, family in enumerate(families):
+                if family == families[i]:
+                    deltas[f"{other}.{layer.split('.', 1)[1]}"] = deltas[layer]
     return deltas
 
 

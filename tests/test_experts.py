@@ -1,17 +1,21 @@
 """experts.py: networks that share the levels out, from checkpoints to files."""
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from bitsback import tuned, tuning
 from bitsback.chain_sampler import sample_chain
 from bitsback.codecs import container, decode, stacked
 from bitsback.codecs.container import Entry, Header, pixel_digest
 from bitsback.codecs.places import turned
-from bitsback.denoiser import EXACT, INNOVATION_REACH
+from bitsback.commands import main
+from bitsback.denoiser import EXACT, INNOVATION_REACH, NetworkConfig
 from bitsback.denoisers import model_denoiser
 from bitsback.dequantise import dequantised, dequantised_model
 from bitsback.errors import TrainingError, WrongModel
@@ -86,13 +90,13 @@ def test_tuning_moves_each(expert_model, photograph, monkeypatch):
     pixels = photograph(256, 264)
     monkeypatch.setattr(tuning, "_cost", lambda *_: 0)
     deltas, layers = tuning.tune(expert_model, [pixels], 20), [expert.layers for expert in expert_model.experts]
-    first, second = tuned.by_expert(deltas, layers)
+    first, second = tuned.by_expert(deltas, expert_model.experts)
     assert len(first) == tuned.count(layers[0]) and len(second) == tuned.count(layers[1]) and first.any() and second.any()
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 128
     before, after = (bound_bits(dequantised_model(expert_model, moved), LEVELS, x, True) for moved in (None, deltas))
     assert sum(after[:5]) < sum(before[:5]) and sum(after[5:]) < sum(before[5:])
     monkeypatch.setattr(tuning, "FINE", 8.0)
-    assert not tuned.by_expert(tuning.tune(expert_model, [pixels], 12), layers)[1].any()
+    assert not tuned.by_expert(tuning.tune(expert_model, [pixels], 12), expert_model.experts)[1].any()
 
 
 def test_a_file_tuned_by_expert(expert_model, photograph, monkeypatch):
@@ -111,6 +115,60 @@ def test_a_file_tuned_by_expert(expert_model, photograph, monkeypatch):
     rows, columns = header.start[1:]
     expected = turned(pixels, header.flips)
     assert np.array_equal(got[rows:], expected[rows:]) and np.array_equal(got[:, columns:], expected[:, columns:])
+
+
+@pytest.fixture(scope="module")
+def family_model(tmp_path_factory):
+    """Three networks, the last two of one family: one grew a little away from the other."""
+    parent, child = random_network(8), random_network(8)
+    with torch.no_grad():
+        for parameter in child.parameters():
+            parameter.add_(0.003 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    path = tmp_path_factory.mktemp("family") / "m.safetensors"
+    save_model(path, Experts([random_network(7), parent, child], [range(3), range(3, 6), range(6, 12)], NOISE, [0, 1, 1]), LEVELS, {})
+    return Model(path)
+
+
+def test_a_family_is_tuned_together(family_model, photograph, monkeypatch):
+    """One set of deltas moves both of its networks, and the bound of both's levels falls; the first family is another's affair."""
+    pixels = photograph(256, 264)
+    monkeypatch.setattr(tuning, "_cost", lambda *_: 0)
+    deltas = tuning.tune(family_model, [pixels], 25)
+    assert len(deltas) == family_model.deltas.size == 2 * tuned.count(family_model.layers)
+    first, second, third = tuned.by_expert(deltas, family_model.experts)
+    assert np.array_equal(second, third) and second.any() and not np.array_equal(first, second)
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 128
+    before, after = (bound_bits(dequantised_model(family_model, moved), LEVELS, x, True) for moved in (None, deltas))
+    assert all(sum(after[part]) < sum(before[part]) for part in (slice(3), slice(3, 6), slice(6, 12)))
+
+
+def test_a_file_tuned_by_family(family_model, photograph, monkeypatch):
+    """Each expert's biases are the family's, by the document too."""
+    pixels, size = photograph(56, 64), tuned.count(family_model.layers)
+    deltas = np.random.default_rng(1).integers(-3, 4, 2 * size, np.int32)
+    monkeypatch.setattr(stacked, "tune", lambda *_, **__: deltas)
+    header, payload = stacked.encode_stack([pixels], Header((Entry(64, 56),), pixel_digest([pixels])), family_model, tuning=1)
+    assert np.array_equal(decode(container.write(header, payload), model=family_model), pixels)
+    numbers, stack = yardstick.Model(family_model.path.read_bytes()), yardstick.Stack(payload)
+    theirs = yardstick.pop_deltas(numbers, stack)
+    assert {name[:2] for name in theirs} == {"0.", "1.", "2."} and all(np.array_equal(part, theirs["2" + name[1:]]) for name, part in theirs.items() if name[0] == "1")
+    yardstick.tune(numbers, theirs)
+    chain = family_model.tuned_chain(deltas)
+    for i, (_, network) in enumerate(chain.network.networks):
+        assert all(np.array_equal(layer.bias.numpy(), numbers.tensors[f"{i}.{name}.bias"]) for name, layer in network.backend.layers.items())
+
+
+@pytest.mark.parametrize("families", [[1, 1, 1], [0, 2, 2], [0, 1, 0], [0, 0, 0], [0, 1], []], ids=str)
+def test_families_that_do_not_fit(families, family_model, tmp_path):
+    """Numbers from 0 on by one at a time, one for each expert, of the same sizes: when experts are put together, and when a file is read."""
+    other = random_network(9, NetworkConfig(16, 1, 24, 2, 16, 1, embedding=16, head=24))
+    with pytest.raises(TrainingError, match="families"):
+        Experts([other, random_network(7), random_network(8)], [range(3), range(3, 6), range(6, 12)], NOISE, families)
+    if len(families) == 3 and families != [0, 0, 0]:
+        told = family_model.description | {"experts": [one | {"family": number} for one, number in zip(family_model.description["experts"], families)]}
+        save_file(load_file(family_model.path), tmp_path / "m.safetensors", metadata={"bitsback": json.dumps(told)})
+        with pytest.raises(WrongModel, match="families do not fit"):
+            Model(tmp_path / "m.safetensors")
 
 
 def test_samples_of_all_levels(expert_model):
@@ -148,15 +206,17 @@ def test_trained_apart_and_exported_together(tmp_path, photograph):
     assert network.shares == [FINE, COARSE] and told["steps"] == sum(read_checkpoints([p, q])[1]["steps"] for p, q in [checkpoints]) > 1
     save_model(tmp_path / "m.safetensors", network, LEVELS, told)
     model = Model(tmp_path / "m.safetensors")
-    assert [expert.steps for expert in model.experts] == [FINE, COARSE]
+    assert [expert.steps for expert in model.experts] == [FINE, COARSE] and [expert.family for expert in model.experts] == [0, 1]
+    run = ["export", *map(str, checkpoints), "-o", str(tmp_path / "n.safetensors"), "--families"]
+    assert CliRunner().invoke(main, [*run, "0,0"]).exit_code == 0 and [expert.family for expert in Model(tmp_path / "n.safetensors").experts] == [0, 0]
+    for wrong, status in (("0,2", 1), ("0", 1), ("0;1", 2)):
+        assert CliRunner().invoke(main, [*run, wrong]).exit_code == status
     for alone in (checkpoints[:1], checkpoints[::-1]):
         with pytest.raises(TrainingError, match="once, in order"):
             read_checkpoints(alone)
 
 
 def test_a_model_file_with_a_level_missing(tmp_path, expert_model):
-    from safetensors.torch import load_file, save_file
-    import json
     told = expert_model.description | {"experts": [expert_model.description["experts"][0]]}
     save_file(load_file(expert_model.path), tmp_path / "m.safetensors", metadata={"bitsback": json.dumps(told)})
     with pytest.raises(WrongModel, match="do not share all levels"):
