@@ -93,7 +93,10 @@ def train(folder, output, minutes, resume, device, sizes, phases, batch, patch, 
 @click.option("--families", help="A number for each expert, such as 0,1,1,2: those that grew out of one network share tuned biases (default: each its own).")
 @click.option("--data-name", default="not said", help="What `bitsback models` says it was trained on.")
 def export(checkpoints, output, data, limit, training_data, families, data_name):
-    """Turn a checkpoint of `train`, or those of experts (--only), into an integer model, and say what rounding costs."""
+    """Turn a checkpoint of `train`, or those of experts (--only), into an integer model, and say what rounding costs.
+
+    A model file (.safetensors) among them lends its experts for the levels that no checkpoint has.
+    """
     from .levels import default_levels
     from .training import read_checkpoints
     from .weights import save_model

@@ -1,4 +1,4 @@
-"""A model file -> a checkpoint to train on from: what `train --resume MODEL.safetensors` reads.
+"""A model file -> a checkpoint to train on from: what `train --resume MODEL.safetensors` reads, and `export` where a model lends experts.
 
 The integers become floats that compute the same (dequantise.py), and the rows that export.py made, one a level, become layers again
 that make them out of the level's embedding: those of least norm.  What rounding dropped of the weights is gone; training brings it back
@@ -42,6 +42,17 @@ def trainable(expert, levels):
     hidden = network.head_level[:2](torch.cat([embedding, ratios[:, None], torch.tensor(expert.steps)[:, None] == 0], 1))
     _fit(network.head_level[2], hidden, known.head_level.weight.T[:len(own)])
     return network.state_dict()
+
+
+def other_experts(path, taken):
+    """[(Denoiser, range of levels)] of the experts of a model that have none of the levels `taken`: what an export keeps of it.  Errors: WrongModel."""
+    model, kept = Model(path), []
+    for expert in model.experts:
+        if not set(expert.steps) & set(taken):
+            network = Denoiser(expert.config)
+            network.load_state_dict(trainable(expert, model.levels))
+            kept.append((network, expert.steps))
+    return kept
 
 
 def as_checkpoint(path, only=None):

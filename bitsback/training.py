@@ -24,7 +24,7 @@ from .grow import grow_weights
 from .levels import default_levels, sigmas
 from .muon import Muon
 from .patches import Patches
-from .restart import as_checkpoint
+from .restart import as_checkpoint, other_experts
 from .schedule import LearnedSchedule
 from .weights import save_model
 
@@ -226,10 +226,18 @@ def read_checkpoint(path):
 
 
 def read_checkpoints(paths, families=None):
-    """(network, told) of one checkpoint of all levels, or of several experts' as one: Experts of these families, minutes and steps added up.  Errors: TrainingError."""
-    read = [read_checkpoint(path) for path in paths]
-    if len(read) == 1 and "only" not in read[0][1]:
+    """(network, told) of one checkpoint of all levels, or of several experts' as one: Experts of these families, minutes and steps added up.
+
+    A model file among them lends the experts that have none of the others' levels.  Errors: TrainingError, WrongModel.
+    """
+    models = [path for path in paths if Path(path).suffix == ".safetensors"]
+    read = [read_checkpoint(path) for path in paths if path not in models]
+    if len(paths) == len(read) == 1 and "only" not in read[0][1]:
         return read[0]
     noise = sigmas(default_levels())
-    experts = Experts([network for network, _ in read], [told.get("only", range(len(noise))) for _, told in read], noise, families)
+    parts = [(network, told.get("only", range(len(noise)))) for network, told in read]
+    for path in models:
+        parts += other_experts(path, [k for _, steps in parts for k in steps])
+    networks, shares = zip(*sorted(parts, key=lambda part: part[1].start)) if models else zip(*parts)
+    experts = Experts(networks, list(shares), noise, families)
     return experts.requires_grad_(False).eval(), {key: round(sum(told[key] for _, told in read), 1) for key in ("minutes", "steps")}

@@ -14,7 +14,7 @@ from bitsback.levels import sigmas
 from bitsback.measure import bound_bits
 from bitsback.model import Model
 from bitsback.restart import as_checkpoint, trainable
-from bitsback.training import Trainer, TrainingConfig
+from bitsback.training import Trainer, TrainingConfig, read_checkpoints, train
 
 from .conftest import TINY
 
@@ -51,6 +51,23 @@ def test_training_goes_on_from_a_model(expert_model, tmp_path, photograph):
     assert refused.exit_code == 1 and "levels 3 to 6, they have 0 to 4, 5 to 11" in refused.output and refused.output.count(str(expert_model.path)) == 1
     with pytest.raises(TrainingError, match="no network of it has levels 0 to 11"):
         as_checkpoint(expert_model.path)
+
+
+def test_a_model_lends_the_experts_that_are_missing(expert_model, tmp_path, photograph):
+    """One expert trained on for some of another's levels, exported with the model it came from: the untouched expert's integers are the same."""
+    Image.fromarray(photograph(40, 56, 1)).save(tmp_path / "a.png")
+    for name, only in (("a", range(2)), ("b", range(2, 5))):
+        train(tmp_path, tmp_path / name, network=TINY, config=TrainingConfig(minutes=0.005, batch=8, patch=16, at_levels=True, integer=True, only=only), resume=expert_model.path)
+    done = CliRunner().invoke(main, ["export", str(tmp_path / "b.ckpt"), str(expert_model.path), str(tmp_path / "a.ckpt"), "-o", str(tmp_path / "m.safetensors"), "--families", "0,0,1"])
+    assert done.exit_code == 0, done.output
+    model = Model(tmp_path / "m.safetensors")
+    assert [expert.steps for expert in model.experts] == [range(2), range(2, 5), range(5, 12)]
+    for name, layer in expert_model.experts[1].layers.items():
+        other = model.experts[2].layers[name]
+        finer = torch.exp2((other.shift - layer.shift).double())
+        assert torch.equal(layer.weight * finer.view(-1, 1, 1, 1), other.weight.double()) and (layer.bias * finer - other.bias).abs().max() <= finer.max()
+    with pytest.raises(TrainingError, match="once, in order"):
+        read_checkpoints([tmp_path / "a.ckpt", expert_model.path])
 
 
 def test_a_file_that_is_no_model(tmp_path):
