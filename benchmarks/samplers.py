@@ -1,6 +1,6 @@
 """Quality against network passes of all samplers: photographs restored, pictures from nothing; how exact, how alike.
 
-    python -m benchmarks.samplers DIR [--limit N] [--checkpoint CKPT] [-o benchmarks/results/samplers]
+    python -m benchmarks.samplers DIR [--limit N] [--side N] [--model M] [--checkpoint CKPT ...] [-o benchmarks/results/samplers]
 
 Restored: centres of the pictures in DIR are noised and given back.  Error is the RMS distance from the photograph: the
 mean of x given y has the least, a true draw of x given y sqrt(2) times that, so a small error alone is no praise.
@@ -15,17 +15,17 @@ import math
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
+from bitsback.chain_sampler import nearest_level
 from bitsback.denoisers import checkpoint_denoiser, model_denoiser
 from bitsback.gallery import draw_pictures
 from bitsback.levels import sigmas
 from bitsback.measure import centre_crops
 from bitsback.model import Model
 from bitsback.starts import tiles
-from bitsback.training import read_checkpoint
+from bitsback.training import read_checkpoints
 
 METHODS = {
     "ancestral, head": {"sampler": "ancestral", "grade": "head"},
@@ -95,8 +95,7 @@ def measure_restored(model, x, patches, tell):
                 rows[name].append((passes, rms(ends - x), patches.distance(ends)))
             tell(f"sigma {sigma:g} {name}: " + "  ".join(f"{p}: {e:.2f} {d:.3f}" for p, e, d in rows[name]))
         ends = restored(model, x, sigma, None, CODER)
-        passes = int(np.argmin(np.abs(np.log(np.array(sigmas(model.levels)) / sigma)))) + 1
-        rows[CODERS_NAME] = [(passes, rms(ends - x), patches.distance(ends))]
+        rows[CODERS_NAME] = [(nearest_level(model.levels, sigma) + 1, rms(ends - x), patches.distance(ends))]
     return result
 
 
@@ -178,16 +177,30 @@ def tables(rows, free, floor):
     return "\n".join(lines)
 
 
-def main():
+def command(args):
+    """What was called, for the head of the results: folders without their paths."""
+    words = [args.folder.name, f"--limit {args.limit}", f"--side {args.side}"]
+    if args.model:
+        words.append(f"--model {Path(args.model).name}")
+    if args.checkpoint:
+        words += ["--checkpoint", *(path.name for path in args.checkpoint)]
+    return " ".join(["python -m benchmarks.samplers", *words])
+
+
+def parser():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--limit", type=int, default=10, help="pictures to restore")
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--model")
-    parser.add_argument("--checkpoint", type=Path, help="float checkpoint to compare noise levels between the model's with")
+    parser.add_argument("--checkpoint", type=Path, nargs="+", help="float checkpoint, or all experts', to compare noise levels between the model's with")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/samplers"))
-    args = parser.parse_args()
+    return parser
+
+
+def main():
+    args = parser().parse_args()
     torch.set_num_threads(args.threads)
     model, x = Model.open(args.model), centre_crops(args.folder, args.limit, args.side)
     everything = centre_crops(args.folder, None, args.side)
@@ -198,10 +211,9 @@ def main():
     free = measure_free(model, args.side, args.limit, Patches(everything), tell)
     args.output.with_suffix(".json").write_text(json.dumps({"restored": rows, "free": free, "floor": floor}, indent=1))
     plot(rows, free, args.output.with_suffix(".png"))
-    text = (f"python -m benchmarks.samplers {args.folder.name} --limit {args.limit}{' --checkpoint CKPT' * bool(args.checkpoint)}   ({len(x)} centres of {args.side}x{args.side}, "
-            f"model {model.id[:16]}, torch {torch.__version__})\n{tables(rows, free, floor)}\n")
+    text = f"{command(args)}   ({len(x)} centres, model {model.id[:16]}, torch {torch.__version__})\n{tables(rows, free, floor)}\n"
     if args.checkpoint:
-        pairs = measure_levels(model, read_checkpoint(args.checkpoint)[0], x)
+        pairs = measure_levels(model, read_checkpoints(args.checkpoint)[0], x)
         text += ("\nBetween its levels the shipped model interpolates its biases: error of one pass half-way between two levels, integers against the float network\n\n| sigma | "
                  + " | ".join(f"{s:.3g}" for s, _, _ in pairs) + " |\n" + "|---" * (len(pairs) + 1) + "|\n| ratio | "
                  + " | ".join(f"{a / b:.3f}" for _, a, b in pairs) + " |\n")

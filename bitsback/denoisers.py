@@ -21,20 +21,21 @@ from .schedule import preconditioning
 SLACK = 1e-6                    # of a sigma: rounding of a level given as a number
 
 
-def noise_range(levels):
-    """(smallest, largest) sigma of a tuple of Level, gray levels."""
-    sigma = sigmas(levels)
+def noise_range(levels, only=None):
+    """(smallest, largest) sigma of a tuple of Level, gray levels; only: of a range of them, an expert's."""
+    sigma = sigmas(levels)[only.start:only.stop] if only else sigmas(levels)
     return sigma[0], sigma[-1]
 
 
-def check_levels(levels, given):
-    """Errors: NoiseOutOfRange unless the positive sigmas in `given` fall and lie in the range of `levels`."""
-    low, high = noise_range(levels)
+def check_levels(levels, given, only=None):
+    """Errors: NoiseOutOfRange unless the sigmas in `given` fall and the positive ones lie in the range of `levels`, or of those in `only`."""
+    low, high = noise_range(levels, only)
     noisy = [sigma for sigma in given if sigma > 0]
     if not noisy or min(noisy) < low * (1 - SLACK) or max(noisy) > high * (1 + SLACK):
-        wanted = " to ".join(f"{end:.3g}" for end in sorted({min(noisy), max(noisy)})) if noisy else "none"
-        raise NoiseOutOfRange(f"noise of {wanted} gray levels: this model knows {low:.3g} to {high:.3g}")
-    if any(a <= b for a, b in pairwise(given)):
+        ends = noisy or list(given)
+        wanted = " to ".join(f"{end:g}" for end in sorted({min(ends), max(ends)})) if ends else "none"
+        raise NoiseOutOfRange(f"noise of {wanted} gray levels: this {'expert' if only else 'model'} knows {low:g} to {high:g}")
+    if not all(a > b for a, b in pairwise(given)):      # so that NaN does not pass
         raise NoiseOutOfRange("noise levels must fall")
 
 

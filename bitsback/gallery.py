@@ -1,4 +1,6 @@
 """Pictures from a prior, shipped or in training: start, levels, denoiser and sampler put together."""
+from typing import NamedTuple
+
 import torch
 
 from .chain_sampler import nearest_level, on_lattice, sample_chain
@@ -15,9 +17,19 @@ ALL_GRADES = (PHASES, *GRADES)
 TOPS = ("clouds", "coder")
 
 
+class Part(NamedTuple):
+    """An expert in training: its Denoiser, and the range of default_levels() it was trained for; at others it says nothing."""
+
+    network: torch.nn.Module
+    only: range
+
+
 def open_prior(name=None):
-    """A Model by shipped name or path, or the float Denoiser of a .ckpt.  Errors: WrongModel, TrainingError."""
-    return read_checkpoint(name)[0] if name and str(name).endswith(".ckpt") else Model.open(name)
+    """A Model by shipped name or path, or of a .ckpt the float Denoiser, an expert's as a Part.  Errors: WrongModel, TrainingError."""
+    if not name or not str(name).endswith(".ckpt"):
+        return Model.open(name)
+    network, told = read_checkpoint(name)
+    return Part(network, told["only"]) if "only" in told else network
 
 
 def default_grade(prior, steps):
@@ -56,6 +68,9 @@ def draw_pictures(prior, shape, generator, *, sampler="seeds3", steps=None, grad
             raise NoiseOutOfRange(f"grade {PHASES}: only a model's own chain has it, in {len(levels)} steps")
         return draw_chain(prior, shape, generator, photo=photo, sigma=sigma, top=top, device=device)
     chosen = sampling_levels(levels, steps, sigma)
+    if isinstance(prior, Part):
+        check_levels(levels, chosen, prior.only)
+        prior = prior.network
     base = _base(shape, photo, top, generator)
     start = coder_start(shape, chosen[0], generator) if base is None else noised(base, chosen[0], generator)
     denoiser = model_denoiser(prior, chosen, device) if isinstance(prior, Model) else checkpoint_denoiser(prior, device)

@@ -1,8 +1,9 @@
 """A quick look at a compressed picture: what decodes first, not to its end, finished by a few steps of DDIM.
 
 The stack gives back the segment that was coded last, level by level from the noisiest.  Its levels are decoded down to
-a noise that the prior removes well; what is left of the stack, the segments coded before and the plain part, which lies
-at the very bottom, in words that later segments have borrowed, stays grey: none of it can be read before all above it.
+a noise that the prior removes well.  What is left of the stack, the segments coded before and the plain part, which lies
+at the very bottom, in words that later segments have borrowed, cannot be read before all above it.  There stands what is told
+before any segment: flat blocks (flats.py) and, blurred, block means (means.py); grey where a file tells no means.
 """
 from dataclasses import dataclass
 
@@ -10,12 +11,13 @@ import numpy as np
 import torch
 
 from .chain_sampler import nearest_level
-from .codecs import container, picture, stacked
+from .codecs import container, means, picture, stacked
 from .codecs.places import locate, turned
 from .codecs.segments import blocks, known_around
 from .context import chosen
 from .denoisers import model_denoiser, sampling_levels
 from .errors import DamagedFile, StackEmpty, UnsupportedImage
+from .lattice import FRACTIONS
 from .levels import sigmas
 from .model import Model
 from .samplers import ddim
@@ -25,8 +27,11 @@ GREY = 128
 
 @dataclass(frozen=True)
 class Preview:
-    """pixels: (H, W, 3) uint8, GREY where unknown; known: (H, W) bool, what is shown; sigma: noise at which decoding
-    stopped, gray levels, 0 if nowhere; share: network passes (times pixels) made, of those of a full decode."""
+    """pixels: (H, W, 3) uint8; known: (H, W) bool, what is decoded or told in all channels, the rest is blurred or GREY (see `fill`).
+
+    sigma: noise at which decoding stopped, gray levels, 0 of a file stored conventionally; share: network passes (times
+    pixels) made, of those of a full decode.
+    """
 
     pixels: np.ndarray
     known: np.ndarray
@@ -39,6 +44,23 @@ def finish(model, y, k, steps, device="cpu"):
     levels = sampling_levels(model.levels, steps, sigmas(model.levels)[k])
     start = torch.from_numpy(y).float() * model.levels[k].spacing
     return ddim(model_denoiser(model, levels, device), start, levels)
+
+
+def fill(pixels, free, top, spacing):
+    """Paints what is not known.  pixels: (H, W, 3 or 1) uint8; free: the same shape, bool, True where to; top: the Top of the file.
+
+    spacing: of the last level, gray levels.  Told means are joined by straight lines, in all their digits: mean32, in 1/32 of that spacing, would
+    show bands.  Without them the whole of a pixel that is free anywhere is GREY: one flat channel beside two grey ones is a false colour.
+    """
+    (height, width, channels), side = pixels.shape, means.SIDE
+    if not isinstance(top, means.ToldTop):
+        pixels[free.any(2)] = GREY
+        return
+    start = 128 + np.array(top.mean32 if channels == 3 else top.mean32[1:2]) * spacing / FRACTIONS
+    for row in range(0, height, side):                  # a row of blocks at a time: little memory
+        rows = slice(row, min(row + side, height))
+        lines = means.interpolated(top.grids[0] - means.ZERO, (rows.start, rows.stop), (0, width)) * means.STEP / 4096
+        np.copyto(pixels[rows], np.clip(np.rint(start + lines), 0, 255), casting="unsafe", where=free[rows])
 
 
 def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
@@ -80,5 +102,7 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
         blocks(images, place)[0][:] = np.clip(x[0].transpose(1, 2, 0) + 128, 0, 255)
         blocks(shown, place)[0][:] = True
         passes += place.pixels * (len(model.levels) - 1 - k + steps if partly else len(model.levels))
+    free = np.repeat(~shown[0][..., None], images[0].shape[2], 2)
+    fill(images[0], free if masks is None else free & masks[0], top, model.levels[-1].spacing)
     total = sum(place.pixels for place in places) * len(model.levels)
     return Preview(np.broadcast_to(pixels, (*known.shape, 3)), known, sigmas(model.levels)[k], passes / total)

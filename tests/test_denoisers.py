@@ -102,5 +102,25 @@ def test_levels_out_of_range(tiny_model):
     for given in ([0.9 * low], [1.1 * high, low], [0.0], [5.0, 9.0], [9.0, 9.0]):
         with pytest.raises(NoiseOutOfRange):
             model_denoiser(tiny_model, given)
-    with pytest.raises(NoiseOutOfRange, match="noise of 0.1 gray.*0.5 to 286"):
+    with pytest.raises(NoiseOutOfRange, match=rf"noise of 0.1 gray levels: this model knows {low:g} to {high:g}$"):
         sampling_levels(tiny_model.levels, 3, 0.1)
+
+
+def test_a_part_of_the_levels():
+    """An expert's range is that of its own levels."""
+    levels, only = default_levels(), range(3, 6)
+    assert noise_range(levels, only) == (OWN[3], OWN[5])
+    check_levels(levels, [OWN[5], OWN[4], OWN[3], 0.0], only)
+    for given in ([OWN[6], OWN[5]], [OWN[3], OWN[2]]):
+        check_levels(levels, given)
+        with pytest.raises(NoiseOutOfRange, match=f"this expert knows {OWN[3]:g} to {OWN[5]:g}"):
+            check_levels(levels, given, only)
+
+
+@pytest.mark.parametrize("given, message", [([1000.0], "noise of 1000 "), ([286.5], "noise of 286.5 "), ([500.0, 0.1], "noise of 0.1 to 500 "),
+                                            ([float("nan")], "noise of nan "), ([0.0], "noise of 0 "), ([], "noise of none "), ([float("inf")], "noise of inf "),
+                                            ([9.0, float("nan"), 2.0], "must fall"), ([9.0, float("nan")], "must fall")])
+def test_what_is_refused_is_named(given, message):
+    """In numbers that people write; what is no number is refused too."""
+    with pytest.raises(NoiseOutOfRange, match=message):
+        check_levels(default_levels(), given)

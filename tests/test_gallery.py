@@ -6,8 +6,8 @@ import torch
 
 from bitsback.denoiser import Denoiser
 from bitsback.errors import NoiseOutOfRange, TrainingError, WrongModel
-from bitsback.gallery import default_grade, draw_pictures, open_prior
-from bitsback.levels import sigmas
+from bitsback.gallery import Part, default_grade, draw_pictures, open_prior
+from bitsback.levels import default_levels, sigmas
 from bitsback.model import Model
 from bitsback.samplers import GRADES, SAMPLERS
 
@@ -66,6 +66,23 @@ def test_tops(tiny_model):
             start = draw_pictures(tiny_model, (16, 3, 40, 40), torch.Generator().manual_seed(1), sampler=name, top=top)[0]
             means[top] = start.mean((2, 3)).std()
         assert means["clouds"] > 1.5 * means["coder"]
+
+
+def test_an_expert_draws_at_its_own_levels_only(tiny_network, tmp_path):
+    """Its checkpoint says which they are: from a photograph with little noise it is a prior as any, beyond them it is refused before it draws noise."""
+    state = {"config": tiny_network.config.as_dict(), "average": tiny_network.state_dict(), "minutes": 1.0, "steps": 1, "only": [0, 5]}
+    torch.save(state, tmp_path / "fine.ckpt")
+    torch.save({**state, "only": [5, 12]}, tmp_path / "coarse.ckpt")
+    fine, coarse = (open_prior(tmp_path / f"{name}.ckpt") for name in ("fine", "coarse"))
+    assert fine.only == range(5) and coarse.only == range(5, 12) and isinstance(fine, Part)
+    noise, photo = sigmas(default_levels()), torch.zeros(SHAPE[1:])
+    for options in ({}, {"steps": 3}, {"sampler": "ancestral"}):
+        ends = [draw(prior, photo=photo, sigma=noise[4], **options)[1] for prior in (fine, tiny_network)]
+        assert torch.equal(*ends)
+    assert draw(coarse, steps=1)[1].isfinite().all()                # one pass from the top to a picture
+    for prior, options in ((fine, {}), (fine, {"photo": photo, "sigma": noise[5]}), (coarse, {}), (coarse, {"photo": photo, "sigma": 25.0}), (coarse, {"steps": 2})):
+        with pytest.raises(NoiseOutOfRange, match="this expert knows"):
+            draw(prior, **options)
 
 
 def test_open_prior(tmp_path):

@@ -1,18 +1,21 @@
-"""preview.py: what decodes first, at a part of the cost, near to the picture and grey elsewhere."""
+"""preview.py: what decodes first, at a part of the cost, near to the picture; elsewhere means of blocks, or grey."""
 import dataclasses
 
 import numpy as np
 import pytest
 
-from bitsback.codecs import container, encode, stacked
+from bitsback.chain import Top
+from bitsback.codecs import container, encode, means, stacked
 from bitsback.codecs.archive import encode_archive
 from bitsback.codecs.places import locate, turned
 from bitsback.codecs.segments import blocks, planes
 from bitsback.context import context_chain, nothing
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, WrongModel
 from bitsback.model import Model
-from bitsback.preview import GREY, preview
+from bitsback.preview import GREY, fill, preview
 from bitsback.stack import Stack
+
+from .test_means import coded
 
 HEIGHT = 128
 
@@ -27,9 +30,17 @@ def shipped():
     return Model.open()
 
 
+def tell_nothing(images, top, levels):
+    """In place of means.told."""
+    return b"", top
+
+
 @pytest.fixture(scope="module")
 def data(pixels, prior_file, shipped):
-    return prior_file(pixels, shipped)
+    """A file that tells neither means nor flat blocks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(means, "told", tell_nothing)
+        return prior_file(pixels, shipped)
 
 
 def error(seen, pixels):
@@ -77,6 +88,88 @@ def test_more_segments(data, pixels, shipped):
     assert (seen.known == shown).all() and (seen.pixels[exact] == pixels[exact]).all()
     assert (seen.pixels[~shown] == GREY).all() and (~shown).sum() == header.start[1] * header.start[2] and 0 < error(seen, pixels) < 5
     assert preview(data, model=shipped).share < seen.share < 1
+
+
+def fields(height, width, channels=3):
+    """Bright and dark places, twice as large as the blocks whose means are told."""
+    rng = np.random.default_rng([height, width, channels])
+    coarse = rng.integers(20, 236, (-(-height // 64), -(-width // 64), channels)).repeat(64, 0).repeat(64, 1)[:height, :width]
+    return np.clip(np.rint(coarse + rng.normal(0, 3, coarse.shape)), 0, 255).astype(np.uint8)
+
+
+def far(a, b):
+    """Mean distance, gray levels."""
+    return np.abs(np.subtract(a, b, dtype=float)).mean()
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("flips", range(4))
+def test_told_means_fill_the_rest(tiny_model, monkeypatch, channels, flips):
+    """Whichever corner is coded first, what is not decoded is nearer to the picture than to the same means turned over, and than grey; grey pictures stay grey."""
+    monkeypatch.setattr(stacked, "_busiest_corner", lambda pixels: flips)
+    pixels = fields(160, 136, channels)
+    header, payload = coded([pixels], tiny_model)
+    seen = preview(container.write(header, payload), model=tiny_model)
+    rest = ~seen.known
+    assert header.mean_bytes and not header.flat_bytes and 0.2 < rest.mean() < 0.9
+    assert (seen.known == covered(header, 1)).all()
+    assert far(seen.pixels[rest], pixels[rest]) < 0.7 * min(far(GREY, pixels[rest]), *(far(seen.pixels[rest], turned(pixels, other)[rest]) for other in (1, 2, 3)))
+    assert channels == 3 or (seen.pixels[..., :1] == seen.pixels).all()
+
+
+def test_no_bands(tiny_model):
+    """Of a smooth slope the blurred picture is one too: within a step of the means, and from row to row within the rounding."""
+    rows, columns = np.mgrid[:320, :64]
+    pixels = np.stack([20 + 0.6 * rows + columns / 8, 230 - 0.6 * rows, np.full(rows.shape, 90.0)], -1).round()
+    pixels = (pixels + np.random.default_rng(1).integers(-2, 3, pixels.shape)).astype(np.uint8)     # not flat
+    header, payload = coded([pixels], tiny_model)
+    seen = preview(container.write(header, payload), model=tiny_model)
+    blurred, middle = np.where(seen.known[..., None], np.nan, seen.pixels), slice(16, -16)         # beyond the outer blocks' centres nothing changes
+    assert header.mean_bytes and np.nanmax(np.abs(np.diff(blurred, axis=0))) < 4
+    assert np.nanmax(np.abs(blurred - pixels)[middle]) < means.STEP and np.isfinite(blurred[middle]).any()
+
+
+def clipped(height, width):
+    """A picture whose upper part is clipped in red alone, beside bright green and blue."""
+    pixels = fields(height, width)
+    pixels[:height * 3 // 4] = pixels[:height * 3 // 4] // 8 + 200
+    pixels[:height * 3 // 4, :, 0] = 255
+    return pixels
+
+
+@pytest.mark.parametrize("tells_means", [True, False])
+def test_a_channel_told_alone_is_no_colour(tiny_model, monkeypatch, tells_means):
+    """Flat blocks that tell red only: beside it stand the means, or all of the pixel is grey; no red on grey."""
+    if not tells_means:
+        monkeypatch.setattr(means, "told", tell_nothing)
+    monkeypatch.setattr(stacked, "_busiest_corner", lambda pixels: 0)
+    pixels = clipped(160, 136)
+    header, payload = coded([pixels], tiny_model)
+    seen = preview(container.write(header, payload), model=tiny_model)
+    red = ~seen.known & (pixels[..., 0] == 255)
+    assert header.flat_bytes and bool(header.mean_bytes) == tells_means and red.mean() > 0.1
+    if tells_means:
+        assert (seen.pixels[red][:, 0] == 255).all() and far(seen.pixels[red], pixels[red]) < 20
+    else:
+        assert (seen.pixels[~seen.known] == GREY).all()
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_fill(channels):
+    """Told means, clipped, in what is free alone; a grey picture's start is green's; without means a pixel of which anything is free is grey."""
+    spacing, grid = 256.0, np.full((2, 3, channels), means.ZERO, np.int32)
+    grid[..., -1] += 2
+    top, rng = means.ToldTop((0, -8, 1), (64,) * 3, (grid,), 8), np.random.default_rng(1)
+    before, free = rng.integers(0, 256, (40, 70, channels), np.uint8), rng.random((40, 70, channels)) < 0.5
+    expected = [128, 64, 200] if channels == 3 else [128]                   # 128 + mean32 * 256 / 32 + 2 steps of 32 in the last
+    pixels = before.copy()
+    fill(pixels, free, top, spacing)
+    assert (pixels[~free] == before[~free]).all() and (pixels == np.where(free, np.array(expected), before)).all()
+    fill(pixels, np.ones_like(free), means.ToldTop((0, -8, 1), (64,) * 3, (grid + 8 - 20 * (grid > means.ZERO),), 8), spacing)
+    assert (pixels == ([255, 255, 0] if channels == 3 else [0])).all()
+    pixels = before.copy()
+    fill(pixels, free, Top((0, -8, 1), (64,) * 3), spacing)
+    assert (pixels == np.where(free.any(2, keepdims=True), GREY, before)).all()
 
 
 @pytest.mark.parametrize("k", [0, 4, 11])
