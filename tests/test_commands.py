@@ -41,11 +41,16 @@ def told(result):
     return result.stderr.strip().splitlines()
 
 
+def hears_interrupts():
+    """For a child: a suite that was started in the background, as by nohup, ignores SIGINT, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def python(*arguments, cwd=None, **options):
     """A real process, with this checkout on its path."""
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen([sys.executable, *map(str, arguments)], cwd=cwd, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            **options)
+                            preexec_fn=hears_interrupts, **options)
 
 
 def names(folder):
@@ -654,7 +659,7 @@ def test_an_interrupt_at_a_terminal(tmp_path, tiny_model, photograph):
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     env = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
     process = subprocess.Popen([sys.executable, "-m", "bitsback", "compress", "--model", str(tiny_model.path), "large.png"], cwd=tmp_path, env=env,
-                               stdout=subprocess.PIPE, stderr=terminal)
+                               stdout=subprocess.PIPE, stderr=terminal, preexec_fn=hears_interrupts)
     os.close(terminal)
     shown = b""
     while b"%" not in shown:
