@@ -169,9 +169,9 @@ def sample(output, sampler, steps, count, size, seed, source, sigma, top, grade,
 def preview(source, output, sigma, steps, segments, model, device, threads, force, quiet):
     """Show the part of a .bbk file that decodes first, after a fraction of a full decode's time.
 
-    That part is a quarter to half of a picture, at one side; its noisier levels are decoded and the prior removes the noise
+    That part is a fifth to a third of a picture, at one side; its noisier levels are decoded and the prior removes the noise
     left.  No other part can be read before those that were coded after it: the rest is blurred, out of the means of blocks that a file
-    tells first, or grey where it tells none.  It takes 10 to 25 % of a full decode's time; the share of network passes is told.
+    tells first, or grey where it tells none.  It takes 5 to 15 % of a full decode's time; the share of network passes is told.
     """
     import torch
 
