@@ -114,12 +114,13 @@ def choices(model, folder, limit):
         for coarseness in (0.6, 0.85, 1.7):
             save_model(path, network, spaced(coarseness=coarseness), {})
             row(f"spacing at most {coarseness} sigma (shipped: 1.2)", Model(path))
+    shipped_side, shipped_rows = stacked.START_SIDE, context.ROWS
     for side in (16, 64):
         with patch.object(stacked, "START_SIDE", side):
-            row(f"start of {side}x{side} (shipped: {stacked.START_SIDE})", model)
+            row(f"start of {side}x{side} (shipped: {shipped_side})", model)
     for count in (0, 8, 32):
         with patch.object(context, "ROWS", count):
-            row(f"{count} rows of context (shipped: {context.ROWS})", model)
+            row(f"{count} rows of context (shipped: {shipped_rows})", model)
     return rows
 
 

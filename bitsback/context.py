@@ -11,7 +11,7 @@ import numpy as np
 from .lattice import CENTRE, COLUMNS, FRACTION_BITS, FRACTIONS
 from .levels import forward_mean32
 
-ROWS = 16                       # rows and columns of context: 32 gain 0.04 % (benchmarks/results/overhead_choices.md) and take a tenth more time
+ROWS = 16                       # rows and columns of context: 32 are no better and take a tenth more time, 8 cost 0.03 % (benchmarks/results/overhead_choices.md)
 BELOW, RIGHT, INSIDE = 0, 1, 2  # sides
 
 
