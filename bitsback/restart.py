@@ -65,6 +65,6 @@ def as_checkpoint(path, only=None):
     owners = [expert for expert in model.experts if wanted[0] in expert.steps and wanted[-1] in expert.steps]
     if not owners:
         shares = ", ".join(f"{expert.steps[0]} to {expert.steps[-1]}" for expert in model.experts)
-        raise TrainingError(f"{path}: no network of it has levels {wanted[0]} to {wanted[-1]}, they have {shares}: say which with --only")
+        raise TrainingError(f"no network of it has levels {wanted[0]} to {wanted[-1]}, they have {shares}: say which with --only")
     told = model.description.get("training", {})
     return {"average": trainable(owners[0], model.levels), "config": owners[0].config.as_dict(), "steps": told.get("steps", 0), "minutes": float(told.get("minutes", 0))}

@@ -67,13 +67,11 @@ class Stack:
 
     def push(self, symbols, model):
         """symbols: (N,) int32 under one constriction model."""
-        self._coder.encode_reverse(symbols, model)
+        self.push_runs([(symbols, model)])
 
     def pop(self, count, model):
         """The mirror of push: (count,) int32.  Errors: StackEmpty."""
-        symbols = self._coder.decode(model, int(count))
-        self._check()
-        return symbols
+        return self.pop_runs([(int(count), model)])
 
     def push_runs(self, runs):
         """runs: [(symbols (N,) int32, constriction model)], in the order of decoding; there are many short ones."""

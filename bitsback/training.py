@@ -120,7 +120,7 @@ class Trainer:
             self.history = state["history"]
             self.generator.set_state(state["generator"].cpu())
         except TrainingError as error:
-            raise TrainingError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+            raise TrainingError(f"{path}: {error}") from None
         except Exception as error:      # torch reports a foreign file in a dozen ways
             raise TrainingError(f"{path}: not a checkpoint of this network ({str(error).splitlines()[0]})") from None
 
