@@ -75,7 +75,7 @@ class _Clamp(torch.autograd.Function):
 def scale_exponent(weight, reach):
     """n of each output channel, so that round(weight * 2^n) are the integer weights.
 
-    reach: 0 for an inner layer (integers within +-64), else the largest input integer of an
+    reach: 0 for an inner layer, of 8-bit inputs (integers within +-64), else the largest input integer of an
     outer layer, whose integers are as large as exact float32 sums allow (half of 2^24; the
     other half is left for the bias).
     """
@@ -169,7 +169,7 @@ class Denoiser(nn.Module):
         # Phase head: features once, innovations and one residual layer a phase.
         self.head_level = nn.Sequential(nn.Linear(c.embedding + 2, c.embedding), nn.ReLU(), nn.Linear(c.embedding, (c.phases - 1) * c.head))
         self.head_features = QConv(c.c1, c.head, 1)
-        self.head_known = QConv(12, c.head, 3, reach=INNOVATION_REACH, gain=STEPS)
+        self.head_known = QConv(12, c.head, 3, gain=STEPS)
         self.head_mix = QConv(c.head, c.head, 3)
         self.head_out = nn.ModuleList(QConv(c.head, 9, 1, reach=TOP, gain=1 / STEPS, bias_steps=1.0) for _ in range(c.phases - 1))
         for layer in (self.last, self.last_level, *self.head_out):

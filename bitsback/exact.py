@@ -22,6 +22,7 @@ from .errors import BitsbackError
 
 TOP = 255                       # largest activation, steps
 WEIGHT = 64                     # largest integer weight between two 8-bit activations
+SPLIT = 7                       # weights of more bits are 2^7 high + low
 WIDE = 16                       # wide sums are counted in 1/16 of an activation's step
 
 
@@ -87,7 +88,7 @@ class Reference:
         return Reference(layers, self.device)
 
     def convolve(self, name, x, index, clamp=False):
-        """x: (B, I, H, W) integers, uint8 or float32 -> float32 integers, or uint8 0..255 if clamp."""
+        """x: (B, I, H, W) integers, uint8, int8 or float32 -> float32 integers, or uint8 0..255 if clamp."""
         weight, scale, bias = self._prepared[name]
         layer = self.layers[name]
         bias = bias[index if len(bias) > 1 else 0]
@@ -102,35 +103,61 @@ class Reference:
 
 
 class Fast(Reference):
-    """Inner layers by oneDNN's int8 kernels; the others as in the reference.  CPU only."""
+    """Layers with 8-bit inputs by oneDNN's int8 kernels; the others as in the reference.  CPU only.
+
+    Weights of more than 7 bits are two of 7, w = 128 high + low, convolved side by side.  Signed inputs are counted from -128.
+    """
 
     name = "oneDNN int8"
 
     def __init__(self, layers):
         super().__init__(layers)
-        self._packed = {name: self._pack(layer) for name, layer in layers.items() if layer.inner}
+        self._parts = {name: self._split(layer) for name, layer in layers.items()}
+        self._packed = {}                   # of each layer the latest: (what it was packed for, weights)
         self._narrow = in_one_pass if one_pass_agrees() else in_four_passes
 
     @staticmethod
-    def _pack(layer):
-        scale = torch.exp2(-layer.shift.to(torch.float32))
-        packed = torch.ops.onednn.qconv_prepack(
-            layer.weight, scale, 1.0, 0, [layer.stride] * 2, [layer.padding] * 2, [1, 1], 1, None)
-        return packed, scale, torch.zeros(len(scale), dtype=torch.int64), layer.bias.to(torch.float32) * scale
+    def _split(layer):
+        """(weight int8, scale, zero, bias rows, what signed inputs add to them), or None where float32 could not hold a sum."""
+        weight, bias, scale = layer.weight.long(), layer.bias.long(), torch.exp2(-layer.shift.to(torch.float32))
+        if not layer.inner:
+            high = (weight + WEIGHT) >> SPLIT
+            weight, bias, scale = torch.cat([weight - (high << SPLIT), high]), F.pad(bias, (0, len(weight))), torch.cat([scale, scale * 2**SPLIT])
+        reach, largest = weight.flatten(1).abs().sum(1), bias.abs().amax(0)
+        if weight.abs().max() > WEIGHT or (reach * TOP + largest).max() >= 2**24:
+            return None
+        signed = (reach * (TOP + 128) + largest).max() < 2**24
+        offset = -128 * weight.flatten(1).sum(1) * scale if signed else None
+        return weight.to(torch.int8), scale, torch.zeros(len(scale), dtype=torch.int64), bias.to(torch.float32) * scale, offset
+
+    def _pack(self, name, x, padding):
+        """Weights in the order that oneDNN wants for this shape.  In another it puts them right in every call, which can take ten times as long as the convolution."""
+        key, (kept, packed) = (x.shape, torch.get_num_threads()), self._packed.get(name, (None, None))
+        if kept != key:
+            weight, scale = self._parts[name][:2]
+            packed = torch.ops.onednn.qconv_prepack(weight, scale, 1.0, 0, [self.layers[name].stride] * 2, [padding] * 2, [1, 1], 1, list(x.shape))
+            self._packed[name] = key, packed
+        return packed
 
     def like(self, layers):
         return Fast(layers)
 
     def convolve(self, name, x, index, clamp=False):
-        layer = self.layers[name]
-        if not layer.inner:
+        layer, parts, padding = self.layers[name], self._parts[name], self.layers[name].padding
+        if parts is None or x.dtype == torch.float32 or x.dtype == torch.int8 and parts[-1] is None:
             return super().convolve(name, x, index, clamp)
-        packed, scale, zero, bias = self._packed[name]
+        _, scale, zero, bias, offset = parts
         bias = bias[index if len(bias) > 1 else 0]
+        if x.dtype == torch.int8:
+            x, bias, padding = F.pad(x.view(torch.uint8).bitwise_xor(128), [padding] * 4, value=128), bias + offset, 0
+        at_once = clamp and layer.inner
         out = torch.ops.onednn.qconv2d_pointwise(
-            x, 1.0, 0, packed, scale, zero, bias, [layer.stride] * 2, [layer.padding] * 2, [1, 1], 1,
-            1.0, 0, None if clamp else torch.float32, "relu" if clamp else "none", [], "")
-        return out if clamp else out.round_()
+            x, 1.0, 0, self._pack(name, x, padding), scale, zero, bias, [layer.stride] * 2, [padding] * 2, [1, 1], 1,
+            1.0, 0, None if at_once else torch.float32, "relu" if at_once else "none", [], "")
+        if at_once:
+            return out
+        out = (out if layer.inner else torch.add(*out.tensor_split(2, 1))).round_()
+        return out.clamp_(0, TOP).to(torch.uint8) if clamp else out
 
     def narrow(self, wide, divisor=WIDE):
         return self._narrow(wide, divisor)
@@ -174,7 +201,7 @@ def _worst_case_layers():
                              torch.from_numpy(shift.astype(np.int8)), stride)
         x = generator.choice([0, 1, 127, 128, 254, 255, 255, 255], (16 if width == 16 else 1, width, 16, 24))
         x[:, :, :8] = TOP
-        inputs[name] = x
+        inputs[name] = x.astype(np.uint8)
     for name, weights, values, shift in (("last", (56, -56, 55), (TOP, TOP, 254), 7), ("first", (149, -148, 147, -149), (1023, 1021, -767, -1023), 9),
                                          ("fine", (4095, -4093, 3001), (1023, -1021, 767), 10)):
         wide = generator.choice(weights, (36, 64 if name == "last" else 12, 3, 3))
@@ -182,9 +209,16 @@ def _worst_case_layers():
             wide = np.where(generator.random(wide.shape) < 2 / 108, wide, 0)
         layers[name] = Layer(torch.from_numpy(wide.astype(np.int32)), torch.full((1, 36), 2**22 - 1, dtype=torch.int32),
                              torch.full((36,), shift, dtype=torch.int8))
-        inputs[name] = generator.choice(values, (16, wide.shape[1], 16, 24))    # 16: where batches change algorithms
+        inputs[name] = generator.choice(values, (16, wide.shape[1], 16, 24)).astype(np.float32)    # 16: where batches change algorithms
     wide = layers["last"].weight
     wide[0], inputs["last"][0] = 56, TOP            # 576 * 56 * 255 = 0.98 * 2^23
+    layers["bytes"], inputs["bytes"] = layers["last"], inputs["last"].astype(np.uint8)
+    layers["signed"] = Layer(torch.from_numpy(generator.choice([-WEIGHT, WEIGHT, 63, 0], (48, 12, 3, 3)).astype(np.int8)),
+                             torch.from_numpy(generator.integers(-2**22, 2**22, (1, 48)).astype(np.int32)), torch.full((48,), 9, dtype=torch.int8))
+    inputs["signed"] = generator.choice([-128, -127, -1, 0, 1, 126, 127], (3, 12, 16, 24)).astype(np.int8)
+    layers["split"] = Layer(torch.from_numpy(generator.choice([-8256, 8255, 8127, -8193, 64, -65, 0], (9, 4, 1, 1)).astype(np.int32)),
+                            torch.from_numpy(generator.integers(-2**22, 2**22, (1, 9)).astype(np.int32)), torch.full((9,), 3, dtype=torch.int8))
+    inputs["split"] = generator.choice([0, 1, 127, 254, 255], (2, 4, 16, 24)).astype(np.uint8)
     return layers, inputs
 
 
@@ -214,8 +248,7 @@ def agrees(make, device="cpu"):
     try:
         backend = make(layers)
         for name, layer in layers.items():
-            kind = torch.uint8 if layer.inner else torch.float32
-            x = torch.from_numpy(inputs[name]).to(device, kind).contiguous(memory_format=torch.channels_last)
+            x = torch.from_numpy(inputs[name]).to(device).contiguous(memory_format=torch.channels_last)
             for clamp in (True, False) if layer.inner else (False,):
                 got = backend.convolve(name, x, 0, clamp).cpu().numpy()
                 if not np.array_equal(got, integer_convolution(layer, inputs[name], 0, clamp)):

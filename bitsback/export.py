@@ -32,8 +32,8 @@ def make_layer(weight, bias, *, reach, factor, stride=1):
     before `factor`; reach: largest input integer for an outer layer, 0 for an inner one.
     """
     exponent = scale_exponent(weight, reach)
-    if reach:                       # weights so small that a bias in their units would not fit are counted in coarser ones
-        exponent = torch.minimum(exponent, torch.floor(math.log2(EXACT / 2 - 1) - torch.log2(bias.abs().amax(0).float().clamp_min(2.0**-24))))
+    # weights so small that a bias in their units would not fit are counted in coarser ones
+    exponent = torch.minimum(exponent, torch.floor(math.log2(EXACT / 2 - 1) - torch.log2(bias.abs().amax(0).float().clamp_min(2.0**-24))))
     scale = torch.exp2(exponent).view(-1, 1, 1, 1)
     integers = torch.round(weight * scale)
     if not reach:
@@ -80,7 +80,7 @@ def layer_units(name):
     if name == "first":
         return 1.0, 128.0, INPUT_REACH, WIDE * STEPS / 128
     if name == "head_known":
-        return 1.0, 16.0, INNOVATION_REACH, WIDE * STEPS / 16
+        return 1.0, 16.0, 0, WIDE * STEPS / 16
     if name == "last" or name.startswith("head_out"):
         units = torch.tensor(TRUNK_UNITS).repeat_interleave(4) if name == "last" else torch.tensor(HEAD_UNITS)
         return units / STEPS, units, TOP, 1

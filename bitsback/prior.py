@@ -43,7 +43,7 @@ def distributions(network, index, y, known):
     v_index = np.clip(step.base + out[:, 3:6], 0, V_INDICES - 1)
     mean = rounded_shift(step.from_y * y + step.from_f * out[:, 0:3], MEAN_SHIFT)
     coefficient = out[:, 6:9]
-    told = np.zeros(seen.shape, np.int32)
+    told = np.zeros(seen.shape, np.int8)
     for phase, parts in enumerate(network.order(index)):
         more = network.head(index, phase, state, told) if phase else None       # none of a phase's parts hears of another
         for row, column, stride in parts:

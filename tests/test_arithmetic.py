@@ -194,7 +194,7 @@ def test_network_far_from_any_picture(reach, backend, model, numbers):
     rng = np.random.default_rng(reach)
     for height, width in ((8, 8), (13, 22), (1, 17), (31, 2)):
         y = rng.choice([-reach, reach, 0, 1, -reach // 2], (3, height, width)).astype(np.int32)
-        z = rng.choice([-96, 96, 0, 5], (3, height, width)).astype(np.int32)
+        z = rng.choice([-96, 96, 0, 5], (3, height, width)).astype(np.int8)
         padded = np.pad(z, ((0, 0), (0, -height % 8), (0, -width % 8)))
         for k in range(len(model.levels)):
             out, state = network.trunk(k, y[None])

@@ -47,8 +47,8 @@ def by_the_document(layer, x):
     return model.conv("l", x, 0)
 
 
-def by_backend(backend, layer, x, clamp=False):
-    tensor = torch.from_numpy(x[None]).to(torch.uint8 if layer.inner else torch.float32).contiguous(memory_format=torch.channels_last)
+def by_backend(backend, layer, x, clamp=False, kind=None):
+    tensor = torch.from_numpy(x[None]).to(kind or (torch.uint8 if layer.inner else torch.float32)).contiguous(memory_format=torch.channels_last)
     return backend({"l": layer}).convolve("l", tensor, 0, clamp)[0].cpu().numpy()
 
 
@@ -96,6 +96,45 @@ def test_every_remainder(shift, backend):
     assert by_backend(backend, layer, x, clamp=True)[:, 0, 0].tolist() == [min(max(value, 0), 255) for value in expected]
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("inputs, outputs, size", [(12, 48, 3), (5, 7, 3), (48, 9, 1), (64, 36, 3)])
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int8])
+@pytest.mark.parametrize("largest", [64, 65, 300, 8255, 8256, 30000])
+def test_weights_of_any_size_and_inputs_of_both_signs(inputs, outputs, size, kind, largest, backend):
+    """Weights of 7 bits, of two parts of 7 bits, of more: sums as large as the exporter allows, zeros around the picture."""
+    skip_if_unused(backend)
+    rng, low, high = np.random.default_rng(inputs + largest), *((0, 255) if kind == torch.uint8 else (-128, 127))
+    most = min(inputs * size**2, (EXACT // 2) // (largest * 255))
+    weight = np.zeros((outputs, inputs * size**2), np.int64)
+    for row in weight:
+        row[rng.permutation(len(row))[:most]] = rng.choice([largest, -largest, largest - 1, 1], most)
+    weight[0], weight[1] = np.abs(weight[0]), -np.abs(weight[1])
+    weight = weight.reshape(outputs, inputs, size, size)
+    layer = make_layer(weight.astype(np.int8 if largest <= 64 else np.int32), bias=rng.integers(-2**22, 2**22, outputs), shift=rng.integers(-1, 12, outputs))
+    x = rng.choice([low, low + 1, 0, 1, 127, high - 1, high], (inputs, 9, 14))
+    x[:, :4] = high
+    expected = by_the_document(layer, x)
+    assert np.array_equal(by_backend(backend, layer, x, kind=kind), expected)
+    assert np.array_equal(by_backend(backend, layer, x, True, kind), expected.clip(0, 255))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_layer_for_shapes_in_turn(backend):
+    """Weights are kept in the order that the latest shape wants: going back and forth, and other numbers of threads, change nothing."""
+    skip_if_unused(backend)
+    rng, threads = np.random.default_rng(8), torch.get_num_threads()
+    layer = make_layer(rng.integers(-64, 65, (96, 48, 3, 3)).astype(np.int8), shift=9)
+    made = backend({"l": layer})
+    try:
+        for batch, height, width, count in ((1, 10, 14, 1), (1, 30, 47, 1), (2, 30, 47, 1), (1, 10, 14, 2), (1, 30, 47, 2), (1, 3, 5, 1), (1, 10, 14, 1)):
+            torch.set_num_threads(count)
+            x = rng.integers(0, 256, (batch, 48, height, width))
+            got = made.convolve("l", torch.from_numpy(x).to(torch.uint8).contiguous(memory_format=torch.channels_last), 0)
+            assert np.array_equal(got[-1].numpy(), by_the_document(layer, x[-1]))
+    finally:
+        torch.set_num_threads(threads)
+
+
 def round_half_even(value, shift):
     """By Python's exact fractions."""
     from fractions import Fraction
@@ -140,7 +179,7 @@ def test_yardstick_of_the_self_test():
     """exact.integer_convolution, which the self-test trusts, is what the document says; it is written twice."""
     layers, inputs = exact._worst_case_layers()
     for name, layer in layers.items():
-        assert np.array_equal(exact.integer_convolution(layer, inputs[name])[0], by_the_document(layer, inputs[name][0]))
+        assert np.array_equal(exact.integer_convolution(layer, inputs[name])[0], by_the_document(layer, inputs[name][0].astype(np.int64)))
 
 
 # The self-test: it passes what is exact and catches what is not
@@ -350,7 +389,7 @@ def network_outputs(model, backend, y, known):
 
 def make_latents(batch, height, width):
     rng = np.random.default_rng(batch * height + width)
-    return rng.integers(-200, 200, (batch, 3, height, width)).astype(np.int32), rng.integers(-96, 97, (batch, 3, height, width)).astype(np.int32)
+    return rng.integers(-200, 200, (batch, 3, height, width)).astype(np.int32), rng.integers(-96, 97, (batch, 3, height, width)).astype(np.int8)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -477,6 +516,6 @@ def test_cuda(tiny_model):
     on_cpu = network_outputs(tiny_model, Reference(tiny_model.layers), *arrays)
     assert all(map(np.array_equal, on_cpu, network_outputs(tiny_model, exact.choose(tiny_model.layers, "cuda"), *arrays)))
     for layer, x in zip(*(part.values() for part in exact._worst_case_layers())):
-        tensor = torch.from_numpy(x).to("cuda", torch.uint8 if layer.inner else torch.float32)
+        tensor = torch.from_numpy(x).to("cuda")
         got = Reference({"l": layer}, "cuda").convolve("l", tensor, 0).cpu().numpy()
         assert np.array_equal(got, exact.integer_convolution(layer, x))

@@ -223,10 +223,11 @@ def test_a_model_file_with_a_level_missing(tmp_path, expert_model):
         Model(tmp_path / "m.safetensors")
 
 
-def test_a_bias_beside_tiny_weights():
+@pytest.mark.parametrize("reach", [0, INNOVATION_REACH])
+def test_a_bias_beside_tiny_weights(reach):
     """A layer that an expert hardly needs: its bias still fits, to a 2^-20th, because its weights are counted in coarser units."""
     bias = torch.tensor([[300.0, -0.001], [-20.0, 5.0]])
-    layer = make_layer(torch.full((2, 12, 3, 3), 1e-9), bias, reach=INNOVATION_REACH, factor=4)
+    layer = make_layer(torch.full((2, 12, 3, 3), 1e-9), bias, reach=reach, factor=4)
     assert largest_sum(layer, INNOVATION_REACH).max() < EXACT
     assert torch.allclose(layer.bias * torch.exp2(-layer.shift.double()), 4 * bias.double(), atol=4 * 300 * 2**-20)
 
