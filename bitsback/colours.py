@@ -17,7 +17,7 @@ SHARPNESS = ((0, 1), (1, 1), (1, 5), (3, 5), (8, 8), (32, 32))      # (share, pr
 BEHIND, AHEAD = 7, 8            # the window: values from floor(mean) - 7 to floor(mean) + 8
 WIDTH = BEHIND + AHEAD + 1
 MOST = 1023                     # n counts no further
-FIRST = 4096                    # values until the counts are looked at again; then twice as many, and so on
+FIRST = 128                     # values until the counts are looked at again; then a quarter more each time
 RED, GREEN, BLUE = 0, 1, 2
 
 
@@ -26,7 +26,7 @@ def chunks(size):
     ends, length = [0], FIRST
     while ends[-1] < size:
         ends.append(min(size, ends[-1] + length))
-        length *= 2
+        length += length >> 2
     return [slice(begin, end) for begin, end in zip(ends, ends[1:])]
 
 
@@ -40,8 +40,8 @@ class Recorder:
 
     arrays = ()
 
-    def asked(self, x, place):
-        return Colours.asked(x, place)
+    def asked(self, x, colour):
+        return Colours.asked(x, colour)
 
     def push(self, stack, gaussians, arrays):
         self.arrays = arrays
@@ -60,17 +60,13 @@ class Colours:
         return self._counts[kind]
 
     @staticmethod
-    def asked(x, place):
-        """(kind of table, place of value 0 in it for each value) of the array `place` of x (B, 3 or 1, H, W), pixels - 128."""
-        images, colour, rows, columns = place
-        shape = x[place].shape
-        if x.shape[1] == 1:
-            return "grey", np.zeros(shape, np.int64)
-        if colour == GREEN:
-            return GREEN, np.zeros(shape, np.int64)
-        key = _byte(x[images, GREEN, rows, columns])
+    def asked(x, colour):
+        """(kind of table, (B, n) int64 place of value 0 in it for each value) of one colour of x (B, 3 or 1, n), pixels - 128."""
+        if x.shape[1] == 1 or colour == GREEN:
+            return "grey" if x.shape[1] == 1 else GREEN, np.zeros(x[:, 0].shape, np.int64)
+        key = _byte(x[:, GREEN])
         if colour == BLUE:
-            key = key << 8 | _byte(x[images, RED, rows, columns])
+            key = key << 8 | _byte(x[:, RED])
         return colour, key << 8
 
     def count(self, kind, key, values, times=1):
@@ -79,10 +75,10 @@ class Colours:
 
     def count_all(self, x, times=1):
         """Adds `times` for every pixel of x (B, 3 or 1, H, W), pixels - 128."""
+        x = x.reshape(*x.shape[:2], -1)
         for colour in range(x.shape[1]):
-            place = (slice(None), colour, slice(None), slice(None))
-            kind, key = self.asked(x, place)
-            self.count(kind, key.ravel(), x[place].ravel(), times)
+            kind, key = self.asked(x, colour)
+            self.count(kind, key.ravel(), x[:, colour].ravel(), times)
 
     def masses(self, gaussians, kind, key, mean32, scale):
         """(n, WIDTH + 1) int64, each row of sum 2^24: values of the window, then all others together."""

@@ -33,7 +33,7 @@ def grow_weights(old_config, weights, new_config, generator_seed=0):
     """
     old, new = old_config.as_dict(), new_config.as_dict()
     for name in new:
-        if new[name] < old[name] or (name not in GROWS and new[name] != old[name]):
+        if new[name] < old[name] or new[name] != old[name] and (name not in GROWS or name == "phases" and old[name] != 4):
             raise TrainingError(f"a network with {name} = {old[name]} cannot grow into one with {name} = {new[name]}")
     if old["phases"] < new["phases"]:
         weights = split_phases(weights)

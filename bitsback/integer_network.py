@@ -35,10 +35,10 @@ class IntegerNetwork:
     def __init__(self, backend, config, steps, first=0):
         self.backend, self.config, self.steps, self.first = backend, config, steps, first
 
-    def _input(self, array, kind):
-        """(B, 3, H, W) integers, or (B, 1, H, W) which count three times -> (B, 12, H/2, W/2) of a torch dtype, zeros up to multiples of 8."""
+    def _input(self, array):
+        """(B, 3, H, W) integers, or (B, 1, H, W) which count three times -> (B, 12, H/2, W/2) float32, zeros up to multiples of 8."""
         height, width = array.shape[2:]
-        tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.backend.device, kind).expand(-1, 3, -1, -1)
+        tensor = torch.from_numpy(np.clip(array, -INPUT_REACH, INPUT_REACH)).to(self.backend.device, torch.float32).expand(-1, 3, -1, -1)
         tensor = F.pad(tensor, (0, -width % 8, 0, -height % 8))
         return F.pixel_unshuffle(tensor, 2).contiguous(memory_format=torch.channels_last)
 
@@ -53,7 +53,7 @@ class IntegerNetwork:
         """y: (B, 3 or 1, H, W) int32 lattice indices -> (B, 9, H, W) int32 and a state for `head`."""
         c, convolve, activation = self.config, self.backend.convolve, self.backend.narrow
         height, width = y.shape[2:]
-        x = self._input(np.clip(rounded_shift(y * self.steps[index].input_scale, 8), -INPUT_REACH, INPUT_REACH), torch.float32)
+        x = self._input(rounded_shift(y * self.steps[index].input_scale, 8))
         index -= self.first
         half = self._blocks("down1", c.n1, convolve("first", x, index), index)
         quarter = self._blocks("down2", c.n2, convolve("to2", activation(half), index), index)
@@ -67,9 +67,9 @@ class IntegerNetwork:
 
     @torch.no_grad()
     def head(self, index, phase, state, known):
-        """known: (B, 3 or 1, H, W) int8 innovations, 1/16 sd, within INNOVATION_REACH -> (B, 9, h, w) int32, one for each 2x2 block, of those that are padding too."""
-        index -= self.first
-        h = self.backend.narrow(self.backend.convolve("head_known", self._input(known, torch.int8), (self.config.phases - 1) * index + phase - 1).add_(state))
+        """known: (B, h, w, 12) int8 innovations, 1/16 sd, within INNOVATION_REACH, of 2x2 blocks (phases.Places.put_unshuffled) -> (B, 9, h, w) int32."""
+        index, known = index - self.first, torch.from_numpy(known).to(self.backend.device).permute(0, 3, 1, 2)
+        h = self.backend.narrow(self.backend.convolve("head_known", known, (self.config.phases - 1) * index + phase - 1).add_(state))
         mixed = self.backend.narrow(self.backend.convolve("head_mix", h, index).add_(h), 1)
         return _limited(self.backend.convolve(f"head_out.{phase - 1}", mixed, index), HEAD_LIMITS)
 

@@ -3,16 +3,61 @@
 Pixels next to one another say much of one another's noise, which one pass over all of them cannot use (subset coding, as in multi-scale
 autoregression, arXiv 1703.03664).  More phases know more neighbours, and each asks the head once more.
 """
+import numpy as np
+
 ORDER = ((0, 0), (1, 1), (0, 1), (1, 0))        # inside a 2x2 block
-PHASE_COUNTS = (4, 8)
+PHASE_COUNTS = (2, 4, 8)
 
 
 def phases(count):
     """The phases in order: for each its parts, each (row, column, stride) of a regular grid of pixels.
 
-    count: 4, the pixels of a 2x2 block one after the other; or 8, each of those in two halves, like the colours of a chessboard.
+    count: 2, the colours of a chessboard; 4, the pixels of a 2x2 block one after the other; or 8, each of those in two halves, again like a chessboard's.
     """
+    if count == 2:
+        return tuple(tuple((row, column, 2) for row, column in ORDER[i:i + 2]) for i in (0, 2))
     if count == 4:
         return tuple(((row, column, 2),) for row, column in ORDER)
     halves = (((0, 0), (2, 2)), ((0, 2), (2, 0)))
     return tuple(tuple((row + i, column + j, 4) for i, j in half) for row, column in ORDER for half in halves)
+
+
+class Places:
+    """Where a phase's pixels lie in pictures of height x width: its parts one after the other, each in C order.
+
+    parts: of a phase, as `phases` gives them; n: their pixels, of one picture.
+    """
+
+    def __init__(self, parts, height, width):
+        sizes = [(len(range(row, height, stride)), len(range(column, width, stride))) for row, column, stride in parts]
+        self._parts = [(*part, *size) for part, size in zip(parts, sizes) if all(size)]
+        self._height, self._width = height, width
+        self.n = sum(rows * columns for *_, rows, columns in self._parts)
+
+    def _views(self, array):
+        return [array[:, :, row:self._height:stride, column:self._width:stride] for row, column, stride, _, _ in self._parts]
+
+    def of(self, array):
+        """(B, C, H, W), of these pictures or with more below and to the right -> (B, C, n)."""
+        return np.concatenate([view.reshape(*array.shape[:2], -1) for view in self._views(array)], 2)
+
+    def of_blocks(self, array):
+        """(B, C, h, w), what is said of each 2x2 block -> (B, C, n)."""
+        return np.concatenate([array[:, :, row // 2::stride // 2, column // 2::stride // 2][:, :, :rows, :columns].reshape(*array.shape[:2], -1)
+                               for row, column, stride, rows, columns in self._parts], 2)
+
+    def put(self, array, values):
+        """The mirror of `of`: writes values (B, C, n) into (B, C, H, W)."""
+        begin = 0
+        for view in self._views(array):
+            end = begin + view[0, 0].size
+            view[...] = values[:, :, begin:end].reshape(view.shape)
+            begin = end
+
+    def put_unshuffled(self, array, colour, values):
+        """Writes values (B, n) of one colour into (B, h, w, 12), where 4 colour + 2 i + j is row i and column j of a 2x2 block."""
+        begin = 0
+        for row, column, stride, rows, columns in self._parts:
+            view = array[:, row // 2::stride // 2, column // 2::stride // 2, 4 * colour + row % 2 * 2 + column % 2][:, :rows, :columns]
+            view[...] = values[:, begin:begin + rows * columns].reshape(view.shape)
+            begin += rows * columns

@@ -14,6 +14,7 @@ from .context import chosen
 from .denoiser import INNOVATION_REACH
 from .lattice import FRACTION_BITS
 from .levels import COLOUR_BITS, FINE_BITS, GAIN_BITS, INVERSE_BITS, SHIFT, V_INDICES
+from .phases import Places
 
 COLOURS = (1, 0, 2)             # G, then R given G, then B given G and R
 COEFFICIENT_BITS = COLOUR_BITS + GAIN_BITS
@@ -28,49 +29,48 @@ def rounded_shift(value, bits):
 
 
 def distributions(network, index, y, known):
-    """Generator of (slices, mean32, scale) of p(. | y) for step `index`; send it the values there.
+    """Generator of (places, colour, mean32, scale) of p(. | y) for step `index`; send it the values there.
 
     y: (B, 3, H, W) int32, lattice indices of level `index`; known: Known, the same of what lies below
-    and to the right (H or W is even where something does).  Values, mean32 and scale are (B, h, w)
-    int32 of one part of a phase and colour; `slices` says where they lie in (B, 3, H, W).  Of a grey picture, (B, 1, H, W), the
-    network sees its one channel three times, and what it says of G is taken.
+    and to the right (H or W is even where something does).  Values, mean32 and scale are (B, n)
+    int32 of one colour of a phase; `places` says where they lie in (B, 3, H, W).  Of a grey picture, (B, 1, H, W), the
+    network sees its one channel three times, and what it says of G is taken; its colour is number 0.
     """
     step = network.steps[index]
     (channels, height, width), grey = y.shape[1:], y.shape[1] == 1
     seen = known.around(y)
     out, state = network.trunk(index, seen)
-    out = out[:, :, :height, :width]
-    v_index = np.clip(step.base + out[:, 3:6], 0, V_INDICES - 1)
-    mean = rounded_shift(step.from_y * y + step.from_f * out[:, 0:3], MEAN_SHIFT)
-    coefficient = out[:, 6:9]
-    told = np.zeros(seen.shape, np.int8)
+    told = np.zeros((len(y), (seen.shape[2] + 7) // 8 * 4, (seen.shape[3] + 7) // 8 * 4, 12), np.int8)
     for phase, parts in enumerate(network.order(index)):
         more = network.head(index, phase, state, told) if phase else None       # none of a phase's parts hears of another
-        for row, column, stride in parts:
-            here = (slice(None), slice(None), slice(row, height, stride), slice(column, width, stride))
-            m, v, rho, trunk_mean, trunk_v = mean[here], v_index[here], coefficient[here], mean[here], v_index[here]
-            if not m.size:
-                continue
-            if phase:
-                added = more[:, :, row // 2::stride // 2, column // 2::stride // 2][:, :, :m.shape[2], :m.shape[3]]
-                m = m + rounded_shift(step.shift[v] * added[:, 0:3], MEAN_SHIFT)
-                v = np.clip(v + added[:, 3:6], 0, V_INDICES - 1)
-                rho = rho + added[:, 6:9]
-            scale, gain = step.scale[v], step.gain[v]
-            innovations = {}
-            for colour in COLOURS[:channels]:
-                m_c = m[:, colour]
-                if colour == 0:
-                    m_c = m_c + rounded_shift(rho[:, 0] * gain[:, 1] * innovations[1], COEFFICIENT_BITS)
-                elif colour == 2:
-                    shift = rho[:, 1] * gain[:, 1] * innovations[1] + rho[:, 2] * gain[:, 0] * innovations[0]
-                    m_c = m_c + rounded_shift(shift, COEFFICIENT_BITS)
-                place = (slice(None), 0 if grey else colour, *here[2:])
-                values = yield place, rounded_shift(m_c, FINE_BITS - FRACTION_BITS), scale[:, colour]
-                innovations[colour] = np.clip((values << FINE_BITS) - m_c, -FAR, FAR)
-                far = np.clip((values << FINE_BITS) - trunk_mean[:, colour], -8 * FAR, 8 * FAR)
-                raw = rounded_shift(far * step.inverse[trunk_v[:, colour]], TOLD_SHIFT)
-                told[place] = np.clip(raw, -INNOVATION_REACH, INNOVATION_REACH)
+        places = Places(parts, height, width)
+        if not places.n:
+            continue
+        said = places.of(out)
+        trunk_mean = rounded_shift(step.from_y * places.of(y) + step.from_f * said[:, 0:3], MEAN_SHIFT)
+        trunk_v = np.clip(step.base + said[:, 3:6], 0, V_INDICES - 1)
+        m, v, rho = trunk_mean, trunk_v, said[:, 6:9]
+        if phase:
+            added = places.of_blocks(more)
+            m = m + rounded_shift(step.shift[v] * added[:, 0:3], MEAN_SHIFT)
+            v = np.clip(v + added[:, 3:6], 0, V_INDICES - 1)
+            rho = rho + added[:, 6:9]
+        scale, gain, inverse = step.scale[v], step.gain[v], step.inverse[trunk_v]
+        innovations = {}
+        for colour in COLOURS[:channels]:
+            m_c = m[:, colour]
+            if colour == 0:
+                m_c = m_c + rounded_shift(rho[:, 0] * gain[:, 1] * innovations[1], COEFFICIENT_BITS)
+            elif colour == 2:
+                shift = rho[:, 1] * gain[:, 1] * innovations[1] + rho[:, 2] * gain[:, 0] * innovations[0]
+                m_c = m_c + rounded_shift(shift, COEFFICIENT_BITS)
+            values = yield places, 0 if grey else colour, rounded_shift(m_c, FINE_BITS - FRACTION_BITS), scale[:, colour]
+            fine = values << FINE_BITS
+            innovations[colour] = np.clip(fine - m_c, -FAR, FAR)
+            raw = rounded_shift(np.clip(fine - trunk_mean[:, colour], -8 * FAR, 8 * FAR) * inverse[:, colour], TOLD_SHIFT)
+            raw = np.clip(raw, -INNOVATION_REACH, INNOVATION_REACH)
+            for heard in range(3) if grey else (colour,):
+                places.put_unshuffled(told, heard, raw)
 
 
 class Conditional:
@@ -83,13 +83,13 @@ class Conditional:
         """values: (B, 3 or 1, H, W) int32 given y of that shape and what is known around it; known.free: which of them are coded; colours: Colours, of pixels."""
         parts, generator = [], distributions(self.network, self.index, y, known)
         try:
-            place, mean32, scale = next(generator)
+            places, colour, mean32, scale = next(generator)
             while True:
-                here = np.ascontiguousarray(values[place])
-                free = None if known.free is None else known.free[place]
-                kind, key = colours.asked(values, place) if colours else (None, None)
-                parts.append((kind, None if key is None else chosen(key, free), *(chosen(part, free) for part in (here, mean32, scale))))
-                place, mean32, scale = generator.send(here)
+                here = places.of(values)
+                free = None if known.free is None else places.of(known.free)[:, colour]
+                kind, key = colours.asked(here, colour) if colours else (None, None)
+                parts.append((kind, None if key is None else chosen(key, free), *(chosen(part, free) for part in (here[:, colour], mean32, scale))))
+                places, colour, mean32, scale = generator.send(here[:, colour])
         except StopIteration:
             pass
         if colours:
@@ -103,20 +103,22 @@ class Conditional:
         if known.free is not None:
             values[~known.free] = fixed
         try:
-            place, mean32, scale = next(generator)
+            places, colour, mean32, scale = next(generator)
             while True:
-                free = None if known.free is None else known.free[place]
+                free = None if known.free is None else places.of(known.free)[:, colour]
                 parameters = chosen(mean32, free), chosen(scale, free)
                 if colours:
-                    kind, key = colours.asked(values, place)
+                    kind, key = colours.asked(places.of(values), colour)
                     key = chosen(key, free)
                     coded = colours.pop(stack, self.gaussians, kind, key, *parameters)
                     popped.append((kind, key, coded))
                 else:
                     coded = self.gaussians.pop(stack, *parameters)
-                values[place][... if free is None else free] = coded.reshape(mean32.shape) if free is None else coded
-                here = np.ascontiguousarray(values[place])
-                place, mean32, scale = generator.send(here)
+                here = coded.reshape(mean32.shape) if free is None else places.of(values)[:, colour]
+                if free is not None:
+                    here[free] = coded
+                places.put(values[:, colour:colour + 1], here[:, None])
+                places, colour, mean32, scale = generator.send(here)
         except StopIteration:
             pass
         for part in popped:                         # counts are the caller's, as they were

@@ -1,4 +1,6 @@
 """What all tests share: fixed seeds, one thread, a tiny model with random weights, a synthetic photograph."""
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,15 @@ from bitsback.model import Model
 from bitsback.weights import save_model
 
 TINY = NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16, phases=8)
+
+
+def unshuffled(known):
+    """(B, 3, H, W) innovations, all of them -> (B, h, w, 12) int8 of 2x2 blocks, zeros up to multiples of 8: what IntegerNetwork.head takes."""
+    padded = np.pad(known, ((0, 0), (0, 0), (0, -known.shape[2] % 8), (0, -known.shape[3] % 8)))
+    batch, channels, height, width = padded.shape
+    blocks = padded.reshape(batch, channels, height // 2, 2, width // 2, 2).transpose(0, 2, 4, 1, 3, 5)
+    return blocks.reshape(batch, height // 2, width // 2, 12).astype(np.int8)
+
 
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=60,
                           suppress_health_check=[HealthCheck.too_slow])
@@ -58,6 +69,11 @@ def expert_model(tmp_path_factory, tiny_network):
     noise = sigmas(default_levels())
     experts = Experts([tiny_network, random_network(9, NetworkConfig(16, 1, 24, 2, 16, 1, embedding=16, head=24))], [range(5), range(5, len(noise))], noise)
     return Model(_model_file(tmp_path_factory.mktemp("experts"), experts))
+
+
+@pytest.fixture(scope="session")
+def two_phase_model(tmp_path_factory):
+    return Model(_model_file(tmp_path_factory.mktemp("two"), random_network(10, dataclasses.replace(TINY, phases=2))))
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ import numpy as np
 
 R, G, B = 0, 1, 2
 # Phases of section 7: (row, column, stride) of the parts of each.
-PHASES = {4: [[(0, 0, 2)], [(1, 1, 2)], [(0, 1, 2)], [(1, 0, 2)]],
+PHASES = {2: [[(0, 0, 2), (1, 1, 2)], [(0, 1, 2), (1, 0, 2)]],
+          4: [[(0, 0, 2)], [(1, 1, 2)], [(0, 1, 2)], [(1, 0, 2)]],
           8: [[(0, 0, 4), (2, 2, 4)], [(0, 2, 4), (2, 0, 4)], [(1, 1, 4), (3, 3, 4)], [(1, 3, 4), (3, 1, 4)],
               [(0, 1, 4), (2, 3, 4)], [(0, 3, 4), (2, 1, 4)], [(1, 0, 4), (3, 2, 4)], [(1, 2, 4), (3, 0, 4)]]}
 CONTEXT_ROWS = 16
@@ -60,7 +61,7 @@ class Model:
         end = 8 + int.from_bytes(data[:8], "little")
         header = json.loads(data[8:end])
         self.about = json.loads(header.pop("__metadata__")["bitsback"])
-        assert self.about["arithmetic"] == 5
+        assert self.about["arithmetic"] == 6
         self.tensors, self.dtypes = {}, {}
         for name, entry in header.items():
             start, stop = entry["data_offsets"]
@@ -313,7 +314,7 @@ def side_context(model, side, x):
 # Section 7: the values of a step
 
 def step(model, k, y, known, code):
-    """The level below y (level k; known: its context below and to the right), whose parts come from code(at, colour, mean32, scale), at a part of a phase, in the decoder's order."""
+    """The level below y (level k; known: its context below and to the right), whose arrays come from code(parts, colour, mean32, scale), (images, n) each, parts: of a phase, in the decoder's order."""
     height, width = y.shape[2:]
     _, from_y, from_f, base = model.tensors["steps.scalars"][k].tolist()
     grey = y.shape[1] == 1
@@ -325,45 +326,57 @@ def step(model, k, y, known, code):
     values, z = np.zeros_like(y), np.zeros((len(y), 3, *out.shape[2:]), np.int64)
     for phase, parts in enumerate(model.phases(k)):
         heard = np.stack([model.head(k, phase, *one) for one in zip(z, state)]) if phase else None
-        for i, j, stride in parts:
-            at = np.s_[:, :, i:height:stride, j:width:stride]
-            m, v, r, m0, u0 = mean0[at], v0[at], rho[at], mean0[at], v0[at]
-            if phase:
-                added = heard[:, :, i // 2::stride // 2, j // 2::stride // 2][:, :, :m.shape[2], :m.shape[3]]
-                m = m + half_up(shift[v] * added[:, :3], 10)
-                v = (v + added[:, 3:6]).clip(0, 255)
-                r = r + added[:, 6:]
-            d, got = {}, np.zeros_like(m)
-            for colour in (G,) if grey else (G, R, B):
-                mean = m[:, colour]
-                if colour == R:
-                    mean = mean + half_up(r[:, 0] * gain[v[:, G]] * d[G], 14)
-                if colour == B:
-                    mean = mean + half_up(r[:, 1] * gain[v[:, G]] * d[G] + r[:, 2] * gain[v[:, R]] * d[R], 14)
-                got[:, colour] = code((i, j, stride), colour, half_up(mean, 1), scale[v[:, colour]])
-                d[colour] = (64 * got[:, colour] - mean).clip(-4096, 4096)
-            told = half_up((64 * got - m0).clip(-32768, 32768) * inverse[u0], 14).clip(-96, 96)
-            values[at] = got[:, G:B] if grey else got
-            z[at] = told[:, G:B] if grey else told
+        m0, u0, r = (gathered(array, parts) for array in (mean0, v0, rho))
+        m, v = m0, u0
+        if phase:
+            added = gathered(heard.repeat(2, axis=2).repeat(2, axis=3)[:, :, :height, :width], parts)       # every pixel hears what its block does
+            m = m + half_up(shift[v] * added[:, :3], 10)
+            v = (v + added[:, 3:6]).clip(0, 255)
+            r = r + added[:, 6:]
+        d, got = {}, np.zeros_like(m)
+        for colour in (G,) if grey else (G, R, B):
+            mean = m[:, colour]
+            if colour == R:
+                mean = mean + half_up(r[:, 0] * gain[v[:, G]] * d[G], 14)
+            if colour == B:
+                mean = mean + half_up(r[:, 1] * gain[v[:, G]] * d[G] + r[:, 2] * gain[v[:, R]] * d[R], 14)
+            got[:, colour] = code(parts, colour, half_up(mean, 1), scale[v[:, colour]])
+            d[colour] = (64 * got[:, colour] - mean).clip(-4096, 4096)
+        told = half_up((64 * got - m0).clip(-32768, 32768) * inverse[u0], 14).clip(-96, 96)
+        scatter(values, parts, got[:, G:B] if grey else got)
+        scatter(z[:, :, :height, :width], parts, told[:, [G, G, G]] if grey else told)
     return values
 
 
-def part(values, at, colour):
-    """The view of (images, 3, H, W) that an array of a step is; at: (row, column, stride)."""
-    i, j, stride = at
-    return values[:, colour if values.shape[1] == 3 else 0, i::stride, j::stride]
+def gathered(array, parts):
+    """(images, C, H, W) -> (images, C, n): the pixels of a phase, part by part."""
+    return np.concatenate([array[:, :, i::stride, j::stride].reshape(*array.shape[:2], -1) for i, j, stride in parts], axis=2)
+
+
+def scatter(array, parts, values):
+    begin = 0
+    for i, j, stride in parts:
+        view = array[:, :, i::stride, j::stride]
+        view[...] = values[:, :, begin:begin + view[0, 0].size].reshape(view.shape)
+        begin += view[0, 0].size
+
+
+def part(values, parts, colour):
+    """(images, n) of (images, 3, H, W): an array of a step; parts: of a phase."""
+    return gathered(values, parts)[:, colour if values.shape[1] == 3 else 0]
 
 
 def pop_step(model, stack, k, y, known, free, told, counts=None):
     """free: bool, what is coded, section 11; told: values of the level below where it is not; counts: Counts, or None, section 12."""
     below, seen = told.copy(), counts and Counter(counts.seen)
 
-    def code(at, colour, mean, scale):
-        values, coded = part(below, at, colour), part(free, at, colour)
+    def code(parts, colour, mean, scale):
+        values, coded = part(below, parts, colour), part(free, parts, colour)
         if counts:
-            values[coded] = counts.pop_array(stack, model.p, keys(below, at, colour, coded), mean[coded], scale[coded], seen)
+            values[coded] = counts.pop_array(stack, model.p, keys(below, parts, colour, coded), mean[coded], scale[coded], seen)
         else:
             values[coded] = stack.pop_array(model.p, mean[coded], scale[coded], escapes=True)
+        scatter(below[:, colour:colour + 1] if below.shape[1] == 3 else below, parts, values[:, None])
         return values
     return step(model, k, y, known, code)
 
@@ -372,8 +385,8 @@ def distributions(model, k, y, known, below, free=None):
     """All arrays of a step in the decoder's order when the level below is known: (values, mean32, scale); with `free` cut to what is coded."""
     arrays = []
 
-    def code(at, colour, mean, scale):
-        values, coded = part(below, at, colour), ... if free is None else part(free, at, colour)
+    def code(parts, colour, mean, scale):
+        values, coded = part(below, parts, colour), ... if free is None else part(free, parts, colour)
         arrays.append((values[coded], mean[coded], scale[coded]))
         return values
     step(model, k, y, known, code)
@@ -386,12 +399,12 @@ def byte(value):
     return min(max(int(value), -128), 127) + 128
 
 
-def keys(x, at, colour, coded=...):
+def keys(x, parts, colour, coded=...):
     """For each coded value of an array of x (images, 3, H, W): (table, bytes of the colours before it); with its own byte, its place in Counts.seen."""
-    count = part(x, at, colour)[coded].size
+    count = part(x, parts, colour)[coded].size
     if x.shape[1] == 1:
         return [("grey",)] * count
-    before = [map(byte, part(x, at, c)[coded].ravel().tolist()) for c in {G: (), R: (G,), B: (G, R)}[colour]]
+    before = [map(byte, part(x, parts, c)[coded].ravel().tolist()) for c in {G: (), R: (G,), B: (G, R)}[colour]]
     return list(zip([colour] * count, *before))
 
 
@@ -404,9 +417,9 @@ class Counts:
 
     def add(self, x, times=1):
         """All pixels of a segment."""
-        for (at,) in PHASES[4]:
+        for parts in PHASES[4]:
             for colour in (G,) if x.shape[1] == 1 else (G, R, B):
-                for key, value in zip(keys(x, at, colour), part(x, at, colour).ravel().tolist()):
+                for key, value in zip(keys(x, parts, colour), part(x, parts, colour).ravel().tolist()):
                     self.seen[(*key, byte(value))] += times
 
     def cumulative(self, gaussian, key, b, seen):
@@ -423,10 +436,10 @@ class Counts:
 
     @staticmethod
     def chunks(count):
-        begin, length = 0, 4096
+        begin, length = 0, 128
         while begin < count:
             yield range(begin, min(begin + length, count))
-            begin, length = begin + length, 2 * length
+            begin, length = begin + length, length * 5 // 4
 
     def pop_array(self, stack, table, places, mean, row_set, seen):
         rows, bases, _ = _rows(mean, row_set)
@@ -476,7 +489,7 @@ def push_segment(model, stack, x, sides, top, free, counts=None, *, more):
         y[free] = stack.pop_array(model.q, *forward(model, k, x[free]), escapes=False)
         arrays = distributions(model, k, y, known[k], x, free)
         if counts and not k:
-            places = [keys(x, at, colour, part(free, at, colour)) for parts in model.phases(0) for at in parts for colour in ((G,) if x.shape[1] == 1 else (G, R, B))]
+            places = [keys(x, parts, colour, part(free, parts, colour)) for parts in model.phases(0) for colour in ((G,) if x.shape[1] == 1 else (G, R, B))]
             counts.push_arrays(stack, model.p, [(key, *array) for key, array in zip(places, arrays, strict=True)])
             arrays = []
         for array in reversed(arrays):

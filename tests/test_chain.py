@@ -21,6 +21,8 @@ from bitsback.levels import COLOUR_BITS, MEAN_BITS, SCALE_UNIT, default_levels, 
 from bitsback.model import DEFAULT, Model
 from bitsback.weights import shipped_models
 
+from .conftest import unshuffled
+
 BOUND_TOLERANCE = 0.005         # net rate of real coding against the bound of the same levels
 PICTURES = sorted((Path(__file__).parent / "pictures").glob("*.png"))
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 2), (7, 5), (8, 24), (16, 16)]
@@ -321,11 +323,11 @@ class RealInputs:
         return torch.from_numpy(out) * self.units, state, index
 
     def heads(self, state, index, log_ratio, pixels, innovations, integer):
-        known = np.zeros(innovations.shape, np.int32)
-        all_known = np.rint(innovations.numpy() * 16).astype(np.int32)
+        known = np.zeros(innovations.shape, np.int8)
+        all_known = np.rint(innovations.numpy() * 16).clip(-96, 96).astype(np.int8)
         more = torch.zeros(len(known), 9, *known.shape[2:])
         for phase, parts in enumerate(self.network.order(index)):
-            said = torch.from_numpy(self.network.head(index, phase, state, known)) * self.head_units if phase else None
+            said = torch.from_numpy(self.network.head(index, phase, state, unshuffled(known))) * self.head_units if phase else None
             for row, column, stride in parts:
                 if phase:
                     here = more[:, :, row::stride, column::stride]

@@ -33,12 +33,13 @@ def test_moments_of_a_draw(tiny_model):
     stack = random_stack(100_000, generator(2))
     values = chain.reverse[k].pop(stack, y, nothing(y))
     steps, total = distributions(chain.network, k, y, nothing(y)), []
-    place, mean32, scale = next(steps)
+    places, colour, mean32, scale = next(steps)
     while True:
         sd = np.sqrt(4.0 ** ((scale - 64) / 16) + 1 / 12)
-        total.append(((values[place] - mean32 / 32) / sd).ravel())
+        here = places.of(values)[:, colour]
+        total.append(((here - mean32 / 32) / sd).ravel())
         try:
-            place, mean32, scale = steps.send(values[place])
+            places, colour, mean32, scale = steps.send(here)
         except StopIteration:
             break
     total = np.concatenate(total)

@@ -8,10 +8,10 @@ import torch
 from bitsback.context import Known, nothing
 from bitsback.denoiser import (EXACT, INNER_WEIGHT, INNOVATION_REACH, INPUT_REACH, TOP, Denoiser, NetworkConfig, QConv, scale_exponent)
 from bitsback.levels import sigmas
-from bitsback.phases import phases
-from bitsback.prior import COLOURS, Conditional, distributions
+from bitsback.phases import Places, phases
+from bitsback.prior import Conditional, distributions
 
-from .conftest import random_network
+from .conftest import random_network, unshuffled
 
 REACH = {"first": INPUT_REACH, "head_known": INNOVATION_REACH}
 
@@ -144,8 +144,8 @@ def test_multiply_adds_are_those_of_the_convolutions(tiny_network):
 
 @pytest.fixture(scope="module")
 def phased(tiny_network):
-    """{4: a network of 4 phases, 8: one of 8}."""
-    return {count: random_network(7, dataclasses.replace(tiny_network.config, phases=count)) for count in (4, 8)}
+    """{count: a network of so many phases}."""
+    return {count: random_network(7, dataclasses.replace(tiny_network.config, phases=count)) for count in (2, 4, 8)}
 
 
 def at(values, part):
@@ -153,23 +153,23 @@ def at(values, part):
     return values[:, :, row::stride, column::stride]
 
 
-@pytest.mark.parametrize("count", [4, 8])
+@pytest.mark.parametrize("count", [2, 4, 8])
 def test_phases_take_every_pixel_once(count):
-    """In equal shares; the halves of a 2x2 block's place are one phase after the other, and no two of a phase touch."""
+    """In equal shares, and no two of a phase touch."""
     seen = torch.zeros(1, 1, 8, 8)
     for parts in phases(count):
         before = seen.clone()
         for part in parts:
             at(seen, part).add_(1)
         new = (seen - before)[0, 0].nonzero()
-        assert len(new) == 64 // count and (new % 2 == new[0] % 2).all()
+        assert len(new) == 64 // count and (count == 2 or (new % 2 == new[0] % 2).all())
         apart = (new[:, None] - new).abs().sum(2)
-        assert apart[apart > 0].min() == {4: 2, 8: 4}[count]
+        assert apart[apart > 0].min() == {2: 2, 4: 2, 8: 4}[count]
     assert (seen == 1).all()
 
 
 @pytest.mark.parametrize("integer", [False, True])
-@pytest.mark.parametrize("count, phase", [(count, phase) for count in (4, 8) for phase in range(count)])
+@pytest.mark.parametrize("count, phase", [(count, phase) for count in (2, 4, 8) for phase in range(count)])
 def test_heads_see_only_earlier_phases(phased, integer, count, phase):
     """Changing the innovations of a phase changes heads of later phases only; phase 0 has no head."""
     phased, order = phased[count], phases(count)
@@ -187,13 +187,13 @@ def test_heads_see_only_earlier_phases(phased, integer, count, phase):
 
 
 def collected(network, index, y, values, context):
-    """[(place, mean32, scale)] of a step, in the order of decoding."""
+    """[(places, colour, mean32, scale)] of a step, in the order of decoding."""
     parts, generator = [], distributions(network, index, y, context)
     try:
-        place, mean32, scale = next(generator)
+        places, colour, mean32, scale = next(generator)
         while True:
-            parts.append((place, mean32.copy(), scale.copy()))
-            place, mean32, scale = generator.send(np.ascontiguousarray(values[place]))
+            parts.append((places, colour, mean32.copy(), scale.copy()))
+            places, colour, mean32, scale = generator.send(places.of(values)[:, colour])
     except StopIteration:
         return parts
 
@@ -207,24 +207,20 @@ def latents(model, index, height, width, seed=0):
     return y[:, :, :height], values[:, :, :height], Known(y[:, :, height:], y[:, :, :height, :0])
 
 
-@pytest.mark.parametrize("index, array", [(index, array) for index, arrays in ((0, 48), (1, 48), (6, 12)) for array in range(arrays)])
+@pytest.mark.parametrize("index, array", [(index, array) for index, arrays in ((0, 24), (1, 24), (6, 12)) for array in range(arrays)])
 def test_distributions_depend_on_what_is_decoded_only(expert_model, index, array):
-    """Changing one part of a phase and colour of the values leaves its own and all earlier distributions as they are, those of the other part of its
-    phase and colour too, and changes a later one."""
+    """Changing one colour of a phase of the values leaves its own and all earlier distributions as they are, and changes a later one."""
     network, tiny_model = expert_model.chain().network, expert_model
     y, values, context = latents(tiny_model, index, 8, 12)
     before = collected(network, index, y, values, context)
     changed = values.copy()
-    parts = [part for some in network.order(index) for part in some]
-    arrays = [(part, colour) for part in parts for colour in COLOURS]
-    assert len(arrays) == len(before) == {4: 12, 8: 48}[network.of(index).config.phases]
-    changed[before[array][0]] -= 2
+    assert len(before) == {4: 12, 8: 24}[network.of(index).config.phases]
+    places, colour = before[array][:2]
+    places.put(changed[:, colour:colour + 1], places.of(values)[:, colour:colour + 1] - 2)
     after = collected(network, index, y, changed, context)
-    same = [np.array_equal(a[1], b[1]) and np.array_equal(a[2], b[2]) for a, b in zip(before, after)]
+    same = [np.array_equal(a[2], b[2]) and np.array_equal(a[3], b[3]) for a, b in zip(before, after)]
     assert all(same[:array + 1])
-    if len(arrays) == 48 and array // 3 % 2 == 0:
-        assert all(same[3 * (array // 3 + 1):][:3])
-    assert array == len(arrays) - 1 or not all(same) or array // 3 == len(parts) - 2 and arrays[array][1] == COLOURS[-1]
+    assert array == len(before) - 1 or not all(same)
 
 
 @pytest.mark.parametrize("index", [0, 1, 6])
@@ -258,8 +254,31 @@ def test_each_place_is_coded_once(tiny_model):
     """The places of a step cover (B, 3, H, W) exactly, greens before reds before blues."""
     y, values, context = latents(tiny_model, 1, 9, 7)
     count, order = np.zeros(y.shape, int), []
-    for place, mean32, scale in collected(tiny_model.chain().network, 1, y, values, nothing(y)):
-        count[place] += 1
-        order.append(place[1])
-        assert mean32.shape == scale.shape == count[place].shape
-    assert (count == 1).all() and order == [1, 0, 2] * 16
+    for places, colour, mean32, scale in collected(tiny_model.chain().network, 1, y, values, nothing(y)):
+        places.put(count[:, colour:colour + 1], places.of(count)[:, colour:colour + 1] + 1)
+        order.append(colour)
+        assert mean32.shape == scale.shape == (1, places.n)
+    assert (count == 1).all() and order == [1, 0, 2] * 8
+
+
+@pytest.mark.parametrize("count", [2, 4, 8])
+@pytest.mark.parametrize("height, width", [(1, 1), (2, 3), (9, 7), (8, 16)])
+def test_places(count, height, width):
+    """What `of` gathers `put` puts back, all phases together are the picture, a block's numbers are its pixels', `put_unshuffled` is put and pixel_unshuffle."""
+    rng = np.random.default_rng(height * width)
+    values, back = rng.integers(0, 99, (2, 3, height, width)), np.full((2, 3, height, width), -1)
+    blocks = rng.integers(0, 99, (2, 5, (height + 7) // 8 * 4, (width + 7) // 8 * 4))
+    spread, total = blocks.repeat(2, 2).repeat(2, 3), 0
+    told = np.zeros((2, *blocks.shape[2:], 12), np.int8)
+    for parts in phases(count):
+        places = Places(parts, height, width)
+        total += places.n
+        if not places.n:
+            continue
+        assert places.of(values).shape == (2, 3, places.n) and np.array_equal(places.of(spread), places.of_blocks(blocks))
+        places.put(back, places.of(values))
+        for colour in range(3):
+            places.put_unshuffled(told, colour, places.of(values)[:, colour])
+    assert total == height * width and np.array_equal(back, values)
+    assert np.array_equal(told, unshuffled(values))
+

@@ -19,6 +19,7 @@ from bitsback.export import prove_exact
 from bitsback.integer_network import IntegerNetwork
 
 from . import numpy_decoder as yardstick
+from .conftest import unshuffled
 
 BACKENDS = [Reference, Fast]
 EXACT = 2**24
@@ -383,7 +384,7 @@ def network_outputs(model, backend, y, known):
     network, outputs = IntegerNetwork(backend, model.config, model.steps), []
     for k in range(len(model.levels)):
         out, state = network.trunk(k, y)
-        outputs += [out, state.cpu().numpy(), *(network.head(k, phase, state, known) for phase in (1, 2, 3))]
+        outputs += [out, state.cpu().numpy(), *(network.head(k, phase, state, unshuffled(known)) for phase in (1, 2, 3))]
     return outputs
 
 

@@ -75,7 +75,7 @@ def test_biases_move_and_nothing_else(tiny_model):
 
 def test_sums_that_could_overflow_are_refused(tiny_model):
     layer = tiny_model.layers["head_known"]
-    full = Layer(layer.weight, torch.full_like(layer.bias, 2**24 - 2**20), layer.shift)
+    full = Layer(layer.weight, torch.full_like(layer.bias, 2**24 - 2**12), layer.shift)
     with pytest.raises(DamagedFile, match="tuned"):
         tuned.tuned_layers(tiny_model.layers | {"head_known": full}, np.zeros(tuned.count(tiny_model.layers), np.int32))
 
