@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.overhead import net_bits
 from bitsback.bound import gaussian_noise, level_nats, top_nats
 from bitsback.calibration import Calibrated, calibrate
+from bitsback.chain import Top
+from bitsback.codecs.borders import net_in_one_piece
 from bitsback.levels import default_levels, nearest_levels, sigmas, spaced
 from bitsback.measure import bound_bits, centre_crops
 from bitsback.model import Model
@@ -76,7 +77,7 @@ def real_rates(network, valid):
             model = Model(Path(folder) / "m.safetensors")
             model.chain()
             begin = time.process_time()
-            real = sum(net_bits(model, [image])[0] for image in images) / valid.numel()
+            real = sum(net_in_one_piece(model.chain(), image, Top.fitted([image], levels))[0] for image in images) / valid.numel()
             seconds = (time.process_time() - begin) / (valid.numel() / 3e6)
             bound = np.mean([sum(bound_bits(network, levels, valid, True, seed=seed)) for seed in (1, 2)])
             rows[count] = (float(bound), real, seconds)

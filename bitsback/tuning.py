@@ -25,7 +25,7 @@ FINE = 20.0                     # gray levels: families whose first level is abo
 GRID = 8                        # the network's coarsest pixel: a bias may suit one place in it, as half-resolution colours have it
 RATE = 0.6                      # Adam's, in the finest steps; times the root of the steps that a layer's deltas are stored in
 WARM = 5                        # steps
-SMALL, MOST = 400_000, 4        # steps are for a picture of so many pixels; for larger ones more as the root of their size, at most so many times
+SMALL, MOST = 400_000, 4        # steps are for a picture of so many pixels; for others as the root of their size, at most so many times as many
 LEAST = 2**16                   # pixels below which what is gained does not pay for what is stored
 # Exponents of the steps that deltas are stored in, against those of tuned.py: those whose rounding costs about half a bit a delta in a picture of
 # SMALL pixels, by measurement of the default model, where uniform noise in a bias costs 1000 times as much in `first` as in `middle`.
@@ -130,8 +130,8 @@ class Tuned:
 
 
 def steps_for(total, steps):
-    """Steps for `total` pixels, of `steps` for SMALL ones."""
-    return round(steps * min(max(math.sqrt(total / SMALL), 1), MOST)) if total >= LEAST else 0
+    """Steps for `total` pixels, of `steps` for SMALL ones: a small picture has fewer patches to learn from, and of 320x320 pixels half the steps gain nearly as much."""
+    return round(steps * min(math.sqrt(total / SMALL), MOST)) if total >= LEAST else 0
 
 
 def passes(total, steps):
@@ -148,7 +148,7 @@ def fine_families(model):
 def tune(model, images, steps, *, masks=None, device="cpu", seed=0, progress=lambda share: None):
     """Deltas of all families, int32, under which `images` cost less, what the deltas cost included, or None where none were found.
 
-    model: a Model; images: list of (H, W, 3) or (H, W, 1) uint8; steps: for a picture of SMALL pixels, up to MOST times as many for a larger one;
+    model: a Model; images: list of (H, W, 3) or (H, W, 1) uint8; steps: for a picture of SMALL pixels (steps_for);
     masks: as Sampler takes them.  Each family is tuned by itself, and stays as it is where that does not pay.
     """
     total, dims, families = sum(pixels.shape[0] * pixels.shape[1] for pixels in images), sum(pixels.size for pixels in images), fine_families(model)

@@ -1,0 +1,111 @@
+"""Heads and orders of colours on one frozen trunk: what phases, the head's width and which colour comes first buy.
+
+    python -m benchmarks.heads CHECKPOINT TRAINING VALIDATION [--steps 500] [-o benchmarks/results/heads]
+
+Each variant gets a fresh head, and fresh colour coefficients in the trunk's last layer; these two are trained, the rest of the trunk stays as it is: the same steps, patches
+and noise for all.  Then the bound of the coder's levels on centre crops.  The trunk was trained with G first: other orders are a little at a disadvantage.
+"""
+import argparse
+import dataclasses
+import math
+import time
+from pathlib import Path
+
+import torch
+
+from benchmarks.ablation import table
+from bitsback.denoiser import Denoiser
+from bitsback.estimates import estimate_at_levels
+from bitsback.levels import default_levels
+from bitsback.measure import bound_bits, centre_crops
+from bitsback.patches import Patches
+from bitsback.training import read_checkpoint
+
+BATCH, PATCH, RATE = 16, 64, 2e-3
+VARIANTS = {"2 phases": {"phases": 2}, "4 phases": {}, "8 phases": {"phases": 8}, "head of 24": {"head": 24}, "head of 96": {"head": 96},
+            "R, then G, then B": {"order": "RGB"}, "G, then B, then R": {"order": "GBR"}, "B, then G, then R": {"order": "BGR"}}
+COLOURS = "RGB"
+
+
+class Reordered:
+    """A Denoiser for pictures whose channels have changed places, so that bound.py, which codes channel 1 first, then 0, then 2, codes `order`."""
+
+    def __init__(self, network, order):
+        first, second, third = (COLOURS.index(colour) for colour in order)
+        self.network, self.places = network, [second, first, third]           # channel i of a changed picture is channel places[i]
+        self.back = [self.places.index(i) for i in range(3)]
+
+    def _changed(self, out):
+        return torch.cat([out[:, :3][:, self.places], out[:, 3:6][:, self.places], out[:, 6:]], 1)
+
+    def trunk(self, y, log_sigma, integer=False):
+        out, features, e = self.network.trunk(y[:, self.back], log_sigma, integer)
+        return self._changed(out), features, e
+
+    def heads(self, features, e, log_ratio, pixels, innovations, integer=False):
+        return self._changed(self.network.heads(features, e, log_ratio, pixels, innovations[:, self.back], integer))
+
+
+def with_fresh_head(network, phases=4, head=48):
+    """A Denoiser with the trunk of `network`, zeros for its colour coefficients, and a new head."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        fresh = Denoiser(dataclasses.replace(network.config, phases=phases, head=head))
+    fresh.load_state_dict({name: value for name, value in network.state_dict().items() if not name.startswith("head")}, strict=False)
+    with torch.no_grad():
+        for part in (*fresh.last.parameters(), *fresh.last_level.parameters()):
+            part[24:] = 0                                   # 4 of each 2x2 block: mean, scale, colours
+    for name, parameter in fresh.named_parameters():
+        parameter.requires_grad_(name.startswith(("head", "last")))
+    return fresh
+
+
+def trained(network, order, patches, steps):
+    """The bound's estimate falls over `steps` of Adam with cosine decay.  Returns the Reordered network."""
+    changed, generator = Reordered(network, order), torch.Generator().manual_seed(1)
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.Adam(parameters, betas=(0.9, 0.99))
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = RATE * min(1, (step + 1) / 30) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        x = patches.batch(BATCH, generator)[:, changed.places]
+        optimiser.zero_grad(set_to_none=True)
+        level, pixel, top, _ = estimate_at_levels(changed, None, x, generator, False, False, levels=default_levels())
+        (level.mean() + pixel.mean() + top.mean()).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+    return changed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("training", type=Path)
+    parser.add_argument("validation", type=Path)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--limit", type=int, default=8, help="centre crops of 256x256 to measure on")
+    parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/heads"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    network, told = read_checkpoint(args.checkpoint)
+    patches, valid, rows = Patches(args.training, PATCH, torch.device("cpu")), centre_crops(args.validation, args.limit), []
+    for name, options in VARIANTS.items():
+        begin, options = time.time(), dict(options)
+        order = options.pop("order", "GRB")
+        fresh = with_fresh_head(network, **options)
+        changed = trained(fresh, order, patches, args.steps)
+        bits = bound_bits(changed, default_levels(), valid[:, changed.places], False)
+        rows.append((name, fresh.multiply_adds()[1], sum(bits), bits[0], sum(bits[1:7]), sum(bits[7:])))
+        print(*rows[-1], f"{time.time() - begin:.0f} s", flush=True)
+    base = next(row for row in rows if row[0] == "4 phases")
+    text = [f"python -m benchmarks.heads {args.checkpoint.name} {args.training.name} {args.validation.name} --steps {args.steps} --limit {args.limit}   "
+            f"({told['minutes']} minutes of training before; {args.limit} centre crops of 256x256; float, bits/dim)\n",
+            "As the first three: a head of 48, G coded first, then R, then B. Multiply-adds of the head, a pixel and level.\n",
+            table(["variant", "multiply-adds", "bound", "against 4 phases", "p(x | y_0)", "levels 1 to 6", "above"],
+                  [[name, f"{cost:.0f}", f"{total:.4f}", f"{total - base[2]:+.4f}", *(f"{v:.4f}" for v in parts)] for name, cost, total, *parts in rows])]
+    args.output.with_suffix(".md").write_text("\n".join(text))
+    print("\n".join(text))
+
+
+if __name__ == "__main__":
+    main()
