@@ -113,8 +113,8 @@ def model_denoiser(model, levels, device="cpu"):
 
     def denoise(y, sigma):
         index = noisy.index(sigma)
-        lattice = torch.round(y / spacings[index]).to(torch.int32).cpu().numpy()
-        out = torch.from_numpy(network.trunk(index, lattice)[0]).to(y.device, y.dtype)
+        lattice = torch.round(y / spacings[index]).to(network.device, torch.int32)
+        out = network.trunk(index, lattice)[0].to(y.device, y.dtype)
         c_skip, c_out, _ = preconditioning(sigma)
         if y.shape[1] == 1:                             # a grey picture's are G's
             out = out[:, 1::3]

@@ -3,7 +3,8 @@
 The same graph as denoiser.py, read from the integers of a model file.  `backend` does the
 convolutions (exact.py); all else is sums, clamps and rounding of float32 integers below 2^24.
 """
-import numpy as np
+import dataclasses
+
 import torch
 import torch.nn.functional as F
 
@@ -20,25 +21,38 @@ assert SCALE_UNIT == 16
 
 
 def _limited(out, limits):
-    """(B, 9, h, w) float32 integers -> int32 numpy, each kind clamped to its limits."""
+    """(B, 9, h, w) float32 integers -> int32, each kind clamped to its limits."""
     for part, (low, high) in zip(out.split(3, 1), limits):
         part.clamp_(low, high)
-    return out.to(torch.int32).cpu().numpy()
+    return out.to(torch.int32)
 
 
 class IntegerNetwork:
-    """trunk(index, y) and head(index, phase, state, known): integers in, integers out; order(index): the phases.
+    """trunk(index, y) and head(index, phase, state, known): integers in, integers out, on `device`; order(index): the phases; tables(index): of its step.
 
     index: which step, 0 is p(x | y_0); steps: the integers of levels.Step; first: the step of the first row of biases.
     """
 
     def __init__(self, backend, config, steps, first=0):
         self.backend, self.config, self.steps, self.first = backend, config, steps, first
+        self._tables = {}
+
+    @property
+    def device(self):
+        return self.backend.device
+
+    def tables(self, index):
+        """levels.Step of a step, its arrays int32 tensors on the network's device."""
+        if index not in self._tables:
+            step = self.steps[index]
+            arrays = {name: torch.from_numpy(getattr(step, name)).to(self.device) for name in ("scale", "gain", "shift", "inverse")}
+            self._tables[index] = dataclasses.replace(step, **arrays)
+        return self._tables[index]
 
     def _input(self, array):
-        """(B, 3, H, W) integers, or (B, 1, H, W) which count three times -> (B, 12, H/2, W/2) float32, zeros up to multiples of 8."""
+        """(B, 3, H, W) int32, or (B, 1, H, W) which count three times -> (B, 12, H/2, W/2) float32, zeros up to multiples of 8."""
         height, width = array.shape[2:]
-        tensor = torch.from_numpy(np.clip(array, -INPUT_REACH, INPUT_REACH)).to(self.backend.device, torch.float32).expand(-1, 3, -1, -1)
+        tensor = array.clamp(-INPUT_REACH, INPUT_REACH).to(torch.float32).expand(-1, 3, -1, -1)
         tensor = F.pad(tensor, (0, -width % 8, 0, -height % 8))
         return F.pixel_unshuffle(tensor, 2).contiguous(memory_format=torch.channels_last)
 
@@ -68,7 +82,7 @@ class IntegerNetwork:
     @torch.no_grad()
     def head(self, index, phase, state, known):
         """known: (B, h, w, 12) int8 innovations, 1/16 sd, within INNOVATION_REACH, of 2x2 blocks (phases.Places.put_unshuffled) -> (B, 9, h, w) int32."""
-        index, known = index - self.first, torch.from_numpy(known).to(self.backend.device).permute(0, 3, 1, 2)
+        index, known = index - self.first, known.permute(0, 3, 1, 2)
         h = self.backend.narrow(self.backend.convolve("head_known", known, (self.config.phases - 1) * index + phase - 1).add_(state))
         mixed = self.backend.narrow(self.backend.convolve("head_mix", h, index).add_(h), 1)
         return _limited(self.backend.convolve(f"head_out.{phase - 1}", mixed, index), HEAD_LIMITS)
@@ -89,6 +103,10 @@ class IntegerExperts:
     def backend(self):
         return self.networks[0][1].backend
 
+    @property
+    def device(self):
+        return self.backend.device
+
     def of(self, index):
         return next(network for steps, network in self.networks if index in steps)
 
@@ -100,3 +118,6 @@ class IntegerExperts:
 
     def order(self, index):
         return self.of(index).order(index)
+
+    def tables(self, index):
+        return self.of(index).tables(index)

@@ -4,6 +4,7 @@ Pixels next to one another say much of one another's noise, which one pass over 
 autoregression, arXiv 1703.03664).  More phases know more neighbours, and each asks the head once more.
 """
 import numpy as np
+import torch
 
 ORDER = ((0, 0), (1, 1), (0, 1), (1, 0))        # inside a 2x2 block
 PHASE_COUNTS = (2, 4, 8)
@@ -22,8 +23,12 @@ def phases(count):
     return tuple(tuple((row + i, column + j, 4) for i, j in half) for row, column in ORDER for half in halves)
 
 
+def _joined(arrays):
+    return torch.cat(arrays, 2) if isinstance(arrays[0], torch.Tensor) else np.concatenate(arrays, 2)
+
+
 class Places:
-    """Where a phase's pixels lie in pictures of height x width: its parts one after the other, each in C order.
+    """Where a phase's pixels lie in pictures of height x width: its parts one after the other, each in C order.  Arrays are numpy's or torch's.
 
     parts: of a phase, as `phases` gives them; n: their pixels, of one picture.
     """
@@ -39,18 +44,18 @@ class Places:
 
     def of(self, array):
         """(B, C, H, W), of these pictures or with more below and to the right -> (B, C, n)."""
-        return np.concatenate([view.reshape(*array.shape[:2], -1) for view in self._views(array)], 2)
+        return _joined([view.reshape(*array.shape[:2], -1) for view in self._views(array)])
 
     def of_blocks(self, array):
         """(B, C, h, w), what is said of each 2x2 block -> (B, C, n)."""
-        return np.concatenate([array[:, :, row // 2::stride // 2, column // 2::stride // 2][:, :, :rows, :columns].reshape(*array.shape[:2], -1)
-                               for row, column, stride, rows, columns in self._parts], 2)
+        return _joined([array[:, :, row // 2::stride // 2, column // 2::stride // 2][:, :, :rows, :columns].reshape(*array.shape[:2], -1)
+                        for row, column, stride, rows, columns in self._parts])
 
     def put(self, array, values):
         """The mirror of `of`: writes values (B, C, n) into (B, C, H, W)."""
         begin = 0
         for view in self._views(array):
-            end = begin + view[0, 0].size
+            end = begin + view.shape[2] * view.shape[3]
             view[...] = values[:, :, begin:end].reshape(view.shape)
             begin = end
 

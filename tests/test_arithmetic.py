@@ -4,6 +4,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+import torch
 from bitsback import context, exact
 from bitsback.codecs.places import turned
 from bitsback.colours import Colours
@@ -124,12 +125,12 @@ class RecordingNetwork(IntegerNetwork):
 
     def trunk(self, index, y):
         out, state = super().trunk(index, y)
-        self.record += zip(out, state.cpu().numpy())
+        self.record += zip(out.cpu().numpy(), state.cpu().numpy())
         return out, state
 
     def head(self, index, phase, state, known):
         out = super().head(index, phase, state, known)
-        self.record += [(one,) for one in out]
+        self.record += [(one,) for one in out.cpu().numpy()]
         return out
 
 
@@ -198,11 +199,11 @@ def test_network_far_from_any_picture(reach, backend, model, numbers):
         z = rng.choice([-96, 96, 0, 5], (3, height, width)).astype(np.int8)
         padded = np.pad(z, ((0, 0), (0, -height % 8), (0, -width % 8)))
         for k in range(len(model.levels)):
-            out, state = network.trunk(k, y[None])
+            out, state = network.trunk(k, torch.from_numpy(y[None]))
             numpy_out, numpy_state = numbers.trunk(k, y.astype(np.int64))
-            assert_equal_records([(out[0], state[0].numpy())], [(numpy_out, numpy_state)])
+            assert_equal_records([(out[0].numpy(), state[0].numpy())], [(numpy_out, numpy_state)])
             for phase in range(1, len(network.order(k))):
-                mine = network.head(k, phase, state, unshuffled(z[None]))[0]
+                mine = network.head(k, phase, state, torch.from_numpy(unshuffled(z[None])))[0].numpy()
                 assert np.array_equal(mine, numbers.head(k, phase, padded.astype(np.int64), numpy_state))
 
 

@@ -319,15 +319,15 @@ class RealInputs:
 
     def trunk(self, y, log_sigma, integer):
         index = int(np.argmin(np.abs(self.log_sigma - log_sigma[0].item())))
-        out, state = self.network.trunk(index, np.rint(y.numpy() * self.scales[index]).astype(np.int32))
-        return torch.from_numpy(out) * self.units, state, index
+        out, state = self.network.trunk(index, torch.round(y * self.scales[index]).to(torch.int32))
+        return out * self.units, state, index
 
     def heads(self, state, index, log_ratio, pixels, innovations, integer):
         known = np.zeros(innovations.shape, np.int8)
         all_known = np.rint(innovations.numpy() * 16).clip(-96, 96).astype(np.int8)
         more = torch.zeros(len(known), 9, *known.shape[2:])
         for phase, parts in enumerate(self.network.order(index)):
-            said = torch.from_numpy(self.network.head(index, phase, state, unshuffled(known))) * self.head_units if phase else None
+            said = self.network.head(index, phase, state, torch.from_numpy(unshuffled(known))) * self.head_units if phase else None
             for row, column, stride in parts:
                 if phase:
                     here = more[:, :, row::stride, column::stride]

@@ -30,7 +30,7 @@ def test_at_its_own_levels_a_model_computes_what_the_coder_does(tiny_model, k):
     """On a y of the coder's lattice: mean and variance are those the coder makes of the same trunk's integers."""
     level, sigma = tiny_model.levels[k], OWN[k]
     lattice = np.rint(noisy(sigma).numpy() / level.spacing).astype(np.int32)
-    out = tiny_model.chain().network.trunk(k, lattice)[0]
+    out = tiny_model.chain().network.trunk(k, torch.from_numpy(lattice))[0].numpy()
     y = torch.from_numpy(lattice).float() * level.spacing
     c_skip, c_out, _ = preconditioning(sigma)
     xhat, v = model_denoiser(tiny_model, [sigma])(y, sigma)

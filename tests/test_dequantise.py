@@ -38,7 +38,7 @@ def test_its_outputs_are_the_integer_networks(tiny_model, twin, photograph):
     for k in (0, 3, 11):
         spacing, sigma = levels[k].spacing, sigmas(levels)[k]
         y = np.rint((x + np.random.default_rng(k).normal(0, sigma, x.shape)) / spacing).astype(np.int32)
-        integers = network.trunk(k, y)[0]
+        integers = network.trunk(k, torch.from_numpy(y))[0].numpy()
         floats = twin.trunk(torch.from_numpy(y).float() * spacing, torch.tensor([sigma]).log(), True)[0] * torch.tensor(TRUNK_UNITS).view(1, 9, 1, 1)
         apart = np.abs(floats.numpy() - integers)
         assert apart.mean() < 1.5 and np.abs(integers).mean() > 5

@@ -383,8 +383,9 @@ def network_outputs(model, backend, y, known):
     """All outputs for y and known innovations (B, 3, H, W), of every step and phase."""
     network, outputs = IntegerNetwork(backend, model.config, model.steps), []
     for k in range(len(model.levels)):
-        out, state = network.trunk(k, y)
-        outputs += [out, state.cpu().numpy(), *(network.head(k, phase, state, unshuffled(known)) for phase in (1, 2, 3))]
+        out, state = network.trunk(k, torch.from_numpy(y.copy()))
+        heads = [network.head(k, phase, state, torch.from_numpy(unshuffled(known))) for phase in (1, 2, 3)]
+        outputs += [tensor.cpu().numpy() for tensor in (out, state, *heads)]
     return outputs
 
 

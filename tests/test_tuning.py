@@ -14,6 +14,9 @@ from bitsback.errors import TrainingError
 from bitsback.measure import bound_bits
 
 
+STEPS = 29                      # for a picture of tuning.SMALL pixels: about 12 for these
+
+
 @pytest.fixture(scope="module", params=["colour", "grey"])
 def large(request, photograph):
     return photograph(256, 264) if request.param == "colour" else photograph(320, 320)[..., :1]
@@ -21,7 +24,7 @@ def large(request, photograph):
 
 @pytest.fixture(scope="module")
 def deltas(tiny_model, large):
-    return tuning.tune(tiny_model, [large], 12)
+    return tuning.tune(tiny_model, [large], STEPS)
 
 
 def test_the_bound_falls(tiny_model, large, deltas):
@@ -39,22 +42,22 @@ def test_the_file_is_smaller_and_decodes(tiny_model, large, deltas, monkeypatch)
     monkeypatch.setattr(stacked, "_busiest_corner", lambda pixels: 3)
     still = Still("RGB", large) if large.shape[2] == 3 else Still("L", large[..., 0])
     header = Header((Entry(large.shape[1], large.shape[0], mode=still.mode),), picture._digest([still], b""))
-    plain, own = (container.write(*stacked.encode_stack([large], header, tiny_model, tuning=steps)) for steps in (0, 12))
+    plain, own = (container.write(*stacked.encode_stack([large], header, tiny_model, tuning=steps)) for steps in (0, STEPS))
     assert not container.read_header(plain).tuned_bits and container.read_header(own).tuned_bits
     assert len(own) < len(plain) and np.array_equal(decode_still(own, model=tiny_model).samples, still.samples)
 
 
 def test_the_same_twice(tiny_model, large, deltas):
-    assert np.array_equal(tuning.tune(tiny_model, [large], 12), deltas)
+    assert np.array_equal(tuning.tune(tiny_model, [large], STEPS), deltas)
 
 
 def test_progress_reaches_the_end(tiny_model, large, monkeypatch):
     """One report a step, rising to 1; in a whole encoding it goes on from there."""
     seen, all_seen = [], []
-    tuning.tune(tiny_model, [large], 3, progress=seen.append)
-    assert seen == pytest.approx([1 / 3, 2 / 3, 1])
+    tuning.tune(tiny_model, [large], 7, progress=seen.append)
+    assert len(seen) == tuning.steps_for(large.shape[0] * large.shape[1], 7) > 2 and seen == pytest.approx([(i + 1) / len(seen) for i in range(len(seen))])
     header = Header((Entry(large.shape[1], large.shape[0], mode="RGB" if large.shape[2] == 3 else "L"),), pixel_digest([large]))
-    stacked.encode_stack([large], header, tiny_model, progress=all_seen.append, tuning=3)
+    stacked.encode_stack([large], header, tiny_model, progress=all_seen.append, tuning=7)
     assert all_seen == sorted(all_seen) and 0 < all_seen[0] < stacked.TUNING_SHARE and all_seen[-1] == pytest.approx(1, abs=0.05)
 
 
@@ -97,16 +100,16 @@ def test_patches_are_of_the_pictures_on_the_grid(photograph):
 def test_steps_grow_with_the_picture(tiny_model, photograph, monkeypatch):
     """As the root of its size, up to a limit: counted, not run."""
     monkeypatch.setattr(tuning.Tuned, "bound", lambda self, batch, generator, moves=None: self.flat().sum() * 0)
-    for shape, factor in (((256, 264), 1), ((1265, 1265), 2), ((4000, 4000), 4)):
+    for shape, expected in (((256, 264), 4), ((400, 1000), 10), ((1265, 1265), 20), ((4000, 4000), 40)):
         seen = []
-        tuning.tune(tiny_model, [np.zeros((*shape, 3), np.uint8)], 5, progress=seen.append)
-        assert len(seen) == 5 * factor
+        tuning.tune(tiny_model, [np.zeros((*shape, 3), np.uint8)], 10, progress=seen.append)
+        assert len(seen) == expected
 
 
 def test_small_pictures_of_one_file_are_tuned_together(tiny_model, photograph):
     """An archive's stack has one set of deltas."""
     images = [photograph(48, 56, seed) for seed in range(30)]
-    assert tuning.tune(tiny_model, images, 8) is not None
+    assert tuning.tune(tiny_model, images, 18) is not None
 
 
 def test_encode_still_tunes_by_default(tiny_model, photograph, monkeypatch):
