@@ -64,7 +64,8 @@ def peak(seconds=1.0):
     """Multiply-adds a second of the fastest backend's 64-channel 3x3 convolution, the best of many; at a size that the caches hold."""
     import torch
 
-    from bitsback.exact import Layer, choose
+    from bitsback.exact import Layer
+    from bitsback.selftest import choose
     weight = torch.randint(-64, 65, (64, 64, 3, 3), dtype=torch.int8)
     backend = choose({"l": Layer(weight, torch.zeros(1, 64, dtype=torch.int32), torch.full((64,), 9, dtype=torch.int8))})
     x = torch.randint(0, 256, (1, 64, 96, 128), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)

@@ -28,7 +28,8 @@ import numpy as np
 import torch
 from PIL import Image
 from bitsback.codecs import container, picture, stacked
-from bitsback.exact import Reference, choose
+from bitsback.exact import Reference
+from bitsback.selftest import choose
 from bitsback.model import Model
 
 action, model, side, folder, *paths = sys.argv[1:]

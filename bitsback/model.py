@@ -6,10 +6,10 @@ from pathlib import Path
 
 from .chain import Chain
 from .errors import WrongModel
-from .exact import choose
 from .integer_network import IntegerExperts, IntegerNetwork
 from .lattice import Gaussians
 from .levels import Level
+from .selftest import choose
 from .tuned import Deltas, by_expert, kinds, tuned_layers
 from .weights import ARITHMETIC, read_experts, read_model, read_steps, shipped_models
 
@@ -79,7 +79,7 @@ class Model:
         return cls.open(model, model_id=model_id)
 
     def chain(self, device="cpu", backend=None):
-        """The codec of groups of pixels on `device`, by the fastest exact backend (exact.choose).
+        """The codec of groups of pixels on `device`, by the fastest exact backend (selftest.choose).
 
         Made once a device, self-test included, unless a backend is given.
         """

@@ -34,6 +34,10 @@ def looked_up(table, index):
     return table.index_select(0, index.reshape(-1)).view(index.shape)
 
 
+def on_host(tensor):
+    return tensor.cpu().numpy()
+
+
 def distributions(network, index, y, known):
     """Generator of (places, colour, mean32, scale) of p(. | y) for step `index`; send it the values there.
 
@@ -41,7 +45,7 @@ def distributions(network, index, y, known):
     and to the right (H or W is even where something does).  Values, mean32 and scale are (B, n)
     int32 of one colour of a phase; `places` says where they lie in (B, 3, H, W).  Of a grey picture, (B, 1, H, W), the
     network sees its one channel three times, and what it says of G is taken; its colour is number 0.
-    All arithmetic is done where the network is; what goes in and out are numpy's arrays.
+    All arithmetic is done where the network is, without waiting for it: mean32 and scale are tensors there, y and values numpy's.
     """
     step, device = network.tables(index), network.device
     (channels, height, width), grey = y.shape[1:], y.shape[1] == 1
@@ -72,7 +76,7 @@ def distributions(network, index, y, known):
                 shift = rho[:, 1] * gain[:, 1] * innovations[1] + rho[:, 2] * gain[:, 0] * innovations[0]
                 m_c = m_c + rounded_shift(shift, COEFFICIENT_BITS)
             mean32 = rounded_shift(m_c, FINE_BITS - FRACTION_BITS)
-            values = yield places, 0 if grey else colour, mean32.cpu().numpy(), scale[:, colour].contiguous().cpu().numpy()
+            values = yield places, 0 if grey else colour, mean32, scale[:, colour]
             fine = torch.from_numpy(values).to(device) << FINE_BITS
             innovations[colour] = (fine - m_c).clamp_(-FAR, FAR)
             raw = rounded_shift((fine - trunk_mean[:, colour]).clamp_(-8 * FAR, 8 * FAR) * inverse[:, colour], TOLD_SHIFT)
@@ -96,10 +100,12 @@ class Conditional:
                 here = places.of(values)
                 free = None if known.free is None else places.of(known.free)[:, colour]
                 kind, key = colours.asked(here, colour) if colours else (None, None)
-                parts.append((kind, None if key is None else chosen(key, free), *(chosen(part, free) for part in (here[:, colour], mean32, scale))))
+                parts.append((kind, key, here[:, colour], mean32, scale, free))
                 places, colour, mean32, scale = generator.send(here[:, colour])
         except StopIteration:
             pass
+        parts = [(kind, None if key is None else chosen(key, free), chosen(here, free), chosen(on_host(mean32), free), chosen(on_host(scale), free))
+                 for kind, key, here, mean32, scale, free in parts]
         if colours:
             return colours.push(stack, self.gaussians, parts)
         for _, _, *part in reversed(parts):
@@ -114,7 +120,7 @@ class Conditional:
             places, colour, mean32, scale = next(generator)
             while True:
                 free = None if known.free is None else places.of(known.free)[:, colour]
-                parameters = chosen(mean32, free), chosen(scale, free)
+                parameters = chosen(on_host(mean32), free), chosen(on_host(scale), free)
                 if colours:
                     kind, key = colours.asked(places.of(values), colour)
                     key = chosen(key, free)

@@ -5,7 +5,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from bitsback import context, exact
+from bitsback import context, exact, selftest
 from bitsback.codecs.places import turned
 from bitsback.colours import Colours
 from bitsback.codecs import container, segments, stacked
@@ -158,7 +158,7 @@ def assert_equal_records(ours, numpys):
 @pytest.mark.parametrize("size", [(33, 21), "archive"], ids=str)
 def test_every_integer_of_a_file(size, backend, model):
     """Trunk and head outputs of every segment, step and phase, as they come up in decoding: torch against numpy int64."""
-    if not exact.agrees(backend):
+    if not selftest.agrees(backend):
         pytest.skip(f"{backend.name} is not exact on this machine, and not used")
     images = make_images("smooth") if size == "archive" else [make_pixels(*size, "smooth")]
     header, payload = encode(images, model)
@@ -190,7 +190,7 @@ def test_every_integer_of_a_file(size, backend, model):
 @pytest.mark.parametrize("reach", [3, 300, 2**12])
 def test_network_far_from_any_picture(reach, backend, model, numbers):
     """Lattice indices and innovations at the limits that ARITHMETIC.md gives, odd sizes, 32-bit sums."""
-    if not exact.agrees(backend):
+    if not selftest.agrees(backend):
         pytest.skip(f"{backend.name} is not exact on this machine, and not used")
     network = model.chain(backend=backend(model.layers)).network
     rng = np.random.default_rng(reach)
@@ -222,7 +222,7 @@ def test_distributions_of_any_values(reach, model, numbers):
                 if not mean.size:
                     continue
                 _, _, our_mean, our_scale = ours.send(sent)
-                assert np.array_equal(our_mean, mean) and np.array_equal(our_scale, scale)
+                assert np.array_equal(our_mean.numpy(), mean) and np.array_equal(our_scale.numpy(), scale)
                 sent = expected.astype(np.int32)
             with pytest.raises(StopIteration):
                 ours.send(sent)

@@ -35,6 +35,7 @@ def test_moments_of_a_draw(tiny_model):
     steps, total = distributions(chain.network, k, y, nothing(y)), []
     places, colour, mean32, scale = next(steps)
     while True:
+        mean32, scale = mean32.numpy(), scale.numpy()
         sd = np.sqrt(4.0 ** ((scale - 64) / 16) + 1 / 12)
         here = places.of(values)[:, colour]
         total.append(((here - mean32 / 32) / sd).ravel())

@@ -192,7 +192,7 @@ def collected(network, index, y, values, context):
     try:
         places, colour, mean32, scale = next(generator)
         while True:
-            parts.append((places, colour, mean32.copy(), scale.copy()))
+            parts.append((places, colour, mean32.numpy().copy(), scale.numpy().copy()))
             places, colour, mean32, scale = generator.send(places.of(values)[:, colour])
     except StopIteration:
         return parts

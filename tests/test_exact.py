@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from bitsback import exact
+from bitsback import exact, selftest
 from bitsback.codecs import container, stacked
 from bitsback.errors import BitsbackError, TrainingError
 from bitsback.exact import Fast, Layer, Reference
@@ -25,7 +25,7 @@ BACKENDS = [Reference, Fast]
 EXACT = 2**24
 
 
-agrees = functools.cache(exact.agrees)
+agrees = functools.cache(selftest.agrees)
 
 
 def skip_if_unused(backend):
@@ -177,17 +177,17 @@ def test_one_pass_keeps_the_layout_and_its_numbers():
 
 
 def test_yardstick_of_the_self_test():
-    """exact.integer_convolution, which the self-test trusts, is what the document says; it is written twice."""
-    layers, inputs = exact._worst_case_layers()
+    """selftest.integer_convolution, which the self-test trusts, is what the document says; it is written twice."""
+    layers, inputs = selftest._worst_case_layers()
     for name, layer in layers.items():
-        assert np.array_equal(exact.integer_convolution(layer, inputs[name])[0], by_the_document(layer, inputs[name][0].astype(np.int64)))
+        assert np.array_equal(selftest.integer_convolution(layer, inputs[name])[0], by_the_document(layer, inputs[name][0].astype(np.int64)))
 
 
 # The self-test: it passes what is exact and catches what is not
 
 
 def test_self_test_passes_the_reference():
-    assert exact.agrees(Reference)
+    assert selftest.agrees(Reference)
 
 
 class Rounded(Reference):
@@ -304,12 +304,12 @@ class Missing(Reference):
                                   type("Half", (LowPrecision,), {"kind": torch.float16}),
                                   ShortOperands, TensorFloat])
 def test_self_test_catches(liar):
-    assert not exact.agrees(liar)
+    assert not selftest.agrees(liar)
 
 
 def test_pairs_in_16_bits_are_exact():
     """Why weights end at 64: two products of 255 * 64 fit 16 bits, so instruction sets that saturate pairs are exact; with 65 they are not."""
-    assert exact.agrees(SaturatedPairs)
+    assert selftest.agrees(SaturatedPairs)
     x = np.full((4, 3, 3), 255)
     for weight, same in ((64, True), (-64, True), (65, False), (-65, False)):
         layer = make_layer(np.full((4, 4, 3, 3), weight, np.int8))
@@ -317,14 +317,14 @@ def test_pairs_in_16_bits_are_exact():
 
 
 def test_choose_falls_back(tiny_model, monkeypatch):
-    assert exact.choose(tiny_model.layers).name == (Fast.name if exact.agrees(Fast) else Reference.name)
+    assert selftest.choose(tiny_model.layers).name == (Fast.name if selftest.agrees(Fast) else Reference.name)
     for liar in (Rounded, SaturatedSums, Missing):
-        monkeypatch.setattr(exact, "Fast", liar)
-        backend = exact.choose(tiny_model.layers)
+        monkeypatch.setattr(selftest, "Fast", liar)
+        backend = selftest.choose(tiny_model.layers)
         assert type(backend) is Reference and backend.layers is tiny_model.layers
-    monkeypatch.setattr(exact, "Reference", LowPrecision)
+    monkeypatch.setattr(selftest, "Reference", LowPrecision)
     with pytest.raises(BitsbackError, match="not exact"):
-        exact.choose(tiny_model.layers)
+        selftest.choose(tiny_model.layers)
 
 
 # The proof at export
@@ -463,12 +463,12 @@ SETTINGS += [f"ONEDNN_MAX_CPU_ISA={name}" for name in ("SSE41", "AVX2", "AVX2_VN
 ENCODE = """
 import hashlib, sys
 import numpy as np
-from bitsback import exact
+from bitsback import exact, selftest
 from bitsback.codecs import container, stacked
 from bitsback.model import Model
 pixels, model = np.load(sys.argv[2]), Model(sys.argv[1])
 for backend in (exact.Reference, exact.Fast):
-    passed, digest = exact.agrees(backend), ""
+    passed, digest = selftest.agrees(backend), ""
     if passed:
         stacked.SMALLEST, model.chain = 0, lambda device: Model.chain(model, device, backend(model.layers))
         header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
@@ -508,16 +508,16 @@ def test_instruction_sets(setting, tiny_model, small_picture):
     assert done.returncode == 0, done.stderr
     told = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
     assert told["float32_reference"] == ["True", expected]
-    assert told["oneDNN_int8"] == (["True", expected] if exact.agrees(Fast) else ["False"])
+    assert told["oneDNN_int8"] == (["True", expected] if selftest.agrees(Fast) else ["False"])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: the reference on a GPU is not checked")
 def test_cuda(tiny_model):
     arrays = make_latents(3, 32, 40)
-    assert exact.agrees(lambda layers: Reference(layers, "cuda"), "cuda")
+    assert selftest.agrees(lambda layers: Reference(layers, "cuda"), "cuda")
     on_cpu = network_outputs(tiny_model, Reference(tiny_model.layers), *arrays)
-    assert all(map(np.array_equal, on_cpu, network_outputs(tiny_model, exact.choose(tiny_model.layers, "cuda"), *arrays)))
-    for layer, x in zip(*(part.values() for part in exact._worst_case_layers())):
+    assert all(map(np.array_equal, on_cpu, network_outputs(tiny_model, selftest.choose(tiny_model.layers, "cuda"), *arrays)))
+    for layer, x in zip(*(part.values() for part in selftest._worst_case_layers())):
         tensor = torch.from_numpy(x).to("cuda")
         got = Reference({"l": layer}, "cuda").convolve("l", tensor, 0).cpu().numpy()
-        assert np.array_equal(got, exact.integer_convolution(layer, x))
+        assert np.array_equal(got, selftest.integer_convolution(layer, x))

@@ -21,12 +21,13 @@ from bitsback.dequantise import dequantised, dequantised_model
 from bitsback.errors import TrainingError, WrongModel
 from bitsback.estimates import estimate_at_levels
 from bitsback.experts import Experts
-from bitsback.exact import TOP, integer_convolution
+from bitsback.exact import TOP
 from bitsback.export import largest_sum, make_layer, without_excess
 from bitsback.levels import default_levels, sigmas
 from bitsback.measure import bound_bits
 from bitsback.model import Model
 from bitsback.preview import preview
+from bitsback.selftest import integer_convolution
 from bitsback.training import TrainingConfig, read_checkpoints, train
 from bitsback.weights import save_model
 
