@@ -90,14 +90,14 @@ def test_tuning_moves_each(expert_model, photograph, monkeypatch):
     """Deltas of both, and the bound of both's levels falls; only of those that begin with little noise."""
     pixels = photograph(256, 264)
     monkeypatch.setattr(tuning, "_cost", lambda *_: 0)
-    deltas, layers = tuning.tune(expert_model, [pixels], 20), [expert.layers for expert in expert_model.experts]
+    deltas, layers = tuning.tune(expert_model, [pixels], 49), [expert.layers for expert in expert_model.experts]
     first, second = tuned.by_expert(deltas, expert_model.experts)
     assert len(first) == tuned.count(layers[0]) and len(second) == tuned.count(layers[1]) and first.any() and second.any()
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 128
     before, after = (bound_bits(dequantised_model(expert_model, moved), LEVELS, x, True) for moved in (None, deltas))
     assert sum(after[:5]) < sum(before[:5]) and sum(after[5:]) < sum(before[5:])
     monkeypatch.setattr(tuning, "FINE", 8.0)
-    assert not tuned.by_expert(tuning.tune(expert_model, [pixels], 12), expert_model.experts)[1].any()
+    assert not tuned.by_expert(tuning.tune(expert_model, [pixels], 29), expert_model.experts)[1].any()
 
 
 def test_a_file_tuned_by_expert(expert_model, photograph, monkeypatch):
@@ -134,7 +134,7 @@ def test_a_family_is_tuned_together(family_model, photograph, monkeypatch):
     """One set of deltas moves both of its networks, and the bound of both's levels falls; the first family is another's affair."""
     pixels = photograph(256, 264)
     monkeypatch.setattr(tuning, "_cost", lambda *_: 0)
-    deltas = tuning.tune(family_model, [pixels], 25)
+    deltas = tuning.tune(family_model, [pixels], 61)
     assert len(deltas) == family_model.deltas.size == 2 * tuned.count(family_model.layers)
     first, second, third = tuned.by_expert(deltas, family_model.experts)
     assert np.array_equal(second, third) and second.any() and not np.array_equal(first, second)
