@@ -11,12 +11,15 @@ MODULES = sorted(path.stem for path in (Path(__file__).parent.parent / "benchmar
 
 @pytest.mark.parametrize("name", MODULES)
 def test_imports(name):
-    pytest.importorskip("imagecodecs")
-    assert importlib.import_module(f"benchmarks.{name}").__doc__
+    try:
+        assert importlib.import_module(f"benchmarks.{name}").__doc__
+    except ModuleNotFoundError as error:
+        if error.name not in ("imagecodecs", "matplotlib"):         # of the extra [bench]
+            raise
+        pytest.skip(f"{error.name} is not installed")
 
 
-@pytest.mark.parametrize("name", ["ablation", "heads", "speed", "rate"])
+@pytest.mark.parametrize("name", ["ablation", "heads", "speed"])
 def test_help(name):
-    pytest.importorskip("imagecodecs")
     done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", "--help"], capture_output=True, text=True, cwd=Path(__file__).parent.parent)
     assert done.returncode == 0 and "usage" in done.stdout
