@@ -140,10 +140,10 @@ class Fast(Reference):
         return Fast(layers)
 
     def convolve(self, name, x, index, clamp=False):
-        layer, parts, padding = self.layers[name], self._parts[name], self.layers[name].padding
+        layer, parts = self.layers[name], self._parts[name]
         if parts is None or x.dtype == torch.float32 or x.dtype == torch.int8 and parts[-1] is None:
             return super().convolve(name, x, index, clamp)
-        _, scale, zero, bias, offset = parts
+        (_, scale, zero, bias, offset), padding = parts, layer.padding
         bias = bias[index if len(bias) > 1 else 0]
         if x.dtype == torch.int8:
             x, bias, padding = F.pad(x.view(torch.uint8).bitwise_xor(128), [padding] * 4, value=128), bias + offset, 0

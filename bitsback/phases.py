@@ -46,6 +46,10 @@ class Places:
         """(B, C, H, W), of these pictures or with more below and to the right -> (B, C, n)."""
         return _joined([view.reshape(*array.shape[:2], -1) for view in self._views(array)])
 
+    def of_colour(self, array, colour):
+        """(B, n) of one colour."""
+        return self.of(array[:, colour:colour + 1])[:, 0]
+
     def of_blocks(self, array):
         """(B, C, h, w), what is said of each 2x2 block -> (B, C, n)."""
         return _joined([array[:, :, row // 2::stride // 2, column // 2::stride // 2][:, :, :rows, :columns].reshape(*array.shape[:2], -1)

@@ -97,11 +97,11 @@ class Conditional:
         try:
             places, colour, mean32, scale = next(generator)
             while True:
-                here = places.of(values)
-                free = None if known.free is None else places.of(known.free)[:, colour]
-                kind, key = colours.asked(here, colour) if colours else (None, None)
-                parts.append((kind, key, here[:, colour], mean32, scale, free))
-                places, colour, mean32, scale = generator.send(here[:, colour])
+                here = places.of_colour(values, colour)
+                free = None if known.free is None else places.of_colour(known.free, colour)
+                kind, key = colours.asked(places.of(values), colour) if colours else (None, None)
+                parts.append((kind, key, here, mean32, scale, free))
+                places, colour, mean32, scale = generator.send(here)
         except StopIteration:
             pass
         parts = [(kind, None if key is None else chosen(key, free), chosen(here, free), chosen(on_host(mean32), free), chosen(on_host(scale), free))
@@ -119,7 +119,7 @@ class Conditional:
         try:
             places, colour, mean32, scale = next(generator)
             while True:
-                free = None if known.free is None else places.of(known.free)[:, colour]
+                free = None if known.free is None else places.of_colour(known.free, colour)
                 parameters = chosen(on_host(mean32), free), chosen(on_host(scale), free)
                 if colours:
                     kind, key = colours.asked(places.of(values), colour)
@@ -128,7 +128,7 @@ class Conditional:
                     popped.append((kind, key, coded))
                 else:
                     coded = self.gaussians.pop(stack, *parameters)
-                here = coded.reshape(mean32.shape) if free is None else places.of(values)[:, colour]
+                here = coded.reshape(mean32.shape) if free is None else places.of_colour(values, colour)
                 if free is not None:
                     here[free] = coded
                 places.put(values[:, colour:colour + 1], here[:, None])
