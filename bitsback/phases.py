@@ -63,10 +63,10 @@ class Places:
             view[...] = values[:, :, begin:end].reshape(view.shape)
             begin = end
 
-    def put_unshuffled(self, array, colour, values):
-        """Writes values (B, n) of one colour into (B, h, w, 12), where 4 colour + 2 i + j is row i and column j of a 2x2 block."""
+    def put_unshuffled(self, array, values):
+        """Writes values (B, 3, n) into (B, h, w, 12), where 4 colour + 2 i + j is row i and column j of a 2x2 block."""
         begin = 0
         for row, column, stride, rows, columns in self._parts:
-            view = array[:, row // 2::stride // 2, column // 2::stride // 2, 4 * colour + row % 2 * 2 + column % 2][:, :rows, :columns]
-            view[...] = values[:, begin:begin + rows * columns].reshape(view.shape)
+            view = array[:, row // 2::stride // 2, column // 2::stride // 2, row % 2 * 2 + column % 2::4][:, :rows, :columns]
+            view[...] = values[:, :, begin:begin + rows * columns].reshape(len(array), 3, rows, columns).permute(0, 2, 3, 1)
             begin += rows * columns

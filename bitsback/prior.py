@@ -52,7 +52,8 @@ def distributions(network, index, y, known):
     seen = torch.from_numpy(known.around(y)).to(device)
     out, state = network.trunk(index, seen)
     told = torch.zeros((len(y), (seen.shape[2] + 7) // 8 * 4, (seen.shape[3] + 7) // 8 * 4, 12), dtype=torch.int8, device=device)
-    for phase, parts in enumerate(network.order(index)):
+    order, heard = network.order(index), slice(1, 2) if grey else slice(None)
+    for phase, parts in enumerate(order):
         more = network.head(index, phase, state, told) if phase else None       # none of a phase's parts hears of another
         places = Places(parts, height, width)
         if not places.n:
@@ -66,8 +67,8 @@ def distributions(network, index, y, known):
             m = m + rounded_shift(looked_up(step.shift, v) * added[:, 0:3], MEAN_SHIFT)
             v = (v + added[:, 3:6]).clamp_(0, V_INDICES - 1)
             rho = rho + added[:, 6:9]
-        scale, gain, inverse = looked_up(step.scale, v), looked_up(step.gain, v), looked_up(step.inverse, trunk_v)
-        innovations = {}
+        scale, gain = looked_up(step.scale, v), looked_up(step.gain, v[:, :2])
+        fine, innovations = torch.empty_like(trunk_mean), {}
         for colour in COLOURS[:channels]:
             m_c = m[:, colour]
             if colour == 0:
@@ -77,12 +78,12 @@ def distributions(network, index, y, known):
                 m_c = m_c + rounded_shift(shift, COEFFICIENT_BITS)
             mean32 = rounded_shift(m_c, FINE_BITS - FRACTION_BITS)
             values = yield places, 0 if grey else colour, mean32, scale[:, colour]
-            fine = torch.from_numpy(values).to(device) << FINE_BITS
-            innovations[colour] = (fine - m_c).clamp_(-FAR, FAR)
-            raw = rounded_shift((fine - trunk_mean[:, colour]).clamp_(-8 * FAR, 8 * FAR) * inverse[:, colour], TOLD_SHIFT)
-            raw.clamp_(-INNOVATION_REACH, INNOVATION_REACH)
-            for heard in range(3) if grey else (colour,):
-                places.put_unshuffled(told, heard, raw)
+            fine[:, colour] = torch.from_numpy(values).to(device) << FINE_BITS
+            innovations[colour] = (fine[:, colour] - m_c).clamp_(-FAR, FAR) if colour < 2 else None
+        if phase + 1 < len(order):
+            far = (fine[:, heard] - trunk_mean[:, heard]).clamp_(-8 * FAR, 8 * FAR)
+            raw = rounded_shift(far * looked_up(step.inverse, trunk_v[:, heard]), TOLD_SHIFT)
+            places.put_unshuffled(told, raw.clamp_(-INNOVATION_REACH, INNOVATION_REACH).expand(-1, 3, -1))
 
 
 class Conditional:

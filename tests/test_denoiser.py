@@ -269,7 +269,7 @@ def test_places(count, height, width):
     values, back = rng.integers(0, 99, (2, 3, height, width)), np.full((2, 3, height, width), -1)
     blocks = rng.integers(0, 99, (2, 5, (height + 7) // 8 * 4, (width + 7) // 8 * 4))
     spread, total = blocks.repeat(2, 2).repeat(2, 3), 0
-    told = np.zeros((2, *blocks.shape[2:], 12), np.int8)
+    told = torch.zeros((2, *blocks.shape[2:], 12), dtype=torch.int8)
     for parts in phases(count):
         places = Places(parts, height, width)
         total += places.n
@@ -277,8 +277,7 @@ def test_places(count, height, width):
             continue
         assert places.of(values).shape == (2, 3, places.n) and np.array_equal(places.of(spread), places.of_blocks(blocks))
         places.put(back, places.of(values))
-        for colour in range(3):
-            places.put_unshuffled(told, colour, places.of(values)[:, colour])
+        places.put_unshuffled(told, torch.from_numpy(places.of(values)))
     assert total == height * width and np.array_equal(back, values)
     assert np.array_equal(told, unshuffled(values))
 
