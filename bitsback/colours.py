@@ -80,27 +80,37 @@ class Colours:
             kind, key = self.asked(x, colour)
             self.count(kind, key.ravel(), x[:, colour].ravel(), times)
 
-    def masses(self, gaussians, kind, key, mean32, scale):
-        """(n, WIDTH + 1) int64, each row of sum 2^24: values of the window, then all others together."""
+    def _seen(self, gaussians, kind, key, mean32, scale):
+        """What masses are made of: masses of the window (n, WIDTH) and elsewhere (n,), whether a pixel (n, WIDTH), and counts (n, WIDTH), int64."""
         rows = scale * FRACTIONS + (mean32 & (FRACTIONS - 1))
         window, elsewhere = gaussians.window(CENTRE - BEHIND, CENTRE + AHEAD + 1)
         value = (mean32 >> FRACTION_BITS)[:, None] + np.arange(128 - BEHIND, 128 + AHEAD + 1)
         inside = (value >= 0) & (value < 256)
         n = np.minimum(self._table(kind)[key[:, None] + np.clip(value, 0, 255)], MOST).astype(np.int64) * inside
+        return window[rows], elsewhere[rows], inside, n
+
+    @staticmethod
+    def _weighed(window, elsewhere, inside, n, share, prior):
+        """(n, WIDTH + 1) int64 masses of what _seen gives."""
         total = n.sum(1)
-        even = (total * self.share >> 4) + self.prior
-        weighed = np.empty((len(key), WIDTH + 1), np.int64)
-        weighed[:, :WIDTH] = window[rows] * ((16 * n + even[:, None]) * inside)
-        weighed[:, WIDTH] = elsewhere[rows] * (total + even)
+        even = (total * share >> 4) + prior
+        weighed = np.empty((len(n), WIDTH + 1), np.int64)
+        weighed[:, :WIDTH] = window * ((16 * n + even[:, None]) * inside)
+        weighed[:, WIDTH] = elsewhere * (total + even)
         result = weighed * (TOTAL - WIDTH - 1) // weighed.sum(1, keepdims=True) + 1
-        result[np.arange(len(key)), result.argmax(1)] += TOTAL - result.sum(1)
+        result[np.arange(len(n)), result.argmax(1)] += TOTAL - result.sum(1)
         return result
 
-    def _coded(self, gaussians, kind, key, values, mean32, scale):
-        """(symbols, where they are that of all other values, masses) of values that are known."""
+    def masses(self, gaussians, kind, key, mean32, scale):
+        """(n, WIDTH + 1) int64, each row of sum 2^24: values of the window, then all others together."""
+        return self._weighed(*self._seen(gaussians, kind, key, mean32, scale), self.share, self.prior)
+
+    @staticmethod
+    def _symbols(values, mean32):
+        """(symbols, where they are that of all other values) of values that are known."""
         symbols = values - (mean32 >> FRACTION_BITS) + BEHIND
         far = (symbols < 0) | (symbols >= WIDTH)
-        return np.where(far, WIDTH, symbols), far, self.masses(gaussians, kind, key, mean32, scale)
+        return np.where(far, WIDTH, symbols), far
 
     def push(self, stack, gaussians, arrays):
         """arrays: [(kind, key, values, mean32, scale)] of a step in the order of decoding, (n,) each."""
@@ -109,21 +119,22 @@ class Colours:
         for kind, key, values, mean32, scale in reversed(arrays):
             for here in reversed(chunks(len(values))):          # each by the counts that its decoder will have
                 self.count(kind, key[here], values[here], -1)
-                symbols, far, masses = self._coded(gaussians, kind, key[here], values[here], mean32[here], scale[here])
+                symbols, far = self._symbols(values[here], mean32[here])
                 stack.push_uniform(values[here][far] + ESCAPE // 2, ESCAPE)
-                stack.push_each(symbols, masses)
+                stack.push_each(symbols, self.masses(gaussians, kind, key[here], mean32[here], scale[here]))
 
     def information_bits(self, gaussians, arrays):
-        """What push would cost, about."""
-        bits = 0.0
+        """(len(SHARPNESS),) float64: what push would cost, about, under each sharpness."""
+        bits = np.zeros(len(SHARPNESS))
         for kind, key, values, mean32, scale in arrays:
             for here in chunks(len(values)):
-                symbols, far, masses = self._coded(gaussians, kind, key[here], values[here], mean32[here], scale[here])
-                bits += np.sum(np.log2(TOTAL / masses[np.arange(len(masses)), symbols])) + 16 * np.count_nonzero(far)
+                symbols, far = self._symbols(values[here], mean32[here])
+                seen, each = self._seen(gaussians, kind, key[here], mean32[here], scale[here]), np.arange(len(symbols))
+                bits += [np.sum(np.log2(TOTAL / self._weighed(*seen, *pair)[each, symbols])) + 16 * np.count_nonzero(far) for pair in SHARPNESS]
                 self.count(kind, key[here], values[here])
         for kind, key, values, _, _ in arrays:
             self.count(kind, key, values, -1)
-        return float(bits)
+        return bits
 
     def pop(self, stack, gaussians, kind, key, mean32, scale):
         """One array of push: (n,) int32, which it counts.  Errors: StackEmpty."""

@@ -22,7 +22,7 @@ from .places import STEP, Corner, Place, turned
 from .plain import webp_size
 from .segments import blocks, known_around, plain_parts, planes, push_segments
 
-START_SIDE, START_SHARE = 24, 8 # the plain block: a square of 24 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
+START_SIDE, START_SHARE = 48, 8 # the plain block: a square of 48 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
 SMALLEST = 48 * 48              # pixels below which the prior is not tried
 TUNING_SHARE = 0.4              # of the time, about
 TRIAL = 256                     # side of the block on which sharpness is tried
@@ -66,14 +66,11 @@ def sharpness_of(chain, images, masks):
     inside = context_chain(chain.forward_table, chain.levels[:1], known)[0]
     y = chain.forward[0].pop(Stack(np.random.default_rng(0).bytes(4 * x.size + 64)), x, inside)
     chain.reverse[0].push(None, x, y, inside, recorder)
-    costs = [sum(chain.gaussians.information_bits(*array[2:]) for array in recorder.arrays)]
     counts = Colours(1)
     for pixels in images:
         counts.count_all(planes(pixels[::2]))
     counts.count_all(x[:, :, (-place.top) % 2::2], -1)
-    for number in range(1, len(SHARPNESS) + 1):
-        counts.share, counts.prior = SHARPNESS[number - 1]
-        costs.append(counts.information_bits(chain.gaussians, recorder.arrays))
+    costs = [sum(chain.gaussians.information_bits(*array[2:]) for array in recorder.arrays), *counts.information_bits(chain.gaussians, recorder.arrays)]
     best = int(np.argmin(costs))
     return best if costs[best] < (1 - PAYS) * costs[0] else 0
 

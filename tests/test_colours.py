@@ -141,7 +141,7 @@ def test_arrays_there_and_back(gaussians, sharpness):
     document.add(before)
     tables = {kind: table.copy() for kind, table in colours._counts.items()}
     stack = Stack(start)
-    size, estimate = stack.size_bits, colours.information_bits(gaussians, arrays)
+    size, estimate = stack.size_bits, colours.information_bits(gaussians, arrays)[sharpness - 1]
     colours.push(stack, gaussians, arrays)
     assert abs(stack.size_bits - size - estimate) < 64
     assert all(np.array_equal(table, tables[kind]) for kind, table in colours._counts.items())
