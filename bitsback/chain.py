@@ -98,7 +98,7 @@ class Chain:
         top.push(self.gaussians, stack, value, contexts[-1])
 
     def pop(self, stack, shape, top, known, down_to=-1, colours=None):
-        """The mirror of push: x of `shape`.  down_to: stops at y_k of that level k, lattice indices."""
+        """The mirror of push: x of `shape`, which colours have counted then.  down_to: stops at y_k of that level k, lattice indices."""
         contexts = context_chain(self.forward_table, self.levels, known)
         y = top.pop(self.gaussians, stack, shape, contexts[-1])
         for k in range(len(self.levels) - 1, down_to, -1):

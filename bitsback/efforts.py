@@ -1,8 +1,6 @@
 """What an effort of 1..9 stands for: which shipped model, and how long it is tuned to each picture."""
 from typing import NamedTuple
 
-DEFAULT_STEPS = 50
-
 
 class Effort(NamedTuple):
     """model: a shipped name; tuning: steps, as codecs.encode_still takes them.  Tuning costs nothing when a file is decoded."""
@@ -12,8 +10,9 @@ class Effort(NamedTuple):
 
 
 EFFORTS = {1: Effort("fast", 0), 2: Effort("fast", 15), 3: Effort("fast", 30), 4: Effort("fast", 60),
-           5: Effort("default", 0), 6: Effort("default", DEFAULT_STEPS), 7: Effort("default", 100), 8: Effort("default", 200), 9: Effort("default", 400)}
-DEFAULT = 6
+           5: Effort("default", 0), 6: Effort("default", 50), 7: Effort("default", 100), 8: Effort("default", 200), 9: Effort("default", 400)}
+DEFAULT = 5                     # tuning takes twice as long as coding, for 0.3 to 1 % of a file (benchmarks/results/efforts.md)
+DEFAULT_STEPS = EFFORTS[DEFAULT].tuning
 
 
 def chosen_model(effort, name=None):

@@ -94,8 +94,6 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
             x = chain.pop(stack, (1, channels, place.height, place.width), top.at(place, channels), around, k if partly else -1, colours)
         except StackEmpty:
             raise DamagedFile("the words end too early") from None
-        if colours and not partly:
-            colours.count_all(x)
         if partly:
             x = np.rint(finish(model, x, k, steps, device).numpy())
             x = around.placed(chosen(x, around.free), x.shape)

@@ -113,7 +113,7 @@ class Conditional:
             self.gaussians.push(stack, *part)
 
     def pop(self, stack, y, known, fixed=None, colours=None):
-        """The mirror of push: int32 of y's shape; fixed: (n,) the values that are not free."""
+        """The mirror of push: int32 of y's shape; fixed: (n,) the values that are not free; colours count them all."""
         values, generator, popped = np.empty(y.shape, np.int32), distributions(self.network, self.index, y, known), []
         if known.free is not None:
             values[~known.free] = fixed
@@ -136,6 +136,8 @@ class Conditional:
                 places, colour, mean32, scale = generator.send(here)
         except StopIteration:
             pass
-        for part in popped:                         # counts are the caller's, as they were
-            colours.count(*part, -1)
+        if popped and known.free is not None:       # told samples count as well: all once, as the encoder took them away
+            for part in popped:
+                colours.count(*part, -1)
+            colours.count_all(values)
         return values

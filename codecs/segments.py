@@ -135,8 +135,6 @@ def pop_segments(chain, stack, images, start, segments, top, progress=lambda sha
             raise DamagedFile("the words end too early") from None
         if x.min() < -128 or x.max() > 127:
             raise DamagedFile("the words decode to values that are no pixels")
-        if colours:
-            colours.count_all(x)
         for block, values in zip(blocks(images, place), x):
             block[:] = values.transpose(1, 2, 0) + 128
         del x, values

@@ -35,9 +35,9 @@ def test_grades(tiny_model, tiny_network):
     ends = [draw(tiny_model, sampler="ancestral", grade=grade)[1] for grade in (None, *GRADES)]
     assert all(not torch.equal(a, b) for i, a in enumerate(ends) for b in ends[:i])
     assert torch.equal(ends[0], draw(tiny_model, sampler="ancestral", grade="phases")[1]) and (ends[0] % 1 == 0).all()
-    assert default_grade(tiny_model, 12) == "phases" and default_grade(tiny_model, 5) == default_grade(tiny_network, None) == "head"
+    assert default_grade(tiny_model, 11) == "phases" and default_grade(tiny_model, 5) == default_grade(tiny_network, None) == "head"
     for prior, steps in ((tiny_network, None), (tiny_model, 5)):
-        with pytest.raises(NoiseOutOfRange, match="12 steps"):
+        with pytest.raises(NoiseOutOfRange, match="11 steps"):
             draw(prior, sampler="ancestral", grade="phases", steps=steps)
 
 
@@ -72,9 +72,9 @@ def test_an_expert_draws_at_its_own_levels_only(tiny_network, tmp_path):
     """Its checkpoint says which they are: from a photograph with little noise it is a prior as any, beyond them it is refused before it draws noise."""
     state = {"config": tiny_network.config.as_dict(), "average": tiny_network.state_dict(), "minutes": 1.0, "steps": 1, "only": [0, 5]}
     torch.save(state, tmp_path / "fine.ckpt")
-    torch.save({**state, "only": [5, 12]}, tmp_path / "coarse.ckpt")
+    torch.save({**state, "only": [5, 11]}, tmp_path / "coarse.ckpt")
     fine, coarse = (open_prior(tmp_path / f"{name}.ckpt") for name in ("fine", "coarse"))
-    assert fine.only == range(5) and coarse.only == range(5, 12) and isinstance(fine, Part)
+    assert fine.only == range(5) and coarse.only == range(5, 11) and isinstance(fine, Part)
     noise, photo = sigmas(default_levels()), torch.zeros(SHAPE[1:])
     for options in ({}, {"steps": 3}, {"sampler": "ancestral"}):
         ends = [draw(prior, photo=photo, sigma=noise[4], **options)[1] for prior in (fine, tiny_network)]

@@ -8,7 +8,7 @@ from bitsback.codecs import container, decode_still, encode_still, picture, stac
 from bitsback.codecs.container import Entry, Header, pixel_digest
 from bitsback.codecs.still import Still
 from bitsback.dequantise import dequantised
-from bitsback.efforts import EFFORTS
+from bitsback.efforts import DEFAULT, EFFORTS
 from bitsback.levels import sigmas
 from bitsback.errors import TrainingError
 from bitsback.measure import bound_bits
@@ -112,13 +112,13 @@ def test_small_pictures_of_one_file_are_tuned_together(tiny_model, photograph):
     assert tuning.tune(tiny_model, images, 18) is not None
 
 
-def test_encode_still_tunes_by_default(tiny_model, photograph, monkeypatch):
-    """DEFAULT_STEPS unless told otherwise."""
+def test_encode_still_tunes_where_asked(tiny_model, photograph, monkeypatch):
+    """As many steps as it is told, by default those of the default effort."""
     asked = []
     monkeypatch.setattr(stacked, "tune", lambda model, images, steps, **_: asked.append(steps))
     for options in ({}, {"tuning": 0}, {"tuning": 7}):
         encode_still(Still("RGB", photograph(64, 64)), model=tiny_model, **options)
-    assert asked == [EFFORTS[6].tuning, 0, 7] and asked[0] > 0
+    assert asked == [EFFORTS[DEFAULT].tuning, 0, 7]
 
 
 def test_what_is_told_does_not_count(tiny_model, photograph):
