@@ -20,7 +20,7 @@ import torch.nn.functional as F
 TOP = 255                       # largest activation, steps
 WEIGHT = 64                     # largest integer weight between two 8-bit activations
 SPLIT = 7                       # weights of more bits are 2^7 high + low
-TYPICAL = (64, 64)              # height and width of a layer's input for which its weights are packed
+FEW, MANY, TYPICAL = 2**17, 2**12, (64, 64)     # weights up to which a layer's are packed once for all inputs of so many pixels, and for which height and width
 WIDE = 16                       # wide sums are counted in 1/16 of an activation's step
 
 
@@ -111,7 +111,7 @@ class Fast(Reference):
     def __init__(self, layers):
         super().__init__(layers)
         self._parts = {name: self._split(layer) for name, layer in layers.items()}
-        self._packed = {}
+        self._packed = {}                   # of each layer the latest: (shape it was packed for, weights)
         self._narrow = in_one_pass if one_pass_agrees() else in_four_passes
 
     @staticmethod
@@ -128,13 +128,17 @@ class Fast(Reference):
         offset = -128 * weight.flatten(1).sum(1) * scale if signed else None
         return weight.to(torch.int8), scale, torch.zeros(len(scale), dtype=torch.int64), bias.to(torch.float32) * scale, offset
 
-    def _pack(self, name, inputs, padding):
-        """Weights in the order that oneDNN wants, found at the first call.  It is the same for all sizes of a picture, but must be asked for with one:
-        where it is guessed oneDNN puts the weights right in every call, which can take ten times as long as the convolution."""
-        if name not in self._packed:
-            weight, scale = self._parts[name][:2]
-            self._packed[name] = torch.ops.onednn.qconv_prepack(weight, scale, 1.0, 0, [self.layers[name].stride] * 2, [padding] * 2, [1, 1], 1, [1, inputs, *TYPICAL])
-        return self._packed[name]
+    def _pack(self, name, shape, padding):
+        """Weights in the order that oneDNN wants for inputs of this shape.  In another it puts them right in every call, which can take a hundred times
+        as long as the convolution.  Layers of few weights want one order for all inputs of many pixels, but it must be asked for with a shape."""
+        weight, scale = self._parts[name][:2]
+        if shape[2] * shape[3] >= MANY and weight.numel() <= FEW:
+            shape = (1, shape[1], *TYPICAL)
+        kept, packed = self._packed.get(name, (None, None))
+        if kept != shape:
+            packed = torch.ops.onednn.qconv_prepack(weight, scale, 1.0, 0, [self.layers[name].stride] * 2, [padding] * 2, [1, 1], 1, list(shape))
+            self._packed[name] = shape, packed
+        return packed
 
     def like(self, layers):
         return Fast(layers)
@@ -149,7 +153,7 @@ class Fast(Reference):
             x, bias, padding = F.pad(x.view(torch.uint8).bitwise_xor(128), [padding] * 4, value=128), bias + offset, 0
         at_once = clamp and layer.inner
         out = torch.ops.onednn.qconv2d_pointwise(
-            x, 1.0, 0, self._pack(name, x.shape[1], padding), scale, zero, bias, [layer.stride] * 2, [padding] * 2, [1, 1], 1,
+            x, 1.0, 0, self._pack(name, x.shape, padding), scale, zero, bias, [layer.stride] * 2, [padding] * 2, [1, 1], 1,
             1.0, 0, None if at_once else torch.float32, "relu" if at_once else "none", [], "")
         if at_once:
             return out

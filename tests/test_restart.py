@@ -48,8 +48,8 @@ def test_training_goes_on_from_a_model(expert_model, tmp_path, photograph):
     larger.load(expert_model.path)
     assert larger.minutes_before == expert_model.description["training"]["minutes"] and len(larger.network.middle) == 2
     refused = CliRunner().invoke(main, ["train", str(tmp_path), "-o", str(tmp_path / "m"), "--resume", str(expert_model.path), "--at-levels", "--patch", "16", "--only", "3", "6"])
-    assert refused.exit_code == 1 and "levels 3 to 6, they have 0 to 4, 5 to 11" in refused.output and refused.output.count(str(expert_model.path)) == 1
-    with pytest.raises(TrainingError, match="no network of it has levels 0 to 11"):
+    assert refused.exit_code == 1 and "levels 3 to 6, they have 0 to 4, 5 to 10" in refused.output and refused.output.count(str(expert_model.path)) == 1
+    with pytest.raises(TrainingError, match="no network of it has levels 0 to 10"):
         as_checkpoint(expert_model.path)
 
 
