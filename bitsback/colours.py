@@ -81,25 +81,32 @@ class Colours:
             self.count(kind, key.ravel(), x[:, colour].ravel(), times)
 
     def _seen(self, gaussians, kind, key, mean32, scale):
-        """What masses are made of: masses of the window (n, WIDTH) and elsewhere (n,), whether a pixel (n, WIDTH), and counts (n, WIDTH), int64."""
+        """What masses are made of: masses of the window (n, WIDTH) and elsewhere (n,), int64; whether a pixel (n, WIDTH), or None where all are; counts (n, WIDTH), int32."""
         rows = scale * FRACTIONS + (mean32 & (FRACTIONS - 1))
         window, elsewhere = gaussians.window(CENTRE - BEHIND, CENTRE + AHEAD + 1)
-        value = (mean32 >> FRACTION_BITS)[:, None] + np.arange(128 - BEHIND, 128 + AHEAD + 1)
-        inside = (value >= 0) & (value < 256)
-        n = np.minimum(self._table(kind)[key[:, None] + np.clip(value, 0, 255)], MOST).astype(np.int64) * inside
-        return window[rows], elsewhere[rows], inside, n
+        value = ((mean32 >> FRACTION_BITS) + (128 - BEHIND))[:, None] + np.arange(WIDTH)
+        inside = None
+        if len(value) and (value[:, 0].min() < 0 or value[:, -1].max() > 255):
+            inside = (value >= 0) & (value < 256)
+            value = np.clip(value, 0, 255)
+        n = np.minimum(self._table(kind)[key[:, None] + value], MOST)
+        return window[rows], elsewhere[rows], inside, n if inside is None else n * inside
 
     @staticmethod
     def _weighed(window, elsewhere, inside, n, share, prior):
         """(n, WIDTH + 1) int64 masses of what _seen gives."""
-        total = n.sum(1)
+        total = n.sum(1, dtype=np.int64)
         even = (total * share >> 4) + prior
+        weights = 16 * n + even[:, None]
         weighed = np.empty((len(n), WIDTH + 1), np.int64)
-        weighed[:, :WIDTH] = window * ((16 * n + even[:, None]) * inside)
+        np.multiply(window, weights if inside is None else weights * inside, out=weighed[:, :WIDTH])
         weighed[:, WIDTH] = elsewhere * (total + even)
-        result = weighed * (TOTAL - WIDTH - 1) // weighed.sum(1, keepdims=True) + 1
-        result[np.arange(len(n)), result.argmax(1)] += TOTAL - result.sum(1)
-        return result
+        sums = weighed.sum(1, keepdims=True)
+        weighed *= TOTAL - WIDTH - 1
+        weighed //= sums
+        weighed += 1
+        weighed[np.arange(len(n)), weighed.argmax(1)] += TOTAL - weighed.sum(1)
+        return weighed
 
     def masses(self, gaussians, kind, key, mean32, scale):
         """(n, WIDTH + 1) int64, each row of sum 2^24: values of the window, then all others together."""
