@@ -130,13 +130,14 @@ class Colours:
                 stack.push_uniform(values[here][far] + ESCAPE // 2, ESCAPE)
                 stack.push_each(symbols, self.masses(gaussians, kind, key[here], mean32[here], scale[here]))
 
-    def information_bits(self, gaussians, arrays):
-        """(len(SHARPNESS),) float64: what push would cost, about, under each sharpness."""
+    def information_bits(self, gaussians, arrays, every=1):
+        """(len(SHARPNESS),) float64: what push would cost, about, under each sharpness; of every n-th value only, though all are counted."""
         bits = np.zeros(len(SHARPNESS))
         for kind, key, values, mean32, scale in arrays:
             for here in chunks(len(values)):
-                symbols, far = self._symbols(values[here], mean32[here])
-                seen, each = self._seen(gaussians, kind, key[here], mean32[here], scale[here]), np.arange(len(symbols))
+                some = slice(here.start + -here.start % every, here.stop, every)
+                symbols, far = self._symbols(values[some], mean32[some])
+                seen, each = self._seen(gaussians, kind, key[some], mean32[some], scale[some]), np.arange(len(symbols))
                 bits += [np.sum(np.log2(TOTAL / self._weighed(*seen, *pair)[each, symbols])) + 16 * np.count_nonzero(far) for pair in SHARPNESS]
                 self.count(kind, key[here], values[here])
         for kind, key, values, _, _ in arrays:

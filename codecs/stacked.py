@@ -25,7 +25,7 @@ from .segments import blocks, known_around, plain_parts, planes, push_segments
 START_SIDE, START_SHARE = 48, 8 # the plain block: a square of 48 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
 SMALLEST = 48 * 48              # pixels below which the prior is not tried
 TUNING_SHARE = 0.4              # of the time, about
-TRIAL = 256                     # side of the block on which sharpness is tried
+TRIAL, TRIED = 256, 2**15       # side of the block on which sharpness is tried, and values whose cost is counted there
 PAYS = 0.002                    # share of p(x | y_0)'s cost that counting colours must save, for the time it takes
 
 
@@ -70,7 +70,9 @@ def sharpness_of(chain, images, masks):
     for pixels in images:
         counts.count_all(planes(pixels[::2]))
     counts.count_all(x[:, :, (-place.top) % 2::2], -1)
-    costs = [sum(chain.gaussians.information_bits(*array[2:]) for array in recorder.arrays), *counts.information_bits(chain.gaussians, recorder.arrays)]
+    every = max(1, x.size // TRIED)
+    plain = sum(chain.gaussians.information_bits(*(part[::every] for part in array[2:])) for array in recorder.arrays)
+    costs = [plain, *counts.information_bits(chain.gaussians, recorder.arrays, every)]
     best = int(np.argmin(costs))
     return best if costs[best] < (1 - PAYS) * costs[0] else 0
 

@@ -142,6 +142,8 @@ def test_arrays_there_and_back(gaussians, sharpness):
     tables = {kind: table.copy() for kind, table in colours._counts.items()}
     stack = Stack(start)
     size, estimate = stack.size_bits, colours.information_bits(gaussians, arrays)[sharpness - 1]
+    sampled = colours.information_bits(gaussians, arrays, 3)[sharpness - 1]
+    assert abs(3 * sampled / estimate - 1) < 0.05
     colours.push(stack, gaussians, arrays)
     assert abs(stack.size_bits - size - estimate) < 64
     assert all(np.array_equal(table, tables[kind]) for kind, table in colours._counts.items())
