@@ -28,7 +28,7 @@ def tiny_numbers_as_zero():
 @click.option("--resume", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Checkpoint (.ckpt) or model file (.safetensors) to go on from; one of a smaller network is grown.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--network", "sizes", default="48,3,64,2,96,2", show_default=True, help="Width and blocks of half, quarter and eighth resolution.")
-@click.option("--phases", type=click.Choice(["2", "4", "8"]), default="4", show_default=True, help="Steps in which the pixels of a 2x2 block are coded.")
+@click.option("--phases", type=click.Choice(["2", "4", "8"]), default="4", show_default=True, help="Steps in which the pixels of a 2x2 block are coded; fewer than those of --resume take its later heads.")
 @click.option("--batch", type=click.IntRange(8), help="Patches a step (16; 256 on a GPU).")
 @click.option("--patch", type=click.IntRange(16), default=64, show_default=True, help="Side of a patch, a multiple of 8.")
 @click.option("--decay-from", type=click.FloatRange(0, 1), default=0.33, show_default=True, help="Share of the run before the learning rate falls.")

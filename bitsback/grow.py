@@ -2,7 +2,8 @@
 
 New channels are appended with fresh incoming weights and zero outgoing ones, new blocks end in
 zeros: the grown network computes what the small one computes, and every new weight has a
-gradient after one step.  Of more phases each half computes what the whole did, the second from a little more that it hears of.  So hours of training carry over to a larger network.
+gradient after one step.  Of more phases each half computes what the whole did, the second from a little more that it hears of; of half as many each computes
+what that half did which heard of more.  So hours of training carry over to a larger network, or to a faster one.
 """
 import torch
 
@@ -25,18 +26,39 @@ def split_phases(weights):
     return weights
 
 
+def join_phases(weights, count):
+    """A head of `count` phases, 8 or 4, as one of half as many: of every two the weights of the second, which knew what the first of them is not to know either.
+
+    Of 8 it then hears of just what it used to hear of (8 to 4 cost the shipped networks 0.006 bits/dim untrained); of 4 one head says the same of two pixels.
+    """
+    weights, heads = dict(weights), range(1, count - 1, 2)
+    for end in ("weight", "bias"):
+        outs = [weights.pop(f"head_out.{i}.{end}") for i in range(count - 1)]
+        weights |= {f"head_out.{j}.{end}": outs[i] for j, i in enumerate(heads)}
+        levels = weights[f"head_level.2.{end}"].chunk(count - 1)
+        weights[f"head_level.2.{end}"] = torch.cat([levels[i] for i in heads])
+    return weights
+
+
 def grow_weights(old_config, weights, new_config, generator_seed=0):
     """State dict of a Denoiser(new_config) that computes what (old_config, weights) compute.
 
-    weights: state dict of the small network, float tensors.  Errors: TrainingError where a size shrinks
+    weights: state dict of the small network, float tensors; phases may also be fewer.  Errors: TrainingError where another size shrinks
     or one that cannot grow differs.
     """
     old, new = old_config.as_dict(), new_config.as_dict()
     for name in new:
-        if new[name] < old[name] or new[name] != old[name] and (name not in GROWS or name == "phases" and old[name] != 4):
+        if name == "phases":
+            allowed = new[name] <= old[name] or old[name] == 4
+        else:
+            allowed = new[name] == old[name] or new[name] > old[name] and name in GROWS
+        if not allowed:
             raise TrainingError(f"a network with {name} = {old[name]} cannot grow into one with {name} = {new[name]}")
     if old["phases"] < new["phases"]:
         weights = split_phases(weights)
+    for count in (8, 4):
+        if new["phases"] < count <= old["phases"]:
+            weights = join_phases(weights, count)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator_seed)
         grown = {k: v.clone() for k, v in Denoiser(new_config).state_dict().items()}

@@ -9,7 +9,7 @@ import torch
 from .denoiser import Denoiser, QConv
 from .dequantise import dequantised
 from .errors import TrainingError
-from .levels import sigmas
+from .levels import default_levels, sigmas
 from .model import Model
 
 
@@ -45,10 +45,16 @@ def trainable(expert, levels):
 
 
 def other_experts(path, taken):
-    """[(Denoiser, range of levels)] of the experts of a model that have none of the levels `taken`: what an export keeps of it.  Errors: WrongModel."""
-    model, kept = Model(path), []
+    """[(Denoiser, range of levels)] of the experts of a model that have none of the levels `taken`: what an export keeps of it.
+
+    Errors: WrongModel, TrainingError where these levels are not the coder's (a model may have others).
+    """
+    model, kept, own = Model(path), [], default_levels()
     for expert in model.experts:
         if not set(expert.steps) & set(taken):
+            first = max(expert.steps.start - 1, 0)
+            if model.levels[first:expert.steps.stop] != own[first:expert.steps.stop]:
+                raise TrainingError(f"{path}: its levels {expert.steps[0]} to {expert.steps[-1]} are not those of the coder")
             network = Denoiser(expert.config)
             network.load_state_dict(trainable(expert, model.levels))
             kept.append((network, expert.steps))

@@ -8,6 +8,7 @@ from .conftest import TINY as EIGHT
 from bitsback.denoiser import Denoiser
 from bitsback.errors import TrainingError
 from bitsback.grow import GROWS, grow_weights
+from bitsback.phases import phases
 from bitsback.training import Trainer, TrainingConfig
 
 TINY = dataclasses.replace(EIGHT, phases=4)
@@ -63,11 +64,38 @@ def test_every_new_weight_learns(tmp_path):
         assert (after[name] != before[name]).flatten(1).any(1).float().mean() > 0.9, name
 
 
+@pytest.mark.parametrize("integer", [False, True])
+def test_of_eight_phases_four_are_those_that_heard_of_more(integer):
+    """Where a half of eight knows all of the phases before and none of its own, the same is said of it by four."""
+    torch.manual_seed(6)
+    eight, four = Denoiser(EIGHT), Denoiser(TINY)
+    with torch.no_grad():
+        for parameter in eight.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.05)
+    four.load_state_dict(grow_weights(EIGHT, eight.state_dict(), TINY))
+    (trunk, fine), (same, coarse) = _outputs(eight, integer), _outputs(four, integer)
+    assert torch.equal(trunk, same) and not coarse[:, :, ::2, ::2].any()
+    for phase in (2, 4, 6):                         # their first halves hear of all that came before, and of no more
+        for row, column, stride in phases(8)[phase]:
+            there = fine[:, :, row::stride, column::stride]
+            assert there.abs().max() > 0.01
+            torch.testing.assert_close(coarse[:, :, row::stride, column::stride], there, atol=2e-3, rtol=1e-3)
+
+
+def test_fewer_phases_can_be_trained():
+    """Of four two, of eight two: a head that is asked, and learns."""
+    for old in (EIGHT, TINY):
+        config = dataclasses.replace(old, phases=2)
+        network = Denoiser(config)
+        network.load_state_dict(grow_weights(old, Denoiser(old).state_dict(), config))
+        assert _outputs(network, False)[1].shape == (2, 9, 24, 16) and len(network.head_out) == 1
+
+
 def test_what_cannot_grow_is_refused():
-    """Smaller sizes and another head width are errors that name the size."""
-    weights = Denoiser(TINY).state_dict()
+    """Smaller sizes, another head width and two phases made four are errors that name the size."""
+    weights, two = Denoiser(TINY).state_dict(), dataclasses.replace(TINY, phases=2)
     with pytest.raises(TrainingError, match="phases"):
-        grow_weights(EIGHT, Denoiser(EIGHT).state_dict(), TINY)
+        grow_weights(two, Denoiser(two).state_dict(), TINY)
     for change in ({"c2": TINY.c2 - 1}, {"head": TINY.head + 8}, {"embedding": TINY.embedding + 1}):
         with pytest.raises(TrainingError, match=next(iter(change))):
             grow_weights(TINY, weights, dataclasses.replace(TINY, **change))

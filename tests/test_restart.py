@@ -10,11 +10,12 @@ from bitsback.denoiser import Denoiser, NetworkConfig
 from bitsback.dequantise import dequantised_model
 from bitsback.errors import TrainingError
 from bitsback.experts import Experts
-from bitsback.levels import sigmas
+from bitsback.levels import default_levels, sigmas, spaced
 from bitsback.measure import bound_bits
 from bitsback.model import Model
-from bitsback.restart import as_checkpoint, trainable
+from bitsback.restart import as_checkpoint, other_experts, trainable
 from bitsback.training import Trainer, TrainingConfig, read_checkpoints, train
+from bitsback.weights import save_model
 
 from .conftest import TINY
 
@@ -68,6 +69,16 @@ def test_a_model_lends_the_experts_that_are_missing(expert_model, tmp_path, phot
         assert torch.equal(layer.weight * finer.view(-1, 1, 1, 1), other.weight.double()) and (layer.bias * finer - other.bias).abs().max() <= finer.max()
     with pytest.raises(TrainingError, match="once, in order"):
         read_checkpoints([tmp_path / "a.ckpt", expert_model.path])
+
+
+def test_levels_that_are_not_the_coders_are_not_lent(tiny_network, tmp_path):
+    """A model may have other levels; an expert for them would be asked at the wrong ones.  Those that agree are lent."""
+    levels = spaced(12)
+    assert levels[:9] == default_levels()[:9] and levels[9] != default_levels()[9]
+    save_model(tmp_path / "old.safetensors", Experts([tiny_network] * 3, [range(5), range(5, 9), range(9, 12)], sigmas(levels)), levels, {})
+    assert [steps for _, steps in other_experts(tmp_path / "old.safetensors", range(9, 11))] == [range(5), range(5, 9)]
+    with pytest.raises(TrainingError, match="levels 9 to 11 are not those of the coder"):
+        other_experts(tmp_path / "old.safetensors", range(5))
 
 
 def test_a_file_that_is_no_model(tmp_path):
