@@ -127,7 +127,7 @@ def test_one_layer_for_shapes_in_turn(backend):
     layer = make_layer(rng.integers(-64, 65, (96, 48, 3, 3)).astype(np.int8), shift=9)
     made = backend({"l": layer})
     try:
-        for batch, height, width, count in ((1, 10, 14, 1), (1, 30, 47, 1), (2, 30, 47, 1), (1, 10, 14, 2), (1, 30, 47, 2), (1, 3, 5, 1), (1, 10, 14, 1)):
+        for batch, height, width, count in ((1, 10, 14, 1), (1, 30, 47, 1), (2, 30, 47, 1), (1, 10, 14, 2), (1, 30, 47, 2), (1, 3, 5, 1), (1, 10, 14, 1), (1, 64, 70, 1), (2, 70, 60, 2), (1, 64, 70, 2)):
             torch.set_num_threads(count)
             x = rng.integers(0, 256, (batch, 48, height, width))
             got = made.convolve("l", torch.from_numpy(x).to(torch.uint8).contiguous(memory_format=torch.channels_last), 0)
@@ -140,6 +140,28 @@ def round_half_even(value, shift):
     """By Python's exact fractions."""
     from fractions import Fraction
     return round(Fraction(value) / Fraction(2) ** shift)
+
+
+def test_weights_are_packed_anew_only_where_their_order_may_change(monkeypatch):
+    """Few weights and many pixels: once for all sizes.  Few pixels: for each size, the latest kept."""
+    if not selftest.agrees(Fast):
+        pytest.skip("oneDNN's int8 is not used on this machine")
+    layer = Layer(torch.ones(16, 16, 3, 3, dtype=torch.int8), torch.zeros(1, 16, dtype=torch.int32), torch.full((16,), 6, dtype=torch.int8))
+    wide = Layer(torch.ones(128, 128, 3, 3, dtype=torch.int8), torch.zeros(1, 128, dtype=torch.int32), torch.full((128,), 9, dtype=torch.int8))
+    backend, packed = Fast({"few": layer, "many": wide}), []
+    prepack = torch.ops.onednn.qconv_prepack
+    monkeypatch.setattr(torch.ops.onednn, "qconv_prepack", lambda *args: packed.append(tuple(args[-1])) or prepack(*args))
+
+    def convolve(name, height, width):
+        inputs = backend.layers[name].weight.shape[1]
+        backend.convolve(name, torch.ones(1, inputs, height, width, dtype=torch.uint8).contiguous(memory_format=torch.channels_last), 0)
+    for size in ((64, 64), (80, 120), (64, 64), (8, 8), (8, 8), (64, 80)):
+        convolve("few", *size)
+    assert packed == [(1, 16, 64, 64), (1, 16, 8, 8), (1, 16, 64, 64)]
+    packed.clear()
+    for size in ((64, 64), (80, 120), (80, 120)):
+        convolve("many", *size)
+    assert packed == [(1, 128, 64, 64), (1, 128, 80, 120)]
 
 
 @pytest.mark.parametrize("narrow", [exact.in_four_passes, exact.in_one_pass])
