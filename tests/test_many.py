@@ -23,8 +23,8 @@ def tasks(tmp_path, photograph, tiny_model):
     return [*made, many.Task("compress", str(tmp_path / "bad.png"), str(tmp_path / "bad.bbk"), model=str(tiny_model.path))]
 
 
-def check(tasks, results, tmp_path, tiny_model):
-    """Every task has one result; the bad one an error of ours that names it; the others decode to their pictures."""
+def check(tasks, results, tmp_path, tiny_model, killed=0):
+    """Every task has one result; the bad one an error of ours that names it; the others decode to their pictures.  killed: processes that nothing was left to clean up after."""
     assert sorted(task.source for task, _, _ in results) == sorted(task.source for task in tasks)
     for task, result, error in results:
         if "bad" in task.source:
@@ -33,7 +33,7 @@ def check(tasks, results, tmp_path, tiny_model):
         assert error is None and result[1] == os.path.getsize(task.target)
         back = many.do(many.Task("decompress", task.target, task.target + ".png", model=str(tiny_model.path)))
         assert np.array_equal(np.array(Image.open(back[0][0])), np.array(Image.open(task.source)))
-    assert not list(tmp_path.glob(".*"))                # no partial file
+    assert len(list(tmp_path.glob(".*"))) <= killed     # no partial file but the one that a killed process was just writing
 
 
 def test_in_processes(tasks, tmp_path, tiny_model):
@@ -52,7 +52,7 @@ def test_on_a_cluster_with_a_worker_that_is_killed(tasks, tmp_path, tiny_model):
             results = many.run(tasks, executor)
             first = next(results)
             os.kill(victims[0], signal.SIGKILL)
-            check(tasks, [first, *results], tmp_path, tiny_model)
+            check(tasks, [first, *results], tmp_path, tiny_model, killed=1)
             assert victims[0] not in [worker["pid"] for worker in client.run(lambda: {"pid": os.getpid()}).values()]
 
 
