@@ -20,7 +20,7 @@ from bitsback.bound import gaussian_noise, level_nats, top_nats
 from bitsback.calibration import Calibrated, calibrate
 from bitsback.chain import Top
 from bitsback.codecs.borders import net_in_one_piece
-from bitsback.levels import default_levels, nearest_levels, sigmas, spaced
+from bitsback.levels import SIGMA_MAX, SIGMA_MIN, default_levels, nearest_levels, sigmas, spaced
 from bitsback.measure import bound_bits, centre_crops
 from bitsback.model import Model
 from bitsback.schedule import DATA_SD, LearnedSchedule, geometric
@@ -30,7 +30,7 @@ from bitsback.variances import GRADES, graded_bits, measure_moments
 from bitsback.weights import save_model
 
 COUNTS = (5, 8, 12, 20, 40)
-ENDS = (0.5, 285.0)
+ENDS = (SIGMA_MIN, SIGMA_MAX)
 GRID = geometric(0.42, 400.0, 22)
 
 

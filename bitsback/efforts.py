@@ -11,7 +11,7 @@ class Effort(NamedTuple):
 
 EFFORTS = {1: Effort("fast", 0), 2: Effort("fast", 15), 3: Effort("fast", 30), 4: Effort("fast", 60),
            5: Effort("default", 0), 6: Effort("default", 50), 7: Effort("default", 100), 8: Effort("default", 200), 9: Effort("default", 400)}
-DEFAULT = 5                     # tuning takes twice as long as coding, for 0.3 to 1 % of a file (benchmarks/results/efforts.md)
+DEFAULT = 5                     # tuning takes more than twice as long as coding, for about 1 % of a file (benchmarks/results/efforts.md)
 DEFAULT_STEPS = EFFORTS[DEFAULT].tuning
 
 

@@ -84,7 +84,7 @@ def spaced(count=EVEN, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, coarseness=1.2)
 def default_levels():
     """The coder's levels: the first nine of 12 that are even in log sigma, of the trajectories tried the best for their number, then two instead of three.
 
-    A level takes about as long as any other, and the noisiest three said 2 % of a picture: two say the same in 0.1 % of it more (benchmarks/checkpoints/README.md).
+    A level takes about as long as any other, and the noisiest three said 2 % of a picture: two say the same in 0.2 % of it more (benchmarks/checkpoints/README.md).
     """
     even = geometric(SIGMA_MIN, SIGMA_MAX, EVEN)
     return nearest_levels([*even[:-3], 0.75 * even[-2], even[-1]])

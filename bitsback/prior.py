@@ -79,8 +79,9 @@ def distributions(network, index, y, known):
             mean32 = rounded_shift(m_c, FINE_BITS - FRACTION_BITS)
             values = yield places, 0 if grey else colour, mean32, scale[:, colour]
             fine[:, colour] = torch.from_numpy(values).to(device) << FINE_BITS
-            innovations[colour] = (fine[:, colour] - m_c).clamp_(-FAR, FAR) if colour < 2 else None
-        if phase + 1 < len(order):
+            if colour != COLOURS[-1]:                                           # nothing is expected from the last one
+                innovations[colour] = (fine[:, colour] - m_c).clamp_(-FAR, FAR)
+        if phase + 1 < len(order):                                              # nor told of the last phase
             far = (fine[:, heard] - trunk_mean[:, heard]).clamp_(-8 * FAR, 8 * FAR)
             raw = rounded_shift(far * looked_up(step.inverse, trunk_v[:, heard]), TOLD_SHIFT)
             places.put_unshuffled(told, raw.clamp_(-INNOVATION_REACH, INNOVATION_REACH).expand(-1, 3, -1))
@@ -114,7 +115,7 @@ class Conditional:
 
     def pop(self, stack, y, known, fixed=None, colours=None):
         """The mirror of push: int32 of y's shape; fixed: (n,) the values that are not free; colours count them all."""
-        values, generator, popped = np.empty(y.shape, np.int32), distributions(self.network, self.index, y, known), []
+        values, generator, given = np.empty(y.shape, np.int32), distributions(self.network, self.index, y, known), []
         if known.free is not None:
             values[~known.free] = fixed
         try:
@@ -124,20 +125,18 @@ class Conditional:
                 parameters = chosen(on_host(mean32), free), chosen(on_host(scale), free)
                 if colours:
                     kind, key = colours.asked(places.of(values), colour)
-                    key = chosen(key, free)
-                    coded = colours.pop(stack, self.gaussians, kind, key, *parameters)
-                    popped.append((kind, key, coded))
+                    coded = colours.pop(stack, self.gaussians, kind, chosen(key, free), *parameters)
                 else:
                     coded = self.gaussians.pop(stack, *parameters)
                 here = coded.reshape(mean32.shape) if free is None else places.of_colour(values, colour)
                 if free is not None:
                     here[free] = coded
+                    if colours:
+                        given.append((kind, key[~free], here[~free]))
                 places.put(values[:, colour:colour + 1], here[:, None])
                 places, colour, mean32, scale = generator.send(here)
         except StopIteration:
             pass
-        if popped and known.free is not None:       # told samples count as well: all once, as the encoder took them away
-            for part in popped:
-                colours.count(*part, -1)
-            colours.count_all(values)
+        for part in given:                          # told samples count as well, once all is decoded
+            colours.count(*part)
         return values

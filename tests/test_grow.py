@@ -82,8 +82,8 @@ def test_of_eight_phases_four_are_those_that_heard_of_more(integer):
             torch.testing.assert_close(coarse[:, :, row::stride, column::stride], there, atol=2e-3, rtol=1e-3)
 
 
-def test_fewer_phases_can_be_trained():
-    """Of four two, of eight two: a head that is asked, and learns."""
+def test_two_phases_of_more():
+    """Of four two, of eight two: one head is left, and it is asked."""
     for old in (EIGHT, TINY):
         config = dataclasses.replace(old, phases=2)
         network = Denoiser(config)
