@@ -143,25 +143,25 @@ def round_half_even(value, shift):
 
 
 def test_weights_are_packed_anew_only_where_their_order_may_change(monkeypatch):
-    """Few weights and many pixels: once for all sizes.  Few pixels: for each size, the latest kept."""
+    """Outputs that can be shared out in one way: once for all sizes.  Few weights: once for all sizes of many pixels, for each of few.  Many: for each size, the latest kept."""
     if not selftest.agrees(Fast):
         pytest.skip("oneDNN's int8 is not used on this machine")
-    layer = Layer(torch.ones(16, 16, 3, 3, dtype=torch.int8), torch.zeros(1, 16, dtype=torch.int32), torch.full((16,), 6, dtype=torch.int8))
-    wide = Layer(torch.ones(128, 128, 3, 3, dtype=torch.int8), torch.zeros(1, 128, dtype=torch.int32), torch.full((128,), 9, dtype=torch.int8))
-    backend, packed = Fast({"few": layer, "many": wide}), []
+
+    def layer(outputs, inputs):
+        return Layer(torch.ones(outputs, inputs, 3, 3, dtype=torch.int8), torch.zeros(1, outputs, dtype=torch.int32), torch.full((outputs,), 9, dtype=torch.int8))
+    backend, packed = Fast({"one way": layer(48, 16), "few": layer(72, 16), "many": layer(192, 128)}), []
     prepack = torch.ops.onednn.qconv_prepack
     monkeypatch.setattr(torch.ops.onednn, "qconv_prepack", lambda *args: packed.append(tuple(args[-1])) or prepack(*args))
 
-    def convolve(name, height, width):
-        inputs = backend.layers[name].weight.shape[1]
-        backend.convolve(name, torch.ones(1, inputs, height, width, dtype=torch.uint8).contiguous(memory_format=torch.channels_last), 0)
-    for size in ((64, 64), (80, 120), (64, 64), (8, 8), (8, 8), (64, 80)):
-        convolve("few", *size)
-    assert packed == [(1, 16, 64, 64), (1, 16, 8, 8), (1, 16, 64, 64)]
-    packed.clear()
-    for size in ((64, 64), (80, 120), (80, 120)):
-        convolve("many", *size)
-    assert packed == [(1, 128, 64, 64), (1, 128, 80, 120)]
+    def packed_for(name, *sizes):
+        packed.clear()
+        for height, width in sizes:
+            inputs = backend.layers[name].weight.shape[1]
+            backend.convolve(name, torch.ones(1, inputs, height, width, dtype=torch.uint8).contiguous(memory_format=torch.channels_last), 0)
+        return [shape[2:] for shape in packed]
+    assert packed_for("one way", (8, 8), (80, 120), (9, 8)) == [(64, 64)]
+    assert packed_for("few", (64, 64), (80, 120), (64, 64), (8, 8), (8, 8), (64, 80)) == [(64, 64), (8, 8), (64, 64)]
+    assert packed_for("many", (64, 64), (80, 120), (80, 120)) == [(64, 64), (80, 120)]
 
 
 @pytest.mark.parametrize("narrow", [exact.in_four_passes, exact.in_one_pass])
