@@ -67,6 +67,19 @@ def forward_masses(steps):
     return np.array([_row(s, f, 0) for s in steps for f in range(FRACTIONS)], np.int32)
 
 
+class _Models(dict):
+    """constriction's model of each row, over the columns that have mass, made when it is asked for first."""
+
+    def __init__(self, masses):
+        super().__init__()
+        self._masses = masses
+
+    def __missing__(self, row):             # masses - 1 with perfect=False comes out exactly as given
+        inside = self._masses[row][self._masses[row] > 0]
+        self[row] = constriction.stream.model.Categorical((inside - 1).astype(np.float32), perfect=False)
+        return self[row]
+
+
 class Gaussians:
     """Pushes and pops arrays of integers, each under its own row of `masses`.
 
@@ -77,31 +90,25 @@ class Gaussians:
 
     def __init__(self, masses):
         self.masses = masses
-        self._first = (masses > 0).argmax(1).astype(np.int32)
-        self._last = (COLUMNS - 1 - (masses > 0)[:, ::-1].argmax(1)).astype(np.int32)
-        self._models, self._windows = {}, {}
-
-    def _model(self, row):
-        if row not in self._models:         # masses - 1 with perfect=False comes out exactly as given
-            inside = self.masses[row, self._first[row]:self._last[row] + 1]
-            self._models[row] = constriction.stream.model.Categorical((inside - 1).astype(np.float32), perfect=False)
-        return self._models[row]
+        self._whole = bool((masses > 0).all())          # no column without mass: all rows have the same symbols
+        self._first, self._symbols = (masses > 0).argmax(1).astype(np.int32), (masses > 0).sum(1).astype(np.uint32)
+        self._models, self._windows = _Models(masses), {}
 
     def window(self, begin, end):
-        """((rows, end - begin), (rows,)) int64: masses of some columns of each row, and of all others together, over 16 and at least 1."""
+        """((end - begin, rows), (rows,)) int64: masses of some columns of each row, and of all others together, over 16 and at least 1."""
         if (begin, end) not in self._windows:
-            inside = self.masses[:, begin:end].astype(np.int64)
-            self._windows[begin, end] = (inside >> 4) + 1, (TOTAL - inside.sum(1) >> 4) + 1
+            inside = self.masses.T[begin:end].astype(np.int64, order="C")
+            self._windows[begin, end] = (inside >> 4) + 1, (TOTAL - inside.sum(0) >> 4) + 1
         return self._windows[begin, end]
 
     @staticmethod
     def _runs(mean32, scale):
-        """Order of coding, the row of each value in it, and the (row, begin, end) of each run."""
+        """Order of coding, the row of each value in it; of each run its row, and where it begins."""
         rows = scale.astype(np.int16) * np.int16(FRACTIONS) + (mean32 & (FRACTIONS - 1)).astype(np.int16)
         order = np.argsort(rows, kind="stable")
         rows = rows[order]
-        begins = np.flatnonzero(np.diff(rows, prepend=rows[:1] - 1))
-        return order, rows, list(zip(rows[begins].tolist(), begins.tolist(), [*begins[1:].tolist(), len(rows)]))
+        begins = np.concatenate([[0], np.flatnonzero(rows[1:] != rows[:-1]) + 1])
+        return order, rows, rows[begins].tolist(), begins
 
     def push(self, stack, values, mean32, scale, escapes=True):
         """values: (N,) int32; mean32: (N,) int32, 1/32 spacings; scale: (N,) int32 indices.
@@ -111,23 +118,27 @@ class Gaussians:
         """
         if not len(values):
             return
-        columns = np.clip(values - (mean32 >> FRACTION_BITS) + CENTRE, 0, COLUMNS - 1).astype(np.int32)
-        order, rows, runs = self._runs(mean32, scale)
-        symbols = columns[order] - self._first[rows]                # for all runs at once: there are many short ones
-        if symbols.min() < 0 or (symbols > self._last[rows] - self._first[rows]).any():
-            raise DamagedFile("a value lies where its distribution has no mass")        # no encoder pops one
+        columns = np.clip(values + CENTRE - (mean32 >> FRACTION_BITS), 0, COLUMNS - 1).astype(np.int32, copy=False)
+        order, rows, kinds, begins = self._runs(mean32, scale)
+        symbols = columns[order]                                    # for all runs at once: there are many short ones
+        if not self._whole:
+            symbols -= self._first[rows]
+            if (symbols.view(np.uint32) >= self._symbols[rows]).any():                      # also those below 0
+                raise DamagedFile("a value lies where its distribution has no mass")        # no encoder pops one
         if escapes:
             far = (columns == 0) | (columns == COLUMNS - 1)
             stack.push_uniform(values[far] + ESCAPE // 2, ESCAPE)
-        stack.push_runs([(symbols[begin:end], self._model(row)) for row, begin, end in runs])
+        models, begins = self._models, begins.tolist()
+        stack.push_runs([(symbols[begin:end], models[row]) for row, begin, end in zip(kinds, begins, [*begins[1:], len(rows)])])
 
     def pop(self, stack, mean32, scale, escapes=True):
         """The mirror of push: (N,) int32.  Errors: StackEmpty."""
         if not len(mean32):
             return np.empty(0, np.int32)
-        order, rows, runs = self._runs(mean32, scale)
-        columns = np.empty(len(mean32), np.int32)
-        columns[order] = stack.pop_runs([(end - begin, self._model(row)) for row, begin, end in runs]) + self._first[rows]
+        order, rows, kinds, begins = self._runs(mean32, scale)
+        columns, counts = np.empty(len(mean32), np.int32), np.diff(begins, append=len(rows)).tolist()
+        symbols = stack.pop_runs(list(zip(counts, map(self._models.__getitem__, kinds))))
+        columns[order] = symbols if self._whole else symbols + self._first[rows]
         values = columns + (mean32 >> FRACTION_BITS) - CENTRE
         if escapes:
             far = (columns == 0) | (columns == COLUMNS - 1)

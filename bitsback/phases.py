@@ -24,6 +24,8 @@ def phases(count):
 
 
 def _joined(arrays):
+    if len(arrays) == 1:
+        return arrays[0]
     return torch.cat(arrays, 2) if isinstance(arrays[0], torch.Tensor) else np.concatenate(arrays, 2)
 
 

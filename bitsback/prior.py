@@ -94,7 +94,10 @@ class Conditional:
         self.network, self.gaussians, self.index = network, gaussians, index
 
     def push(self, stack, values, y, known, colours=None):
-        """values: (B, 3 or 1, H, W) int32 given y of that shape and what is known around it; known.free: which of them are coded; colours: Colours, of pixels."""
+        """values: (B, 3 or 1, H, W) int32 given y of that shape and what is known around it; known.free: which of them are coded.
+
+        colours: Colours, of pixels, which have counted all of them, and none any more then.
+        """
         parts, generator = [], distributions(self.network, self.index, y, known)
         try:
             places, colour, mean32, scale = next(generator)
@@ -106,6 +109,8 @@ class Conditional:
                 places, colour, mean32, scale = generator.send(here)
         except StopIteration:
             pass
+        for kind, key, here, _, _, free in parts if colours and known.free is not None else []:
+            colours.count(kind, key[~free], here[~free], -1)
         parts = [(kind, None if key is None else chosen(key, free), chosen(here, free), chosen(on_host(mean32), free), chosen(on_host(scale), free))
                  for kind, key, here, mean32, scale, free in parts]
         if colours:

@@ -89,13 +89,13 @@ class Stack:
     def push_each(self, symbols, masses):
         """symbols: (N,) integers, each under its own row of masses (N, K), integers >= 1 of sum 2^24."""
         if len(symbols):
-            self._coder.encode_reverse(np.ascontiguousarray(symbols, np.int32), _EACH, (masses - 1).astype(np.float32))
+            self._coder.encode_reverse(np.ascontiguousarray(symbols, np.int32), _EACH, (masses - 1).astype(np.float32, order="C"))
 
     def pop_each(self, masses):
         """The mirror of push_each: (N,) int32.  Errors: StackEmpty."""
         if not len(masses):
             return np.empty(0, np.int32)
-        symbols = self._coder.decode(_EACH, (masses - 1).astype(np.float32))
+        symbols = self._coder.decode(_EACH, (masses - 1).astype(np.float32, order="C"))
         self._check()
         return symbols
 

@@ -19,6 +19,7 @@ from .plain import decode_plain, encode_plain
 SIDE = 4                        # samples of a block's side
 FEWEST = 24                     # blocks of one value; fewer are more to tell than they save
 MOST = 255                      # values of a channel
+PATIENT = 2**14                 # samples of the small picture for which all is tried
 WORTH = 0.6                     # bits a sample that a flat block saves, about
 
 
@@ -39,8 +40,10 @@ def found(pixels):
     height, width, channels = pixels.shape
     rows, columns = grid(height, width)
     padded = np.pad(pixels, ((0, rows * SIDE - height), (0, columns * SIDE - width), (0, 0)), mode="edge")
-    split = padded.reshape(rows, SIDE, columns, SIDE, channels)
-    low, flat = split.min((1, 3)), split.min((1, 3)) == split.max((1, 3))
+    split = padded.reshape(rows, SIDE, columns * SIDE, channels)
+    low, high = (some.reshape(rows, columns, SIDE, channels) for some in (split.min(1), split.max(1)))
+    low, high = low.min(2), high.max(2)
+    flat = low == high
     blocks, values = np.zeros(low.shape, np.uint8), []
     for c in range(channels):
         counts = np.bincount(low[..., c][flat[..., c]], minlength=256)
@@ -55,7 +58,7 @@ def found(pixels):
 def _packed(flats):
     if flats is None:
         return number(0)
-    body = b"".join(number(len(values)) + bytes(values) for values in flats.values) + encode_plain(flats.blocks)
+    body = b"".join(number(len(values)) + bytes(values) for values in flats.values) + encode_plain(flats.blocks, flats.blocks.size < PATIENT)
     return number(len(body)) + body
 
 
