@@ -43,16 +43,19 @@ class Recorder:
     def asked(self, x, colour):
         return Colours.asked(x, colour)
 
+    def count(self, kind, key, values, times=1):
+        pass
+
     def push(self, stack, gaussians, arrays):
         self.arrays = arrays
 
 
 class Colours:
-    """Counts of the colours seen, and the codec of values under them.  sharpness: 1..len(SHARPNESS)."""
+    """Counts of the colours seen, and the codec of values under them.  sharpness: 1..len(SHARPNESS); counted: how many values are in the counts."""
 
     def __init__(self, sharpness):
         self.share, self.prior = SHARPNESS[sharpness - 1]
-        self._counts = {}
+        self.counted, self._counts = 0, {}
 
     def _table(self, kind):
         if kind not in self._counts:
@@ -72,6 +75,7 @@ class Colours:
     def count(self, kind, key, values, times=1):
         """Adds `times` to the counts of values (n,) after key (n,)."""
         np.add.at(self._table(kind), key + _byte(values), times)
+        self.counted += times * len(values)
 
     def count_all(self, x, times=1):
         """Adds `times` for every pixel of x (B, 3 or 1, H, W), pixels - 128."""
@@ -81,36 +85,41 @@ class Colours:
             self.count(kind, key.ravel(), x[:, colour].ravel(), times)
 
     def _seen(self, gaussians, kind, key, mean32, scale):
-        """What masses are made of: masses of the window (n, WIDTH) and elsewhere (n,), int64; whether a pixel (n, WIDTH), or None where all are; counts (n, WIDTH), int32."""
+        """What masses are made of: masses of the window (WIDTH, n) and elsewhere (n,), int64; whether a pixel (WIDTH, n), or None where all are; counts (WIDTH, n), int32."""
         rows = scale * FRACTIONS + (mean32 & (FRACTIONS - 1))
         window, elsewhere = gaussians.window(CENTRE - BEHIND, CENTRE + AHEAD + 1)
-        value = ((mean32 >> FRACTION_BITS) + (128 - BEHIND))[:, None] + np.arange(WIDTH)
-        inside = None
-        if len(value) and (value[:, 0].min() < 0 or value[:, -1].max() > 255):
+        first = (mean32 >> FRACTION_BITS) + (128 - BEHIND)
+        value, inside = first + np.arange(WIDTH, dtype=np.int32)[:, None], None
+        if len(first) and (first.min() < 0 or first.max() + WIDTH > 256):
             inside = (value >= 0) & (value < 256)
-            value = np.clip(value, 0, 255)
-        n = np.minimum(self._table(kind)[key[:, None] + value], MOST)
-        return window[rows], elsewhere[rows], inside, n if inside is None else n * inside
+            np.clip(value, 0, 255, out=value)
+        n = np.minimum(self._table(kind)[key + value], MOST)
+        if inside is not None:
+            n *= inside
+        return window.take(rows, 1), elsewhere.take(rows), inside, n
 
     @staticmethod
     def _weighed(window, elsewhere, inside, n, share, prior):
-        """(n, WIDTH + 1) int64 masses of what _seen gives."""
-        total = n.sum(1, dtype=np.int64)
+        """(WIDTH + 1, n) int64 masses of what _seen gives: values down, so that sums are of whole rows."""
+        total = n.sum(0, dtype=np.int64)
         even = (total * share >> 4) + prior
-        weights = 16 * n + even[:, None]
-        weighed = np.empty((len(n), WIDTH + 1), np.int64)
-        np.multiply(window, weights if inside is None else weights * inside, out=weighed[:, :WIDTH])
-        weighed[:, WIDTH] = elsewhere * (total + even)
-        sums = weighed.sum(1, keepdims=True)
+        weighed = np.empty((WIDTH + 1, len(total)), np.int64)
+        weights = np.multiply(n, 16, out=weighed[:WIDTH])
+        weights += even
+        if inside is not None:
+            weights *= inside
+        weights *= window
+        np.multiply(elsewhere, total + even, out=weighed[WIDTH])
+        sums = weighed.sum(0)
         weighed *= TOTAL - WIDTH - 1
         weighed //= sums
         weighed += 1
-        weighed[np.arange(len(n)), weighed.argmax(1)] += TOTAL - weighed.sum(1)
+        weighed[BEHIND] += TOTAL - weighed.sum(0)         # what rounding down left over, at most 17: to the value at the mean
         return weighed
 
     def masses(self, gaussians, kind, key, mean32, scale):
         """(n, WIDTH + 1) int64, each row of sum 2^24: values of the window, then all others together."""
-        return self._weighed(*self._seen(gaussians, kind, key, mean32, scale), self.share, self.prior)
+        return self._weighed(*self._seen(gaussians, kind, key, mean32, scale), self.share, self.prior).T
 
     @staticmethod
     def _symbols(values, mean32):
@@ -120,9 +129,7 @@ class Colours:
         return np.where(far, WIDTH, symbols), far
 
     def push(self, stack, gaussians, arrays):
-        """arrays: [(kind, key, values, mean32, scale)] of a step in the order of decoding, (n,) each."""
-        for kind, key, values, _, _ in arrays:
-            self.count(kind, key, values)
+        """arrays: [(kind, key, values, mean32, scale)] of a step in the order of decoding, (n,) each; all have been counted, and are not any more then."""
         for kind, key, values, mean32, scale in reversed(arrays):
             for here in reversed(chunks(len(values))):          # each by the counts that its decoder will have
                 self.count(kind, key[here], values[here], -1)
@@ -131,17 +138,15 @@ class Colours:
                 stack.push_each(symbols, self.masses(gaussians, kind, key[here], mean32[here], scale[here]))
 
     def information_bits(self, gaussians, arrays, every=1):
-        """(len(SHARPNESS),) float64: what push would cost, about, under each sharpness; of every n-th value only, though all are counted."""
+        """(len(SHARPNESS),) float64: what push would cost, about, under each sharpness; of every n-th value only, though all are counted, from now on."""
         bits = np.zeros(len(SHARPNESS))
         for kind, key, values, mean32, scale in arrays:
             for here in chunks(len(values)):
                 some = slice(here.start + -here.start % every, here.stop, every)
                 symbols, far = self._symbols(values[some], mean32[some])
                 seen, each = self._seen(gaussians, kind, key[some], mean32[some], scale[some]), np.arange(len(symbols))
-                bits += [np.sum(np.log2(TOTAL / self._weighed(*seen, *pair)[each, symbols])) + 16 * np.count_nonzero(far) for pair in SHARPNESS]
+                bits += [np.sum(np.log2(TOTAL / self._weighed(*seen, *pair)[symbols, each])) + 16 * np.count_nonzero(far) for pair in SHARPNESS]
                 self.count(kind, key[here], values[here])
-        for kind, key, values, _, _ in arrays:
-            self.count(kind, key, values, -1)
         return bits
 
     def pop(self, stack, gaussians, kind, key, mean32, scale):

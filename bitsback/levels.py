@@ -82,12 +82,12 @@ def spaced(count=EVEN, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, coarseness=1.2)
 
 
 def default_levels():
-    """The coder's levels: the first nine of 12 that are even in log sigma, of the trajectories tried the best for their number, then two instead of three.
+    """The coder's levels: the first four of 12 that are even in log sigma, then five instead of eight.
 
-    A level takes about as long as any other, and the noisiest three said 2 % of a picture: two say the same in 0.2 % of it more (benchmarks/checkpoints/README.md).
+    A level takes about as long as any other, and the noisier eight said a quarter of a picture: five say the same in 0.7 % of it more (benchmarks/checkpoints/README.md).
     """
     even = geometric(SIGMA_MIN, SIGMA_MAX, EVEN)
-    return nearest_levels([*even[:-3], 0.75 * even[-2], even[-1]])
+    return nearest_levels([*even[:4], 6.2, 15, 41, 0.75 * even[-2], even[-1]])
 
 
 def forward_mean32(levels, k, previous):

@@ -14,6 +14,7 @@ from .numbers import Reader, number
 from .places import locate, next_segment, place_of
 from .plain import decode_plain, encode_plain
 
+PATIENT = 2**11                 # pixels of the plain block for which all is tried
 LEAST = 0.25                    # bits a dimension: a segment of many pixels that a stack of fewer holds is none
 MANY = 2**12                    # dimensions; the more, the surer
 LARGE = 2**18                   # pixels of a segment whose memory is worth handing back
@@ -30,8 +31,9 @@ def planes(rows):
 def plain_parts(images, start):
     """Plain coding of all images before the Corner `start`, and of its block."""
     image, rows, columns = start
-    chosen = images[:image] + ([images[image][:rows, :columns]] if rows else [])
-    parts = [encode_plain(np.ascontiguousarray(pixels)) for pixels in chosen]
+    parts = [encode_plain(np.ascontiguousarray(pixels)) for pixels in images[:image]]
+    if rows:
+        parts.append(encode_plain(np.ascontiguousarray(images[image][:rows, :columns]), rows * columns < PATIENT))
     return b"".join(number(len(p)) + p for p in parts[:-1]) + (parts[-1] if parts else b"")
 
 
@@ -96,14 +98,12 @@ def push_segments(chain, stack, images, start, top, progress=lambda share: None,
         if segment is None:
             return None
         place, after = place_of(sizes, corner, segment)
-        x = planes(np.stack(blocks(images, place)))
-        attempt, lowest = stack.copy(), [stack.size_bits]
-        if colours:
-            colours.count_all(x, -1)
+        x, known = planes(np.stack(blocks(images, place))), known_around(images, place, masks)
+        attempt, lowest, counted = stack.copy(), [stack.size_bits], colours and colours.counted
         try:
-            chain.push(attempt, x, top.at(place, x.shape[1]), known_around(images, place, masks), lambda s: lowest.append(min(lowest[-1], s.size_bits)), colours)
+            chain.push(attempt, x, top.at(place, x.shape[1]), known, lambda s: lowest.append(min(lowest[-1], s.size_bits)), colours)
         except StackEmpty:
-            if colours:
+            if colours and colours.counted < counted:       # it ran dry after x was pushed
                 colours.count_all(x)
             debt *= 1.15
             continue

@@ -22,10 +22,10 @@ from .places import STEP, Corner, Place, turned
 from .plain import webp_size
 from .segments import blocks, known_around, plain_parts, planes, push_segments
 
-START_SIDE, START_SHARE = 48, 8 # the plain block: a square of 48 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
+START_SIDE, START_SHARE = 64, 8 # the plain block: a square of 64 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
 SMALLEST = 48 * 48              # pixels below which the prior is not tried
 TUNING_SHARE = 0.4              # of the time, about
-TRIAL, TRIED = 256, 2**15       # side of the block on which sharpness is tried, and values whose cost is counted there
+TRIAL, TRIED = 192, 2**15       # side of the block on which sharpness is tried, and values whose cost is counted there
 PAYS = 0.002                    # share of p(x | y_0)'s cost that counting colours must save, for the time it takes
 
 

@@ -22,7 +22,7 @@ PHASES = {2: [[(0, 0, 2), (1, 1, 2)], [(0, 1, 2), (1, 0, 2)]],
           4: [[(0, 0, 2)], [(1, 1, 2)], [(0, 1, 2)], [(1, 0, 2)]],
           8: [[(0, 0, 4), (2, 2, 4)], [(0, 2, 4), (2, 0, 4)], [(1, 1, 4), (3, 3, 4)], [(1, 3, 4), (3, 1, 4)],
               [(0, 1, 4), (2, 3, 4)], [(0, 3, 4), (2, 1, 4)], [(1, 0, 4), (3, 2, 4)], [(1, 2, 4), (3, 0, 4)]]}
-CONTEXT_ROWS = 16
+CONTEXT_ROWS = 8
 MASK64 = 2**64 - 1
 
 
@@ -61,7 +61,7 @@ class Model:
         end = 8 + int.from_bytes(data[:8], "little")
         header = json.loads(data[8:end])
         self.about = json.loads(header.pop("__metadata__")["bitsback"])
-        assert self.about["arithmetic"] == 6
+        assert self.about["arithmetic"] == 7
         self.tensors, self.dtypes = {}, {}
         for name, entry in header.items():
             start, stop = entry["data_offsets"]
@@ -431,7 +431,7 @@ class Counts:
         w = [m[i] * (16 * n[i] + e) if -128 <= v <= 127 else 0 for i, v in enumerate(values)]
         w.append(((2**24 - gaussian[40] + gaussian[24] >> 4) + 1) * (sum(n) + e))
         q = [one * (2**24 - 17) // sum(w) + 1 for one in w]
-        q[q.index(max(q))] += 2**24 - sum(q)
+        q[7] += 2**24 - sum(q)
         return [0, *accumulate(q)]
 
     @staticmethod

@@ -142,6 +142,9 @@ def test_arrays_there_and_back(gaussians, sharpness):
     tables = {kind: table.copy() for kind, table in colours._counts.items()}
     stack = Stack(start)
     size, estimate = stack.size_bits, colours.information_bits(gaussians, arrays)[sharpness - 1]
+    for kind, key, x, _, _ in arrays:                           # they were counted
+        colours.count(kind, key, x, -1)
+    assert all(np.array_equal(table, tables[kind]) for kind, table in colours._counts.items())
     sampled = colours.information_bits(gaussians, arrays, 3)[sharpness - 1]
     assert abs(3 * sampled / estimate - 1) < 0.05
     colours.push(stack, gaussians, arrays)

@@ -56,9 +56,9 @@ def test_each_level_costs_what_its_expert_says(networks, x):
     assert parts == fine[:5] + coarse[5:] and parts != fine
 
 
-@pytest.mark.parametrize("shares", [[range(4), COARSE], [range(6), COARSE], [COARSE, FINE], [FINE, range(5, 10)], [FINE]], ids=str)
+@pytest.mark.parametrize("shares", [[range(4), COARSE], [range(6), COARSE], [COARSE, FINE], [FINE, range(5, len(LEVELS) - 1)], [FINE]], ids=str)
 def test_all_levels_once_in_order(networks, shares):
-    with pytest.raises(TrainingError, match="levels 0 to 10, once, in order"):
+    with pytest.raises(TrainingError, match=f"levels 0 to {len(LEVELS) - 1}, once, in order"):
         Experts(networks[:len(shares)], shares, NOISE)
 
 
@@ -126,7 +126,7 @@ def family_model(tmp_path_factory):
         for parameter in child.parameters():
             parameter.add_(0.003 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     path = tmp_path_factory.mktemp("family") / "m.safetensors"
-    save_model(path, Experts([random_network(7), parent, child], [range(3), range(3, 6), range(6, 11)], NOISE, [0, 1, 1]), LEVELS, {})
+    save_model(path, Experts([random_network(7), parent, child], [range(3), range(3, 6), range(6, len(LEVELS))], NOISE, [0, 1, 1]), LEVELS, {})
     return Model(path)
 
 
@@ -140,7 +140,7 @@ def test_a_family_is_tuned_together(family_model, photograph, monkeypatch):
     assert np.array_equal(second, third) and second.any() and not np.array_equal(first, second)
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 128
     before, after = (bound_bits(dequantised_model(family_model, moved), LEVELS, x, True) for moved in (None, deltas))
-    assert all(sum(after[part]) < sum(before[part]) for part in (slice(3), slice(3, 6), slice(6, 11)))
+    assert all(sum(after[part]) < sum(before[part]) for part in (slice(3), slice(3, 6), slice(6, None)))
 
 
 def test_a_file_tuned_by_family(family_model, photograph, monkeypatch):
@@ -164,7 +164,7 @@ def test_families_that_do_not_fit(families, family_model, tmp_path):
     """Numbers from 0 on by one at a time, one for each expert, of the same sizes: when experts are put together, and when a file is read."""
     other = random_network(9, NetworkConfig(16, 1, 24, 2, 16, 1, embedding=16, head=24))
     with pytest.raises(TrainingError, match="families"):
-        Experts([other, random_network(7), random_network(8)], [range(3), range(3, 6), range(6, 11)], NOISE, families)
+        Experts([other, random_network(7), random_network(8)], [range(3), range(3, 6), range(6, len(LEVELS))], NOISE, families)
     if len(families) == 3 and families != [0, 0, 0]:
         told = family_model.description | {"experts": [one | {"family": number} for one, number in zip(family_model.description["experts"], families)]}
         save_file(load_file(family_model.path), tmp_path / "m.safetensors", metadata={"bitsback": json.dumps(told)})
@@ -201,7 +201,7 @@ def test_trained_apart_and_exported_together(tmp_path, photograph):
     paths = [tmp_path / "fine.safetensors", tmp_path / "coarse.safetensors"]
     for path, only in zip(paths, (FINE, COARSE)):
         last = train(tmp_path, path, network=TINY, config=TrainingConfig(minutes=0.01, batch=8, patch=16, at_levels=True, integer=True, only=only), log_every=1)
-        assert not path.exists() and (last["pixel"] > 0) == (0 in only) and (last["top"] > 0) == (10 in only) and last["level"] > 0
+        assert not path.exists() and (last["pixel"] > 0) == (0 in only) and (last["top"] > 0) == (len(LEVELS) - 1 in only) and last["level"] > 0
     checkpoints = [f"{path}.ckpt" for path in paths]
     network, told = read_checkpoints(checkpoints)
     assert network.shares == [FINE, COARSE] and told["steps"] == sum(read_checkpoints([p, q])[1]["steps"] for p, q in [checkpoints]) > 1

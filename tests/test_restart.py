@@ -19,6 +19,8 @@ from bitsback.weights import save_model
 
 from .conftest import TINY
 
+LAST = len(default_levels()) - 1
+
 
 def restarted(model):
     """The Experts out of a model, ready to train on."""
@@ -45,12 +47,12 @@ def test_training_goes_on_from_a_model(expert_model, tmp_path, photograph):
     trainer = Trainer(TINY, TrainingConfig(at_levels=True, only=range(1, 3)), "cpu")
     trainer.load(expert_model.path)
     assert torch.equal(trainer.network.state_dict()["down1.0.a.weight"], trainable(expert_model.experts[0], expert_model.levels)["down1.0.a.weight"])
-    larger = Trainer(NetworkConfig(16, 2, 24, 2, 16, 2, embedding=16, head=24), TrainingConfig(at_levels=True, only=range(6, 11)), "cpu")
+    larger = Trainer(NetworkConfig(16, 2, 24, 2, 16, 2, embedding=16, head=24), TrainingConfig(at_levels=True, only=range(6, LAST + 1)), "cpu")
     larger.load(expert_model.path)
     assert larger.minutes_before == expert_model.description["training"]["minutes"] and len(larger.network.middle) == 2
     refused = CliRunner().invoke(main, ["train", str(tmp_path), "-o", str(tmp_path / "m"), "--resume", str(expert_model.path), "--at-levels", "--patch", "16", "--only", "3", "6"])
-    assert refused.exit_code == 1 and "levels 3 to 6, they have 0 to 4, 5 to 10" in refused.output and refused.output.count(str(expert_model.path)) == 1
-    with pytest.raises(TrainingError, match="no network of it has levels 0 to 10"):
+    assert refused.exit_code == 1 and f"levels 3 to 6, they have 0 to 4, 5 to {LAST}" in refused.output and refused.output.count(str(expert_model.path)) == 1
+    with pytest.raises(TrainingError, match=f"no network of it has levels 0 to {LAST}"):
         as_checkpoint(expert_model.path)
 
 
@@ -62,7 +64,7 @@ def test_a_model_lends_the_experts_that_are_missing(expert_model, tmp_path, phot
     done = CliRunner().invoke(main, ["export", str(tmp_path / "b.ckpt"), str(expert_model.path), str(tmp_path / "a.ckpt"), "-o", str(tmp_path / "m.safetensors"), "--families", "0,0,1"])
     assert done.exit_code == 0, done.output
     model = Model(tmp_path / "m.safetensors")
-    assert [expert.steps for expert in model.experts] == [range(2), range(2, 5), range(5, 11)]
+    assert [expert.steps for expert in model.experts] == [range(2), range(2, 5), range(5, LAST + 1)]
     for name, layer in expert_model.experts[1].layers.items():
         other = model.experts[2].layers[name]
         finer = torch.exp2((other.shift - layer.shift).double())
@@ -74,11 +76,11 @@ def test_a_model_lends_the_experts_that_are_missing(expert_model, tmp_path, phot
 def test_levels_that_are_not_the_coders_are_not_lent(tiny_network, tmp_path):
     """A model may have other levels; an expert for them would be asked at the wrong ones.  Those that agree are lent."""
     levels = spaced(12)
-    assert levels[:9] == default_levels()[:9] and levels[9] != default_levels()[9]
-    save_model(tmp_path / "old.safetensors", Experts([tiny_network] * 3, [range(5), range(5, 9), range(9, 12)], sigmas(levels)), levels, {})
-    assert [steps for _, steps in other_experts(tmp_path / "old.safetensors", range(9, 11))] == [range(5), range(5, 9)]
-    with pytest.raises(TrainingError, match="levels 9 to 11 are not those of the coder"):
-        other_experts(tmp_path / "old.safetensors", range(5))
+    assert levels[:4] == default_levels()[:4] and levels[4] != default_levels()[4]
+    save_model(tmp_path / "old.safetensors", Experts([tiny_network] * 3, [range(2), range(2, 4), range(4, 12)], sigmas(levels)), levels, {})
+    assert [steps for _, steps in other_experts(tmp_path / "old.safetensors", range(4, LAST + 1))] == [range(2), range(2, 4)]
+    with pytest.raises(TrainingError, match="levels 4 to 11 are not those of the coder"):
+        other_experts(tmp_path / "old.safetensors", range(2))
 
 
 def test_a_file_that_is_no_model(tmp_path):
