@@ -129,7 +129,12 @@ class Colours:
         return np.where(far, WIDTH, symbols), far
 
     def push(self, stack, gaussians, arrays):
-        """arrays: [(kind, key, values, mean32, scale)] of a step in the order of decoding, (n,) each; all have been counted, and are not any more then."""
+        """arrays: [(kind, key, values, mean32, scale)] of a step in the order of decoding, (n,) each; all have been counted, and are not any more then.
+
+        Errors: ValueError where fewer values have been counted.
+        """
+        if self.counted < sum(len(values) for _, _, values, _, _ in arrays):
+            raise ValueError("what is pushed has not been counted")
         for kind, key, values, mean32, scale in reversed(arrays):
             for here in reversed(chunks(len(values))):          # each by the counts that its decoder will have
                 self.count(kind, key[here], values[here], -1)

@@ -14,11 +14,13 @@ SEED = 0                        # of the bits that lie on the stack; they come b
 def one_piece(chain, images, top, masks=None, sharpness=0) -> tuple[int, int]:
     """(growth, peak debt) in bits of (H, W, 3) uint8 of one size, coded as one segment with nothing known around it; masks: as segments.known_around's;
     sharpness: of Colours, 0 for none."""
-    x, lowest = planes(np.stack(images)), []
+    x, lowest, colours = planes(np.stack(images)), [], Colours(sharpness) if sharpness else None
+    if colours:
+        colours.count_all(x)
     stack = Stack(np.random.default_rng(SEED).bytes(2 * x.size + 64))
     before = stack.size_bits
     known = known_around(images, Place(0, len(images), 0, 0, *images[0].shape[:2]), masks)
-    chain.push(stack, x, top, known, lambda s: lowest.append(s.size_bits), Colours(sharpness) if sharpness else None)
+    chain.push(stack, x, top, known, lambda s: lowest.append(s.size_bits), colours)
     return stack.size_bits - before, before - min(lowest)
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitsback.chain import Top
-from bitsback.codecs import borders, container, decode, picture, places, stacked
+from bitsback.chain import Chain, Top
+from bitsback.codecs import borders, container, decode, picture, places, segments, stacked
 from bitsback.codecs.container import Entry, Header
 from bitsback.codecs.places import turned
 from bitsback.codecs.still import Still
@@ -160,6 +160,32 @@ def test_arrays_there_and_back(gaussians, sharpness):
     for kind, key, x, _, _ in arrays:
         colours.count(kind, key, x, -1)
     assert all(np.array_equal(table, tables[kind]) for kind, table in colours._counts.items())
+
+
+def test_what_is_not_counted_is_not_pushed(gaussians):
+    """Whoever forgets to count first would make masses of negative counts."""
+    array = GREEN, np.zeros(9, np.int64), *(np.full(9, value, np.int32) for value in (3, 96, 64))
+    with pytest.raises(ValueError, match="not been counted"):
+        Colours(1).push(Stack(bytes(64)), gaussians, [array])
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_segment_that_ran_dry_is_counted_again(tiny_model, few, monkeypatch, flat):
+    """Guesses far too large run the stack dry at the first pop or, with flat blocks, after the pixels were pushed too; what is made smaller then has right counts."""
+    pixels, counted, push = few(104, 96), [], Chain.push
+    pixels = clipped(pixels) if flat else pixels
+
+    def watched(self, *args):
+        try:
+            push(self, *args)
+        except StackEmpty:
+            counted.append(args[-1].counted)
+            raise
+    monkeypatch.setattr(segments, "DEBT", 0.9)
+    monkeypatch.setattr(Chain, "push", watched)
+    header, payload = coded([pixels], tiny_model)
+    assert header.sharpness and bool(header.flat_bytes) == flat and len(set(counted)) > flat
+    assert np.array_equal(decoded(container.write(header, payload), tiny_model)[0], pixels)
 
 
 @pytest.mark.parametrize("size", [(104, 96), (101, 95)], ids=str)
