@@ -46,7 +46,7 @@ def real_scales(name, layer):
 def dequantised(layers, config, noise):
     """A Denoiser of an expert's integer layers, for its own levels only (others count as the nearest).
 
-    layers: {name: Layer}; noise: sigmas of their rows; the biases of its QConvs are what all levels share, zero where there is a row a level.
+    layers: {name: Layer}; noise: sigmas of their rows; the biases of its QConvs are what all levels share, zero where there is a row a level, be it of one level.
     """
     network = Denoiser(dataclasses.replace(config, embedding=len(noise)))
     network.embed = OneHotLevel(noise)
@@ -56,7 +56,8 @@ def dequantised(layers, config, noise):
         weight_scale, bias_scale = real_scales(name, layers[name])
         bias = (layers[name].bias * bias_scale).float()
         module.weight.copy_(layers[name].weight * weight_scale.view(-1, 1, 1, 1))
-        module.bias.copy_(bias[0] if len(bias) == 1 else torch.zeros_like(bias[0]))
+        a_row_a_level = name in ("first", "last", "head_known") or name.endswith(".a")
+        module.bias.copy_(torch.zeros_like(bias[0]) if a_row_a_level else bias[0])
         if name == "first":
             network.first_level = _rows(bias)
         elif name == "last":

@@ -3,10 +3,13 @@ import numpy as np
 import pytest
 import torch
 
+from bitsback.denoiser import Denoiser
 from bitsback.dequantise import dequantised
+from bitsback.experts import Expert
 from bitsback.export import TRUNK_UNITS, integer_layers
 from bitsback.levels import default_levels, sigmas
 from bitsback.measure import bound_bits
+from bitsback.restart import trainable
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +38,29 @@ def test_its_outputs_are_the_integer_networks(tiny_model, twin, photograph):
     """Trunk outputs for the same lattice indices, but for the rounding of inputs and wide sums."""
     network, levels = tiny_model.chain().network, default_levels()
     x = photograph(24, 32).transpose(2, 0, 1)[None].astype(np.int32) - 128
-    for k in (0, 3, 10):
+    for k in (0, 3, len(levels) - 1):
         spacing, sigma = levels[k].spacing, sigmas(levels)[k]
         y = np.rint((x + np.random.default_rng(k).normal(0, sigma, x.shape)) / spacing).astype(np.int32)
         integers = network.trunk(k, torch.from_numpy(y))[0].numpy()
         floats = twin.trunk(torch.from_numpy(y).float() * spacing, torch.tensor([sigma]).log(), True)[0] * torch.tensor(TRUNK_UNITS).view(1, 9, 1, 1)
         apart = np.abs(floats.numpy() - integers)
         assert apart.mean() < 1.5 and np.abs(integers).mean() > 5
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_a_network_of_one_level(tiny_model, tiny_network, photograph, k):
+    """An expert's only row of biases is a level's row, not what levels share: it counts once, and goes back into a checkpoint as it was."""
+    levels = default_levels()
+    layers = integer_layers(tiny_network, levels, None, range(k, k + 1))
+    noise = sigmas(levels)[k:k + 1]
+    x = torch.from_numpy(photograph(48, 56)).permute(2, 0, 1)[None].float() - 128
+    y, log_sigma = x + noise[0] * torch.randn(x.shape, generator=torch.Generator().manual_seed(k)), torch.tensor(noise).log()
+    trained = Denoiser(tiny_model.config)
+    trained.load_state_dict(trainable(Expert(tiny_model.config, range(k, k + 1), layers, 0), levels))
+    expected = tiny_network.trunk(y, log_sigma, True)[0]
+    for network in (dequantised(layers, tiny_model.config, noise), trained):
+        apart = (network.trunk(y, log_sigma, True)[0] - expected).abs()
+        assert apart.mean() < 0.02 < expected.abs().mean()
 
 
 def test_a_shared_bias_moves_every_level(tiny_model, photograph):
