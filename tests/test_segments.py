@@ -6,6 +6,7 @@ from hypothesis import given, settings, strategies as st
 from bitsback.chain import Top
 from bitsback.codecs import places, segments
 from bitsback.codecs.places import Corner
+from bitsback.context import ROWS
 from bitsback.errors import DamagedFile
 from bitsback.stack import Stack
 
@@ -50,7 +51,7 @@ def test_what_decodes_earlier_lies_below_and_right():
         known = segments.known_around(images, place)
         assert (known.below == 127).all() and (known.right == 127).all()
         height, width, _ = sizes[place.image]
-        assert known.below.shape[2] == min(16, height - place.top - place.height) and known.right.shape[3] == min(16, width - place.left - place.width)
+        assert known.below.shape[2] == min(ROWS, height - place.top - place.height) and known.right.shape[3] == min(ROWS, width - place.left - place.width)
         for block in segments.blocks(images, place):
             block[:] = 255
     images[0][:24, :8] += 255
