@@ -44,7 +44,7 @@ class Recorder:
         return Colours.asked(x, colour)
 
     def count(self, kind, key, values, times=1):
-        pass
+        """Nothing is counted."""
 
     def push(self, stack, gaussians, arrays):
         self.arrays = arrays
