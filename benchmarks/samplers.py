@@ -214,7 +214,7 @@ def main():
     text = f"{command(args)}   ({len(x)} centres, model {model.id[:16]}, torch {torch.__version__})\n{tables(rows, free, floor)}\n"
     if args.checkpoint:
         pairs = measure_levels(model, read_checkpoints(args.checkpoint)[0], x)
-        text += ("\nBetween its levels the shipped model interpolates its biases: error of one pass half-way between two levels, integers against the float network\n\n| sigma | "
+        text += ("\nBetween its levels the shipped model is asked at the lower one for a paler picture: error of one pass half-way between two levels, integers against the float network\n\n| sigma | "
                  + " | ".join(f"{s:.3g}" for s, _, _ in pairs) + " |\n" + "|---" * (len(pairs) + 1) + "|\n| ratio | "
                  + " | ".join(f"{a / b:.3f}" for _, a, b in pairs) + " |\n")
     text += (f"\nGrids, lossy: `{args.output.name}_free_*.webp` from nothing, `{args.output.name}_restored.webp` a row a noise (8, 25, 75): photograph, noised, ddim in 1 and in "

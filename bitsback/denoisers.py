@@ -1,10 +1,10 @@
 """What the samplers ask: (y, sigma) -> (xhat, v) of a float checkpoint or of a shipped integer model.
 
 A shipped model knows its own levels only: the schedule and the level's embedding were folded into biases.  Between
-two levels the biases are interpolated in log sigma, which the network hardly notices (benchmarks/results/samplers.md).
+two of them it is asked at the lower one for the same picture in less contrast: y = x + sigma e, times sigma_k / sigma, has the noise sigma_k,
+and a paler photograph is a photograph too.  (Biases between those of both levels leave up to twice as much noise, for experts of few levels have none there.)
 """
 import math
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 
 from .bound import _log_variance
-from .chain_sampler import nearest_level
 from .errors import NoiseOutOfRange
 from .integer_network import IntegerExperts, IntegerNetwork
 from .levels import MEAN_BITS, SCALE_UNIT, V_INDICES, V_ONE, make_step, sigmas
@@ -70,55 +69,27 @@ def checkpoint_denoiser(network, device="cpu"):
     return denoise
 
 
-def interpolated_layers(layers, own, wanted):
-    """The trunk's layers with one row of biases for each sigma in `wanted`.  own: sigmas of the rows they have."""
-    place = np.interp(np.log(wanted), np.log(own), np.arange(len(own)))
-    below = torch.from_numpy(np.minimum(place.astype(int), len(own) - 2))
-    share = torch.from_numpy(place)[:, None] - below[:, None]
-    result = {}
-    for name, layer in layers.items():
-        if name.startswith("head_") and name != "head_features":
-            continue
-        bias = layer.bias.double()
-        if len(bias) > 1:
-            bias = torch.lerp(bias[below], bias[below + 1], share)
-        result[name] = replace(layer, bias=bias.round().to(torch.int32))
-    return result
-
-
-def _between(model, noisy, steps, device):
-    """IntegerExperts whose rows of biases are those of the sigmas in `noisy` (falling), each in the expert of the nearest level."""
-    own, experts = sigmas(model.levels), model.chain(device).network
-    nearest = [nearest_level(model.levels, sigma) for sigma in noisy]
-    networks = []
-    for expert, (_, network) in zip(model.experts, experts.networks):
-        mine = [i for i, k in enumerate(nearest) if k in expert.steps]
-        if mine:
-            rows = range(mine[0], mine[-1] + 1)
-            layers = interpolated_layers(expert.layers, own[expert.steps.start:expert.steps.stop], [noisy[i] for i in rows])
-            networks.append((rows, IntegerNetwork(network.backend.like(layers), expert.config, steps, rows.start)))
-    return IntegerExperts(networks)
-
-
 def model_denoiser(model, levels, device="cpu"):
-    """Of a shipped Model, at the sigmas in `levels` only: integers inside, floats outside.
+    """Of a shipped Model, at sigmas within its range: integers inside, floats outside.  levels: those that will be asked, to be checked.
 
     y is rounded to a lattice of about 1/16 sigma, far below its noise.  Errors: NoiseOutOfRange.
     """
     check_levels(model.levels, levels)
-    noisy = [sigma for sigma in levels if sigma > 0]
-    spacings = [2.0 ** math.floor(math.log2(sigma) - 3.5) for sigma in noisy]
-    steps = [make_step(sigma, spacing) for sigma, spacing in zip(noisy, spacings)]
-    network = _between(model, noisy, steps, device)
+    own = sigmas(model.levels)
+    spacings = [2.0 ** math.floor(math.log2(sigma) - 3.5) for sigma in own]
+    steps = [make_step(sigma, spacing) for sigma, spacing in zip(own, spacings)]
+    network = IntegerExperts([(expert.steps, IntegerNetwork(coder.backend, expert.config, steps, expert.steps.start))
+                              for expert, (_, coder) in zip(model.experts, model.chain(device).network.networks)])
 
     def denoise(y, sigma):
-        index = noisy.index(sigma)
-        lattice = torch.round(y / spacings[index]).to(network.device, torch.int32)
-        out = network.trunk(index, lattice)[0].to(y.device, y.dtype)
-        c_skip, c_out, _ = preconditioning(sigma)
+        k = max((k for k, level in enumerate(own) if level <= sigma * (1 + SLACK)), default=0)
+        y, share = y * (own[k] / sigma), own[k] / sigma
+        lattice = torch.round(y / spacings[k]).to(network.device, torch.int32)
+        out = network.trunk(k, lattice)[0].to(y.device, y.dtype)
+        c_skip, c_out, _ = preconditioning(own[k])
         if y.shape[1] == 1:                             # a grey picture's are G's
             out = out[:, 1::3]
         mean, scale = out.chunk(3, 1)[:2]
-        doublings = ((steps[index].base + scale).clamp(0, V_INDICES - 1) - V_ONE) / SCALE_UNIT
-        return c_skip * y + c_out * mean / 2**MEAN_BITS, torch.exp2(2 * doublings)
+        doublings = ((steps[k].base + scale).clamp(0, V_INDICES - 1) - V_ONE) / SCALE_UNIT
+        return (c_skip * y + c_out * mean / 2**MEAN_BITS) / share, torch.exp2(2 * doublings) / share**2
     return denoise
