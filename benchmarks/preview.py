@@ -18,7 +18,7 @@ from bitsback.codecs import container, decode, encode
 from bitsback.model import Model
 from bitsback.preview import preview
 
-SIGMAS = (5.0, 9.0, 16.0, 28.0)
+SIGMAS = (3.0, 6.0, 15.0, 40.0)
 
 
 def measure(model, pixels, data):
