@@ -83,7 +83,8 @@ def model_denoiser(model, levels, device="cpu"):
 
     def denoise(y, sigma):
         k = max((k for k, level in enumerate(own) if level <= sigma * (1 + SLACK)), default=0)
-        y, share = y * (own[k] / sigma), own[k] / sigma
+        share = own[k] / sigma
+        y = y * share
         lattice = torch.round(y / spacings[k]).to(network.device, torch.int32)
         out = network.trunk(k, lattice)[0].to(y.device, y.dtype)
         c_skip, c_out, _ = preconditioning(own[k])
