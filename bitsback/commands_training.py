@@ -92,7 +92,9 @@ def train(folder, output, minutes, resume, device, sizes, phases, batch, patch, 
               help="Training pictures to equalise hidden channels on: for a model trained without --integer.")
 @click.option("--families", help="A number for each expert, such as 0,1,1,2: those that grew out of one network share tuned biases (default: each its own).")
 @click.option("--data-name", default="not said", help="What `bitsback models` says it was trained on.")
-def export(checkpoints, output, data, limit, training_data, families, data_name):
+@click.option("--device-name", default="cpu", show_default=True, help="What it says of the devices.")
+@click.option("--minutes", type=click.FloatRange(0), help="What it says of the minutes, where the checkpoints know the last of them only.")
+def export(checkpoints, output, data, limit, training_data, families, data_name, device_name, minutes):
     """Turn a checkpoint of `train`, or those of experts (--only), into an integer model, and say what rounding costs.
 
     A model file (.safetensors) among them lends its experts for the levels that no checkpoint has.
@@ -112,7 +114,7 @@ def export(checkpoints, output, data, limit, training_data, families, data_name)
             if len(checkpoints) > 1:
                 raise TrainingError("experts are trained with --integer: there is nothing to equalise")
             equalise(network, default_levels(), centre_crops(training_data, 6, side=192))
-        save_model(output, network, default_levels(), told | {"device": "cpu", "data": data_name})
+        save_model(output, network, default_levels(), told | {"device": device_name, "data": data_name} | ({} if minutes is None else {"minutes": minutes}))
         if data:
             from .measure import bound_bits, centre_crops
             pictures = centre_crops(data, limit)

@@ -11,7 +11,7 @@ from .lattice import Gaussians
 from .levels import Level
 from .selftest import choose
 from .tuned import Deltas, by_expert, kinds, tuned_layers
-from .weights import ARITHMETIC, read_experts, read_model, read_steps, shipped_models
+from .weights import ARITHMETIC, read_experts, read_model, read_steps, shipped_models, told_id
 
 DEFAULT = "default"
 
@@ -65,9 +65,8 @@ class Model:
                 raise WrongModel(f"{name}: is model {model.id[:16]}, but the file was made with {model_id}")
             return model
         for path in shipped.values():
-            model = cls(path)
-            if model.id.startswith(model_id):
-                return model
+            if (told_id(path) or "").startswith(model_id):
+                return cls(path)
         raise WrongModel(f"made with model {model_id}, which is not installed; give it with --model PATH "
                          f"or install the release that ships it (`bitsback models` lists what is here)")
 

@@ -1,7 +1,7 @@
 """Model files: safetensors with one JSON string of metadata; ids; the models that are shipped.
 
 A model file holds integers only (export.py) and says what it is: `{"arithmetic": 7, "experts":
-[{"network": {...}, "steps": [0, K], "family": 0}], "levels": [...], "training": {...}}`.  The id is a SHA-256 over the integers and what they
+[{"network": {...}, "steps": [0, K], "family": 0}], "levels": [...], "training": {...}, "id": ...}`.  The id is a SHA-256 over the integers and what they
 mean; it depends neither on how the file is laid out nor on what is told of the training.
 """
 import hashlib
@@ -42,7 +42,18 @@ def save_model(path, network, levels, training, table=None):
     networks, families = ([(network, range(len(levels)))], [0]) if not isinstance(network, Experts) else (list(zip(network.networks, network.shares)), network.families)
     description = {"arithmetic": ARITHMETIC, "experts": [{"network": one.config.as_dict(), "steps": [steps.start, steps.stop], "family": family} for (one, steps), family in zip(networks, families)],
                    "levels": [[level.exponent, level.step] for level in levels], "training": training}
-    save_file(integer_model(networks, levels, table), path, metadata={KEY: json.dumps(description, sort_keys=True)})
+    tensors = integer_model(networks, levels, table)
+    description["id"] = model_id(tensors, description)          # so that a model is found by its id without reading all that are shipped
+    save_file(tensors, path, metadata={KEY: json.dumps(description, sort_keys=True)})
+
+
+def told_id(path):
+    """The id that a model file says it has, without reading its integers; None where it says none or is no model."""
+    try:
+        with safe_open(str(path), framework="pt") as f:
+            return json.loads((f.metadata() or {})[KEY])["id"]
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
 
 
 def read_model(path):
@@ -53,7 +64,10 @@ def read_model(path):
             tensors = {name: f.get_tensor(name) for name in f.keys()}
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise WrongModel(f"{path}: not a bitsback model ({error})") from None
-    return tensors, description, model_id(tensors, description)
+    found = model_id(tensors, description)
+    if description.get("id", found) != found:
+        raise WrongModel(f"{path}: damaged, its numbers are not those of model {str(description['id'])[:16]}")
+    return tensors, description, found
 
 
 def read_experts(tensors, description):
