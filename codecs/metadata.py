@@ -1,5 +1,8 @@
 """What a picture carries besides samples: palette and transparency, profiles, Exif, XMP, resolution, text.
 
+What came from a PNG or TIFF is kept as it was there, chunks (chunks.py) or tags (tags.py), under one key; `views` makes of them
+what other formats hold, as Pillow reads it.  What came from other files is kept as Pillow reads it.
+
 In memory two dicts, `look` and `metadata` of a Still; in a file one section for all pictures:
 
     1       how it is packed: 0 not, 1 deflate, 2 LZMA
@@ -11,21 +14,27 @@ Numbers are little-endian doubles, so that what Pillow read comes back exactly.
 import lzma
 import math
 import struct
+import warnings
 import zlib
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ..errors import DamagedFile, UnsupportedImage
-from .numbers import Reader, number
+from . import chunks, losses, tags
 from .deltas import FILTERS, inflate
+from .numbers import Reader, number
 
 LIMIT = 2**24                   # bytes of one picture's items, unpacked
 TOGETHER = 16 * LIMIT           # ... of all pictures of an archive
-TEXTS = 2**18                   # pieces of text in a file: empty ones take a hundred times their bytes in memory
+TEXTS = 2**18                   # pieces of text, chunks and tags in a file: empty ones take a hundred times their bytes in memory
+ROOM = LIMIT - 2**16            # bytes of chunks or tags that are taken from one file, so that palette and the like still fit
 LOOK = ("palette", "palette_alpha", "transparency")             # tags 0, 1, 2: not metadata, never stripped
 METADATA = ("icc", "exif", "xmp", "dpi", "gamma", "chromaticity", "srgb", "text")
-TAGS = LOOK + METADATA
+WHOLE = ("png", "tiff")                                         # tags 11, 12: chunks, tags
+TAGS = LOOK + METADATA + WHOLE
+KINDS = LOOK + METADATA + ("lost", "cICP", "sBIT", "png", "bKGD", "pHYs", "tIME", "mDCV", "cLLI", "hIST", "sPLT", "PLTE",
+                           "tiff", "iptc", "photoshop", "geotiff")      # bits of a header's mask; "lost" is container.LOST
 DOUBLES = {"dpi": 2, "gamma": 1, "chromaticity": 8}
 HOLDS = {"PNG": set(METADATA), "WEBP": {"icc", "exif", "xmp"}, "TIFF": {"icc", "exif", "xmp", "dpi"}, "BMP": {"dpi"}}
 ORIENTATION, XMP, RESOLUTION = 0x112, 0x2BC, 0x11A
@@ -81,6 +90,47 @@ def gather(image: Image.Image, before: dict, orientation: int = 1) -> dict:
     return {key: value for key, value in {**found, "text": tuple(texts)}.items() if value not in (None, b"", ())}
 
 
+def carried(image: Image.Image, stream, look: dict, before: dict, orientation: int = 1) -> tuple[dict, tuple]:
+    """A loaded Pillow image and its file's stream -> (metadata, names of what the file has besides).  The rest as `gather`."""
+    if image.format == "PNG":
+        found, lost = chunks.read_chunks(stream, look, ROOM, TEXTS)
+        return {"png": found} if found else {}, lost
+    if image.format == "TIFF":
+        found, lost = tags.read_tags(stream, ROOM, TEXTS)
+        return {"tiff": found} if found else {}, lost
+    found = gather(image, before, orientation)
+    return found, losses.losses(image, stream, found)
+
+
+def views(metadata: dict) -> dict:
+    """Metadata with chunks and tags as Pillow reads them; those that it cannot read are left out."""
+    found = {key: value for key, value in metadata.items() if key not in WHOLE}
+    for key, show in (("png", chunks.shown), ("tiff", tags.shown)):
+        if key in metadata:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")             # Pillow's remarks about damaged metadata
+                    image = show(metadata[key])
+                    found |= gather(image, dict(image.info), image.getexif().get(ORIENTATION, 1) if key == "tiff" else 1)
+            except Exception:       # Pillow's plugins raise a dozen kinds on odd chunks
+                continue
+    return found
+
+
+def told(metadata: dict) -> list[str]:
+    """Names of all that there is, for people: keys, and what chunks and tags are called."""
+    return [name for key, value in metadata.items() for name in (chunks.names(value) if key == "png" else tags.names(value) if key == "tiff" else [key])]
+
+
+def missing(metadata: dict, written: dict) -> list[str]:
+    """Names of what a picture carries and a file made of it does not, or not as it was where that is of the same kind."""
+    for key in WHOLE:
+        if key in metadata and key in written:
+            kept = [entry for entry in metadata[key] if entry not in written[key]]
+            return told({key: kept}) if kept else []
+    return [name for name in told(metadata) if name not in told(written)]
+
+
 # --- dicts -> Pillow -------------------------------------------------------------------------
 
 
@@ -103,7 +153,8 @@ def _png_info(metadata):
 
 
 def save_options(metadata: dict, file_format: str) -> dict:
-    """Keyword arguments of Image.save that write what the format holds."""
+    """Keyword arguments of Image.save that write what the format holds; chunks to PNG and tags to TIFF are not Pillow's to write."""
+    metadata = {} if {"PNG": "png", "TIFF": "tiff"}.get(file_format) in metadata else views(metadata)
     held = {key: value for key, value in metadata.items() if key in HOLDS.get(file_format, ())}
     options = {}
     for key, option in (("icc", "icc_profile"), ("exif", "exif"), ("dpi", "dpi")):
@@ -133,6 +184,8 @@ def _value(key, value):
         return number(value)
     if key == "transparency":           # bytes: one alpha an index; numbers: the one transparent colour
         return b"\0" + value if isinstance(value, bytes) else b"\1" + b"".join(map(number, value if isinstance(value, tuple) else (value,)))
+    if key in WHOLE:
+        return chunks.pack_chunks(value) if key == "png" else tags.pack_tags(value)
     if key == "text":
         parts = [part.encode("utf-8", "surrogatepass") for item in value for part in item[:4]]
         flags = bytes(item[4] for item in value)
@@ -144,6 +197,8 @@ def _read_value(key, data, most_texts):
     if key in DOUBLES:
         values = struct.unpack(f"<{DOUBLES[key]}d", data)
         return values[0] if DOUBLES[key] == 1 else values
+    if key in WHOLE:
+        return (chunks.unpack_chunks if key == "png" else tags.unpack_tags)(data, most_texts)
     reader = Reader(data)
     if key == "srgb":
         return reader.number(255)
@@ -164,13 +219,22 @@ def _read_value(key, data, most_texts):
 
 
 def kinds(items) -> int:
-    """Bit i for TAGS[i], over [(look, metadata)] of pictures."""
-    return sum(1 << i for i, tag in enumerate(TAGS) if any(tag in look or tag in others for look, others in items))
+    """The mask of [(look, metadata)] of pictures: bit i for KINDS[i]."""
+    mask = 0
+    for look, others in items:
+        for key in (*look, *others):
+            found = told({key: others[key]}) if key in WHOLE else [key]
+            mask |= sum({1 << KINDS.index(name if name in KINDS and name != "lost" else key) for name in found})
+    return mask
 
 
 def names(mask: int) -> list[str]:
     """What `info` says of the bits of `kinds`."""
-    return [tag for i, tag in enumerate(TAGS) if mask >> i & 1]
+    return [kind for i, kind in enumerate(KINDS) if mask >> i & 1]
+
+
+def _pieces(metadata):
+    return len(metadata.get("text", ())) + len(metadata.get("png", ())) + tags.count(metadata.get("tiff", ()))
 
 
 def pack(stills) -> bytes:
@@ -188,8 +252,8 @@ def pack(stills) -> bytes:
     if not any(still.look or still.metadata for still in stills):
         return b""
     data = b"".join(parts)
-    if len(data) > TOGETHER or sum(len(still.metadata.get("text", ())) for still in stills) > TEXTS:
-        raise UnsupportedImage(f"more than {TOGETHER // 2**20} MiB of metadata or {TEXTS} texts in all; --strip leaves them out")
+    if len(data) > TOGETHER or sum(_pieces(still.metadata) for still in stills) > TEXTS:
+        raise UnsupportedImage(f"more than {TOGETHER // 2**20} MiB of metadata or {TEXTS} texts, chunks and tags in all; --strip leaves them out")
     return min([b"\0" + data, b"\1" + zlib.compress(data, 9), b"\2" + lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS)], key=len)
 
 
@@ -207,7 +271,7 @@ def unpack(data: bytes, count: int) -> list[tuple[dict, dict]]:
             for _ in range(reader.number(len(TAGS))):
                 key = TAGS[reader.take(1)[0]]
                 items[key] = _read_value(key, reader.take(reader.number(len(unpacked))), texts)
-            texts -= len(items.get("text", ()))
+            texts -= _pieces(items)
             found.append(({k: v for k, v in items.items() if k in LOOK}, {k: v for k, v in items.items() if k not in LOOK}))
     except (IndexError, struct.error, UnicodeDecodeError):
         raise DamagedFile("the metadata do not unpack") from None

@@ -1,0 +1,188 @@
+"""A PNG's ancillary chunks, kept as they are and put back: a list of (name, place, body) in the file's order.
+
+Kept are the chunks whose meaning holds for the same samples and palette (KNOWN) and unknown ones that say of themselves that they
+may be copied (fourth letter small).  Three entries are no such chunks: PLTE of a picture that needs no palette (a suggestion), tRNS where
+it does not stand at its usual place (an empty body: the transparency is in the look) and IHDR, the depth of a grey picture of 2 or 4 bits
+where other chunks count in it.  iDOT, which says where in the file Apple's decoder may begin, is storage and left out like filters.
+"""
+import io
+import string
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+
+from ..errors import DamagedFile
+from .numbers import Reader, number
+from .plain import chunk
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+BEFORE, PALETTE, AFTER = range(3)       # places: before all of the picture, between palette and samples (with a palette only), after the samples
+KNOWN = (b"", *b"iCCP sRGB gAMA cHRM cICP mDCV cLLI sBIT bKGD hIST pHYs sPLT tIME eXIf tEXt zTXt iTXt PLTE tRNS IHDR "
+         b"oFFs pCAL sCAL sTER acTL fcTL".split())              # the place is the code in a file; acTL, fcTL: of an animation of this one picture
+STRUCTURE = {b"tRNS", b"IHDR"}
+CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
+STORAGE = {b"iDOT"}
+SHALLOW = {b"\2\0", b"\4\0"}                              # depth and colour type of grey pictures that Pillow reads as of 8 bits
+IN_DEPTH = {b"bKGD", b"sBIT", b"tRNS"}                          # count in the samples' own depth
+NAMES = {b"iCCP": "icc", b"eXIf": "exif", b"gAMA": "gamma", b"cHRM": "chromaticity", b"sRGB": "srgb", b"tEXt": "text", b"zTXt": "text", b"iTXt": "text"}
+XMP = b"XML:com.adobe.xmp\0"
+LETTERS = set(string.ascii_letters.encode())
+
+
+# --- a file's chunks -> list -----------------------------------------------------------------
+
+
+def _kept(name):
+    """Whether a chunk of this name may be kept."""
+    return len(name) == 4 and LETTERS.issuperset(name) and (name in KNOWN or name[0] & name[3] & 32 != 0)
+
+
+def _walk(stream, most):
+    """Yields (name, body or None, whether whole) of a PNG's chunks; None for samples and for bodies longer than `most`.  Ends behind IEND."""
+    stream.seek(len(SIGNATURE))
+    while len(head := stream.read(8)) == 8:
+        length, name = struct.unpack(">I4s", head)
+        if name in (b"IDAT", b"fdAT") or length > most:
+            stream.seek(length + 4, io.SEEK_CUR)
+            yield name, None, True
+            continue
+        body = stream.read(length)
+        yield name, body, stream.read(4) == struct.pack(">I", zlib.crc32(name + body))
+        if name == b"IEND":
+            return
+
+
+def told(name: bytes) -> str:
+    """A chunk's name for people: strangers' bytes, so that only letters are shown as they are."""
+    return name.decode() if LETTERS.issuperset(name) else f"chunk {name.hex()}"
+
+
+def read_chunks(stream, look: dict, most_bytes: int, most: int) -> tuple[tuple, tuple]:
+    """A seekable stream of a PNG that Pillow has read -> (list, names of what it has and the list has not).
+
+    look: palette and transparency as they are kept.  most_bytes, most: of all bodies and entries; what is beyond is among the names.
+    """
+    kept, lost, place, head = [], [], BEFORE, b""
+    for name, body, whole in _walk(stream, most_bytes):
+        if name == b"IHDR" and not head:
+            head = body or bytes(13)
+        elif name == b"PLTE" and "palette" in look and place == BEFORE:
+            place = PALETTE
+        elif name == b"IDAT":
+            place = AFTER
+        elif name not in STORAGE | {b"IEND"}:
+            once = name not in CRITICAL | {b"tRNS"} or name != b"IHDR" and place != AFTER and all(name != other for other, *_ in kept)
+            if not (whole and once and body is not None and _kept(name) and len(kept) < most and len(body) <= most_bytes):
+                lost.append(told(name) if whole else f"{told(name)} (wrong checksum)")
+                continue
+            if name == b"tRNS" and "transparency" in look and head[8:10] not in SHALLOW:
+                body = b""
+            most_bytes -= len(body) + 8
+            kept.append((name, place, body))
+    if stream.read(1):
+        lost.append("data after the end")
+    if head[8:10] in SHALLOW and any(name in IN_DEPTH for name, *_ in kept):
+        kept.insert(0, (b"IHDR", BEFORE, head[8:9]))
+    usual = _usual_place(kept, "palette" in look)
+    if kept[usual:usual + 1] == [(b"tRNS", PALETTE if "palette" in look else BEFORE, b"")]:
+        del kept[usual]
+    return tuple(kept), tuple(dict.fromkeys(lost))
+
+
+def _usual_place(entries, indexed):
+    """Where in a list tRNS stands if nothing is said: directly behind a palette, else last before the samples."""
+    before = sum(place == BEFORE for _, place, _ in entries)
+    return before if indexed or (b"tRNS", BEFORE, b"") not in entries else before - 1
+
+
+# --- list -> a file --------------------------------------------------------------------------
+
+
+def chunks_of(data: bytes):
+    """Yields (name, body) of a PNG's chunks, checksums not looked at."""
+    position = len(SIGNATURE)
+    while position + 8 <= len(data):
+        length, name = struct.unpack(">I4s", data[position:position + 8])
+        yield name, data[position + 8:position + 8 + length]
+        position += 12 + length
+
+
+def _shallow(samples, depth):
+    """Grey samples (H, W) uint8 that came from `depth` bits -> what an IDAT of that depth holds.  Errors: DamagedFile."""
+    low = samples // (255 // (2**depth - 1))
+    if samples.ndim != 2 or not np.array_equal(low * (255 // (2**depth - 1)), samples):
+        raise DamagedFile("samples of more bits than their depth")
+    bits = np.unpackbits(low[..., None], axis=2)[..., 8 - depth:].reshape(len(low), -1)
+    return zlib.compress(np.insert(np.packbits(bits, axis=1), 0, 0, 1).tobytes(), 9)
+
+
+def with_chunks(data: bytes, entries, samples: np.ndarray) -> bytes:
+    """A PNG of these samples and of nothing but IHDR, PLTE, tRNS and IDAT, with a list's chunks.  Errors: DamagedFile."""
+    own = list(chunks_of(data))
+    parts = {name: [body for other, body in own if other == name] for name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT")}
+    depth = next((body[0] for name, _, body in entries if name == b"IHDR"), None)
+    if depth:
+        parts[b"IHDR"] = [parts[b"IHDR"][0][:8] + bytes([depth]) + parts[b"IHDR"][0][9:]]
+        parts[b"IDAT"] = [_shallow(samples, depth)]
+    indexed, alpha = bool(parts[b"PLTE"]), [(b"tRNS", body) for body in parts[b"tRNS"]]
+    entries = [entry for entry in entries if entry[0] != b"IHDR"]
+    if not any(name == b"tRNS" for name, *_ in entries):
+        entries.insert(_usual_place(entries, indexed), (b"tRNS", PALETTE if indexed else BEFORE, b""))
+    placed = [[whole for name, where, body in entries if where == place for whole in (alpha if name == b"tRNS" and not body else [(name, body)])]
+              for place in (BEFORE, PALETTE, AFTER)]
+    order = [(b"IHDR", parts[b"IHDR"][0]), *placed[BEFORE], *((b"PLTE", body) for body in parts[b"PLTE"]), *placed[PALETTE],
+             *((b"IDAT", body) for body in parts[b"IDAT"]), *placed[AFTER], (b"IEND", b"")]
+    return SIGNATURE + b"".join(chunk(name, body) for name, body in order)
+
+
+def shown(entries) -> Image.Image:
+    """A Pillow image of one pixel, loaded, with the list's chunks in its `info`.  Errors: whatever Pillow raises on chunks that are none."""
+    out = io.BytesIO()
+    Image.new("L", (1, 1)).save(out, "PNG")
+    entries = [entry for entry in entries if entry[0] not in STRUCTURE | {b"PLTE", b"acTL", b"fcTL"}]
+    image = Image.open(io.BytesIO(with_chunks(out.getvalue(), entries, np.zeros((1, 1), np.uint8))))
+    image.load()
+    return image
+
+
+# --- list <-> bytes --------------------------------------------------------------------------
+
+
+def names(entries) -> list[str]:
+    """What a list has, for people and for `info`: icc, exif, xmp, dpi, gamma, chromaticity, srgb, text, or a chunk's own name."""
+    found = []
+    for name, _, body in entries:
+        if name == b"pHYs" and body[8:9] == b"\1":
+            found.append("dpi")
+        elif name == b"iTXt" and body.startswith(XMP):
+            found.append("xmp")
+        elif name not in STRUCTURE:
+            found.append(NAMES.get(name) or told(name))
+    return list(dict.fromkeys(found)) or ["png"]
+
+
+def pack_chunks(entries) -> bytes:
+    """A list -> bytes: count; for each a byte (code in KNOWN, place in the high bits), an unknown one's name, length, body."""
+    out = bytearray(number(len(entries)))
+    for name, place, body in entries:
+        code = KNOWN.index(name) if name in KNOWN else 0
+        out += bytes([code | place << 5]) + (b"" if code else name) + number(len(body)) + body
+    return bytes(out)
+
+
+def unpack_chunks(data: bytes, most: int) -> tuple:
+    """The mirror of pack_chunks, at most `most` entries.  Errors: DamagedFile."""
+    reader, found = Reader(data), []
+    for _ in range(reader.number(most)):
+        code = reader.take(1)[0]
+        name, place = KNOWN[code & 31] if code & 31 < len(KNOWN) else b"", code >> 5
+        name = name or bytes(reader.take(4))
+        body = bytes(reader.take(reader.number(len(data))))
+        if not _kept(name) or place > AFTER or found and place < found[-1][1] or name == b"IHDR" and (found or body not in (b"\2", b"\4")):
+            raise DamagedFile("a chunk that cannot be kept")
+        found.append((name, place, body))
+    if reader.position != len(data):
+        raise DamagedFile("bytes left over after the chunks")
+    return tuple(found)
