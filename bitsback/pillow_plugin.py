@@ -10,8 +10,9 @@ from PIL import Image, ImageFile
 
 from .codecs import container, decode_still, encode_still, images
 from .codecs.files import SUFFIX
-from .codecs.metadata import METADATA, gather, views
+from .codecs.metadata import METADATA
 from .codecs.still import MODES, Still
+from .codecs.views import gather, views
 from .errors import BitsbackError, UnsupportedImage
 
 FORMAT = "BITSBACK"

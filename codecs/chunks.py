@@ -24,8 +24,9 @@ KNOWN = (b"", *b"iCCP sRGB gAMA cHRM cICP mDCV cLLI sBIT bKGD hIST pHYs sPLT tIM
 STRUCTURE = {b"tRNS", b"IHDR"}
 CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 STORAGE = {b"iDOT"}
+STEPS = {2: 85, 4: 17}                                          # between the gray levels of so many bits in 8
 SHALLOW = {b"\2\0", b"\4\0"}                              # depth and colour type of grey pictures that Pillow reads as of 8 bits
-IN_DEPTH = {b"bKGD", b"sBIT", b"tRNS"}                          # count in the samples' own depth
+IN_DEPTH = {b"bKGD", b"sBIT"}                                  # count in the samples' own depth
 NAMES = {b"iCCP": "icc", b"eXIf": "exif", b"gAMA": "gamma", b"cHRM": "chromaticity", b"sRGB": "srgb", b"tEXt": "text", b"zTXt": "text", b"iTXt": "text"}
 XMP = b"XML:com.adobe.xmp\0"
 LETTERS = set(string.ascii_letters.encode())
@@ -54,6 +55,13 @@ def _walk(stream, most):
             return
 
 
+def transparent_level(stream, transparency):
+    """The transparent colour of a PNG as Pillow says it -> in the samples' scale: Pillow widens grey samples of 2 and 4 bits, but not this."""
+    stream.seek(24)
+    head = stream.read(2)
+    return transparency % 2**head[0] * STEPS[head[0]] if head in SHALLOW else transparency
+
+
 def told(name: bytes) -> str:
     """A chunk's name for people: strangers' bytes, so that only letters are shown as they are."""
     return name.decode() if LETTERS.issuperset(name) else f"chunk {name.hex()}"
@@ -77,7 +85,7 @@ def read_chunks(stream, look: dict, most_bytes: int, most: int) -> tuple[tuple, 
             if not (whole and once and body is not None and _kept(name) and len(kept) < most and len(body) <= most_bytes):
                 lost.append(told(name) if whole else f"{told(name)} (wrong checksum)")
                 continue
-            if name == b"tRNS" and "transparency" in look and head[8:10] not in SHALLOW:
+            if name == b"tRNS" and "transparency" in look:
                 body = b""
             most_bytes -= len(body) + 8
             kept.append((name, place, body))
@@ -111,8 +119,8 @@ def chunks_of(data: bytes):
 
 def _shallow(samples, depth):
     """Grey samples (H, W) uint8 that came from `depth` bits -> what an IDAT of that depth holds.  Errors: DamagedFile."""
-    low = samples // (255 // (2**depth - 1))
-    if samples.ndim != 2 or not np.array_equal(low * (255 // (2**depth - 1)), samples):
+    low = samples // STEPS[depth]
+    if samples.ndim != 2 or not np.array_equal(low * STEPS[depth], samples):
         raise DamagedFile("samples of more bits than their depth")
     bits = np.unpackbits(low[..., None], axis=2)[..., 8 - depth:].reshape(len(low), -1)
     return zlib.compress(np.insert(np.packbits(bits, axis=1), 0, 0, 1).tobytes(), 9)
@@ -126,6 +134,7 @@ def with_chunks(data: bytes, entries, samples: np.ndarray) -> bytes:
     if depth:
         parts[b"IHDR"] = [parts[b"IHDR"][0][:8] + bytes([depth]) + parts[b"IHDR"][0][9:]]
         parts[b"IDAT"] = [_shallow(samples, depth)]
+        parts[b"tRNS"] = [struct.pack(">H", int.from_bytes(body, "big") // STEPS[depth]) for body in parts[b"tRNS"]]
     indexed, alpha = bool(parts[b"PLTE"]), [(b"tRNS", body) for body in parts[b"tRNS"]]
     entries = [entry for entry in entries if entry[0] != b"IHDR"]
     if not any(name == b"tRNS" for name, *_ in entries):
