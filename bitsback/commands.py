@@ -27,8 +27,9 @@ def main():
 @common_options
 @click.option("--archive", type=click.Path(path_type=Path), help="One file for all pictures of the files and folders given.")
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Decode and compare before the output gets its name.")
-@click.option("--strip", is_flag=True, help="Leave out metadata: ICC profile, Exif with its orientation, XMP, resolution, text, all else.")
-@click.option("--allow-metadata-loss", "allow_loss", is_flag=True, help="With --rm: remove inputs too that carry what cannot be kept.")
+@click.option("--strip", is_flag=True, help="Leave out metadata: ICC profile, Exif with its orientation, XMP, resolution, text.")
+@click.option("--allow-metadata-loss", "allow_loss", is_flag=True,
+              help="With --rm: remove inputs too that carry what cannot be kept.")
 @click.option("--allow-lossy-source", "allow_lossy", is_flag=True, help="Store the pixels of JPEG, lossy WebP and the like, larger though they are.")
 @click.option("-e", "--effort", type=click.IntRange(1, 9), default=DEFAULT, show_default=True, help="Speed or size: which shipped model, how long it is tuned to the picture.")
 @click.option("--dask", "address", metavar="ADDRESS", help="Work on the cluster of this dask scheduler; its workers see the same paths.")
@@ -45,7 +46,8 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
     items = [(archive, None)] if archive else input_items(sources, recursive, images.IMAGE_SUFFIXES)
     out = refuse_terminals(items, output, folder, remove)
     device, name = prepare(folder, threads, device), chosen_model(effort, model)
-    choices = {"verify": verify, "strip": strip, "allow_lossy": allow_lossy, "allow_loss": allow_loss, "remove": remove, "tuning": EFFORTS[effort].tuning}
+    choices = {"verify": verify, "strip": strip, "allow_lossy": allow_lossy, "remove": remove,
+               "allow_loss": allow_loss, "tuning": EFFORTS[effort].tuning}
     options, written, jobs = choices | {"force": force, "device": device}, {}, job_count(jobs, recursive, len(items))
 
     def note(path, names):
@@ -58,7 +60,8 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
         count = f"{len(header.entries)} pictures, " if header.archive else ""
         seconds, rate = time.perf_counter() - begin, 8 * size / header.dims
         facts = {"source": str(source), "target": str(target), "bytes": size, "bits_per_dim": rate, "method": "prior" if header.model else "plain",
-                 "pictures": len(header.entries), "lost": list(header.lost), "verified": verify, "removed": remove, "seconds": seconds}
+                 "pictures": len(header.entries), "lost": list(header.lost), "verified": verify,
+                 "removed": remove, "seconds": seconds}
         tell(facts, f"{source} -> {target}: {count}{size} bytes, {rate:.3f} bits/dim, {seconds:.1f} s", as_json, quiet, out)
 
     def work(source, root):
@@ -73,7 +76,8 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
     def work_archive(target, _):
         begin = time.perf_counter()
         with Bar(target, quiet) as bar:
-            header, size = files.compress_archive(sources, target, note=note, progress=bar, announce=announcer(target, verify, quiet, options["model"], device, choices["tuning"]), **options)
+            header, size = files.compress_archive(sources, target, note=note, progress=bar,
+                                                  announce=announcer(target, verify, quiet, options["model"], device, choices["tuning"]), **options)
         told(" ".join(map(str, sources)), target, header, size, begin)
 
     if address or jobs > 1 and not (archive or out or output):

@@ -56,7 +56,8 @@ class BitsbackImageFile(ImageFile.ImageFile):
             self._data, self.im, self.palette = None, image.im, image.palette
             self.info |= image.info
             shown = views(still.metadata)
-            self.info |= {key: shown[key] for key in METADATA if key in shown and key not in ("icc", "text")}
+            named = [key for key in METADATA if key in shown and key not in ("icc", "text")]
+            self.info |= {key: shown[key] for key in named}
             self.info |= {key: value for key, value, *_ in shown.get("text", ())}
             if self._exclusive_fp and self.fp:
                 self.fp.close()

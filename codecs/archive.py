@@ -32,12 +32,13 @@ def collect(sources) -> list[tuple[Path, str]]:
     return [(path, name) for name, path in found.items()]
 
 
-def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False, announce=lambda stills: None, note=lambda path, still: None,
-                   tuning=DEFAULT_STEPS, **options) -> tuple[bytes, int]:
+def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False,
+                   announce=lambda stills: None, note=lambda path, still: None, tuning=DEFAULT_STEPS, **options) -> tuple[bytes, int]:
     """Pictures of files and folders -> (the archive's bytes, number of pictures).
 
     strip: leave metadata out; allow_lossy: take JPEG and the like; verify: decode and compare; announce: told the
-    pictures before the work; note(path, still): told each as it was read, whose `lost` names what is not kept; options as picture.encode_still's.  One unreadable picture fails the whole: nothing is
+    pictures before the work; note(path, still): told each as it was read, whose `lost` names what is
+    not kept; options as picture.encode_still's.  One unreadable picture fails the whole: nothing is
     left out in silence.
     """
     loaded = []

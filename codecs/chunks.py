@@ -1,9 +1,11 @@
-"""A PNG's ancillary chunks, kept as they are and put back: a list of (name, place, body) in the file's order.
+"""A PNG's ancillary chunks, kept as they are and put back: (name, place, body) in the file's order.
 
-Kept are the chunks whose meaning holds for the same samples and palette (KNOWN) and unknown ones that say of themselves that they
-may be copied (fourth letter small).  Three entries are no such chunks: PLTE of a picture that needs no palette (a suggestion), tRNS where
-it does not stand at its usual place (an empty body: the transparency is in the look) and IHDR, the depth of a grey picture of 2 or 4 bits
-where other chunks count in it.  iDOT, which says where in the file Apple's decoder may begin, is storage and left out like filters.
+Kept are the chunks whose meaning holds for the same samples and palette (KNOWN) and unknown ones
+that say of themselves that they may be copied (fourth letter small).  Three entries are others:
+PLTE of a picture that needs no palette (a suggestion), tRNS where it does not stand at its usual
+place (an empty body: the transparency is in the look), and IHDR, the depth of a grey picture of 2
+or 4 bits where other chunks count in it.  iDOT, which says where in the file Apple's decoder may
+begin, is about storage and left out like filters.
 """
 import io
 import string
@@ -18,16 +20,19 @@ from .numbers import Reader, number
 from .plain import chunk
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-BEFORE, PALETTE, AFTER = range(3)       # places: before all of the picture, between palette and samples (with a palette only), after the samples
-KNOWN = (b"", *b"iCCP sRGB gAMA cHRM cICP mDCV cLLI sBIT bKGD hIST pHYs sPLT tIME eXIf tEXt zTXt iTXt PLTE tRNS IHDR "
-         b"oFFs pCAL sCAL sTER acTL fcTL".split())              # the place is the code in a file; acTL, fcTL: of an animation of this one picture
+# places: before palette and samples; between them, with a palette only; after the samples
+BEFORE, PALETTE, AFTER = range(3)
+# the place here is the code in a file; acTL, fcTL: of an animation of this one picture
+KNOWN = (b"", *b"iCCP sRGB gAMA cHRM cICP mDCV cLLI sBIT bKGD hIST pHYs sPLT tIME eXIf tEXt zTXt iTXt "
+         b"PLTE tRNS IHDR oFFs pCAL sCAL sTER acTL fcTL".split())
 STRUCTURE = {b"tRNS", b"IHDR"}
 CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 STORAGE = {b"iDOT"}
-STEPS = {2: 85, 4: 17}                                          # between the gray levels of so many bits in 8
-SHALLOW = {b"\2\0", b"\4\0"}                              # depth and colour type of grey pictures that Pillow reads as of 8 bits
-IN_DEPTH = {b"bKGD", b"sBIT"}                                  # count in the samples' own depth
-NAMES = {b"iCCP": "icc", b"eXIf": "exif", b"gAMA": "gamma", b"cHRM": "chromaticity", b"sRGB": "srgb", b"tEXt": "text", b"zTXt": "text", b"iTXt": "text"}
+SHALLOW = {b"\2\0", b"\4\0"}            # depth and colour type of what Pillow reads as 8-bit grey
+STEPS = {2: 85, 4: 17}                  # between its levels then, by depth
+IN_DEPTH = {b"bKGD", b"sBIT"}           # count in the samples' own depth
+NAMES = {b"iCCP": "icc", b"eXIf": "exif", b"gAMA": "gamma", b"cHRM": "chromaticity",
+         b"sRGB": "srgb", b"tEXt": "text", b"zTXt": "text", b"iTXt": "text"}
 XMP = b"XML:com.adobe.xmp\0"
 LETTERS = set(string.ascii_letters.encode())
 
@@ -37,11 +42,15 @@ LETTERS = set(string.ascii_letters.encode())
 
 def _kept(name):
     """Whether a chunk of this name may be kept."""
-    return len(name) == 4 and LETTERS.issuperset(name) and (name in KNOWN or name[0] & name[3] & 32 != 0)
+    copied = len(name) == 4 and LETTERS.issuperset(name) and name[0] & name[3] & 32 != 0
+    return copied or name in KNOWN[1:]
 
 
 def _walk(stream, most):
-    """Yields (name, body or None, whether whole) of a PNG's chunks; None for samples and for bodies longer than `most`.  Ends behind IEND."""
+    """Yields (name, body, whether its checksum is right) of a PNG's chunks, and ends behind IEND.
+
+    body: None for samples and where it is longer than `most`.
+    """
     stream.seek(len(SIGNATURE))
     while len(head := stream.read(8)) == 8:
         length, name = struct.unpack(">I4s", head)
@@ -56,10 +65,15 @@ def _walk(stream, most):
 
 
 def transparent_level(stream, transparency):
-    """The transparent colour of a PNG as Pillow says it -> in the samples' scale: Pillow widens grey samples of 2 and 4 bits, but not this."""
+    """The transparent colour of a PNG as Pillow says it -> in the samples' scale.
+
+    Pillow widens grey samples of 2 and 4 bits to 8, but not this.
+    """
     stream.seek(24)
     head = stream.read(2)
-    return transparency % 2**head[0] * STEPS[head[0]] if head in SHALLOW else transparency
+    if head not in SHALLOW:
+        return transparency
+    return transparency % 2**head[0] * STEPS[head[0]]
 
 
 def told(name: bytes) -> str:
@@ -68,11 +82,12 @@ def told(name: bytes) -> str:
 
 
 def read_chunks(stream, look: dict, most_bytes: int, most: int) -> tuple[tuple, tuple]:
-    """A seekable stream of a PNG that Pillow has read -> (list, names of what it has and the list has not).
+    """A seekable stream of a PNG that Pillow has read -> (list, names of what the list has not).
 
-    look: palette and transparency as they are kept.  most_bytes, most: of all bodies and entries; what is beyond is among the names.
+    look: palette and transparency as they are kept.  most_bytes, most: of all bodies and entries;
+    what is beyond is among the names.
     """
-    kept, lost, place, head = [], [], BEFORE, b""
+    kept, lost, place, head, seen = [], [], BEFORE, b"", set()
     for name, body, whole in _walk(stream, most_bytes):
         if name == b"IHDR" and not head:
             head = body or bytes(13)
@@ -81,17 +96,19 @@ def read_chunks(stream, look: dict, most_bytes: int, most: int) -> tuple[tuple, 
         elif name == b"IDAT":
             place = AFTER
         elif name not in STORAGE | {b"IEND"}:
-            once = name not in CRITICAL | {b"tRNS"} or name != b"IHDR" and place != AFTER and all(name != other for other, *_ in kept)
-            if not (whole and once and body is not None and _kept(name) and len(kept) < most and len(body) <= most_bytes):
+            once = name not in (b"PLTE", b"tRNS") or name not in seen and place != AFTER
+            room = body is not None and len(body) + 8 <= most_bytes and len(kept) < most
+            if not (whole and room and once and _kept(name) and name != b"IHDR"):
                 lost.append(told(name) if whole else f"{told(name)} (wrong checksum)")
                 continue
             if name == b"tRNS" and "transparency" in look:
                 body = b""
+            seen.add(name)
             most_bytes -= len(body) + 8
             kept.append((name, place, body))
     if stream.read(1):
         lost.append("data after the end")
-    if head[8:10] in SHALLOW and any(name in IN_DEPTH for name, *_ in kept):
+    if head[8:10] in SHALLOW and seen & IN_DEPTH:
         kept.insert(0, (b"IHDR", BEFORE, head[8:9]))
     usual = _usual_place(kept, "palette" in look)
     if kept[usual:usual + 1] == [(b"tRNS", PALETTE if "palette" in look else BEFORE, b"")]:
@@ -100,7 +117,7 @@ def read_chunks(stream, look: dict, most_bytes: int, most: int) -> tuple[tuple, 
 
 
 def _usual_place(entries, indexed):
-    """Where in a list tRNS stands if nothing is said: directly behind a palette, else last before the samples."""
+    """Where in a list tRNS stands if nothing is said: behind a palette, else before the samples."""
     before = sum(place == BEFORE for _, place, _ in entries)
     return before if indexed or (b"tRNS", BEFORE, b"") not in entries else before - 1
 
@@ -118,7 +135,7 @@ def chunks_of(data: bytes):
 
 
 def _shallow(samples, depth):
-    """Grey samples (H, W) uint8 that came from `depth` bits -> what an IDAT of that depth holds.  Errors: DamagedFile."""
+    """(H, W) uint8 that came from `depth` bits -> an IDAT of that depth.  Errors: DamagedFile."""
     low = samples // STEPS[depth]
     if samples.ndim != 2 or not np.array_equal(low * STEPS[depth], samples):
         raise DamagedFile("samples of more bits than their depth")
@@ -127,30 +144,35 @@ def _shallow(samples, depth):
 
 
 def with_chunks(data: bytes, entries, samples: np.ndarray) -> bytes:
-    """A PNG of these samples and of nothing but IHDR, PLTE, tRNS and IDAT, with a list's chunks.  Errors: DamagedFile."""
-    own = list(chunks_of(data))
-    parts = {name: [body for other, body in own if other == name] for name in (b"IHDR", b"PLTE", b"tRNS", b"IDAT")}
+    """IHDR, PLTE, tRNS and IDAT of a PNG of these samples, with a list's chunks.  Errors: DamagedFile."""
+    parts = {b"IHDR": [], b"PLTE": [], b"tRNS": [], b"IDAT": []}
+    for name, body in chunks_of(data):
+        parts.setdefault(name, []).append(body)
     depth = next((body[0] for name, _, body in entries if name == b"IHDR"), None)
     if depth:
         parts[b"IHDR"] = [parts[b"IHDR"][0][:8] + bytes([depth]) + parts[b"IHDR"][0][9:]]
         parts[b"IDAT"] = [_shallow(samples, depth)]
-        parts[b"tRNS"] = [struct.pack(">H", int.from_bytes(body, "big") // STEPS[depth]) for body in parts[b"tRNS"]]
+        parts[b"tRNS"] = [(int.from_bytes(body, "big") // STEPS[depth]).to_bytes(2, "big")
+                          for body in parts[b"tRNS"]]
     indexed, alpha = bool(parts[b"PLTE"]), [(b"tRNS", body) for body in parts[b"tRNS"]]
     entries = [entry for entry in entries if entry[0] != b"IHDR"]
     if not any(name == b"tRNS" for name, *_ in entries):
-        entries.insert(_usual_place(entries, indexed), (b"tRNS", PALETTE if indexed else BEFORE, b""))
-    placed = [[whole for name, where, body in entries if where == place for whole in (alpha if name == b"tRNS" and not body else [(name, body)])]
-              for place in (BEFORE, PALETTE, AFTER)]
-    order = [(b"IHDR", parts[b"IHDR"][0]), *placed[BEFORE], *((b"PLTE", body) for body in parts[b"PLTE"]), *placed[PALETTE],
-             *((b"IDAT", body) for body in parts[b"IDAT"]), *placed[AFTER], (b"IEND", b"")]
+        place = PALETTE if indexed else BEFORE
+        entries.insert(_usual_place(entries, indexed), (b"tRNS", place, b""))
+    order = [(b"IHDR", parts[b"IHDR"][0])]
+    for place, critical in ((BEFORE, b"PLTE"), (PALETTE, b"IDAT"), (AFTER, b"IEND")):
+        for name, where, body in entries:
+            if where == place:
+                order += alpha if name == b"tRNS" and not body else [(name, body)]
+        order += [(critical, body) for body in parts[critical]]
     return SIGNATURE + b"".join(chunk(name, body) for name, body in order)
 
 
 def shown(entries) -> Image.Image:
-    """A Pillow image of one pixel, loaded, with the list's chunks in its `info`.  Errors: whatever Pillow raises on chunks that are none."""
-    out = io.BytesIO()
+    """A loaded Pillow image of one pixel with a list's chunks in `info`.  Errors: any of Pillow's."""
+    out, aside = io.BytesIO(), STRUCTURE | {b"PLTE", b"acTL", b"fcTL"}
     Image.new("L", (1, 1)).save(out, "PNG")
-    entries = [entry for entry in entries if entry[0] not in STRUCTURE | {b"PLTE", b"acTL", b"fcTL"}]
+    entries = [entry for entry in entries if entry[0] not in aside]
     image = Image.open(io.BytesIO(with_chunks(out.getvalue(), entries, np.zeros((1, 1), np.uint8))))
     image.load()
     return image
@@ -160,7 +182,7 @@ def shown(entries) -> Image.Image:
 
 
 def names(entries) -> list[str]:
-    """What a list has, for people and for `info`: icc, exif, xmp, dpi, gamma, chromaticity, srgb, text, or a chunk's own name."""
+    """What a list has, for people and for `info`: keys of metadata.METADATA, or a chunk's own name."""
     found = []
     for name, _, body in entries:
         if name == b"pHYs" and body[8:9] == b"\1":
@@ -173,7 +195,7 @@ def names(entries) -> list[str]:
 
 
 def pack_chunks(entries) -> bytes:
-    """A list -> bytes: count; for each a byte (code in KNOWN, place in the high bits), an unknown one's name, length, body."""
+    """A list -> bytes: count; for each code in KNOWN | place << 5, an unknown name, length, body."""
     out = bytearray(number(len(entries)))
     for name, place, body in entries:
         code = KNOWN.index(name) if name in KNOWN else 0
@@ -189,7 +211,9 @@ def unpack_chunks(data: bytes, most: int) -> tuple:
         name, place = KNOWN[code & 31] if code & 31 < len(KNOWN) else b"", code >> 5
         name = name or bytes(reader.take(4))
         body = bytes(reader.take(reader.number(len(data))))
-        if not _kept(name) or place > AFTER or found and place < found[-1][1] or name == b"IHDR" and (found or body not in (b"\2", b"\4")):
+        ordered = place <= AFTER and (not found or place >= found[-1][1])
+        depth = name != b"IHDR" or not found and body in (b"\2", b"\4")
+        if not (_kept(name) and ordered and depth):
             raise DamagedFile("a chunk that cannot be kept")
         found.append((name, place, body))
     if reader.position != len(data):

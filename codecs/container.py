@@ -79,7 +79,7 @@ class Header:
     entries: tuple                  # of Entry, in the order of coding
     digest: bytes
     archive: bool = False
-    metadata: int = 0               # bit i: the plain parts begin with metadata of which some are metadata.KINDS[i]
+    metadata: int = 0               # bit i: the plain parts have some that is metadata.KINDS[i]
     model: str = ""                 # first 16 hex digits of the id; empty: no stack
     net_bits: int = 0               # what the prior cost
     tuned_bits: int = 0             # what the model's deltas cost, which lie on top of the stack; 0: there are none
@@ -153,8 +153,8 @@ def _read_lost(reader):
 
 def write(header: Header, payload: bytes) -> bytes:
     """Header and payload -> the file's bytes."""
-    flags = {STACK: header.model, ARCHIVE: header.archive, METADATA: header.metadata or header.lost, TUNED: header.tuned_bits, FLAT: header.flat_bytes,
-             COUNTED: header.sharpness, MEANS: header.mean_bytes}
+    flags = {STACK: header.model, ARCHIVE: header.archive, METADATA: header.metadata or header.lost,
+             TUNED: header.tuned_bits, FLAT: header.flat_bytes, COUNTED: header.sharpness, MEANS: header.mean_bytes}
     kind = sum(bit for bit, told in flags.items() if told)
     out = bytearray(MAGIC + bytes([VERSION, kind]))
     if header.metadata or header.lost:
@@ -246,7 +246,8 @@ def read(data: bytes) -> tuple[Header, bytes]:
     archive, metadata = bool(kind & ARCHIVE), reader.number(MAX_MASK) if kind & METADATA else 0
     lost = _read_lost(reader) if metadata & LOST else ()
     entries = _read_entries(reader, archive)
-    fields = {"entries": entries, "archive": archive, "digest": reader.take(8 if kind & (STACK | ARCHIVE) else 4), "metadata": metadata & ~LOST, "lost": lost}
+    fields = {"entries": entries, "archive": archive, "metadata": metadata & ~LOST, "lost": lost,
+              "digest": reader.take(8 if kind & (STACK | ARCHIVE) else 4)}
     if kind & STACK:
         fields["model"] = reader.take(ID_BYTES).hex()
         fields["net_bits"] = reader.number(2**43)

@@ -188,13 +188,15 @@ def _write(still, stream, file_format):
 
 
 def _write_whole(still, file_format):
-    """Bytes as `_write` makes them, with the chunks of a PNG in a PNG and the tags of a TIFF in a TIFF."""
+    """Bytes as `_write` makes them, with a PNG's chunks in a PNG and a TIFF's tags in a TIFF."""
     out = io.BytesIO()
     _write(still, out, file_format)
     data = out.getvalue()
     if file_format == "PNG" and "png" in still.metadata:
         return chunks.with_chunks(data, still.metadata["png"], still.samples)
-    return tags.with_tags(data, still.metadata["tiff"]) if file_format == "TIFF" and "tiff" in still.metadata else data
+    if file_format == "TIFF" and "tiff" in still.metadata:
+        return tags.with_tags(data, still.metadata["tiff"])
+    return data
 
 
 def _shows_the_same(a: Still, b: Still):

@@ -1,6 +1,6 @@
-"""What picture files other than PNG and TIFF carry that is not kept, by name, so that it can be told.
+"""What files other than PNG and TIFF carry that is not kept, by name, so that it can be told.
 
-Not counted: how samples are stored, what animations need (one still picture is left of them), and marks without content.
+Not counted: how samples are stored, and what only animations need (they are refused).
 """
 import io
 import re
@@ -10,14 +10,18 @@ from PIL import Image
 STILL = {b"VP8X", b"VP8L", b"VP8 ", b"ALPH", b"ANIM", b"ANMF"}
 KEPT_IN_WEBP = {b"ICCP", b"EXIF", b"XMP "}
 LOOPS = {b"NETSCAPE2.0", b"ANIMEXTS1.0"}
-JPEG_KEPT = (b"JFIF\0", b"JFXX\0", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"Adobe")
+JPEG_KEPT = (b"JFIF\0", b"JFXX\0", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0",
+             b"Adobe")
 END = "data after the end"
-OF_PILLOW = {"compression", "comment", "icc_profile", "exif", "xmp", "file_format", "mode", "version"}   # texts in `info` that are kept or say how samples lie
+# texts in `info` that are kept or say how samples are stored
+OF_PILLOW = {"compression", "comment", "icc_profile", "exif", "xmp", "file_format", "mode",
+             "version"}
 
 
 def _name(data):
     """Bytes out of a file as a name: ASCII that prints, at most 40 characters."""
-    return "".join(chr(c) if 32 < c < 127 else " " for c in data[:40]).strip() or f"block {data[:8].hex()}"
+    text = "".join(chr(c) if 32 < c < 127 else " " for c in data[:40]).strip()
+    return text or f"block {data[:8].hex()}"
 
 
 def _webp(stream, _):
@@ -25,9 +29,10 @@ def _webp(stream, _):
     end, seen = 8 + int.from_bytes(stream.read(4), "little"), set()
     stream.seek(12)
     while stream.tell() + 8 <= end and len(head := stream.read(8)) == 8:
-        if head[:4] in seen and head[:4] in KEPT_IN_WEBP or head[:4] not in STILL | KEPT_IN_WEBP:
-            yield _name(head[:4])
-        seen.add(head[:4])
+        name = head[:4]
+        if name not in STILL | KEPT_IN_WEBP or name in seen & KEPT_IN_WEBP:
+            yield _name(name)
+        seen.add(name)
         length = int.from_bytes(head[4:], "little")
         stream.seek(length + length % 2, io.SEEK_CUR)
     stream.seek(end)
@@ -56,7 +61,7 @@ def _gif(stream, metadata):
             label, parts = stream.read(1), _sub_blocks(stream)
             if label == b"\xfe" and b"".join(parts).decode("latin-1") not in comments:
                 yield "comment"
-            elif label == b"\xff" and parts and parts[0] not in LOOPS and not (parts[0] == b"XMP DataXMP" and "xmp" in metadata):
+            elif label == b"\xff" and parts and parts[0] not in LOOPS:
                 yield _name(parts[0])
             elif label not in (b"\xf9", b"\xfe", b"\xff"):
                 yield "plain text" if label == b"\1" else _name(label)
@@ -81,10 +86,14 @@ def _bmp(stream, metadata):
 def _ppm(stream, metadata):
     stream.seek(0)
     magic = stream.read(2)
-    text = stream.read() if magic in (b"P1", b"P2", b"P3") else stream.read(2**16)
-    numbers = rb"(?:\s|#[^\n\r]*[\n\r])*\d+" * (2 if magic == b"P4" else 3)
-    head = text if magic in (b"P1", b"P2", b"P3") else re.match(numbers, text)
-    head = head if isinstance(head, bytes) else head.group() if head else text[:text.find(b"ENDHDR")] if magic == b"P7" else b""
+    if magic in (b"P1", b"P2", b"P3"):
+        head = stream.read()
+    elif magic == b"P7":
+        head = stream.read(2**16).partition(b"ENDHDR")[0]
+    else:
+        words = rb"(?:\s|#[^\n\r]*[\n\r])+[^\s#]+" * (2 if magic == b"P4" else 3)
+        found = re.match(words, stream.read(2**16))
+        head = found.group() if found else b""
     if b"#" in head:
         yield "comment"
 
@@ -102,11 +111,12 @@ def _tga(stream, metadata):
 
 
 def _jpeg(image):
-    comments = 0
-    for name, body in getattr(image, "applist", ()):
-        comments += name == "COM"
-        if name == "COM" and comments > 1 or name != "COM" and not body.startswith(JPEG_KEPT):
-            yield f"{name} {_name(bytes(body).split(bytes(1))[0])}" if name != "COM" else "comment"
+    segments = getattr(image, "applist", ())
+    for name, body in segments:
+        if name != "COM" and not body.startswith(JPEG_KEPT):
+            yield f"{name} {_name(bytes(body).split(bytes(1))[0])}"
+    if sum(name == "COM" for name, _ in segments) > 1:
+        yield "comment"                 # Pillow has the last of them
 
 
 def _boxes(stream, end):
@@ -144,15 +154,18 @@ def _other(image):
     return found
 
 
-BY_FORMAT = {"WEBP": _webp, "GIF": _gif, "BMP": _bmp, "DIB": lambda *_: (), "PPM": _ppm, "TGA": _tga, "JPEG2000": _jpeg2000}
+BY_FORMAT = {"WEBP": _webp, "GIF": _gif, "BMP": _bmp, "PPM": _ppm, "TGA": _tga,
+             "JPEG2000": _jpeg2000}
 
 
 def losses(image: Image.Image, stream, metadata: dict) -> tuple:
-    """Names of what the file of a loaded image carries besides its samples, look and `metadata` (as metadata.gather's), in its order."""
+    """Names of what the file of a loaded image carries besides samples, look and `metadata`."""
+    find = _jpeg(image) if image.format in ("JPEG", "MPO") else \
+        BY_FORMAT.get(image.format, _other(image))(stream, metadata)
     found = []
     try:
-        for name in _jpeg(image) if image.format in ("JPEG", "MPO") else BY_FORMAT.get(image.format, _other(image))(stream, metadata):
+        for name in find:
             found.append(name)
-    except (IndexError, ValueError, OverflowError):             # what Pillow leaves alone may be damaged
+    except (IndexError, ValueError, OverflowError):     # what Pillow leaves alone may be damaged
         found.append("damaged parts")
     return tuple(dict.fromkeys(found))

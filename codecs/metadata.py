@@ -1,7 +1,8 @@
 """What a picture carries besides samples: palette and transparency, profiles, Exif, XMP, resolution, text.
 
-What came from a PNG or TIFF is kept as it was there, chunks (chunks.py) or tags (tags.py), under one key; views.py makes of them
-what other formats hold, as Pillow reads it.  What came from other files is kept as Pillow reads it.
+What came from a PNG or TIFF is kept as it was there, chunks (chunks.py) or tags (tags.py), under
+one key; views.py makes of them what other formats hold, as Pillow reads it.  What came from other
+files is kept as Pillow reads it.
 
 In memory two dicts, `look` and `metadata` of a Still; in a file one section for all pictures:
 
@@ -22,14 +23,15 @@ from .numbers import Reader, number
 
 LIMIT = 2**24                   # bytes of one picture's items, unpacked
 TOGETHER = 16 * LIMIT           # ... of all pictures of an archive
-TEXTS = 2**18                   # pieces of text, chunks and tags in a file: empty ones take a hundred times their bytes in memory
-ROOM = LIMIT - 2**16            # bytes of chunks or tags that are taken from one file, so that palette and the like still fit
+TEXTS = 2**18                   # texts, chunks and tags in a file: empty ones take 100 times their bytes
+ROOM = LIMIT - 2**16            # bytes of chunks or tags taken from one file: a palette still fits
 LOOK = ("palette", "palette_alpha", "transparency")             # tags 0, 1, 2: not metadata, never stripped
 METADATA = ("icc", "exif", "xmp", "dpi", "gamma", "chromaticity", "srgb", "text")
 WHOLE = ("png", "tiff")                                         # tags 11, 12: chunks, tags
 TAGS = LOOK + METADATA + WHOLE
-KINDS = LOOK + METADATA + ("lost", "cICP", "sBIT", "png", "bKGD", "pHYs", "tIME", "mDCV", "cLLI", "hIST", "sPLT", "PLTE",
-                           "tiff", "iptc", "photoshop", "geotiff")      # bits of a header's mask; "lost" is container.LOST
+# bits of a header's mask; "lost" is container.LOST
+KINDS = (*LOOK, *METADATA, "lost", "cICP", "sBIT", "png", "bKGD", "pHYs", "tIME", "mDCV", "cLLI",
+         "hIST", "sPLT", "PLTE", "tiff", "iptc", "photoshop", "geotiff")
 DOUBLES = {"dpi": 2, "gamma": 1, "chromaticity": 8}
 
 
@@ -38,15 +40,19 @@ DOUBLES = {"dpi": 2, "gamma": 1, "chromaticity": 8}
 
 def told(metadata: dict) -> list[str]:
     """Names of all that there is, for people: keys, and what chunks and tags are called."""
-    return [name for key, value in metadata.items() for name in (chunks.names(value) if key == "png" else tags.names(value) if key == "tiff" else [key])]
+    found, inner = [], {"png": chunks.names, "tiff": tags.names}
+    for key, value in metadata.items():
+        found += inner[key](value) if key in inner else [key]
+    return found
 
 
 def missing(metadata: dict, written: dict) -> list[str]:
-    """Names of what a picture carries and a file made of it does not, or not as it was where that is of the same kind."""
+    """Names of what a picture carries and a file made of it does not, or in another form than before."""
     for key in WHOLE:
         if key in metadata and key in written:
-            kept = [entry for entry in metadata[key] if entry not in written[key]]
-            return told({key: kept}) if kept else []
+            there = set(written[key])
+            left = [entry for entry in metadata[key] if entry not in there]
+            return told({key: left}) if left else []
     return [name for name in told(metadata) if name not in told(written)]
 
 
@@ -100,7 +106,8 @@ def kinds(items) -> int:
     for look, others in items:
         for key in (*look, *others):
             found = told({key: others[key]}) if key in WHOLE else [key]
-            mask |= sum({1 << KINDS.index(name if name in KINDS and name != "lost" else key) for name in found})
+            for name in found:
+                mask |= 1 << KINDS.index(name if name in KINDS and name != "lost" else key)
     return mask
 
 
@@ -110,7 +117,8 @@ def names(mask: int) -> list[str]:
 
 
 def _pieces(metadata):
-    return len(metadata.get("text", ())) + len(metadata.get("png", ())) + tags.count(metadata.get("tiff", ()))
+    texts, entries = metadata.get("text", ()), metadata.get("png", ())
+    return len(texts) + len(entries) + tags.count(metadata.get("tiff", ()))
 
 
 def pack(stills) -> bytes:
@@ -129,7 +137,8 @@ def pack(stills) -> bytes:
         return b""
     data = b"".join(parts)
     if len(data) > TOGETHER or sum(_pieces(still.metadata) for still in stills) > TEXTS:
-        raise UnsupportedImage(f"more than {TOGETHER // 2**20} MiB of metadata or {TEXTS} texts, chunks and tags in all; --strip leaves them out")
+        raise UnsupportedImage(f"more than {TOGETHER // 2**20} MiB of metadata or {TEXTS} texts, chunks "
+                               f"and tags in all; --strip leaves them out")
     return min([b"\0" + data, b"\1" + zlib.compress(data, 9), b"\2" + lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS)], key=len)
 
 

@@ -72,9 +72,10 @@ def encode_stills(stills: list[Still], entries: tuple[Entry, ...], *, archive: b
             suited = [suits and suits_prior(still, model, device) for still, suits in zip(stills, suited)]
         order = sorted(range(len(stills)), key=suited.__getitem__)
         stills, entries = [stills[i] for i in order], tuple(entries[i] for i in order)
-    packed, lost = metadata.pack(stills), tuple(dict.fromkeys(name for still in stills for name in still.lost))
-    header, coded = Header(entries, _digest(stills, packed), archive, metadata.kinds([(s.look, s.metadata) for s in stills]),
-                           plain=suited.count(False), lost=lost), []
+    packed, kinds = metadata.pack(stills), metadata.kinds([(s.look, s.metadata) for s in stills])
+    lost = tuple(dict.fromkeys(name for still in stills for name in still.lost))
+    header, coded = Header(entries, _digest(stills, packed), archive, kinds, plain=suited.count(False),
+                           lost=lost), []
     if isinstance(model, Model) and any(suited):
         prior, coded = _under_prior(stills, header, packed, model, device, progress, tuning)
         if prior and surely_smaller(len(prior), [still.samples for still in stills]):

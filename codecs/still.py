@@ -49,8 +49,8 @@ def same_samples(a: np.ndarray, b: np.ndarray) -> bool:
 class Still:
     """One picture.  samples: as MODES says; look: palette and transparency; metadata: see metadata.py.
 
-    source: Pillow's name of the kind of file it came from, for `info`; lost: names of what that file had and is not kept here, so
-    that it can be told.  Errors: UnsupportedImage.
+    source: Pillow's name of the kind of file it came from, for `info`; lost: names of what that file
+    had and is not kept here, so that it can be told.  Errors: UnsupportedImage.
     """
 
     mode: str
@@ -95,7 +95,7 @@ class Still:
         return self.samples[..., -1] if self.mode in ("RGBA", "LA") else None
 
     def stripped(self) -> Still:
-        """The same picture without metadata, of which nothing is told as lost then; its look stays."""
+        """The same picture without metadata, and nothing is told as lost; its look stays."""
         return replace(self, metadata={}, lost=())
 
 
