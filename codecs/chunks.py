@@ -34,6 +34,7 @@ IN_DEPTH = {b"bKGD", b"sBIT"}           # count in the samples' own depth
 NAMES = {b"iCCP": "icc", b"eXIf": "exif", b"gAMA": "gamma", b"cHRM": "chromaticity",
          b"sRGB": "srgb", b"tEXt": "text", b"zTXt": "text", b"iTXt": "text"}
 XMP = b"XML:com.adobe.xmp\0"
+MOST_NAMES = 200                        # of chunks that are not kept
 LETTERS = set(string.ascii_letters.encode())
 
 
@@ -87,7 +88,7 @@ def read_chunks(stream, look: dict, most_bytes: int, most: int) -> tuple[tuple, 
     look: palette and transparency as they are kept.  most_bytes, most: of all bodies and entries;
     what is beyond is among the names.
     """
-    kept, lost, place, head, seen = [], [], BEFORE, b"", set()
+    kept, lost, place, head, seen = [], {}, BEFORE, b"", set()
     for name, body, whole in _walk(stream, most_bytes):
         if name == b"IHDR" and not head:
             head = body or bytes(13)
@@ -99,7 +100,8 @@ def read_chunks(stream, look: dict, most_bytes: int, most: int) -> tuple[tuple, 
             once = name not in (b"PLTE", b"tRNS") or name not in seen and place != AFTER
             room = body is not None and len(body) + 8 <= most_bytes and len(kept) < most
             if not (whole and room and once and _kept(name) and name != b"IHDR"):
-                lost.append(told(name) if whole else f"{told(name)} (wrong checksum)")
+                if len(lost) < MOST_NAMES:
+                    lost[told(name) if whole else f"{told(name)} (wrong checksum)"] = True
                 continue
             if name == b"tRNS" and "transparency" in look:
                 body = b""
@@ -107,13 +109,13 @@ def read_chunks(stream, look: dict, most_bytes: int, most: int) -> tuple[tuple, 
             most_bytes -= len(body) + 8
             kept.append((name, place, body))
     if stream.read(1):
-        lost.append("data after the end")
+        lost["data after the end"] = True
     if head[8:10] in SHALLOW and seen & IN_DEPTH:
         kept.insert(0, (b"IHDR", BEFORE, head[8:9]))
     usual = _usual_place(kept, "palette" in look)
     if kept[usual:usual + 1] == [(b"tRNS", PALETTE if "palette" in look else BEFORE, b"")]:
         del kept[usual]
-    return tuple(kept), tuple(dict.fromkeys(lost))
+    return tuple(kept), tuple(lost)
 
 
 def _usual_place(entries, indexed):

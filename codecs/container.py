@@ -139,7 +139,7 @@ def _lost(names):
     """Length and names, as many as there is room for."""
     text = "\n".join(names).encode("ascii", "replace")
     if len(text) > MAX_LOST:
-        text = text[:text.rindex(b"\n", 0, MAX_LOST - 3) + 1] + b"..."
+        text = text[:text.rfind(b"\n", 0, MAX_LOST - 3) + 1] + b"..."
     return number(len(text)) + text if names else b""
 
 

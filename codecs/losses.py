@@ -12,6 +12,7 @@ KEPT_IN_WEBP = {b"ICCP", b"EXIF", b"XMP "}
 LOOPS = {b"NETSCAPE2.0", b"ANIMEXTS1.0"}
 JPEG_KEPT = (b"JFIF\0", b"JFXX\0", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0",
              b"Adobe")
+MOST_NAMES = 200
 END = "data after the end"
 # texts in `info` that are kept or say how samples are stored
 OF_PILLOW = {"compression", "comment", "icc_profile", "exif", "xmp", "file_format", "mode",
@@ -162,10 +163,11 @@ def losses(image: Image.Image, stream, metadata: dict) -> tuple:
     """Names of what the file of a loaded image carries besides samples, look and `metadata`."""
     find = _jpeg(image) if image.format in ("JPEG", "MPO") else \
         BY_FORMAT.get(image.format, _other(image))(stream, metadata)
-    found = []
+    found = {}
     try:
         for name in find:
-            found.append(name)
+            if len(found) < MOST_NAMES:
+                found[name] = True
     except (IndexError, ValueError, OverflowError):     # what Pillow leaves alone may be damaged
-        found.append("damaged parts")
-    return tuple(dict.fromkeys(found))
+        found["damaged parts"] = True
+    return tuple(found)

@@ -25,6 +25,7 @@ LIMIT = 2**24                   # bytes of one picture's items, unpacked
 TOGETHER = 16 * LIMIT           # ... of all pictures of an archive
 TEXTS = 2**18                   # texts, chunks and tags in a file: empty ones take 100 times their bytes
 ROOM = LIMIT - 2**16            # bytes of chunks or tags taken from one file: a palette still fits
+MOST_NAMES = 100                # of metadata that a format does not hold
 LOOK = ("palette", "palette_alpha", "transparency")             # tags 0, 1, 2: not metadata, never stripped
 METADATA = ("icc", "exif", "xmp", "dpi", "gamma", "chromaticity", "srgb", "text")
 WHOLE = ("png", "tiff")                                         # tags 11, 12: chunks, tags
@@ -52,8 +53,14 @@ def missing(metadata: dict, written: dict) -> list[str]:
         if key in metadata and key in written:
             there = set(written[key])
             left = [entry for entry in metadata[key] if entry not in there]
-            return told({key: left}) if left else []
-    return [name for name in told(metadata) if name not in told(written)]
+            return _few(told({key: left})) if left else []
+    there = set(told(written))
+    return _few([name for name in told(metadata) if name not in there])
+
+
+def _few(names):
+    """No more names than a line can have."""
+    return names if len(names) <= MOST_NAMES else names[:MOST_NAMES] + [f"{len(names) - MOST_NAMES} others"]
 
 
 # --- dicts -> bytes and back -----------------------------------------------------------------
@@ -155,6 +162,8 @@ def unpack(data: bytes, count: int) -> list[tuple[dict, dict]]:
             items = {}
             for _ in range(reader.number(len(TAGS))):
                 key = TAGS[reader.take(1)[0]]
+                if key in items:
+                    raise DamagedFile("an item of metadata twice")
                 items[key] = _read_value(key, reader.take(reader.number(len(unpacked))), texts)
             texts -= _pieces(items)
             found.append(({k: v for k, v in items.items() if k in LOOK}, {k: v for k, v in items.items() if k not in LOOK}))

@@ -119,7 +119,7 @@ def read_tags(stream, most_bytes: int, most: int) -> tuple[tuple, tuple]:
 
 def _directory(entries, own, offset):
     """A directory for `offset`, and what its entries point to.  own: {tag: its 12 bytes}."""
-    fields, behind = dict(own), b""
+    fields, behind = dict(own), bytearray()
     begin = offset + 6 + 12 * (len(own) + len(entries))
     for tag, kind, value in entries:
         if kind == 0:

@@ -50,9 +50,9 @@ def test_too_much_is_refused():
 
 @pytest.mark.parametrize("data", [
     b"\3abc", b"\0", b"\0\1", b"\0\1\x63\0", b"\0\1\3\5ab", b"\0\0\0", b"\1abc", b"\2abc", b"\0\1\6\3abc", b"\0\1\x0a\1\5", b"\0\1\x0a\6\1\0\1\xff\0\0",
-    b"\1" + zlib.compress(bytes(17 * 2**24))], ids=lambda d: repr(d[:8]))
+    b"\0\2\3\1a\3\1b", b"\1" + zlib.compress(bytes(17 * 2**24))], ids=lambda d: repr(d[:8]))
 def test_damage(data):
-    """Unknown packing, unknown tags, lengths beyond the end, bytes left over, bombs: DamagedFile."""
+    """Unknown packing, unknown tags, lengths beyond the end, bytes left over, one tag twice, bombs: DamagedFile."""
     with pytest.raises(DamagedFile):
         unpack(data, 1)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from bitsback.codecs import decode_still, encode_still, metadata, tags
 from bitsback.codecs.images import read_still, still_bytes
-from bitsback.codecs.still import same
+from bitsback.codecs.still import Still, same
 from bitsback.codecs.views import views
 from bitsback.errors import DamagedFile
 
@@ -113,6 +113,13 @@ def test_no_more_than_there_is_room_for():
     assert len(kept) == 2 and len(lost) == 7
     assert len(tags.read_tags(io.BytesIO(data), 2**20, 3)[0]) == 3
     assert tags.read_tags(io.BytesIO(b"MM\0*"), 10, 10) == ((), ("tags",))
+
+
+def test_names_of_what_is_missing_are_few():
+    """A PNG made of a TIFF with thousands of private tags: a hundred names and the number of others."""
+    still = Still("RGB", PIXELS, {}, {"tiff": tuple((tag, 1, b"x") for tag in range(50000, 55000))})
+    left = still_bytes(still, "PNG", "y")[1]
+    assert len(left) == 101 and left[-1] == "4900 others"
 
 
 values = st.sampled_from(sorted(tags.SIZES)).flatmap(lambda kind: st.tuples(st.just(kind), st.integers(0, 40).flatmap(
