@@ -13,7 +13,7 @@ import numpy as np
 import PIL
 
 from bitsback.codecs import decode_still, encode_still, picture
-from bitsback.codecs.images import default_suffix, image_format, read_still, still_bytes
+from bitsback.codecs.images import HOLDS, default_suffix, image_format, read_still, still_bytes
 from bitsback.codecs.still import same
 from bitsback.errors import UnsupportedImage
 
@@ -31,7 +31,7 @@ def fate(path, name, allow_lossy=False):
     """(mode, what happened, bytes) of one file: ("RGB", "kept", 123) or ("", reason, 0).
 
     Kept means: mode, samples, palette, transparency and metadata came back from the .bbk, and mode, look and samples from the
-    picture file written of it.  Anything in between raises AssertionError.
+    picture file written of it, a TIFF of a TIFF.  Anything in between raises AssertionError.  What the file has besides is named.
     """
     try:
         still = read_still(path, name, allow_lossy=allow_lossy)
@@ -40,10 +40,11 @@ def fate(path, name, allow_lossy=False):
     with patch.object(picture, "may_suit", lambda still: False):
         data = encode_still(still)
     assert same(decode_still(data), still), f"{name}: something else came back"
-    suffix = default_suffix(still.mode)
+    suffix = ".tiff" if still.source == "TIFF" and still.mode in HOLDS["TIFF"] else default_suffix(still.mode)
     written, left_out = still_bytes(still, image_format(Path("x" + suffix)), "x" + suffix)
-    assert written and (not left_out or suffix == ".tiff"), f"{name}: {left_out} would be lost in {suffix}"
-    return still.mode, "kept" if not left_out else f"kept; {suffix} does not hold {', '.join(left_out)}", len(data)
+    assert written and (not left_out or suffix == ".tiff" or still.source == "TIFF"), f"{name}: {left_out} would be lost in {suffix}"
+    what = f"kept but for {', '.join(still.lost)}" if still.lost else "kept"
+    return still.mode, what if not left_out else f"{what}; {suffix} does not hold {', '.join(left_out)}", len(data)
 
 
 def table(rows):

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from bitsback.codecs import container, encode_still, metadata, picture, stacked
+from bitsback.codecs import chunks, container, encode_still, metadata, picture, stacked
 from bitsback.codecs.container import Entry, Header, number, pixel_digest
 from bitsback.codecs.deltas import FILTERS, LZMA
 from bitsback.codecs.plain import DELTAS, PNG, WEBP, encode_plain
@@ -134,7 +134,7 @@ def _numbers(header, rng):
     """One altered field, or two: hostile values of every number of a Header."""
     value = int(rng.choice([0, 1, 2, 3, 7, 8, 255, 2**12, 2**20, 2**24, 2**31, int(rng.integers(0, 2**40))]))
     entry, others = header.entries[0], header.entries[1:]
-    choices = [{"metadata": value}, {"metadata": header.metadata ^ 1 << int(rng.integers(0, 11))}, {"digest": bytes(len(header.digest))},
+    choices = [{"metadata": value}, {"metadata": header.metadata ^ 1 << int(rng.integers(0, 27))}, {"digest": bytes(len(header.digest))},
                {"entries": (replace(entry, width=max(value, 1)), *others)}, {"entries": (replace(entry, height=max(value, 1)), *others)},
                {"entries": (replace(entry, mode=[*MODES][value % len(MODES)], alike=False), *others)}, {"entries": header.entries[::-1]}, {"entries": (replace(entry, alike=not entry.alike and entry.mode in ("RGB", "RGBA")), *others)}, {"entries": header.entries * 3}]
     if header.archive:
@@ -239,7 +239,10 @@ def odd_metadata(rng, count):
                  "transparency": [noise(), 2**16, (1, 2**16, 3), (1, 2)][int(rng.integers(0, 4))],
                  "exif": [noise(), b"Exif\0\0" + noise(), b"Exif\0\0II*\0\x08\0\0\0" + noise()][int(rng.integers(0, 3))],
                  "gamma": pick(), "chromaticity": tuple(pick() for _ in range(8)), "srgb": int(rng.integers(0, 256)),
-                 "text": ((word(), word(), word(), word(), bool(rng.integers(0, 2))), ("Comment", "x" * 2000, "", "", False))}
+                 "text": ((word(), word(), word(), word(), bool(rng.integers(0, 2))), ("Comment", "x" * 2000, "", "", False)),
+                 "png": tuple((chunks.KNOWN[1 + int(rng.integers(0, 26))], place, noise()) for place in (0, 0, 1, 2)),
+                 "tiff": tuple((270 + i, int(rng.integers(1, 3)), noise()) for i in range(9) if i not in (3, 7, 8)) + ((34665, 0, ()),)}
+        items["png"] = tuple(entry for entry in items["png"] if entry[0] != b"IHDR")
         chosen = {key: value for key, value in items.items() if rng.random() < 0.3}
         if mode == "P":
             chosen["palette"] = bytes(range(60)) if rng.random() < 0.7 else noise()

@@ -28,11 +28,13 @@ def main():
 @click.option("--archive", type=click.Path(path_type=Path), help="One file for all pictures of the files and folders given.")
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Decode and compare before the output gets its name.")
 @click.option("--strip", is_flag=True, help="Leave out metadata: ICC profile, Exif with its orientation, XMP, resolution, text.")
+@click.option("--allow-metadata-loss", "allow_loss", is_flag=True,
+              help="With --rm: remove inputs too that carry what cannot be kept.")
 @click.option("--allow-lossy-source", "allow_lossy", is_flag=True, help="Store the pixels of JPEG, lossy WebP and the like, larger though they are.")
 @click.option("-e", "--effort", type=click.IntRange(1, 9), default=DEFAULT, show_default=True, help="Speed or size: which shipped model, how long it is tuned to the picture.")
 @click.option("--dask", "address", metavar="ADDRESS", help="Work on the cluster of this dask scheduler; its workers see the same paths.")
 def compress(sources, output, folder, recursive, force, keep, remove, as_json, model, device, threads, jobs, quiet, verbose, archive, verify, strip,
-             allow_lossy, effort, address):
+             allow_loss, allow_lossy, effort, address):
     """Write NAME.bbk for each picture, any still one that Pillow reads; - is standard input and output."""
     from .codecs import files, images
     if archive and (output or folder):
@@ -44,14 +46,22 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
     items = [(archive, None)] if archive else input_items(sources, recursive, images.IMAGE_SUFFIXES)
     out = refuse_terminals(items, output, folder, remove)
     device, name = prepare(folder, threads, device), chosen_model(effort, model)
-    choices = {"verify": verify, "strip": strip, "allow_lossy": allow_lossy, "remove": remove, "tuning": EFFORTS[effort].tuning}
+    choices = {"verify": verify, "strip": strip, "allow_lossy": allow_lossy, "remove": remove,
+               "allow_loss": allow_loss, "tuning": EFFORTS[effort].tuning}
     options, written, jobs = choices | {"force": force, "device": device}, {}, job_count(jobs, recursive, len(items))
 
+    def note(path, names):
+        if not quiet:
+            click.echo(printable(f"bitsback: {path}: not kept: {', '.join(names)}"), err=True)
+
     def told(source, target, header, size, begin):
+        if header.lost and not archive:
+            note(source, header.lost)
         count = f"{len(header.entries)} pictures, " if header.archive else ""
         seconds, rate = time.perf_counter() - begin, 8 * size / header.dims
         facts = {"source": str(source), "target": str(target), "bytes": size, "bits_per_dim": rate, "method": "prior" if header.model else "plain",
-                 "pictures": len(header.entries), "verified": verify, "removed": remove, "seconds": seconds}
+                 "pictures": len(header.entries), "lost": list(header.lost), "verified": verify,
+                 "removed": remove, "seconds": seconds}
         tell(facts, f"{source} -> {target}: {count}{size} bytes, {rate:.3f} bits/dim, {seconds:.1f} s", as_json, quiet, out)
 
     def work(source, root):
@@ -66,7 +76,8 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
     def work_archive(target, _):
         begin = time.perf_counter()
         with Bar(target, quiet) as bar:
-            header, size = files.compress_archive(sources, target, progress=bar, announce=announcer(target, verify, quiet, options["model"], device, choices["tuning"]), **options)
+            header, size = files.compress_archive(sources, target, note=note, progress=bar,
+                                                  announce=announcer(target, verify, quiet, options["model"], device, choices["tuning"]), **options)
         told(" ".join(map(str, sources)), target, header, size, begin)
 
     if address or jobs > 1 and not (archive or out or output):

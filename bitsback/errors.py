@@ -33,6 +33,10 @@ class LossySource(UnsupportedImage):
     """A picture that was compressed with loss already: its pixels would take more room than it does."""
 
 
+class MetadataLoss(UnsupportedImage):
+    """An input that was to be removed and carries what its output does not keep."""
+
+
 class OutputExists(BitsbackError):
     """The output is there already and `-f` was not given, or two inputs have one output."""
 

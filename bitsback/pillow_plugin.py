@@ -10,8 +10,9 @@ from PIL import Image, ImageFile
 
 from .codecs import container, decode_still, encode_still, images
 from .codecs.files import SUFFIX
-from .codecs.metadata import METADATA, gather
+from .codecs.metadata import METADATA
 from .codecs.still import MODES, Still
+from .codecs.views import gather, views
 from .errors import BitsbackError, UnsupportedImage
 
 FORMAT = "BITSBACK"
@@ -54,8 +55,10 @@ class BitsbackImageFile(ImageFile.ImageFile):
                 raise OSError(f"{self.filename or 'bitsback'}: {error}") from None
             self._data, self.im, self.palette = None, image.im, image.palette
             self.info |= image.info
-            self.info |= {key: still.metadata[key] for key in METADATA if key in still.metadata and key not in ("icc", "text")}
-            self.info |= {key: value for key, value, *_ in still.metadata.get("text", ())}
+            shown = views(still.metadata)
+            named = [key for key in METADATA if key in shown and key not in ("icc", "text")]
+            self.info |= {key: shown[key] for key in named}
+            self.info |= {key: value for key, value, *_ in shown.get("text", ())}
             if self._exclusive_fp and self.fp:
                 self.fp.close()
             self.fp = None

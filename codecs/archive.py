@@ -32,18 +32,22 @@ def collect(sources) -> list[tuple[Path, str]]:
     return [(path, name) for name, path in found.items()]
 
 
-def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False, announce=lambda stills: None, tuning=DEFAULT_STEPS, **options) -> tuple[bytes, int]:
+def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False,
+                   announce=lambda stills: None, note=lambda path, still: None, tuning=DEFAULT_STEPS, **options) -> tuple[bytes, int]:
     """Pictures of files and folders -> (the archive's bytes, number of pictures).
 
     strip: leave metadata out; allow_lossy: take JPEG and the like; verify: decode and compare; announce: told the
-    pictures before the work; options as picture.encode_still's.  One unreadable picture fails the whole: nothing is
+    pictures before the work; note(path, still): told each as it was read, whose `lost` names what is
+    not kept; options as picture.encode_still's.  One unreadable picture fails the whole: nothing is
     left out in silence.
     """
     loaded = []
     for path, name in collect(sources):
         still, status = read_still(path, path, allow_lossy=allow_lossy), path.stat()
+        still = still.stripped() if strip else still
+        note(path, still)
         loaded.append((Entry(still.width, still.height, name, status.st_mode & 0o777, picture.image_check(still.samples), still.mode, still.source,
-                             int(status.st_mtime)), still.stripped() if strip else still))
+                             int(status.st_mtime)), still))
     loaded.sort(key=lambda item: (item[0].width * item[0].height, item[0].height, item[0].name))   # the stack grows with them
     stills = [still for _, still in loaded]
     announce(stills)

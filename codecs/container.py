@@ -4,7 +4,8 @@
     4       magic "\\x8aBBK"
     1       format version, 0
     1       kind: bit 0 set, the payload is a stack (clear: plain parts); bit 1 set, an archive;
-            bit 2 set, the plain parts begin with metadata, and LEB128 here which (bits by metadata.TAGS)
+            bit 2 set, LEB128 here which metadata the plain parts begin with (bits by metadata.KINDS); if its
+            bit 11 is set, LEB128 length and names, one a line, of what the source had and is not kept
             one picture: form (low 5 bits: place in still.MODES; high 3: in SOURCES), LEB128 width,
             height; digest of all that is kept (8 bytes of blake2b, 4 if plain)
             archive: LEB128 length of the index, the index (zlib of JSON), digest of all pictures (8)
@@ -40,6 +41,9 @@ MAX_SIDE = 2**24
 MAX_PIXELS = 2**31
 MAX_IMAGES = 2**24
 MAX_INDEX = 2**26               # bytes of an index, unpacked
+LOST = 2**11                    # bit of the mask of metadata: names of what was lost follow it
+MAX_MASK = 2**27 - 1
+MAX_LOST = 2**12                # bytes of these names
 MAX_ROW = 2**13                 # characters of one picture's row in it
 ID_BYTES = 8
 ALIKE = {mode: len(MODES) + i for i, mode in enumerate(sorted(UNDER_PRIOR - GREYS))}      # forms beyond those of the modes: RGB, RGBA
@@ -75,7 +79,7 @@ class Header:
     entries: tuple                  # of Entry, in the order of coding
     digest: bytes
     archive: bool = False
-    metadata: int = 0               # bit i: the plain parts begin with metadata of which some are TAGS[i]
+    metadata: int = 0               # bit i: the plain parts have some that is metadata.KINDS[i]
     model: str = ""                 # first 16 hex digits of the id; empty: no stack
     net_bits: int = 0               # what the prior cost
     tuned_bits: int = 0             # what the model's deltas cost, which lie on top of the stack; 0: there are none
@@ -88,6 +92,7 @@ class Header:
     start: tuple = (0, 0, 0)        # corner where the segments begin, see places.py; images are counted from the first under the prior
     segments: tuple = ()            # (kind, size) in the order of coding
     top: tuple = ()                 # mean32 and scale of R, G, B
+    lost: tuple = ()                # names of what the picture files had and is not kept
 
     @property
     def width(self):
@@ -130,14 +135,30 @@ def _index(entries):
     return zlib.compress(text, 9) + checks
 
 
+def _lost(names):
+    """Length and names, as many as there is room for."""
+    text = "\n".join(names).encode("ascii", "replace")
+    if len(text) > MAX_LOST:
+        text = text[:text.rfind(b"\n", 0, MAX_LOST - 3) + 1] + b"..."
+    return number(len(text)) + text if names else b""
+
+
+def _read_lost(reader):
+    text = bytes(reader.take(reader.number(MAX_LOST)))
+    names = tuple(text.decode("ascii", "replace").split("\n"))
+    if not all(names) or not text.isascii():
+        raise DamagedFile("names of what was lost that are none")
+    return names
+
+
 def write(header: Header, payload: bytes) -> bytes:
     """Header and payload -> the file's bytes."""
-    flags = {STACK: header.model, ARCHIVE: header.archive, METADATA: header.metadata, TUNED: header.tuned_bits, FLAT: header.flat_bytes,
-             COUNTED: header.sharpness, MEANS: header.mean_bytes}
+    flags = {STACK: header.model, ARCHIVE: header.archive, METADATA: header.metadata or header.lost,
+             TUNED: header.tuned_bits, FLAT: header.flat_bytes, COUNTED: header.sharpness, MEANS: header.mean_bytes}
     kind = sum(bit for bit, told in flags.items() if told)
     out = bytearray(MAGIC + bytes([VERSION, kind]))
-    if header.metadata:
-        out += number(header.metadata)
+    if header.metadata or header.lost:
+        out += number(header.metadata | (LOST if header.lost else 0)) + _lost(header.lost)
     if header.archive:
         index = _index(header.entries)
         out += number(len(index)) + number(len(header.entries)) + index
@@ -222,9 +243,11 @@ def read(data: bytes) -> tuple[Header, bytes]:
     kind = reader.take(1)[0]
     if kind & ~(STACK | ARCHIVE | METADATA | TUNED | FLAT | COUNTED | MEANS) or kind & (TUNED | FLAT | COUNTED | MEANS) and not kind & STACK:
         raise DamagedFile("unknown kind")
-    archive, metadata = bool(kind & ARCHIVE), reader.number(2**14) if kind & METADATA else 0
+    archive, metadata = bool(kind & ARCHIVE), reader.number(MAX_MASK) if kind & METADATA else 0
+    lost = _read_lost(reader) if metadata & LOST else ()
     entries = _read_entries(reader, archive)
-    fields = {"entries": entries, "archive": archive, "digest": reader.take(8 if kind & (STACK | ARCHIVE) else 4), "metadata": metadata}
+    fields = {"entries": entries, "archive": archive, "metadata": metadata & ~LOST, "lost": lost,
+              "digest": reader.take(8 if kind & (STACK | ARCHIVE) else 4)}
     if kind & STACK:
         fields["model"] = reader.take(ID_BYTES).hex()
         fields["net_bits"] = reader.number(2**43)

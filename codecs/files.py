@@ -6,7 +6,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import NoSuchFolder, OutputExists, UnsupportedImage, VerifyFailed
+from ..errors import MetadataLoss, NoSuchFolder, OutputExists, UnsupportedImage, VerifyFailed
 from . import archive, container, metadata, picture, places
 from .inputs import STDIO, read_packed, standard_input
 from .images import default_suffix, image_format, read_still, refuse_mode, still_bytes
@@ -119,12 +119,22 @@ def _remove(sources, data, target):
         Path(source).unlink()
 
 
-def compress_file(source, target, *, force=False, strip=False, allow_lossy=False, verify=True, remove=False, announce=lambda stills: None,
-                  **options) -> tuple[container.Header, int]:
+def _refuse_loss(still, source, allowed):
+    """Errors: MetadataLoss for an input to be removed that has what its output would not keep."""
+    if still.lost and not allowed:
+        raise MetadataLoss(f"{source}: {', '.join(still.lost)} would be lost with it; nothing is done "
+                           f"(--allow-metadata-loss removes it all the same; so does --strip, which "
+                           f"leaves all metadata out)")
+
+
+def compress_file(source, target, *, force=False, strip=False, allow_lossy=False, allow_loss=False,
+                  verify=True, remove=False, announce=lambda stills: None, **options) -> tuple[container.Header, int]:
     """Writes `target`.  Returns the Header and the file's size in bytes.
 
     strip: leave metadata out; allow_lossy: take JPEG and the like; verify: decode and compare before the rename; remove: delete the
-    source after that; announce: told the [Still] before the work; options as picture.encode_still's.  Errors: BitsbackError, OSError.
+    source after that, refused before the work if metadata would be lost, unless allow_loss; announce:
+    told the [Still] before the work; options as picture.encode_still's.  What was lost is in the
+    Header.  Errors: BitsbackError, OSError.
     """
     source, target = Path(source), Path(target)
     if remove and not (verify and source != STDIO and target != STDIO):
@@ -133,6 +143,8 @@ def compress_file(source, target, *, force=False, strip=False, allow_lossy=False
     still = read_still(io.BytesIO(standard_input()) if source == STDIO else source, "standard input" if source == STDIO else source,
                        allow_lossy=allow_lossy)
     still = still.stripped() if strip else still
+    if remove:
+        _refuse_loss(still, source, allow_loss)
     announce([still])
     data = picture.encode_still(still, verify=verify, **options)
     _deliver(data, target, source)
@@ -141,13 +153,25 @@ def compress_file(source, target, *, force=False, strip=False, allow_lossy=False
     return container.read_header(data), len(data)
 
 
-def compress_archive(sources, target, *, force=False, verify=True, remove=False, **options) -> tuple[container.Header, int]:
-    """Writes one archive of the pictures in `sources`; options as archive.encode_archive's.  Returns the Header and the file's size in bytes."""
+def compress_archive(sources, target, *, force=False, verify=True, remove=False, allow_loss=False,
+                     note=lambda path, names: None, **options) -> tuple[container.Header, int]:
+    """Writes one archive of the pictures in `sources`.  Returns the Header and the file's size.
+
+    remove, allow_loss: as compress_file's; note(path, names): told what each picture's file has that
+    is not kept; options as archive.encode_archive's.
+    """
     if remove and not verify:
         raise ValueError("inputs are removed only if their output was verified")
     refuse_existing(target, None, force)
     paths = [path for path, _ in archive.collect(sources)]
-    data, _ = archive.encode_archive(sources, verify=verify, **options)
+
+    def noted(path, still):
+        if remove:
+            _refuse_loss(still, path, allow_loss)
+        if still.lost:
+            note(path, still.lost)
+
+    data, _ = archive.encode_archive(sources, verify=verify, note=noted, **options)
     _deliver(data, Path(target))
     if remove:
         _remove(paths, data, target)
@@ -208,7 +232,8 @@ def describe(source) -> dict:
     header, payload = container.read(data)
     info = {"file": str(source), "format_version": container.VERSION, "width": header.width, "height": header.height,
             "mode": header.entries[0].mode, "source": header.entries[0].source or "other", "method": "prior" if header.model else "plain",
-            "metadata": metadata.names(header.metadata), "file_bytes": len(data), "bits_per_dim": 8 * len(data) / header.dims}
+            "metadata": metadata.names(header.metadata), "lost": list(header.lost),
+            "file_bytes": len(data), "bits_per_dim": 8 * len(data) / header.dims}
     if header.archive:
         info |= {"pictures": len(header.entries), "under_prior": len(header.entries) - header.plain if header.model else 0,
                  "modes": sorted({e.mode for e in header.entries}), "names": [e.name for e in header.entries]}

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import DamagedFile, UnsupportedImage
-from . import deep, metadata, refusals
+from . import chunks, deep, metadata, refusals, tags, views
 from .still import MODES, Still, same_samples
 
 IMAGE_SUFFIXES = set(".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .pcx .sgi .rgb .ras .qoi .jp2 .j2k "
@@ -57,7 +57,7 @@ def _deep_samples(image, stream, name):
 
 def _orientation(image):
     """What a TIFF's Exif or XMP says; Pillow turns the pixels of TIFFs when it loads them, and then says 1."""
-    found = image.getexif().get(metadata.ORIENTATION, 1) if image.format == "TIFF" else 1
+    found = image.getexif().get(views.ORIENTATION, 1) if image.format == "TIFF" else 1
     return found if found in UNTURN else 1
 
 
@@ -86,7 +86,11 @@ def _open_still(stream, name, allow_lossy):
             shown = shown[..., [0, 3]] if mode == "LA;16" else shown
             if shown.shape != samples.shape or not np.array_equal(shown, (samples >> 8).astype(np.uint8)):
                 raise UnsupportedImage(f"{name}: 16-bit samples that Pillow reads in another way")
-        return Still(mode, samples, _look(image), metadata.gather(image, before, orientation), source or "")
+        look = _look(image)
+        if image.format == "PNG" and "transparency" in look:
+            look["transparency"] = chunks.transparent_level(stream, look["transparency"])
+        kept, lost = views.carried(image, stream, look, before, orientation)
+        return Still(mode, samples, look, kept, source or "", lost)
 
 
 def read_still(source, name, *, allow_lossy: bool = False) -> Still:
@@ -163,24 +167,36 @@ def to_image(still: Still) -> Image.Image:
         if still.mode == "P" and isinstance(still.look["transparency"], tuple):
             raise DamagedFile("a transparency that is none")
         image.info["transparency"] = still.look["transparency"]
+    shown = views.views(still.metadata)
     for key, name in (("icc", "icc_profile"), ("exif", "exif"), ("xmp", "xmp"), ("dpi", "dpi")):
-        if key in still.metadata:
-            image.info[name] = still.metadata[key]
+        if key in shown:
+            image.info[name] = shown[key]
     return image
 
 
 def _write(still, stream, file_format):
-    options = metadata.save_options(still.metadata, file_format)
+    options = views.save_options(still.metadata, file_format)
     if still.mode in DEEP:
         if "transparency" in still.look:
             options["transparency"] = still.look["transparency"]
         deep.write_png(still.samples, stream, **options)
         return
-    image = to_image(still)
-    image.info.pop("icc_profile", None)
+    image = to_image(still.stripped())
     if file_format == "WEBP":
         options |= {"lossless": True, "exact": True}
     image.save(stream, format=file_format, **options)
+
+
+def _write_whole(still, file_format):
+    """Bytes as `_write` makes them, with a PNG's chunks in a PNG and a TIFF's tags in a TIFF."""
+    out = io.BytesIO()
+    _write(still, out, file_format)
+    data = out.getvalue()
+    if file_format == "PNG" and "png" in still.metadata:
+        return chunks.with_chunks(data, still.metadata["png"], still.samples)
+    if file_format == "TIFF" and "tiff" in still.metadata:
+        return tags.with_tags(data, still.metadata["tiff"])
+    return data
 
 
 def _shows_the_same(a: Still, b: Still):
@@ -190,7 +206,21 @@ def _shows_the_same(a: Still, b: Still):
         return False
     if "palette" not in a.look:
         return a.look == b.look
-    return np.array_equal(*(np.array(to_image(still).convert("RGBA")) for still in (a, b)))
+    return np.array_equal(*(np.array(to_image(still.stripped()).convert("RGBA")) for still in (a, b)))
+
+
+def _written(still, attempt, file_format, name):
+    """(bytes, names of the metadata that are not in them) of `attempt`, read again and found to show `still`.  Errors: UnsupportedImage."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = _write_whole(attempt, file_format)
+    except Exception as error:          # Pillow's writers raise a dozen kinds on odd metadata
+        raise UnsupportedImage(f"{name}: {file_format} cannot hold this picture ({error})") from None
+    written = read_still(io.BytesIO(data), name)
+    if not _shows_the_same(still, written):
+        raise UnsupportedImage(f"{name}: {file_format} does not give this picture back as it is (mode {still.mode})")
+    return data, metadata.missing(still.metadata, written.metadata)
 
 
 def still_bytes(still: Still, file_format: str, name) -> tuple[bytes, list[str]]:
@@ -199,19 +229,9 @@ def still_bytes(still: Still, file_format: str, name) -> tuple[bytes, list[str]]
     name: of the output, for errors.  Errors: UnsupportedImage.
     """
     refuse_mode(still.mode, file_format, name)
-    for attempt in (still, still.stripped()):                   # odd metadata may be more than a format's writer can take
-        out = io.BytesIO()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                _write(attempt, out, file_format)
-            break
-        except Exception as error:      # Pillow's writers raise a dozen kinds on odd metadata
-            reason = error
-    else:
-        raise UnsupportedImage(f"{name}: {file_format} cannot hold this picture ({reason})")
-    out.seek(0)
-    written = read_still(out, name)
-    if not _shows_the_same(still, written):
-        raise UnsupportedImage(f"{name}: {file_format} does not give this picture back as it is (mode {still.mode})")
-    return out.getvalue(), [key for key in still.metadata if key not in written.metadata]
+    try:
+        return _written(still, still, file_format, name)
+    except UnsupportedImage:
+        if not still.metadata:
+            raise
+    return _written(still, still.stripped(), file_format, name)         # odd metadata may be more than a format's writer or reader can take

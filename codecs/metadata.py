@@ -1,5 +1,9 @@
 """What a picture carries besides samples: palette and transparency, profiles, Exif, XMP, resolution, text.
 
+What came from a PNG or TIFF is kept as it was there, chunks (chunks.py) or tags (tags.py), under
+one key; views.py makes of them what other formats hold, as Pillow reads it.  What came from other
+files is kept as Pillow reads it.
+
 In memory two dicts, `look` and `metadata` of a Still; in a file one section for all pictures:
 
     1       how it is packed: 0 not, 1 deflate, 2 LZMA
@@ -9,118 +13,54 @@ In memory two dicts, `look` and `metadata` of a Still; in a file one section for
 Numbers are little-endian doubles, so that what Pillow read comes back exactly.
 """
 import lzma
-import math
 import struct
 import zlib
 
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-
 from ..errors import DamagedFile, UnsupportedImage
-from .numbers import Reader, number
+from . import chunks, tags
 from .deltas import FILTERS, inflate
+from .numbers import Reader, number
 
 LIMIT = 2**24                   # bytes of one picture's items, unpacked
 TOGETHER = 16 * LIMIT           # ... of all pictures of an archive
-TEXTS = 2**18                   # pieces of text in a file: empty ones take a hundred times their bytes in memory
+TEXTS = 2**18                   # texts, chunks and tags in a file: empty ones take 100 times their bytes
+ROOM = LIMIT - 2**16            # bytes of chunks or tags taken from one file: a palette still fits
+MOST_NAMES = 100                # of metadata that a format does not hold
 LOOK = ("palette", "palette_alpha", "transparency")             # tags 0, 1, 2: not metadata, never stripped
 METADATA = ("icc", "exif", "xmp", "dpi", "gamma", "chromaticity", "srgb", "text")
-TAGS = LOOK + METADATA
+WHOLE = ("png", "tiff")                                         # tags 11, 12: chunks, tags
+TAGS = LOOK + METADATA + WHOLE
+# bits of a header's mask; "lost" is container.LOST
+KINDS = (*LOOK, *METADATA, "lost", "cICP", "sBIT", "png", "bKGD", "pHYs", "tIME", "mDCV", "cLLI",
+         "hIST", "sPLT", "PLTE", "tiff", "iptc", "photoshop", "geotiff")
 DOUBLES = {"dpi": 2, "gamma": 1, "chromaticity": 8}
-HOLDS = {"PNG": set(METADATA), "WEBP": {"icc", "exif", "xmp"}, "TIFF": {"icc", "exif", "xmp", "dpi"}, "BMP": {"dpi"}}
-ORIENTATION, XMP, RESOLUTION = 0x112, 0x2BC, 0x11A
-TIFF_TAGS = (0x10E, 0x10F, 0x110, ORIENTATION, 0x131, 0x132, 0x13B, 0x8298)     # description, camera, orientation, software, date, artist, copyright
-TIFF_FOLDERS = (0x8769, 0x8825)                                         # Exif, GPS
 
 
-# --- Pillow -> dicts -------------------------------------------------------------------------
+# --- names ---------------------------------------------------------------------------------
 
 
-def _tiff_exif(image, orientation):
-    """The Exif block of a loaded TIFF, whose tags lie in the file's own folder; None if there is none."""
-    found, exif = image.getexif(), Image.Exif()
-    for tag in TIFF_TAGS:
-        if tag in found:
-            exif[tag] = found[tag]
-    for folder in TIFF_FOLDERS:
-        if tags := found.get_ifd(folder):
-            exif.get_ifd(folder).update(tags)
-            exif[folder] = exif.get_ifd(folder)
-    if orientation != 1:
-        exif[ORIENTATION] = orientation
-    return exif.tobytes() if len(exif) else None
+def told(metadata: dict) -> list[str]:
+    """Names of all that there is, for people: keys, and what chunks and tags are called."""
+    found, inner = [], {"png": chunks.names, "tiff": tags.names}
+    for key, value in metadata.items():
+        found += inner[key](value) if key in inner else [key]
+    return found
 
 
-def gather(image: Image.Image, before: dict, orientation: int = 1) -> dict:
-    """A loaded Pillow image -> metadata, only what is there.
-
-    before, orientation: the info and a TIFF's orientation as they were before loading, when Pillow changes both.
-    """
-    info, found = {**image.info, **before}, {}
-    text = image.text if image.format == "PNG" else {}
-    found["icc"] = info.get("icc_profile")
-    found["exif"] = _tiff_exif(image, orientation) if image.format == "TIFF" else info.get("exif")
-    found["xmp"] = info.get("xmp")
-    found["dpi"] = None if image.format == "TIFF" and RESOLUTION not in image.tag_v2 else info.get("dpi")         # Pillow says 1 where there is none
-    for key in ("gamma", "chromaticity"):
-        found[key] = info.get(key)
-    found["srgb"] = info.get("srgb")
-    texts = [(key, str(value), getattr(value, "lang", None) or "", getattr(value, "tkey", None) or "", hasattr(value, "lang"))
-             for key, value in text.items() if key != "XML:com.adobe.xmp"]
-    if isinstance(info.get("comment"), bytes):
-        texts.append(("Comment", info["comment"].decode("latin-1"), "", "", False))
-    for key in DOUBLES:
-        try:
-            values = tuple(map(float, found[key] if isinstance(found[key], (tuple, list)) else (found[key],)))
-        except (TypeError, ValueError, ZeroDivisionError):
-            values = ()
-        good = len(values) == DOUBLES[key] and all(map(math.isfinite, values)) and (key != "dpi" or min(values) > 0)
-        found[key] = (values[0] if DOUBLES[key] == 1 else values) if good else None
-    if isinstance(found["xmp"], str):
-        found["xmp"] = found["xmp"].encode()
-    return {key: value for key, value in {**found, "text": tuple(texts)}.items() if value not in (None, b"", ())}
+def missing(metadata: dict, written: dict) -> list[str]:
+    """Names of what a picture carries and a file made of it does not, or in another form than before."""
+    for key in WHOLE:
+        if key in metadata and key in written:
+            there = set(written[key])
+            left = [entry for entry in metadata[key] if entry not in there]
+            return _few(told({key: left})) if left else []
+    there = set(told(written))
+    return _few([name for name in told(metadata) if name not in there])
 
 
-# --- dicts -> Pillow -------------------------------------------------------------------------
-
-
-def _png_info(metadata):
-    info, packed = PngInfo(), lambda values: b"".join(struct.pack(">I", max(0, min(2**31 - 1, int(v * 100000 + 0.5)))) for v in values)
-    if "gamma" in metadata:
-        info.add(b"gAMA", packed([metadata["gamma"]]))
-    if "chromaticity" in metadata:
-        info.add(b"cHRM", packed(metadata["chromaticity"]))
-    if "srgb" in metadata:
-        info.add(b"sRGB", bytes([metadata["srgb"]]))
-    for key, value, language, translated, international in metadata.get("text", ()):
-        if international:
-            info.add_itxt(key, value, language, translated, zip=len(value) > 1000)
-        else:
-            info.add_text(key, value, zip=len(value) > 1000)
-    if "xmp" in metadata:
-        info.add_itxt("XML:com.adobe.xmp", metadata["xmp"])
-    return info
-
-
-def save_options(metadata: dict, file_format: str) -> dict:
-    """Keyword arguments of Image.save that write what the format holds."""
-    held = {key: value for key, value in metadata.items() if key in HOLDS.get(file_format, ())}
-    options = {}
-    for key, option in (("icc", "icc_profile"), ("exif", "exif"), ("dpi", "dpi")):
-        if key in held:
-            options[option] = held[key]
-    if "dpi" in held:
-        options["dpi"] = tuple(held["dpi"])
-    if file_format == "PNG":
-        options["pnginfo"] = _png_info(held)
-    elif file_format == "TIFF" and "xmp" in held:
-        exif = Image.Exif()
-        exif.load(held.get("exif", b""))
-        exif[XMP] = held["xmp"]
-        options["exif"] = exif
-    elif "xmp" in held:
-        options["xmp"] = held["xmp"]
-    return options
+def _few(names):
+    """No more names than a line can have."""
+    return names if len(names) <= MOST_NAMES else names[:MOST_NAMES] + [f"{len(names) - MOST_NAMES} others"]
 
 
 # --- dicts -> bytes and back -----------------------------------------------------------------
@@ -133,6 +73,8 @@ def _value(key, value):
         return number(value)
     if key == "transparency":           # bytes: one alpha an index; numbers: the one transparent colour
         return b"\0" + value if isinstance(value, bytes) else b"\1" + b"".join(map(number, value if isinstance(value, tuple) else (value,)))
+    if key in WHOLE:
+        return chunks.pack_chunks(value) if key == "png" else tags.pack_tags(value)
     if key == "text":
         parts = [part.encode("utf-8", "surrogatepass") for item in value for part in item[:4]]
         flags = bytes(item[4] for item in value)
@@ -144,6 +86,8 @@ def _read_value(key, data, most_texts):
     if key in DOUBLES:
         values = struct.unpack(f"<{DOUBLES[key]}d", data)
         return values[0] if DOUBLES[key] == 1 else values
+    if key in WHOLE:
+        return (chunks.unpack_chunks if key == "png" else tags.unpack_tags)(data, most_texts)
     reader = Reader(data)
     if key == "srgb":
         return reader.number(255)
@@ -164,13 +108,24 @@ def _read_value(key, data, most_texts):
 
 
 def kinds(items) -> int:
-    """Bit i for TAGS[i], over [(look, metadata)] of pictures."""
-    return sum(1 << i for i, tag in enumerate(TAGS) if any(tag in look or tag in others for look, others in items))
+    """The mask of [(look, metadata)] of pictures: bit i for KINDS[i]."""
+    mask = 0
+    for look, others in items:
+        for key in (*look, *others):
+            found = told({key: others[key]}) if key in WHOLE else [key]
+            for name in found:
+                mask |= 1 << KINDS.index(name if name in KINDS and name != "lost" else key)
+    return mask
 
 
 def names(mask: int) -> list[str]:
     """What `info` says of the bits of `kinds`."""
-    return [tag for i, tag in enumerate(TAGS) if mask >> i & 1]
+    return [kind for i, kind in enumerate(KINDS) if mask >> i & 1]
+
+
+def _pieces(metadata):
+    texts, entries = metadata.get("text", ()), metadata.get("png", ())
+    return len(texts) + len(entries) + tags.count(metadata.get("tiff", ()))
 
 
 def pack(stills) -> bytes:
@@ -188,8 +143,9 @@ def pack(stills) -> bytes:
     if not any(still.look or still.metadata for still in stills):
         return b""
     data = b"".join(parts)
-    if len(data) > TOGETHER or sum(len(still.metadata.get("text", ())) for still in stills) > TEXTS:
-        raise UnsupportedImage(f"more than {TOGETHER // 2**20} MiB of metadata or {TEXTS} texts in all; --strip leaves them out")
+    if len(data) > TOGETHER or sum(_pieces(still.metadata) for still in stills) > TEXTS:
+        raise UnsupportedImage(f"more than {TOGETHER // 2**20} MiB of metadata or {TEXTS} texts, chunks "
+                               f"and tags in all; --strip leaves them out")
     return min([b"\0" + data, b"\1" + zlib.compress(data, 9), b"\2" + lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS)], key=len)
 
 
@@ -206,8 +162,10 @@ def unpack(data: bytes, count: int) -> list[tuple[dict, dict]]:
             items = {}
             for _ in range(reader.number(len(TAGS))):
                 key = TAGS[reader.take(1)[0]]
+                if key in items:
+                    raise DamagedFile("an item of metadata twice")
                 items[key] = _read_value(key, reader.take(reader.number(len(unpacked))), texts)
-            texts -= len(items.get("text", ()))
+            texts -= _pieces(items)
             found.append(({k: v for k, v in items.items() if k in LOOK}, {k: v for k, v in items.items() if k not in LOOK}))
     except (IndexError, struct.error, UnicodeDecodeError):
         raise DamagedFile("the metadata do not unpack") from None

@@ -72,8 +72,10 @@ def encode_stills(stills: list[Still], entries: tuple[Entry, ...], *, archive: b
             suited = [suits and suits_prior(still, model, device) for still, suits in zip(stills, suited)]
         order = sorted(range(len(stills)), key=suited.__getitem__)
         stills, entries = [stills[i] for i in order], tuple(entries[i] for i in order)
-    packed = metadata.pack(stills)
-    header, coded = Header(entries, _digest(stills, packed), archive, metadata.kinds([(s.look, s.metadata) for s in stills]), plain=suited.count(False)), []
+    packed, kinds = metadata.pack(stills), metadata.kinds([(s.look, s.metadata) for s in stills])
+    lost = tuple(dict.fromkeys(name for still in stills for name in still.lost))
+    header, coded = Header(entries, _digest(stills, packed), archive, kinds, plain=suited.count(False),
+                           lost=lost), []
     if isinstance(model, Model) and any(suited):
         prior, coded = _under_prior(stills, header, packed, model, device, progress, tuning)
         if prior and surely_smaller(len(prior), [still.samples for still in stills]):
@@ -158,7 +160,8 @@ def decode_stills(data: bytes, *, model=None, device="cpu", progress=lambda shar
     if metadata.kinds(items) != header.metadata:
         raise DamagedFile("the metadata are not those that the header names")
     try:
-        stills = [Still(e.mode, pixels, *item, e.source) for e, pixels, item in zip(header.entries, samples, items)]
+        lost = () if header.archive else header.lost
+        stills = [Still(e.mode, pixels, *item, e.source, lost) for e, pixels, item in zip(header.entries, samples, items)]
     except UnsupportedImage as error:
         raise DamagedFile(str(error)) from None
     if header.archive:

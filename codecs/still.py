@@ -49,7 +49,8 @@ def same_samples(a: np.ndarray, b: np.ndarray) -> bool:
 class Still:
     """One picture.  samples: as MODES says; look: palette and transparency; metadata: see metadata.py.
 
-    source: Pillow's name of the kind of file it came from, for `info`.  Errors: UnsupportedImage.
+    source: Pillow's name of the kind of file it came from, for `info`; lost: names of what that file
+    had and is not kept here, so that it can be told.  Errors: UnsupportedImage.
     """
 
     mode: str
@@ -57,6 +58,7 @@ class Still:
     look: dict = field(default_factory=dict)
     metadata: dict = field(default_factory=dict)
     source: str = ""
+    lost: tuple = ()
 
     def __post_init__(self):
         if self.mode not in MODES:
@@ -93,8 +95,8 @@ class Still:
         return self.samples[..., -1] if self.mode in ("RGBA", "LA") else None
 
     def stripped(self) -> Still:
-        """The same picture without metadata; its look stays."""
-        return replace(self, metadata={})
+        """The same picture without metadata, and nothing is told as lost; its look stays."""
+        return replace(self, metadata={}, lost=())
 
 
 def joined(mode: str, colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:

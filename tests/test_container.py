@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bitsback.codecs import container
 from bitsback.codecs.container import MAGIC, MAX_PIXELS, MAX_SIDE, SOURCES, VERSION, Entry, Header, pixel_digest, read, read_header, write
+from bitsback.codecs.numbers import number
 from bitsback.codecs.still import MODES
 from bitsback.errors import DamagedFile, NotOurFile
 
@@ -31,7 +32,7 @@ def headers(draw):
         entries = (Entry(*draw(sizes), mode=draw(modes), source=draw(sources)),)
     payload = draw(st.binary(max_size=60))
     header = Header(entries, draw(st.binary(min_size=8, max_size=8) if archive or stack else st.binary(min_size=4, max_size=4)), archive,
-                    draw(st.integers(0, 2**11 - 1)))
+                    draw(st.integers(0, 2**27 - 1)) & ~2**11, lost=tuple(draw(st.lists(st.from_regex(r"[ -~]{1,9}", fullmatch=True), max_size=3))))
     if stack:
         top = draw(st.tuples(*[st.integers(-2**15, 2**15), st.integers(0, 112)] * 3))
         header = replace(header, model=draw(st.binary(min_size=8, max_size=8)).hex(), net_bits=draw(st.integers(0, 2**43)),
@@ -214,3 +215,15 @@ def test_dims_count_every_sample():
     """dims is as many samples a pixel as the mode has, over all pictures."""
     assert Header((Entry(5, 3), Entry(2, 2), Entry(1, 7, mode="L"), Entry(1, 1, mode="CMYK")), b"").dims == 3 * (15 + 4) + 7 + 4
     assert container.number(300) == leb(300)
+
+
+def test_names_of_what_was_lost_are_bounded():
+    """Hundreds of names are cut to the limit with a sign that there are more; names that are none are damage."""
+    names = tuple(f"chunk {i:08x}" for i in range(900))
+    found = read(write(Header((Entry(1, 1),), b"abcd", lost=names), b""))[0].lost
+    assert 100 < len(found) < 900 and found[:-1] == names[:len(found) - 1] and found[-1] == "..."
+    for text in (b"", b"a\n\nb", b"\xff"):
+        data = bytearray(write(Header((Entry(1, 1),), b"abcd"), b"")[:-4])
+        data[5:6] = bytes([4]) + number(2**11) + number(len(text)) + text
+        with pytest.raises(DamagedFile):
+            read(bytes(data) + zlib.crc32(data).to_bytes(4, "little"))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import container
-from bitsback.codecs.still import MODES
+from bitsback.codecs import chunks, container, encode_still, metadata, tags
+from bitsback.codecs.still import MODES, Still
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = (ROOT / "codecs" / "FORMAT.md").read_text(encoding="utf-8")
@@ -48,7 +48,9 @@ def parse(data):
     assert int.from_bytes(data[-4:], "little") == zlib.crc32(data[:-4]) and data[:5] == b"\x8aBBK\0"
     left = Bytes(data[5:-4])
     kind = left.take(1)[0]
-    facts = {"archive": bool(kind & 2), "metadata": left.n() if kind & 4 else 0}
+    mask = left.n() if kind & 4 else 0
+    lost = tuple(left.take(left.n()).decode("ascii").split("\n")) if mask & 2**11 else ()
+    facts = {"archive": bool(kind & 2), "metadata": mask & ~2**11, "lost": lost}
     if facts["archive"]:
         length, count = left.n(), left.n()
         index = left.take(length)
@@ -83,6 +85,47 @@ def compare(data):
     for key, value in facts.items():
         assert getattr(header, key) == value, key
     return header, payload
+
+
+def items(section):
+    """{tag: value} of the one picture of a metadata section, by FORMAT.md."""
+    packing, packed = section[0], section[1:]
+    filters = [{"id": lzma.FILTER_LZMA2, "lc": 3, "lp": 0, "pb": 0, "dict_size": 2**22}]
+    left = Bytes(packed if packing == 0 else zlib.decompress(packed) if packing == 1 else lzma.decompress(packed, lzma.FORMAT_RAW, filters=filters))
+    found = {}
+    for _ in range(left.n()):
+        tag = left.take(1)[0]
+        found[tag] = left.take(left.n())
+    assert not left.left
+    return found
+
+
+def test_chunks_tags_and_losses_are_as_the_document_says():
+    """Codes, bits of the mask and tags of storage are the text's; a PNG's and a TIFF's metadata by the text alone."""
+    text = DOCUMENT.replace("\n", " ")
+    codes = re.findall(r"(\d+) ([A-Za-z]{4})\b", text.split("Codes: ")[1].split("A name without")[0])
+    assert [(int(code), name.encode()) for code, name in codes] == list(enumerate(chunks.KNOWN))[1:]
+    bits = re.findall(r"(\d\d) ([A-Za-z]+(?: [a-z]+)?)[,.]", text.split("of that meaning too; then ")[1].split("*Chunks*")[0])
+    said = {"other chunks": "png", "other tags": "tiff", "IPTC": "iptc", "Photoshop": "photoshop", "GeoTIFF": "geotiff"}
+    assert [(int(bit), said.get(name, name)) for bit, name in bits] == list(enumerate(metadata.KINDS))[12:]
+    storage = set()
+    for first, last in re.findall(r"(\d{3})(?:-(\d{3}))?", text.split("the tags of storage (")[1].split(")")[0]):
+        storage |= set(range(int(first), int(last or first) + 1))
+    assert storage == tags.STORAGE
+    still = Still("L", np.zeros((2, 3), np.uint8), {"transparency": 5}, {"png": ((b"gAMA", 0, b"1234"), (b"tRNS", 0, b""), (b"vpAg", 2, b"xy"))}, lost=("prVW", "data after the end"))
+    header, payload = compare(encode_still(still))
+    assert header.lost == still.lost and header.metadata == 1 << 2 | 1 << 7 | 1 << 14
+    left = Bytes(payload)
+    found = items(left.take(left.n()))
+    assert found == {2: b"\1\5", 11: b"\3" + b"\x03\x041234" + b"\x13\0" + b"\x40vpAg\2xy"}
+    exif = (0x8769, 0, ((0x9003, 2, b"now\0"),))
+    still = Still("L", np.zeros((2, 3), np.uint8), {}, {"tiff": ((282, 5, b"\x2c\1\0\0\1\0\0\0"), (297, 3, bytes([0, 0, 1, 0])), exif)})
+    _, payload = compare(encode_still(still))
+    left = Bytes(payload)
+    left = Bytes(items(left.take(left.n()))[12])
+    assert left.n() == 3 and [left.n(), left.take(1), left.n(), left.n(), left.n()] == [282, b"\5", 2, 300, 1]
+    assert [left.n(), left.take(1), left.n(), left.n(), left.n()] == [15, b"\3", 2, 0, 1]
+    assert [left.n(), left.take(1), left.n(), left.n(), left.take(1), left.n(), left.take(4)] == [0x8769 - 297, b"\0", 1, 0x9003, b"\2", 4, b"now\0"] and not left.left
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
@@ -140,4 +183,5 @@ def test_modes_and_limits_in_the_document_are_the_programs():
     found = {name: (int(number), int(size), int(channels)) for number, name, size, channels in
              re.findall(r"(\d+) ([A-Za-z0-9;]+)\s\((?:signed |float )?(\d)x(\d)[^)]*\)", text)}
     assert found == {mode: (i, np.dtype(dtype).itemsize, channels) for i, (mode, (dtype, channels)) in enumerate(MODES.items())}
+    assert (container.MAX_MASK, container.MAX_LOST, container.LOST) == (2**27 - 1, 2**12, 2**11)
     assert (container.MAX_SIDE, container.MAX_INDEX, container.MAX_IMAGES, container.MAX_PIXELS, container.MAX_ROW) == (2**24, 2**26, 2**24, 2**31, 8192)

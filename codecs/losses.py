@@ -1,0 +1,173 @@
+"""What files other than PNG and TIFF carry that is not kept, by name, so that it can be told.
+
+Not counted: how samples are stored, and what only animations need (they are refused).
+"""
+import io
+import re
+
+from PIL import Image
+
+STILL = {b"VP8X", b"VP8L", b"VP8 ", b"ALPH", b"ANIM", b"ANMF"}
+KEPT_IN_WEBP = {b"ICCP", b"EXIF", b"XMP "}
+LOOPS = {b"NETSCAPE2.0", b"ANIMEXTS1.0"}
+JPEG_KEPT = (b"JFIF\0", b"JFXX\0", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0",
+             b"Adobe")
+MOST_NAMES = 200
+END = "data after the end"
+# texts in `info` that are kept or say how samples are stored
+OF_PILLOW = {"compression", "comment", "icc_profile", "exif", "xmp", "file_format", "mode",
+             "version"}
+
+
+def _name(data):
+    """Bytes out of a file as a name: ASCII that prints, at most 40 characters."""
+    text = "".join(chr(c) if 32 < c < 127 else " " for c in data[:40]).strip()
+    return text or f"block {data[:8].hex()}"
+
+
+def _webp(stream, _):
+    stream.seek(4)
+    end, seen = 8 + int.from_bytes(stream.read(4), "little"), set()
+    stream.seek(12)
+    while stream.tell() + 8 <= end and len(head := stream.read(8)) == 8:
+        name = head[:4]
+        if name not in STILL | KEPT_IN_WEBP or name in seen & KEPT_IN_WEBP:
+            yield _name(name)
+        seen.add(name)
+        length = int.from_bytes(head[4:], "little")
+        stream.seek(length + length % 2, io.SEEK_CUR)
+    stream.seek(end)
+    if stream.read(1):
+        yield END
+
+
+def _sub_blocks(stream):
+    parts = []
+    while (length := stream.read(1)) not in (b"", b"\0"):
+        parts.append(stream.read(length[0]))
+    return parts
+
+
+def _gif(stream, metadata):
+    stream.seek(10)
+    flags = (stream.read(3) or b"\0")[0]
+    stream.seek(3 << (flags & 7) + 1 if flags & 128 else 0, io.SEEK_CUR)
+    comments = "\n".join(text[1] for text in metadata.get("text", ()))
+    while (kind := stream.read(1)) not in (b"", b";"):
+        if kind == b",":
+            flags = (stream.read(9) or b"\0")[-1]
+            stream.seek((3 << (flags & 7) + 1 if flags & 128 else 0) + 1, io.SEEK_CUR)
+            _sub_blocks(stream)
+        elif kind == b"!":
+            label, parts = stream.read(1), _sub_blocks(stream)
+            if label == b"\xfe" and b"".join(parts).decode("latin-1") not in comments:
+                yield "comment"
+            elif label == b"\xff" and parts and parts[0] not in LOOPS:
+                yield _name(parts[0])
+            elif label not in (b"\xf9", b"\xfe", b"\xff"):
+                yield "plain text" if label == b"\1" else _name(label)
+    if stream.read(1):
+        yield END
+
+
+def _bmp(stream, metadata):
+    stream.seek(0)
+    head = stream.read(14 + 124)
+    size = int.from_bytes(head[14:18], "little")
+    if size >= 124 and int.from_bytes(head[14 + 116:14 + 120], "little"):
+        yield "icc"
+    if size >= 108 and not any(head[14 + 56:14 + 60]) and any(head[14 + 60:14 + 108]):
+        yield "chromaticity, gamma"
+    if 14 + size <= (end := int.from_bytes(head[2:6], "little")):
+        stream.seek(end)
+        if stream.read(1):
+            yield END
+
+
+def _ppm(stream, metadata):
+    stream.seek(0)
+    magic = stream.read(2)
+    if magic in (b"P1", b"P2", b"P3"):
+        head = stream.read()
+    elif magic == b"P7":
+        head = stream.read(2**16).partition(b"ENDHDR")[0]
+    else:
+        words = rb"(?:\s|#[^\n\r]*[\n\r])+[^\s#]+" * (2 if magic == b"P4" else 3)
+        found = re.match(words, stream.read(2**16))
+        head = found.group() if found else b""
+    if b"#" in head:
+        yield "comment"
+
+
+def _tga(stream, metadata):
+    stream.seek(0)
+    if (stream.read(1) or b"\0")[0]:
+        yield "image ID"
+    stream.seek(max(0, stream.seek(0, io.SEEK_END) - 26))
+    foot = stream.read(26)
+    if foot[8:24] == b"TRUEVISION-XFILE":
+        for name, offset in (("extension area", foot[:4]), ("developer area", foot[4:8])):
+            if any(offset):
+                yield name
+
+
+def _jpeg(image):
+    segments = getattr(image, "applist", ())
+    for name, body in segments:
+        if name != "COM" and not body.startswith(JPEG_KEPT):
+            yield f"{name} {_name(bytes(body).split(bytes(1))[0])}"
+    if sum(name == "COM" for name, _ in segments) > 1:
+        yield "comment"                 # Pillow has the last of them
+
+
+def _boxes(stream, end):
+    while stream.tell() + 8 <= end and len(head := stream.read(8)) == 8:
+        begin, length = stream.tell() - 8, int.from_bytes(head[:4], "big")
+        length = int.from_bytes(stream.read(8), "big") if length == 1 else length or end - begin
+        if length < 8:
+            return
+        yield head[4:], min(begin + length, end)
+        stream.seek(begin + length)
+
+
+def _jpeg2000(stream, metadata):
+    end = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    if stream.read(4) == b"\xff\x4f\xff\x51":
+        return
+    stream.seek(0)
+    for name, behind in _boxes(stream, end):
+        if name == b"jp2h":
+            for inner, _ in _boxes(stream, behind):
+                if inner == b"colr" and stream.read(1) != b"\1" and "icc" not in metadata:
+                    yield "icc"
+        elif name not in (b"jP  ", b"ftyp", b"jp2c", b"free"):
+            yield _name(name)
+
+
+def _other(image):
+    def found(*_):
+        for key, value in image.info.items():
+            if isinstance(value, (str, bytes)) and value and key not in OF_PILLOW:
+                yield _name(str(key).encode("ascii", "replace"))
+        if image.format == "PSD" and any(kind != 1039 for kind, *_ in image.resources):
+            yield "resources"
+    return found
+
+
+BY_FORMAT = {"WEBP": _webp, "GIF": _gif, "BMP": _bmp, "PPM": _ppm, "TGA": _tga,
+             "JPEG2000": _jpeg2000}
+
+
+def losses(image: Image.Image, stream, metadata: dict) -> tuple:
+    """Names of what the file of a loaded image carries besides samples, look and `metadata`."""
+    find = _jpeg(image) if image.format in ("JPEG", "MPO") else \
+        BY_FORMAT.get(image.format, _other(image))(stream, metadata)
+    found = {}
+    try:
+        for name in find:
+            if len(found) < MOST_NAMES:
+                found[name] = True
+    except (IndexError, ValueError, OverflowError):     # what Pillow leaves alone may be damaged
+        found["damaged parts"] = True
+    return tuple(found)
