@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ IMAGE_SUFFIXES = set(".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm 
                      ".jpg .jpeg .avif".split())              # looked for in folders
 LOSSLESS_SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM", ".pgm": "PPM",
                      ".pbm": "PPM", ".pnm": "PPM", ".pfm": "PPM"}
+DEFAULT_SUFFIXES = (".png", ".tiff")        # of what is restored, the first that gives the picture back
 DEEP = {"RGB;16", "RGBA;16", "LA;16"}
 HOLDS = {"PNG": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"} | DEEP, "WEBP": {"RGB", "RGBA"}, "BMP": {"1", "L", "P", "RGB"},
          "PPM": {"1", "L", "RGB", "F"},
@@ -169,6 +171,17 @@ def to_image(still: Still) -> Image.Image:
     return image
 
 
+def _palette_filled(still):
+    """Indices beyond the palette, which every reader shows as black, get an entry of black: else Pillow cuts them to the palette's bits."""
+    palette = still.look.get("palette")
+    if still.mode != "P" or palette is None or "palette_alpha" in still.look:
+        return still
+    needed = 3 * (int(still.samples.max()) + 1)
+    if len(palette) >= needed:
+        return still
+    return replace(still, look={**still.look, "palette": palette.ljust(needed, b"\0")})
+
+
 def _write(still, stream, file_format):
     options = metadata.save_options(still.metadata, file_format)
     if still.mode in DEEP:
@@ -176,7 +189,7 @@ def _write(still, stream, file_format):
             options["transparency"] = still.look["transparency"]
         deep.write_png(still.samples, stream, **options)
         return
-    image = to_image(still)
+    image = to_image(_palette_filled(still))
     image.info.pop("icc_profile", None)
     if file_format == "WEBP":
         options |= {"lossless": True, "exact": True}
@@ -193,25 +206,49 @@ def _shows_the_same(a: Still, b: Still):
     return np.array_equal(*(np.array(to_image(still).convert("RGBA")) for still in (a, b)))
 
 
+def _written(still, attempt, file_format, name):
+    """(bytes, names of the metadata that are not in them) of `attempt`, read again and found to show `still`.  Errors: UnsupportedImage."""
+    out = io.BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _write(attempt, out, file_format)
+    except Exception as error:          # Pillow's writers raise a dozen kinds on odd metadata
+        raise UnsupportedImage(f"{name}: {file_format} cannot hold this picture ({error})") from None
+    out.seek(0)
+    written = read_still(out, name)
+    if not _shows_the_same(still, written):
+        raise UnsupportedImage(f"{name}: {file_format} does not give this picture back as it is (mode {still.mode})")
+    return out.getvalue(), [key for key in still.metadata if key not in written.metadata]
+
+
 def still_bytes(still: Still, file_format: str, name) -> tuple[bytes, list[str]]:
     """A Still in a lossless format, read again and compared: (bytes, names of the metadata that the format cannot hold).
 
     name: of the output, for errors.  Errors: UnsupportedImage.
     """
     refuse_mode(still.mode, file_format, name)
-    for attempt in (still, still.stripped()):                   # odd metadata may be more than a format's writer can take
-        out = io.BytesIO()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                _write(attempt, out, file_format)
-            break
-        except Exception as error:      # Pillow's writers raise a dozen kinds on odd metadata
-            reason = error
-    else:
-        raise UnsupportedImage(f"{name}: {file_format} cannot hold this picture ({reason})")
-    out.seek(0)
-    written = read_still(out, name)
-    if not _shows_the_same(still, written):
-        raise UnsupportedImage(f"{name}: {file_format} does not give this picture back as it is (mode {still.mode})")
-    return out.getvalue(), [key for key in still.metadata if key not in written.metadata]
+    try:
+        return _written(still, still, file_format, name)
+    except UnsupportedImage:
+        if not still.metadata:
+            raise
+    return _written(still, still.stripped(), file_format, name)        # odd metadata may be more than a writer, or a reader, can take
+
+
+def default_bytes(still: Still, name, suffixes=DEFAULT_SUFFIXES) -> tuple[str, bytes, list[str]]:
+    """What decompress writes where nothing else is asked for: (suffix, bytes, names of the metadata that the format cannot hold).
+
+    suffixes: formats to try in turn, for all metadata that they hold and, where none can write these, for the picture without.
+    name: of the picture, for errors.  Errors: UnsupportedImage where none gives the picture back; compress then refuses it.
+    """
+    reasons = []
+    for attempt in [still, still.stripped()] if still.metadata else [still]:
+        for suffix in suffixes:
+            file_format = LOSSLESS_SUFFIXES[suffix]
+            try:
+                refuse_mode(still.mode, file_format, name)
+                return suffix, *_written(still, attempt, file_format, name)
+            except UnsupportedImage as error:
+                reasons.append(str(error).removeprefix(f"{name}: "))
+    raise UnsupportedImage(f"{name}: could not be restored ({'; '.join(dict.fromkeys(reasons))})")
