@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import DamagedFile, UnsupportedImage
-from . import deep, metadata, refusals
+from . import deep, metadata, refusals, tiffs
 from .still import MODES, Still, same_samples
 
 IMAGE_SUFFIXES = set(".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .pcx .sgi .rgb .ras .qoi .jp2 .j2k "
@@ -21,7 +21,8 @@ DEFAULT_SUFFIXES = (".png", ".tiff")        # of what is restored, the first tha
 DEEP = {"RGB;16", "RGBA;16", "LA;16"}
 HOLDS = {"PNG": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"} | DEEP, "WEBP": {"RGB", "RGBA"}, "BMP": {"1", "L", "P", "RGB"},
          "PPM": {"1", "L", "RGB", "F"},
-         "TIFF": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B", "I", "F", "CMYK", "YCbCr", "LAB"}}     # modes
+         "TIFF": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B", "I", "F", "CMYK", "YCbCr", "LAB",
+                  "PA", "RGBX", "RGBa", "La"}}      # modes
 UNTURN = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
           6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}       # undo what Pillow does to TIFFs
 
@@ -53,7 +54,7 @@ def _deep_samples(image, stream, name):
     if image.format == "PNG":
         return deep.read_png(stream.read())
     if image.format == "TIFF" and {str(tile[3][0])[:-1] for tile in image.tile} <= {"RGB;16", "RGBA;16"}:
-        return deep.read_tiff(stream.read(), name)
+        return deep.read_tiff(stream.read(), name, image.tag_v2.get(tiffs.PLANAR, 1) == 2)
     raise UnsupportedImage(f"{name}: {image.format} of more than 8 bits a sample, which Pillow would read as 8")
 
 
@@ -66,11 +67,13 @@ def _orientation(image):
 def _open_still(stream, name, allow_lossy):
     with Image.open(stream) as image:
         refusals.refuse_unsuitable(image, stream, name, allow_lossy)
+        mode = tiffs.prepare(image, name, allow_lossy) if image.format == "TIFF" else image.mode
+        loaded = image.mode
         if refusals.is_deep(image, stream):
             samples = _deep_samples(image, stream, name)
             mode = deep.MODES[samples.shape[2]]
-        elif image.mode in MODES:
-            mode, samples = image.mode, None
+        elif mode in MODES:
+            samples = None
         else:
             raise UnsupportedImage(f"{name}: mode {image.mode} is not known")
         if image.format == "PNG":
@@ -80,9 +83,9 @@ def _open_still(stream, name, allow_lossy):
         image.load()
         turned = image.transpose(UNTURN[orientation]) if orientation != 1 and _orientation(image) == 1 else image
         if samples is None:
-            if image.mode != mode:
-                raise UnsupportedImage(f"{name}: mode {mode} turned into {image.mode} when it was read")
-            samples = _samples(turned)
+            if image.mode != loaded:
+                raise UnsupportedImage(f"{name}: mode {loaded} turned into {image.mode} when it was read")
+            samples = tiffs.finished(image, _samples(turned), name) if image.format == "TIFF" else _samples(turned)
         else:
             shown = np.array(turned)
             shown = shown[..., [0, 3]] if mode == "LA;16" else shown
@@ -188,6 +191,11 @@ def _write(still, stream, file_format):
         if "transparency" in still.look:
             options["transparency"] = still.look["transparency"]
         deep.write_png(still.samples, stream, **options)
+        return
+    if still.mode in tiffs.WRITTEN_AS:
+        out = io.BytesIO()
+        _write(replace(still, mode=tiffs.WRITTEN_AS[still.mode]), out, file_format)
+        stream.write(tiffs.mark_associated(out.getvalue()))
         return
     image = to_image(_palette_filled(still))
     image.info.pop("icc_profile", None)
