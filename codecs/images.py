@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import DamagedFile, UnsupportedImage
-from . import deep, metadata, refusals, tiffs
+from . import deep, metadata, quirks, refusals, tiffs
 from .still import MODES, Still, same_samples
 
 IMAGE_SUFFIXES = set(".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .pcx .sgi .rgb .ras .qoi .jp2 .j2k "
@@ -67,6 +67,9 @@ def _orientation(image):
 def _open_still(stream, name, allow_lossy):
     with Image.open(stream) as image:
         refusals.refuse_unsuitable(image, stream, name, allow_lossy)
+        if inner := quirks.inner_png(image, stream):
+            return replace(_open_still(io.BytesIO(inner), name, allow_lossy), source="")
+        quirks.refuse_inexact(image, stream, image.format in refusals.LOSSY)
         mode = tiffs.prepare(image, name, allow_lossy) if image.format == "TIFF" else image.mode
         loaded = image.mode
         if refusals.is_deep(image, stream):
@@ -78,7 +81,7 @@ def _open_still(stream, name, allow_lossy):
             raise UnsupportedImage(f"{name}: mode {image.mode} is not known")
         if image.format == "PNG":
             stream.seek(0)
-            deep.refuse_missing_rows(stream.read())
+            deep.refuse_missing_rows(data := stream.read())
         source, before, orientation = image.format, dict(image.info), _orientation(image)
         image.load()
         turned = image.transpose(UNTURN[orientation]) if orientation != 1 and _orientation(image) == 1 else image
@@ -91,7 +94,9 @@ def _open_still(stream, name, allow_lossy):
             shown = shown[..., [0, 3]] if mode == "LA;16" else shown
             if shown.shape != samples.shape or not np.array_equal(shown, (samples >> 8).astype(np.uint8)):
                 raise UnsupportedImage(f"{name}: 16-bit samples that Pillow reads in another way")
-        return Still(mode, samples, _look(image), metadata.gather(image, before, orientation), source or "")
+        quirks.refuse_unsaid_alpha(image, stream, samples)
+        look = quirks.scaled_transparency(_look(image), data[24]) if source == "PNG" and mode == "L" else _look(image)
+        return Still(mode, samples, look, metadata.gather(image, before, orientation), source or "")
 
 
 def read_still(source, name, *, allow_lossy: bool = False) -> Still:

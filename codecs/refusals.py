@@ -83,6 +83,8 @@ def refuse_unsuitable(image: Image.Image, stream, name, allow_lossy: bool) -> No
     if is_lossy(image, stream) and not allow_lossy:
         raise LossySource(f"{name}: {image.format} was compressed with loss already; its pixels would as a rule take more bytes than the file. "
                           f"Keep the file as it is (--allow-lossy-source stores the pixels all the same)")
+    if image.format == "WEBP" and b"ANIM" in set(_chunk_names(stream)):
+        raise UnsupportedImage(f"{name}: an animation; only single still pictures can be kept")
     if getattr(image, "n_frames", 1) > 1:
         kind = "several pages" if image.format in ("TIFF", "DCX") else "several layers" if image.format == "PSD" else "an animation or several pictures"
         raise UnsupportedImage(f"{name}: {kind} ({image.n_frames}); only single still pictures can be kept")
