@@ -116,7 +116,7 @@ def read_still(source, name, *, allow_lossy: bool = False) -> Still:
     except Image.DecompressionBombError as error:
         raise UnsupportedImage(f"{name}: {error}") from None
     except UnsupportedImage as error:
-        raise error if str(name) in str(error) else type(error)(f"{name}: {error}") from None
+        raise error if str(error).startswith(f"{name}: ") else type(error)(f"{name}: {error}") from None
     except DamagedFile as error:
         raise UnsupportedImage(f"{name}: damaged picture ({error})") from None
     except Exception as error:          # Pillow's plugins raise a dozen kinds on altered files
