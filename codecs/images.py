@@ -69,8 +69,9 @@ def _open_still(stream, name, allow_lossy):
         refusals.refuse_unsuitable(image, stream, name, allow_lossy)
         if inner := quirks.inner_png(image, stream):
             return replace(_open_still(io.BytesIO(inner), name, allow_lossy), source="")
-        quirks.refuse_inexact(image, stream, image.format in refusals.LOSSY)
-        mode = tiffs.prepare(image, name, allow_lossy) if image.format == "TIFF" else image.mode
+        lossy = allow_lossy and refusals.is_lossy(image, stream)
+        quirks.refuse_inexact(image, stream, lossy)
+        mode = tiffs.prepare(image, name, lossy) if image.format == "TIFF" else image.mode
         loaded = image.mode
         if refusals.is_deep(image, stream):
             samples = _deep_samples(image, stream, name)

@@ -1,6 +1,6 @@
 """Where Pillow hands over other samples than a file of BMP, TGA, GIF and the like holds, and says nothing: refused, with the reason.
 
-Formats that nobody has looked at here are refused as such (TIFFs: tiffs.py; JPEG 2000, AVIF: lossless.py).  What is taken as the same
+Formats that nobody has looked at here are refused as such (TIFFs: tiffs.py).  What is taken as the same
 picture: 5 and 6 bits of a colour spread over 8, 2 and 4 bits of gray likewise, icons' masks as alpha, palettes of all grays in order as
 gray, a GIF's canvas around its frame where that is transparent, and what run-length coding skips as the first colour.
 """
@@ -12,6 +12,7 @@ import numpy as np
 from PIL import BmpImagePlugin, Image
 
 from ..errors import UnsupportedImage
+from . import jpeg2000
 
 LOOKED_AT = {"PNG", "WEBP", "TIFF", "BMP", "DIB", "PPM", "GIF", "ICO", "TGA", "PCX", "SGI", "SUN", "QOI", "JPEG2000", "XBM", "XPM", "MSP",
              "BITSBACK"}
@@ -150,6 +151,11 @@ def refuse_inexact(image: Image.Image, stream, lossy: bool) -> None:
     """An opened image, not yet loaded.  lossy: of a format that stores no samples, taken as Pillow reads it.  Errors: UnsupportedImage."""
     if image.format not in LOOKED_AT and not lossy:
         raise UnsupportedImage(f"{image.format}: not known to be read exactly")
+    if image.format == "JPEG2000":
+        found = jpeg2000.inspect(stream)
+        image.info.setdefault("icc_profile", found.profile)             # which Pillow leaves out
+        if found.odd and not lossy:
+            raise UnsupportedImage(f"{image.format} with {found.odd}")
     if image.format in REASONS:
         stream.seek(0)
         reason = REASONS[image.format](image, stream.read())

@@ -7,6 +7,7 @@ import io
 from PIL import Image
 
 from ..errors import LossySource, UnsupportedImage
+from . import jpeg2000
 
 LOSSY = {"JPEG", "MPO", "AVIF", "HEIF", "PCD", "MIC", "FPX", "BLP", "FTEX"}
 DRAWN = {"EPS", "WMF", "PDF", "GRIB", "BUFR", "HDF5", "MPEG"}           # drawn by other programs, or no pictures
@@ -22,23 +23,6 @@ def _chunk_names(stream):
         stream.seek(length + length % 2, io.SEEK_CUR)
 
 
-def _jpeg2000(stream):
-    """(reversible, bits of a sample) of a JPEG 2000 codestream: the transform in COD, the largest depth in SIZ."""
-    data, reversible, depth = stream.read(2**16), False, 0
-    position = data.find(b"\xff\x4f\xff\x51") + 2
-    while 2 <= position < len(data) - 4 and data[position] == 0xFF:
-        marker, length = data[position + 1], int.from_bytes(data[position + 2:position + 4], "big")
-        body = data[position + 4:position + 2 + length]
-        if marker == 0x51:
-            depth = max([1 + (body[i] & 127) for i in range(36, len(body), 3)], default=0)
-        if marker == 0x52 and len(body) > 9:
-            reversible = body[9] == 1
-        if marker in (0x90, 0x93):
-            break
-        position += 2 + length
-    return reversible, depth
-
-
 def is_lossy(image: Image.Image, stream) -> bool:
     """Whether the file's pixels were compressed with loss, as far as its headers tell; the stream's position is used."""
     if image.format in LOSSY or any(tile[0] == "bcn" for tile in image.tile):
@@ -46,8 +30,7 @@ def is_lossy(image: Image.Image, stream) -> bool:
     if image.format == "WEBP":
         return b"VP8 " in set(_chunk_names(stream))
     if image.format == "JPEG2000":
-        stream.seek(0)
-        return not _jpeg2000(stream)[0]
+        return jpeg2000.inspect(stream).loss is not None
     return image.format == "TIFF" and image.info.get("compression") in LOSSY_IN_TIFF
 
 
@@ -56,8 +39,7 @@ def is_deep(image: Image.Image, stream) -> bool:
     if image.mode.startswith(("I", "F")):
         return False
     if image.format == "JPEG2000":
-        stream.seek(0)
-        return _jpeg2000(stream)[1] > 8
+        return max(jpeg2000.inspect(stream).depths, default=0) > 8
     if image.format in ("AVIF", "HEIF"):
         stream.seek(0)
         data = stream.read(2**16)

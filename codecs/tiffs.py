@@ -79,13 +79,13 @@ def _with_rawmode(tile, rawmode):
     return tile._make(values) if hasattr(tile, "_make") else values
 
 
-def prepare(image: Image.Image, name, allow_lossy: bool) -> str:
+def prepare(image: Image.Image, name, lossy: bool) -> str:
     """Has an opened TIFF read as it is stored; returns the mode of the Still it will be.
 
-    allow_lossy: leave YCbCr to Pillow, as a JPEG's.  Errors: UnsupportedImage, with the reason.
+    lossy: leave YCbCr to Pillow, as a JPEG's.  Errors: UnsupportedImage, with the reason.
     """
     photometric, rawmode = image.tag_v2.get(PHOTOMETRIC, WHITE), image.tile[0][3][0]
-    reason = None if allow_lossy and photometric == YCBCR else _reason(image)
+    reason = None if lossy and photometric == YCBCR else _reason(image)
     if reason:
         raise UnsupportedImage(f"{name}: TIFF with {reason}")
     if rawmode in NATIVE and _compressed(image):
