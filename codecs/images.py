@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import DamagedFile, UnsupportedImage
-from . import deep, metadata, quirks, refusals, tiffs
+from . import deep, jxl, metadata, quirks, refusals, tiffs
 from .still import MODES, Still, same_samples
 
 IMAGE_SUFFIXES = set(".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .pcx .sgi .rgb .ras .qoi .jp2 .j2k "
-                     ".jpg .jpeg .avif".split())              # looked for in folders
+                     ".jpg .jpeg .avif".split()) | ({".jxl"} if jxl.readable() else set())        # looked for in folders
 LOSSLESS_SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM", ".pgm": "PPM",
                      ".pbm": "PPM", ".pnm": "PPM", ".pfm": "PPM"}
 DEFAULT_SUFFIXES = (".png", ".tiff")        # of what is restored, the first that gives the picture back
@@ -65,6 +65,10 @@ def _orientation(image):
 
 
 def _open_still(stream, name, allow_lossy):
+    head = stream.read(12)
+    stream.seek(0)
+    if jxl.is_jxl(head):
+        return jxl.read(stream)
     with Image.open(stream) as image:
         refusals.refuse_unsuitable(image, stream, name, allow_lossy)
         if inner := quirks.inner_png(image, stream):
