@@ -73,7 +73,7 @@ def _open_still(stream, name, allow_lossy):
         refusals.refuse_unsuitable(image, stream, name, allow_lossy)
         if inner := quirks.inner_png(image, stream):
             return replace(_open_still(io.BytesIO(inner), name, allow_lossy), source="")
-        lossy = allow_lossy and refusals.is_lossy(image, stream)
+        lossy = allow_lossy and refusals.loss(image, stream) is not None
         quirks.refuse_inexact(image, stream, lossy)
         mode = tiffs.prepare(image, name, lossy) if image.format == "TIFF" else image.mode
         loaded = image.mode

@@ -14,7 +14,7 @@ from PIL import BmpImagePlugin, Image
 from ..errors import UnsupportedImage
 from . import jpeg2000
 
-LOOKED_AT = {"PNG", "WEBP", "TIFF", "BMP", "DIB", "PPM", "GIF", "ICO", "TGA", "PCX", "SGI", "SUN", "QOI", "JPEG2000", "XBM", "XPM", "MSP",
+LOOKED_AT = {"PNG", "WEBP", "TIFF", "BMP", "DIB", "PPM", "GIF", "ICO", "TGA", "PCX", "SGI", "SUN", "QOI", "JPEG2000", "AVIF", "XBM", "XPM", "MSP",
              "BITSBACK"}
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 OPAQUE = "a fourth channel that the file does not call alpha, or not an ordinary one"

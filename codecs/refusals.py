@@ -7,9 +7,9 @@ import io
 from PIL import Image
 
 from ..errors import LossySource, UnsupportedImage
-from . import jpeg2000
+from . import avif, jpeg2000
 
-LOSSY = {"JPEG", "MPO", "AVIF", "HEIF", "PCD", "MIC", "FPX", "BLP", "FTEX"}
+LOSSY = {"JPEG", "MPO", "HEIF", "PCD", "MIC", "FPX", "BLP", "FTEX"}
 DRAWN = {"EPS", "WMF", "PDF", "GRIB", "BUFR", "HDF5", "MPEG"}           # drawn by other programs, or no pictures
 LOSSY_IN_TIFF = {"jpeg", "tiff_jpeg", "webp", "jpeg2000"}
 
@@ -23,15 +23,19 @@ def _chunk_names(stream):
         stream.seek(length + length % 2, io.SEEK_CUR)
 
 
-def is_lossy(image: Image.Image, stream) -> bool:
-    """Whether the file's pixels were compressed with loss, as far as its headers tell; the stream's position is used."""
-    if image.format in LOSSY or any(tile[0] == "bcn" for tile in image.tile):
-        return True
-    if image.format == "WEBP":
-        return b"VP8 " in set(_chunk_names(stream))
+def loss(image: Image.Image, stream) -> str | None:
+    """Why the file's pixels are not those that were compressed, as far as its headers tell, or None; the stream's position is used."""
+    if image.format in LOSSY or any(tile[0] == "bcn" for tile in image.tile) or image.format == "WEBP" and b"VP8 " in set(_chunk_names(stream)) \
+            or image.format == "TIFF" and image.info.get("compression") in LOSSY_IN_TIFF:
+        return "was compressed with loss already"
     if image.format == "JPEG2000":
-        return jpeg2000.inspect(stream).loss is not None
-    return image.format == "TIFF" and image.info.get("compression") in LOSSY_IN_TIFF
+        found = jpeg2000.inspect(stream).loss
+    elif image.format == "AVIF":
+        stream.seek(0)
+        found = avif.loss(stream.read())
+    else:
+        return None
+    return found and f"was compressed with loss already, or may have been ({found})"
 
 
 def is_deep(image: Image.Image, stream) -> bool:
@@ -62,8 +66,8 @@ def refuse_unsuitable(image: Image.Image, stream, name, allow_lossy: bool) -> No
     limit = Image.MAX_IMAGE_PIXELS
     if limit and image.size[0] * image.size[1] > limit:
         raise UnsupportedImage(f"{name}: {image.size[0]}x{image.size[1]} pixels are more than Pillow's limit for trusted pictures, {limit}")
-    if is_lossy(image, stream) and not allow_lossy:
-        raise LossySource(f"{name}: {image.format} was compressed with loss already; its pixels would as a rule take more bytes than the file. "
+    if not allow_lossy and (reason := loss(image, stream)):
+        raise LossySource(f"{name}: {image.format} {reason}; its pixels would as a rule take more bytes than the file. "
                           f"Keep the file as it is (--allow-lossy-source stores the pixels all the same)")
     if image.format == "WEBP" and b"ANIM" in set(_chunk_names(stream)):
         raise UnsupportedImage(f"{name}: an animation; only single still pictures can be kept")
