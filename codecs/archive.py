@@ -10,7 +10,9 @@ from ..efforts import DEFAULT_STEPS
 from ..errors import DamagedFile, OutputExists, UnsupportedImage
 from . import container, picture
 from .container import Entry
-from .images import HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_suffix, read_still, still_bytes
+from .images import DEFAULT_SUFFIXES, HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_bytes, default_suffix, read_still
+
+LONGEST_NAME = 255              # bytes of a file's name, in every usual file system
 
 
 def collect(sources) -> list[tuple[Path, str]]:
@@ -36,9 +38,10 @@ def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False,
                    announce=lambda stills: None, note=lambda path, still: None, tuning=DEFAULT_STEPS, **options) -> tuple[bytes, int]:
     """Pictures of files and folders -> (the archive's bytes, number of pictures).
 
-    strip: leave metadata out; allow_lossy: take JPEG and the like; verify: decode and compare; announce: told the
-    pictures before the work; note(path, still): told each as it was read, whose `lost` names what is
-    not kept; options as picture.encode_still's.  One unreadable picture fails the whole: nothing is
+    strip: leave metadata out; allow_lossy: take JPEG and the like; verify: write what extract would,
+    decode and compare; announce: told the pictures before the work; note(path, still): told each as
+    it was read, whose `lost` names what is not kept; options as picture.encode_still's.  One
+    unreadable picture fails the whole: nothing is
     left out in silence.
     """
     loaded = []
@@ -50,11 +53,27 @@ def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False,
                              int(status.st_mtime)), still))
     loaded.sort(key=lambda item: (item[0].width * item[0].height, item[0].height, item[0].name))   # the stack grows with them
     stills = [still for _, still in loaded]
+    _refuse_unrestorable(loaded, verify)        # before the work
     announce(stills)
     data = picture.encode_stills(stills, tuple(entry for entry, _ in loaded), archive=True, tuning=tuning, **options)
     if verify:
         picture.check(data, stills, **options)
     return data, len(loaded)
+
+
+def _refuse_unrestorable(loaded, verify):
+    """Errors: UnsupportedImage for [(Entry, Still)] of which extract could not write one, be it for its name or, if verify, its picture."""
+    taken = {}
+    for entry, still in loaded:
+        try:
+            target = restored("", entry.name, still)[0] if verify else target_path("", entry.name, still.mode)
+        except DamagedFile as error:
+            raise UnsupportedImage(str(error)) from None
+        if max(len(part.encode()) for part in target.parts) > LONGEST_NAME:
+            raise UnsupportedImage(f"{entry.name}: {target.name} would be too long a name to unpack it")
+        if target in taken:
+            raise UnsupportedImage(f"{entry.name}: would be unpacked as {target}, and so would {taken[target]}")
+        taken[target] = entry.name
 
 
 def target_path(folder, name: str, mode: str = "RGB") -> Path:
@@ -71,6 +90,28 @@ def target_path(folder, name: str, mode: str = "RGB") -> Path:
     return path if keeps else path.with_name(path.name + default_suffix(mode))
 
 
+def restored(folder, name: str, still) -> tuple[Path, bytes, list[str]]:
+    """(path, bytes, names of metadata not in them): target_path, or name and .png or .tiff where its format cannot give the picture back.
+
+    Errors: UnsupportedImage, DamagedFile.
+    """
+    target = target_path(folder, name, still.mode)
+    suffix, data, left_out = default_bytes(still, name, dict.fromkeys((target.suffix.lower(), *DEFAULT_SUFFIXES)))
+    if suffix != target.suffix.lower():
+        target = Path(folder, *PurePosixPath(name).parts)
+        target = target.with_name(target.name + suffix)
+    return target, data, left_out
+
+
+def _refuse_target(target, folder, force):
+    """Errors: OutputExists, DamagedFile."""
+    if target.exists() and not force:
+        raise OutputExists(f"{target}: exists already (-f overwrites)")
+    for parent in target.relative_to(folder).parents:
+        if (Path(folder) / parent).is_symlink():
+            raise DamagedFile(f"{target}: would be written through a link")
+
+
 def extract(data: bytes, folder, force: bool, replacing, note, **options) -> list[Path]:
     """Writes all pictures of an archive below `folder`; returns their paths.  note(path, names) is told metadata that a format cannot hold.
 
@@ -81,14 +122,15 @@ def extract(data: bytes, folder, force: bool, replacing, note, **options) -> lis
     if len(set(targets)) != len(targets):
         raise DamagedFile("two pictures of the archive have one name")
     for target in targets:
-        if target.exists() and not force:
-            raise OutputExists(f"{target}: exists already (-f overwrites)")
-        for parent in target.relative_to(folder).parents:
-            if (Path(folder) / parent).is_symlink():
-                raise DamagedFile(f"{target}: would be written through a link")
+        _refuse_target(target, folder, force)
     _, stills = picture.decode_stills(data, **options)
-    for entry, target, still in zip(entries, targets, stills):
-        written, left_out = still_bytes(still, LOSSLESS_SUFFIXES[target.suffix.lower()], target)
+    for i, (entry, still) in enumerate(zip(entries, stills)):
+        target, written, left_out = restored(folder, entry.name, still)
+        if target != targets[i]:                # not the format that name and mode promised
+            if target in targets:
+                raise DamagedFile(f"{target}: two pictures of the archive have one name")
+            _refuse_target(target, folder, force)
+            targets[i] = target
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as stream:
             stream.write(written)

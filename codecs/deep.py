@@ -126,16 +126,17 @@ def write_png(samples: np.ndarray, stream, **options) -> None:
         stream.write(chunk(kind, packed if kind == b"IDAT" else body))
 
 
-def read_tiff(data: bytes, name) -> np.ndarray:
-    """Bytes of a 16-bit RGB or RGBA TIFF -> (H, W, C) uint16.  Errors: UnsupportedImage, also where imagecodecs is not installed."""
+def read_tiff(data: bytes, name, planar: bool = False) -> np.ndarray:
+    """Bytes of a 16-bit RGB or RGBA TIFF -> (H, W, C) uint16; planar: it keeps each channel apart.  Errors: UnsupportedImage, also where imagecodecs is not installed."""
     try:
         from imagecodecs import tiff_decode
     except ImportError:
         raise UnsupportedImage(f"{name}: 16 bits a sample, which Pillow would read as 8; pip install 'bitsback[deep]' for such TIFFs") from None
     try:
         samples = np.asarray(tiff_decode(data))
+        samples = np.moveaxis(samples, 0, -1) if planar and samples.ndim == 3 else samples
     except Exception as error:          # imagecodecs raises what its libraries do
         raise UnsupportedImage(f"{name}: damaged picture ({error})") from None
     if samples.ndim != 3 or samples.shape[2] not in (3, 4) or samples.dtype != np.uint16:
         raise UnsupportedImage(f"{name}: 16-bit samples in an order that is not known ({samples.dtype} {samples.shape})")
-    return samples.astype("<u2")
+    return np.ascontiguousarray(samples, "<u2")

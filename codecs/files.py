@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import MetadataLoss, NoSuchFolder, OutputExists, UnsupportedImage, VerifyFailed
 from . import archive, container, metadata, picture, places
 from .inputs import STDIO, read_packed, standard_input
-from .images import default_suffix, image_format, read_still, refuse_mode, still_bytes
+from .images import default_bytes, default_suffix, image_format, read_still, refuse_mode, still_bytes
 
 SUFFIX = ".bbk"
 
@@ -131,10 +131,10 @@ def compress_file(source, target, *, force=False, strip=False, allow_lossy=False
                   verify=True, remove=False, announce=lambda stills: None, **options) -> tuple[container.Header, int]:
     """Writes `target`.  Returns the Header and the file's size in bytes.
 
-    strip: leave metadata out; allow_lossy: take JPEG and the like; verify: decode and compare before the rename; remove: delete the
-    source after that, refused before the work if metadata would be lost, unless allow_loss; announce:
-    told the [Still] before the work; options as picture.encode_still's.  What was lost is in the
-    Header.  Errors: BitsbackError, OSError.
+    strip: leave metadata out; allow_lossy: take JPEG and the like; verify: write what decompress would,
+    decode and compare before the rename; remove: delete the source after that, refused before the
+    work if metadata would be lost, unless allow_loss; announce: told the [Still] before the work;
+    options as picture.encode_still's.  What was lost is in the Header.  Errors: BitsbackError, OSError.
     """
     source, target = Path(source), Path(target)
     if remove and not (verify and source != STDIO and target != STDIO):
@@ -145,6 +145,8 @@ def compress_file(source, target, *, force=False, strip=False, allow_lossy=False
     still = still.stripped() if strip else still
     if remove:
         _refuse_loss(still, source, allow_loss)
+    if verify:
+        default_bytes(still, source)            # what could not be restored is refused before the work
     announce([still])
     data = picture.encode_still(still, verify=verify, **options)
     _deliver(data, target, source)
@@ -201,14 +203,21 @@ def decompress_file(source, output=None, folder=None, *, root=None, force=False,
         if remove and not left_out:
             source.unlink()
         return targets
-    mode = header.entries[0].mode
+    mode, ours = header.entries[0].mode, None if source == STDIO else source
     target = restored_path(source, output, folder, root, default_suffix(mode))
-    file_format = image_format(Path("-" + default_suffix(mode)) if target == STDIO else target)
-    refuse_mode(mode, file_format, target)
-    refuse_existing(target, None if source == STDIO else source, force)
+    chosen = output is not None and target != STDIO
+    if chosen:
+        refuse_mode(mode, image_format(target), target)
+    refuse_existing(target, ours, force)
     announce(header)
     still = picture.decode_still(data, **options)
-    written, names = still_bytes(still, file_format, target)
+    if chosen:
+        written, names = still_bytes(still, image_format(target), target)
+    else:
+        suffix, written, names = default_bytes(still, source)
+        if (other := restored_path(source, output, folder, root, suffix)) != target:     # not the format that the mode promised
+            refuse_existing(other, ours, force)
+            target = other
     _deliver(written, target, source)
     if names:
         noted(target, names)

@@ -3,23 +3,26 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import DamagedFile, UnsupportedImage
-from . import chunks, deep, metadata, refusals, tags, views
+from . import chunks, deep, jxl, metadata, quirks, refusals, tags, tiffs, views
 from .still import MODES, Still, same_samples
 
 IMAGE_SUFFIXES = set(".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .pcx .sgi .rgb .ras .qoi .jp2 .j2k "
-                     ".jpg .jpeg .avif".split())              # looked for in folders
+                     ".jpg .jpeg .avif".split()) | ({".jxl"} if jxl.readable() else set())        # looked for in folders
 LOSSLESS_SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM", ".pgm": "PPM",
                      ".pbm": "PPM", ".pnm": "PPM", ".pfm": "PPM"}
+DEFAULT_SUFFIXES = (".png", ".tiff")        # of what is restored, the first that gives the picture back
 DEEP = {"RGB;16", "RGBA;16", "LA;16"}
 HOLDS = {"PNG": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"} | DEEP, "WEBP": {"RGB", "RGBA"}, "BMP": {"1", "L", "P", "RGB"},
          "PPM": {"1", "L", "RGB", "F"},
-         "TIFF": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B", "I", "F", "CMYK", "YCbCr", "LAB"}}     # modes
+         "TIFF": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B", "I", "F", "CMYK", "YCbCr", "LAB",
+                  "PA", "RGBX", "RGBa", "La"}}      # modes
 UNTURN = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
           6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}       # undo what Pillow does to TIFFs
 
@@ -51,7 +54,7 @@ def _deep_samples(image, stream, name):
     if image.format == "PNG":
         return deep.read_png(stream.read())
     if image.format == "TIFF" and {str(tile[3][0])[:-1] for tile in image.tile} <= {"RGB;16", "RGBA;16"}:
-        return deep.read_tiff(stream.read(), name)
+        return deep.read_tiff(stream.read(), name, image.tag_v2.get(tiffs.PLANAR, 1) == 2)
     raise UnsupportedImage(f"{name}: {image.format} of more than 8 bits a sample, which Pillow would read as 8")
 
 
@@ -62,30 +65,41 @@ def _orientation(image):
 
 
 def _open_still(stream, name, allow_lossy):
+    head = stream.read(12)
+    stream.seek(0)
+    if jxl.is_jxl(head):
+        return jxl.read(stream)
     with Image.open(stream) as image:
         refusals.refuse_unsuitable(image, stream, name, allow_lossy)
+        if inner := quirks.inner_png(image, stream):
+            return replace(_open_still(io.BytesIO(inner), name, allow_lossy), source="")
+        lossy = allow_lossy and refusals.loss(image, stream) is not None
+        quirks.refuse_inexact(image, stream, lossy)
+        mode = tiffs.prepare(image, name, lossy) if image.format == "TIFF" else image.mode
+        loaded = image.mode
         if refusals.is_deep(image, stream):
             samples = _deep_samples(image, stream, name)
             mode = deep.MODES[samples.shape[2]]
-        elif image.mode in MODES:
-            mode, samples = image.mode, None
+        elif mode in MODES:
+            samples = None
         else:
             raise UnsupportedImage(f"{name}: mode {image.mode} is not known")
         if image.format == "PNG":
             stream.seek(0)
-            deep.refuse_missing_rows(stream.read())
+            deep.refuse_missing_rows(data := stream.read())
         source, before, orientation = image.format, dict(image.info), _orientation(image)
         image.load()
         turned = image.transpose(UNTURN[orientation]) if orientation != 1 and _orientation(image) == 1 else image
         if samples is None:
-            if image.mode != mode:
-                raise UnsupportedImage(f"{name}: mode {mode} turned into {image.mode} when it was read")
-            samples = _samples(turned)
+            if image.mode != loaded:
+                raise UnsupportedImage(f"{name}: mode {loaded} turned into {image.mode} when it was read")
+            samples = tiffs.finished(image, _samples(turned), name) if image.format == "TIFF" else _samples(turned)
         else:
             shown = np.array(turned)
             shown = shown[..., [0, 3]] if mode == "LA;16" else shown
             if shown.shape != samples.shape or not np.array_equal(shown, (samples >> 8).astype(np.uint8)):
                 raise UnsupportedImage(f"{name}: 16-bit samples that Pillow reads in another way")
+        quirks.refuse_unsaid_alpha(image, stream, samples)
         look = _look(image)
         if image.format == "PNG" and "transparency" in look:
             look["transparency"] = chunks.transparent_level(stream, look["transparency"])
@@ -110,7 +124,7 @@ def read_still(source, name, *, allow_lossy: bool = False) -> Still:
     except Image.DecompressionBombError as error:
         raise UnsupportedImage(f"{name}: {error}") from None
     except UnsupportedImage as error:
-        raise error if str(name) in str(error) else type(error)(f"{name}: {error}") from None
+        raise error if str(error).startswith(f"{name}: ") else type(error)(f"{name}: {error}") from None
     except DamagedFile as error:
         raise UnsupportedImage(f"{name}: damaged picture ({error})") from None
     except Exception as error:          # Pillow's plugins raise a dozen kinds on altered files
@@ -174,6 +188,17 @@ def to_image(still: Still) -> Image.Image:
     return image
 
 
+def _palette_filled(still):
+    """Indices beyond the palette, which every reader shows as black, get an entry of black: else Pillow cuts them to the palette's bits."""
+    palette = still.look.get("palette")
+    if still.mode != "P" or palette is None or "palette_alpha" in still.look:
+        return still
+    needed = 3 * (int(still.samples.max()) + 1)
+    if len(palette) >= needed:
+        return still
+    return replace(still, look={**still.look, "palette": palette.ljust(needed, b"\0")})
+
+
 def _write(still, stream, file_format):
     options = views.save_options(still.metadata, file_format)
     if still.mode in DEEP:
@@ -181,7 +206,12 @@ def _write(still, stream, file_format):
             options["transparency"] = still.look["transparency"]
         deep.write_png(still.samples, stream, **options)
         return
-    image = to_image(still.stripped())
+    if still.mode in tiffs.WRITTEN_AS:
+        out = io.BytesIO()
+        _write(replace(still, mode=tiffs.WRITTEN_AS[still.mode]), out, file_format)
+        stream.write(tiffs.mark_associated(out.getvalue()))
+        return
+    image = to_image(_palette_filled(still.stripped()))
     if file_format == "WEBP":
         options |= {"lossless": True, "exact": True}
     image.save(stream, format=file_format, **options)
@@ -234,4 +264,22 @@ def still_bytes(still: Still, file_format: str, name) -> tuple[bytes, list[str]]
     except UnsupportedImage:
         if not still.metadata:
             raise
-    return _written(still, still.stripped(), file_format, name)         # odd metadata may be more than a format's writer or reader can take
+    return _written(still, still.stripped(), file_format, name)        # odd metadata may be more than a writer, or a reader, can take
+
+
+def default_bytes(still: Still, name, suffixes=DEFAULT_SUFFIXES) -> tuple[str, bytes, list[str]]:
+    """What decompress writes where nothing else is asked for: (suffix, bytes, names of the metadata that the format cannot hold).
+
+    suffixes: formats to try in turn, for all metadata that they hold and, where none can write these, for the picture without.
+    name: of the picture, for errors.  Errors: UnsupportedImage where none gives the picture back; compress then refuses it.
+    """
+    reasons = []
+    for attempt in [still, still.stripped()] if still.metadata else [still]:
+        for suffix in suffixes:
+            file_format = LOSSLESS_SUFFIXES[suffix]
+            try:
+                refuse_mode(still.mode, file_format, name)
+                return suffix, *_written(still, attempt, file_format, name)
+            except UnsupportedImage as error:
+                reasons.append(str(error).removeprefix(f"{name}: "))
+    raise UnsupportedImage(f"{name}: could not be restored ({'; '.join(dict.fromkeys(reasons))})")

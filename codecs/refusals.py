@@ -7,8 +7,9 @@ import io
 from PIL import Image
 
 from ..errors import LossySource, UnsupportedImage
+from . import avif, jpeg2000
 
-LOSSY = {"JPEG", "MPO", "AVIF", "HEIF", "PCD", "MIC", "FPX", "BLP", "FTEX"}
+LOSSY = {"JPEG", "MPO", "HEIF", "PCD", "MIC", "FPX", "BLP", "FTEX"}
 DRAWN = {"EPS", "WMF", "PDF", "GRIB", "BUFR", "HDF5", "MPEG"}           # drawn by other programs, or no pictures
 LOSSY_IN_TIFF = {"jpeg", "tiff_jpeg", "webp", "jpeg2000"}
 
@@ -22,33 +23,19 @@ def _chunk_names(stream):
         stream.seek(length + length % 2, io.SEEK_CUR)
 
 
-def _jpeg2000(stream):
-    """(reversible, bits of a sample) of a JPEG 2000 codestream: the transform in COD, the largest depth in SIZ."""
-    data, reversible, depth = stream.read(2**16), False, 0
-    position = data.find(b"\xff\x4f\xff\x51") + 2
-    while 2 <= position < len(data) - 4 and data[position] == 0xFF:
-        marker, length = data[position + 1], int.from_bytes(data[position + 2:position + 4], "big")
-        body = data[position + 4:position + 2 + length]
-        if marker == 0x51:
-            depth = max([1 + (body[i] & 127) for i in range(36, len(body), 3)], default=0)
-        if marker == 0x52 and len(body) > 9:
-            reversible = body[9] == 1
-        if marker in (0x90, 0x93):
-            break
-        position += 2 + length
-    return reversible, depth
-
-
-def is_lossy(image: Image.Image, stream) -> bool:
-    """Whether the file's pixels were compressed with loss, as far as its headers tell; the stream's position is used."""
-    if image.format in LOSSY or any(tile[0] == "bcn" for tile in image.tile):
-        return True
-    if image.format == "WEBP":
-        return b"VP8 " in set(_chunk_names(stream))
+def loss(image: Image.Image, stream) -> str | None:
+    """Why the file's pixels are not those that were compressed, as far as its headers tell, or None; the stream's position is used."""
+    if image.format in LOSSY or any(tile[0] == "bcn" for tile in image.tile) or image.format == "WEBP" and b"VP8 " in set(_chunk_names(stream)) \
+            or image.format == "TIFF" and image.info.get("compression") in LOSSY_IN_TIFF:
+        return "was compressed with loss already"
     if image.format == "JPEG2000":
+        found = jpeg2000.inspect(stream).loss
+    elif image.format == "AVIF":
         stream.seek(0)
-        return not _jpeg2000(stream)[0]
-    return image.format == "TIFF" and image.info.get("compression") in LOSSY_IN_TIFF
+        found = avif.loss(stream.read())
+    else:
+        return None
+    return found and f"was compressed with loss already, or may have been ({found})"
 
 
 def is_deep(image: Image.Image, stream) -> bool:
@@ -56,8 +43,7 @@ def is_deep(image: Image.Image, stream) -> bool:
     if image.mode.startswith(("I", "F")):
         return False
     if image.format == "JPEG2000":
-        stream.seek(0)
-        return _jpeg2000(stream)[1] > 8
+        return max(jpeg2000.inspect(stream).depths, default=0) > 8
     if image.format in ("AVIF", "HEIF"):
         stream.seek(0)
         data = stream.read(2**16)
@@ -80,9 +66,11 @@ def refuse_unsuitable(image: Image.Image, stream, name, allow_lossy: bool) -> No
     limit = Image.MAX_IMAGE_PIXELS
     if limit and image.size[0] * image.size[1] > limit:
         raise UnsupportedImage(f"{name}: {image.size[0]}x{image.size[1]} pixels are more than Pillow's limit for trusted pictures, {limit}")
-    if is_lossy(image, stream) and not allow_lossy:
-        raise LossySource(f"{name}: {image.format} was compressed with loss already; its pixels would as a rule take more bytes than the file. "
+    if not allow_lossy and (reason := loss(image, stream)):
+        raise LossySource(f"{name}: {image.format} {reason}; its pixels would as a rule take more bytes than the file. "
                           f"Keep the file as it is (--allow-lossy-source stores the pixels all the same)")
+    if image.format == "WEBP" and b"ANIM" in set(_chunk_names(stream)):
+        raise UnsupportedImage(f"{name}: an animation; only single still pictures can be kept")
     if getattr(image, "n_frames", 1) > 1:
         kind = "several pages" if image.format in ("TIFF", "DCX") else "several layers" if image.format == "PSD" else "an animation or several pictures"
         raise UnsupportedImage(f"{name}: {kind} ({image.n_frames}); only single still pictures can be kept")

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from ..chain import Top
-from ..colours import SHARPNESS, Colours, Recorder
+from ..colours import Colours, Recorder
 from ..context import context_chain
 from ..errors import DamagedFile, StackEmpty
 from ..stack import Stack

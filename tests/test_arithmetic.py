@@ -7,7 +7,6 @@ import pytest
 import torch
 from bitsback import context, exact, selftest
 from bitsback.codecs.places import turned
-from bitsback.colours import Colours
 from bitsback.codecs import container, segments, stacked
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.export import prove_exact

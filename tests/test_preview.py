@@ -13,7 +13,6 @@ from bitsback.context import context_chain, nothing
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, WrongModel
 from bitsback.model import Model
 from bitsback.preview import GREY, fill, preview
-from bitsback.stack import Stack
 
 from .test_means import coded
 

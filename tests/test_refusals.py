@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from bitsback.codecs import refusals
 from bitsback.codecs.images import read_still
 from bitsback.errors import LossySource, UnsupportedImage
 
@@ -63,11 +62,3 @@ def test_drawings_are_no_pictures():
     """PostScript is never run."""
     with pytest.raises(UnsupportedImage, match="EPS"):
         read_still(io.BytesIO(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"), "x.eps")
-
-
-def test_the_transform_of_jpeg_2000():
-    """Reversible and the depth are read from the codestream, in a JP2 file and bare."""
-    for options, expected in (({}, (True, 8)), ({"irreversible": True}, (False, 8))):
-        for no_jp2 in (False, True):
-            assert refusals._jpeg2000(io.BytesIO(saved("JPEG2000", no_jp2=no_jp2, **options))) == expected
-    assert refusals._jpeg2000(io.BytesIO(b"no codestream")) == (False, 0)

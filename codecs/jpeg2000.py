@@ -1,0 +1,142 @@
+"""What the boxes and markers of a JPEG 2000 say: with or without loss, the bits of a sample, channels, the colour profile.
+
+A JP2 is a row of boxes (length, name, contents; length 1: eight bytes of it follow, 0: to the end), of which jp2h describes and
+jp2c holds the codestream; that is a row of markers, some again before each tile.  A codestream cut to a rate under the reversible
+transform does not say so: it is taken for what it decodes to.
+"""
+import io
+import struct
+from dataclasses import dataclass, field
+
+SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
+SIZ, COD, COC, QCD, QCC, SOT, SOD, EOC = 0x51, 0x52, 0x53, 0x5C, 0x5D, 0x90, 0x93, 0xD9
+HEADER = 2**22                  # bytes of jp2h at most: a profile and little else
+KNOWN_COLOURS = (16, 17, 12)    # enumerated: sRGB, gray, CMYK
+
+
+@dataclass
+class Found:
+    """What is known of a file.  loss: why its pixels are not those that went in, or None; odd: why Pillow would change them, or None."""
+
+    loss: str | None = "its codestream was not found"
+    odd: str | None = None
+    depths: set = field(default_factory=set)
+    profile: bytes | None = None
+
+
+def boxes(stream, end):
+    """Yields (name, place, size) of the contents of the boxes up to `end`."""
+    while (start := stream.tell()) + 8 <= end:
+        size, name = struct.unpack(">I4s", stream.read(8))
+        head = 8
+        if size == 1:
+            size, head = int.from_bytes(stream.read(8), "big"), 16
+        size = end - start if size == 0 else size
+        if size < head or start + size > end:
+            return
+        yield name, start + head, size - head
+        stream.seek(start + size)
+
+
+def _header(data, found):
+    """The boxes within jp2h."""
+    stream, colours = io.BytesIO(data), 0
+    for name, place, size in boxes(stream, len(data)):
+        body = data[place:place + size]
+        if name == b"colr" and not colours:             # the first one counts
+            colours = 1
+            if body[:1] == b"\1" and int.from_bytes(body[3:7], "big") not in KNOWN_COLOURS:
+                found.odd = "colours that Pillow would convert"
+            elif body[:1] in (b"\2", b"\3"):
+                found.profile = body[3:]
+        if name in (b"pclr", b"cmap"):
+            found.odd = "a palette"
+        if name == b"cdef":
+            channels = [struct.unpack_from(">HHH", body, at) for at in range(2, len(body) - 5, 6)]
+            if any((kind, of) not in ((0, number + 1), (1, 0)) for number, kind, of in channels):
+                found.odd = "channels that are no plain colours and alpha"
+
+
+def _segment(marker, body, wide, found):
+    """One marker segment's say in loss."""
+    at = 2 if wide else 1                               # bytes of a component's number
+    transform = body[9:10] if marker == COD else body[at + 5:at + 6] if marker == COC else b"\1"
+    style = body[:1] if marker == QCD else body[at:at + 1] if marker == QCC else b"\0"
+    if transform != b"\1":
+        found.loss = "it has the irreversible transform"
+    if not style or style[0] & 31:
+        found.loss = "its samples were quantised"
+
+
+def _codestream(stream, end, found):
+    """Markers up to the end, those of tiles too."""
+    tiles, count, wide, coded = set(), 1, False, set()
+    stop = None                                         # where the tile part in hand ends
+    while stream.tell() + 2 <= end:
+        start, head = stream.tell(), stream.read(2)
+        if head[0] != 0xFF or head[1] == EOC:
+            break
+        if head[1] == 0x4F:
+            continue
+        if head[1] == SOD:
+            if stop is None or stop <= start:
+                break
+            stream.seek(stop)
+            continue
+        length = int.from_bytes(stream.read(2), "big")
+        body = stream.read(max(0, length - 2))
+        if len(body) != length - 2:
+            break
+        if head[1] == SIZ:
+            count = _size(body, found)
+            wide = int.from_bytes(body[34:36], "big") > 256
+        elif head[1] == SOT:
+            tile, size = struct.unpack_from(">HI", body)
+            stop = start + size if size else end
+            if stop > end:
+                break
+            tiles.add(tile)
+        elif head[1] in (COD, COC, QCD, QCC):
+            coded.add(head[1])
+            _segment(head[1], body, wide, found)
+    if not {COD, QCD} <= coded or not found.depths:
+        found.loss = "its codestream does not say how it was coded"
+    elif len(tiles) < count:
+        found.odd = "tiles that are missing"
+
+
+def _size(body, found):
+    """Depths and sampling of the components; returns the number of tiles."""
+    capabilities, width, height, left, top, across, down, tile_left, tile_top, channels = struct.unpack_from(">H8IH", body)
+    parts = list(zip(*[iter(struct.unpack_from(f"{3 * channels}B", body, 36))] * 3))       # depth and sign, sampling across and down
+    found.depths = {1 + (depth & 127) for depth, _, _ in parts}
+    if any(depth & 128 or sampling != [1, 1] for depth, *sampling in parts):
+        found.odd = "signed samples, or fewer of a channel than pixels"
+    elif not found.depths <= ({8, 16} if channels == 1 else {8}):
+        found.odd = f"samples of {max(found.depths)} bits"
+    elif capabilities & 0x8000:
+        found.odd = "extensions of Part 2"
+    return -(-(width - tile_left) // max(1, across)) * -(-(height - tile_top) // max(1, down))
+
+
+def inspect(stream) -> Found:
+    """A JP2 or a bare codestream -> Found.  Cost: its markers, not its pixels; hostile bytes end in some answer, or in struct.error."""
+    found, end = Found(), stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    if stream.read(12) != SIGNATURE:
+        stream.seek(0)
+        if stream.read(4) == b"\xff\x4f\xff\x51":
+            found.loss = None
+            stream.seek(0)
+            _codestream(stream, end, found)
+        return found
+    stream.seek(0)
+    for name, place, size in boxes(stream, end):
+        stream.seek(place)
+        if name == b"jp2h" and size <= HEADER:
+            _header(stream.read(size), found)
+        elif name == b"jp2c":
+            found.loss = None
+            _codestream(stream, place + size, found)
+            break
+    return found

@@ -1,0 +1,150 @@
+"""jxl.py: lossless JPEG XLs of 8 and 16 bits come back as imagecodecs wrote them; with loss and with what cannot be kept they are refused."""
+import io
+import struct
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bitsback.codecs import decode_still, encode_still, files, images, jxl, jxl_head
+from bitsback.codecs.bits import Bits
+from bitsback.codecs.images import default_bytes, read_still
+from bitsback.codecs.still import same
+from bitsback.errors import LossySource, UnsupportedImage
+
+codecs = pytest.importorskip("imagecodecs")
+if not codecs.JPEGXL.available:
+    pytest.skip("imagecodecs without JPEG XL", allow_module_level=True)
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (9, 11, 3), dtype=np.uint8)
+COLOUR = codecs.jpegxl_encode(PIXELS, lossless=True)
+
+
+def read(data):
+    return read_still(io.BytesIO(data), "x.jxl")
+
+
+def jpeg():
+    out = io.BytesIO()
+    Image.fromarray(PIXELS).save(out, "JPEG")
+    return out.getvalue()
+
+
+def box(name, body):
+    return struct.pack(">I4s", 8 + len(body), name) + body
+
+
+def boxed(*parts):
+    return jxl.SIGNATURE + box(b"ftyp", b"jxl \0\0\0\0jxl ") + b"".join(parts)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("shape", [(9, 11), (64, 48), (1, 1), (30, 700)])
+@pytest.mark.parametrize("container", [False, True])
+def test_lossless_ones_are_kept(dtype, channels, shape, container):
+    """Sides of all ways to write them, bare and in boxes: samples and mode, through a .bbk and the PNG of it."""
+    samples = RNG.integers(0, np.iinfo(dtype).max, (*shape, channels)[:2 if channels == 1 else 3], dtype, endpoint=True)
+    found = read(codecs.jpegxl_encode(samples, lossless=True, usecontainer=container))
+    assert found.mode == jxl.MODES[channels, 8 * samples.itemsize] and np.array_equal(found.samples, samples)
+    back = decode_still(encode_still(found))
+    suffix, data, left_out = default_bytes(back, "x")
+    assert same(back, found) and suffix == ".png" and not left_out and np.array_equal(read(data).samples, samples)
+    assert read(data).metadata.get("gamma") == found.metadata.get("gamma") == (1.0 if dtype == "u2" else None)     # imagecodecs' 16 bits are linear
+
+
+@pytest.mark.parametrize("make", [lambda: codecs.jpegxl_encode(PIXELS, distance=1.0), lambda: codecs.jpegxl_encode(PIXELS[..., 0], level=80),
+                                  lambda: codecs.jpegxl_encode_jpeg(jpeg())], ids=["distance", "level", "JPEG"])
+def test_lossy_ones_are_refused(make):
+    """XYB colours, and a JPEG that was packed again."""
+    with pytest.raises(LossySource, match="x.jxl: JPEG XL .* loss"):
+        read(make())
+
+
+def test_a_packed_jpeg_without_its_box_is_refused():
+    """VarDCT coding without XYB is told by the frame, where the box that says JPEG has been taken away."""
+    data = codecs.jpegxl_encode_jpeg(jpeg())
+    codestream, _, packed = jxl._parts(io.BytesIO(data))
+    assert packed
+    with pytest.raises(UnsupportedImage, match="x.jxl: JPEG XL"):
+        read(codestream)
+
+
+def test_exif_and_xmp_are_kept():
+    """Boxes beside the codestream, which may be in parts; a turned Exif orientation is refused."""
+    exif = Image.Exif()
+    exif[0x10F] = "camera"
+    block = exif.tobytes()[6:]
+    parts = [box(b"jxlp", struct.pack(">I", 0) + COLOUR[:30]), box(b"jxlp", struct.pack(">I", 2**31 + 1) + COLOUR[30:])]
+    found = read(boxed(box(b"Exif", bytes(4) + block), *parts, box(b"brob", b"xml " + codecs.brotli_encode(b"<xmp/>"))))
+    assert found.metadata == {"exif": b"Exif\0\0" + block, "xmp": b"<xmp/>"} and np.array_equal(found.samples, PIXELS)
+    exif[0x112] = 6
+    with pytest.raises(UnsupportedImage, match="x.jxl: .*orientation"):
+        read(boxed(box(b"Exif", bytes(4) + exif.tobytes()[6:]), *parts))
+
+
+def written(*fields):
+    """A codestream's head of (value, bits), lowest bits first."""
+    value = at = 0
+    for number, count in fields:
+        value, at = value | number << at, at + count
+    return jxl.BARE + value.to_bytes(-(-at // 8), "little") + bytes(40)
+
+
+SMALL = ((1, 1), (0, 5), (1, 3))                        # 8x8
+EIGHT = ((0, 1), (0, 2))
+HEADS = {"XYB": (SMALL, (1, 1)), "orientation": (SMALL, (0, 1), (1, 1), (5, 3), (0, 3), *EIGHT, (1, 1), (0, 2), (0, 1), (1, 1)),
+         "an animation": (SMALL, (0, 1), (1, 1), (0, 3), (0, 1), (2, 2)), "a size other": (SMALL, (0, 1), (1, 1), (0, 3), (1, 1), *SMALL, (0, 2), *EIGHT, (1, 1), (0, 2), (0, 1), (1, 1)),
+         "10 bits": (SMALL, (0, 1), (0, 1), (0, 1), (1, 2), (1, 1), (0, 2), (0, 1), (1, 1)),
+         "fractions": (SMALL, (0, 1), (0, 1), (1, 1), (1, 2), (4, 4), (1, 1), (0, 2), (0, 1), (1, 1)),
+         "3 extra": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (2, 2), (1, 4)),
+         "no alpha": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (1, 2), (0, 1), (1, 2), *EIGHT, (0, 2), (0, 2), (0, 1), (0, 1), (1, 1)),
+         "premultiplied": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (1, 2), (0, 1), (0, 2), *EIGHT, (0, 2), (0, 2), (1, 1), (0, 1), (1, 1)),
+         "profile": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (0, 2), (0, 1), (0, 1), (1, 1), (0, 2)),
+         "primaries": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (0, 2), (0, 1), (0, 1), (0, 1), (0, 2), (1, 2), (2, 2), (7, 4)),
+         "transfer": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (0, 2), (0, 1), (0, 1), (0, 1), (0, 2), (1, 2), (1, 2), (0, 1), (2, 2), (14, 4), (0, 2)),
+         "VarDCT": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (0, 2), (0, 1), (1, 1), (0, 2), (1, 1))}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_heads_that_are_refused(kind):
+    """Heads put together from the specification: each ends in its own reason."""
+    small, *rest = HEADS[kind]
+    head = jxl_head.read_head(written(*small, *rest))
+    assert (head.height, head.width) == (8, 8) and kind in (head.odd or head.loss or "")
+    with pytest.raises(UnsupportedImage, match=f"x.jxl: .*{kind}"):
+        read(written(*small, *rest))
+
+
+def test_sides_of_a_size_header():
+    """Multiples of eight with a ratio or a width of their own, and long ones."""
+    assert jxl_head._sides(Bits(written((1, 1), (3, 5), (0, 3), (7, 5))[2:])) == (32, 64)
+    assert jxl_head._sides(Bits(written((1, 1), (14, 5), (5, 3))[2:])) == (120, 120 * 16 // 9)
+    assert jxl_head._sides(Bits(written((0, 1), (1, 2), (4999, 13), (0, 3), (3, 2), (2**29, 30))[2:])) == (5000, 2**29 + 1)
+
+
+def test_damage_is_refused(monkeypatch):
+    """Cut and altered bytes: some pixels or UnsupportedImage; a bomb by its header alone."""
+    for position in range(len(COLOUR)):
+        for data in (COLOUR[:position], COLOUR[:position] + bytes([COLOUR[position] ^ 255]) + COLOUR[position + 1:]):
+            try:
+                assert read(data).samples.size
+            except UnsupportedImage as error:
+                assert str(error).startswith("x.jxl: ")
+    with pytest.raises(UnsupportedImage, match="more than Pillow's limit"):
+        read(written((0, 1), (3, 2), (2**29, 30), (1, 3), (0, 1), (0, 1), *EIGHT, (1, 1), (0, 2), (0, 1), (1, 1)))
+
+
+def test_without_imagecodecs(monkeypatch):
+    """The refusal names the extra."""
+    monkeypatch.setattr(jxl, "readable", lambda: False)
+    with pytest.raises(UnsupportedImage, match=r"x.jxl: .*bitsback\[deep\]"):
+        read(COLOUR)
+
+
+def test_folders_are_looked_through_for_them(tmp_path):
+    """-r finds .jxl where they can be read."""
+    (tmp_path / "x.jxl").write_bytes(COLOUR)
+    assert files.below([tmp_path], True, images.IMAGE_SUFFIXES) == [(tmp_path / "x.jxl", tmp_path)] and sys.modules["imagecodecs"]
