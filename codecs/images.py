@@ -86,7 +86,7 @@ def _open_still(stream, name, allow_lossy):
             raise UnsupportedImage(f"{name}: mode {image.mode} is not known")
         if image.format == "PNG":
             stream.seek(0)
-            deep.refuse_missing_rows(data := stream.read())
+            deep.refuse_missing_rows(stream.read())
         source, before, orientation = image.format, dict(image.info), _orientation(image)
         image.load()
         turned = image.transpose(UNTURN[orientation]) if orientation != 1 and _orientation(image) == 1 else image
