@@ -23,8 +23,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # places: before palette and samples; between them, with a palette only; after the samples
 BEFORE, PALETTE, AFTER = range(3)
 # the place here is the code in a file; acTL, fcTL: of an animation of this one picture
-KNOWN = (b"", *b"iCCP sRGB gAMA cHRM cICP mDCV cLLI sBIT bKGD hIST pHYs sPLT tIME eXIf tEXt zTXt iTXt "
-         b"PLTE tRNS IHDR oFFs pCAL sCAL sTER acTL fcTL".split())
+KNOWN = (b"", *b"iCCP sRGB gAMA cHRM cICP mDCV cLLI sBIT bKGD hIST pHYs sPLT tIME eXIf tEXt zTXt "
+         b"iTXt PLTE tRNS IHDR oFFs pCAL sCAL sTER acTL fcTL".split())
 STRUCTURE = {b"tRNS", b"IHDR"}
 CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 STORAGE = {b"iDOT"}
@@ -146,7 +146,10 @@ def _shallow(samples, depth):
 
 
 def with_chunks(data: bytes, entries, samples: np.ndarray) -> bytes:
-    """IHDR, PLTE, tRNS and IDAT of a PNG of these samples, with a list's chunks.  Errors: DamagedFile."""
+    """IHDR, PLTE, tRNS and IDAT of a PNG of these samples, and a list's chunks.
+
+    Errors: DamagedFile where the list has a depth that these samples have not.
+    """
     parts = {b"IHDR": [], b"PLTE": [], b"tRNS": [], b"IDAT": []}
     for name, body in chunks_of(data):
         parts.setdefault(name, []).append(body)
@@ -171,7 +174,7 @@ def with_chunks(data: bytes, entries, samples: np.ndarray) -> bytes:
 
 
 def shown(entries) -> Image.Image:
-    """A loaded Pillow image of one pixel with a list's chunks in `info`.  Errors: any of Pillow's."""
+    """A loaded Pillow image of one pixel, a list's chunks in its `info`.  Errors: any of Pillow's."""
     out, aside = io.BytesIO(), STRUCTURE | {b"PLTE", b"acTL", b"fcTL"}
     Image.new("L", (1, 1)).save(out, "PNG")
     entries = [entry for entry in entries if entry[0] not in aside]
@@ -184,7 +187,7 @@ def shown(entries) -> Image.Image:
 
 
 def names(entries) -> list[str]:
-    """What a list has, for people and for `info`: keys of metadata.METADATA, or a chunk's own name."""
+    """What a list has, for people and `info`: keys of metadata.METADATA, or a chunk's own name."""
     found = []
     for name, _, body in entries:
         if name == b"pHYs" and body[8:9] == b"\1":
@@ -197,7 +200,7 @@ def names(entries) -> list[str]:
 
 
 def pack_chunks(entries) -> bytes:
-    """A list -> bytes: count; for each code in KNOWN | place << 5, an unknown name, length, body."""
+    """A list -> bytes: count; of each code in KNOWN | place << 5, an unknown name, length, body."""
     out = bytearray(number(len(entries)))
     for name, place, body in entries:
         code = KNOWN.index(name) if name in KNOWN else 0

@@ -122,9 +122,9 @@ def _remove(sources, data, target):
 def _refuse_loss(still, source, allowed):
     """Errors: MetadataLoss for an input to be removed that has what its output would not keep."""
     if still.lost and not allowed:
-        raise MetadataLoss(f"{source}: {', '.join(still.lost)} would be lost with it; nothing is done "
-                           f"(--allow-metadata-loss removes it all the same; so does --strip, which "
-                           f"leaves all metadata out)")
+        raise MetadataLoss(
+            f"{source}: {', '.join(still.lost)} would be lost with it; nothing is done "
+            f"(--allow-metadata-loss removes it all the same, --strip without any metadata)")
 
 
 def compress_file(source, target, *, force=False, strip=False, allow_lossy=False, allow_loss=False,

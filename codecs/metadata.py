@@ -23,7 +23,7 @@ from .numbers import Reader, number
 
 LIMIT = 2**24                   # bytes of one picture's items, unpacked
 TOGETHER = 16 * LIMIT           # ... of all pictures of an archive
-TEXTS = 2**18                   # texts, chunks and tags in a file: empty ones take 100 times their bytes
+TEXTS = 2**18                   # texts, chunks, tags in a file: empty ones take 100 times their bytes
 ROOM = LIMIT - 2**16            # bytes of chunks or tags taken from one file: a palette still fits
 MOST_NAMES = 100                # of metadata that a format does not hold
 LOOK = ("palette", "palette_alpha", "transparency")             # tags 0, 1, 2: not metadata, never stripped
@@ -48,7 +48,7 @@ def told(metadata: dict) -> list[str]:
 
 
 def missing(metadata: dict, written: dict) -> list[str]:
-    """Names of what a picture carries and a file made of it does not, or in another form than before."""
+    """Names of what a picture carries and a file made of it does not, or in another form."""
     for key in WHOLE:
         if key in metadata and key in written:
             there = set(written[key])
@@ -60,7 +60,8 @@ def missing(metadata: dict, written: dict) -> list[str]:
 
 def _few(names):
     """No more names than a line can have."""
-    return names if len(names) <= MOST_NAMES else names[:MOST_NAMES] + [f"{len(names) - MOST_NAMES} others"]
+    more = len(names) - MOST_NAMES
+    return names[:MOST_NAMES] + [f"{more} others"] if more > 0 else names
 
 
 # --- dicts -> bytes and back -----------------------------------------------------------------
@@ -144,8 +145,8 @@ def pack(stills) -> bytes:
         return b""
     data = b"".join(parts)
     if len(data) > TOGETHER or sum(_pieces(still.metadata) for still in stills) > TEXTS:
-        raise UnsupportedImage(f"more than {TOGETHER // 2**20} MiB of metadata or {TEXTS} texts, chunks "
-                               f"and tags in all; --strip leaves them out")
+        raise UnsupportedImage(f"more than {TOGETHER // 2**20} MiB of metadata or {TEXTS} texts, "
+                               f"chunks and tags in all; --strip leaves them out")
     return min([b"\0" + data, b"\1" + zlib.compress(data, 9), b"\2" + lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS)], key=len)
 
 

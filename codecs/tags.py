@@ -25,7 +25,8 @@ PACKED, SHORT = {3, 4, 5, 13, 16, 18}, 16       # types packed as numbers, up to
 NAMES = {34675: "icc", 700: "xmp", 282: "dpi", 283: "dpi", 296: "dpi", 33723: "iptc",
          34377: "photoshop",
          **dict.fromkeys((33550, 33922, 34264, 34735, 34736, 34737), "geotiff"),
-         **dict.fromkeys((0x10E, 0x10F, 0x110, 0x112, 0x131, 0x132, 0x13B, 0x8298, *FOLDERS), "exif")}
+         **dict.fromkeys((0x10E, 0x10F, 0x110, 0x112, 0x131, 0x132, 0x13B, 0x8298), "exif"),
+         **dict.fromkeys(FOLDERS, "exif")}
 
 
 def told(tag: int) -> str:
