@@ -10,7 +10,8 @@ from ..efforts import DEFAULT_STEPS
 from ..errors import DamagedFile, OutputExists, UnsupportedImage
 from . import container, picture
 from .container import Entry
-from .images import DEFAULT_SUFFIXES, HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_bytes, default_suffix, read_still
+from .images import HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_suffix, read_still
+from .restored import DEFAULT_SUFFIXES, default_bytes
 
 LONGEST_NAME = 255              # bytes of a file's name, in every usual file system
 

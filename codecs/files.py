@@ -9,7 +9,8 @@ from pathlib import Path
 from ..errors import NoSuchFolder, OutputExists, UnsupportedImage, VerifyFailed
 from . import archive, container, metadata, picture, places
 from .inputs import STDIO, read_packed, standard_input
-from .images import default_bytes, default_suffix, image_format, read_still, refuse_mode, still_bytes
+from .images import default_suffix, image_format, read_still, refuse_mode, still_bytes
+from .restored import default_bytes
 
 SUFFIX = ".bbk"
 

@@ -17,7 +17,6 @@ IMAGE_SUFFIXES = set(".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm 
                      ".jpg .jpeg .avif".split()) | ({".jxl"} if jxl.readable() else set())        # looked for in folders
 LOSSLESS_SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM", ".pgm": "PPM",
                      ".pbm": "PPM", ".pnm": "PPM", ".pfm": "PPM"}
-DEFAULT_SUFFIXES = (".png", ".tiff")        # of what is restored, the first that gives the picture back
 DEEP = {"RGB;16", "RGBA;16", "LA;16"}
 HOLDS = {"PNG": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"} | DEEP, "WEBP": {"RGB", "RGBA"}, "BMP": {"1", "L", "P", "RGB"},
          "PPM": {"1", "L", "RGB", "F"},
@@ -224,7 +223,7 @@ def _shows_the_same(a: Still, b: Still):
     return np.array_equal(*(np.array(to_image(still).convert("RGBA")) for still in (a, b)))
 
 
-def _written(still, attempt, file_format, name):
+def written_bytes(still: Still, attempt: Still, file_format: str, name) -> tuple[bytes, list[str]]:
     """(bytes, names of the metadata that are not in them) of `attempt`, read again and found to show `still`.  Errors: UnsupportedImage."""
     out = io.BytesIO()
     try:
@@ -247,26 +246,8 @@ def still_bytes(still: Still, file_format: str, name) -> tuple[bytes, list[str]]
     """
     refuse_mode(still.mode, file_format, name)
     try:
-        return _written(still, still, file_format, name)
+        return written_bytes(still, still, file_format, name)
     except UnsupportedImage:
         if not still.metadata:
             raise
-    return _written(still, still.stripped(), file_format, name)        # odd metadata may be more than a writer, or a reader, can take
-
-
-def default_bytes(still: Still, name, suffixes=DEFAULT_SUFFIXES) -> tuple[str, bytes, list[str]]:
-    """What decompress writes where nothing else is asked for: (suffix, bytes, names of the metadata that the format cannot hold).
-
-    suffixes: formats to try in turn, for all metadata that they hold and, where none can write these, for the picture without.
-    name: of the picture, for errors.  Errors: UnsupportedImage where none gives the picture back; compress then refuses it.
-    """
-    reasons = []
-    for attempt in [still, still.stripped()] if still.metadata else [still]:
-        for suffix in suffixes:
-            file_format = LOSSLESS_SUFFIXES[suffix]
-            try:
-                refuse_mode(still.mode, file_format, name)
-                return suffix, *_written(still, attempt, file_format, name)
-            except UnsupportedImage as error:
-                reasons.append(str(error).removeprefix(f"{name}: "))
-    raise UnsupportedImage(f"{name}: could not be restored ({'; '.join(dict.fromkeys(reasons))})")
+    return written_bytes(still, still.stripped(), file_format, name)        # odd metadata may be more than a writer, or a reader, can take

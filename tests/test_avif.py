@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, features
 
 from bitsback.codecs import av1_headers, avif
-from bitsback.codecs.images import default_bytes, read_still
+from bitsback.codecs.images import read_still
+from bitsback.codecs.restored import default_bytes
 from bitsback.errors import LossySource, UnsupportedImage
 
 codecs = pytest.importorskip("imagecodecs")
@@ -24,10 +25,10 @@ def read(data, **options):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("shape", [(40, 50), (1, 1), (300, 200)])
-@pytest.mark.parametrize("options", [{}, {"speed": 0}, {"speed": 10}, {"tilelog2": (1, 1), "speed": 9}])
+@pytest.mark.parametrize("shape", [(40, 50), (1, 1), (9, 5000)])
+@pytest.mark.parametrize("options", [{}, {"speed": 0}, {"speed": 10}, {"speed": 9}])
 def test_lossless_ones_are_taken(channels, shape, options):
-    """What went into the encoder comes out, through the default output too."""
+    """What went into the encoder comes out, through the default output too; a wide picture has several tiles."""
     if max(shape) > 100 and options.get("speed", 0) < 9:
         pytest.skip("slow")
     samples = RNG.integers(0, 256, (*shape, channels)[:2 if channels == 1 else 3], dtype=np.uint8)

@@ -9,7 +9,8 @@ from PIL import Image
 
 from bitsback.codecs import decode_still, encode_still, files, images, jxl, jxl_head
 from bitsback.codecs.bits import Bits
-from bitsback.codecs.images import default_bytes, read_still
+from bitsback.codecs.images import read_still
+from bitsback.codecs.restored import default_bytes
 from bitsback.codecs.still import same
 from bitsback.errors import LossySource, UnsupportedImage
 

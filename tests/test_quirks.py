@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from bitsback.codecs import decode_still, encode_still
-from bitsback.codecs.images import default_bytes, read_still
+from bitsback.codecs.images import read_still
 from bitsback.codecs.plain import chunk
+from bitsback.codecs.restored import default_bytes
 from bitsback.errors import UnsupportedImage
 
 from .by_hand import bmp, gif, icon, png, tga, tiff, unfiltered

@@ -1,4 +1,4 @@
-"""What compress accepts, decompress restores by default: files.py, archive.py and images.default_bytes."""
+"""What compress accepts, decompress restores by default: files.py, archive.py and restored.py."""
 import io
 
 import numpy as np
@@ -7,7 +7,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bitsback.codecs import archive, files, images
-from bitsback.codecs.images import default_bytes, read_still
+from bitsback.codecs.images import read_still
+from bitsback.codecs.restored import default_bytes
 from bitsback.codecs.still import MODES, Still, same_samples, shape_of
 from bitsback.commands import main
 from bitsback.errors import UnsupportedImage

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from bitsback.codecs import decode_still, encode_still, tiffs
-from bitsback.codecs.images import default_bytes, read_still
+from bitsback.codecs.images import read_still
+from bitsback.codecs.restored import default_bytes
 from bitsback.errors import UnsupportedImage
 
 from .by_hand import tiff
