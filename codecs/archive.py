@@ -1,7 +1,7 @@
 """Many pictures in one file: one stack, one start; images of one size pass the network together.
 
-Names, sizes, modes, permissions and times are kept in an index that `info` reads without decoding.  A name is
-a relative path with forward slashes; one that would leave the output folder is refused.
+Names, sizes, modes, permissions and times are kept in an index that `info` reads without decoding.
+A name is a relative path with forward slashes; one that would leave the output folder is refused.
 """
 import os
 from pathlib import Path, PurePosixPath
@@ -38,9 +38,9 @@ def collect(sources) -> list[tuple[Path, str]]:
 def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False, announce=lambda stills: None, tuning=DEFAULT_STEPS, **options) -> tuple[bytes, int]:
     """Pictures of files and folders -> (the archive's bytes, number of pictures).
 
-    strip: leave metadata out; allow_lossy: take JPEG and the like; verify: write what extract would, decode and compare; announce: told the
-    pictures before the work; options as picture.encode_still's.  One unreadable picture fails the whole: nothing is
-    left out in silence.
+    strip: leave metadata out; allow_lossy: take JPEG and the like; verify: write what extract
+    would, decode and compare; announce: told the pictures before the work; options as
+    picture.encode_still's.  One unreadable picture fails the whole: nothing is left out in silence.
     """
     loaded = []
     for path, name in collect(sources):
@@ -58,22 +58,27 @@ def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False, ann
 
 
 def _refuse_unrestorable(loaded, verify):
-    """Errors: UnsupportedImage for [(Entry, Still)] of which extract could not write one, be it for its name or, if verify, its picture."""
+    """Errors: UnsupportedImage for [(Entry, Still)] of which extract could not write one, be it for
+    its name or, if verify, its picture.
+    """
     taken = {}
     for entry, still in loaded:
         try:
-            target = restored("", entry.name, still)[0] if verify else target_path("", entry.name, still.mode)
+            target = target_path("", entry.name, still.mode)
+            target = restored("", entry.name, still)[0] if verify else target
         except DamagedFile as error:
             raise UnsupportedImage(str(error)) from None
         if max(len(part.encode()) for part in target.parts) > LONGEST_NAME:
-            raise UnsupportedImage(f"{entry.name}: {target.name} would be too long a name to unpack it")
+            raise UnsupportedImage(f"{entry.name}: too long a name to be unpacked as {target.name}")
         if target in taken:
-            raise UnsupportedImage(f"{entry.name}: would be unpacked as {target}, and so would {taken[target]}")
+            told = f"would be unpacked as {target}, and so would {taken[target]}"
+            raise UnsupportedImage(f"{entry.name}: {told}")
         taken[target] = entry.name
 
 
 def target_path(folder, name: str, mode: str = "RGB") -> Path:
-    """Where a picture of an archive goes: folder/name, with .png or .tiff behind it unless it names a lossless format for its mode.
+    """Where a picture of an archive goes: folder/name, with .png or .tiff behind it unless it names
+    a lossless format for its mode.
 
     Errors: DamagedFile for a name that would leave the folder.
     """
@@ -87,13 +92,15 @@ def target_path(folder, name: str, mode: str = "RGB") -> Path:
 
 
 def restored(folder, name: str, still) -> tuple[Path, bytes, list[str]]:
-    """(path, bytes, names of metadata not in them): target_path, or name and .png or .tiff where its format cannot give the picture back.
+    """(path, bytes, names of metadata not in them): target_path, or name and .png or .tiff where
+    its format cannot give the picture back.
 
     Errors: UnsupportedImage, DamagedFile.
     """
     target = target_path(folder, name, still.mode)
-    suffix, data, left_out = default_bytes(still, name, dict.fromkeys((target.suffix.lower(), *DEFAULT_SUFFIXES)))
-    if suffix != target.suffix.lower():
+    own = target.suffix.lower()
+    suffix, data, left_out = default_bytes(still, name, dict.fromkeys((own, *DEFAULT_SUFFIXES)))
+    if suffix != own:
         target = Path(folder, *PurePosixPath(name).parts)
         target = target.with_name(target.name + suffix)
     return target, data, left_out
@@ -109,7 +116,8 @@ def _refuse_target(target, folder, force):
 
 
 def extract(data: bytes, folder, force: bool, replacing, note, **options) -> list[Path]:
-    """Writes all pictures of an archive below `folder`; returns their paths.  note(path, names) is told metadata that a format cannot hold.
+    """Writes all pictures of an archive below `folder`; returns their paths.  note(path, names) is
+    told metadata that a format cannot hold.
 
     Everything is decoded and checked before the first file is written.
     """

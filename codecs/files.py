@@ -124,8 +124,10 @@ def compress_file(source, target, *, force=False, strip=False, allow_lossy=False
                   **options) -> tuple[container.Header, int]:
     """Writes `target`.  Returns the Header and the file's size in bytes.
 
-    strip: leave metadata out; allow_lossy: take JPEG and the like; verify: write what decompress would, decode and compare before the
-    rename; remove: delete the source after that; announce: told the [Still] before the work; options as picture.encode_still's.  Errors: BitsbackError, OSError.
+    strip: leave metadata out; allow_lossy: take JPEG and the like; verify: write what decompress
+    would, decode and compare before the rename; remove: delete the source after that; announce:
+    told the [Still] before the work; options as picture.encode_still's.  Errors: BitsbackError,
+    OSError.
     """
     source, target = Path(source), Path(target)
     if remove and not (verify and source != STDIO and target != STDIO):
@@ -135,7 +137,7 @@ def compress_file(source, target, *, force=False, strip=False, allow_lossy=False
                        allow_lossy=allow_lossy)
     still = still.stripped() if strip else still
     if verify:
-        default_bytes(still, source)            # what could not be restored is refused before the work
+        default_bytes(still, source)    # what could not be restored is refused before the work
     announce([still])
     data = picture.encode_still(still, verify=verify, **options)
     _deliver(data, target, source)
@@ -192,9 +194,9 @@ def decompress_file(source, output=None, folder=None, *, root=None, force=False,
         written, names = still_bytes(still, image_format(target), target)
     else:
         suffix, written, names = default_bytes(still, source)
-        if (other := restored_path(source, output, folder, root, suffix)) != target:     # not the format that the mode promised
-            refuse_existing(other, ours, force)
-            target = other
+        promised, target = target, restored_path(source, output, folder, root, suffix)
+        if target != promised:
+            refuse_existing(target, ours, force)
     _deliver(written, target, source)
     if names:
         noted(target, names)

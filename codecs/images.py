@@ -11,17 +11,19 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import DamagedFile, UnsupportedImage
 from . import deep, jxl, metadata, quirks, refusals, tiffs
-from .still import MODES, Still, same_samples
+from .still import MODES, Still, same_samples, with_whole_palette
 
 IMAGE_SUFFIXES = set(".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .pcx .sgi .rgb .ras .qoi .jp2 .j2k "
-                     ".jpg .jpeg .avif".split()) | ({".jxl"} if jxl.readable() else set())        # looked for in folders
+                     ".jpg .jpeg .avif".split())              # looked for in folders
+if jxl.readable():
+    IMAGE_SUFFIXES.add(".jxl")
 LOSSLESS_SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM", ".pgm": "PPM",
                      ".pbm": "PPM", ".pnm": "PPM", ".pfm": "PPM"}
 DEEP = {"RGB;16", "RGBA;16", "LA;16"}
 HOLDS = {"PNG": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"} | DEEP, "WEBP": {"RGB", "RGBA"}, "BMP": {"1", "L", "P", "RGB"},
          "PPM": {"1", "L", "RGB", "F"},
-         "TIFF": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B", "I", "F", "CMYK", "YCbCr", "LAB",
-                  "PA", "RGBX", "RGBa", "La"}}      # modes
+         "TIFF": {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "I;16", "I;16B", "I",
+                  "F", "CMYK", "YCbCr", "LAB"}}     # modes
 UNTURN = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
           6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}       # undo what Pillow does to TIFFs
 
@@ -91,20 +93,23 @@ def _open_still(stream, name, allow_lossy):
         turned = image.transpose(UNTURN[orientation]) if orientation != 1 and _orientation(image) == 1 else image
         if samples is None:
             if image.mode != loaded:
-                raise UnsupportedImage(f"{name}: mode {loaded} turned into {image.mode} when it was read")
-            samples = tiffs.finished(image, _samples(turned), name) if image.format == "TIFF" else _samples(turned)
+                raise UnsupportedImage(f"mode {loaded} turned into {image.mode} when it was read")
+            samples = _samples(turned)
+            samples = tiffs.finished(image, samples, name) if image.format == "TIFF" else samples
         else:
             shown = np.array(turned)
             shown = shown[..., [0, 3]] if mode == "LA;16" else shown
             if shown.shape != samples.shape or not np.array_equal(shown, (samples >> 8).astype(np.uint8)):
                 raise UnsupportedImage(f"{name}: 16-bit samples that Pillow reads in another way")
         quirks.refuse_unsaid_alpha(image, stream, samples)
-        look = quirks.scaled_transparency(_look(image), data[24]) if source == "PNG" and mode == "L" else _look(image)
+        depth = data[24] if source == "PNG" and mode == "L" else 8
+        look = quirks.scaled_transparency(_look(image), depth)
         return Still(mode, samples, look, metadata.gather(image, before, orientation), source or "")
 
 
 def read_still(source, name, *, allow_lossy: bool = False) -> Still:
-    """A path or seekable binary stream -> Still.  name: for errors.  Pixels are never rotated or converted.
+    """A path or seekable binary stream -> Still.  name: for errors.  Pixels are never rotated or
+    converted.
 
     allow_lossy: take JPEG and the like too.  Errors: UnsupportedImage, LossySource, OSError.
     """
@@ -120,7 +125,8 @@ def read_still(source, name, *, allow_lossy: bool = False) -> Still:
     except Image.DecompressionBombError as error:
         raise UnsupportedImage(f"{name}: {error}") from None
     except UnsupportedImage as error:
-        raise error if str(error).startswith(f"{name}: ") else type(error)(f"{name}: {error}") from None
+        named = str(error).startswith(f"{name}: ")
+        raise error if named else type(error)(f"{name}: {error}") from None
     except DamagedFile as error:
         raise UnsupportedImage(f"{name}: damaged picture ({error})") from None
     except Exception as error:          # Pillow's plugins raise a dozen kinds on altered files
@@ -153,9 +159,11 @@ def refuse_mode(mode: str, file_format: str, name) -> None:
 
 
 def to_image(still: Still) -> Image.Image:
-    """A Pillow image of the same mode, pixels, palette and transparency; `info` holds icc_profile, exif, xmp and dpi too.
+    """A Pillow image of the same mode, pixels, palette and transparency; `info` holds icc_profile,
+    exif, xmp and dpi too.
 
-    Errors: UnsupportedImage for the 16-bit modes that Pillow does not have; DamagedFile for a palette that is none.
+    Errors: UnsupportedImage for the 16-bit modes that Pillow does not have; DamagedFile for a
+    palette that is none.
     """
     if still.mode in DEEP:
         raise UnsupportedImage(f"Pillow has no mode {still.mode}; `samples` holds it")
@@ -183,17 +191,6 @@ def to_image(still: Still) -> Image.Image:
     return image
 
 
-def _palette_filled(still):
-    """Indices beyond the palette, which every reader shows as black, get an entry of black: else Pillow cuts them to the palette's bits."""
-    palette = still.look.get("palette")
-    if still.mode != "P" or palette is None or "palette_alpha" in still.look:
-        return still
-    needed = 3 * (int(still.samples.max()) + 1)
-    if len(palette) >= needed:
-        return still
-    return replace(still, look={**still.look, "palette": palette.ljust(needed, b"\0")})
-
-
 def _write(still, stream, file_format):
     options = metadata.save_options(still.metadata, file_format)
     if still.mode in DEEP:
@@ -206,7 +203,7 @@ def _write(still, stream, file_format):
         _write(replace(still, mode=tiffs.WRITTEN_AS[still.mode]), out, file_format)
         stream.write(tiffs.mark_associated(out.getvalue()))
         return
-    image = to_image(_palette_filled(still))
+    image = to_image(with_whole_palette(still))
     image.info.pop("icc_profile", None)
     if file_format == "WEBP":
         options |= {"lossless": True, "exact": True}
@@ -224,14 +221,17 @@ def _shows_the_same(a: Still, b: Still):
 
 
 def written_bytes(still: Still, attempt: Still, file_format: str, name) -> tuple[bytes, list[str]]:
-    """(bytes, names of the metadata that are not in them) of `attempt`, read again and found to show `still`.  Errors: UnsupportedImage."""
+    """(bytes, names of the metadata that are not in them) of `attempt`, read again and found to
+    show `still`.  Errors: UnsupportedImage.
+    """
     out = io.BytesIO()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _write(attempt, out, file_format)
     except Exception as error:          # Pillow's writers raise a dozen kinds on odd metadata
-        raise UnsupportedImage(f"{name}: {file_format} cannot hold this picture ({error})") from None
+        told = f"{file_format} cannot hold this picture ({error})"
+        raise UnsupportedImage(f"{name}: {told}") from None
     out.seek(0)
     written = read_still(out, name)
     if not _shows_the_same(still, written):
@@ -240,7 +240,8 @@ def written_bytes(still: Still, attempt: Still, file_format: str, name) -> tuple
 
 
 def still_bytes(still: Still, file_format: str, name) -> tuple[bytes, list[str]]:
-    """A Still in a lossless format, read again and compared: (bytes, names of the metadata that the format cannot hold).
+    """A Still in a lossless format, read again and compared: (bytes, names of the metadata that the
+    format cannot hold).
 
     name: of the output, for errors.  Errors: UnsupportedImage.
     """
@@ -250,4 +251,5 @@ def still_bytes(still: Still, file_format: str, name) -> tuple[bytes, list[str]]
     except UnsupportedImage:
         if not still.metadata:
             raise
-    return written_bytes(still, still.stripped(), file_format, name)        # odd metadata may be more than a writer, or a reader, can take
+    # odd metadata may be more than a writer, or a reader, can take
+    return written_bytes(still, still.stripped(), file_format, name)
