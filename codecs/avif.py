@@ -10,9 +10,10 @@ import struct
 from dataclasses import dataclass, field
 
 from . import av1_headers
+from .jpeg2000 import UNTOLD
 
 ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
-UNTOLD = "it cannot be told whether it is lossless: "
+MOST = 2**14  # items, extents or links in a file
 
 
 @dataclass
@@ -44,6 +45,13 @@ def _boxes(data, start, end):
         start += size
 
 
+def _times(count, left):
+    """A range of what a file claims to hold, no more than `left`.  Errors: EOFError."""
+    if count > left:
+        raise EOFError
+    return range(count)
+
+
 def _sized(data, at, size):
     return int.from_bytes(data[at : at + size], "big"), at + size
 
@@ -59,14 +67,16 @@ def _locations(data, at):
     )  # of offset, length, base, index
     wide = 4 if version == 2 else 2
     count, at = _sized(data, at + 6, wide)
-    for _ in range(min(count, len(data) // 6)):
+    left = MOST
+    for _ in _times(count, left):
         item, at = _sized(data, at, wide)
         method, at = _sized(data, at, 2) if version else (0, at)
         _, at = _sized(data, at, 2)
         base, at = _sized(data, at, sizes[2])
         extents, at = _sized(data, at, 2)
         parts = []
-        for _ in range(min(extents, len(data) // 2)):
+        left -= extents
+        for _ in _times(extents, left + extents):
             _, at = _sized(data, at, sizes[3])
             start, at = _sized(data, at, sizes[0])
             length, at = _sized(data, at, sizes[1])
@@ -94,7 +104,7 @@ def _properties(data, start, end):
         if name == b"ipma":
             version, wide = data[at], data[at + 3] & 1
             count, at = _sized(data, at + 4, 4)
-            for _ in range(min(count, len(data) // 3)):
+            for _ in _times(count, MOST):
                 item, at = _sized(data, at, 4 if version else 2)
                 links, at = _sized(data, at, 1)
                 for _ in range(links):
@@ -111,7 +121,7 @@ def _links(data, start, end):
     for kind, at, _ in _boxes(data, start + 4, end):
         source, at = _sized(data, at, wide)
         count, at = _sized(data, at, 2)
-        for _ in range(min(count, len(data) // 2)):
+        for _ in _times(count, MOST - len(found)):
             target, at = _sized(data, at, wide)
             found.append((kind, source, target))
     return found

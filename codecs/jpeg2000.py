@@ -11,6 +11,7 @@ import io
 import struct
 from dataclasses import dataclass, field
 
+UNTOLD = "it cannot be told whether it is lossless: "
 SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
 SIZ, COD, COC, QCD, QCC, SOT, SOD, EOC = 0x51, 0x52, 0x53, 0x5C, 0x5D, 0x90, 0x93, 0xD9
 HEADER = 2**22  # bytes of jp2h at most: a profile and little else
@@ -25,7 +26,7 @@ class Found:
     None.
     """
 
-    loss: str | None = "its codestream was not found"
+    loss: str | None = UNTOLD + "its codestream was not found"
     odd: str | None = None
     depths: set = field(default_factory=set)
     profile: bytes | None = None
@@ -107,7 +108,7 @@ def _codestream(stream, end, found):
             coded.add(head[1])
             _segment(head[1], body, wide, found)
     if not {COD, QCD} <= coded or not found.depths:
-        found.loss = "its codestream does not say how it was coded"
+        found.loss = UNTOLD + "its codestream does not say how it was coded"
     elif len(tiles) < count:
         found.odd = "tiles that are missing"
 

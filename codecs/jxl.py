@@ -19,6 +19,7 @@ from .still import Still
 SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
 BARE = b"\xff\x0a"
 METADATA = 2**24  # bytes of an Exif or XML box, unpacked
+KEPT = (b"Exif", b"xml ")  # boxes, bare or packed in brob
 MODES = {
     (1, 8): "L",
     (2, 8): "LA",
@@ -55,13 +56,14 @@ def _parts(stream):
         stream.seek(place)
         if name in (b"jxlc", b"jxlp"):
             pieces.append(stream.read(size)[4 * (name == b"jxlp") :])
-        elif name in (b"Exif", b"xml ", b"brob") and size <= METADATA:
-            body = stream.read(size)
-            if name == b"brob":
+        elif name in KEPT and size <= METADATA:
+            kept.setdefault(name, stream.read(size))
+        elif name == b"brob" and size <= METADATA:
+            inner = stream.read(4)
+            if inner in KEPT and inner not in kept:
                 from imagecodecs import brotli_decode
 
-                name, body = body[:4], bytes(brotli_decode(body[4:], out=METADATA))
-            kept.setdefault(name, body)
+                kept[inner] = bytes(brotli_decode(stream.read(size - 4), out=METADATA))
         jpeg |= name == b"jbrd"
     return b"".join(pieces), kept, jpeg
 

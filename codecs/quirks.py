@@ -161,8 +161,8 @@ def _xpm(image, data):
     )
 
 
-REASONS = {"BMP": _bmp, "DIB": _bmp, "TGA": _tga, "PCX": _pcx, "SGI": _sgi, "SUN": _sun, "PPM": _ppm}
-REASONS |= {"GIF": _gif, "ICO": _ico, "XPM": _xpm}
+REASONS = {"BMP": _bmp, "DIB": _bmp, "TGA": _tga, "PCX": _pcx, "SGI": _sgi, "SUN": _sun}
+REASONS |= {"PPM": _ppm, "GIF": _gif, "ICO": _ico, "XPM": _xpm}
 
 
 # --- what images.py asks ---------------------------------------------------------------------

@@ -38,7 +38,9 @@ def loss(image: Image.Image, stream) -> str | None:
         found = avif.loss(stream.read())
     else:
         return None
-    return found and f"was compressed with loss already, or may have been ({found})"
+    if found and found.startswith(jpeg2000.UNTOLD):
+        return f"may have been compressed with loss already ({found})"
+    return found and f"was compressed with loss already ({found})"
 
 
 def is_deep(image: Image.Image, stream) -> bool:

@@ -4,6 +4,7 @@ where it cannot be told, they are refused.
 
 import io
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -192,6 +193,17 @@ def test_boxes_of_every_width():
             30,
         )
     ) == [(b"free", 16, 20), (b"mdat", 28, 30)]
+
+
+def test_claims_are_bounded():
+    """Boxes that claim more items, extents or links than they hold end at once."""
+    items = bytes(6) + struct.pack(">H", 1000) + struct.pack(">HHH", 1, 0, 65535) * 1000
+    links = bytes(4) + struct.pack(">I4sHH", 12, b"dimg", 1, 65535) * 1000
+    for name, body in ((b"iloc", items), (b"iref", links)):
+        meta = struct.pack(">I4sI", 20 + len(body), b"meta", 0)
+        meta += struct.pack(">I4s", 8 + len(body), name) + body
+        begin = time.perf_counter()
+        assert avif.loss(meta).startswith("it cannot be told") and time.perf_counter() - begin < 2
 
 
 def test_damage_is_refused():
