@@ -13,7 +13,8 @@ import numpy as np
 import PIL
 
 from bitsback.codecs import decode_still, encode_still, picture
-from bitsback.codecs.images import HOLDS, default_suffix, image_format, read_still, still_bytes
+from bitsback.codecs.images import read_still
+from bitsback.codecs.restored import default_bytes
 from bitsback.codecs.still import same
 from bitsback.errors import UnsupportedImage
 
@@ -40,8 +41,7 @@ def fate(path, name, allow_lossy=False):
     with patch.object(picture, "may_suit", lambda still: False):
         data = encode_still(still)
     assert same(decode_still(data), still), f"{name}: something else came back"
-    suffix = ".tiff" if still.source == "TIFF" and still.mode in HOLDS["TIFF"] else default_suffix(still.mode)
-    written, left_out = still_bytes(still, image_format(Path("x" + suffix)), "x" + suffix)
+    suffix, written, left_out = default_bytes(still, name)
     assert written and (not left_out or suffix == ".tiff" or still.source == "TIFF"), f"{name}: {left_out} would be lost in {suffix}"
     what = f"kept but for {', '.join(still.lost)}" if still.lost else "kept"
     return still.mode, what if not left_out else f"{what}; {suffix} does not hold {', '.join(left_out)}", len(data)

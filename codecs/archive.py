@@ -1,7 +1,7 @@
 """Many pictures in one file: one stack, one start; images of one size pass the network together.
 
-Names, sizes, modes, permissions and times are kept in an index that `info` reads without decoding.  A name is
-a relative path with forward slashes; one that would leave the output folder is refused.
+Names, sizes, modes, permissions and times are kept in an index that `info` reads without decoding.
+A name is a relative path with forward slashes; one that would leave the output folder is refused.
 """
 import os
 from pathlib import Path, PurePosixPath
@@ -10,7 +10,8 @@ from ..efforts import DEFAULT_STEPS
 from ..errors import DamagedFile, OutputExists, UnsupportedImage
 from . import container, picture
 from .container import Entry
-from .images import DEFAULT_SUFFIXES, HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_bytes, default_suffix, read_still
+from .images import HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_suffix, read_still
+from .restored import DEFAULT_SUFFIXES, default_bytes
 
 LONGEST_NAME = 255              # bytes of a file's name, in every usual file system
 
@@ -62,22 +63,27 @@ def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False,
 
 
 def _refuse_unrestorable(loaded, verify):
-    """Errors: UnsupportedImage for [(Entry, Still)] of which extract could not write one, be it for its name or, if verify, its picture."""
+    """Errors: UnsupportedImage for [(Entry, Still)] of which extract could not write one, be it for
+    its name or, if verify, its picture.
+    """
     taken = {}
     for entry, still in loaded:
         try:
-            target = restored("", entry.name, still)[0] if verify else target_path("", entry.name, still.mode)
+            target = target_path("", entry.name, still.mode)
+            target = restored("", entry.name, still)[0] if verify else target
         except DamagedFile as error:
             raise UnsupportedImage(str(error)) from None
         if max(len(part.encode()) for part in target.parts) > LONGEST_NAME:
-            raise UnsupportedImage(f"{entry.name}: {target.name} would be too long a name to unpack it")
+            raise UnsupportedImage(f"{entry.name}: too long a name to be unpacked as {target.name}")
         if target in taken:
-            raise UnsupportedImage(f"{entry.name}: would be unpacked as {target}, and so would {taken[target]}")
+            told = f"would be unpacked as {target}, and so would {taken[target]}"
+            raise UnsupportedImage(f"{entry.name}: {told}")
         taken[target] = entry.name
 
 
 def target_path(folder, name: str, mode: str = "RGB") -> Path:
-    """Where a picture of an archive goes: folder/name, with .png or .tiff behind it unless it names a lossless format for its mode.
+    """Where a picture of an archive goes: folder/name, with .png or .tiff behind it unless it names
+    a lossless format for its mode.
 
     Errors: DamagedFile for a name that would leave the folder.
     """
@@ -91,13 +97,15 @@ def target_path(folder, name: str, mode: str = "RGB") -> Path:
 
 
 def restored(folder, name: str, still) -> tuple[Path, bytes, list[str]]:
-    """(path, bytes, names of metadata not in them): target_path, or name and .png or .tiff where its format cannot give the picture back.
+    """(path, bytes, names of metadata not in them): target_path, or name and .png or .tiff where
+    its format cannot give the picture back.
 
     Errors: UnsupportedImage, DamagedFile.
     """
     target = target_path(folder, name, still.mode)
-    suffix, data, left_out = default_bytes(still, name, dict.fromkeys((target.suffix.lower(), *DEFAULT_SUFFIXES)))
-    if suffix != target.suffix.lower():
+    own = target.suffix.lower()
+    suffix, data, left_out = default_bytes(still, name, dict.fromkeys((own, *DEFAULT_SUFFIXES)))
+    if suffix != own:
         target = Path(folder, *PurePosixPath(name).parts)
         target = target.with_name(target.name + suffix)
     return target, data, left_out
@@ -113,7 +121,8 @@ def _refuse_target(target, folder, force):
 
 
 def extract(data: bytes, folder, force: bool, replacing, note, **options) -> list[Path]:
-    """Writes all pictures of an archive below `folder`; returns their paths.  note(path, names) is told metadata that a format cannot hold.
+    """Writes all pictures of an archive below `folder`; returns their paths.  note(path, names) is
+    told metadata that a format cannot hold.
 
     Everything is decoded and checked before the first file is written.
     """

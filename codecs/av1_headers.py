@@ -1,19 +1,24 @@
-"""The headers of a still AV1 stream, up to what says whether its samples were quantised (AV1 specification, 5.5 and 5.9).
+"""The headers of a still AV1 stream, up to what says whether its samples were quantised (AV1
+specification, 5.5 and 5.9).
 
-Bounded: two headers are read, bit by bit; what a still picture without loss does not need is not followed, but told as such.
+Bounded: two headers are read, bit by bit; what a still picture without loss does not need is not
+followed, but told as such.
 """
+
 from dataclasses import dataclass
 
 from ..errors import UnsupportedImage
 from .bits import Bits
 
-SEQUENCE, FRAME_HEADER, FRAME = 1, 3, 6         # kinds of OBU
-CHOSEN = 2                                      # by each frame, not by the sequence
+SEQUENCE, FRAME_HEADER, FRAME = 1, 3, 6  # kinds of OBU
+CHOSEN = 2  # by each frame, not by the sequence
 
 
 @dataclass
 class Stream:
-    """reason: why the samples are not those that were coded (lossy) or why that cannot be told, or None; matrix: of colours, 0 is none."""
+    """reason: why the samples are not those that were coded (lossy) or why that cannot be told, or
+    None; matrix: of colours, 0 is none.
+    """
 
     reason: str | None = "its AV1 stream has no frame"
     lossy: bool = False
@@ -42,7 +47,7 @@ def _units(data):
                 shift += 7
                 if byte < 128 or shift > 56:
                     break
-        found.append((head >> 3 & 15, data[at:at + size]))
+        found.append((head >> 3 & 15, data[at : at + size]))
         at += size
     return found
 
@@ -63,8 +68,17 @@ def _sequence(bits, stream):
             if delays and bits.take(1):
                 bits.take(4)
     wide, high = bits.take(4) + 1, bits.take(4) + 1
-    head = {"reduced": reduced, "wide": wide, "high": high, "width": bits.take(wide) + 1, "height": bits.take(high) + 1, "id_bits": 0, "tools": CHOSEN,
-            "motion": CHOSEN, "order_bits": 0}
+    head = {
+        "reduced": reduced,
+        "wide": wide,
+        "high": high,
+        "width": bits.take(wide) + 1,
+        "height": bits.take(high) + 1,
+        "id_bits": 0,
+        "tools": CHOSEN,
+        "motion": CHOSEN,
+        "order_bits": 0,
+    }
     if not reduced and bits.take(1):
         more = bits.take(4) + 2
         head["id_bits"] = more + bits.take(3) + 1
@@ -92,7 +106,9 @@ def _colours(bits, profile, stream):
     deep = bits.take(1)
     twelve = bits.take(1) if profile == 2 and deep else 0
     stream.gray = bool(bits.take(1)) if profile != 1 else False
-    primaries, transfer, stream.matrix = (bits.take(8), bits.take(8), bits.take(8)) if bits.take(1) else (2, 2, 2)
+    primaries, transfer, stream.matrix = (
+        (bits.take(8), bits.take(8), bits.take(8)) if bits.take(1) else (2, 2, 2)
+    )
     if stream.gray:
         stream.full_range = bits.take(1)
         return 0
@@ -124,7 +140,9 @@ def _more(bits, least, most):
 def _tiles(bits, head):
     """tile_info of tiles of one size."""
     shift = 5 if head["large"] else 4
-    across, down = (-(-2 * ((side + 7) >> 3) // (1 << shift)) for side in (head["width"], head["height"]))
+    across, down = (
+        -(-2 * ((side + 7) >> 3) // (1 << shift)) for side in (head["width"], head["height"])
+    )
     if not bits.take(1):
         raise _Untold("its tiles are of many sizes")
     least = _log2(4096 >> shift + 2, across)
@@ -150,9 +168,9 @@ def _frame(bits, head):
     if other_size:
         head |= {"width": bits.take(head["wide"]) + 1, "height": bits.take(head["high"]) + 1}
     if head["superres"] and bits.take(1):
-        return False                            # stretched
+        return False  # stretched
     if bits.take(1):
-        bits.take(32)                           # the size to show it in
+        bits.take(32)  # the size to show it in
     if tools:
         bits.take(1)
     if not (reduced or fixed):
@@ -163,7 +181,7 @@ def _frame(bits, head):
         apart = bits.take(1) if head["separate"] else 0
         quantisers += [_delta(bits) for _ in range(4 if apart else 2)]
     if bits.take(1):
-        bits.take(12 if head["separate"] else 8)                # matrices, which quantiser 0 does not use
+        bits.take(12 if head["separate"] else 8)  # matrices, which quantiser 0 does not use
     if bits.take(1):
         raise _Untold("parts of it have quantisers of their own")
     return not any(quantisers)
@@ -186,7 +204,10 @@ def read(data: bytes) -> Stream:
                 if head is None or frames > 1:
                     raise _Untold("it has several frames or layers")
                 exact = _frame(bits, head | {"gray": stream.gray})
-                stream.lossy, stream.reason = not exact, None if exact else "its samples were quantised"
+                stream.lossy, stream.reason = (
+                    not exact,
+                    None if exact else "its samples were quantised",
+                )
     except _Untold as told:
         stream.lossy, stream.reason = False, str(told)
     except (IndexError, UnsupportedImage):

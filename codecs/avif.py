@@ -1,20 +1,28 @@
-"""Whether an AVIF was coded without loss, by its boxes (av1_headers.py reads the AV1 stream within).
+"""Whether an AVIF was coded without loss, by its boxes (av1_headers.py reads the AV1 stream
+within).
 
-Lossless are pictures of one coded item (and one of alpha), each with quantiser 0, whose colours are RGB as they are (matrix identity,
-full range, no subsampling) or gray.  All else is lossy, or cannot be told.
+Lossless are pictures of one coded item (and one of alpha), each with quantiser 0, whose colours are
+RGB as they are (matrix identity, full range, no subsampling) or gray.  All else is lossy, or cannot
+be told.
 """
+
 import struct
 from dataclasses import dataclass, field
 
 from . import av1_headers
+from .jpeg2000 import UNTOLD
 
 ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
-UNTOLD = "it cannot be told whether it is lossless: "
+MOST = 2**14  # items, extents or links in a file
 
 
 @dataclass
 class Meta:
-    """What the meta box says.  kinds: of items; places: [(start, size)] of each; properties: [(name, bytes)] of each; links: [(kind, from, to)]."""
+    """What the meta box says.
+
+    kinds: of items; places: [(start, size)] of each; properties: [(name, bytes)] of each; links:
+    [(kind, from, to)].
+    """
 
     primary: int = 0
     kinds: dict = field(default_factory=dict)
@@ -37,24 +45,38 @@ def _boxes(data, start, end):
         start += size
 
 
+def _times(count, left):
+    """A range of what a file claims to hold, no more than `left`.  Errors: EOFError."""
+    if count > left:
+        raise EOFError
+    return range(count)
+
+
 def _sized(data, at, size):
-    return int.from_bytes(data[at:at + size], "big"), at + size
+    return int.from_bytes(data[at : at + size], "big"), at + size
 
 
 def _locations(data, at):
     """Contents of iloc; {item: [(start, size)]}, None for what does not lie in the file itself."""
     version, found = data[at], {}
-    sizes = data[at + 4] >> 4, data[at + 4] & 15, data[at + 5] >> 4, data[at + 5] & 15 if version else 0       # of offset, length, base, index
+    sizes = (
+        data[at + 4] >> 4,
+        data[at + 4] & 15,
+        data[at + 5] >> 4,
+        data[at + 5] & 15 if version else 0,
+    )  # of offset, length, base, index
     wide = 4 if version == 2 else 2
     count, at = _sized(data, at + 6, wide)
-    for _ in range(min(count, len(data) // 6)):
+    left = MOST
+    for _ in _times(count, left):
         item, at = _sized(data, at, wide)
         method, at = _sized(data, at, 2) if version else (0, at)
         _, at = _sized(data, at, 2)
         base, at = _sized(data, at, sizes[2])
         extents, at = _sized(data, at, 2)
         parts = []
-        for _ in range(min(extents, len(data) // 2)):
+        left -= extents
+        for _ in _times(extents, left + extents):
             _, at = _sized(data, at, sizes[3])
             start, at = _sized(data, at, sizes[0])
             length, at = _sized(data, at, sizes[1])
@@ -69,7 +91,7 @@ def _kinds(data, start, end):
     for name, at, _ in _boxes(data, start + (6 if data[start] == 0 else 8), end):
         if name == b"infe" and data[at] >= 2:
             item, at = _sized(data, at + 4, 2 if data[at] == 2 else 4)
-            found[item] = data[at + 2:at + 6]
+            found[item] = data[at + 2 : at + 6]
     return found
 
 
@@ -82,7 +104,7 @@ def _properties(data, start, end):
         if name == b"ipma":
             version, wide = data[at], data[at + 3] & 1
             count, at = _sized(data, at + 4, 4)
-            for _ in range(min(count, len(data) // 3)):
+            for _ in _times(count, MOST):
                 item, at = _sized(data, at, 4 if version else 2)
                 links, at = _sized(data, at, 1)
                 for _ in range(links):
@@ -99,7 +121,7 @@ def _links(data, start, end):
     for kind, at, _ in _boxes(data, start + 4, end):
         source, at = _sized(data, at, wide)
         count, at = _sized(data, at, 2)
-        for _ in range(min(count, len(data) // 2)):
+        for _ in _times(count, MOST - len(found)):
             target, at = _sized(data, at, wide)
             found.append((kind, source, target))
     return found
@@ -129,7 +151,7 @@ def _item_reason(data, meta, item, alpha):
     places = meta.places.get(item)
     if meta.kinds.get(item) != b"av01" or not places:
         return UNTOLD + "its picture is not one AV1 stream"
-    stream = av1_headers.read(b"".join(data[start:start + length] for start, length in places))
+    stream = av1_headers.read(b"".join(data[start : start + length] for start, length in places))
     if stream.reason:
         return stream.reason if stream.lossy else UNTOLD + stream.reason
     matrix, full = stream.matrix, stream.full_range
@@ -140,19 +162,37 @@ def _item_reason(data, meta, item, alpha):
             return UNTOLD + "only a part of its picture is meant"
     if not full:
         return "its samples are not of full range"
-    return None if alpha or stream.gray or matrix == 0 and not stream.subsampled else "its colours were converted"
+    return (
+        None
+        if alpha or stream.gray or matrix == 0 and not stream.subsampled
+        else "its colours were converted"
+    )
 
 
 def loss(data: bytes) -> str | None:
-    """The bytes of an AVIF: why its pixels are not those that went in, or why that cannot be told; None where they are."""
+    """The bytes of an AVIF: why its pixels are not those that went in, or why that cannot be told;
+    None where they are.
+    """
     try:
         meta = _meta(data)
         if b"prem" in {kind for kind, _, _ in meta.links} or b"tmap" in meta.kinds.values():
             return UNTOLD + "its colours are premultiplied, or it has two renderings"
-        alphas = [source for kind, source, target in meta.links if kind == b"auxl" and target == meta.primary]
-        if any(not any(name == b"auxC" and body[4:].rstrip(b"\0") in ALPHA for name, body in meta.properties.get(item, ())) for item in alphas):
+        alphas = [
+            source
+            for kind, source, target in meta.links
+            if kind == b"auxl" and target == meta.primary
+        ]
+        if any(
+            not any(
+                name == b"auxC" and body[4:].rstrip(b"\0") in ALPHA
+                for name, body in meta.properties.get(item, ())
+            )
+            for item in alphas
+        ):
             return UNTOLD + "it has more than alpha beside its picture"
         items = [(meta.primary, False), *((item, True) for item in alphas)]
-        return next(filter(None, (_item_reason(data, meta, item, alpha) for item, alpha in items)), None)
+        return next(
+            filter(None, (_item_reason(data, meta, item, alpha) for item, alpha in items)), None
+        )
     except (IndexError, struct.error, EOFError):
         return UNTOLD + "its headers end early"

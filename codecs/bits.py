@@ -1,9 +1,12 @@
 """Numbers of a few bits, as headers of other formats hold them."""
+
 from ..errors import UnsupportedImage
 
 
 class Bits:
-    """Reads bytes bit by bit: the lowest of a byte first (JPEG XL) or, with high_first, the highest (AV1).  Errors: UnsupportedImage at the end."""
+    """Reads bytes bit by bit: the lowest of a byte first (JPEG XL) or, with high_first, the highest
+    (AV1).  Errors: UnsupportedImage at the end.
+    """
 
     def __init__(self, data: bytes, high_first: bool = False):
         self.data, self.high_first, self.position = data, high_first, 0

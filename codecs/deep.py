@@ -127,7 +127,10 @@ def write_png(samples: np.ndarray, stream, **options) -> None:
 
 
 def read_tiff(data: bytes, name, planar: bool = False) -> np.ndarray:
-    """Bytes of a 16-bit RGB or RGBA TIFF -> (H, W, C) uint16; planar: it keeps each channel apart.  Errors: UnsupportedImage, also where imagecodecs is not installed."""
+    """Bytes of a 16-bit RGB or RGBA TIFF -> (H, W, C) uint16; planar: it keeps each channel apart.
+
+    Errors: UnsupportedImage, also where imagecodecs is not installed.
+    """
     try:
         from imagecodecs import tiff_decode
     except ImportError:

@@ -9,7 +9,8 @@ from pathlib import Path
 from ..errors import MetadataLoss, NoSuchFolder, OutputExists, UnsupportedImage, VerifyFailed
 from . import archive, container, metadata, picture, places
 from .inputs import STDIO, read_packed, standard_input
-from .images import default_bytes, default_suffix, image_format, read_still, refuse_mode, still_bytes
+from .images import default_suffix, image_format, read_still, refuse_mode, still_bytes
+from .restored import default_bytes
 
 SUFFIX = ".bbk"
 
@@ -146,7 +147,7 @@ def compress_file(source, target, *, force=False, strip=False, allow_lossy=False
     if remove:
         _refuse_loss(still, source, allow_loss)
     if verify:
-        default_bytes(still, source)            # what could not be restored is refused before the work
+        default_bytes(still, source)    # what could not be restored is refused before the work
     announce([still])
     data = picture.encode_still(still, verify=verify, **options)
     _deliver(data, target, source)
@@ -215,9 +216,9 @@ def decompress_file(source, output=None, folder=None, *, root=None, force=False,
         written, names = still_bytes(still, image_format(target), target)
     else:
         suffix, written, names = default_bytes(still, source)
-        if (other := restored_path(source, output, folder, root, suffix)) != target:     # not the format that the mode promised
-            refuse_existing(other, ours, force)
-            target = other
+        promised, target = target, restored_path(source, output, folder, root, suffix)
+        if target != promised:
+            refuse_existing(target, ours, force)
     _deliver(written, target, source)
     if names:
         noted(target, names)

@@ -11,18 +11,19 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import DamagedFile, UnsupportedImage
 from . import chunks, deep, jxl, metadata, quirks, refusals, tags, tiffs, views
-from .still import MODES, Still, same_samples
+from .still import MODES, Still, same_samples, with_whole_palette
 
 IMAGE_SUFFIXES = set(".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .pcx .sgi .rgb .ras .qoi .jp2 .j2k "
-                     ".jpg .jpeg .avif".split()) | ({".jxl"} if jxl.readable() else set())        # looked for in folders
+                     ".jpg .jpeg .avif".split())              # looked for in folders
+if jxl.readable():
+    IMAGE_SUFFIXES.add(".jxl")
 LOSSLESS_SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM", ".pgm": "PPM",
                      ".pbm": "PPM", ".pnm": "PPM", ".pfm": "PPM"}
-DEFAULT_SUFFIXES = (".png", ".tiff")        # of what is restored, the first that gives the picture back
 DEEP = {"RGB;16", "RGBA;16", "LA;16"}
 HOLDS = {"PNG": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"} | DEEP, "WEBP": {"RGB", "RGBA"}, "BMP": {"1", "L", "P", "RGB"},
          "PPM": {"1", "L", "RGB", "F"},
-         "TIFF": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B", "I", "F", "CMYK", "YCbCr", "LAB",
-                  "PA", "RGBX", "RGBa", "La"}}      # modes
+         "TIFF": {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "I;16", "I;16B", "I",
+                  "F", "CMYK", "YCbCr", "LAB"}}     # modes
 UNTURN = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
           6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}       # undo what Pillow does to TIFFs
 
@@ -92,8 +93,9 @@ def _open_still(stream, name, allow_lossy):
         turned = image.transpose(UNTURN[orientation]) if orientation != 1 and _orientation(image) == 1 else image
         if samples is None:
             if image.mode != loaded:
-                raise UnsupportedImage(f"{name}: mode {loaded} turned into {image.mode} when it was read")
-            samples = tiffs.finished(image, _samples(turned), name) if image.format == "TIFF" else _samples(turned)
+                raise UnsupportedImage(f"mode {loaded} turned into {image.mode} when it was read")
+            samples = _samples(turned)
+            samples = tiffs.finished(image, samples, name) if image.format == "TIFF" else samples
         else:
             shown = np.array(turned)
             shown = shown[..., [0, 3]] if mode == "LA;16" else shown
@@ -108,7 +110,8 @@ def _open_still(stream, name, allow_lossy):
 
 
 def read_still(source, name, *, allow_lossy: bool = False) -> Still:
-    """A path or seekable binary stream -> Still.  name: for errors.  Pixels are never rotated or converted.
+    """A path or seekable binary stream -> Still.  name: for errors.  Pixels are never rotated or
+    converted.
 
     allow_lossy: take JPEG and the like too.  Errors: UnsupportedImage, LossySource, OSError.
     """
@@ -124,7 +127,8 @@ def read_still(source, name, *, allow_lossy: bool = False) -> Still:
     except Image.DecompressionBombError as error:
         raise UnsupportedImage(f"{name}: {error}") from None
     except UnsupportedImage as error:
-        raise error if str(error).startswith(f"{name}: ") else type(error)(f"{name}: {error}") from None
+        named = str(error).startswith(f"{name}: ")
+        raise error if named else type(error)(f"{name}: {error}") from None
     except DamagedFile as error:
         raise UnsupportedImage(f"{name}: damaged picture ({error})") from None
     except Exception as error:          # Pillow's plugins raise a dozen kinds on altered files
@@ -157,9 +161,11 @@ def refuse_mode(mode: str, file_format: str, name) -> None:
 
 
 def to_image(still: Still) -> Image.Image:
-    """A Pillow image of the same mode, pixels, palette and transparency; `info` holds icc_profile, exif, xmp and dpi too.
+    """A Pillow image of the same mode, pixels, palette and transparency; `info` holds icc_profile,
+    exif, xmp and dpi too.
 
-    Errors: UnsupportedImage for the 16-bit modes that Pillow does not have; DamagedFile for a palette that is none.
+    Errors: UnsupportedImage for the 16-bit modes that Pillow does not have; DamagedFile for a
+    palette that is none.
     """
     if still.mode in DEEP:
         raise UnsupportedImage(f"Pillow has no mode {still.mode}; `samples` holds it")
@@ -188,17 +194,6 @@ def to_image(still: Still) -> Image.Image:
     return image
 
 
-def _palette_filled(still):
-    """Indices beyond the palette, which every reader shows as black, get an entry of black: else Pillow cuts them to the palette's bits."""
-    palette = still.look.get("palette")
-    if still.mode != "P" or palette is None or "palette_alpha" in still.look:
-        return still
-    needed = 3 * (int(still.samples.max()) + 1)
-    if len(palette) >= needed:
-        return still
-    return replace(still, look={**still.look, "palette": palette.ljust(needed, b"\0")})
-
-
 def _write(still, stream, file_format):
     options = views.save_options(still.metadata, file_format)
     if still.mode in DEEP:
@@ -211,7 +206,7 @@ def _write(still, stream, file_format):
         _write(replace(still, mode=tiffs.WRITTEN_AS[still.mode]), out, file_format)
         stream.write(tiffs.mark_associated(out.getvalue()))
         return
-    image = to_image(_palette_filled(still.stripped()))
+    image = to_image(with_whole_palette(still.stripped()))
     if file_format == "WEBP":
         options |= {"lossless": True, "exact": True}
     image.save(stream, format=file_format, **options)
@@ -239,14 +234,17 @@ def _shows_the_same(a: Still, b: Still):
     return np.array_equal(*(np.array(to_image(still.stripped()).convert("RGBA")) for still in (a, b)))
 
 
-def _written(still, attempt, file_format, name):
-    """(bytes, names of the metadata that are not in them) of `attempt`, read again and found to show `still`.  Errors: UnsupportedImage."""
+def written_bytes(still: Still, attempt: Still, file_format: str, name) -> tuple[bytes, list[str]]:
+    """(bytes, names of the metadata that are not in them) of `attempt`, read again and found to
+    show `still`.  Errors: UnsupportedImage.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             data = _write_whole(attempt, file_format)
     except Exception as error:          # Pillow's writers raise a dozen kinds on odd metadata
-        raise UnsupportedImage(f"{name}: {file_format} cannot hold this picture ({error})") from None
+        told = f"{file_format} cannot hold this picture ({error})"
+        raise UnsupportedImage(f"{name}: {told}") from None
     written = read_still(io.BytesIO(data), name)
     if not _shows_the_same(still, written):
         raise UnsupportedImage(f"{name}: {file_format} does not give this picture back as it is (mode {still.mode})")
@@ -254,32 +252,16 @@ def _written(still, attempt, file_format, name):
 
 
 def still_bytes(still: Still, file_format: str, name) -> tuple[bytes, list[str]]:
-    """A Still in a lossless format, read again and compared: (bytes, names of the metadata that the format cannot hold).
+    """A Still in a lossless format, read again and compared: (bytes, names of the metadata that the
+    format cannot hold).
 
     name: of the output, for errors.  Errors: UnsupportedImage.
     """
     refuse_mode(still.mode, file_format, name)
     try:
-        return _written(still, still, file_format, name)
+        return written_bytes(still, still, file_format, name)
     except UnsupportedImage:
         if not still.metadata:
             raise
-    return _written(still, still.stripped(), file_format, name)        # odd metadata may be more than a writer, or a reader, can take
-
-
-def default_bytes(still: Still, name, suffixes=DEFAULT_SUFFIXES) -> tuple[str, bytes, list[str]]:
-    """What decompress writes where nothing else is asked for: (suffix, bytes, names of the metadata that the format cannot hold).
-
-    suffixes: formats to try in turn, for all metadata that they hold and, where none can write these, for the picture without.
-    name: of the picture, for errors.  Errors: UnsupportedImage where none gives the picture back; compress then refuses it.
-    """
-    reasons = []
-    for attempt in [still, still.stripped()] if still.metadata else [still]:
-        for suffix in suffixes:
-            file_format = LOSSLESS_SUFFIXES[suffix]
-            try:
-                refuse_mode(still.mode, file_format, name)
-                return suffix, *_written(still, attempt, file_format, name)
-            except UnsupportedImage as error:
-                reasons.append(str(error).removeprefix(f"{name}: "))
-    raise UnsupportedImage(f"{name}: could not be restored ({'; '.join(dict.fromkeys(reasons))})")
+    # odd metadata may be more than a writer, or a reader, can take
+    return written_bytes(still, still.stripped(), file_format, name)

@@ -1,24 +1,32 @@
-"""What the boxes and markers of a JPEG 2000 say: with or without loss, the bits of a sample, channels, the colour profile.
+"""What the boxes and markers of a JPEG 2000 say: with or without loss, the bits of a sample,
+channels, the colour profile.
 
-A JP2 is a row of boxes (length, name, contents; length 1: eight bytes of it follow, 0: to the end), of which jp2h describes and
-jp2c holds the codestream; that is a row of markers, some again before each tile.  A codestream cut to a rate under the reversible
-transform does not say so: it is taken for what it decodes to.
+A JP2 is a row of boxes (length, name, contents; length 1: eight bytes of it follow, 0: to the end),
+of which jp2h describes and jp2c holds the codestream; that is a row of markers, some again before
+each tile.  A codestream cut to a rate under the reversible transform does not say so: it is taken
+for what it decodes to.
 """
+
 import io
 import struct
 from dataclasses import dataclass, field
 
+UNTOLD = "it cannot be told whether it is lossless: "
 SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
 SIZ, COD, COC, QCD, QCC, SOT, SOD, EOC = 0x51, 0x52, 0x53, 0x5C, 0x5D, 0x90, 0x93, 0xD9
-HEADER = 2**22                  # bytes of jp2h at most: a profile and little else
-KNOWN_COLOURS = (16, 17, 12)    # enumerated: sRGB, gray, CMYK
+HEADER = 2**22  # bytes of jp2h at most: a profile and little else
+KNOWN_COLOURS = (16, 17, 12)  # enumerated: sRGB, gray, CMYK
 
 
 @dataclass
 class Found:
-    """What is known of a file.  loss: why its pixels are not those that went in, or None; odd: why Pillow would change them, or None."""
+    """What is known of a file.
 
-    loss: str | None = "its codestream was not found"
+    loss: why its pixels are not those that went in, or None; odd: why Pillow would change them, or
+    None.
+    """
+
+    loss: str | None = UNTOLD + "its codestream was not found"
     odd: str | None = None
     depths: set = field(default_factory=set)
     profile: bytes | None = None
@@ -42,8 +50,8 @@ def _header(data, found):
     """The boxes within jp2h."""
     stream, colours = io.BytesIO(data), 0
     for name, place, size in boxes(stream, len(data)):
-        body = data[place:place + size]
-        if name == b"colr" and not colours:             # the first one counts
+        body = data[place : place + size]
+        if name == b"colr" and not colours:  # the first one counts
             colours = 1
             if body[:1] == b"\1" and int.from_bytes(body[3:7], "big") not in KNOWN_COLOURS:
                 found.odd = "colours that Pillow would convert"
@@ -59,9 +67,9 @@ def _header(data, found):
 
 def _segment(marker, body, wide, found):
     """One marker segment's say in loss."""
-    at = 2 if wide else 1                               # bytes of a component's number
-    transform = body[9:10] if marker == COD else body[at + 5:at + 6] if marker == COC else b"\1"
-    style = body[:1] if marker == QCD else body[at:at + 1] if marker == QCC else b"\0"
+    at = 2 if wide else 1  # bytes of a component's number
+    transform = body[9:10] if marker == COD else body[at + 5 : at + 6] if marker == COC else b"\1"
+    style = body[:1] if marker == QCD else body[at : at + 1] if marker == QCC else b"\0"
     if transform != b"\1":
         found.loss = "it has the irreversible transform"
     if not style or style[0] & 31:
@@ -71,7 +79,7 @@ def _segment(marker, body, wide, found):
 def _codestream(stream, end, found):
     """Markers up to the end, those of tiles too."""
     tiles, count, wide, coded = set(), 1, False, set()
-    stop = None                                         # where the tile part in hand ends
+    stop = None  # where the tile part in hand ends
     while stream.tell() + 2 <= end:
         start, head = stream.tell(), stream.read(2)
         if head[0] != 0xFF or head[1] == EOC:
@@ -100,15 +108,19 @@ def _codestream(stream, end, found):
             coded.add(head[1])
             _segment(head[1], body, wide, found)
     if not {COD, QCD} <= coded or not found.depths:
-        found.loss = "its codestream does not say how it was coded"
+        found.loss = UNTOLD + "its codestream does not say how it was coded"
     elif len(tiles) < count:
         found.odd = "tiles that are missing"
 
 
 def _size(body, found):
     """Depths and sampling of the components; returns the number of tiles."""
-    capabilities, width, height, left, top, across, down, tile_left, tile_top, channels = struct.unpack_from(">H8IH", body)
-    parts = list(zip(*[iter(struct.unpack_from(f"{3 * channels}B", body, 36))] * 3))       # depth and sign, sampling across and down
+    capabilities, width, height, left, top, across, down, tile_left, tile_top, channels = (
+        struct.unpack_from(">H8IH", body)
+    )
+    parts = list(
+        zip(*[iter(struct.unpack_from(f"{3 * channels}B", body, 36))] * 3)
+    )  # depth and sign, sampling across and down
     found.depths = {1 + (depth & 127) for depth, _, _ in parts}
     if any(depth & 128 or sampling != [1, 1] for depth, *sampling in parts):
         found.odd = "signed samples, or fewer of a channel than pixels"
@@ -120,7 +132,10 @@ def _size(body, found):
 
 
 def inspect(stream) -> Found:
-    """A JP2 or a bare codestream -> Found.  Cost: its markers, not its pixels; hostile bytes end in some answer, or in struct.error."""
+    """A JP2 or a bare codestream -> Found.
+
+    Cost: its markers, not its pixels; hostile bytes end in some answer, or in struct.error.
+    """
     found, end = Found(), stream.seek(0, io.SEEK_END)
     stream.seek(0)
     if stream.read(12) != SIGNATURE:

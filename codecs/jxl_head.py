@@ -1,26 +1,37 @@
-"""What the headers of a JPEG XL codestream (ISO/IEC 18181-1) say: size, bits, channels, colours, with or without loss.
+"""What the headers of a JPEG XL codestream (ISO/IEC 18181-1) say: size, bits, channels, colours,
+with or without loss.
 
-ImageMetadata tell bits, extra channels and whether the colours are XYB, the first FrameHeader whether they are VarDCT or Modular.
+ImageMetadata tell bits, extra channels and whether the colours are XYB, the first FrameHeader
+whether they are VarDCT or Modular.
 """
+
 from dataclasses import dataclass
 
 from .bits import Bits
 
 RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-SIZES = ((0, 9), (0, 13), (0, 18), (0, 30))         # (what is added, bits) of the four ways to write a number
+SIZES = (
+    (0, 9),
+    (0, 13),
+    (0, 18),
+    (0, 30),
+)  # (what is added, bits) of the four ways to write a number
 ENUM = ((0, 0), (1, 0), (2, 4), (18, 6))
-LINEAR, SRGB = 8, 13                                # transfer functions
+LINEAR, SRGB = 8, 13  # transfer functions
 
 
 @dataclass
 class Head:
-    """Of a codestream.  channels: with alpha; loss, odd: why it is lossy or cannot be kept, or None."""
+    """Of a codestream.
+
+    channels: with alpha; loss, odd: why it is lossy or cannot be kept, or None.
+    """
 
     width: int = 0
     height: int = 0
     bits: int = 8
     channels: int = 3
-    gamma: float | None = None          # where the samples are not sRGB's
+    gamma: float | None = None  # where the samples are not sRGB's
     loss: str | None = None
     odd: str | None = None
 
@@ -49,8 +60,12 @@ def _alpha(bits, head):
     """The one extra channel: what is wrong with it, or None."""
     if bits.take(1):
         return None if head.bits == 8 else "an alpha of other bits than its colours"
-    kind, depth, shift = _number(bits, ENUM), _depth(bits), _number(bits, ((0, 0), (3, 0), (4, 0), (1, 3)))
-    bits.take(8 * _number(bits, ((0, 0), (0, 4), (16, 5), (48, 10))))       # its name
+    kind, depth, shift = (
+        _number(bits, ENUM),
+        _depth(bits),
+        _number(bits, ((0, 0), (3, 0), (4, 0), (1, 3))),
+    )
+    bits.take(8 * _number(bits, ((0, 0), (0, 4), (16, 5), (48, 10))))  # its name
     if kind or shift or depth != head.bits:
         return "an extra channel that is no alpha of the colours' bits"
     return "colours premultiplied by alpha" if bits.take(1) else None
@@ -72,7 +87,7 @@ def _colours(bits, head):
         if transfer != LINEAR:
             return "colours of another transfer function than sRGB's, which could not be kept"
         head.gamma = 1.0
-    _number(bits, ENUM)                                 # rendering intent
+    _number(bits, ENUM)  # rendering intent
     return None
 
 
@@ -81,7 +96,7 @@ def read_head(data: bytes) -> Head:
     bits, head = Bits(data), Head()
     bits.take(16)
     head.height, head.width = _sides(bits)
-    if bits.take(1):                                    # all default
+    if bits.take(1):  # all default
         head.loss = "its colours are XYB"
         return head
     extra = bits.take(1)
@@ -117,7 +132,7 @@ def read_head(data: bytes) -> Head:
 def _frame(bits, head, extra):
     """What lies between the colours and the first frame, and its kind."""
     if extra and not bits.take(1):
-        bits.take(16 + 16 + 1 + 16)                     # tone mapping
+        bits.take(16 + 16 + 1 + 16)  # tone mapping
     if bits.take(2) or not bits.take(1):
         head.odd = "extensions or transforms of its own"
         return

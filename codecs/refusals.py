@@ -24,9 +24,12 @@ def _chunk_names(stream):
 
 
 def loss(image: Image.Image, stream) -> str | None:
-    """Why the file's pixels are not those that were compressed, as far as its headers tell, or None; the stream's position is used."""
-    if image.format in LOSSY or any(tile[0] == "bcn" for tile in image.tile) or image.format == "WEBP" and b"VP8 " in set(_chunk_names(stream)) \
-            or image.format == "TIFF" and image.info.get("compression") in LOSSY_IN_TIFF:
+    """Why the file's pixels are not those that were compressed, as far as its headers tell, or
+    None; the stream's position is used.
+    """
+    webp = image.format == "WEBP" and b"VP8 " in set(_chunk_names(stream))
+    tiff = image.format == "TIFF" and image.info.get("compression") in LOSSY_IN_TIFF
+    if webp or tiff or image.format in LOSSY or any(tile[0] == "bcn" for tile in image.tile):
         return "was compressed with loss already"
     if image.format == "JPEG2000":
         found = jpeg2000.inspect(stream).loss
@@ -35,7 +38,9 @@ def loss(image: Image.Image, stream) -> str | None:
         found = avif.loss(stream.read())
     else:
         return None
-    return found and f"was compressed with loss already, or may have been ({found})"
+    if found and found.startswith(jpeg2000.UNTOLD):
+        return f"may have been compressed with loss already ({found})"
+    return found and f"was compressed with loss already ({found})"
 
 
 def is_deep(image: Image.Image, stream) -> bool:
@@ -67,7 +72,8 @@ def refuse_unsuitable(image: Image.Image, stream, name, allow_lossy: bool) -> No
     if limit and image.size[0] * image.size[1] > limit:
         raise UnsupportedImage(f"{name}: {image.size[0]}x{image.size[1]} pixels are more than Pillow's limit for trusted pictures, {limit}")
     if not allow_lossy and (reason := loss(image, stream)):
-        raise LossySource(f"{name}: {image.format} {reason}; its pixels would as a rule take more bytes than the file. "
+        raise LossySource(f"{name}: {image.format} {reason}; "
+                          f"its pixels would as a rule take more bytes than the file. "
                           f"Keep the file as it is (--allow-lossy-source stores the pixels all the same)")
     if image.format == "WEBP" and b"ANIM" in set(_chunk_names(stream)):
         raise UnsupportedImage(f"{name}: an animation; only single still pictures can be kept")

@@ -109,3 +109,16 @@ def joined(mode: str, colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarra
 def same(a: Still, b: Still) -> bool:
     """Whether two pictures are equal in every bit that is kept: mode, samples (NaNs too), look, metadata."""
     return a.mode == b.mode and same_samples(a.samples, b.samples) and a.look == b.look and a.metadata == b.metadata
+
+
+def with_whole_palette(still: Still) -> Still:
+    """Indices beyond the palette, which every reader shows as black, get an entry of black: else
+    Pillow's PNG writer cuts them to the palette's bits.
+    """
+    palette = still.look.get("palette")
+    if still.mode != "P" or palette is None or "palette_alpha" in still.look:
+        return still
+    needed = 3 * (int(still.samples.max()) + 1)
+    if len(palette) >= needed:
+        return still
+    return replace(still, look={**still.look, "palette": palette.ljust(needed, b"\0")})

@@ -1,4 +1,7 @@
-"""jpeg2000.py: reversible or not is found behind whatever boxes come first, for each component and tile; what Pillow would change is refused."""
+"""jpeg2000.py: reversible or not is found behind whatever boxes come first, for each component and
+tile; what Pillow would change is refused.
+"""
+
 import io
 import re
 import struct
@@ -22,26 +25,42 @@ def saved(pixels=PIXELS, **options):
 
 
 def box(name, body, long=False):
-    return struct.pack(">I4sQ", 1, name, 16 + len(body)) + body if long else struct.pack(">I4s", 8 + len(body), name) + body
+    return (
+        struct.pack(">I4sQ", 1, name, 16 + len(body)) + body
+        if long
+        else struct.pack(">I4s", 8 + len(body), name) + body
+    )
 
 
 def rebuilt(data, *before, long=False, colour=None, more=b""):
-    """A JP2 of Pillow's with boxes before its codestream, which may have a long length; colour: another colr box; more: boxes within jp2h."""
-    ftyp, place = data[12:12 + int.from_bytes(data[12:16], "big")], data.index(b"jp2c")
-    head = data[data.index(b"jp2h") + 4:place - 4]
+    """A JP2 of Pillow's with boxes before its codestream, which may have a long length; colour:
+    another colr box; more: boxes within jp2h.
+    """
+    ftyp, place = data[12 : 12 + int.from_bytes(data[12:16], "big")], data.index(b"jp2c")
+    head = data[data.index(b"jp2h") + 4 : place - 4]
     if colour:
         at = head.index(b"colr") - 4
-        head = head[:at] + box(b"colr", colour) + head[at + int.from_bytes(head[at:at + 4], "big"):]
-    return data[:12] + ftyp + box(b"jp2h", head + more) + b"".join(before) + box(b"jp2c", data[place + 4:], long)
+        head = (
+            head[:at] + box(b"colr", colour) + head[at + int.from_bytes(head[at : at + 4], "big") :]
+        )
+    return (
+        data[:12]
+        + ftyp
+        + box(b"jp2h", head + more)
+        + b"".join(before)
+        + box(b"jp2c", data[place + 4 :], long)
+    )
 
 
 def inserted(data, before, segment):
-    """A bare codestream with a segment before the first marker `before`; that of a tile counts in its length."""
+    """A bare codestream with a segment before the first marker `before`; that of a tile counts in
+    its length.
+    """
     place = data.index(before)
     if before == b"\xff\x93":
         sot = data.index(b"\xff\x90")
-        size = int.from_bytes(data[sot + 6:sot + 10], "big") + len(segment)
-        data = data[:sot + 6] + struct.pack(">I", size) + data[sot + 10:]
+        size = int.from_bytes(data[sot + 6 : sot + 10], "big") + len(segment)
+        data = data[: sot + 6] + struct.pack(">I", size) + data[sot + 10 :]
     return data[:place] + segment + data[place:]
 
 
@@ -51,13 +70,39 @@ IRREVERSIBLE = saved(no_jp2=True, irreversible=True)
 PROFILE = RNG.bytes(2**17)
 COC = b"\xff\x53\0\x09\1\0\5\4\4\0\0"
 QCC = b"\xff\x5d\0\x06\1\x42\x11\x22"
-COD = BARE[BARE.index(b"\xff\x52"):][:14]
+COD = BARE[BARE.index(b"\xff\x52") :][:14]
 
 
-@pytest.mark.parametrize("data", [
-    saved(), BARE, TILED, saved(PIXELS[..., 0]), saved(num_resolutions=1), rebuilt(saved(), box(b"uuid", bytes(2**18))), rebuilt(saved(), long=True),
-    rebuilt(saved(), box(b"xml ", bytes(70000)), box(b"free", b"\xff\x4f\xff\x51\xff\x52"), long=True), rebuilt(saved(), colour=b"\2\0\0" + PROFILE)],
-    ids=["JP2", "bare", "tiles", "gray", "one resolution", "large box", "long length", "several boxes", "large profile"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        saved(),
+        BARE,
+        TILED,
+        saved(PIXELS[..., 0]),
+        saved(num_resolutions=1),
+        rebuilt(saved(), box(b"uuid", bytes(2**18))),
+        rebuilt(saved(), long=True),
+        rebuilt(
+            saved(),
+            box(b"xml ", bytes(70000)),
+            box(b"free", b"\xff\x4f\xff\x51\xff\x52"),
+            long=True,
+        ),
+        rebuilt(saved(), colour=b"\2\0\0" + PROFILE),
+    ],
+    ids=[
+        "JP2",
+        "bare",
+        "tiles",
+        "gray",
+        "one resolution",
+        "large box",
+        "long length",
+        "several boxes",
+        "large profile",
+    ],
+)
 def test_lossless_ones_are_taken(data):
     """Wherever the codestream lies: exactly the pixels that went in."""
     found = read_still(io.BytesIO(data), "x.jp2")
@@ -65,36 +110,87 @@ def test_lossless_ones_are_taken(data):
 
 
 def test_the_profile_of_a_jp2_is_kept():
-    """Which Pillow does not read; one that is larger than what was searched for the codestream before."""
-    assert read_still(io.BytesIO(rebuilt(saved(), colour=b"\2\0\0" + PROFILE)), "x.jp2").metadata["icc"] == PROFILE
+    """Which Pillow does not read; one that is larger than what was searched for the codestream
+    before.
+    """
+    assert (
+        read_still(io.BytesIO(rebuilt(saved(), colour=b"\2\0\0" + PROFILE)), "x.jp2").metadata[
+            "icc"
+        ]
+        == PROFILE
+    )
     assert "icc" not in read_still(io.BytesIO(saved()), "x.jp2").metadata
 
 
-@pytest.mark.parametrize("data, reason", [
-    (saved(irreversible=True), "irreversible|quantised"), (IRREVERSIBLE, "irreversible|quantised"), (inserted(BARE, b"\xff\x90", COC), "irreversible"),
-    (inserted(BARE, b"\xff\x90", QCC), "quantised"), (inserted(TILED, b"\xff\x93", COD[:13] + b"\0"), "irreversible"),
-    (rebuilt(saved(irreversible=True), box(b"free", BARE[:200])), "irreversible|quantised"), (saved()[:60], "not found|does not say")],
-    ids=["JP2", "bare", "one component", "one component's quantisation", "one tile", "a decoy", "cut"])
+@pytest.mark.parametrize(
+    "data, reason",
+    [
+        (saved(irreversible=True), "irreversible|quantised"),
+        (IRREVERSIBLE, "irreversible|quantised"),
+        (inserted(BARE, b"\xff\x90", COC), "irreversible"),
+        (inserted(BARE, b"\xff\x90", QCC), "quantised"),
+        (inserted(TILED, b"\xff\x93", COD[:13] + b"\0"), "irreversible"),
+        (rebuilt(saved(irreversible=True), box(b"free", BARE[:200])), "irreversible|quantised"),
+        (saved()[:60], "not found|does not say"),
+    ],
+    ids=[
+        "JP2",
+        "bare",
+        "one component",
+        "one component's quantisation",
+        "one tile",
+        "a decoy",
+        "cut",
+    ],
+)
 def test_lossy_ones_are_refused(data, reason):
     """By any component's or tile's transform or quantisation, with what was found."""
     assert inspect(io.BytesIO(data)).loss
     with pytest.raises(UnsupportedImage, match="x.jp2: ") as told:
         read_still(io.BytesIO(data), "x.jp2")
-    assert isinstance(told.value, LossySource) or "damaged" in str(told.value) or "not a picture" in str(told.value)
+    assert (
+        isinstance(told.value, LossySource)
+        or "damaged" in str(told.value)
+        or "not a picture" in str(told.value)
+    )
     assert re.search(reason, inspect(io.BytesIO(data)).loss)
 
 
 def patched(data, marker, offset, value):
     place = data.index(marker) + offset
-    return data[:place] + bytes([value]) + data[place + 1:]
+    return data[:place] + bytes([value]) + data[place + 1 :]
 
 
-@pytest.mark.parametrize("data, reason", [
-    (patched(BARE, b"\xff\x51", 40, 0x87), "signed"), (patched(BARE, b"\xff\x51", 41, 2), "fewer"), (patched(BARE, b"\xff\x51", 40, 5), "6 bits|bits"),
-    (rebuilt(saved(), colour=b"\1\0\0\0\0\0\x12"), "colours"), (rebuilt(saved(), more=box(b"cdef", struct.pack(">H9H", 3, 0, 0, 2, 1, 0, 1, 2, 0, 3))), "channels"),
-    (rebuilt(saved(np.dstack([PIXELS, PIXELS[..., 0]])), more=box(b"cdef", struct.pack(">H3H", 1, 3, 2, 0))), "channels"),
-    (TILED[:TILED.rindex(b"\xff\x90")] + b"\xff\xd9", "tiles")],
-    ids=["signed", "subsampled", "few bits", "sYCC", "swapped channels", "premultiplied alpha", "a tile is missing"])
+@pytest.mark.parametrize(
+    "data, reason",
+    [
+        (patched(BARE, b"\xff\x51", 40, 0x87), "signed"),
+        (patched(BARE, b"\xff\x51", 41, 2), "fewer"),
+        (patched(BARE, b"\xff\x51", 40, 5), "6 bits|bits"),
+        (rebuilt(saved(), colour=b"\1\0\0\0\0\0\x12"), "colours"),
+        (
+            rebuilt(saved(), more=box(b"cdef", struct.pack(">H9H", 3, 0, 0, 2, 1, 0, 1, 2, 0, 3))),
+            "channels",
+        ),
+        (
+            rebuilt(
+                saved(np.dstack([PIXELS, PIXELS[..., 0]])),
+                more=box(b"cdef", struct.pack(">H3H", 1, 3, 2, 0)),
+            ),
+            "channels",
+        ),
+        (TILED[: TILED.rindex(b"\xff\x90")] + b"\xff\xd9", "tiles"),
+    ],
+    ids=[
+        "signed",
+        "subsampled",
+        "few bits",
+        "sYCC",
+        "swapped channels",
+        "premultiplied alpha",
+        "a tile is missing",
+    ],
+)
 def test_what_pillow_would_change_is_refused(data, reason):
     """Depths, sampling, colours and channels that do not come back as they are stored."""
     with pytest.raises(UnsupportedImage, match=f"x.jp2: JPEG2000 with .*({reason})"):
@@ -105,9 +201,17 @@ def test_other_bits_against_imagecodecs():
     """16 bits of gray are kept as imagecodecs stores them; 12 are refused."""
     codecs = pytest.importorskip("imagecodecs")
     words = RNG.integers(0, 2**16, (9, 11), dtype=np.uint16)
-    assert np.array_equal(read_still(io.BytesIO(codecs.jpeg2k_encode(words, level=0, reversible=True)), "x").samples, words)
+    assert np.array_equal(
+        read_still(io.BytesIO(codecs.jpeg2k_encode(words, level=0, reversible=True)), "x").samples,
+        words,
+    )
     with pytest.raises(UnsupportedImage, match="12 bits"):
-        read_still(io.BytesIO(codecs.jpeg2k_encode(words >> 4, level=0, reversible=True, bitspersample=12)), "x")
+        read_still(
+            io.BytesIO(
+                codecs.jpeg2k_encode(words >> 4, level=0, reversible=True, bitspersample=12)
+            ),
+            "x",
+        )
 
 
 def test_hostile_bytes_end():
@@ -115,7 +219,10 @@ def test_hostile_bytes_end():
     data = rebuilt(saved(PIXELS[:8, :8]), box(b"xml ", b"x"))
     head = data.index(b"\xff\x93") + 4
     for position in range(head):
-        for altered in (data[:position] + bytes([data[position] ^ 255]) + data[position + 1:], data[:position]):
+        for altered in (
+            data[:position] + bytes([data[position] ^ 255]) + data[position + 1 :],
+            data[:position],
+        ):
             try:
                 assert inspect(io.BytesIO(altered)) is not None
             except struct.error:

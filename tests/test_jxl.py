@@ -1,4 +1,7 @@
-"""jxl.py: lossless JPEG XLs of 8 and 16 bits come back as imagecodecs wrote them; with loss and with what cannot be kept they are refused."""
+"""jxl.py: lossless JPEG XLs of 8 and 16 bits come back as imagecodecs wrote them; with loss and
+with what cannot be kept they are refused.
+"""
+
 import io
 import struct
 import sys
@@ -9,7 +12,8 @@ from PIL import Image
 
 from bitsback.codecs import decode_still, encode_still, files, images, jxl, jxl_head
 from bitsback.codecs.bits import Bits
-from bitsback.codecs.images import default_bytes, read_still
+from bitsback.codecs.images import read_still
+from bitsback.codecs.restored import default_bytes
 from bitsback.codecs.still import same
 from bitsback.errors import LossySource, UnsupportedImage
 
@@ -45,18 +49,44 @@ def boxed(*parts):
 @pytest.mark.parametrize("shape", [(9, 11), (64, 48), (1, 1), (30, 700)])
 @pytest.mark.parametrize("container", [False, True])
 def test_lossless_ones_are_kept(dtype, channels, shape, container):
-    """Sides of all ways to write them, bare and in boxes: samples and mode, through a .bbk and the PNG of it."""
-    samples = RNG.integers(0, np.iinfo(dtype).max, (*shape, channels)[:2 if channels == 1 else 3], dtype, endpoint=True)
+    """Sides of all ways to write them, bare and in boxes: samples and mode, through a .bbk and the
+    PNG of it.
+    """
+    samples = RNG.integers(
+        0,
+        np.iinfo(dtype).max,
+        (*shape, channels)[: 2 if channels == 1 else 3],
+        dtype,
+        endpoint=True,
+    )
     found = read(codecs.jpegxl_encode(samples, lossless=True, usecontainer=container))
-    assert found.mode == jxl.MODES[channels, 8 * samples.itemsize] and np.array_equal(found.samples, samples)
+    assert found.mode == jxl.MODES[channels, 8 * samples.itemsize] and np.array_equal(
+        found.samples, samples
+    )
     back = decode_still(encode_still(found))
     suffix, data, left_out = default_bytes(back, "x")
-    assert same(back, found) and suffix == ".png" and not left_out and np.array_equal(read(data).samples, samples)
-    assert read(data).metadata.get("gamma") == found.metadata.get("gamma") == (1.0 if dtype == "u2" else None)     # imagecodecs' 16 bits are linear
+    assert (
+        same(back, found)
+        and suffix == ".png"
+        and not left_out
+        and np.array_equal(read(data).samples, samples)
+    )
+    assert (
+        read(data).metadata.get("gamma")
+        == found.metadata.get("gamma")
+        == (1.0 if dtype == "u2" else None)
+    )  # imagecodecs' 16 bits are linear
 
 
-@pytest.mark.parametrize("make", [lambda: codecs.jpegxl_encode(PIXELS, distance=1.0), lambda: codecs.jpegxl_encode(PIXELS[..., 0], level=80),
-                                  lambda: codecs.jpegxl_encode_jpeg(jpeg())], ids=["distance", "level", "JPEG"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: codecs.jpegxl_encode(PIXELS, distance=1.0),
+        lambda: codecs.jpegxl_encode(PIXELS[..., 0], level=80),
+        lambda: codecs.jpegxl_encode_jpeg(jpeg()),
+    ],
+    ids=["distance", "level", "JPEG"],
+)
 def test_lossy_ones_are_refused(make):
     """XYB colours, and a JPEG that was packed again."""
     with pytest.raises(LossySource, match="x.jxl: JPEG XL .* loss"):
@@ -64,7 +94,9 @@ def test_lossy_ones_are_refused(make):
 
 
 def test_a_packed_jpeg_without_its_box_is_refused():
-    """VarDCT coding without XYB is told by the frame, where the box that says JPEG has been taken away."""
+    """VarDCT coding without XYB is told by the frame, where the box that says JPEG has been taken
+    away.
+    """
     data = codecs.jpegxl_encode_jpeg(jpeg())
     codestream, _, packed = jxl._parts(io.BytesIO(data))
     assert packed
@@ -77,9 +109,20 @@ def test_exif_and_xmp_are_kept():
     exif = Image.Exif()
     exif[0x10F] = "camera"
     block = exif.tobytes()[6:]
-    parts = [box(b"jxlp", struct.pack(">I", 0) + COLOUR[:30]), box(b"jxlp", struct.pack(">I", 2**31 + 1) + COLOUR[30:])]
-    found = read(boxed(box(b"Exif", bytes(4) + block), *parts, box(b"brob", b"xml " + codecs.brotli_encode(b"<xmp/>"))))
-    assert found.metadata == {"exif": b"Exif\0\0" + block, "xmp": b"<xmp/>"} and np.array_equal(found.samples, PIXELS)
+    parts = [
+        box(b"jxlp", struct.pack(">I", 0) + COLOUR[:30]),
+        box(b"jxlp", struct.pack(">I", 2**31 + 1) + COLOUR[30:]),
+    ]
+    found = read(
+        boxed(
+            box(b"Exif", bytes(4) + block),
+            *parts,
+            box(b"brob", b"xml " + codecs.brotli_encode(b"<xmp/>")),
+        )
+    )
+    assert found.metadata == {"exif": b"Exif\0\0" + block, "xmp": b"<xmp/>"} and np.array_equal(
+        found.samples, PIXELS
+    )
     exif[0x112] = 6
     with pytest.raises(UnsupportedImage, match="x.jxl: .*orientation"):
         read(boxed(box(b"Exif", bytes(4) + exif.tobytes()[6:]), *parts))
@@ -93,19 +136,97 @@ def written(*fields):
     return jxl.BARE + value.to_bytes(-(-at // 8), "little") + bytes(40)
 
 
-SMALL = ((1, 1), (0, 5), (1, 3))                        # 8x8
+SMALL = ((1, 1), (0, 5), (1, 3))  # 8x8
 EIGHT = ((0, 1), (0, 2))
-HEADS = {"XYB": (SMALL, (1, 1)), "orientation": (SMALL, (0, 1), (1, 1), (5, 3), (0, 3), *EIGHT, (1, 1), (0, 2), (0, 1), (1, 1)),
-         "an animation": (SMALL, (0, 1), (1, 1), (0, 3), (0, 1), (2, 2)), "a size other": (SMALL, (0, 1), (1, 1), (0, 3), (1, 1), *SMALL, (0, 2), *EIGHT, (1, 1), (0, 2), (0, 1), (1, 1)),
-         "10 bits": (SMALL, (0, 1), (0, 1), (0, 1), (1, 2), (1, 1), (0, 2), (0, 1), (1, 1)),
-         "fractions": (SMALL, (0, 1), (0, 1), (1, 1), (1, 2), (4, 4), (1, 1), (0, 2), (0, 1), (1, 1)),
-         "3 extra": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (2, 2), (1, 4)),
-         "no alpha": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (1, 2), (0, 1), (1, 2), *EIGHT, (0, 2), (0, 2), (0, 1), (0, 1), (1, 1)),
-         "premultiplied": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (1, 2), (0, 1), (0, 2), *EIGHT, (0, 2), (0, 2), (1, 1), (0, 1), (1, 1)),
-         "profile": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (0, 2), (0, 1), (0, 1), (1, 1), (0, 2)),
-         "primaries": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (0, 2), (0, 1), (0, 1), (0, 1), (0, 2), (1, 2), (2, 2), (7, 4)),
-         "transfer": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (0, 2), (0, 1), (0, 1), (0, 1), (0, 2), (1, 2), (1, 2), (0, 1), (2, 2), (14, 4), (0, 2)),
-         "VarDCT": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (0, 2), (0, 1), (1, 1), (0, 2), (1, 1))}
+HEADS = {
+    "XYB": (SMALL, (1, 1)),
+    "orientation": (SMALL, (0, 1), (1, 1), (5, 3), (0, 3), *EIGHT, (1, 1), (0, 2), (0, 1), (1, 1)),
+    "an animation": (SMALL, (0, 1), (1, 1), (0, 3), (0, 1), (2, 2)),
+    "a size other": (
+        SMALL,
+        (0, 1),
+        (1, 1),
+        (0, 3),
+        (1, 1),
+        *SMALL,
+        (0, 2),
+        *EIGHT,
+        (1, 1),
+        (0, 2),
+        (0, 1),
+        (1, 1),
+    ),
+    "10 bits": (SMALL, (0, 1), (0, 1), (0, 1), (1, 2), (1, 1), (0, 2), (0, 1), (1, 1)),
+    "fractions": (SMALL, (0, 1), (0, 1), (1, 1), (1, 2), (4, 4), (1, 1), (0, 2), (0, 1), (1, 1)),
+    "3 extra": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (2, 2), (1, 4)),
+    "no alpha": (
+        SMALL,
+        (0, 1),
+        (0, 1),
+        *EIGHT,
+        (1, 1),
+        (1, 2),
+        (0, 1),
+        (1, 2),
+        *EIGHT,
+        (0, 2),
+        (0, 2),
+        (0, 1),
+        (0, 1),
+        (1, 1),
+    ),
+    "premultiplied": (
+        SMALL,
+        (0, 1),
+        (0, 1),
+        *EIGHT,
+        (1, 1),
+        (1, 2),
+        (0, 1),
+        (0, 2),
+        *EIGHT,
+        (0, 2),
+        (0, 2),
+        (1, 1),
+        (0, 1),
+        (1, 1),
+    ),
+    "profile": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (0, 2), (0, 1), (0, 1), (1, 1), (0, 2)),
+    "primaries": (
+        SMALL,
+        (0, 1),
+        (0, 1),
+        *EIGHT,
+        (1, 1),
+        (0, 2),
+        (0, 1),
+        (0, 1),
+        (0, 1),
+        (0, 2),
+        (1, 2),
+        (2, 2),
+        (7, 4),
+    ),
+    "transfer": (
+        SMALL,
+        (0, 1),
+        (0, 1),
+        *EIGHT,
+        (1, 1),
+        (0, 2),
+        (0, 1),
+        (0, 1),
+        (0, 1),
+        (0, 2),
+        (1, 2),
+        (1, 2),
+        (0, 1),
+        (2, 2),
+        (14, 4),
+        (0, 2),
+    ),
+    "VarDCT": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (0, 2), (0, 1), (1, 1), (0, 2), (1, 1)),
+}
 
 
 @pytest.mark.parametrize("kind", HEADS)
@@ -122,19 +243,38 @@ def test_sides_of_a_size_header():
     """Multiples of eight with a ratio or a width of their own, and long ones."""
     assert jxl_head._sides(Bits(written((1, 1), (3, 5), (0, 3), (7, 5))[2:])) == (32, 64)
     assert jxl_head._sides(Bits(written((1, 1), (14, 5), (5, 3))[2:])) == (120, 120 * 16 // 9)
-    assert jxl_head._sides(Bits(written((0, 1), (1, 2), (4999, 13), (0, 3), (3, 2), (2**29, 30))[2:])) == (5000, 2**29 + 1)
+    assert jxl_head._sides(
+        Bits(written((0, 1), (1, 2), (4999, 13), (0, 3), (3, 2), (2**29, 30))[2:])
+    ) == (5000, 2**29 + 1)
 
 
 def test_damage_is_refused(monkeypatch):
     """Cut and altered bytes: some pixels or UnsupportedImage; a bomb by its header alone."""
     for position in range(len(COLOUR)):
-        for data in (COLOUR[:position], COLOUR[:position] + bytes([COLOUR[position] ^ 255]) + COLOUR[position + 1:]):
+        for data in (
+            COLOUR[:position],
+            COLOUR[:position] + bytes([COLOUR[position] ^ 255]) + COLOUR[position + 1 :],
+        ):
             try:
                 assert read(data).samples.size
             except UnsupportedImage as error:
                 assert str(error).startswith("x.jxl: ")
     with pytest.raises(UnsupportedImage, match="more than Pillow's limit"):
-        read(written((0, 1), (3, 2), (2**29, 30), (1, 3), (0, 1), (0, 1), *EIGHT, (1, 1), (0, 2), (0, 1), (1, 1)))
+        read(
+            written(
+                (0, 1),
+                (3, 2),
+                (2**29, 30),
+                (1, 3),
+                (0, 1),
+                (0, 1),
+                *EIGHT,
+                (1, 1),
+                (0, 2),
+                (0, 1),
+                (1, 1),
+            )
+        )
 
 
 def test_without_imagecodecs(monkeypatch):
@@ -147,4 +287,7 @@ def test_without_imagecodecs(monkeypatch):
 def test_folders_are_looked_through_for_them(tmp_path):
     """-r finds .jxl where they can be read."""
     (tmp_path / "x.jxl").write_bytes(COLOUR)
-    assert files.below([tmp_path], True, images.IMAGE_SUFFIXES) == [(tmp_path / "x.jxl", tmp_path)] and sys.modules["imagecodecs"]
+    assert (
+        files.below([tmp_path], True, images.IMAGE_SUFFIXES) == [(tmp_path / "x.jxl", tmp_path)]
+        and sys.modules["imagecodecs"]
+    )

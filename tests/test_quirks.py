@@ -1,4 +1,7 @@
-"""quirks.py: files by hand of every other format; the samples they hold come back, or the file is refused with the reason."""
+"""quirks.py: files by hand of every other format; the samples they hold come back, or the file is
+refused with the reason.
+"""
+
 import io
 import struct
 
@@ -7,14 +10,17 @@ import pytest
 from PIL import Image
 
 from bitsback.codecs import decode_still, encode_still
-from bitsback.codecs.images import default_bytes, read_still
+from bitsback.codecs.images import read_still
 from bitsback.codecs.plain import chunk
+from bitsback.codecs.restored import default_bytes
 from bitsback.errors import UnsupportedImage
 
 from .by_hand import bmp, gif, icon, png, tga, tiff, unfiltered
 
 RNG = np.random.default_rng(0)
-GRAY, COLOUR, FOUR = (RNG.integers(0, 256, shape, dtype=np.uint8) for shape in ((4, 4), (4, 4, 3), (4, 4, 4)))
+GRAY, COLOUR, FOUR = (
+    RNG.integers(0, 256, shape, dtype=np.uint8) for shape in ((4, 4), (4, 4, 3), (4, 4, 4))
+)
 OPAQUE = np.dstack([COLOUR, np.full((4, 4), 255, np.uint8)])
 WORDS = RNG.integers(0, 2**16, (4, 4), dtype=np.uint16)
 FEW = RNG.integers(0, 16, (4, 4), dtype=np.uint8)
@@ -39,7 +45,9 @@ def nibbles(values):
 
 def padded(packed):
     """BMP's rows of whole four bytes, from the bottom up."""
-    return b"".join(row.tobytes().ljust(-(-len(row.tobytes()) // 4) * 4, b"\0") for row in packed[::-1])
+    return b"".join(
+        row.tobytes().ljust(-(-len(row.tobytes()) // 4) * 4, b"\0") for row in packed[::-1]
+    )
 
 
 def quads(palette):
@@ -56,108 +64,260 @@ def spread(words, widths):
 
 
 def dib(bits, pixels, mask, palette=b"", used=0, tail=b""):
-    return struct.pack("<IiiHHIIiiII", 40, 4, 8, 1, bits, 0, 0, 0, 0, used, 0) + palette + pixels + mask + tail
+    return (
+        struct.pack("<IiiHHIIiiII", 40, 4, 8, 1, bits, 0, 0, 0, 0, used, 0)
+        + palette
+        + pixels
+        + mask
+        + tail
+    )
 
 
 def mask(hidden):
-    return b"".join(np.packbits(row).tobytes().ljust(4, b"\0") for row in hidden[::-1].astype(np.uint8))
+    return b"".join(
+        np.packbits(row).tobytes().ljust(4, b"\0") for row in hidden[::-1].astype(np.uint8)
+    )
 
 
 def pfm(scale):
-    return b"Pf\n4 4\n%s\n" % scale + np.arange(16, dtype="<f4" if scale.startswith(b"-") else ">f4").tobytes()
+    return (
+        b"Pf\n4 4\n%s\n" % scale
+        + np.arange(16, dtype="<f4" if scale.startswith(b"-") else ">f4").tobytes()
+    )
 
 
 def sgi(size=1, colours=0):
-    return struct.pack(">hBBHHHH", 474, 0, size, 2, 4, 4, 1) + struct.pack(">ii", 0, 255) + bytes(84) + struct.pack(">i", colours) + bytes(404) \
+    return (
+        struct.pack(">hBBHHHH", 474, 0, size, 2, 4, 4, 1)
+        + struct.pack(">ii", 0, 255)
+        + bytes(84)
+        + struct.pack(">i", colours)
+        + bytes(404)
         + (GRAY[::-1].tobytes() if size == 1 else WORDS.astype(">u2")[::-1].tobytes())
+    )
 
 
 def sun(depth, kind, pixels, palette=b""):
-    return struct.pack(">8I", 0x59A66A95, 4, 4, depth, len(pixels), kind, bool(palette), len(palette)) + palette + pixels
+    return (
+        struct.pack(">8I", 0x59A66A95, 4, 4, depth, len(pixels), kind, bool(palette), len(palette))
+        + palette
+        + pixels
+    )
 
 
 def pcx(bits, planes, stride, body, version=5, palette=bytes(48), tail=b""):
     packed = b"".join(b"\xc1" + bytes([byte]) for byte in body)
-    return struct.pack("<BBBBHHHHHH", 10, version, 1, bits, 0, 0, 3, 3, 72, 72) + palette + bytes([0, planes]) + struct.pack("<H", stride) \
-        + bytes(60) + packed + tail
+    return (
+        struct.pack("<BBBBHHHHHH", 10, version, 1, bits, 0, 0, 3, 3, 72, 72)
+        + palette
+        + bytes([0, planes])
+        + struct.pack("<H", stride)
+        + bytes(60)
+        + packed
+        + tail
+    )
 
 
 def xpm(digits):
-    return b'/* XPM */\nstatic char *x[] = {\n"2 1 2 1",\n"a c #%s",\n"b c #%s",\n/* pixels */\n"ab"\n};\n' % (b"102030" * (digits // 6), b"405060" * (digits // 6))
+    return (
+        b'/* XPM */\nstatic char *x[] = {\n"2 1 2 1",\n"a c #%s",\n"b c #%s",\n/* pixels */\n"ab"\n};\n'
+        % (b"102030" * (digits // 6), b"405060" * (digits // 6))
+    )
 
 
 def runs(*parts):
     return bytes(byte for part in parts for byte in part)
 
 
-SKIPPED = np.array([[0, 0, 0, 5], [0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 2, 3]], np.uint8)          # as the runs below leave it, index 0 where they skip
+SKIPPED = np.array(
+    [[0, 0, 0, 5], [0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 2, 3]], np.uint8
+)  # as the runs below leave it, index 0 where they skip
 GRAYS = bytes(v for i in range(256) for v in (i, i, i, 0))
 TRANSPARENT = np.full((6, 5), 3, np.uint8)
 TRANSPARENT[1:5, 1:5] = FEW
 
-KEPT = {                        # name: (file, samples expected)
-    "BMP 24": (bmp(4, 4, 24, rows(COLOUR)), COLOUR), "BMP 32": (bmp(4, 4, 32, rows(np.dstack([COLOUR, 0 * GRAY]))), COLOUR),
+KEPT = {  # name: (file, samples expected)
+    "BMP 24": (bmp(4, 4, 24, rows(COLOUR)), COLOUR),
+    "BMP 32": (bmp(4, 4, 32, rows(np.dstack([COLOUR, 0 * GRAY]))), COLOUR),
     "BMP 555": (bmp(4, 4, 16, rows(WORDS & 0x7FFF)), spread(WORDS & 0x7FFF, (5, 5, 5))),
-    "BMP 565": (bmp(4, 4, 16, rows(WORDS), compression=3, masks=(0xF800, 0x7E0, 0x1F)), spread(WORDS, (5, 6, 5))),
-    "BMP alpha": (bmp(4, 4, 32, rows(FOUR), compression=3, masks=(0xFF0000, 0xFF00, 0xFF, 0xFF000000), header=56), FOUR),
-    "BMP P": (bmp(4, 4, 8, rows(FEW), quads(MAP)), FEW), "BMP 4": (bmp(4, 4, 4, padded(nibbles(FEW)), quads(MAP)), FEW),
-    "BMP gray": (bmp(4, 4, 8, rows(GRAY), GRAYS), GRAY), "BMP 1": (bmp(4, 4, 1, padded(np.packbits(BITS, axis=1)), bytes(4) + b"\xff\xff\xff\0"), BITS),
-    "BMP RLE8 skips": (bmp(4, 4, 8, runs((2, 1, 1, 2, 1, 3, 0, 0), (0, 2, 3, 2), (1, 5, 0, 1)),
-                           quads(MAP), compression=1), SKIPPED),
-    "TGA up": (tga(4, 4, 2, 24, 0, rows(COLOUR)), COLOUR), "TGA down": (tga(4, 4, 2, 24, 0x20, rows(COLOUR, False)), COLOUR),
-    "TGA mirrored": (tga(4, 4, 2, 24, 0x10, rows(COLOUR[:, ::-1])), COLOUR), "TGA turned": (tga(4, 4, 2, 24, 0x30, rows(COLOUR[:, ::-1], False)), COLOUR),
-    "TGA RLE": (tga(4, 4, 10, 24, 0, b"".join(b"\x03" + rows(row[None]) for row in COLOUR[::-1])), COLOUR),
-    "TGA alpha": (tga(4, 4, 2, 32, 8, rows(FOUR), extension=3), FOUR), "TGA opaque": (tga(4, 4, 2, 32, 0, rows(OPAQUE)), OPAQUE),
-    "TGA 555": (tga(4, 4, 2, 16, 0, rows(WORDS & 0x7FFF)), np.dstack([spread(WORDS & 0x7FFF, (5, 5, 5)), 0 * GRAY + 255])),
-    "TGA P": (tga(4, 4, 1, 8, 0, rows(FEW + 2), WIDE, 24, 2), FEW + 2), "TGA gray": (tga(4, 4, 3, 8, 0, rows(GRAY)), GRAY),
+    "BMP 565": (
+        bmp(4, 4, 16, rows(WORDS), compression=3, masks=(0xF800, 0x7E0, 0x1F)),
+        spread(WORDS, (5, 6, 5)),
+    ),
+    "BMP alpha": (
+        bmp(
+            4,
+            4,
+            32,
+            rows(FOUR),
+            compression=3,
+            masks=(0xFF0000, 0xFF00, 0xFF, 0xFF000000),
+            header=56,
+        ),
+        FOUR,
+    ),
+    "BMP P": (bmp(4, 4, 8, rows(FEW), quads(MAP)), FEW),
+    "BMP 4": (bmp(4, 4, 4, padded(nibbles(FEW)), quads(MAP)), FEW),
+    "BMP gray": (bmp(4, 4, 8, rows(GRAY), GRAYS), GRAY),
+    "BMP 1": (bmp(4, 4, 1, padded(np.packbits(BITS, axis=1)), bytes(4) + b"\xff\xff\xff\0"), BITS),
+    "BMP RLE8 skips": (
+        bmp(
+            4,
+            4,
+            8,
+            runs((2, 1, 1, 2, 1, 3, 0, 0), (0, 2, 3, 2), (1, 5, 0, 1)),
+            quads(MAP),
+            compression=1,
+        ),
+        SKIPPED,
+    ),
+    "TGA up": (tga(4, 4, 2, 24, 0, rows(COLOUR)), COLOUR),
+    "TGA down": (tga(4, 4, 2, 24, 0x20, rows(COLOUR, False)), COLOUR),
+    "TGA mirrored": (tga(4, 4, 2, 24, 0x10, rows(COLOUR[:, ::-1])), COLOUR),
+    "TGA turned": (tga(4, 4, 2, 24, 0x30, rows(COLOUR[:, ::-1], False)), COLOUR),
+    "TGA RLE": (
+        tga(4, 4, 10, 24, 0, b"".join(b"\x03" + rows(row[None]) for row in COLOUR[::-1])),
+        COLOUR,
+    ),
+    "TGA alpha": (tga(4, 4, 2, 32, 8, rows(FOUR), extension=3), FOUR),
+    "TGA opaque": (tga(4, 4, 2, 32, 0, rows(OPAQUE)), OPAQUE),
+    "TGA 555": (
+        tga(4, 4, 2, 16, 0, rows(WORDS & 0x7FFF)),
+        np.dstack([spread(WORDS & 0x7FFF, (5, 5, 5)), 0 * GRAY + 255]),
+    ),
+    "TGA P": (tga(4, 4, 1, 8, 0, rows(FEW + 2), WIDE, 24, 2), FEW + 2),
+    "TGA gray": (tga(4, 4, 3, 8, 0, rows(GRAY)), GRAY),
     "GIF": (gif((4, 4), (0, 0, 4, 4), FEW.ravel(), MAP.tobytes()), FEW),
-    "GIF on a transparent canvas": (gif((5, 6), (1, 1, 4, 4), FEW.ravel(), MAP.tobytes(), 3), TRANSPARENT),
+    "GIF on a transparent canvas": (
+        gif((5, 6), (1, 1, 4, 4), FEW.ravel(), MAP.tobytes(), 3),
+        TRANSPARENT,
+    ),
     "PNG 16 gray": (png(4, 4, 16, 0, unfiltered(WORDS.astype(">u2"))), WORDS),
     "ICO 24": (icon(dib(24, rows(COLOUR), mask(BITS))), np.dstack([COLOUR, 255 - 255 * BITS])),
-    "ICO 8": (icon(dib(8, rows(FEW), mask(BITS), quads(MAP), 16), bits=8), np.dstack([MAP[FEW], 255 - 255 * BITS])),
+    "ICO 8": (
+        icon(dib(8, rows(FEW), mask(BITS), quads(MAP), 16), bits=8),
+        np.dstack([MAP[FEW], 255 - 255 * BITS]),
+    ),
     "ICO 32": (icon(dib(32, rows(FOUR), mask(FOUR[..., 3] == 0)), bits=32), FOUR),
     "ICO 32 without a mask": (icon(dib(32, rows(FOUR), b""), bits=32), FOUR),
-    "ICO of a PNG": (icon(png(4, 4, 8, 3, unfiltered(FEW), chunk(b"PLTE", MAP.tobytes()), chunk(b"tRNS", bytes(range(16))))), FEW),
-    "ICO of a deep PNG": (icon(png(4, 4, 16, 2, unfiltered(np.dstack([WORDS] * 3).astype(">u2")))), np.dstack([WORDS] * 3)),
-    "PFM little": (pfm(b"-1.0"), np.arange(16, dtype="f4").reshape(4, 4)[::-1]), "PFM big": (pfm(b"1.0"), np.arange(16, dtype="f4").reshape(4, 4)[::-1]),
-    "PBM": (b"P4 4 4\n" + np.packbits(BITS, axis=1).tobytes(), 1 - BITS), "PGM 16": (b"P5 4 4 65535\n" + WORDS.astype(">u2").tobytes(), WORDS.astype("i4")),
-    "SGI": (sgi(), GRAY), "SUN 24": (sun(24, 1, rows(COLOUR, False)), COLOUR), "SUN P": (sun(8, 1, FEW.tobytes(), MAP.T.tobytes()), FEW),
-    "PCX": (pcx(8, 3, 4, COLOUR.transpose(0, 2, 1).tobytes()), COLOUR), "PCX 1": (pcx(1, 1, 2, b"".join(np.packbits(row).tobytes() + b"\0" for row in BITS)), BITS),
-    "PCX planes": (pcx(1, 4, 2, b"".join(np.packbits(row >> plane & 1).tobytes() + b"\0" for row in FEW for plane in range(4)), palette=MAP.tobytes()), FEW),
+    "ICO of a PNG": (
+        icon(
+            png(
+                4,
+                4,
+                8,
+                3,
+                unfiltered(FEW),
+                chunk(b"PLTE", MAP.tobytes()),
+                chunk(b"tRNS", bytes(range(16))),
+            )
+        ),
+        FEW,
+    ),
+    "ICO of a deep PNG": (
+        icon(png(4, 4, 16, 2, unfiltered(np.dstack([WORDS] * 3).astype(">u2")))),
+        np.dstack([WORDS] * 3),
+    ),
+    "PFM little": (pfm(b"-1.0"), np.arange(16, dtype="f4").reshape(4, 4)[::-1]),
+    "PFM big": (pfm(b"1.0"), np.arange(16, dtype="f4").reshape(4, 4)[::-1]),
+    "PBM": (b"P4 4 4\n" + np.packbits(BITS, axis=1).tobytes(), 1 - BITS),
+    "PGM 16": (b"P5 4 4 65535\n" + WORDS.astype(">u2").tobytes(), WORDS.astype("i4")),
+    "SGI": (sgi(), GRAY),
+    "SUN 24": (sun(24, 1, rows(COLOUR, False)), COLOUR),
+    "SUN P": (sun(8, 1, FEW.tobytes(), MAP.T.tobytes()), FEW),
+    "PCX": (pcx(8, 3, 4, COLOUR.transpose(0, 2, 1).tobytes()), COLOUR),
+    "PCX 1": (pcx(1, 1, 2, b"".join(np.packbits(row).tobytes() + b"\0" for row in BITS)), BITS),
+    "PCX planes": (
+        pcx(
+            1,
+            4,
+            2,
+            b"".join(
+                np.packbits(row >> plane & 1).tobytes() + b"\0" for row in FEW for plane in range(4)
+            ),
+            palette=MAP.tobytes(),
+        ),
+        FEW,
+    ),
     "PCX P": (pcx(8, 1, 4, FEW.tobytes(), tail=b"\x0c" + MAP.tobytes().ljust(768, b"\0")), FEW),
-    "XPM": (xpm(6), np.array([[0, 1]], np.uint8))}
+    "XPM": (xpm(6), np.array([[0, 1]], np.uint8)),
+}
 
-REFUSED = {                     # name: (file, part of the reason)
-    "BMP of two colours in 8 bits": (bmp(4, 4, 8, rows(BITS), bytes(4) + b"\xff\xff\xff\0"), "black and white"),
-    "BMP of two colours in 4 bits": (bmp(4, 4, 4, padded(nibbles(BITS)), bytes(4) + b"\xff\xff\xff\0"), "black and white"),
+REFUSED = {  # name: (file, part of the reason)
+    "BMP of two colours in 8 bits": (
+        bmp(4, 4, 8, rows(BITS), bytes(4) + b"\xff\xff\xff\0"),
+        "black and white",
+    ),
+    "BMP of two colours in 4 bits": (
+        bmp(4, 4, 4, padded(nibbles(BITS)), bytes(4) + b"\xff\xff\xff\0"),
+        "black and white",
+    ),
     "BMP of 16 grays in order": (bmp(4, 4, 4, padded(nibbles(FEW)), GRAYS[:64]), "black and white"),
     "BMP of a fourth channel": (bmp(4, 4, 32, rows(FOUR)), "fourth channel"),
-    "BMP 1555": (bmp(4, 4, 16, rows(WORDS), compression=3, masks=(0x7C00, 0x3E0, 0x1F, 0x8000), header=56), "alpha"),
-    "TGA alpha of no bits": (tga(4, 4, 2, 32, 0, rows(FOUR)), "fourth channel"), "TGA 1555": (tga(4, 4, 2, 16, 1, rows(WORDS | 0x8000)), "fourth channel"),
+    "BMP 1555": (
+        bmp(4, 4, 16, rows(WORDS), compression=3, masks=(0x7C00, 0x3E0, 0x1F, 0x8000), header=56),
+        "alpha",
+    ),
+    "TGA alpha of no bits": (tga(4, 4, 2, 32, 0, rows(FOUR)), "fourth channel"),
+    "TGA 1555": (tga(4, 4, 2, 16, 1, rows(WORDS | 0x8000)), "fourth channel"),
     "TGA premultiplied": (tga(4, 4, 2, 32, 8, rows(FOUR), extension=4), "fourth channel"),
     "TGA alpha to be ignored": (tga(4, 4, 2, 32, 8, rows(FOUR), extension=1), "fourth channel"),
-    "TGA palette 1555": (tga(4, 4, 1, 8, 0, rows(FEW), (WORDS | 0x8000).tobytes(), 16), "fourth channel"),
+    "TGA palette 1555": (
+        tga(4, 4, 1, 8, 0, rows(FEW), (WORDS | 0x8000).tobytes(), 16),
+        "fourth channel",
+    ),
     "TGA interleaved": (tga(4, 4, 2, 24, 0x40, rows(COLOUR)), "interleaved"),
     "GIF on a canvas": (gif((5, 6), (1, 1, 4, 4), FEW.ravel(), MAP.tobytes()), "canvas"),
-    "ICO of two depths": (icon(dib(24, rows(COLOUR), mask(BITS)), dib(32, rows(FOUR), mask(FOUR[..., 3] == 0))), "2 pictures"),
+    "ICO of two depths": (
+        icon(dib(24, rows(COLOUR), mask(BITS)), dib(32, rows(FOUR), mask(FOUR[..., 3] == 0))),
+        "2 pictures",
+    ),
     "ICO 32 that calls itself 24": (icon(dib(32, rows(FOUR), mask(BITS))), "unusual header"),
     "ICO of two masks": (icon(dib(32, rows(FOUR), mask(BITS)), bits=32), "other than its alpha"),
-    "ICO without alpha in 32 bits": (icon(dib(32, rows(np.dstack([COLOUR, 0 * GRAY])), mask(0 * BITS)), bits=32), "other than its alpha"),
-    "ICO with more behind": (icon(dib(24, rows(COLOUR), mask(BITS), tail=bytes(16))), "another place"),
-    "PFM of a scale": (pfm(b"-2.5"), "scale of 2.5"), "PGMs": (b"P5 4 4 255\n" + GRAY.tobytes() + b"P5 4 4 255\n" + GRAY.tobytes(), "several pictures"),
-    "PGM of 100": (b"P5 4 4 100\n" + (GRAY % 101).tobytes(), "stretch"), "Pillow's own": (b"PyRGBA 4 4 255\n" + FOUR.tobytes(), "no other program"),
-    "SGI 16": (sgi(2), "16 bits"), "SGI by palette": (sgi(colours=1), "palette"),
-    "SUN 32": (sun(32, 1, rows(FOUR, False)), "wrongly"), "SUN 1 with a palette": (sun(1, 1, bytes(8), MAP[:2].T.tobytes()), "wrongly"),
-    "PCX of longer rows": (pcx(8, 3, 8, bytes(96)), "another length"), "PCX without a palette": (pcx(1, 4, 2, bytes(32), version=3), "palette"),
-    "XPM of 16 bits": (xpm(12), "colours of other"), "FITS": (b"SIMPLE  =                    T".ljust(80) + b"BITPIX  =                   16".ljust(80)
-        + b"NAXIS   =                    2".ljust(80) + b"NAXIS1  =                    4".ljust(80) + b"NAXIS2  =                    4".ljust(80)
-        + b"END".ljust(2880 - 400) + WORDS.tobytes().ljust(2880, b"\0"), "not known"),
-    "transparent gray that is none": (png(4, 4, 4, 0, unfiltered(nibbles(FEW)), chunk(b"tRNS", b"\0\x63")), "transparent gray")}
+    "ICO without alpha in 32 bits": (
+        icon(dib(32, rows(np.dstack([COLOUR, 0 * GRAY])), mask(0 * BITS)), bits=32),
+        "other than its alpha",
+    ),
+    "ICO with more behind": (
+        icon(dib(24, rows(COLOUR), mask(BITS), tail=bytes(16))),
+        "another place",
+    ),
+    "PFM of a scale": (pfm(b"-2.5"), "scale of 2.5"),
+    "PGMs": (
+        b"P5 4 4 255\n" + GRAY.tobytes() + b"P5 4 4 255\n" + GRAY.tobytes(),
+        "several pictures",
+    ),
+    "PGM of 100": (b"P5 4 4 100\n" + (GRAY % 101).tobytes(), "stretch"),
+    "Pillow's own": (b"PyRGBA 4 4 255\n" + FOUR.tobytes(), "no other program"),
+    "SGI 16": (sgi(2), "16 bits"),
+    "SGI by palette": (sgi(colours=1), "palette"),
+    "SUN 32": (sun(32, 1, rows(FOUR, False)), "wrongly"),
+    "SUN 1 with a palette": (sun(1, 1, bytes(8), MAP[:2].T.tobytes()), "wrongly"),
+    "PCX of longer rows": (pcx(8, 3, 8, bytes(96)), "another length"),
+    "PCX without a palette": (pcx(1, 4, 2, bytes(32), version=3), "palette"),
+    "XPM of 16 bits": (xpm(12), "colours of other"),
+    "FITS": (
+        b"SIMPLE  =                    T".ljust(80)
+        + b"BITPIX  =                   16".ljust(80)
+        + b"NAXIS   =                    2".ljust(80)
+        + b"NAXIS1  =                    4".ljust(80)
+        + b"NAXIS2  =                    4".ljust(80)
+        + b"END".ljust(2880 - 400)
+        + WORDS.tobytes().ljust(2880, b"\0"),
+        "not known",
+    ),
+    "transparent gray that is none": (
+        png(4, 4, 4, 0, unfiltered(nibbles(FEW)), chunk(b"tRNS", b"\0\x63")),
+        "transparent gray",
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", KEPT)
 def test_samples_as_the_file_holds_them(kind):
-    """Read, stored, decoded and written by default: the samples that were put into the file by hand."""
+    """Read, stored, decoded and written by default: the samples that were put into the file by
+    hand.
+    """
     data, expected = KEPT[kind]
     back = decode_still(encode_still(read(data)))
     assert back.samples.shape == expected.shape and np.array_equal(back.samples, expected)
@@ -175,9 +335,16 @@ def test_what_would_be_changed_is_refused(kind):
 
 @pytest.mark.parametrize("depth, value", [(1, 0), (1, 1), (2, 1), (4, 5), (8, 5), (16, 5)])
 def test_a_transparent_gray_is_the_gray_of_its_depth(depth, value):
-    """What is transparent in a PNG of few bits is so in what is restored: Pillow spreads the samples and not the tRNS chunk."""
+    """What is transparent in a PNG of few bits is so in what is restored: Pillow spreads the
+    samples and not the tRNS chunk.
+    """
     values = np.arange(16).reshape(4, 4) % 2**depth
-    packed = np.packbits(np.unpackbits(values.astype(">u2").view(np.uint8).reshape(4, 4, 2), axis=-1)[..., 16 - depth:].reshape(4, -1), axis=1)
+    packed = np.packbits(
+        np.unpackbits(values.astype(">u2").view(np.uint8).reshape(4, 4, 2), axis=-1)[
+            ..., 16 - depth :
+        ].reshape(4, -1),
+        axis=1,
+    )
     found = read(png(4, 4, depth, 0, unfiltered(packed), chunk(b"tRNS", struct.pack(">H", value))))
     samples, look = read(default_bytes(found, "x")[1]).samples, found.look["transparency"]
     assert np.array_equal(samples * (255 if depth == 1 else 1) == look, values == value)
@@ -197,17 +364,27 @@ def test_the_bytes_of_a_qoi():
 
 
 def test_an_animation_of_one_frame_is_one():
-    """A WebP of one frame with a place on its canvas, whose loss Pillow's own headers do not show."""
+    """A WebP of one frame with a place on its canvas, whose loss Pillow's own headers do not show.
+    """
     frame = io.BytesIO()
     Image.fromarray(COLOUR).save(frame, "WEBP", quality=50)
     body = frame.getvalue()[12:]
-    part = lambda name, data: name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)         # noqa: E731
+    part = lambda name, data: name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)  # noqa: E731
     size = struct.pack("<I", 3)[:3] * 2
-    chunks = part(b"VP8X", b"\2\0\0\0" + size) + part(b"ANIM", bytes(6)) + part(b"ANMF", bytes(6) + size + bytes(4) + body)
+    chunks = (
+        part(b"VP8X", b"\2\0\0\0" + size)
+        + part(b"ANIM", bytes(6))
+        + part(b"ANMF", bytes(6) + size + bytes(4) + body)
+    )
     with pytest.raises(UnsupportedImage, match="x: an animation"):
         read(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks)
 
 
 def test_a_tiff_by_hand_is_read():
     """The builder that other tests use makes good files."""
-    assert np.array_equal(read(tiff(COLOUR.tobytes(), {256: 4, 257: 4, 258: (8, 8, 8), 259: 1, 262: 2, 277: 3, 278: 4})).samples, COLOUR)
+    assert np.array_equal(
+        read(
+            tiff(COLOUR.tobytes(), {256: 4, 257: 4, 258: (8, 8, 8), 259: 1, 262: 2, 277: 3, 278: 4})
+        ).samples,
+        COLOUR,
+    )

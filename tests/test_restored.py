@@ -1,4 +1,5 @@
-"""What compress accepts, decompress restores by default: files.py, archive.py and images.default_bytes."""
+"""What compress accepts, decompress restores by default: files.py, archive.py and restored.py."""
+
 import io
 
 import numpy as np
@@ -7,7 +8,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bitsback.codecs import archive, files, images
-from bitsback.codecs.images import default_bytes, read_still
+from bitsback.codecs.images import read_still
+from bitsback.codecs.restored import default_bytes
 from bitsback.codecs.still import MODES, Still, same_samples, shape_of
 from bitsback.commands import main
 from bitsback.errors import UnsupportedImage
@@ -27,10 +29,16 @@ def colours(path):
 
 
 def test_indices_beyond_the_palette_come_back(tmp_path):
-    """compress --rm, test and decompress of a palette of 16 and indices up to 63: indices and colours as they were."""
+    """compress --rm, test and decompress of a palette of 16 and indices up to 63: indices and
+    colours as they were.
+    """
     (tmp_path / "x.png").write_bytes(beyond_palette(INDICES))
     before, shown = read_still(tmp_path / "x.png", "x"), colours(tmp_path / "x.png")
-    for action in (["compress", "--rm", tmp_path / "x.png"], ["test", tmp_path / "x.bbk"], ["decompress", tmp_path / "x.bbk"]):
+    for action in (
+        ["compress", "--rm", tmp_path / "x.png"],
+        ["test", tmp_path / "x.bbk"],
+        ["decompress", tmp_path / "x.bbk"],
+    ):
         result = run(*action)
         assert result.exit_code == 0, result.output
     assert same_samples(read_still(tmp_path / "x.png", "x").samples, before.samples)
@@ -42,7 +50,9 @@ def test_indices_beyond_the_palette_come_back_from_an_archive(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "x.png").write_bytes(beyond_palette(INDICES))
     files.compress_archive([tmp_path / "in"], tmp_path / "all.bbk")
-    assert files.decompress_file(tmp_path / "all.bbk", folder=tmp_path / "out") == [tmp_path / "out/x.png"]
+    assert files.decompress_file(tmp_path / "all.bbk", folder=tmp_path / "out") == [
+        tmp_path / "out/x.png"
+    ]
     assert np.array_equal(read_still(tmp_path / "out/x.png", "x").samples, INDICES)
 
 
@@ -55,7 +65,9 @@ def profiled(tmp_path):
 
 
 def test_what_png_cannot_hold_becomes_tiff(tmp_path, profiled):
-    """PNG holds the mode, but not this profile: the default output is a TIFF then, with all metadata, and an existing one is not overwritten."""
+    """PNG holds the mode, but not this profile: the default output is a TIFF then, with all
+    metadata, and an existing one is not overwritten.
+    """
     path, pixels, profile = profiled
     files.compress_file(path, tmp_path / "y.bbk")
     for force in (False, False, True):
@@ -63,7 +75,9 @@ def test_what_png_cannot_hold_becomes_tiff(tmp_path, profiled):
             with pytest.raises(files.OutputExists, match="y.tiff"):
                 files.decompress_file(tmp_path / "y.bbk")
         else:
-            assert files.decompress_file(tmp_path / "y.bbk", force=force, note=lambda *told: pytest.fail(f"{told}")) == [tmp_path / "y.tiff"]
+            assert files.decompress_file(
+                tmp_path / "y.bbk", force=force, note=lambda *told: pytest.fail(f"{told}")
+            ) == [tmp_path / "y.tiff"]
     found = read_still(tmp_path / "y.tiff", "y")
     assert np.array_equal(found.samples, pixels) and found.metadata["icc"] == profile
 
@@ -72,28 +86,47 @@ def test_what_png_cannot_hold_becomes_tiff_in_an_archive(tmp_path, profiled):
     """The same in an archive: under a name of PNG's, .tiff behind it."""
     path, pixels, profile = profiled
     (tmp_path / "in").mkdir()
-    path.rename(tmp_path / "in" / "x.png")              # a TIFF by another name
+    path.rename(tmp_path / "in" / "x.png")  # a TIFF by another name
     files.compress_archive([tmp_path / "in"], tmp_path / "all.bbk")
-    assert files.decompress_file(tmp_path / "all.bbk", folder=tmp_path / "out") == [tmp_path / "out/x.png.tiff"]
+    assert files.decompress_file(tmp_path / "all.bbk", folder=tmp_path / "out") == [
+        tmp_path / "out/x.png.tiff"
+    ]
     found = read_still(tmp_path / "out/x.png.tiff", "x")
     assert np.array_equal(found.samples, pixels) and found.metadata["icc"] == profile
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_what_could_not_be_restored_is_refused_before_the_work(tmp_path, monkeypatch, packed):
-    """A picture that no format gives back: neither compress nor an archive takes it, and --rm removes nothing."""
+    """A picture that no format gives back: neither compress nor an archive takes it, and --rm
+    removes nothing.
+    """
     (tmp_path / "x.png").write_bytes(beyond_palette(INDICES))
     before = read_still(tmp_path / "x.png", "x")
     reader = images._open_still
 
     def unreliable(stream, name, allow_lossy):
         found = reader(stream, name, allow_lossy)
-        return found if getattr(stream, "name", "").endswith("x.png") else Still("P", found.samples[::-1].copy(), found.look)
+        return (
+            found
+            if getattr(stream, "name", "").endswith("x.png")
+            else Still("P", found.samples[::-1].copy(), found.look)
+        )
 
     monkeypatch.setattr(images, "_open_still", unreliable)
-    monkeypatch.setattr(files.picture, "encode_stills", lambda *args, **options: pytest.fail("work was begun"))
-    result = run("compress", "--rm", *(["--archive", tmp_path / "all.bbk"] if packed else []), tmp_path / "x.png")
-    assert result.exit_code == 1 and "x.png: could not be restored (PNG does not give" in result.output and "TIFF does not give" in result.output
+    monkeypatch.setattr(
+        files.picture, "encode_stills", lambda *args, **options: pytest.fail("work was begun")
+    )
+    result = run(
+        "compress",
+        "--rm",
+        *(["--archive", tmp_path / "all.bbk"] if packed else []),
+        tmp_path / "x.png",
+    )
+    assert (
+        result.exit_code == 1
+        and "x.png: could not be restored (PNG does not give" in result.output
+        and "TIFF does not give" in result.output
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"] and before.samples.max() == 63
 
 
@@ -108,10 +141,21 @@ def test_every_mode_is_restored_or_refused(mode):
             default_bytes(still, "x")
         return
     suffix, data, left_out = default_bytes(still, "x")
-    assert suffix == images.default_suffix(mode) and not left_out and same_samples(read_still(io.BytesIO(data), "x").samples, samples)
+    assert (
+        suffix == images.default_suffix(mode)
+        and not left_out
+        and same_samples(read_still(io.BytesIO(data), "x").samples, samples)
+    )
 
 
-@pytest.mark.parametrize("name, reason", [("a:b.png", "leave the output folder"), ("a\\b.png", "leave the output folder"), ("x" * 251 + ".gif", "too long")])
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("a:b.png", "leave the output folder"),
+        ("a\\b.png", "leave the output folder"),
+        ("x" * 251 + ".gif", "too long"),
+    ],
+)
 def test_names_that_cannot_be_unpacked_are_not_packed(tmp_path, name, reason):
     """A name that extract refuses, or that grows too long by its suffix, is refused by compress."""
     Image.fromarray(INDICES).save(tmp_path / name, "PNG")
@@ -123,5 +167,7 @@ def test_two_that_would_be_unpacked_to_one_name_are_not_packed(tmp_path):
     """x.gif comes back as x.gif.png, where x.gif.png lies already."""
     for name in ("x.gif", "x.gif.png"):
         Image.fromarray(INDICES).save(tmp_path / name)
-    with pytest.raises(UnsupportedImage, match="x.gif.png.*would be unpacked as|would be unpacked as .*x.gif"):
+    with pytest.raises(
+        UnsupportedImage, match="x.gif.png.*would be unpacked as|would be unpacked as .*x.gif"
+    ):
         files.compress_archive([tmp_path], tmp_path / "all.bbk", verify=False)
