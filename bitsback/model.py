@@ -60,10 +60,7 @@ class Model:
             path = shipped.get(str(name), Path(name))
             if not Path(path).is_file():
                 raise WrongModel(f"{name}: no such model; shipped: {', '.join(shipped) or 'none'}")
-            model = cls(path)
-            if model_id and not model.id.startswith(model_id):
-                raise WrongModel(f"{name}: is model {model.id[:16]}, but the file was made with {model_id}")
-            return model
+            return cls(path)
         for path in shipped.values():
             model = cls(path)
             if model.id.startswith(model_id):
@@ -73,10 +70,9 @@ class Model:
 
     @classmethod
     def of_file(cls, model, model_id):
-        """The model a file was made with: `model` itself if it is that one, else by name or path `model`, else the shipped one.  Errors: WrongModel."""
-        if isinstance(model, cls):
-            return model if model.id.startswith(model_id) else cls.open(model_id=model_id)
-        return cls.open(model, model_id=model_id)
+        """The model a file was made with: `model`, a Model, name or path, if it is that one, else the shipped one.  Errors: WrongModel."""
+        model = model if model is None or isinstance(model, cls) else cls.open(model)
+        return model if model is not None and model.id.startswith(model_id) else cls.open(model_id=model_id)
 
     def chain(self, device="cpu", backend=None):
         """The codec of groups of pixels on `device`, by the fastest exact backend (selftest.choose).
