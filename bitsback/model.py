@@ -35,7 +35,7 @@ class Model:
             self.forward = Gaussians(tensors["forward_masses"].numpy())
         except (KeyError, TypeError, ValueError) as error:
             raise WrongModel(f"{path}: not an exported model ({error})") from None
-        self._chains = {}
+        self._chains, self._others = {}, {}
 
     @property
     def deltas(self):
@@ -70,9 +70,18 @@ class Model:
 
     @classmethod
     def of_file(cls, model, model_id):
-        """The model a file was made with: `model`, a Model, name or path, if it is that one, else the shipped one.  Errors: WrongModel."""
-        model = model if model is None or isinstance(model, cls) else cls.open(model)
-        return model if model is not None and model.id.startswith(model_id) else cls.open(model_id=model_id)
+        """The model a file was made with: `model`, a Model, name or path, if it is that one, else the shipped one, which a Model keeps for the next file.
+
+        Errors: WrongModel.
+        """
+        if model is None:
+            return cls.open(model_id=model_id)
+        model = model if isinstance(model, cls) else cls.open(model)
+        if model.id.startswith(model_id):
+            return model
+        if model_id not in model._others:
+            model._others[model_id] = cls.open(model_id=model_id)
+        return model._others[model_id]
 
     def chain(self, device="cpu", backend=None):
         """The codec of groups of pixels on `device`, by the fastest exact backend (selftest.choose).

@@ -44,7 +44,7 @@ class Bitsback(Codec):
     def __init__(self, model=None, device="cpu", shape=None):
         self.model, self.device = None if model is None else str(model), device
         self.shape = None if shape is None else tuple(map(int, shape))
-        self._own, self._others, self._lock = None, {}, threading.Lock()        # Zarr calls from several threads; a prior is opened once
+        self._opened, self._lock = None, threading.Lock()       # Zarr calls from several threads; a prior is opened once
 
     def get_config(self):
         """What from_config needs, as JSON holds it."""
@@ -58,15 +58,9 @@ class Bitsback(Codec):
 
     def _prior(self):
         """The Model to encode with."""
-        if self._own is None:
-            self._own = Model.open(self.model)
-        return self._own
-
-    def _prior_of(self, model_id):
-        """The Model a chunk was made with, this codec's own or a shipped one; None where it has none."""
-        if model_id and model_id not in self._others:
-            self._others[model_id] = Model.of_file(self._prior(), model_id)
-        return self._others.get(model_id)
+        if self._opened is None:
+            self._opened = Model.open(self.model)
+        return self._opened
 
     def encode(self, buf):
         """A chunk, uint8 -> the bytes of a .bbk file."""
@@ -87,7 +81,7 @@ class Bitsback(Codec):
         data = ensure_bytes(buf)
         header = container.read_header(data)
         with self._lock:
-            header, stills = picture.decode_stills(data, model=self._prior_of(header.model), device=self.device)
+            header, stills = picture.decode_stills(data, model=self._prior() if header.model else None, device=self.device)
         if header.archive:              # stored in the order of coding, named by their places
             names = [entry.name for entry in header.entries]
             if sorted(names) != sorted(map(str, range(len(names)))) or len({s.samples.shape for s in stills}) > 1:
