@@ -53,7 +53,7 @@ def _under_prior(stills, model, archive=False, deltas=None):
     entries = tuple(Entry(s.width, s.height, f"{i}.png" * archive, check=picture.image_check(s.samples) * archive, mode=s.mode)
                     for i, s in enumerate(stills))
     with patch.object(picture, "surely_smaller", lambda *_: True), patch.object(stacked, "SMALLEST", 1), \
-            patch.object(picture, "suits_prior", lambda *_: True), patch.object(stacked, "tune", lambda *_, **__: deltas), \
+            patch.object(picture, "suit_prior", lambda stills, *_: [True] * len(stills)), patch.object(stacked, "tune", lambda *_, **__: deltas), \
             patch.object(stacked, "sharpness_of", lambda *_: 2):
         return picture.encode_stills(stills, entries, archive=archive, model=model)
 

@@ -145,12 +145,17 @@ class Gaussians:
             values[far] = stack.pop_uniform(int(far.sum()), ESCAPE) - ESCAPE // 2
         return values
 
-    def information_bits(self, values, mean32, scale, escapes=True):
-        """-log2 of the masses that push would use, summed: what the stack should grow by."""
+    def bits_of_each(self, values, mean32, scale, escapes=True):
+        """(N,) float64: -log2 of the masses that push would use."""
         columns = np.clip(values - (mean32 >> FRACTION_BITS) + CENTRE, 0, COLUMNS - 1)
-        masses = self.masses[scale * FRACTIONS + (mean32 & (FRACTIONS - 1)), columns]
-        far = np.count_nonzero((columns == 0) | (columns == COLUMNS - 1)) if escapes else 0
-        return float(np.sum(PRECISION_BITS - np.log2(masses)) + far * math.log2(ESCAPE))
+        bits = PRECISION_BITS - np.log2(self.masses[scale * FRACTIONS + (mean32 & (FRACTIONS - 1)), columns])
+        if escapes:
+            bits[(columns == 0) | (columns == COLUMNS - 1)] += math.log2(ESCAPE)
+        return bits
+
+    def information_bits(self, values, mean32, scale, escapes=True):
+        """The sum of bits_of_each: what the stack should grow by."""
+        return float(self.bits_of_each(values, mean32, scale, escapes).sum())
 
 
 PRECISION_BITS = math.log2(TOTAL)

@@ -35,7 +35,7 @@ class Model:
             self.forward = Gaussians(tensors["forward_masses"].numpy())
         except (KeyError, TypeError, ValueError) as error:
             raise WrongModel(f"{path}: not an exported model ({error})") from None
-        self._chains = {}
+        self._chains, self._others = {}, {}
 
     @property
     def deltas(self):
@@ -60,10 +60,7 @@ class Model:
             path = shipped.get(str(name), Path(name))
             if not Path(path).is_file():
                 raise WrongModel(f"{name}: no such model; shipped: {', '.join(shipped) or 'none'}")
-            model = cls(path)
-            if model_id and not model.id.startswith(model_id):
-                raise WrongModel(f"{name}: is model {model.id[:16]}, but the file was made with {model_id}")
-            return model
+            return cls(path)
         for path in shipped.values():
             if (told_id(path) or "").startswith(model_id):
                 return cls(path)
@@ -72,10 +69,18 @@ class Model:
 
     @classmethod
     def of_file(cls, model, model_id):
-        """The model a file was made with: `model` itself if it is that one, else by name or path `model`, else the shipped one.  Errors: WrongModel."""
-        if isinstance(model, cls):
-            return model if model.id.startswith(model_id) else cls.open(model_id=model_id)
-        return cls.open(model, model_id=model_id)
+        """The model a file was made with: `model`, a Model, name or path, if it is that one, else the shipped one, which a Model keeps for the next file.
+
+        Errors: WrongModel.
+        """
+        if model is None:
+            return cls.open(model_id=model_id)
+        model = model if isinstance(model, cls) else cls.open(model)
+        if model.id.startswith(model_id):
+            return model
+        if model_id not in model._others:
+            model._others[model_id] = cls.open(model_id=model_id)
+        return model._others[model_id]
 
     def chain(self, device="cpu", backend=None):
         """The codec of groups of pixels on `device`, by the fastest exact backend (selftest.choose).

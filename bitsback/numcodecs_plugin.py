@@ -2,7 +2,7 @@
 
     zarr.create_array(store, shape=(100, 512, 768, 3), chunks=(1, 512, 768, 3), dtype="u1", zarr_format=2, compressors=Bitsback())
 
-A chunk is one picture, (H, W, 3) or (H, W), or several that share one stack, (N, H, W, 3).  Grey is coded conventionally.  The same
+A chunk is one picture, (H, W, 3) or (H, W), or several that share one stack, (N, H, W, 3).  Grey goes under the prior too.  The same
 bytes come back in C order; numcodecs finds the class by the entry point of the package's extra [numcodecs].
 """
 import threading
@@ -11,9 +11,10 @@ import numpy as np
 from numcodecs.abc import Codec
 from numcodecs.compat import ensure_bytes, ndarray_copy
 
-from .codecs import container, picture, stacked
+from .codecs import container, picture
 from .codecs.container import Entry
 from .codecs.still import Still
+from .codecs.suits import may_suit
 from .errors import UnsupportedImage
 from .model import Model
 
@@ -32,8 +33,9 @@ def _stills(pixels):
 
 
 class Bitsback(Codec):
-    """model: a shipped name or a path (default: the shipped default); device: torch's; shape: of every chunk, where buffers come without it.
+    """model: a shipped name or a path (default: the shipped default), for encoding; device: torch's; shape: of every chunk, where buffers come without it.
 
+    A chunk is decoded with the model it was made with, this codec's own or a shipped one.
     encode and decode raise UnsupportedImage, DamagedFile, NotOurFile, WrongModel (bitsback.errors).
     """
 
@@ -54,11 +56,11 @@ class Bitsback(Codec):
     def __repr__(self):
         return f"Bitsback(model={self.model!r}, device={self.device!r}, shape={self.shape!r})"
 
-    def _prior(self, needed, model_id=None):
-        """The Model, or None where nothing goes under the prior."""
-        if needed and (self._opened is None or model_id and not self._opened.id.startswith(model_id)):
-            self._opened = Model.open(self.model, model_id=model_id)
-        return self._opened if needed else None
+    def _prior(self):
+        """The Model to encode with."""
+        if self._opened is None:
+            self._opened = Model.open(self.model)
+        return self._opened
 
     def encode(self, buf):
         """A chunk, uint8 -> the bytes of a .bbk file."""
@@ -71,7 +73,7 @@ class Bitsback(Codec):
         entries = tuple(Entry(s.width, s.height, str(i) if archive else "", check=picture.image_check(s.samples) * archive, mode=s.mode)
                         for i, s in enumerate(stills))
         with self._lock:
-            model = self._prior(stills[0].mode == "RGB" and sum(s.width * s.height for s in stills) >= stacked.SMALLEST)
+            model = self._prior() if picture.may_start(stills, list(map(may_suit, stills))) else None
             return picture.encode_stills(stills, entries, archive=archive, model=model, device=self.device)
 
     def decode(self, buf, out=None):
@@ -79,7 +81,7 @@ class Bitsback(Codec):
         data = ensure_bytes(buf)
         header = container.read_header(data)
         with self._lock:
-            header, stills = picture.decode_stills(data, model=self._prior(bool(header.model), header.model), device=self.device)
+            header, stills = picture.decode_stills(data, model=self._prior() if header.model else None, device=self.device)
         if header.archive:              # stored in the order of coding, named by their places
             names = [entry.name for entry in header.entries]
             if sorted(names) != sorted(map(str, range(len(names)))) or len({s.samples.shape for s in stills}) > 1:

@@ -14,6 +14,7 @@ from ..errors import DamagedFile
 
 LEFT, UP, CHANNELS, LZMA = 1, 2, 4, 8
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 2**22, "lc": 3, "lp": 0, "pb": 0}]
+LEAST_DICTIONARY = 2**12        # LZMA's least; what is no longer than its dictionary comes out the same, and the time of a small one is that of clearing it
 
 
 def _unsigned(dtype):
@@ -53,6 +54,12 @@ def _backward(data, shape, dtype, way):
     return np.ascontiguousarray(x).view(dtype).reshape(shape)
 
 
+def _filters(length):
+    """FILTERS for so many bytes."""
+    (filters,) = FILTERS
+    return [filters | {"dict_size": min(filters["dict_size"], max(LEAST_DICTIONARY, length))}]
+
+
 def encode_deltas(samples: np.ndarray) -> bytes:
     """(H, W) or (H, W, C) array of 1, 2 or 4 bytes a sample -> bytes, the best of a few differences.
 
@@ -63,7 +70,7 @@ def encode_deltas(samples: np.ndarray) -> bytes:
     results = []
     for way in ways[:2]:
         data = _forward(samples, way)
-        results += [bytes([way]) + zlib.compress(data, 9), bytes([way | LZMA]) + lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS)]
+        results += [bytes([way]) + zlib.compress(data, 9), bytes([way | LZMA]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_filters(len(data)))]
     return min(results, key=len)
 
 

@@ -20,12 +20,12 @@ from ..model import Model
 from . import container, metadata, stacked
 from .container import Entry, Header, pixel_digest
 from .numbers import Reader, number
-from .plain import decode_plain, encode_plain
+from .plain import Remembered, decode_plain
 from .places import locate, turned
 from .rivals import surely_smaller
 from .segments import pop_segments, unpack_plain_parts
 from .still import MODES, UNDER_PRIOR, Still, joined, same, shape_of
-from .suits import may_suit, suits_prior
+from .suits import may_suit, suit_prior
 
 
 def _check(pixels):
@@ -45,10 +45,15 @@ def _digest(stills, packed, size=8):
     return pixel_digest([still.samples for still in stills], size, packed + modes.encode())
 
 
-def _under_prior(stills, header, packed, model, device, progress, tuning):
+def _order(still, suits):
+    """What the pictures of a file are sorted by: those in the plain parts first, then from small to large, since the stack grows, and those of one size together."""
+    return (True, still.height * still.width, still.height, still.colour.shape[2]) if suits else (False,)
+
+
+def _under_prior(stills, header, packed, model, device, progress, tuning, conventional):
     """(bytes, conventional codings of the first header.plain pictures), or (None, those) where the prior cannot pay its start."""
-    coded = [encode_plain(still.samples) for still in stills[:header.plain]]
-    alphas = [encode_plain(np.ascontiguousarray(still.alpha)) for still in stills[header.plain:] if still.alpha is not None]
+    coded = [conventional(still.samples) for still in stills[:header.plain]]
+    alphas = [conventional(np.ascontiguousarray(still.alpha)) for still in stills[header.plain:] if still.alpha is not None]
     first = _prefixed([packed] * bool(packed) + coded + alphas)
     images = [np.ascontiguousarray(still.colour) for still in stills[header.plain:]]
     told = tuple(dataclasses.replace(entry, alike=still.alike) for entry, still in zip(header.entries[header.plain:], stills[header.plain:]))
@@ -57,30 +62,42 @@ def _under_prior(stills, header, packed, model, device, progress, tuning):
     return container.write(*result) if result else None, coded
 
 
+def may_start(stills: list[Still], suited: list[bool]) -> bool:
+    """Whether the suited ones of these pictures are enough for the prior to be tried."""
+    sizes = [(still.height, still.width) for still, suits in zip(stills, suited) if suits]
+    return bool(sizes) and stacked.can_start(sizes)
+
+
 def encode_stills(stills: list[Still], entries: tuple[Entry, ...], *, archive: bool, model=None, device="cpu",
                   progress=lambda share: None, tuning=DEFAULT_STEPS) -> bytes:
     """The bytes of a file that holds these pictures: under the prior what it suits, unless all by conventional coding is smaller.
 
     stills: list of Still; entries: their Entry, in the same order.  In an archive the ones that the prior does not suit come first.
     """
-    suited = [may_suit(still) for still in stills]
-    prior = None
-    if sum(still.height * still.width for still, suits in zip(stills, suited) if suits) >= stacked.SMALLEST:
+    suited, conventional, prior = [may_suit(still) for still in stills], Remembered(), None
+    if may_start(stills, suited):
         model = model if isinstance(model, Model) else Model.open(model)
         suited = [suits and (model.knows_grey or still.colour.shape[2] == 3) for still, suits in zip(stills, suited)]
         if archive:
-            suited = [suits and suits_prior(still, model, device) for still, suits in zip(stills, suited)]
-        order = sorted(range(len(stills)), key=suited.__getitem__)
-        stills, entries = [stills[i] for i in order], tuple(entries[i] for i in order)
+            tried = [i for i, suits in enumerate(suited) if suits]
+            for i, suits in zip(tried, suit_prior([stills[i] for i in tried], model, device, conventional)):
+                suited[i] = suits
+    if not may_start(stills, suited):
+        suited = [False] * len(stills)
+    order = sorted(range(len(stills)), key=lambda i: _order(stills[i], suited[i]))
+    stills, entries = [stills[i] for i in order], tuple(entries[i] for i in order)
     packed, kinds = metadata.pack(stills), metadata.kinds([(s.look, s.metadata) for s in stills])
     lost = tuple(dict.fromkeys(name for still in stills for name in still.lost))
     header, coded = Header(entries, _digest(stills, packed), archive, kinds, plain=suited.count(False),
                            lost=lost), []
-    if isinstance(model, Model) and any(suited):
-        prior, coded = _under_prior(stills, header, packed, model, device, progress, tuning)
+    if any(suited):
+        prior, coded = _under_prior(stills, header, packed, model, device, progress, tuning, conventional)
         if prior and surely_smaller(len(prior), [still.samples for still in stills]):
             return prior
-    coded += [encode_plain(still.samples) for still in stills[len(coded):]]
+    for still in stills[len(coded):]:
+        coded.append(conventional(still.samples))
+        if prior and sum(map(len, coded)) >= len(prior):
+            return prior
     header = dataclasses.replace(header, plain=0, digest=header.digest if archive else header.digest[:4])
     plain = container.write(header, _prefixed([packed] * bool(packed) + coded[:-1]) + coded[-1])
     return min([plain] + [prior] * bool(prior), key=len)

@@ -20,6 +20,7 @@ QUICK, GOOD, BEST = {"quality": 75, "method": 4}, {"quality": 100, "method": 5},
 STRIP = 2**22                   # pixels of which webp_size makes a WebP at once
 SAMPLE = 2**15                  # pixels that show whether a picture is a photograph, and if so whether PNG and differences are worth trying:
 LOSES = 1.04                    # ... not above this share of the quick WebP there
+REMEMBERED = 2**16              # pixels of an array that is remembered
 DRAWN, COLOURS = 1.4, 1 / 16    # bits a dimension of a quick WebP, colours a pixel: below, a picture may be a drawing
 
 
@@ -191,6 +192,23 @@ def encode_plain(samples: np.ndarray, patient: bool = True) -> bytes:
         method = PNG1 if most < 2 else PNG2 if most < 4 else PNG4
         results.append(bytes([method]) + _encode_png(samples, PNG_BITS[method]))
     return min(results, key=len)
+
+
+class Remembered:
+    """encode_plain that remembers what it made of small arrays: of an archive's pictures it is asked several times, and some are the same."""
+
+    def __init__(self):
+        self._made = {}
+
+    def __call__(self, samples: np.ndarray, patient: bool = True) -> bytes:
+        """As encode_plain."""
+        if samples.shape[0] * samples.shape[1] > REMEMBERED:
+            return encode_plain(samples, patient)
+        samples = samples[..., 0] if samples.shape[2:] == (1,) else samples
+        key = samples.shape, samples.dtype.str, patient, samples.tobytes()
+        if key not in self._made:
+            self._made[key] = encode_plain(samples, patient)
+        return self._made[key]
 
 
 def decode_plain(data: bytes, shape: tuple, dtype=np.uint8) -> np.ndarray:

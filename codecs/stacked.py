@@ -23,7 +23,7 @@ from .plain import webp_size
 from .segments import blocks, known_around, plain_parts, planes, push_segments
 
 START_SIDE, START_SHARE = 64, 8 # the plain block: a square of 64 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
-SMALLEST = 48 * 48              # pixels below which the prior is not tried
+SMALLEST = 48 * 48              # pixels of a picture of whose own block the others may start; a single smaller one is not tried
 TUNING_SHARE = 0.4              # of the time, about
 TRIAL, TRIED = 192, 2**15       # side of the block on which sharpness is tried, and values whose cost is counted there
 PAYS = 0.002                    # share of p(x | y_0)'s cost that counting colours must save, for the time it takes
@@ -41,6 +41,11 @@ def _starts(sizes):
     while count < len(sizes):
         yield Corner(count)
         count *= 2
+
+
+def can_start(sizes) -> bool:
+    """Whether pictures of these (height, width, ...), at least one, are enough to be tried under the prior: one that is large enough, or several."""
+    return next(_starts(sizes), None) is not None
 
 
 def _busiest_corner(pixels):

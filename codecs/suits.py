@@ -8,9 +8,8 @@ import time
 
 import numpy as np
 
-from ..chain import Top
+from ..chain import Chain, Top
 from ..context import nothing
-from ..errors import StackEmpty
 from ..stack import Stack
 from ..tuning import passes
 from .plain import encode_plain, webp_size
@@ -61,17 +60,50 @@ def estimate(stills: list[Still], verify: bool, model, device, tuning=0) -> tupl
     return work / 1e6 * seconds_a_megapixel(model, device), pixels / 1e6
 
 
-def suits_prior(still: Still, model, device) -> bool:
-    """Whether a picture of an archive goes under the prior.  What conventional coding says is no photograph is tried on a crop."""
-    quick = webp_size(still.colour)
-    if quick is None or PHOTOGRAPHIC < 8 * quick / still.colour.size < NOISE:
-        return True
-    top, left = max(0, still.height - TRIAL) // 2, max(0, still.width - TRIAL) // 2
-    crop = np.ascontiguousarray(still.colour[top:top + TRIAL, left:left + TRIAL])
-    stack, x = Stack(np.random.default_rng(0).bytes(2 * crop.size + 64)), planes(crop)
-    before = stack.size_bits
-    try:
-        model.chain(device).push(stack, x, Top.fitted([crop], model.levels), nothing(x))
-    except StackEmpty:
-        return False
-    return stack.size_bits - before < 8 * len(encode_plain(crop))
+class _Meter:
+    """In place of a chain's Gaussians: counts what is pushed, and takes off what is popped, picture by picture.  bits: (B,) float64."""
+
+    def __init__(self, gaussians, bits):
+        self.gaussians, self.masses, self.bits = gaussians, gaussians.masses, bits
+
+    def _each(self, *arguments):
+        return self.gaussians.bits_of_each(*arguments).reshape(len(self.bits), -1).sum(1)
+
+    def push(self, stack, values, mean32, scale, escapes=True):
+        self.bits += self._each(values, mean32, scale, escapes)
+
+    def pop(self, stack, mean32, scale, escapes=True):
+        values = self.gaussians.pop(stack, mean32, scale, escapes)
+        self.bits -= self._each(values, mean32, scale, escapes)
+        return values
+
+
+def prior_bits(crops, model, device):
+    """(B,) float64: bits of each of (B, H, W, C) uint8 under the prior, in one pass of the network for all."""
+    chain, bits, x = model.chain(device), np.zeros(len(crops)), planes(crops)
+    stack = Stack(np.random.default_rng(0).bytes(len(model.levels) * x.size + 64))         # a byte a dimension and level: none pops more than half of it
+    meter = Chain(chain.network, _Meter(chain.gaussians, bits), _Meter(chain.forward_table, bits), chain.levels)
+    meter.push(stack, x, Top.fitted(list(crops), model.levels), nothing(x))
+    return bits
+
+
+def suit_prior(stills: list[Still], model, device, conventional=encode_plain) -> list[bool]:
+    """Which pictures of an archive go under the prior, of those that it codes.  What conventional coding says are no photographs are tried on crops.
+
+    Crops of one size are tried together: a picture of 8x8 alone takes nearly as long as a hundred.  conventional: as encode_plain.
+    """
+    suited, sizes = [True] * len(stills), {}
+    for i, still in enumerate(stills):
+        quick = webp_size(still.colour)
+        if quick is None or PHOTOGRAPHIC < 8 * quick / still.colour.size < NOISE:
+            continue
+        top, left = max(0, still.height - TRIAL) // 2, max(0, still.width - TRIAL) // 2
+        crop = np.ascontiguousarray(still.colour[top:top + TRIAL, left:left + TRIAL])
+        sizes.setdefault(crop.shape, []).append((i, crop))
+    for (height, width, _), tried in sizes.items():
+        at_once = max(1, TRIAL**2 // (height * width))
+        for some in (tried[begin:begin + at_once] for begin in range(0, len(tried), at_once)):
+            bits = prior_bits(np.stack([crop for _, crop in some]), model, device)
+            for (i, crop), cost in zip(some, bits):
+                suited[i] = bool(cost < 8 * len(conventional(crop)))
+    return suited

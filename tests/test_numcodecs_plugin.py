@@ -32,7 +32,7 @@ def test_pictures_keep_their_places_under_the_prior(tiny_model, photograph, monk
     """The coder moves what does not suit the prior to the front; the chunk is in its own order all the same."""
     pixels = np.stack([photograph(32, 32, 1), np.zeros((32, 32, 3), np.uint8), photograph(32, 32, 2)])
     monkeypatch.setattr(picture, "surely_smaller", lambda *_: True)
-    monkeypatch.setattr(picture, "suits_prior", lambda still, *_: still.samples.any())
+    monkeypatch.setattr(picture, "suit_prior", lambda stills, *_: [bool(still.samples.any()) for still in stills])
     codec = Bitsback(model=tiny_model.path)
     data = codec.encode(pixels)
     header = container.read_header(data)

@@ -1,0 +1,210 @@
+"""Every way in that takes a model, asked for one that is not the default: it is the file's, of colour and of grey; and the file is read by whoever has another."""
+import io
+import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import save_file
+
+from bitsback import many, pillow_plugin, weights
+from bitsback.codecs import archive, container, decode, decode_still, encode, encode_still, files
+from bitsback.codecs import picture
+from bitsback.codecs.borders import border_bits
+from bitsback.codecs.still import Still, same
+from bitsback.model import Model
+from bitsback.preview import preview
+
+from .test_commands import call
+
+assert pillow_plugin.FORMAT
+PHOTOGRAPH = np.array(Image.open(Path(__file__).parent / "pictures" / "kodim07_crop.png"))[:80, 96:176]
+STILLS = {"RGB": Still("RGB", PHOTOGRAPH), "L": Still("L", np.ascontiguousarray(PHOTOGRAPH[..., 1]))}
+NAMES = {"RGB": "fast", "L": "other"}           # the fast model was not trained on grey, and says so
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shipped(tmp_path_factory):
+    """{name: path}: as if three models were shipped; the third is the default but for one number."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, path in weights.shipped_models().items():
+        (folder / path.name).symlink_to(path)
+    tensors, description, _ = weights.read_model(folder / "default.safetensors")
+    tensors["0.last.bias"][0] += 1
+    save_file(tensors, folder / "other.safetensors", metadata={weights.KEY: json.dumps(description)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "MODELS", folder)
+        yield weights.shipped_models()
+
+
+@pytest.fixture(scope="module")
+def models(shipped):
+    return {name: Model.open(name) for name in shipped}
+
+
+@pytest.fixture(scope="module")
+def made(models):
+    """{mode: bytes} with the model as a Model: what all other ways must make too."""
+    return {mode: encode_still(still, model=models[NAMES[mode]]) for mode, still in STILLS.items()}
+
+
+@pytest.fixture(params=list(STILLS))
+def mode(request):
+    return request.param
+
+
+@pytest.fixture
+def name(mode):
+    return NAMES[mode]
+
+
+@pytest.fixture
+def path(tmp_path, mode):
+    """The picture as a file."""
+    Image.fromarray(STILLS[mode].samples).save(tmp_path / "in.png")
+    return tmp_path / "in.png"
+
+
+def made_with(data, model):
+    return container.read_header(data).model == model.id[:16]
+
+
+def test_by_name_path_and_model(made, mode, name, models):
+    """Same bytes whichever way it is named; decoded by its id whatever model is at hand."""
+    assert made_with(made[mode], models[name])
+    for named in (name, models[name].path):
+        assert encode_still(STILLS[mode], model=named, verify=True) == made[mode]
+    for named in (None, name, "default", models["default"]):
+        assert same(decode_still(made[mode], model=named), STILLS[mode])
+    assert made_with(encode_still(STILLS[mode]), models["default"])
+
+
+def test_arrays(models):
+    """encode and decode of (H, W, 3)."""
+    data = encode(PHOTOGRAPH, model="fast")
+    assert made_with(data, models["fast"]) and np.array_equal(decode(data), PHOTOGRAPH) and np.array_equal(decode(data, model="default"), PHOTOGRAPH)
+
+
+def test_grey_is_never_another_models(models):
+    """A model that was not trained on grey leaves it to conventional coding: no other takes its place."""
+    data = encode_still(STILLS["L"], model="fast")
+    assert container.read_header(data).model in ("", models["fast"].id[:16]) and same(decode_still(data, model="fast"), STILLS["L"])
+
+
+def test_another_shipped_model_is_opened_once(made, models, monkeypatch):
+    """A Model asked for files of another keeps that one: opening takes longer than a small picture."""
+    decode(made["RGB"], model=models["default"])
+    monkeypatch.setattr(Model, "open", lambda *_, **__: pytest.fail("opened again"))
+    assert np.array_equal(decode(made["RGB"], model=models["default"]), PHOTOGRAPH)
+
+
+@pytest.mark.parametrize("kinds", [("RGB", "fast"), ("L", "other"), ("both", "other")])
+def test_archives(kinds, models, tmp_path):
+    """The pictures of one mode or both; verified, unpacked without a word about the model."""
+    modes, name = kinds
+    wanted = {mode: still for mode, still in STILLS.items() if modes in (mode, "both")}
+    for mode, still in wanted.items():
+        Image.fromarray(still.samples).save(tmp_path / f"{mode}.png")
+    data, count = archive.encode_archive(sorted(tmp_path.glob("*.png")), model=name, verify=True)
+    assert count == len(wanted) and made_with(data, models[name]) and container.read_header(data).plain == 0
+    (tmp_path / "all.bbk").write_bytes(data)
+    for restored in files.decompress_file(tmp_path / "all.bbk", folder=tmp_path / "out"):
+        assert np.array_equal(np.array(Image.open(restored)), wanted[restored.stem].samples)
+
+
+def test_commands(made, mode, name, path, models, tmp_path):
+    """compress, alone, in processes and into archives; then test, info, preview and decompress, told nothing or of another model."""
+    one, whole = tmp_path / "one.bbk", tmp_path / "all.bbk"
+    assert call("compress", path, "-o", one, "--model", name).exit_code == 0
+    (tmp_path / "other.png").write_bytes(path.read_bytes())
+    assert call("compress", "-j", "2", path, tmp_path / "other.png", "--dir", tmp_path / "jobs", "--model", name).exit_code == 0
+    assert one.read_bytes() == (tmp_path / "jobs" / "in.bbk").read_bytes() and made_with(one.read_bytes(), models[name])
+    assert call("compress", "--archive", whole, path, "--model", name).exit_code == 0
+    assert made_with(whole.read_bytes(), models[name])
+    assert call("test", one, whole).exit_code == 0
+    told, looks = [], []
+    for named in ((), ("--model", "default")):
+        told.append(json.loads(call("info", "--borders", "--json", *named, one).stdout))
+        assert call("preview", one, "-f", "-o", tmp_path / "look.png", *named).exit_code == 0
+        assert call("decompress", one, "-f", "-o", tmp_path / "out.png", *named).exit_code == 0
+        looks.append((tmp_path / "look.png").read_bytes())
+        assert np.array_equal(np.array(Image.open(tmp_path / "out.png")), STILLS[mode].samples)
+    assert told[0] == told[1] and told[0]["model"] == models[name].id[:16] and looks[0] == looks[1]
+
+
+def test_efforts(path, mode, models, tmp_path):
+    """-e 1 is the fast model: of grey, that or none."""
+    assert call("compress", path, "-o", tmp_path / "one.bbk", "-e", "1").exit_code == 0
+    header = container.read_header((tmp_path / "one.bbk").read_bytes())
+    assert header.model in [models["fast"].id[:16]] + [""] * (mode == "L")
+
+
+def test_tasks_of_other_processes(made, mode, name, path, models, tmp_path):
+    """What -j and --dask hand to a worker: the path of the model."""
+    task = pickle.loads(pickle.dumps(many.Task("compress", str(path), str(tmp_path / "a.bbk"), model=str(models[name].path))))
+    header, size = many.do(task)
+    assert header.model == models[name].id[:16] and size == len(made[mode])
+    (restored,), _ = many.do(many.Task("decompress", str(tmp_path / "a.bbk"), str(tmp_path / "a.png")))
+    assert np.array_equal(np.array(Image.open(restored)), STILLS[mode].samples)
+
+
+def test_preview_and_borders(made, mode, name, models):
+    """From Python, with the name of the model, another, or none."""
+    looks, costs = zip(*((preview(made[mode], model=named), border_bits(made[mode], model=named)) for named in (None, name, models["default"])))
+    assert all(np.array_equal(look.pixels, looks[0].pixels) for look in looks) and len(set(costs)) == 1 and costs[0] is not None
+
+
+def test_pillow(mode, name, models):
+    """save(model=...) by name and Model; open reads it without."""
+    for named in (name, models[name]):
+        out = io.BytesIO()
+        Image.fromarray(STILLS[mode].samples).save(out, "BITSBACK", model=named)
+        assert made_with(out.getvalue(), models[name])
+        assert np.array_equal(np.array(Image.open(io.BytesIO(out.getvalue()))), STILLS[mode].samples)
+
+
+def test_numcodecs(mode, name, models):
+    """By name and path, pickled, several pictures in a chunk; read by a codec of another model, which goes on with its own."""
+    Bitsback = pytest.importorskip("bitsback.numcodecs_plugin", reason="numcodecs is not installed").Bitsback
+    pixels, codec, other = STILLS[mode].samples, Bitsback(model=models[name].path), Bitsback()
+    data, own = codec.encode(pixels), other.encode(pixels)
+    assert made_with(data, models[name]) and made_with(own, models["default"]) and np.array_equal(other.decode(data), pixels)
+    assert pickle.loads(pickle.dumps(Bitsback(name))).encode(pixels) == data
+    assert np.array_equal(codec.decode(own), pixels) and codec.encode(pixels) == data          # what it decoded last does not matter
+    if mode == "RGB":
+        stack = np.stack([pixels, pixels[::-1]])
+        assert made_with(codec.encode(stack), models[name]) and np.array_equal(other.decode(codec.encode(stack)), stack)
+
+
+def test_threads_of_several_models(models):
+    """Threads that share models: each file is that of its own."""
+    pairs = [("RGB", "fast"), ("L", "other"), ("RGB", "default")]
+    wanted = {pair: encode_still(STILLS[pair[0]], model=models[pair[1]]) for pair in pairs}
+
+    def work(i):
+        mode, name = pairs[i % 3]
+        data = encode_still(STILLS[mode], model=models[name])
+        return data == wanted[mode, name] and same(decode_still(data, model=models[pairs[(i + 1) % 3][1]]), STILLS[mode])
+
+    with ThreadPoolExecutor(3) as pool:
+        assert all(pool.map(work, range(6)))
+
+
+def test_small_chunks_open_no_model(monkeypatch):
+    """Neither colour nor grey of a few pixels."""
+    module = pytest.importorskip("bitsback.numcodecs_plugin", reason="numcodecs is not installed")
+    monkeypatch.setattr(module.Model, "open", lambda *_, **__: pytest.fail("a model was opened"))
+    for still in STILLS.values():
+        small = np.ascontiguousarray(still.samples[:20, :20])
+        assert np.array_equal(module.Bitsback("fast").decode(module.Bitsback("fast").encode(small)), small)
+
+
+def test_a_small_archive_is_the_same_by_name_and_by_model(models):
+    """Two pictures too small for the prior alone: whether it is tried hangs on them, not on how the model is named."""
+    stills = [Still("RGB", np.ascontiguousarray(PHOTOGRAPH[top:top + 30, :30])) for top in (30, 50)]
+    entries = tuple(container.Entry(30, 30, str(i), check=picture.image_check(still.samples)) for i, still in enumerate(stills))
+    by_name, by_model = (picture.encode_stills(stills, entries, archive=True, model=model) for model in ("fast", models["fast"]))
+    assert by_name == by_model and made_with(by_name, models["fast"])
