@@ -1,6 +1,7 @@
 """The command line: parse, call, print.  No arithmetic lives here."""
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -11,10 +12,11 @@ from . import __version__
 from .commands_many import job_count, run_many
 from .commands_samples import preview, sample
 from .commands_shared import (Bar, announcer, claim, common_options, each, input_items, model_path, open_model, prepare, printable,
-                              refuse_terminals, tell)
+                              refuse_terminals, say, tell)
 from .commands_training import export, train
 from .efforts import DEFAULT, EFFORTS, chosen_model
 from .memory import keep_pages
+from .waiting import limit_turns
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,10 +43,11 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
         raise click.UsageError("--rm does not go with --keep, --no-verify or --allow-lossy-source")
     if address and (archive or remove):
         raise click.UsageError("--dask does not go with --archive or --rm")
-    items = [(archive, None)] if archive else input_items(sources, recursive, images.IMAGE_SUFFIXES)
+    items, missed = ([(archive, None)], 0) if archive else input_items(sources, recursive, images.IMAGE_SUFFIXES, as_json)
     out = refuse_terminals(items, output, folder, remove)
     device, name = prepare(folder, threads, device), chosen_model(effort, model)
     choices = {"verify": verify, "strip": strip, "allow_lossy": allow_lossy, "remove": remove, "tuning": EFFORTS[effort].tuning}
+    targets = dict(zip(items, files.compressed_paths(items, folder)))
     options, written, jobs = choices | {"force": force, "device": device}, {}, job_count(jobs, recursive, len(items))
 
     def told(source, target, header, size, begin):
@@ -56,7 +59,7 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
 
     def work(source, root):
         begin = time.perf_counter()
-        target = files.compressed_path(source, output, folder, root)
+        target = output or targets[source, root]
         claim(written, target, source, folder and root)
         with Bar(source, quiet) as bar:
             header, size = files.compress_file(source, target, progress=bar, announce=announcer(source, verify, quiet, options["model"], device, choices["tuning"]), **options)
@@ -71,10 +74,10 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
 
     if address or jobs > 1 and not (archive or out or output):
         begin_all = time.perf_counter()
-        run_many("compress", items, lambda source, root: files.compressed_path(source, output, folder, root), model_path(name), device, choices,
-                 lambda *facts: told(*facts, begin_all), jobs=jobs, address=address, force=force, quiet=quiet, as_json=as_json)
+        run_many("compress", items, lambda source, root: output or targets[source, root], model_path(name), device, choices,
+                 lambda *facts: told(*facts, begin_all), jobs=jobs, address=address, force=force, quiet=quiet, as_json=as_json, failed=missed)
     options["model"] = open_model(name, device, verbose)
-    each(items, work_archive if archive else work, output, as_json)
+    each(items, work_archive if archive else work, output, as_json, missed, quiet)
 
 
 @main.command()
@@ -84,13 +87,13 @@ def decompress(sources, output, folder, recursive, force, keep, remove, as_json,
     from .codecs import files
     if remove and keep:
         raise click.UsageError("--rm does not go with --keep")
-    items = input_items(sources, recursive, {files.SUFFIX})
+    items, missed = input_items(sources, recursive, {files.SUFFIX}, as_json)
     out = refuse_terminals(items, output, folder, remove)
     device, written, jobs = prepare(folder, threads, device), {}, job_count(jobs, recursive, len(items))
 
     def note(path, names):
         if not quiet:
-            click.echo(f"bitsback: {path}: this format does not hold {', '.join(names)}{'; the input is kept' if remove else ''}", err=True)
+            say(f"bitsback: {path}: this format does not hold {', '.join(names)}{'; the input is kept' if remove else ''}", err=True)
 
     def work(source, root):
         begin = time.perf_counter()
@@ -115,9 +118,9 @@ def decompress(sources, output, folder, recursive, force, keep, remove, as_json,
     if jobs > 1 and not (out or output):
         begin_all = time.perf_counter()
         run_many("decompress", items, lambda source, root: files.restored_path(source, None, folder, root), model_path(model), device,
-                 {"folder": folder, "remove": remove}, told_of_many, jobs=jobs, force=force, quiet=quiet, as_json=as_json)
+                 {"folder": folder, "remove": remove}, told_of_many, jobs=jobs, force=force, quiet=quiet, as_json=as_json, failed=missed)
     opened = open_model(model, device, verbose)
-    each(items, work, output, as_json)
+    each(items, work, output, as_json, missed)
 
 
 @main.command("test")
@@ -131,7 +134,7 @@ def decompress(sources, output, folder, recursive, force, keep, remove, as_json,
 def check(sources, recursive, as_json, model, device, threads, quiet):
     """Decode .bbk files and check every checksum inside, without writing anything."""
     from .codecs import files
-    items = input_items(sources, recursive, {files.SUFFIX})
+    items, missed = input_items(sources, recursive, {files.SUFFIX}, as_json)
     device = prepare(None, threads, device)
     model = open_model(model, device, False)
 
@@ -144,7 +147,7 @@ def check(sources, recursive, as_json, model, device, threads, quiet):
         line = f"{source}: {what} as they were, {seconds:.1f} s"
         tell({"source": str(source), "ok": True, "pictures": count, "seconds": seconds}, line, as_json, quiet, False)
 
-    each(items, work, None, as_json)
+    each(items, work, None, as_json, missed)
 
 
 @main.command()
@@ -168,13 +171,15 @@ def info(sources, recursive, borders, model, as_json):
             click.echo(json.dumps(facts))
             return
         for key, value in facts.items():
-            if key == "names":
-                value = "".join(f"\n    {printable(name)}" for name in value)
-            elif isinstance(value, list):
-                value = ", ".join(value) or "none"
-            click.echo(f"{key:22} {value:.4f}" if isinstance(value, float) else f"{key:22} {value}")
+            names = value if key == "names" else []
+            if isinstance(value, list):
+                value = "" if names else ", ".join(value) or "none"
+            say(f"{key:22} {value:.4f}" if isinstance(value, float) else f"{key:22} {value}")
+            for name in names:
+                say(f"    {name}")
 
-    each(input_items(sources, recursive, {files.SUFFIX}), work, None)
+    items, missed = input_items(sources, recursive, {files.SUFFIX}, as_json)
+    each(items, work, None, as_json, missed)
 
 
 @main.command()
@@ -190,23 +195,42 @@ def models(as_json):
         if as_json:
             click.echo(json.dumps(facts))
         else:
-            click.echo(f"{name:10} {model.id[:16]}  {facts['bytes'] / 2**20:.1f} MiB  {facts['levels']} levels  trained "
-                       f"{training['minutes']:.0f} minutes ({training['device']}) on {training['data']}")
+            say(f"{name:10} {model.id[:16]}  {facts['bytes'] / 2**20:.1f} MiB  {facts['levels']} levels  trained "
+                f"{training['minutes']:.0f} minutes ({training['device']}) on {training['data']}")
 
 
 for added in (train, export, sample, preview):
     main.add_command(added)
 
 
-def run():
-    """Entry point: Ctrl-C exits with 130, a usage error with 2, a closed pipe quietly with 1."""
+def _end(number, _):
+    """What was begun is cleaned up as the exception passes: no part of an output is left, and no process."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+def _prepare_process():
+    """What concerns the process as a whole: none of it is a library's business."""
     keep_pages()
+    limit_turns()                                                   # before anything loads torch
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)                        # nohup's process ignores SIGHUP, and Windows knows none
+        if number and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")           # a name that the terminal's encoding has no letters for
+
+
+def run():
+    """Entry point: Ctrl-C exits with 130, SIGTERM with 143, a usage error with 2, a closed pipe quietly with 1."""
+    _prepare_process()
     try:
         sys.exit(main(standalone_mode=False) or 0)
     except (KeyboardInterrupt, click.Abort):
         click.echo("bitsback: interrupted", err=True)
         sys.exit(130)
     except click.ClickException as error:
+        error.message = printable(error.message)
         error.show()
         sys.exit(error.exit_code)
     except BrokenPipeError:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .commands_shared import Bar, claim, fail, fail_file
+from .commands_shared import Bar, claim, fail, fail_file, left_alone, tell_left
 from .errors import BitsbackError
 from .many import Task, cluster, processes, run
 
@@ -27,14 +27,14 @@ def _executor(jobs, address):
         yield executor
 
 
-def run_many(action, items, target_of, model, device, options, told, *, jobs, address=None, force=False, quiet=False, as_json=False):
+def run_many(action, items, target_of, model, device, options, told, *, jobs, address=None, force=False, quiet=False, as_json=False, failed=0):
     """Does an action of many.Task to items [(source, root)]; told(source, target, *result) of each.  Ends the program: status 1 if any failed.
 
     target_of(source, root): where it goes, of which no two may be the same; model: a path or None; options as of codecs.files' function.
     A worker that decompresses names its target itself, by the mode in the file, and asks whether it exists.
     """
     from .codecs import files
-    tasks, written, failed = [], {}, 0
+    tasks, roots, written, left = [], {}, {}, 0
     for source, root in items:
         try:
             target = target_of(source, root)
@@ -51,11 +51,14 @@ def run_many(action, items, target_of, model, device, options, told, *, jobs, ad
             tasks.append(Task(action, *place, options, model, device))
         else:
             tasks.append(Task(action, str(source), None, options | {"root": root, "force": force}, model, device))
+        roots[tasks[-1].source] = root
     try:
         with _executor(jobs, address) as executor, Bar(f"{len(tasks)} files", quiet) as bar:
             for done, (task, result, error) in enumerate(run(tasks, executor), 1):
                 bar(done / len(tasks))
-                if error:
+                if error and left_alone(error, task.source, roots[task.source], as_json):
+                    left += 1
+                elif error:
                     failed += 1
                     fail_file(error, task.source, as_json)
                 else:
@@ -65,4 +68,5 @@ def run_many(action, items, target_of, model, device, options, told, *, jobs, ad
         sys.exit(1)
     except KeyboardInterrupt:
         raise click.Abort() from None
+    tell_left(left, quiet)
     sys.exit(1 if failed else 0)

@@ -10,20 +10,24 @@ from ..efforts import DEFAULT_STEPS
 from ..errors import DamagedFile, OutputExists, UnsupportedImage
 from . import container, picture
 from .container import Entry
+from .folders import files_below, is_name
 from .images import HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_suffix, read_still, still_bytes
 
 
 def collect(sources) -> list[tuple[Path, str]]:
-    """[(path, name)] of the pictures in files and folders; names are relative to each folder given."""
+    """[(path, name)] of the pictures in files and folders; names are relative to each folder given.
+
+    Errors: UnsupportedImage, for a folder that cannot be read too, since nothing is left out of an archive in silence.
+    """
     found = {}
     for source in map(Path, sources):
-        paths = [source] if not source.is_dir() else sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        paths, failures = files_below(source, IMAGE_SUFFIXES) if os.path.isdir(source) else ([source], [])
+        for path, error in failures:
+            raise UnsupportedImage(f"{path}: {error.strerror}; no archive is made without it")
         for path in paths:
             name = path.name if path == source else path.relative_to(source).as_posix()
-            try:
-                name.encode()
-            except UnicodeEncodeError:
-                raise UnsupportedImage(f"{path!r}: the name is not valid Unicode and could not be kept") from None
+            if not is_name(name):
+                raise UnsupportedImage(f"{path}: the name is neither Unicode nor bytes and could not be kept")
             if name in found:
                 raise UnsupportedImage(f"{path}: the archive would hold two pictures named {name}")
             found[name] = path

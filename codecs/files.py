@@ -14,23 +14,6 @@ from .images import default_suffix, image_format, read_still, refuse_mode, still
 SUFFIX = ".bbk"
 
 
-def below(sources, recursive: bool, suffixes: set[str]) -> list[tuple[Path, Path | None]]:
-    """[(path, root)]: each source with root None or, if recursive, the files below a folder whose suffix is one of `suffixes`.
-
-    Errors: UnsupportedImage for a folder without any.
-    """
-    found = []
-    for source in map(Path, sources):
-        if not (recursive and source.is_dir()):
-            found.append((source, None))
-            continue
-        paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-        if not paths:
-            raise UnsupportedImage(f"{source}: no files to work on below it")
-        found += [(path, source) for path in paths]
-    return found
-
-
 def _place(source, folder, root, name):
     """folder/name, in the same sub-folder as `source` below `root`; or beside the source."""
     source = Path(source)
@@ -44,6 +27,18 @@ def compressed_path(source, output=None, folder=None, root=None) -> Path:
     if output or str(source) == "-":
         return Path(output or "-")
     return _place(source, folder, root, Path(source).stem + SUFFIX)
+
+
+def compressed_paths(items, folder=None) -> list[Path]:
+    """Where `compress` writes each (source, root): compressed_path, but of names that differ in their suffix alone (a.png, a.webp) only one takes a.bbk,
+
+    the .png if there is one, since .png is what comes back; each other one keeps its suffix: a.webp.bbk.
+    """
+    paths, suffixes = [compressed_path(source, None, folder, root) for source, root in items], {}
+    for (source, _), path in zip(items, paths):
+        suffixes.setdefault(path, set()).add(source.suffix)
+    short = {path: min(rivals, key=lambda suffix: (suffix.lower() != ".png", suffix)) for path, rivals in suffixes.items()}
+    return [path if source.suffix == short[path] else path.with_name(source.name + SUFFIX) for (source, _), path in zip(items, paths)]
 
 
 def restored_path(source, output=None, folder=None, root=None, suffix: str = ".png") -> Path:

@@ -215,18 +215,30 @@ def test_the_output_is_never_the_input(folder, force):
     assert {name: (folder / name).read_bytes() for name in names(folder)} == before
 
 
-def test_two_inputs_of_one_name_do_not_share_an_output(folder):
-    """a.png and a.bmp would both become a.bbk: the second is refused."""
+@pytest.mark.parametrize("jobs", [[], ["-j", "2"]])
+def test_two_inputs_of_one_stem_keep_apart(folder, jobs):
+    """a.png becomes a.bbk, which restores to it; a.bmp, though it was named first, keeps its suffix; -f changes nothing about it; all come back."""
     save(load(folder / "b.png"), folder / "a.bmp")
-    result = call("compress", folder / "a.png", folder / "a.bmp")
-    assert result.exit_code == 1 and np.array_equal(decode((folder / "a.bbk").read_bytes()), load(folder / "a.png"))
+    for force in ([], ["-f"]):
+        result = call("compress", *force, *jobs, folder / "a.bmp", folder / "a.png", folder / "b.png")
+        assert result.exit_code == 0 and not result.stderr
+    assert names(folder) == ["a.bbk", "a.bmp", "a.bmp.bbk", "a.png", "b.bbk", "b.png"]
+    assert call("decompress", folder / "a.bmp.bbk", folder / "a.bbk", "--dir", folder / "back").exit_code == 0
+    assert names(folder / "back") == ["a.bmp.png", "a.png"]
+    for restored, source in (("a.bmp.png", "a.bmp"), ("a.png", "a.png")):
+        assert np.array_equal(load(folder / "back" / restored), load(folder / source))
 
 
-def test_two_inputs_of_one_name_do_not_share_an_output_even_with_force(folder):
-    """-f is about what was there before the call, not about what the call itself wrote."""
-    save(load(folder / "b.png"), folder / "a.bmp")
-    result = call("compress", "-f", folder / "a.png", folder / "a.bmp")
-    assert result.exit_code == 1 and np.array_equal(decode((folder / "a.bbk").read_bytes()), load(folder / "a.png"))
+@pytest.mark.parametrize("jobs", [[], ["-j", "2"]])
+@pytest.mark.parametrize("force", [[], ["-f"]])
+def test_two_inputs_of_one_name_do_not_share_an_output(folder, force, jobs):
+    """x/a.png and y/a.png into one folder: the second is refused, with -f too, which is about what was there before the call, not about what the call wrote."""
+    for name, source in (("x", "a.png"), ("y", "b.png")):
+        (folder / name).mkdir()
+        save(load(folder / source), folder / name / "a.png")
+    result = call("compress", *force, *jobs, folder / "x/a.png", folder / "y/a.png", "--dir", folder / "out")
+    assert result.exit_code == 1 and len(told(result)) == 1 and "y/a.png" in told(result)[0]
+    assert names(folder / "out") == ["a.bbk"] and np.array_equal(decode((folder / "out/a.bbk").read_bytes()), load(folder / "a.png"))
 
 
 @pytest.mark.parametrize("archive", [False, True])
