@@ -45,7 +45,10 @@ def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False, ann
     """
     loaded = []
     for path, name in collect(sources):
-        still, status = read_still(path, path, allow_lossy=allow_lossy), path.stat()
+        try:
+            still, status = read_still(path, path, allow_lossy=allow_lossy), path.stat()
+        except OSError as error:                # the picture's, not the archive's
+            raise UnsupportedImage(f"{path}: {error.strerror}") from None
         loaded.append((Entry(still.width, still.height, name, status.st_mode & 0o777, picture.image_check(still.samples), still.mode, still.source,
                              int(status.st_mtime)), still.stripped() if strip else still))
     loaded.sort(key=lambda item: (item[0].width * item[0].height, item[0].height, item[0].name))   # the stack grows with them

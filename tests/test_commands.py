@@ -504,8 +504,9 @@ def test_json_lines(folder):
 
 def test_both_names_of_one_output_are_told(folder):
     """Two inputs for one output: the error names both and the output."""
-    save(load(folder / "b.png"), folder / "a.bmp")
-    (line,) = told(call("compress", folder / "a.png", folder / "a.bmp"))
+    (folder / "x").mkdir()
+    save(load(folder / "b.png"), folder / "x/a.png")
+    (line,) = told(call("compress", folder / "a.png", folder / "x/a.png", "--dir", folder))
     assert "a.png" in line and "a.bmp" in line and "a.bbk" in line
 
 
