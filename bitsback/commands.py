@@ -27,7 +27,7 @@ def main():
 
 @main.command()
 @common_options
-@click.option("--archive", type=click.Path(path_type=Path), help="One file for all pictures of the files and folders given.")
+@click.option("--archive", type=click.Path(path_type=Path), help="One file for all pictures of the files and folders given; none if one of them is refused.")
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Decode and compare before the output gets its name.")
 @click.option("--strip", is_flag=True, help="Leave out metadata: ICC profile, Exif with its orientation, XMP, resolution, text.")
 @click.option("--allow-lossy-source", "allow_lossy", is_flag=True, help="Store the pixels of JPEG, lossy WebP and the like, larger though they are.")
@@ -75,7 +75,8 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
     if address or jobs > 1 and not (archive or out or output):
         begin_all = time.perf_counter()
         run_many("compress", items, lambda source, root: output or targets[source, root], model_path(name), device, choices,
-                 lambda *facts: told(*facts, begin_all), jobs=jobs, address=address, force=force, quiet=quiet, as_json=as_json, failed=missed)
+                 lambda *facts: told(*facts, begin_all), jobs=jobs, address=address, force=force, quiet=quiet, as_json=as_json, failed=missed,
+                 verbose=verbose)
     options["model"] = open_model(name, device, verbose)
     each(items, work_archive if archive else work, output, as_json, missed, quiet)
 
@@ -118,7 +119,8 @@ def decompress(sources, output, folder, recursive, force, keep, remove, as_json,
     if jobs > 1 and not (out or output):
         begin_all = time.perf_counter()
         run_many("decompress", items, lambda source, root: files.restored_path(source, None, folder, root), model_path(model), device,
-                 {"folder": folder, "remove": remove}, told_of_many, jobs=jobs, force=force, quiet=quiet, as_json=as_json, failed=missed)
+                 {"folder": folder, "remove": remove}, told_of_many, jobs=jobs, force=force, quiet=quiet, as_json=as_json, failed=missed,
+                 verbose=verbose)
     opened = open_model(model, device, verbose)
     each(items, work, output, as_json, missed)
 
@@ -158,13 +160,14 @@ def check(sources, recursive, as_json, model, device, threads, quiet):
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def info(sources, recursive, borders, model, as_json):
     """Say what .bbk files hold and what they cost, without decoding them."""
-    from .codecs import files
+    from .codecs.facts import describe
+    from .codecs.inputs import SUFFIX, read_packed
 
     def work(source, _):
-        facts = files.describe(source)
+        facts = describe(source)
         if borders:
             from .codecs.borders import border_bits
-            bits = border_bits(files.read_packed(source), model=model)
+            bits = border_bits(read_packed(source), model=model)
             if bits is not None:
                 facts |= {"border_bytes": round(bits / 8), "border_bits_per_dim": bits / (3 * facts["width"] * facts["height"])}
         if as_json:
@@ -178,7 +181,7 @@ def info(sources, recursive, borders, model, as_json):
             for name in names:
                 say(f"    {name}")
 
-    items, missed = input_items(sources, recursive, {files.SUFFIX}, as_json)
+    items, missed = input_items(sources, recursive, {SUFFIX}, as_json)
     each(items, work, None, as_json, missed)
 
 

@@ -75,7 +75,7 @@ def test_a_cluster_that_is_not_there(tree, tiny_model):
 
 @pytest.mark.parametrize("jobs, recursive, files, cores, expected", [(None, False, 9, 4, 1), (None, True, 9, 4, 4), (None, True, 3, 4, 3), (7, False, 9, 4, 7)])
 def test_how_many_jobs(monkeypatch, jobs, recursive, files, cores, expected):
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)), raising=False)
     assert job_count(jobs, recursive, files) == expected
 
 
