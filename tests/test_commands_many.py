@@ -59,7 +59,8 @@ def test_the_parent_of_many_opens_no_model(tree, tiny_model, command, monkeypatc
     monkeypatch.setattr("bitsback.model.Model.__init__", lambda *_: pytest.fail("a model was opened"))
     suffix = ".png" if command == "compress" else ".bbk"
     arguments = [command, *(tree / "in" / (name + suffix) for name in "ab"), "-j", "2", "--dir", tree / "out"]
-    assert call(*arguments, "--model", tiny_model.path).exit_code == 0
+    result = call(*arguments, "-v", "--model", tiny_model.path)
+    assert result.exit_code == 0 and told(result) == [f"model {tiny_model.path.name}, 2 processes with one thread each"]
     missing = call(*arguments, "--model", "nowhere")
     assert missing.exit_code == 1 and len(told(missing)) == 1 and "nowhere" in told(missing)[0]
 
