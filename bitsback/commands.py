@@ -27,7 +27,8 @@ def main():
 
 @main.command()
 @common_options
-@click.option("--archive", type=click.Path(path_type=Path), help="One file for all pictures of the files and folders given; none if one of them is refused.")
+@click.option("--archive", type=click.Path(path_type=Path), 
+              help="One file for all pictures of the files and folders given; none if one is refused.")
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Decode and compare before the output gets its name.")
 @click.option("--strip", is_flag=True, help="Leave out metadata: ICC profile, Exif with its orientation, XMP, resolution, text.")
 @click.option("--allow-lossy-source", "allow_lossy", is_flag=True, help="Store the pixels of JPEG, lossy WebP and the like, larger though they are.")
@@ -43,7 +44,9 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
         raise click.UsageError("--rm does not go with --keep, --no-verify or --allow-lossy-source")
     if address and (archive or remove):
         raise click.UsageError("--dask does not go with --archive or --rm")
-    items, missed = ([(archive, None)], 0) if archive else input_items(sources, recursive, images.IMAGE_SUFFIXES, as_json)
+    items, missed = [(archive, None)], 0
+    if not archive:
+        items, missed = input_items(sources, recursive, images.IMAGE_SUFFIXES, as_json)
     out = refuse_terminals(items, output, folder, remove)
     device, name = prepare(folder, threads, device), chosen_model(effort, model)
     choices = {"verify": verify, "strip": strip, "allow_lossy": allow_lossy, "remove": remove, "tuning": EFFORTS[effort].tuning}
@@ -74,9 +77,10 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
 
     if address or jobs > 1 and not (archive or out or output):
         begin_all = time.perf_counter()
-        run_many("compress", items, lambda source, root: output or targets[source, root], model_path(name), device, choices,
-                 lambda *facts: told(*facts, begin_all), jobs=jobs, address=address, force=force, quiet=quiet, as_json=as_json, failed=missed,
-                 verbose=verbose)
+        run_many("compress", items, lambda source, root: output or targets[source, root],
+                 model_path(name), device, choices, lambda *facts: told(*facts, begin_all),
+                 jobs=jobs, address=address, force=force, quiet=quiet, as_json=as_json,
+                 failed=missed, verbose=verbose)
     options["model"] = open_model(name, device, verbose)
     each(items, work_archive if archive else work, output, as_json, missed, quiet)
 
@@ -94,7 +98,8 @@ def decompress(sources, output, folder, recursive, force, keep, remove, as_json,
 
     def note(path, names):
         if not quiet:
-            say(f"bitsback: {path}: this format does not hold {', '.join(names)}{'; the input is kept' if remove else ''}", err=True)
+            say(f"bitsback: {path}: this format does not hold {', '.join(names)}"
+                f"{'; the input is kept' if remove else ''}", err=True)
 
     def work(source, root):
         begin = time.perf_counter()
@@ -119,8 +124,8 @@ def decompress(sources, output, folder, recursive, force, keep, remove, as_json,
     if jobs > 1 and not (out or output):
         begin_all = time.perf_counter()
         run_many("decompress", items, lambda source, root: files.restored_path(source, None, folder, root), model_path(model), device,
-                 {"folder": folder, "remove": remove}, told_of_many, jobs=jobs, force=force, quiet=quiet, as_json=as_json, failed=missed,
-                 verbose=verbose)
+                 {"folder": folder, "remove": remove}, told_of_many, jobs=jobs, force=force,
+                 quiet=quiet, as_json=as_json, failed=missed, verbose=verbose)
     opened = open_model(model, device, verbose)
     each(items, work, output, as_json, missed)
 
@@ -207,7 +212,7 @@ for added in (train, export, sample, preview):
 
 
 def _end(number, _):
-    """What was begun is cleaned up as the exception passes: no part of an output is left, and no process."""
+    """What was begun is cleaned up as the exception passes: parts of outputs, and processes."""
     signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
@@ -215,17 +220,17 @@ def _end(number, _):
 def _prepare_process():
     """What concerns the process as a whole: none of it is a library's business."""
     keep_pages()
-    limit_turns()                                                   # before anything loads torch
+    limit_turns()           # before anything loads torch
     for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)                        # nohup's process ignores SIGHUP, and Windows knows none
+        number = getattr(signal, name, None)        # nohup's ignores SIGHUP; Windows knows none
         if number and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _end)
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")           # a name that the terminal's encoding has no letters for
+        sys.stdout.reconfigure(errors="backslashreplace")   # letters that a terminal does not know
 
 
 def run():
-    """Entry point: Ctrl-C exits with 130, SIGTERM with 143, a usage error with 2, a closed pipe quietly with 1."""
+    """Entry point: Ctrl-C exits with 130, SIGTERM 143, a usage error 2, a closed pipe quietly 1."""
     _prepare_process()
     try:
         sys.exit(main(standalone_mode=False) or 0)

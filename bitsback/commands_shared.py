@@ -41,12 +41,18 @@ def claim(written, target, source, make_folder):
 
 
 def printable(text):
-    """Names of files and in files are strangers' words: control characters, which could forge lines or command a terminal, come out escaped."""
+    """Names of files and in files are strangers' words: control characters come out escaped.
+
+    They could forge lines or command a terminal.
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def each(items, work, output=None, as_json=False, failed=0, quiet=False):
-    """work(source, root) for all; errors are told and the rest is still done.  Exit status 1 if any failed, or `failed` did before."""
+    """work(source, root) for all; errors are told and the rest is still done.
+
+    Exit status 1 if any failed, or `failed` did before.
+    """
     if output and len(items) > 1:
         raise click.UsageError("-o names one file; use --dir for several inputs")
     left = 0
@@ -66,7 +72,10 @@ def each(items, work, output=None, as_json=False, failed=0, quiet=False):
 
 
 def left_alone(error, source, root, as_json):
-    """Whether an error is no failure: a file that was found below a folder and is better kept as it is.  Told in JSON; for people tell_left counts them."""
+    """Whether an error is no failure: a file found below a folder that is better kept as it is.
+
+    Told in JSON; for people tell_left counts them.
+    """
     if root is None or not isinstance(error, LossySource):
         return False
     if as_json:
@@ -77,12 +86,15 @@ def left_alone(error, source, root, as_json):
 def tell_left(count, quiet):
     """What people are told of the files that were left alone."""
     if count and not quiet:
-        say(f"bitsback: {count} {'file' if count == 1 else 'files'} compressed with loss already (JPEG and the like) left as they are; "
-            "--allow-lossy-source takes them", err=True)
+        say(f"bitsback: {count} {'file' if count == 1 else 'files'} compressed with loss already "
+            "(JPEG and the like) left as they are; --allow-lossy-source takes them", err=True)
 
 
 def input_items(sources, recursive, suffixes, as_json=False):
-    """[(path, root)] of the inputs, and how many names could not be looked at, which is told; ends the run where nothing is left."""
+    """[(path, root)] of the inputs, and how many names could not be looked at, which is told.
+
+    Ends the run where nothing is left to work on.
+    """
     from .codecs import folders
     items, failures = folders.below(sources, recursive, suffixes)
     for path, error in failures:
@@ -130,10 +142,12 @@ def common_options(command):
             click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path)),
             click.option("-o", "--output", type=click.Path(path_type=Path), help="Output file (one input only)."),
             click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder for the outputs."),
-            click.option("-r", "--recursive", is_flag=True, help="Work on the files below folders, as their suffixes tell; --dir keeps the tree."),
+            click.option("-r", "--recursive", is_flag=True,
+                         help="Work on the files below folders, as their suffixes tell; --dir keeps the tree."),
             click.option("-f", "--force", is_flag=True, help="Overwrite existing outputs."),
             click.option("-k", "--keep", is_flag=True, help="Keep the inputs (the default)."),
-            click.option("--rm", "remove", is_flag=True, help="Remove each input after its output was written, decoded and compared; not with what leaves that out (README)."),
+            click.option("--rm", "remove", is_flag=True,
+                         help="Remove each input after its output was written, decoded and compared."),
             click.option("--json", "as_json", is_flag=True, help="One JSON object a line on standard output."),
             click.option("--model", help="A shipped model's name, or the path of one."),
             click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:N."),

@@ -39,9 +39,11 @@ def _model(path):
 
 
 class _Ending:
-    """Ends this process at once and leaves no temporary file, whatever its main thread is at: it may be deep in a library, where nothing can be raised.
+    """Ends this process at once and leaves no temporary file, whatever its main thread is at.
 
-    Names of temporary files are learnt from Python's own audit of what is opened (sys.addaudithook): files made for this process alone, *.part.
+    That may be deep in a library, where nothing can be raised.  Names of temporary files are
+    learnt from Python's own audit of what is opened (sys.addaudithook): *.part, made for this
+    process alone.
     """
 
     def __init__(self):
@@ -63,9 +65,14 @@ class _Ending:
 
 
 def _begin(parent):
-    """A worker's first act.  parent: a connection on which nothing ever comes, until it closes as the parent lets go of it or dies, of whatever."""
+    """A worker's first act.
+
+    parent: a connection on which nothing ever comes, until it closes as the parent lets go of it
+    or dies, of whatever.
+    """
     end = _Ending()
-    for name, action in (("SIGINT", signal.SIG_IGN), ("SIGTERM", end), ("SIGHUP", end)):       # Ctrl-C reaches the parent too, which ends this
+    # Ctrl-C reaches the parent too, which ends this.
+    for name, action in (("SIGINT", signal.SIG_IGN), ("SIGTERM", end), ("SIGHUP", end)):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), action)
 
@@ -98,10 +105,13 @@ def do(task):
 
 @contextmanager
 def processes(count):
-    """An executor of `count` processes with one thread each.  They end with this process, however it ends, and at once if the block is left by an error."""
+    """An executor of `count` processes with one thread each.
+
+    They end with this process, however it ends, and at once if the block is left by an error.
+    """
     context = get_context("spawn")
     watched, held = context.Pipe(duplex=False)
-    executor = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(watched,))
+    executor = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(watched,))
     try:
         yield executor
         executor.shutdown()

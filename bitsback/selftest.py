@@ -46,7 +46,8 @@ def _worst_case_layers():
 def integer_convolution(layer, x, index=0, clamp=False):
     """The same numbers tap by tap, the yardstick of the self-test.  x: (B, I, H, W) int.
 
-    The products of a tap are summed by numpy's float64, in a quarter of the time of its integers: below 2^53 these are the same numbers.
+    The products of a tap are summed by numpy's float64, in a quarter of the time of its integers:
+    below 2^53 these are the same numbers.
     """
     weight = layer.weight.numpy().astype(np.int64)
     pad, size, stride = layer.padding, layer.weight.shape[-1], layer.stride
@@ -58,7 +59,8 @@ def integer_convolution(layer, x, index=0, clamp=False):
     for i in range(size):
         for j in range(size):
             tap = x[:, :, i:i + stride * height:stride, j:j + stride * width:stride]
-            sums = np.matmul(weight[:, :, i, j].astype(np.float64), tap.reshape(*tap.shape[:2], -1).astype(np.float64))
+            tap = tap.reshape(*tap.shape[:2], -1).astype(np.float64)
+            sums = np.matmul(weight[:, :, i, j].astype(np.float64), tap)
             acc += sums.reshape(acc.shape).astype(np.int64)
     acc += layer.bias_of(index).numpy().astype(np.int64)[:, None, None]
     shift = layer.shift.numpy().astype(np.int64)[:, None, None]

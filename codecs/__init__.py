@@ -12,7 +12,10 @@ __all__ = ["Still", "decode", "decode_still", "encode", "encode_still", "read_he
 
 
 def __getattr__(name):
-    """The functions of `picture` when they are asked for: they load torch, which takes seconds, and `info` needs none of it."""
+    """The functions of `picture` when they are asked for: torch takes seconds to load.
+
+    `info` needs none of it.
+    """
     if name in __all__:
         from . import picture
         return getattr(picture, name)

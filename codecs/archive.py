@@ -17,17 +17,19 @@ from .images import HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_suffix, re
 def collect(sources) -> list[tuple[Path, str]]:
     """[(path, name)] of the pictures in files and folders; names are relative to each folder given.
 
-    Errors: UnsupportedImage, for a folder that cannot be read too, since nothing is left out of an archive in silence.
+    Errors: UnsupportedImage, for a folder that cannot be read too: nothing is left out in silence.
     """
     found = {}
     for source in map(Path, sources):
-        paths, failures = files_below(source, IMAGE_SUFFIXES) if os.path.isdir(source) else ([source], [])
+        paths, failures = [source], []
+        if os.path.isdir(source):
+            paths, failures = files_below(source, IMAGE_SUFFIXES)
         for path, error in failures:
             raise UnsupportedImage(f"{path}: {error.strerror}; no archive is made without it")
         for path in paths:
             name = path.name if path == source else path.relative_to(source).as_posix()
             if not is_name(name):
-                raise UnsupportedImage(f"{path}: the name is neither Unicode nor bytes and could not be kept")
+                raise UnsupportedImage(f"{path}: the name is no Unicode and could not be kept")
             if name in found:
                 raise UnsupportedImage(f"{path}: the archive would hold two pictures named {name}")
             found[name] = path

@@ -126,11 +126,13 @@ def _zigzag(value):
 def _index(entries):
     rows = []
     for e in entries:
-        row = json.dumps([e.name, e.width, e.height, e.permissions, e.mtime, e.form], separators=(",", ":"), ensure_ascii=False)
-        rows.append(row.encode(errors="backslashreplace"))                  # a lone surrogate as JSON's own \udcXX
+        row = [e.name, e.width, e.height, e.permissions, e.mtime, e.form]
+        row = json.dumps(row, separators=(",", ":"), ensure_ascii=False)
+        rows.append(row.encode(errors="backslashreplace"))      # lone surrogates as JSON's \udcXX
         if len(rows[-1].decode()) > MAX_ROW:
             raise UnsupportedImage(f"{e.name}: the name is too long for an archive's index")
-    checks, text = b"".join(e.check.to_bytes(2, "little") for e in entries), b"[" + b",".join(rows) + b"]"
+    checks = b"".join(e.check.to_bytes(2, "little") for e in entries)
+    text = b"[" + b",".join(rows) + b"]"
     if len(text) > MAX_INDEX:
         raise UnsupportedImage(f"names and sizes of {len(entries)} pictures are more than an archive's index can hold; make several archives")
     return zlib.compress(text, 9) + checks

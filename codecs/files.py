@@ -29,15 +29,18 @@ def compressed_path(source, output=None, folder=None, root=None) -> Path:
 
 
 def compressed_paths(items, folder=None) -> list[Path]:
-    """Where `compress` writes each (source, root): compressed_path, but of names that differ in their suffix alone (a.png, a.webp) only one takes a.bbk,
+    """Where `compress` writes each (source, root): compressed_path, if that is one's alone.
 
-    the .png if there is one, since .png is what comes back; each other one keeps its suffix: a.webp.bbk.
+    Of names that differ in their suffix only (a.png, a.webp) one takes a.bbk, the .png if there is
+    one, since .png is what comes back; each other one keeps its suffix: a.webp.bbk.
     """
     paths, suffixes = [compressed_path(source, None, folder, root) for source, root in items], {}
     for (source, _), path in zip(items, paths):
         suffixes.setdefault(path, set()).add(source.suffix)
-    short = {path: min(rivals, key=lambda suffix: (suffix.lower() != ".png", suffix)) for path, rivals in suffixes.items()}
-    return [path if source.suffix == short[path] else path.with_name(source.name + SUFFIX) for (source, _), path in zip(items, paths)]
+    short = {path: min(rivals, key=lambda suffix: (suffix.lower() != ".png", suffix))
+             for path, rivals in suffixes.items()}
+    return [path if source.suffix == short[path] else path.with_name(source.name + SUFFIX)
+            for (source, _), path in zip(items, paths)]
 
 
 def restored_path(source, output=None, folder=None, root=None, suffix: str = ".png") -> Path:

@@ -1,4 +1,4 @@
-"""Which files of a folder are worked on, and which names can be kept; nothing below a folder is left out in silence."""
+"""Which files of a folder are worked on, none left out in silence; which names can be kept."""
 import os
 import stat
 from pathlib import Path
@@ -7,10 +7,12 @@ from ..errors import UnsupportedImage
 
 
 def files_below(folder, suffixes: set[str]) -> tuple[list[Path], list[tuple[Path, OSError]]]:
-    """Paths, sorted, of the files below `folder` whose suffix, in lower case, is one of `suffixes`; and (path, error) of what could not be looked at.
+    """Paths, sorted, of the files below `folder` whose suffix, in lower case, is one of `suffixes`;
+    and (path, error) of what could not be looked at.
 
-    Links to files are files.  Links to folders are not followed: what they lead to is somewhere else, or above.  An error are folders that
-    cannot be listed and names with such a suffix that lead to no file: broken links, files that vanish meanwhile, pipes.
+    Links to files are files.  Links to folders are not followed: what they lead to is somewhere
+    else, or above.  An error are folders that cannot be listed and names with such a suffix that
+    lead to no file: broken links, files that vanish meanwhile, pipes.
     """
     found, failures, folders = [], [], [os.fspath(folder)]
 
@@ -38,8 +40,11 @@ def files_below(folder, suffixes: set[str]) -> tuple[list[Path], list[tuple[Path
     return sorted(found), failures
 
 
-def below(sources, recursive: bool, suffixes: set[str]) -> tuple[list[tuple[Path, Path | None]], list[tuple[Path, Exception]]]:
-    """([(path, root)], [(path, error)]): each source with root None or, if recursive, the files below a folder whose suffix is one of `suffixes`.
+def below(
+    sources, recursive: bool, suffixes: set[str]
+) -> tuple[list[tuple[Path, Path | None]], list[tuple[Path, Exception]]]:
+    """([(path, root)], [(path, error)]): each source with root None or, if recursive, the files
+    below a folder whose suffix is one of `suffixes`.
 
     The errors are those of files_below, and UnsupportedImage for a folder without any such file.
     """
@@ -57,7 +62,8 @@ def below(sources, recursive: bool, suffixes: set[str]) -> tuple[list[tuple[Path
 
 
 def is_name(name: str) -> bool:
-    """Whether a picture of an archive may be named so: Unicode, and in it U+DC80 to U+DCFF for bytes that are no UTF-8, as os.fsdecode has them.
+    """Whether a picture of an archive may be named so: Unicode, and in it U+DC80 to U+DCFF for
+    bytes that are no UTF-8, as os.fsdecode has them.
 
     Such escapes must not add up to UTF-8, or two names would be one file's.
     """
