@@ -1,6 +1,7 @@
 """The command line: parse, call, print.  No arithmetic lives here."""
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -11,10 +12,11 @@ from . import __version__
 from .commands_many import job_count, run_many
 from .commands_samples import preview, sample
 from .commands_shared import (Bar, announcer, claim, common_options, each, input_items, model_path, open_model, prepare, printable,
-                              refuse_terminals, tell)
+                              refuse_terminals, say, tell)
 from .commands_training import export, train
 from .efforts import DEFAULT, EFFORTS, chosen_model
 from .memory import keep_pages
+from .waiting import limit_turns
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,7 +27,8 @@ def main():
 
 @main.command()
 @common_options
-@click.option("--archive", type=click.Path(path_type=Path), help="One file for all pictures of the files and folders given.")
+@click.option("--archive", type=click.Path(path_type=Path), 
+              help="One file for all pictures of the files and folders given; none if one is refused.")
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Decode and compare before the output gets its name.")
 @click.option("--strip", is_flag=True, help="Leave out metadata: ICC profile, Exif with its orientation, XMP, resolution, text.")
 @click.option("--allow-metadata-loss", "allow_loss", is_flag=True,
@@ -43,11 +46,14 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
         raise click.UsageError("--rm does not go with --keep, --no-verify or --allow-lossy-source")
     if address and (archive or remove):
         raise click.UsageError("--dask does not go with --archive or --rm")
-    items = [(archive, None)] if archive else input_items(sources, recursive, images.IMAGE_SUFFIXES)
+    items, missed = [(archive, None)], 0
+    if not archive:
+        items, missed = input_items(sources, recursive, images.IMAGE_SUFFIXES, as_json)
     out = refuse_terminals(items, output, folder, remove)
     device, name = prepare(folder, threads, device), chosen_model(effort, model)
     choices = {"verify": verify, "strip": strip, "allow_lossy": allow_lossy, "remove": remove,
                "allow_loss": allow_loss, "tuning": EFFORTS[effort].tuning}
+    targets = dict(zip(items, files.compressed_paths(items, folder)))
     options, written, jobs = choices | {"force": force, "device": device}, {}, job_count(jobs, recursive, len(items))
 
     def note(path, names):
@@ -66,7 +72,7 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
 
     def work(source, root):
         begin = time.perf_counter()
-        target = files.compressed_path(source, output, folder, root)
+        target = output or targets[source, root]
         claim(written, target, source, folder and root)
         with Bar(source, quiet) as bar:
             header, size = files.compress_file(source, target, progress=bar, announce=announcer(source, verify, quiet, options["model"], device, choices["tuning"]), **options)
@@ -82,10 +88,12 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
 
     if address or jobs > 1 and not (archive or out or output):
         begin_all = time.perf_counter()
-        run_many("compress", items, lambda source, root: files.compressed_path(source, output, folder, root), model_path(name), device, choices,
-                 lambda *facts: told(*facts, begin_all), jobs=jobs, address=address, force=force, quiet=quiet, as_json=as_json)
+        run_many("compress", items, lambda source, root: output or targets[source, root],
+                 model_path(name), device, choices, lambda *facts: told(*facts, begin_all),
+                 jobs=jobs, address=address, force=force, quiet=quiet, as_json=as_json,
+                 failed=missed, verbose=verbose)
     options["model"] = open_model(name, device, verbose)
-    each(items, work_archive if archive else work, output, as_json)
+    each(items, work_archive if archive else work, output, as_json, missed, quiet)
 
 
 @main.command()
@@ -95,13 +103,14 @@ def decompress(sources, output, folder, recursive, force, keep, remove, as_json,
     from .codecs import files
     if remove and keep:
         raise click.UsageError("--rm does not go with --keep")
-    items = input_items(sources, recursive, {files.SUFFIX})
+    items, missed = input_items(sources, recursive, {files.SUFFIX}, as_json)
     out = refuse_terminals(items, output, folder, remove)
     device, written, jobs = prepare(folder, threads, device), {}, job_count(jobs, recursive, len(items))
 
     def note(path, names):
         if not quiet:
-            click.echo(f"bitsback: {path}: this format does not hold {', '.join(names)}{'; the input is kept' if remove else ''}", err=True)
+            say(f"bitsback: {path}: this format does not hold {', '.join(names)}"
+                f"{'; the input is kept' if remove else ''}", err=True)
 
     def work(source, root):
         begin = time.perf_counter()
@@ -126,9 +135,10 @@ def decompress(sources, output, folder, recursive, force, keep, remove, as_json,
     if jobs > 1 and not (out or output):
         begin_all = time.perf_counter()
         run_many("decompress", items, lambda source, root: files.restored_path(source, None, folder, root), model_path(model), device,
-                 {"folder": folder, "remove": remove}, told_of_many, jobs=jobs, force=force, quiet=quiet, as_json=as_json)
+                 {"folder": folder, "remove": remove}, told_of_many, jobs=jobs, force=force,
+                 quiet=quiet, as_json=as_json, failed=missed, verbose=verbose)
     opened = open_model(model, device, verbose)
-    each(items, work, output, as_json)
+    each(items, work, output, as_json, missed)
 
 
 @main.command("test")
@@ -142,7 +152,7 @@ def decompress(sources, output, folder, recursive, force, keep, remove, as_json,
 def check(sources, recursive, as_json, model, device, threads, quiet):
     """Decode .bbk files and check every checksum inside, without writing anything."""
     from .codecs import files
-    items = input_items(sources, recursive, {files.SUFFIX})
+    items, missed = input_items(sources, recursive, {files.SUFFIX}, as_json)
     device = prepare(None, threads, device)
     model = open_model(model, device, False)
 
@@ -155,7 +165,7 @@ def check(sources, recursive, as_json, model, device, threads, quiet):
         line = f"{source}: {what} as they were, {seconds:.1f} s"
         tell({"source": str(source), "ok": True, "pictures": count, "seconds": seconds}, line, as_json, quiet, False)
 
-    each(items, work, None, as_json)
+    each(items, work, None, as_json, missed)
 
 
 @main.command()
@@ -166,26 +176,29 @@ def check(sources, recursive, as_json, model, device, threads, quiet):
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def info(sources, recursive, borders, model, as_json):
     """Say what .bbk files hold and what they cost, without decoding them."""
-    from .codecs import files
+    from .codecs.facts import describe
+    from .codecs.inputs import SUFFIX, read_packed
 
     def work(source, _):
-        facts = files.describe(source)
+        facts = describe(source)
         if borders:
             from .codecs.borders import border_bits
-            bits = border_bits(files.read_packed(source), model=model)
+            bits = border_bits(read_packed(source), model=model)
             if bits is not None:
                 facts |= {"border_bytes": round(bits / 8), "border_bits_per_dim": bits / (3 * facts["width"] * facts["height"])}
         if as_json:
             click.echo(json.dumps(facts))
             return
         for key, value in facts.items():
-            if key == "names":
-                value = "".join(f"\n    {printable(name)}" for name in value)
-            elif isinstance(value, list):
-                value = ", ".join(value) or "none"
-            click.echo(f"{key:22} {value:.4f}" if isinstance(value, float) else f"{key:22} {value}")
+            names = value if key == "names" else []
+            if isinstance(value, list):
+                value = "" if names else ", ".join(value) or "none"
+            say(f"{key:22} {value:.4f}" if isinstance(value, float) else f"{key:22} {value}")
+            for name in names:
+                say(f"    {name}")
 
-    each(input_items(sources, recursive, {files.SUFFIX}), work, None)
+    items, missed = input_items(sources, recursive, {SUFFIX}, as_json)
+    each(items, work, None, as_json, missed)
 
 
 @main.command()
@@ -201,23 +214,42 @@ def models(as_json):
         if as_json:
             click.echo(json.dumps(facts))
         else:
-            click.echo(f"{name:10} {model.id[:16]}  {facts['bytes'] / 2**20:.1f} MiB  {facts['levels']} levels  trained "
-                       f"{training['minutes']:.0f} minutes ({training['device']}) on {training['data']}")
+            say(f"{name:10} {model.id[:16]}  {facts['bytes'] / 2**20:.1f} MiB  {facts['levels']} levels  trained "
+                f"{training['minutes']:.0f} minutes ({training['device']}) on {training['data']}")
 
 
 for added in (train, export, sample, preview):
     main.add_command(added)
 
 
-def run():
-    """Entry point: Ctrl-C exits with 130, a usage error with 2, a closed pipe quietly with 1."""
+def _end(number, _):
+    """What was begun is cleaned up as the exception passes: parts of outputs, and processes."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+def _prepare_process():
+    """What concerns the process as a whole: none of it is a library's business."""
     keep_pages()
+    limit_turns()           # before anything loads torch
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)        # nohup's ignores SIGHUP; Windows knows none
+        if number and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _end)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")   # letters that a terminal does not know
+
+
+def run():
+    """Entry point: Ctrl-C exits with 130, SIGTERM 143, a usage error 2, a closed pipe quietly 1."""
+    _prepare_process()
     try:
         sys.exit(main(standalone_mode=False) or 0)
     except (KeyboardInterrupt, click.Abort):
         click.echo("bitsback: interrupted", err=True)
         sys.exit(130)
     except click.ClickException as error:
+        error.message = printable(error.message)
         error.show()
         sys.exit(error.exit_code)
     except BrokenPipeError:

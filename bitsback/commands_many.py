@@ -6,14 +6,19 @@ from pathlib import Path
 
 import click
 
-from .commands_shared import Bar, claim, fail, fail_file
+from .commands_shared import Bar, claim, fail, fail_file, left_alone, say, tell_left
 from .errors import BitsbackError
 from .many import Task, cluster, processes, run
 
 
+def cores():
+    """How many this process may use, as taskset says where there is such a thing."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def job_count(jobs, recursive, files):
     """Processes to use: as asked, or with -r as many as there are cores; never more than files."""
-    return min(files, jobs or (os.cpu_count() if recursive else 1) or 1)
+    return min(files, jobs or (cores() if recursive else 1))
 
 
 @contextmanager
@@ -27,14 +32,15 @@ def _executor(jobs, address):
         yield executor
 
 
-def run_many(action, items, target_of, model, device, options, told, *, jobs, address=None, force=False, quiet=False, as_json=False):
+def run_many(action, items, target_of, model, device, options, told, *, jobs, address=None, force=False, quiet=False, as_json=False, failed=0,
+             verbose=False):
     """Does an action of many.Task to items [(source, root)]; told(source, target, *result) of each.  Ends the program: status 1 if any failed.
 
     target_of(source, root): where it goes, of which no two may be the same; model: a path or None; options as of codecs.files' function.
     A worker that decompresses names its target itself, by the mode in the file, and asks whether it exists.
     """
     from .codecs import files
-    tasks, written, failed = [], {}, 0
+    tasks, roots, written, left = [], {}, {}, 0
     for source, root in items:
         try:
             target = target_of(source, root)
@@ -51,11 +57,16 @@ def run_many(action, items, target_of, model, device, options, told, *, jobs, ad
             tasks.append(Task(action, *place, options, model, device))
         else:
             tasks.append(Task(action, str(source), None, options | {"root": root, "force": force}, model, device))
+        roots[tasks[-1].source] = root
+    if verbose and not address:
+        say(f"model {model and Path(model).name}, {jobs} processes with one thread each", err=True)
     try:
         with _executor(jobs, address) as executor, Bar(f"{len(tasks)} files", quiet) as bar:
             for done, (task, result, error) in enumerate(run(tasks, executor), 1):
                 bar(done / len(tasks))
-                if error:
+                if error and left_alone(error, task.source, roots[task.source], as_json):
+                    left += 1
+                elif error:
                     failed += 1
                     fail_file(error, task.source, as_json)
                 else:
@@ -65,4 +76,5 @@ def run_many(action, items, target_of, model, device, options, told, *, jobs, ad
         sys.exit(1)
     except KeyboardInterrupt:
         raise click.Abort() from None
+    tell_left(left, quiet)
     sys.exit(1 if failed else 0)

@@ -114,7 +114,7 @@ def sample(output, sampler, steps, count, size, seed, source, sigma, top, grade,
     """Draw pictures from the prior, or let it restore a noised photograph, and write them side by side."""
     import torch
 
-    from .commands_shared import torch_device
+    from .commands_shared import say, torch_device
     from .gallery import draw_pictures, open_prior
     from .starts import tiles
     if sigma and not source:
@@ -150,7 +150,7 @@ def sample(output, sampler, steps, count, size, seed, source, sigma, top, grade,
 
     _guarded(source or output, lambda: _write_to(output, source, force, make))
     if not quiet:
-        click.echo(f"{output}: {sampler}, {time.perf_counter() - begin:.1f} s")
+        say(f"{output}: {sampler}, {time.perf_counter() - begin:.1f} s")
 
 
 @click.command()
@@ -175,7 +175,7 @@ def preview(source, output, sigma, steps, segments, model, device, threads, forc
     """
     import torch
 
-    from .commands_shared import torch_device
+    from .commands_shared import say, torch_device
     from .preview import preview as look
     device = torch_device(device)
     if threads:
@@ -188,7 +188,7 @@ def preview(source, output, sigma, steps, segments, model, device, threads, forc
         if not quiet:
             done = (f"{100 * seen.known.mean():.0f} % of the picture, decoded to noise {seen.sigma:.1f}, {100 * seen.share:.0f} % of a full decode's "
                     "network passes" if seen.sigma else "stored conventionally, decoded whole")
-            click.echo(f"{source} -> {output}: {done}, {time.perf_counter() - begin:.1f} s")
+            say(f"{source} -> {output}: {done}, {time.perf_counter() - begin:.1f} s")
         return seen.pixels
 
     _guarded(source, lambda: _write_to(output, source, force, make))

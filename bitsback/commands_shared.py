@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from .errors import BitsbackError, OutputExists, WrongModel
+from .errors import BitsbackError, LossySource, OutputExists, WrongModel
+from .waiting import asked
 
 
 def fail(error, name):
@@ -15,7 +16,12 @@ def fail(error, name):
         text = f"{name}: {error.strerror}"
     elif str(name) not in text:
         text = f"{name}: {text}"
-    click.echo(f"bitsback: {printable(text)}", err=True)
+    say(f"bitsback: {text}", err=True)
+
+
+def say(line, err=False):
+    """One line on standard output or standard error, whatever the names in it hold."""
+    click.echo(printable(line), err=err)
 
 
 def fail_file(error, source, as_json=False):
@@ -35,34 +41,67 @@ def claim(written, target, source, make_folder):
 
 
 def printable(text):
-    """Names inside files are strangers' words: control characters, which could forge lines or command a terminal, come out escaped."""
+    """Names of files and in files are strangers' words: control characters come out escaped.
+
+    They could forge lines or command a terminal.
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
-def each(items, work, output=None, as_json=False):
-    """work(source, root) for all; errors are told and the rest is still done.  Exit status 1 if any failed."""
+def each(items, work, output=None, as_json=False, failed=0, quiet=False):
+    """work(source, root) for all; errors are told and the rest is still done.
+
+    Exit status 1 if any failed, or `failed` did before.
+    """
     if output and len(items) > 1:
         raise click.UsageError("-o names one file; use --dir for several inputs")
-    failed = 0
+    left = 0
     for source, root in items:
         try:
             work(source, root)
         except BrokenPipeError:
             raise
         except (BitsbackError, OSError, MemoryError) as error:
+            if left_alone(error, source, root, as_json):
+                left += 1
+                continue
             failed += 1
             fail_file(error, source, as_json)
+    tell_left(left, quiet)
     sys.exit(1 if failed else 0)
 
 
-def input_items(sources, recursive, suffixes):
-    """[(path, root)] of the inputs; ends the run where a folder holds none."""
-    from .codecs import files
-    try:
-        return files.below(sources, recursive, suffixes)
-    except BitsbackError as error:
-        fail(error, "")
+def left_alone(error, source, root, as_json):
+    """Whether an error is no failure: a file found below a folder that is better kept as it is.
+
+    Told in JSON; for people tell_left counts them.
+    """
+    if root is None or not isinstance(error, LossySource):
+        return False
+    if as_json:
+        click.echo(json.dumps({"source": str(source), "left": str(error)}))
+    return True
+
+
+def tell_left(count, quiet):
+    """What people are told of the files that were left alone."""
+    if count and not quiet:
+        say(f"bitsback: {count} {'file' if count == 1 else 'files'} compressed with loss already "
+            "(JPEG and the like) left as they are; --allow-lossy-source takes them", err=True)
+
+
+def input_items(sources, recursive, suffixes, as_json=False):
+    """[(path, root)] of the inputs, and how many names could not be looked at, which is told.
+
+    Ends the run where nothing is left to work on.
+    """
+    from .codecs import folders
+    items, failures = folders.below(sources, recursive, suffixes)
+    for path, error in failures:
+        fail_file(error, path, as_json)
+    if not items:
         sys.exit(1)
+    return items, len(failures)
 
 
 def refuse_terminals(items, output, folder, remove):
@@ -85,7 +124,7 @@ class Bar:
 
     def __init__(self, name, quiet):
         from tqdm import tqdm
-        self.bar = tqdm(total=100, desc=str(name), unit="%", delay=1, leave=False, disable=True if quiet else None)
+        self.bar = tqdm(total=100, desc=printable(str(name)), unit="%", delay=1, leave=False, disable=True if quiet else None)
 
     def __call__(self, share):
         self.bar.update(round(100 * share) - self.bar.n)
@@ -103,10 +142,12 @@ def common_options(command):
             click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path)),
             click.option("-o", "--output", type=click.Path(path_type=Path), help="Output file (one input only)."),
             click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder for the outputs."),
-            click.option("-r", "--recursive", is_flag=True, help="Work on the files below folders; --dir keeps the tree."),
+            click.option("-r", "--recursive", is_flag=True,
+                         help="Work on the files below folders, as their suffixes tell; --dir keeps the tree."),
             click.option("-f", "--force", is_flag=True, help="Overwrite existing outputs."),
             click.option("-k", "--keep", is_flag=True, help="Keep the inputs (the default)."),
-            click.option("--rm", "remove", is_flag=True, help="Remove each input after its output was written, decoded and compared."),
+            click.option("--rm", "remove", is_flag=True,
+                         help="Remove each input after its output was written, decoded and compared."),
             click.option("--json", "as_json", is_flag=True, help="One JSON object a line on standard output."),
             click.option("--model", help="A shipped model's name, or the path of one."),
             click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:N."),
@@ -152,8 +193,8 @@ def open_model(name, device, verbose):
         model = Model.open(name)
         if verbose:
             backend = model.chain(device).network.backend
-            click.echo(f"model {model.id[:16]} ({model.path.name}), {backend.name} on {device}, "
-                       f"{torch.get_num_threads()} thread(s)", err=True)
+            say(f"model {model.id[:16]} ({model.path.name}), {backend.name} on {device}, "
+                f"{torch.get_num_threads()} thread(s){''.join(f', {told}' for told in asked())}", err=True)
         return model
     except BitsbackError as error:
         if name is None:
@@ -178,7 +219,7 @@ def tell(facts, line, as_json, quiet, err):
     if as_json:
         click.echo(json.dumps(facts), err=err)
     elif not quiet:
-        click.echo(line, err=err)
+        say(line, err)
 
 
 def announcer(name, verify, quiet, model, device, tuning):
@@ -189,8 +230,8 @@ def announcer(name, verify, quiet, model, device, tuning):
             return
         seconds, megapixels = estimate(stills, verify, model, device, tuning)
         if megapixels >= LONG:
-            click.echo(f"bitsback: {name}: {megapixels:.1f} megapixels under the prior, about {max(1, seconds / 60):.0f} minutes at this machine's "
-                       f"present pace and up to {gigabytes(megapixels):.1f} GB", err=True)
+            say(f"bitsback: {name}: {megapixels:.1f} megapixels under the prior, about {max(1, seconds / 60):.0f} minutes at this machine's "
+                f"present pace and up to {gigabytes(megapixels):.1f} GB", err=True)
     return announce
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .commands_shared import Bar, fail, torch_device
+from .commands_shared import Bar, fail, say, torch_device
 from .errors import BitsbackError, TrainingError
 
 
@@ -119,8 +119,8 @@ def export(checkpoints, output, data, limit, training_data, families, data_name,
             from .measure import bound_bits, centre_crops
             pictures = centre_crops(data, limit)
             rates = {name: sum(bound_bits(network, default_levels(), pictures, integer)) for name, integer in (("float", False), ("integer", True))}
-            click.echo(f"bound on {len(pictures)} centre crops of {data}: float {rates['float']:.4f}, integer {rates['integer']:.4f} bits/dim; "
-                       f"rounding costs {rates['integer'] - rates['float']:+.4f}")
+            say(f"bound on {len(pictures)} centre crops of {data}: float {rates['float']:.4f}, integer {rates['integer']:.4f} bits/dim; "
+                f"rounding costs {rates['integer'] - rates['float']:+.4f}")
     except (BitsbackError, OSError) as error:
         fail(error, checkpoints[0])
         sys.exit(1)

@@ -4,13 +4,19 @@ Both are executors of concurrent.futures.  A task is done whole or not at all (o
 was lost with its worker is simply done again.
 """
 import functools
+import os
+import signal
+import sys
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 
 from .errors import BitsbackError
 from .memory import keep_pages
+from .waiting import limit_turns
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,51 @@ def _model(path):
     return Model.open(path)
 
 
-def _begin():
+class _Ending:
+    """Ends this process at once and leaves no temporary file, whatever its main thread is at.
+
+    That may be deep in a library, where nothing can be raised.  Names of temporary files are
+    learnt from Python's own audit of what is opened (sys.addaudithook): *.part, made for this
+    process alone.
+    """
+
+    def __init__(self):
+        self.temporary, self.ended = set(), False
+        sys.addaudithook(self._audit)
+
+    def _audit(self, event, arguments):
+        if event == "open" and str(arguments[0]).endswith(".part") and arguments[2] & os.O_EXCL:
+            if self.ended:
+                raise SystemExit                    # no new one from now on
+            self.temporary.add(arguments[0])
+
+    def __call__(self, *_):
+        self.ended = True
+        for path in tuple(self.temporary):
+            with suppress(OSError):                 # most have their names by now
+                os.unlink(path)
+        os._exit(1)
+
+
+def _begin(parent):
+    """A worker's first act.
+
+    parent: a connection on which nothing ever comes, until it closes as the parent lets go of it
+    or dies, of whatever.
+    """
+    end = _Ending()
+    # Ctrl-C reaches the parent too, which ends this.
+    for name, action in (("SIGINT", signal.SIG_IGN), ("SIGTERM", end), ("SIGHUP", end)):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), action)
+
+    def watch():
+        with suppress(EOFError, OSError):
+            parent.recv_bytes()
+        end()
+
+    threading.Thread(target=watch, daemon=True).start()
+    limit_turns()
     import torch
     torch.set_num_threads(1)
     keep_pages()
@@ -53,9 +103,22 @@ def do(task):
     return paths, left_out
 
 
+@contextmanager
 def processes(count):
-    """An executor of `count` processes with one thread each."""
-    return ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_begin)
+    """An executor of `count` processes with one thread each.
+
+    They end with this process, however it ends, and at once if the block is left by an error.
+    """
+    context = get_context("spawn")
+    watched, held = context.Pipe(duplex=False)
+    executor = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(watched,))
+    try:
+        yield executor
+        executor.shutdown()
+    finally:
+        held.close()
+        executor.shutdown(cancel_futures=True)
+        watched.close()
 
 
 def cluster(address):

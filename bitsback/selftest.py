@@ -44,16 +44,24 @@ def _worst_case_layers():
 
 
 def integer_convolution(layer, x, index=0, clamp=False):
-    """The same numbers in int64, tap by tap: slow, the yardstick of the self-test.  x: (B, I, H, W) int."""
+    """The same numbers tap by tap, the yardstick of the self-test.  x: (B, I, H, W) int.
+
+    The products of a tap are summed by numpy's float64, in a quarter of the time of its integers:
+    below 2^53 these are the same numbers.
+    """
     weight = layer.weight.numpy().astype(np.int64)
     pad, size, stride = layer.padding, layer.weight.shape[-1], layer.stride
     x = np.pad(np.asarray(x, np.int64), ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    if weight.shape[1] * int(np.abs(weight).max()) * int(np.abs(x).max()) >= 2**53:
+        raise ValueError("sums beyond 2^53")
     height, width = (x.shape[2] - size) // stride + 1, (x.shape[3] - size) // stride + 1
     acc = np.zeros((len(x), len(weight), height, width), np.int64)
     for i in range(size):
         for j in range(size):
             tap = x[:, :, i:i + stride * height:stride, j:j + stride * width:stride]
-            acc += np.einsum("oc,bchw->bohw", weight[:, :, i, j], tap)
+            tap = tap.reshape(*tap.shape[:2], -1).astype(np.float64)
+            sums = np.matmul(weight[:, :, i, j].astype(np.float64), tap)
+            acc += sums.reshape(acc.shape).astype(np.int64)
     acc += layer.bias_of(index).numpy().astype(np.int64)[:, None, None]
     shift = layer.shift.numpy().astype(np.int64)[:, None, None]
     right = np.maximum(shift, 0)

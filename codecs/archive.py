@@ -10,6 +10,7 @@ from ..efforts import DEFAULT_STEPS
 from ..errors import DamagedFile, OutputExists, UnsupportedImage
 from . import container, picture
 from .container import Entry
+from .folders import files_below, is_name
 from .images import HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_suffix, read_still
 from .restored import DEFAULT_SUFFIXES, default_bytes
 
@@ -17,16 +18,21 @@ LONGEST_NAME = 255              # bytes of a file's name, in every usual file sy
 
 
 def collect(sources) -> list[tuple[Path, str]]:
-    """[(path, name)] of the pictures in files and folders; names are relative to each folder given."""
+    """[(path, name)] of the pictures in files and folders; names are relative to each folder given.
+
+    Errors: UnsupportedImage, for a folder that cannot be read too: nothing is left out in silence.
+    """
     found = {}
     for source in map(Path, sources):
-        paths = [source] if not source.is_dir() else sorted(p for p in source.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        paths, failures = [source], []
+        if os.path.isdir(source):
+            paths, failures = files_below(source, IMAGE_SUFFIXES)
+        for path, error in failures:
+            raise UnsupportedImage(f"{path}: {error.strerror}; no archive is made without it")
         for path in paths:
             name = path.name if path == source else path.relative_to(source).as_posix()
-            try:
-                name.encode()
-            except UnicodeEncodeError:
-                raise UnsupportedImage(f"{path!r}: the name is not valid Unicode and could not be kept") from None
+            if not is_name(name):
+                raise UnsupportedImage(f"{path}: the name is no Unicode and could not be kept")
             if name in found:
                 raise UnsupportedImage(f"{path}: the archive would hold two pictures named {name}")
             found[name] = path
@@ -47,7 +53,10 @@ def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False,
     """
     loaded = []
     for path, name in collect(sources):
-        still, status = read_still(path, path, allow_lossy=allow_lossy), path.stat()
+        try:
+            still, status = read_still(path, path, allow_lossy=allow_lossy), path.stat()
+        except OSError as error:                # the picture's, not the archive's
+            raise UnsupportedImage(f"{path}: {error.strerror}") from None
         still = still.stripped() if strip else still
         note(path, still)
         loaded.append((Entry(still.width, still.height, name, status.st_mode & 0o777, picture.image_check(still.samples), still.mode, still.source,

@@ -30,6 +30,7 @@ import numpy as np
 
 from ..colours import SHARPNESS
 from ..errors import DamagedFile, NotOurFile, UnsupportedImage
+from .folders import is_name
 from .numbers import Reader, number
 from .still import GREYS, MODES, UNDER_PRIOR
 
@@ -128,8 +129,15 @@ def _zigzag(value):
 
 
 def _index(entries):
-    text = json.dumps([[e.name, e.width, e.height, e.permissions, e.mtime, e.form] for e in entries], separators=(",", ":"), ensure_ascii=False)
-    checks, text = b"".join(e.check.to_bytes(2, "little") for e in entries), text.encode()
+    rows = []
+    for e in entries:
+        row = [e.name, e.width, e.height, e.permissions, e.mtime, e.form]
+        row = json.dumps(row, separators=(",", ":"), ensure_ascii=False)
+        rows.append(row.encode(errors="backslashreplace"))      # lone surrogates as JSON's \udcXX
+        if len(rows[-1].decode()) > MAX_ROW:
+            raise UnsupportedImage(f"{e.name}: the name is too long for an archive's index")
+    checks = b"".join(e.check.to_bytes(2, "little") for e in entries)
+    text = b"[" + b",".join(rows) + b"]"
     if len(text) > MAX_INDEX:
         raise UnsupportedImage(f"names and sizes of {len(entries)} pictures are more than an archive's index can hold; make several archives")
     return zlib.compress(text, 9) + checks
@@ -203,7 +211,8 @@ def _row_entry(row, check):
     name, width, height, permissions, mtime, form = row
     if type(name) is not str or {type(n) for n in (width, height, permissions, mtime)} != {int} or abs(mtime) >= 2**40:
         raise ValueError("wrong types")
-    name.encode()                       # a lone surrogate is no name: UnicodeEncodeError is a ValueError
+    if not is_name(name):
+        raise ValueError("no name")
     return Entry(width, height, name, permissions, int.from_bytes(check, "little"), mtime=mtime, **_read_form(form))
 
 

@@ -7,29 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import MetadataLoss, NoSuchFolder, OutputExists, UnsupportedImage, VerifyFailed
-from . import archive, container, metadata, picture, places
-from .inputs import STDIO, read_packed, standard_input
+from . import archive, container, picture
+from .facts import describe as describe       # what paths are asked too
+from .inputs import STDIO, SUFFIX, read_packed, standard_input
 from .images import default_suffix, image_format, read_still, refuse_mode, still_bytes
 from .restored import default_bytes
-
-SUFFIX = ".bbk"
-
-
-def below(sources, recursive: bool, suffixes: set[str]) -> list[tuple[Path, Path | None]]:
-    """[(path, root)]: each source with root None or, if recursive, the files below a folder whose suffix is one of `suffixes`.
-
-    Errors: UnsupportedImage for a folder without any.
-    """
-    found = []
-    for source in map(Path, sources):
-        if not (recursive and source.is_dir()):
-            found.append((source, None))
-            continue
-        paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
-        if not paths:
-            raise UnsupportedImage(f"{source}: no files to work on below it")
-        found += [(path, source) for path in paths]
-    return found
 
 
 def _place(source, folder, root, name):
@@ -45,6 +27,21 @@ def compressed_path(source, output=None, folder=None, root=None) -> Path:
     if output or str(source) == "-":
         return Path(output or "-")
     return _place(source, folder, root, Path(source).stem + SUFFIX)
+
+
+def compressed_paths(items, folder=None) -> list[Path]:
+    """Where `compress` writes each (source, root): compressed_path, if that is one's alone.
+
+    Of names that differ in their suffix only (a.png, a.webp) one takes a.bbk, the .png if there is
+    one, since .png is what comes back; each other one keeps its suffix: a.webp.bbk.
+    """
+    paths, suffixes = [compressed_path(source, None, folder, root) for source, root in items], {}
+    for (source, _), path in zip(items, paths):
+        suffixes.setdefault(path, set()).add(source.suffix)
+    short = {path: min(rivals, key=lambda suffix: (suffix.lower() != ".png", suffix))
+             for path, rivals in suffixes.items()}
+    return [path if source.suffix == short[path] else path.with_name(source.name + SUFFIX)
+            for (source, _), path in zip(items, paths)]
 
 
 def restored_path(source, output=None, folder=None, root=None, suffix: str = ".png") -> Path:
@@ -230,45 +227,3 @@ def decompress_file(source, output=None, folder=None, *, root=None, force=False,
 def check_file(source, **options) -> container.Header:
     """Decodes a file and checks its digests without writing.  Options as picture.decode_still's; returns the Header."""
     return picture.decode_stills(read_packed(source), **options)[0]
-
-
-def describe(source) -> dict:
-    """What `info` says of a file, as a dict; rates are in bits a dimension (a sample of a pixel).
-
-    bits_per_dim = net + overhead; net is the prior's cost a dimension it coded; the overhead's
-    parts: header (with index and checksums), start (the plain parts against the net rate), rest.
-    """
-    data = read_packed(source)
-    header, payload = container.read(data)
-    info = {"file": str(source), "format_version": container.VERSION, "width": header.width, "height": header.height,
-            "mode": header.entries[0].mode, "source": header.entries[0].source or "other", "method": "prior" if header.model else "plain",
-            "metadata": metadata.names(header.metadata), "lost": list(header.lost),
-            "file_bytes": len(data), "bits_per_dim": 8 * len(data) / header.dims}
-    if header.archive:
-        info |= {"pictures": len(header.entries), "under_prior": len(header.entries) - header.plain if header.model else 0,
-                 "modes": sorted({e.mode for e in header.entries}), "names": [e.name for e in header.entries]}
-        for key in ("width", "height", "mode", "source"):
-            del info[key]
-    if header.model:
-        located = places.locate(header.sizes, header.start, header.segments)
-        coded = sum(place.pixels * header.sizes[place.image][2] for place in located)
-        net, start_dims = header.net_bits / coded, header.dims - coded
-        parts = {"header_bytes": len(data) - len(payload), "start_bytes": header.credit_bytes,
-                 "words_bytes": len(payload) - header.credit_bytes}
-        if header.tuned_bits:
-            parts["tuned_bytes"] = (header.tuned_bits + 7) // 8
-        if header.flat_bytes:
-            parts["flat_bytes"] = header.flat_bytes
-        if header.mean_bytes:
-            parts["mean_bytes"] = header.mean_bytes
-        if header.sharpness:
-            parts["sharpness"] = header.sharpness
-        info |= {"model": header.model, "segments": len(located), "start_dims": start_dims, **parts,
-                 "net_bits_per_dim": net, "overhead_bits_per_dim": info["bits_per_dim"] - net,
-                 "header_bits_per_dim": 8 * parts["header_bytes"] / header.dims,
-                 "start_bits_per_dim": (8 * header.credit_bytes - net * start_dims) / header.dims,
-                 "tuned_bits_per_dim": header.tuned_bits / header.dims,
-                 "flat_bits_per_dim": 8 * header.flat_bytes / header.dims,
-                 "mean_bits_per_dim": 8 * header.mean_bytes / header.dims,
-                 "rest_bits_per_dim": (8 * (parts["words_bytes"] - header.flat_bytes - header.mean_bytes) - header.net_bits - header.tuned_bits) / header.dims}
-    return info

@@ -6,6 +6,7 @@ from ..errors import NotOurFile, UnsupportedImage
 from . import container
 
 STDIO = Path("-")
+SUFFIX = ".bbk"
 PIECE = 2**24                   # bytes read at once
 MOST_INPUT = 2**32              # bytes taken from standard input, and of a .bbk file
 

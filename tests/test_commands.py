@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 
 import numpy as np
@@ -215,18 +216,30 @@ def test_the_output_is_never_the_input(folder, force):
     assert {name: (folder / name).read_bytes() for name in names(folder)} == before
 
 
-def test_two_inputs_of_one_name_do_not_share_an_output(folder):
-    """a.png and a.bmp would both become a.bbk: the second is refused."""
+@pytest.mark.parametrize("jobs", [[], ["-j", "2"]])
+def test_two_inputs_of_one_stem_keep_apart(folder, jobs):
+    """a.png becomes a.bbk, which restores to it; a.bmp, though it was named first, keeps its suffix; -f changes nothing about it; all come back."""
     save(load(folder / "b.png"), folder / "a.bmp")
-    result = call("compress", folder / "a.png", folder / "a.bmp")
-    assert result.exit_code == 1 and np.array_equal(decode((folder / "a.bbk").read_bytes()), load(folder / "a.png"))
+    for force in ([], ["-f"]):
+        result = call("compress", *force, *jobs, folder / "a.bmp", folder / "a.png", folder / "b.png")
+        assert result.exit_code == 0 and not result.stderr
+    assert names(folder) == ["a.bbk", "a.bmp", "a.bmp.bbk", "a.png", "b.bbk", "b.png"]
+    assert call("decompress", folder / "a.bmp.bbk", folder / "a.bbk", "--dir", folder / "back").exit_code == 0
+    assert names(folder / "back") == ["a.bmp.png", "a.png"]
+    for restored, source in (("a.bmp.png", "a.bmp"), ("a.png", "a.png")):
+        assert np.array_equal(load(folder / "back" / restored), load(folder / source))
 
 
-def test_two_inputs_of_one_name_do_not_share_an_output_even_with_force(folder):
-    """-f is about what was there before the call, not about what the call itself wrote."""
-    save(load(folder / "b.png"), folder / "a.bmp")
-    result = call("compress", "-f", folder / "a.png", folder / "a.bmp")
-    assert result.exit_code == 1 and np.array_equal(decode((folder / "a.bbk").read_bytes()), load(folder / "a.png"))
+@pytest.mark.parametrize("jobs", [[], ["-j", "2"]])
+@pytest.mark.parametrize("force", [[], ["-f"]])
+def test_two_inputs_of_one_name_do_not_share_an_output(folder, force, jobs):
+    """x/a.png and y/a.png into one folder: the second is refused, with -f too, which is about what was there before the call, not about what the call wrote."""
+    for name, source in (("x", "a.png"), ("y", "b.png")):
+        (folder / name).mkdir()
+        save(load(folder / source), folder / name / "a.png")
+    result = call("compress", *force, *jobs, folder / "x/a.png", folder / "y/a.png", "--dir", folder / "out")
+    assert result.exit_code == 1 and len(told(result)) == 1 and "y/a.png" in told(result)[0]
+    assert names(folder / "out") == ["a.bbk"] and np.array_equal(decode((folder / "out/a.bbk").read_bytes()), load(folder / "a.png"))
 
 
 @pytest.mark.parametrize("archive", [False, True])
@@ -492,9 +505,10 @@ def test_json_lines(folder):
 
 def test_both_names_of_one_output_are_told(folder):
     """Two inputs for one output: the error names both and the output."""
-    save(load(folder / "b.png"), folder / "a.bmp")
-    (line,) = told(call("compress", folder / "a.png", folder / "a.bmp"))
-    assert "a.png" in line and "a.bmp" in line and "a.bbk" in line
+    (folder / "x").mkdir()
+    save(load(folder / "b.png"), folder / "x/a.png")
+    (line,) = told(call("compress", folder / "a.png", folder / "x/a.png", "--dir", folder))
+    assert "/a.png" in line and "x/a.png" in line and "a.bbk" in line
 
 
 def test_modes_that_png_cannot_hold_become_tiff(folder):
@@ -616,7 +630,7 @@ INTERRUPTED = """
 import os, signal, sys
 from contextlib import contextmanager
 from bitsback.codecs import files, picture
-where, real = sys.argv.pop(1), files.replacing
+where, number, real = sys.argv.pop(1), int(sys.argv.pop(1)), files.replacing
 
 @contextmanager
 def replacing(path, like=None):
@@ -626,12 +640,12 @@ def replacing(path, like=None):
                 stream.write(data[:len(data) // 2])
                 stream.flush()
                 assert any(name.endswith(".part") for name in os.listdir("."))
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
                 stream.write(data[len(data) // 2:])
         yield Half()
 
 def encode(still, **options):
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), number)
     return b""
 
 if where == "writing":
@@ -643,13 +657,60 @@ run()
 """
 
 
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("where", ["coding", "writing"])
-def test_an_interrupt_leaves_nothing_and_exits_with_130(folder, where):
-    """Ctrl-C while coding, and while the temporary file is half-written: no part of an output, later inputs not begun, exit 130."""
-    process = python("-c", INTERRUPTED, where, "compress", "a.png", "b.png", cwd=folder)
+def test_an_interrupt_leaves_nothing(folder, where, number, status):
+    """Ctrl-C and what ends a process from outside, while coding, and while the temporary file is half-written: no part of an output, later inputs not begun."""
+    process = python("-c", INTERRUPTED, where, int(number), "compress", "a.png", "b.png", cwd=folder)
     out, err = process.communicate()
-    assert process.returncode == 130 and "Traceback" not in err and not out
+    assert process.returncode == status and "Traceback" not in err and not out
     assert names(folder) == ["a.png", "b.png"]
+
+
+def children(process):
+    """Processes that a process has started, where /proc tells."""
+    return Path(f"/proc/{process}/task/{process}/children").read_text().split()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("number, status, said", [(signal.SIGINT, 130, "bitsback: interrupted\n"), (signal.SIGTERM, 143, ""), (signal.SIGKILL, -9, "")])
+def test_an_interrupt_ends_two_jobs(tmp_path, photograph, tiny_model, number, status, said):
+    """Ctrl-C at a terminal, which all processes get, and a signal to the first alone: all are gone at once, and nothing is left or said of them."""
+    for name in "ab":
+        save(photograph(768, 768), tmp_path / f"{name}.png")
+    process = python("-m", "bitsback", "compress", "a.png", "b.png", "-j", "2", "--model", tiny_model.path, cwd=tmp_path, start_new_session=True)
+    workers = []
+    while len(workers) < 3 and process.poll() is None:              # with multiprocessing's own
+        workers = children(process.pid)
+        time.sleep(0.05)
+    while not all("torch" in Path(f"/proc/{worker}/maps").read_text() for worker in workers[1:]):
+        time.sleep(0.05)
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    out, err = process.communicate(timeout=30)                      # until nobody holds its pipes
+    assert process.returncode == status and not out and (err == said or number == signal.SIGKILL and "semaphore" in err and "Traceback" not in err)
+    assert names(tmp_path) == ["a.png", "b.png"]
+
+
+def test_nohup_is_respected(folder):
+    """A process that was started to live on ignores its terminal's end."""
+    code = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom bitsback import commands\ncommands._prepare_process()\nprint(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+    out, _ = python("-c", code, cwd=folder).communicate()
+    assert out == "True\n"
+
+
+def test_a_name_in_a_usage_error(folder):
+    """A file whose name looks like an option, and commands the terminal: exit 2, and it comes out escaped."""
+    process = python("-m", "bitsback", "compress", "--\x1b[31m.png", cwd=folder)
+    _, err = process.communicate()
+    assert process.returncode == 2 and "\\x1b[31m.png" in err and "\x1b" not in err
+
+
+def test_a_terminal_without_the_letters_of_a_name(folder, photograph):
+    """A name that standard output's encoding does not have: escaped, not an error after the work was done."""
+    save(photograph(9, 11), folder / "\u5199.png")
+    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    done = subprocess.run([sys.executable, "-m", "bitsback", "compress", "\u5199.png"], cwd=folder, env=env, capture_output=True)
+    assert done.returncode == 0 and b"\\u5199.bbk" in done.stdout and not done.stderr
 
 
 def test_an_interrupt_at_a_terminal(tmp_path, tiny_model, photograph):

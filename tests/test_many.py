@@ -1,14 +1,22 @@
 """many.py: every file once and intact, in processes and on a dask cluster with a worker that dies."""
+import ctypes
 import os
 import signal
+import subprocess
+import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from bitsback import many
+from bitsback.codecs import files
 from bitsback.errors import BitsbackError
+
+from .test_commands import ROOT, hears_interrupts
 
 
 @pytest.fixture
@@ -63,3 +71,98 @@ def test_no_scheduler_there():
     with pytest.raises(BitsbackError, match="no dask scheduler"):
         many.cluster("tcp://127.0.0.1:9")
     assert time.monotonic() - begin < 30
+
+
+# --- processes that are ended from outside -------------------------------------------------
+
+
+PARENT = """
+import sys
+from bitsback import many
+from tests.test_many import hang
+with many.processes(2) as executor:
+    list(executor.map(hang, [sys.argv[1]] * 2))
+"""
+
+
+def hang(folder):
+    """A worker's task that has written half a file, and stays in a library's code where no exception of ours would reach it."""
+    with files.replacing(Path(folder) / f"{os.getpid()}.bbk") as stream:
+        stream.write(b"half")
+        stream.flush()
+        print(os.getpid(), flush=True)
+        libc = ctypes.CDLL(None)
+        while True:
+            libc.sleep(600)
+
+
+def alive(process):
+    """Whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("victim, number", [("parent", signal.SIGKILL), ("parent", signal.SIGTERM), ("group", signal.SIGTERM), ("group", signal.SIGINT)])
+def test_workers_end_with_their_parent(tmp_path, victim, number):
+    """However it is ended, alone or with the whole group: the workers are gone in a moment, with the files they were at, and nobody holds standard output."""
+    process = subprocess.Popen([sys.executable, "-c", PARENT, tmp_path], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hears_interrupts)
+    workers = [int(process.stdout.readline()) for _ in range(2)]
+    try:
+        assert len(list(tmp_path.iterdir())) == 2 and all(map(alive, workers))
+        (os.kill if victim == "parent" else os.killpg)(process.pid, number)
+        _, error = process.communicate(timeout=30)
+        begin = time.monotonic()
+        while any(map(alive, workers)) and time.monotonic() < begin + 5:
+            time.sleep(0.02)
+        assert not any(map(alive, workers)) and not list(tmp_path.iterdir())
+        assert error.count("Traceback") == (number == signal.SIGINT)             # the parent's own; the command line says "interrupted"
+    finally:
+        for worker in filter(alive, workers):
+            os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+def test_an_error_ends_the_workers_at_once(tmp_path):
+    """An exception in the block: not after their tasks, which would take for ever here; their files go with them."""
+    begin = time.monotonic()
+    with pytest.raises(KeyError), many.processes(1) as executor:
+        executor.submit(hang, tmp_path)
+        while not list(tmp_path.iterdir()):
+            time.sleep(0.02)
+        raise KeyError
+    assert not list(tmp_path.iterdir()) and time.monotonic() < begin + 120
+
+
+def test_a_worker_that_is_ended(tmp_path):
+    """SIGTERM to a worker alone leaves no temporary file either; its parent is told."""
+    with pytest.raises(BrokenProcessPool), many.processes(1) as executor:
+        task = executor.submit(hang, tmp_path)
+        while not list(tmp_path.iterdir()):
+            time.sleep(0.02)
+        (worker,) = executor._processes
+        os.kill(worker, signal.SIGTERM)
+        task.result(timeout=60)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_ending_leaves_what_is_done(tmp_path):
+    """Files with their final names stay as they are, whatever these are."""
+    code = """
+import os, sys
+from pathlib import Path
+from bitsback import many
+from bitsback.codecs import files
+end = many._Ending()
+for name in ("a.bbk", "b.part"):
+    with files.replacing(Path(sys.argv[1]) / name) as stream:
+        stream.write(b"whole")
+Path(sys.argv[1], "mine.part").write_bytes(b"older")
+end()
+"""
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 1 and not done.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.bbk": b"whole", "b.part": b"whole", "mine.part": b"older"}

@@ -1,0 +1,88 @@
+"""How long an OpenMP thread without work should turn before it sleeps: `compress` of one picture on
+an idle machine and on a busy one.
+
+A turning thread is back at once where it has a core of its own, and holds up the very threads it
+waits for where it has none.  Every run is a process; rounds go through all settings, so that what
+else the machine does hits them alike.  Busy: as many processes that only count as there are cores.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+LIBRARYS_OWN = 300000  # turns of GNU's libgomp where nothing is said
+
+
+def _run(picture, threads, count):
+    """(seconds, seconds of processors) of a compression without verification."""
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES} | {
+        "GOMP_SPINCOUNT": str(count)
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            sys.executable,
+            "-m",
+            "bitsback",
+            "compress",
+            "--no-verify",
+            "-q",
+            "-T",
+            str(threads),
+            str(picture),
+            "-o",
+            f"{folder}/x.bbk",
+        ]
+        begin = time.perf_counter()
+        process = subprocess.Popen(command, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = status
+        if status:
+            raise SystemExit(f"{command} failed")
+        return time.perf_counter() - begin, usage.ru_utime + usage.ru_stime
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--counts", default=f"0,1000,10000,100000,{LIBRARYS_OWN}")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--busy", default="no,yes")
+    args = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    settings = [(1, 0)] + [(cores, int(count)) for count in args.counts.split(",")]
+    print(
+        f"python -m benchmarks.waiting {args.picture.name}   ({cores} cores; load before: {os.getloadavg()[0]:.1f})\n\n"
+        "| machine | threads | turns | seconds, median | least | of processors, median |\n|---|---|---|---|---|---|",
+        flush=True,
+    )
+    for busy in args.busy.split(","):
+        others = [
+            subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            for _ in range(cores if busy == "yes" else 0)
+        ]
+        try:
+            times = {setting: [] for setting in settings}
+            for _ in range(args.rounds):
+                for setting in settings:
+                    times[setting].append(_run(args.picture, *setting))
+        finally:
+            for other in others:
+                other.kill()
+                other.wait()
+        for (threads, count), taken in times.items():
+            walls, processors = zip(*taken)
+            print(
+                f"| {'busy' if busy == 'yes' else 'idle'} | {threads} | {count if threads > 1 else '-'} | {statistics.median(walls):.1f} | {min(walls):.1f} | "
+                f"{statistics.median(processors):.1f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""waiting.py, and what else the program does to its own process: OpenMP is asked in time, nothing
+is loaded that is not needed, the library changes nothing.
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bitsback.waiting import ASKED, TURNS, asked, limit_turns
+
+from .test_commands import ROOT, save
+
+
+def run(*arguments, **environment):
+    """A process of this checkout without what the caller's environment asks of OpenMP, but for what
+    is given.
+    """
+    env = (
+        {name: value for name, value in os.environ.items() if name not in ASKED}
+        | {"PYTHONPATH": str(ROOT)}
+        | environment
+    )
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "user", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "7"}, {"KMP_BLOCKTIME": "1"}]
+)
+def test_what_the_user_asks_for_has_the_last_word(user):
+    environment = dict(user)
+    assert limit_turns(environment) == (not user)
+    assert environment == (user or {"GOMP_SPINCOUNT": str(TURNS)}) and asked(environment) == [
+        f"{name}={value}" for name, value in environment.items()
+    ]
+
+
+@pytest.mark.parametrize("program", [["-m", "bitsback"], ["cli.py"]])
+def test_the_program_asks_before_torch_is_loaded(tmp_path, photograph, tiny_model, program):
+    """-v says so, and the OpenMP library itself, where it is GNU's, tells what it took."""
+    source = save(photograph(9, 11), tmp_path / "a.png")
+    done = run(
+        *program,
+        "compress",
+        "-v",
+        "-f",
+        source,
+        "--model",
+        tiny_model.path,
+        OMP_DISPLAY_ENV="verbose",
+    )
+    assert f"thread(s), GOMP_SPINCOUNT={TURNS}" in done.stderr
+    if "GOMP_SPINCOUNT = " not in done.stderr:
+        pytest.skip("torch has another OpenMP here")
+    assert f"GOMP_SPINCOUNT = '{TURNS}'" in done.stderr
+    done = run(
+        *program,
+        "compress",
+        "-v",
+        "-f",
+        source,
+        "--model",
+        tiny_model.path,
+        OMP_DISPLAY_ENV="verbose",
+        OMP_WAIT_POLICY="passive",
+    )
+    assert (
+        "thread(s), OMP_WAIT_POLICY=passive" in done.stderr
+        and f"GOMP_SPINCOUNT = '{TURNS}'" not in done.stderr
+    )
+
+
+def test_processes_of_many_ask_too():
+    """Also those of a library's user, whose own process stays as it was."""
+    code = "import os\nfrom bitsback import many\nwith many.processes(1) as executor: print(executor.submit(os.getenv, 'GOMP_SPINCOUNT').result(), os.getenv('GOMP_SPINCOUNT'))"
+    assert run("-c", code).stdout.split() == [str(TURNS), "None"]
+
+
+def test_the_library_changes_nothing():
+    """Importing all of it leaves environment, signals and torch's threads alone."""
+    code = """
+import os, signal
+import torch
+before = dict(os.environ), [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)], torch.get_num_threads()
+import bitsback.commands, bitsback.many, bitsback.codecs.files, bitsback.pillow_plugin, bitsback.training, bitsback.codecs.picture
+assert before == (dict(os.environ), [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)], torch.get_num_threads())
+"""
+    run("-c", code)
+
+
+def test_info_loads_no_torch(tmp_path, photograph):
+    """It reads a header: torch would take ten times as long to load."""
+    from bitsback.codecs import encode
+
+    (tmp_path / "a.bbk").write_bytes(encode(photograph(9, 11)))
+    code = "import atexit, sys\natexit.register(lambda: print('torch' in sys.modules))\nfrom bitsback.commands import main\nmain(['info', '--json', sys.argv[1]])"
+    told, loaded = run("-c", code, tmp_path / "a.bbk").stdout.splitlines()
+    assert json.loads(told)["width"] == 11 and loaded == "False"
