@@ -3,14 +3,15 @@
 Names, sizes, modes, permissions and times are kept in an index that `info` reads without decoding.  A name is
 a relative path with forward slashes; one that would leave the output folder is refused.
 """
-import os
 from pathlib import Path, PurePosixPath
 
 from ..efforts import DEFAULT_STEPS
-from ..errors import DamagedFile, OutputExists, UnsupportedImage
-from . import container, picture
+from ..errors import DamagedFile, UnsupportedImage
+from ..outputs import Stamp
+from . import picture
 from .container import Entry
 from .images import HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_suffix, read_still, still_bytes
+from .inputs import opened
 
 
 def collect(sources) -> list[tuple[Path, str]]:
@@ -32,16 +33,19 @@ def collect(sources) -> list[tuple[Path, str]]:
     return [(path, name) for name, path in found.items()]
 
 
-def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False, announce=lambda stills: None, tuning=DEFAULT_STEPS, **options) -> tuple[bytes, int]:
+def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False, announce=lambda stills: None,
+                   note=lambda path, status: None, tuning=DEFAULT_STEPS, **options) -> tuple[bytes, int]:
     """Pictures of files and folders -> (the archive's bytes, number of pictures).
 
     strip: leave metadata out; allow_lossy: take JPEG and the like; verify: decode and compare; announce: told the
-    pictures before the work; options as picture.encode_still's.  One unreadable picture fails the whole: nothing is
-    left out in silence.
+    pictures before the work; note: told (path, os.stat_result when it was opened) of each; options as picture.encode_still's.
+    One unreadable picture fails the whole: nothing is left out in silence.
     """
     loaded = []
     for path, name in collect(sources):
-        still, status = read_still(path, path, allow_lossy=allow_lossy), path.stat()
+        with opened(path) as (stream, status):
+            still = read_still(stream, path, allow_lossy=allow_lossy)
+        note(path, status)
         loaded.append((Entry(still.width, still.height, name, status.st_mode & 0o777, picture.image_check(still.samples), still.mode, still.source,
                              int(status.st_mtime)), still.stripped() if strip else still))
     loaded.sort(key=lambda item: (item[0].width * item[0].height, item[0].height, item[0].name))   # the stack grows with them
@@ -67,29 +71,31 @@ def target_path(folder, name: str, mode: str = "RGB") -> Path:
     return path if keeps else path.with_name(path.name + default_suffix(mode))
 
 
-def extract(data: bytes, folder, force: bool, replacing, note, **options) -> list[Path]:
-    """Writes all pictures of an archive below `folder`; returns their paths.  note(path, names) is told metadata that a format cannot hold.
+def targets(entries, folder) -> list[Path]:
+    """Where the pictures of an archive go below `folder`, one path for each Entry.
 
-    Everything is decoded and checked before the first file is written.
+    Errors: DamagedFile for names that would leave the folder, be one, or go through a link.
     """
-    entries = container.read_header(data).entries
-    targets = [target_path(folder, entry.name, entry.mode) for entry in entries]
-    if len(set(targets)) != len(targets):
+    paths = [target_path(folder, entry.name, entry.mode) for entry in entries]
+    if len(set(paths)) != len(paths):
         raise DamagedFile("two pictures of the archive have one name")
-    for target in targets:
-        if target.exists() and not force:
-            raise OutputExists(f"{target}: exists already (-f overwrites)")
-        for parent in target.relative_to(folder).parents:
+    for path in paths:
+        for parent in path.relative_to(folder).parents:
             if (Path(folder) / parent).is_symlink():
-                raise DamagedFile(f"{target}: would be written through a link")
-    _, stills = picture.decode_stills(data, **options)
-    for entry, target, still in zip(entries, targets, stills):
-        written, left_out = still_bytes(still, LOSSLESS_SUFFIXES[target.suffix.lower()], target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as stream:
-            stream.write(written)
-        target.chmod(entry.permissions & 0o777)
-        os.utime(target, (entry.mtime, entry.mtime))
+                raise DamagedFile(f"{path}: would be written through a link")
+    return paths
+
+
+def extract(data: bytes, paths: list[Path], deliver, note, **options) -> None:
+    """Hands all pictures of an archive to deliver(bytes, path, outputs.Stamp), their folders being made.
+
+    paths: of `targets`; note(path, names): told metadata that a format cannot hold.  Everything is
+    decoded and checked before the first file is written.
+    """
+    header, stills = picture.decode_stills(data, **options)
+    for entry, path, still in zip(header.entries, paths, stills):
+        written, left_out = still_bytes(still, LOSSLESS_SUFFIXES[path.suffix.lower()], path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        deliver(written, path, Stamp(entry.permissions, entry.mtime * 10**9, entry.mtime * 10**9))
         if left_out:
-            note(target, left_out)
-    return targets
+            note(path, left_out)

@@ -1,4 +1,5 @@
 """many.py: every file once and intact, in processes and on a dask cluster with a worker that dies."""
+import dataclasses
 import os
 import signal
 import time
@@ -47,6 +48,7 @@ def test_on_a_cluster_with_a_worker_that_is_killed(tasks, tmp_path, tiny_model):
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         executor, client = many.cluster(cluster.scheduler_address)
+        tasks = [dataclasses.replace(task, again=True) for task in tasks]
         with client:
             victims = [worker["pid"] for worker in client.run(lambda: {"pid": os.getpid()}).values()]
             results = many.run(tasks, executor)
