@@ -11,7 +11,8 @@ import click
 from . import __version__
 from .commands_many import job_count, run_many
 from .commands_samples import preview, sample
-from .commands_shared import (Bar, announcer, claim, common_options, each, input_items, model_path, open_model, prepare, printable,
+from .commands_shared import (Bar, announcer, claim, common_options, each, fail, input_items,
+                              model_path, open_model, prepare, printable, real_path,
                               refuse_terminals, say, tell)
 from .commands_training import export, train
 from .efforts import DEFAULT, EFFORTS, chosen_model
@@ -76,7 +77,7 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
         claim(written, target, source, folder and root)
         with Bar(source, quiet) as bar:
             header, size = files.compress_file(source, target, progress=bar, announce=announcer(source, verify, quiet, options["model"], device, choices["tuning"]), **options)
-        written[target] = source
+        written[real_path(target)] = source
         told(source, target, header, size, begin)
 
     def work_archive(target, _):
@@ -88,7 +89,7 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
 
     if address or jobs > 1 and not (archive or out or output):
         begin_all = time.perf_counter()
-        run_many("compress", items, lambda source, root: output or targets[source, root],
+        run_many("compress", items, lambda source, root: [output or targets[source, root]],
                  model_path(name), device, choices, lambda *facts: told(*facts, begin_all),
                  jobs=jobs, address=address, force=force, quiet=quiet, as_json=as_json,
                  failed=missed, verbose=verbose)
@@ -100,7 +101,7 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
 @common_options
 def decompress(sources, output, folder, recursive, force, keep, remove, as_json, model, device, threads, jobs, quiet, verbose):
     """Restore each picture, to PNG (TIFF where PNG cannot hold it) or by the suffix of -o, or the tree of an archive; it is checked."""
-    from .codecs import files
+    from .codecs import container, files
     if remove and keep:
         raise click.UsageError("--rm does not go with --keep")
     items, missed = input_items(sources, recursive, {files.SUFFIX}, as_json)
@@ -114,18 +115,23 @@ def decompress(sources, output, folder, recursive, force, keep, remove, as_json,
 
     def work(source, root):
         begin = time.perf_counter()
-        place = files.restored_path(source, output, folder, root)
-        claim(written, place, source, folder and root)
+        def claim_all(targets):
+            for target in targets:
+                claim(written, target, source, folder and root and len(targets) == 1)
+
         with Bar(source, quiet) as bar:
             paths = files.decompress_file(source, output, folder, root=root, force=force, remove=remove, note=note, model=opened, device=device,
-                                          progress=bar)
-        written.update(dict.fromkeys([place, *paths], source))
+                                          progress=bar, claim=claim_all)
+        written.update((real_path(path), source) for path in paths)
         told(source, paths, begin)
 
     def told(source, paths, begin):
         where, seconds = paths[0] if len(paths) == 1 else f"{len(paths)} pictures below {folder or source.parent}", time.perf_counter() - begin
         facts = {"source": str(source), "targets": list(map(str, paths)), "seconds": seconds}
         tell(facts, f"{source} -> {where}, {seconds:.1f} s", as_json, quiet, out)
+
+    def targets_of(source, root):
+        return files.restored_paths(container.read_header(files.read_packed(source)), source, None, folder, root)
 
     def told_of_many(source, _, paths, left_out):
         for path, names in left_out:
@@ -134,7 +140,7 @@ def decompress(sources, output, folder, recursive, force, keep, remove, as_json,
 
     if jobs > 1 and not (out or output):
         begin_all = time.perf_counter()
-        run_many("decompress", items, lambda source, root: files.restored_path(source, None, folder, root), model_path(model), device,
+        run_many("decompress", items, targets_of, model_path(model), device,
                  {"folder": folder, "remove": remove}, told_of_many, jobs=jobs, force=force,
                  quiet=quiet, as_json=as_json, failed=missed, verbose=verbose)
     opened = open_model(model, device, verbose)
@@ -180,14 +186,15 @@ def info(sources, recursive, borders, model, as_json):
     from .codecs.inputs import SUFFIX, read_packed
 
     def work(source, _):
-        facts = describe(source)
+        data = read_packed(source)              # once: a pipe gives it only once
+        facts = describe(source, data)
         if borders:
             from .codecs.borders import border_bits
-            bits = border_bits(read_packed(source), model=model)
+            bits = border_bits(data, model=model)
             if bits is not None:
                 facts |= {"border_bytes": round(bits / 8), "border_bits_per_dim": bits / (3 * facts["width"] * facts["height"])}
         if as_json:
-            click.echo(json.dumps(facts))
+            say(json.dumps(facts))
             return
         for key, value in facts.items():
             names = value if key == "names" else []
@@ -228,8 +235,35 @@ def _end(number, _):
     raise SystemExit(128 + number)
 
 
+def _occupy_closed_streams():
+    """Standard streams that the caller closed become the null device, lest a file of ours be opened in their place and written to as such."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)    # the lowest number that is free: this one
+
+
+def _drop_output():
+    """What is buffered for a standard output that takes nothing goes to the null device."""
+    if sys.stdout:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _exit(status):
+    """Ends the program, with 1 where what was said could not be written."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        _drop_output()
+        status = status or 1
+    sys.exit(status)
+
+
 def _prepare_process():
     """What concerns the process as a whole: none of it is a library's business."""
+    _occupy_closed_streams()
     keep_pages()
     limit_turns()           # before anything loads torch
     for name in ("SIGTERM", "SIGHUP"):
@@ -244,14 +278,20 @@ def run():
     """Entry point: Ctrl-C exits with 130, SIGTERM 143, a usage error 2, a closed pipe quietly 1."""
     _prepare_process()
     try:
-        sys.exit(main(standalone_mode=False) or 0)
+        status = main(standalone_mode=False) or 0
+    except SystemExit as end:
+        status = end.code
     except (KeyboardInterrupt, click.Abort):
         click.echo("bitsback: interrupted", err=True)
-        sys.exit(130)
+        status = 130
     except click.ClickException as error:
         error.message = printable(error.message)
         error.show()
-        sys.exit(error.exit_code)
+        status = error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        _drop_output()
+        status = 1
+    except OSError as error:                    # of files each command tells; this is of what it says
+        fail(error, error.filename or "standard output")
+        status = 1
+    _exit(status)

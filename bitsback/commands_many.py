@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from .commands_shared import Bar, claim, fail, fail_file, left_alone, say, tell_left
+from . import outputs
+from .commands_shared import Bar, claim, fail, fail_file, left_alone, real_path, say, tell_left
 from .errors import BitsbackError
 from .many import Task, cluster, processes, run
 
@@ -32,29 +33,29 @@ def _executor(jobs, address):
         yield executor
 
 
-def run_many(action, items, target_of, model, device, options, told, *, jobs, address=None, force=False, quiet=False, as_json=False, failed=0,
-             verbose=False):
+def run_many(action, items, targets_of, model, device, options, told, *, jobs, address=None,
+             force=False, quiet=False, as_json=False, failed=0, verbose=False):
     """Does an action of many.Task to items [(source, root)]; told(source, target, *result) of each.  Ends the program: status 1 if any failed.
 
-    target_of(source, root): where it goes, of which no two may be the same; model: a path or None; options as of codecs.files' function.
-    A worker that decompresses names its target itself, by the mode in the file, and asks whether it exists.
+    targets_of(source, root): where it goes, a list of paths of which no two may be the same; model: a path or None; options as of
+    codecs.files' function.  A worker that decompresses names its targets itself, by what is in the file, and asks whether they exist.
     """
-    from .codecs import files
     tasks, roots, written, left = [], {}, {}, 0
     for source, root in items:
         try:
-            target = target_of(source, root)
-            claim(written, target, source, options.get("folder") or action == "compress")
+            targets = targets_of(source, root)
+            for target in targets:
+                claim(written, target, source, action == "compress" or options.get("folder") and len(targets) == 1)
             if action == "compress":
-                files.refuse_existing(target, source, force)
+                outputs.refuse(targets[0], [source], force)
         except (BitsbackError, OSError) as error:
             failed += 1
             fail_file(error, source, as_json)
             continue
-        written[target] = source
-        place = (str(source), str(target)) if not address else (str(source.absolute()), str(target.absolute()))
+        written.update((real_path(target), source) for target in targets)
         if action == "compress":
-            tasks.append(Task(action, *place, options, model, device))
+            place = [path.absolute() if address else path for path in (source, targets[0])]
+            tasks.append(Task(action, *map(str, place), options | {"force": force}, model, device, again=bool(address)))
         else:
             tasks.append(Task(action, str(source), None, options | {"root": root, "force": force}, model, device))
         roots[tasks[-1].source] = root

@@ -57,14 +57,13 @@ class _Noise(click.FloatRange):
 
 def _write_to(path, source, force, make):
     """Writes make(), (H, W, 3) uint8, losslessly by the path's suffix; what can be refused is, before make is called."""
-    from .codecs import files
+    from . import outputs
     from .codecs.images import image_format, still_bytes
     from .codecs.still import Still
     file_format = image_format(path)
-    files.refuse_existing(path, source, force)
+    outputs.refuse(path, [source] if source and source != outputs.STDIO else [], force)
     data, _ = still_bytes(Still("RGB", make()), file_format, path)
-    with files.replacing(path) as stream:
-        stream.write(data)
+    outputs.write(data, path, force=force)
 
 
 def _guarded(name, work):
@@ -175,20 +174,22 @@ def preview(source, output, sigma, steps, segments, model, device, threads, forc
     """
     import torch
 
+    from .codecs.inputs import read_packed
     from .commands_shared import say, torch_device
     from .preview import preview as look
     device = torch_device(device)
     if threads:
         torch.set_num_threads(threads)
 
-    begin = time.perf_counter()
+    begin, lines = time.perf_counter(), []
 
     def make():
-        seen = look(source.read_bytes(), model=model, sigma=sigma, steps=steps, segments=segments, device=device)
-        if not quiet:
-            done = (f"{100 * seen.known.mean():.0f} % of the picture, decoded to noise {seen.sigma:.1f}, {100 * seen.share:.0f} % of a full decode's "
-                    "network passes" if seen.sigma else "stored conventionally, decoded whole")
-            say(f"{source} -> {output}: {done}, {time.perf_counter() - begin:.1f} s")
+        seen = look(read_packed(source), model=model, sigma=sigma, steps=steps, segments=segments, device=device)
+        done = (f"{100 * seen.known.mean():.0f} % of the picture, decoded to noise {seen.sigma:.1f}, {100 * seen.share:.0f} % of a full decode's "
+                "network passes" if seen.sigma else "stored conventionally, decoded whole")
+        lines.append(f"{source} -> {output}: {done}, {time.perf_counter() - begin:.1f} s")
         return seen.pixels
 
     _guarded(source, lambda: _write_to(output, source, force, make))
+    if not quiet:
+        say(lines[0])

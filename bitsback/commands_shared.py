@@ -1,11 +1,13 @@
 """What the commands share: options, errors as one line, the model, progress, what is told."""
 import json
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
-from .errors import BitsbackError, LossySource, OutputExists, WrongModel
+from .errors import BitsbackError, LossySource, OutputExists, OutputFailed, WrongModel
 from .waiting import asked
 
 
@@ -19,23 +21,28 @@ def fail(error, name):
     say(f"bitsback: {text}", err=True)
 
 
-def say(line, err=False):
-    """One line on standard output or standard error, whatever the names in it hold."""
-    click.echo(printable(line), err=err)
-
-
 def fail_file(error, source, as_json=False):
     """What `fail` says, of one of the files of a run, and the same in JSON."""
     error = BitsbackError("not enough memory for this file") if isinstance(error, MemoryError) else error
     fail(error, source)
     if as_json:
-        click.echo(json.dumps({"source": str(source), "error": str(error)}))
+        with suppress(OutputFailed):            # where that takes no more: it is told above
+            say(json.dumps({"source": str(source), "error": str(error)}))
+
+
+def real_path(path):
+    """A path with its links followed: outputs that are one file under two names are one output."""
+    return os.path.realpath(path)
 
 
 def claim(written, target, source, make_folder):
-    """Refuses a target of another input of this run, and makes its folder if asked to.  written: {target: source}.  Errors: OutputExists, OSError."""
-    if target in written and str(target) != "-":
-        raise OutputExists(f"{source}: {target} is also the output of {written[target]}; give --dir or other names")
+    """Refuses a target of another input of this run, and makes its folder if asked to.
+
+    written: {real_path(target): source}.  Errors: OutputExists, OSError.
+    """
+    other = written.get(real_path(target))
+    if other is not None and str(target) != "-":
+        raise OutputExists(f"{source}: {target} is also the output of {other}; give --dir or other names")
     if make_folder:
         target.parent.mkdir(parents=True, exist_ok=True)
 
@@ -110,9 +117,9 @@ def refuse_terminals(items, output, folder, remove):
     out = str(output) == "-" or dashes and not output
     if len(dashes) > 1 or dashes and folder:
         raise click.UsageError("- stands for standard input once, with -o or without")
-    if dashes and sys.stdin.isatty():
+    if dashes and sys.stdin and sys.stdin.isatty():       # None: closed
         raise click.UsageError("- reads standard input, which is a terminal")
-    if out and sys.stdout.isatty():
+    if out and sys.stdout and sys.stdout.isatty():
         raise click.UsageError("data are not written to a terminal; redirect the output or give -o")
     if remove and (dashes or out):
         raise click.UsageError("--rm removes files whose outputs are files")
@@ -214,10 +221,23 @@ def torch_device(name):
     return name
 
 
+def say(line, err=False):
+    """One line on standard output or standard error, whatever the names in it hold.
+
+    Errors: OutputFailed where it takes no more; BrokenPipeError.
+    """
+    try:
+        click.echo(printable(line), err=err)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputFailed(f"standard {'error' if err else 'output'}: {error.strerror}") from None
+
+
 def tell(facts, line, as_json, quiet, err):
     """One line about one file: JSON if asked for, else for people; on stderr where stdout carries data."""
     if as_json:
-        click.echo(json.dumps(facts), err=err)
+        say(json.dumps(facts), err)
     elif not quiet:
         say(line, err)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .commands_shared import Bar, fail, say, torch_device
-from .errors import BitsbackError, TrainingError
+from .errors import BitsbackError, OutputExists, OutputFailed, TrainingError
 
 
 @contextmanager
@@ -19,6 +19,14 @@ def tiny_numbers_as_zero():
         yield
     finally:
         torch.set_flush_denormal(False)
+
+
+def _goes_on(output, resume):
+    """Whether --resume names what an earlier run wrote for the same output, which may then be replaced."""
+    if not resume:
+        return False
+    written = [path for path in map(Path, (output, f"{output}.ckpt")) if path.exists()]
+    return any(path.samefile(resume) for path in written)
 
 
 @click.command()
@@ -39,11 +47,12 @@ def tiny_numbers_as_zero():
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--data-name", help="What `bitsback models` says it was trained on (default: FOLDER).")
 @click.option("-T", "--threads", type=click.IntRange(1), help="CPU threads; one is best beside other work.")
+@click.option("-f", "--force", is_flag=True, help="Overwrite existing outputs; --resume of OUTPUT.ckpt or OUTPUT does so anyway.")
 @click.option("-q", "--quiet", is_flag=True)
-def train(folder, output, minutes, resume, device, sizes, phases, batch, patch, decay_from, lr_scale, integer, at_levels, only, seed, data_name, threads, quiet):
+def train(folder, output, minutes, resume, device, sizes, phases, batch, patch, decay_from, lr_scale, integer, at_levels, only, seed, data_name, threads, force, quiet):
     """Train a prior on the pictures below FOLDER; the loss log goes to OUTPUT.log.jsonl."""
     import torch
-    from . import training
+    from . import outputs, training
     from .denoiser import NetworkConfig
     from .levels import default_levels
     device = torch_device(device)
@@ -62,8 +71,11 @@ def train(folder, output, minutes, resume, device, sizes, phases, batch, patch, 
         minutes=minutes, batch=batch or (256 if device.startswith("cuda") else 16), patch=patch, decay_from=min(decay_from, 0.999), lr_scale=lr_scale,
         integer=integer, at_levels=at_levels, only=range(only[0], only[1] + 1) if only else None, seed=seed, bfloat16=training.prefers_bfloat16(device))
     try:
-        log = open(f"{output}.log.jsonl", "a" if resume else "w", encoding="utf-8")
-    except OSError as error:
+        may_replace = force or _goes_on(output, resume)
+        for path in [f"{output}.ckpt"] if only else [output, f"{output}.ckpt"]:
+            outputs.refuse(path, [], may_replace)
+        log = open(f"{output}.log.jsonl", "w" if force and not resume else "a", encoding="utf-8")
+    except (BitsbackError, OSError) as error:
         fail(error, output)
         sys.exit(1)
 
@@ -75,12 +87,13 @@ def train(folder, output, minutes, resume, device, sizes, phases, batch, patch, 
             click.echo(f"{row['minutes']:7.1f} min  step {row['steps']:6d}  bits/dim {row['total']:.4f} = levels {row['level']:.4f} + "
                        f"pixels {row['pixel']:.4f} + top {row['top']:.4f}  {row['pixels_per_second']} pixels/s", err=True)
 
-    with log, Bar(output, quiet) as bar, tiny_numbers_as_zero():
-        try:
-            training.train(folder, output, network=network, config=config, device=device, resume=resume, report=report, data_name=data_name)
-        except (TrainingError, OSError) as error:
-            fail(error, folder)
-            sys.exit(1)
+    try:
+        with log, Bar(output, quiet) as bar, tiny_numbers_as_zero():
+            training.train(folder, output, network=network, config=config, device=device, resume=resume, report=report, data_name=data_name,
+                           force=may_replace)
+    except (BitsbackError, OSError) as error:
+        fail(error, output if isinstance(error, (OutputExists, OutputFailed)) else folder)
+        sys.exit(1)
 
 
 @click.command()
@@ -94,11 +107,13 @@ def train(folder, output, minutes, resume, device, sizes, phases, batch, patch, 
 @click.option("--data-name", default="not said", help="What `bitsback models` says it was trained on.")
 @click.option("--device-name", default="cpu", show_default=True, help="What it says of the devices.")
 @click.option("--minutes", type=click.FloatRange(0), help="What it says of the minutes, where the checkpoints know the last of them only.")
-def export(checkpoints, output, data, limit, training_data, families, data_name, device_name, minutes):
+@click.option("-f", "--force", is_flag=True, help="Overwrite an existing output.")
+def export(checkpoints, output, data, limit, training_data, families, data_name, device_name, minutes, force):
     """Turn a checkpoint of `train`, or those of experts (--only), into an integer model, and say what rounding costs.
 
     A model file (.safetensors) among them lends its experts for the levels that no checkpoint has.
     """
+    from . import outputs
     from .levels import default_levels
     from .training import read_checkpoints
     from .weights import save_model
@@ -107,6 +122,7 @@ def export(checkpoints, output, data, limit, training_data, families, data_name,
     except ValueError:
         raise click.UsageError("--families takes whole numbers, such as 0,1,1,2") from None
     try:
+        outputs.refuse(output, checkpoints, force)
         network, told = read_checkpoints(checkpoints, families)
         if training_data:
             from .equalise import equalise
@@ -114,7 +130,8 @@ def export(checkpoints, output, data, limit, training_data, families, data_name,
             if len(checkpoints) > 1:
                 raise TrainingError("experts are trained with --integer: there is nothing to equalise")
             equalise(network, default_levels(), centre_crops(training_data, 6, side=192))
-        save_model(output, network, default_levels(), told | {"device": device_name, "data": data_name} | ({} if minutes is None else {"minutes": minutes}))
+        told |= {"device": device_name, "data": data_name} | ({} if minutes is None else {"minutes": minutes})
+        save_model(output, network, default_levels(), told, force=force)
         if data:
             from .measure import bound_bits, centre_crops
             pictures = centre_crops(data, limit)
@@ -122,5 +139,5 @@ def export(checkpoints, output, data, limit, training_data, families, data_name,
             say(f"bound on {len(pictures)} centre crops of {data}: float {rates['float']:.4f}, integer {rates['integer']:.4f} bits/dim; "
                 f"rounding costs {rates['integer'] - rates['float']:+.4f}")
     except (BitsbackError, OSError) as error:
-        fail(error, checkpoints[0])
+        fail(error, output if isinstance(error, (OutputExists, OutputFailed)) else checkpoints[0])
         sys.exit(1)

@@ -45,6 +45,14 @@ class NoSuchFolder(BitsbackError):
     """The folder an output should go to is not there."""
 
 
+class OutputFailed(BitsbackError):
+    """The output cannot be written: no space, a name that is too long, a closed stream.  Nothing is left of it."""
+
+
+class InputChanged(BitsbackError):
+    """An input is no longer what was read, so it is not removed, or was altered while it was read."""
+
+
 class TrainingError(BitsbackError):
     """Training cannot start or go on: no pictures, a checkpoint of another network."""
 

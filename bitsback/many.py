@@ -1,7 +1,7 @@
 """Many files at once: one task a file, in processes of this machine or on the workers of a dask cluster.
 
-Both are executors of concurrent.futures.  A task is done whole or not at all (outputs are renamed into place), so one that
-was lost with its worker is simply done again.
+Both are executors of concurrent.futures.  A task is done whole or not at all (outputs get their names when they are whole),
+so one that was lost with its worker is simply done again; what it finds of its own is then its result.
 """
 import functools
 import os
@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 
-from .errors import BitsbackError
+from .errors import BitsbackError, OutputExists
 from .memory import keep_pages
 from .waiting import limit_turns
 
@@ -29,6 +29,7 @@ class Task:
     options: dict = field(default_factory=dict)
     model: str | None = None
     device: str = "cpu"
+    again: bool = False             # it may be done twice, as on a cluster: an output that holds the same picture is its own
 
 
 @functools.lru_cache(maxsize=2)
@@ -92,12 +93,18 @@ def do(task):
     """One task, in a worker's process.  Errors: BitsbackError, OSError.
 
     compress: (Header, size in bytes); decompress: (paths written, [(path, names of metadata that it does not hold)]).
-    Outputs are overwritten unless `options` say otherwise: whether they may be was asked before the task was made, and one may be done twice.
+    Outputs are overwritten only if `options` say so.
     """
     from .codecs import files
-    options = {"force": True, "model": _model(task.model) if task.model else None, "device": task.device} | task.options
+    options = {"model": _model(task.model) if task.model else None, "device": task.device} | task.options
     if task.action == "compress":
-        return files.compress_file(task.source, task.target, **options)
+        try:
+            return files.compress_file(task.source, task.target, **options)
+        except OutputExists:
+            done = files.compressed_before(task.source, task.target, **options) if task.again else None
+            if done is None:
+                raise
+            return done
     left_out = []
     paths = files.decompress_file(task.source, task.target, note=lambda *told: left_out.append(told), **options)
     return paths, left_out

@@ -7,6 +7,7 @@ backward pass gives the schedule its gradients: ends by the bound, interior by E
 its variance up to a constant (VDM, arXiv 2107.00630, section 4 and appendix H).
 """
 import functools
+import io
 import json
 import math
 import time
@@ -23,6 +24,7 @@ from .experts import Experts
 from .grow import grow_weights
 from .levels import default_levels, sigmas
 from .muon import Muon
+from .outputs import write
 from .patches import Patches
 from .restart import as_checkpoint, other_experts
 from .schedule import LearnedSchedule
@@ -91,15 +93,15 @@ class Trainer:
     def parts(self):
         return {"network": self.network, "schedule": self.schedule, "muon": self.muon, "adam": self.adam, "schedule_adam": self.schedule_adam}
 
-    def save(self, path, minutes):
+    def save(self, path, minutes, force=True):
         state = {name: part.state_dict() for name, part in self.parts().items()}
         state |= {"average": self.average, "steps": self.steps, "minutes": self.minutes_before + minutes,
                   "history": self.history, "config": self.network.config.as_dict(), "generator": self.generator.get_state()}
         if self.config.only:
             state["only"] = [self.config.only.start, self.config.only.stop]
-        temporary = Path(f"{path}.part")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        packed = io.BytesIO()
+        torch.save(state, packed)
+        write(packed.getvalue(), path, force=force)
 
     def load(self, path):
         try:
@@ -165,11 +167,12 @@ class Trainer:
 
 
 def train(folder, output, *, network=NetworkConfig(), config=TrainingConfig(), device="cpu", resume=None,
-          report=lambda row: None, log_every=200, data_name=None):
+          report=lambda row: None, log_every=200, data_name=None, force=True):
     """Trains on the pictures below `folder` for `config.minutes`; writes `output` and `output`.ckpt, of an expert the latter alone.
 
     report: called with a dict every `log_every` steps (bits a dimension: total and parts,
-    pixels a second, share of the run).  Returns the last row.  Errors: TrainingError.
+    pixels a second, share of the run); force: replace what other runs wrote.  Returns the last row.
+    Errors: TrainingError, OutputExists, OutputFailed.
     """
     device = torch.device(device)
     patches = Patches(folder, config.patch, device)
@@ -179,7 +182,7 @@ def train(folder, output, *, network=NetworkConfig(), config=TrainingConfig(), d
     forward = functools.partial(estimate_at_levels, levels=default_levels(), only=config.only) if config.at_levels else estimate
     forward = torch.compile(forward) if device.type == "cuda" else forward
     begin = saved = window = time.monotonic()
-    sums, counted, row = {}, 0, {}
+    sums, counted, row, may_replace = {}, 0, {}, force
     while True:
         minutes = (time.monotonic() - begin) / 60
         if minutes >= config.minutes and trainer.steps:
@@ -200,14 +203,15 @@ def train(folder, output, *, network=NetworkConfig(), config=TrainingConfig(), d
             sums, counted, window = {}, 0, time.monotonic()
         if time.monotonic() - saved > 60 * config.save_every:
             saved = time.monotonic()
-            trainer.save(f"{output}.ckpt", minutes)
+            trainer.save(f"{output}.ckpt", minutes, may_replace)
+            may_replace = True                          # what this run wrote
     minutes = (time.monotonic() - begin) / 60
-    trainer.save(f"{output}.ckpt", minutes)
+    trainer.save(f"{output}.ckpt", minutes, may_replace)
     told = {"minutes": round(trainer.minutes_before + minutes, 1), "steps": trainer.steps, "pictures": len(patches),
             "data": data_name or str(folder), "device": device.type, "integer": config.integer, "grey": config.grey > 0,
             "sigma_ends": [round(e, 4) for e in trainer.schedule.ends.detach().exp().tolist()]}
     if config.only is None:
-        save_model(output, trainer.averaged(), default_levels(), told)
+        save_model(output, trainer.averaged(), default_levels(), told, force=force)
     return row
 
 

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .denoiser import NetworkConfig
 from .errors import WrongModel
@@ -17,6 +17,7 @@ from .exact import Layer
 from .experts import Expert, Experts, families_fit, share_out
 from .export import integer_model
 from .levels import Step
+from .outputs import write
 
 MODELS = Path(__file__).parent / "models"
 KEY = "bitsback"
@@ -34,17 +35,18 @@ def model_id(tensors, description):
     return digest.hexdigest()
 
 
-def save_model(path, network, levels, training, table=None):
+def save_model(path, network, levels, training, table=None, *, force=True):
     """Exports `network` (a Denoiser or Experts) for `levels` and writes the model file.
 
-    table: calibration of the trunk's outputs (calibration.py); training: what `bitsback models` tells: minutes, steps, device, data.  Errors: TrainingError.
+    table: calibration of the trunk's outputs (calibration.py); training: what `bitsback models` tells: minutes, steps, device, data;
+    force: replace an existing file.  Errors: TrainingError, OutputExists, OutputFailed.
     """
     networks, families = ([(network, range(len(levels)))], [0]) if not isinstance(network, Experts) else (list(zip(network.networks, network.shares)), network.families)
     description = {"arithmetic": ARITHMETIC, "experts": [{"network": one.config.as_dict(), "steps": [steps.start, steps.stop], "family": family} for (one, steps), family in zip(networks, families)],
                    "levels": [[level.exponent, level.step] for level in levels], "training": training}
     tensors = integer_model(networks, levels, table)
     description["id"] = model_id(tensors, description)          # so that a model is found by its id without reading all that are shipped
-    save_file(tensors, path, metadata={KEY: json.dumps(description, sort_keys=True)})
+    write(save(tensors, {KEY: json.dumps(description, sort_keys=True)}), path, force=force)
 
 
 def told_id(path):

@@ -7,11 +7,13 @@ import os
 from pathlib import Path, PurePosixPath
 
 from ..efforts import DEFAULT_STEPS
-from ..errors import DamagedFile, OutputExists, UnsupportedImage
-from . import container, picture
+from ..errors import DamagedFile, UnsupportedImage
+from ..outputs import Stamp
+from . import picture
 from .container import Entry
 from .folders import files_below, is_name
 from .images import HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_suffix, read_still
+from .inputs import opened
 from .restored import DEFAULT_SUFFIXES, default_bytes
 
 LONGEST_NAME = 255              # bytes of a file's name, in every usual file system
@@ -42,23 +44,25 @@ def collect(sources) -> list[tuple[Path, str]]:
 
 
 def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False,
-                   announce=lambda stills: None, note=lambda path, still: None, tuning=DEFAULT_STEPS, **options) -> tuple[bytes, int]:
+                   announce=lambda stills: None, note=lambda path, still, status: None,
+                   tuning=DEFAULT_STEPS, **options) -> tuple[bytes, int]:
     """Pictures of files and folders -> (the archive's bytes, number of pictures).
 
     strip: leave metadata out; allow_lossy: take JPEG and the like; verify: write what extract would,
-    decode and compare; announce: told the pictures before the work; note(path, still): told each as
-    it was read, whose `lost` names what is not kept; options as picture.encode_still's.  One
-    unreadable picture fails the whole: nothing is
+    decode and compare; announce: told the pictures before the work; note(path, still, status): told
+    each as it was read, whose `lost` names what is not kept, with its os.stat_result when it was
+    opened; options as picture.encode_still's.  One unreadable picture fails the whole: nothing is
     left out in silence.
     """
     loaded = []
     for path, name in collect(sources):
         try:
-            still, status = read_still(path, path, allow_lossy=allow_lossy), path.stat()
+            with opened(path) as (stream, status):
+                still = read_still(stream, path, allow_lossy=allow_lossy)
         except OSError as error:                # the picture's, not the archive's
             raise UnsupportedImage(f"{path}: {error.strerror}") from None
         still = still.stripped() if strip else still
-        note(path, still)
+        note(path, still, status)
         loaded.append((Entry(still.width, still.height, name, status.st_mode & 0o777, picture.image_check(still.samples), still.mode, still.source,
                              int(status.st_mtime)), still))
     loaded.sort(key=lambda item: (item[0].width * item[0].height, item[0].height, item[0].name))   # the stack grows with them
@@ -120,40 +124,46 @@ def restored(folder, name: str, still) -> tuple[Path, bytes, list[str]]:
     return target, data, left_out
 
 
-def _refuse_target(target, folder, force):
-    """Errors: OutputExists, DamagedFile."""
-    if target.exists() and not force:
-        raise OutputExists(f"{target}: exists already (-f overwrites)")
-    for parent in target.relative_to(folder).parents:
+def _refuse_links(path, folder):
+    """Errors: DamagedFile for a path whose folders below `folder` are not folders of their own."""
+    for parent in path.relative_to(folder).parents:
         if (Path(folder) / parent).is_symlink():
-            raise DamagedFile(f"{target}: would be written through a link")
+            raise DamagedFile(f"{path}: would be written through a link")
 
 
-def extract(data: bytes, folder, force: bool, replacing, note, **options) -> list[Path]:
-    """Writes all pictures of an archive below `folder`; returns their paths.  note(path, names) is
-    told metadata that a format cannot hold.
+def targets(entries, folder) -> list[Path]:
+    """Where the pictures of an archive go below `folder`, one path for each Entry.
 
-    Everything is decoded and checked before the first file is written.
+    Errors: DamagedFile for names that would leave the folder, be one, or go through a link.
     """
-    entries = container.read_header(data).entries
-    targets = [target_path(folder, entry.name, entry.mode) for entry in entries]
-    if len(set(targets)) != len(targets):
+    paths = [target_path(folder, entry.name, entry.mode) for entry in entries]
+    if len(set(paths)) != len(paths):
         raise DamagedFile("two pictures of the archive have one name")
-    for target in targets:
-        _refuse_target(target, folder, force)
-    _, stills = picture.decode_stills(data, **options)
-    for i, (entry, still) in enumerate(zip(entries, stills)):
+    for path in paths:
+        _refuse_links(path, folder)
+    return paths
+
+
+def extract(data: bytes, folder, paths: list[Path], refuse, deliver, note, **options) -> list[Path]:
+    """Hands all pictures of an archive to deliver(bytes, path, outputs.Stamp), their folders being
+    made.  Returns the paths.
+
+    paths: of `targets`, below `folder`; refuse(path): told a path that takes the place of one of
+    these, where its format does not give the picture back; note(path, names): told metadata that a
+    format cannot hold.  Everything is decoded and checked before the first file is written.
+    """
+    header, stills = picture.decode_stills(data, **options)
+    paths = list(paths)
+    for i, (entry, still) in enumerate(zip(header.entries, stills)):
         target, written, left_out = restored(folder, entry.name, still)
-        if target != targets[i]:                # not the format that name and mode promised
-            if target in targets:
+        if target != paths[i]:                  # not the format that name and mode promised
+            if target in paths:
                 raise DamagedFile(f"{target}: two pictures of the archive have one name")
-            _refuse_target(target, folder, force)
-            targets[i] = target
+            _refuse_links(target, folder)
+            refuse(target)
+            paths[i] = target
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as stream:
-            stream.write(written)
-        target.chmod(entry.permissions & 0o777)
-        os.utime(target, (entry.mtime, entry.mtime))
+        deliver(written, target, Stamp(entry.permissions, entry.mtime * 10**9, entry.mtime * 10**9))
         if left_out:
             note(target, left_out)
-    return targets
+    return paths

@@ -3,13 +3,14 @@ from . import container, metadata, places
 from .inputs import read_packed
 
 
-def describe(source) -> dict:
+def describe(source, data: bytes | None = None) -> dict:
     """What `info` says of a file, as a dict; rates are in bits a dimension (a sample of a pixel).
 
+    data: its bytes, where they are read already.
     bits_per_dim = net + overhead; net is the prior's cost a dimension it coded; the overhead's
     parts: header (with index and checksums), start (the plain parts against the net rate), rest.
     """
-    data = read_packed(source)
+    data = read_packed(source) if data is None else data
     header, payload = container.read(data)
     info = {"file": str(source), "format_version": container.VERSION, "width": header.width, "height": header.height,
             "mode": header.entries[0].mode, "source": header.entries[0].source or "other", "method": "prior" if header.model else "plain",

@@ -1,16 +1,16 @@
-"""Paths in, paths out: names, refusal to overwrite, and never half a file under a final name.  "-" is standard input or output."""
+"""Paths in, paths out: names, what is made of what, and inputs removed.  "-" is standard input or output."""
 import io
 import os
-import sys
-import tempfile
-from contextlib import contextmanager
+import stat
 from pathlib import Path
 
-from ..errors import MetadataLoss, NoSuchFolder, OutputExists, UnsupportedImage, VerifyFailed
+from .. import outputs
+from ..errors import BitsbackError, MetadataLoss, UnsupportedImage, VerifyFailed
+from ..outputs import STDIO
 from . import archive, container, picture
 from .facts import describe as describe       # what paths are asked too
-from .inputs import STDIO, SUFFIX, read_packed, standard_input
 from .images import default_suffix, image_format, read_still, refuse_mode, still_bytes
+from .inputs import SUFFIX, opened, read_packed, read_packed_with, refuse_removal, remove_read, standard_input
 from .restored import default_bytes
 
 
@@ -52,69 +52,37 @@ def restored_path(source, output=None, folder=None, root=None, suffix: str = ".p
     return _place(source, folder, root, (source.stem if source.suffix == SUFFIX else source.name) + suffix)
 
 
-def refuse_existing(path, source, force: bool) -> None:
-    """Errors: OutputExists, NoSuchFolder, before any work is done; input and output must differ even with force.
+def restored_paths(header: container.Header, source, output=None, folder=None, root=None) -> list[Path]:
+    """Where `decompress` writes what a file with this header holds: restored_path(...), or an archive's tree below `folder`.
 
-    source: None where several inputs go into one output.
+    Errors: UnsupportedImage for an archive into one file; DamagedFile for names that would leave the folder.
     """
-    path = Path(path)
-    if path == STDIO:
-        return
-    if not path.parent.is_dir():
-        raise NoSuchFolder(f"{path}: its folder does not exist")
-    if path.exists():
-        if source is not None and path.samefile(source):
-            raise OutputExists(f"{path}: is the input itself")
-        if path.is_dir():
-            raise OutputExists(f"{path}: is a folder")
-        if not force:
-            raise OutputExists(f"{path}: exists already (-f overwrites)")
+    source = Path(source)
+    if not header.archive:
+        return [restored_path(source, output, folder, root, default_suffix(header.entries[0].mode))]
+    if output or source == STDIO:
+        raise UnsupportedImage(f"{source}: an archive; give --dir, not -o")
+    return archive.targets(header.entries, _place(source, folder, root, "") if folder else source.parent)
 
 
-@contextmanager
-def replacing(path, like=None):
-    """A binary stream to a temporary file beside `path`, renamed to it only if all went well.
-
-    like: a file whose permissions and modification time the new one gets.
-    """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        if like:
-            status = os.stat(like)
-            os.utime(temporary, ns=(status.st_atime_ns, status.st_mtime_ns))
-            os.chmod(temporary, status.st_mode & 0o777)
-        else:
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)          # mkstemp gives 0600
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+def _refuse(target, sources, force, remove, plain=False):
+    """What can be refused before any work is, removal included."""
+    outputs.refuse(target, sources, force, plain)
+    if remove and not outputs.is_file(target):
+        raise UnsupportedImage(f"{target}: is no file to compare with; inputs are removed only after that")
+    for source in sources if remove else ():
+        refuse_removal(source)
 
 
-def _deliver(data, target, source=None):
-    """Bytes to a path or to standard output."""
-    if target == STDIO:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-        return
-    like = source if source is not None and Path(source) != STDIO and Path(source).is_file() else None
-    with replacing(target, like) as stream:
-        stream.write(data)
+def _deliver(data, target, force, status=None):
+    """Bytes to a path or to standard output; permissions and times of an input that is a file."""
+    outputs.write(data, target, force=force, like=status if status and stat.S_ISREG(status.st_mode) else None)
 
 
-def _remove(sources, data, target):
-    """Removes inputs, once `target` holds `data`.  Errors: VerifyFailed."""
+def _compare(data, target):
+    """Errors: VerifyFailed where `target` does not hold `data`."""
     if Path(target).read_bytes() != data:
         raise VerifyFailed(f"{target}: is not what was written; the input is kept")
-    for source in sources:
-        Path(source).unlink()
 
 
 def _refuse_loss(still, source, allowed):
@@ -137,20 +105,45 @@ def compress_file(source, target, *, force=False, strip=False, allow_lossy=False
     source, target = Path(source), Path(target)
     if remove and not (verify and source != STDIO and target != STDIO):
         raise ValueError("an input is removed only if its output was verified and is a file")
-    refuse_existing(target, None if source == STDIO else source, force)
-    still = read_still(io.BytesIO(standard_input()) if source == STDIO else source, "standard input" if source == STDIO else source,
-                       allow_lossy=allow_lossy)
-    still = still.stripped() if strip else still
+    _refuse(target, [] if source == STDIO else [source], force, remove)
+    still, status = _read(source, allow_lossy, strip)
     if remove:
         _refuse_loss(still, source, allow_loss)
     if verify:
         default_bytes(still, source)    # what could not be restored is refused before the work
     announce([still])
     data = picture.encode_still(still, verify=verify, **options)
-    _deliver(data, target, source)
+    _deliver(data, target, force, status)
     if remove:
-        _remove([source], data, target)
+        _compare(data, target)
+        remove_read([(source, status)])
     return container.read_header(data), len(data)
+
+
+def _read(source, allow_lossy, strip):
+    """(Still, the status of its file when it was opened, None of standard input)."""
+    if source == STDIO:
+        still, status = read_still(io.BytesIO(standard_input()), "standard input", allow_lossy=allow_lossy), None
+    else:
+        with opened(source) as (stream, status):
+            still = read_still(stream, source, allow_lossy=allow_lossy)
+    return still.stripped() if strip else still, status
+
+
+def compressed_before(source, target, *, strip=False, allow_lossy=False, model=None, device="cpu",
+                      **_) -> tuple[container.Header, int] | None:
+    """What `compress_file` would return, if `target` holds the picture in `source` already, else None.
+
+    Options as compress_file's.  Errors: BitsbackError, OSError.
+    """
+    still, _ = _read(Path(source), allow_lossy, strip)
+    try:
+        data = read_packed(target)
+        header = container.read_header(data)
+        picture.check(data, [still], model=model, device=device)
+    except (BitsbackError, OSError):
+        return None                             # no file of ours, or of another picture
+    return None if header.archive else (header, len(data))
 
 
 def compress_archive(sources, target, *, force=False, verify=True, remove=False, allow_loss=False,
@@ -162,66 +155,88 @@ def compress_archive(sources, target, *, force=False, verify=True, remove=False,
     """
     if remove and not verify:
         raise ValueError("inputs are removed only if their output was verified")
-    refuse_existing(target, None, force)
-    paths = [path for path, _ in archive.collect(sources)]
+    read: list[tuple[Path, os.stat_result]] = []
+    _refuse(target, [path for path, _ in archive.collect(sources)], force, remove)
 
-    def noted(path, still):
+    def noted(path, still, status):
+        read.append((path, status))
         if remove:
             _refuse_loss(still, path, allow_loss)
         if still.lost:
             note(path, still.lost)
 
     data, _ = archive.encode_archive(sources, verify=verify, note=noted, **options)
-    _deliver(data, Path(target))
+    _deliver(data, target, force)
     if remove:
-        _remove(paths, data, target)
+        _compare(data, target)
+        remove_read(read)
     return container.read_header(data), len(data)
 
 
 def decompress_file(source, output=None, folder=None, *, root=None, force=False, remove=False, note=lambda path, names: None,
-                    announce=lambda header: None, **options) -> list[Path]:
+                    announce=lambda header: None, claim=lambda paths: None, **options) -> list[Path]:
     """Restores one picture to restored_path(...), or an archive's tree below `folder` (default: beside it).  Returns the paths written.
 
     remove: delete the source after what was written was read again and compared, unless a format could not hold all metadata; note:
-    told (path, names) of such metadata; announce: told the Header before the work; options as picture.decode_still's.
+    told (path, names) of such metadata; announce: told the Header before the work; claim: told the paths before the work, to refuse
+    them by an error; options as picture.decode_still's.
     """
-    data, source, left_out = read_packed(source), Path(source), []
-    header = container.read_header(data)
+    (data, status), source, left_out = read_packed_with(source), Path(source), []
+    header, sources = container.read_header(data), [] if source == STDIO else [source]
+    targets = restored_paths(header, source, output, folder, root)
 
     def noted(path, names):
         left_out.extend(names)
         note(path, names)
 
     if header.archive:
-        if output or source == STDIO:
-            raise UnsupportedImage(f"{source}: an archive; give --dir, not -o")
+        claim(targets)
+        for target in targets:
+            if os.path.lexists(target):
+                _refuse(target, sources, force, remove, plain=True)
+        if remove:
+            refuse_removal(source)
+
+        def deliver(written, target, stamp):
+            outputs.write(written, target, force=force, like=stamp, plain=True)
+            if remove:
+                _compare(written, target)
+
         announce(header)
-        folder = _place(source, folder, root, "") if folder else source.parent
-        targets = archive.extract(data, folder, force, replacing, noted, **options)
-        if remove and not left_out:
-            source.unlink()
-        return targets
-    mode, ours = header.entries[0].mode, None if source == STDIO else source
-    target = restored_path(source, output, folder, root, default_suffix(mode))
-    chosen = output is not None and target != STDIO
-    if chosen:
-        refuse_mode(mode, image_format(target), target)
-    refuse_existing(target, ours, force)
-    announce(header)
-    still = picture.decode_still(data, **options)
-    if chosen:
-        written, names = still_bytes(still, image_format(target), target)
+
+        def refuse(target):
+            claim([target])
+            _refuse(target, sources, force, remove, plain=True)
+
+        below = _place(source, folder, root, "") if folder else source.parent
+        targets = archive.extract(data, below, targets, refuse, deliver, noted, **options)
     else:
-        suffix, written, names = default_bytes(still, source)
-        promised, target = target, restored_path(source, output, folder, root, suffix)
-        if target != promised:
-            refuse_existing(target, ours, force)
-    _deliver(written, target, source)
-    if names:
-        noted(target, names)
+        mode, target = header.entries[0].mode, targets[0]
+        stream = target == STDIO or not target.suffix and not outputs.is_file(target)
+        asked = output is not None and not stream       # the format is the user's choice
+        if asked:
+            refuse_mode(mode, image_format(target), target)
+        claim(targets)
+        _refuse(target, sources, force, remove)
+        announce(header)
+        still = picture.decode_still(data, **options)
+        if asked:
+            written, names = still_bytes(still, image_format(target), target)
+        else:
+            suffix, written, names = default_bytes(still, source)
+            target = target if stream else restored_path(source, output, folder, root, suffix)
+            if target != targets[0]:                    # not the format that the mode promised
+                targets = [target]
+                claim(targets)
+                _refuse(target, sources, force, remove)
+        _deliver(written, target, force, status)
+        if names:
+            noted(target, names)
+        if remove and not left_out:
+            _compare(written, target)
     if remove and not left_out:
-        _remove([source], written, target)
-    return [target]
+        remove_read([(source, status)])
+    return targets
 
 
 def check_file(source, **options) -> container.Header:

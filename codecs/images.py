@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..errors import DamagedFile, UnsupportedImage
+from ..errors import DamagedFile, InputChanged, UnsupportedImage
 from . import chunks, deep, jxl, metadata, quirks, refusals, tags, tiffs, views
+from .inputs import opened
 from .still import MODES, Still, same_samples, with_whole_palette
 
 IMAGE_SUFFIXES = set(".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .pcx .sgi .rgb .ras .qoi .jp2 .j2k "
@@ -119,7 +120,7 @@ def read_still(source, name, *, allow_lossy: bool = False) -> Still:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")                     # Pillow's remarks about damaged metadata
             if isinstance(source, (str, Path)):
-                with open(source, "rb") as stream:
+                with opened(source) as (stream, _):
                     return _open_still(stream, name, allow_lossy)
             return _open_still(source, name, allow_lossy)
     except UnidentifiedImageError:
@@ -132,7 +133,7 @@ def read_still(source, name, *, allow_lossy: bool = False) -> Still:
     except DamagedFile as error:
         raise UnsupportedImage(f"{name}: damaged picture ({error})") from None
     except Exception as error:          # Pillow's plugins raise a dozen kinds on altered files
-        if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
+        if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, InputChanged)):
             raise
         raise UnsupportedImage(f"{name}: damaged picture ({error})") from None
 

@@ -22,6 +22,7 @@ from bitsback.commands import main
 from bitsback.model import Model
 
 from .conftest import TINY
+from .test_outputs import unnamed
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -396,7 +397,7 @@ def test_nothing_is_removed_that_is_not_whole(folder, monkeypatch):
         result = call("compress", "--rm", folder / "a.png")
         assert result.exit_code == 1 and "a.png" in told(result)[0] and "another picture" in told(result)[0] and names(folder) == ["a.png", "b.png"]
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_deliver", lambda data, target, source: target.write_bytes(data[:-1]))
+        patch.setattr(files, "_deliver", lambda data, target, *_: target.write_bytes(data[:-1]))
         result = call("compress", "--rm", folder / "a.png")
         assert result.exit_code == 1 and "is kept" in told(result)[0] and (folder / "a.png").exists()
 
@@ -628,39 +629,39 @@ def test_a_closed_pipe_is_quiet(folder):
 
 INTERRUPTED = """
 import os, signal, sys
-from contextlib import contextmanager
-from bitsback.codecs import files, picture
-where, number, real = sys.argv.pop(1), int(sys.argv.pop(1)), files.replacing
+from bitsback import whole
+from bitsback.codecs import picture
+where, number = sys.argv.pop(1), int(sys.argv.pop(1))
+write_all, wrote = whole.write_all, []
 
-@contextmanager
-def replacing(path, like=None):
-    with real(path, like) as stream:
-        class Half:
-            def write(self, data):
-                stream.write(data[:len(data) // 2])
-                stream.flush()
-                assert any(name.endswith(".part") for name in os.listdir("."))
-                os.kill(os.getpid(), number)
-                stream.write(data[len(data) // 2:])
-        yield Half()
+def interrupted(stream, data):
+    write_all(stream, data[:len(data) // 2])
+    wrote.append(sum(name.endswith(".part") for name in os.listdir(".")))
+    assert wrote == [where == "writing a named file"]
+    os.kill(os.getpid(), number)
+    write_all(stream, data[len(data) // 2:])
 
 def encode(still, **options):
     os.kill(os.getpid(), number)
     return b""
 
-if where == "writing":
-    files.replacing = replacing
-else:
+if where == "coding":
     picture.encode_still = encode
+else:
+    whole.write_all = interrupted
+if where == "writing a named file":
+    whole._unnamed = lambda *_: False
 from bitsback.commands import run
 run()
 """
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-@pytest.mark.parametrize("where", ["coding", "writing"])
+@pytest.mark.parametrize("where", ["coding", "writing a named file", pytest.param("writing", marks=unnamed)])
 def test_an_interrupt_leaves_nothing(folder, where, number, status):
-    """Ctrl-C and what ends a process from outside, while coding, and while the temporary file is half-written: no part of an output, later inputs not begun."""
+    """Ctrl-C and what ends a process from outside, while coding, and while the temporary file is
+    half-written: no part of an output, later inputs not begun.
+    """
     process = python("-c", INTERRUPTED, where, int(number), "compress", "a.png", "b.png", cwd=folder)
     out, err = process.communicate()
     assert process.returncode == status and "Traceback" not in err and not out

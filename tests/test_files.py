@@ -1,6 +1,5 @@
 """files.py: where outputs go, what is never overwritten, and that there is never half a file."""
 import os
-import stat
 
 import numpy as np
 import pytest
@@ -27,41 +26,6 @@ def test_where_outputs_go(source, output, folder, compressed, restored):
     """-o wins, then --dir, else beside the source; .bbk is added or taken off, the pixels become .png."""
     assert str(files.compressed_path(source, output, folder)) == compressed
     assert str(files.restored_path(source, output, folder)) == restored
-
-
-def test_replacing_writes_whole_files_with_ordinary_permissions(tmp_path):
-    """The file appears when all is written, with the permissions any new file gets, and replaces an old one."""
-    path = tmp_path / "x"
-    for content in (b"first", b"second"):
-        with files.replacing(path) as stream:
-            stream.write(content)
-            stream.flush()
-            assert not path.exists() or path.read_bytes() == b"first"
-        assert path.read_bytes() == content
-    (tmp_path / "ordinary").touch()
-    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "ordinary").stat().st_mode)
-    assert names(tmp_path) == ["ordinary", "x"]
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, MemoryError])
-@pytest.mark.parametrize("before", [None, b"old"])
-def test_replacing_leaves_nothing_of_a_failure(tmp_path, error, before):
-    """Whatever ends the block: no temporary file, and the old content if there was one."""
-    path = tmp_path / "x"
-    if before:
-        path.write_bytes(before)
-    with pytest.raises(error), files.replacing(path) as stream:
-        stream.write(b"half")
-        stream.flush()
-        raise error
-    assert names(tmp_path) == (["x"] if before else []) and (not before or path.read_bytes() == before)
-
-
-def test_replacing_into_a_missing_folder_is_an_os_error(tmp_path):
-    """The folder is not made by guess."""
-    with pytest.raises(FileNotFoundError), files.replacing(tmp_path / "nowhere" / "x"):
-        pass
-    assert names(tmp_path) == []
 
 
 def test_compress_and_decompress_a_file(tmp_path, small):

@@ -288,6 +288,6 @@ def test_folders_are_looked_through_for_them(tmp_path):
     """-r finds .jxl where they can be read."""
     (tmp_path / "x.jxl").write_bytes(COLOUR)
     assert (
-        files.below([tmp_path], True, images.IMAGE_SUFFIXES) == [(tmp_path / "x.jxl", tmp_path)]
+        folders.below([tmp_path], True, images.IMAGE_SUFFIXES)[0] == [(tmp_path / "x.jxl", tmp_path)]
         and sys.modules["imagecodecs"]
     )

@@ -1,5 +1,6 @@
 """many.py: every file once and intact, in processes and on a dask cluster with a worker that dies."""
 import ctypes
+import dataclasses
 import os
 import signal
 import subprocess
@@ -12,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback import many
-from bitsback.codecs import files
+from bitsback import many, whole
+
 from bitsback.errors import BitsbackError
 
 from .test_commands import ROOT, hears_interrupts
@@ -55,6 +56,7 @@ def test_on_a_cluster_with_a_worker_that_is_killed(tasks, tmp_path, tiny_model):
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         executor, client = many.cluster(cluster.scheduler_address)
+        tasks = [dataclasses.replace(task, again=True) for task in tasks]
         with client:
             victims = [worker["pid"] for worker in client.run(lambda: {"pid": os.getpid()}).values()]
             results = many.run(tasks, executor)
@@ -87,13 +89,17 @@ with many.processes(2) as executor:
 
 def hang(folder):
     """A worker's task that has written half a file, and stays in a library's code where no exception of ours would reach it."""
-    with files.replacing(Path(folder) / f"{os.getpid()}.bbk") as stream:
-        stream.write(b"half")
-        stream.flush()
+    write_all = whole.write_all
+
+    def half(stream, data):
+        write_all(stream, data[:4])
         print(os.getpid(), flush=True)
         libc = ctypes.CDLL(None)
         while True:
             libc.sleep(600)
+
+    whole.write_all, whole._unnamed = half, lambda *_: False        # a file that has a name
+    whole.write_whole(b"half a file", Path(folder) / f"{os.getpid()}.bbk", force=False, like=None)
 
 
 def alive(process):
@@ -154,12 +160,11 @@ def test_an_ending_leaves_what_is_done(tmp_path):
     code = """
 import os, sys
 from pathlib import Path
-from bitsback import many
-from bitsback.codecs import files
+from bitsback import many, whole
 end = many._Ending()
+whole._unnamed = lambda *_: False
 for name in ("a.bbk", "b.part"):
-    with files.replacing(Path(sys.argv[1]) / name) as stream:
-        stream.write(b"whole")
+    whole.write_whole(b"whole", Path(sys.argv[1]) / name, force=False, like=None)
 Path(sys.argv[1], "mine.part").write_bytes(b"older")
 end()
 """
