@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import decode_still, encode_still, files, images, jxl, jxl_head
+from bitsback.codecs import decode_still, encode_still, folders, images, jxl, jxl_head
 from bitsback.codecs.bits import Bits
 from bitsback.codecs.images import read_still
 from bitsback.codecs.restored import default_bytes

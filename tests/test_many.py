@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from bitsback import many, whole
-
 from bitsback.errors import BitsbackError
 
 from .test_commands import ROOT, hears_interrupts
