@@ -1,6 +1,6 @@
 """Bits per dimension of real files: this codec against the ones people would use instead.
 
-    python -m benchmarks.rate DIR [--limit N] [-e EFFORT] [--model NAME] [--grey] [-o benchmarks/results/NAME]
+    python -m benchmarks.rate DIR [--limit N] [--every N] [-e EFFORT] [--model NAME] [--grey] [-o benchmarks/results/NAME]
 
 The other codecs' rows do not depend on the model: `--others FILE.json` takes them from an earlier
 run (made with --no-ours), so that a new model costs its own time only.  Every file is written, read back, decoded and compared with the pixels that went in; a codec that
@@ -120,6 +120,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--every", type=int, default=1, help="every N-th picture by name, from the first: what is held out of training")
     parser.add_argument("-e", "--effort", type=int, default=DEFAULT, help="model, and how long it is tuned")
     parser.add_argument("--model", help="another model than the effort's")
     parser.add_argument("--grey", action="store_true", help="pictures converted to mode L")
@@ -131,12 +132,12 @@ def main():
     torch.set_num_threads(args.threads)
     model = None if args.no_ours else Model.open(args.model or EFFORTS[args.effort].model)
     known = {row["file"]: row for row in json.loads(args.others.read_text())["rows"]} if args.others else {}
-    files = sorted(p for p in args.folder.iterdir() if p.suffix.lower() in (".png", ".webp"))[:args.limit]
+    files = sorted(p for p in args.folder.iterdir() if p.suffix.lower() in (".png", ".webp"))[::args.every][:args.limit]
     import tempfile
     with tempfile.TemporaryDirectory() as folder:
         rows = run(files, model, Path(folder), known, EFFORTS[args.effort].tuning, "L" if args.grey else "RGB")
-    command = f"python -m benchmarks.rate {args.folder.name}" + f" --limit {args.limit}" * bool(args.limit) + " --grey" * args.grey + (
-        " --no-ours" if args.no_ours else f" -e {args.effort}") + (f" --others {args.others.name}" if args.others else "")
+    command = f"python -m benchmarks.rate {args.folder.name}" + f" --limit {args.limit}" * bool(args.limit) + f" --every {args.every}" * (args.every > 1) + " --grey" * args.grey + (
+        " --no-ours" if args.no_ours else f" -e {args.effort}" + f" --model {args.model}" * bool(args.model)) + (f" --others {args.others.name}" if args.others else "")
     text = (f"{command}   ({len(rows)} pictures, model {model.id[:16] if model else 'none'}, {args.threads} thread(s), {platform.machine()}, "
             f"torch {torch.__version__}, imagecodecs {imagecodecs.__version__})\n\n{table(rows)}\n")
     print(text)
