@@ -44,9 +44,13 @@ def save_model(path, network, levels, training, table=None, *, force=True):
     networks, families = ([(network, range(len(levels)))], [0]) if not isinstance(network, Experts) else (list(zip(network.networks, network.shares)), network.families)
     description = {"arithmetic": ARITHMETIC, "experts": [{"network": one.config.as_dict(), "steps": [steps.start, steps.stop], "family": family} for (one, steps), family in zip(networks, families)],
                    "levels": [[level.exponent, level.step] for level in levels], "training": training}
-    tensors = integer_model(networks, levels, table)
-    description["id"] = model_id(tensors, description)          # so that a model is found by its id without reading all that are shipped
-    write(save(tensors, {KEY: json.dumps(description, sort_keys=True)}), path, force=force)
+    write_model(path, integer_model(networks, levels, table), description, force=force)
+
+
+def write_model(path, tensors, description, *, force=False):
+    """Writes a model file; its description says the id, so that a model is found by it without reading all that are shipped.  Errors: as outputs.write's."""
+    told = description | {"id": model_id(tensors, description)}
+    write(save(tensors, {KEY: json.dumps(told, sort_keys=True)}), path, force=force)
 
 
 def told_id(path):

@@ -1,5 +1,4 @@
 """ARITHMETIC.md says what the codec does: a decoder written from it alone reads the codec's files, and no integer on the way differs."""
-import json
 from unittest.mock import patch
 
 import numpy as np
@@ -14,9 +13,10 @@ from bitsback.integer_network import IntegerExperts, IntegerNetwork
 from bitsback.model import Model
 from bitsback.prior import distributions
 from bitsback.stack import Stack
+from bitsback.weights import write_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from . import numpy_decoder as yardstick
 from .conftest import unshuffled
@@ -73,7 +73,7 @@ def model(request, tiny_model, expert_model, two_phase_model, tmp_path_factory):
     for name, bits in LOUD.items():
         tensors[f"0.{name}.shift"] -= bits
     path = tmp_path_factory.mktemp("loud") / "loud.safetensors"
-    save_file(tensors, path, metadata={"bitsback": json.dumps(tiny_model.description)})
+    write_model(path, tensors, tiny_model.description)
     loud = Model(path)
     prove_exact(loud.layers)
     return loud

@@ -1,5 +1,4 @@
 """experts.py: networks that share the levels out, from checkpoints to files."""
-import json
 import math
 
 import numpy as np
@@ -7,7 +6,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from bitsback import tuned, tuning
 from bitsback.chain_sampler import sample_chain
@@ -29,7 +28,7 @@ from bitsback.model import Model
 from bitsback.preview import preview
 from bitsback.selftest import integer_convolution
 from bitsback.training import TrainingConfig, read_checkpoints, train
-from bitsback.weights import save_model
+from bitsback.weights import save_model, write_model
 
 from . import numpy_decoder as yardstick
 from .conftest import TINY, random_network
@@ -167,7 +166,7 @@ def test_families_that_do_not_fit(families, family_model, tmp_path):
         Experts([other, random_network(7), random_network(8)], [range(3), range(3, 6), range(6, len(LEVELS))], NOISE, families)
     if len(families) == 3 and families != [0, 0, 0]:
         told = family_model.description | {"experts": [one | {"family": number} for one, number in zip(family_model.description["experts"], families)]}
-        save_file(load_file(family_model.path), tmp_path / "m.safetensors", metadata={"bitsback": json.dumps(told)})
+        write_model(tmp_path / "m.safetensors", load_file(family_model.path), told)
         with pytest.raises(WrongModel, match="families do not fit"):
             Model(tmp_path / "m.safetensors")
 
@@ -219,7 +218,7 @@ def test_trained_apart_and_exported_together(tmp_path, photograph):
 
 def test_a_model_file_with_a_level_missing(tmp_path, expert_model):
     told = expert_model.description | {"experts": [expert_model.description["experts"][0]]}
-    save_file(load_file(expert_model.path), tmp_path / "m.safetensors", metadata={"bitsback": json.dumps(told)})
+    write_model(tmp_path / "m.safetensors", load_file(expert_model.path), told)
     with pytest.raises(WrongModel, match="do not share all levels"):
         Model(tmp_path / "m.safetensors")
 
