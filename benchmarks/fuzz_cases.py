@@ -15,7 +15,7 @@ from bitsback.codecs import chunks, container, encode_still, metadata, picture, 
 from bitsback.codecs.container import Entry, Header, number, pixel_digest
 from bitsback.codecs.deltas import FILTERS, LZMA
 from bitsback.codecs.plain import DELTAS, PNG, WEBP, encode_plain
-from bitsback.codecs.still import MODES, Still, shape_of
+from bitsback.codecs.still import MODES, Still, same, shape_of
 
 EXTRAS = {"icc": b"profile" * 5, "exif": b"Exif\0\0MM\0*", "dpi": (72.0, 72.0), "text": (("Title", "\u00e4", "", "", False),)}
 NAMES = ("..", ".", "./.", "/etc/x", "a/../../x.png", "a\\x.png", "C:x.png", "", "x\0.png", "x" * 5000,
@@ -66,7 +66,10 @@ def good_files(model, rng) -> dict:
     bare = Still("RGB", _pixels(24, 32, 3, rng))
     several = [still_of("P", 6, 5, rng), Still("RGB", _pixels(20, 20, 3, rng)), Still("RGB", _pixels(20, 20, 3, rng)), still_of("RGBA", 24, 16, rng)]
     for name, stills, archive in (("prior RGB", [bare], False), ("prior RGBA", [still_of("RGBA", 40, 24, rng)], False), ("prior archive", several, True)):
-        files[name] = _under_prior(stills, model, archive), stills
+        data = _under_prior(stills, model, archive)
+        decoded = picture.decode_stills(data, model=model)[1]       # an archive has an order of its own
+        assert len(decoded) == len(stills) and all(any(same(one, still) for still in stills) for one in decoded), f"{name} does not decode"
+        files[name] = data, decoded
         assert container.read_header(files[name][0]).model, f"{name} is not under the prior"
     deltas = rng.integers(-3, 4, model.deltas.size, dtype=np.int32)
     grey = still_of("L", 24, 32, rng)

@@ -16,6 +16,7 @@ from .commands_shared import (Bar, announcer, claim, common_options, each, fail,
                               refuse_terminals, say, tell)
 from .commands_training import export, train
 from .efforts import DEFAULT, EFFORTS, chosen_model
+from .errors import OutputFailed
 from .memory import keep_pages
 from .waiting import limit_turns
 
@@ -219,7 +220,7 @@ def models(as_json):
         training = model.description["training"]
         facts = {"name": name, "id": model.id, "bytes": path.stat().st_size, "levels": len(model.levels), "training": training}
         if as_json:
-            click.echo(json.dumps(facts))
+            say(json.dumps(facts))
         else:
             say(f"{name:10} {model.id[:16]}  {facts['bytes'] / 2**20:.1f} MiB  {facts['levels']} levels  trained "
                 f"{training['minutes']:.0f} minutes ({training['device']}) on {training['data']}")
@@ -291,7 +292,7 @@ def run():
     except BrokenPipeError:
         _drop_output()
         status = 1
-    except OSError as error:                    # of files each command tells; this is of what it says
-        fail(error, error.filename or "standard output")
+    except (OSError, OutputFailed) as error:    # of files each command tells; this is of what it says
+        fail(error, getattr(error, "filename", None) or "standard output")
         status = 1
     _exit(status)

@@ -86,7 +86,7 @@ def _refuse_unrestorable(loaded, verify):
             target = restored("", entry.name, still)[0] if verify else target
         except DamagedFile as error:
             raise UnsupportedImage(str(error)) from None
-        if max(len(part.encode()) for part in target.parts) > LONGEST_NAME:
+        if max(len(os.fsencode(part)) for part in target.parts) > LONGEST_NAME:
             raise UnsupportedImage(f"{entry.name}: too long a name to be unpacked as {target.name}")
         if target in taken:
             told = f"would be unpacked as {target}, and so would {taken[target]}"

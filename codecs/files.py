@@ -190,10 +190,13 @@ def decompress_file(source, output=None, folder=None, *, root=None, force=False,
         note(path, names)
 
     if header.archive:
+        def refuse(target):
+            if os.path.lexists(target):         # its folder may be still to be made
+                _refuse(target, sources, force, remove, plain=True)
+
         claim(targets)
         for target in targets:
-            if os.path.lexists(target):
-                _refuse(target, sources, force, remove, plain=True)
+            refuse(target)
         if remove:
             refuse_removal(source)
 
@@ -202,14 +205,13 @@ def decompress_file(source, output=None, folder=None, *, root=None, force=False,
             if remove:
                 _compare(written, target)
 
-        announce(header)
-
-        def refuse(target):
+        def replaced(target):
             claim([target])
-            _refuse(target, sources, force, remove, plain=True)
+            refuse(target)
 
+        announce(header)
         below = _place(source, folder, root, "") if folder else source.parent
-        targets = archive.extract(data, below, targets, refuse, deliver, noted, **options)
+        targets = archive.extract(data, below, targets, replaced, deliver, noted, **options)
     else:
         mode, target = header.entries[0].mode, targets[0]
         stream = target == STDIO or not target.suffix and not outputs.is_file(target)

@@ -91,11 +91,11 @@ def test_efforts_choose_models(tmp_path, tiny_model, other_model, photograph, mo
         assert steps[0] == 0 and steps == sorted(set(steps))
     asked = []
     monkeypatch.setattr("bitsback.codecs.stacked.tune", lambda model, images, steps, **_: asked.append(steps))
-    Image.fromarray(photograph(9, 11)).save(tmp_path / "a.png")
+    Image.fromarray(photograph(64, 72)).save(tmp_path / "a.png")
     for arguments, model in ((["-e", "1"], other_model), (["-e", "9"], tiny_model), ([], tiny_model), (["-e", "1", "--model", "default"], tiny_model)):
         result = call("compress", "-v", "-f", tmp_path / "a.png", *arguments)
         assert result.exit_code == 0 and model.id[:16] in result.stderr
-        assert container.read_header((tmp_path / "a.bbk").read_bytes()).width == 11
+        assert container.read_header((tmp_path / "a.bbk").read_bytes()).width == 72
     assert call("compress", tmp_path / "a.png", "-e", "10").exit_code == 2
     asked.clear()
     for effort in (1, 6, 9):

@@ -306,10 +306,6 @@ REFUSED = {  # name: (file, part of the reason)
         + WORDS.tobytes().ljust(2880, b"\0"),
         "not known",
     ),
-    "transparent gray that is none": (
-        png(4, 4, 4, 0, unfiltered(nibbles(FEW)), chunk(b"tRNS", b"\0\x63")),
-        "transparent gray",
-    ),
 }
 
 

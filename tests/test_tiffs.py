@@ -13,6 +13,7 @@ from PIL import Image
 from bitsback.codecs import decode_still, encode_still, tiffs
 from bitsback.codecs.images import read_still
 from bitsback.codecs.restored import default_bytes
+from bitsback.codecs.views import views
 from bitsback.errors import UnsupportedImage
 
 from .by_hand import tiff
@@ -299,7 +300,7 @@ def test_orientation_is_data(orientation, order):
     found = read_still(io.BytesIO(tiff(array.tobytes(), tags, order)), "x.tif")
     assert found.mode == "RGBa" and np.array_equal(found.samples, array)
     kept = Image.Exif()
-    kept.load(found.metadata.get("exif", b""))
+    kept.load(views(found.metadata).get("exif", b""))
     assert kept.get(0x112, 1) == orientation
 
 
