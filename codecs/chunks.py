@@ -68,10 +68,14 @@ def _walk(stream, most):
 def transparent_level(stream, transparency):
     """The transparent colour of a PNG as Pillow says it -> in the samples' scale.
 
-    Pillow widens grey samples of 2 and 4 bits to 8, but not this.
+    Pillow widens grey samples of 2 and 4 bits to 8, but not this.  Only as many bits of it count as
+    a sample has (PNG, section 11.3.2.1), of which Pillow takes all where that is one.
     """
     stream.seek(24)
     head = stream.read(2)
+    if head == b"\1\0":
+        return 255 * next((body[1] & 1 for name, body, _ in _walk(stream, 6)
+                           if name == b"tRNS" and body and len(body) > 1), 0)
     if head not in SHALLOW:
         return transparency
     return transparency % 2**head[0] * STEPS[head[0]]
@@ -159,6 +163,8 @@ def with_chunks(data: bytes, entries, samples: np.ndarray) -> bytes:
         parts[b"IDAT"] = [_shallow(samples, depth)]
         parts[b"tRNS"] = [(int.from_bytes(body, "big") // STEPS[depth]).to_bytes(2, "big")
                           for body in parts[b"tRNS"]]
+    if parts[b"IHDR"][0][8:10] == b"\1\0":              # Pillow says 255 for the level 1
+        parts[b"tRNS"] = [bytes([0, body != bytes(2)]) for body in parts[b"tRNS"]]
     indexed, alpha = bool(parts[b"PLTE"]), [(b"tRNS", body) for body in parts[b"tRNS"]]
     entries = [entry for entry in entries if entry[0] != b"IHDR"]
     if not any(name == b"tRNS" for name, *_ in entries):

@@ -218,8 +218,8 @@ def _write_whole(still, file_format):
     out = io.BytesIO()
     _write(still, out, file_format)
     data = out.getvalue()
-    if file_format == "PNG" and "png" in still.metadata:
-        return chunks.with_chunks(data, still.metadata["png"], still.samples)
+    if file_format == "PNG" and ("png" in still.metadata or still.mode == "1" and still.look):
+        return chunks.with_chunks(data, still.metadata.get("png", ()), still.samples)
     if file_format == "TIFF" and "tiff" in still.metadata:
         return tags.with_tags(data, still.metadata["tiff"])
     return data

@@ -254,3 +254,16 @@ def test_the_png_suite(path):
     written, left = still_bytes(still, "PNG", "y.png")
     assert extras(written) == extras(data) or still.lost
     assert not left and not still.lost
+
+
+@pytest.mark.parametrize("body", [b"\0\0", b"\0\1", b"\0\2", b"\0\3", b"\xff\xfe"])
+@pytest.mark.parametrize("more", [(), ((b"tEXt", b"a\0b"),)])
+def test_the_transparent_level_of_two(body, more):
+    """Of a picture of 1 bit the lowest bit of tRNS counts, and it comes back as 0 or 1, with other
+    chunks and without, as imagecodecs' libpng sees it.
+    """
+    data = png("1", [(b"tRNS", body), *more])
+    still, written, left = stored(data)
+    assert still.look == {"transparency": 255 * (body[1] & 1)} and not left
+    assert (b"tRNS", bytes([0, body[1] & 1])) in chunks.chunks_of(written)
+    assert all(part in chunks.chunks_of(written) for part in more)

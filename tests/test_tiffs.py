@@ -77,6 +77,11 @@ KINDS = {  # name: (samples, options of tifffile, mode of the Still or part of t
     "CMYK planes": (*colour("u1", 4, "separated", True), "CMYK"),
     "CMYK;16": (*colour("u2", 4, "separated"), "more than 8 bits"),
     "LAB": (*colour("u1", 3, "cielab"), "LAB"),
+    "gray and alpha planes": (
+        samples("u1", 2, 9, 11),
+        {"photometric": "minisblack", "planarconfig": "separate", "extrasamples": ["unassalpha"]},
+        "planes",
+    ),
     "LAB planes": (*colour("u1", 3, "cielab", True), "planes"),
     "ICC LAB": (*colour("u1", 3, "icclab"), "not a picture"),
     "ITU LAB": (*colour("u1", 3, "itulab"), "not a picture"),
