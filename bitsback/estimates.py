@@ -57,7 +57,7 @@ def estimate_at_levels(network, schedule, x, generator, integer, autocast, grey=
     n_pixel = max(1, round(batch * PIXEL_ODDS / (PIXEL_ODDS + sum(fall)))) if 0 in only else 0
     n_level = batch - n_pixel
     odds = torch.tensor(fall, device=device) / sum(fall)
-    places = (torch.rand(1, device=device, generator=generator) + torch.arange(n_level, device=device)) / n_level
+    places = (torch.rand(1, device=device, generator=generator) + torch.arange(n_level, device=device)) / max(1, n_level)
     chosen = torch.searchsorted(odds.cumsum(0), places).clamp_max(high - low) + low
     log_sigma = torch.tensor([math.log(s) for s in sigmas(levels)], device=device)
     noisy = torch.empty_like(x)
@@ -69,12 +69,15 @@ def estimate_at_levels(network, schedule, x, generator, integer, autocast, grey=
     scale = 1 / math.log(2)
     level_grey, pixel_grey = (None, None) if grey is None else (grey[:n_level], grey[n_level:])
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-        level = level_nats(network, x[:n_level], noisy[:n_level], log_sigma[chosen - 1], log_sigma[chosen], generator, integer, level_grey)
+        level = level_nats(network, x[:n_level], noisy[:n_level], log_sigma[chosen - 1], log_sigma[chosen], generator, integer,
+                           level_grey) if n_level else x.new_zeros(1, 1, 1, 1)
         pixel = pixel_nats(network, x[n_level:], noisy[n_level:], log_sigma[:1].expand(n_pixel), integer, pixel_grey) if n_pixel else x.new_zeros(1, 1, 1, 1)
     top = top_nats(x, log_sigma[-1]) * (count - 1 in only)
     if weight is not None:
-        level, pixel = level * weight[:n_level], pixel * weight[n_level:] if n_pixel else pixel
-    return level.mean((1, 2, 3)) / odds[chosen - low] * scale, pixel.mean((1, 2, 3)) * scale, top * scale, None
+        level = level * weight[:n_level] if n_level else level
+        pixel = pixel * weight[n_level:] if n_pixel else pixel
+    level = level.mean((1, 2, 3)) / odds[chosen - low] if n_level else level.mean((1, 2, 3))
+    return level * scale, pixel.mean((1, 2, 3)) * scale, top * scale, None
 
 
 def schedule_gradients(schedule, level, leaves):

@@ -10,7 +10,7 @@ import torch
 from .denoiser import Denoiser
 from .errors import TrainingError
 
-GROWS = ("c1", "n1", "c2", "n2", "c3", "n3", "phases")      # sizes that may be larger; the others must agree
+GROWS = ("c1", "n1", "c2", "n2", "c3", "n3", "head", "phases")      # sizes that may be larger; the others must agree
 
 
 def split_phases(weights):
@@ -40,6 +40,11 @@ def join_phases(weights, count):
     return weights
 
 
+def split_head_level(weights, phases):
+    """{name: weights} with head_level.2, a bias of each head's channel a phase, as (phases - 1, head, ...) views and back: growth is along channels."""
+    return {name: value.view(phases - 1, -1, *value.shape[1:]) if name.startswith("head_level.2") else value for name, value in weights.items()}
+
+
 def grow_weights(old_config, weights, new_config, generator_seed=0):
     """State dict of a Denoiser(new_config) that computes what (old_config, weights) compute.
 
@@ -61,10 +66,11 @@ def grow_weights(old_config, weights, new_config, generator_seed=0):
             weights = join_phases(weights, count)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator_seed)
-        grown = {k: v.clone() for k, v in Denoiser(new_config).state_dict().items()}
+        fresh = {k: v.clone() for k, v in Denoiser(new_config).state_dict().items()}
+    grown, weights = (split_head_level(some, new["phases"]) for some in (fresh, weights))
     for name, small in weights.items():
         large = grown[name]
         if large.ndim == 4:
             large[:, small.shape[1]:] = 0           # nobody listens to a new channel yet
         large[tuple(slice(0, n) for n in small.shape)] = small.to(large.device)
-    return grown
+    return fresh                                    # whose tensors `grown` are views of

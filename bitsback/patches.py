@@ -7,12 +7,13 @@ from PIL import Image, UnidentifiedImageError
 
 from .augment import HALVED_SHARE, some_halved
 from .errors import TrainingError
+from .wild import DRAWS, MCU, WILD_SHARE, some_in_the_wild
 
 
 class Patches:
     """All pictures below a folder as one flat (pixels, 3) uint8 tensor on `device`."""
 
-    def __init__(self, folder, patch, device, halved=HALVED_SHARE):
+    def __init__(self, folder, patch, device, halved=HALVED_SHARE, wild=WILD_SHARE):
         flat, sizes, self.skipped = [], [], []
         for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
             try:
@@ -34,12 +35,14 @@ class Patches:
         self.starts = torch.cumsum(areas, 0) - areas
         self.odds = areas.double() / areas.sum()
         self.patch, self.device, self.halved = patch, device, halved
+        self.wild = wild if patch % MCU == 0 else 0.0
 
     def __len__(self):
         return len(self.sizes)
 
     def batch(self, count, generator):
-        """(count, 3, P, P) float32, pixels - 128, at random places, flipped and transposed; some with halved colours."""
+        """(count, 3, P, P) float32, pixels - 128, at random places, flipped and transposed; some with halved colours,
+        others as photographs at full size are (wild.py), where P is a multiple of 16."""
         uniform = torch.rand(7, count, 1, 1, device=self.device, generator=generator)
         which = torch.multinomial(self.odds, count, replacement=True, generator=generator)
         height, width = self.sizes[which, 0].view(-1, 1, 1), self.sizes[which, 1].view(-1, 1, 1)
@@ -51,4 +54,9 @@ class Patches:
         column = (uniform[4] * (width - self.patch + 1)).long() + j
         index = self.starts[which].view(-1, 1, 1) + row * width + column
         x = self.pixels[index].permute(0, 3, 1, 2).float().contiguous()
-        return some_halved(x, uniform[5:].flatten(1), self.halved) - 128
+        x = some_halved(x, uniform[5:].flatten(1), self.halved)
+        if self.wild:
+            draws = torch.rand(DRAWS + 1, count, device=self.device, generator=generator)
+            noise = torch.randn(x.shape, device=self.device, generator=generator)
+            x = some_in_the_wild(x, draws, noise, self.wild)
+        return x - 128

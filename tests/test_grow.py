@@ -40,7 +40,7 @@ def test_a_grown_network_computes_the_same(size, integer):
     small = _random_network()
     if size == "phases":
         small.head_known.weight.data.zero_()
-    config = dataclasses.replace(TINY, **{size: getattr(TINY, size) + {"n": 3, "c": 8, "p": 4}[size[0]]})
+    config = dataclasses.replace(TINY, **{size: getattr(TINY, size) + {"n": 3, "c": 8, "h": 8, "p": 4}[size[0]]})
     large = Denoiser(config)
     large.load_state_dict(grow_weights(TINY, small.state_dict(), config))
     for a, b in zip(_outputs(small, integer), _outputs(large, integer)):
@@ -92,10 +92,10 @@ def test_two_phases_of_more():
 
 
 def test_what_cannot_grow_is_refused():
-    """Smaller sizes, another head width and two phases made four are errors that name the size."""
+    """Smaller sizes, another embedding and two phases made four are errors that name the size."""
     weights, two = Denoiser(TINY).state_dict(), dataclasses.replace(TINY, phases=2)
     with pytest.raises(TrainingError, match="phases"):
         grow_weights(two, Denoiser(two).state_dict(), TINY)
-    for change in ({"c2": TINY.c2 - 1}, {"head": TINY.head + 8}, {"embedding": TINY.embedding + 1}):
+    for change in ({"c2": TINY.c2 - 1}, {"head": TINY.head - 8}, {"embedding": TINY.embedding + 1}):
         with pytest.raises(TrainingError, match=next(iter(change))):
             grow_weights(TINY, weights, dataclasses.replace(TINY, **change))

@@ -1,4 +1,5 @@
 """training.py and muon.py: a short run from pictures to a model file, and the gradients that drive it."""
+import dataclasses
 import json
 import math
 
@@ -81,7 +82,7 @@ def test_variants_of_a_run_are_finite(pictures, tmp_path, options):
 
 def test_training_lowers_the_loss(pictures):
     """Forty steps on three pictures cost the last ten fewer bits than the first ten."""
-    trainer, patches = Trainer(TINY, TrainingConfig(batch=8, patch=16), "cpu"), Patches(pictures, 16, "cpu")
+    trainer, patches = Trainer(TINY, TrainingConfig(batch=8, patch=16), "cpu"), Patches(pictures, 16, "cpu", wild=0)
     losses = [float(sum(trainer.step(patches.batch(8, trainer.generator), 0.0).values())) for _ in range(60)]
     assert np.mean(losses[-15:]) < 0.9 * np.mean(losses[:5])
 
@@ -174,7 +175,7 @@ def test_read_checkpoint_gives_the_averaged_network(trained, tmp_path):
 
 def test_patches_are_of_the_pictures(pictures, photograph):
     """Every patch, flipped or transposed back, lies somewhere in one of the pictures; unreadable and small files are skipped."""
-    patches = Patches(pictures, 16, "cpu", halved=0)
+    patches = Patches(pictures, 16, "cpu", halved=0, wild=0)
     assert len(patches) == 3 and sorted(path.name for path in patches.skipped) == ["small.png", "text.png"]
     batch = patches.batch(24, torch.Generator().manual_seed(1))
     assert batch.shape == (24, 3, 16, 16) and batch.dtype == torch.float32
@@ -194,7 +195,7 @@ def test_patches_reach_every_pixel(photograph, tmp_path):
     """Corners included: over many batches every pixel of a picture is seen."""
     numbers = np.arange(19 * 17 * 3, dtype=np.uint16).reshape(19, 17, 3)
     Image.fromarray((numbers % 256).astype(np.uint8)).save(tmp_path / "n.png")
-    patches = Patches(tmp_path, 16, "cpu", halved=0)
+    patches = Patches(tmp_path, 16, "cpu", halved=0, wild=0)
     patches.pixels = torch.from_numpy(numbers.reshape(-1, 3).astype(np.int32))
     batch = patches.batch(400, torch.Generator().manual_seed(2)) + 128
     assert set(batch.flatten().int().tolist()) == set(range(19 * 17 * 3))
@@ -318,3 +319,10 @@ def test_a_step_that_is_not_finite_is_skipped(pictures):
     assert trainer.step(x, 0.0) is None and trainer.steps == 1
     assert all(torch.equal(value, before[name]) for name, value in trainer.network.state_dict().items())
     assert all(torch.isfinite(parameter).all() for parameter in trainer.schedule.parameters())
+
+
+def test_an_expert_for_pixels_alone(pictures, tmp_path):
+    """--only 0 0: no pair of levels in a batch, p(x | y_0) alone, which learns."""
+    config = dataclasses.replace(SHORT, at_levels=True, only=range(0, 1), minutes=0.02)
+    row = train(pictures, tmp_path / "e", network=TINY, config=config, log_every=1)
+    assert row["pixel"] > 0 and row["level"] == 0 and row["top"] == 0
