@@ -2,7 +2,8 @@
 
     zarr.create_array(store, shape=(100, 512, 768, 3), chunks=(1, 512, 768, 3), dtype="u1", zarr_format=2, compressors=Bitsback())
 
-A chunk is one picture, (H, W, 3) or (H, W), or several that share one stack, (N, H, W, 3).  Grey goes under the prior too.  The same
+A chunk is one picture, (H, W, 3) or (H, W), or several that share one stack, (N, H, W, 3).  Grey goes under the prior as
+colours do, by a model that was trained on it.  The same
 bytes come back in C order; numcodecs finds the class by the entry point of the package's extra [numcodecs].
 """
 import threading

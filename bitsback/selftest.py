@@ -88,8 +88,11 @@ def agrees(make, device="cpu"):
 
 
 def choose(layers, device="cpu"):
-    """The fastest backend that passes the self-test here.  Errors: BitsbackError if none does."""
-    device = torch.device(device)
+    """The fastest backend that passes the self-test here.  Errors: BitsbackError if none does, or there is no such device."""
+    try:
+        device = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise BitsbackError(f"{device}: no such device here ({str(error).splitlines()[0]})") from None
     if device.type == "cpu" and agrees(Fast):
         return Fast(layers)
     if agrees(lambda these: Reference(these, device), device):

@@ -63,6 +63,8 @@ class Still:
     def __post_init__(self):
         if self.mode not in MODES:
             raise UnsupportedImage(f"mode {self.mode} is not known")
+        if not isinstance(self.samples, np.ndarray):
+            raise UnsupportedImage(f"samples are a numpy array, not {type(self.samples).__name__}")
         shape, dtype = self.samples.shape, np.dtype(MODES[self.mode][0])
         if self.samples.dtype != dtype or len(shape) < 2 or shape != shape_of(self.mode, *shape[:2]) or 0 in shape:
             raise UnsupportedImage(f"mode {self.mode} needs samples of shape {shape_of(self.mode, 'H', 'W')} and {dtype}".replace("'", ""))

@@ -357,6 +357,14 @@ def inner(count, bias=0):
     return make_layer(np.full((1, count, 1, 1), 64, np.int8), bias, 12)
 
 
+@pytest.mark.parametrize("device", ["cpux", "cuda:99", ""])
+def test_a_device_that_is_not_there(tiny_model, device):
+    """One line, an error of ours, which names it, whichever way torch says no."""
+    with pytest.raises(BitsbackError, match=f"^{device}: no such device here") as caught:
+        tiny_model.chain(device)
+    assert "\n" not in str(caught.value)
+
+
 def test_proof_draws_the_line():
     room = EXACT - 1 - 1028 * 64 * 255
     assert prove_exact({"down1.0.a": inner(1028, room)}) == EXACT - 1

@@ -1,6 +1,7 @@
 """still.py: samples of the wrong shape or type are no picture; two pictures are the same only in every bit."""
 import numpy as np
 import pytest
+from PIL import Image
 
 from bitsback.codecs.still import MODES, Still, joined, same, shape_of
 from bitsback.errors import UnsupportedImage
@@ -48,3 +49,10 @@ def test_same_sees_every_difference():
     assert not any(same(still, other) for other in others)
     quiet, loud = (np.array([[bits]], "<u4").view("<f4") for bits in (0x7FC00000, 0x7FC00001))
     assert same(Still("F", quiet), Still("F", quiet.copy())) and not same(Still("F", quiet), Still("F", loud))
+
+
+@pytest.mark.parametrize("samples", [[[1, 2], [3, 4]], None, b"1234", "1234", Image.new("L", (2, 2))])
+def test_samples_that_are_no_array_are_refused(samples):
+    """An error of ours, which says what came."""
+    with pytest.raises(UnsupportedImage, match=type(samples).__name__):
+        Still("L", samples)
