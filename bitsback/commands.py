@@ -60,7 +60,7 @@ def compress(sources, output, folder, recursive, force, keep, remove, as_json, m
 
     def note(path, names):
         if not quiet:
-            click.echo(printable(f"bitsback: {path}: not kept: {', '.join(names)}"), err=True)
+            say(f"bitsback: {path}: not kept: {', '.join(names)}", err=True)
 
     def told(source, target, header, size, begin):
         if header.lost and not archive:
