@@ -1,5 +1,5 @@
 """Launcher for a checkout: `python cli.py compress picture.png`.  Installed, it is `bitsback`."""
-from bitsback.commands import run
+from bitsback.cli.main import run
 
 if __name__ == "__main__":
     run()

@@ -16,18 +16,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bitsback.bound import gaussian_noise, level_nats, top_nats
-from bitsback.calibration import Calibrated, calibrate
-from bitsback.chain import Top
+from bitsback.train.bound import gaussian_noise, level_nats, top_nats
+from bitsback.train.calibration import Calibrated, calibrate
+from bitsback.coder.chain import Top
 from bitsback.codecs.borders import net_in_one_piece
-from bitsback.levels import SIGMA_MAX, SIGMA_MIN, default_levels, nearest_levels, sigmas, spaced
-from bitsback.measure import bound_bits, centre_crops
-from bitsback.model import Model
-from bitsback.schedule import DATA_SD, LearnedSchedule, geometric
-from bitsback.training import read_checkpoint
-from bitsback.trajectory import best_chains, cost_tables
-from bitsback.variances import GRADES, graded_bits, measure_moments
-from bitsback.weights import save_model
+from bitsback.diffusion.levels import (
+    SIGMA_MAX, SIGMA_MIN, default_levels, nearest_levels, sigmas, spaced,
+)
+from bitsback.train.measure import bound_bits, centre_crops
+from bitsback.coder.model import Model
+from bitsback.diffusion.schedule import DATA_SD, LearnedSchedule, geometric
+from bitsback.train.loop import read_checkpoint
+from benchmarks.research.trajectory import best_chains, cost_tables
+from bitsback.train.variances import GRADES, graded_bits, measure_moments
+from bitsback.integer.model_file import save_model
 
 COUNTS = (5, 8, 12, 20, 40)
 ENDS = (SIGMA_MIN, SIGMA_MAX)

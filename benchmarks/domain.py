@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitsback.augment import chroma_halved
-from bitsback.dequantise import dequantised_model
-from bitsback.measure import bound_bits
-from bitsback.model import Model
+from bitsback.train.augment import chroma_halved
+from bitsback.train.dequantise import dequantised_model
+from bitsback.train.measure import bound_bits
+from bitsback.coder.model import Model
 
 SIDE = 192
 

@@ -14,16 +14,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitsback.codecs import container, decode, stacked
-from bitsback.codecs.container import Entry, Header, pixel_digest
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import decode, prior_codec
+from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from bitsback.efforts import EFFORTS
-from bitsback.model import Model
+from bitsback.coder.model import Model
 
 
 def coded(pixels, model, tuning, path):
     """(bytes, seconds to encode, seconds to decode, bits of deltas) of one picture under the prior."""
     header, begin = Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels])), time.perf_counter()
-    header, payload = stacked.encode_stack([pixels], header, model, tuning=tuning)
+    header, payload = prior_codec.encode_stack([pixels], header, model, tuning=tuning)
     encoded = time.perf_counter()
     path.write_bytes(container.write(header, payload))
     data, read = path.read_bytes(), time.perf_counter()

@@ -12,10 +12,10 @@ from unittest.mock import patch
 import numpy as np
 import PIL
 
-from bitsback.codecs import decode_still, encode_still, picture
-from bitsback.codecs.images import read_still
-from bitsback.codecs.restored import default_bytes
-from bitsback.codecs.still import same
+from bitsback.codecs import decode_still, encode_still, whole_file
+from bitsback.codecs.formats.image_files import read_still
+from bitsback.codecs.io.restored import default_bytes
+from bitsback.codecs.image import same
 from bitsback.errors import UnsupportedImage
 
 NOT_PICTURES = {".txt", ".license", ".md", ".tsv"}
@@ -38,7 +38,7 @@ def fate(path, name, allow_lossy=False):
         still = read_still(path, name, allow_lossy=allow_lossy)
     except UnsupportedImage as error:
         return "", str(error).replace(f"{name}: ", "", 1), 0
-    with patch.object(picture, "may_suit", lambda still: False):
+    with patch.object(whole_file, "may_suit", lambda still: False):
         data = encode_still(still)
     assert same(decode_still(data), still), f"{name}: something else came back"
     suffix, written, left_out = default_bytes(still, name)

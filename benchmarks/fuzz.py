@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from click.testing import CliRunner
 
-from bitsback.codecs import picture
-from bitsback.codecs.still import same
-from bitsback.commands import main as command
+from bitsback.codecs import whole_file
+from bitsback.codecs.image import same
+from bitsback.cli.main import main as command
 from bitsback.errors import BitsbackError
-from bitsback.levels import default_levels
-from bitsback.model import Model
-from bitsback.weights import save_model
+from bitsback.diffusion.levels import default_levels
+from bitsback.coder.model import Model
+from bitsback.integer.model_file import save_model
 
-from . import fuzz_cases as cases
+from benchmarks import fuzz_cases as cases
 
 SECONDS = 20                    # most that a case may take, on a core that is shared
 MEBIBYTES = 700                 # ... and that the process may grow by: a picture of 16383 x 16383 may be claimed by few bytes
@@ -90,7 +90,7 @@ def by_library(case, model, findings):
     """decode_stills of one case."""
     with _measured(findings, case) as outcome:
         try:
-            _, stills = picture.decode_stills(case.data, model=model)
+            _, stills = whole_file.decode_stills(case.data, model=model)
             right = case.expected is None or len(stills) == len(case.expected) and all(map(same, stills, case.expected))
             outcome.append("decoded, the same" if case.expected and right else "decoded" if right else findings.fault(case, "OTHER PICTURES"))
         except BitsbackError as error:
@@ -154,7 +154,7 @@ def drawn_cases(files, rng, count):
 def warm(model, files):
     """Decodes every good file once, so that what grows later is the hostile ones' doing."""
     for name, (data, stills) in files.items():
-        assert all(map(same, picture.decode_stills(data, model=model)[1], stills)), f"{name} does not decode"
+        assert all(map(same, whole_file.decode_stills(data, model=model)[1], stills)), f"{name} does not decode"
 
 
 def fuzz(minutes, seed, folder, drawn_only=False, bomb_mebibytes=4096):

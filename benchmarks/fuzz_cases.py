@@ -11,11 +11,13 @@ from unittest.mock import patch
 
 import numpy as np
 
-from bitsback.codecs import chunks, container, encode_still, metadata, picture, stacked
-from bitsback.codecs.container import Entry, Header, number, pixel_digest
-from bitsback.codecs.deltas import FILTERS, LZMA
-from bitsback.codecs.plain import DELTAS, PNG, WEBP, encode_plain
-from bitsback.codecs.still import MODES, Still, same, shape_of
+from bitsback.codecs.formats import chunks, metadata
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import encode_still, prior_codec, whole_file
+from bitsback.codecs.bitstream.container import Entry, Header, number, pixel_digest
+from bitsback.codecs.fallback.differences import FILTERS, LZMA
+from bitsback.codecs.fallback.codec import DELTAS, PNG, WEBP, encode_plain
+from bitsback.codecs.image import MODES, Still, same, shape_of
 
 EXTRAS = {"icc": b"profile" * 5, "exif": b"Exif\0\0MM\0*", "dpi": (72.0, 72.0), "text": (("Title", "\u00e4", "", "", False),)}
 NAMES = ("..", ".", "./.", "/etc/x", "a/../../x.png", "a\\x.png", "C:x.png", "", "x\0.png", "x" * 5000,
@@ -50,12 +52,12 @@ def still_of(mode, height, width, rng):
 
 def _under_prior(stills, model, archive=False, deltas=None):
     """A file whose colours lie under the prior, though with random weights it loses; deltas: what its biases are moved by."""
-    entries = tuple(Entry(s.width, s.height, f"{i}.png" * archive, check=picture.image_check(s.samples) * archive, mode=s.mode)
+    entries = tuple(Entry(s.width, s.height, f"{i}.png" * archive, check=whole_file.image_check(s.samples) * archive, mode=s.mode)
                     for i, s in enumerate(stills))
-    with patch.object(picture, "surely_smaller", lambda *_: True), patch.object(stacked, "SMALLEST", 1), \
-            patch.object(picture, "suit_prior", lambda stills, *_: [True] * len(stills)), patch.object(stacked, "tune", lambda *_, **__: deltas), \
-            patch.object(stacked, "sharpness_of", lambda *_: 2):
-        return picture.encode_stills(stills, entries, archive=archive, model=model)
+    with patch.object(whole_file, "surely_smaller", lambda *_: True), patch.object(prior_codec, "SMALLEST", 1), \
+            patch.object(whole_file, "suit_prior", lambda stills, *_: [True] * len(stills)), patch.object(prior_codec, "tune", lambda *_, **__: deltas), \
+            patch.object(prior_codec, "sharpness_of", lambda *_: 2):
+        return whole_file.encode_stills(stills, entries, archive=archive, model=model)
 
 
 def good_files(model, rng) -> dict:
@@ -67,7 +69,7 @@ def good_files(model, rng) -> dict:
     several = [still_of("P", 6, 5, rng), Still("RGB", _pixels(20, 20, 3, rng)), Still("RGB", _pixels(20, 20, 3, rng)), still_of("RGBA", 24, 16, rng)]
     for name, stills, archive in (("prior RGB", [bare], False), ("prior RGBA", [still_of("RGBA", 40, 24, rng)], False), ("prior archive", several, True)):
         data = _under_prior(stills, model, archive)
-        decoded = picture.decode_stills(data, model=model)[1]       # an archive has an order of its own
+        decoded = whole_file.decode_stills(data, model=model)[1]       # an archive has an order of its own
         assert len(decoded) == len(stills) and all(any(same(one, still) for still in stills) for one in decoded), f"{name} does not decode"
         files[name] = data, decoded
         assert container.read_header(files[name][0]).model, f"{name} is not under the prior"
@@ -80,9 +82,9 @@ def good_files(model, rng) -> dict:
         files[name] = _under_prior([still], model, deltas=moved), [still]
     header = container.read_header(files["prior told"][0])
     assert header.flat_bytes and header.sharpness and container.read_header(files["prior means"][0]).mean_bytes
-    entries = tuple(Entry(s.width, s.height, f"{i}.png", check=picture.image_check(s.samples), mode=s.mode) for i, s in enumerate(several))
-    with patch.object(picture, "may_suit", lambda *_: False):
-        files["plain archive"] = picture.encode_stills(several, entries, archive=True), several
+    entries = tuple(Entry(s.width, s.height, f"{i}.png", check=whole_file.image_check(s.samples), mode=s.mode) for i, s in enumerate(several))
+    with patch.object(whole_file, "may_suit", lambda *_: False):
+        files["plain archive"] = whole_file.encode_stills(several, entries, archive=True), several
     return files
 
 
@@ -94,8 +96,8 @@ def sealed(data) -> bytes:
 def plain_file(stills, packed=b"", payload=None, **changes) -> bytes:
     """A plain file whose digest is right whatever the metadata section `packed` holds; changes: fields of the Header."""
     entries = tuple(Entry(s.width, s.height, mode=s.mode) for s in stills)
-    parts = picture._prefixed([packed] * bool(packed) + [encode_plain(s.samples) for s in stills[:-1]]) + encode_plain(stills[-1].samples)
-    header = Header(entries, picture._digest(stills, packed, 4), **changes)
+    parts = whole_file._prefixed([packed] * bool(packed) + [encode_plain(s.samples) for s in stills[:-1]]) + encode_plain(stills[-1].samples)
+    header = Header(entries, whole_file._digest(stills, packed, 4), **changes)
     return container.write(header, parts if payload is None else payload)
 
 
@@ -261,6 +263,6 @@ def odd_names():
     digest, part = pixel_digest([pixels]), encode_plain(pixels)
     for name in NAMES:
         rows = [[name, 1, 1, 0o644, 0, 0]]
-        index = zlib.compress(json.dumps(rows).encode(), 9) + picture.image_check(pixels).to_bytes(2, "little")
+        index = zlib.compress(json.dumps(rows).encode(), 9) + whole_file.image_check(pixels).to_bytes(2, "little")
         head = container.MAGIC + bytes([container.VERSION, container.ARCHIVE]) + number(len(index)) + number(1)
         yield Case("odd name, right digest", ascii(name[:40]), sealed(head + index + digest + part))

@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from bitsback.codecs import encode_still, read_header
-from bitsback.codecs.images import read_still, to_image
-from bitsback.model import Model
+from bitsback.codecs.formats.image_files import read_still, to_image
+from bitsback.coder.model import Model
 
 
 def size_of(image, **options):

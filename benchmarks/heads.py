@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.ablation import table
-from bitsback.denoiser import Denoiser
-from bitsback.estimates import estimate_at_levels
-from bitsback.levels import default_levels
-from bitsback.measure import bound_bits, centre_crops
-from bitsback.patches import Patches
-from bitsback.training import read_checkpoint
+from bitsback.train.denoiser import Denoiser
+from bitsback.train.estimates import estimate_at_levels
+from bitsback.diffusion.levels import default_levels
+from bitsback.train.measure import bound_bits, centre_crops
+from bitsback.train.patches import Patches
+from bitsback.train.loop import read_checkpoint
 
 BATCH, PATCH, RATE = 16, 64, 2e-3
 VARIANTS = {"2 phases": {"phases": 2}, "4 phases": {}, "8 phases": {"phases": 8}, "head of 24": {"head": 24}, "head of 96": {"head": 96},

@@ -19,8 +19,8 @@ import time
 from pathlib import Path
 
 from bitsback.codecs import decode_still
-from bitsback.codecs.images import read_still
-from bitsback.codecs.still import same
+from bitsback.codecs.formats.image_files import read_still
+from bitsback.codecs.image import same
 from bitsback.errors import BitsbackError
 
 ENDINGS = (("process", signal.SIGKILL), ("process", signal.SIGTERM), ("group", signal.SIGKILL))

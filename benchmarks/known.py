@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitsback.codecs import container, decode, flats, stacked
-from bitsback.codecs.container import Entry, Header, pixel_digest
-from bitsback.model import Model
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import decode, flat_map, prior_codec
+from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
+from bitsback.coder.model import Model
 
 WAYS = {"neither": (True, True), "flat blocks": (False, True), "colours": (True, False), "both": (False, False)}     # what is left out
 
@@ -21,9 +22,9 @@ WAYS = {"neither": (True, True), "flat blocks": (False, True), "colours": (True,
 def coded(pixels, model, no_flats, no_colours):
     """(bits a dimension, seconds to encode, Header) of a picture under the prior, not tuned."""
     header, begin = Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels])), time.perf_counter()
-    with patch.object(flats, "told", (lambda images: (b"", None)) if no_flats else flats.told), \
-            patch.object(stacked, "sharpness_of", (lambda *_: 0) if no_colours else stacked.sharpness_of):
-        data = container.write(*stacked.encode_stack([pixels], header, model))
+    with patch.object(flat_map, "told", (lambda images: (b"", None)) if no_flats else flat_map.told), \
+            patch.object(prior_codec, "sharpness_of", (lambda *_: 0) if no_colours else prior_codec.sharpness_of):
+        data = container.write(*prior_codec.encode_stack([pixels], header, model))
     seconds = time.perf_counter() - begin
     if not np.array_equal(decode(data, model=model), pixels):
         raise SystemExit("other pixels came back")

@@ -51,9 +51,9 @@ def tiny_model(path):
     """A model file of random weights, as small as the network's layers allow."""
     import torch
 
-    from bitsback.denoiser import Denoiser, NetworkConfig
-    from bitsback.levels import spaced
-    from bitsback.weights import save_model
+    from bitsback.train.denoiser import Denoiser, NetworkConfig
+    from bitsback.diffusion.levels import spaced
+    from bitsback.integer.model_file import save_model
     torch.manual_seed(7)
     network = Denoiser(NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16)).eval().requires_grad_(False)
     save_model(path, network, spaced(LEVELS), {"minutes": 0, "steps": 0, "device": "cpu", "data": "random weights"})
@@ -72,9 +72,10 @@ def step(action, source, target, model, flat):
     import torch
     from PIL import Image
 
-    from bitsback.codecs import files, picture as pictures
+    from bitsback.codecs.io import files
+    from bitsback.codecs import whole_file as pictures
     from bitsback.memory import keep_pages
-    from bitsback.model import Model
+    from bitsback.coder.model import Model
     torch.set_num_threads(1)
     Image.MAX_IMAGE_PIXELS = None
     if flat:
@@ -96,11 +97,11 @@ def segment(model):
     """Codes and decodes a segment of places.LIMIT pixels on one level."""
     import numpy as np
 
-    from bitsback.chain import Top
-    from bitsback.codecs import places
-    from bitsback.context import Known, context_chain
-    from bitsback.stack import Stack
-    rng, chain, side = np.random.default_rng(0), model.chain(), int(places.LIMIT**0.5)
+    from bitsback.coder.chain import Top
+    from bitsback.codecs import segment_layout
+    from bitsback.coder.context import Known, context_chain
+    from bitsback.ans.stack import Stack
+    rng, chain, side = np.random.default_rng(0), model.chain(), int(segment_layout.LIMIT**0.5)
     x = np.clip(rng.normal(0, 30, (1, 3, side, side)), -128, 127).astype(np.int32)
     known = Known(np.zeros((1, 3, 32, side + 32), np.int32), np.zeros((1, 3, side, 32), np.int32))
     chain.forward, chain.reverse = chain.forward[:1], chain.reverse[:1]

@@ -15,14 +15,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitsback import context
-from bitsback.codecs import archive, container, picture, places, stacked
+from bitsback.coder import context
+from bitsback.codecs import archive, prior_codec, segment_layout, whole_file
+from bitsback.codecs.bitstream import container
 from bitsback.codecs.borders import net_in_one_piece, one_piece
-from bitsback.codecs.plain import encode_plain
-from bitsback.dequantise import dequantised_model
-from bitsback.levels import spaced
-from bitsback.model import Model
-from bitsback.weights import save_model
+from bitsback.codecs.fallback.codec import encode_plain
+from bitsback.train.dequantise import dequantised_model
+from bitsback.diffusion.levels import spaced
+from bitsback.coder.model import Model
+from bitsback.integer.model_file import save_model
 
 
 BATCH = 256                     # small pictures in one piece
@@ -31,12 +32,12 @@ BATCH = 256                     # small pictures in one piece
 def picture_bits(model, pixels):
     """(net, real, peak debt) in bits of (H, W, 3) uint8: without and with start, borders and header; the file is decoded and compared."""
     header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
-    header, payload = stacked.encode_stack([pixels], header, model)
+    header, payload = prior_codec.encode_stack([pixels], header, model)
     data = container.write(header, payload)
-    if not np.array_equal(picture.decode(data, model=model), pixels):
+    if not np.array_equal(whole_file.decode(data, model=model), pixels):
         raise SystemExit("other pixels came back")
-    images = [np.ascontiguousarray(places.turned(pixels, header.flips))]
-    chain, _, top, masks, _ = stacked.open_stack(header, payload, model, [np.empty_like(images[0])])
+    images = [np.ascontiguousarray(segment_layout.turned(pixels, header.flips))]
+    chain, _, top, masks, _ = prior_codec.open_stack(header, payload, model, [np.empty_like(images[0])])
     net, debt = net_in_one_piece(chain, images[0], top, masks and masks[0], header.sharpness)
     return net + 8 * (header.flat_bytes + header.mean_bytes), 8 * len(data), debt
 
@@ -60,15 +61,15 @@ def picture_rows(model, folder, limit):
 def archive_net(model, data, stills):
     """Net bits of an archive's bytes: its pictures under the prior by size, at most BATCH in one piece, what is told of them, and the bare streams of the others."""
     header, payload = container.read(data)
-    views = [np.ascontiguousarray(places.turned(still.samples[..., :size[2]], header.flips)) for still, size in zip(stills[header.plain:], header.sizes)]
-    chain, _, top, masks, _ = stacked.open_stack(header, payload, model, [np.empty_like(view) for view in views])
+    views = [np.ascontiguousarray(segment_layout.turned(still.samples[..., :size[2]], header.flips)) for still, size in zip(stills[header.plain:], header.sizes)]
+    chain, _, top, masks, _ = prior_codec.open_stack(header, payload, model, [np.empty_like(view) for view in views])
     net, begin = 8 * (header.flat_bytes + header.mean_bytes) + sum(8 * len(encode_plain(still.samples)) for still in stills[:header.plain]), 0
     while begin < len(views):
         height, width, channels = views[begin].shape
         end = begin + 1
         while end < len(views) and end < begin + BATCH and views[end].shape == views[begin].shape:
             end += 1
-        at = top.at(places.Place(begin, end - begin, 0, 0, height, width), channels)
+        at = top.at(segment_layout.Place(begin, end - begin, 0, 0, height, width), channels)
         net += one_piece(chain, views[begin:end], at, masks and masks[begin:end], header.sharpness)[0]
         begin = end
     return net
@@ -83,14 +84,14 @@ def archive_rows(model, small, counts):
             for i, pixels in enumerate(images):
                 Image.fromarray(pixels).save(Path(folder) / f"{i:04d}.png")
             data, _ = archive.encode_archive([folder], model=model, tuning=0)
-        header, back = picture.decode_stills(data, model=model)
+        header, back = whole_file.decode_stills(data, model=model)
         if not all(np.array_equal(back[i].samples, images[int(e.name[:4])]) for i, e in enumerate(header.entries)):
             raise SystemExit("other pixels came back")
         dims, net = small[0].size * count, archive_net(model, data, back)
         coded = "prior" if header.model else "plain"
         rows.append(f"| archive of {count} ({coded}) | {net / dims:.4f} | {8 * len(data) / dims:.4f} | {100 * (8 * len(data) / net - 1):+.2f} % | |")
         print(rows[-1], flush=True)
-    worst = max(len(picture.encode(p, model=model)) - len(encode_plain(p)) for p in small[:100])
+    worst = max(len(whole_file.encode(p, model=model)) - len(encode_plain(p)) for p in small[:100])
     rows.append(f"\nSingle 32x32 pictures, the first 100, each a file: at most {worst} bytes more than the smallest bare stream of conventional coding.")
     return rows
 
@@ -114,9 +115,9 @@ def choices(model, folder, limit):
         for coarseness in (0.6, 0.85, 1.7):
             save_model(path, network, spaced(coarseness=coarseness), {})
             row(f"spacing at most {coarseness} sigma (shipped: 1.2)", Model(path))
-    shipped_side, shipped_rows = stacked.START_SIDE, context.ROWS
+    shipped_side, shipped_rows = prior_codec.START_SIDE, context.ROWS
     for side in (16, 64):
-        with patch.object(stacked, "START_SIDE", side):
+        with patch.object(prior_codec, "START_SIDE", side):
             row(f"start of {side}x{side} (shipped: {shipped_side})", model)
     for count in (0, 8, 32):
         with patch.object(context, "ROWS", count):

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitsback.codecs import container, decode, encode
-from bitsback.model import Model
-from bitsback.preview import preview
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import decode, encode
+from bitsback.coder.model import Model
+from bitsback.sampling.preview import preview
 
 SIGMAS = (3.0, 6.0, 15.0, 40.0)
 

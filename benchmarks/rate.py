@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitsback.codecs import Still, container, decode_still, encode_still
+from bitsback.codecs import Still, decode_still, encode_still
+from bitsback.codecs.bitstream import container
 from bitsback.efforts import DEFAULT, EFFORTS
-from bitsback.model import Model
+from bitsback.coder.model import Model
 
 
 def _pillow(**options):

@@ -11,11 +11,11 @@ from unittest.mock import patch
 
 import torch
 
-from bitsback import denoiser
-from bitsback.equalise import equalise
-from bitsback.levels import default_levels
-from bitsback.measure import bound_bits, centre_crops
-from bitsback.training import read_checkpoint
+from bitsback.train import denoiser
+from benchmarks.research.equalise import equalise
+from bitsback.diffusion.levels import default_levels
+from bitsback.train.measure import bound_bits, centre_crops
+from bitsback.train.loop import read_checkpoint
 
 
 def narrow_block(self, r, e, integer):

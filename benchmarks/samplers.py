@@ -6,7 +6,7 @@ Restored: centres of the pictures in DIR are noised and given back.  Error is th
 mean of x given y has the least, a true draw of x given y sqrt(2) times that, so a small error alone is no praise.
 Patch distance says how far the patches (8x8, mean taken out) are from those of the photographs: whitened by the photographs'
 covariance, projected on 256 random directions, mean distance of the sorted values (sliced Wasserstein-1; 1 = one standard deviation).
-From nothing: pictures that begin with clouds (bitsback/starts.py), patch distance alone; the floor is that of one half
+From nothing: pictures that begin with clouds (bitsback/sampling/starts.py), patch distance alone; the floor is that of one half
 of the photographs from the other.  Writes OUTPUT.md, OUTPUT.json, OUTPUT.png and grids OUTPUT_*.webp.
 """
 import argparse
@@ -18,14 +18,14 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from bitsback.chain_sampler import nearest_level
-from bitsback.denoisers import checkpoint_denoiser, model_denoiser
-from bitsback.gallery import draw_pictures
-from bitsback.levels import sigmas
-from bitsback.measure import centre_crops
-from bitsback.model import Model
-from bitsback.starts import tiles
-from bitsback.training import read_checkpoints
+from bitsback.sampling.chain_sampler import nearest_level
+from bitsback.sampling.denoisers import checkpoint_denoiser, model_denoiser
+from bitsback.sampling.gallery import draw_pictures
+from bitsback.diffusion.levels import sigmas
+from bitsback.train.measure import centre_crops
+from bitsback.coder.model import Model
+from bitsback.sampling.starts import tiles
+from bitsback.train.loop import read_checkpoints
 
 METHODS = {
     "ancestral, head": {"sampler": "ancestral", "grade": "head"},

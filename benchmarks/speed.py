@@ -64,8 +64,8 @@ def peak(seconds=1.0):
     """Multiply-adds a second of the fastest backend's 64-channel 3x3 convolution, the best of many; at a size that the caches hold."""
     import torch
 
-    from bitsback.exact import Layer
-    from bitsback.selftest import choose
+    from bitsback.integer.convolution import Layer
+    from bitsback.integer.selftest import choose
     weight = torch.randint(-64, 65, (64, 64, 3, 3), dtype=torch.int8)
     backend = choose({"l": Layer(weight, torch.zeros(1, 64, dtype=torch.int32), torch.full((64,), 9, dtype=torch.int8))})
     x = torch.randint(0, 256, (1, 64, 96, 128), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
@@ -93,17 +93,18 @@ def one(path, name, threads):
         begin = time.perf_counter()
         import torch
 
-        from bitsback.codecs import container, picture, stacked
-        from bitsback.lattice import Gaussians
-        from bitsback.model import Model
+        from bitsback.codecs.bitstream import container
+        from bitsback.codecs import prior_codec, whole_file
+        from bitsback.ans.gaussian_tables import Gaussians
+        from bitsback.coder.model import Model
         torch.set_num_threads(threads)
         model = Model.open(name)
         model.chain()
         facts["start_s"] = time.perf_counter() - begin
         header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
-        facts["encode_s"], result = _timed(lambda: stacked.encode_stack([pixels], header, model))
+        facts["encode_s"], result = _timed(lambda: prior_codec.encode_stack([pixels], header, model))
         data = container.write(*result)
-        facts["decode_s"], back = _timed(lambda: picture.decode(data, model=model))
+        facts["decode_s"], back = _timed(lambda: whole_file.decode(data, model=model))
         network, coding, counter, top = Clock(), Clock(), Counter(), peak()
         chain = model.chain()
         for _, part in chain.network.networks:
@@ -112,7 +113,7 @@ def one(path, name, threads):
             step.network.trunk, step.network.head = network.around(step.network.trunk), network.around(step.network.head)
             break                                       # all steps share one network
         Gaussians.push, Gaussians.pop = coding.around(Gaussians.push), coding.around(Gaussians.pop)
-        total, _ = _timed(lambda: picture.decode(data, model=model), 1)
+        total, _ = _timed(lambda: whole_file.decode(data, model=model), 1)
         facts["network"], facts["coding"] = network.seconds / total, coding.seconds / total
         facts["of_peak"], facts["peak_gops"] = network.seconds * top / counter.multiply_adds, 2 * top / 1e9
     if not np.array_equal(back, pixels):

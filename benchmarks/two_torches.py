@@ -28,9 +28,9 @@ import numpy as np
 import torch
 from PIL import Image
 from bitsback.codecs import container, picture, stacked
-from bitsback.exact import Reference
-from bitsback.selftest import choose
-from bitsback.model import Model
+from bitsback.integer.convolution import Reference
+from bitsback.integer.selftest import choose
+from bitsback.coder.model import Model
 
 action, model, side, folder, *paths = sys.argv[1:]
 torch.set_num_threads(1)

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 from benchmarks.ablation import table
-from bitsback.codecs import means
-from bitsback.dequantise import dequantised_model
-from bitsback.levels import sigmas
-from bitsback.measure import bound_bits
-from bitsback.model import Model
+from bitsback.codecs import block_means
+from bitsback.train.dequantise import dequantised_model
+from bitsback.diffusion.levels import sigmas
+from bitsback.train.measure import bound_bits
+from bitsback.coder.model import Model
 
 SIDE = 256
 ENDS = 10                       # pictures of the worst and the best
@@ -34,7 +34,7 @@ def parts(row):
 def by_level(network, levels, path):
     """Bits a dimension of p(x | y_0), of each level and of the top, on a picture's centre; the top on all of it, block means told."""
     samples = np.array(Image.open(path).convert("RGB"))
-    _, _, left_over = means.fitted(samples, samples.mean((0, 1)))
+    _, _, left_over = block_means.fitted(samples, samples.mean((0, 1)))
     top_bits = float(np.mean(np.log2(1 + left_over / sigmas(levels)[-1] ** 2)) / 2)
     pixels = torch.from_numpy(samples).permute(2, 0, 1)[None].float() - 128
     top, left = (max(0, side - SIDE) // 16 * 8 for side in pixels.shape[2:])
@@ -63,9 +63,9 @@ def main():
     noise = table(["sigma", *groups, "share of all"], [
         [name, *(f"{some[:, k].mean():.4f}" for some in groups.values()), f"{100 * levels[:, k].mean() / levels.sum(1).mean():.1f} %"]
         for k, name in enumerate(["pixels given 0.5", *(f"{sigma:.2f}" for sigma in sigmas(model.levels)[1:]), "top"])])
-    means = ", ".join(f"{name} {np.mean([parts(row)[name] for row in rows]):.4f}" for name in names)
+    averages = ", ".join(f"{name} {np.mean([parts(row)[name] for row in rows]):.4f}" for name in names)
     text = (f"python -m benchmarks.where {args.folder.name} {args.rates.name}   ({len(rows)} pictures, model {model.id[:16]}, bits/dim)\n\n"
-            f"Means over the pictures: {means}\n\n{files}\nBound by level:\n\n{noise}")
+            f"Means over the pictures: {averages}\n\n{files}\nBound by level:\n\n{noise}")
     print(text)
     if args.output:
         args.output.write_text(text)

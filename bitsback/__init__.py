@@ -1,2 +1,10 @@
 """bitsback: lossless image compression with a variational diffusion model as its prior."""
+from pathlib import Path
+
 __version__ = "0.1.0"
+
+# An installed package has codecs/ inside; in a checkout it is the folder beside this one.  The
+# search path then leads to the root of the checkout, so that `bitsback.codecs` is found there.
+_ROOT = Path(__file__).resolve().parent.parent
+if not (_ROOT / "bitsback" / "codecs").is_dir() and (_ROOT / "codecs" / "FORMAT.md").is_file():
+    __path__.append(str(_ROOT))

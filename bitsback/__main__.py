@@ -1,4 +1,4 @@
 """`python -m bitsback` is the command `bitsback`."""
-from .commands import run
+from bitsback.cli.main import run
 
 run()

@@ -17,5 +17,5 @@ DEFAULT_STEPS = EFFORTS[DEFAULT].tuning
 
 def chosen_model(effort, name=None):
     """The model `name` if one was named, else the effort's; None where that is not shipped."""
-    from .weights import shipped_models         # torch comes with it: not before it is needed
+    from bitsback.integer.model_file import shipped_models         # torch comes with it: not before it is needed
     return name or (EFFORTS[effort].model if EFFORTS[effort].model in shipped_models() else None)

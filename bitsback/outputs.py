@@ -9,8 +9,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from .errors import NoSuchFolder, OutputExists, OutputFailed
-from .whole import Stamp, write_all, write_whole
+from bitsback.errors import NoSuchFolder, OutputExists, OutputFailed
+from bitsback.whole import Stamp, write_all, write_whole
 
 STDIO = Path("-")
 STREAMS = (stat.S_ISFIFO, stat.S_ISCHR)         # kinds of files that are written into as they are

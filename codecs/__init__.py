@@ -2,11 +2,11 @@
 of any mode with their metadata, `files` on paths."""
 from typing import TYPE_CHECKING
 
-from .container import read_header
-from .still import Still
+from bitsback.codecs.bitstream.container import read_header
+from bitsback.codecs.image import Still
 
 if TYPE_CHECKING:
-    from .picture import decode, decode_still, encode, encode_still
+    from bitsback.codecs.whole_file import decode, decode_still, encode, encode_still
 
 __all__ = ["Still", "decode", "decode_still", "encode", "encode_still", "read_header"]
 
@@ -17,6 +17,6 @@ def __getattr__(name):
     `info` needs none of it.
     """
     if name in __all__:
-        from . import picture
-        return getattr(picture, name)
+        from bitsback.codecs import whole_file
+        return getattr(whole_file, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,15 +6,17 @@ A name is a relative path with forward slashes; one that would leave the output 
 import os
 from pathlib import Path, PurePosixPath
 
-from ..efforts import DEFAULT_STEPS
-from ..errors import DamagedFile, UnsupportedImage
-from ..outputs import Stamp
-from . import picture
-from .container import Entry
-from .folders import files_below, is_name
-from .images import HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_suffix, read_still
-from .inputs import opened
-from .restored import DEFAULT_SUFFIXES, default_bytes
+from bitsback.efforts import DEFAULT_STEPS
+from bitsback.errors import DamagedFile, UnsupportedImage
+from bitsback.outputs import Stamp
+from bitsback.codecs import whole_file
+from bitsback.codecs.bitstream.container import Entry
+from bitsback.codecs.io.folders import files_below, is_name
+from bitsback.codecs.formats.image_files import (
+    HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_suffix, read_still,
+)
+from bitsback.codecs.io.inputs import opened
+from bitsback.codecs.io.restored import DEFAULT_SUFFIXES, default_bytes
 
 LONGEST_NAME = 255              # bytes of a file's name, in every usual file system
 
@@ -63,15 +65,15 @@ def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False,
             raise UnsupportedImage(f"{path}: {error.strerror}") from None
         still = still.stripped() if strip else still
         note(path, still, status)
-        loaded.append((Entry(still.width, still.height, name, status.st_mode & 0o777, picture.image_check(still.samples), still.mode, still.source,
+        loaded.append((Entry(still.width, still.height, name, status.st_mode & 0o777, whole_file.image_check(still.samples), still.mode, still.source,
                              int(status.st_mtime)), still))
     loaded.sort(key=lambda item: (item[0].width * item[0].height, item[0].height, item[0].name))   # the stack grows with them
     stills = [still for _, still in loaded]
     _refuse_unrestorable(loaded, verify)        # before the work
     announce(stills)
-    data = picture.encode_stills(stills, tuple(entry for entry, _ in loaded), archive=True, tuning=tuning, **options)
+    data = whole_file.encode_stills(stills, tuple(entry for entry, _ in loaded), archive=True, tuning=tuning, **options)
     if verify:
-        picture.check(data, stills, **options)
+        whole_file.check(data, stills, **options)
     return data, len(loaded)
 
 
@@ -152,7 +154,7 @@ def extract(data: bytes, folder, paths: list[Path], refuse, deliver, note, **opt
     these, where its format does not give the picture back; note(path, names): told metadata that a
     format cannot hold.  Everything is decoded and checked before the first file is written.
     """
-    header, stills = picture.decode_stills(data, **options)
+    header, stills = whole_file.decode_stills(data, **options)
     paths = list(paths)
     for i, (entry, still) in enumerate(zip(header.entries, stills)):
         target, written, left_out = restored(folder, entry.name, still)

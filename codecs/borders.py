@@ -1,12 +1,13 @@
 """What the borders between segments cost: the same pictures again, each in one piece on a stack with plenty of bits."""
 import numpy as np
 
-from ..colours import Colours
-from ..model import Model
-from ..stack import Stack
-from . import container, picture, places, stacked
-from .places import Place, turned
-from .segments import known_around, planes
+from bitsback.ans.colour_counts import Colours
+from bitsback.coder.model import Model
+from bitsback.ans.stack import Stack
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import prior_codec, segment_layout, whole_file
+from bitsback.codecs.segment_layout import Place, turned
+from bitsback.codecs.segments import known_around, planes
 
 SEED = 0                        # of the bits that lie on the stack; they come back
 
@@ -27,7 +28,7 @@ def one_piece(chain, images, top, masks=None, sharpness=0) -> tuple[int, int]:
 def net_in_one_piece(chain, pixels, top, mask=None, sharpness=0) -> tuple[int, float]:
     """(bits, peak debt in bits a dimension) of (H, W, 3) uint8 under the prior without start and borders (in pieces of places.LIMIT pixels, which bounds memory)."""
     height, width, channels = pixels.shape
-    rows, bits, debt = max(places.STEP, places.LIMIT // width // places.STEP * places.STEP), 0, 0.0
+    rows, bits, debt = max(segment_layout.STEP, segment_layout.LIMIT // width // segment_layout.STEP * segment_layout.STEP), 0, 0.0
     for begin in range(0, height, rows):
         piece, told = pixels[begin:begin + rows], None if mask is None else [mask[begin:begin + rows]]
         growth, owed = one_piece(chain, [piece], top.at(Place(0, 1, begin, 0, len(piece), width), channels), told, sharpness)
@@ -44,7 +45,7 @@ def border_bits(data: bytes, *, model=None, device="cpu") -> float | None:
     if not header.model or header.archive:
         return None
     model = Model.of_file(model, header.model)
-    colour = np.ascontiguousarray(turned(picture.decode_still(data, model=model, device=device).colour, header.flips))
-    coded = sum(place.pixels for place in places.locate(header.sizes, header.start, header.segments))
-    chain, _, top, masks, _ = stacked.open_stack(header, payload, model, [np.empty_like(colour)], device)
+    colour = np.ascontiguousarray(turned(whole_file.decode_still(data, model=model, device=device).colour, header.flips))
+    coded = sum(place.pixels for place in segment_layout.locate(header.sizes, header.start, header.segments))
+    chain, _, top, masks, _ = prior_codec.open_stack(header, payload, model, [np.empty_like(colour)], device)
     return header.net_bits - net_in_one_piece(chain, colour, top, masks and masks[0], header.sharpness)[0] * coded / (header.width * header.height)

@@ -7,7 +7,7 @@ so that the sum over strips is the harder rival of the two.
 """
 import numpy as np
 
-from .plain import GOOD, STRIP, photographic, webp_size
+from bitsback.codecs.fallback.codec import GOOD, STRIP, photographic, webp_size
 
 SMALL = 64 * 64                 # pixels: below, the share is anything, down to 0.63 of crops of 8x8, 0.78 of 24x24, 0.91 of 48x48; from there 0.94 at least
 SURELY, SURELY_GOOD = 0.93, 0.975               # 1 % under the smallest share measured; 2.5 % for what strips and the BEST effort may differ by

@@ -7,12 +7,12 @@ undone and made smaller.  No bit is borrowed that is not in the file.
 """
 import numpy as np
 
-from .. import context
-from ..errors import DamagedFile, StackEmpty
-from ..memory import give_pages_back
-from .numbers import Reader, number
-from .places import locate, next_segment, place_of
-from .plain import decode_plain, encode_plain
+from bitsback.coder import context
+from bitsback.errors import DamagedFile, StackEmpty
+from bitsback.memory import give_pages_back
+from bitsback.codecs.bitstream.numbers import Reader, number
+from bitsback.codecs.segment_layout import locate, next_segment, place_of
+from bitsback.codecs.fallback.codec import decode_plain, encode_plain
 
 PATIENT = 2**11                 # pixels of the plain block for which all is tried
 LEAST = 0.25                    # bits a dimension: a segment of many pixels that a stack of fewer holds is none

@@ -8,13 +8,13 @@ import time
 
 import numpy as np
 
-from ..chain import Chain, Top
-from ..context import nothing
-from ..stack import Stack
-from ..tuning import passes
-from .plain import encode_plain, webp_size
-from .segments import planes
-from .still import Still, strips
+from bitsback.coder.chain import Chain, Top
+from bitsback.coder.context import nothing
+from bitsback.ans.stack import Stack
+from bitsback.tune.tuning import passes
+from bitsback.codecs.fallback.codec import encode_plain, webp_size
+from bitsback.codecs.segments import planes
+from bitsback.codecs.image import Still, strips
 
 PHOTOGRAPHIC, NOISE = 2.0, 6.0  # bits a dimension of photographs; on graphics the best WebP may be half the quick one
 FEW_COLOURS, FEW_GREYS, MANY_PIXELS = 256, 24, 128 * 128        # no photograph of so many pixels has so few of them: the prior is not tried

@@ -6,14 +6,15 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from bitsback.codecs import container, stacked
-from bitsback.codecs.container import Entry, Header, pixel_digest
-from bitsback.denoiser import Denoiser, NetworkConfig
-from bitsback.experts import Experts
-from bitsback.lattice import Gaussians, gaussian_masses
-from bitsback.levels import default_levels, sigmas
-from bitsback.model import Model
-from bitsback.weights import save_model
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import prior_codec
+from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
+from bitsback.train.denoiser import Denoiser, NetworkConfig
+from bitsback.train.experts import Experts
+from bitsback.ans.gaussian_tables import Gaussians, gaussian_masses
+from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.coder.model import Model
+from bitsback.integer.model_file import save_model
 
 TINY = NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16, phases=8)
 
@@ -108,7 +109,7 @@ def prior_file(tiny_model):
     """
     def make(pixels, model=tiny_model):
         header = Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels]))
-        header, payload = stacked.encode_stack([pixels], header, model)
+        header, payload = prior_codec.encode_stack([pixels], header, model)
         assert header.model == model.id[:16] and header.segments
         return container.write(header, payload)
     return make

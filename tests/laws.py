@@ -5,7 +5,7 @@
 """
 import numpy as np
 
-from bitsback.stack import Stack
+from bitsback.ans.stack import Stack
 
 
 def credit(size, seed=0):

@@ -12,12 +12,13 @@ from unittest.mock import patch
 import numpy as np
 from PIL import Image
 
-from bitsback.codecs import container, picture, stacked
-from bitsback.codecs.images import default_suffix, image_format, still_bytes
-from bitsback.codecs.places import turned
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import prior_codec, whole_file
+from bitsback.codecs.formats.image_files import default_suffix, image_format, still_bytes
+from bitsback.codecs.segment_layout import turned
 from bitsback.codecs.segments import plain_parts
-from bitsback.codecs.still import Still
-from bitsback.model import Model
+from bitsback.codecs.image import Still
+from bitsback.coder.model import Model
 
 FOLDER = Path(__file__).parent / "golden" / f"v{container.VERSION}"
 PICTURES = Path(__file__).parent / "pictures"
@@ -56,9 +57,9 @@ def stills():
 def encode_under_prior(pixels, model):
     """(bytes, plain parts) with the prior where it can be used at all, else (bytes, None)."""
     entries = (container.Entry(pixels.shape[1], pixels.shape[0]),)
-    result = stacked.encode_stack([pixels], container.Header(entries, container.pixel_digest([pixels])), model)
+    result = prior_codec.encode_stack([pixels], container.Header(entries, container.pixel_digest([pixels])), model)
     if not result:
-        return picture.encode(pixels, model=model), None
+        return whole_file.encode(pixels, model=model), None
     return container.write(*result), plain_parts([turned(pixels, result[0].flips)], result[0].start)
 
 
@@ -83,9 +84,9 @@ def main():
         if target.exists():
             raise SystemExit(f"{target} exists; golden files are never overwritten")
         suffix, deltas = default_suffix(still.mode), np.rint(np.random.default_rng(9).normal(0, 2, model.deltas.size)).astype(np.int32)
-        found, kept = deltas if name.startswith("tuned") else None, patch.object(picture, "surely_smaller", lambda *_: True)    # so small, some would lose
-        with patch.object(stacked, "tune", lambda *_, **__: found), kept:
-            data = picture.encode_still(still, model=model, verify=True)
+        found, kept = deltas if name.startswith("tuned") else None, patch.object(whole_file, "surely_smaller", lambda *_: True)    # so small, some would lose
+        with patch.object(prior_codec, "tune", lambda *_, **__: found), kept:
+            data = whole_file.encode_still(still, model=model, verify=True)
         target.with_suffix(suffix).write_bytes(still_bytes(still, image_format(target.with_suffix(suffix)), target)[0])
         target.write_bytes(data)
         print(target, len(data), "prior" if container.read_header(data).model else "plain")

@@ -6,8 +6,10 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from bitsback.codecs import archive, container, files, picture, stacked
-from bitsback.commands import main
+from bitsback.codecs import archive, prior_codec, whole_file
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.io import files
+from bitsback.cli.main import main
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 
@@ -48,9 +50,9 @@ def one_stack(tree, model):
     """An archive under the prior, whatever plain coding would cost: (Header, payload, images)."""
     loaded = [(pixels(p), n) for p, n in archive.collect([tree])]
     loaded.sort(key=lambda item: item[0].size)
-    entries = tuple(container.Entry(p.shape[1], p.shape[0], n, 0o644, picture.image_check(p)) for p, n in loaded)
+    entries = tuple(container.Entry(p.shape[1], p.shape[0], n, 0o644, whole_file.image_check(p)) for p, n in loaded)
     images = [p for p, _ in loaded]
-    header, payload = stacked.encode_stack(images, container.Header(entries, container.pixel_digest(images), True), model)
+    header, payload = prior_codec.encode_stack(images, container.Header(entries, container.pixel_digest(images), True), model)
     return header, payload, images
 
 
@@ -58,7 +60,7 @@ def test_one_stack_round_trip(tree, tiny_model):
     """Under the prior, with batches and several sizes on one stack, every picture comes back."""
     header, payload, images = one_stack(tree, tiny_model)
     assert header.model and len(header.segments) > 1 and any(kind == 0 and n > 1 for kind, n in header.segments)
-    read, back = picture.decode_stills(container.write(header, payload), model=tiny_model)
+    read, back = whole_file.decode_stills(container.write(header, payload), model=tiny_model)
     assert read == header and all(np.array_equal(a, b.samples) for a, b in zip(images, back))
 
 
@@ -72,14 +74,14 @@ def test_one_damaged_picture_is_no_whole_archive(tree, tiny_model):
         wrong.append((header, payload[:position] + bytes([payload[position] ^ 4]) + payload[position + 1:]))
     for case in wrong:
         with pytest.raises(DamagedFile):
-            picture.decode_stills(container.write(*case), model=tiny_model)
+            whole_file.decode_stills(container.write(*case), model=tiny_model)
 
 
 @pytest.mark.parametrize("name", ["../x.png", "/etc/x.png", "a/../../x.png", "", "a\\b.png", "C:x.png", "a\0.png"])
 def test_names_that_would_escape_are_refused(name, tmp_path):
     """Neither target_path nor decompress of a crafted archive writes outside the folder."""
     image = np.zeros((4, 4, 3), np.uint8)
-    header = container.Header((container.Entry(4, 4, name, 0o644, picture.image_check(image)),), container.pixel_digest([image]), True)
+    header = container.Header((container.Entry(4, 4, name, 0o644, whole_file.image_check(image)),), container.pixel_digest([image]), True)
     from bitsback.codecs.segments import plain_parts
     path = tmp_path / "evil.bbk"
     path.write_bytes(container.write(header, plain_parts([image], (1, 0, 0))))

@@ -9,15 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bitsback.chain import Top
-from bitsback.codecs import archive, container, deltas, picture, plain, stacked, suits
-from bitsback.codecs.images import HOLDS, still_bytes
-from bitsback.codecs.plain import Remembered, encode_plain
+from bitsback.coder.chain import Top
+from bitsback.codecs import archive, prior_codec, suits, whole_file
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.fallback import codec, differences
+from bitsback.codecs.formats.image_files import HOLDS, still_bytes
+from bitsback.codecs.fallback.codec import Remembered, encode_plain
 from bitsback.codecs.rivals import surely_smaller
 from bitsback.codecs.segments import planes
-from bitsback.codecs.still import MODES, Still, same, same_samples, shape_of
-from bitsback.context import nothing
-from bitsback.stack import Stack
+from bitsback.codecs.image import MODES, Still, same, same_samples, shape_of
+from bitsback.coder.context import nothing
+from bitsback.ans.stack import Stack
 
 IN_FILES = {mode: name for name in ("TIFF", "PNG") for mode in HOLDS[name] if mode != "I;16B"}
 
@@ -32,14 +34,14 @@ def drawn(mode, height, width, rng, smooth=False):
 
 
 def entries_of(stills):
-    return tuple(container.Entry(s.width, s.height, f"{i}.png", check=picture.image_check(s.samples), mode=s.mode) for i, s in enumerate(stills))
+    return tuple(container.Entry(s.width, s.height, f"{i}.png", check=whole_file.image_check(s.samples), mode=s.mode) for i, s in enumerate(stills))
 
 
 def archived(stills, model):
     """Bytes of an archive, decoded and compared."""
-    data = picture.encode_stills(stills, entries_of(stills), archive=True, model=model)
-    picture.check(data, stills, model=model)
-    header, back = picture.decode_stills(data, model=model)
+    data = whole_file.encode_stills(stills, entries_of(stills), archive=True, model=model)
+    whole_file.check(data, stills, model=model)
+    header, back = whole_file.decode_stills(data, model=model)
     for entry, still in zip(header.entries, back):
         assert same(still, Still(stills[int(entry.name[:-4])].mode, stills[int(entry.name[:-4])].samples, still.look, {}, still.source))
     return data
@@ -60,7 +62,7 @@ def test_up_to_three_pictures_of_any_mode_and_size(tiny_model, shapes, wins, see
     rng = np.random.default_rng(seed)
     stills = [drawn(mode, height, width, rng, smooth) for mode, height, width, smooth in shapes]
     suit = (lambda stills, *_: [True] * len(stills)) if wins else suits.suit_prior
-    with patch.object(picture, "suit_prior", suit), patch.object(picture, "surely_smaller", lambda *_: wins):
+    with patch.object(whole_file, "suit_prior", suit), patch.object(whole_file, "surely_smaller", lambda *_: wins):
         archived(stills, tiny_model)
 
 
@@ -75,7 +77,7 @@ def test_files_of_any_mode_and_size(tiny_model, tmp_path_factory, shapes, seed):
         path.write_bytes(still_bytes(still, IN_FILES[mode], path)[0])
         wanted[path.name] = still
     data, count = archive.encode_archive([folder], model=tiny_model, verify=True)
-    header, back = picture.decode_stills(data, model=tiny_model)
+    header, back = whole_file.decode_stills(data, model=tiny_model)
     assert count == len(back) == len(wanted)
     assert all(still.mode == wanted[entry.name].mode and same_samples(still.samples, wanted[entry.name].samples) for entry, still in zip(header.entries, back))
 
@@ -129,23 +131,23 @@ def test_bits_of_a_trial_are_what_the_stack_grows_by(tiny_model, photograph):
 def test_pictures_of_one_kind_lie_together(tiny_model, photograph, monkeypatch):
     """Grey and coloured ones of one size, by turns: few segments, not one a picture."""
     stills = [Still("RGB", photograph(16, 16, i)) if i % 2 else Still("L", np.ascontiguousarray(photograph(16, 16, i)[..., 1])) for i in range(40)]
-    monkeypatch.setattr(picture, "surely_smaller", lambda *_: True)
+    monkeypatch.setattr(whole_file, "surely_smaller", lambda *_: True)
     header = container.read_header(archived(stills, tiny_model))
     assert header.model and len(header.segments) < 10
 
 
 def test_a_single_small_picture_is_not_tried(tiny_model, photograph, monkeypatch):
     """Whatever model is at hand, no time goes to what cannot start."""
-    monkeypatch.setattr(stacked, "encode_stack", lambda *_: pytest.fail("the prior was tried"))
+    monkeypatch.setattr(prior_codec, "encode_stack", lambda *_: pytest.fail("the prior was tried"))
     for still in (Still("RGB", photograph(40, 40)), Still("L", noise(1)[0][..., 0].copy())):
-        picture.encode_still(still, model=tiny_model, verify=True)
+        whole_file.encode_still(still, model=tiny_model, verify=True)
         archived([still, drawn("P", 60, 60, np.random.default_rng(1))], tiny_model)
 
 
 def test_equal_pictures_are_coded_once(tiny_model, monkeypatch):
     """Conventional coding of an archive: once for each content; metadata and names are told of each."""
     asked, coder = [], encode_plain
-    monkeypatch.setattr(plain, "encode_plain", lambda samples, patient=True: asked.append(samples.shape) or coder(samples, patient))
+    monkeypatch.setattr(codec, "encode_plain", lambda samples, patient=True: asked.append(samples.shape) or coder(samples, patient))
     (pixels,) = noise(1)
     archived([Still("RGB", pixels)] * 30 + [Still("P", pixels[..., 0].copy(), {"palette": bytes(768)})] * 5, tiny_model)
     assert sorted(asked) == [(8, 8), (8, 8, 3)]
@@ -159,7 +161,7 @@ def test_what_is_remembered_is_what_would_be_made():
         for patient in (True, False):
             assert remembered(array, patient) == remembered(array, patient) == encode_plain(array, patient)
     assert remembered(block.view("<i4")) == remembered(block.view("<i4")[..., 0])
-    with patch.object(plain, "REMEMBERED", 63), patch.object(plain, "encode_plain", lambda *_: b"made anew"):
+    with patch.object(codec, "REMEMBERED", 63), patch.object(codec, "encode_plain", lambda *_: b"made anew"):
         assert remembered(block) == b"made anew"
 
 
@@ -168,26 +170,26 @@ def test_a_small_dictionary_changes_nothing():
     rng = np.random.default_rng(0)
     for length in (1, 192, 4095, 4097, 70000):
         data = np.repeat(rng.integers(0, 40, length, dtype=np.uint8), 3).tobytes()[:length]
-        made = lzma.compress(data, lzma.FORMAT_RAW, filters=deltas._filters(length))
-        assert made == lzma.compress(data, lzma.FORMAT_RAW, filters=deltas.FILTERS)
-    assert deltas._filters(192)[0]["dict_size"] == 4096 and deltas._filters(2**30) == deltas.FILTERS
+        made = lzma.compress(data, lzma.FORMAT_RAW, filters=differences._filters(length))
+        assert made == lzma.compress(data, lzma.FORMAT_RAW, filters=differences.FILTERS)
+    assert differences._filters(192)[0]["dict_size"] == 4096 and differences._filters(2**30) == differences.FILTERS
 
 
 def test_of_small_pictures_nothing_is_sure():
     """A crop of 16x16 whose best conventional coding is smaller than 0.8 of a quick WebP: it must be tried."""
     pixels = noise(1, (16, 16))[0]
-    quick, best = plain.webp_size(pixels), len(encode_plain(pixels))
-    assert plain.photographic(pixels, quick) and best < 0.9 * quick
+    quick, best = codec.webp_size(pixels), len(encode_plain(pixels))
+    assert codec.photographic(pixels, quick) and best < 0.9 * quick
     assert not surely_smaller(best + 1, [pixels])
 
 
 def test_conventional_coding_stops_where_it_has_lost(tiny_model, photograph, monkeypatch):
     """Once what is coded is as long as the prior's whole file, the rest need not be coded; the prior's file is what comes out."""
     stills, asked, coder = [Still("RGB", photograph(16, 16, i)) for i in range(12)], [], encode_plain
-    monkeypatch.setattr(picture, "_under_prior", lambda *_: (bytes(1000), []))
-    monkeypatch.setattr(plain, "encode_plain", lambda samples, patient=True: asked.append(len(coder(samples, patient))) or bytes(asked[-1]))
-    monkeypatch.setattr(picture, "suit_prior", lambda stills, *_: [True] * len(stills))
-    assert picture.encode_stills(stills, entries_of(stills), archive=True, model=tiny_model) == bytes(1000)
+    monkeypatch.setattr(whole_file, "_under_prior", lambda *_: (bytes(1000), []))
+    monkeypatch.setattr(codec, "encode_plain", lambda samples, patient=True: asked.append(len(coder(samples, patient))) or bytes(asked[-1]))
+    monkeypatch.setattr(whole_file, "suit_prior", lambda stills, *_: [True] * len(stills))
+    assert whole_file.encode_stills(stills, entries_of(stills), archive=True, model=tiny_model) == bytes(1000)
     assert sum(asked[:-1]) < 1000 <= sum(asked)
 
 

@@ -4,23 +4,25 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from bitsback import context, exact, selftest
-from bitsback.codecs.places import turned
-from bitsback.codecs import container, segments, stacked
+from bitsback.coder import context
+from bitsback.integer import convolution, selftest
+from bitsback.codecs.segment_layout import turned
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import prior_codec, segments
 from bitsback.errors import DamagedFile, StackEmpty
-from bitsback.export import prove_exact
-from bitsback.integer_network import IntegerExperts, IntegerNetwork
-from bitsback.model import Model
-from bitsback.prior import distributions
-from bitsback.stack import Stack
-from bitsback.weights import write_model
+from bitsback.train.export import prove_exact
+from bitsback.integer.network import IntegerExperts, IntegerNetwork
+from bitsback.coder.model import Model
+from bitsback.coder.conditional import distributions
+from bitsback.ans.stack import Stack
+from bitsback.integer.model_file import write_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from . import numpy_decoder as yardstick
-from .conftest import unshuffled
-from .told import grids, pop_bytes, push_bytes
+from tests import numpy_decoder as yardstick
+from tests.conftest import unshuffled
+from tests.told import grids, pop_bytes, push_bytes
 
 CASES = [((24, 40), "smooth"), ((33, 21), "noise"), ((25, 9), "edges"), ((24, 2), "flat"), ((64, 16), "smooth"), ((64, 16), "edges"),
          ("archive", "smooth"), ("archive", "noise")]       # height and width
@@ -43,8 +45,8 @@ def make_pixels(height, width, kind, seed=0):
 def encode(images, model):
     """(Header, payload) of one picture, or of a list as in an archive, under the prior also where plain coding would be smaller."""
     entries = tuple(container.Entry(pixels.shape[1], pixels.shape[0], mode="RGB" if pixels.shape[2] == 3 else "L") for pixels in images)
-    with patch.object(stacked, "SMALLEST", 0):
-        coded = stacked.encode_stack(images, container.Header(entries, container.pixel_digest(images), len(images) > 1), model)
+    with patch.object(prior_codec, "SMALLEST", 0):
+        coded = prior_codec.encode_stack(images, container.Header(entries, container.pixel_digest(images), len(images) > 1), model)
     return container.read(container.write(*coded))
 
 
@@ -153,7 +155,7 @@ def assert_equal_records(ours, numpys):
             assert a.size and np.array_equal(a, b[:, :a.shape[1], :a.shape[2]])
 
 
-@pytest.mark.parametrize("backend", [exact.Reference, exact.Fast])
+@pytest.mark.parametrize("backend", [convolution.Reference, convolution.Fast])
 @pytest.mark.parametrize("size", [(33, 21), "archive"], ids=str)
 def test_every_integer_of_a_file(size, backend, model):
     """Trunk and head outputs of every segment, step and phase, as they come up in decoding: torch against numpy int64."""
@@ -170,7 +172,7 @@ def test_every_integer_of_a_file(size, backend, model):
         reverse.network = IntegerExperts(networks)
     got = [np.zeros_like(pixels) for pixels in images]
     views = [turned(pixels, header.flips) for pixels in got]
-    _, stack, top, _, colours = stacked.open_stack(header, payload, model, views)
+    _, stack, top, _, colours = prior_codec.open_stack(header, payload, model, views)
     segments.pop_segments(chain, stack, views, header.start, header.segments, top, colours=colours)
     numbers = RecordingModel(model.path.read_bytes())
     numbers.record = []
@@ -185,7 +187,7 @@ def test_every_integer_of_a_file(size, backend, model):
                 assert (seen.min(), seen.max()) == (low, high), "this model was made to reach the limits"
 
 
-@pytest.mark.parametrize("backend", [exact.Reference, exact.Fast])
+@pytest.mark.parametrize("backend", [convolution.Reference, convolution.Fast])
 @pytest.mark.parametrize("reach", [3, 300, 2**12])
 def test_network_far_from_any_picture(reach, backend, model, numbers):
     """Lattice indices and innovations at the limits that ARITHMETIC.md gives, odd sizes, 32-bit sums."""
@@ -209,7 +211,7 @@ def test_network_far_from_any_picture(reach, backend, model, numbers):
 @pytest.mark.parametrize("reach", [2, 60, 2**12])
 def test_distributions_of_any_values(reach, model, numbers):
     """Means and scales of every phase and colour, for values that need not be likely: all clamps of section 7, with and without context."""
-    network = model.chain(backend=exact.Reference(model.layers)).network
+    network = model.chain(backend=convolution.Reference(model.layers)).network
     rng = np.random.default_rng(reach)
     for k in range(len(model.levels)):
         for height, width, rows, columns in ((16, 9, 5, 0), (11, 6, 0, 0), (1, 2, 0, 0), (8, 16, 3, 7)):

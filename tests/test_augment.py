@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bitsback.augment import chroma_halved, grey, some_grey, some_halved
+from bitsback.train.augment import chroma_halved, grey, some_grey, some_halved
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from bitsback.codecs import av1_headers, avif
-from bitsback.codecs.images import read_still
-from bitsback.codecs.restored import default_bytes
+from bitsback.codecs.formats import av1_headers, avif
+from bitsback.codecs.formats.image_files import read_still
+from bitsback.codecs.io.restored import default_bytes
 from bitsback.errors import LossySource, UnsupportedImage
 
 codecs = pytest.importorskip("imagecodecs")

@@ -1,12 +1,13 @@
 """borders.py: the cost of borders is the net of the file against the same picture in one piece."""
 import numpy as np
 import pytest
-from .test_commands import call
+from tests.test_commands import call
 
-from bitsback.chain import Top
-from bitsback.codecs import container, encode, means, stacked
+from bitsback.coder.chain import Top
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import block_means, encode, prior_codec
 from bitsback.codecs.borders import border_bits, net_in_one_piece
-from bitsback.codecs.places import turned
+from bitsback.codecs.segment_layout import turned
 
 
 def test_border_bits(tiny_model, prior_file, photograph):
@@ -16,7 +17,7 @@ def test_border_bits(tiny_model, prior_file, photograph):
     header = container.read_header(data)
     share = 1 - header.start[1] * header.start[2] / (64 * 56)
     bits, whole = border_bits(data, model=tiny_model), np.ascontiguousarray(turned(pixels, header.flips))
-    _, _, top, _, _ = stacked.open_stack(header, container.read(data)[1], tiny_model, [whole])
+    _, _, top, _, _ = prior_codec.open_stack(header, container.read(data)[1], tiny_model, [whole])
     assert bits == pytest.approx(header.net_bits - share * net_in_one_piece(tiny_model.chain(), whole, top)[0])
     assert abs(bits) < 0.2 * header.net_bits
     assert border_bits(encode(pixels[:9, :9])) is None
@@ -25,10 +26,10 @@ def test_border_bits(tiny_model, prior_file, photograph):
 def test_one_piece_is_the_stacks_growth_whatever_the_limit(tiny_model, photograph, monkeypatch):
     """In two pieces it costs nearly what it does in one: pieces bound memory, they do not change the figure much."""
     pixels = photograph(64, 40)
-    _, top = means.told([pixels], Top.fitted([pixels], tiny_model.levels), tiny_model.levels)
-    top = top if isinstance(top, means.ToldTop) else means.ToldTop(top.mean32, top.scale, (np.arange(12, dtype=np.int32).reshape(2, 2, 3),), 8)
+    _, top = block_means.told([pixels], Top.fitted([pixels], tiny_model.levels), tiny_model.levels)
+    top = top if isinstance(top, block_means.ToldTop) else block_means.ToldTop(top.mean32, top.scale, (np.arange(12, dtype=np.int32).reshape(2, 2, 3),), 8)
     whole, debt = net_in_one_piece(tiny_model.chain(), pixels, top)
-    monkeypatch.setattr("bitsback.codecs.places.LIMIT", 32 * 40)
+    monkeypatch.setattr("bitsback.codecs.segment_layout.LIMIT", 32 * 40)
     pieces = net_in_one_piece(tiny_model.chain(), pixels, top)
     assert pieces == pytest.approx((whole, debt), rel=0.05) and whole > 0 and debt > 1
 

@@ -7,21 +7,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from .laws import check_codec, credit
+from tests.laws import check_codec, credit
 from PIL import Image
 
-from bitsback.bound import gaussian_noise, level_nats, pixel_nats
-from bitsback.chain import Chain, Forward, Top
-from bitsback.codecs.places import STEP
-from bitsback.context import Known, nothing
+from bitsback.train.bound import gaussian_noise, level_nats, pixel_nats
+from bitsback.coder.chain import Chain, Forward, Top
+from bitsback.codecs.segment_layout import STEP
+from bitsback.coder.context import Known, nothing
 from bitsback.errors import DamagedFile, StackEmpty
-from bitsback.integer_network import IntegerExperts
-from bitsback.lattice import Gaussians, forward_masses
-from bitsback.levels import COLOUR_BITS, MEAN_BITS, SCALE_UNIT, default_levels, doubling, sigmas
-from bitsback.model import DEFAULT, Model
-from bitsback.weights import shipped_models
+from bitsback.integer.network import IntegerExperts
+from bitsback.ans.gaussian_tables import Gaussians, forward_masses
+from bitsback.diffusion.levels import (
+    COLOUR_BITS, MEAN_BITS, SCALE_UNIT, default_levels, doubling, sigmas,
+)
+from bitsback.coder.model import DEFAULT, Model
+from bitsback.integer.model_file import shipped_models
 
-from .conftest import unshuffled
+from tests.conftest import unshuffled
 
 BOUND_TOLERANCE = 0.005         # net rate of real coding against the bound of the same levels
 PICTURES = sorted((Path(__file__).parent / "pictures").glob("*.png"))

@@ -2,10 +2,12 @@
 import numpy as np
 import torch
 
-from bitsback.context import nothing
-from bitsback.chain_sampler import draw, nearest_level, on_lattice, random_stack, sample_chain, wide_top
-from bitsback.levels import default_levels, sigmas
-from bitsback.prior import distributions
+from bitsback.coder.context import nothing
+from bitsback.sampling.chain_sampler import (
+    draw, nearest_level, on_lattice, random_stack, sample_chain, wide_top,
+)
+from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.coder.conditional import distributions
 
 
 def generator(seed=1):

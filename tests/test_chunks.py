@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bitsback.codecs import chunks, decode_still, encode_still, metadata
-from bitsback.codecs.images import read_still, still_bytes
-from bitsback.codecs.plain import chunk
-from bitsback.codecs.still import same
-from bitsback.codecs.views import views
+from bitsback.codecs.formats import chunks, metadata
+from bitsback.codecs import decode_still, encode_still
+from bitsback.codecs.formats.image_files import read_still, still_bytes
+from bitsback.codecs.fallback.codec import chunk
+from bitsback.codecs.image import same
+from bitsback.codecs.formats.views import views
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 HERE = Path(__file__).parent

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitsback.codecs import container
-from bitsback.codecs.container import MAGIC, MAX_PIXELS, MAX_SIDE, SOURCES, VERSION, Entry, Header, pixel_digest, read, read_header, write
-from bitsback.codecs.numbers import number
-from bitsback.codecs.still import MODES
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import (
+    Entry, Header, MAGIC, MAX_PIXELS, MAX_SIDE, SOURCES, VERSION, pixel_digest, read, read_header,
+    write,
+)
+from bitsback.codecs.bitstream.numbers import number
+from bitsback.codecs.image import MODES
 from bitsback.errors import DamagedFile, NotOurFile
 
 sides = st.one_of(st.integers(1, 300), st.integers(1, MAX_SIDE))

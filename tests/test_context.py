@@ -1,9 +1,10 @@
 """Context rows: noise from a hash, in distribution and the same everywhere."""
 import numpy as np
 
-from bitsback import context, lattice
-from bitsback.lattice import Gaussians
-from bitsback.levels import default_levels, sigmas
+from bitsback.coder import context
+from bitsback.ans import gaussian_tables
+from bitsback.ans.gaussian_tables import Gaussians
+from bitsback.diffusion.levels import default_levels, sigmas
 
 
 def splitmix(level, side, channel, row, column):
@@ -37,7 +38,7 @@ def test_chain_has_the_levels_noise():
     """Variance of y_k - x over known pixels is sigma_k^2 within 3 %, its mean 0 within 4 standard errors."""
     levels = default_levels()
     x = np.random.default_rng(1).integers(-128, 128, (1, 3, 32, 400), dtype=np.int32)
-    chain = context.context_chain(Gaussians(lattice.forward_masses([level.step for level in levels])), levels, context.Known(x, x[:, :, :, :399]))
+    chain = context.context_chain(Gaussians(gaussian_tables.forward_masses([level.step for level in levels])), levels, context.Known(x, x[:, :, :, :399]))
     for level, sigma, y in zip(levels, sigmas(levels), chain):
         sides = [y.below * level.spacing - x, y.right * level.spacing - x[:, :, :, :399]]
         for noise in sides:
@@ -48,7 +49,7 @@ def test_chain_has_the_levels_noise():
 
 def test_sample_inverts_the_table():
     """sample() returns the column whose interval of the cumulative masses holds the bits."""
-    gaussians = Gaussians(lattice.gaussian_masses())
+    gaussians = Gaussians(gaussian_tables.gaussian_masses())
     mean32, scale = np.array([0, 5, -7, 160], np.int32), 60
     for bits in (0, 1, 2**23, 2**24 - 1):
         values = context.sample(gaussians, mean32, scale, np.full(4, bits, np.uint32))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import deep
-from bitsback.codecs.images import read_still
-from bitsback.codecs.plain import chunk
+from bitsback.codecs.formats import deep
+from bitsback.codecs.formats.image_files import read_still
+from bitsback.codecs.fallback.codec import chunk
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 RNG = np.random.default_rng(0)
@@ -104,7 +104,7 @@ def test_unknown_filters_are_damage():
 def test_a_tiff_is_read_with_imagecodecs():
     """The samples of an uncompressed TIFF made by hand; what is no TIFF is refused by name."""
     pytest.importorskip("imagecodecs")
-    from .test_images import tiff16
+    from tests.test_images import tiff16
     samples = smooth(6, 5, 3)
     assert np.array_equal(deep.read_tiff(tiff16(samples), "x.tif"), samples)
     with pytest.raises(UnsupportedImage, match="x.tif"):

@@ -5,13 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from bitsback.context import Known, nothing
-from bitsback.denoiser import (EXACT, INNER_WEIGHT, INNOVATION_REACH, INPUT_REACH, TOP, Denoiser, NetworkConfig, QConv, scale_exponent)
-from bitsback.levels import sigmas
-from bitsback.phases import Places, phases
-from bitsback.prior import Conditional, distributions
+from bitsback.coder.context import Known, nothing
+from bitsback.train.denoiser import (
+    Denoiser, EXACT, INNER_WEIGHT, INNOVATION_REACH, INPUT_REACH, NetworkConfig, QConv, TOP,
+    scale_exponent,
+)
+from bitsback.diffusion.levels import sigmas
+from bitsback.diffusion.passes import Places, phases
+from bitsback.coder.conditional import Conditional, distributions
 
-from .conftest import random_network, unshuffled
+from tests.conftest import random_network, unshuffled
 
 REACH = {"first": INPUT_REACH, "head_known": INNOVATION_REACH}
 

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from bitsback.denoisers import check_levels, checkpoint_denoiser, model_denoiser, noise_range, sampling_levels
+from bitsback.sampling.denoisers import (
+    check_levels, checkpoint_denoiser, model_denoiser, noise_range, sampling_levels,
+)
 from bitsback.errors import NoiseOutOfRange
-from bitsback.levels import MEAN_BITS, V_ONE, default_levels, sigmas
-from bitsback.model import Model
-from bitsback.schedule import preconditioning
+from bitsback.diffusion.levels import MEAN_BITS, V_ONE, default_levels, sigmas
+from bitsback.coder.model import Model
+from bitsback.diffusion.schedule import preconditioning
 
 OWN = sigmas(default_levels())
 

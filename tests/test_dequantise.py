@@ -3,13 +3,13 @@ import numpy as np
 import pytest
 import torch
 
-from bitsback.denoiser import Denoiser
-from bitsback.dequantise import dequantised
-from bitsback.experts import Expert
-from bitsback.export import TRUNK_UNITS, integer_layers
-from bitsback.levels import default_levels, sigmas
-from bitsback.measure import bound_bits
-from bitsback.restart import trainable
+from bitsback.train.denoiser import Denoiser
+from bitsback.train.dequantise import dequantised
+from bitsback.train.experts import Expert
+from bitsback.train.export import TRUNK_UNITS, integer_layers
+from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.train.measure import bound_bits
+from bitsback.train.restart import trainable
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@ import copy
 
 import torch
 
-from bitsback.equalise import equalise, hidden_peaks
-from bitsback.levels import default_levels
+from benchmarks.research.equalise import equalise, hidden_peaks
+from bitsback.diffusion.levels import default_levels
 
 
 def test_equalise_keeps_the_function_and_fills_the_range(tiny_network):

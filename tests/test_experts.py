@@ -8,31 +8,33 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file
 
-from bitsback import tuned, tuning
-from bitsback.chain_sampler import sample_chain
-from bitsback.codecs import container, decode, stacked
-from bitsback.codecs.container import Entry, Header, pixel_digest
-from bitsback.codecs.places import turned
-from bitsback.commands import main
-from bitsback.denoiser import EXACT, INNOVATION_REACH, NetworkConfig
-from bitsback.denoisers import model_denoiser
-from bitsback.dequantise import dequantised, dequantised_model
+from bitsback.integer import bias_updates
+from bitsback.tune import tuning
+from bitsback.sampling.chain_sampler import sample_chain
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import decode, prior_codec
+from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
+from bitsback.codecs.segment_layout import turned
+from bitsback.cli.main import main
+from bitsback.train.denoiser import EXACT, INNOVATION_REACH, NetworkConfig
+from bitsback.sampling.denoisers import model_denoiser
+from bitsback.train.dequantise import dequantised, dequantised_model
 from bitsback.errors import TrainingError, WrongModel
-from bitsback.estimates import estimate_at_levels
-from bitsback.experts import Experts
-from bitsback.exact import TOP
-from bitsback.export import largest_sum, make_layer, without_excess
-from bitsback.levels import default_levels, sigmas
-from bitsback.measure import bound_bits
-from bitsback.model import Model
-from bitsback.preview import preview
-from bitsback.selftest import integer_convolution
-from bitsback.training import TrainingConfig, read_checkpoints, train
-from bitsback.weights import save_model, write_model
+from bitsback.train.estimates import estimate_at_levels
+from bitsback.train.experts import Experts
+from bitsback.integer.convolution import TOP
+from bitsback.train.export import largest_sum, make_layer, without_excess
+from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.train.measure import bound_bits
+from bitsback.coder.model import Model
+from bitsback.sampling.preview import preview
+from bitsback.integer.selftest import integer_convolution
+from bitsback.train.loop import TrainingConfig, read_checkpoints, train
+from bitsback.integer.model_file import save_model, write_model
 
-from . import numpy_decoder as yardstick
-from .conftest import TINY, random_network
-from .told import grids, pop_bytes
+from tests import numpy_decoder as yardstick
+from tests.conftest import TINY, random_network
+from tests.told import grids, pop_bytes
 
 LEVELS = default_levels()
 NOISE = sigmas(LEVELS)
@@ -90,25 +92,25 @@ def test_tuning_moves_each(expert_model, photograph, monkeypatch):
     pixels = photograph(256, 264)
     monkeypatch.setattr(tuning, "_cost", lambda *_: 0)
     deltas, layers = tuning.tune(expert_model, [pixels], 49), [expert.layers for expert in expert_model.experts]
-    first, second = tuned.by_expert(deltas, expert_model.experts)
-    assert len(first) == tuned.count(layers[0]) and len(second) == tuned.count(layers[1]) and first.any() and second.any()
+    first, second = bias_updates.by_expert(deltas, expert_model.experts)
+    assert len(first) == bias_updates.count(layers[0]) and len(second) == bias_updates.count(layers[1]) and first.any() and second.any()
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 128
     before, after = (bound_bits(dequantised_model(expert_model, moved), LEVELS, x, True) for moved in (None, deltas))
     assert sum(after[:5]) < sum(before[:5]) and sum(after[5:]) < sum(before[5:])
     monkeypatch.setattr(tuning, "FINE", 8.0)
-    assert not tuned.by_expert(tuning.tune(expert_model, [pixels], 29), expert_model.experts)[1].any()
+    assert not bias_updates.by_expert(tuning.tune(expert_model, [pixels], 29), expert_model.experts)[1].any()
 
 
 def test_a_file_tuned_by_expert(expert_model, photograph, monkeypatch):
     """Deltas of none but the second; the file decodes, by the document too."""
     pixels, layers = photograph(56, 64), [expert.layers for expert in expert_model.experts]
-    deltas = np.concatenate([np.zeros(tuned.count(layers[0]), np.int32), np.random.default_rng(1).integers(-3, 4, tuned.count(layers[1]), np.int32)])
-    monkeypatch.setattr(stacked, "tune", lambda *_, **__: deltas)
-    header, payload = stacked.encode_stack([pixels], Header((Entry(64, 56),), pixel_digest([pixels])), expert_model, tuning=1)
+    deltas = np.concatenate([np.zeros(bias_updates.count(layers[0]), np.int32), np.random.default_rng(1).integers(-3, 4, bias_updates.count(layers[1]), np.int32)])
+    monkeypatch.setattr(prior_codec, "tune", lambda *_, **__: deltas)
+    header, payload = prior_codec.encode_stack([pixels], Header((Entry(64, 56),), pixel_digest([pixels])), expert_model, tuning=1)
     assert np.array_equal(decode(container.write(header, payload), model=expert_model), pixels)
     numbers, stack = yardstick.Model(expert_model.path.read_bytes()), yardstick.Stack(payload)
     theirs = yardstick.pop_deltas(numbers, stack)
-    assert {name[:2] for name in theirs} == {"1."} and np.array_equal(np.concatenate([theirs[name] for name in sorted(theirs)]), deltas[-tuned.count(layers[1]):])
+    assert {name[:2] for name in theirs} == {"1."} and np.array_equal(np.concatenate([theirs[name] for name in sorted(theirs)]), deltas[-bias_updates.count(layers[1]):])
     yardstick.tune(numbers, theirs)
     means = grids(pop_bytes(stack, header.mean_bytes), header.sizes)
     (got,) = yardstick.decode(numbers, stack, header.sizes, header.start, header.segments, header.top, sharpness=header.sharpness, means=means)
@@ -134,8 +136,8 @@ def test_a_family_is_tuned_together(family_model, photograph, monkeypatch):
     pixels = photograph(256, 264)
     monkeypatch.setattr(tuning, "_cost", lambda *_: 0)
     deltas = tuning.tune(family_model, [pixels], 61)
-    assert len(deltas) == family_model.deltas.size == 2 * tuned.count(family_model.layers)
-    first, second, third = tuned.by_expert(deltas, family_model.experts)
+    assert len(deltas) == family_model.deltas.size == 2 * bias_updates.count(family_model.layers)
+    first, second, third = bias_updates.by_expert(deltas, family_model.experts)
     assert np.array_equal(second, third) and second.any() and not np.array_equal(first, second)
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 128
     before, after = (bound_bits(dequantised_model(family_model, moved), LEVELS, x, True) for moved in (None, deltas))
@@ -144,10 +146,10 @@ def test_a_family_is_tuned_together(family_model, photograph, monkeypatch):
 
 def test_a_file_tuned_by_family(family_model, photograph, monkeypatch):
     """Each expert's biases are the family's, by the document too."""
-    pixels, size = photograph(56, 64), tuned.count(family_model.layers)
+    pixels, size = photograph(56, 64), bias_updates.count(family_model.layers)
     deltas = np.random.default_rng(1).integers(-3, 4, 2 * size, np.int32)
-    monkeypatch.setattr(stacked, "tune", lambda *_, **__: deltas)
-    header, payload = stacked.encode_stack([pixels], Header((Entry(64, 56),), pixel_digest([pixels])), family_model, tuning=1)
+    monkeypatch.setattr(prior_codec, "tune", lambda *_, **__: deltas)
+    header, payload = prior_codec.encode_stack([pixels], Header((Entry(64, 56),), pixel_digest([pixels])), family_model, tuning=1)
     assert np.array_equal(decode(container.write(header, payload), model=family_model), pixels)
     numbers, stack = yardstick.Model(family_model.path.read_bytes()), yardstick.Stack(payload)
     theirs = yardstick.pop_deltas(numbers, stack)

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import container, decode, encode, files
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import decode, encode
+from bitsback.codecs.io import files
 from bitsback.errors import DamagedFile, NotOurFile, OutputExists, UnsupportedImage
 
 
@@ -100,7 +102,7 @@ def test_a_picture_that_the_format_cannot_hold_is_refused(tmp_path):
 
 
 def plain(pixels):
-    from bitsback.codecs.plain import encode_plain
+    from bitsback.codecs.fallback.codec import encode_plain
     header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels], 4))
     return container.write(header, encode_plain(pixels))
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitsback.codecs import archive, container, folders
-from bitsback.codecs.container import Entry
+from bitsback.codecs import archive
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.io import folders
+from bitsback.codecs.bitstream.container import Entry
 from bitsback.errors import DamagedFile, UnsupportedImage
 
-from .test_commands import call, load, names, save, told
+from tests.test_commands import call, load, names, save, told
 
 NOBODY = 65534
 

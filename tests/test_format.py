@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import chunks, container, encode_still, metadata, tags
-from bitsback.codecs.still import MODES, Still
+from bitsback.codecs.formats import chunks, metadata, tags
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import encode_still
+from bitsback.codecs.image import MODES, Still
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = (ROOT / "codecs" / "FORMAT.md").read_text(encoding="utf-8")

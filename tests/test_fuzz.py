@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 
 from benchmarks import fuzz, fuzz_cases
-from bitsback.codecs import container, metadata
-from bitsback.codecs.images import still_bytes
-from bitsback.codecs.still import Still
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.formats import metadata
+from bitsback.codecs.formats.image_files import still_bytes
+from bitsback.codecs.image import Still
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 

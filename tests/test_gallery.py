@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitsback.denoiser import Denoiser
+from bitsback.train.denoiser import Denoiser
 from bitsback.errors import NoiseOutOfRange, TrainingError, WrongModel
-from bitsback.gallery import Part, default_grade, draw_pictures, open_prior
-from bitsback.levels import default_levels, sigmas
-from bitsback.model import Model
-from bitsback.samplers import GRADES, SAMPLERS
+from bitsback.sampling.gallery import Part, default_grade, draw_pictures, open_prior
+from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.coder.model import Model
+from bitsback.sampling.samplers import GRADES, SAMPLERS
 
 SHAPE = (2, 3, 12, 10)
 CHECKPOINT = Path(__file__).resolve().parents[1] / "benchmarks" / "checkpoints" / "default_bfloat16.ckpt"

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import container, decode, decode_still, stacked
-from bitsback.codecs.images import read_still
-from bitsback.codecs.still import same
-from bitsback.codecs.views import views
-from bitsback.model import Model
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import decode, decode_still, prior_codec
+from bitsback.codecs.formats.image_files import read_still
+from bitsback.codecs.image import same
+from bitsback.codecs.formats.views import views
+from bitsback.coder.model import Model
 
-from .make_golden import FOLDER, cases, encode_under_prior, stills
+from tests.make_golden import FOLDER, cases, encode_under_prior, stills
 
 MODES = sorted((Path(__file__).parent / "golden").glob("v*/modes/*.bbk"))
 FILES = sorted((Path(__file__).parent / "golden").glob("v*/*.bbk"))
@@ -52,6 +53,6 @@ def test_golden_file_encodes_to_the_same_bytes(path, default_model, monkeypatch)
     """Same bytes from this machine; only the plain strip is taken as stored (it is libwebp's)."""
     data, strip = path.read_bytes(), path.with_suffix(".plain").read_bytes()
     header = container.read_header(data)
-    stored = stacked.plain_parts
-    monkeypatch.setattr(stacked, "plain_parts", lambda images, start: strip if start == header.start else stored(images, start))
+    stored = prior_codec.plain_parts
+    monkeypatch.setattr(prior_codec, "plain_parts", lambda images, start: strip if start == header.start else stored(images, start))
     assert encode_under_prior(np.array(Image.open(path.with_suffix(".png"))), default_model)[0] == data

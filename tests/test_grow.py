@@ -3,13 +3,13 @@ import dataclasses
 
 import pytest
 import torch
-from .conftest import TINY as EIGHT
+from tests.conftest import TINY as EIGHT
 
-from bitsback.denoiser import Denoiser
+from bitsback.train.denoiser import Denoiser
 from bitsback.errors import TrainingError
-from bitsback.grow import GROWS, grow_weights
-from bitsback.phases import phases
-from bitsback.training import Trainer, TrainingConfig
+from bitsback.train.grow import GROWS, grow_weights
+from bitsback.diffusion.passes import phases
+from bitsback.train.loop import Trainer, TrainingConfig
 
 TINY = dataclasses.replace(EIGHT, phases=4)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs.images import read_still
-from bitsback.codecs.jpeg2000 import inspect
+from bitsback.codecs.formats.image_files import read_still
+from bitsback.codecs.formats.jpeg2000 import inspect
 from bitsback.errors import LossySource, UnsupportedImage
 
 RNG = np.random.default_rng(0)

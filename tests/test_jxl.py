@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import decode_still, encode_still, folders, images, jxl, jxl_head
-from bitsback.codecs.bits import Bits
-from bitsback.codecs.images import read_still
-from bitsback.codecs.restored import default_bytes
-from bitsback.codecs.still import same
-from bitsback.codecs.views import views
+from bitsback.codecs import decode_still, encode_still
+from bitsback.codecs.io import folders
+from bitsback.codecs.formats import image_files, jxl, jxl_head
+from bitsback.codecs.formats.bits import Bits
+from bitsback.codecs.formats.image_files import read_still
+from bitsback.codecs.io.restored import default_bytes
+from bitsback.codecs.image import same
+from bitsback.codecs.formats.views import views
 from bitsback.errors import LossySource, UnsupportedImage
 
 codecs = pytest.importorskip("imagecodecs")
@@ -289,6 +291,6 @@ def test_folders_are_looked_through_for_them(tmp_path):
     """-r finds .jxl where they can be read."""
     (tmp_path / "x.jxl").write_bytes(COLOUR)
     assert (
-        folders.below([tmp_path], True, images.IMAGE_SUFFIXES)[0] == [(tmp_path / "x.jxl", tmp_path)]
+        folders.below([tmp_path], True, image_files.IMAGE_SUFFIXES)[0] == [(tmp_path / "x.jxl", tmp_path)]
         and sys.modules["imagecodecs"]
     )

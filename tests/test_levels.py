@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from bitsback import lattice
-from bitsback.denoiser import INNOVATION_REACH
-from bitsback.integer_network import HEAD_LIMITS, TRUNK_LIMITS
-from bitsback.levels import (COLOUR_BITS, FINE_BITS, GAIN_BITS, INVERSE_BITS, MEAN_BITS, SCALE_UNIT, SHIFT, V_INDICES, V_ONE, default_levels,
-                             doubling, make_step, make_steps, sigmas, spaced)
-from bitsback.prior import FAR, MEAN_SHIFT, TOLD_SHIFT
-from bitsback.schedule import DATA_SD, geometric, preconditioning, reverse_step
+from bitsback.ans import gaussian_tables
+from bitsback.train.denoiser import INNOVATION_REACH
+from bitsback.integer.network import HEAD_LIMITS, TRUNK_LIMITS
+from bitsback.diffusion.levels import (
+    COLOUR_BITS, FINE_BITS, GAIN_BITS, INVERSE_BITS, MEAN_BITS, SCALE_UNIT, SHIFT, V_INDICES, V_ONE,
+    default_levels, doubling, make_step, make_steps, sigmas, spaced,
+)
+from bitsback.coder.conditional import FAR, MEAN_SHIFT, TOLD_SHIFT
+from bitsback.diffusion.schedule import DATA_SD, geometric, preconditioning, reverse_step
 
 LADDERS = {"doubling": doubling(), "default": default_levels(), "many": spaced(40)}
 DEFAULT = [(-1, 63), (0, 55), (0, 70), (1, 67), (2, 71), (4, 59), (5, 67), (7, 60), (8, 63)]
@@ -72,7 +74,7 @@ def test_a_simulated_forward_chain_has_these_sigmas(levels):
     x = rng.integers(-128, 128, count).astype(float)
     y = x
     for level, sigma in zip(levels, sigmas(levels)):
-        y = np.rint((y + rng.normal(0, lattice.scale_sd(level.step) * level.spacing, count)) / level.spacing) * level.spacing
+        y = np.rint((y + rng.normal(0, gaussian_tables.scale_sd(level.step) * level.spacing, count)) / level.spacing) * level.spacing
         assert np.mean((y - x) ** 2) == pytest.approx(sigma**2, rel=5 * math.sqrt(2 / count))
         assert abs(np.mean(y - x)) < 5 * sigma / math.sqrt(count)
 
@@ -81,9 +83,9 @@ def test_a_simulated_forward_chain_has_these_sigmas(levels):
 @pytest.mark.parametrize("fraction", range(0, 32, 8))
 def test_forward_rows_have_the_variance_the_sigmas_assume(levels, fraction):
     """The rows of q have mean 0 and variance tau^2 + 1/12 within 0.1 %: a floor of 16 in far columns added 2 %, and cost 1 % of the rate."""
-    for level, rows in zip(levels, lattice.forward_masses([level.step for level in levels]).reshape(-1, lattice.FRACTIONS, lattice.COLUMNS)):
-        row, offset = rows[fraction] / lattice.TOTAL, np.arange(lattice.COLUMNS) - lattice.CENTRE - fraction / lattice.FRACTIONS
-        assert (row * offset**2).sum() == pytest.approx(lattice.scale_sd(level.step) ** 2 + 1 / 12, rel=1e-3)
+    for level, rows in zip(levels, gaussian_tables.forward_masses([level.step for level in levels]).reshape(-1, gaussian_tables.FRACTIONS, gaussian_tables.COLUMNS)):
+        row, offset = rows[fraction] / gaussian_tables.TOTAL, np.arange(gaussian_tables.COLUMNS) - gaussian_tables.CENTRE - fraction / gaussian_tables.FRACTIONS
+        assert (row * offset**2).sum() == pytest.approx(gaussian_tables.scale_sd(level.step) ** 2 + 1 / 12, rel=1e-3)
         assert abs((row * offset).sum()) < 1e-4
 
 
@@ -135,7 +137,7 @@ def test_products_of_a_step_fit_32_bits(levels):
         colour = (2 * (rho_trunk + rho_head) * max(tables["gain"]) * FAR >> COLOUR_BITS + GAIN_BITS) + 1
         mean = ((step.from_y * VALUES + step.from_f * f_max) >> MEAN_SHIFT) + 1 + head + colour
         assert (VALUES << FINE_BITS) + mean < limit                 # what innovations are clipped from
-        assert max(tables["scale"]) < lattice.SCALES and 0 <= step.base < V_INDICES
+        assert max(tables["scale"]) < gaussian_tables.SCALES and 0 <= step.base < V_INDICES
 
 
 @ladder()
@@ -154,7 +156,7 @@ def test_integers_of_a_step_are_its_formulas(levels):
         assert np.abs((step.input_scale * y + 128 >> 8) / 256 - c_in * y * levels[k].spacing).max() < 2.5 / 256
         v = a * a * 4.0 ** ((np.arange(V_INDICES) - V_ONE) / SCALE_UNIT)
         inside = (v > 1e-2 * spacing_s**2) & (v + lambda2 < 60 * spacing_s**2)
-        sd = np.array([lattice.scale_sd(index) for index in step.scale])
+        sd = np.array([gaussian_tables.scale_sd(index) for index in step.scale])
         variance = sd**2 + (0 if k == 0 else 1 / 12)                # the lattice's own rounding is part of y_s, not of x
         assert np.allclose(variance[inside], ((v + lambda2) / spacing_s**2)[inside], rtol=0.05)
         assert np.allclose(step.gain / 2**GAIN_BITS, v / (v + lambda2), atol=2 / 2**GAIN_BITS)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs.images import read_still
-from bitsback.codecs.losses import losses
+from bitsback.codecs.formats.image_files import read_still
+from bitsback.codecs.formats.losses import losses
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
 

@@ -6,16 +6,16 @@ import sys
 import numpy as np
 from PIL import Image
 
-from bitsback.codecs import places
+from bitsback.codecs import segment_layout
 
 PEAKS = """
 import json, sys
 import torch
 from benchmarks.memory import peak_bytes
-from bitsback.chain import Top
+from bitsback.coder.chain import Top
 from bitsback.codecs import picture, suits
-from bitsback.codecs.images import read_still
-from bitsback.levels import default_levels
+from bitsback.codecs.formats.image_files import read_still
+from bitsback.diffusion.levels import default_levels
 from bitsback.memory import keep_pages
 keep_pages()
 peaks = []
@@ -45,8 +45,8 @@ def test_what_looks_at_a_whole_picture_takes_little_memory(tmp_path, photograph)
 
 def test_a_decoder_takes_larger_segments_than_an_encoder_makes(photograph):
     """Files of an encoder with another LIMIT are read, up to LARGEST."""
-    sizes, rows = [(4096, 1024, 3)], places.LARGEST // 1024
-    assert places.LIMIT < places.LARGEST
-    assert len(places.locate(sizes, (0, 0, 0), ((places.DOWN, rows), (places.DOWN, 4096 - rows)))) == 2
-    kind, size = places.next_segment(sizes, places.Corner(0), 1e12, 3.0)
-    assert places.place_of(sizes, places.Corner(0), (kind, size))[0].pixels <= places.LIMIT
+    sizes, rows = [(4096, 1024, 3)], segment_layout.LARGEST // 1024
+    assert segment_layout.LIMIT < segment_layout.LARGEST
+    assert len(segment_layout.locate(sizes, (0, 0, 0), ((segment_layout.DOWN, rows), (segment_layout.DOWN, 4096 - rows)))) == 2
+    kind, size = segment_layout.next_segment(sizes, segment_layout.Corner(0), 1e12, 3.0)
+    assert segment_layout.place_of(sizes, segment_layout.Corner(0), (kind, size))[0].pixels <= segment_layout.LIMIT

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from bitsback.codecs.images import read_still, still_bytes
-from bitsback.codecs.metadata import LIMIT, TAGS, kinds, names, pack, unpack
-from bitsback.codecs.still import Still
-from bitsback.codecs.views import views
+from bitsback.codecs.formats.image_files import read_still, still_bytes
+from bitsback.codecs.formats.metadata import LIMIT, TAGS, kinds, names, pack, unpack
+from bitsback.codecs.image import Still
+from bitsback.codecs.formats.views import views
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)

@@ -9,15 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import bitsback.pillow_plugin  # noqa: F401
-from bitsback import many, selftest, weights
-from bitsback.codecs import archive, container, decode, decode_still, encode, encode_still, files, picture
+import bitsback.plugins.pillow  # noqa: F401
+from bitsback.cli import pool
+from bitsback.integer import model_file, selftest
+from bitsback.codecs import archive, decode, decode_still, encode, encode_still, whole_file
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.io import files
 from bitsback.codecs.borders import border_bits
-from bitsback.codecs.still import Still, same
-from bitsback.model import Model
-from bitsback.preview import preview
+from bitsback.codecs.image import Still, same
+from bitsback.coder.model import Model
+from bitsback.sampling.preview import preview
 
-from .test_commands import call
+from tests.test_commands import call
 
 PHOTOGRAPH = np.array(Image.open(Path(__file__).parent / "pictures" / "kodim07_crop.png"))[:64, 96:160]
 STILLS = {"RGB": Still("RGB", PHOTOGRAPH), "L": Still("L", np.ascontiguousarray(PHOTOGRAPH[..., 1]))}
@@ -28,16 +31,16 @@ NAMES = {"RGB": "fast", "L": "other"}           # the fast model was not trained
 def shipped(tmp_path_factory):
     """{name: path}: as if three models were shipped; the third is the default but for one number.  What the self-test says of oneDNN is asked once."""
     folder = tmp_path_factory.mktemp("models")
-    for path in weights.shipped_models().values():
+    for path in model_file.shipped_models().values():
         (folder / path.name).symlink_to(path)
-    tensors, description, _ = weights.read_model(folder / "default.safetensors")
+    tensors, description, _ = model_file.read_model(folder / "default.safetensors")
     tensors["0.last.bias"][0] += 1
-    weights.write_model(folder / "other.safetensors", tensors, description)
+    model_file.write_model(folder / "other.safetensors", tensors, description)
     agrees, exact = selftest.agrees, selftest.agrees(selftest.Fast)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selftest, "agrees", lambda make, device="cpu": exact if make is selftest.Fast else agrees(make, device))
-        patch.setattr(weights, "MODELS", folder)
-        yield weights.shipped_models()
+        patch.setattr(model_file, "MODELS", folder)
+        yield model_file.shipped_models()
 
 
 @pytest.fixture(scope="module")
@@ -144,10 +147,10 @@ def test_efforts(path, mode, models, tmp_path):
 
 def test_tasks_of_other_processes(made, mode, name, path, models, tmp_path):
     """What -j and --dask hand to a worker: the path of the model."""
-    task = pickle.loads(pickle.dumps(many.Task("compress", str(path), str(tmp_path / "a.bbk"), model=str(models[name].path))))
-    header, size = many.do(task)
+    task = pickle.loads(pickle.dumps(pool.Task("compress", str(path), str(tmp_path / "a.bbk"), model=str(models[name].path))))
+    header, size = pool.do(task)
     assert header.model == models[name].id[:16] and size == len(made[mode])
-    (restored,), _ = many.do(many.Task("decompress", str(tmp_path / "a.bbk"), str(tmp_path / "a.png")))
+    (restored,), _ = pool.do(pool.Task("decompress", str(tmp_path / "a.bbk"), str(tmp_path / "a.png")))
     assert np.array_equal(np.array(Image.open(restored)), STILLS[mode].samples)
 
 
@@ -168,7 +171,7 @@ def test_pillow(mode, name, models):
 
 def test_numcodecs(mode, name, models):
     """By name and path, pickled, several pictures in a chunk; read by a codec of another model, which goes on with its own."""
-    Bitsback = pytest.importorskip("bitsback.numcodecs_plugin", reason="numcodecs is not installed").Bitsback
+    Bitsback = pytest.importorskip("bitsback.plugins.numcodecs", reason="numcodecs is not installed").Bitsback
     pixels, codec, other = STILLS[mode].samples, Bitsback(model=models[name].path), Bitsback()
     data, own = codec.encode(pixels), other.encode(pixels)
     assert made_with(data, models[name]) and made_with(own, models["default"]) and np.array_equal(other.decode(data), pixels)
@@ -195,7 +198,7 @@ def test_threads_of_several_models(models):
 
 def test_small_chunks_open_no_model(monkeypatch):
     """Neither colour nor grey of a few pixels."""
-    module = pytest.importorskip("bitsback.numcodecs_plugin", reason="numcodecs is not installed")
+    module = pytest.importorskip("bitsback.plugins.numcodecs", reason="numcodecs is not installed")
     monkeypatch.setattr(module.Model, "open", lambda *_, **__: pytest.fail("a model was opened"))
     for still in STILLS.values():
         small = np.ascontiguousarray(still.samples[:20, :20])
@@ -205,6 +208,6 @@ def test_small_chunks_open_no_model(monkeypatch):
 def test_a_small_archive_is_the_same_by_name_and_by_model(models):
     """Two pictures too small for the prior alone: whether it is tried hangs on them, not on how the model is named."""
     stills = [Still("RGB", np.ascontiguousarray(PHOTOGRAPH[top:top + 30, 8:38])) for top in (4, 34)]
-    entries = tuple(container.Entry(30, 30, str(i), check=picture.image_check(still.samples)) for i, still in enumerate(stills))
-    by_name, by_model = (picture.encode_stills(stills, entries, archive=True, model=model) for model in ("fast", models["fast"]))
+    entries = tuple(container.Entry(30, 30, str(i), check=whole_file.image_check(still.samples)) for i, still in enumerate(stills))
+    by_name, by_model = (whole_file.encode_stills(stills, entries, archive=True, model=model) for model in ("fast", models["fast"]))
     assert by_name == by_model and made_with(by_name, models["fast"])

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitsback.codecs import container, encode, picture
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import encode, whole_file
 from bitsback.errors import BitsbackError, NotOurFile, UnsupportedImage, WrongModel
 
 numcodecs = pytest.importorskip("numcodecs", reason="numcodecs is not installed: pip install 'bitsback[numcodecs]'")
-Bitsback = importlib.import_module("bitsback.numcodecs_plugin").Bitsback
+Bitsback = importlib.import_module("bitsback.plugins.numcodecs").Bitsback
 
 
 @pytest.mark.parametrize("shape", [(9, 11, 3), (9, 11), (4, 20, 24, 3), (1, 5, 7, 3), (60, 52, 3)])
@@ -31,8 +32,8 @@ def test_chunks_come_back(tiny_model, photograph, shape):
 def test_pictures_keep_their_places_under_the_prior(tiny_model, photograph, monkeypatch):
     """The coder moves what does not suit the prior to the front; the chunk is in its own order all the same."""
     pixels = np.stack([photograph(32, 32, 1), np.zeros((32, 32, 3), np.uint8), photograph(32, 32, 2)])
-    monkeypatch.setattr(picture, "surely_smaller", lambda *_: True)
-    monkeypatch.setattr(picture, "suit_prior", lambda stills, *_: [bool(still.samples.any()) for still in stills])
+    monkeypatch.setattr(whole_file, "surely_smaller", lambda *_: True)
+    monkeypatch.setattr(whole_file, "suit_prior", lambda stills, *_: [bool(still.samples.any()) for still in stills])
     codec = Bitsback(model=tiny_model.path)
     data = codec.encode(pixels)
     header = container.read_header(data)

@@ -1,13 +1,14 @@
 """The package: one import name, `bitsback.codecs`, from a checkout, elsewhere, and in a wheel; never a bare `codecs`."""
-import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUND_TRIP = """
@@ -31,51 +32,91 @@ def python(arguments, cwd, path=None):
     return done.stdout
 
 
+def source_copy(folder: Path) -> Path:
+    """A copy of the tree without what git ignores and without large results."""
+    ignored = shutil.ignore_patterns(".git", ".carry", "build", "dist", "*.egg-info", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, folder, symlinks=True, ignore=ignored)
+    return folder
+
+
 def test_import_from_the_checkout():
     """In the root of a checkout `import bitsback.codecs` works, and `import codecs` is still the standard library's."""
-    assert python(["-c", ROUND_TRIP], ROOT).strip().startswith(str(ROOT / "bitsback"))
+    assert python(["-c", ROUND_TRIP], ROOT).strip() == str(ROOT / "codecs" / "__init__.py")
 
 
 def test_import_from_elsewhere(tmp_path):
     """With the checkout on PYTHONPATH, from another folder, too."""
-    assert python(["-c", ROUND_TRIP], tmp_path, ROOT).strip().startswith(str(ROOT / "bitsback"))
+    assert python(["-c", ROUND_TRIP], tmp_path, ROOT).strip() == str(ROOT / "codecs" / "__init__.py")
 
 
-def test_the_link_is_relative_and_inside():
-    """bitsback/codecs is a relative link to codecs/, so a checkout can be moved and archived."""
-    link = ROOT / "bitsback" / "codecs"
-    assert link.is_symlink() and os.readlink(link) == os.path.join("..", "codecs")
+def test_no_symbolic_link_in_the_tree():
+    """A checkout works where there are none (Windows, archives)."""
+    tracked = [path for folder in ("bitsback", "codecs", "tests", "benchmarks") for path in (ROOT / folder).rglob("*")]
+    assert tracked and not [path for path in (*tracked, *ROOT.iterdir()) if path.is_symlink()]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """A wheel built from a copy of the checkout, without network and without build isolation."""
-    for tool in ("setuptools", "pip"):
-        if importlib.util.find_spec(tool) is None:
-            pytest.skip(f"{tool} is not installed: no wheel can be built here")
-    source, folder = tmp_path_factory.mktemp("source") / "bitsback", tmp_path_factory.mktemp("wheel")
-    shutil.copytree(ROOT, source, symlinks=True, ignore=shutil.ignore_patterns(".*", "tests", "results", "build", "*.egg-info", "__pycache__"))
-    python(["-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "-w", str(folder), str(source)],
-           folder)
-    (path,) = folder.glob("*.whl")
-    return path
+def built(tmp_path_factory):
+    """(wheel, sdist) built from a copy of the checkout, the wheel out of the sdist, without network."""
+    pytest.importorskip("hatchling", reason="hatchling is not installed: nothing can be built here")
+    source, folder = source_copy(tmp_path_factory.mktemp("source") / "bitsback"), tmp_path_factory.mktemp("built")
+    python(["-m", "hatchling", "build", "-t", "sdist", "-d", str(folder)], source)
+    (sdist,) = folder.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    (unpacked,) = [path for path in folder.iterdir() if path.is_dir()]
+    python(["-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], unpacked)
+    (wheel,) = folder.glob("*.whl")
+    return wheel, unpacked
 
 
-def test_a_wheel_holds_the_package_and_nothing_at_the_top(wheel):
+def modules_of_the_tree():
+    """Names of all modules, data and models that a package needs, as in a wheel."""
+    files = [path for folder in ("bitsback", "codecs") for path in (ROOT / folder).rglob("*")
+             if path.suffix in (".py", ".md", ".safetensors", ".typed") and "__pycache__" not in path.parts]
+    names = {path.relative_to(ROOT).as_posix() for path in files}
+    return {f"bitsback/{name}" if name.startswith("codecs/") else name for name in names}
+
+
+def test_a_wheel_holds_the_package_and_nothing_at_the_top(built):
     """bitsback/codecs as real files, the shipped models, the command; no top-level codecs, cli, tests or benchmarks."""
-    names = zipfile.ZipFile(wheel).namelist()
-    modules = {f"bitsback/{path.name}" for path in (ROOT / "bitsback").glob("*.py")}
-    modules |= {f"bitsback/codecs/{path.name}" for path in (ROOT / "codecs").glob("*.py")}
-    shipped = {f"bitsback/models/{path.name}" for path in (ROOT / "bitsback" / "models").glob("*.safetensors")}
-    assert "bitsback/codecs/__init__.py" in modules and modules | shipped <= set(names)
-    tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"bitsback"}
-    (entry,) = [name for name in names if name.endswith("entry_points.txt")]
-    assert "bitsback = bitsback.commands:run" in zipfile.ZipFile(wheel).read(entry).decode()
+    with zipfile.ZipFile(built[0]) as wheel:
+        names = wheel.namelist()
+        (entry,) = [name for name in names if name.endswith("entry_points.txt")]
+        assert "bitsback = bitsback.cli.main:run" in wheel.read(entry).decode()
+    expected = modules_of_the_tree()
+    assert "bitsback/codecs/__init__.py" in expected and "bitsback/models/default.safetensors" in expected
+    assert expected <= set(names)
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"bitsback"}
 
 
-def test_a_wheel_works_unpacked(wheel, tmp_path):
-    """Its import, its round trip and its command run away from the checkout."""
-    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    assert python(["-c", ROUND_TRIP], tmp_path, tmp_path / "site").strip().startswith(str(tmp_path / "site"))
-    assert "compress" in python(["-m", "bitsback", "--help"], tmp_path, tmp_path / "site")
+def test_an_sdist_holds_the_whole_tree(built):
+    """Everything that a checkout has but .ci: from the archive one can test and measure."""
+    unpacked = built[1]
+    for folder in ("bitsback", "codecs", "tests", "benchmarks"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                assert (unpacked / path.relative_to(ROOT)).is_file(), path
+    for name in ("cli.py", "README.md", "CONTRIBUTING.md", "LICENSE", "pyproject.toml"):
+        assert (unpacked / name).is_file()
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_wheel_and_sdist_work_in_an_environment_of_their_own(built, which, tmp_path):
+    """Installed with nothing else of bitsback there: the import, a round trip and the command."""
+    site, package = tmp_path / "site", built[which]
+    python(["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index",
+            "--disable-pip-version-check", "--target", str(site), str(package)], tmp_path)
+    assert python(["-c", ROUND_TRIP], tmp_path, site).strip() == str(site / "bitsback" / "codecs" / "__init__.py")
+    shutil.copy(ROOT / "tests" / "pictures" / "kodim23_crop.png", tmp_path / "a.png")
+    python(["-m", "bitsback", "compress", "-e", "1", "a.png"], tmp_path, site)
+    python(["-m", "bitsback", "decompress", "a.bbk", "-o", "b.png"], tmp_path, site)
+    with Image.open(tmp_path / "a.png") as before, Image.open(tmp_path / "b.png") as after:
+        assert before.tobytes() == after.tobytes()
+
+
+def test_the_sdist_passes_a_smoke_test(built):
+    """Its own tests run from it: the stack and the golden files."""
+    unpacked = built[1]
+    done = python(["-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "tests/test_stack.py"], unpacked, unpacked)
+    assert " passed" in done and "failed" not in done

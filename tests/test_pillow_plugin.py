@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from bitsback import pillow_plugin
-from bitsback.codecs import container, decode_still, encode, encode_still
-from bitsback.codecs.still import MODES, Still, same
+from bitsback.plugins import pillow
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import decode_still, encode, encode_still
+from bitsback.codecs.image import MODES, Still, same
 
-from .test_picture import of_mode
+from tests.test_picture import of_mode
 
 IN_PILLOW = [mode for mode in MODES if mode not in ("RGB;16", "RGBA;16", "LA;16")]
 
@@ -40,7 +41,7 @@ def test_pixels_are_decoded_only_when_they_are_asked_for(tmp_path, photograph, m
     """open reads the header alone: size and mode are there though decoding fails; load then raises OSError with the file's name."""
     (tmp_path / "x.bbk").write_bytes(encode(photograph(9, 11)))
     with monkeypatch.context() as patch:
-        patch.setattr(pillow_plugin, "decode_still", lambda *_, **__: pytest.fail("decoded"))
+        patch.setattr(pillow, "decode_still", lambda *_, **__: pytest.fail("decoded"))
         image = Image.open(tmp_path / "x.bbk")
         assert image.size == (11, 9) and image.mode == "RGB"
     assert np.array_equal(np.array(image), photograph(9, 11))
@@ -92,7 +93,7 @@ def test_modes_that_cannot_be_kept_are_refused():
     """A mode of Pillow's that the format does not know: OSError, nothing written."""
     out = io.BytesIO()
     with pytest.raises(OSError, match="YCCK|BGR|mode"):
-        pillow_plugin._save(type("Odd", (), {"mode": "YCCK", "info": {}, "encoderinfo": {}})(), out, "x.bbk")
+        pillow._save(type("Odd", (), {"mode": "YCCK", "info": {}, "encoderinfo": {}})(), out, "x.bbk")
     assert not out.getvalue()
 
 
@@ -100,7 +101,7 @@ def test_other_formats_are_left_alone(photograph, monkeypatch):
     """A PNG never reaches this plugin's _open, and nothing is registered before the import."""
     out = io.BytesIO()
     Image.fromarray(photograph(5, 5)).save(out, "PNG")
-    monkeypatch.setattr(pillow_plugin.BitsbackImageFile, "_open", lambda self: pytest.fail("asked about a PNG"))
+    monkeypatch.setattr(pillow.BitsbackImageFile, "_open", lambda self: pytest.fail("asked about a PNG"))
     assert isinstance(Image.open(io.BytesIO(out.getvalue())), ImageFile.ImageFile)
     code = "import bitsback.codecs; from PIL import Image; Image.init(); print('.bbk' in Image.registered_extensions())"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)

@@ -4,17 +4,18 @@ import dataclasses
 import numpy as np
 import pytest
 
-from bitsback.chain import Top
-from bitsback.codecs import container, encode, means, stacked
+from bitsback.coder.chain import Top
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import block_means, encode, prior_codec
 from bitsback.codecs.archive import encode_archive
-from bitsback.codecs.places import locate, turned
+from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import blocks, planes
-from bitsback.context import context_chain, nothing
+from bitsback.coder.context import context_chain, nothing
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, WrongModel
-from bitsback.model import Model
-from bitsback.preview import GREY, fill, preview
+from bitsback.coder.model import Model
+from bitsback.sampling.preview import GREY, fill, preview
 
-from .test_means import coded
+from tests.test_means import coded
 
 HEIGHT = 128
 
@@ -38,7 +39,7 @@ def tell_nothing(images, top, levels):
 def data(pixels, prior_file, shipped):
     """A file that tells neither means nor flat blocks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(means, "told", tell_nothing)
+        patch.setattr(block_means, "told", tell_nothing)
         return prior_file(pixels, shipped)
 
 
@@ -105,7 +106,7 @@ def far(a, b):
 @pytest.mark.parametrize("flips", range(4))
 def test_told_means_fill_the_rest(tiny_model, monkeypatch, channels, flips):
     """Whichever corner is coded first, what is not decoded is nearer to the picture than to the same means turned over, and than grey; grey pictures stay grey."""
-    monkeypatch.setattr(stacked, "_busiest_corner", lambda pixels: flips)
+    monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: flips)
     pixels = fields(160, 136, channels)
     header, payload = coded([pixels], tiny_model)
     seen = preview(container.write(header, payload), model=tiny_model)
@@ -125,7 +126,7 @@ def test_no_bands(tiny_model):
     seen = preview(container.write(header, payload), model=tiny_model)
     blurred, middle = np.where(seen.known[..., None], np.nan, seen.pixels), slice(16, -16)         # beyond the outer blocks' centres nothing changes
     assert header.mean_bytes and np.nanmax(np.abs(np.diff(blurred, axis=0))) < 4
-    assert np.nanmax(np.abs(blurred - pixels)[middle]) < means.STEP and np.isfinite(blurred[middle]).any()
+    assert np.nanmax(np.abs(blurred - pixels)[middle]) < block_means.STEP and np.isfinite(blurred[middle]).any()
 
 
 def clipped(height, width):
@@ -140,8 +141,8 @@ def clipped(height, width):
 def test_a_channel_told_alone_is_no_colour(tiny_model, monkeypatch, tells_means):
     """Flat blocks that tell red only: beside it stand the means, or all of the pixel is grey; no red on grey."""
     if not tells_means:
-        monkeypatch.setattr(means, "told", tell_nothing)
-    monkeypatch.setattr(stacked, "_busiest_corner", lambda pixels: 0)
+        monkeypatch.setattr(block_means, "told", tell_nothing)
+    monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: 0)
     pixels = clipped(160, 136)
     header, payload = coded([pixels], tiny_model)
     seen = preview(container.write(header, payload), model=tiny_model)
@@ -156,15 +157,15 @@ def test_a_channel_told_alone_is_no_colour(tiny_model, monkeypatch, tells_means)
 @pytest.mark.parametrize("channels", [3, 1])
 def test_fill(channels):
     """Told means, clipped, in what is free alone; a grey picture's start is green's; without means a pixel of which anything is free is grey."""
-    spacing, grid = 256.0, np.full((2, 3, channels), means.ZERO, np.int32)
+    spacing, grid = 256.0, np.full((2, 3, channels), block_means.ZERO, np.int32)
     grid[..., -1] += 2
-    top, rng = means.ToldTop((0, -8, 1), (64,) * 3, (grid,), 8), np.random.default_rng(1)
+    top, rng = block_means.ToldTop((0, -8, 1), (64,) * 3, (grid,), 8), np.random.default_rng(1)
     before, free = rng.integers(0, 256, (40, 70, channels), np.uint8), rng.random((40, 70, channels)) < 0.5
     expected = [128, 64, 200] if channels == 3 else [128]                   # 128 + mean32 * 256 / 32 + 2 steps of 32 in the last
     pixels = before.copy()
     fill(pixels, free, top, spacing)
     assert (pixels[~free] == before[~free]).all() and (pixels == np.where(free, np.array(expected), before)).all()
-    fill(pixels, np.ones_like(free), means.ToldTop((0, -8, 1), (64,) * 3, (grid + 8 - 20 * (grid > means.ZERO),), 8), spacing)
+    fill(pixels, np.ones_like(free), block_means.ToldTop((0, -8, 1), (64,) * 3, (grid + 8 - 20 * (grid > block_means.ZERO),), 8), spacing)
     assert (pixels == ([255, 255, 0] if channels == 3 else [0])).all()
     pixels = before.copy()
     fill(pixels, free, Top((0, -8, 1), (64,) * 3), spacing)
@@ -180,7 +181,7 @@ def test_decoding_stops_at_a_level(tiny_model, prior_file, photograph, k):
     shape = 1, 3, place.height, place.width
     block = planes(blocks([turned(pixels, header.flips)], place)[0])
     known = nothing(block)
-    _, stack, top, _, _ = stacked.open_stack(header, payload, tiny_model, [np.empty((64, 48, 3), np.uint8)])
+    _, stack, top, _, _ = prior_codec.open_stack(header, payload, tiny_model, [np.empty((64, 48, 3), np.uint8)])
     top = top.at(place, 3)
     y = chain.pop(stack, shape, top, known, k)
     for index in range(k, -1, -1):

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from bitsback.codecs import decode_still, encode_still
-from bitsback.codecs.images import read_still
-from bitsback.codecs.plain import chunk
-from bitsback.codecs.restored import default_bytes
+from bitsback.codecs.formats.image_files import read_still
+from bitsback.codecs.fallback.codec import chunk
+from bitsback.codecs.io.restored import default_bytes
 from bitsback.errors import UnsupportedImage
 
-from .by_hand import bmp, gif, icon, png, tga, tiff, unfiltered
+from tests.by_hand import bmp, gif, icon, png, tga, tiff, unfiltered
 
 RNG = np.random.default_rng(0)
 GRAY, COLOUR, FOUR = (

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from bitsback.codecs.images import read_still
+from bitsback.codecs.formats.image_files import read_still
 from bitsback.errors import LossySource, UnsupportedImage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 40, 3), dtype=np.uint8)

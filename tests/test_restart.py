@@ -5,19 +5,19 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from bitsback.commands import main
-from bitsback.denoiser import Denoiser, NetworkConfig
-from bitsback.dequantise import dequantised_model
+from bitsback.cli.main import main
+from bitsback.train.denoiser import Denoiser, NetworkConfig
+from bitsback.train.dequantise import dequantised_model
 from bitsback.errors import TrainingError
-from bitsback.experts import Experts
-from bitsback.levels import default_levels, sigmas, spaced
-from bitsback.measure import bound_bits
-from bitsback.model import Model
-from bitsback.restart import as_checkpoint, other_experts, trainable
-from bitsback.training import Trainer, TrainingConfig, read_checkpoints, train
-from bitsback.weights import save_model
+from bitsback.train.experts import Experts
+from bitsback.diffusion.levels import default_levels, sigmas, spaced
+from bitsback.train.measure import bound_bits
+from bitsback.coder.model import Model
+from bitsback.train.restart import as_checkpoint, other_experts, trainable
+from bitsback.train.loop import Trainer, TrainingConfig, read_checkpoints, train
+from bitsback.integer.model_file import save_model
 
-from .conftest import TINY
+from tests.conftest import TINY
 
 LAST = len(default_levels()) - 1
 

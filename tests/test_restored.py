@@ -7,15 +7,17 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from bitsback.codecs import archive, files, images
-from bitsback.codecs.images import read_still
-from bitsback.codecs.restored import default_bytes
-from bitsback.codecs.still import MODES, Still, same_samples, shape_of
-from bitsback.codecs.views import views
-from bitsback.commands import main
+from bitsback.codecs import archive
+from bitsback.codecs.io import files
+from bitsback.codecs.formats import image_files
+from bitsback.codecs.formats.image_files import read_still
+from bitsback.codecs.io.restored import default_bytes
+from bitsback.codecs.image import MODES, Still, same_samples, shape_of
+from bitsback.codecs.formats.views import views
+from bitsback.cli.main import main
 from bitsback.errors import OutputExists, UnsupportedImage
 
-from .by_hand import beyond_palette
+from tests.by_hand import beyond_palette
 
 INDICES = np.arange(64, dtype=np.uint8).reshape(8, 8)
 RNG = np.random.default_rng(0)
@@ -103,7 +105,7 @@ def test_what_could_not_be_restored_is_refused_before_the_work(tmp_path, monkeyp
     """
     (tmp_path / "x.png").write_bytes(beyond_palette(INDICES))
     before = read_still(tmp_path / "x.png", "x")
-    reader = images._open_still
+    reader = image_files._open_still
 
     def unreliable(stream, name, allow_lossy):
         found = reader(stream, name, allow_lossy)
@@ -113,7 +115,7 @@ def test_what_could_not_be_restored_is_refused_before_the_work(tmp_path, monkeyp
             else Still("P", found.samples[::-1].copy(), found.look)
         )
 
-    monkeypatch.setattr(images, "_open_still", unreliable)
+    monkeypatch.setattr(image_files, "_open_still", unreliable)
     monkeypatch.setattr(
         files.picture, "encode_stills", lambda *args, **options: pytest.fail("work was begun")
     )
@@ -137,13 +139,13 @@ def test_every_mode_is_restored_or_refused(mode):
     dtype, channels = MODES[mode]
     samples = RNG.integers(0, 2, shape_of(mode, 5, 7)).astype(dtype)
     still = Still(mode, samples, {"palette": bytes(range(12))} if mode in ("P", "PA") else {})
-    if not any(mode in modes for modes in images.HOLDS.values()):
+    if not any(mode in modes for modes in image_files.HOLDS.values()):
         with pytest.raises(UnsupportedImage, match="x: could not be restored"):
             default_bytes(still, "x")
         return
     suffix, data, left_out = default_bytes(still, "x")
     assert (
-        suffix == images.default_suffix(mode)
+        suffix == image_files.default_suffix(mode)
         and not left_out
         and same_samples(read_still(io.BytesIO(data), "x").samples, samples)
     )

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from bitsback import samplers
-from bitsback.samplers import SAMPLERS, ancestral, ddim, restoration_degradation, seeds
-from bitsback.schedule import geometric
+from bitsback.sampling import samplers
+from bitsback.sampling.samplers import SAMPLERS, ancestral, ddim, restoration_degradation, seeds
+from bitsback.diffusion.schedule import geometric
 
 VARIANCE = 4.0                                          # of Gaussian data
 WEIGHTS, MEANS, SD = (0.3, 0.7), (-2.0, 2.0), 0.5       # of the mixture

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitsback.schedule import LearnedSchedule, geometric
+from bitsback.diffusion.schedule import LearnedSchedule, geometric
 
 
 def schedules():

@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from bitsback.chain import Top
-from bitsback.codecs import places, segments
-from bitsback.codecs.places import Corner
-from bitsback.context import ROWS
+from bitsback.coder.chain import Top
+from bitsback.codecs import segment_layout, segments
+from bitsback.codecs.segment_layout import Corner
+from bitsback.coder.context import ROWS
 from bitsback.errors import DamagedFile
-from bitsback.stack import Stack
+from bitsback.ans.stack import Stack
 
 SIZES = st.lists(st.sampled_from([(8, 8, 3), (40, 16, 3), (40, 16, 1), (40, 16, 3), (100, 7, 3), (64, 64, 1)]), min_size=1, max_size=6)
 
@@ -18,16 +18,16 @@ def test_next_segment_always_leads_to_a_cover(sizes, bits):
     """Following next_segment from the top either stops with None or covers all pictures exactly once, within the credit."""
     corner, plan, covered = Corner(0), [], [np.zeros(size[:2], int) for size in sizes]
     while corner.image < len(sizes):
-        segment = places.next_segment(sizes, corner, bits, 3.0)
+        segment = segment_layout.next_segment(sizes, corner, bits, 3.0)
         if segment is None:
             return
-        place, corner = places.place_of(sizes, corner, segment)
+        place, corner = segment_layout.place_of(sizes, corner, segment)
         assert sizes[place.image][2] * 3.0 * place.pixels <= bits and len({size[2] for size in sizes[place.image:place.image + place.images]}) == 1
         plan.append(segment)
         for picture in covered[place.image:place.image + place.images]:
             picture[place.top:place.top + place.height, place.left:place.left + place.width] += 1
     assert all((picture == 1).all() for picture in covered)
-    assert sum(place.pixels for place in places.locate(sizes, Corner(0), plan)) == sum(h * w for h, w, _ in sizes)
+    assert sum(place.pixels for place in segment_layout.locate(sizes, Corner(0), plan)) == sum(h * w for h, w, _ in sizes)
 
 
 @pytest.mark.parametrize("start, plan", [
@@ -38,7 +38,7 @@ def test_next_segment_always_leads_to_a_cover(sizes, bits):
 def test_plans_that_do_not_fit_are_refused(start, plan):
     """locate() raises DamagedFile unless the segments cover the two pictures from `start` on, in blocks of 8 that end at edges."""
     with pytest.raises(DamagedFile):
-        places.locate([(40, 16, 3), (16, 16, 3)], start, plan)
+        segment_layout.locate([(40, 16, 3), (16, 16, 3)], start, plan)
 
 
 def test_what_decodes_earlier_lies_below_and_right():
@@ -47,7 +47,7 @@ def test_what_decodes_earlier_lies_below_and_right():
     plan = [(2, 24), (1, 16), (1, 32), (2, 72), (0, 1)]
     start = Corner(0, 24, 8)
     images = [np.zeros(size, np.uint8) for size in sizes]
-    for place in reversed(places.locate(sizes, start, plan)):
+    for place in reversed(segment_layout.locate(sizes, start, plan)):
         known = segments.known_around(images, place)
         assert (known.below == 127).all() and (known.right == 127).all()
         height, width, _ = sizes[place.image]

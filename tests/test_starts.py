@@ -2,8 +2,8 @@
 import numpy as np
 import torch
 
-from bitsback.schedule import DATA_SD
-from bitsback.starts import GREY, clouds, coder_start, noised, tiles
+from bitsback.diffusion.schedule import DATA_SD
+from bitsback.sampling.starts import GREY, clouds, coder_start, noised, tiles
 
 
 def generator(seed=1):

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bitsback.codecs import decode_still, encode_still, metadata, tags
-from bitsback.codecs.images import read_still, still_bytes
-from bitsback.codecs.still import Still, same
-from bitsback.codecs.views import views
+from bitsback.codecs import decode_still, encode_still
+from bitsback.codecs.formats import metadata, tags
+from bitsback.codecs.formats.image_files import read_still, still_bytes
+from bitsback.codecs.image import Still, same
+from bitsback.codecs.formats.views import views
 from bitsback.errors import DamagedFile
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (6, 7, 3), dtype=np.uint8)

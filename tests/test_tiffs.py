@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import decode_still, encode_still, tiffs
-from bitsback.codecs.images import read_still
-from bitsback.codecs.restored import default_bytes
-from bitsback.codecs.views import views
+from bitsback.codecs import decode_still, encode_still
+from bitsback.codecs.formats import tiffs
+from bitsback.codecs.formats.image_files import read_still
+from bitsback.codecs.io.restored import default_bytes
+from bitsback.codecs.formats.views import views
 from bitsback.errors import UnsupportedImage
 
-from .by_hand import tiff
+from tests.by_hand import tiff
 
 tifffile = pytest.importorskip("tifffile")
 pytest.importorskip("imagecodecs")  # for compressed ones

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from .conftest import TINY
+from tests.conftest import TINY
 
-from bitsback.denoiser import Denoiser
-from bitsback.trajectory import FARTHEST, best_chains, cost_tables
+from bitsback.train.denoiser import Denoiser
+from benchmarks.research.trajectory import FARTHEST, best_chains, cost_tables
 
 
 @pytest.mark.parametrize("seed", range(4))

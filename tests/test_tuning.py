@@ -3,15 +3,17 @@ import numpy as np
 import pytest
 import torch
 
-from bitsback import tuned, tuning
-from bitsback.codecs import container, decode_still, encode_still, picture, stacked
-from bitsback.codecs.container import Entry, Header, pixel_digest
-from bitsback.codecs.still import Still
-from bitsback.dequantise import dequantised
+from bitsback.integer import bias_updates
+from bitsback.tune import tuning
+from bitsback.codecs.bitstream import container
+from bitsback.codecs import decode_still, encode_still, prior_codec, whole_file
+from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
+from bitsback.codecs.image import Still
+from bitsback.train.dequantise import dequantised
 from bitsback.efforts import DEFAULT, EFFORTS
-from bitsback.levels import sigmas
+from bitsback.diffusion.levels import sigmas
 from bitsback.errors import TrainingError
-from bitsback.measure import bound_bits
+from bitsback.train.measure import bound_bits
 
 
 STEPS = 29                      # for a picture of tuning.SMALL pixels: about 12 for these
@@ -32,17 +34,17 @@ def test_the_bound_falls(tiny_model, large, deltas):
     x = torch.from_numpy(large).permute(2, 0, 1)[None].float().expand(-1, 3, -1, -1) - 128
     grey = torch.tensor([large.shape[2] == 1])
     before, after = (sum(bound_bits(dequantised(layers, tiny_model.config, sigmas(tiny_model.levels)), tiny_model.levels, x, True, grey=grey))
-                     for layers in (tiny_model.layers, tuned.tuned_layers(tiny_model.layers, deltas)))
-    assert deltas.dtype == np.int32 and len(deltas) == tuned.count(tiny_model.layers) and np.abs(deltas).max() <= tuned.LIMIT
+                     for layers in (tiny_model.layers, bias_updates.tuned_layers(tiny_model.layers, deltas)))
+    assert deltas.dtype == np.int32 and len(deltas) == bias_updates.count(tiny_model.layers) and np.abs(deltas).max() <= bias_updates.LIMIT
     assert (before - after) * large.size > tuning._cost(tiny_model, tiny_model.experts, deltas) > 0
 
 
 def test_the_file_is_smaller_and_decodes(tiny_model, large, deltas, monkeypatch):
     """Also where the picture is turned: what is tuned to is what is coded, a corner brought to the top left."""
-    monkeypatch.setattr(stacked, "_busiest_corner", lambda pixels: 3)
+    monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: 3)
     still = Still("RGB", large) if large.shape[2] == 3 else Still("L", large[..., 0])
-    header = Header((Entry(large.shape[1], large.shape[0], mode=still.mode),), picture._digest([still], b""))
-    plain, own = (container.write(*stacked.encode_stack([large], header, tiny_model, tuning=steps)) for steps in (0, STEPS))
+    header = Header((Entry(large.shape[1], large.shape[0], mode=still.mode),), whole_file._digest([still], b""))
+    plain, own = (container.write(*prior_codec.encode_stack([large], header, tiny_model, tuning=steps)) for steps in (0, STEPS))
     assert not container.read_header(plain).tuned_bits and container.read_header(own).tuned_bits
     assert len(own) < len(plain) and np.array_equal(decode_still(own, model=tiny_model).samples, still.samples)
 
@@ -57,8 +59,8 @@ def test_progress_reaches_the_end(tiny_model, large, monkeypatch):
     tuning.tune(tiny_model, [large], 7, progress=seen.append)
     assert len(seen) == tuning.steps_for(large.shape[0] * large.shape[1], 7) > 2 and seen == pytest.approx([(i + 1) / len(seen) for i in range(len(seen))])
     header = Header((Entry(large.shape[1], large.shape[0], mode="RGB" if large.shape[2] == 3 else "L"),), pixel_digest([large]))
-    stacked.encode_stack([large], header, tiny_model, progress=all_seen.append, tuning=7)
-    assert all_seen == sorted(all_seen) and 0 < all_seen[0] < stacked.TUNING_SHARE and all_seen[-1] == pytest.approx(1, abs=0.05)
+    prior_codec.encode_stack([large], header, tiny_model, progress=all_seen.append, tuning=7)
+    assert all_seen == sorted(all_seen) and 0 < all_seen[0] < prior_codec.TUNING_SHARE and all_seen[-1] == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("shape, steps", [((256, 264), 0), ((200, 200), 30), ((5000, 14), 30)], ids=str)
@@ -79,7 +81,7 @@ def test_what_no_decoder_would_take_is_dropped(tiny_model, large, monkeypatch):
         patch.setattr(tuning, "RATE", float("nan"))
         assert tuning.tune(tiny_model, [large], 2) is None
     with monkeypatch.context() as patch:
-        patch.setattr(tuned, "prove_exact", lambda layers: (_ for _ in ()).throw(TrainingError("a sum")))
+        patch.setattr(bias_updates, "prove_exact", lambda layers: (_ for _ in ()).throw(TrainingError("a sum")))
         assert tuning.tune(tiny_model, [large], 2) is None
 
 
@@ -115,7 +117,7 @@ def test_small_pictures_of_one_file_are_tuned_together(tiny_model, photograph):
 def test_encode_still_tunes_where_asked(tiny_model, photograph, monkeypatch):
     """As many steps as it is told, by default those of the default effort."""
     asked = []
-    monkeypatch.setattr(stacked, "tune", lambda model, images, steps, **_: asked.append(steps))
+    monkeypatch.setattr(prior_codec, "tune", lambda model, images, steps, **_: asked.append(steps))
     for options in ({}, {"tuning": 0}, {"tuning": 7}):
         encode_still(Still("RGB", photograph(64, 64)), model=tiny_model, **options)
     assert asked == [EFFORTS[DEFAULT].tuning, 0, 7]
@@ -140,9 +142,9 @@ def test_steps_that_deltas_are_stored_in(tiny_model, total):
     names = sorted(tiny_model.layers)
     assert all(name.split(".")[0] in tuning.FINENESS or f"{name.split('.')[0]}.{name[-1]}" in tuning.FINENESS for name in names)
     coarse = [tuning.coarseness(name, total) for name in names]
-    assert all(0 <= c < tuned.COARSENESS for c in coarse) and all(c <= d for c, d in zip(coarse, (tuning.coarseness(name, total // 16) for name in names)))
+    assert all(0 <= c < bias_updates.COARSENESS for c in coarse) and all(c <= d for c, d in zip(coarse, (tuning.coarseness(name, total // 16) for name in names)))
     moved = tuning.Tuned(tiny_model.experts, tiny_model.levels, total, "cpu")
-    moves = torch.from_numpy(np.random.default_rng(0).normal(0, 9, tuned.count(tiny_model.layers)))
+    moves = torch.from_numpy(np.random.default_rng(0).normal(0, 9, bias_updates.count(tiny_model.layers)))
     deltas = moved.stored(moves)
-    assert all(not np.any(part % 2**c) for c, part in zip(coarse, tuned.split(deltas, tiny_model.layers).values()))
+    assert all(not np.any(part % 2**c) for c, part in zip(coarse, bias_updates.split(deltas, tiny_model.layers).values()))
     assert (torch.cat(list(moved.moves_of(deltas).values())) - moves).abs().max() < 0.51

@@ -3,12 +3,14 @@ import math
 
 import pytest
 import torch
-from .conftest import TINY
+from tests.conftest import TINY
 
-from bitsback.bound import gaussian_noise, level_nats
-from bitsback.denoiser import Denoiser
-from bitsback.schedule import DATA_SD
-from bitsback.variances import GRADES, Moments, analytic_variance, graded_bits, graded_level_nats, measure_moments
+from bitsback.train.bound import gaussian_noise, level_nats
+from bitsback.train.denoiser import Denoiser
+from bitsback.diffusion.schedule import DATA_SD
+from bitsback.train.variances import (
+    GRADES, Moments, analytic_variance, graded_bits, graded_level_nats, measure_moments,
+)
 
 
 class Silent:

@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from bitsback.waiting import ASKED, TURNS, asked, limit_turns
+from bitsback.cli.waiting import ASKED, TURNS, asked, limit_turns
 
-from .test_commands import ROOT, save
+from tests.test_commands import ROOT, save
 
 
 def run(*arguments, **environment):
@@ -91,7 +91,7 @@ def test_the_library_changes_nothing():
 import os, signal
 import torch
 before = dict(os.environ), [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)], torch.get_num_threads()
-import bitsback.commands, bitsback.many, bitsback.codecs.files, bitsback.pillow_plugin, bitsback.training, bitsback.codecs.picture
+import bitsback.cli.main, bitsback.cli.pool, bitsback.codecs.io.files, bitsback.plugins.pillow, bitsback.train.loop, bitsback.codecs.whole_file
 assert before == (dict(os.environ), [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)], torch.get_num_threads())
 """
     run("-c", code)
@@ -102,6 +102,6 @@ def test_info_loads_no_torch(tmp_path, photograph):
     from bitsback.codecs import encode
 
     (tmp_path / "a.bbk").write_bytes(encode(photograph(9, 11)))
-    code = "import atexit, sys\natexit.register(lambda: print('torch' in sys.modules))\nfrom bitsback.commands import main\nmain(['info', '--json', sys.argv[1]])"
+    code = "import atexit, sys\natexit.register(lambda: print('torch' in sys.modules))\nfrom bitsback.cli.main import main\nmain(['info', '--json', sys.argv[1]])"
     told, loaded = run("-c", code, tmp_path / "a.bbk").stdout.splitlines()
     assert json.loads(told)["width"] == 11 and loaded == "False"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bitsback import wild
+from bitsback.train import wild
 
 GENERATOR = torch.Generator().manual_seed(3)
 QUALITIES = (60, 85, 92, 98)

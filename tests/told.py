@@ -3,8 +3,8 @@ from itertools import groupby
 
 import numpy as np
 
-from bitsback.codecs.numbers import Reader
-from bitsback.codecs.plain import decode_plain
+from bitsback.codecs.bitstream.numbers import Reader
+from bitsback.codecs.fallback.codec import decode_plain
 
 UNIFORM = [i << 16 for i in range(257)]
 

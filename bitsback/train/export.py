@@ -1,0 +1,142 @@
+"""A trained float network -> the integers that the coder computes with.  The last floats are here.
+
+Every convolution becomes integer weights, integer biases (one row a level: schedule, level
+embedding and level ratio are folded in) and one power-of-two shift a channel (ARITHMETIC.md).
+The exporter proves from the weights that no sum can leave float32's exact range and refuses
+otherwise.  Units: activations in steps of 1/64 (1/128 inside a block); wide sums in 1/16 steps; inputs 1/128;
+innovations 1/16 sd; outputs as in levels.py.
+"""
+import math
+
+import torch
+
+from bitsback.train.denoiser import (
+    EXACT, HIDDEN_GAIN, INNOVATION_REACH, INPUT_REACH, QConv, STEPS, TOP, scale_exponent,
+)
+from bitsback.errors import TrainingError
+from bitsback.integer.convolution import Layer, WEIGHT, WIDE
+from bitsback.ans.gaussian_tables import forward_masses, gaussian_masses
+from bitsback.diffusion.levels import COLOUR_BITS, MEAN_BITS, SCALE_UNIT, make_steps, sigmas
+
+# What the 9 outputs are counted in: mean of x, log sd (trunk) or log variance (head), colour.
+TRUNK_UNITS = [2.0**MEAN_BITS] * 3 + [SCALE_UNIT / math.log(2)] * 3 + [2.0**COLOUR_BITS] * 3
+HEAD_UNITS = [2.0**MEAN_BITS] * 3 + [SCALE_UNIT / math.log(4)] * 3 + [2.0**COLOUR_BITS] * 3
+
+
+def _log2(value):
+    return round(math.log2(value))
+
+
+def make_layer(weight, bias, *, reach, factor, stride=1):
+    """Integers of out = factor * (weight conv input + bias): factor a power of two.
+
+    weight: (O, I, k, k) float, in output units a unit of input; bias: (levels, O) in output units
+    before `factor`; reach: largest input integer for an outer layer, 0 for an inner one.
+    """
+    exponent = scale_exponent(weight, reach)
+    # weights so small that a bias in their units would not fit are counted in coarser ones
+    exponent = torch.minimum(exponent, torch.floor(math.log2(EXACT / 2 - 1) - torch.log2(bias.abs().amax(0).float().clamp_min(2.0**-24))))
+    scale = torch.exp2(exponent).view(-1, 1, 1, 1)
+    integers = torch.round(weight * scale)
+    if not reach:
+        integers = integers.clamp(-WEIGHT, WEIGHT)
+    bias = torch.round(bias.double() * torch.exp2(exponent)).to(torch.int32)
+    return Layer(integers.to(torch.int32 if reach else torch.int8), bias, (exponent - _log2(factor)).to(torch.int8), stride)
+
+
+def without_excess(layer):
+    """The same layer of an activation (clamped to 0..255 at once) without biases beyond what its inputs, 0..TOP, can outweigh: a channel
+    that training left for dead may have one that no exact sum holds.  Its outputs are the same, all of them."""
+    weight, one = layer.weight.long().flatten(1), 1 << layer.shift.long().clamp_min(0)
+    most, least = weight.clamp_min(0).sum(1) * TOP, weight.clamp_max(0).sum(1) * TOP
+    bias = torch.minimum(torch.maximum(layer.bias.long(), -most - one), (TOP + 1) * one - least)
+    return Layer(layer.weight, bias.to(torch.int32), layer.shift, layer.stride)
+
+
+def largest_sum(layer, reach):
+    """(O,) int64: no accumulator, in any order of summation, is larger in absolute value."""
+    return layer.weight.long().abs().flatten(1).sum(1) * reach + layer.bias.long().abs().amax(0)
+
+
+def prove_exact(layers):
+    """Refuses a model some sum of which could leave +-2^24.  Returns the largest found.  Errors: TrainingError."""
+    reaches = {"first": INPUT_REACH, "head_known": INNOVATION_REACH}
+    largest, stages = 0, {}
+    for name, layer in layers.items():
+        sums = largest_sum(layer, reaches.get(name, TOP))
+        largest = max(largest, int(sums.max()))
+        if largest >= EXACT:
+            raise TrainingError(f"{name}: a sum can reach {int(sums.max())}, float32 is exact below {EXACT} only")
+        output = float((sums.double() * torch.exp2(-layer.shift.double())).max()) + 1
+        stage = "head" if name.startswith("head") else "trunk"      # all that could ever be added up
+        stages[stage] = stages.get(stage, 0) + output
+    if max(stages.values()) >= EXACT:
+        raise TrainingError(f"wide sums can reach {max(stages.values()):.0f}, float32 is exact below {EXACT} only")
+    return largest
+
+
+def layer_units(name):
+    """(gain, unit, reach, factor) of a layer, by its name: integer weights stand for gain * weight, integer biases for
+    unit * bias, reach and factor as make_layer takes them.  gain and unit may be (O,) tensors."""
+    kind = name.split(".")[-1]
+    if name == "first":
+        return 1.0, 128.0, INPUT_REACH, WIDE * STEPS / 128
+    if name == "head_known":
+        return 1.0, 16.0, 0, WIDE * STEPS / 16
+    if name == "last" or name.startswith("head_out"):
+        units = torch.tensor(TRUNK_UNITS).repeat_interleave(4) if name == "last" else torch.tensor(HEAD_UNITS)
+        return units / STEPS, units, TOP, 1
+    if kind == "a":
+        return HIDDEN_GAIN, STEPS * HIDDEN_GAIN, 0, 1
+    if kind == "b":
+        return 1 / HIDDEN_GAIN, STEPS, 0, WIDE
+    return 1.0, STEPS, 0, 1 if name == "head_mix" else WIDE         # into a wide sum, but for head_mix
+
+
+@torch.no_grad()
+def integer_layers(network, levels, table=None, steps=None):
+    """{name: Layer} of a `Denoiser` for these levels, or those of the range `steps`.  table: (K, 9, 2, 2), what calibration.py adds to the trunk's outputs."""
+    sigma = torch.tensor(sigmas(levels), dtype=torch.float32)
+    embedding = network.embed(sigma.log())
+    ratios = torch.cat([torch.zeros(1), torch.log(sigma[1:] / sigma[:-1])])
+    pixels = torch.arange(len(levels)) == 0
+    rows = slice(None) if steps is None else slice(steps.start, steps.stop)
+    embedding, ratios, pixels, table = embedding[rows], ratios[rows], pixels[rows], None if table is None else table[rows]
+    network = network.eval()
+    layers = {}
+    for name, module in network.named_modules():
+        if not isinstance(module, QConv):
+            continue
+        bias = module.bias[None]
+        if name == "first":
+            bias = bias + network.first_level(embedding)
+        elif name == "head_known":
+            bias = bias + network.head_bias(embedding, ratios, pixels).flatten(0, 1)[:, :, 0, 0] / STEPS
+        elif name == "last":
+            bias = bias + network.last_level(embedding) + (0 if table is None else table.flatten(1))
+        elif name.endswith(".a"):
+            bias = bias + network.get_submodule(name[:-2]).level(embedding)
+        gain, unit, reach, factor = layer_units(name)
+        gain = torch.as_tensor(gain).reshape(-1, 1, 1, 1)
+        layer = make_layer(module.weight * gain, bias * unit, reach=reach, factor=factor, stride=module.stride[0])
+        layers[name] = without_excess(layer) if name.endswith(".a") else layer
+    return layers
+
+
+def integer_model(networks, levels, table=None):
+    """All tensors of a model file: layers, steps and tables.  networks: [(Denoiser, range of steps)], the layers of the i-th are named "i.NAME";
+    table: see integer_layers.  Errors: TrainingError."""
+    tensors = {}
+    for i, (network, steps) in enumerate(networks):
+        layers = integer_layers(network, levels, table, steps)
+        prove_exact(layers)
+        for name, layer in layers.items():
+            tensors |= {f"{i}.{name}.weight": layer.weight, f"{i}.{name}.bias": layer.bias, f"{i}.{name}.shift": layer.shift,
+                        f"{i}.{name}.stride": torch.tensor([layer.stride], dtype=torch.int8)}
+    steps = make_steps(levels)
+    tensors["steps.scalars"] = torch.tensor([[s.input_scale, s.from_y, s.from_f, s.base] for s in steps], dtype=torch.int32)
+    for name in ("scale", "gain", "shift", "inverse"):
+        tensors[f"steps.{name}"] = torch.stack([torch.from_numpy(getattr(s, name)) for s in steps])
+    tensors["gaussian_masses"] = torch.from_numpy(gaussian_masses())
+    tensors["forward_masses"] = torch.from_numpy(forward_masses([level.step for level in levels]))
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}

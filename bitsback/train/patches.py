@@ -1,0 +1,62 @@
+"""Patches of the pictures below a folder: all pixels in one tensor, batches by indexing."""
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from bitsback.train.augment import HALVED_SHARE, some_halved
+from bitsback.errors import TrainingError
+from bitsback.train.wild import DRAWS, MCU, WILD_SHARE, some_in_the_wild
+
+
+class Patches:
+    """All pictures below a folder as one flat (pixels, 3) uint8 tensor on `device`."""
+
+    def __init__(self, folder, patch, device, halved=HALVED_SHARE, wild=WILD_SHARE):
+        flat, sizes, self.skipped = [], [], []
+        for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
+            try:
+                with Image.open(path) as image:
+                    pixels = np.array(image.convert("RGB"))
+            except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError):
+                self.skipped.append(path)
+                continue
+            if min(pixels.shape[:2]) < patch:
+                self.skipped.append(path)
+                continue
+            flat.append(torch.from_numpy(pixels).view(-1, 3))
+            sizes.append(pixels.shape[:2])
+        if not sizes:
+            raise TrainingError(f"{folder}: no readable picture of at least {patch}x{patch} pixels")
+        self.pixels = torch.cat(flat).to(device)
+        self.sizes = torch.tensor(sizes, device=device)
+        areas = self.sizes.prod(1)
+        self.starts = torch.cumsum(areas, 0) - areas
+        self.odds = areas.double() / areas.sum()
+        self.patch, self.device, self.halved = patch, device, halved
+        self.wild = wild if patch % MCU == 0 else 0.0
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def batch(self, count, generator):
+        """(count, 3, P, P) float32, pixels - 128, at random places, flipped and transposed; some with halved colours,
+        others as photographs at full size are (wild.py), where P is a multiple of 16."""
+        uniform = torch.rand(7, count, 1, 1, device=self.device, generator=generator)
+        which = torch.multinomial(self.odds, count, replacement=True, generator=generator)
+        height, width = self.sizes[which, 0].view(-1, 1, 1), self.sizes[which, 1].view(-1, 1, 1)
+        ramp = torch.arange(self.patch, device=self.device)
+        i, j = ramp.view(1, -1, 1), ramp.view(1, 1, -1)
+        i, j = torch.where(uniform[0] < 0.5, self.patch - 1 - i, i), torch.where(uniform[1] < 0.5, self.patch - 1 - j, j)
+        i, j = torch.where(uniform[2] < 0.5, i, j), torch.where(uniform[2] < 0.5, j, i)
+        row = (uniform[3] * (height - self.patch + 1)).long() + i
+        column = (uniform[4] * (width - self.patch + 1)).long() + j
+        index = self.starts[which].view(-1, 1, 1) + row * width + column
+        x = self.pixels[index].permute(0, 3, 1, 2).float().contiguous()
+        x = some_halved(x, uniform[5:].flatten(1), self.halved)
+        if self.wild:
+            draws = torch.rand(DRAWS + 1, count, device=self.device, generator=generator)
+            noise = torch.randn(x.shape, device=self.device, generator=generator)
+            x = some_in_the_wild(x, draws, noise, self.wild)
+        return x - 128

@@ -1,0 +1,100 @@
+"""Grades of the reverse variance: p(y_s | y_t) = N((1 - a) y_t + a xhat, lambda^2 + a^2 v), v the variance of x given y_t.
+
+    beta-tilde              v = 0                                           VDM, arXiv 2107.00630
+    beta                    v = sigma_t^2: the total is sigma_t^2 - sigma_s^2
+    analytic                v = sigma_t^2 (1 - sigma_t^2 Gamma), Gamma = E |score|^2 a dimension, clipped to
+                            [0, min(sigma_t^2, 127.5^2)]                    Analytic-DPM, arXiv 2201.06503, Theorem 1 and corollary
+    error                   v = E (x - xhat)^2, a level and channel: right for an imperfect mean too (NPR)
+    head                    a pixel, from the network
+    head+colour             and R given G, B given G and R
+    head+colour+phases      and three quarters of the pixels given those before them: the coder's (bound.py)
+
+All are float: what they are worth is measured here, what is best is what the coder does.
+"""
+import math
+from dataclasses import dataclass
+
+import torch
+
+from bitsback.train.bound import (
+    _column, _log_variance, colour_mean, gaussian_noise, level_nats, pixel_nats,
+)
+from bitsback.diffusion.schedule import preconditioning, reverse_step
+
+GRADES = ("beta-tilde", "beta", "analytic", "error", "head", "head+colour", "head+colour+phases")
+LARGEST = 127.5**2              # variance of a pixel is at most this
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Monte Carlo estimates of one level over training pictures: score2 = E |(xhat - y) / sigma^2|^2 a dimension; error2 (3,) = E (x - xhat)^2."""
+
+    score2: float
+    error2: torch.Tensor
+
+
+def _denoised(network, y, log_sigma, integer=False):
+    """(out, xhat) of the trunk at noise exp(log_sigma), (B,)."""
+    out, _, _ = network.trunk(y, log_sigma, integer)
+    c_skip, c_out, _ = preconditioning(_column(log_sigma.exp()))
+    return out, c_skip * y + c_out * out[:, 0:3]
+
+
+@torch.no_grad()
+def measure_moments(network, sigma, pictures, generator):
+    """Moments at noise `sigma` (gray levels).  pictures: (N, 3, H, W) float32, pixels - 128, of training."""
+    score2, error2 = 0.0, torch.zeros(3)
+    for x in pictures.split(4):
+        y = x + sigma * gaussian_noise(x, generator)
+        _, mean = _denoised(network, y, torch.full((len(x),), math.log(sigma)))
+        score2 += ((mean - y) / sigma**2).square().mean().item() * len(x)
+        error2 += (x - mean).square().mean((0, 2, 3)) * len(x)
+    return Moments(score2 / len(pictures), error2 / len(pictures))
+
+
+def analytic_variance(sigma, score2):
+    """sigma^2 (1 - sigma^2 Gamma), clipped to what a variance of pixels can be."""
+    return min(max(sigma**2 * (1 - sigma**2 * score2), 0.0), min(sigma**2, LARGEST))
+
+
+def graded_level_nats(network, x, y_t, log_s, log_t, moments, generator=None, integer=False):
+    """{grade: KL(q(y_s | y_t, x) || p(y_s | y_t)), (B, 3, H, W) nats}, all but the phases from one pass, on the same noise."""
+    out, xhat = _denoised(network, y_t, log_t, integer)
+    sigma_t = _column(log_t.exp())
+    a, lambda2 = reverse_step(_column(log_s.exp()), sigma_t)
+    mean_q, mean = (1 - a) * y_t + a * x, (1 - a) * y_t + a * xhat
+    head = (2 * preconditioning(sigma_t)[1].log() + _log_variance(out)).exp()
+    v = {"beta-tilde": torch.zeros(1, 1, 1, 1), "beta": sigma_t**2,
+         "analytic": torch.full((1, 1, 1, 1), analytic_variance(log_t[0].exp().item(), moments.score2)),
+         "error": moments.error2.view(1, 3, 1, 1), "head": head, "head+colour": head}
+    costs = {}
+    for grade, variance_of_x in v.items():
+        variance, centre = lambda2 + a * a * variance_of_x, mean
+        if grade == "head+colour":
+            y_s = mean_q + lambda2.sqrt() * gaussian_noise(x, generator)
+            centre = colour_mean(mean, out[:, 6:9], a * a * variance_of_x / variance, y_s)
+        costs[grade] = 0.5 * (torch.log(variance / lambda2) + (lambda2 + (mean_q - centre) ** 2) / variance - 1)
+    return costs | {"head+colour+phases": level_nats(network, x, y_t, log_s, log_t, generator, integer)}
+
+
+@torch.no_grad()
+def graded_bits(network, sigmas, x, moments, integer=False, seed=1, batch=4):
+    """{grade: bits a dimension of each level, [p(x | y_0), level 1, ..., level K-1]}; p(x | y_0) is the coder's for every grade.
+
+    sigmas: noise of the levels; moments: one Moments a level; x: (N, 3, H, W) float32, pixels - 128.
+    """
+    parts = {grade: [] for grade in GRADES}
+    for k, sigma in enumerate(sigmas):
+        generator, nats = torch.Generator().manual_seed(seed + k), dict.fromkeys(GRADES, 0.0)
+        for some in x.split(batch):
+            y = some + sigma * gaussian_noise(some, generator)
+            log_t = torch.full((len(some),), math.log(sigma))
+            if k == 0:
+                costs = dict.fromkeys(GRADES, pixel_nats(network, some, y, log_t, integer))
+            else:
+                log_s = torch.full_like(log_t, math.log(sigmas[k - 1]))
+                costs = graded_level_nats(network, some, y, log_s, log_t, moments[k], generator, integer)
+            nats = {grade: nats[grade] + costs[grade].mean().item() * len(some) for grade in GRADES}
+        for grade in GRADES:
+            parts[grade].append(nats[grade] / len(x) / math.log(2))
+    return parts

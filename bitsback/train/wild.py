@@ -1,0 +1,129 @@
+"""Augmentation towards photographs as people have them, which a set of reduced pictures lacks.
+
+A camera's or a telephone's picture at full size is soft (demosaiced, denoised, enlarged), graded,
+sharpened, noisy in proportion to its light, and was a JPEG at high quality, most often with colours
+at half the resolution.  The shipped models were trained with a quarter of their patches so
+(benchmarks/checkpoints/README.md).  No host waits in it, so that a training step on a GPU may be
+one CUDA graph.
+"""
+import math
+
+import torch
+import torch.nn.functional as F
+
+from bitsback.train.augment import TO_RGB, TO_YCC, _mixed
+
+WILD_SHARE = 1 / 4              # of the patches go through `in_the_wild`
+DRAWS = 16                      # random numbers that a patch needs
+MCU = 16                        # pixels of a JPEG's largest unit: patches may begin anywhere in it
+# Tables of ITU-T T.81, annex K, for quality 50
+LUMA = ((16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55),
+        (14, 13, 16, 24, 40, 57, 69, 56), (14, 17, 22, 29, 51, 87, 80, 62),
+        (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
+        (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99))
+CHROMA = ((17, 18, 24, 47), (18, 21, 26, 66), (24, 26, 56, 99), (47, 66, 99, 99))  # the rest: 99
+BLUR = ((1, 2, 1), (2, 4, 2), (1, 2, 1))        # sixteenths
+
+
+def _each(values: torch.Tensor) -> torch.Tensor:
+    return values.view(-1, 1, 1, 1)
+
+
+def _cosines(like):
+    """The orthonormal DCT of 8 samples: (8, 8)."""
+    k = torch.arange(8, device=like.device, dtype=like.dtype)
+    rows = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / 16) / 2
+    return rows * torch.where(k[:, None] == 0, math.sqrt(0.5), 1.0)
+
+
+def _rounded_blocks(x, table):
+    """(B, C, H, W), sides multiples of 8, each 8x8 block's DCT rounded to steps of table (B, 8, 8)."""
+    batch, channels, height, width = x.shape
+    cosines = _cosines(x)
+    blocks = x.view(batch, channels, height // 8, 8, width // 8, 8).transpose(3, 4)
+    steps = table.view(batch, 1, 1, 1, 8, 8)
+    rounded = torch.round(cosines @ blocks @ cosines.T / steps) * steps
+    return (cosines.T @ rounded @ cosines).transpose(3, 4).reshape(x.shape)
+
+
+def _rolled(x, down, right):
+    """Each picture of (B, C, H, W) rolled by its own number of rows and columns, (B,) int."""
+    batch, _, height, width = x.shape
+    rows = (torch.arange(height, device=x.device) + down[:, None]) % height
+    columns = (torch.arange(width, device=x.device) + right[:, None]) % width
+    which = torch.arange(batch, device=x.device)[:, None, None]
+    return x.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
+
+
+def jpeg(x: torch.Tensor, quality: torch.Tensor, halved: torch.Tensor,
+         corner: torch.Tensor) -> torch.Tensor:
+    """Pictures as they come back from JPEG, as whole numbers.
+
+    x: (B, 3, H, W) float, gray levels 0..255, sides multiples of 16; quality: (B,) 1..100, as
+    libjpeg's; halved: (B,) bool, 4:2:0 and interpolated back, else 4:4:4; corner: (2, B) int, rows
+    and columns from the picture's corner to that of the next unit of 16x16 pixels.
+    """
+    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality).view(-1, 1, 1) / 100
+    luma, chroma = x.new_tensor(LUMA), x.new_full((8, 8), 99)
+    chroma[:4, :4] = x.new_tensor(CHROMA)
+    luma, chroma = ((table * scale).round().clamp(1, 255) for table in (luma, chroma))
+    ycc = _mixed(_rolled(x, *corner).contiguous(), TO_YCC)
+    full = _rounded_blocks(ycc[:, 1:].contiguous(), chroma)
+    half = F.interpolate(_rounded_blocks(F.avg_pool2d(ycc[:, 1:], 2), chroma), scale_factor=2.0,
+                         mode="bilinear", align_corners=False)
+    colours = torch.where(_each(halved), half, full).round()
+    grays = (_rounded_blocks(ycc[:, :1] - 128, luma) + 128).round()
+    rgb = _mixed(torch.cat([grays, colours], 1), TO_RGB).round().clamp(0, 255)
+    return _rolled(rgb, *-corner)
+
+
+def blurred(x: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W) under a 3x3 binomial filter, edges repeated."""
+    kernel = (x.new_tensor(BLUR) / 16).expand(x.shape[1], 1, 3, 3)
+    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, groups=x.shape[1])
+
+
+def enlarged(x: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
+    """The middle of each of (B, C, P, P), larger by (B,) factors from 1 on, in the same size."""
+    batch, _, side, _ = x.shape
+    ramp = (2 * torch.arange(side, device=x.device) + 1) / side - 1
+    row, column = (ramp.view(shape) / by.view(-1, 1, 1) for shape in ((1, -1, 1), (1, 1, -1)))
+    grid = torch.stack([column.expand(batch, side, side), row.expand(batch, side, side)], 3)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+def with_sensor_noise(x: torch.Tensor, level: torch.Tensor, smooth: torch.Tensor,
+                      gray: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Noise that grows with the root of the light, `level` gray levels at middle gray.
+
+    x, noise: (B, 3, H, W), noise standard normal; level: (B,); smooth: (B,) bool, correlated as
+    demosaicing leaves it; gray: (B,) bool, the same in all three colours.
+    """
+    noise = torch.where(_each(smooth), 1.6 * blurred(noise), noise)
+    noise = torch.where(_each(gray), 1.7 * noise.mean(1, keepdim=True), noise)
+    return x + _each(level) * noise * (0.3 + 0.7 * (x.clamp_min(0) / 128).sqrt())
+
+
+def in_the_wild(x: torch.Tensor, uniform: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Softened, graded, sharpened, noisy, JPEG: each done to a share of the patches.
+
+    x: (B, 3, P, P) float, whole gray levels 0..255, P a multiple of 16; uniform: (DRAWS, B), random
+    in 0..1; noise: like x, standard normal.  Returns the like of x.
+    """
+    u, one = uniform, torch.ones_like(uniform[0])
+    x = torch.where(_each(u[0] < 0.6), enlarged(x, 1.2 + 0.8 * u[1]), x)
+    gamma = torch.where(u[2] < 0.25, torch.exp((u[3] - 0.5) / 2), one)
+    x = 255 * (x.clamp(0, 255) / 255) ** _each(gamma)
+    x = x + _each(torch.where(u[4] < 0.25, 0.8 * u[5], 0 * one)) * (x - blurred(x))
+    level = torch.where(u[6] < 0.5, 3 * u[7] ** 2, 0 * one)
+    x = with_sensor_noise(x, level, u[8] < 0.6, u[9] < 0.3, noise).round().clamp(0, 255)
+    packed = jpeg(x, 85 + 13 * u[13], u[14] < 0.6, (MCU * u[11:13]).long())
+    return torch.where(_each(u[10] < 0.6), packed, x)
+
+
+def some_in_the_wild(x: torch.Tensor, uniform: torch.Tensor, noise: torch.Tensor,
+                     share: float = WILD_SHARE) -> torch.Tensor:
+    """As in_the_wild, of `share` of the patches; uniform: (DRAWS + 1, B), the last chooses."""
+    x, chosen = x.clone(), uniform[-1] < share
+    x[chosen] = in_the_wild(x[chosen], uniform[:-1, chosen], noise[chosen])
+    return x

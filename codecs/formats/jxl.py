@@ -1,0 +1,130 @@
+"""JPEG XL without loss, by imagecodecs (extra [deep]), which does not say what was lost:
+jxl_head.py reads that.
+
+The codestream lies bare or in boxes.  What is neither XYB nor VarDCT nor a JPEG in disguise (box
+jbrd) is taken for lossless: Modular coding can quantise too, but then what it decodes to is kept.
+"""
+
+import importlib.util
+import io
+
+import numpy as np
+from PIL import Image
+
+from bitsback.errors import LossySource, UnsupportedImage
+from bitsback.codecs.formats.jpeg2000 import boxes
+from bitsback.codecs.formats.jxl_head import read_head
+from bitsback.codecs.image import Still
+
+SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
+BARE = b"\xff\x0a"
+METADATA = 2**24  # bytes of an Exif or XML box, unpacked
+KEPT = (b"Exif", b"xml ")  # boxes, bare or packed in brob
+MODES = {
+    (1, 8): "L",
+    (2, 8): "LA",
+    (3, 8): "RGB",
+    (4, 8): "RGBA",
+    (1, 16): "I;16",
+    (2, 16): "LA;16",
+    (3, 16): "RGB;16",
+    (4, 16): "RGBA;16",
+}
+PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # sRGB's, as PNG has them
+
+
+def is_jxl(head: bytes) -> bool:
+    """By the first twelve bytes."""
+    return head == SIGNATURE or head[:2] == BARE
+
+
+def readable() -> bool:
+    """Whether imagecodecs is installed."""
+    return importlib.util.find_spec("imagecodecs") is not None
+
+
+def _parts(stream):
+    """(codestream, {name: metadata box}, whether a JPEG can be made of it)."""
+    end = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    if stream.read(2) == BARE:
+        stream.seek(0)
+        return stream.read(), {}, False
+    stream.seek(0)
+    pieces, kept, jpeg = [], {}, False
+    for name, place, size in boxes(stream, end):
+        stream.seek(place)
+        if name in (b"jxlc", b"jxlp"):
+            pieces.append(stream.read(size)[4 * (name == b"jxlp") :])
+        elif name in KEPT and size <= METADATA:
+            kept.setdefault(name, stream.read(size))
+        elif name == b"brob" and size <= METADATA:
+            inner = stream.read(4)
+            if inner in KEPT and inner not in kept:
+                from imagecodecs import brotli_decode
+
+                kept[inner] = bytes(brotli_decode(stream.read(size - 4), out=METADATA))
+        jpeg |= name == b"jbrd"
+    return b"".join(pieces), kept, jpeg
+
+
+def _metadata(kept, head):
+    """Exif, XMP and what the colours mean, as a Still has them.
+
+    Errors: UnsupportedImage for an orientation, which other programs leave unheeded here and heed
+    in a PNG.
+    """
+    found = {}
+    if b"Exif" in kept:
+        found["exif"] = b"Exif\0\0" + kept[b"Exif"][4 + int.from_bytes(kept[b"Exif"][:4], "big") :]
+        exif = Image.Exif()
+        exif.load(found["exif"])
+        if exif.get(0x112, 1) != 1:
+            raise UnsupportedImage(
+                "JPEG XL with an Exif orientation that is heeded in what is restored"
+            )
+    if b"xml " in kept:
+        found["xmp"] = kept[b"xml "]
+    if head.gamma:
+        found |= (
+            {"gamma": head.gamma, "chromaticity": PRIMARIES}
+            if head.channels > 2
+            else {"gamma": head.gamma}
+        )
+    return found
+
+
+def read(stream) -> Still:
+    """A JPEG XL without loss -> Still of 8 or 16 bits.
+
+    Errors: UnsupportedImage, LossySource, each with the reason.
+    """
+    if not readable():
+        raise UnsupportedImage("JPEG XL; pip install 'bitsback[deep]' reads it")
+    import imagecodecs
+
+    data, kept, jpeg = _parts(stream)
+    head = read_head(data[: 2**16])
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit and head.width * head.height > limit:
+        raise UnsupportedImage(
+            f"{head.width}x{head.height} pixels are more than Pillow's limit, {limit}"
+        )
+    if head.loss or jpeg:
+        reason = "a JPEG can be made of it" if jpeg else head.loss
+        raise LossySource(
+            f"JPEG XL was compressed with loss already ({reason}); keep the file as it is"
+        )
+    if head.odd:
+        raise UnsupportedImage(f"JPEG XL with {head.odd}")
+    try:
+        samples = np.asarray(imagecodecs.jpegxl_decode(data))
+    except Exception as error:  # what libjxl says of damaged files
+        raise UnsupportedImage(f"damaged picture ({error})") from None
+    expected = (head.height, head.width, head.channels)[: 2 if head.channels == 1 else 3]
+    if samples.shape not in (expected, (*expected, 1)) or samples.dtype != f"u{head.bits // 8}":
+        raise UnsupportedImage(
+            f"JPEG XL that decodes to other samples, {samples.dtype} {samples.shape}"
+        )
+    samples = np.ascontiguousarray(samples.reshape(expected), f"<u{head.bits // 8}")
+    return Still(MODES[head.channels, head.bits], samples, {}, _metadata(kept, head))

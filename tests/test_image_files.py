@@ -1,0 +1,290 @@
+"""images.py: every still picture is read as it is stored, or refused in one way; what is written is what was read."""
+import io
+import struct
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from bitsback.codecs.formats.image_files import (
+    HOLDS, LOSSLESS_SUFFIXES, default_suffix, image_format, read_still, still_bytes, to_image,
+)
+from bitsback.codecs.image import MODES, Still, same
+from bitsback.codecs.formats.views import views
+from bitsback.errors import DamagedFile, LossySource, UnsupportedImage
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")      # what Pillow says of damaged TIFFs
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (12, 13, 3), dtype=np.uint8)
+SIXTEEN = RNG.integers(0, 65536, (6, 5, 3), dtype=np.uint16)
+
+
+def saved(image, file_format, **options):
+    out = io.BytesIO()
+    image.save(out, format=file_format, **options)
+    return out.getvalue()
+
+
+def still(data, **options):
+    return read_still(io.BytesIO(data), "it.png", **options)
+
+
+def read(data):
+    return still(data, allow_lossy=True).samples
+
+
+def png(ihdr, rows):
+    """A PNG by hand: width, height, depth, colour type and the filtered rows."""
+    chunk = lambda kind, body: struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))     # noqa: E731
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", *ihdr, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def tiff16(samples):
+    """An uncompressed RGB TIFF of 16 bits a sample, by hand."""
+    height, width, _ = samples.shape
+    data = samples.astype("<u2").tobytes()
+    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 134), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 140), (277, 3, 1, 3),
+            (278, 3, 1, height), (279, 4, 1, len(data)), (284, 3, 1, 1)]
+    directory = struct.pack("<IH", 8, 10) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    return b"II*\0" + directory + struct.pack("<HHH", 16, 16, 16) + data
+
+
+def jpeg2000_16(samples):
+    return pytest.importorskip("imagecodecs").jpeg2k_encode(samples, level=0, reversible=True)
+
+
+SIXTEEN_BITS = {
+    "PNG": lambda: png((5, 6, 16, 2), b"".join(b"\0" + row.astype(">u2").tobytes() for row in SIXTEEN)),
+    "TIFF": lambda: tiff16(SIXTEEN),
+    "PPM": lambda: b"P6 5 6 65535\n" + SIXTEEN.astype(">u2").tobytes(),
+    "plain PPM": lambda: b"P3 5 6 65535\n" + b" ".join(b"%d" % v for v in SIXTEEN.ravel().tolist()),
+    "JPEG 2000": lambda: jpeg2000_16(SIXTEEN),
+}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_a_sample_are_kept(kind):
+    """All 16 bits, though Pillow shows 8, and a PNG of them is written again."""
+    if kind == "TIFF":
+        pytest.importorskip("imagecodecs")
+    found = still(SIXTEEN_BITS[kind]())
+    assert found.mode == "RGB;16" and np.array_equal(found.samples, SIXTEEN)
+    assert same(still(still_bytes(found, "PNG", "x.png")[0]), found)
+
+
+@pytest.mark.parametrize("kind", ["PPM", "plain PPM", "JPEG 2000"])
+def test_sixteen_bits_that_cannot_be_had_are_refused(kind):
+    """A picture of 16-bit samples that Pillow narrows and nothing else reads is refused."""
+    data = SIXTEEN_BITS[kind]()
+    assert Image.open(io.BytesIO(data)).size == (5, 6)          # the file itself is a good one
+    with pytest.raises(UnsupportedImage, match="it.png"):
+        read(data)
+
+
+def test_sixteen_bit_tiffs_without_imagecodecs(monkeypatch):
+    """The refusal names the extra that reads them."""
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    with pytest.raises(UnsupportedImage, match=r"it.png.*bitsback\[deep\]"):
+        read(SIXTEEN_BITS["TIFF"]())
+
+
+def test_a_ppm_of_another_maximum_is_refused():
+    """Samples of 0..100 are not samples of 0..255: stretched ones could not be given back."""
+    with pytest.raises(UnsupportedImage):
+        read(b"P6 5 6 100\n" + (SIXTEEN % 101).astype(np.uint8).tobytes())
+
+
+@pytest.mark.parametrize("file_format, options", [
+    ("PNG", {}), ("PNG", {"optimize": True}), ("BMP", {}), ("PPM", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}),
+    ("WEBP", {"lossless": True, "exact": True}), ("TGA", {})])
+def test_lossless_formats_are_read_exactly(file_format, options):
+    """The pixels that went in come out, as (H, W, 3) uint8 of our own."""
+    pixels = read(saved(Image.fromarray(PIXELS), file_format, **options))
+    assert pixels.dtype == np.uint8 and np.array_equal(pixels, PIXELS) and pixels.flags.writeable
+
+
+def test_jpeg_is_read_as_pillow_reads_it():
+    """A lossy source is refused with the way round it; that way it is kept as the pixels it decodes to."""
+    data = saved(Image.fromarray(PIXELS), "JPEG", quality=90)
+    with pytest.raises(LossySource, match="it.png: JPEG .*--allow-lossy-source"):
+        still(data)
+    assert np.array_equal(read(data), np.array(Image.open(io.BytesIO(data))))
+
+
+def test_pixels_are_not_rotated():
+    """An Exif orientation is a remark about the pixels, not a change of them: kept, in PNG and in TIFF, which Pillow turns."""
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x112] = orientation
+        for file_format in ("PNG", "TIFF"):
+            found = still(saved(Image.fromarray(PIXELS), file_format, exif=exif))
+            kept = Image.Exif()
+            kept.load(views(found.metadata)["exif"])
+            assert np.array_equal(found.samples, PIXELS) and kept[0x112] == orientation
+            assert same(still(still_bytes(found, file_format, "x")[0]), found)
+
+
+def test_interlaced_and_paletteless_depths():
+    """A PNG of 8-bit RGB by hand is read, and the same samples as 8-bit gray."""
+    rows = b"".join(b"\0" + row.tobytes() for row in PIXELS)
+    assert np.array_equal(read(png((13, 12, 8, 2), rows)), PIXELS)
+    assert np.array_equal(read(png((39, 12, 8, 0), rows)), PIXELS.reshape(12, 39))
+
+
+def of_mode(mode):
+    """A Still of any mode, of samples that use all its bits."""
+    dtype, channels = MODES[mode]
+    samples = RNG.integers(0, 2**32, (12, 13) if channels == 1 else (12, 13, channels), dtype=np.uint64).astype(np.uint32).astype(f"<u{dtype[2:] or dtype[1]}").view(dtype)
+    if mode == "1":
+        samples = samples & 1
+    look = {"palette": RNG.bytes(768)} if mode in ("P", "PA") else {}
+    return Still(mode, np.ascontiguousarray(samples), look)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_comes_back_from_what_holds_it(mode):
+    """Written in every format that is said to hold it and read again: the same samples; elsewhere refused with what would do."""
+    picture = of_mode(mode)
+    if mode == "F":
+        picture.samples[0, :3] = np.array([np.nan, -0.0, np.inf], "<f4")
+    for file_format, modes in HOLDS.items():
+        if mode in modes:
+            if (mode, file_format) == ("RGBA", "WEBP"):
+                picture.samples[0, 0, 3] = 0            # or Pillow reads RGB
+            assert still(still_bytes(picture, file_format, "x")[0]).samples.tobytes() == picture.samples.tobytes()
+        else:
+            with pytest.raises(UnsupportedImage, match=f"x: {file_format} cannot hold mode"):
+                still_bytes(picture, file_format, "x")
+    assert mode in HOLDS[LOSSLESS_SUFFIXES[default_suffix(mode)]] or not any(mode in modes for modes in HOLDS.values())
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in ("RGB;16", "RGBA;16", "LA;16")])
+def test_a_still_as_a_pillow_image(mode):
+    """to_image gives Pillow the mode and samples."""
+    picture = of_mode(mode)
+    image = to_image(picture)
+    assert image.mode == mode and image.size == (13, 12)
+    assert np.ascontiguousarray(np.array(image)).astype(MODES[mode][0]).tobytes() == picture.samples.tobytes()
+
+
+LOOKS = [("1", 255), ("L", 200), ("RGB", (1, 2, 3)), ("I;16", 40000), ("P", 1), ("P", bytes(range(250))), ("RGB;16", (1, 60000, 3))]
+
+
+@pytest.mark.parametrize("mode, transparency", LOOKS)
+def test_transparency_is_kept(mode, transparency):
+    """A transparent colour, index or alpha for each index goes through PNG; a format without it is refused."""
+    picture = of_mode(mode)
+    picture.look["transparency"] = transparency
+    picture.samples[0, 0] = 1
+    found = still(still_bytes(picture, "PNG", "x.png")[0])
+    assert found.look["transparency"] == transparency and found.mode == mode
+    for file_format in ("BMP", "TIFF"):
+        with pytest.raises(UnsupportedImage):
+            still_bytes(picture, file_format, "x")
+
+
+def test_colours_under_transparent_pixels_are_kept():
+    """Nothing is cleared below alpha 0, in PNG, WebP and TIFF."""
+    picture = of_mode("RGBA")
+    picture.samples[..., 3] = RNG.integers(0, 2, (12, 13)) * 255
+    for file_format in ("PNG", "WEBP", "TIFF"):
+        assert np.array_equal(still(still_bytes(picture, file_format, "x")[0]).samples, picture.samples)
+
+
+def test_a_palette_with_alpha():
+    """Pillow's RGBA palettes come back from PNG as what they show."""
+    picture = of_mode("P")
+    picture.look["palette_alpha"] = bytes(range(256))
+    image = Image.open(io.BytesIO(still_bytes(picture, "PNG", "x")[0]))
+    assert np.array_equal(np.array(image.convert("RGBA"))[..., 3], picture.samples)
+    image = to_image(picture)
+    image.load()
+    assert image.im.getpalettemode() == "RGBA"
+
+
+@pytest.mark.parametrize("palette", [b"", b"ab", bytes(771)])
+def test_a_palette_that_is_none(palette):
+    """A crafted file's palette is DamagedFile, not a traceback."""
+    with pytest.raises(DamagedFile):
+        to_image(Still("P", np.zeros((2, 2), np.uint8), {"palette": palette}))
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_several_frames_are_refused(file_format):
+    """Animations and many pages are more than their first frame."""
+    frames = [Image.fromarray(RNG.integers(0, 256, (12, 13, 3), dtype=np.uint8)) for _ in range(3)]
+    with pytest.raises(UnsupportedImage, match="animation|pages"):
+        read(saved(frames[0], file_format, save_all=True, append_images=frames[1:]))
+
+
+def test_a_bomb_is_refused():
+    """A size far beyond any picture is refused by Pillow's own limit, before memory is asked for."""
+    with pytest.raises(UnsupportedImage):
+        read(png((2**17, 2**16, 8, 2), b""))
+
+
+@pytest.mark.parametrize("data", [b"", b"hello, this is text\n" * 20, b"\x89PNG\r\n\x1a\n", bytes(5000)], ids=["empty", "text", "magic", "zeros"])
+def test_what_is_no_picture_is_refused(data):
+    """Bytes that Pillow does not know: UnsupportedImage that names the file."""
+    with pytest.raises(UnsupportedImage, match="it.png"):
+        read(data)
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder"])
+def test_what_is_no_file_is_an_os_error(tmp_path, kind):
+    """A missing file or a folder is told as the system tells it."""
+    with pytest.raises(OSError):
+        read_still(tmp_path if kind == "folder" else tmp_path / "missing.png", "it.png")
+
+
+FORMATS = {"PNG": {}, "BMP": {}, "PPM": {}, "GIF": {}, "JPEG": {}, "WEBP": {"lossless": True}, "TIFF": {}, "AVIF": {}}
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_picture_cut_short_is_refused(file_format):
+    """Cut anywhere: UnsupportedImage, or exactly the pixels of the whole (what was cut held none)."""
+    if not features.check("avif") and file_format == "AVIF":
+        pytest.skip("this Pillow has no AVIF")
+    data = saved(Image.fromarray(PIXELS), file_format, **FORMATS[file_format])
+    refused, whole = 0, read(data)
+    for length in range(len(data)):
+        try:
+            assert np.array_equal(read(data[:length]), whole)
+        except UnsupportedImage:
+            refused += 1
+    assert refused > 0.9 * len(data)
+
+
+@pytest.mark.parametrize("file_format", [
+    *list(FORMATS)[:6], "TIFF", "AVIF"])
+def test_an_altered_picture_is_read_or_refused(file_format):
+    """Each byte inverted in turn: some pixels (a format without checksums cannot know) or UnsupportedImage, never another exception."""
+    if not features.check("avif") and file_format == "AVIF":
+        pytest.skip("this Pillow has no AVIF")
+    data = saved(Image.fromarray(PIXELS), file_format, **FORMATS[file_format])
+    for position in range(len(data)):
+        altered = data[:position] + bytes([data[position] ^ 255]) + data[position + 1:]
+        try:
+            assert read(altered).shape[:2] > (0, 0)
+        except UnsupportedImage:
+            pass
+
+
+@pytest.mark.parametrize("suffix", LOSSLESS_SUFFIXES)
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5)])
+def test_every_output_format_is_lossless(tmp_path, suffix, shape):
+    """Written and read again, the same pixels in each format that decompress offers."""
+    pixels = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    path = tmp_path / f"x{suffix.upper()}"
+    path.write_bytes(still_bytes(Still("RGB", pixels), image_format(path), path)[0])
+    assert np.array_equal(read_still(path, path).samples, pixels)
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.gif", "x", "x.bbk", "x.png.txt"])
+def test_other_outputs_are_refused(tmp_path, name):
+    """A suffix that names no lossless format is refused, with those that do."""
+    with pytest.raises(UnsupportedImage, match=f"{name}.*\\.png"):
+        image_format(tmp_path / name)
