@@ -1,4 +1,5 @@
 """Launcher for a checkout: `python cli.py compress picture.png`.  Installed, it is `bitsback`."""
+
 from bitsback.cli.main import run
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 The bound of the rounded network on centre crops, against JPEG XL effort 7 of the same crops.  No file is written here: it tells where
 training has holes, which rate.py's averages hide.
 """
+
 import argparse
 from pathlib import Path
 
@@ -25,20 +26,33 @@ def crop(image):
     """(SIDE, SIDE, 3) uint8, the centre."""
     pixels = np.array(image)
     top, left = (pixels.shape[0] - SIDE) // 2, (pixels.shape[1] - SIDE) // 2
-    return np.ascontiguousarray(pixels[top:top + SIDE, left:left + SIDE])
+    return np.ascontiguousarray(pixels[top : top + SIDE, left : left + SIDE])
 
 
 def scaled(image, by):
-    return image.resize((round(image.width * by), round(image.height * by)), Image.Resampling.LANCZOS)
+    return image.resize(
+        (round(image.width * by), round(image.height * by)), Image.Resampling.LANCZOS
+    )
 
 
 def halved(image):
-    x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None, :, :image.height // 2 * 2, :image.width // 2 * 2].float()
-    return Image.fromarray(chroma_halved(x, torch.zeros(1, dtype=torch.int64))[0].permute(1, 2, 0).byte().numpy())
+    x = (
+        torch.from_numpy(np.array(image))
+        .permute(2, 0, 1)[None, :, : image.height // 2 * 2, : image.width // 2 * 2]
+        .float()
+    )
+    return Image.fromarray(
+        chroma_halved(x, torch.zeros(1, dtype=torch.int64))[0].permute(1, 2, 0).byte().numpy()
+    )
 
 
-CHANGES = {"as they are": lambda image: image, "half the size": lambda image: scaled(image, 0.5), "0.7 of the size": lambda image: scaled(image, 0.7),
-           "colours at half resolution": halved, "grey": lambda image: image.convert("L").convert("RGB")}
+CHANGES = {
+    "as they are": lambda image: image,
+    "half the size": lambda image: scaled(image, 0.5),
+    "0.7 of the size": lambda image: scaled(image, 0.7),
+    "colours at half resolution": halved,
+    "grey": lambda image: image.convert("L").convert("RGB"),
+}
 
 
 def row(model, images, grey):
@@ -46,7 +60,9 @@ def row(model, images, grey):
     network, crops = dequantised_model(model), [crop(image) for image in images]
     x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() - 128
     bound = sum(bound_bits(network, model.levels, x, True, grey=torch.full((len(x),), grey)))
-    others = [imagecodecs.jpegxl_encode(c[..., 0] if grey else c, lossless=True, effort=7) for c in crops]
+    others = [
+        imagecodecs.jpegxl_encode(c[..., 0] if grey else c, lossless=True, effort=7) for c in crops
+    ]
     return bound, 8 * sum(map(len, others)) / (sum(c.size for c in crops) // (3 if grey else 1))
 
 
@@ -63,15 +79,35 @@ def main():
     sets = {}
     for folder in (args.valid, args.kodak):
         paths = sorted(p for p in folder.iterdir() if p.suffix in (".png", ".webp"))
-        sets[folder.name] = [Image.open(p).convert("RGB") for p in paths[::max(1, len(paths) // args.limit)][:args.limit]]
-    cases = {name: ([change(image) for image in sets[args.valid.name]], name == "grey") for name, change in CHANGES.items()} | {"Kodak": (sets[args.kodak.name], False)}
-    lines = ["| pictures | JPEG XL e7 | " + " | ".join(f"{name} | against JPEG XL" for name in models) + " |", "|---|---|" + "---|---|" * len(models)]
+        sets[folder.name] = [
+            Image.open(p).convert("RGB")
+            for p in paths[:: max(1, len(paths) // args.limit)][: args.limit]
+        ]
+    cases = {
+        name: ([change(image) for image in sets[args.valid.name]], name == "grey")
+        for name, change in CHANGES.items()
+    } | {"Kodak": (sets[args.kodak.name], False)}
+    lines = [
+        "| pictures | JPEG XL e7 | "
+        + " | ".join(f"{name} | against JPEG XL" for name in models)
+        + " |",
+        "|---|---|" + "---|---|" * len(models),
+    ]
     for name, (images, grey) in cases.items():
         found = [row(model, images, grey) for model in models.values()]
-        lines.append(f"| {name} | {found[0][1]:.3f} | " + " | ".join(f"{bound:.3f} | {bound / other:.3f}" for bound, other in found) + " |")
+        lines.append(
+            f"| {name} | {found[0][1]:.3f} | "
+            + " | ".join(f"{bound:.3f} | {bound / other:.3f}" for bound, other in found)
+            + " |"
+        )
         print(lines[-1], flush=True)
-    text = (f"python -m benchmarks.domain {args.valid.name} {args.kodak.name} --models {args.models} --limit {args.limit}   ("
-            + ", ".join(f"{name} {model.id[:16]}" for name, model in models.items()) + f"; {args.limit} centre crops of {SIDE}x{SIDE}, bound in bits/dim)\n\n" + "\n".join(lines) + "\n")
+    text = (
+        f"python -m benchmarks.domain {args.valid.name} {args.kodak.name} --models {args.models} --limit {args.limit}   ("
+        + ", ".join(f"{name} {model.id[:16]}" for name, model in models.items())
+        + f"; {args.limit} centre crops of {SIDE}x{SIDE}, bound in bits/dim)\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
     if args.output:
         args.output.with_suffix(".md").write_text(text)
 

@@ -5,6 +5,7 @@
 Each file is written, read back, decoded and compared.  Seconds are of encoding without the comparison with conventional coding, and of decoding,
 one thread, a megapixel; other work on the machine included.
 """
+
 import argparse
 import tempfile
 import time
@@ -23,7 +24,10 @@ from bitsback.coder.model import Model
 
 def coded(pixels, model, tuning, path):
     """(bytes, seconds to encode, seconds to decode, bits of deltas) of one picture under the prior."""
-    header, begin = Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels])), time.perf_counter()
+    header, begin = (
+        Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels])),
+        time.perf_counter(),
+    )
     header, payload = prior_codec.encode_stack([pixels], header, model, tuning=tuning)
     encoded = time.perf_counter()
     path.write_bytes(container.write(header, payload))
@@ -41,16 +45,34 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     images = [np.array(Image.open(path).convert("RGB")) for path in args.pictures]
-    dims, models = sum(image.size for image in images), {name: Model.open(name) for name in ("fast", "default")}
-    lines = ["| effort | model | steps | bits/dim | of it deltas | encode s/MP | decode s/MP |", "|---|---|---|---|---|---|---|"]
+    dims, models = (
+        sum(image.size for image in images),
+        {name: Model.open(name) for name in ("fast", "default")},
+    )
+    lines = [
+        "| effort | model | steps | bits/dim | of it deltas | encode s/MP | decode s/MP |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for effort in map(int, args.efforts.split(",")):
         name, tuning = EFFORTS[effort]
         with tempfile.TemporaryDirectory() as folder:
-            size, encode, decoding, deltas = map(sum, zip(*(coded(image, models[name], tuning, Path(folder, "x.bbk")) for image in images)))
-        lines.append(f"| {effort} | {name} | {tuning} | {8 * size / dims:.4f} | {deltas / dims:.4f} | {3e6 * encode / dims:.1f} | {3e6 * decoding / dims:.1f} |")
+            size, encode, decoding, deltas = map(
+                sum,
+                zip(
+                    *(coded(image, models[name], tuning, Path(folder, "x.bbk")) for image in images)
+                ),
+            )
+        lines.append(
+            f"| {effort} | {name} | {tuning} | {8 * size / dims:.4f} | {deltas / dims:.4f} | {3e6 * encode / dims:.1f} | {3e6 * decoding / dims:.1f} |"
+        )
         print(lines[-1], flush=True)
-    text = (f"python -m benchmarks.efforts {' '.join(path.name for path in args.pictures)} --efforts {args.efforts}   ("
-            + ", ".join(f"{name} {model.id[:16]}" for name, model in models.items()) + ", one thread of a busy machine)\n\n" + "\n".join(lines) + "\n")
+    text = (
+        f"python -m benchmarks.efforts {' '.join(path.name for path in args.pictures)} --efforts {args.efforts}   ("
+        + ", ".join(f"{name} {model.id[:16]}" for name, model in models.items())
+        + ", one thread of a busy machine)\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
     if args.output:
         args.output.with_suffix(".md").write_text(text)
 

@@ -5,6 +5,7 @@
 Each picture is stored by conventional coding (the prior has no say in what is kept), decoded and compared, then written in
 the format that decompress chooses, read again and compared.  tests/test_formats.py uses the same function.
 """
+
 import argparse
 from pathlib import Path
 from unittest.mock import patch
@@ -19,13 +20,25 @@ from bitsback.codecs.image import same
 from bitsback.errors import UnsupportedImage
 
 NOT_PICTURES = {".txt", ".license", ".md", ".tsv"}
-TOGETHER = ("not a picture that Pillow can read", "damaged picture", "compressed with loss", "an animation", "several pages", "an icon of",
-            "exceeds limit of", "more than 8 bits a sample")
+TOGETHER = (
+    "not a picture that Pillow can read",
+    "damaged picture",
+    "compressed with loss",
+    "an animation",
+    "several pages",
+    "an icon of",
+    "exceeds limit of",
+    "more than 8 bits a sample",
+)
 
 
 def files_of(folder):
     """All files below a folder but text about them."""
-    return sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.suffix.lower() not in NOT_PICTURES)
+    return sorted(
+        path
+        for path in Path(folder).rglob("*")
+        if path.is_file() and path.suffix.lower() not in NOT_PICTURES
+    )
 
 
 def fate(path, name, allow_lossy=False):
@@ -42,9 +55,15 @@ def fate(path, name, allow_lossy=False):
         data = encode_still(still)
     assert same(decode_still(data), still), f"{name}: something else came back"
     suffix, written, left_out = default_bytes(still, name)
-    assert written and (not left_out or suffix == ".tiff" or still.source == "TIFF"), f"{name}: {left_out} would be lost in {suffix}"
+    assert written and (not left_out or suffix == ".tiff" or still.source == "TIFF"), (
+        f"{name}: {left_out} would be lost in {suffix}"
+    )
     what = f"kept but for {', '.join(still.lost)}" if still.lost else "kept"
-    return still.mode, what if not left_out else f"{what}; {suffix} does not hold {', '.join(left_out)}", len(data)
+    return (
+        still.mode,
+        what if not left_out else f"{what}; {suffix} does not hold {', '.join(left_out)}",
+        len(data),
+    )
 
 
 def table(rows):
@@ -53,7 +72,10 @@ def table(rows):
     counts = {}
     for row in rows:
         counts[row] = counts.get(row, 0) + 1
-    lines += [f"| {folder} | {mode} | {what} | {count} |" for (folder, mode, what), count in sorted(counts.items(), key=lambda item: item[0])]
+    lines += [
+        f"| {folder} | {mode} | {what} | {count} |"
+        for (folder, mode, what), count in sorted(counts.items(), key=lambda item: item[0])
+    ]
     return "\n".join(lines)
 
 
@@ -70,8 +92,10 @@ def main():
         rows.append((name.parts[0], mode or "refused", short))
         before, after = before + path.stat().st_size * bool(mode), after + size
     kept = sum(mode != "refused" for _, mode, _ in rows)
-    text = (f"python -m benchmarks.formats {args.folder.name}   ({len(rows)} files, {kept} kept, {len(rows) - kept} refused, Pillow {PIL.__version__}, "
-            f"numpy {np.__version__}; the kept ones: {before} bytes as found, {after} as .bbk by conventional coding alone)\n\n{table(rows)}\n")
+    text = (
+        f"python -m benchmarks.formats {args.folder.name}   ({len(rows)} files, {kept} kept, {len(rows) - kept} refused, Pillow {PIL.__version__}, "
+        f"numpy {np.__version__}; the kept ones: {before} bytes as found, {after} as .bbk by conventional coding alone)\n\n{table(rows)}\n"
+    )
     print(text)
     args.output.write_text(text)
 

@@ -6,6 +6,7 @@ Every file must give its own pictures, or one error of ours: never other picture
 much time.  Through the commands: exit 1, one line with the file's name, no traceback, no output outside its folder.  The prior has
 random weights: it is the tests' tiny model, so this runs from a checkout with the extra [test].
 """
+
 import argparse
 import io
 import resource
@@ -30,9 +31,9 @@ from bitsback.integer.model_file import save_model
 
 from benchmarks import fuzz_cases as cases
 
-SECONDS = 20                    # most that a case may take, on a core that is shared
-MEBIBYTES = 700                 # ... and that the process may grow by: a picture of 16383 x 16383 may be claimed by few bytes
-SMALL = ("plain bare", "plain P", "prior RGB", "plain archive")             # cut at every length
+SECONDS = 20  # most that a case may take, on a core that is shared
+MEBIBYTES = 700  # ... and that the process may grow by: a picture of 16383 x 16383 may be claimed by few bytes
+SMALL = ("plain bare", "plain P", "prior RGB", "plain archive")  # cut at every length
 
 
 @dataclass
@@ -48,7 +49,10 @@ class Findings:
         """seconds of the case, MiB that the peak grew by."""
         name = f"{case.kind}: {case.name}"
         self.outcomes[case.kind][outcome] += 1
-        self.slowest, self.growth = max(self.slowest, (seconds, name)), max(self.growth, (grown, name))
+        self.slowest, self.growth = (
+            max(self.slowest, (seconds, name)),
+            max(self.growth, (grown, name)),
+        )
         if seconds > SECONDS or grown > MEBIBYTES:
             self.faults.append(f"{name}: {seconds:.1f} s, {grown:.0f} MiB")
 
@@ -60,8 +64,14 @@ class Findings:
 def tiny_model(folder):
     """A Model of random weights: that of the tests."""
     from tests.conftest import random_network
+
     path = Path(folder) / "tiny.safetensors"
-    save_model(path, random_network(7), default_levels(), {"minutes": 0, "steps": 0, "device": "cpu", "data": "random weights"})
+    save_model(
+        path,
+        random_network(7),
+        default_levels(),
+        {"minutes": 0, "steps": 0, "device": "cpu", "data": "random weights"},
+    )
     return Model(path)
 
 
@@ -78,7 +88,7 @@ def _peak():
 def _measured(findings, case):
     """Yields a list for the outcome; adds it with time and memory."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")          # forgets the peak, on Linux
+        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak, on Linux
     except OSError:
         pass
     before, begin, outcome = _peak(), time.perf_counter(), []
@@ -91,14 +101,26 @@ def by_library(case, model, findings):
     with _measured(findings, case) as outcome:
         try:
             _, stills = whole_file.decode_stills(case.data, model=model)
-            right = case.expected is None or len(stills) == len(case.expected) and all(map(same, stills, case.expected))
-            outcome.append("decoded, the same" if case.expected and right else "decoded" if right else findings.fault(case, "OTHER PICTURES"))
+            right = (
+                case.expected is None
+                or len(stills) == len(case.expected)
+                and all(map(same, stills, case.expected))
+            )
+            outcome.append(
+                "decoded, the same"
+                if case.expected and right
+                else "decoded"
+                if right
+                else findings.fault(case, "OTHER PICTURES")
+            )
         except BitsbackError as error:
             clear = str(error) and "\n" not in str(error)
-            outcome.append(type(error).__name__ if clear else findings.fault(case, f"unclear: {error!r}"))
+            outcome.append(
+                type(error).__name__ if clear else findings.fault(case, f"unclear: {error!r}")
+            )
         except KeyboardInterrupt:
             raise
-        except BaseException as error:          # constriction's panics are no Exception
+        except BaseException as error:  # constriction's panics are no Exception
             outcome.append(findings.fault(case, f"{type(error).__name__}: {error}"))
 
 
@@ -124,7 +146,12 @@ def _verdict(result, case, findings, name):
     if result.exception and not isinstance(result.exception, SystemExit):
         return findings.fault(case, f"{name}: {result.exception!r}")
     lines = result.stderr.splitlines()
-    clear = len(lines) == 1 and lines[0].startswith("bitsback: ") and "hostile.bbk" in lines[0] and lines[0].isprintable()
+    clear = (
+        len(lines) == 1
+        and lines[0].startswith("bitsback: ")
+        and "hostile.bbk" in lines[0]
+        and lines[0].isprintable()
+    )
     if result.exit_code == 1 and clear:
         return "exit 1"
     if result.exit_code == 0 and result.stdout.replace("\n", "").isprintable():
@@ -154,7 +181,9 @@ def drawn_cases(files, rng, count):
 def warm(model, files):
     """Decodes every good file once, so that what grows later is the hostile ones' doing."""
     for name, (data, stills) in files.items():
-        assert all(map(same, whole_file.decode_stills(data, model=model)[1], stills)), f"{name} does not decode"
+        assert all(map(same, whole_file.decode_stills(data, model=model)[1], stills)), (
+            f"{name} does not decode"
+        )
 
 
 def fuzz(minutes, seed, folder, drawn_only=False, bomb_mebibytes=4096):
@@ -163,7 +192,12 @@ def fuzz(minutes, seed, folder, drawn_only=False, bomb_mebibytes=4096):
     model = tiny_model(folder)
     files = cases.good_files(model, rng)
     warm(model, files)
-    through_commands = ("lying size", "bomb", "odd name, right digest", "odd metadata, right digest")
+    through_commands = (
+        "lying size",
+        "bomb",
+        "odd name, right digest",
+        "odd metadata, right digest",
+    )
     for i, case in enumerate(() if drawn_only else fixed_cases(model, files, rng, bomb_mebibytes)):
         by_library(case, model, findings)
         if case.kind in through_commands or i % 97 == 0:
@@ -173,7 +207,9 @@ def fuzz(minutes, seed, folder, drawn_only=False, bomb_mebibytes=4096):
         for i, case in enumerate(drawn_cases(files, rng, 10)):
             by_library(case, model, findings)
             if case.kind in through_commands or i % 17 == 0:
-                by_command(case, model, findings, folder, (".png", ".tiff", ".webp", ".bmp", ".ppm")[i % 5])
+                by_command(
+                    case, model, findings, folder, (".png", ".tiff", ".webp", ".bmp", ".ppm")[i % 5]
+                )
             if time.perf_counter() > until:
                 return findings
 
@@ -183,8 +219,10 @@ def report(findings, line):
     out = io.StringIO()
     total = sum(sum(counter.values()) for counter in findings.outcomes.values())
     (seconds, slowest), (grown, largest) = findings.slowest, findings.growth
-    out.write(f"{line}\n\n{total} checks, {len(findings.faults)} faults; slowest {seconds:.2f} s ({slowest}); "
-              f"most memory {grown:.0f} MiB above the start ({largest})\n\n| kind | outcome | checks |\n|---|---|---|\n")
+    out.write(
+        f"{line}\n\n{total} checks, {len(findings.faults)} faults; slowest {seconds:.2f} s ({slowest}); "
+        f"most memory {grown:.0f} MiB above the start ({largest})\n\n| kind | outcome | checks |\n|---|---|---|\n"
+    )
     for kind, counter in sorted(findings.outcomes.items()):
         for outcome, count in counter.most_common():
             out.write(f"| {kind} | {outcome} | {count} |\n")
@@ -197,13 +235,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--drawn", action="store_true", help="leave out the fixed cases, which take some five minutes of a shared core")
+    parser.add_argument(
+        "--drawn",
+        action="store_true",
+        help="leave out the fixed cases, which take some five minutes of a shared core",
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/fuzz"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         findings = fuzz(args.minutes, args.seed, folder, args.drawn)
-    text = report(findings, f"python -m benchmarks.fuzz --minutes {args.minutes:g} --seed {args.seed}{' --drawn' * args.drawn}")
+    text = report(
+        findings,
+        f"python -m benchmarks.fuzz --minutes {args.minutes:g} --seed {args.seed}{' --drawn' * args.drawn}",
+    )
     print(text)
     args.output.with_suffix(".md").write_text(text)
     return bool(findings.faults)

@@ -3,6 +3,7 @@
 A Case holds the bytes and, where the pictures inside may come back unharmed, those pictures; None where the file itself is
 another picture than any we know, so that only its manners are judged.
 """
+
 import json
 import lzma
 import zlib
@@ -19,9 +20,28 @@ from bitsback.codecs.fallback.differences import FILTERS, LZMA
 from bitsback.codecs.fallback.codec import DELTAS, PNG, WEBP, encode_plain
 from bitsback.codecs.image import MODES, Still, same, shape_of
 
-EXTRAS = {"icc": b"profile" * 5, "exif": b"Exif\0\0MM\0*", "dpi": (72.0, 72.0), "text": (("Title", "\u00e4", "", "", False),)}
-NAMES = ("..", ".", "./.", "/etc/x", "a/../../x.png", "a\\x.png", "C:x.png", "", "x\0.png", "x" * 5000,
-         "\x1b[2Jx\nbitsback: all is well.png", "\ud800.png", "a/", "//")
+EXTRAS = {
+    "icc": b"profile" * 5,
+    "exif": b"Exif\0\0MM\0*",
+    "dpi": (72.0, 72.0),
+    "text": (("Title", "\u00e4", "", "", False),),
+}
+NAMES = (
+    "..",
+    ".",
+    "./.",
+    "/etc/x",
+    "a/../../x.png",
+    "a\\x.png",
+    "C:x.png",
+    "",
+    "x\0.png",
+    "x" * 5000,
+    "\x1b[2Jx\nbitsback: all is well.png",
+    "\ud800.png",
+    "a/",
+    "//",
+)
 
 
 @dataclass(frozen=True)
@@ -38,25 +58,48 @@ class Case:
 
 
 def _pixels(height, width, channels, rng):
-    slope = np.add.outer(np.arange(height) * 2, np.arange(width) * 3)[..., None] + np.arange(channels) * 20
+    slope = (
+        np.add.outer(np.arange(height) * 2, np.arange(width) * 3)[..., None]
+        + np.arange(channels) * 20
+    )
     return (slope + rng.integers(0, 9, (height, width, channels))).astype(np.uint8)
 
 
 def still_of(mode, height, width, rng):
     """A small Still of any mode, with look and metadata."""
     dtype, channels = MODES[mode]
-    samples = _pixels(height, width, channels, rng).astype(dtype).reshape(shape_of(mode, height, width))
-    look = {"palette": bytes(range(256)) * 3} if mode in ("P", "PA") else {"transparency": (1, 2, 3)} if mode == "RGB" else {}
+    samples = (
+        _pixels(height, width, channels, rng).astype(dtype).reshape(shape_of(mode, height, width))
+    )
+    look = (
+        {"palette": bytes(range(256)) * 3}
+        if mode in ("P", "PA")
+        else {"transparency": (1, 2, 3)}
+        if mode == "RGB"
+        else {}
+    )
     return Still(mode, samples & 1 if mode == "1" else samples, look, EXTRAS)
 
 
 def _under_prior(stills, model, archive=False, deltas=None):
     """A file whose colours lie under the prior, though with random weights it loses; deltas: what its biases are moved by."""
-    entries = tuple(Entry(s.width, s.height, f"{i}.png" * archive, check=whole_file.image_check(s.samples) * archive, mode=s.mode)
-                    for i, s in enumerate(stills))
-    with patch.object(whole_file, "surely_smaller", lambda *_: True), patch.object(prior_codec, "SMALLEST", 1), \
-            patch.object(whole_file, "suit_prior", lambda stills, *_: [True] * len(stills)), patch.object(prior_codec, "tune", lambda *_, **__: deltas), \
-            patch.object(prior_codec, "sharpness_of", lambda *_: 2):
+    entries = tuple(
+        Entry(
+            s.width,
+            s.height,
+            f"{i}.png" * archive,
+            check=whole_file.image_check(s.samples) * archive,
+            mode=s.mode,
+        )
+        for i, s in enumerate(stills)
+    )
+    with (
+        patch.object(whole_file, "surely_smaller", lambda *_: True),
+        patch.object(prior_codec, "SMALLEST", 1),
+        patch.object(whole_file, "suit_prior", lambda stills, *_: [True] * len(stills)),
+        patch.object(prior_codec, "tune", lambda *_, **__: deltas),
+        patch.object(prior_codec, "sharpness_of", lambda *_: 2),
+    ):
         return whole_file.encode_stills(stills, entries, archive=archive, model=model)
 
 
@@ -66,23 +109,51 @@ def good_files(model, rng) -> dict:
     found["plain bare"] = [Still("RGB", _pixels(3, 4, 3, rng))]
     files = {name: (encode_still(stills[0]), stills) for name, stills in found.items()}
     bare = Still("RGB", _pixels(24, 32, 3, rng))
-    several = [still_of("P", 6, 5, rng), Still("RGB", _pixels(20, 20, 3, rng)), Still("RGB", _pixels(20, 20, 3, rng)), still_of("RGBA", 24, 16, rng)]
-    for name, stills, archive in (("prior RGB", [bare], False), ("prior RGBA", [still_of("RGBA", 40, 24, rng)], False), ("prior archive", several, True)):
+    several = [
+        still_of("P", 6, 5, rng),
+        Still("RGB", _pixels(20, 20, 3, rng)),
+        Still("RGB", _pixels(20, 20, 3, rng)),
+        still_of("RGBA", 24, 16, rng),
+    ]
+    for name, stills, archive in (
+        ("prior RGB", [bare], False),
+        ("prior RGBA", [still_of("RGBA", 40, 24, rng)], False),
+        ("prior archive", several, True),
+    ):
         data = _under_prior(stills, model, archive)
-        decoded = whole_file.decode_stills(data, model=model)[1]       # an archive has an order of its own
-        assert len(decoded) == len(stills) and all(any(same(one, still) for still in stills) for one in decoded), f"{name} does not decode"
+        decoded = whole_file.decode_stills(data, model=model)[
+            1
+        ]  # an archive has an order of its own
+        assert len(decoded) == len(stills) and all(
+            any(same(one, still) for still in stills) for one in decoded
+        ), f"{name} does not decode"
         files[name] = data, decoded
         assert container.read_header(files[name][0]).model, f"{name} is not under the prior"
     deltas = rng.integers(-3, 4, model.deltas.size, dtype=np.int32)
     grey = still_of("L", 24, 32, rng)
     told = _pixels(64, 64, 3, rng)
     told[:24] = 255
-    hills = (20 + 200 * (np.arange(64) > 40)[:, None, None] + rng.integers(0, 5, (64, 64, 3))).astype(np.uint8)
-    for name, still, moved in (("prior grey", grey, None), ("prior means", Still("RGB", hills), None), ("prior tuned", bare, deltas), ("prior told", Still("RGB", told), None), ("prior alike", Still("RGB", np.repeat(grey.samples[..., None], 3, 2)), None)):
+    hills = (
+        20 + 200 * (np.arange(64) > 40)[:, None, None] + rng.integers(0, 5, (64, 64, 3))
+    ).astype(np.uint8)
+    for name, still, moved in (
+        ("prior grey", grey, None),
+        ("prior means", Still("RGB", hills), None),
+        ("prior tuned", bare, deltas),
+        ("prior told", Still("RGB", told), None),
+        ("prior alike", Still("RGB", np.repeat(grey.samples[..., None], 3, 2)), None),
+    ):
         files[name] = _under_prior([still], model, deltas=moved), [still]
     header = container.read_header(files["prior told"][0])
-    assert header.flat_bytes and header.sharpness and container.read_header(files["prior means"][0]).mean_bytes
-    entries = tuple(Entry(s.width, s.height, f"{i}.png", check=whole_file.image_check(s.samples), mode=s.mode) for i, s in enumerate(several))
+    assert (
+        header.flat_bytes
+        and header.sharpness
+        and container.read_header(files["prior means"][0]).mean_bytes
+    )
+    entries = tuple(
+        Entry(s.width, s.height, f"{i}.png", check=whole_file.image_check(s.samples), mode=s.mode)
+        for i, s in enumerate(several)
+    )
     with patch.object(whole_file, "may_suit", lambda *_: False):
         files["plain archive"] = whole_file.encode_stills(several, entries, archive=True), several
     return files
@@ -96,7 +167,9 @@ def sealed(data) -> bytes:
 def plain_file(stills, packed=b"", payload=None, **changes) -> bytes:
     """A plain file whose digest is right whatever the metadata section `packed` holds; changes: fields of the Header."""
     entries = tuple(Entry(s.width, s.height, mode=s.mode) for s in stills)
-    parts = whole_file._prefixed([packed] * bool(packed) + [encode_plain(s.samples) for s in stills[:-1]]) + encode_plain(stills[-1].samples)
+    parts = whole_file._prefixed(
+        [packed] * bool(packed) + [encode_plain(s.samples) for s in stills[:-1]]
+    ) + encode_plain(stills[-1].samples)
     header = Header(entries, whole_file._digest(stills, packed, 4), **changes)
     return container.write(header, parts if payload is None else payload)
 
@@ -109,14 +182,19 @@ def truncations(name, data, stills):
     header, payload = container.read(data)
     for length in range(len(data)):
         yield Case("cut short", name, data[:length], stills)
-        if length >= 6 and (not header.model or length < len(data) - len(payload) or length % 61 == 0):
+        if length >= 6 and (
+            not header.model or length < len(data) - len(payload) or length % 61 == 0
+        ):
             yield Case("cut short, right CRC", name, sealed(data[:length]), stills)
 
 
 def flips(name, data, stills, rng, body=60):
     """Every bit of the header and `body` bits of the rest, as they are and behind a right checksum."""
     length = len(data) - len(container.read(data)[1]) - 4
-    bits = [*range(8 * length), *sorted(set(rng.integers(8 * length, 8 * len(data), body).tolist()))]
+    bits = [
+        *range(8 * length),
+        *sorted(set(rng.integers(8 * length, 8 * len(data), body).tolist())),
+    ]
     for bit in bits:
         altered = bytearray(data)
         altered[bit // 8] ^= 1 << bit % 8
@@ -137,23 +215,55 @@ def random_bytes(rng, count):
 
 def _numbers(header, rng):
     """One altered field, or two: hostile values of every number of a Header."""
-    value = int(rng.choice([0, 1, 2, 3, 7, 8, 255, 2**12, 2**20, 2**24, 2**31, int(rng.integers(0, 2**40))]))
+    value = int(
+        rng.choice([0, 1, 2, 3, 7, 8, 255, 2**12, 2**20, 2**24, 2**31, int(rng.integers(0, 2**40))])
+    )
     entry, others = header.entries[0], header.entries[1:]
-    choices = [{"metadata": value}, {"metadata": header.metadata ^ 1 << int(rng.integers(0, 27))}, {"digest": bytes(len(header.digest))},
-               {"entries": (replace(entry, width=max(value, 1)), *others)}, {"entries": (replace(entry, height=max(value, 1)), *others)},
-               {"entries": (replace(entry, mode=[*MODES][value % len(MODES)], alike=False), *others)}, {"entries": header.entries[::-1]}, {"entries": (replace(entry, alike=not entry.alike and entry.mode in ("RGB", "RGBA")), *others)}, {"entries": header.entries * 3}]
+    choices = [
+        {"metadata": value},
+        {"metadata": header.metadata ^ 1 << int(rng.integers(0, 27))},
+        {"digest": bytes(len(header.digest))},
+        {"entries": (replace(entry, width=max(value, 1)), *others)},
+        {"entries": (replace(entry, height=max(value, 1)), *others)},
+        {"entries": (replace(entry, mode=[*MODES][value % len(MODES)], alike=False), *others)},
+        {"entries": header.entries[::-1]},
+        {
+            "entries": (
+                replace(entry, alike=not entry.alike and entry.mode in ("RGB", "RGBA")),
+                *others,
+            )
+        },
+        {"entries": header.entries * 3},
+    ]
     if header.archive:
-        choices += [{"entries": (replace(entry, check=value & 0xFFFF), *others)},
-                    {"entries": (replace(entry, mtime=value - 2**39), *others)},
-                    {"entries": (replace(entry, permissions=value), *others)}, {"plain": value}]
+        choices += [
+            {"entries": (replace(entry, check=value & 0xFFFF), *others)},
+            {"entries": (replace(entry, mtime=value - 2**39), *others)},
+            {"entries": (replace(entry, permissions=value), *others)},
+            {"plain": value},
+        ]
     if header.model:
         which = int(rng.integers(0, len(header.segments)))
         segment = (int(rng.integers(0, 3)), value)
-        choices += [{"model": "0" * 16}, {"net_bits": value}, {"tuned_bits": value}, {"credit_bytes": value}, {"flips": value % 4},
-                    {"start": tuple(rng.permutation([0, value % 99, 8]).tolist())},
-                    {"segments": (*header.segments[:which], segment, *header.segments[which + 1:])}, {"segments": (*header.segments, segment)},
-                    {"segments": header.segments[:-1]}, {"top": tuple(rng.integers(-2**15, 2**15, 6).tolist())},
-                    {"top": tuple(int(n) for pair in zip(rng.integers(-999, 999, 3), rng.integers(0, 113, 3)) for n in pair)}]
+        choices += [
+            {"model": "0" * 16},
+            {"net_bits": value},
+            {"tuned_bits": value},
+            {"credit_bytes": value},
+            {"flips": value % 4},
+            {"start": tuple(rng.permutation([0, value % 99, 8]).tolist())},
+            {"segments": (*header.segments[:which], segment, *header.segments[which + 1 :])},
+            {"segments": (*header.segments, segment)},
+            {"segments": header.segments[:-1]},
+            {"top": tuple(rng.integers(-(2**15), 2**15, 6).tolist())},
+            {
+                "top": tuple(
+                    int(n)
+                    for pair in zip(rng.integers(-999, 999, 3), rng.integers(0, 113, 3))
+                    for n in pair
+                )
+            },
+        ]
     changes = {}
     for _ in range(int(rng.integers(1, 3))):
         changes |= choices[int(rng.integers(0, len(choices)))]
@@ -165,7 +275,12 @@ def numbers(name, data, stills, rng, count):
     header, payload = container.read(data)
     for _ in range(count):
         try:
-            yield Case("numbers, right CRC", name, container.write(replace(header, **_numbers(header, rng)), payload), stills)
+            yield Case(
+                "numbers, right CRC",
+                name,
+                container.write(replace(header, **_numbers(header, rng)), payload),
+                stills,
+            )
         except (OverflowError, ValueError):
             continue
 
@@ -173,21 +288,52 @@ def numbers(name, data, stills, rng, count):
 def lying_sizes(model_id):
     """Little files that claim to be huge, for each coder; also a ten-byte one of 2^31 x 2^31."""
     most = number(2**31)
-    yield Case("lying size", "ten bytes", (container.MAGIC + bytes([container.VERSION, 0, 0]) + most)[:10])
-    yield Case("lying size", "2^31 x 2^31, right CRC", sealed(container.MAGIC + bytes([container.VERSION, 0, 0]) + most + most))
+    yield Case(
+        "lying size", "ten bytes", (container.MAGIC + bytes([container.VERSION, 0, 0]) + most)[:10]
+    )
+    yield Case(
+        "lying size",
+        "2^31 x 2^31, right CRC",
+        sealed(container.MAGIC + bytes([container.VERSION, 0, 0]) + most + most),
+    )
     for width, height in ((2**24, 2**7), (46340, 46340), (16383, 16383), (9000, 9000)):
         for mode in ("RGB", "L", "RGBA;16", "F"):
-            for payload in (b"", bytes([DELTAS, LZMA]), bytes([DELTAS, 0]) + zlib.compress(bytes(99)), bytes([PNG]) + zlib.compress(bytes(99)),
-                            bytes([WEBP, 0x2F]) + (width - 1 & 0x3FFF | (height - 1 & 0x3FFF) << 14).to_bytes(4, "little") + bytes(9)):
-                yield Case("lying size", f"{mode} {width}x{height}", container.write(Header((Entry(width, height, mode=mode),), bytes(4)), payload))
+            for payload in (
+                b"",
+                bytes([DELTAS, LZMA]),
+                bytes([DELTAS, 0]) + zlib.compress(bytes(99)),
+                bytes([PNG]) + zlib.compress(bytes(99)),
+                bytes([WEBP, 0x2F])
+                + (width - 1 & 0x3FFF | (height - 1 & 0x3FFF) << 14).to_bytes(4, "little")
+                + bytes(9),
+            ):
+                yield Case(
+                    "lying size",
+                    f"{mode} {width}x{height}",
+                    container.write(Header((Entry(width, height, mode=mode),), bytes(4)), payload),
+                )
         for scale in (0, 64, 112):
             rows = max(1, 2**21 // width // 8 * 8)
             down = ((1, rows),) * (height // rows) + ((1, height % rows),) * bool(height % rows)
-            header = Header((Entry(width, height),), bytes(8), model=model_id[:16], segments=down, top=(0, scale) * 3)
+            header = Header(
+                (Entry(width, height),),
+                bytes(8),
+                model=model_id[:16],
+                segments=down,
+                top=(0, scale) * 3,
+            )
             for size in (2, 5000):
-                yield Case("lying size", f"stack {width}x{height}", container.write(header, bytes(range(1, 5)) * size))
+                yield Case(
+                    "lying size",
+                    f"stack {width}x{height}",
+                    container.write(header, bytes(range(1, 5)) * size),
+                )
     header = Header(tuple(Entry(1, 1, f"{i}") for i in range(3)), bytes(8), archive=True)
-    yield Case("lying size", "archive", container.write(header, b"").replace(number(3) + b"x\xda", number(2**24) + b"x\xda"))
+    yield Case(
+        "lying size",
+        "archive",
+        container.write(header, b"").replace(number(3) + b"x\xda", number(2**24) + b"x\xda"),
+    )
 
 
 # --- what unpacks to much --------------------------------------------------------------------
@@ -208,19 +354,47 @@ def lzma_bomb(piece, count) -> bytes:
 def bombs(mebibytes):
     """In metadata, in samples and in an index: `mebibytes` MiB and more out of little."""
     zeros, still = bytes(2**20), Still("RGB", np.zeros((2, 2, 3), np.uint8))
-    for name, packed in (("deflate", b"\1" + deflate_bomb(zeros, mebibytes)), ("LZMA", b"\2" + lzma_bomb(zeros, mebibytes)),
-                         ("empty texts", b"\1" + zlib.compress(b"\1\x0a" + number(5 * 2**20) + number(2**20) + bytes(5 * 2**20 - 3))),
-                         ("colours", b"\1" + zlib.compress(b"\1\2" + number(2**23 + 1) + b"\1" + bytes(2**23)))):
+    for name, packed in (
+        ("deflate", b"\1" + deflate_bomb(zeros, mebibytes)),
+        ("LZMA", b"\2" + lzma_bomb(zeros, mebibytes)),
+        (
+            "empty texts",
+            b"\1"
+            + zlib.compress(b"\1\x0a" + number(5 * 2**20) + number(2**20) + bytes(5 * 2**20 - 3)),
+        ),
+        ("colours", b"\1" + zlib.compress(b"\1\2" + number(2**23 + 1) + b"\1" + bytes(2**23))),
+    ):
         yield Case("bomb", f"metadata, {name}", plain_file([still], packed, metadata=2**10 - 1))
-    for name, body in (("deflate", bytes([DELTAS, 0]) + deflate_bomb(zeros, mebibytes)), ("LZMA", bytes([DELTAS, LZMA]) + lzma_bomb(zeros, mebibytes)),
-                       ("PNG", bytes([PNG]) + deflate_bomb(zeros, mebibytes))):
+    for name, body in (
+        ("deflate", bytes([DELTAS, 0]) + deflate_bomb(zeros, mebibytes)),
+        ("LZMA", bytes([DELTAS, LZMA]) + lzma_bomb(zeros, mebibytes)),
+        ("PNG", bytes([PNG]) + deflate_bomb(zeros, mebibytes)),
+    ):
         yield Case("bomb", f"samples, {name}", plain_file([still], payload=body))
-    for piece, opening in ((b"[],", b"["), (b"[" * 9, b""), (b" " * 9, b"["), (b"1" * 9, b"["), ('"\U0001f600",'.encode(), b"["), (b'["",1,1,0,0,0],', b"[")):
+    for piece, opening in (
+        (b"[],", b"["),
+        (b"[" * 9, b""),
+        (b" " * 9, b"["),
+        (b"1" * 9, b"["),
+        ('"\U0001f600",'.encode(), b"["),
+        (b'["",1,1,0,0,0],', b"["),
+    ):
         pieces = 2**20 // len(piece)
-        index = deflate_bomb(piece * pieces, mebibytes) if not opening else _index_bomb(opening, piece * pieces, mebibytes)
+        index = (
+            deflate_bomb(piece * pieces, mebibytes)
+            if not opening
+            else _index_bomb(opening, piece * pieces, mebibytes)
+        )
         checks = bytes(2 * 40000)
-        head = container.MAGIC + bytes([container.VERSION, container.ARCHIVE]) + number(len(index + checks)) + number(40000)
-        yield Case("bomb", f"index, {piece[:9].decode()}", sealed(head + index + checks + bytes(99)))
+        head = (
+            container.MAGIC
+            + bytes([container.VERSION, container.ARCHIVE])
+            + number(len(index + checks))
+            + number(40000)
+        )
+        yield Case(
+            "bomb", f"index, {piece[:9].decode()}", sealed(head + index + checks + bytes(99))
+        )
 
 
 def _index_bomb(opening, piece, count):
@@ -236,25 +410,53 @@ def odd_metadata(rng, count):
     """Nonsense in every item of look and metadata, behind right digests: it must come back, or be refused, through every writer."""
     odd = [float("nan"), float("inf"), -1.0, 0.0, 1e300, 5e-324]
     for _ in range(count):
-        mode = str(rng.choice(["RGB", "P", "L", "1", "I;16", "RGBA", "CMYK", "F", "I", "RGB;16", "LA"]))
-        pick = lambda: odd[int(rng.integers(0, len(odd)))]                          # noqa: E731
-        noise = lambda: rng.bytes(int(rng.integers(0, 60)))                         # noqa: E731
-        word = lambda: "".join(map(chr, rng.integers(0, 0x2000, int(rng.integers(0, 90)))))     # noqa: E731
-        items = {"palette": noise(), "palette_alpha": noise(), "icc": noise(), "xmp": noise(), "dpi": (pick(), pick()),
-                 "transparency": [noise(), 2**16, (1, 2**16, 3), (1, 2)][int(rng.integers(0, 4))],
-                 "exif": [noise(), b"Exif\0\0" + noise(), b"Exif\0\0II*\0\x08\0\0\0" + noise()][int(rng.integers(0, 3))],
-                 "gamma": pick(), "chromaticity": tuple(pick() for _ in range(8)), "srgb": int(rng.integers(0, 256)),
-                 "text": ((word(), word(), word(), word(), bool(rng.integers(0, 2))), ("Comment", "x" * 2000, "", "", False)),
-                 "png": tuple((chunks.KNOWN[1 + int(rng.integers(0, 26))], place, noise()) for place in (0, 0, 1, 2)),
-                 "tiff": tuple((270 + i, int(rng.integers(1, 3)), noise()) for i in range(9) if i not in (3, 7, 8)) + ((34665, 0, ()),)}
+        mode = str(
+            rng.choice(["RGB", "P", "L", "1", "I;16", "RGBA", "CMYK", "F", "I", "RGB;16", "LA"])
+        )
+        pick = lambda: odd[int(rng.integers(0, len(odd)))]  # noqa: E731
+        noise = lambda: rng.bytes(int(rng.integers(0, 60)))  # noqa: E731
+        word = lambda: "".join(map(chr, rng.integers(0, 0x2000, int(rng.integers(0, 90)))))  # noqa: E731
+        items = {
+            "palette": noise(),
+            "palette_alpha": noise(),
+            "icc": noise(),
+            "xmp": noise(),
+            "dpi": (pick(), pick()),
+            "transparency": [noise(), 2**16, (1, 2**16, 3), (1, 2)][int(rng.integers(0, 4))],
+            "exif": [noise(), b"Exif\0\0" + noise(), b"Exif\0\0II*\0\x08\0\0\0" + noise()][
+                int(rng.integers(0, 3))
+            ],
+            "gamma": pick(),
+            "chromaticity": tuple(pick() for _ in range(8)),
+            "srgb": int(rng.integers(0, 256)),
+            "text": (
+                (word(), word(), word(), word(), bool(rng.integers(0, 2))),
+                ("Comment", "x" * 2000, "", "", False),
+            ),
+            "png": tuple(
+                (chunks.KNOWN[1 + int(rng.integers(0, 26))], place, noise())
+                for place in (0, 0, 1, 2)
+            ),
+            "tiff": tuple(
+                (270 + i, int(rng.integers(1, 3)), noise()) for i in range(9) if i not in (3, 7, 8)
+            )
+            + ((34665, 0, ()),),
+        }
         items["png"] = tuple(entry for entry in items["png"] if entry[0] != b"IHDR")
         chosen = {key: value for key, value in items.items() if rng.random() < 0.3}
         if mode == "P":
             chosen["palette"] = bytes(range(60)) if rng.random() < 0.7 else noise()
-        still = replace(still_of(mode, 3, 4, rng), look={k: v for k, v in chosen.items() if k in metadata.LOOK},
-                        metadata={k: v for k, v in chosen.items() if k not in metadata.LOOK})
+        still = replace(
+            still_of(mode, 3, 4, rng),
+            look={k: v for k, v in chosen.items() if k in metadata.LOOK},
+            metadata={k: v for k, v in chosen.items() if k not in metadata.LOOK},
+        )
         packed = metadata.pack([still])
-        yield Case("odd metadata, right digest", mode, plain_file([still], packed, metadata=metadata.kinds([(still.look, still.metadata)])))
+        yield Case(
+            "odd metadata, right digest",
+            mode,
+            plain_file([still], packed, metadata=metadata.kinds([(still.look, still.metadata)])),
+        )
 
 
 def odd_names():
@@ -263,6 +465,13 @@ def odd_names():
     digest, part = pixel_digest([pixels]), encode_plain(pixels)
     for name in NAMES:
         rows = [[name, 1, 1, 0o644, 0, 0]]
-        index = zlib.compress(json.dumps(rows).encode(), 9) + whole_file.image_check(pixels).to_bytes(2, "little")
-        head = container.MAGIC + bytes([container.VERSION, container.ARCHIVE]) + number(len(index)) + number(1)
+        index = zlib.compress(json.dumps(rows).encode(), 9) + whole_file.image_check(
+            pixels
+        ).to_bytes(2, "little")
+        head = (
+            container.MAGIC
+            + bytes([container.VERSION, container.ARCHIVE])
+            + number(len(index))
+            + number(1)
+        )
         yield Case("odd name, right digest", ascii(name[:40]), sealed(head + index + digest + part))

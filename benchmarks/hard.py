@@ -5,6 +5,7 @@
 WebP counts where it holds the mode (RGB, RGBA), and is shown in brackets where it would turn it into one of these.
 Every file is decoded and compared.
 """
+
 import argparse
 import io
 from pathlib import Path
@@ -30,9 +31,20 @@ def row(path, model):
     alpha = "A" in still.mode or "transparency" in still.look
     shown = image if still.mode in ("RGB", "RGBA") else image.convert("RGBA" if alpha else "RGB")
     png = size_of(image, format="PNG", optimize=True)
-    webp = min(size_of(shown, format="WEBP", lossless=True, exact=True, **effort) for effort in ({"quality": 100, "method": 6}, {"quality": 75, "method": 4}))
+    webp = min(
+        size_of(shown, format="WEBP", lossless=True, exact=True, **effort)
+        for effort in ({"quality": 100, "method": 6}, {"quality": 75, "method": 4})
+    )
     data = encode_still(still, model=model, verify=True)
-    return path.name, still.mode, len(data), png, webp, shown is image, "prior" if read_header(data).model else "conventional"
+    return (
+        path.name,
+        still.mode,
+        len(data),
+        png,
+        webp,
+        shown is image,
+        "prior" if read_header(data).model else "conventional",
+    )
 
 
 def main():
@@ -42,12 +54,20 @@ def main():
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/hard"))
     args = parser.parse_args()
     model = Model.open(args.model)
-    lines = [f"python -m benchmarks.hard {args.folder.name}   (model {model.id[:16]}, Pillow {Image.__version__})", "",
-             "| file | mode | bitsback | PNG | WebP | against the smaller | coded by |", "|---|---|---|---|---|---|---|"]
-    for path in sorted(p for p in args.folder.iterdir() if p.suffix in (".png", ".webp", ".tif", ".bmp")):
+    lines = [
+        f"python -m benchmarks.hard {args.folder.name}   (model {model.id[:16]}, Pillow {Image.__version__})",
+        "",
+        "| file | mode | bitsback | PNG | WebP | against the smaller | coded by |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for path in sorted(
+        p for p in args.folder.iterdir() if p.suffix in (".png", ".webp", ".tif", ".bmp")
+    ):
         name, mode, ours, png, webp, holds, method = row(path, model)
         best = min(png, webp) if holds else png
-        lines.append(f"| {name} | {mode} | {ours} | {png} | {webp if holds else f'({webp})'} | {ours - best:+d} | {method} |")
+        lines.append(
+            f"| {name} | {mode} | {ours} | {png} | {webp if holds else f'({webp})'} | {ours - best:+d} | {method} |"
+        )
         print(lines[-1], flush=True)
     args.output.with_suffix(".md").write_text("\n".join(lines) + "\n")
 

@@ -5,6 +5,7 @@
 Each variant gets a fresh head, and fresh colour coefficients in the trunk's last layer; these two are trained, the rest of the trunk stays as it is: the same steps, patches
 and noise for all.  Then the bound of the coder's levels on centre crops.  The trunk was trained with G first: other orders are a little at a disadvantage.
 """
+
 import argparse
 import dataclasses
 import math
@@ -22,8 +23,16 @@ from bitsback.train.patches import Patches
 from bitsback.train.loop import read_checkpoint
 
 BATCH, PATCH, RATE = 16, 64, 2e-3
-VARIANTS = {"2 phases": {"phases": 2}, "4 phases": {}, "8 phases": {"phases": 8}, "head of 24": {"head": 24}, "head of 96": {"head": 96},
-            "R, then G, then B": {"order": "RGB"}, "G, then B, then R": {"order": "GBR"}, "B, then G, then R": {"order": "BGR"}}
+VARIANTS = {
+    "2 phases": {"phases": 2},
+    "4 phases": {},
+    "8 phases": {"phases": 8},
+    "head of 24": {"head": 24},
+    "head of 96": {"head": 96},
+    "R, then G, then B": {"order": "RGB"},
+    "G, then B, then R": {"order": "GBR"},
+    "B, then G, then R": {"order": "BGR"},
+}
 COLOURS = "RGB"
 
 
@@ -32,7 +41,10 @@ class Reordered:
 
     def __init__(self, network, order):
         first, second, third = (COLOURS.index(colour) for colour in order)
-        self.network, self.places = network, [second, first, third]           # channel i of a changed picture is channel places[i]
+        self.network, self.places = (
+            network,
+            [second, first, third],
+        )  # channel i of a changed picture is channel places[i]
         self.back = [self.places.index(i) for i in range(3)]
 
     def _changed(self, out):
@@ -43,7 +55,9 @@ class Reordered:
         return self._changed(out), features, e
 
     def heads(self, features, e, log_ratio, pixels, innovations, integer=False):
-        return self._changed(self.network.heads(features, e, log_ratio, pixels, innovations[:, self.back], integer))
+        return self._changed(
+            self.network.heads(features, e, log_ratio, pixels, innovations[:, self.back], integer)
+        )
 
 
 def with_fresh_head(network, phases=4, head=48):
@@ -51,10 +65,17 @@ def with_fresh_head(network, phases=4, head=48):
     with torch.random.fork_rng():
         torch.manual_seed(1)
         fresh = Denoiser(dataclasses.replace(network.config, phases=phases, head=head))
-    fresh.load_state_dict({name: value for name, value in network.state_dict().items() if not name.startswith("head")}, strict=False)
+    fresh.load_state_dict(
+        {
+            name: value
+            for name, value in network.state_dict().items()
+            if not name.startswith("head")
+        },
+        strict=False,
+    )
     with torch.no_grad():
         for part in (*fresh.last.parameters(), *fresh.last_level.parameters()):
-            part[24:] = 0                                   # 4 of each 2x2 block: mean, scale, colours
+            part[24:] = 0  # 4 of each 2x2 block: mean, scale, colours
     for name, parameter in fresh.named_parameters():
         parameter.requires_grad_(name.startswith(("head", "last")))
     return fresh
@@ -67,10 +88,16 @@ def trained(network, order, patches, steps):
     optimiser = torch.optim.Adam(parameters, betas=(0.9, 0.99))
     for step in range(steps):
         for group in optimiser.param_groups:
-            group["lr"] = RATE * min(1, (step + 1) / 30) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+            group["lr"] = (
+                RATE
+                * min(1, (step + 1) / 30)
+                * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+            )
         x = patches.batch(BATCH, generator)[:, changed.places]
         optimiser.zero_grad(set_to_none=True)
-        level, pixel, top, _ = estimate_at_levels(changed, None, x, generator, False, False, levels=default_levels())
+        level, pixel, top, _ = estimate_at_levels(
+            changed, None, x, generator, False, False, levels=default_levels()
+        )
         (level.mean() + pixel.mean() + top.mean()).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
@@ -83,26 +110,55 @@ def main():
     parser.add_argument("training", type=Path)
     parser.add_argument("validation", type=Path)
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--limit", type=int, default=8, help="centre crops of 256x256 to measure on")
+    parser.add_argument(
+        "--limit", type=int, default=8, help="centre crops of 256x256 to measure on"
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/heads"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     network, told = read_checkpoint(args.checkpoint)
-    patches, valid, rows = Patches(args.training, PATCH, torch.device("cpu")), centre_crops(args.validation, args.limit), []
+    patches, valid, rows = (
+        Patches(args.training, PATCH, torch.device("cpu")),
+        centre_crops(args.validation, args.limit),
+        [],
+    )
     for name, options in VARIANTS.items():
         begin, options = time.time(), dict(options)
         order = options.pop("order", "GRB")
         fresh = with_fresh_head(network, **options)
         changed = trained(fresh, order, patches, args.steps)
         bits = bound_bits(changed, default_levels(), valid[:, changed.places], False)
-        rows.append((name, fresh.multiply_adds()[1], sum(bits), bits[0], sum(bits[1:7]), sum(bits[7:])))
+        rows.append(
+            (name, fresh.multiply_adds()[1], sum(bits), bits[0], sum(bits[1:7]), sum(bits[7:]))
+        )
         print(*rows[-1], f"{time.time() - begin:.0f} s", flush=True)
     base = next(row for row in rows if row[0] == "4 phases")
-    text = [f"python -m benchmarks.heads {args.checkpoint.name} {args.training.name} {args.validation.name} --steps {args.steps} --limit {args.limit}   "
-            f"({told['minutes']} minutes of training before; {args.limit} centre crops of 256x256; float, bits/dim)\n",
-            "As the first three: a head of 48, G coded first, then R, then B. Multiply-adds of the head, a pixel and level.\n",
-            table(["variant", "multiply-adds", "bound", "against 4 phases", "p(x | y_0)", "levels 1 to 6", "above"],
-                  [[name, f"{cost:.0f}", f"{total:.4f}", f"{total - base[2]:+.4f}", *(f"{v:.4f}" for v in parts)] for name, cost, total, *parts in rows])]
+    text = [
+        f"python -m benchmarks.heads {args.checkpoint.name} {args.training.name} {args.validation.name} --steps {args.steps} --limit {args.limit}   "
+        f"({told['minutes']} minutes of training before; {args.limit} centre crops of 256x256; float, bits/dim)\n",
+        "As the first three: a head of 48, G coded first, then R, then B. Multiply-adds of the head, a pixel and level.\n",
+        table(
+            [
+                "variant",
+                "multiply-adds",
+                "bound",
+                "against 4 phases",
+                "p(x | y_0)",
+                "levels 1 to 6",
+                "above",
+            ],
+            [
+                [
+                    name,
+                    f"{cost:.0f}",
+                    f"{total:.4f}",
+                    f"{total - base[2]:+.4f}",
+                    *(f"{v:.4f}" for v in parts),
+                ]
+                for name, cost, total, *parts in rows
+            ],
+        ),
+    ]
     args.output.with_suffix(".md").write_text("\n".join(text))
     print("\n".join(text))
 

@@ -7,6 +7,7 @@ the process alone by SIGKILL or SIGTERM, or its whole group by SIGKILL.  A last 
 Then each picture of DIR must be there byte for byte, or decode from a .bbk file to the same samples,
 palette, transparency and metadata; and no temporary file may be left.
 """
+
 import argparse
 import os
 import random
@@ -24,14 +25,26 @@ from bitsback.codecs.image import same
 from bitsback.errors import BitsbackError
 
 ENDINGS = (("process", signal.SIGKILL), ("process", signal.SIGTERM), ("group", signal.SIGKILL))
-PATIENCE = 20.0                 # seconds in which the workers of a dead process must be gone
+PATIENCE = 20.0  # seconds in which the workers of a dead process must be gone
 
 
 def start(folder: Path) -> subprocess.Popen:
     """The command on a folder, in a process group of its own."""
-    command = [sys.executable, "-m", "bitsback", "compress", "--rm", "-r", "-j", "2", "-q", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                            start_new_session=True)
+    command = [
+        sys.executable,
+        "-m",
+        "bitsback",
+        "compress",
+        "--rm",
+        "-r",
+        "-j",
+        "2",
+        "-q",
+        str(folder),
+    ]
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 def gone(group: int) -> bool:
@@ -80,7 +93,9 @@ def run(folders: list[Path], kills: int, seed: int) -> tuple[list[str], bool]:
             well &= left and not parts
             done = sum(1 for _ in work.rglob("*.bbk"))
             what = f"{whom}, {how.name}, after {wait:.1f} s" if number < kills else "to the end"
-            lines.append(f"| {number + 1} | {what} | {status} | {done} | {'yes' if left else 'NO'} | {len(parts)} |")
+            lines.append(
+                f"| {number + 1} | {what} | {status} | {done} | {'yes' if left else 'NO'} | {len(parts)} |"
+            )
             print(lines[-1], flush=True)
         fates: dict[str, int] = {}
         for folder in folders:
@@ -101,8 +116,12 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     lines, well = run(args.folders, args.kills, args.seed)
-    head = [f"python -m benchmarks.kills {' '.join(f.name for f in args.folders)} --kills {args.kills} --seed {args.seed}",
-            "", "| round | ended | exit status | .bbk files | workers gone | temporary files |", "|---|---|---|---|---|---|"]
+    head = [
+        f"python -m benchmarks.kills {' '.join(f.name for f in args.folders)} --kills {args.kills} --seed {args.seed}",
+        "",
+        "| round | ended | exit status | .bbk files | workers gone | temporary files |",
+        "|---|---|---|---|---|---|",
+    ]
     text = "\n".join(head + lines + ["", "nothing lost" if well else "FAILED"]) + "\n"
     print(text)
     if args.output:

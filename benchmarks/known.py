@@ -1,7 +1,8 @@
 """What telling flat blocks and counting colours buy: the same pictures coded with neither, either and both, decoded and compared.
 
-    python -m benchmarks.known PICTURE... [-o benchmarks/results/known.md]
+python -m benchmarks.known PICTURE... [-o benchmarks/results/known.md]
 """
+
 import argparse
 import time
 from pathlib import Path
@@ -16,14 +17,26 @@ from bitsback.codecs import decode, flat_map, prior_codec
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from bitsback.coder.model import Model
 
-WAYS = {"neither": (True, True), "flat blocks": (False, True), "colours": (True, False), "both": (False, False)}     # what is left out
+WAYS = {
+    "neither": (True, True),
+    "flat blocks": (False, True),
+    "colours": (True, False),
+    "both": (False, False),
+}  # what is left out
 
 
 def coded(pixels, model, no_flats, no_colours):
     """(bits a dimension, seconds to encode, Header) of a picture under the prior, not tuned."""
-    header, begin = Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels])), time.perf_counter()
-    with patch.object(flat_map, "told", (lambda images: (b"", None)) if no_flats else flat_map.told), \
-            patch.object(prior_codec, "sharpness_of", (lambda *_: 0) if no_colours else prior_codec.sharpness_of):
+    header, begin = (
+        Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels])),
+        time.perf_counter(),
+    )
+    with (
+        patch.object(flat_map, "told", (lambda images: (b"", None)) if no_flats else flat_map.told),
+        patch.object(
+            prior_codec, "sharpness_of", (lambda *_: 0) if no_colours else prior_codec.sharpness_of
+        ),
+    ):
         data = container.write(*prior_codec.encode_stack([pixels], header, model))
     seconds = time.perf_counter() - begin
     if not np.array_equal(decode(data, model=model), pixels):
@@ -37,15 +50,30 @@ def main():
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    model, lines = Model.open(), ["| picture | " + " | ".join(WAYS) + " | both save | told, bits/dim | sharpness | seconds, neither and both |", "|---" * (len(WAYS) + 5) + "|"]
+    model, lines = (
+        Model.open(),
+        [
+            "| picture | "
+            + " | ".join(WAYS)
+            + " | both save | told, bits/dim | sharpness | seconds, neither and both |",
+            "|---" * (len(WAYS) + 5) + "|",
+        ],
+    )
     for path in args.pictures:
         pixels = np.array(Image.open(path).convert("RGB"))
         results = [coded(pixels, model, *left_out) for left_out in WAYS.values()]
         (first, begun, _), (last, ended, header) = results[0], results[-1]
-        lines.append(f"| {path.name} | " + " | ".join(f"{rate:.4f}" for rate, _, _ in results)
-                     + f" | {100 * (1 - last / first):.1f} % | {8 * header.flat_bytes / pixels.size:.4f} | {header.sharpness} | {begun:.0f}, {ended:.0f} |")
+        lines.append(
+            f"| {path.name} | "
+            + " | ".join(f"{rate:.4f}" for rate, _, _ in results)
+            + f" | {100 * (1 - last / first):.1f} % | {8 * header.flat_bytes / pixels.size:.4f} | {header.sharpness} | {begun:.0f}, {ended:.0f} |"
+        )
         print(lines[-1], flush=True)
-    text = f"python -m benchmarks.known {' '.join(path.name for path in args.pictures)}   (model {model.id[:16]}, not tuned, bits/dim of whole files)\n\n" + "\n".join(lines) + "\n"
+    text = (
+        f"python -m benchmarks.known {' '.join(path.name for path in args.pictures)}   (model {model.id[:16]}, not tuned, bits/dim of whole files)\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
     if args.output:
         args.output.write_text(text)
     print(text)

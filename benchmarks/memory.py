@@ -6,6 +6,7 @@ The pictures are synthetic.  `tiny` is a model of random weights, so that a run 
 three bits a sample on the stack: what the picture itself takes.  What the network of a shipped model takes more than tiny's, one segment of
 places.LIMIT pixels on one level shows.  Pillow's limit of 89 megapixels, above which pictures are refused, is off here: the files are our own.
 """
+
 import argparse
 import json
 import resource
@@ -15,8 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
-SIDES, LEVELS = (2, 3), 4       # shape of a picture; levels of the tiny model: their memory does not add up
-FLAT = 8                        # values of a sample in the pictures for `flat`
+SIDES, LEVELS = (
+    (2, 3),
+    4,
+)  # shape of a picture; levels of the tiny model: their memory does not add up
+FLAT = 8  # values of a sample in the pictures for `flat`
 
 
 class Flat:
@@ -29,20 +33,25 @@ class Flat:
         stack.push_uniform(x.ravel() + 128, FLAT)
 
     def pop(self, stack, shape, top, known):
-        return stack.pop_uniform(shape[0] * shape[1] * shape[2] * shape[3], FLAT).reshape(shape) - 128
+        return (
+            stack.pop_uniform(shape[0] * shape[1] * shape[2] * shape[3], FLAT).reshape(shape) - 128
+        )
 
 
 def picture(path, megapixels, flat):
     """Writes a PNG of smooth colours and noise, which compresses like a photograph; flat: of few values."""
     import numpy as np
     from PIL import Image
+
     height = round((megapixels * 1e6 * SIDES[0] / SIDES[1]) ** 0.5)
     width, rng = height * SIDES[1] // SIDES[0], np.random.default_rng(0)
     pixels, columns = np.empty((height, width, 3), np.uint8), np.arange(width)
     noise = rng.normal(0, 3, (64, width, 1)) + rng.normal(0, 1, (64, width, 3))
     for i in range(height):
         light = 128 + 60 * np.sin(i / 210 + columns / 330)
-        rows = np.stack([light, 0.8 * light + 20 * np.cos(i / 150 - columns / 190), 0.6 * light + 30], -1) + np.roll(noise[i % 64], 97 * i, 0)
+        rows = np.stack(
+            [light, 0.8 * light + 20 * np.cos(i / 150 - columns / 190), 0.6 * light + 30], -1
+        ) + np.roll(noise[i % 64], 97 * i, 0)
         pixels[i] = np.clip(np.rint(rows), 0, 255) % (FLAT if flat else 256)
     Image.fromarray(pixels).save(path, compress_level=1)
 
@@ -54,9 +63,19 @@ def tiny_model(path):
     from bitsback.train.denoiser import Denoiser, NetworkConfig
     from bitsback.diffusion.levels import spaced
     from bitsback.integer.model_file import save_model
+
     torch.manual_seed(7)
-    network = Denoiser(NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16)).eval().requires_grad_(False)
-    save_model(path, network, spaced(LEVELS), {"minutes": 0, "steps": 0, "device": "cpu", "data": "random weights"})
+    network = (
+        Denoiser(NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16))
+        .eval()
+        .requires_grad_(False)
+    )
+    save_model(
+        path,
+        network,
+        spaced(LEVELS),
+        {"minutes": 0, "steps": 0, "device": "cpu", "data": "random weights"},
+    )
 
 
 def peak_bytes():
@@ -76,6 +95,7 @@ def step(action, source, target, model, flat):
     from bitsback.codecs import whole_file as pictures
     from bitsback.memory import keep_pages
     from bitsback.coder.model import Model
+
     torch.set_num_threads(1)
     Image.MAX_IMAGE_PIXELS = None
     if flat:
@@ -86,7 +106,9 @@ def step(action, source, target, model, flat):
         segment(Model.open(model))
     elif action == "compress":
         surely = pictures.surely_smaller
-        pictures.surely_smaller = lambda *arguments: surely(*arguments) or True     # its own memory counts
+        pictures.surely_smaller = lambda *arguments: (
+            surely(*arguments) or True
+        )  # its own memory counts
         files.compress_file(source, target, force=True, model=Model.open(model))
     else:
         files.decompress_file(source, target, force=True, model=Model.open(model))
@@ -101,6 +123,7 @@ def segment(model):
     from bitsback.codecs import segment_layout
     from bitsback.coder.context import Known, context_chain
     from bitsback.ans.stack import Stack
+
     rng, chain, side = np.random.default_rng(0), model.chain(), int(segment_layout.LIMIT**0.5)
     x = np.clip(rng.normal(0, 30, (1, 3, side, side)), -128, 127).astype(np.int32)
     known = Known(np.zeros((1, 3, 32, side + 32), np.int32), np.zeros((1, 3, side, 32), np.int32))
@@ -108,13 +131,26 @@ def segment(model):
     stack, top = Stack(rng.bytes(2 * x.size)), Top((0,) * 3, (64,) * 3)
     chain.push(stack, x, top, known)
     y = top.pop(chain.gaussians, stack, x.shape, known)
-    if not np.array_equal(chain.reverse[0].pop(stack, y, context_chain(chain.forward_table, chain.levels, known)[0]), x):
+    if not np.array_equal(
+        chain.reverse[0].pop(stack, y, context_chain(chain.forward_table, chain.levels, known)[0]),
+        x,
+    ):
         raise SystemExit("another segment came back")
 
 
 def apart(*arguments):
     """step() in a process of its own."""
-    done = subprocess.run([sys.executable, "-m", "benchmarks.memory", "--step", json.dumps([str(a) for a in arguments])], capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.memory",
+            "--step",
+            json.dumps([str(a) for a in arguments]),
+        ],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise SystemExit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
@@ -131,22 +167,39 @@ def main():
     if args.step:
         print(json.dumps(step(*json.loads(args.step))))
         return
-    lines = [f"python -m benchmarks.memory --tiny {args.tiny or chr(34) * 2} --flat {args.flat or chr(34) * 2} --segments {args.segments}\n", "| what | peak MiB | seconds |", "|---|---|---|"]
+    lines = [
+        f"python -m benchmarks.memory --tiny {args.tiny or chr(34) * 2} --flat {args.flat or chr(34) * 2} --segments {args.segments}\n",
+        "| what | peak MiB | seconds |",
+        "|---|---|---|",
+    ]
 
     def tell(what, facts):
         lines.append(f"| {what} | {facts['peak_mib']:.0f} | {facts['seconds']:.0f} |")
         print(lines[-1], flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        source, packed, back, model = (Path(folder, name) for name in ("in.png", "in.bbk", "out.png", "tiny.safetensors"))
+        source, packed, back, model = (
+            Path(folder, name) for name in ("in.png", "in.bbk", "out.png", "tiny.safetensors")
+        )
         tiny_model(model)
-        for kind, megapixels in [("tiny", n) for n in args.tiny.split(",") if n] + [("flat", n) for n in args.flat.split(",") if n]:
+        for kind, megapixels in [("tiny", n) for n in args.tiny.split(",") if n] + [
+            ("flat", n) for n in args.flat.split(",") if n
+        ]:
             flat = "flat" * (kind == "flat")
             picture(source, float(megapixels), flat)
-            tell(f"{megapixels} megapixels, compress, {kind}", apart("compress", source, packed, model, flat))
-            tell(f"{megapixels} megapixels, decompress, {kind}", apart("decompress", packed, back, model, flat))
+            tell(
+                f"{megapixels} megapixels, compress, {kind}",
+                apart("compress", source, packed, model, flat),
+            )
+            tell(
+                f"{megapixels} megapixels, decompress, {kind}",
+                apart("decompress", packed, back, model, flat),
+            )
         for name in [str(model), *filter(None, args.segments.split(","))]:
-            tell(f"one segment on one level, {'tiny' if name == str(model) else name}", apart("segment", "", "", name, ""))
+            tell(
+                f"one segment on one level, {'tiny' if name == str(model) else name}",
+                apart("segment", "", "", name, ""),
+            )
     if args.output:
         args.output.with_suffix(".md").write_text("\n".join(lines) + "\n")
 

@@ -6,6 +6,7 @@
 Net here is stricter than `info`'s: the whole picture as one segment on a stack with plenty of bits, that is, without any
 border, and what is told of it beforehand (block means, flat blocks).  Files are written, read back, decoded and compared.
 """
+
 import argparse
 import tempfile
 from pathlib import Path
@@ -26,18 +27,22 @@ from bitsback.coder.model import Model
 from bitsback.integer.model_file import save_model
 
 
-BATCH = 256                     # small pictures in one piece
+BATCH = 256  # small pictures in one piece
 
 
 def picture_bits(model, pixels):
     """(net, real, peak debt) in bits of (H, W, 3) uint8: without and with start, borders and header; the file is decoded and compared."""
-    header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
+    header = container.Header(
+        (container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels])
+    )
     header, payload = prior_codec.encode_stack([pixels], header, model)
     data = container.write(header, payload)
     if not np.array_equal(whole_file.decode(data, model=model), pixels):
         raise SystemExit("other pixels came back")
     images = [np.ascontiguousarray(segment_layout.turned(pixels, header.flips))]
-    chain, _, top, masks, _ = prior_codec.open_stack(header, payload, model, [np.empty_like(images[0])])
+    chain, _, top, masks, _ = prior_codec.open_stack(
+        header, payload, model, [np.empty_like(images[0])]
+    )
     net, debt = net_in_one_piece(chain, images[0], top, masks and masks[0], header.sharpness)
     return net + 8 * (header.flat_bytes + header.mean_bytes), 8 * len(data), debt
 
@@ -61,16 +66,27 @@ def picture_rows(model, folder, limit):
 def archive_net(model, data, stills):
     """Net bits of an archive's bytes: its pictures under the prior by size, at most BATCH in one piece, what is told of them, and the bare streams of the others."""
     header, payload = container.read(data)
-    views = [np.ascontiguousarray(segment_layout.turned(still.samples[..., :size[2]], header.flips)) for still, size in zip(stills[header.plain:], header.sizes)]
-    chain, _, top, masks, _ = prior_codec.open_stack(header, payload, model, [np.empty_like(view) for view in views])
-    net, begin = 8 * (header.flat_bytes + header.mean_bytes) + sum(8 * len(encode_plain(still.samples)) for still in stills[:header.plain]), 0
+    views = [
+        np.ascontiguousarray(segment_layout.turned(still.samples[..., : size[2]], header.flips))
+        for still, size in zip(stills[header.plain :], header.sizes)
+    ]
+    chain, _, top, masks, _ = prior_codec.open_stack(
+        header, payload, model, [np.empty_like(view) for view in views]
+    )
+    net, begin = (
+        8 * (header.flat_bytes + header.mean_bytes)
+        + sum(8 * len(encode_plain(still.samples)) for still in stills[: header.plain]),
+        0,
+    )
     while begin < len(views):
         height, width, channels = views[begin].shape
         end = begin + 1
         while end < len(views) and end < begin + BATCH and views[end].shape == views[begin].shape:
             end += 1
         at = top.at(segment_layout.Place(begin, end - begin, 0, 0, height, width), channels)
-        net += one_piece(chain, views[begin:end], at, masks and masks[begin:end], header.sharpness)[0]
+        net += one_piece(chain, views[begin:end], at, masks and masks[begin:end], header.sharpness)[
+            0
+        ]
         begin = end
     return net
 
@@ -85,14 +101,21 @@ def archive_rows(model, small, counts):
                 Image.fromarray(pixels).save(Path(folder) / f"{i:04d}.png")
             data, _ = archive.encode_archive([folder], model=model, tuning=0)
         header, back = whole_file.decode_stills(data, model=model)
-        if not all(np.array_equal(back[i].samples, images[int(e.name[:4])]) for i, e in enumerate(header.entries)):
+        if not all(
+            np.array_equal(back[i].samples, images[int(e.name[:4])])
+            for i, e in enumerate(header.entries)
+        ):
             raise SystemExit("other pixels came back")
         dims, net = small[0].size * count, archive_net(model, data, back)
         coded = "prior" if header.model else "plain"
-        rows.append(f"| archive of {count} ({coded}) | {net / dims:.4f} | {8 * len(data) / dims:.4f} | {100 * (8 * len(data) / net - 1):+.2f} % | |")
+        rows.append(
+            f"| archive of {count} ({coded}) | {net / dims:.4f} | {8 * len(data) / dims:.4f} | {100 * (8 * len(data) / net - 1):+.2f} % | |"
+        )
         print(rows[-1], flush=True)
     worst = max(len(whole_file.encode(p, model=model)) - len(encode_plain(p)) for p in small[:100])
-    rows.append(f"\nSingle 32x32 pictures, the first 100, each a file: at most {worst} bytes more than the smallest bare stream of conventional coding.")
+    rows.append(
+        f"\nSingle 32x32 pictures, the first 100, each a file: at most {worst} bytes more than the smallest bare stream of conventional coding."
+    )
     return rows
 
 
@@ -106,7 +129,9 @@ def choices(model, folder, limit):
         dims = sum(p.size for p in pictures)
         nets, reals, debts = zip(*(picture_bits(model, p) for p in pictures))
         net, real = sum(nets), sum(reals)
-        rows.append(f"| {name} | {max(debts):.2f} | {net / dims:.4f} | {real / dims:.4f} | {100 * (real / net - 1):+.2f} % |")
+        rows.append(
+            f"| {name} | {max(debts):.2f} | {net / dims:.4f} | {real / dims:.4f} | {100 * (real / net - 1):+.2f} % |"
+        )
         print(rows[-1], flush=True)
 
     row("as shipped", model)
@@ -135,13 +160,19 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     model = Model.open(args.model)
-    command = "python -m benchmarks.overhead " + " ".join(f.name for f in args.folders) + (f" --limit {args.limit}" if args.limit else "")
+    command = (
+        "python -m benchmarks.overhead "
+        + " ".join(f.name for f in args.folders)
+        + (f" --limit {args.limit}" if args.limit else "")
+    )
     if args.choices:
         head = f"{command} --choices   (model {model.id[:16]}, not tuned)\n\n| choice | peak debt, bits/dim | net | real | overhead |\n|---|---|---|---|---|"
         rows = choices(model, args.folders[0], args.limit)
     else:
         head = f"{command}   (model {model.id[:16]}, not tuned)\n\n| pictures | net bits/dim | real file | overhead | peak debt |\n|---|---|---|---|---|"
-        rows = [picture_rows(model, folder, args.limit) for folder in args.folders if folder.is_dir()]
+        rows = [
+            picture_rows(model, folder, args.limit) for folder in args.folders if folder.is_dir()
+        ]
         for path in (f for f in args.folders if f.suffix == ".npy"):
             rows += archive_rows(model, np.load(path), (10, 100, 846))
     text = "\n".join([head, *rows]) + "\n"

@@ -5,6 +5,7 @@
 Whole pictures that the prior codes; others are passed over.  Seconds are of one process on this machine, other work
 included: compare them within a picture, as the table does.
 """
+
 import argparse
 import math
 import time
@@ -32,7 +33,15 @@ def measure(model, pixels, data):
         seen = preview(data, model=model, sigma=sigma)
         seconds = time.perf_counter() - begin
         error = np.sqrt(np.mean((seen.pixels[seen.known].astype(float) - pixels[seen.known]) ** 2))
-        rows.append((seen.sigma, seen.known.mean(), seen.share, seconds / full, 20 * math.log10(255 / error)))
+        rows.append(
+            (
+                seen.sigma,
+                seen.known.mean(),
+                seen.share,
+                seconds / full,
+                20 * math.log10(255 / error),
+            )
+        )
     return rows
 
 
@@ -52,12 +61,23 @@ def main():
         data = encode(pixels, model=model)
         if container.read_header(data).model:
             results.append(measure(model, pixels, data))
-            print(path.name, *["  ".join(f"{number:.2f}" for number in row) for row in results[-1]], sep="\n", flush=True)
-    lines = [f"| {s:.1f} | {r:.2f} | {p:.2f} | {t:.2f} | {q:.1f} |" for s, r, p, t, q in np.mean(results, 0)]
+            print(
+                path.name,
+                *["  ".join(f"{number:.2f}" for number in row) for row in results[-1]],
+                sep="\n",
+                flush=True,
+            )
+    lines = [
+        f"| {s:.1f} | {r:.2f} | {p:.2f} | {t:.2f} | {q:.1f} |"
+        for s, r, p, t, q in np.mean(results, 0)
+    ]
     args.output.with_suffix(".md").write_text(
         f"python -m benchmarks.preview {args.folder.name} --limit {args.limit}   ({len(results)} whole pictures, model {model.id[:16]}, 2 steps of DDIM, one thread)\n\n"
         "Means: noise where decoding stops; share of the picture shown, of a full decode's network passes, of its time; PSNR of what is shown.\n\n"
-        "| noise | shown | passes | time | PSNR, dB |\n|---|---|---|---|---|\n" + "\n".join(lines) + "\n")
+        "| noise | shown | passes | time | PSNR, dB |\n|---|---|---|---|---|\n"
+        + "\n".join(lines)
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

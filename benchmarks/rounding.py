@@ -5,6 +5,7 @@
 The checkpoint was trained with (or without) the shipped rounding in place, so the other rows show
 the cost of rounding after training; they rank the choices, a model trained for them would lose less.
 """
+
 import argparse
 from pathlib import Path
 from unittest.mock import patch
@@ -40,7 +41,9 @@ def coarse_first(self, x, integer=False, with_bias=True):
     if self.reach == denoiser.INPUT_REACH:
         self.reach = 0
         try:
-            return denoiser.QConv.plain_forward(self, torch.round(x * 16).clamp(-128, 127) / 16, integer, with_bias)
+            return denoiser.QConv.plain_forward(
+                self, torch.round(x * 16).clamp(-128, 127) / 16, integer, with_bias
+            )
         finally:
             self.reach = denoiser.INPUT_REACH
     return denoiser.QConv.plain_forward(self, x, integer, with_bias)
@@ -51,8 +54,14 @@ VARIANTS = {
     "float": (False, []),
     "shipped: 8-bit activations, weights +-64, wide sum, 11-bit first layer": (True, []),
     "narrow residual sum (8 bits)": (True, [patch.object(denoiser.Block, "forward", narrow_block)]),
-    "7-bit activations, weights +-128": (True, [patch.object(denoiser, "_Clamp", SevenBits), patch.object(denoiser, "INNER_WEIGHT", 128)]),
-    "first layer 8 bits, weights +-64": (True, [patch.object(denoiser.QConv, "forward", coarse_first)]),
+    "7-bit activations, weights +-128": (
+        True,
+        [patch.object(denoiser, "_Clamp", SevenBits), patch.object(denoiser, "INNER_WEIGHT", 128)],
+    ),
+    "first layer 8 bits, weights +-64": (
+        True,
+        [patch.object(denoiser.QConv, "forward", coarse_first)],
+    ),
 }
 
 
@@ -69,7 +78,9 @@ def main():
     pictures, rows, reference = centre_crops(args.folder, args.limit), [], None
 
     def tell(name, parts):
-        rows.append(f"| {name} | {sum(parts):.4f} | {sum(parts) - reference:+.4f} | {' '.join(f'{p:.3f}' for p in parts)} |")
+        rows.append(
+            f"| {name} | {sum(parts):.4f} | {sum(parts) - reference:+.4f} | {' '.join(f'{p:.3f}' for p in parts)} |"
+        )
         print(rows[-1], flush=True)
 
     for name, (integer, patches) in VARIANTS.items():
@@ -83,9 +94,16 @@ def main():
         reference = reference or sum(parts)
         tell(name, parts)
     equalise(network, default_levels(), centre_crops(args.training, 6, side=192))
-    tell("shipped, hidden channels equalised first", bound_bits(network, default_levels(), pictures, True))
-    text = (f"python -m benchmarks.rounding CHECKPOINT {args.folder.name} {args.training.name} --limit {args.limit}   ({told['steps']} steps, {told['minutes']} minutes)\n\n"
-            "| rounding | bits/dim | against float | pixels, levels 1.., top |\n|---|---|---|---|\n" + "\n".join(rows) + "\n")
+    tell(
+        "shipped, hidden channels equalised first",
+        bound_bits(network, default_levels(), pictures, True),
+    )
+    text = (
+        f"python -m benchmarks.rounding CHECKPOINT {args.folder.name} {args.training.name} --limit {args.limit}   ({told['steps']} steps, {told['minutes']} minutes)\n\n"
+        "| rounding | bits/dim | against float | pixels, levels 1.., top |\n|---|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n"
+    )
     if args.output:
         args.output.with_suffix(".md").write_text(text)
 

@@ -6,6 +6,7 @@ Each line is a process of its own, so that its memory is its own.  Times are of 
 WebP, no verification, no tuning: benchmarks.efforts has it), the best of two; network and coding are shares of the decode's time, and the
 network's time is also given as a multiple of its operations over the int8 peak that one convolution reaches here just before.
 """
+
 import argparse
 import json
 import os
@@ -41,6 +42,7 @@ class Clock:
                 return function(*arguments, **options)
             finally:
                 self.seconds += time.perf_counter() - begin
+
         return timed
 
 
@@ -57,6 +59,7 @@ class Counter:
             out = convolve(name, x, *arguments, **options)
             self.multiply_adds += out.numel() * backend.layers[name].weight[0].numel()
             return out
+
         return counted
 
 
@@ -66,9 +69,20 @@ def peak(seconds=1.0):
 
     from bitsback.integer.convolution import Layer
     from bitsback.integer.selftest import choose
+
     weight = torch.randint(-64, 65, (64, 64, 3, 3), dtype=torch.int8)
-    backend = choose({"l": Layer(weight, torch.zeros(1, 64, dtype=torch.int32), torch.full((64,), 9, dtype=torch.int8))})
-    x = torch.randint(0, 256, (1, 64, 96, 128), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    backend = choose(
+        {
+            "l": Layer(
+                weight,
+                torch.zeros(1, 64, dtype=torch.int32),
+                torch.full((64,), 9, dtype=torch.int8),
+            )
+        }
+    )
+    x = torch.randint(0, 256, (1, 64, 96, 128), dtype=torch.uint8).contiguous(
+        memory_format=torch.channels_last
+    )
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:
         best = min(best, _timed(lambda: backend.convolve("l", x, 0, clamp=True), 1)[0])
@@ -81,11 +95,13 @@ def one(path, name, threads):
     from PIL import Image
 
     from bitsback.memory import keep_pages
+
     keep_pages()
     pixels = np.array(Image.open(path).convert("RGB"))
     facts = {"megapixels": pixels.size / 3e6, "start_s": None}
     if name in OTHERS:
         from benchmarks.rate import OTHERS as codecs
+
         write, read = codecs[name]
         facts["encode_s"], data = _timed(lambda: write(pixels))
         facts["decode_s"], back = _timed(lambda: read(data))
@@ -97,12 +113,17 @@ def one(path, name, threads):
         from bitsback.codecs import prior_codec, whole_file
         from bitsback.ans.gaussian_tables import Gaussians
         from bitsback.coder.model import Model
+
         torch.set_num_threads(threads)
         model = Model.open(name)
         model.chain()
         facts["start_s"] = time.perf_counter() - begin
-        header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
-        facts["encode_s"], result = _timed(lambda: prior_codec.encode_stack([pixels], header, model))
+        header = container.Header(
+            (container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels])
+        )
+        facts["encode_s"], result = _timed(
+            lambda: prior_codec.encode_stack([pixels], header, model)
+        )
         data = container.write(*result)
         facts["decode_s"], back = _timed(lambda: whole_file.decode(data, model=model))
         network, coding, counter, top = Clock(), Clock(), Counter(), peak()
@@ -110,21 +131,39 @@ def one(path, name, threads):
         for _, part in chain.network.networks:
             part.backend.convolve = counter.around(part.backend)
         for step in chain.reverse:
-            step.network.trunk, step.network.head = network.around(step.network.trunk), network.around(step.network.head)
-            break                                       # all steps share one network
+            step.network.trunk, step.network.head = (
+                network.around(step.network.trunk),
+                network.around(step.network.head),
+            )
+            break  # all steps share one network
         Gaussians.push, Gaussians.pop = coding.around(Gaussians.push), coding.around(Gaussians.pop)
         total, _ = _timed(lambda: whole_file.decode(data, model=model), 1)
         facts["network"], facts["coding"] = network.seconds / total, coding.seconds / total
-        facts["of_peak"], facts["peak_gops"] = network.seconds * top / counter.multiply_adds, 2 * top / 1e9
+        facts["of_peak"], facts["peak_gops"] = (
+            network.seconds * top / counter.multiply_adds,
+            2 * top / 1e9,
+        )
     if not np.array_equal(back, pixels):
         raise SystemExit(f"{name}: other pixels came back")
-    facts["bytes"], facts["peak_mib"] = len(data), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    facts["bytes"], facts["peak_mib"] = (
+        len(data),
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )
     return facts
 
 
 def _apart(path, name, threads):
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-m", "benchmarks.speed", str(path), "--one", name, "--threads", str(threads)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.speed",
+        str(path),
+        "--one",
+        name,
+        "--threads",
+        str(threads),
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
@@ -142,18 +181,28 @@ def main():
     if args.one:
         print(json.dumps(one(args.picture, args.one, int(args.threads))))
         return
-    lines = [(name, 1) for name in OTHERS] + [(name, int(t)) for name in args.models.split(",") for t in args.threads.split(",")]
+    lines = [(name, 1) for name in OTHERS] + [
+        (name, int(t)) for name in args.models.split(",") for t in args.threads.split(",")
+    ]
     results = [(name, threads, _apart(args.picture, name, threads)) for name, threads in lines]
     jxl = next(facts for name, _, facts in results if name == "JPEG XL e9")
     command = f"python -m benchmarks.speed {args.picture.name} --models {args.models} --threads {args.threads}"
-    text = [f"{command}   ({results[0][2]['megapixels']:.2f} megapixels, {platform.machine()}, {os.cpu_count()} cores)\n",
-            "| codec | threads | bytes | encode MP/s | decode MP/s | encode time against JPEG XL e9 | peak MiB | network | coding | network time / (operations / peak) | int8 peak, GOP/s | start s |", "|" + "---|" * 12]
+    text = [
+        f"{command}   ({results[0][2]['megapixels']:.2f} megapixels, {platform.machine()}, {os.cpu_count()} cores)\n",
+        "| codec | threads | bytes | encode MP/s | decode MP/s | encode time against JPEG XL e9 | peak MiB | network | coding | network time / (operations / peak) | int8 peak, GOP/s | start s |",
+        "|" + "---|" * 12,
+    ]
     for name, threads, facts in results:
         rates = [f"{facts['megapixels'] / facts[kind]:.3f}" for kind in ("encode_s", "decode_s")]
         shares = [f"{facts[kind]:.0%}" if kind in facts else "" for kind in ("network", "coding")]
-        shares += [f"{facts[kind]:.{places}f}" if kind in facts else "" for kind, places in (("of_peak", 2), ("peak_gops", 0))]
+        shares += [
+            f"{facts[kind]:.{places}f}" if kind in facts else ""
+            for kind, places in (("of_peak", 2), ("peak_gops", 0))
+        ]
         start = f"{facts['start_s']:.1f}" if facts["start_s"] else ""
-        text.append(f"| {name} | {threads} | {facts['bytes']} | {' | '.join(rates)} | {facts['encode_s'] / jxl['encode_s']:.2f} | {facts['peak_mib']:.0f} | {' | '.join(shares)} | {start} |")
+        text.append(
+            f"| {name} | {threads} | {facts['bytes']} | {' | '.join(rates)} | {facts['encode_s'] / jxl['encode_s']:.2f} | {facts['peak_mib']:.0f} | {' | '.join(shares)} | {start} |"
+        )
     print("\n".join(text))
     if args.output:
         args.output.with_suffix(".md").write_text("\n".join(text) + "\n")

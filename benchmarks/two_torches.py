@@ -7,6 +7,7 @@ Exit status 1 if anything differs.
 torch comes without its dependencies, so that no gigabytes of CUDA packages are fetched.  Builds that are linked to CUDA get stand-ins for those
 libraries, compiled here (gcc and readelf are needed then): every function in them answers "no device".  Only CPU code is run.
 """
+
 import argparse
 import json
 import os
@@ -17,8 +18,22 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ["filelock", "typing_extensions", "sympy", "mpmath", "networkx", "jinja2", "MarkupSafe", "fsspec", "numpy<2.3",      # torch's
-            "constriction==0.5.0", "pillow", "click", "safetensors", "tqdm"]
+PACKAGES = [
+    "filelock",
+    "typing_extensions",
+    "sympy",
+    "mpmath",
+    "networkx",
+    "jinja2",
+    "MarkupSafe",
+    "fsspec",
+    "numpy<2.3",  # torch's
+    "constriction==0.5.0",
+    "pillow",
+    "click",
+    "safetensors",
+    "tqdm",
+]
 
 # Runs inside an environment.  encode: pictures -> files; decode: files -> pixels, as a hash.  Prints JSON.
 WORKER = """
@@ -66,7 +81,9 @@ print(json.dumps(result))
 
 
 def run(*command, **options):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **options)
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, **options
+    )
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command[:6]))}: {done.stderr.strip()[-2000:]}")
     return done.stdout
@@ -78,7 +95,16 @@ def make_environment(folder, version):
     python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     run(python, "-m", "pip", "install", "-q", "--no-deps", f"torch=={version}", *PACKAGES)
     if subprocess.run([python, "-c", "import torch"], capture_output=True).returncode:
-        library = Path(run(python, "-c", "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])").strip()) / "lib"
+        library = (
+            Path(
+                run(
+                    python,
+                    "-c",
+                    "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])",
+                ).strip()
+            )
+            / "lib"
+        )
         stand_in_for_cuda(library)
         run(python, "-c", "import torch")
     return python
@@ -89,20 +115,36 @@ def stand_in_for_cuda(folder):
     owners, symbols, needed = {}, {}, set()
     for path in folder.glob("*.so*"):
         needed |= set(re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "-d", path)))
-        for name, version in re.findall(r" UND ([\w.]+)(?:@(\S+))?", run("readelf", "-Ws", "--dyn-syms", path)):
+        for name, version in re.findall(
+            r" UND ([\w.]+)(?:@(\S+))?", run("readelf", "-Ws", "--dyn-syms", path)
+        ):
             symbols.setdefault(version, set()).add(name)
     for library in sorted(needed - {path.name for path in folder.iterdir()}):
         if re.match(r"lib(cu|nv|nccl)", library):
             prefix = re.match(r"lib([a-z]+)", library)[1]
-            names = symbols.get(library, set()) | {name for name in symbols.get("", ()) if name.startswith(prefix)}
+            names = symbols.get(library, set()) | {
+                name for name in symbols.get("", ()) if name.startswith(prefix)
+            }
             owners[library] = sorted(names)
     for library, names in owners.items():
         with tempfile.TemporaryDirectory() as work:
             source, script = Path(work) / "stub.c", Path(work) / "stub.map"
-            source.write_text("".join(f"long {name}(void) {{ return 100; }}\n" for name in names) or "int none;\n")     # 100: cudaErrorNoDevice
+            source.write_text(
+                "".join(f"long {name}(void) {{ return 100; }}\n" for name in names) or "int none;\n"
+            )  # 100: cudaErrorNoDevice
             script.write_text(f"{library} {{ global: *; }};\n")
-            run("gcc", "-shared", "-fPIC", "-w", "-fno-builtin", f"-Wl,-soname,{library}", f"-Wl,--version-script={script}",
-                "-o", folder / library, source)
+            run(
+                "gcc",
+                "-shared",
+                "-fPIC",
+                "-w",
+                "-fno-builtin",
+                f"-Wl,-soname,{library}",
+                f"-Wl,--version-script={script}",
+                "-o",
+                folder / library,
+                source,
+            )
 
 
 def main():
@@ -110,11 +152,21 @@ def main():
     parser.add_argument("--old", default="2.4.1")
     parser.add_argument("--new", default="2.13.0")
     parser.add_argument("--pictures", type=Path, default=ROOT / "tests" / "pictures")
-    parser.add_argument("--side", type=int, default=128, help="centre of each picture that is coded")
+    parser.add_argument(
+        "--side", type=int, default=128, help="centre of each picture that is coded"
+    )
     parser.add_argument("--model", default="", help="a model's path (default: the shipped one)")
-    parser.add_argument("--work", type=Path, help="keep the environments and files in this folder, and use those that are there")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        help="keep the environments and files in this folder, and use those that are there",
+    )
     options = parser.parse_args()
-    pictures = sorted(path.resolve() for path in options.pictures.iterdir() if path.suffix.lower() in (".png", ".webp"))
+    pictures = sorted(
+        path.resolve()
+        for path in options.pictures.iterdir()
+        if path.suffix.lower() in (".png", ".webp")
+    )
     model = Path(options.model).resolve() if Path(options.model).is_file() else options.model
     with tempfile.TemporaryDirectory() as temporary:
         work = (options.work or Path(temporary)).resolve()
@@ -128,23 +180,45 @@ def main():
             files[version].mkdir(exist_ok=True)
 
         def work_in(version, action, folder, paths):
-            output = run(pythons[version], "-c", WORKER, action, model, options.side, folder, *paths,
-                         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
+            output = run(
+                pythons[version],
+                "-c",
+                WORKER,
+                action,
+                model,
+                options.side,
+                folder,
+                *paths,
+                cwd=ROOT,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )
             return json.loads(output.splitlines()[-1])
+
         for version in pythons:
             encoded[version] = work_in(version, "encode", files[version], pictures)
         for version, other in ((options.old, options.new), (options.new, options.old)):
-            decoded[other] = work_in(other, "decode", files[version], sorted(files[version].glob("*.bbk")))
-    print("| picture | encoded by | decoded by | bytes | same bytes from both, and from the reference | same pixels |\n|---|---|---|---|---|---|")
+            decoded[other] = work_in(
+                other, "decode", files[version], sorted(files[version].glob("*.bbk"))
+            )
+    print(
+        "| picture | encoded by | decoded by | bytes | same bytes from both, and from the reference | same pixels |\n|---|---|---|---|---|---|"
+    )
     wrong = 0
     for version, other in ((options.old, options.new), (options.new, options.old)):
         for name, facts in encoded[version]["files"].items():
-            same_bytes = facts["data"] == encoded[other]["files"][name]["data"] and facts["reference"]
+            same_bytes = (
+                facts["data"] == encoded[other]["files"][name]["data"] and facts["reference"]
+            )
             same_pixels = facts["pixels"] == decoded[other]["files"][name].get("pixels")
             wrong += not same_bytes or not same_pixels
-            told = [f"torch {run_in['torch']}, {run_in['backend']}" for run_in in (encoded[version], decoded[other])]
-            print(f"| {name} | {told[0]} | {told[1]} | {facts['size']} | {'yes' if same_bytes else 'NO'} | "
-                  f"{'yes' if same_pixels else 'NO ' + decoded[other]['files'][name].get('error', '')} |")
+            told = [
+                f"torch {run_in['torch']}, {run_in['backend']}"
+                for run_in in (encoded[version], decoded[other])
+            ]
+            print(
+                f"| {name} | {told[0]} | {told[1]} | {facts['size']} | {'yes' if same_bytes else 'NO'} | "
+                f"{'yes' if same_pixels else 'NO ' + decoded[other]['files'][name].get('error', '')} |"
+            )
     sys.exit(1 if wrong else 0)
 
 

@@ -5,6 +5,7 @@
 Parts are those of the measured files (net: what the prior cost, borders included; start: the plain block beyond its share).  Levels are
 the bound of the model as it is, neither tuned nor told flat blocks nor with counted colours, on each picture's centre.
 """
+
 import argparse
 import json
 from pathlib import Path
@@ -21,14 +22,20 @@ from bitsback.train.measure import bound_bits
 from bitsback.coder.model import Model
 
 SIDE = 256
-ENDS = 10                       # pictures of the worst and the best
+ENDS = 10  # pictures of the worst and the best
 
 
 def parts(row):
     """{part: bits a dimension} of a file of benchmarks.rate."""
-    told = {"net": row.get("net_bits_per_dim", 0.0), "deltas": row.get("tuned_bits_per_dim", 0.0), "flat blocks": row.get("flat_bits_per_dim", 0.0),
-            "block means": row.get("mean_bits_per_dim", 0.0)}
-    return told | {"start and header": 8 * row["bitsback"]["bytes"] / row["dims"] - sum(told.values())}
+    told = {
+        "net": row.get("net_bits_per_dim", 0.0),
+        "deltas": row.get("tuned_bits_per_dim", 0.0),
+        "flat blocks": row.get("flat_bits_per_dim", 0.0),
+        "block means": row.get("mean_bits_per_dim", 0.0),
+    }
+    return told | {
+        "start and header": 8 * row["bitsback"]["bytes"] / row["dims"] - sum(told.values())
+    }
 
 
 def by_level(network, levels, path):
@@ -39,7 +46,12 @@ def by_level(network, levels, path):
     pixels = torch.from_numpy(samples).permute(2, 0, 1)[None].float() - 128
     top, left = (max(0, side - SIDE) // 16 * 8 for side in pixels.shape[2:])
     height, width = (min(SIDE, side // 8 * 8) for side in pixels.shape[2:])
-    return [*bound_bits(network, levels, pixels[:, :, top:top + height, left:left + width], True)[:-1], top_bits]
+    return [
+        *bound_bits(network, levels, pixels[:, :, top : top + height, left : left + width], True)[
+            :-1
+        ],
+        top_bits,
+    ]
 
 
 def main():
@@ -51,21 +63,48 @@ def main():
     torch.set_num_threads(1)
     model, measured = Model.open(), json.loads(args.rates.read_text())
     if measured["model"] != model.id:
-        raise SystemExit(f"{args.rates}: measured with model {measured['model'][:16]}, this is {model.id[:16]}")
+        raise SystemExit(
+            f"{args.rates}: measured with model {measured['model'][:16]}, this is {model.id[:16]}"
+        )
     network = dequantised_model(model)
-    ratio = lambda row: row["bitsback"]["bytes"] / row["JPEG XL e9"]["bytes"]                      # noqa: E731
+    ratio = lambda row: row["bitsback"]["bytes"] / row["JPEG XL e9"]["bytes"]  # noqa: E731
     rows = sorted(measured["rows"], key=ratio, reverse=True)
     levels = np.array([by_level(network, model.levels, args.folder / row["file"]) for row in rows])
     names = list(parts(rows[0]))
-    files = table(["picture", "bits/dim", "against JPEG XL e9", *names, "sharpness"], [
-        [row["file"], f"{8 * row['bitsback']['bytes'] / row['dims']:.4f}", f"{ratio(row):.3f}", *(f"{parts(row)[name]:.4f}" for name in names), str(row.get("sharpness", 0))] for row in rows])
+    files = table(
+        ["picture", "bits/dim", "against JPEG XL e9", *names, "sharpness"],
+        [
+            [
+                row["file"],
+                f"{8 * row['bitsback']['bytes'] / row['dims']:.4f}",
+                f"{ratio(row):.3f}",
+                *(f"{parts(row)[name]:.4f}" for name in names),
+                str(row.get("sharpness", 0)),
+            ]
+            for row in rows
+        ],
+    )
     groups = {"all": levels, f"worst {ENDS}": levels[:ENDS], f"best {ENDS}": levels[-ENDS:]}
-    noise = table(["sigma", *groups, "share of all"], [
-        [name, *(f"{some[:, k].mean():.4f}" for some in groups.values()), f"{100 * levels[:, k].mean() / levels.sum(1).mean():.1f} %"]
-        for k, name in enumerate(["pixels given 0.5", *(f"{sigma:.2f}" for sigma in sigmas(model.levels)[1:]), "top"])])
-    averages = ", ".join(f"{name} {np.mean([parts(row)[name] for row in rows]):.4f}" for name in names)
-    text = (f"python -m benchmarks.where {args.folder.name} {args.rates.name}   ({len(rows)} pictures, model {model.id[:16]}, bits/dim)\n\n"
-            f"Means over the pictures: {averages}\n\n{files}\nBound by level:\n\n{noise}")
+    noise = table(
+        ["sigma", *groups, "share of all"],
+        [
+            [
+                name,
+                *(f"{some[:, k].mean():.4f}" for some in groups.values()),
+                f"{100 * levels[:, k].mean() / levels.sum(1).mean():.1f} %",
+            ]
+            for k, name in enumerate(
+                ["pixels given 0.5", *(f"{sigma:.2f}" for sigma in sigmas(model.levels)[1:]), "top"]
+            )
+        ],
+    )
+    averages = ", ".join(
+        f"{name} {np.mean([parts(row)[name] for row in rows]):.4f}" for name in names
+    )
+    text = (
+        f"python -m benchmarks.where {args.folder.name} {args.rates.name}   ({len(rows)} pictures, model {model.id[:16]}, bits/dim)\n\n"
+        f"Means over the pictures: {averages}\n\n{files}\nBound by level:\n\n{noise}"
+    )
     print(text)
     if args.output:
         args.output.write_text(text)

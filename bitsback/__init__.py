@@ -1,4 +1,5 @@
 """bitsback: lossless image compression with a variational diffusion model as its prior."""
+
 from pathlib import Path
 
 __version__ = "0.1.0"

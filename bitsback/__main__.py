@@ -1,4 +1,5 @@
 """`python -m bitsback` is the command `bitsback`."""
+
 from bitsback.cli.main import run
 
 run()

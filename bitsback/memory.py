@@ -3,11 +3,15 @@
 By default glibc gives every large block back to the system, which then hands out zeroed pages for the
 next one: a fifth of the coder's time went to page faults (benchmarks/speed.py).
 """
+
 import ctypes
 import sys
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3     # names and numbers of malloc.h
-LARGE, KEPT = 2**27, 2**30      # bytes: blocks of a whole large picture go back at once, those of a segment are kept
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names and numbers of malloc.h
+LARGE, KEPT = (
+    2**27,
+    2**30,
+)  # bytes: blocks of a whole large picture go back at once, those of a segment are kept
 
 
 def keep_pages():
@@ -16,7 +20,7 @@ def keep_pages():
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):           # another libc
+    except (OSError, AttributeError):  # another libc
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, LARGE) and mallopt(M_TRIM_THRESHOLD, KEPT))
 
@@ -26,5 +30,5 @@ def give_pages_back():
     if sys.platform.startswith("linux"):
         try:
             ctypes.CDLL(None).malloc_trim(0)
-        except (OSError, AttributeError):       # another libc
+        except (OSError, AttributeError):  # another libc
             pass

@@ -3,6 +3,7 @@
 FIFOs and character devices are written into, links are written through; `whole.py` makes the files.
 `-` is standard output.
 """
+
 import os
 import stat
 import sys
@@ -13,7 +14,7 @@ from bitsback.errors import NoSuchFolder, OutputExists, OutputFailed
 from bitsback.whole import Stamp, write_all, write_whole
 
 STDIO = Path("-")
-STREAMS = (stat.S_ISFIFO, stat.S_ISCHR)         # kinds of files that are written into as they are
+STREAMS = (stat.S_ISFIFO, stat.S_ISCHR)  # kinds of files that are written into as they are
 
 
 def _why(error):
@@ -45,7 +46,7 @@ def _place(path, force, plain):
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        status = None                           # a link to what is not there yet
+        status = None  # a link to what is not there yet
     mode = status.st_mode if status else stat.S_IFREG
     if stat.S_ISDIR(mode):
         raise OutputExists(f"{path}: is a folder")
@@ -80,14 +81,14 @@ def refuse(path, sources, force: bool, plain: bool = False) -> None:
             raise OutputExists(f"{path}: is the input itself")
     try:
         _, status = _place(path, force, plain)
-    except (OSError, ValueError) as error:      # ValueError: a zero byte in the name
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise OutputFailed(f"{path}: {_why(error)}") from None
     if status and stat.S_ISREG(status.st_mode) and _is_our_output(status):
         raise OutputExists(f"{path}: is standard output; -o - writes there")
 
 
 def _is_our_output(status):
-    with suppress(AttributeError, OSError, ValueError):     # closed, or not of the system
+    with suppress(AttributeError, OSError, ValueError):  # closed, or not of the system
         return os.path.samestat(status, os.fstat(sys.stdout.fileno()))
     return False
 
@@ -98,8 +99,14 @@ def is_file(path) -> bool:
     return path != STDIO and (not path.exists() or path.is_file())
 
 
-def write(data: bytes, path, *, force: bool = False, like: os.stat_result | Stamp | None = None,
-          plain: bool = False) -> None:
+def write(
+    data: bytes,
+    path,
+    *,
+    force: bool = False,
+    like: os.stat_result | Stamp | None = None,
+    plain: bool = False,
+) -> None:
     """`data` to a file, through a link, into a FIFO or a character device, or to standard output.
 
     force: replace what is there, or write into it; like: gives a file its permissions and its

@@ -3,6 +3,7 @@
 The bytes go into a file without a name (Linux) or with a short temporary one.  It gets its name by
 a hard link, which fails where the name exists; only with force is it renamed over what is there.
 """
+
 import os
 import secrets
 from contextlib import contextmanager, suppress
@@ -18,8 +19,9 @@ class Stamp(NamedTuple):
     st_mtime_ns: int
 
 
-def write_whole(data: bytes, path: Path, *, force: bool,
-                like: os.stat_result | Stamp | None) -> None:
+def write_whole(
+    data: bytes, path: Path, *, force: bool, like: os.stat_result | Stamp | None
+) -> None:
     """`data` to a regular file.
 
     force: replace one that is there; like: gives its permissions and modification time.  Errors:
@@ -33,7 +35,7 @@ def write_all(stream, data: bytes) -> None:
     """Everything to a stream without a buffer, which takes what it likes.  Errors: OSError."""
     rest = memoryview(data)
     while rest:
-        rest = rest[stream.write(rest):]
+        rest = rest[stream.write(rest) :]
 
 
 def _fill(handle, data, like):
@@ -53,7 +55,7 @@ def _stamp(file, like):
 
 
 def _start_mode(like):
-    return 0o600 if like else 0o666         # less the umask; private from the start
+    return 0o600 if like else 0o666  # less the umask; private from the start
 
 
 def _temporary(place):
@@ -68,7 +70,7 @@ def _unnamed(place, data, force, like):
     try:
         handle = os.open(place.parent, os.O_TMPFILE | os.O_WRONLY, _start_mode(like))
     except OSError:
-        return False                            # or there is a reason that the other way will tell
+        return False  # or there is a reason that the other way will tell
     try:
         _fill(handle, data, like)
         return _link(handle, place, force)
@@ -77,7 +79,7 @@ def _unnamed(place, data, force, like):
 
 
 def _link(handle, place, force):
-    def link(name):                         # with a descriptor: linkat, which follows links
+    def link(name):  # with a descriptor: linkat, which follows links
         os.link(f"/proc/self/fd/{handle}", name, src_dir_fd=handle, follow_symlinks=True)
 
     try:
@@ -97,8 +99,11 @@ def _link(handle, place, force):
 
 def _named(place, data, force, like):
     temporary = _temporary(place)
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0),
-                     _start_mode(like))
+    handle = os.open(
+        temporary,
+        os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0),
+        _start_mode(like),
+    )
     with _removed(temporary):
         try:
             _fill(handle, data, like)
@@ -129,7 +134,7 @@ def _name(temporary, place):
         os.link(temporary, place)
     except FileExistsError:
         raise
-    except OSError:                             # no hard links: take the name, replace what took it
+    except OSError:  # no hard links: take the name, replace what took it
         os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:
             os.replace(temporary, place)

@@ -1,5 +1,6 @@
 """Image files to bytes and back.  `encode` and `decode` work on arrays, `encode_still` and `decode_still` on pictures
 of any mode with their metadata, `files` on paths."""
+
 from typing import TYPE_CHECKING
 
 from bitsback.codecs.bitstream.container import read_header
@@ -18,5 +19,6 @@ def __getattr__(name):
     """
     if name in __all__:
         from bitsback.codecs import whole_file
+
         return getattr(whole_file, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,6 +3,7 @@
 Names, sizes, modes, permissions and times are kept in an index that `info` reads without decoding.
 A name is a relative path with forward slashes; one that would leave the output folder is refused.
 """
+
 import os
 from pathlib import Path, PurePosixPath
 
@@ -13,12 +14,16 @@ from bitsback.codecs import whole_file
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.io.folders import files_below, is_name
 from bitsback.codecs.formats.image_files import (
-    HOLDS, IMAGE_SUFFIXES, LOSSLESS_SUFFIXES, default_suffix, read_still,
+    HOLDS,
+    IMAGE_SUFFIXES,
+    LOSSLESS_SUFFIXES,
+    default_suffix,
+    read_still,
 )
 from bitsback.codecs.io.inputs import opened
 from bitsback.codecs.io.restored import DEFAULT_SUFFIXES, default_bytes
 
-LONGEST_NAME = 255              # bytes of a file's name, in every usual file system
+LONGEST_NAME = 255  # bytes of a file's name, in every usual file system
 
 
 def collect(sources) -> list[tuple[Path, str]]:
@@ -45,9 +50,17 @@ def collect(sources) -> list[tuple[Path, str]]:
     return [(path, name) for name, path in found.items()]
 
 
-def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False,
-                   announce=lambda stills: None, note=lambda path, still, status: None,
-                   tuning=DEFAULT_STEPS, **options) -> tuple[bytes, int]:
+def encode_archive(
+    sources,
+    *,
+    strip=False,
+    allow_lossy=False,
+    verify=False,
+    announce=lambda stills: None,
+    note=lambda path, still, status: None,
+    tuning=DEFAULT_STEPS,
+    **options,
+) -> tuple[bytes, int]:
     """Pictures of files and folders -> (the archive's bytes, number of pictures).
 
     strip: leave metadata out; allow_lossy: take JPEG and the like; verify: write what extract would,
@@ -61,17 +74,34 @@ def encode_archive(sources, *, strip=False, allow_lossy=False, verify=False,
         try:
             with opened(path) as (stream, status):
                 still = read_still(stream, path, allow_lossy=allow_lossy)
-        except OSError as error:                # the picture's, not the archive's
+        except OSError as error:  # the picture's, not the archive's
             raise UnsupportedImage(f"{path}: {error.strerror}") from None
         still = still.stripped() if strip else still
         note(path, still, status)
-        loaded.append((Entry(still.width, still.height, name, status.st_mode & 0o777, whole_file.image_check(still.samples), still.mode, still.source,
-                             int(status.st_mtime)), still))
-    loaded.sort(key=lambda item: (item[0].width * item[0].height, item[0].height, item[0].name))   # the stack grows with them
+        loaded.append(
+            (
+                Entry(
+                    still.width,
+                    still.height,
+                    name,
+                    status.st_mode & 0o777,
+                    whole_file.image_check(still.samples),
+                    still.mode,
+                    still.source,
+                    int(status.st_mtime),
+                ),
+                still,
+            )
+        )
+    loaded.sort(
+        key=lambda item: (item[0].width * item[0].height, item[0].height, item[0].name)
+    )  # the stack grows with them
     stills = [still for _, still in loaded]
-    _refuse_unrestorable(loaded, verify)        # before the work
+    _refuse_unrestorable(loaded, verify)  # before the work
     announce(stills)
-    data = whole_file.encode_stills(stills, tuple(entry for entry, _ in loaded), archive=True, tuning=tuning, **options)
+    data = whole_file.encode_stills(
+        stills, tuple(entry for entry, _ in loaded), archive=True, tuning=tuning, **options
+    )
     if verify:
         whole_file.check(data, stills, **options)
     return data, len(loaded)
@@ -103,11 +133,18 @@ def target_path(folder, name: str, mode: str = "RGB") -> Path:
     Errors: DamagedFile for a name that would leave the folder.
     """
     pure = PurePosixPath(name)
-    if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\\" in name or ":" in name or "\0" in name:
+    if (
+        not pure.parts
+        or pure.is_absolute()
+        or ".." in pure.parts
+        or "\\" in name
+        or ":" in name
+        or "\0" in name
+    ):
         raise DamagedFile(f"the name {name!r} would leave the output folder")
     path = Path(folder, *pure.parts)
     file_format = LOSSLESS_SUFFIXES.get(path.suffix.lower(), "WEBP")
-    keeps = file_format != "WEBP" and mode in HOLDS[file_format]        # a .webp may have been lossy
+    keeps = file_format != "WEBP" and mode in HOLDS[file_format]  # a .webp may have been lossy
     return path if keeps else path.with_name(path.name + default_suffix(mode))
 
 
@@ -158,7 +195,7 @@ def extract(data: bytes, folder, paths: list[Path], refuse, deliver, note, **opt
     paths = list(paths)
     for i, (entry, still) in enumerate(zip(header.entries, stills)):
         target, written, left_out = restored(folder, entry.name, still)
-        if target != paths[i]:                  # not the format that name and mode promised
+        if target != paths[i]:  # not the format that name and mode promised
             if target in paths:
                 raise DamagedFile(f"{target}: two pictures of the archive have one name")
             _refuse_links(target, folder)

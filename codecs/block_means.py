@@ -9,6 +9,7 @@ On the stack: 8 bits a byte, above what tells flat blocks.
     for each run of pictures under the prior of one size and number of channels: LEB128 length of the rest, 0 if nothing is told;
     the means in STEPs, one picture's below the other's, as a small picture (plain.py)
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +22,11 @@ from bitsback.coder.conditional import rounded_shift
 from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.fallback.codec import decode_plain, encode_plain
 
-SIDE = 32                       # pixels of a block's side; 24 and 48 end up 1 and 15 % dearer on valid, with the best step of each
-STEP = 32                       # gray levels a step
-ZERO = 256 // STEP              # the sample that tells the header's mean; LARGEST is 256 gray levels above it
+SIDE = 32  # pixels of a block's side; 24 and 48 end up 1 and 15 % dearer on valid, with the best step of each
+STEP = 32  # gray levels a step
+ZERO = 256 // STEP  # the sample that tells the header's mean; LARGEST is 256 gray levels above it
 LARGEST = 2 * ZERO
-UNIT_BITS = 7                   # what is interpolated is counted in STEP / 4096 = 1/2^7 gray levels
+UNIT_BITS = 7  # what is interpolated is counted in STEP / 4096 = 1/2^7 gray levels
 
 
 def _weights(begin, end, count):
@@ -57,11 +58,24 @@ class ToldTop(Top):
         if self.grids[image] is None:
             return np.broadcast_to(mean, (channels, rows[1] - rows[0], columns[1] - columns[0]))
         more = interpolated(self.grids[image] - ZERO, rows, columns)
-        return mean + rounded_shift(more, UNIT_BITS - FRACTION_BITS + self.exponent).transpose(2, 0, 1)
+        return mean + rounded_shift(more, UNIT_BITS - FRACTION_BITS + self.exponent).transpose(
+            2, 0, 1
+        )
 
     def at(self, place, channels):
-        rows, columns = (place.top, place.top + place.height), (place.left, place.left + place.width)
-        return Top(np.stack([self.mean_at(i, rows, columns, channels) for i in range(place.image, place.image + place.images)]), self.scale)
+        rows, columns = (
+            (place.top, place.top + place.height),
+            (place.left, place.left + place.width),
+        )
+        return Top(
+            np.stack(
+                [
+                    self.mean_at(i, rows, columns, channels)
+                    for i in range(place.image, place.image + place.images)
+                ]
+            ),
+            self.scale,
+        )
 
 
 def _left_over(pixels, grid):
@@ -70,7 +84,7 @@ def _left_over(pixels, grid):
     means, square = np.empty(grid.shape), np.zeros(channels)
     lefts = np.arange(0, width, SIDE)
     across = np.diff(lefts, append=width)[:, None]
-    for i in range(blocks[0]):                  # a row of blocks at a time: little memory
+    for i in range(blocks[0]):  # a row of blocks at a time: little memory
         rows = i * SIDE, min((i + 1) * SIDE, height)
         left = pixels[slice(*rows)] - interpolated(grid, rows, (0, width)) / 4096
         square += (left**2).sum((0, 1))
@@ -83,7 +97,9 @@ def fitted(pixels, start):
 
     start: (C,) gray levels.  The means that straight lines are drawn between are not quite the blocks': what these leave is added once.
     """
-    grid = np.broadcast_to(start, (-(-pixels.shape[0] // SIDE), -(-pixels.shape[1] // SIDE), pixels.shape[2]))
+    grid = np.broadcast_to(
+        start, (-(-pixels.shape[0] // SIDE), -(-pixels.shape[1] // SIDE), pixels.shape[2])
+    )
     more, before = _left_over(pixels, grid)
     grid = grid + more
     grid = grid + _left_over(pixels, grid)[0]
@@ -105,11 +121,16 @@ def told(images, top, levels):
     spacing, variance = levels[-1].spacing, sigmas(levels)[-1] ** 2
     parts, grids, squares = [], [], np.zeros(3)
     for (height, width, channels), begin, end in _runs([pixels.shape for pixels in images]):
-        start = 128 + np.array(top.mean32 if channels == 3 else top.mean32[1:2]) * spacing / FRACTIONS
+        start = (
+            128 + np.array(top.mean32 if channels == 3 else top.mean32[1:2]) * spacing / FRACTIONS
+        )
         steps, before, after = zip(*(fitted(pixels, start) for pixels in images[begin:end]))
         area, part = height * width * (end - begin), encode_plain(np.concatenate(steps))
         before, after = np.mean(before, 0), np.mean(after, 0)
-        pays = 8 * len(part) < area / 2 * (np.log2(variance + before) - np.log2(variance + after)).sum()
+        pays = (
+            8 * len(part)
+            < area / 2 * (np.log2(variance + before) - np.log2(variance + after)).sum()
+        )
         parts.append(number(len(part)) + part if pays else number(0))
         grids += [grid.astype(np.int32) if pays else None for grid in steps]
         squares += area * (after if pays else before)
@@ -117,7 +138,9 @@ def told(images, top, levels):
         return b"", top
     squares /= sum(pixels.shape[0] * pixels.shape[1] for pixels in images)
     scale = scale_index(np.sqrt(np.maximum(squares + variance - spacing**2 / 12, 1e-3)) / spacing)
-    return b"".join(parts), ToldTop(top.mean32, tuple(scale.tolist()), tuple(grids), levels[-1].exponent)
+    return b"".join(parts), ToldTop(
+        top.mean32, tuple(scale.tolist()), tuple(grids), levels[-1].exponent
+    )
 
 
 def read(data, sizes, top, levels):
@@ -128,7 +151,9 @@ def read(data, sizes, top, levels):
         if not length:
             grids += [None] * (end - begin)
             continue
-        steps = decode_plain(reader.take(length), ((end - begin) * rows, columns, channels)).astype(np.int32)
+        steps = decode_plain(reader.take(length), ((end - begin) * rows, columns, channels)).astype(
+            np.int32
+        )
         if steps.max() > LARGEST:
             raise DamagedFile("a block's mean is out of range")
         grids += np.split(steps, end - begin)

@@ -1,4 +1,5 @@
 """What the borders between segments cost: the same pictures again, each in one piece on a stack with plenty of bits."""
+
 import numpy as np
 
 from bitsback.ans.colour_counts import Colours
@@ -9,7 +10,7 @@ from bitsback.codecs import prior_codec, segment_layout, whole_file
 from bitsback.codecs.segment_layout import Place, turned
 from bitsback.codecs.segments import known_around, planes
 
-SEED = 0                        # of the bits that lie on the stack; they come back
+SEED = 0  # of the bits that lie on the stack; they come back
 
 
 def one_piece(chain, images, top, masks=None, sharpness=0) -> tuple[int, int]:
@@ -28,10 +29,26 @@ def one_piece(chain, images, top, masks=None, sharpness=0) -> tuple[int, int]:
 def net_in_one_piece(chain, pixels, top, mask=None, sharpness=0) -> tuple[int, float]:
     """(bits, peak debt in bits a dimension) of (H, W, 3) uint8 under the prior without start and borders (in pieces of places.LIMIT pixels, which bounds memory)."""
     height, width, channels = pixels.shape
-    rows, bits, debt = max(segment_layout.STEP, segment_layout.LIMIT // width // segment_layout.STEP * segment_layout.STEP), 0, 0.0
+    rows, bits, debt = (
+        max(
+            segment_layout.STEP,
+            segment_layout.LIMIT // width // segment_layout.STEP * segment_layout.STEP,
+        ),
+        0,
+        0.0,
+    )
     for begin in range(0, height, rows):
-        piece, told = pixels[begin:begin + rows], None if mask is None else [mask[begin:begin + rows]]
-        growth, owed = one_piece(chain, [piece], top.at(Place(0, 1, begin, 0, len(piece), width), channels), told, sharpness)
+        piece, told = (
+            pixels[begin : begin + rows],
+            None if mask is None else [mask[begin : begin + rows]],
+        )
+        growth, owed = one_piece(
+            chain,
+            [piece],
+            top.at(Place(0, 1, begin, 0, len(piece), width), channels),
+            told,
+            sharpness,
+        )
         bits, debt = bits + growth, max(debt, owed / piece.size)
     return bits, debt
 
@@ -45,7 +62,15 @@ def border_bits(data: bytes, *, model=None, device="cpu") -> float | None:
     if not header.model or header.archive:
         return None
     model = Model.of_file(model, header.model)
-    colour = np.ascontiguousarray(turned(whole_file.decode_still(data, model=model, device=device).colour, header.flips))
-    coded = sum(place.pixels for place in segment_layout.locate(header.sizes, header.start, header.segments))
-    chain, _, top, masks, _ = prior_codec.open_stack(header, payload, model, [np.empty_like(colour)], device)
-    return header.net_bits - net_in_one_piece(chain, colour, top, masks and masks[0], header.sharpness)[0] * coded / (header.width * header.height)
+    colour = np.ascontiguousarray(
+        turned(whole_file.decode_still(data, model=model, device=device).colour, header.flips)
+    )
+    coded = sum(
+        place.pixels for place in segment_layout.locate(header.sizes, header.start, header.segments)
+    )
+    chain, _, top, masks, _ = prior_codec.open_stack(
+        header, payload, model, [np.empty_like(colour)], device
+    )
+    return header.net_bits - net_in_one_piece(
+        chain, colour, top, masks and masks[0], header.sharpness
+    )[0] * coded / (header.width * header.height)

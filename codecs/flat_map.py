@@ -8,6 +8,7 @@ On the stack: 8 bits a byte, above the segments.
     for each picture under the prior: LEB128 length of the rest, 0 if nothing is told; for each channel, LEB128 count of its values
     and these, ascending, a byte each; the blocks (plain.py), sample 0 for none, 1 for the first value, ...
 """
+
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +17,11 @@ from bitsback.errors import DamagedFile
 from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.fallback.codec import decode_plain, encode_plain
 
-SIDE = 4                        # samples of a block's side
-FEWEST = 24                     # blocks of one value; fewer are more to tell than they save
-MOST = 255                      # values of a channel
-PATIENT = 2**14                 # samples of the small picture for which all is tried
-WORTH = 0.6                     # bits a sample that a flat block saves, about
+SIDE = 4  # samples of a block's side
+FEWEST = 24  # blocks of one value; fewer are more to tell than they save
+MOST = 255  # values of a channel
+PATIENT = 2**14  # samples of the small picture for which all is tried
+WORTH = 0.6  # bits a sample that a flat block saves, about
 
 
 class Flats(NamedTuple):
@@ -39,15 +40,21 @@ def found(pixels):
     """(H, W, C) uint8 -> Flats, or None where there are too few."""
     height, width, channels = pixels.shape
     rows, columns = grid(height, width)
-    padded = np.pad(pixels, ((0, rows * SIDE - height), (0, columns * SIDE - width), (0, 0)), mode="edge")
+    padded = np.pad(
+        pixels, ((0, rows * SIDE - height), (0, columns * SIDE - width), (0, 0)), mode="edge"
+    )
     split = padded.reshape(rows, SIDE, columns * SIDE, channels)
-    low, high = (some.reshape(rows, columns, SIDE, channels) for some in (split.min(1), split.max(1)))
+    low, high = (
+        some.reshape(rows, columns, SIDE, channels) for some in (split.min(1), split.max(1))
+    )
     low, high = low.min(2), high.max(2)
     flat = low == high
     blocks, values = np.zeros(low.shape, np.uint8), []
     for c in range(channels):
         counts = np.bincount(low[..., c][flat[..., c]], minlength=256)
-        kept = np.sort(np.argsort(-counts, kind="stable")[:min(MOST, np.count_nonzero(counts >= FEWEST))])
+        kept = np.sort(
+            np.argsort(-counts, kind="stable")[: min(MOST, np.count_nonzero(counts >= FEWEST))]
+        )
         symbols = np.zeros(256, np.uint8)
         symbols[kept] = np.arange(1, len(kept) + 1)
         blocks[..., c] = symbols[low[..., c]] * flat[..., c]
@@ -58,7 +65,9 @@ def found(pixels):
 def _packed(flats):
     if flats is None:
         return number(0)
-    body = b"".join(number(len(values)) + bytes(values) for values in flats.values) + encode_plain(flats.blocks, flats.blocks.size < PATIENT)
+    body = b"".join(number(len(values)) + bytes(values) for values in flats.values) + encode_plain(
+        flats.blocks, flats.blocks.size < PATIENT
+    )
     return number(len(body)) + body
 
 
@@ -82,9 +91,15 @@ def painted(flats, pixels):
     """Writes what is told into `pixels` (H, W, C) uint8; (H, W, C) bool, what is not told."""
     free = np.ones(pixels.shape, bool)
     for c, values in enumerate(flats.values):
-        samples = flats.blocks[..., c].repeat(SIDE, 0).repeat(SIDE, 1)[:pixels.shape[0], :pixels.shape[1]]
+        samples = (
+            flats.blocks[..., c]
+            .repeat(SIDE, 0)
+            .repeat(SIDE, 1)[: pixels.shape[0], : pixels.shape[1]]
+        )
         free[..., c] = samples == 0
-        pixels[..., c] = np.where(samples == 0, pixels[..., c], np.array((0, *values), np.uint8)[samples])
+        pixels[..., c] = np.where(
+            samples == 0, pixels[..., c], np.array((0, *values), np.uint8)[samples]
+        )
     return free
 
 
@@ -101,7 +116,9 @@ def read(data, images):
             values.append(tuple(reader.take(reader.number(MOST))))
         if reader.position > end or any(list(some) != sorted(set(some)) for some in values):
             raise DamagedFile("flat blocks that cannot be read")
-        blocks = decode_plain(reader.take(end - reader.position), (*grid(*pixels.shape[:2]), pixels.shape[2]))
+        blocks = decode_plain(
+            reader.take(end - reader.position), (*grid(*pixels.shape[:2]), pixels.shape[2])
+        )
         if any(blocks[..., c].max() > len(some) for c, some in enumerate(values)):
             raise DamagedFile("a flat block of no value")
         masks.append(painted(Flats(blocks, tuple(values)), pixels))

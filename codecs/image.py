@@ -1,13 +1,14 @@
 """A still picture in memory: samples as they were stored, what gives them their look, and metadata.
 
-    mode      samples                       kept beside them (`look`)
-    RGB       (H, W, 3) uint8               transparency: one colour of three numbers
-    P         (H, W) uint8, indices         palette: bytes of RGB; palette_alpha: bytes; transparency
-    1         (H, W) uint8, 0 or 1          transparency
-    I;16      (H, W) uint16                 transparency
-    RGBA;16   (H, W, 4) uint16              modes that Pillow does not have
-    F         (H, W) float32, bit for bit
+mode      samples                       kept beside them (`look`)
+RGB       (H, W, 3) uint8               transparency: one colour of three numbers
+P         (H, W) uint8, indices         palette: bytes of RGB; palette_alpha: bytes; transparency
+1         (H, W) uint8, 0 or 1          transparency
+I;16      (H, W) uint16                 transparency
+RGBA;16   (H, W, 4) uint16              modes that Pillow does not have
+F         (H, W) float32, bit for bit
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
@@ -17,13 +18,31 @@ import numpy as np
 
 from bitsback.errors import UnsupportedImage
 
-MODES = {                       # name: (dtype, channels); the place in this list is the code in a file
-    "RGB": ("u1", 3), "RGBA": ("u1", 4), "L": ("u1", 1), "LA": ("u1", 2), "P": ("u1", 1), "1": ("u1", 1), "I;16": ("<u2", 1),
-    "RGB;16": ("<u2", 3), "RGBA;16": ("<u2", 4), "LA;16": ("<u2", 2), "CMYK": ("u1", 4), "YCbCr": ("u1", 3), "LAB": ("u1", 3),
-    "HSV": ("u1", 3), "I": ("<i4", 1), "F": ("<f4", 1), "PA": ("u1", 2), "RGBX": ("u1", 4), "RGBa": ("u1", 4), "La": ("u1", 2),
-    "I;16B": ("<u2", 1)}
-STRIP = 2**22                   # samples worked on at once where a whole picture's would take memory
-GREYS = {"L", "LA"}             # one channel under the prior
+MODES = {  # name: (dtype, channels); the place in this list is the code in a file
+    "RGB": ("u1", 3),
+    "RGBA": ("u1", 4),
+    "L": ("u1", 1),
+    "LA": ("u1", 2),
+    "P": ("u1", 1),
+    "1": ("u1", 1),
+    "I;16": ("<u2", 1),
+    "RGB;16": ("<u2", 3),
+    "RGBA;16": ("<u2", 4),
+    "LA;16": ("<u2", 2),
+    "CMYK": ("u1", 4),
+    "YCbCr": ("u1", 3),
+    "LAB": ("u1", 3),
+    "HSV": ("u1", 3),
+    "I": ("<i4", 1),
+    "F": ("<f4", 1),
+    "PA": ("u1", 2),
+    "RGBX": ("u1", 4),
+    "RGBa": ("u1", 4),
+    "La": ("u1", 2),
+    "I;16B": ("<u2", 1),
+}
+STRIP = 2**22  # samples worked on at once where a whole picture's would take memory
+GREYS = {"L", "LA"}  # one channel under the prior
 UNDER_PRIOR = {"RGB", "RGBA"} | GREYS
 
 
@@ -36,13 +55,19 @@ def shape_of(mode: str, height: int, width: int) -> tuple:
 def strips(samples):
     """Views of a few rows each that make up (H, W, ...) samples: what is worked out of them takes little memory, however large the picture."""
     rows = max(1, STRIP // (samples.size // len(samples)))
-    return [samples[top:top + rows] for top in range(0, len(samples), rows)]
+    return [samples[top : top + rows] for top in range(0, len(samples), rows)]
 
 
 def same_samples(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays hold the same bytes in the same shape: NaNs too, a byte order apart not."""
-    return a.shape == b.shape and a.dtype.itemsize == b.dtype.itemsize and all(
-        np.array_equal(*(np.ascontiguousarray(part).view(np.uint8) for part in pair)) for pair in zip(strips(a), strips(b)))
+    return (
+        a.shape == b.shape
+        and a.dtype.itemsize == b.dtype.itemsize
+        and all(
+            np.array_equal(*(np.ascontiguousarray(part).view(np.uint8) for part in pair))
+            for pair in zip(strips(a), strips(b))
+        )
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +91,17 @@ class Still:
         if not isinstance(self.samples, np.ndarray):
             raise UnsupportedImage(f"samples are a numpy array, not {type(self.samples).__name__}")
         shape, dtype = self.samples.shape, np.dtype(MODES[self.mode][0])
-        if self.samples.dtype != dtype or len(shape) < 2 or shape != shape_of(self.mode, *shape[:2]) or 0 in shape:
-            raise UnsupportedImage(f"mode {self.mode} needs samples of shape {shape_of(self.mode, 'H', 'W')} and {dtype}".replace("'", ""))
+        if (
+            self.samples.dtype != dtype
+            or len(shape) < 2
+            or shape != shape_of(self.mode, *shape[:2])
+            or 0 in shape
+        ):
+            raise UnsupportedImage(
+                f"mode {self.mode} needs samples of shape {shape_of(self.mode, 'H', 'W')} and {dtype}".replace(
+                    "'", ""
+                )
+            )
         if self.mode == "1" and self.samples.max() > 1:
             raise UnsupportedImage("mode 1 has samples of 0 and 1")
 
@@ -82,14 +116,18 @@ class Still:
     @cached_property
     def alike(self) -> bool:
         """Whether the three colours of an RGB or RGBA picture are the same everywhere: a grey picture stored as a coloured one."""
-        return self.mode in UNDER_PRIOR - GREYS and all((rows[..., :2] == rows[..., 1:3]).all() for rows in strips(self.samples))
+        return self.mode in UNDER_PRIOR - GREYS and all(
+            (rows[..., :2] == rows[..., 1:3]).all() for rows in strips(self.samples)
+        )
 
     @property
     def colour(self):
         """(H, W, 3) uint8 for the prior, (H, W, 1) where all is grey, or None where it does not code the mode."""
         if self.mode not in UNDER_PRIOR:
             return None
-        return self.samples.reshape(self.height, self.width, -1)[..., :1 if self.mode in GREYS or self.alike else 3]
+        return self.samples.reshape(self.height, self.width, -1)[
+            ..., : 1 if self.mode in GREYS or self.alike else 3
+        ]
 
     @property
     def alpha(self):
@@ -105,12 +143,19 @@ def joined(mode: str, colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarra
     """The mirror of `colour` and `alpha`: samples (H, W) to (H, W, 4) uint8."""
     if mode not in GREYS and colour.shape[2] == 1:
         colour = np.repeat(colour, 3, 2)
-    return (colour[..., 0] if mode == "L" else colour) if alpha is None else np.dstack([colour, alpha])
+    return (
+        (colour[..., 0] if mode == "L" else colour) if alpha is None else np.dstack([colour, alpha])
+    )
 
 
 def same(a: Still, b: Still) -> bool:
     """Whether two pictures are equal in every bit that is kept: mode, samples (NaNs too), look, metadata."""
-    return a.mode == b.mode and same_samples(a.samples, b.samples) and a.look == b.look and a.metadata == b.metadata
+    return (
+        a.mode == b.mode
+        and same_samples(a.samples, b.samples)
+        and a.look == b.look
+        and a.metadata == b.metadata
+    )
 
 
 def with_whole_palette(still: Still) -> Still:

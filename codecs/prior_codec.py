@@ -1,11 +1,12 @@
 """The stack of a file: pictures under the prior, what is told of them, and the deltas of the model, in the order of a decoder's pops.
 
-    pushed last      deltas (tuned.py)               popped first: they make the network that decodes the rest
-                     what tells block means          (means.py)
-                     what tells flat blocks          (flats.py)
-                     segments                        (segments.py)
-    at the bottom    the plain parts                 (picture.py): the first credit
+pushed last      deltas (tuned.py)               popped first: they make the network that decodes the rest
+                 what tells block means          (means.py)
+                 what tells flat blocks          (flats.py)
+                 segments                        (segments.py)
+at the bottom    the plain parts                 (picture.py): the first credit
 """
+
 import dataclasses
 import math
 
@@ -22,11 +23,19 @@ from bitsback.codecs.segment_layout import Corner, Place, STEP, turned
 from bitsback.codecs.fallback.codec import webp_size
 from bitsback.codecs.segments import blocks, known_around, plain_parts, planes, push_segments
 
-START_SIDE, START_SHARE = 64, 8 # the plain block: a square of 64 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
-SMALLEST = 48 * 48              # pixels of a picture of whose own block the others may start; a single smaller one is not tried
-TUNING_SHARE = 0.4              # of the time, about
-TRIAL, TRIED = 192, 2**15       # side of the block on which sharpness is tried, and values whose cost is counted there
-PAYS = 0.002                    # share of p(x | y_0)'s cost that counting colours must save, for the time it takes
+START_SIDE, START_SHARE = (
+    64,
+    8,
+)  # the plain block: a square of 64 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
+SMALLEST = (
+    48 * 48
+)  # pixels of a picture of whose own block the others may start; a single smaller one is not tried
+TUNING_SHARE = 0.4  # of the time, about
+TRIAL, TRIED = (
+    192,
+    2**15,
+)  # side of the block on which sharpness is tried, and values whose cost is counted there
+PAYS = 0.002  # share of p(x | y_0)'s cost that counting colours must save, for the time it takes
 
 
 def _starts(sizes):
@@ -50,16 +59,21 @@ def can_start(sizes) -> bool:
 
 def _busiest_corner(pixels):
     """Flips that bring the corner with the most bytes to the top left: more credit for the first segments."""
-    corner = lambda flips: turned(pixels, flips)[:START_SIDE, :START_SIDE]     # noqa: E731
+    corner = lambda flips: turned(pixels, flips)[:START_SIDE, :START_SIDE]  # noqa: E731
     return max(range(4), key=lambda flips: webp_size(np.ascontiguousarray(corner(flips))))
 
 
 def _trial(image, mask):
     """Place of the block on which sharpness is tried: the middle, cut to a grid of STEP, or where more is to be coded."""
     height, width = (min(TRIAL, side) for side in image.shape[:2])
-    tops, lefts = ([(whole - part) * quarter // 4 // STEP * STEP for quarter in (2, 1, 3, 0, 4)] for whole, part in zip(image.shape[:2], (height, width)))
+    tops, lefts = (
+        [(whole - part) * quarter // 4 // STEP * STEP for quarter in (2, 1, 3, 0, 4)]
+        for whole, part in zip(image.shape[:2], (height, width))
+    )
     places = [Place(0, 1, top, left, height, width) for top in tops for left in lefts]
-    most = max(places, key=lambda place: mask is not None and np.count_nonzero(blocks([mask], place)[0]))
+    most = max(
+        places, key=lambda place: mask is not None and np.count_nonzero(blocks([mask], place)[0])
+    )
     return most, [image], None if mask is None else [mask]
 
 
@@ -67,16 +81,23 @@ def sharpness_of(chain, images, masks):
     """Number of the colours.SHARPNESS under which a block of the largest picture costs least, every second row of the rest counted; 0 for none."""
     largest = max(range(len(images)), key=lambda i: images[i].size)
     place, one, mask = _trial(images[largest], masks and masks[largest])
-    x, known, recorder = planes(np.stack(blocks(one, place))), known_around(one, place, mask), Recorder()
+    x, known, recorder = (
+        planes(np.stack(blocks(one, place))),
+        known_around(one, place, mask),
+        Recorder(),
+    )
     inside = context_chain(chain.forward_table, chain.levels[:1], known)[0]
     y = chain.forward[0].pop(Stack(np.random.default_rng(0).bytes(4 * x.size + 64)), x, inside)
     chain.reverse[0].push(None, x, y, inside, recorder)
     counts = Colours(1)
     for pixels in images:
         counts.count_all(planes(pixels[::2]))
-    counts.count_all(x[:, :, (-place.top) % 2::2], -1)
+    counts.count_all(x[:, :, (-place.top) % 2 :: 2], -1)
     every = max(1, x.size // TRIED)
-    plain = sum(chain.gaussians.information_bits(*(part[::every] for part in array[2:])) for array in recorder.arrays)
+    plain = sum(
+        chain.gaussians.information_bits(*(part[::every] for part in array[2:]))
+        for array in recorder.arrays
+    )
     costs = [plain, *counts.information_bits(chain.gaussians, recorder.arrays, every)]
     best = int(np.argmin(costs))
     return best if costs[best] < (1 - PAYS) * costs[0] else 0
@@ -94,7 +115,9 @@ def _colours(sharpness, images, start):
     return colours
 
 
-def encode_stack(images, header, model, device="cpu", progress=lambda share: None, first=b"", tuning=0):
+def encode_stack(
+    images, header, model, device="cpu", progress=lambda share: None, first=b"", tuning=0
+):
     """(Header, payload) under the prior, or None where the pictures are too small to pay for the start.
 
     images: list of (H, W, 3) or (H, W, 1) uint8; header: a Header with entries and digest; first: the plain parts before the rows; tuning: as encode_still's.
@@ -103,25 +126,52 @@ def encode_stack(images, header, model, device="cpu", progress=lambda share: Non
     images = [turned(pixels, flips) for pixels in images]
     told, masks = flat_map.told(images)
     blurred, top = block_means.told(images, Top.fitted(images, model.levels), model.levels)
-    deltas = tune(model, images, tuning, masks=masks, device=device, progress=lambda share: progress(TUNING_SHARE * share))
-    coded = (lambda share: progress(TUNING_SHARE + (1 - TUNING_SHARE) * share)) if tuning else progress
+    deltas = tune(
+        model,
+        images,
+        tuning,
+        masks=masks,
+        device=device,
+        progress=lambda share: progress(TUNING_SHARE * share),
+    )
+    coded = (
+        (lambda share: progress(TUNING_SHARE + (1 - TUNING_SHARE) * share)) if tuning else progress
+    )
     chain = model.chain(device) if deltas is None else model.tuned_chain(deltas, device)
     sharpness = sharpness_of(chain, images, masks)
     for start in _starts([pixels.shape[:2] for pixels in images]):
         credit = first + plain_parts(images, start)
         stack = Stack(credit)
         before = stack.size_bits
-        segments = push_segments(chain, stack, images, start, top, coded, masks, _colours(sharpness, images, start))
+        segments = push_segments(
+            chain, stack, images, start, top, coded, masks, _colours(sharpness, images, start)
+        )
         if segments:
-            numbers, net = tuple(n for pair in zip(top.mean32, top.scale) for n in pair), stack.size_bits - before
+            numbers, net = (
+                tuple(n for pair in zip(top.mean32, top.scale) for n in pair),
+                stack.size_bits - before,
+            )
             stack.push_uniform(np.frombuffer(told, np.uint8), 256)
             stack.push_uniform(np.frombuffer(blurred, np.uint8), 256)
             before += 8 * (len(told) + len(blurred))
-            if deltas is not None:                      # last in, first out: they make the network that decodes the rest
+            if (
+                deltas is not None
+            ):  # last in, first out: they make the network that decodes the rest
                 model.deltas.push(stack, deltas)
-            return dataclasses.replace(header, model=model.id[:16], net_bits=net, flat_bytes=len(told), mean_bytes=len(blurred), sharpness=sharpness,
-                                       tuned_bits=stack.size_bits - before - net, credit_bytes=len(credit),
-                                       flips=flips, start=start, segments=segments, top=numbers), stack.to_words()
+            return dataclasses.replace(
+                header,
+                model=model.id[:16],
+                net_bits=net,
+                flat_bytes=len(told),
+                mean_bytes=len(blurred),
+                sharpness=sharpness,
+                tuned_bits=stack.size_bits - before - net,
+                credit_bytes=len(credit),
+                flips=flips,
+                start=start,
+                segments=segments,
+                top=numbers,
+            ), stack.to_words()
     return None
 
 
@@ -133,9 +183,25 @@ def open_stack(header, payload, model, images, device="cpu"):
     stack = Stack.from_words(payload)
     try:
         deltas = model.deltas.pop(stack) if header.tuned_bits else None
-        blurred, told = (stack.pop_uniform(count, 256).astype(np.uint8).tobytes() for count in (header.mean_bytes, header.flat_bytes))
+        blurred, told = (
+            stack.pop_uniform(count, 256).astype(np.uint8).tobytes()
+            for count in (header.mean_bytes, header.flat_bytes)
+        )
     except StackEmpty:
         raise DamagedFile("the words end too early") from None
-    top, masks = Top(header.top[::2], header.top[1::2]), flat_map.read(told, images) if told else None
-    top = block_means.read(blurred, [pixels.shape for pixels in images], top, model.levels) if blurred else top
-    return model.chain(device) if deltas is None else model.tuned_chain(deltas, device), stack, top, masks, Colours(header.sharpness) if header.sharpness else None
+    top, masks = (
+        Top(header.top[::2], header.top[1::2]),
+        flat_map.read(told, images) if told else None,
+    )
+    top = (
+        block_means.read(blurred, [pixels.shape for pixels in images], top, model.levels)
+        if blurred
+        else top
+    )
+    return (
+        model.chain(device) if deltas is None else model.tuned_chain(deltas, device),
+        stack,
+        top,
+        masks,
+        Colours(header.sharpness) if header.sharpness else None,
+    )

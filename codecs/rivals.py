@@ -5,12 +5,18 @@ Measured on the 65 pictures of Kodak and valid: the best WebP is 0.940 to 0.997 
 PNG is 22 % larger than WebP at least, differences 5 %.  A picture of 2.5 megapixels in three strips takes 0.6 % less than as a whole (good WebP),
 so that the sum over strips is the harder rival of the two.
 """
+
 import numpy as np
 
 from bitsback.codecs.fallback.codec import GOOD, STRIP, photographic, webp_size
 
-SMALL = 64 * 64                 # pixels: below, the share is anything, down to 0.63 of crops of 8x8, 0.78 of 24x24, 0.91 of 48x48; from there 0.94 at least
-SURELY, SURELY_GOOD = 0.93, 0.975               # 1 % under the smallest share measured; 2.5 % for what strips and the BEST effort may differ by
+SMALL = (
+    64 * 64
+)  # pixels: below, the share is anything, down to 0.63 of crops of 8x8, 0.78 of 24x24, 0.91 of 48x48; from there 0.94 at least
+SURELY, SURELY_GOOD = (
+    0.93,
+    0.975,
+)  # 1 % under the smallest share measured; 2.5 % for what strips and the BEST effort may differ by
 
 
 def surely_smaller(size: int, pictures: list[np.ndarray]) -> bool:
@@ -18,7 +24,10 @@ def surely_smaller(size: int, pictures: list[np.ndarray]) -> bool:
 
     Never of what is small or no photograph, nor of what WebP does not hold.  The good WebP is asked only where making a whole one takes much memory.
     """
-    if any(samples.dtype != np.uint8 or samples.shape[0] * samples.shape[1] < SMALL for samples in pictures):
+    if any(
+        samples.dtype != np.uint8 or samples.shape[0] * samples.shape[1] < SMALL
+        for samples in pictures
+    ):
         return False
     quick = [webp_size(samples) for samples in pictures]
     if None in quick or not all(map(photographic, pictures, quick)):
@@ -26,4 +35,8 @@ def surely_smaller(size: int, pictures: list[np.ndarray]) -> bool:
     if size < SURELY * sum(quick):
         return True
     large = any(samples.shape[0] * samples.shape[1] > STRIP for samples in pictures)
-    return large and size < sum(quick) and size < SURELY_GOOD * sum(webp_size(samples, GOOD) for samples in pictures)
+    return (
+        large
+        and size < sum(quick)
+        and size < SURELY_GOOD * sum(webp_size(samples, GOOD) for samples in pictures)
+    )

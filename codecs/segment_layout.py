@@ -11,13 +11,16 @@
 Which corner of the pictures is the "top left" one is the encoder's choice: see `turned`.
 A segment is (kind, size): pictures of one size (WHOLE), rows (DOWN) or columns (RIGHT).
 """
+
 from typing import NamedTuple
 
 from bitsback.errors import DamagedFile
 
-STEP = 8                        # blocks end at multiples of 8, as the network's coarsest stage, or at the picture's edge
-LIMIT = 2**20                   # pixels of a segment that an encoder makes: bounds memory (benchmarks/results/memory.md)
-LARGEST = 2**21                 # ... and that a decoder takes
+STEP = 8  # blocks end at multiples of 8, as the network's coarsest stage, or at the picture's edge
+LIMIT = (
+    2**20
+)  # pixels of a segment that an encoder makes: bounds memory (benchmarks/results/memory.md)
+LARGEST = 2**21  # ... and that a decoder takes
 WHOLE, DOWN, RIGHT = 0, 1, 2
 
 
@@ -61,14 +64,19 @@ def place_of(sizes, corner, segment):
     height, width = sizes[image][:2]
     if kind == WHOLE:
         place, after = Place(image, size, 0, 0, height, width), Corner(image + size)
-        ok = rows == 0 and image + size <= len(sizes) and len(set(sizes[image:image + size])) == 1
+        ok = rows == 0 and image + size <= len(sizes) and len(set(sizes[image : image + size])) == 1
     elif kind == DOWN:
-        columns = columns or width                      # of an untouched picture: rows of full width
+        columns = columns or width  # of an untouched picture: rows of full width
         place, after = Place(image, 1, rows, 0, size, columns), Corner(image, rows + size, columns)
         ok = rows + size <= height and (size % STEP == 0 or rows + size == height)
     else:
         place, after = Place(image, 1, 0, columns, rows, size), Corner(image, rows, columns + size)
-        ok = kind == RIGHT and rows > 0 and columns + size <= width and (size % STEP == 0 or columns + size == width)
+        ok = (
+            kind == RIGHT
+            and rows > 0
+            and columns + size <= width
+            and (size % STEP == 0 or columns + size == width)
+        )
     if not ok or place.pixels > LARGEST:
         raise DamagedFile("the segments do not fit the pictures")
     return place, Corner(image + 1) if after[1:] == (height, width) else after
@@ -78,7 +86,10 @@ def locate(sizes, start, segments):
     """The Places of segments that cover everything from the Corner `start` on, in order.  Errors: DamagedFile."""
     corner, places = Corner(*start), []
     if corner.image < len(sizes):
-        fits = all(0 < part <= whole and (part % STEP == 0 or part == whole) for part, whole in zip(corner[1:], sizes[corner.image]))
+        fits = all(
+            0 < part <= whole and (part % STEP == 0 or part == whole)
+            for part, whole in zip(corner[1:], sizes[corner.image])
+        )
         if not (fits and corner[1:] != sizes[corner.image][:2] or corner[1:] == (0, 0)):
             raise DamagedFile("the segments start outside the pictures")
     for segment in segments:

@@ -5,6 +5,7 @@ credit.  Each segment after it (places.py) may owe what the stack then holds, an
 found.  How large one may be is a guess that is then counted: a segment that runs the stack dry is
 undone and made smaller.  No bit is borrowed that is not in the file.
 """
+
 import numpy as np
 
 from bitsback.coder import context
@@ -14,12 +15,12 @@ from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.segment_layout import locate, next_segment, place_of
 from bitsback.codecs.fallback.codec import decode_plain, encode_plain
 
-PATIENT = 2**11                 # pixels of the plain block for which all is tried
-LEAST = 0.25                    # bits a dimension: a segment of many pixels that a stack of fewer holds is none
-MANY = 2**12                    # dimensions; the more, the surer
-LARGE = 2**18                   # pixels of a segment whose memory is worth handing back
-DEBT = 3.2                      # bits a dimension that a segment may owe at its worst, first guess
-LEAST_DEBT = 1.0                # ... and last: where flat samples are told a segment may owe nothing, which promises nothing of the next
+PATIENT = 2**11  # pixels of the plain block for which all is tried
+LEAST = 0.25  # bits a dimension: a segment of many pixels that a stack of fewer holds is none
+MANY = 2**12  # dimensions; the more, the surer
+LARGE = 2**18  # pixels of a segment whose memory is worth handing back
+DEBT = 3.2  # bits a dimension that a segment may owe at its worst, first guess
+LEAST_DEBT = 1.0  # ... and last: where flat samples are told a segment may owe nothing, which promises nothing of the next
 
 
 def planes(rows):
@@ -33,7 +34,11 @@ def plain_parts(images, start):
     image, rows, columns = start
     parts = [encode_plain(np.ascontiguousarray(pixels)) for pixels in images[:image]]
     if rows:
-        parts.append(encode_plain(np.ascontiguousarray(images[image][:rows, :columns]), rows * columns < PATIENT))
+        parts.append(
+            encode_plain(
+                np.ascontiguousarray(images[image][:rows, :columns]), rows * columns < PATIENT
+            )
+        )
     return b"".join(number(len(p)) + p for p in parts[:-1]) + (parts[-1] if parts else b"")
 
 
@@ -55,14 +60,21 @@ def known_around(images, place, masks=None):
     masks: (H, W, C) bool of each image, False where its sample is known beforehand, None for one of which none is; or None.
     """
     bottom, end, rows = place.top + place.height, place.left + place.width, context.ROWS
-    chosen = images[place.image:place.image + place.images]
-    return context.Known(planes(np.stack([pixels[bottom:bottom + rows, place.left:end + rows] for pixels in chosen])),
-                         planes(np.stack([pixels[place.top:bottom, end:end + rows] for pixels in chosen])), *_known_inside(images, place, masks))
+    chosen = images[place.image : place.image + place.images]
+    return context.Known(
+        planes(
+            np.stack([pixels[bottom : bottom + rows, place.left : end + rows] for pixels in chosen])
+        ),
+        planes(np.stack([pixels[place.top : bottom, end : end + rows] for pixels in chosen])),
+        *_known_inside(images, place, masks),
+    )
 
 
 def _known_inside(images, place, masks):
     """(free, fixed) of context.Known."""
-    told = [] if masks is None else [masks[i] for i in range(place.image, place.image + place.images)]
+    told = (
+        [] if masks is None else [masks[i] for i in range(place.image, place.image + place.images)]
+    )
     if all(mask is None for mask in told):
         return None, None
     full = [np.ones(images[place.image].shape, bool) if mask is None else mask for mask in told]
@@ -74,8 +86,10 @@ def _known_inside(images, place, masks):
 
 def blocks(images, place):
     """Views of the block of each picture of a place."""
-    return [pixels[place.top:place.top + place.height, place.left:place.left + place.width]
-            for pixels in images[place.image:place.image + place.images]]
+    return [
+        pixels[place.top : place.top + place.height, place.left : place.left + place.width]
+        for pixels in images[place.image : place.image + place.images]
+    ]
 
 
 def give_back(place):
@@ -84,7 +98,9 @@ def give_back(place):
         give_pages_back()
 
 
-def push_segments(chain, stack, images, start, top, progress=lambda share: None, masks=None, colours=None):
+def push_segments(
+    chain, stack, images, start, top, progress=lambda share: None, masks=None, colours=None
+):
     """Codes all from `start` on; returns the segments, or None if one does not fit at all.
 
     images: list of (H, W, 3) or (H, W, 1) uint8; masks: as known_around's; colours: Colours that have counted all pixels from
@@ -101,9 +117,16 @@ def push_segments(chain, stack, images, start, top, progress=lambda share: None,
         x, known = planes(np.stack(blocks(images, place))), known_around(images, place, masks)
         attempt, lowest, counted = stack.copy(), [stack.size_bits], colours and colours.counted
         try:
-            chain.push(attempt, x, top.at(place, x.shape[1]), known, lambda s: lowest.append(min(lowest[-1], s.size_bits)), colours)
+            chain.push(
+                attempt,
+                x,
+                top.at(place, x.shape[1]),
+                known,
+                lambda s: lowest.append(min(lowest[-1], s.size_bits)),
+                colours,
+            )
         except StackEmpty:
-            if colours and colours.counted < counted:       # it ran dry after x was pushed
+            if colours and colours.counted < counted:  # it ran dry after x was pushed
                 colours.count_all(x)
             debt *= 1.15
             continue
@@ -118,7 +141,17 @@ def push_segments(chain, stack, images, start, top, progress=lambda share: None,
     return tuple(segments)
 
 
-def pop_segments(chain, stack, images, start, segments, top, progress=lambda share: None, masks=None, colours=None):
+def pop_segments(
+    chain,
+    stack,
+    images,
+    start,
+    segments,
+    top,
+    progress=lambda share: None,
+    masks=None,
+    colours=None,
+):
     """The mirror of push_segments: fills `images`, in which what the masks tell is there already; colours: Colours that have counted nothing.  Errors: DamagedFile."""
     sizes = [pixels.shape for pixels in images]
     total, done = sum(h * w for h, w, _ in sizes), 0
@@ -130,7 +163,13 @@ def pop_segments(chain, stack, images, start, segments, top, progress=lambda sha
             # probability 2^-k: whoever claims this lies, and would have the network work for nothing
             raise DamagedFile("the words are too few for the pixels they claim")
         try:
-            x = chain.pop(stack, (place.images, channels, place.height, place.width), top.at(place, channels), known, colours=colours)
+            x = chain.pop(
+                stack,
+                (place.images, channels, place.height, place.width),
+                top.at(place, channels),
+                known,
+                colours=colours,
+            )
         except StackEmpty:
             raise DamagedFile("the words end too early") from None
         if x.min() < -128 or x.max() > 127:

@@ -3,6 +3,7 @@
 The file itself is always the smaller of two; this only saves the time of a trial that cannot win, and, in
 an archive, tells which pictures share the stack.
 """
+
 import functools
 import time
 
@@ -16,15 +17,27 @@ from bitsback.codecs.fallback.codec import encode_plain, webp_size
 from bitsback.codecs.segments import planes
 from bitsback.codecs.image import Still, strips
 
-PHOTOGRAPHIC, NOISE = 2.0, 6.0  # bits a dimension of photographs; on graphics the best WebP may be half the quick one
-FEW_COLOURS, FEW_GREYS, MANY_PIXELS = 256, 24, 128 * 128        # no photograph of so many pixels has so few of them: the prior is not tried
-TRIAL = 256                     # side of the crop on which a picture of an archive shows what suits it
-LONG = 1                        # megapixels
+PHOTOGRAPHIC, NOISE = (
+    2.0,
+    6.0,
+)  # bits a dimension of photographs; on graphics the best WebP may be half the quick one
+FEW_COLOURS, FEW_GREYS, MANY_PIXELS = (
+    256,
+    24,
+    128 * 128,
+)  # no photograph of so many pixels has so few of them: the prior is not tried
+TRIAL = 256  # side of the crop on which a picture of an archive shows what suits it
+LONG = 1  # megapixels
 
 
 def _few_colours(colour):
     if colour.shape[2] == 1:
-        return np.count_nonzero(sum(np.bincount(rows.ravel(), minlength=256) for rows in strips(colour))) <= FEW_GREYS
+        return (
+            np.count_nonzero(
+                sum(np.bincount(rows.ravel(), minlength=256) for rows in strips(colour))
+            )
+            <= FEW_GREYS
+        )
     seen = np.zeros(2**24, bool)
     for rows in strips(colour):
         r, g, b = (rows[..., i].astype(np.uint32) for i in range(3))
@@ -36,7 +49,9 @@ def _few_colours(colour):
 
 def may_suit(still: Still) -> bool:
     """Whether the prior is worth trying: its modes, not the few colours of a drawing."""
-    return still.colour is not None and (still.height * still.width <= MANY_PIXELS or not _few_colours(still.colour))
+    return still.colour is not None and (
+        still.height * still.width <= MANY_PIXELS or not _few_colours(still.colour)
+    )
 
 
 @functools.lru_cache(maxsize=4)
@@ -81,8 +96,15 @@ class _Meter:
 def prior_bits(crops, model, device):
     """(B,) float64: bits of each of (B, H, W, C) uint8 under the prior, in one pass of the network for all."""
     chain, bits, x = model.chain(device), np.zeros(len(crops)), planes(crops)
-    stack = Stack(np.random.default_rng(0).bytes(len(model.levels) * x.size + 64))         # a byte a dimension and level: none pops more than half of it
-    meter = Chain(chain.network, _Meter(chain.gaussians, bits), _Meter(chain.forward_table, bits), chain.levels)
+    stack = Stack(
+        np.random.default_rng(0).bytes(len(model.levels) * x.size + 64)
+    )  # a byte a dimension and level: none pops more than half of it
+    meter = Chain(
+        chain.network,
+        _Meter(chain.gaussians, bits),
+        _Meter(chain.forward_table, bits),
+        chain.levels,
+    )
     meter.push(stack, x, Top.fitted(list(crops), model.levels), nothing(x))
     return bits
 
@@ -98,11 +120,11 @@ def suit_prior(stills: list[Still], model, device, conventional=encode_plain) ->
         if quick is None or PHOTOGRAPHIC < 8 * quick / still.colour.size < NOISE:
             continue
         top, left = max(0, still.height - TRIAL) // 2, max(0, still.width - TRIAL) // 2
-        crop = np.ascontiguousarray(still.colour[top:top + TRIAL, left:left + TRIAL])
+        crop = np.ascontiguousarray(still.colour[top : top + TRIAL, left : left + TRIAL])
         sizes.setdefault(crop.shape, []).append((i, crop))
     for (height, width, _), tried in sizes.items():
         at_once = max(1, TRIAL**2 // (height * width))
-        for some in (tried[begin:begin + at_once] for begin in range(0, len(tried), at_once)):
+        for some in (tried[begin : begin + at_once] for begin in range(0, len(tried), at_once)):
             bits = prior_bits(np.stack([crop for _, crop in some]), model, device)
             for (i, crop), cost in zip(some, bits):
                 suited[i] = bool(cost < 8 * len(conventional(crop)))

@@ -1,4 +1,5 @@
 """What all tests share: fixed seeds, one thread, a tiny model with random weights, a synthetic photograph."""
+
 import dataclasses
 
 import numpy as np
@@ -23,12 +24,20 @@ def unshuffled(known):
     """(B, 3, H, W) innovations, all of them -> (B, h, w, 12) int8 of 2x2 blocks, zeros up to multiples of 8: what IntegerNetwork.head takes."""
     padded = np.pad(known, ((0, 0), (0, 0), (0, -known.shape[2] % 8), (0, -known.shape[3] % 8)))
     batch, channels, height, width = padded.shape
-    blocks = padded.reshape(batch, channels, height // 2, 2, width // 2, 2).transpose(0, 2, 4, 1, 3, 5)
+    blocks = padded.reshape(batch, channels, height // 2, 2, width // 2, 2).transpose(
+        0, 2, 4, 1, 3, 5
+    )
     return blocks.reshape(batch, height // 2, width // 2, 12).astype(np.int8)
 
 
-settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=60,
-                          suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "fixed",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("fixed")
 
 
@@ -55,7 +64,12 @@ def tiny_network():
 
 def _model_file(folder, network):
     path = folder / "tiny.safetensors"
-    save_model(path, network, default_levels(), {"minutes": 0, "steps": 0, "device": "cpu", "data": "random weights"})
+    save_model(
+        path,
+        network,
+        default_levels(),
+        {"minutes": 0, "steps": 0, "device": "cpu", "data": "random weights"},
+    )
     return path
 
 
@@ -68,13 +82,24 @@ def tiny_model(tmp_path_factory, tiny_network):
 def expert_model(tmp_path_factory, tiny_network):
     """Two networks of different sizes and phases that share the levels out."""
     noise = sigmas(default_levels())
-    experts = Experts([tiny_network, random_network(9, NetworkConfig(16, 1, 24, 2, 16, 1, embedding=16, head=24))], [range(5), range(5, len(noise))], noise)
+    experts = Experts(
+        [
+            tiny_network,
+            random_network(9, NetworkConfig(16, 1, 24, 2, 16, 1, embedding=16, head=24)),
+        ],
+        [range(5), range(5, len(noise))],
+        noise,
+    )
     return Model(_model_file(tmp_path_factory.mktemp("experts"), experts))
 
 
 @pytest.fixture(scope="session")
 def two_phase_model(tmp_path_factory):
-    return Model(_model_file(tmp_path_factory.mktemp("two"), random_network(10, dataclasses.replace(TINY, phases=2))))
+    return Model(
+        _model_file(
+            tmp_path_factory.mktemp("two"), random_network(10, dataclasses.replace(TINY, phases=2))
+        )
+    )
 
 
 @pytest.fixture(scope="session")
@@ -91,13 +116,17 @@ def gaussians():
 @pytest.fixture(scope="session")
 def photograph():
     """photograph(height, width, seed=0) -> (H, W, 3) uint8: smooth colours, an edge, and noise."""
+
     def make(height, width, seed=0):
         rng = np.random.default_rng(seed)
         i, j = np.mgrid[0:height, 0:width]
         light = 128 + 50 * np.sin(i / 23 + j / 37) + 40 * (i + 2 * j > height + width / 2)
-        colours = np.stack([light, 0.8 * light + 20 * np.cos(i / 31 - j / 19), 0.6 * light + 0.2 * j], -1)
+        colours = np.stack(
+            [light, 0.8 * light + 20 * np.cos(i / 31 - j / 19), 0.6 * light + 0.2 * j], -1
+        )
         noise = rng.normal(0, 3, (height, width, 1)) + rng.normal(0, 1, (height, width, 3))
         return np.clip(np.rint(colours + noise), 0, 255).astype(np.uint8)
+
     return make
 
 
@@ -107,9 +136,11 @@ def prior_file(tiny_model):
 
     With random weights the prior loses against plain coding, so `encode` would not choose it.
     """
+
     def make(pixels, model=tiny_model):
         header = Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels]))
         header, payload = prior_codec.encode_stack([pixels], header, model)
         assert header.model == model.id[:16] and header.segments
         return container.write(header, payload)
+
     return make

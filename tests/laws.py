@@ -1,8 +1,9 @@
 """The laws every codec obeys, word for word, in both directions.
 
-    pop(push(s, x)) == (s, x)           what is pushed comes back, and nothing else has moved
-    push(pop(s)) == s                   any message is valid: what is popped can be given back
+pop(push(s, x)) == (s, x)           what is pushed comes back, and nothing else has moved
+push(pop(s)) == s                   any message is valid: what is popped can be given back
 """
+
 import numpy as np
 
 from bitsback.ans.stack import Stack

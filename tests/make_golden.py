@@ -5,6 +5,7 @@ the prior was used, NAME.plain (the plain parts, so that the check does not depe
 libwebp).  modes/ has a picture of each of several modes with metadata: NAME.bbk beside the file that it
 must decode to; a grey picture and one with tuned biases (any biases: how an encoder finds them is its affair) lie there under the prior.  Refuses to overwrite: a golden file that no longer holds is a broken promise, not a chore.
 """
+
 import sys
 from pathlib import Path
 from unittest.mock import patch
@@ -28,8 +29,13 @@ def cases():
     """{name: (H, W, 3) uint8}"""
     photograph = np.array(Image.open(PICTURES / "kodim23_crop.png"))
     noise = np.random.default_rng(11).integers(0, 256, (64, 56, 3), dtype=np.uint8)
-    return {"photo_96x72": photograph[40:112, 60:156], "photo_odd_61x83": photograph[100:183, 200:261],
-            "noise_56x64": noise, "one_pixel": noise[:1, :1], "flat_64x64": np.full((64, 64, 3), 77, np.uint8)}
+    return {
+        "photo_96x72": photograph[40:112, 60:156],
+        "photo_odd_61x83": photograph[100:183, 200:261],
+        "noise_56x64": noise,
+        "one_pixel": noise[:1, :1],
+        "flat_64x64": np.full((64, 64, 3), 77, np.uint8),
+    }
 
 
 def clipped(pixels):
@@ -42,22 +48,43 @@ def clipped(pixels):
 def stills():
     """{name: Still} of other modes than RGB, with look and metadata."""
     photograph = np.array(Image.open(PICTURES / "kodim07_crop.png"))[60:116, 80:136]
-    ramp = (np.add.outer(np.arange(20) * 900, np.arange(17) * 700)[..., None] + [0, 9, 5000]).astype("<u2")
+    ramp = (
+        np.add.outer(np.arange(20) * 900, np.arange(17) * 700)[..., None] + [0, 9, 5000]
+    ).astype("<u2")
     grey = np.array(Image.open(PICTURES / "kodim07_crop.png").convert("L"))
-    metadata = {"icc": b"profile" * 9, "dpi": (72.009, 72.009), "text": (("Title", "golden", "", "", False),)}
-    return {"rgba_56x56": Still("RGBA", np.dstack([photograph, np.tri(56, dtype=np.uint8) * 255]), {}, metadata),
-            "grey_64x56": Still("L", grey[60:124, 80:136]), "told_96x88": Still("RGB", clipped(np.array(Image.open(PICTURES / "kodim23_crop.png"))[60:156, 100:188])),
-            "tuned_72x80": Still("RGB", np.array(Image.open(PICTURES / "kodim23_crop.png"))[30:102, 90:170]),
-            "palette": Still("P", photograph[..., 1] // 32, {"palette": bytes(range(24)), "transparency": 3}, {}),
-            "deep_rgb": Still("RGB;16", ramp, {}, metadata), "deep_grey": Still("I;16", ramp[..., 2].copy(), {}, {}),
-            "bilevel": Still("1", (photograph[..., 0] > 128).astype(np.uint8)), "cmyk": Still("CMYK", np.dstack([photograph, photograph[..., 0]])),
-            "float": Still("F", (ramp[..., 0] / 7).astype("<f4"))}
+    metadata = {
+        "icc": b"profile" * 9,
+        "dpi": (72.009, 72.009),
+        "text": (("Title", "golden", "", "", False),),
+    }
+    return {
+        "rgba_56x56": Still(
+            "RGBA", np.dstack([photograph, np.tri(56, dtype=np.uint8) * 255]), {}, metadata
+        ),
+        "grey_64x56": Still("L", grey[60:124, 80:136]),
+        "told_96x88": Still(
+            "RGB", clipped(np.array(Image.open(PICTURES / "kodim23_crop.png"))[60:156, 100:188])
+        ),
+        "tuned_72x80": Still(
+            "RGB", np.array(Image.open(PICTURES / "kodim23_crop.png"))[30:102, 90:170]
+        ),
+        "palette": Still(
+            "P", photograph[..., 1] // 32, {"palette": bytes(range(24)), "transparency": 3}, {}
+        ),
+        "deep_rgb": Still("RGB;16", ramp, {}, metadata),
+        "deep_grey": Still("I;16", ramp[..., 2].copy(), {}, {}),
+        "bilevel": Still("1", (photograph[..., 0] > 128).astype(np.uint8)),
+        "cmyk": Still("CMYK", np.dstack([photograph, photograph[..., 0]])),
+        "float": Still("F", (ramp[..., 0] / 7).astype("<f4")),
+    }
 
 
 def encode_under_prior(pixels, model):
     """(bytes, plain parts) with the prior where it can be used at all, else (bytes, None)."""
     entries = (container.Entry(pixels.shape[1], pixels.shape[0]),)
-    result = prior_codec.encode_stack([pixels], container.Header(entries, container.pixel_digest([pixels])), model)
+    result = prior_codec.encode_stack(
+        [pixels], container.Header(entries, container.pixel_digest([pixels])), model
+    )
     if not result:
         return whole_file.encode(pixels, model=model), None
     return container.write(*result), plain_parts([turned(pixels, result[0].flips)], result[0].start)
@@ -83,11 +110,19 @@ def main():
         target = FOLDER / "modes" / f"{name}.bbk"
         if target.exists():
             raise SystemExit(f"{target} exists; golden files are never overwritten")
-        suffix, deltas = default_suffix(still.mode), np.rint(np.random.default_rng(9).normal(0, 2, model.deltas.size)).astype(np.int32)
-        found, kept = deltas if name.startswith("tuned") else None, patch.object(whole_file, "surely_smaller", lambda *_: True)    # so small, some would lose
+        suffix, deltas = (
+            default_suffix(still.mode),
+            np.rint(np.random.default_rng(9).normal(0, 2, model.deltas.size)).astype(np.int32),
+        )
+        found, kept = (
+            deltas if name.startswith("tuned") else None,
+            patch.object(whole_file, "surely_smaller", lambda *_: True),
+        )  # so small, some would lose
         with patch.object(prior_codec, "tune", lambda *_, **__: found), kept:
             data = whole_file.encode_still(still, model=model, verify=True)
-        target.with_suffix(suffix).write_bytes(still_bytes(still, image_format(target.with_suffix(suffix)), target)[0])
+        target.with_suffix(suffix).write_bytes(
+            still_bytes(still, image_format(target.with_suffix(suffix)), target)[0]
+        )
         target.write_bytes(data)
         print(target, len(data), "prior" if container.read_header(data).model else "plain")
 

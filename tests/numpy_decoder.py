@@ -8,6 +8,7 @@ The file's header is no arithmetic; what it says comes in as arguments:
     images = decode(model, stack, sizes, start, segments, top)      # what lies before `start` is 0: it is in the credit
     credit = stack.credit(length)
 """
+
 import hashlib
 import json
 from bisect import bisect_right
@@ -18,10 +19,20 @@ import numpy as np
 
 R, G, B = 0, 1, 2
 # Phases of section 7: (row, column, stride) of the parts of each.
-PHASES = {2: [[(0, 0, 2), (1, 1, 2)], [(0, 1, 2), (1, 0, 2)]],
-          4: [[(0, 0, 2)], [(1, 1, 2)], [(0, 1, 2)], [(1, 0, 2)]],
-          8: [[(0, 0, 4), (2, 2, 4)], [(0, 2, 4), (2, 0, 4)], [(1, 1, 4), (3, 3, 4)], [(1, 3, 4), (3, 1, 4)],
-              [(0, 1, 4), (2, 3, 4)], [(0, 3, 4), (2, 1, 4)], [(1, 0, 4), (3, 2, 4)], [(1, 2, 4), (3, 0, 4)]]}
+PHASES = {
+    2: [[(0, 0, 2), (1, 1, 2)], [(0, 1, 2), (1, 0, 2)]],
+    4: [[(0, 0, 2)], [(1, 1, 2)], [(0, 1, 2)], [(1, 0, 2)]],
+    8: [
+        [(0, 0, 4), (2, 2, 4)],
+        [(0, 2, 4), (2, 0, 4)],
+        [(1, 1, 4), (3, 3, 4)],
+        [(1, 3, 4), (3, 1, 4)],
+        [(0, 1, 4), (2, 3, 4)],
+        [(0, 3, 4), (2, 1, 4)],
+        [(1, 0, 4), (3, 2, 4)],
+        [(1, 2, 4), (3, 0, 4)],
+    ],
+}
 CONTEXT_ROWS = 8
 MASK64 = 2**64 - 1
 
@@ -46,7 +57,9 @@ def act(value):
 
 def unshuffle(a):
     c, h, w = a.shape
-    return a.reshape(c, h // 2, 2, w // 2, 2).transpose(0, 2, 4, 1, 3).reshape(4 * c, h // 2, w // 2)
+    return (
+        a.reshape(c, h // 2, 2, w // 2, 2).transpose(0, 2, 4, 1, 3).reshape(4 * c, h // 2, w // 2)
+    )
 
 
 def shuffle(a):
@@ -65,20 +78,27 @@ class Model:
         self.tensors, self.dtypes = {}, {}
         for name, entry in header.items():
             start, stop = entry["data_offsets"]
-            values = np.frombuffer(data[end + start:end + stop], {"I8": "<i1", "I32": "<i4"}[entry["dtype"]])
+            values = np.frombuffer(
+                data[end + start : end + stop], {"I8": "<i1", "I32": "<i4"}[entry["dtype"]]
+            )
             self.tensors[name] = values.reshape(entry["shape"])
             self.dtypes[name] = {"I8": "torch.int8", "I32": "torch.int32"}[entry["dtype"]]
         self.exponents, self.steps = zip(*self.about["levels"])
         self.count = len(self.steps)
-        self.p, self.q = ([[0, *row] for row in np.cumsum(self.tensors[name], axis=1, dtype=np.int64).tolist()]
-                          for name in ("gaussian_masses", "forward_masses"))          # cumulative masses
+        self.p, self.q = (
+            [[0, *row] for row in np.cumsum(self.tensors[name], axis=1, dtype=np.int64).tolist()]
+            for name in ("gaussian_masses", "forward_masses")
+        )  # cumulative masses
 
     def id(self):
         """The whole SHA-256 in hex."""
         told = {key: self.about[key] for key in ("arithmetic", "experts", "levels")}
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
         for name in sorted(self.tensors):
-            digest.update(f"{name} {self.tensors[name].shape} {self.dtypes[name]}\n".encode() + self.tensors[name].tobytes())
+            digest.update(
+                f"{name} {self.tensors[name].shape} {self.dtypes[name]}\n".encode()
+                + self.tensors[name].tobytes()
+            )
         return digest.hexdigest()
 
     def table(self, name, k):
@@ -86,7 +106,11 @@ class Model:
 
     def expert(self, k):
         """Number of the expert of step k, and its first step."""
-        return next((i, told["steps"][0]) for i, told in enumerate(self.about["experts"]) if k in range(*told["steps"]))
+        return next(
+            (i, told["steps"][0])
+            for i, told in enumerate(self.about["experts"])
+            if k in range(*told["steps"])
+        )
 
     def levels(self, i):
         start, end = self.about["experts"][i]["steps"]
@@ -98,16 +122,28 @@ class Model:
     def conv(self, name, a, k, phase=None):
         i, first = self.expert(k)
         name, k = f"{i}.{name}", k - first
-        weight, bias, shift = (self.tensors[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift"))
+        weight, bias, shift = (
+            self.tensors[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift")
+        )
         stride, size = int(self.tensors[name + ".stride"][0]), weight.shape[2]
-        row = 0 if len(bias) == 1 else k if phase is None else (len(bias) // self.levels(i)) * k + phase - 1
+        row = (
+            0
+            if len(bias) == 1
+            else k
+            if phase is None
+            else (len(bias) // self.levels(i)) * k + phase - 1
+        )
         margin = size // 2 if stride == 1 else 0
         a = np.pad(a, ((0, 0), (margin, margin), (margin, margin)))
         height, width = ((side - size) // stride + 1 for side in a.shape[1:])
         total = np.zeros((len(weight), height, width), np.int64) + bias[row][:, None, None]
         for i in range(size):
             for j in range(size):
-                tap = a[:, i:i + stride * (height - 1) + 1:stride, j:j + stride * (width - 1) + 1:stride]
+                tap = a[
+                    :,
+                    i : i + stride * (height - 1) + 1 : stride,
+                    j : j + stride * (width - 1) + 1 : stride,
+                ]
                 total += np.tensordot(weight[:, :, i, j], tap, axes=1)
         return half_even(total, shift[:, None, None])
 
@@ -120,6 +156,7 @@ class Model:
                 inner = self.conv(f"{name}.{i}.a", act(a), k).clip(0, 255)
                 a = a + self.conv(f"{name}.{i}.b", inner, k)
             return a
+
         n = half_up(n * self.tensors["steps.scalars"][k, 0].astype(np.int64), 8).clip(-1023, 1023)
         n = np.pad(n, ((0, 0), (0, -n.shape[1] % 8), (0, -n.shape[2] % 8)))
         half = blocks(self.conv("first", unshuffle(n), k), "down1", size["n1"])
@@ -128,7 +165,9 @@ class Model:
         quarter = blocks(quarter + shuffle(self.conv("from3", act(eighth), k)), "up2", size["n2"])
         half = blocks(half + shuffle(self.conv("from2", act(quarter), k)), "up1", size["n1"])
         out = shuffle(self.conv("last", act(half), k))
-        out = np.concatenate([out[:3].clip(-4096, 4096), out[3:6].clip(-139, 69), out[6:].clip(-256, 256)])
+        out = np.concatenate(
+            [out[:3].clip(-4096, 4096), out[3:6].clip(-139, 69), out[6:].clip(-256, 256)]
+        )
         return out, self.conv("head_features", act(half), k)
 
     def head(self, k, phase, z, state):
@@ -136,19 +175,36 @@ class Model:
         h = act(self.conv("head_known", unshuffle(z), k, phase) + state)
         h = (self.conv("head_mix", h, k) + h).clip(0, 255)
         out = self.conv(f"head_out.{phase - 1}", h, k)
-        return np.concatenate([out[:3].clip(-2048, 2048), out[3:6].clip(-46, 23), out[6:].clip(-256, 256)])
+        return np.concatenate(
+            [out[:3].clip(-2048, 2048), out[3:6].clip(-46, 23), out[6:].clip(-256, 256)]
+        )
 
 
 def pop_deltas(model, stack):
     """Section 9: {"expert.layer": (O,)} from the top of a stack."""
-    deltas, halves, eighths, uniform = {}, [i << 23 for i in range(3)], [i << 21 for i in range(9)], [i << 17 for i in range(129)]
+    deltas, halves, eighths, uniform = (
+        {},
+        [i << 23 for i in range(3)],
+        [i << 21 for i in range(9)],
+        [i << 17 for i in range(129)],
+    )
     families = [expert["family"] for expert in model.about["experts"]]
     for i in (families.index(number) for number in sorted(set(families))):
         if not stack.pop(halves):
             continue
-        for layer in sorted(name[:-7] for name in model.tensors if name.startswith(f"{i}.") and name.endswith(".weight")):
-            coarseness, scale, count = stack.pop(eighths), stack.pop(uniform), len(model.tensors[f"{layer}.shift"])
-            deltas[layer] = stack.pop_array(model.p, np.zeros(count, np.int64), np.full(count, scale), True)
+        for layer in sorted(
+            name[:-7]
+            for name in model.tensors
+            if name.startswith(f"{i}.") and name.endswith(".weight")
+        ):
+            coarseness, scale, count = (
+                stack.pop(eighths),
+                stack.pop(uniform),
+                len(model.tensors[f"{layer}.shift"]),
+            )
+            deltas[layer] = stack.pop_array(
+                model.p, np.zeros(count, np.int64), np.full(count, scale), True
+            )
             assert abs(deltas[layer]).max() <= 127, "a delta out of range"
             deltas[layer] *= 2**coarseness
             for other, family in enumerate(families):
@@ -162,11 +218,13 @@ def tune(model, deltas):
     totals, largest = Counter(), 0
     for name, t in deltas.items():
         expert, layer = name.split(".", 1)
-        weight, bias, shift = (model.tensors[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift"))
+        weight, bias, shift = (
+            model.tensors[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift")
+        )
         m = {"a": -1, "head_mix": -2}.get(layer.split(".")[-1], 2)
         if layer == "last" or layer.startswith("head_out."):
             m = np.repeat([0, -3, -2], len(t) // 3)
-        bias = bias + t * 2**(shift + m).clip(0, 14)
+        bias = bias + t * 2 ** (shift + m).clip(0, 14)
         reach = {"first": 1023, "head_known": 96}.get(layer, 255)
         sums = abs(weight).reshape(len(t), -1).sum(1) * reach + abs(bias).max(0)
         totals[expert, layer.startswith("head")] += 1 + (sums * 2.0**-shift).max()
@@ -178,7 +236,7 @@ def tune(model, deltas):
 class Stack:
     """Section 3, and the coding of arrays of section 2."""
 
-    UNIFORM = [256 * i for i in range(2**16 + 1)]           # cumulative masses of a number below 2^16
+    UNIFORM = [256 * i for i in range(2**16 + 1)]  # cumulative masses of a number below 2^16
 
     def __init__(self, data):
         """data: the payload of a file."""
@@ -199,20 +257,22 @@ class Stack:
 
     def credit(self, length):
         data = self.to_bytes()
-        assert data[length:] == bytes(-length % 4) + b"\1\0\0\0", "the stack does not end at its seal"
+        assert data[length:] == bytes(-length % 4) + b"\1\0\0\0", (
+            "the stack does not end at its seal"
+        )
         return data[:length]
 
     def pop(self, cumulative):
         q = self.state & 0xFFFFFF
         symbol = bisect_right(cumulative, q) - 1
-        low, high = cumulative[symbol:symbol + 2]
+        low, high = cumulative[symbol : symbol + 2]
         self.state = (self.state >> 24) * (high - low) + q - low
         self._refill()
         assert self.state >= 2**32, "the stack is exhausted"
         return symbol
 
     def push(self, cumulative, symbol):
-        low, high = cumulative[symbol:symbol + 2]
+        low, high = cumulative[symbol : symbol + 2]
         mass = high - low
         assert mass, "a column without mass: the file is damaged"
         if self.state >= mass << 40:
@@ -248,6 +308,7 @@ def _rows(mean, row_set):
 
 # Section 4: levels.  Latents and x of a segment are (images, 3, H, W).
 
+
 def forward(model, k, below):
     """Mean and row set of q(y_k | y_{k-1})."""
     e = model.exponents[k] - (model.exponents[k - 1] if k else 0)
@@ -256,11 +317,17 @@ def forward(model, k, below):
 
 def top_parameters(shape, top, more):
     """top: mean32 and scale of R, of G, of B; more: (images, 3, H, W), section 13 -> both as arrays of shape (images, 3, H, W)."""
-    mean, scale = (np.broadcast_to(np.reshape(top[i::2] if shape[1] == 3 else top[2 + i:3 + i], (-1, 1, 1)), shape) for i in (0, 1))
+    mean, scale = (
+        np.broadcast_to(
+            np.reshape(top[i::2] if shape[1] == 3 else top[2 + i : 3 + i], (-1, 1, 1)), shape
+        )
+        for i in (0, 1)
+    )
     return mean + more, scale
 
 
 # Section 13: block means
+
 
 def between(count, n):
     """For each of `count` pixels: (block, weight) of two of n blocks."""
@@ -273,17 +340,24 @@ def mean_map(model, means, height, width):
     down, across = between(height, means.shape[0]), between(width, means.shape[1])
     more = np.zeros((means.shape[2], height, width), np.int64)
     for colour, y, x in np.ndindex(*more.shape):
-        more[colour, y, x] = sum(v * w * (int(means[i, j, colour]) - 8) for i, v in down[y] for j, w in across[x])
+        more[colour, y, x] = sum(
+            v * w * (int(means[i, j, colour]) - 8) for i, v in down[y] for j, w in across[x]
+        )
     return half_up(more, 2 + model.exponents[-1])
 
 
 def mean_maps(model, sizes, means):
     """(C, H, W) of each picture; means: None, or (r, c, C) or None for each."""
-    return [np.zeros((channels, height, width), np.int64) if means is None or means[i] is None else mean_map(model, means[i], height, width)
-            for i, (height, width, channels) in enumerate(sizes)]
+    return [
+        np.zeros((channels, height, width), np.int64)
+        if means is None or means[i] is None
+        else mean_map(model, means[i], height, width)
+        for i, (height, width, channels) in enumerate(sizes)
+    ]
 
 
 # Section 5: context
+
 
 def draw(k, side, colour, row, column):
     """24 bits."""
@@ -305,7 +379,10 @@ def side_context(model, side, x):
         mean, row_set = forward(model, k, x)
         x = np.zeros_like(mean)
         for at in np.ndindex(*x.shape):
-            column = bisect_right(model.q[32 * row_set[at] + (mean[at] & 31)], draw(k, side, *at[1:])) - 1
+            column = (
+                bisect_right(model.q[32 * row_set[at] + (mean[at] & 31)], draw(k, side, *at[1:]))
+                - 1
+            )
             x[at] = column - 31 + (mean[at] >> 5)
         latents.append(x)
     return latents
@@ -313,23 +390,36 @@ def side_context(model, side, x):
 
 # Section 7: the values of a step
 
+
 def step(model, k, y, known, code):
     """The level below y (level k; known: its context below and to the right), whose arrays come from code(parts, colour, mean32, scale), (images, n) each, parts: of a phase, in the decoder's order."""
     height, width = y.shape[2:]
     _, from_y, from_f, base = model.tensors["steps.scalars"][k].tolist()
     grey = y.shape[1] == 1
-    out, state = map(np.stack, zip(*(model.trunk(k, np.repeat(n, 3, axis=0) if grey else n) for n in np.concatenate([np.concatenate([y, known[1]], axis=3), known[0]], axis=2))))
-    f, s, rho = (out[:, i:i + 3, :height, :width] for i in (0, 3, 6))
+    out, state = map(
+        np.stack,
+        zip(
+            *(
+                model.trunk(k, np.repeat(n, 3, axis=0) if grey else n)
+                for n in np.concatenate([np.concatenate([y, known[1]], axis=3), known[0]], axis=2)
+            )
+        ),
+    )
+    f, s, rho = (out[:, i : i + 3, :height, :width] for i in (0, 3, 6))
     mean0 = half_up(from_y * y + from_f * f, 10)
     v0 = (base + s).clip(0, 255)
-    scale, gain, shift, inverse = (model.table(name, k) for name in ("scale", "gain", "shift", "inverse"))
+    scale, gain, shift, inverse = (
+        model.table(name, k) for name in ("scale", "gain", "shift", "inverse")
+    )
     values, z = np.zeros_like(y), np.zeros((len(y), 3, *out.shape[2:]), np.int64)
     for phase, parts in enumerate(model.phases(k)):
         heard = np.stack([model.head(k, phase, *one) for one in zip(z, state)]) if phase else None
         m0, u0, r = (gathered(array, parts) for array in (mean0, v0, rho))
         m, v = m0, u0
         if phase:
-            added = gathered(heard.repeat(2, axis=2).repeat(2, axis=3)[:, :, :height, :width], parts)       # every pixel hears what its block does
+            added = gathered(
+                heard.repeat(2, axis=2).repeat(2, axis=3)[:, :, :height, :width], parts
+            )  # every pixel hears what its block does
             m = m + half_up(shift[v] * added[:, :3], 10)
             v = (v + added[:, 3:6]).clip(0, 255)
             r = r + added[:, 6:]
@@ -339,7 +429,9 @@ def step(model, k, y, known, code):
             if colour == R:
                 mean = mean + half_up(r[:, 0] * gain[v[:, G]] * d[G], 14)
             if colour == B:
-                mean = mean + half_up(r[:, 1] * gain[v[:, G]] * d[G] + r[:, 2] * gain[v[:, R]] * d[R], 14)
+                mean = mean + half_up(
+                    r[:, 1] * gain[v[:, G]] * d[G] + r[:, 2] * gain[v[:, R]] * d[R], 14
+                )
             got[:, colour] = code(parts, colour, half_up(mean, 1), scale[v[:, colour]])
             d[colour] = (64 * got[:, colour] - mean).clip(-4096, 4096)
         told = half_up((64 * got - m0).clip(-32768, 32768) * inverse[u0], 14).clip(-96, 96)
@@ -350,14 +442,17 @@ def step(model, k, y, known, code):
 
 def gathered(array, parts):
     """(images, C, H, W) -> (images, C, n): the pixels of a phase, part by part."""
-    return np.concatenate([array[:, :, i::stride, j::stride].reshape(*array.shape[:2], -1) for i, j, stride in parts], axis=2)
+    return np.concatenate(
+        [array[:, :, i::stride, j::stride].reshape(*array.shape[:2], -1) for i, j, stride in parts],
+        axis=2,
+    )
 
 
 def scatter(array, parts, values):
     begin = 0
     for i, j, stride in parts:
         view = array[:, :, i::stride, j::stride]
-        view[...] = values[:, :, begin:begin + view[0, 0].size].reshape(view.shape)
+        view[...] = values[:, :, begin : begin + view[0, 0].size].reshape(view.shape)
         begin += view[0, 0].size
 
 
@@ -373,11 +468,16 @@ def pop_step(model, stack, k, y, known, free, told, counts=None):
     def code(parts, colour, mean, scale):
         values, coded = part(below, parts, colour), part(free, parts, colour)
         if counts:
-            values[coded] = counts.pop_array(stack, model.p, keys(below, parts, colour, coded), mean[coded], scale[coded], seen)
+            values[coded] = counts.pop_array(
+                stack, model.p, keys(below, parts, colour, coded), mean[coded], scale[coded], seen
+            )
         else:
             values[coded] = stack.pop_array(model.p, mean[coded], scale[coded], escapes=True)
-        scatter(below[:, colour:colour + 1] if below.shape[1] == 3 else below, parts, values[:, None])
+        scatter(
+            below[:, colour : colour + 1] if below.shape[1] == 3 else below, parts, values[:, None]
+        )
         return values
+
     return step(model, k, y, known, code)
 
 
@@ -386,14 +486,19 @@ def distributions(model, k, y, known, below, free=None):
     arrays = []
 
     def code(parts, colour, mean, scale):
-        values, coded = part(below, parts, colour), ... if free is None else part(free, parts, colour)
+        values, coded = (
+            part(below, parts, colour),
+            ... if free is None else part(free, parts, colour),
+        )
         arrays.append((values[coded], mean[coded], scale[coded]))
         return values
+
     step(model, k, y, known, code)
     return arrays
 
 
 # Section 12: counted colours
+
 
 def byte(value):
     return min(max(int(value), -128), 127) + 128
@@ -404,7 +509,10 @@ def keys(x, parts, colour, coded=...):
     count = part(x, parts, colour)[coded].size
     if x.shape[1] == 1:
         return [("grey",)] * count
-    before = [map(byte, part(x, parts, c)[coded].ravel().tolist()) for c in {G: (), R: (G,), B: (G, R)}[colour]]
+    before = [
+        map(byte, part(x, parts, c)[coded].ravel().tolist())
+        for c in {G: (), R: (G,), B: (G, R)}[colour]
+    ]
     return list(zip([colour] * count, *before))
 
 
@@ -419,7 +527,9 @@ class Counts:
         """All pixels of a segment."""
         for parts in PHASES[4]:
             for colour in (G,) if x.shape[1] == 1 else (G, R, B):
-                for key, value in zip(keys(x, parts, colour), part(x, parts, colour).ravel().tolist()):
+                for key, value in zip(
+                    keys(x, parts, colour), part(x, parts, colour).ravel().tolist()
+                ):
                     self.seen[(*key, byte(value))] += times
 
     def cumulative(self, gaussian, key, b, seen):
@@ -445,9 +555,14 @@ class Counts:
         rows, bases, _ = _rows(mean, row_set)
         values = np.zeros(len(rows), np.int64)
         for chunk in self.chunks(len(rows)):
-            symbols = [stack.pop(self.cumulative(table[rows[i]], places[i], int(bases[i]), seen)) for i in chunk]
+            symbols = [
+                stack.pop(self.cumulative(table[rows[i]], places[i], int(bases[i]), seen))
+                for i in chunk
+            ]
             for i, symbol in zip(chunk, symbols):
-                values[i] = bases[i] - 7 + symbol if symbol < 16 else stack.pop(stack.UNIFORM) - 2**15
+                values[i] = (
+                    bases[i] - 7 + symbol if symbol < 16 else stack.pop(stack.UNIFORM) - 2**15
+                )
             for i in chunk:
                 seen[(*places[i], byte(values[i]))] += 1
         return values
@@ -460,8 +575,15 @@ class Counts:
             for chunk in self.chunks(len(rows)):
                 symbols = [int(values[i] - bases[i]) + 7 for i in chunk]
                 symbols = [symbol if 0 <= symbol < 16 else 16 for symbol in symbols]
-                coded += [(self.cumulative(table[rows[i]], places[i], int(bases[i]), seen), symbol) for i, symbol in zip(chunk, symbols)]
-                coded += [(stack.UNIFORM, int(values[i]) + 2**15) for i, symbol in zip(chunk, symbols) if symbol == 16]
+                coded += [
+                    (self.cumulative(table[rows[i]], places[i], int(bases[i]), seen), symbol)
+                    for i, symbol in zip(chunk, symbols)
+                ]
+                coded += [
+                    (stack.UNIFORM, int(values[i]) + 2**15)
+                    for i, symbol in zip(chunk, symbols)
+                    if symbol == 16
+                ]
                 for i in chunk:
                     seen[(*places[i], byte(values[i]))] += 1
         for cumulative, symbol in reversed(coded):
@@ -470,11 +592,14 @@ class Counts:
 
 # Sections 4 and 5: segments
 
+
 def pop_segment(model, stack, x, sides, top, free, counts=None, *, more):
     """x (images, 3, H, W), of which what is not free is there, with the known x below it and to its right; top: mean32 and scale of R, of G, of B."""
     known, told = context(model, sides), [x, *side_context(model, 2, x)]
     y = told[-1].copy()
-    y[free] = stack.pop_array(model.p, *(part[free] for part in top_parameters(x.shape, top, more)), escapes=True)
+    y[free] = stack.pop_array(
+        model.p, *(part[free] for part in top_parameters(x.shape, top, more)), escapes=True
+    )
     for k in reversed(range(model.count)):
         down = pop_step(model, stack, k, y, known[k], free, told[k], None if k else counts)
         stack.push_array(model.q, y[free], *forward(model, k, down[free]), escapes=False)
@@ -489,13 +614,21 @@ def push_segment(model, stack, x, sides, top, free, counts=None, *, more):
         y[free] = stack.pop_array(model.q, *forward(model, k, x[free]), escapes=False)
         arrays = distributions(model, k, y, known[k], x, free)
         if counts and not k:
-            places = [keys(x, parts, colour, part(free, parts, colour)) for parts in model.phases(0) for colour in ((G,) if x.shape[1] == 1 else (G, R, B))]
-            counts.push_arrays(stack, model.p, [(key, *array) for key, array in zip(places, arrays, strict=True)])
+            places = [
+                keys(x, parts, colour, part(free, parts, colour))
+                for parts in model.phases(0)
+                for colour in ((G,) if x.shape[1] == 1 else (G, R, B))
+            ]
+            counts.push_arrays(
+                stack, model.p, [(key, *array) for key, array in zip(places, arrays, strict=True)]
+            )
             arrays = []
         for array in reversed(arrays):
             stack.push_array(model.p, *array, escapes=True)
         x = y
-    stack.push_array(model.p, x[free], *(part[free] for part in top_parameters(x.shape, top, more)), escapes=True)
+    stack.push_array(
+        model.p, x[free], *(part[free] for part in top_parameters(x.shape, top, more)), escapes=True
+    )
 
 
 def places(sizes, start, segments):
@@ -521,8 +654,12 @@ def places(sizes, start, segments):
 def around(images, rows, columns):
     """x below and to the right of a place in each image."""
     m = CONTEXT_ROWS
-    return (np.stack([x[:, rows.stop:rows.stop + m, columns.start:columns.stop + m] for x in images]),
-            np.stack([x[:, rows, columns.stop:columns.stop + m] for x in images]))
+    return (
+        np.stack(
+            [x[:, rows.stop : rows.stop + m, columns.start : columns.stop + m] for x in images]
+        ),
+        np.stack([x[:, rows, columns.stop : columns.stop + m] for x in images]),
+    )
 
 
 def free_of(masks, which, rows, columns):
@@ -535,15 +672,25 @@ def decode(model, stack, sizes, start, segments, top, told=None, sharpness=0, me
     means: (r, c, C) or None for each image, section 13."""
     more = mean_maps(model, sizes, means)
     counts = Counts(sharpness) if sharpness else None
-    images = [np.full((channels, height, width), -128, np.int64) for height, width, channels in sizes]
+    images = [
+        np.full((channels, height, width), -128, np.int64) for height, width, channels in sizes
+    ]
     masks = [np.full(x.shape, True) for x in images]
     for i, (pixels, mask) in enumerate(zip(*told or ([], []))):
         masks[i] = mask.transpose(2, 0, 1)
         images[i][~masks[i]] = pixels.transpose(2, 0, 1)[~masks[i]].astype(np.int64) - 128
     for which, rows, columns in reversed(list(places(sizes, start, segments))):
         x = np.stack([x[:, rows, columns] for x in images[which]])
-        got = pop_segment(model, stack, x, around(images[which], rows, columns), top, free_of(masks, which, rows, columns), counts,
-                          more=np.stack([one[:, rows, columns] for one in more[which]]))
+        got = pop_segment(
+            model,
+            stack,
+            x,
+            around(images[which], rows, columns),
+            top,
+            free_of(masks, which, rows, columns),
+            counts,
+            more=np.stack([one[:, rows, columns] for one in more[which]]),
+        )
         assert got.min() >= -128 and got.max() <= 127
         if counts:
             counts.add(got)
@@ -555,15 +702,31 @@ def decode(model, stack, sizes, start, segments, top, told=None, sharpness=0, me
 def encode(model, stack, images, start, segments, top, masks=None, sharpness=0, means=None):
     """Pushes what `decode` pops."""
     more = mean_maps(model, [pixels.shape for pixels in images], means)
-    masks = [np.full(pixels.shape, True) if masks is None else masks[i] for i, pixels in enumerate(images)]
+    masks = [
+        np.full(pixels.shape, True) if masks is None else masks[i]
+        for i, pixels in enumerate(images)
+    ]
     masks = [mask.transpose(2, 0, 1) for mask in masks]
     images = [pixels.transpose(2, 0, 1).astype(np.int64) - 128 for pixels in images]
-    counts, blocks = Counts(sharpness) if sharpness else None, list(places([x.shape[1:] for x in images], start, segments))
-    parts = [np.stack([x[:, rows, columns] for x in images[which]]) for which, rows, columns in blocks]
+    counts, blocks = (
+        Counts(sharpness) if sharpness else None,
+        list(places([x.shape[1:] for x in images], start, segments)),
+    )
+    parts = [
+        np.stack([x[:, rows, columns] for x in images[which]]) for which, rows, columns in blocks
+    ]
     for x in parts if counts else ():
         counts.add(x)
     for (which, rows, columns), x in zip(blocks, parts):
         if counts:
-            counts.add(x, -1)                               # those after it are decoded before
-        push_segment(model, stack, x, around(images[which], rows, columns), top, free_of(masks, which, rows, columns), counts,
-                     more=np.stack([one[:, rows, columns] for one in more[which]]))
+            counts.add(x, -1)  # those after it are decoded before
+        push_segment(
+            model,
+            stack,
+            x,
+            around(images[which], rows, columns),
+            top,
+            free_of(masks, which, rows, columns),
+            counts,
+            more=np.stack([one[:, rows, columns] for one in more[which]]),
+        )

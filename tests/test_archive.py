@@ -1,4 +1,5 @@
 """Archives: one stack for many pictures; the tree comes back, nothing leaves the folder."""
+
 import dataclasses
 
 import numpy as np
@@ -20,7 +21,9 @@ def tree(tmp_path):
     for i in range(12):
         path = tmp_path / "in" / ("a" if i % 2 else "b/c") / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        base = rng.integers(0, 200, 3) + rng.integers(0, 30, (*((24, 24), (16, 40), (9, 5))[i % 3], 3))
+        base = rng.integers(0, 200, 3) + rng.integers(
+            0, 30, (*((24, 24), (16, 40), (9, 5))[i % 3], 3)
+        )
         Image.fromarray(base.astype(np.uint8)).save(path)
     (tmp_path / "in/a/1.png").chmod(0o600)
     return tmp_path / "in"
@@ -33,16 +36,25 @@ def pixels(path):
 def test_tree_round_trip(tree, tiny_model, tmp_path):
     """compress --archive, info, decompress --dir: names, pixels and permissions come back."""
     target, out, runner = tmp_path / "all.bbk", tmp_path / "out", CliRunner()
-    assert runner.invoke(main, ["compress", "--model", str(tiny_model.path), "--archive", str(target), str(tree)]).exit_code == 0
+    assert (
+        runner.invoke(
+            main, ["compress", "--model", str(tiny_model.path), "--archive", str(target), str(tree)]
+        ).exit_code
+        == 0
+    )
     listed = runner.invoke(main, ["info", str(target)]).output
     names = sorted(p.relative_to(tree).as_posix() for p in tree.rglob("*.png"))
     assert len(names) == 12 and all(name in listed for name in names)
-    result = runner.invoke(main, ["decompress", "--model", str(tiny_model.path), "--dir", str(out), str(target)])
+    result = runner.invoke(
+        main, ["decompress", "--model", str(tiny_model.path), "--dir", str(out), str(target)]
+    )
     assert result.exit_code == 0, result.output
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()) == names
     assert all(np.array_equal(pixels(tree / n), pixels(out / n)) for n in names)
     assert (out / "a/1.png").stat().st_mode & 0o777 == 0o600
-    again = runner.invoke(main, ["decompress", "--model", str(tiny_model.path), "--dir", str(out), str(target)])
+    again = runner.invoke(
+        main, ["decompress", "--model", str(tiny_model.path), "--dir", str(out), str(target)]
+    )
     assert again.exit_code == 1 and "exists already" in again.output
 
 
@@ -50,16 +62,25 @@ def one_stack(tree, model):
     """An archive under the prior, whatever plain coding would cost: (Header, payload, images)."""
     loaded = [(pixels(p), n) for p, n in archive.collect([tree])]
     loaded.sort(key=lambda item: item[0].size)
-    entries = tuple(container.Entry(p.shape[1], p.shape[0], n, 0o644, whole_file.image_check(p)) for p, n in loaded)
+    entries = tuple(
+        container.Entry(p.shape[1], p.shape[0], n, 0o644, whole_file.image_check(p))
+        for p, n in loaded
+    )
     images = [p for p, _ in loaded]
-    header, payload = prior_codec.encode_stack(images, container.Header(entries, container.pixel_digest(images), True), model)
+    header, payload = prior_codec.encode_stack(
+        images, container.Header(entries, container.pixel_digest(images), True), model
+    )
     return header, payload, images
 
 
 def test_one_stack_round_trip(tree, tiny_model):
     """Under the prior, with batches and several sizes on one stack, every picture comes back."""
     header, payload, images = one_stack(tree, tiny_model)
-    assert header.model and len(header.segments) > 1 and any(kind == 0 and n > 1 for kind, n in header.segments)
+    assert (
+        header.model
+        and len(header.segments) > 1
+        and any(kind == 0 and n > 1 for kind, n in header.segments)
+    )
     read, back = whole_file.decode_stills(container.write(header, payload), model=tiny_model)
     assert read == header and all(np.array_equal(a, b.samples) for a, b in zip(images, back))
 
@@ -69,20 +90,32 @@ def test_one_damaged_picture_is_no_whole_archive(tree, tiny_model):
     header, payload, _ = one_stack(tree, tiny_model)
     entries = list(header.entries)
     entries[4] = dataclasses.replace(entries[4], check=entries[4].check ^ 1)
-    wrong = [(dataclasses.replace(header, entries=tuple(entries)), payload), (dataclasses.replace(header, digest=bytes(8)), payload)]
+    wrong = [
+        (dataclasses.replace(header, entries=tuple(entries)), payload),
+        (dataclasses.replace(header, digest=bytes(8)), payload),
+    ]
     for position in (0, len(payload) // 2, len(payload) - 2):
-        wrong.append((header, payload[:position] + bytes([payload[position] ^ 4]) + payload[position + 1:]))
+        wrong.append(
+            (header, payload[:position] + bytes([payload[position] ^ 4]) + payload[position + 1 :])
+        )
     for case in wrong:
         with pytest.raises(DamagedFile):
             whole_file.decode_stills(container.write(*case), model=tiny_model)
 
 
-@pytest.mark.parametrize("name", ["../x.png", "/etc/x.png", "a/../../x.png", "", "a\\b.png", "C:x.png", "a\0.png"])
+@pytest.mark.parametrize(
+    "name", ["../x.png", "/etc/x.png", "a/../../x.png", "", "a\\b.png", "C:x.png", "a\0.png"]
+)
 def test_names_that_would_escape_are_refused(name, tmp_path):
     """Neither target_path nor decompress of a crafted archive writes outside the folder."""
     image = np.zeros((4, 4, 3), np.uint8)
-    header = container.Header((container.Entry(4, 4, name, 0o644, whole_file.image_check(image)),), container.pixel_digest([image]), True)
+    header = container.Header(
+        (container.Entry(4, 4, name, 0o644, whole_file.image_check(image)),),
+        container.pixel_digest([image]),
+        True,
+    )
     from bitsback.codecs.segments import plain_parts
+
     path = tmp_path / "evil.bbk"
     path.write_bytes(container.write(header, plain_parts([image], (1, 0, 0))))
     with pytest.raises(DamagedFile):

@@ -1,4 +1,5 @@
 """Archives of pictures of any modes and sizes, and what many small ones take: the network sees those of one size together."""
+
 import itertools
 import lzma
 from unittest.mock import patch
@@ -29,12 +30,24 @@ def drawn(mode, height, width, rng, smooth=False):
     most = {"1": 2, "P": 16}.get(mode, 256)
     values = rng.integers(0, most, shape_of(mode, height, width))
     if smooth:
-        values = (np.add.outer(np.arange(height), np.arange(width)).reshape(height, width, *[1] * (values.ndim - 2)) + values // 32) % most
-    return Still(mode, values.astype(MODES[mode][0]), {"palette": bytes(range(48))} if mode == "P" else {})
+        values = (
+            np.add.outer(np.arange(height), np.arange(width)).reshape(
+                height, width, *[1] * (values.ndim - 2)
+            )
+            + values // 32
+        ) % most
+    return Still(
+        mode, values.astype(MODES[mode][0]), {"palette": bytes(range(48))} if mode == "P" else {}
+    )
 
 
 def entries_of(stills):
-    return tuple(container.Entry(s.width, s.height, f"{i}.png", check=whole_file.image_check(s.samples), mode=s.mode) for i, s in enumerate(stills))
+    return tuple(
+        container.Entry(
+            s.width, s.height, f"{i}.png", check=whole_file.image_check(s.samples), mode=s.mode
+        )
+        for i, s in enumerate(stills)
+    )
 
 
 def archived(stills, model):
@@ -43,7 +56,16 @@ def archived(stills, model):
     whole_file.check(data, stills, model=model)
     header, back = whole_file.decode_stills(data, model=model)
     for entry, still in zip(header.entries, back):
-        assert same(still, Still(stills[int(entry.name[:-4])].mode, stills[int(entry.name[:-4])].samples, still.look, {}, still.source))
+        assert same(
+            still,
+            Still(
+                stills[int(entry.name[:-4])].mode,
+                stills[int(entry.name[:-4])].samples,
+                still.look,
+                {},
+                still.source,
+            ),
+        )
     return data
 
 
@@ -55,19 +77,40 @@ def test_every_pair_of_modes(tiny_model):
 
 
 @settings(max_examples=40)
-@given(st.lists(st.tuples(st.sampled_from(sorted(MODES)), st.integers(1, 64), st.integers(1, 64), st.booleans()), min_size=1, max_size=3),
-       st.booleans(), st.integers(0, 99))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(sorted(MODES)), st.integers(1, 64), st.integers(1, 64), st.booleans()
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    st.booleans(),
+    st.integers(0, 99),
+)
 def test_up_to_three_pictures_of_any_mode_and_size(tiny_model, shapes, wins, seed):
     """Noise and slopes: what the prior suits, with and without company that it does not.  wins: whether the prior is taken where it starts at all."""
     rng = np.random.default_rng(seed)
     stills = [drawn(mode, height, width, rng, smooth) for mode, height, width, smooth in shapes]
     suit = (lambda stills, *_: [True] * len(stills)) if wins else suits.suit_prior
-    with patch.object(whole_file, "suit_prior", suit), patch.object(whole_file, "surely_smaller", lambda *_: wins):
+    with (
+        patch.object(whole_file, "suit_prior", suit),
+        patch.object(whole_file, "surely_smaller", lambda *_: wins),
+    ):
         archived(stills, tiny_model)
 
 
 @settings(max_examples=25)
-@given(st.lists(st.tuples(st.sampled_from(sorted(set(IN_FILES) - {"PA"})), st.integers(1, 64), st.integers(1, 64)), min_size=1, max_size=3), st.integers(0, 99))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(sorted(set(IN_FILES) - {"PA"})), st.integers(1, 64), st.integers(1, 64)
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    st.integers(0, 99),
+)
 def test_files_of_any_mode_and_size(tiny_model, tmp_path_factory, shapes, seed):
     """encode_archive of picture files, verified: all of them come back."""
     rng, folder, wanted = np.random.default_rng(seed), tmp_path_factory.mktemp("in"), {}
@@ -79,7 +122,11 @@ def test_files_of_any_mode_and_size(tiny_model, tmp_path_factory, shapes, seed):
     data, count = archive.encode_archive([folder], model=tiny_model, verify=True)
     header, back = whole_file.decode_stills(data, model=tiny_model)
     assert count == len(back) == len(wanted)
-    assert all(still.mode == wanted[entry.name].mode and same_samples(still.samples, wanted[entry.name].samples) for entry, still in zip(header.entries, back))
+    assert all(
+        still.mode == wanted[entry.name].mode
+        and same_samples(still.samples, wanted[entry.name].samples)
+        for entry, still in zip(header.entries, back)
+    )
 
 
 # --- many small ones -------------------------------------------------------------------------
@@ -111,7 +158,10 @@ def test_a_batch_is_no_larger_than_one_trial(tiny_model, monkeypatch):
     one_by_one = [suits.suit_prior([still], tiny_model, "cpu")[0] for still in stills]
     monkeypatch.setattr(suits, "TRIAL", 24)
     asked = trunks(tiny_model, monkeypatch)
-    assert suits.suit_prior(stills, tiny_model, "cpu") == one_by_one and sorted(set(asked)) == [1, 2]
+    assert suits.suit_prior(stills, tiny_model, "cpu") == one_by_one and sorted(set(asked)) == [
+        1,
+        2,
+    ]
 
 
 def test_bits_of_a_trial_are_what_the_stack_grows_by(tiny_model, photograph):
@@ -130,7 +180,12 @@ def test_bits_of_a_trial_are_what_the_stack_grows_by(tiny_model, photograph):
 
 def test_pictures_of_one_kind_lie_together(tiny_model, photograph, monkeypatch):
     """Grey and coloured ones of one size, by turns: few segments, not one a picture."""
-    stills = [Still("RGB", photograph(16, 16, i)) if i % 2 else Still("L", np.ascontiguousarray(photograph(16, 16, i)[..., 1])) for i in range(40)]
+    stills = [
+        Still("RGB", photograph(16, 16, i))
+        if i % 2
+        else Still("L", np.ascontiguousarray(photograph(16, 16, i)[..., 1]))
+        for i in range(40)
+    ]
     monkeypatch.setattr(whole_file, "surely_smaller", lambda *_: True)
     header = container.read_header(archived(stills, tiny_model))
     assert header.model and len(header.segments) < 10
@@ -147,9 +202,17 @@ def test_a_single_small_picture_is_not_tried(tiny_model, photograph, monkeypatch
 def test_equal_pictures_are_coded_once(tiny_model, monkeypatch):
     """Conventional coding of an archive: once for each content; metadata and names are told of each."""
     asked, coder = [], encode_plain
-    monkeypatch.setattr(codec, "encode_plain", lambda samples, patient=True: asked.append(samples.shape) or coder(samples, patient))
+    monkeypatch.setattr(
+        codec,
+        "encode_plain",
+        lambda samples, patient=True: asked.append(samples.shape) or coder(samples, patient),
+    )
     (pixels,) = noise(1)
-    archived([Still("RGB", pixels)] * 30 + [Still("P", pixels[..., 0].copy(), {"palette": bytes(768)})] * 5, tiny_model)
+    archived(
+        [Still("RGB", pixels)] * 30
+        + [Still("P", pixels[..., 0].copy(), {"palette": bytes(768)})] * 5,
+        tiny_model,
+    )
     assert sorted(asked) == [(8, 8), (8, 8, 3)]
 
 
@@ -157,11 +220,26 @@ def test_what_is_remembered_is_what_would_be_made():
     """Of every shape, dtype and way: (H, W, 1) as (H, W), patience apart, equal bytes of another shape or dtype apart; large arrays are not kept."""
     remembered, rng = Remembered(), np.random.default_rng(0)
     block = rng.integers(0, 5, (8, 8, 4), dtype=np.uint8)
-    for array in (block, block.reshape(4, 16, 4), block.view("<u2").reshape(8, 16), block.view("<i4"), block.view("<f4"), block[..., 0], block[::2, ::-1]):
+    for array in (
+        block,
+        block.reshape(4, 16, 4),
+        block.view("<u2").reshape(8, 16),
+        block.view("<i4"),
+        block.view("<f4"),
+        block[..., 0],
+        block[::2, ::-1],
+    ):
         for patient in (True, False):
-            assert remembered(array, patient) == remembered(array, patient) == encode_plain(array, patient)
+            assert (
+                remembered(array, patient)
+                == remembered(array, patient)
+                == encode_plain(array, patient)
+            )
     assert remembered(block.view("<i4")) == remembered(block.view("<i4")[..., 0])
-    with patch.object(codec, "REMEMBERED", 63), patch.object(codec, "encode_plain", lambda *_: b"made anew"):
+    with (
+        patch.object(codec, "REMEMBERED", 63),
+        patch.object(codec, "encode_plain", lambda *_: b"made anew"),
+    ):
         assert remembered(block) == b"made anew"
 
 
@@ -172,7 +250,10 @@ def test_a_small_dictionary_changes_nothing():
         data = np.repeat(rng.integers(0, 40, length, dtype=np.uint8), 3).tobytes()[:length]
         made = lzma.compress(data, lzma.FORMAT_RAW, filters=differences._filters(length))
         assert made == lzma.compress(data, lzma.FORMAT_RAW, filters=differences.FILTERS)
-    assert differences._filters(192)[0]["dict_size"] == 4096 and differences._filters(2**30) == differences.FILTERS
+    assert (
+        differences._filters(192)[0]["dict_size"] == 4096
+        and differences._filters(2**30) == differences.FILTERS
+    )
 
 
 def test_of_small_pictures_nothing_is_sure():
@@ -185,11 +266,23 @@ def test_of_small_pictures_nothing_is_sure():
 
 def test_conventional_coding_stops_where_it_has_lost(tiny_model, photograph, monkeypatch):
     """Once what is coded is as long as the prior's whole file, the rest need not be coded; the prior's file is what comes out."""
-    stills, asked, coder = [Still("RGB", photograph(16, 16, i)) for i in range(12)], [], encode_plain
+    stills, asked, coder = (
+        [Still("RGB", photograph(16, 16, i)) for i in range(12)],
+        [],
+        encode_plain,
+    )
     monkeypatch.setattr(whole_file, "_under_prior", lambda *_: (bytes(1000), []))
-    monkeypatch.setattr(codec, "encode_plain", lambda samples, patient=True: asked.append(len(coder(samples, patient))) or bytes(asked[-1]))
+    monkeypatch.setattr(
+        codec,
+        "encode_plain",
+        lambda samples, patient=True: (
+            asked.append(len(coder(samples, patient))) or bytes(asked[-1])
+        ),
+    )
     monkeypatch.setattr(whole_file, "suit_prior", lambda stills, *_: [True] * len(stills))
-    assert whole_file.encode_stills(stills, entries_of(stills), archive=True, model=tiny_model) == bytes(1000)
+    assert whole_file.encode_stills(
+        stills, entries_of(stills), archive=True, model=tiny_model
+    ) == bytes(1000)
     assert sum(asked[:-1]) < 1000 <= sum(asked)
 
 
@@ -198,7 +291,9 @@ def test_an_archive_of_files_that_need_no_prior(tmp_path, tiny_model):
     Image.fromarray(noise(1)[0]).save(tmp_path / "b.png")
     for mode in ("P", "1", "I;16", "CMYK", "F", "RGBA;16"):
         path = tmp_path / f"a{'.png' if IN_FILES[mode] == 'PNG' else '.tiff'}"
-        path.write_bytes(still_bytes(drawn(mode, 12, 9, np.random.default_rng(0)), IN_FILES[mode], path)[0])
+        path.write_bytes(
+            still_bytes(drawn(mode, 12, 9, np.random.default_rng(0)), IN_FILES[mode], path)[0]
+        )
         data, count = archive.encode_archive([tmp_path], model=tiny_model, verify=True)
         assert count == 2 and not container.read_header(data).model
         path.unlink()

@@ -1,4 +1,5 @@
 """ARITHMETIC.md says what the codec does: a decoder written from it alone reads the codec's files, and no integer on the way differs."""
+
 from unittest.mock import patch
 
 import numpy as np
@@ -24,8 +25,16 @@ from tests import numpy_decoder as yardstick
 from tests.conftest import unshuffled
 from tests.told import grids, pop_bytes, push_bytes
 
-CASES = [((24, 40), "smooth"), ((33, 21), "noise"), ((25, 9), "edges"), ((24, 2), "flat"), ((64, 16), "smooth"), ((64, 16), "edges"),
-         ("archive", "smooth"), ("archive", "noise")]       # height and width
+CASES = [
+    ((24, 40), "smooth"),
+    ((33, 21), "noise"),
+    ((25, 9), "edges"),
+    ((24, 2), "flat"),
+    ((64, 16), "smooth"),
+    ((64, 16), "edges"),
+    ("archive", "smooth"),
+    ("archive", "noise"),
+]  # height and width
 
 
 def make_pixels(height, width, kind, seed=0):
@@ -44,9 +53,18 @@ def make_pixels(height, width, kind, seed=0):
 
 def encode(images, model):
     """(Header, payload) of one picture, or of a list as in an archive, under the prior also where plain coding would be smaller."""
-    entries = tuple(container.Entry(pixels.shape[1], pixels.shape[0], mode="RGB" if pixels.shape[2] == 3 else "L") for pixels in images)
+    entries = tuple(
+        container.Entry(
+            pixels.shape[1], pixels.shape[0], mode="RGB" if pixels.shape[2] == 3 else "L"
+        )
+        for pixels in images
+    )
     with patch.object(prior_codec, "SMALLEST", 0):
-        coded = prior_codec.encode_stack(images, container.Header(entries, container.pixel_digest(images), len(images) > 1), model)
+        coded = prior_codec.encode_stack(
+            images,
+            container.Header(entries, container.pixel_digest(images), len(images) > 1),
+            model,
+        )
     return container.read(container.write(*coded))
 
 
@@ -54,23 +72,49 @@ def decode(model, header, payload):
     """(images, credit, bytes that tell block means) by the yardstick."""
     stack = yardstick.Stack(payload)
     told = pop_bytes(stack, header.mean_bytes)
-    images = yardstick.decode(model, stack, header.sizes, header.start, header.segments, header.top, sharpness=header.sharpness, means=grids(told, header.sizes))
-    return [turned(pixels, header.flips) for pixels in images], stack.credit(header.credit_bytes), told
+    images = yardstick.decode(
+        model,
+        stack,
+        header.sizes,
+        header.start,
+        header.segments,
+        header.top,
+        sharpness=header.sharpness,
+        means=grids(told, header.sizes),
+    )
+    return (
+        [turned(pixels, header.flips) for pixels in images],
+        stack.credit(header.credit_bytes),
+        told,
+    )
 
 
 def make_images(kind):
     """Pictures of an archive: the first is cut into segments of rows, the others pass together."""
-    return [make_pixels(*size, kind, seed) for seed, size in enumerate([(40, 16), (12, 9), (12, 9), (12, 9)])]
+    return [
+        make_pixels(*size, kind, seed)
+        for seed, size in enumerate([(40, 16), (12, 9), (12, 9), (12, 9)])
+    ]
 
 
-LOUD = {"first": 2, "head_known": 3, "head_features": 2, "last": 5, "head_out.0": 7, "head_out.1": 7, "head_out.2": 8}
+LOUD = {
+    "first": 2,
+    "head_known": 3,
+    "head_features": 2,
+    "last": 5,
+    "head_out.0": 7,
+    "head_out.1": 7,
+    "head_out.2": 8,
+}
 
 
 @pytest.fixture(scope="module", params=["tiny", "loud", "experts", "two phases"])
 def model(request, tiny_model, expert_model, two_phase_model, tmp_path_factory):
     """The tiny model, one of two experts, one of two phases, and one whose numbers reach every clamp: some layers shift right by fewer bits (LOUD), in part to the left."""
     if request.param != "loud":
-        return {"tiny": tiny_model, "experts": expert_model, "two phases": two_phase_model}[request.param]
+        return {"tiny": tiny_model, "experts": expert_model, "two phases": two_phase_model}[
+            request.param
+        ]
     tensors = load_file(tiny_model.path)
     for name, bits in LOUD.items():
         tensors[f"0.{name}.shift"] -= bits
@@ -102,21 +146,37 @@ def test_files_by_the_document(size, kind, model, numbers):
 def test_grey_pictures_by_the_document(greys, model, numbers):
     """One channel, alone and beside pictures of three on the same stack."""
     images = make_images("smooth")
-    check_by_the_document([pixels[..., :1] if i in greys else pixels for i, pixels in enumerate(images)], model, numbers)
+    check_by_the_document(
+        [pixels[..., :1] if i in greys else pixels for i, pixels in enumerate(images)],
+        model,
+        numbers,
+    )
 
 
 def check_by_the_document(images, model, numbers, size=None):
     header, payload = encode(images, model)
     if size == "archive":
-        assert {kind for kind, _ in header.segments} == {0, 1, 2} and any(kind == 0 and size > 1 for kind, size in header.segments)
+        assert {kind for kind, _ in header.segments} == {0, 1, 2} and any(
+            kind == 0 and size > 1 for kind, size in header.segments
+        )
     elif size == (64, 16):
         assert len(header.segments) > 1
     got, credit, told = decode(numbers, header, payload)
-    segments.unpack_plain_parts(credit, [turned(pixels, header.flips) for pixels in got], header.start)
+    segments.unpack_plain_parts(
+        credit, [turned(pixels, header.flips) for pixels in got], header.start
+    )
     assert all(map(np.array_equal, got, images))
     stack = yardstick.Stack.from_credit(credit)
-    yardstick.encode(numbers, stack, [turned(pixels, header.flips) for pixels in images], header.start, header.segments, header.top, sharpness=header.sharpness,
-                     means=grids(told, header.sizes))
+    yardstick.encode(
+        numbers,
+        stack,
+        [turned(pixels, header.flips) for pixels in images],
+        header.start,
+        header.segments,
+        header.top,
+        sharpness=header.sharpness,
+        means=grids(told, header.sizes),
+    )
     push_bytes(stack, told)
     assert stack.to_bytes() == payload
 
@@ -152,7 +212,7 @@ def assert_equal_records(ours, numpys):
     assert len(ours) == len(numpys)
     for one, other in zip(ours, numpys):
         for a, b in zip(one, other):
-            assert a.size and np.array_equal(a, b[:, :a.shape[1], :a.shape[2]])
+            assert a.size and np.array_equal(a, b[:, : a.shape[1], : a.shape[2]])
 
 
 @pytest.mark.parametrize("backend", [convolution.Reference, convolution.Fast])
@@ -166,7 +226,14 @@ def test_every_integer_of_a_file(size, backend, model):
     chain = model.chain(backend=backend(model.layers))
     record, networks = [], []
     for expert in model.experts:
-        networks.append((expert.steps, RecordingNetwork(backend(expert.layers), expert.config, model.steps, expert.steps.start)))
+        networks.append(
+            (
+                expert.steps,
+                RecordingNetwork(
+                    backend(expert.layers), expert.config, model.steps, expert.steps.start
+                ),
+            )
+        )
         networks[-1][1].record = record
     for reverse in chain.reverse:
         reverse.network = IntegerExperts(networks)
@@ -178,13 +245,22 @@ def test_every_integer_of_a_file(size, backend, model):
     numbers.record = []
     expected, _, _ = decode(numbers, header, payload)
     assert all(map(np.array_equal, got, expected))
-    assert len(record) == sum(len(chain.network.order(k)) for k in range(len(model.levels))) * sum(size if kind == 0 else 1 for kind, size in header.segments)
+    assert len(record) == sum(len(chain.network.order(k)) for k in range(len(model.levels))) * sum(
+        size if kind == 0 else 1 for kind, size in header.segments
+    )
     assert_equal_records(record, numbers.record)
     if "loud" in str(model.path):
-        for count, limits in ((2, [(-4096, 4096), (-139, 69), (-256, 256)]), (1, [(-2048, 2048), (-46, 23), (-256, 256)])):
+        for count, limits in (
+            (2, [(-4096, 4096), (-139, 69), (-256, 256)]),
+            (1, [(-2048, 2048), (-46, 23), (-256, 256)]),
+        ):
             for i, (low, high) in enumerate(limits):
-                seen = np.concatenate([parts[0][3 * i:3 * i + 3].ravel() for parts in record if len(parts) == count])
-                assert (seen.min(), seen.max()) == (low, high), "this model was made to reach the limits"
+                seen = np.concatenate(
+                    [parts[0][3 * i : 3 * i + 3].ravel() for parts in record if len(parts) == count]
+                )
+                assert (seen.min(), seen.max()) == (low, high), (
+                    "this model was made to reach the limits"
+                )
 
 
 @pytest.mark.parametrize("backend", [convolution.Reference, convolution.Fast])
@@ -204,8 +280,12 @@ def test_network_far_from_any_picture(reach, backend, model, numbers):
             numpy_out, numpy_state = numbers.trunk(k, y.astype(np.int64))
             assert_equal_records([(out[0].numpy(), state[0].numpy())], [(numpy_out, numpy_state)])
             for phase in range(1, len(network.order(k))):
-                mine = network.head(k, phase, state, torch.from_numpy(unshuffled(z[None])))[0].numpy()
-                assert np.array_equal(mine, numbers.head(k, phase, padded.astype(np.int64), numpy_state))
+                mine = network.head(k, phase, state, torch.from_numpy(unshuffled(z[None])))[
+                    0
+                ].numpy()
+                assert np.array_equal(
+                    mine, numbers.head(k, phase, padded.astype(np.int64), numpy_state)
+                )
 
 
 @pytest.mark.parametrize("reach", [2, 60, 2**12])
@@ -214,16 +294,31 @@ def test_distributions_of_any_values(reach, model, numbers):
     network = model.chain(backend=convolution.Reference(model.layers)).network
     rng = np.random.default_rng(reach)
     for k in range(len(model.levels)):
-        for height, width, rows, columns in ((16, 9, 5, 0), (11, 6, 0, 0), (1, 2, 0, 0), (8, 16, 3, 7)):
+        for height, width, rows, columns in (
+            (16, 9, 5, 0),
+            (11, 6, 0, 0),
+            (1, 2, 0, 0),
+            (8, 16, 3, 7),
+        ):
             shapes = (height, width), (height, width), (rows, width + columns), (height, columns)
-            y, values, *known = (rng.choice([-reach, reach, rng.integers(-reach, reach)], (2, 3, *shape)) for shape in shapes)
-            ours = distributions(network, k, y.astype(np.int32), context.Known(*(side.astype(np.int32) for side in known)))
+            y, values, *known = (
+                rng.choice([-reach, reach, rng.integers(-reach, reach)], (2, 3, *shape))
+                for shape in shapes
+            )
+            ours = distributions(
+                network,
+                k,
+                y.astype(np.int32),
+                context.Known(*(side.astype(np.int32) for side in known)),
+            )
             sent = None
             for expected, mean, scale in yardstick.distributions(numbers, k, y, known, values):
                 if not mean.size:
                     continue
                 _, _, our_mean, our_scale = ours.send(sent)
-                assert np.array_equal(our_mean.numpy(), mean) and np.array_equal(our_scale.numpy(), scale)
+                assert np.array_equal(our_mean.numpy(), mean) and np.array_equal(
+                    our_scale.numpy(), scale
+                )
                 sent = expected.astype(np.int32)
             with pytest.raises(StopIteration):
                 ours.send(sent)
@@ -232,11 +327,23 @@ def test_distributions_of_any_values(reach, model, numbers):
 def test_distributions_fit_32_bits(numbers):
     """Section 8: no product or sum of section 7 leaves int32 for lattice indices within +-2^12, by the limits of its factors."""
     for k in range(numbers.count):
-        input_scale, from_y, from_f, base = np.abs(numbers.tensors["steps.scalars"][k].astype(np.int64)).tolist()
-        gain, shift, inverse = (int(numbers.table(name, k).max()) for name in ("gain", "shift", "inverse"))
-        largest = [2**12 * input_scale + 2**7, 2**12 * from_y + 2**12 * from_f + 2**9, shift * 2**11 + 2**9,
-                   2 * 512 * gain * 4096 + 2**13, 32768 * inverse + 2**13, base + 139]
-        mean64 = (2**12 * (from_y + from_f) + shift * 2**11 >> 10) + (2 * 512 * gain * 4096 >> 14) + 3
+        input_scale, from_y, from_f, base = np.abs(
+            numbers.tensors["steps.scalars"][k].astype(np.int64)
+        ).tolist()
+        gain, shift, inverse = (
+            int(numbers.table(name, k).max()) for name in ("gain", "shift", "inverse")
+        )
+        largest = [
+            2**12 * input_scale + 2**7,
+            2**12 * from_y + 2**12 * from_f + 2**9,
+            shift * 2**11 + 2**9,
+            2 * 512 * gain * 4096 + 2**13,
+            32768 * inverse + 2**13,
+            base + 139,
+        ]
+        mean64 = (
+            (2**12 * (from_y + from_f) + shift * 2**11 >> 10) + (2 * 512 * gain * 4096 >> 14) + 3
+        )
         largest.append(64 * 2**12 + mean64)
         assert max(largest) < 2**31
 
@@ -247,7 +354,9 @@ def test_context(rows, model, numbers):
     x = make_pixels(rows, 19, "noise").transpose(2, 0, 1)[None].astype(np.int32) - 128
     known = context.Known(x, x[:, :, :, 2:9])
     mine = context.context_chain(model.forward, model.levels, known)
-    for ours, numpys in zip(mine, yardstick.context(numbers, [side.astype(np.int64) for side in known[:2]]), strict=True):
+    for ours, numpys in zip(
+        mine, yardstick.context(numbers, [side.astype(np.int64) for side in known[:2]]), strict=True
+    ):
         assert all(map(np.array_equal, ours[:2], numpys))
 
 
@@ -258,20 +367,35 @@ def test_drawing_at_the_edges_of_columns(model, numbers):
         columns = np.flatnonzero(np.diff(edges))
         u = np.concatenate([edges[columns], edges[columns + 1] - 1]).astype(np.uint32)[None]
         mean = np.full(u.shape, -320 + row % 32, np.int32)
-        assert context.sample(model.forward, mean, row // 32, u)[0].tolist() == [*(columns - 41), *(columns - 41)]
+        assert context.sample(model.forward, mean, row // 32, u)[0].tolist() == [
+            *(columns - 41),
+            *(columns - 41),
+        ]
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 60), kind=st.sampled_from(["escapes", "no escapes", "forward"]),
-       start=st.binary(min_size=1, max_size=40))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(1, 60),
+    kind=st.sampled_from(["escapes", "no escapes", "forward"]),
+    start=st.binary(min_size=1, max_size=40),
+)
 def test_stack_and_tables(model, numbers, seed, count, kind, start):
     """Both stacks hold the same words after the same pushes under any row, and run dry."""
-    rng, escapes, sets = np.random.default_rng(seed), kind == "escapes", numbers.count if kind == "forward" else 113
-    tables, table = (model.forward, numbers.q) if kind == "forward" else (model.gaussians, numbers.p)
+    rng, escapes, sets = (
+        np.random.default_rng(seed),
+        kind == "escapes",
+        numbers.count if kind == "forward" else 113,
+    )
+    tables, table = (
+        (model.forward, numbers.q) if kind == "forward" else (model.gaussians, numbers.p)
+    )
     ours, numpys, arrays = Stack(start), yardstick.Stack.from_credit(start), []
     for _ in range(3):
-        mean, row_set = rng.integers(-2**12, 2**12, count), rng.integers(0, sets, count)
-        columns = np.array([rng.choice(np.flatnonzero(np.diff(table[row]))) for row in 32 * row_set + (mean & 31)])
+        mean, row_set = rng.integers(-(2**12), 2**12, count), rng.integers(0, sets, count)
+        columns = np.array(
+            [rng.choice(np.flatnonzero(np.diff(table[row]))) for row in 32 * row_set + (mean & 31)]
+        )
         values = columns - 31 + (mean >> 5)
         if escapes:
             values += rng.integers(-1, 2, count) * rng.choice([1, 40, 1000], count)
@@ -280,12 +404,17 @@ def test_stack_and_tables(model, numbers, seed, count, kind, start):
         numpys.push_array(table, values, mean, row_set, escapes)
         assert ours.to_words() == numpys.to_bytes()
     for values, mean, row_set in reversed(arrays):
-        assert np.array_equal(numpys.pop_array(table, mean.astype(np.int64), row_set.astype(np.int64), escapes), values)
+        assert np.array_equal(
+            numpys.pop_array(table, mean.astype(np.int64), row_set.astype(np.int64), escapes),
+            values,
+        )
         assert np.array_equal(tables.pop(ours, mean, row_set, escapes), values)
     assert ours.credit(len(start)) == numpys.credit(len(start)) == start
     mean, row_set = np.zeros(400, np.int64), np.full(400, sets - 1)
-    for pop in (lambda: tables.pop(ours, mean.astype(np.int32), row_set.astype(np.int32), False),
-                lambda: numpys.pop_array(table, mean, row_set, False)):
+    for pop in (
+        lambda: tables.pop(ours, mean.astype(np.int32), row_set.astype(np.int32), False),
+        lambda: numpys.pop_array(table, mean, row_set, False),
+    ):
         with pytest.raises((StackEmpty, AssertionError)):
             pop()
 
@@ -297,4 +426,6 @@ def test_columns_without_mass(model, numbers):
     with pytest.raises(AssertionError):
         yardstick.Stack.from_credit(b"credit").push_array(numbers.q, values, mean, row_set, False)
     with pytest.raises(DamagedFile):
-        model.forward.push(Stack(b"credit"), *(a.astype(np.int32) for a in (values, mean, row_set)), False)
+        model.forward.push(
+            Stack(b"credit"), *(a.astype(np.int32) for a in (values, mean, row_set)), False
+        )

@@ -177,8 +177,7 @@ def test_streams_by_hand(data, reason):
 
 
 def test_boxes_of_every_width():
-    """Locations of four and eight bytes, long boxes, items of four bytes: the same item is found.
-    """
+    """Locations of four and eight bytes, long boxes, items of four bytes: the same item is found."""
     body = struct.pack(">BBBBBBI", 2, 0, 0, 0, 0x88, 0x80, 1) + struct.pack(
         ">IHHQHQQ", 7, 0, 0, 100, 1, 20, 5
     )

@@ -1,4 +1,5 @@
 """benchmarks/samplers.py: its distance of patches, and the command that it says it was."""
+
 import numpy as np
 import pytest
 import torch
@@ -9,29 +10,61 @@ from benchmarks.samplers import Patches, command, parser
 @pytest.fixture(scope="module")
 def x(photograph):
     """(4, 3, 48, 56), pixels minus 128."""
-    return torch.from_numpy(np.stack([photograph(48, 56, seed) for seed in range(4)])).permute(0, 3, 1, 2).float() - 128
+    return (
+        torch.from_numpy(np.stack([photograph(48, 56, seed) for seed in range(4)]))
+        .permute(0, 3, 1, 2)
+        .float()
+        - 128
+    )
 
 
 def test_distance_of_patches(x):
     """None from the photographs themselves, in any order or brighter; far is noise, more of it farther, and a blurred picture; pixels are clipped."""
     patches, noise = Patches(x), torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
     assert patches.distance(x) == patches.distance(x.flip(0)) == 0
-    assert patches.distance(0.5 * x + 10) == pytest.approx(patches.distance(0.5 * x), rel=1e-6) and (0.5 * x + 10).abs().max() < 127
+    assert (
+        patches.distance(0.5 * x + 10) == pytest.approx(patches.distance(0.5 * x), rel=1e-6)
+        and (0.5 * x + 10).abs().max() < 127
+    )
     one, three = (patches.distance(x + sigma * noise) for sigma in (1.0, 3.0))
     blurred = torch.nn.functional.avg_pool2d(x, 3, 1, 1)
     assert 0.01 < one < three and patches.distance(blurred) > 0.1
-    assert patches.distance(torch.full_like(x, 1e6)) == patches.distance(torch.full_like(x, 127.0)) > 0.1
+    assert (
+        patches.distance(torch.full_like(x, 1e6))
+        == patches.distance(torch.full_like(x, 127.0))
+        > 0.1
+    )
 
 
 def test_the_unit_is_a_standard_deviation(x):
     """Of whitened patches: a flat picture's are all zero, so its distance is the mean size of a standard normal, about sqrt(2 / pi)."""
     noise = 20 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
-    assert Patches(noise).distance(torch.zeros_like(x)) == pytest.approx((2 / np.pi) ** 0.5, rel=0.05)
+    assert Patches(noise).distance(torch.zeros_like(x)) == pytest.approx(
+        (2 / np.pi) ** 0.5, rel=0.05
+    )
 
 
 def test_the_command_names_all_that_matters():
     """What it says runs again: the same folder's name, limit, side, model and checkpoints."""
-    given = ["valid", "--limit", "7", "--side", "64", "--model", "fast", "--checkpoint", "a.ckpt", "b.ckpt"]
-    assert command(parser().parse_args(given)) == " ".join(["python -m benchmarks.samplers", *given])
-    assert command(parser().parse_args(["some/valid"])) == "python -m benchmarks.samplers valid --limit 10 --side 128"
-    assert command(parser().parse_args(["v", "--model", "/some/where/m.safetensors"])).endswith("--model m.safetensors")
+    given = [
+        "valid",
+        "--limit",
+        "7",
+        "--side",
+        "64",
+        "--model",
+        "fast",
+        "--checkpoint",
+        "a.ckpt",
+        "b.ckpt",
+    ]
+    assert command(parser().parse_args(given)) == " ".join(
+        ["python -m benchmarks.samplers", *given]
+    )
+    assert (
+        command(parser().parse_args(["some/valid"]))
+        == "python -m benchmarks.samplers valid --limit 10 --side 128"
+    )
+    assert command(parser().parse_args(["v", "--model", "/some/where/m.safetensors"])).endswith(
+        "--model m.safetensors"
+    )

@@ -1,4 +1,5 @@
 """Deltas of a model's biases: their codec, what they move, what is refused, and files that carry them."""
+
 import dataclasses
 
 import numpy as np
@@ -27,7 +28,11 @@ from tests.told import grids, pop_bytes
 
 def some_deltas(model, size=4.0, seed=0):
     """Whole numbers of a Gaussian with sd `size`."""
-    return np.rint(np.random.default_rng(seed).normal(0, size, bias_updates.count(model.layers))).astype(np.int32).clip(-bias_updates.LIMIT, bias_updates.LIMIT)
+    return (
+        np.rint(np.random.default_rng(seed).normal(0, size, bias_updates.count(model.layers)))
+        .astype(np.int32)
+        .clip(-bias_updates.LIMIT, bias_updates.LIMIT)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +42,21 @@ def tuned_file(tiny_model, photograph):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prior_codec, "tune", lambda *_, **__: deltas)
         header = Header((Entry(88, 72),), pixel_digest([pixels]))
-        return container.write(*prior_codec.encode_stack([pixels], header, tiny_model, tuning=1)), pixels, deltas
+        return (
+            container.write(*prior_codec.encode_stack([pixels], header, tiny_model, tuning=1)),
+            pixels,
+            deltas,
+        )
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.3, 3.0, 60.0]))
 def test_what_is_pushed_is_popped(tiny_model, seed, size):
     """Any deltas come back and leave the stack as it was."""
-    deltas, codec, stack = some_deltas(tiny_model, size, seed), tiny_model.deltas, Stack(b"what lay there before")
+    deltas, codec, stack = (
+        some_deltas(tiny_model, size, seed),
+        tiny_model.deltas,
+        Stack(b"what lay there before"),
+    )
     before = stack.to_words()
     codec.push(stack, deltas)
     assert np.array_equal(codec.pop(stack), deltas) and stack.to_words() == before
@@ -52,7 +65,10 @@ def test_what_is_pushed_is_popped(tiny_model, seed, size):
 def test_they_cost_what_their_sizes_say(tiny_model):
     """Nothing much where they are zero; about the entropy of the Gaussian they are drawn from."""
     count, layers = bias_updates.count(tiny_model.layers), len(tiny_model.layers)
-    for size, least, most in ((0.0, 0, 10 * layers + 32), (4.0, 3.7 * count, 4.6 * count + 10 * layers)):
+    for size, least, most in (
+        (0.0, 0, 10 * layers + 32),
+        (4.0, 3.7 * count, 4.6 * count + 10 * layers),
+    ):
         stack = Stack(bytes(8))
         before = stack.size_bits
         tiny_model.deltas.push(stack, some_deltas(tiny_model, size))
@@ -62,24 +78,39 @@ def test_they_cost_what_their_sizes_say(tiny_model):
 def test_biases_move_and_nothing_else(tiny_model):
     """By delta * unit in every level's row, which is 1/256 of an activation's 1.0 in the float twin."""
     deltas = some_deltas(tiny_model)
-    moved, parts = bias_updates.tuned_layers(tiny_model.layers, deltas), bias_updates.split(deltas, tiny_model.layers)
+    moved, parts = (
+        bias_updates.tuned_layers(tiny_model.layers, deltas),
+        bias_updates.split(deltas, tiny_model.layers),
+    )
     twin = dequantised(tiny_model.layers, tiny_model.config, sigmas(tiny_model.levels))
-    assert list(moved) == list(tiny_model.layers) and {n for n, m in twin.named_modules() if isinstance(m, QConv)} == set(moved)
+    assert list(moved) == list(tiny_model.layers) and {
+        n for n, m in twin.named_modules() if isinstance(m, QConv)
+    } == set(moved)
     for name, layer in tiny_model.layers.items():
-        assert torch.equal(moved[name].weight, layer.weight) and torch.equal(moved[name].shift, layer.shift)
+        assert torch.equal(moved[name].weight, layer.weight) and torch.equal(
+            moved[name].shift, layer.shift
+        )
         units = bias_updates.delta_units(name, layer)
-        assert torch.equal(moved[name].bias - layer.bias, (torch.from_numpy(parts[name]) * units).to(torch.int32).expand_as(layer.bias))
+        assert torch.equal(
+            moved[name].bias - layer.bias,
+            (torch.from_numpy(parts[name]) * units).to(torch.int32).expand_as(layer.bias),
+        )
         real = units * real_scales(name, layer)[1]
         # exactly but for channels of weights so small that the unit would not fit, and the scales' unit, a power of two near 1/64
         shares = real[(layer.shift + 2 < bias_updates.FARTHEST) & (layer.shift >= 3)] * 256
-        assert ((shares > 0.6) & (shares < 1.5)).all() and (name == "last" or name.startswith("head_out") or (shares == 1).all())
+        assert ((shares > 0.6) & (shares < 1.5)).all() and (
+            name == "last" or name.startswith("head_out") or (shares == 1).all()
+        )
 
 
 def test_sums_that_could_overflow_are_refused(tiny_model):
     layer = tiny_model.layers["head_known"]
     full = Layer(layer.weight, torch.full_like(layer.bias, 2**24 - 2**12), layer.shift)
     with pytest.raises(DamagedFile, match="tuned"):
-        bias_updates.tuned_layers(tiny_model.layers | {"head_known": full}, np.zeros(bias_updates.count(tiny_model.layers), np.int32))
+        bias_updates.tuned_layers(
+            tiny_model.layers | {"head_known": full},
+            np.zeros(bias_updates.count(tiny_model.layers), np.int32),
+        )
 
 
 def test_a_delta_out_of_range_is_refused(tiny_model):
@@ -102,7 +133,9 @@ def test_a_scale_out_of_range_is_refused(tiny_model):
 
 def test_a_tuned_file_decodes(tiny_model, tuned_file):
     data, pixels, _ = tuned_file
-    assert container.read_header(data).tuned_bits > 0 and np.array_equal(decode(data, model=tiny_model), pixels)
+    assert container.read_header(data).tuned_bits > 0 and np.array_equal(
+        decode(data, model=tiny_model), pixels
+    )
 
 
 def test_a_tuned_file_decodes_by_the_document(tiny_model, tuned_file):
@@ -114,33 +147,52 @@ def test_a_tuned_file_decodes_by_the_document(tiny_model, tuned_file):
     assert np.array_equal(np.concatenate([theirs[name] for name in sorted(theirs)]), deltas)
     assert yardstick.tune(model, theirs) < 2**24
     means = grids(pop_bytes(stack, header.mean_bytes), header.sizes)
-    images = yardstick.decode(model, stack, header.sizes, header.start, header.segments, header.top, sharpness=header.sharpness, means=means)
+    images = yardstick.decode(
+        model,
+        stack,
+        header.sizes,
+        header.start,
+        header.segments,
+        header.top,
+        sharpness=header.sharpness,
+        means=means,
+    )
     turned = pixels[:: -1 if header.flips & 2 else 1, :: -1 if header.flips & 1 else 1]
     rows, columns = header.start[1:]
     got = images[0]
-    got[:rows, :columns] = turned[:rows, :columns]                      # the start lies in the credit
-    assert np.array_equal(got, turned) and len(stack.credit(header.credit_bytes)) == header.credit_bytes
+    got[:rows, :columns] = turned[:rows, :columns]  # the start lies in the credit
+    assert (
+        np.array_equal(got, turned)
+        and len(stack.credit(header.credit_bytes)) == header.credit_bytes
+    )
 
 
 def test_without_its_deltas_a_file_is_damaged(tiny_model, tuned_file):
     """The deltas are needed: a header that hides them is found out by a checksum, not by luck."""
     header, payload = container.read(tuned_file[0])
     with pytest.raises(DamagedFile):
-        decode(container.write(dataclasses.replace(header, tuned_bits=0), payload), model=tiny_model)
+        decode(
+            container.write(dataclasses.replace(header, tuned_bits=0), payload), model=tiny_model
+        )
 
 
 def test_a_header_that_claims_deltas_is_checked(tiny_model, prior_file, photograph):
     """A file without deltas whose header claims some; and the flag without a number, or without a stack."""
     header, payload = container.read(prior_file(photograph(56, 56)))
     with pytest.raises(DamagedFile):
-        decode(container.write(dataclasses.replace(header, tuned_bits=100), payload), model=tiny_model)
+        decode(
+            container.write(dataclasses.replace(header, tuned_bits=100), payload), model=tiny_model
+        )
     data = bytearray(container.write(dataclasses.replace(header, tuned_bits=100), payload))
     place = bytes(data).index(bytes.fromhex(header.model)) + 8
-    while data[place] > 127:                                            # past the bits that the prior cost
+    while data[place] > 127:  # past the bits that the prior cost
         place += 1
     assert data[place + 1] == 100
     data[place + 1] = 0
-    for wrong in (data, bytearray(container.MAGIC + bytes([container.VERSION, container.TUNED]) + bytes(12))):
+    for wrong in (
+        data,
+        bytearray(container.MAGIC + bytes([container.VERSION, container.TUNED]) + bytes(12)),
+    ):
         wrong[-4:] = container.zlib.crc32(bytes(wrong[:-4])).to_bytes(4, "little")
         with pytest.raises(DamagedFile):
             container.read(bytes(wrong))
@@ -152,11 +204,16 @@ def test_info_preview_and_borders_know_of_deltas(tiny_model, tuned_file, tmp_pat
     (tmp_path / "t.bbk").write_bytes(data)
     facts = files.describe(tmp_path / "t.bbk")
     header = container.read_header(data)
-    assert facts["tuned_bytes"] == (header.tuned_bits + 7) // 8 and facts["tuned_bits_per_dim"] == header.tuned_bits / header.dims
+    assert (
+        facts["tuned_bytes"] == (header.tuned_bits + 7) // 8
+        and facts["tuned_bits_per_dim"] == header.tuned_bits / header.dims
+    )
     total = sum(facts[f"{part}_bits_per_dim"] for part in ("header", "start", "tuned", "rest"))
     assert total == pytest.approx(facts["overhead_bits_per_dim"])
     whole, first = (preview(data, model=tiny_model, segments=count) for count in (2, 1))
-    assert first.known.any() and np.array_equal(whole.pixels[first.known], pixels[first.known])     # of two segments the first is decoded to its end
+    assert first.known.any() and np.array_equal(
+        whole.pixels[first.known], pixels[first.known]
+    )  # of two segments the first is decoded to its end
     assert 0 < abs(border_bits(data, model=tiny_model)) < 0.2 * header.net_bits
 
 
@@ -165,7 +222,7 @@ def test_coarser_deltas_cost_less(tiny_model, seed, coarse):
     """Multiples of 2^c are stored in steps of it, for the bits of what they are multiples of."""
     deltas, codec, sizes = some_deltas(tiny_model, 3.0, seed), tiny_model.deltas, []
     for part in bias_updates.split(deltas, tiny_model.layers).values():
-        part[0] = 1                                                     # odd: so that nothing coarser would do
+        part[0] = 1  # odd: so that nothing coarser would do
     for values in (deltas, deltas << coarse):
         stack = Stack(bytes(8))
         codec.push(stack, values)

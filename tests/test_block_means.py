@@ -1,4 +1,5 @@
 """means.py: block means told before all else, what they buy, and the files that use them."""
+
 import dataclasses
 
 import numpy as np
@@ -29,7 +30,9 @@ def hills(height, width, channels=3, seed=0):
     """Pixels of large bright and dark places: what block means tell."""
     rng = np.random.default_rng([height, width, seed])
     coarse = rng.integers(20, 236, (-(-height // 40), -(-width // 40), channels)).astype(float)
-    smooth = coarse.repeat(40, 0).repeat(40, 1)[:height, :width] + rng.normal(0, 3, (height, width, channels))
+    smooth = coarse.repeat(40, 0).repeat(40, 1)[:height, :width] + rng.normal(
+        0, 3, (height, width, channels)
+    )
     return np.clip(np.rint(smooth), 0, 255).astype(np.uint8)
 
 
@@ -38,8 +41,14 @@ def tell(images):
 
 
 def coded(images, model):
-    stills = [Still("RGB", pixels) if pixels.shape[2] == 3 else Still("L", pixels[..., 0]) for pixels in images]
-    entries = tuple(Entry(s.width, s.height, f"{i}", check=whole_file.image_check(s.samples), mode=s.mode) for i, s in enumerate(stills))
+    stills = [
+        Still("RGB", pixels) if pixels.shape[2] == 3 else Still("L", pixels[..., 0])
+        for pixels in images
+    ]
+    entries = tuple(
+        Entry(s.width, s.height, f"{i}", check=whole_file.image_check(s.samples), mode=s.mode)
+        for i, s in enumerate(stills)
+    )
     header = Header(entries, whole_file._digest(stills, b""), len(images) > 1)
     return prior_codec.encode_stack(images, header, model)
 
@@ -51,7 +60,9 @@ def test_straight_lines_between_the_centres(rows, columns, seed, channels):
     plane = block_means.interpolated(grid, (0, 32 * rows), (0, 32 * columns))
     centres = plane.reshape(rows, 32, columns, 32, channels)[:, 15:17, :, 15:17].sum((1, 3))
     assert plane.min() >= 4096 * grid.min() and plane.max() <= 4096 * grid.max()
-    assert (plane[:16, :16] == 4096 * grid[0, 0]).all() and (plane[-16:, -16:] == 4096 * grid[-1, -1]).all()
+    assert (plane[:16, :16] == 4096 * grid[0, 0]).all() and (
+        plane[-16:, -16:] == 4096 * grid[-1, -1]
+    ).all()
     if rows == columns == 1:
         assert (centres == 4 * 4096 * grid).all()
     if rows > 1:
@@ -60,7 +71,15 @@ def test_straight_lines_between_the_centres(rows, columns, seed, channels):
     assert np.array_equal(part, plane[5:29, 7:32])
 
 
-@given(st.integers(0, 2**32), st.lists(st.tuples(st.integers(1, 100), st.integers(1, 100), st.sampled_from([1, 3])), min_size=1, max_size=4), st.integers(1, 3))
+@given(
+    st.integers(0, 2**32),
+    st.lists(
+        st.tuples(st.integers(1, 100), st.integers(1, 100), st.sampled_from([1, 3])),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(1, 3),
+)
 def test_told_and_read(seed, sizes, copies):
     """Whatever is told comes back as the same Top, picture by picture."""
     images = [hills(*size, seed=seed + i) for size in sizes for i in range(copies)]
@@ -68,12 +87,24 @@ def test_told_and_read(seed, sizes, copies):
     if not data:
         assert type(top) is Top
         return
-    again = block_means.read(data, [pixels.shape for pixels in images], dataclasses.replace(Top.fitted(images, LEVELS), scale=top.scale), LEVELS)
-    assert again.mean32 == top.mean32 and again.scale == top.scale and again.exponent == LEVELS[-1].exponent
+    again = block_means.read(
+        data,
+        [pixels.shape for pixels in images],
+        dataclasses.replace(Top.fitted(images, LEVELS), scale=top.scale),
+        LEVELS,
+    )
+    assert (
+        again.mean32 == top.mean32
+        and again.scale == top.scale
+        and again.exponent == LEVELS[-1].exponent
+    )
     for i, (one, other, pixels) in enumerate(zip(again.grids, top.grids, images)):
         assert (one is None) == (other is None) and (one is None or np.array_equal(one, other))
         rows, columns = (0, pixels.shape[0]), (0, pixels.shape[1])
-        assert np.array_equal(again.mean_at(i, rows, columns, pixels.shape[2]), top.mean_at(i, rows, columns, pixels.shape[2]))
+        assert np.array_equal(
+            again.mean_at(i, rows, columns, pixels.shape[2]),
+            top.mean_at(i, rows, columns, pixels.shape[2]),
+        )
 
 
 def test_means_are_near_the_picture():
@@ -84,7 +115,9 @@ def test_means_are_near_the_picture():
     mean = top.mean_at(0, (0, 320), (0, 256), 3) * LEVELS[-1].spacing / 32 + 128
     left = pixels.transpose(2, 0, 1) - mean
     assert np.abs(left[:, 16:-16, 16:-16]).max() < 18 and np.abs(left).max() < 26
-    assert top.scale == Top.fitted([np.full((8, 8, 3), 77, np.uint8)], LEVELS).scale       # next to nothing is left beside sigma 285
+    assert (
+        top.scale == Top.fitted([np.full((8, 8, 3), 77, np.uint8)], LEVELS).scale
+    )  # next to nothing is left beside sigma 285
     halves = np.repeat(np.array([0, 255], np.uint8), 128)[:, None, None].repeat(256, 1).repeat(3, 2)
     assert max(tell([halves])[1].scale) < min(Top.fitted([halves], LEVELS).scale)
 
@@ -92,23 +125,46 @@ def test_means_are_near_the_picture():
 def test_what_they_buy():
     """The top's cost falls by what the formula says, and the bytes are fewer: measured with the table's masses."""
     from bitsback.ans.gaussian_tables import Gaussians, gaussian_masses
+
     gaussians, spacing = Gaussians(gaussian_masses()), LEVELS[-1].spacing
     pixels = hills(320, 320)
     plain = Top.fitted([pixels], LEVELS)
     data, top = tell([pixels])
     rng = np.random.default_rng(5)
-    y = np.rint((pixels.transpose(2, 0, 1)[None] - 128.0 + rng.normal(0, np.sqrt(sigmas(LEVELS)[-1]**2 - spacing**2 / 12), (1, 3, 320, 320))) / spacing).astype(np.int32)
+    y = np.rint(
+        (
+            pixels.transpose(2, 0, 1)[None]
+            - 128.0
+            + rng.normal(0, np.sqrt(sigmas(LEVELS)[-1] ** 2 - spacing**2 / 12), (1, 3, 320, 320))
+        )
+        / spacing
+    ).astype(np.int32)
     place = Place(0, 1, 0, 0, 320, 320)
-    before, after = (gaussians.information_bits(y.ravel(), *one.at(place, 3)._parameters(y.shape, None)) for one in (plain, top))
+    before, after = (
+        gaussians.information_bits(y.ravel(), *one.at(place, 3)._parameters(y.shape, None))
+        for one in (plain, top)
+    )
     _, was, left = block_means.fitted(pixels, 128 + np.array(plain.mean32) * spacing / 32)
-    promised = pixels.size / 6 * (np.log2(1 + was / sigmas(LEVELS)[-1]**2) - np.log2(1 + left / sigmas(LEVELS)[-1]**2)).sum()
-    assert before - after == pytest.approx(promised, rel=0.15) and 8 * len(data) < 0.5 * (before - after)
+    promised = (
+        pixels.size
+        / 6
+        * (
+            np.log2(1 + was / sigmas(LEVELS)[-1] ** 2) - np.log2(1 + left / sigmas(LEVELS)[-1] ** 2)
+        ).sum()
+    )
+    assert before - after == pytest.approx(promised, rel=0.15) and 8 * len(data) < 0.5 * (
+        before - after
+    )
 
 
 def test_nothing_to_tell():
     """A grey surface, a small picture, noise: no bytes, and the Top as it was."""
     rng = np.random.default_rng(1)
-    for pixels in (np.full((256, 256, 3), 90, np.uint8), hills(16, 16), rng.integers(0, 256, (200, 200, 3), np.uint8)):
+    for pixels in (
+        np.full((256, 256, 3), 90, np.uint8),
+        hills(16, 16),
+        rng.integers(0, 256, (200, 200, 3), np.uint8),
+    ):
         fitted = Top.fitted([pixels], LEVELS)
         assert block_means.told([pixels], fitted, LEVELS) == (b"", fitted)
 
@@ -116,36 +172,73 @@ def test_nothing_to_tell():
 def test_many_small_pictures_share():
     """Thumbnails of different brightness: a mean each, in one small picture, where one alone would not pay."""
     rng = np.random.default_rng(2)
-    images = [np.clip(rng.normal(level, 9, (32, 32, 3)), 0, 255).astype(np.uint8) for level in rng.integers(30, 220, 200)]
+    images = [
+        np.clip(rng.normal(level, 9, (32, 32, 3)), 0, 255).astype(np.uint8)
+        for level in rng.integers(30, 220, 200)
+    ]
     data, top = tell(images)
-    assert data and all(grid.shape == (1, 1, 3) for grid in top.grids) and len(data) < 3 * len(images) / 2
+    assert (
+        data
+        and all(grid.shape == (1, 1, 3) for grid in top.grids)
+        and len(data) < 3 * len(images) / 2
+    )
     assert tell(images[:1])[0] == b""
 
 
-@pytest.mark.parametrize("sizes", [[(104, 136)], [(97, 101, 1)], [(64, 40), (64, 40), (90, 120)], [(120, 130), (40, 40, 1), (40, 40, 1)]], ids=str)
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [(104, 136)],
+        [(97, 101, 1)],
+        [(64, 40), (64, 40), (90, 120)],
+        [(120, 130), (40, 40, 1), (40, 40, 1)],
+    ],
+    ids=str,
+)
 def test_files_there_and_back(tiny_model, monkeypatch, sizes):
     """The same pixels, whichever corner they start from; by the document too, words and all."""
     images = [hills(*size, seed=i) for i, size in enumerate(sizes)]
     for flips in range(4):
-        monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: flips)       # noqa: B023
+        monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: flips)  # noqa: B023
         header, payload = coded(images, tiny_model)
         data = container.write(header, payload)
         assert container.read_header(data).mean_bytes == header.mean_bytes > 0
         _, stills = whole_file.decode_stills(data, model=tiny_model)
-        assert all(np.array_equal(still.samples.reshape(pixels.shape), pixels) for still, pixels in zip(stills, images))
+        assert all(
+            np.array_equal(still.samples.reshape(pixels.shape), pixels)
+            for still, pixels in zip(stills, images)
+        )
     numbers, stack = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Stack(payload)
     blurred, flat = pop_bytes(stack, header.mean_bytes), pop_bytes(stack, header.flat_bytes)
     assert not flat
     told = grids(blurred, header.sizes)
-    got = yardstick.decode(numbers, stack, header.sizes, header.start, header.segments, header.top, sharpness=header.sharpness, means=told)
+    got = yardstick.decode(
+        numbers,
+        stack,
+        header.sizes,
+        header.start,
+        header.segments,
+        header.top,
+        sharpness=header.sharpness,
+        means=told,
+    )
     image, rows, columns = header.start
     expected = [turned(pixels, header.flips) for pixels in images]
-    for i, pixels in enumerate(expected[:image + 1]):
+    for i, pixels in enumerate(expected[: image + 1]):
         part = np.s_[:, :] if i < image else np.s_[:rows, :columns]
         got[i][part] = pixels[part]
     assert all(map(np.array_equal, got, expected))
     again = yardstick.Stack.from_credit(stack.credit(header.credit_bytes))
-    yardstick.encode(numbers, again, expected, header.start, header.segments, header.top, sharpness=header.sharpness, means=told)
+    yardstick.encode(
+        numbers,
+        again,
+        expected,
+        header.start,
+        header.segments,
+        header.top,
+        sharpness=header.sharpness,
+        means=told,
+    )
     push_bytes(again, blurred)
     assert again.to_bytes() == payload
 
@@ -161,7 +254,9 @@ def test_files_are_smaller(monkeypatch):
 def test_preview(tiny_model):
     """Stops at a level of a picture with told means."""
     header, payload = coded([hills(104, 136)], tiny_model)
-    assert header.mean_bytes and preview(container.write(header, payload), model=tiny_model).pixels.shape == (104, 136, 3)
+    assert header.mean_bytes and preview(
+        container.write(header, payload), model=tiny_model
+    ).pixels.shape == (104, 136, 3)
 
 
 SIZES = [(70, 40, 3), (70, 40, 3), (33, 20, 1)]
@@ -173,8 +268,24 @@ def part(samples):
     return number(len(packed)) + packed
 
 
-@pytest.mark.parametrize("data", [b"", b"\0", b"\0\0", b"\0\0\0", part(GOOD), part(GOOD) + b"\0\0", part(GOOD) + part(GOOD), part(GOOD[:3]) + b"\0", part(GOOD + 9) + b"\0",
-                                  part(GOOD)[:-1], b"\xff" * 9, b"\5\0\0\0\0\0\0"], ids=repr)
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0",
+        b"\0\0",
+        b"\0\0\0",
+        part(GOOD),
+        part(GOOD) + b"\0\0",
+        part(GOOD) + part(GOOD),
+        part(GOOD[:3]) + b"\0",
+        part(GOOD + 9) + b"\0",
+        part(GOOD)[:-1],
+        b"\xff" * 9,
+        b"\5\0\0\0\0\0\0",
+    ],
+    ids=repr,
+)
 def test_bad_bytes(data):
     """Too few, too many, a wrong size, a mean out of range, nothing told at all: DamagedFile."""
     with pytest.raises(DamagedFile):
@@ -185,7 +296,10 @@ def test_good_bytes():
     top = block_means.read(part(GOOD) + b"\0", SIZES, Top((1, 2, 3), (64,) * 3), LEVELS)
     assert [grid is None for grid in top.grids] == [False, False, True]
     at = top.at(Place(0, 2, 8, 16, 24, 24), 3)
-    assert at.mean32.shape == (2, 3, 24, 24) and (at.mean32 == np.array([1, 2, 3])[:, None, None]).all()
+    assert (
+        at.mean32.shape == (2, 3, 24, 24)
+        and (at.mean32 == np.array([1, 2, 3])[:, None, None]).all()
+    )
 
 
 def test_a_header_that_lies(tiny_model):
@@ -193,4 +307,7 @@ def test_a_header_that_lies(tiny_model):
     header, payload = coded([hills(104, 136)], tiny_model)
     for count in (0, 1, header.mean_bytes - 1, header.mean_bytes + 1, len(payload) - 8):
         with pytest.raises(BitsbackError):
-            decode(container.write(dataclasses.replace(header, mean_bytes=count), payload), model=tiny_model)
+            decode(
+                container.write(dataclasses.replace(header, mean_bytes=count), payload),
+                model=tiny_model,
+            )

@@ -1,4 +1,5 @@
 """borders.py: the cost of borders is the net of the file against the same picture in one piece."""
+
 import numpy as np
 import pytest
 from tests.test_commands import call
@@ -16,9 +17,14 @@ def test_border_bits(tiny_model, prior_file, photograph):
     data = prior_file(pixels)
     header = container.read_header(data)
     share = 1 - header.start[1] * header.start[2] / (64 * 56)
-    bits, whole = border_bits(data, model=tiny_model), np.ascontiguousarray(turned(pixels, header.flips))
+    bits, whole = (
+        border_bits(data, model=tiny_model),
+        np.ascontiguousarray(turned(pixels, header.flips)),
+    )
     _, _, top, _, _ = prior_codec.open_stack(header, container.read(data)[1], tiny_model, [whole])
-    assert bits == pytest.approx(header.net_bits - share * net_in_one_piece(tiny_model.chain(), whole, top)[0])
+    assert bits == pytest.approx(
+        header.net_bits - share * net_in_one_piece(tiny_model.chain(), whole, top)[0]
+    )
     assert abs(bits) < 0.2 * header.net_bits
     assert border_bits(encode(pixels[:9, :9])) is None
 
@@ -27,7 +33,13 @@ def test_one_piece_is_the_stacks_growth_whatever_the_limit(tiny_model, photograp
     """In two pieces it costs nearly what it does in one: pieces bound memory, they do not change the figure much."""
     pixels = photograph(64, 40)
     _, top = block_means.told([pixels], Top.fitted([pixels], tiny_model.levels), tiny_model.levels)
-    top = top if isinstance(top, block_means.ToldTop) else block_means.ToldTop(top.mean32, top.scale, (np.arange(12, dtype=np.int32).reshape(2, 2, 3),), 8)
+    top = (
+        top
+        if isinstance(top, block_means.ToldTop)
+        else block_means.ToldTop(
+            top.mean32, top.scale, (np.arange(12, dtype=np.int32).reshape(2, 2, 3),), 8
+        )
+    )
     whole, debt = net_in_one_piece(tiny_model.chain(), pixels, top)
     monkeypatch.setattr("bitsback.codecs.segment_layout.LIMIT", 32 * 40)
     pieces = net_in_one_piece(tiny_model.chain(), pixels, top)
@@ -39,5 +51,9 @@ def test_info_borders(tmp_path, tiny_model, prior_file, photograph):
     (tmp_path / "x.bbk").write_bytes(prior_file(photograph(64, 56)))
     assert "border_bytes" not in call("info", tmp_path / "x.bbk").stdout
     told = call("info", tmp_path / "x.bbk", "--borders", "--model", tiny_model.path)
-    assert told.exit_code == 0 and "border_bytes" in told.stdout and "border_bits_per_dim" in told.stdout
+    assert (
+        told.exit_code == 0
+        and "border_bytes" in told.stdout
+        and "border_bits_per_dim" in told.stdout
+    )
     assert np.isfinite(float(told.stdout.split("border_bits_per_dim")[1].split()[0]))

@@ -1,4 +1,5 @@
 """calibration.py: a bias that was put in is taken out, a wrong variance is mended, and export carries the table."""
+
 import torch
 from tests.conftest import TINY
 
@@ -34,7 +35,10 @@ def test_what_was_put_in_is_taken_out():
     assert (table[1:, 3:6] + Biased.LOG_SD).abs().max() < 0.03 and (table[:, 6:] == 0).all()
     assert all(0.5 < share / Biased.BIAS.square().mean() < 2 for share in shares)
     fresh = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(2)) * DATA_SD
-    before, after = (sum(bound_bits(network, levels, fresh, False)) for network in (Biased(), Calibrated(Biased(), sigmas(levels), table)))
+    before, after = (
+        sum(bound_bits(network, levels, fresh, False))
+        for network in (Biased(), Calibrated(Biased(), sigmas(levels), table))
+    )
     assert after < before - 0.005
 
 
@@ -46,7 +50,14 @@ def test_export_carries_the_table():
     table = torch.randn(len(levels), 9, 2, 2) * 0.1
     plain, moved = integer_layers(network, levels), integer_layers(network, levels, table)
     for name, layer in plain.items():
-        assert torch.equal(layer.weight, moved[name].weight) and (name == "last" or torch.equal(layer.bias, moved[name].bias))
-    difference = (moved["last"].bias - plain["last"].bias).double() * torch.exp2(-plain["last"].shift.double())
+        assert torch.equal(layer.weight, moved[name].weight) and (
+            name == "last" or torch.equal(layer.bias, moved[name].bias)
+        )
+    difference = (moved["last"].bias - plain["last"].bias).double() * torch.exp2(
+        -plain["last"].shift.double()
+    )
     expected = table.flatten(1) * torch.tensor(TRUNK_UNITS).repeat_interleave(4)
-    assert torch.allclose(difference.float(), expected, atol=1.0) and (difference.float() - expected).abs().mean() < 0.3
+    assert (
+        torch.allclose(difference.float(), expected, atol=1.0)
+        and (difference.float() - expected).abs().mean() < 0.3
+    )

@@ -1,4 +1,5 @@
 """chain.py: bits back for real.  A cheating prior costs exactly nothing, a real one costs its bound."""
+
 import copy
 import math
 from dataclasses import replace
@@ -18,14 +19,19 @@ from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.integer.network import IntegerExperts
 from bitsback.ans.gaussian_tables import Gaussians, forward_masses
 from bitsback.diffusion.levels import (
-    COLOUR_BITS, MEAN_BITS, SCALE_UNIT, default_levels, doubling, sigmas,
+    COLOUR_BITS,
+    MEAN_BITS,
+    SCALE_UNIT,
+    default_levels,
+    doubling,
+    sigmas,
 )
 from bitsback.coder.model import DEFAULT, Model
 from bitsback.integer.model_file import shipped_models
 
 from tests.conftest import unshuffled
 
-BOUND_TOLERANCE = 0.005         # net rate of real coding against the bound of the same levels
+BOUND_TOLERANCE = 0.005  # net rate of real coding against the bound of the same levels
 PICTURES = sorted((Path(__file__).parent / "pictures").glob("*.png"))
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 2), (7, 5), (8, 24), (16, 16)]
 
@@ -100,7 +106,9 @@ class KnowsStep:
     def push(self, stack, value, y, context, colours=None):
         self.cheat.values[self.k] = value
         if self.k:
-            self.cheat.forward[self.k - 1].push(stack, value, self.cheat.values[self.k - 1], context)
+            self.cheat.forward[self.k - 1].push(
+                stack, value, self.cheat.values[self.k - 1], context
+            )
 
     def pop(self, stack, y, context, fixed=None, colours=None):
         if not self.k:
@@ -143,7 +151,9 @@ def cheating_chain(levels, step):
     return chain, cheat
 
 
-@pytest.mark.parametrize("levels", [default_levels(), doubling(), doubling(1)], ids=["default", "doubling", "one"])
+@pytest.mark.parametrize(
+    "levels", [default_levels(), doubling(), doubling(1)], ids=["default", "doubling", "one"]
+)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_cheating_prior_codes_at_zero_net_bits(photograph, levels, seed):
     """p = q: every level pushes the bits it popped, exactly; the stack neither grows nor shrinks; message and picture return."""
@@ -154,9 +164,9 @@ def test_a_cheating_prior_codes_at_zero_net_bits(photograph, levels, seed):
     bits = chain.forward_table.bits
     popped, pushed = [-b for b in bits if b < 0], [b for b in bits if b > 0]
     assert len(popped) == len(pushed) == len(levels)
-    assert popped == pushed                             # float sums of the same logarithms: exactly equal
-    assert min(popped) > 1.5 * x.size                   # and not because nothing happened
-    assert abs(stack.size_bits - held) <= 1             # zero, but for where the last whole bit ends
+    assert popped == pushed  # float sums of the same logarithms: exactly equal
+    assert min(popped) > 1.5 * x.size  # and not because nothing happened
+    assert abs(stack.size_bits - held) <= 1  # zero, but for where the last whole bit ends
     assert np.array_equal(chain.pop(stack, x.shape, cheat, no_context(x)), x)
     assert stack.to_words() == words
 
@@ -192,7 +202,10 @@ def test_a_dearer_prior_is_seen(photograph):
     words, held = stack.to_words(), stack.size_bits
     chain.push(stack, x, cheat, no_context(x))
     assert stack.size_bits - held > 20
-    assert np.array_equal(chain.pop(stack, x.shape, cheat, no_context(x)), x) and stack.to_words() == words
+    assert (
+        np.array_equal(chain.pop(stack, x.shape, cheat, no_context(x)), x)
+        and stack.to_words() == words
+    )
 
 
 # --- a real prior ----------------------------------------------------------------------------
@@ -201,8 +214,13 @@ def test_a_dearer_prior_is_seen(photograph):
 def chain_laws(model, x, context, pixels, size=20_000):
     """Both laws of a chain; its q has no mass far out, so words that no push made may be refused as damage."""
     chain, top = model.chain(), Top.fitted([pixels], model.levels)
-    return check_codec(lambda s, v: chain.push(s, v, top, context), lambda s: chain.pop(s, x.shape, top, context), credit(size, x.size), x,
-                       refuses=DamagedFile)
+    return check_codec(
+        lambda s, v: chain.push(s, v, top, context),
+        lambda s: chain.pop(s, x.shape, top, context),
+        credit(size, x.size),
+        x,
+        refuses=DamagedFile,
+    )
 
 
 @pytest.mark.parametrize("height, width", SHAPES)
@@ -223,8 +241,15 @@ def test_random_words_are_a_message(tiny_model, photograph):
     assert sum(chain_laws(tiny_model, planes(p), no_context(planes(p)), p) for p in pixels) >= 6
 
 
-@pytest.mark.parametrize("pixels", [np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8),
-                                    np.random.default_rng(0).integers(0, 2, (9, 8, 3), dtype=np.uint8) * 255], ids=["black", "white", "both"])
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((8, 8, 3), np.uint8),
+        np.full((8, 8, 3), 255, np.uint8),
+        np.random.default_rng(0).integers(0, 2, (9, 8, 3), dtype=np.uint8) * 255,
+    ],
+    ids=["black", "white", "both"],
+)
 def test_chain_laws_at_the_ends_of_the_range(tiny_model, pixels):
     """Black, white and pixels of either."""
     chain_laws(tiny_model, planes(pixels), no_context(planes(pixels)), pixels)
@@ -255,7 +280,11 @@ def test_known_rows_change_the_code(tiny_model, photograph):
 
 def test_growth_is_information_pushed_minus_popped(tiny_model, photograph):
     """The stack grows by the sum of all pushes' -log2 masses minus all pops', within 0.1 %."""
-    prior, forward, pixels = Counting(tiny_model.gaussians.masses), forward_table(tiny_model.levels), photograph(48, 64)
+    prior, forward, pixels = (
+        Counting(tiny_model.gaussians.masses),
+        forward_table(tiny_model.levels),
+        photograph(48, 64),
+    )
     chain = Chain(tiny_model.chain().network, prior, forward, tiny_model.levels)
     x, stack = planes(pixels), credit(60_000)
     held = stack.size_bits
@@ -270,9 +299,15 @@ def test_watch_sees_every_pop_and_the_deepest_debt(tiny_model, photograph):
     pixels = photograph(16, 16)
     x, stack, seen = planes(pixels), credit(20_000), []
     held = stack.size_bits
-    tiny_model.chain().push(stack, x, Top.fitted([pixels], tiny_model.levels), no_context(x), watch=lambda s: seen.append(s.size_bits))
+    tiny_model.chain().push(
+        stack,
+        x,
+        Top.fitted([pixels], tiny_model.levels),
+        no_context(x),
+        watch=lambda s: seen.append(s.size_bits),
+    )
     assert len(seen) == len(tiny_model.levels)
-    assert 1.5 * x.size < held - seen[0] < 3 * x.size           # y_0: 2.05 bits and what the lattice adds
+    assert 1.5 * x.size < held - seen[0] < 3 * x.size  # y_0: 2.05 bits and what the lattice adds
 
 
 def test_a_group_beyond_the_credit_is_an_error(tiny_model, photograph):
@@ -281,7 +316,12 @@ def test_a_group_beyond_the_credit_is_an_error(tiny_model, photograph):
     stack = credit(100)
     words, attempt = stack.to_words(), stack.copy()
     with pytest.raises(StackEmpty):
-        tiny_model.chain().push(attempt, planes(pixels), Top.fitted([pixels], tiny_model.levels), no_context(planes(pixels)))
+        tiny_model.chain().push(
+            attempt,
+            planes(pixels),
+            Top.fitted([pixels], tiny_model.levels),
+            no_context(planes(pixels)),
+        )
     assert stack.to_words() == words
 
 
@@ -290,13 +330,25 @@ def test_top_is_the_gaussian_of_the_picture(gaussians, photograph):
     levels, pixels = default_levels(), photograph(96, 96)
     rng, x = np.random.default_rng(1), planes(pixels).astype(float)
     spacing, sigma = levels[-1].spacing, sigmas(levels)[-1]
-    y = np.rint((x + rng.normal(0, math.sqrt(sigma**2 - spacing**2 / 12), x.shape)) / spacing).astype(np.int32)
+    y = np.rint(
+        (x + rng.normal(0, math.sqrt(sigma**2 - spacing**2 / 12), x.shape)) / spacing
+    ).astype(np.int32)
     top, stack = Top.fitted([pixels], levels), credit(200_000)
     held = stack.size_bits
     top.push(gaussians, stack, y, no_context(y))
-    entropy = sum(y[0, c].size * 0.5 * math.log2(2 * math.pi * math.e * (x[0, c].var() + sigma**2) / spacing**2) for c in range(3))
+    entropy = sum(
+        y[0, c].size
+        * 0.5
+        * math.log2(2 * math.pi * math.e * (x[0, c].var() + sigma**2) / spacing**2)
+        for c in range(3)
+    )
     assert stack.size_bits - held == pytest.approx(entropy, rel=0.01)
-    check_codec(lambda s, v: top.push(gaussians, s, v, no_context(v)), lambda s: top.pop(gaussians, s, y.shape, no_context(y)), stack, y)
+    check_codec(
+        lambda s, v: top.push(gaussians, s, v, no_context(v)),
+        lambda s: top.pop(gaussians, s, y.shape, no_context(y)),
+        stack,
+        y,
+    )
 
 
 # --- the bound -------------------------------------------------------------------------------
@@ -311,13 +363,17 @@ class RealInputs:
 
     def __init__(self, network, levels):
         self.network = IntegerExperts([(steps, copy.copy(one)) for steps, one in network.networks])
-        self.scales = [step.input_scale / 2.0**level.exponent for step, level in zip(network.steps, levels)]
+        self.scales = [
+            step.input_scale / 2.0**level.exponent for step, level in zip(network.steps, levels)
+        ]
         for _, one in self.network.networks:
             one.steps = [replace(step, input_scale=1) for step in network.steps]
         self.log_sigma = np.log(sigmas(levels))
         units = [2**-MEAN_BITS] * 3 + [math.log(2) / SCALE_UNIT] * 3 + [2**-COLOUR_BITS] * 3
         self.units = torch.tensor(units).view(1, 9, 1, 1)
-        self.head_units = self.units * torch.tensor([1.0] * 3 + [2.0] * 3 + [1.0] * 3).view(1, 9, 1, 1)     # log v, not log sd
+        self.head_units = self.units * torch.tensor([1.0] * 3 + [2.0] * 3 + [1.0] * 3).view(
+            1, 9, 1, 1
+        )  # log v, not log sd
 
     def trunk(self, y, log_sigma, integer):
         index = int(np.argmin(np.abs(self.log_sigma - log_sigma[0].item())))
@@ -329,25 +385,43 @@ class RealInputs:
         all_known = np.rint(innovations.numpy() * 16).clip(-96, 96).astype(np.int8)
         more = torch.zeros(len(known), 9, *known.shape[2:])
         for phase, parts in enumerate(self.network.order(index)):
-            said = self.network.head(index, phase, state, torch.from_numpy(unshuffled(known))) * self.head_units if phase else None
+            said = (
+                self.network.head(index, phase, state, torch.from_numpy(unshuffled(known)))
+                * self.head_units
+                if phase
+                else None
+            )
             for row, column, stride in parts:
                 if phase:
                     here = more[:, :, row::stride, column::stride]
-                    here.copy_(said[:, :, row // 2::stride // 2, column // 2::stride // 2][:, :, :here.shape[2], :here.shape[3]])
-                known[:, :, row::stride, column::stride] = all_known[:, :, row::stride, column::stride]
+                    here.copy_(
+                        said[:, :, row // 2 :: stride // 2, column // 2 :: stride // 2][
+                            :, :, : here.shape[2], : here.shape[3]
+                        ]
+                    )
+                known[:, :, row::stride, column::stride] = all_known[
+                    :, :, row::stride, column::stride
+                ]
         return more
 
 
 def bound_bits(model, pixels, seeds=2):
     """The bound of the model's levels on a picture by VDM's formulas in floating point, bits; the top is exact Gaussians."""
     x, sigma = torch.from_numpy(planes(pixels)).float(), sigmas(model.levels)
-    network, logs = RealInputs(model.chain().network, model.levels), torch.tensor(sigma).log().float()
+    network, logs = (
+        RealInputs(model.chain().network, model.levels),
+        torch.tensor(sigma).log().float(),
+    )
     total = 0.0
     for seed in range(seeds):
         generator = torch.Generator().manual_seed(seed)
         for k in range(len(sigma)):
             y = x + sigma[k] * gaussian_noise(x, generator)
-            nats = pixel_nats(network, x, y, logs[:1]) if k == 0 else level_nats(network, x, y, logs[k - 1:k], logs[k:k + 1], generator)
+            nats = (
+                pixel_nats(network, x, y, logs[:1])
+                if k == 0
+                else level_nats(network, x, y, logs[k - 1 : k], logs[k : k + 1], generator)
+            )
             total += nats.double().sum().item() / math.log(2) / seeds
     variance = x[0].var((1, 2)).double() / sigma[-1] ** 2
     return total + (0.5 * torch.log2(1 + variance)).sum().item() * x[0, 0].numel()
@@ -372,7 +446,10 @@ def test_information_is_the_bound_for_random_weights(tiny_model, photograph):
     for seed in range(2):
         forward = Clean(forward_table(tiny_model.levels).masses, credit(4 * pixels.size, seed))
         prior = Counting(tiny_model.gaussians.masses)
-        chain, top = Chain(tiny_model.chain().network, prior, forward, tiny_model.levels), Top.fitted([pixels], tiny_model.levels)
+        chain, top = (
+            Chain(tiny_model.chain().network, prior, forward, tiny_model.levels),
+            Top.fitted([pixels], tiny_model.levels),
+        )
         chain.push(credit(0), x, top, no_context(x))
         net.append(sum(prior.bits) + sum(forward.bits))
     assert np.mean(net) == pytest.approx(bound_bits(tiny_model, pixels), rel=BOUND_TOLERANCE)

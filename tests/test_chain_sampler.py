@@ -1,10 +1,16 @@
 """chain_sampler.py: popping from random bits is sampling, exactly."""
+
 import numpy as np
 import torch
 
 from bitsback.coder.context import nothing
 from bitsback.sampling.chain_sampler import (
-    draw, nearest_level, on_lattice, random_stack, sample_chain, wide_top,
+    draw,
+    nearest_level,
+    on_lattice,
+    random_stack,
+    sample_chain,
+    wide_top,
 )
 from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.coder.conditional import distributions
@@ -52,7 +58,9 @@ def test_moments_of_a_draw(tiny_model):
 def test_seeds_and_enough_bits(tiny_model):
     """One seed, one picture; the bits suffice for the smallest and for odd shapes."""
     chain = tiny_model.chain()
-    first, again, other = (sample_chain(chain, (1, 3, 8, 8), generator(seed))[-1] for seed in (1, 1, 2))
+    first, again, other = (
+        sample_chain(chain, (1, 3, 8, 8), generator(seed))[-1] for seed in (1, 1, 2)
+    )
     assert (first == again).all() and (first != other).any()
     for shape in ((1, 3, 1, 1), (3, 3, 5, 2)):
         assert sample_chain(chain, shape, generator())[-1].shape == shape
@@ -70,6 +78,16 @@ def test_noise_on_the_lattice():
     """on_lattice has the level's variance, rounding included, where the spacing is wide; the nearest level is by ratio."""
     levels = default_levels()
     for k in (0, 5, len(levels) - 1):
-        y = on_lattice(levels, k, torch.full((1, 3, 128, 128), 20.3), generator()) * levels[k].spacing
-        assert abs(y.std() / sigmas(levels)[k] - 1) < 0.02 and abs(y.mean() - 20.3) < 0.02 * sigmas(levels)[k]
-    assert nearest_level(levels, 1.02 * sigmas(levels)[6]) == 6 and nearest_level(levels, 1e9) == len(levels) - 1 and nearest_level(levels, 0.001) == 0
+        y = (
+            on_lattice(levels, k, torch.full((1, 3, 128, 128), 20.3), generator())
+            * levels[k].spacing
+        )
+        assert (
+            abs(y.std() / sigmas(levels)[k] - 1) < 0.02
+            and abs(y.mean() - 20.3) < 0.02 * sigmas(levels)[k]
+        )
+    assert (
+        nearest_level(levels, 1.02 * sigmas(levels)[6]) == 6
+        and nearest_level(levels, 1e9) == len(levels) - 1
+        and nearest_level(levels, 0.001) == 0
+    )

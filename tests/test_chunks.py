@@ -1,4 +1,5 @@
 """chunks.py: every ancillary chunk of a PNG comes back byte for byte, in its place and order; what cannot is named."""
+
 import io
 import os
 import struct
@@ -20,20 +21,38 @@ from bitsback.codecs.formats.views import views
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 HERE = Path(__file__).parent
-SUITES = [HERE / "pictures" / "formats",
-          Path(os.environ.get("BITSBACK_DATA") or HERE.parents[1] / "shared" / "data") / "formats" / "pngsuite"]
+SUITES = [
+    HERE / "pictures" / "formats",
+    Path(os.environ.get("BITSBACK_DATA") or HERE.parents[1] / "shared" / "data")
+    / "formats"
+    / "pngsuite",
+]
 RNG = np.random.default_rng(5)
 PALETTE = RNG.bytes(3 * 5)
 CRITICAL = (b"IHDR", b"IDAT", b"IEND")
 # (depth, colour type) and bytes of a row of 4 pixels
-KINDS = {"1": (1, 0, 1), "L2": (2, 0, 1), "L4": (4, 0, 2), "L": (8, 0, 4), "I;16": (16, 0, 8), "RGB": (8, 2, 12),
-         "RGB;16": (16, 2, 24), "P": (4, 3, 2), "LA": (8, 4, 8), "LA;16": (16, 4, 16), "RGBA": (8, 6, 16), "RGBA;16": (16, 6, 32)}
+KINDS = {
+    "1": (1, 0, 1),
+    "L2": (2, 0, 1),
+    "L4": (4, 0, 2),
+    "L": (8, 0, 4),
+    "I;16": (16, 0, 8),
+    "RGB": (8, 2, 12),
+    "RGB;16": (16, 2, 24),
+    "P": (4, 3, 2),
+    "LA": (8, 4, 8),
+    "LA;16": (16, 4, 16),
+    "RGBA": (8, 6, 16),
+    "RGBA;16": (16, 6, 32),
+}
 
 
 def png(kind="RGB", before=(), between=(), after=(), tail=b"", palette=PALETTE):
     """A PNG by hand, 4x3, with chunks [(name, body)] before the palette, behind it and behind the samples."""
     depth, colour, row = KINDS[kind]
-    rows = b"".join(b"\0" + (bytes([0x01, 0x23]) if kind == "P" else RNG.bytes(row)) for _ in range(3))
+    rows = b"".join(
+        b"\0" + (bytes([0x01, 0x23]) if kind == "P" else RNG.bytes(row)) for _ in range(3)
+    )
     parts = [(b"IHDR", struct.pack(">IIBBBBB", 4, 3, depth, colour, 0, 0, 0)), *before]
     parts += [(b"PLTE", palette)] if kind == "P" else []
     parts += [*between, (b"IDAT", zlib.compress(rows)), *after, (b"IEND", b"")]
@@ -59,16 +78,38 @@ def extras(data):
 EXIF = Image.Exif()
 EXIF[0x10F] = "camera"
 ICC = b"sRGB\0\0" + zlib.compress(bytes(range(200)), 1)
-EVERY = [(b"iCCP", ICC), (b"gAMA", struct.pack(">I", 45455)), (b"cHRM", struct.pack(">8I", *range(8))), (b"cICP", b"\x09\x10\0\1"),
-         (b"mDCV", bytes(range(24))), (b"cLLI", struct.pack(">II", 10000000, 5000)), (b"sRGB", b"\1"), (b"sBIT", b"\5\6\5"),
-         (b"pHYs", struct.pack(">IIB", 3, 4, 0)), (b"sPLT", b"mine\0\x08" + bytes(12)), (b"tIME", struct.pack(">H5B", 2026, 2, 3, 4, 5, 6)),
-         (b"eXIf", EXIF.tobytes()[6:]), (b"tEXt", b"Title\0one"), (b"tEXt", b"Title\0two"), (b"zTXt", b"Long\0\0" + zlib.compress(b"a" * 99, 1)),
-         (b"iTXt", b"Title\0\0\0de\0Titel\0\xff\xfe not UTF-8"), (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x/>"), (b"bKGD", bytes(6)),
-         (b"oFFs", bytes(9)), (b"pCAL", b"name\0" + bytes(12)), (b"sCAL", b"\1" + b"1\0" + b"2"), (b"sTER", b"\0"), (b"vpAg", bytes(9)),
-         (b"PLTE", bytes(range(9))), (b"hIST", bytes(6))]
+EVERY = [
+    (b"iCCP", ICC),
+    (b"gAMA", struct.pack(">I", 45455)),
+    (b"cHRM", struct.pack(">8I", *range(8))),
+    (b"cICP", b"\x09\x10\0\1"),
+    (b"mDCV", bytes(range(24))),
+    (b"cLLI", struct.pack(">II", 10000000, 5000)),
+    (b"sRGB", b"\1"),
+    (b"sBIT", b"\5\6\5"),
+    (b"pHYs", struct.pack(">IIB", 3, 4, 0)),
+    (b"sPLT", b"mine\0\x08" + bytes(12)),
+    (b"tIME", struct.pack(">H5B", 2026, 2, 3, 4, 5, 6)),
+    (b"eXIf", EXIF.tobytes()[6:]),
+    (b"tEXt", b"Title\0one"),
+    (b"tEXt", b"Title\0two"),
+    (b"zTXt", b"Long\0\0" + zlib.compress(b"a" * 99, 1)),
+    (b"iTXt", b"Title\0\0\0de\0Titel\0\xff\xfe not UTF-8"),
+    (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0<x/>"),
+    (b"bKGD", bytes(6)),
+    (b"oFFs", bytes(9)),
+    (b"pCAL", b"name\0" + bytes(12)),
+    (b"sCAL", b"\1" + b"1\0" + b"2"),
+    (b"sTER", b"\0"),
+    (b"vpAg", bytes(9)),
+    (b"PLTE", bytes(range(9))),
+    (b"hIST", bytes(6)),
+]
 
 
-@pytest.mark.parametrize("name, body", EVERY, ids=lambda v: v.decode() if len(v) == 4 and v.isalpha() else "")
+@pytest.mark.parametrize(
+    "name, body", EVERY, ids=lambda v: v.decode() if len(v) == 4 and v.isalpha() else ""
+)
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_every_chunk_alone(name, body, place):
     """Each kind, before and behind the samples where it may stand: the same bytes in the same place; `info` has a name for it."""
@@ -76,7 +117,9 @@ def test_every_chunk_alone(name, body, place):
         pytest.skip("the standard has it before the samples")
     data = png(**{place: [(name, body)]})
     still, written, left = stored(data)
-    assert still.metadata == {"png": ((name, chunks.BEFORE if place == "before" else chunks.AFTER, body),)}
+    assert still.metadata == {
+        "png": ((name, chunks.BEFORE if place == "before" else chunks.AFTER, body),)
+    }
     assert extras(written) == extras(data) and not left and not still.lost
     (said,) = metadata.names(metadata.kinds([({}, still.metadata)]))
     known = chunks.NAMES.get(name) or (name.decode() if name.decode() in metadata.KINDS else "png")
@@ -89,29 +132,58 @@ def test_all_chunks_at_once_in_order(kind):
     plain = [entry for entry in EVERY if entry[0] not in (b"PLTE", b"sBIT", b"bKGD", b"hIST")]
     own = [(b"bKGD", {"P": b"\3"}.get(kind, b"\0\1" if KINDS[kind][1] in (0, 4) else bytes(6)))]
     own += [(b"hIST", bytes(10))] if kind == "P" else []
-    data = png(kind, before=plain[:9], between=own + plain[9:15], after=plain[15:] + [(b"tEXt", b"Title\0three")])
+    data = png(
+        kind,
+        before=plain[:9],
+        between=own + plain[9:15],
+        after=plain[15:] + [(b"tEXt", b"Title\0three")],
+    )
     still, written, left = stored(data)
     assert extras(written) == extras(data) and not left and not still.lost
     if kind != "P":
-        assert written[24:26] == data[24:26]                    # depth and colour type, for which bKGD counts
+        assert written[24:26] == data[24:26]  # depth and colour type, for which bKGD counts
     assert np.array_equal(*(np.array(Image.open(io.BytesIO(one))) for one in (written, data)))
 
 
-TRANSPARENT = {"1": b"\0\1", "L2": b"\0\2", "L4": b"\0\7", "L": b"\0\x99", "I;16": b"\x12\x34", "RGB": b"\0\1\0\2\0\3", "P": b"\1\2\3",
-               "RGB;16": b"\0\1\0\2\0\3", "LA": b"\0\1"}
+TRANSPARENT = {
+    "1": b"\0\1",
+    "L2": b"\0\2",
+    "L4": b"\0\7",
+    "L": b"\0\x99",
+    "I;16": b"\x12\x34",
+    "RGB": b"\0\1\0\2\0\3",
+    "P": b"\1\2\3",
+    "RGB;16": b"\0\1\0\2\0\3",
+    "LA": b"\0\1",
+}
 
 
 @pytest.mark.parametrize("kind", TRANSPARENT)
 @pytest.mark.parametrize("where", range(3))
 def test_transparency_keeps_its_place(kind, where):
     """tRNS, which is part of the look, stands where it stood among other chunks, with its bytes."""
-    others = [(b"bKGD", b"\0" if kind == "P" else bytes(6) if "RGB" in kind else bytes(2)), (b"pHYs", bytes(9))]
+    others = [
+        (b"bKGD", b"\0" if kind == "P" else bytes(6) if "RGB" in kind else bytes(2)),
+        (b"pHYs", bytes(9)),
+    ]
     others.insert(where, (b"tRNS", TRANSPARENT[kind]))
     data = png(kind, before=[(b"gAMA", bytes(4))], between=others)
     still, written, left = stored(data)
-    alike = [(name, b"" if name == b"tRNS" and kind == "1" else body) for name, body in extras(written)[0]]     # of 1 bit only the last one counts
-    assert alike == [(name, b"" if name == b"tRNS" and kind == "1" else body) for name, body in extras(data)[0]] and not left
-    assert np.array_equal(*(np.array(Image.open(io.BytesIO(one)).convert("RGBA")) for one in (written, data)))
+    alike = [
+        (name, b"" if name == b"tRNS" and kind == "1" else body)
+        for name, body in extras(written)[0]
+    ]  # of 1 bit only the last one counts
+    assert (
+        alike
+        == [
+            (name, b"" if name == b"tRNS" and kind == "1" else body)
+            for name, body in extras(data)[0]
+        ]
+        and not left
+    )
+    assert np.array_equal(
+        *(np.array(Image.open(io.BytesIO(one)).convert("RGBA")) for one in (written, data))
+    )
 
 
 @pytest.mark.parametrize("depth", [2, 4])
@@ -120,7 +192,9 @@ def test_the_transparent_level_of_few_bits_is_right_without_chunks_too(depth):
     data = png(f"L{depth}", before=[(b"tRNS", b"\0\2")])
     still = read_still(io.BytesIO(data), "x").stripped()
     written, _ = still_bytes(still, "PNG", "y")
-    assert written[24] == 8 and dict(chunks.chunks_of(written))[b"tRNS"] == bytes([0, 2 * chunks.STEPS[depth]])
+    assert written[24] == 8 and dict(chunks.chunks_of(written))[b"tRNS"] == bytes(
+        [0, 2 * chunks.STEPS[depth]]
+    )
 
 
 def test_the_palettes_entries_and_their_number_come_back():
@@ -137,12 +211,31 @@ def wrong(name, body):
     return chunk(name, body)[:-1] + b"?"
 
 
-@pytest.mark.parametrize("data, lost", [
-    (png(before=[(b"prVW", b"x")]), ["prVW"]), (png(before=[(b"dSIG", b"x")]), ["dSIG"]), (png(after=[(b"ab2f", b"x")]), ["chunk 61623266"]),
-    (png(after=[(b"ABCd", b"x")]), ["ABCd"]), (png(tail=b"more"), ["data after the end"]),
-    (png()[:-12] + wrong(b"tEXt", b"a\0b") + chunk(b"IEND", b""), ["tEXt (wrong checksum)"]), (png("P", after=[(b"PLTE", PALETTE)]), ["PLTE"]),
-    (png(before=[(b"prVW", b"x")] * 2, tail=b"x"), ["prVW", "data after the end"]), (png(before=[(b"iDOT", bytes(28))]), []),
-], ids=["unsafe", "signature", "no letters", "critical", "tail", "checksum", "second palette", "two", "storage"])
+@pytest.mark.parametrize(
+    "data, lost",
+    [
+        (png(before=[(b"prVW", b"x")]), ["prVW"]),
+        (png(before=[(b"dSIG", b"x")]), ["dSIG"]),
+        (png(after=[(b"ab2f", b"x")]), ["chunk 61623266"]),
+        (png(after=[(b"ABCd", b"x")]), ["ABCd"]),
+        (png(tail=b"more"), ["data after the end"]),
+        (png()[:-12] + wrong(b"tEXt", b"a\0b") + chunk(b"IEND", b""), ["tEXt (wrong checksum)"]),
+        (png("P", after=[(b"PLTE", PALETTE)]), ["PLTE"]),
+        (png(before=[(b"prVW", b"x")] * 2, tail=b"x"), ["prVW", "data after the end"]),
+        (png(before=[(b"iDOT", bytes(28))]), []),
+    ],
+    ids=[
+        "unsafe",
+        "signature",
+        "no letters",
+        "critical",
+        "tail",
+        "checksum",
+        "second palette",
+        "two",
+        "storage",
+    ],
+)
 def test_what_cannot_be_kept_is_named(data, lost):
     """Its name is in the Still, and after encoding in the header, where it costs nothing else; the rest is kept."""
     still = read_still(io.BytesIO(data), "x.png")
@@ -153,7 +246,9 @@ def test_what_cannot_be_kept_is_named(data, lost):
 
 def test_what_is_too_large_or_too_much_is_named(monkeypatch):
     """A chunk beyond the room, and the first of too many: the others are kept."""
-    data = png(before=[(b"tEXt", b"a\0" + b"x" * 900)], after=[(b"pHYs", bytes(9)), (b"gAMA", bytes(4))])
+    data = png(
+        before=[(b"tEXt", b"a\0" + b"x" * 900)], after=[(b"pHYs", bytes(9)), (b"gAMA", bytes(4))]
+    )
     kept, lost = chunks.read_chunks(io.BytesIO(data), {}, 500, 9)
     assert [name for name, *_ in kept] == [b"pHYs", b"gAMA"] and lost == ("tEXt",)
     kept, lost = chunks.read_chunks(io.BytesIO(data), {}, 5000, 1)
@@ -165,18 +260,24 @@ def test_bombs_are_kept_packed():
     packer = zlib.compressobj(9)
     bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(1024)) + packer.flush()
     entries = ((b"zTXt", chunks.BEFORE, b"a\0\0" + bomb), (b"iCCP", chunks.BEFORE, b"a\0\0" + bomb))
-    assert metadata.unpack(metadata.pack([type("S", (), {"look": {}, "metadata": {"png": entries}})]), 1) == [({}, {"png": entries})]
+    assert metadata.unpack(
+        metadata.pack([type("S", (), {"look": {}, "metadata": {"png": entries}})]), 1
+    ) == [({}, {"png": entries})]
     assert views({"png": entries}) == {}
-    with pytest.raises(UnsupportedImage):                       # Pillow refuses to read a picture with such a text
+    with pytest.raises(UnsupportedImage):  # Pillow refuses to read a picture with such a text
         read_still(io.BytesIO(png(before=[(b"zTXt", b"a\0\0" + bomb)])), "x.png")
 
 
 # --- lists -----------------------------------------------------------------------------------
 
 
-names = st.one_of(st.sampled_from([name for name in chunks.KNOWN[1:] if name != b"IHDR"]),
-                  st.from_regex(rb"[a-z][A-Za-z][A-Z][a-z]", fullmatch=True))
-lists = st.lists(st.tuples(names, st.integers(0, 2), st.binary(max_size=30)), max_size=9).map(lambda found: tuple(sorted(found, key=lambda e: e[1])))
+names = st.one_of(
+    st.sampled_from([name for name in chunks.KNOWN[1:] if name != b"IHDR"]),
+    st.from_regex(rb"[a-z][A-Za-z][A-Z][a-z]", fullmatch=True),
+)
+lists = st.lists(st.tuples(names, st.integers(0, 2), st.binary(max_size=30)), max_size=9).map(
+    lambda found: tuple(sorted(found, key=lambda e: e[1]))
+)
 
 
 @given(entries=lists, depth=st.sampled_from([None, b"\2", b"\4"]))
@@ -186,18 +287,48 @@ def test_any_list_is_packed_and_unpacked(entries, depth):
     assert chunks.unpack_chunks(chunks.pack_chunks(entries), 10) == entries
 
 
-@given(entries=st.lists(st.tuples(st.sampled_from([b"pHYs", b"gAMA", b"cICP", b"tIME", b"eXIf", b"sPLT", b"vpAg", b"hIST", b"mDCV"]),
-                                  st.integers(0, 2), st.binary(min_size=9, max_size=20)), max_size=9))
+@given(
+    entries=st.lists(
+        st.tuples(
+            st.sampled_from(
+                [b"pHYs", b"gAMA", b"cICP", b"tIME", b"eXIf", b"sPLT", b"vpAg", b"hIST", b"mDCV"]
+            ),
+            st.integers(0, 2),
+            st.binary(min_size=9, max_size=20),
+        ),
+        max_size=9,
+    )
+)
 def test_any_list_goes_through_a_file(entries):
     """Random lists in a palette's picture: what a file has is what the file of it has."""
-    places = [[(name, body) for name, where, body in entries if where == place] for place in range(3)]
+    places = [
+        [(name, body) for name, where, body in entries if where == place] for place in range(3)
+    ]
     data = png("P", *places)
     still, written, left = stored(data)
     assert extras(written) == extras(data) and not left and not still.lost
 
 
-@pytest.mark.parametrize("data", [b"\1", b"\1\2", b"\1\2\5ab", b"\1\x60gAMA\0", b"\1\x63\0", b"\2\x43\0\3\0", b"\1\0IDAT\0", b"\1\0fdAT\0", b"\1\0prVW\0", b"\1\0a1cd\0",
-                                  b"\1\x14\1\3", b"\2\x14\1\2\x14\1\2", b"\1\3\0x", b"\5"], ids=repr)
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\1",
+        b"\1\2",
+        b"\1\2\5ab",
+        b"\1\x60gAMA\0",
+        b"\1\x63\0",
+        b"\2\x43\0\3\0",
+        b"\1\0IDAT\0",
+        b"\1\0fdAT\0",
+        b"\1\0prVW\0",
+        b"\1\0a1cd\0",
+        b"\1\x14\1\3",
+        b"\2\x14\1\2\x14\1\2",
+        b"\1\3\0x",
+        b"\5",
+    ],
+    ids=repr,
+)
 def test_lists_that_are_none(data):
     """Cut short, unknown places, places out of order, chunks that may not be there, a depth that is none, bytes left over, too many."""
     with pytest.raises(DamagedFile):
@@ -207,8 +338,14 @@ def test_lists_that_are_none(data):
 def test_a_crafted_list_does_not_spoil_the_pixels():
     """A list that makes no good PNG is left out by name, and the pixels are right."""
     still = read_still(io.BytesIO(png("RGB")), "x")
-    for entries in (((b"acTL", 0, struct.pack(">II", 2, 0)), (b"fcTL", 0, bytes(26))), ((b"gAMA", 0, b""),), ((b"IHDR", 0, b"\4"), (b"bKGD", 0, bytes(2)))):
-        written, left = still_bytes(type(still)(still.mode, still.samples, {}, {"png": entries}), "PNG", "y")
+    for entries in (
+        ((b"acTL", 0, struct.pack(">II", 2, 0)), (b"fcTL", 0, bytes(26))),
+        ((b"gAMA", 0, b""),),
+        ((b"IHDR", 0, b"\4"), (b"bKGD", 0, bytes(2))),
+    ):
+        written, left = still_bytes(
+            type(still)(still.mode, still.samples, {}, {"png": entries}), "PNG", "y"
+        )
         assert left and np.array_equal(read_still(io.BytesIO(written), "y").samples, still.samples)
 
 
@@ -218,12 +355,26 @@ def test_a_crafted_list_does_not_spoil_the_pixels():
 def test_views_are_what_pillow_reads():
     """Profile, Exif, XMP, resolution, gamma, intent and text of the chunks, for conversion; other formats tell what they do not hold."""
     profile, phys = bytes(range(200)), struct.pack(">IIB", 2835, 2835, 1)
-    data = png(before=[entry for entry in EVERY if entry[0] not in (b"pHYs", b"PLTE", b"hIST")] + [(b"pHYs", phys)])
+    data = png(
+        before=[entry for entry in EVERY if entry[0] not in (b"pHYs", b"PLTE", b"hIST")]
+        + [(b"pHYs", phys)]
+    )
     still = read_still(io.BytesIO(data), "x")
     found = views(still.metadata)
-    assert found["icc"] == profile and found["dpi"] == pytest.approx((72.009, 72.009)) and found["xmp"] == b"<x/>" and found["gamma"] == 0.45455
-    assert [text[:2] for text in found["text"]][-1] == ("Long", "a" * 99) and found["exif"].endswith(EVERY[11][1])
-    for file_format, held in (("WEBP", {"icc", "exif", "xmp"}), ("TIFF", {"icc", "exif", "xmp", "dpi"}), ("BMP", {"dpi"})):
+    assert (
+        found["icc"] == profile
+        and found["dpi"] == pytest.approx((72.009, 72.009))
+        and found["xmp"] == b"<x/>"
+        and found["gamma"] == 0.45455
+    )
+    assert [text[:2] for text in found["text"]][-1] == ("Long", "a" * 99) and found[
+        "exif"
+    ].endswith(EVERY[11][1])
+    for file_format, held in (
+        ("WEBP", {"icc", "exif", "xmp"}),
+        ("TIFF", {"icc", "exif", "xmp", "dpi"}),
+        ("BMP", {"dpi"}),
+    ):
         written, left = still_bytes(still, file_format, "y")
         assert set(left) == set(metadata.told(still.metadata)) - held
         if "icc" in held:
@@ -233,8 +384,15 @@ def test_views_are_what_pillow_reads():
 def test_typical_metadata_cost_no_more_than_as_values():
     """Resolution, gamma, chromaticities, intent and text take no more bytes as chunks than as numbers and texts; a bare file nothing."""
     text = [(b"tEXt", b"Software\0bitsback of 2026"), (b"tEXt", b"Title\0a picture")]
-    for entries in ([(b"pHYs", struct.pack(">IIB", 2835, 2835, 1))], [(b"gAMA", struct.pack(">I", 45455)), (b"sRGB", b"\0")],
-                    [(b"gAMA", struct.pack(">I", 45455)), (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000))], text):
+    for entries in (
+        [(b"pHYs", struct.pack(">IIB", 2835, 2835, 1))],
+        [(b"gAMA", struct.pack(">I", 45455)), (b"sRGB", b"\0")],
+        [
+            (b"gAMA", struct.pack(">I", 45455)),
+            (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)),
+        ],
+        text,
+    ):
         still = read_still(io.BytesIO(png(before=entries)), "x")
         values = type(still)(still.mode, still.samples, {}, views(still.metadata))
         assert len(metadata.pack([still])) <= len(metadata.pack([values]))

@@ -1,4 +1,5 @@
 """compress of many files at once, and its efforts: the same outputs, every error told, exit status 1 if any failed."""
+
 import json
 
 import pytest
@@ -23,14 +24,24 @@ def tree(tmp_path, photograph):
 
 def test_two_jobs(tree, tiny_model):
     """The good ones as one process would write them, two of one name beside each other; the text is told; the tree is kept."""
-    result = call("compress", "-r", tree / "in", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path)
+    result = call(
+        "compress", "-r", tree / "in", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path
+    )
     assert result.exit_code == 1 and len(result.stdout.splitlines()) == 4
     assert len(told(result)) == 1 and "text.png" in told(result)[0]
-    call("compress", "-r", tree / "in", "--dir", tree / "one", "-j", "1", "--model", tiny_model.path)
-    assert names(tree / "two") == names(tree / "one") == ["a.bbk", "b.bbk", "b.webp.bbk", "below/c.bbk"]
+    call(
+        "compress", "-r", tree / "in", "--dir", tree / "one", "-j", "1", "--model", tiny_model.path
+    )
+    assert (
+        names(tree / "two")
+        == names(tree / "one")
+        == ["a.bbk", "b.bbk", "b.webp.bbk", "below/c.bbk"]
+    )
     for name in names(tree / "one"):
         assert (tree / "one" / name).read_bytes() == (tree / "two" / name).read_bytes()
-    again = call("compress", "-r", tree / "in", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path)
+    again = call(
+        "compress", "-r", tree / "in", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path
+    )
     assert again.exit_code == 1 and len(told(again)) == 5 and not again.stdout
 
 
@@ -39,17 +50,63 @@ def test_two_jobs_that_decompress(tree, tiny_model):
     Image.open(tree / "in/a.png").convert("CMYK").save(tree / "in/d.tif")
     for name in ("in/text.png", "in/b.webp"):
         (tree / name).unlink()
-    assert call("compress", "-r", tree / "in", "--dir", tree / "packed", "-j", "1", "--model", tiny_model.path).exit_code == 0
+    assert (
+        call(
+            "compress",
+            "-r",
+            tree / "in",
+            "--dir",
+            tree / "packed",
+            "-j",
+            "1",
+            "--model",
+            tiny_model.path,
+        ).exit_code
+        == 0
+    )
     (tree / "packed/bad.bbk").write_bytes((tree / "packed/a.bbk").read_bytes()[:-3])
-    result = call("decompress", "-r", tree / "packed", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path, "--json")
+    result = call(
+        "decompress",
+        "-r",
+        tree / "packed",
+        "--dir",
+        tree / "two",
+        "-j",
+        "2",
+        "--model",
+        tiny_model.path,
+        "--json",
+    )
     assert result.exit_code == 1 and len(told(result)) == 1 and "bad.bbk" in told(result)[0]
     lines = [json.loads(line) for line in result.stdout.splitlines()]
-    assert len(lines) == 5 and [line["source"] for line in lines if "error" in line] == [str(tree / "packed/bad.bbk")]
-    call("decompress", "-r", tree / "packed", "--dir", tree / "one", "-j", "1", "--model", tiny_model.path)
+    assert len(lines) == 5 and [line["source"] for line in lines if "error" in line] == [
+        str(tree / "packed/bad.bbk")
+    ]
+    call(
+        "decompress",
+        "-r",
+        tree / "packed",
+        "--dir",
+        tree / "one",
+        "-j",
+        "1",
+        "--model",
+        tiny_model.path,
+    )
     assert names(tree / "two") == names(tree / "one") == ["a.png", "b.png", "below/c.png", "d.tiff"]
     for name in names(tree / "one"):
         assert (tree / "one" / name).read_bytes() == (tree / "two" / name).read_bytes()
-    again = call("decompress", "-r", tree / "packed", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path)
+    again = call(
+        "decompress",
+        "-r",
+        tree / "packed",
+        "--dir",
+        tree / "two",
+        "-j",
+        "2",
+        "--model",
+        tiny_model.path,
+    )
     assert again.exit_code == 1 and len(told(again)) == 5 and not again.stdout
 
 
@@ -57,11 +114,22 @@ def test_two_jobs_that_decompress(tree, tiny_model):
 def test_the_parent_of_many_opens_no_model(tree, tiny_model, command, monkeypatch):
     """Its processes do; but a model that is not there is one error, before any of them is started."""
     call("compress", tree / "in/a.png", tree / "in/b.png", "--model", tiny_model.path)
-    monkeypatch.setattr("bitsback.coder.model.Model.__init__", lambda *_: pytest.fail("a model was opened"))
+    monkeypatch.setattr(
+        "bitsback.coder.model.Model.__init__", lambda *_: pytest.fail("a model was opened")
+    )
     suffix = ".png" if command == "compress" else ".bbk"
-    arguments = [command, *(tree / "in" / (name + suffix) for name in "ab"), "-j", "2", "--dir", tree / "out"]
+    arguments = [
+        command,
+        *(tree / "in" / (name + suffix) for name in "ab"),
+        "-j",
+        "2",
+        "--dir",
+        tree / "out",
+    ]
     result = call(*arguments, "-v", "--model", tiny_model.path)
-    assert result.exit_code == 0 and told(result) == [f"model {tiny_model.path.name}, 2 processes with one thread each"]
+    assert result.exit_code == 0 and told(result) == [
+        f"model {tiny_model.path.name}, 2 processes with one thread each"
+    ]
     missing = call(*arguments, "--model", "nowhere")
     assert missing.exit_code == 1 and len(told(missing)) == 1 and "nowhere" in told(missing)[0]
 
@@ -69,13 +137,22 @@ def test_the_parent_of_many_opens_no_model(tree, tiny_model, command, monkeypatc
 def test_a_cluster_that_is_not_there(tree, tiny_model):
     """One line that names the address, exit status 1; --rm and --archive do not go with a cluster."""
     pytest.importorskip("distributed")
-    result = call("compress", tree / "in/a.png", "--dask", "tcp://127.0.0.1:9", "--model", tiny_model.path)
-    assert result.exit_code == 1 and len(told(result)) == 1 and "127.0.0.1:9" in told(result)[0] and names(tree / "in") == [
-        "a.png", "b.png", "b.webp", "below/c.png", "text.png"]
+    result = call(
+        "compress", tree / "in/a.png", "--dask", "tcp://127.0.0.1:9", "--model", tiny_model.path
+    )
+    assert (
+        result.exit_code == 1
+        and len(told(result)) == 1
+        and "127.0.0.1:9" in told(result)[0]
+        and names(tree / "in") == ["a.png", "b.png", "b.webp", "below/c.png", "text.png"]
+    )
     assert call("compress", tree / "in/a.png", "--dask", "x", "--rm").exit_code == 2
 
 
-@pytest.mark.parametrize("jobs, recursive, files, cores, expected", [(None, False, 9, 4, 1), (None, True, 9, 4, 4), (None, True, 3, 4, 3), (7, False, 9, 4, 7)])
+@pytest.mark.parametrize(
+    "jobs, recursive, files, cores, expected",
+    [(None, False, 9, 4, 1), (None, True, 9, 4, 4), (None, True, 3, 4, 3), (7, False, 9, 4, 7)],
+)
 def test_how_many_jobs(monkeypatch, jobs, recursive, files, cores, expected):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)), raising=False)
     assert job_count(jobs, recursive, files) == expected
@@ -86,14 +163,23 @@ def test_efforts_choose_models(tmp_path, tiny_model, other_model, photograph, mo
     shipped = {"fast": other_model.path, "default": tiny_model.path}
     monkeypatch.setattr(model_file, "shipped_models", lambda: shipped)
     monkeypatch.setattr("bitsback.coder.model.shipped_models", lambda: shipped)
-    assert [efforts.chosen_model(effort) for effort in range(1, 10)] == ["fast"] * 4 + ["default"] * 5 and efforts.chosen_model(1, "x") == "x"
+    assert [efforts.chosen_model(effort) for effort in range(1, 10)] == ["fast"] * 4 + [
+        "default"
+    ] * 5 and efforts.chosen_model(1, "x") == "x"
     for model in ("fast", "default"):
         steps = [effort.tuning for effort in efforts.EFFORTS.values() if effort.model == model]
         assert steps[0] == 0 and steps == sorted(set(steps))
     asked = []
-    monkeypatch.setattr("bitsback.codecs.prior_codec.tune", lambda model, images, steps, **_: asked.append(steps))
+    monkeypatch.setattr(
+        "bitsback.codecs.prior_codec.tune", lambda model, images, steps, **_: asked.append(steps)
+    )
     Image.fromarray(photograph(64, 72)).save(tmp_path / "a.png")
-    for arguments, model in ((["-e", "1"], other_model), (["-e", "9"], tiny_model), ([], tiny_model), (["-e", "1", "--model", "default"], tiny_model)):
+    for arguments, model in (
+        (["-e", "1"], other_model),
+        (["-e", "9"], tiny_model),
+        ([], tiny_model),
+        (["-e", "1", "--model", "default"], tiny_model),
+    ):
         result = call("compress", "-v", "-f", tmp_path / "a.png", *arguments)
         assert result.exit_code == 0 and model.id[:16] in result.stderr
         assert container.read_header((tmp_path / "a.bbk").read_bytes()).width == 72

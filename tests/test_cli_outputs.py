@@ -1,4 +1,5 @@
 """What the commands do to files: nothing replaced unasked, nothing removed that was not read, streams as outputs and inputs."""
+
 import os
 import shutil
 import stat
@@ -38,21 +39,52 @@ def folder(tmp_path, photograph):
 @pytest.fixture
 def checkpoint(folder):
     """m.ckpt, a checkpoint."""
-    assert call("train", folder / "data", "-o", folder / "m", "--minutes", "0.001", "--batch", 8, "-q", *TINY_RUN).exit_code == 0
+    assert (
+        call(
+            "train",
+            folder / "data",
+            "-o",
+            folder / "m",
+            "--minutes",
+            "0.001",
+            "--batch",
+            8,
+            "-q",
+            *TINY_RUN,
+        ).exit_code
+        == 0
+    )
     for name in ("m", "m.log.jsonl"):
         (folder / name).unlink()
     return (folder / "m.ckpt").rename(folder / "start.ckpt")
 
 
-WRITERS = {                     # name: (arguments, output, where the work is done)
+WRITERS = {  # name: (arguments, output, where the work is done)
     "compress": (["compress", "a.png", "-o", "new.bbk"], "new.bbk", (whole_file, "encode_still")),
     "archive": (["compress", "--archive", "new.bbk", "in"], "new.bbk", (archive, "encode_archive")),
-    "decompress": (["decompress", "a.bbk", "-o", "new.png"], "new.png", (whole_file, "decode_still")),
-    "unpack": (["decompress", "all.bbk", "--dir", "out"], "out/b.png", (whole_file, "decode_stills")),
+    "decompress": (
+        ["decompress", "a.bbk", "-o", "new.png"],
+        "new.png",
+        (whole_file, "decode_still"),
+    ),
+    "unpack": (
+        ["decompress", "all.bbk", "--dir", "out"],
+        "out/b.png",
+        (whole_file, "decode_stills"),
+    ),
     "preview": (["preview", "a.bbk", "-o", "new.png"], "new.png", (samples, "_guarded")),
-    "sample": (["sample", "-o", "new.png", "--count", "1", "--size", "8x8", "--steps", "1"], "new.png", (samples, "_guarded")),
-    "train": (["train", "data", "-o", "new", "--minutes", "0.001", "--batch", "8", *TINY_RUN], "new.ckpt", (model_file, "integer_model")),
-    "export": (["export", "start.ckpt", "-o", "new"], "new", (model_file, "integer_model"))}
+    "sample": (
+        ["sample", "-o", "new.png", "--count", "1", "--size", "8x8", "--steps", "1"],
+        "new.png",
+        (samples, "_guarded"),
+    ),
+    "train": (
+        ["train", "data", "-o", "new", "--minutes", "0.001", "--batch", "8", *TINY_RUN],
+        "new.ckpt",
+        (model_file, "integer_model"),
+    ),
+    "export": (["export", "start.ckpt", "-o", "new"], "new", (model_file, "integer_model")),
+}
 
 
 def arguments_of(command, request, folder, monkeypatch, tiny_model):
@@ -78,7 +110,9 @@ def before_writing(monkeypatch, deed):
 
 
 @pytest.mark.parametrize("command", WRITERS)
-def test_what_another_process_wrote_meanwhile_is_not_replaced(command, request, folder, monkeypatch, tiny_model):
+def test_what_another_process_wrote_meanwhile_is_not_replaced(
+    command, request, folder, monkeypatch, tiny_model
+):
     """An output that appears during the work: exit 1, one line with its name, and it stays as it is; also one that was there before."""
     arguments, output = arguments_of(command, request, folder, monkeypatch, tiny_model)
 
@@ -91,7 +125,9 @@ def test_what_another_process_wrote_meanwhile_is_not_replaced(command, request, 
         before_writing(patch, appear)
         during = call(*arguments)
     for result in (during, call(*arguments)):
-        assert result.exit_code == 1 and output in told(result)[-1] and "-f" in told(result)[-1], told(result)
+        assert result.exit_code == 1 and output in told(result)[-1] and "-f" in told(result)[-1], (
+            told(result)
+        )
         with open(output, "rb") as stream:
             assert stream.read() == OTHER
     assert not [name for name in names(folder) if name.endswith(".part")]
@@ -105,7 +141,9 @@ def test_the_loser_keeps_its_input(command, request, folder, monkeypatch, tiny_m
     """The same with --rm."""
     arguments, output = arguments_of(command, request, folder, monkeypatch, tiny_model)
     before = names(folder)
-    before_writing(monkeypatch, lambda: (os.makedirs("out", exist_ok=True), open(output, "wb").write(OTHER)))
+    before_writing(
+        monkeypatch, lambda: (os.makedirs("out", exist_ok=True), open(output, "wb").write(OTHER))
+    )
     result = call(*arguments, "--rm")
     assert result.exit_code == 1 and names(folder) == sorted({*before, output})
 
@@ -116,9 +154,21 @@ def test_two_processes_with_one_output(tmp_path, photograph):
     for name, pixels in pictures.items():
         Image.fromarray(pixels).save(tmp_path / name, lossless=True)
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    running = [subprocess.Popen([sys.executable, "-m", "bitsback", "compress", "--rm", name], cwd=tmp_path, env=env, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True) for name in pictures]
-    ended = {name: (process.communicate(), process.returncode) for name, process in zip(pictures, running)}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "bitsback", "compress", "--rm", name],
+            cwd=tmp_path,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in pictures
+    ]
+    ended = {
+        name: (process.communicate(), process.returncode)
+        for name, process in zip(pictures, running)
+    }
     assert sorted(code for _, code in ended.values()) == [0, 1], ended
     winner, loser = sorted(ended, key=lambda name: ended[name][1])
     assert "a.bbk: exists" in ended[loser][0][1] and names(tmp_path) == sorted(["a.bbk", loser])
@@ -174,9 +224,28 @@ def test_two_archives_of_one_name_inside(folder, jobs, photograph):
     """With -f the second does not write over what the first one restored in the same run."""
     save(photograph(8, 8, 5), folder / "in" / "b.png")
     files.compress_archive([folder / "in"], folder / "other.bbk")
-    result = call("decompress", "-f", "--rm", "-j", jobs, folder / "all.bbk", folder / "other.bbk", "--dir", folder / "out")
-    assert result.exit_code == 1 and len(told(result)) == 1 and "other.bbk" in told(result)[0] and "all.bbk" in told(result)[0]
-    assert load(folder / "out/b.png").shape == (7, 5, 3) and (folder / "other.bbk").exists() and not (folder / "all.bbk").exists()
+    result = call(
+        "decompress",
+        "-f",
+        "--rm",
+        "-j",
+        jobs,
+        folder / "all.bbk",
+        folder / "other.bbk",
+        "--dir",
+        folder / "out",
+    )
+    assert (
+        result.exit_code == 1
+        and len(told(result)) == 1
+        and "other.bbk" in told(result)[0]
+        and "all.bbk" in told(result)[0]
+    )
+    assert (
+        load(folder / "out/b.png").shape == (7, 5, 3)
+        and (folder / "other.bbk").exists()
+        and not (folder / "all.bbk").exists()
+    )
 
 
 def test_an_output_that_is_one_of_several_inputs(folder, checkpoint):
@@ -184,8 +253,11 @@ def test_an_output_that_is_one_of_several_inputs(folder, checkpoint):
     before = {name: (folder / name).read_bytes() for name in names(folder)}
     (folder / "in/b.bbk").write_bytes(before["all.bbk"])
     (folder / "in/b.bbk").rename(folder / "b.png")
-    for arguments in (["compress", "--archive", folder / "in/b.png", folder / "in"], ["decompress", folder / "b.png"],
-                      ["export", checkpoint, "-o", checkpoint]):
+    for arguments in (
+        ["compress", "--archive", folder / "in/b.png", folder / "in"],
+        ["decompress", folder / "b.png"],
+        ["export", checkpoint, "-o", checkpoint],
+    ):
         result = call(*arguments, "-f")
         assert result.exit_code == 1 and "is the input itself" in told(result)[0], told(result)
     assert (folder / "b.png").read_bytes() == before["all.bbk"]
@@ -214,14 +286,27 @@ CHANGES = ["replaced", "written in place", "same size"]
 
 @pytest.mark.parametrize("how", CHANGES)
 @pytest.mark.parametrize("command", ["compress", "archive", "decompress", "unpack"])
-def test_an_input_that_changes_is_not_removed(command, how, request, folder, monkeypatch, tiny_model, photograph):
+def test_an_input_that_changes_is_not_removed(
+    command, how, request, folder, monkeypatch, tiny_model, photograph
+):
     """--rm: what came after it was read is kept and told with exit 1; the output has what was read."""
     arguments, output = arguments_of(command, request, folder, monkeypatch, tiny_model)
-    source, newer = folder / {"compress": "a.png", "archive": "in/b.png", "decompress": "a.bbk", "unpack": "all.bbk"}[command], []
+    source, newer = (
+        folder
+        / {"compress": "a.png", "archive": "in/b.png", "decompress": "a.bbk", "unpack": "all.bbk"}[
+            command
+        ],
+        [],
+    )
     os.utime(source, ns=(10**18, 10**18))
     before_writing(monkeypatch, lambda: newer.append(change(how, source, photograph)))
     result = call(*arguments, "--rm")
-    assert result.exit_code == 1 and len(told(result)) == 1 and source.name in told(result)[0] and "is kept" in told(result)[0]
+    assert (
+        result.exit_code == 1
+        and len(told(result)) == 1
+        and source.name in told(result)[0]
+        and "is kept" in told(result)[0]
+    )
     assert [source.read_bytes()] == newer and (folder / output).exists()
 
 
@@ -237,9 +322,14 @@ def test_one_picture_of_an_archive_that_changes(folder, photograph, monkeypatch)
 @pytest.mark.parametrize("command", ["compress", "archive", "decompress"])
 def test_an_input_that_is_written_while_it_is_read(command, folder, monkeypatch, photograph):
     """Half of the one and half of the other may have been read: exit 1 and no output, without --rm too."""
-    source, output = {"compress": ("a.png", "new.bbk"), "archive": ("in/b.png", "new.bbk"), "decompress": ("a.bbk", "new.png")}[command]
+    source, output = {
+        "compress": ("a.png", "new.bbk"),
+        "archive": ("in/b.png", "new.bbk"),
+        "decompress": ("a.bbk", "new.png"),
+    }[command]
     from bitsback.codecs.formats import image_files
     from bitsback.codecs.io import inputs
+
     real_still, real_read = image_files.read_still, inputs._read
 
     def read_still(*arguments, **options):
@@ -259,14 +349,18 @@ def test_an_input_that_is_written_while_it_is_read(command, folder, monkeypatch,
         monkeypatch.setattr(inputs, "_read", read)
     monkeypatch.chdir(folder)
     result = call(*WRITERS[command][0])
-    assert result.exit_code == 1 and len(told(result)) == 1 and "while it was read" in told(result)[0]
+    assert (
+        result.exit_code == 1 and len(told(result)) == 1 and "while it was read" in told(result)[0]
+    )
     assert not (folder / output).exists()
 
 
 def test_archives_that_are_not_what_was_written(folder, monkeypatch):
     """decompress --rm of an archive compares what lies on the disk as well."""
     real = outputs.write
-    monkeypatch.setattr(outputs, "write", lambda data, path, **options: real(data[:-1], path, **options))
+    monkeypatch.setattr(
+        outputs, "write", lambda data, path, **options: real(data[:-1], path, **options)
+    )
     result = call("decompress", "--rm", folder / "all.bbk", "--dir", folder / "out")
     assert result.exit_code == 1 and "is kept" in told(result)[0] and (folder / "all.bbk").exists()
 
@@ -274,7 +368,9 @@ def test_archives_that_are_not_what_was_written(folder, monkeypatch):
 # --- outputs that are no regular files ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [command for command in WRITERS if command not in ("train", "unpack")])
+@pytest.mark.parametrize(
+    "command", [command for command in WRITERS if command not in ("train", "unpack")]
+)
 def test_commands_write_into_fifos(command, request, folder, monkeypatch, tiny_model):
     """With -f the reader gets all; the FIFO stays one."""
     arguments, output = arguments_of(command, request, folder, monkeypatch, tiny_model)
@@ -282,7 +378,7 @@ def test_commands_write_into_fifos(command, request, folder, monkeypatch, tiny_m
     assert call(*arguments).exit_code == 1
     thread, got = read_from(folder / output)
     result = call(*arguments, "-f")
-    if result.exit_code:                            # let the reader go
+    if result.exit_code:  # let the reader go
         os.close(os.open(output, os.O_WRONLY))
     thread.join(10)
     assert result.exit_code == 0 and len(got[0]) > 20 and stat.S_ISFIFO(os.stat(output).st_mode)
@@ -308,29 +404,51 @@ def test_commands_write_through_links(command, dangling, request, folder, monkey
         (folder / "far/target").write_bytes(OTHER)
     assert call(*arguments).exit_code == 1 and (folder / "far/target").exists() != dangling
     assert call(*arguments, "-f").exit_code == 0
-    assert os.readlink(output) == "far/target" and len((folder / "far/target").read_bytes()) > 20 and names(folder / "far") == ["target"]
+    assert (
+        os.readlink(output) == "far/target"
+        and len((folder / "far/target").read_bytes()) > 20
+        and names(folder / "far") == ["target"]
+    )
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's devices")
-@pytest.mark.parametrize("command", [command for command in WRITERS if command not in ("train", "unpack")])
+@pytest.mark.parametrize(
+    "command", [command for command in WRITERS if command not in ("train", "unpack")]
+)
 def test_commands_and_a_device_that_is_full(command, request, folder, monkeypatch, tiny_model):
     """One line with the output's name, exit 1, inputs and device as they were.  By a link, so that no device of the machine is in danger."""
     arguments, output = arguments_of(command, request, folder, monkeypatch, tiny_model)
     os.symlink("/dev/full", output)
     before = names(folder)
     result = call(*arguments, "-f")
-    assert result.exit_code == 1 and len(told(result)) == 1 and f"{output}: No space left on device" in told(result)[0]
-    assert names(folder) == before and os.readlink(output) == "/dev/full" and stat.S_ISCHR(os.stat("/dev/full").st_mode)
+    assert (
+        result.exit_code == 1
+        and len(told(result)) == 1
+        and f"{output}: No space left on device" in told(result)[0]
+    )
+    assert (
+        names(folder) == before
+        and os.readlink(output) == "/dev/full"
+        and stat.S_ISCHR(os.stat("/dev/full").st_mode)
+    )
 
 
 def test_removal_needs_files_on_both_sides(folder):
     """--rm into what cannot be read again, or of what is no file: refused before any work."""
     (folder / "null").symlink_to(os.devnull)
     os.mkfifo(folder / "fifo.png")
-    for arguments in (["a.png", "-f", "-o", folder / "null"], ["fifo.png", "-o", folder / "new.bbk"]):
+    for arguments in (
+        ["a.png", "-f", "-o", folder / "null"],
+        ["fifo.png", "-o", folder / "new.bbk"],
+    ):
         result = call("compress", "--rm", folder / arguments[0], *arguments[1:])
         assert result.exit_code == 1 and len(told(result)) == 1, told(result)
-    assert (folder / "a.png").exists() and (folder / "null").is_symlink() and (folder / "fifo.png").exists() and not (folder / "new.bbk").exists()
+    assert (
+        (folder / "a.png").exists()
+        and (folder / "null").is_symlink()
+        and (folder / "fifo.png").exists()
+        and not (folder / "new.bbk").exists()
+    )
 
 
 def test_an_archive_is_not_unpacked_through_links(folder):
@@ -351,9 +469,15 @@ def test_long_names(folder, length):
     source = (folder / "a.png").rename(folder / ("x" * (length - 4) + ".png"))
     before = load(source)
     assert call("compress", "--rm", "-q", source).exit_code == 0
-    assert call("decompress", "--rm", "-q", source.with_suffix(".bbk")).exit_code == 0 and np.array_equal(load(source), before)
+    assert call(
+        "decompress", "--rm", "-q", source.with_suffix(".bbk")
+    ).exit_code == 0 and np.array_equal(load(source), before)
     result = call("compress", source, "-o", folder / ("y" * 256))
-    assert result.exit_code == 1 and len(told(result)) == 1 and "yyy: File name too long" in told(result)[0]
+    assert (
+        result.exit_code == 1
+        and len(told(result)) == 1
+        and "yyy: File name too long" in told(result)[0]
+    )
 
 
 # --- training goes on -----------------------------------------------------------------------------
@@ -361,18 +485,47 @@ def test_long_names(folder, length):
 
 def test_training_overwrites_what_it_goes_on_from(folder, checkpoint):
     """--resume of the output's own checkpoint, or of the output, replaces both; of another run's does not."""
-    arguments = ["train", folder / "data", "-o", folder / "m", "--minutes", "0.001", "--batch", 8, "-q", *TINY_RUN]
+    arguments = [
+        "train",
+        folder / "data",
+        "-o",
+        folder / "m",
+        "--minutes",
+        "0.001",
+        "--batch",
+        8,
+        "-q",
+        *TINY_RUN,
+    ]
     assert call(*arguments, "--resume", checkpoint).exit_code == 0
     first = (folder / "m").read_bytes()
-    result = call("train", folder / "data", "-o", folder / ("m" * 256), *arguments[4:], "--resume", checkpoint)
+    result = call(
+        "train", folder / "data", "-o", folder / ("m" * 256), *arguments[4:], "--resume", checkpoint
+    )
     assert result.exit_code == 1 and len(told(result)) == 1 and "name too long" in told(result)[0]
     result = call(*arguments, "--resume", checkpoint)
-    assert result.exit_code == 1 and len(told(result)) == 1 and "exists already" in told(result)[0] and (folder / "m").read_bytes() == first
+    assert (
+        result.exit_code == 1
+        and len(told(result)) == 1
+        and "exists already" in told(result)[0]
+        and (folder / "m").read_bytes() == first
+    )
     assert call(*arguments, "--resume", folder / "m.ckpt").exit_code == 0
     assert call(*arguments, "--resume", checkpoint, "-f").exit_code == 0
     (folder / "m.ckpt").unlink()
     shutil.copy(folder / "m", folder / "m.safetensors")
-    assert call("train", folder / "data", "-o", folder / "m.safetensors", *arguments[4:], "--resume", folder / "m.safetensors").exit_code == 0
+    assert (
+        call(
+            "train",
+            folder / "data",
+            "-o",
+            folder / "m.safetensors",
+            *arguments[4:],
+            "--resume",
+            folder / "m.safetensors",
+        ).exit_code
+        == 0
+    )
 
 
 # --- standard streams and pipes -------------------------------------------------------------------
@@ -389,29 +542,57 @@ def shell(line, cwd):
 def test_standard_streams_that_are_closed(folder):
     """What needs them is told in one line, exit 1; the rest works."""
     assert shell("BB compress a.png -o one.bbk >&- <&-", folder) == (0, [], b"")
-    assert shell("BB compress a.png -o two.bbk 2>&-", folder)[0] == 0 and shell("BB compress a.png -o two.bbk 2>&- >&-", folder)[0] == 1
+    assert (
+        shell("BB compress a.png -o two.bbk 2>&-", folder)[0] == 0
+        and shell("BB compress a.png -o two.bbk 2>&- >&-", folder)[0] == 1
+    )
     assert (folder / "one.bbk").read_bytes() == (folder / "two.bbk").read_bytes()
-    for line, said in (("BB compress a.png -o - >&-", "standard output: is closed"), ("BB decompress a.bbk -o - >&-", "standard output: is closed"),
-                       ("BB compress - -o new.bbk <&-", "standard input: is closed"), ("BB info - <&-", "standard input: is closed")):
+    for line, said in (
+        ("BB compress a.png -o - >&-", "standard output: is closed"),
+        ("BB decompress a.bbk -o - >&-", "standard output: is closed"),
+        ("BB compress - -o new.bbk <&-", "standard input: is closed"),
+        ("BB info - <&-", "standard input: is closed"),
+    ):
         code, lines, _ = shell(line, folder)
         assert code == 1 and len(lines) == 1 and said in lines[0], lines
     assert not (folder / "new.bbk").exists()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's devices")
-@pytest.mark.parametrize("command", ["compress a.png -o -", "compress a.png -o new.bbk", "info a.bbk", "test --json a.bbk", "models", "--help"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "compress a.png -o -",
+        "compress a.png -o new.bbk",
+        "info a.bbk",
+        "test --json a.bbk",
+        "models",
+        "--help",
+    ],
+)
 def test_a_standard_output_that_is_full(folder, command):
     """One line that says so, exit 1, no traceback of Python's at its end."""
     code, lines, _ = shell(f"BB {command} >/dev/full", folder)
-    assert code == 1 and len(lines) == 1 and lines[0].endswith("standard output: No space left on device")
+    assert (
+        code == 1
+        and len(lines) == 1
+        and lines[0].endswith("standard output: No space left on device")
+    )
 
 
 def test_pipes_as_inputs(folder):
     """What cannot seek is read whole: a process substitution is an input like any file."""
     assert shell("BB compress <(cat a.png) -o new.bbk", folder)[:2] == (0, [])
     assert np.array_equal(decode((folder / "new.bbk").read_bytes()), load(folder / "a.png"))
-    assert shell("BB test <(cat new.bbk)", folder)[:2] == shell("BB info --borders <(cat new.bbk)", folder)[:2] == (0, [])
-    assert shell("BB decompress <(cat new.bbk) -o new.png", folder)[:2] == (0, []) and np.array_equal(load(folder / "new.png"), load(folder / "a.png"))
+    assert (
+        shell("BB test <(cat new.bbk)", folder)[:2]
+        == shell("BB info --borders <(cat new.bbk)", folder)[:2]
+        == (0, [])
+    )
+    assert shell("BB decompress <(cat new.bbk) -o new.png", folder)[:2] == (
+        0,
+        [],
+    ) and np.array_equal(load(folder / "new.png"), load(folder / "a.png"))
     assert shell("BB preview <(cat new.bbk) -o look.png", folder)[:2] == (0, [])
     code, lines, got = shell("BB compress -f -q a.png -o >(cat)", folder)
     assert (code, lines) == (0, []) and got == (folder / "new.bbk").read_bytes()

@@ -1,4 +1,5 @@
 """colours.py: colours counted while decoding, and the files that use them."""
+
 import dataclasses
 import zlib
 
@@ -22,13 +23,19 @@ from tests import numpy_decoder as yardstick
 from tests.told import grids, pop_bytes, push_bytes
 
 NUMBERS = range(1, len(SHARPNESS) + 1)
-PLACES = {"grey": ("grey",), GREEN: (yardstick.G,), RED: (yardstick.R, 7), BLUE: (yardstick.B, 7, 9)}      # the yardstick's name of KEYS
+PLACES = {
+    "grey": ("grey",),
+    GREEN: (yardstick.G,),
+    RED: (yardstick.R, 7),
+    BLUE: (yardstick.B, 7, 9),
+}  # the yardstick's name of KEYS
 KEYS = {"grey": 0, GREEN: 0, RED: 7 << 8, BLUE: 7 << 16 | 9 << 8}
 
 
 @pytest.fixture(scope="module")
 def few(photograph):
     """A photograph that was kept as luma and coarse chroma for a while: few colours; as a grey one, every third value."""
+
     def make(height, width, channels=3, seed=0):
         r, g, b = photograph(height, width, seed).astype(int).transpose(2, 0, 1)
         if channels == 1:
@@ -36,27 +43,41 @@ def few(photograph):
         luma = (2 * r + 5 * g + b) >> 3
         r, b = luma + (r - luma) // 8 * 8, luma + (b - luma) // 8 * 8
         return np.clip(np.stack([r, (8 * luma - 2 * r - b) // 5, b], -1), 0, 255).astype(np.uint8)
+
     return make
 
 
 def clipped(pixels):
     pixels = pixels.copy()
-    pixels[:len(pixels) // 2 + 3, :, :2] = 255
+    pixels[: len(pixels) // 2 + 3, :, :2] = 255
     pixels[:, :13] = 0
     return pixels
 
 
 def coded(images, model, tuning=0):
     """encode_stack's (Header, payload) of one or more pictures."""
-    stills = [Still("RGB", pixels) if pixels.shape[2] == 3 else Still("L", pixels[..., 0]) for pixels in images]
-    entries = [Entry(s.width, s.height, f"{i}", check=whole_file.image_check(s.samples), mode=s.mode) for i, s in enumerate(stills)]
+    stills = [
+        Still("RGB", pixels) if pixels.shape[2] == 3 else Still("L", pixels[..., 0])
+        for pixels in images
+    ]
+    entries = [
+        Entry(s.width, s.height, f"{i}", check=whole_file.image_check(s.samples), mode=s.mode)
+        for i, s in enumerate(stills)
+    ]
     if len(images) == 1:
         entries = [dataclasses.replace(entries[0], name="", check=0)]
-    return prior_codec.encode_stack(images, Header(tuple(entries), whole_file._digest(stills, b""), len(images) > 1), model, tuning=tuning)
+    return prior_codec.encode_stack(
+        images,
+        Header(tuple(entries), whole_file._digest(stills, b""), len(images) > 1),
+        model,
+        tuning=tuning,
+    )
 
 
 def decoded(data, model):
-    return [np.atleast_3d(still.samples) for still in whole_file.decode_stills(data, model=model)[1]]
+    return [
+        np.atleast_3d(still.samples) for still in whole_file.decode_stills(data, model=model)[1]
+    ]
 
 
 def without(images, model, monkeypatch, tuning=0):
@@ -69,13 +90,17 @@ def without(images, model, monkeypatch, tuning=0):
 def test_chunks(size):
     """They cover an array once, each a quarter longer than the one before it."""
     parts = chunks(size)
-    assert [i for part in parts for i in (part.start, part.stop)][1:-1] == [part.stop for part in parts[:-1] for _ in range(2)]
+    assert [i for part in parts for i in (part.start, part.stop)][1:-1] == [
+        part.stop for part in parts[:-1] for _ in range(2)
+    ]
     assert not size and not parts or (parts[0].start, parts[-1].stop) == (0, size)
     lengths = [part.stop - part.start for part in parts]
     expected = [128]
     while len(expected) < len(lengths):
         expected.append(expected[-1] * 5 // 4)
-    assert lengths[:-1] == expected[:len(lengths) - 1] and (not lengths or 0 < lengths[-1] <= expected[-1])
+    assert lengths[:-1] == expected[: len(lengths) - 1] and (
+        not lengths or 0 < lengths[-1] <= expected[-1]
+    )
 
 
 @given(st.sampled_from(NUMBERS), st.sampled_from(sorted(KEYS, key=str)), st.integers(0, 2**32))
@@ -83,24 +108,35 @@ def test_masses(gaussians, sharpness, kind, seed):
     """At least 1 and 2^24 in all, whatever was counted, wherever the mean lies; the document's."""
     rng, n = np.random.default_rng(seed), 40
     colours, document = Colours(sharpness), yardstick.Counts(sharpness)
-    counts = rng.choice([0, 1, 2, 30, MOST - 1, MOST, MOST + 1, 2**31 - 1], 256, p=rng.dirichlet(np.full(8, 0.5)))
-    colours._table(kind)[KEYS[kind]:KEYS[kind] + 256] = counts
+    counts = rng.choice(
+        [0, 1, 2, 30, MOST - 1, MOST, MOST + 1, 2**31 - 1], 256, p=rng.dirichlet(np.full(8, 0.5))
+    )
+    colours._table(kind)[KEYS[kind] : KEYS[kind] + 256] = counts
     document.seen.update({(*PLACES[kind], i): int(count) for i, count in enumerate(counts)})
-    mean32 = np.rint(rng.normal(0, 2.0**rng.integers(4, 24), n)).astype(np.int32)
+    mean32 = np.rint(rng.normal(0, 2.0 ** rng.integers(4, 24), n)).astype(np.int32)
     scale = rng.choice([0, 30, 64, 90, 112], n).astype(np.int32)
     masses = colours.masses(gaussians, kind, np.full(n, KEYS[kind]), mean32, scale)
     assert masses.shape == (n, WIDTH + 1) and masses.min() >= 1 and (masses.sum(1) == 2**24).all()
     for row, mean, number in zip(masses.tolist(), mean32.tolist(), scale.tolist()):
         cumulative = [0, *np.cumsum(gaussians.masses[32 * number + (mean & 31)]).tolist()]
-        assert np.diff(document.cumulative(cumulative, PLACES[kind], mean >> 5, document.seen)).tolist() == row
+        assert (
+            np.diff(
+                document.cumulative(cumulative, PLACES[kind], mean >> 5, document.seen)
+            ).tolist()
+            == row
+        )
 
 
 def test_values_that_are_no_pixels(gaussians):
     """Those of a damaged file count as the nearest pixel, are taken back exactly, and code like others."""
-    colours, far = Colours(2), np.array([-2**31, -2**15, -129, 128, 2**15, 2**31 - 1], np.int32)
+    colours, far = Colours(2), np.array([-(2**31), -(2**15), -129, 128, 2**15, 2**31 - 1], np.int32)
     x = np.stack([far, far[::-1], far]).reshape(1, 3, 2, 3)
     colours.count_all(x)
-    assert colours._table(GREEN)[0] == colours._table(GREEN)[255] == 3 and colours._table(RED)[255] == 3 and colours._table(BLUE)[255 << 8 | 255] == 3
+    assert (
+        colours._table(GREEN)[0] == colours._table(GREEN)[255] == 3
+        and colours._table(RED)[255] == 3
+        and colours._table(BLUE)[255 << 8 | 255] == 3
+    )
     masses = colours.masses(gaussians, GREEN, np.zeros(6, int), far, np.zeros(6, np.int32))
     assert masses.min() >= 1 and (masses.sum(1) == 2**24).all()
     colours.count_all(x, -1)
@@ -134,16 +170,20 @@ def test_arrays_there_and_back(gaussians, sharpness):
     values[1] = np.where(rng.random(n) < 0.9, values[0] + 1, values[1])
     keys = [np.zeros(n, np.int64), (values[0] + 128) << 8]
     means = [32 * x + rng.normal(0, 90, n) + 32_000 * (rng.random(n) < 0.01) for x in values]
-    arrays = [(kind, key, *(part.astype(np.int32) for part in (x, mean32, rng.integers(0, 113, n))))
-              for kind, key, x, mean32 in zip((GREEN, RED), keys, values, means)]
+    arrays = [
+        (kind, key, *(part.astype(np.int32) for part in (x, mean32, rng.integers(0, 113, n))))
+        for kind, key, x, mean32 in zip((GREEN, RED), keys, values, means)
+    ]
     colours, document = Colours(sharpness), yardstick.Counts(sharpness)
-    before = np.stack([values[0], values[0], values[1]])[:, :600].reshape(1, 3, 20, 30)[:, [2, 1, 0]]        # counted before; blue does not matter
+    before = np.stack([values[0], values[0], values[1]])[:, :600].reshape(1, 3, 20, 30)[
+        :, [2, 1, 0]
+    ]  # counted before; blue does not matter
     colours.count_all(before)
     document.add(before)
     tables = {kind: table.copy() for kind, table in colours._counts.items()}
     stack = Stack(start)
     size, estimate = stack.size_bits, colours.information_bits(gaussians, arrays)[sharpness - 1]
-    for kind, key, x, _, _ in arrays:                           # they were counted
+    for kind, key, x, _, _ in arrays:  # they were counted
         colours.count(kind, key, x, -1)
     assert all(np.array_equal(table, tables[kind]) for kind, table in colours._counts.items())
     sampled = colours.information_bits(gaussians, arrays, 3)[sharpness - 1]
@@ -153,7 +193,14 @@ def test_arrays_there_and_back(gaussians, sharpness):
     assert all(np.array_equal(table, tables[kind]) for kind, table in colours._counts.items())
     order = [[(yardstick.G,)] * n, [(yardstick.R, int(g) + 128) for g in values[0]]]
     slow = yardstick.Stack.from_credit(start)
-    document.push_arrays(slow, numbers, [(place, *(part.astype(np.int64) for part in array[2:])) for place, array in zip(order, arrays)])
+    document.push_arrays(
+        slow,
+        numbers,
+        [
+            (place, *(part.astype(np.int64) for part in array[2:]))
+            for place, array in zip(order, arrays)
+        ],
+    )
     assert slow.to_bytes() == stack.to_words()
     for kind, key, x, mean32, scale in arrays:
         assert np.array_equal(colours.pop(stack, gaussians, kind, key, mean32, scale), x)
@@ -182,6 +229,7 @@ def test_a_segment_that_ran_dry_is_counted_again(tiny_model, few, monkeypatch, f
         except StackEmpty:
             counted.append(args[-1].counted)
             raise
+
     monkeypatch.setattr(segments, "DEBT", 0.9)
     monkeypatch.setattr(Chain, "push", watched)
     header, payload = coded([pixels], tiny_model)
@@ -194,12 +242,25 @@ def test_a_segment_that_ran_dry_is_counted_again(tiny_model, few, monkeypatch, f
 @pytest.mark.parametrize("change", ["plain", "tuned", "flat", "experts"])
 def test_few_colours(tiny_model, expert_model, few, monkeypatch, size, channels, change):
     """Smaller than without, the same pixels: in several segments, tuned, with flat blocks, by experts."""
-    pixels, model, tuning = few(*size, channels), expert_model if change == "experts" else tiny_model, int(change == "tuned")
+    pixels, model, tuning = (
+        few(*size, channels),
+        expert_model if change == "experts" else tiny_model,
+        int(change == "tuned"),
+    )
     pixels = clipped(pixels) if change == "flat" else pixels
     channels_of = sum(len(layer.shift) for layer in model.layers.values())
-    monkeypatch.setattr(prior_codec, "tune", lambda model, images, steps, **rest: np.ones(channels_of, np.int32) if steps else None)
+    monkeypatch.setattr(
+        prior_codec,
+        "tune",
+        lambda model, images, steps, **rest: np.ones(channels_of, np.int32) if steps else None,
+    )
     header, payload = coded([pixels], model, tuning)
-    assert header.sharpness and len(header.segments) > 1 and bool(header.flat_bytes) == (change == "flat") and bool(header.tuned_bits) == bool(tuning)
+    assert (
+        header.sharpness
+        and len(header.segments) > 1
+        and bool(header.flat_bytes) == (change == "flat")
+        and bool(header.tuned_bits) == bool(tuning)
+    )
     data = container.write(header, payload)
     assert container.read_header(data) == header and data[5] & container.COUNTED
     assert np.array_equal(decoded(data, model)[0], pixels)
@@ -210,7 +271,9 @@ def test_all_colours(tiny_model, photograph, monkeypatch):
     """Where nothing recurs nothing is counted; noise without end, where only values that are no pixels are saved, all but ignores its counts."""
     pixels = photograph(104, 96)
     header, payload = coded([pixels], tiny_model)
-    assert not header.sharpness and container.write(header, payload) == without([pixels], tiny_model, monkeypatch)
+    assert not header.sharpness and container.write(header, payload) == without(
+        [pixels], tiny_model, monkeypatch
+    )
     noise = np.random.default_rng(2).integers(0, 256, (104, 96, 3), np.uint8)
     header, payload = coded([noise], tiny_model)
     data = container.write(header, payload)
@@ -220,35 +283,91 @@ def test_all_colours(tiny_model, photograph, monkeypatch):
 
 def test_an_archive(tiny_model, few, photograph, monkeypatch):
     """Pictures of several sizes, grey and flat ones among them, are counted together."""
-    images = [few(72, 64), few(40, 40, 1), clipped(few(40, 48, seed=1)), few(40, 48, seed=2), photograph(33, 25)]
+    images = [
+        few(72, 64),
+        few(40, 40, 1),
+        clipped(few(40, 48, seed=1)),
+        few(40, 48, seed=2),
+        photograph(33, 25),
+    ]
     header, payload = coded(images, tiny_model)
     data = container.write(header, payload)
-    assert header.sharpness and header.flat_bytes and any(kind == segment_layout.WHOLE for kind, _ in header.segments)
-    assert all(map(np.array_equal, decoded(data, tiny_model), images)) and len(data) < 0.99 * len(without(images, tiny_model, monkeypatch))
+    assert (
+        header.sharpness
+        and header.flat_bytes
+        and any(kind == segment_layout.WHOLE for kind, _ in header.segments)
+    )
+    assert all(map(np.array_equal, decoded(data, tiny_model), images)) and len(data) < 0.99 * len(
+        without(images, tiny_model, monkeypatch)
+    )
 
 
 @pytest.mark.parametrize("case", ["several", "flat", "grey", "archive"])
 def test_by_the_document(tiny_model, few, case):
     """The decoder that was written from ARITHMETIC.md gives the pixels, its encoder the words."""
-    images = {"several": [few(72, 64)], "flat": [clipped(few(61, 50))], "grey": [few(72, 64, 1)],
-              "archive": [few(56, 48), few(17, 24), few(17, 24, seed=1), few(30, 16, 1), clipped(few(40, 40))]}[case]
+    images = {
+        "several": [few(72, 64)],
+        "flat": [clipped(few(61, 50))],
+        "grey": [few(72, 64, 1)],
+        "archive": [
+            few(56, 48),
+            few(17, 24),
+            few(17, 24, seed=1),
+            few(30, 16, 1),
+            clipped(few(40, 40)),
+        ],
+    }[case]
     header, payload = coded(images, tiny_model)
     assert header.sharpness and len(header.segments) > 1
-    numbers, stack, turn = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Stack(payload), lambda pixels: turned(pixels, header.flips)
-    blurred, data, told = pop_bytes(stack, header.mean_bytes), pop_bytes(stack, header.flat_bytes), None
+    numbers, stack, turn = (
+        yardstick.Model(tiny_model.path.read_bytes()),
+        yardstick.Stack(payload),
+        lambda pixels: turned(pixels, header.flips),
+    )
+    blurred, data, told = (
+        pop_bytes(stack, header.mean_bytes),
+        pop_bytes(stack, header.flat_bytes),
+        None,
+    )
     if data:
         painted = [turn(np.zeros_like(pixels)) for pixels in images]
         masks = prior_codec.flats.read(data, painted)
-        told = painted, [np.full(pixels.shape, True) if mask is None else mask for mask, pixels in zip(masks, images)]
-    got = yardstick.decode(numbers, stack, header.sizes, header.start, header.segments, header.top, told, header.sharpness, grids(blurred, header.sizes))
+        told = (
+            painted,
+            [
+                np.full(pixels.shape, True) if mask is None else mask
+                for mask, pixels in zip(masks, images)
+            ],
+        )
+    got = yardstick.decode(
+        numbers,
+        stack,
+        header.sizes,
+        header.start,
+        header.segments,
+        header.top,
+        told,
+        header.sharpness,
+        grids(blurred, header.sizes),
+    )
     image, rows, columns = header.start
     expected = [turn(pixels).copy() for pixels in images]
-    for i, pixels in enumerate(expected[:image + 1]):           # the plain parts lie in the credit
+    for i, pixels in enumerate(expected[: image + 1]):  # the plain parts lie in the credit
         part = np.s_[:, :] if i < image else np.s_[:rows, :columns]
         got[i][part] = pixels[part]
     assert all(map(np.array_equal, got, expected))
     again = yardstick.Stack.from_credit(stack.credit(header.credit_bytes))
-    yardstick.encode(numbers, again, expected, header.start, header.segments, header.top, told and told[1], header.sharpness, grids(blurred, header.sizes))
+    yardstick.encode(
+        numbers,
+        again,
+        expected,
+        header.start,
+        header.segments,
+        header.top,
+        told and told[1],
+        header.sharpness,
+        grids(blurred, header.sizes),
+    )
     push_bytes(again, data)
     push_bytes(again, blurred)
     assert again.to_bytes() == payload
@@ -260,9 +379,16 @@ def test_preview(tiny_model, few):
     header, payload = coded([pixels], tiny_model)
     assert header.sharpness and len(header.segments) > 2
     for count in (2, 3):
-        seen = turned(preview(container.write(header, payload), model=tiny_model, segments=count).pixels, header.flips)
-        for place in segment_layout.locate(header.sizes, header.start, header.segments)[::-1][:count - 1]:
-            here = np.s_[place.top:place.top + place.height, place.left:place.left + place.width]
+        seen = turned(
+            preview(container.write(header, payload), model=tiny_model, segments=count).pixels,
+            header.flips,
+        )
+        for place in segment_layout.locate(header.sizes, header.start, header.segments)[::-1][
+            : count - 1
+        ]:
+            here = np.s_[
+                place.top : place.top + place.height, place.left : place.left + place.width
+            ]
             assert np.array_equal(seen[here], turned(pixels, header.flips)[here])
 
 
@@ -271,9 +397,13 @@ def test_borders_are_measured_with_counting(tiny_model, few):
     header, payload = coded([few(104, 96)], tiny_model)
     cost = borders.border_bits(container.write(header, payload), model=tiny_model)
     top, chain = Top(header.top[::2], header.top[1::2]), tiny_model.chain()
-    counted, plain = (borders.one_piece(chain, [few(104, 96)], top, sharpness=n)[0] for n in (header.sharpness, 0))
+    counted, plain = (
+        borders.one_piece(chain, [few(104, 96)], top, sharpness=n)[0] for n in (header.sharpness, 0)
+    )
     coded_share = 1 - header.start[1] * header.start[2] / (104 * 96)
-    assert counted < 0.98 * plain and abs(cost - (header.net_bits - counted * coded_share)) < 0.25 * (plain - counted)
+    assert counted < 0.98 * plain and abs(
+        cost - (header.net_bits - counted * coded_share)
+    ) < 0.25 * (plain - counted)
 
 
 def test_a_trial_of_nothing(tiny_model, few, monkeypatch):
@@ -282,23 +412,38 @@ def test_a_trial_of_nothing(tiny_model, few, monkeypatch):
     pixels[32:80, 24:72] = 90
     monkeypatch.setattr(prior_codec, "TRIAL", 32)
     header, payload = coded([pixels], tiny_model)
-    assert prior_codec.sharpness_of(tiny_model.chain(), [pixels], [np.zeros(pixels.shape, bool)]) == 0
-    assert header.flat_bytes and header.sharpness and np.array_equal(decode(container.write(header, payload), model=tiny_model), pixels)
+    assert (
+        prior_codec.sharpness_of(tiny_model.chain(), [pixels], [np.zeros(pixels.shape, bool)]) == 0
+    )
+    assert (
+        header.flat_bytes
+        and header.sharpness
+        and np.array_equal(decode(container.write(header, payload), model=tiny_model), pixels)
+    )
 
 
 def test_headers_that_lie(tiny_model, few):
     """Sharpness 0 or 7, another than the file's, none, or one of a file that does not count: always an error of ours."""
     header, payload = coded([few(72, 64)], tiny_model)
-    good, other = (container.write(dataclasses.replace(header, sharpness=n), payload) for n in (header.sharpness, header.sharpness % 6 + 1))
+    good, other = (
+        container.write(dataclasses.replace(header, sharpness=n), payload)
+        for n in (header.sharpness, header.sharpness % 6 + 1)
+    )
     (at, *rest) = [i for i in range(len(good) - 4) if good[i] != other[i]]
     assert not rest and np.array_equal(decode(good, model=tiny_model), few(72, 64))
-    for number, error in [(0, DamagedFile), (7, DamagedFile), *((n, BitsbackError) for n in NUMBERS if n != header.sharpness)]:
-        body = good[:at] + bytes([number]) + good[at + 1:-4]
+    for number, error in [
+        (0, DamagedFile),
+        (7, DamagedFile),
+        *((n, BitsbackError) for n in NUMBERS if n != header.sharpness),
+    ]:
+        body = good[:at] + bytes([number]) + good[at + 1 : -4]
         with pytest.raises(error):
             decode(body + zlib.crc32(body).to_bytes(4, "little"), model=tiny_model)
     with pytest.raises(BitsbackError):
         decode(container.write(dataclasses.replace(header, sharpness=0), payload), model=tiny_model)
-    plain = bytearray(container.write(Header((Entry(1, 1),), bytes(4)), b"\5\x08\1\0\2\x4e\xcc\x40\0")[:-4])
+    plain = bytearray(
+        container.write(Header((Entry(1, 1),), bytes(4)), b"\5\x08\1\0\2\x4e\xcc\x40\0")[:-4]
+    )
     plain[5] |= container.COUNTED
     with pytest.raises(DamagedFile, match="kind"):
         decode(bytes(plain) + zlib.crc32(plain).to_bytes(4, "little"))
@@ -309,7 +454,9 @@ def test_altered_words(tiny_model, few, seed):
     """Values that are no pixels, or no words left: an error of ours."""
     header, payload = coded([few(56, 48)], tiny_model)
     rng, words = np.random.default_rng(seed), bytearray(payload)
-    words[len(words) - 5 - int(rng.integers(len(words) * 7 // 8)) * (seed > 0)] ^= 1 << int(rng.integers(8))
+    words[len(words) - 5 - int(rng.integers(len(words) * 7 // 8)) * (seed > 0)] ^= 1 << int(
+        rng.integers(8)
+    )
     assert header.sharpness
     with pytest.raises(BitsbackError):
         decode(container.write(header, bytes(words)), model=tiny_model)

@@ -1,4 +1,5 @@
 """container.py: what is written is read; what was not written is refused, in one of two ways only."""
+
 import json
 import zlib
 from dataclasses import replace
@@ -10,7 +11,16 @@ from hypothesis import strategies as st
 
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import (
-    Entry, Header, MAGIC, MAX_PIXELS, MAX_SIDE, SOURCES, VERSION, pixel_digest, read, read_header,
+    Entry,
+    Header,
+    MAGIC,
+    MAX_PIXELS,
+    MAX_SIDE,
+    SOURCES,
+    VERSION,
+    pixel_digest,
+    read,
+    read_header,
     write,
 )
 from bitsback.codecs.bitstream.numbers import number
@@ -20,7 +30,11 @@ from bitsback.errors import DamagedFile, NotOurFile
 sides = st.one_of(st.integers(1, 300), st.integers(1, MAX_SIDE))
 sizes = st.tuples(sides, sides).filter(lambda size: size[0] * size[1] <= MAX_PIXELS // 8)
 segments = st.tuples(st.integers(0, 2), st.integers(1, 2**20))
-modes, sources, times = st.sampled_from(list(MODES)), st.sampled_from(SOURCES), st.integers(-2**39, 2**39)
+modes, sources, times = (
+    st.sampled_from(list(MODES)),
+    st.sampled_from(SOURCES),
+    st.integers(-(2**39), 2**39),
+)
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
@@ -29,19 +43,55 @@ def headers(draw):
     """(Header, payload): plain or stack, one picture or an archive."""
     archive, stack = draw(st.booleans()), draw(st.booleans())
     if archive:
-        entries = tuple(Entry(w, h, *more) for (w, h), *more in draw(st.lists(
-            st.tuples(sizes, names, st.integers(0, 0o777), st.integers(0, 2**16 - 1), modes, sources, times), min_size=1, max_size=8)))
+        entries = tuple(
+            Entry(w, h, *more)
+            for (w, h), *more in draw(
+                st.lists(
+                    st.tuples(
+                        sizes,
+                        names,
+                        st.integers(0, 0o777),
+                        st.integers(0, 2**16 - 1),
+                        modes,
+                        sources,
+                        times,
+                    ),
+                    min_size=1,
+                    max_size=8,
+                )
+            )
+        )
     else:
         entries = (Entry(*draw(sizes), mode=draw(modes), source=draw(sources)),)
     payload = draw(st.binary(max_size=60))
-    header = Header(entries, draw(st.binary(min_size=8, max_size=8) if archive or stack else st.binary(min_size=4, max_size=4)), archive,
-                    draw(st.integers(0, 2**27 - 1)) & ~2**11, lost=tuple(draw(st.lists(st.from_regex(r"[ -~]{1,9}", fullmatch=True), max_size=3))))
+    header = Header(
+        entries,
+        draw(
+            st.binary(min_size=8, max_size=8)
+            if archive or stack
+            else st.binary(min_size=4, max_size=4)
+        ),
+        archive,
+        draw(st.integers(0, 2**27 - 1)) & ~(2**11),
+        lost=tuple(draw(st.lists(st.from_regex(r"[ -~]{1,9}", fullmatch=True), max_size=3))),
+    )
     if stack:
-        top = draw(st.tuples(*[st.integers(-2**15, 2**15), st.integers(0, 112)] * 3))
-        header = replace(header, model=draw(st.binary(min_size=8, max_size=8)).hex(), net_bits=draw(st.integers(0, 2**43)),
-                         credit_bytes=draw(st.integers(0, len(payload))), plain=draw(st.integers(0, len(entries) - 1)), flips=draw(st.integers(0, 3)),
-                         start=(draw(st.integers(0, len(entries))), draw(st.integers(0, 5000)), draw(st.integers(0, 5000))),
-                         segments=tuple(draw(st.lists(segments, min_size=1, max_size=6))), top=top)
+        top = draw(st.tuples(*[st.integers(-(2**15), 2**15), st.integers(0, 112)] * 3))
+        header = replace(
+            header,
+            model=draw(st.binary(min_size=8, max_size=8)).hex(),
+            net_bits=draw(st.integers(0, 2**43)),
+            credit_bytes=draw(st.integers(0, len(payload))),
+            plain=draw(st.integers(0, len(entries) - 1)),
+            flips=draw(st.integers(0, 3)),
+            start=(
+                draw(st.integers(0, len(entries))),
+                draw(st.integers(0, 5000)),
+                draw(st.integers(0, 5000)),
+            ),
+            segments=tuple(draw(st.lists(segments, min_size=1, max_size=6))),
+            top=top,
+        )
     return header, payload
 
 
@@ -54,12 +104,28 @@ def test_read_gives_what_write_was_given(file):
 
 def small_files():
     """One file of each kind."""
-    one, many = (Entry(5, 3),), (Entry(5, 3, "a.png", 0o600, 7), Entry(4, 4, "b/ä.png", 0o644, 65535, "P", "GIF", 1700000000))
-    stack = {"model": "0123456789abcdef", "net_bits": 12345, "credit_bytes": 11, "flips": 2, "start": (0, 1, 2), "segments": ((1, 2), (0, 1)),
-             "top": (-3, 70, 0, 112, 500, 0)}
-    return {"plain": write(Header(one, b"abcd"), b"payload"), "stack": write(Header(one, b"abcdefgh", **stack), b"some payload"),
-            "plain archive": write(Header(many, b"abcdefgh", True), b"payload"),
-            "stack archive": write(Header(many, b"abcdefgh", True, **stack), b"some payload")}
+    one, many = (
+        (Entry(5, 3),),
+        (
+            Entry(5, 3, "a.png", 0o600, 7),
+            Entry(4, 4, "b/ä.png", 0o644, 65535, "P", "GIF", 1700000000),
+        ),
+    )
+    stack = {
+        "model": "0123456789abcdef",
+        "net_bits": 12345,
+        "credit_bytes": 11,
+        "flips": 2,
+        "start": (0, 1, 2),
+        "segments": ((1, 2), (0, 1)),
+        "top": (-3, 70, 0, 112, 500, 0),
+    }
+    return {
+        "plain": write(Header(one, b"abcd"), b"payload"),
+        "stack": write(Header(one, b"abcdefgh", **stack), b"some payload"),
+        "plain archive": write(Header(many, b"abcdefgh", True), b"payload"),
+        "stack archive": write(Header(many, b"abcdefgh", True, **stack), b"some payload"),
+    }
 
 
 @pytest.mark.parametrize("kind", small_files())
@@ -93,7 +159,17 @@ def test_junk_around_a_file_is_refused(kind, junk):
         read(junk + data)
 
 
-@pytest.mark.parametrize("data", [b"", b"\x8a", b"\x89PNG\r\n\x1a\n" + bytes(40), b"RIFF", MAGIC[:3] + b"L" + bytes(40), bytes(100)])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x8a",
+        b"\x89PNG\r\n\x1a\n" + bytes(40),
+        b"RIFF",
+        MAGIC[:3] + b"L" + bytes(40),
+        bytes(100),
+    ],
+)
 def test_foreign_bytes_are_not_ours(data):
     """Whatever does not begin with the magic is NotOurFile."""
     with pytest.raises(NotOurFile):
@@ -124,7 +200,18 @@ def leb(value, more=0):
     return bytes([*out, value | 128, *[128] * (more - 1), 0] if more else [*out, value])
 
 
-@pytest.mark.parametrize("width, height", [(0, 5), (5, 0), (MAX_SIDE + 1, 1), (1, MAX_SIDE + 1), (2**16, 2**16), (2**40, 1), (2**70, 2**70)])
+@pytest.mark.parametrize(
+    "width, height",
+    [
+        (0, 5),
+        (5, 0),
+        (MAX_SIDE + 1, 1),
+        (1, MAX_SIDE + 1),
+        (2**16, 2**16),
+        (2**40, 1),
+        (2**70, 2**70),
+    ],
+)
 def test_lying_sizes_are_damage(width, height):
     """Sizes of nothing, beyond a side's limit or beyond the pixels' limit are refused before anything is allocated."""
     with pytest.raises(DamagedFile):
@@ -133,12 +220,27 @@ def test_lying_sizes_are_damage(width, height):
 
 def test_the_largest_honest_size_is_read():
     """Limits are not off by one: a side of 2^24 and 2^31 pixels are read (and refused later, by the payload)."""
-    assert read(sealed(b"\0\0" + leb(MAX_SIDE) + leb(MAX_PIXELS // MAX_SIDE) + b"abcd"))[0].entries == (Entry(MAX_SIDE, MAX_PIXELS // MAX_SIDE),)
+    assert read(sealed(b"\0\0" + leb(MAX_SIDE) + leb(MAX_PIXELS // MAX_SIDE) + b"abcd"))[
+        0
+    ].entries == (Entry(MAX_SIDE, MAX_PIXELS // MAX_SIDE),)
 
 
-@pytest.mark.parametrize("change", [
-    {"credit_bytes": 10**6}, {"net_bits": 2**43 + 1}, {"flips": 4}, {"start": (2, 0, 0)}, {"start": (0, MAX_SIDE + 1, 0)}, {"start": (0, 0, MAX_SIDE + 1)}, {"segments": ((0, 2**26),)},
-    {"top": (0, 113, 0, 0, 0, 0)}, {"top": (0, -1, 0, 0, 0, 0)}, {"top": (2**15 + 1, 0, 0, 0, 0, 0)}], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"credit_bytes": 10**6},
+        {"net_bits": 2**43 + 1},
+        {"flips": 4},
+        {"start": (2, 0, 0)},
+        {"start": (0, MAX_SIDE + 1, 0)},
+        {"start": (0, 0, MAX_SIDE + 1)},
+        {"segments": ((0, 2**26),)},
+        {"top": (0, 113, 0, 0, 0, 0)},
+        {"top": (0, -1, 0, 0, 0, 0)},
+        {"top": (2**15 + 1, 0, 0, 0, 0, 0)},
+    ],
+    ids=str,
+)
 def test_numbers_out_of_range_are_damage(change):
     """Each number of a stack's header has a range, and a file outside it is refused though its CRC is right."""
     header, payload = read(small_files()["stack"])
@@ -176,10 +278,34 @@ def test_any_body_is_read_or_is_damage(body):
     assert header.entries and payload in body
 
 
-INDEXES = ["", "{}", "[]", "[1]", "[[]]", "[" * 3000, "nan", '"a"', '[["a",1,1,420]]', '[["a",1,1,420,0,0,1]]', '[[1,1,1,420,0,0]]', '[["a",1.5,1,420,0,0]]',
-           '[["a","1",1,420,0,0]]', '[["a",true,1,420,0,0]]', '[["a",0,1,420,0,0]]', '[["a",-1,1,420,0,0]]', '[["a",1,99999999999,420,0,0]]',
-           '[["a",1,1,null,0,0]]', '[["a",1,1,420,null,0]]', '[["a",1,1,420,1e3,0]]', '[["a",1,1,420,9999999999999,0]]', '[["a",1,1,420,0,-1]]',
-           '[["a",1,1,420,0,31]]', '[["a",1,1,420,0,256]]', '[["a",1,1,420,0,"0"]]', '[["a",1,1,420,0,0],["b",1,1,420,0,0]]']
+INDEXES = [
+    "",
+    "{}",
+    "[]",
+    "[1]",
+    "[[]]",
+    "[" * 3000,
+    "nan",
+    '"a"',
+    '[["a",1,1,420]]',
+    '[["a",1,1,420,0,0,1]]',
+    "[[1,1,1,420,0,0]]",
+    '[["a",1.5,1,420,0,0]]',
+    '[["a","1",1,420,0,0]]',
+    '[["a",true,1,420,0,0]]',
+    '[["a",0,1,420,0,0]]',
+    '[["a",-1,1,420,0,0]]',
+    '[["a",1,99999999999,420,0,0]]',
+    '[["a",1,1,null,0,0]]',
+    '[["a",1,1,420,null,0]]',
+    '[["a",1,1,420,1e3,0]]',
+    '[["a",1,1,420,9999999999999,0]]',
+    '[["a",1,1,420,0,-1]]',
+    '[["a",1,1,420,0,31]]',
+    '[["a",1,1,420,0,256]]',
+    '[["a",1,1,420,0,"0"]]',
+    '[["a",1,1,420,0,0],["b",1,1,420,0,0]]',
+]
 
 
 @pytest.mark.parametrize("text", INDEXES, ids=lambda text: text[:20] or "empty")
@@ -192,7 +318,10 @@ def test_any_index_is_damage_unless_it_is_one(text):
 
 def test_an_index_that_is_a_bomb_is_damage():
     """Sixteen megabytes in a few kilobytes, for one picture: not unpacked."""
-    index = zlib.compress(b"[" + b" " * 2**24 + json.dumps(["a", 2, 3, 420, 99, 1]).encode() + b"]") + b"\5\0"
+    index = (
+        zlib.compress(b"[" + b" " * 2**24 + json.dumps(["a", 2, 3, 420, 99, 1]).encode() + b"]")
+        + b"\5\0"
+    )
     with pytest.raises(DamagedFile):
         read(sealed(b"\2" + leb(len(index)) + leb(1) + index + bytes(8)))
 
@@ -200,14 +329,22 @@ def test_an_index_that_is_a_bomb_is_damage():
 def test_an_honest_index_is_read():
     """The same file with a right index is read: the test above refuses for the right reason."""
     index = zlib.compress(json.dumps([["a", 2, 3, 420, 99, 1]]).encode()) + b"\5\0"
-    assert read(sealed(b"\2" + leb(len(index)) + leb(1) + index + bytes(8)))[0].entries == (Entry(2, 3, "a", 420, 5, "RGBA", "PNG", 99),)
+    assert read(sealed(b"\2" + leb(len(index)) + leb(1) + index + bytes(8)))[0].entries == (
+        Entry(2, 3, "a", 420, 5, "RGBA", "PNG", 99),
+    )
 
 
 def test_digest_tells_size_and_pixels_apart():
     """The digest changes with any pixel, with the shape, and with where one picture ends and the next begins."""
     flat = np.arange(36, dtype=np.uint8)
-    pictures = [[flat.reshape(3, 4, 3)], [flat.reshape(4, 3, 3)], [flat.reshape(3, 4, 3)[:, ::-1].copy()], [flat.reshape(2, 6, 3)],
-                [flat[:18].reshape(3, 2, 3), flat[18:].reshape(3, 2, 3)], [flat[:18].reshape(2, 3, 3), flat[18:].reshape(2, 3, 3)]]
+    pictures = [
+        [flat.reshape(3, 4, 3)],
+        [flat.reshape(4, 3, 3)],
+        [flat.reshape(3, 4, 3)[:, ::-1].copy()],
+        [flat.reshape(2, 6, 3)],
+        [flat[:18].reshape(3, 2, 3), flat[18:].reshape(3, 2, 3)],
+        [flat[:18].reshape(2, 3, 3), flat[18:].reshape(2, 3, 3)],
+    ]
     digests = {pixel_digest(images) for images in pictures}
     assert len(digests) == len(pictures) and all(len(digest) == 8 for digest in digests)
     assert pixel_digest(pictures[0], 4) == pixel_digest(pictures[0])[:4]
@@ -216,7 +353,12 @@ def test_digest_tells_size_and_pixels_apart():
 
 def test_dims_count_every_sample():
     """dims is as many samples a pixel as the mode has, over all pictures."""
-    assert Header((Entry(5, 3), Entry(2, 2), Entry(1, 7, mode="L"), Entry(1, 1, mode="CMYK")), b"").dims == 3 * (15 + 4) + 7 + 4
+    assert (
+        Header(
+            (Entry(5, 3), Entry(2, 2), Entry(1, 7, mode="L"), Entry(1, 1, mode="CMYK")), b""
+        ).dims
+        == 3 * (15 + 4) + 7 + 4
+    )
     assert container.number(300) == leb(300)
 
 
@@ -224,7 +366,7 @@ def test_names_of_what_was_lost_are_bounded():
     """Hundreds of names are cut to the limit with a sign that there are more; names that are none are damage."""
     names = tuple(f"chunk {i:08x}" for i in range(900))
     found = read(write(Header((Entry(1, 1),), b"abcd", lost=names), b""))[0].lost
-    assert 100 < len(found) < 900 and found[:-1] == names[:len(found) - 1] and found[-1] == "..."
+    assert 100 < len(found) < 900 and found[:-1] == names[: len(found) - 1] and found[-1] == "..."
     for text in (b"", b"a\n\nb", b"\xff"):
         data = bytearray(write(Header((Entry(1, 1),), b"abcd"), b"")[:-4])
         data[5:6] = bytes([4]) + number(2**11) + number(len(text)) + text

@@ -1,4 +1,5 @@
 """Context rows: noise from a hash, in distribution and the same everywhere."""
+
 import numpy as np
 
 from bitsback.coder import context
@@ -10,7 +11,9 @@ from bitsback.diffusion.levels import default_levels, sigmas
 def splitmix(level, side, channel, row, column):
     """The document's formula with Python's own integers."""
     mask = 2**64 - 1
-    z = ((((4 * level + channel) * 4 + side) * 2**22 + row) * 2**24 + column + 0x9E3779B97F4A7C15) & mask
+    z = (
+        (((4 * level + channel) * 4 + side) * 2**22 + row) * 2**24 + column + 0x9E3779B97F4A7C15
+    ) & mask
     z = ((z ^ z >> 30) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ z >> 27) * 0x94D049BB133111EB) & mask
     return (z ^ z >> 31) >> 40
@@ -38,13 +41,20 @@ def test_chain_has_the_levels_noise():
     """Variance of y_k - x over known pixels is sigma_k^2 within 3 %, its mean 0 within 4 standard errors."""
     levels = default_levels()
     x = np.random.default_rng(1).integers(-128, 128, (1, 3, 32, 400), dtype=np.int32)
-    chain = context.context_chain(Gaussians(gaussian_tables.forward_masses([level.step for level in levels])), levels, context.Known(x, x[:, :, :, :399]))
+    chain = context.context_chain(
+        Gaussians(gaussian_tables.forward_masses([level.step for level in levels])),
+        levels,
+        context.Known(x, x[:, :, :, :399]),
+    )
     for level, sigma, y in zip(levels, sigmas(levels), chain):
         sides = [y.below * level.spacing - x, y.right * level.spacing - x[:, :, :, :399]]
         for noise in sides:
             assert abs(noise.var() / sigma**2 - 1) < 0.03
             assert abs(noise.mean()) < 4 * sigma / x.size**0.5
-        assert abs(np.corrcoef(sides[0][:, :, :, :399].ravel(), sides[1].ravel())[0, 1]) < 5 / x.size**0.5
+        assert (
+            abs(np.corrcoef(sides[0][:, :, :, :399].ravel(), sides[1].ravel())[0, 1])
+            < 5 / x.size**0.5
+        )
 
 
 def test_sample_inverts_the_table():
@@ -56,4 +66,4 @@ def test_sample_inverts_the_table():
         for value, mean in zip(values.tolist(), mean32.tolist()):
             column = value - (mean >> 5) + 31
             row = gaussians.masses[scale * 32 + (mean & 31)].tolist()
-            assert sum(row[:column]) <= bits < sum(row[:column + 1])
+            assert sum(row[:column]) <= bits < sum(row[: column + 1])

@@ -1,4 +1,5 @@
 """The same integers whatever computes them: both backends, instruction sets, threads, batches; and a self-test that can fail."""
+
 import functools
 import hashlib
 import os
@@ -37,20 +38,30 @@ def skip_if_unused(backend):
 def make_layer(weight, bias=0, shift=0, stride=1):
     """weight: (O, I, k, k) array, int8 makes an inner layer; bias and shift: a number or (O,)."""
     outputs = len(weight)
-    return Layer(torch.from_numpy(np.ascontiguousarray(weight)), torch.from_numpy(np.broadcast_to(bias, (1, outputs)).astype(np.int32)),
-                 torch.from_numpy(np.broadcast_to(shift, outputs).astype(np.int8)), stride)
+    return Layer(
+        torch.from_numpy(np.ascontiguousarray(weight)),
+        torch.from_numpy(np.broadcast_to(bias, (1, outputs)).astype(np.int32)),
+        torch.from_numpy(np.broadcast_to(shift, outputs).astype(np.int8)),
+        stride,
+    )
 
 
 def by_the_document(layer, x):
     """(I, H, W) int64 -> (O, h, w), by the decoder that was written from ARITHMETIC.md."""
     model = object.__new__(yardstick.Model)
     model.about = {"experts": [{"steps": [0, 1]}]}
-    model.tensors = {f"0.l.{name}": getattr(layer, name).numpy() for name in ("weight", "bias", "shift")} | {"0.l.stride": np.array([layer.stride])}
+    model.tensors = {
+        f"0.l.{name}": getattr(layer, name).numpy() for name in ("weight", "bias", "shift")
+    } | {"0.l.stride": np.array([layer.stride])}
     return model.conv("l", x, 0)
 
 
 def by_backend(backend, layer, x, clamp=False, kind=None):
-    tensor = torch.from_numpy(x[None]).to(kind or (torch.uint8 if layer.inner else torch.float32)).contiguous(memory_format=torch.channels_last)
+    tensor = (
+        torch.from_numpy(x[None])
+        .to(kind or (torch.uint8 if layer.inner else torch.float32))
+        .contiguous(memory_format=torch.channels_last)
+    )
     return backend({"l": layer}).convolve("l", tensor, 0, clamp)[0].cpu().numpy()
 
 
@@ -70,7 +81,7 @@ def test_largest_sums(inputs, size, stride, backend):
     weight = np.full((outputs, inputs, size, size), 64, np.int8)
     for i in range(outputs // 2):
         weight[i, :i] = -64
-    weight[outputs // 2:] = -weight[outputs // 2:]
+    weight[outputs // 2 :] = -weight[outputs // 2 :]
     layer = make_layer(weight, bias=np.arange(outputs) - 5)
     x = np.full((inputs, 10, 14), 255)
     x[:, 6:] = np.random.default_rng(inputs).choice([0, 1, 127, 128, 254, 255], x[:, 6:].shape)
@@ -87,32 +98,52 @@ def test_every_remainder(shift, backend):
     skip_if_unused(backend)
     half, rng = 2 ** max(shift - 1, 0), np.random.default_rng(shift + 9)
     steps = 4 * half if shift > 6 else 1
-    sums = np.unique(np.concatenate([np.add.outer(np.arange(-40, 40) * half, np.arange(-2, 3)).ravel(), rng.integers(-2**23, 2**23, 300) // steps * steps,
-                                     [EXACT - 1, 1 - EXACT, 255 << max(shift, 0), (255 << max(shift, 0)) + half]]))
+    sums = np.unique(
+        np.concatenate(
+            [
+                np.add.outer(np.arange(-40, 40) * half, np.arange(-2, 3)).ravel(),
+                rng.integers(-(2**23), 2**23, 300) // steps * steps,
+                [EXACT - 1, 1 - EXACT, 255 << max(shift, 0), (255 << max(shift, 0)) + half],
+            ]
+        )
+    )
     sums = sums[np.abs(sums) < EXACT]
     layer = make_layer(np.zeros((len(sums), 4, 1, 1), np.int8), bias=sums, shift=shift)
     x = np.zeros((4, 2, 2), np.int64)
     expected = [round_half_even(int(s), shift) for s in sums]
     assert by_the_document(layer, x)[:, 0, 0].tolist() == expected
     assert by_backend(backend, layer, x)[:, 0, 0].tolist() == expected
-    assert by_backend(backend, layer, x, clamp=True)[:, 0, 0].tolist() == [min(max(value, 0), 255) for value in expected]
+    assert by_backend(backend, layer, x, clamp=True)[:, 0, 0].tolist() == [
+        min(max(value, 0), 255) for value in expected
+    ]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("inputs, outputs, size", [(12, 48, 3), (5, 7, 3), (48, 9, 1), (64, 36, 3)])
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int8])
 @pytest.mark.parametrize("largest", [64, 65, 300, 8255, 8256, 30000])
-def test_weights_of_any_size_and_inputs_of_both_signs(inputs, outputs, size, kind, largest, backend):
+def test_weights_of_any_size_and_inputs_of_both_signs(
+    inputs, outputs, size, kind, largest, backend
+):
     """Weights of 7 bits, of two parts of 7 bits, of more: sums as large as the exporter allows, zeros around the picture."""
     skip_if_unused(backend)
-    rng, low, high = np.random.default_rng(inputs + largest), *((0, 255) if kind == torch.uint8 else (-128, 127))
+    rng, low, high = (
+        np.random.default_rng(inputs + largest),
+        *((0, 255) if kind == torch.uint8 else (-128, 127)),
+    )
     most = min(inputs * size**2, (EXACT // 2) // (largest * 255))
     weight = np.zeros((outputs, inputs * size**2), np.int64)
     for row in weight:
-        row[rng.permutation(len(row))[:most]] = rng.choice([largest, -largest, largest - 1, 1], most)
+        row[rng.permutation(len(row))[:most]] = rng.choice(
+            [largest, -largest, largest - 1, 1], most
+        )
     weight[0], weight[1] = np.abs(weight[0]), -np.abs(weight[1])
     weight = weight.reshape(outputs, inputs, size, size)
-    layer = make_layer(weight.astype(np.int8 if largest <= 64 else np.int32), bias=rng.integers(-2**22, 2**22, outputs), shift=rng.integers(-1, 12, outputs))
+    layer = make_layer(
+        weight.astype(np.int8 if largest <= 64 else np.int32),
+        bias=rng.integers(-(2**22), 2**22, outputs),
+        shift=rng.integers(-1, 12, outputs),
+    )
     x = rng.choice([low, low + 1, 0, 1, 127, high - 1, high], (inputs, 9, 14))
     x[:, :4] = high
     expected = by_the_document(layer, x)
@@ -128,10 +159,25 @@ def test_one_layer_for_shapes_in_turn(backend):
     layer = make_layer(rng.integers(-64, 65, (96, 48, 3, 3)).astype(np.int8), shift=9)
     made = backend({"l": layer})
     try:
-        for batch, height, width, count in ((1, 10, 14, 1), (1, 30, 47, 1), (2, 30, 47, 1), (1, 10, 14, 2), (1, 30, 47, 2), (1, 3, 5, 1), (1, 10, 14, 1), (1, 64, 70, 1), (2, 70, 60, 2), (1, 64, 70, 2)):
+        for batch, height, width, count in (
+            (1, 10, 14, 1),
+            (1, 30, 47, 1),
+            (2, 30, 47, 1),
+            (1, 10, 14, 2),
+            (1, 30, 47, 2),
+            (1, 3, 5, 1),
+            (1, 10, 14, 1),
+            (1, 64, 70, 1),
+            (2, 70, 60, 2),
+            (1, 64, 70, 2),
+        ):
             torch.set_num_threads(count)
             x = rng.integers(0, 256, (batch, 48, height, width))
-            got = made.convolve("l", torch.from_numpy(x).to(torch.uint8).contiguous(memory_format=torch.channels_last), 0)
+            got = made.convolve(
+                "l",
+                torch.from_numpy(x).to(torch.uint8).contiguous(memory_format=torch.channels_last),
+                0,
+            )
             assert np.array_equal(got[-1].numpy(), by_the_document(layer, x[-1]))
     finally:
         torch.set_num_threads(threads)
@@ -140,6 +186,7 @@ def test_one_layer_for_shapes_in_turn(backend):
 def round_half_even(value, shift):
     """By Python's exact fractions."""
     from fractions import Fraction
+
     return round(Fraction(value) / Fraction(2) ** shift)
 
 
@@ -149,19 +196,42 @@ def test_weights_are_packed_anew_only_where_their_order_may_change(monkeypatch):
         pytest.skip("oneDNN's int8 is not used on this machine")
 
     def layer(outputs, inputs):
-        return Layer(torch.ones(outputs, inputs, 3, 3, dtype=torch.int8), torch.zeros(1, outputs, dtype=torch.int32), torch.full((outputs,), 9, dtype=torch.int8))
-    backend, packed = Fast({"one way": layer(48, 16), "few": layer(72, 16), "many": layer(192, 128)}), []
+        return Layer(
+            torch.ones(outputs, inputs, 3, 3, dtype=torch.int8),
+            torch.zeros(1, outputs, dtype=torch.int32),
+            torch.full((outputs,), 9, dtype=torch.int8),
+        )
+
+    backend, packed = (
+        Fast({"one way": layer(48, 16), "few": layer(72, 16), "many": layer(192, 128)}),
+        [],
+    )
     prepack = torch.ops.onednn.qconv_prepack
-    monkeypatch.setattr(torch.ops.onednn, "qconv_prepack", lambda *args: packed.append(tuple(args[-1])) or prepack(*args))
+    monkeypatch.setattr(
+        torch.ops.onednn,
+        "qconv_prepack",
+        lambda *args: packed.append(tuple(args[-1])) or prepack(*args),
+    )
 
     def packed_for(name, *sizes):
         packed.clear()
         for height, width in sizes:
             inputs = backend.layers[name].weight.shape[1]
-            backend.convolve(name, torch.ones(1, inputs, height, width, dtype=torch.uint8).contiguous(memory_format=torch.channels_last), 0)
+            backend.convolve(
+                name,
+                torch.ones(1, inputs, height, width, dtype=torch.uint8).contiguous(
+                    memory_format=torch.channels_last
+                ),
+                0,
+            )
         return [shape[2:] for shape in packed]
+
     assert packed_for("one way", (8, 8), (80, 120), (9, 8)) == [(64, 64)]
-    assert packed_for("few", (64, 64), (80, 120), (64, 64), (8, 8), (8, 8), (64, 80)) == [(64, 64), (8, 8), (64, 64)]
+    assert packed_for("few", (64, 64), (80, 120), (64, 64), (8, 8), (8, 8), (64, 80)) == [
+        (64, 64),
+        (8, 8),
+        (64, 64),
+    ]
     assert packed_for("many", (64, 64), (80, 120), (80, 120)) == [(64, 64), (80, 120)]
 
 
@@ -169,15 +239,30 @@ def test_weights_are_packed_anew_only_where_their_order_may_change(monkeypatch):
 def test_activation_rounds_and_clamps(narrow):
     if narrow is convolution.in_one_pass and not convolution.one_pass_agrees():
         pytest.skip("torch's quantiser is not exact on this machine, or gone, and not used")
-    wide = np.concatenate([np.arange(-300, 5000), [EXACT - 1, 1 - EXACT, 255 * 16 + 8, 255 * 16 - 8]])
+    wide = np.concatenate(
+        [np.arange(-300, 5000), [EXACT - 1, 1 - EXACT, 255 * 16 + 8, 255 * 16 - 8]]
+    )
     got = narrow(torch.from_numpy(wide.astype(np.float32)).view(1, 1, -1, 2), 16).flatten().tolist()
-    assert got == yardstick.act(wide).tolist() == [min(max(round_half_even(int(w), 4), 0), 255) for w in wide]
-    assert narrow(torch.from_numpy(wide.astype(np.float32)).view(1, 1, -1, 2), 1).flatten().tolist() == wide.clip(0, 255).tolist()
+    assert (
+        got
+        == yardstick.act(wide).tolist()
+        == [min(max(round_half_even(int(w), 4), 0), 255) for w in wide]
+    )
+    assert (
+        narrow(torch.from_numpy(wide.astype(np.float32)).view(1, 1, -1, 2), 1).flatten().tolist()
+        == wide.clip(0, 255).tolist()
+    )
 
 
-@pytest.mark.parametrize("broken", [lambda wide, divisor: (wide / divisor + 0.5).floor().clamp(0, 255).to(torch.uint8),
-                                    lambda wide, divisor: (wide / divisor).round().to(torch.int32).to(torch.uint8),
-                                    lambda wide, divisor: torch.missing_operator(wide)], ids=["half up", "wraps", "gone"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda wide, divisor: (wide / divisor + 0.5).floor().clamp(0, 255).to(torch.uint8),
+        lambda wide, divisor: (wide / divisor).round().to(torch.int32).to(torch.uint8),
+        lambda wide, divisor: torch.missing_operator(wide),
+    ],
+    ids=["half up", "wraps", "gone"],
+)
 def test_a_quantiser_that_is_not_exact_is_not_used(broken, monkeypatch):
     """Rounding half up, a sum out of range that wraps around, a torch without it: the backend goes on in four passes."""
     monkeypatch.setattr(convolution, "in_one_pass", broken)
@@ -192,18 +277,29 @@ def test_one_pass_keeps_the_layout_and_its_numbers():
     if not convolution.one_pass_agrees():
         pytest.skip("torch's quantiser is not exact on this machine, or gone, and not used")
     wide = (torch.randn(2, 24, 9, 7, generator=torch.Generator().manual_seed(0)) * 2000).round()
-    for some in (wide, wide.contiguous(memory_format=torch.channels_last), wide[1:], wide[:, 3:9], wide.contiguous(memory_format=torch.channels_last)[:, :, 2:, 1:]):
+    for some in (
+        wide,
+        wide.contiguous(memory_format=torch.channels_last),
+        wide[1:],
+        wide[:, 3:9],
+        wide.contiguous(memory_format=torch.channels_last)[:, :, 2:, 1:],
+    ):
         narrow = convolution.in_one_pass(some, 16)
         trash = [convolution.in_one_pass(torch.full_like(some, 9999.0), 16) for _ in range(5)]
         assert torch.equal(narrow, convolution.in_four_passes(some, 16)) and len(trash) == 5
-    assert convolution.in_one_pass(wide.contiguous(memory_format=torch.channels_last), 16).is_contiguous(memory_format=torch.channels_last)
+    assert convolution.in_one_pass(
+        wide.contiguous(memory_format=torch.channels_last), 16
+    ).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_yardstick_of_the_self_test():
     """selftest.integer_convolution, which the self-test trusts, is what the document says; it is written twice."""
     layers, inputs = selftest._worst_case_layers()
     for name, layer in layers.items():
-        assert np.array_equal(selftest.integer_convolution(layer, inputs[name])[0], by_the_document(layer, inputs[name][0].astype(np.int64)))
+        assert np.array_equal(
+            selftest.integer_convolution(layer, inputs[name])[0],
+            by_the_document(layer, inputs[name][0].astype(np.int64)),
+        )
 
 
 # The self-test: it passes what is exact and catches what is not
@@ -221,7 +317,10 @@ class Rounded(Reference):
     def convolve(self, name, x, index, clamp=False):
         weight, scale, bias = self._prepared[name]
         layer = self.layers[name]
-        acc = (F.conv2d(x.to(torch.float32), weight, bias[0], layer.stride, layer.padding) * scale + self.offset).floor()
+        acc = (
+            F.conv2d(x.to(torch.float32), weight, bias[0], layer.stride, layer.padding) * scale
+            + self.offset
+        ).floor()
         return acc.clamp_(0, 255).to(torch.uint8) if clamp else acc
 
 
@@ -254,7 +353,9 @@ class LowPrecision(Reference):
     def convolve(self, name, x, index, clamp=False):
         weight, scale, bias = self._prepared[name]
         layer = self.layers[name]
-        acc = F.conv2d(x.to(self.kind), weight.to(self.kind), None, layer.stride, layer.padding).float()
+        acc = F.conv2d(
+            x.to(self.kind), weight.to(self.kind), None, layer.stride, layer.padding
+        ).float()
         acc = ((acc + bias[0].view(1, -1, 1, 1)) * scale).round_()
         return acc.clamp_(0, 255).to(torch.uint8) if clamp else acc
 
@@ -297,9 +398,11 @@ class SaturatedSums(Reference):
         height, width = ((side - size) // stride + 1 for side in x.shape[2:])
         for i in range(size):
             for j in range(size):
-                tap = x[:, :, i:i + stride * height:stride, j:j + stride * width:stride]
+                tap = x[:, :, i : i + stride * height : stride, j : j + stride * width : stride]
                 for c in range(0, weight.shape[1], n):
-                    acc = acc + torch.einsum("oc,bchw->bohw", weight[:, c:c + n, i, j], tap[:, c:c + n]).clamp(-2**15, 2**15 - 1)
+                    acc = acc + torch.einsum(
+                        "oc,bchw->bohw", weight[:, c : c + n, i, j], tap[:, c : c + n]
+                    ).clamp(-(2**15), 2**15 - 1)
         acc = (acc * torch.exp2(-layer.shift.to(torch.float64)).view(1, -1, 1, 1)).round().float()
         return acc.clamp_(0, 255).to(torch.uint8) if clamp else acc
 
@@ -314,8 +417,10 @@ class NoBorder(Reference):
     def convolve(self, name, x, index, clamp=False):
         layer = self.layers[name]
         pad = layer.padding
-        out = super().convolve(name, F.pad(x.float(), (pad,) * 4, "replicate") if pad else x, index, clamp)
-        return out[:, :, pad:out.shape[2] - pad, pad:out.shape[3] - pad]
+        out = super().convolve(
+            name, F.pad(x.float(), (pad,) * 4, "replicate") if pad else x, index, clamp
+        )
+        return out[:, :, pad : out.shape[2] - pad, pad : out.shape[3] - pad]
 
 
 class Missing(Reference):
@@ -323,9 +428,22 @@ class Missing(Reference):
         raise NotImplementedError("no such kernel")
 
 
-@pytest.mark.parametrize("liar", [Rounded, Truncated, HalfAwayFromZero, Wrapped, LowPrecision, SaturatedSums, NoBorder, Missing,
-                                  type("Half", (LowPrecision,), {"kind": torch.float16}),
-                                  ShortOperands, TensorFloat])
+@pytest.mark.parametrize(
+    "liar",
+    [
+        Rounded,
+        Truncated,
+        HalfAwayFromZero,
+        Wrapped,
+        LowPrecision,
+        SaturatedSums,
+        NoBorder,
+        Missing,
+        type("Half", (LowPrecision,), {"kind": torch.float16}),
+        ShortOperands,
+        TensorFloat,
+    ],
+)
 def test_self_test_catches(liar):
     assert not selftest.agrees(liar)
 
@@ -336,11 +454,15 @@ def test_pairs_in_16_bits_are_exact():
     x = np.full((4, 3, 3), 255)
     for weight, same in ((64, True), (-64, True), (65, False), (-65, False)):
         layer = make_layer(np.full((4, 4, 3, 3), weight, np.int8))
-        assert np.array_equal(by_backend(SaturatedPairs, layer, x), by_the_document(layer, x)) == same
+        assert (
+            np.array_equal(by_backend(SaturatedPairs, layer, x), by_the_document(layer, x)) == same
+        )
 
 
 def test_choose_falls_back(tiny_model, monkeypatch):
-    assert selftest.choose(tiny_model.layers).name == (Fast.name if selftest.agrees(Fast) else Reference.name)
+    assert selftest.choose(tiny_model.layers).name == (
+        Fast.name if selftest.agrees(Fast) else Reference.name
+    )
     for liar in (Rounded, SaturatedSums, Missing):
         monkeypatch.setattr(selftest, "Fast", liar)
         backend = selftest.choose(tiny_model.layers)
@@ -415,14 +537,19 @@ def network_outputs(model, backend, y, known):
     network, outputs = IntegerNetwork(backend, model.config, model.steps), []
     for k in range(len(model.levels)):
         out, state = network.trunk(k, torch.from_numpy(y.copy()))
-        heads = [network.head(k, phase, state, torch.from_numpy(unshuffled(known))) for phase in (1, 2, 3)]
+        heads = [
+            network.head(k, phase, state, torch.from_numpy(unshuffled(known)))
+            for phase in (1, 2, 3)
+        ]
         outputs += [tensor.cpu().numpy() for tensor in (out, state, *heads)]
     return outputs
 
 
 def make_latents(batch, height, width):
     rng = np.random.default_rng(batch * height + width)
-    return rng.integers(-200, 200, (batch, 3, height, width)).astype(np.int32), rng.integers(-96, 97, (batch, 3, height, width)).astype(np.int8)
+    return rng.integers(-200, 200, (batch, 3, height, width)).astype(np.int32), rng.integers(
+        -96, 97, (batch, 3, height, width)
+    ).astype(np.int8)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -448,8 +575,8 @@ def test_batches(size, backend, tiny_model):
     y, known = make_latents(3, *size)
     together = network_outputs(tiny_model, backend, y, known)
     for i in range(3):
-        alone = network_outputs(tiny_model, backend, y[i:i + 1], known[i:i + 1])
-        assert all(np.array_equal(a[i:i + 1], b) for a, b in zip(together, alone))
+        alone = network_outputs(tiny_model, backend, y[i : i + 1], known[i : i + 1])
+        assert all(np.array_equal(a[i : i + 1], b) for a, b in zip(together, alone))
     turned = network_outputs(tiny_model, backend, y[::-1], known[::-1])
     assert all(np.array_equal(a[::-1], b) for a, b in zip(together, turned))
     strided = [np.repeat(np.repeat(a, 2, 2), 3, 3)[:, :, ::2, ::3] for a in (y, known)]
@@ -475,12 +602,21 @@ def test_chain_of_a_batch(backend, tiny_model):
     from bitsback.coder.chain import Top
     from bitsback.coder.context import Known
     from bitsback.ans.stack import Stack
+
     rng = np.random.default_rng(8)
-    x, below, right = (rng.integers(-128, 128, (3, 3, *shape)).astype(np.int32) for shape in ((8, 16), (32, 20), (8, 4)))
-    top, credit = Top.fitted(list((x + 128).astype(np.uint8).transpose(0, 2, 3, 1)), tiny_model.levels), rng.bytes(4000)
+    x, below, right = (
+        rng.integers(-128, 128, (3, 3, *shape)).astype(np.int32)
+        for shape in ((8, 16), (32, 20), (8, 4))
+    )
+    top, credit = (
+        Top.fitted(list((x + 128).astype(np.uint8).transpose(0, 2, 3, 1)), tiny_model.levels),
+        rng.bytes(4000),
+    )
     stack = Stack(credit)
     tiny_model.chain(backend=backend(tiny_model.layers)).push(stack, x, top, Known(below, right))
-    got = tiny_model.chain(backend=Reference(tiny_model.layers)).pop(stack, x.shape, top, Known(below, right))
+    got = tiny_model.chain(backend=Reference(tiny_model.layers)).pop(
+        stack, x.shape, top, Known(below, right)
+    )
     assert np.array_equal(got, x) and stack.credit(4000) == credit
 
 
@@ -488,7 +624,10 @@ def test_chain_of_a_batch(backend, tiny_model):
 
 SETTINGS = ["", "OMP_NUM_THREADS=2"]
 SETTINGS += [f"ATEN_CPU_CAPABILITY={name}" for name in ("default", "avx2", "avx512")]
-SETTINGS += [f"ONEDNN_MAX_CPU_ISA={name}" for name in ("SSE41", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_AMX")]
+SETTINGS += [
+    f"ONEDNN_MAX_CPU_ISA={name}"
+    for name in ("SSE41", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_AMX")
+]
 
 # Prints for each backend: does the self-test pass, SHA-256 of the file.
 ENCODE = """
@@ -519,7 +658,9 @@ def small_picture(tiny_model, tmp_path_factory):
     np.save(path, pixels)
     header = container.Header((container.Entry(24, 40),), container.pixel_digest([pixels]))
     with patch.object(prior_codec, "SMALLEST", 0):
-        return path, hashlib.sha256(container.write(*prior_codec.encode_stack([pixels], header, tiny_model))).hexdigest()
+        return path, hashlib.sha256(
+            container.write(*prior_codec.encode_stack([pixels], header, tiny_model))
+        ).hexdigest()
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
@@ -530,24 +671,42 @@ def test_instruction_sets(setting, tiny_model, small_picture):
     are the same computation: AVX512_CORE_AMX is only itself on a processor with AMX, and so on.
     """
     path, expected = small_picture
-    environment = {name: value for name, value in os.environ.items() if name not in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")
+    }
     environment["PYTHONPATH"] = str(Path(convolution.__file__).parents[2])
     if setting:
         name, value = setting.split("=")
         environment[name] = value
-    done = subprocess.run([sys.executable, "-c", ENCODE, str(tiny_model.path), str(path)], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", ENCODE, str(tiny_model.path), str(path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     told = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
     assert told["float32_reference"] == ["True", expected]
     assert told["oneDNN_int8"] == (["True", expected] if selftest.agrees(Fast) else ["False"])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here: the reference on a GPU is not checked")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(),
+    reason="no CUDA device here: the reference on a GPU is not checked",
+)
 def test_cuda(tiny_model):
     arrays = make_latents(3, 32, 40)
     assert selftest.agrees(lambda layers: Reference(layers, "cuda"), "cuda")
     on_cpu = network_outputs(tiny_model, Reference(tiny_model.layers), *arrays)
-    assert all(map(np.array_equal, on_cpu, network_outputs(tiny_model, selftest.choose(tiny_model.layers, "cuda"), *arrays)))
+    assert all(
+        map(
+            np.array_equal,
+            on_cpu,
+            network_outputs(tiny_model, selftest.choose(tiny_model.layers, "cuda"), *arrays),
+        )
+    )
     for layer, x in zip(*(part.values() for part in selftest._worst_case_layers())):
         tensor = torch.from_numpy(x).to("cuda")
         got = Reference({"l": layer}, "cuda").convolve("l", tensor, 0).cpu().numpy()

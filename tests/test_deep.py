@@ -1,4 +1,5 @@
 """deep.py: 16-bit PNGs with every filter and both orders of rows, against the 8 bits that Pillow sees and against imagecodecs."""
+
 import io
 import struct
 import zlib
@@ -25,7 +26,11 @@ def filtered(samples, kind):
         above = rows[i - 1] if i else np.zeros_like(row)
         a, c = (np.concatenate([np.zeros(step, int), line[:-step]]) for line in (row, above))
         p = a + above - c
-        nearest = np.where((abs(p - a) <= abs(p - above)) & (abs(p - a) <= abs(p - c)), a, np.where(abs(p - above) <= abs(p - c), above, c))
+        nearest = np.where(
+            (abs(p - a) <= abs(p - above)) & (abs(p - a) <= abs(p - c)),
+            a,
+            np.where(abs(p - above) <= abs(p - c), above, c),
+        )
         used = i % 5 if kind == 5 else kind
         guess = [0, a, above, (a + above) // 2, nearest][used]
         out += bytes([used]) + ((row - guess) & 255).astype(np.uint8).tobytes()
@@ -35,14 +40,26 @@ def filtered(samples, kind):
 def png(samples, kind=5, interlaced=False, rows=None):
     height, width, channels = samples.shape
     if rows is None:
-        parts = [samples[top::down, left::right] for top, left, down, right in deep.ADAM7] if interlaced else [samples]
+        parts = (
+            [samples[top::down, left::right] for top, left, down, right in deep.ADAM7]
+            if interlaced
+            else [samples]
+        )
         rows = b"".join(filtered(part, kind) for part in parts if part.size)
     head = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, interlaced)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 def smooth(height, width, channels):
-    ramp = np.add.outer(np.arange(height) * 777, np.arange(width) * 333)[..., None] + np.arange(channels) * 9999
+    ramp = (
+        np.add.outer(np.arange(height) * 777, np.arange(width) * 333)[..., None]
+        + np.arange(channels) * 9999
+    )
     return ((ramp + RNG.integers(0, 99, ramp.shape)) % 65536).astype("<u2")
 
 
@@ -66,7 +83,11 @@ def test_written_pngs(channels):
     deep.write_png(samples, out, dpi=(72.009, 72.009), icc_profile=b"profile")
     assert np.array_equal(deep.read_png(out.getvalue()), samples)
     image = Image.open(io.BytesIO(out.getvalue()))
-    assert image.size == (14, 9) and image.info["icc_profile"] == b"profile" and image.info["dpi"] == (72.009, 72.009)
+    assert (
+        image.size == (14, 9)
+        and image.info["icc_profile"] == b"profile"
+        and image.info["dpi"] == (72.009, 72.009)
+    )
     image.load()
     codecs = pytest.importorskip("imagecodecs")
     assert np.array_equal(codecs.png_decode(out.getvalue()), samples)
@@ -76,9 +97,16 @@ def test_missing_rows_are_damage():
     """A stream that ends early, which Pillow completes with black: refused, at 16 bits and at 8, with and without interlacing."""
     samples = smooth(8, 8, 3)
     for interlaced in (False, True):
-        parts = [samples[top::down, left::right] for top, left, down, right in deep.ADAM7] if interlaced else [samples]
+        parts = (
+            [samples[top::down, left::right] for top, left, down, right in deep.ADAM7]
+            if interlaced
+            else [samples]
+        )
         rows = b"".join(filtered(part, 0) for part in parts)
-        for data in (png(samples, interlaced=interlaced, rows=rows[:-20]), png(samples, interlaced=interlaced, rows=rows[:-1])):
+        for data in (
+            png(samples, interlaced=interlaced, rows=rows[:-20]),
+            png(samples, interlaced=interlaced, rows=rows[:-1]),
+        ):
             with pytest.raises(DamagedFile):
                 deep.read_png(data)
             with pytest.raises(UnsupportedImage, match="rows are missing"):
@@ -87,9 +115,15 @@ def test_missing_rows_are_damage():
     Image.fromarray(RNG.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(out, "PNG")
     data = out.getvalue()
     start = data.index(b"IDAT")
-    body = zlib.compress(zlib.decompress(data[start + 4:start + 4 + int.from_bytes(data[start - 4:start], "big")])[:-70])
+    body = zlib.compress(
+        zlib.decompress(
+            data[start + 4 : start + 4 + int.from_bytes(data[start - 4 : start], "big")]
+        )[:-70]
+    )
     with pytest.raises(UnsupportedImage, match="rows are missing"):
-        read_still(io.BytesIO(data[:start - 4] + chunk(b"IDAT", body) + chunk(b"IEND", b"")), "x.png")
+        read_still(
+            io.BytesIO(data[: start - 4] + chunk(b"IDAT", body) + chunk(b"IEND", b"")), "x.png"
+        )
 
 
 def test_unknown_filters_are_damage():
@@ -105,6 +139,7 @@ def test_a_tiff_is_read_with_imagecodecs():
     """The samples of an uncompressed TIFF made by hand; what is no TIFF is refused by name."""
     pytest.importorskip("imagecodecs")
     from tests.test_images import tiff16
+
     samples = smooth(6, 5, 3)
     assert np.array_equal(deep.read_tiff(tiff16(samples), "x.tif"), samples)
     with pytest.raises(UnsupportedImage, match="x.tif"):

@@ -1,4 +1,5 @@
 """denoiser.py: made to be rounded, and causal over the phases; prior.py decodes what it encodes."""
+
 import dataclasses
 
 import numpy as np
@@ -7,7 +8,14 @@ import torch
 
 from bitsback.coder.context import Known, nothing
 from bitsback.train.denoiser import (
-    Denoiser, EXACT, INNER_WEIGHT, INNOVATION_REACH, INPUT_REACH, NetworkConfig, QConv, TOP,
+    Denoiser,
+    EXACT,
+    INNER_WEIGHT,
+    INNOVATION_REACH,
+    INPUT_REACH,
+    NetworkConfig,
+    QConv,
+    TOP,
     scale_exponent,
 )
 from bitsback.diffusion.levels import sigmas
@@ -23,8 +31,12 @@ def inputs(seed=0, batch=2, size=16):
     """(y, log_sigma, innovations) of a batch, one noise level a picture."""
     generator = torch.Generator().manual_seed(seed)
     log_sigma = torch.linspace(-0.5, 4.0, batch)
-    normal = lambda: torch.randn(batch, 3, size, size, generator=generator)         # noqa: E731
-    return 60 * normal() + log_sigma.exp().view(-1, 1, 1, 1) * normal(), log_sigma, normal().clamp(-6, 6)
+    normal = lambda: torch.randn(batch, 3, size, size, generator=generator)  # noqa: E731
+    return (
+        60 * normal() + log_sigma.exp().view(-1, 1, 1, 1) * normal(),
+        log_sigma,
+        normal().clamp(-6, 6),
+    )
 
 
 def outputs(network, integer, seed=0):
@@ -45,7 +57,10 @@ def test_integer_activations_are_bytes(tiny_network):
     def note(name):
         return lambda module, args: seen.setdefault(name, []).append(args[0].detach().clone())
 
-    hooks = [module.register_forward_pre_hook(note(name)) for name, module in layers(tiny_network).items()]
+    hooks = [
+        module.register_forward_pre_hook(note(name))
+        for name, module in layers(tiny_network).items()
+    ]
     try:
         outputs(tiny_network, True)
     finally:
@@ -72,12 +87,23 @@ def test_float_activations_are_not_rounded(tiny_network):
 def test_effective_weights_are_integers_times_a_power_of_two(tiny_network, scale):
     """Inner weights are within +-64, the largest of a channel above 32; outer sums times their reach stay below 2^24."""
     for name, layer in layers(tiny_network).items():
-        copy = QConv(layer.in_channels, layer.out_channels, layer.kernel_size[0], reach=layer.reach, gain=layer.gain, stride=layer.stride[0])
+        copy = QConv(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size[0],
+            reach=layer.reach,
+            gain=layer.gain,
+            stride=layer.stride[0],
+        )
         copy.load_state_dict({"weight": layer.weight * scale, "bias": layer.bias})
         exponent = scale_exponent(copy.weight, copy.reach)
         assert torch.equal(exponent, exponent.round())
-        integers = copy.effective_weight(True).detach().double() * torch.exp2(exponent.double()).view(-1, 1, 1, 1)
-        assert torch.allclose(integers, integers.round(), atol=1e-3), name      # weight + (rounded - weight), in float32
+        integers = copy.effective_weight(True).detach().double() * torch.exp2(
+            exponent.double()
+        ).view(-1, 1, 1, 1)
+        assert torch.allclose(integers, integers.round(), atol=1e-3), (
+            name
+        )  # weight + (rounded - weight), in float32
         integers = integers.round().abs()
         if layer.reach:
             assert (integers.flatten(1).sum(1) * layer.reach).max() < EXACT, name
@@ -116,7 +142,10 @@ def test_config_travels():
     """NetworkConfig(**config.as_dict()) is the same network."""
     config = NetworkConfig(16, 1, 24, 2, 32, 1, embedding=16, head=8)
     assert NetworkConfig(**config.as_dict()) == config
-    shapes = [{k: v.shape for k, v in Denoiser(c).state_dict().items()} for c in (config, NetworkConfig(**config.as_dict()))]
+    shapes = [
+        {k: v.shape for k, v in Denoiser(c).state_dict().items()}
+        for c in (config, NetworkConfig(**config.as_dict()))
+    ]
     assert shapes[0] == shapes[1]
 
 
@@ -127,10 +156,15 @@ def test_multiply_adds_are_those_of_the_convolutions(tiny_network):
     def note(name):
         def hook(module, args, result):
             part = "head" if name.startswith("head") else "trunk"
-            counted[part] += result.shape[0] * result.shape[2] * result.shape[3] * module.weight.numel()
+            counted[part] += (
+                result.shape[0] * result.shape[2] * result.shape[3] * module.weight.numel()
+            )
+
         return hook
 
-    hooks = [module.register_forward_hook(note(name)) for name, module in layers(tiny_network).items()]
+    hooks = [
+        module.register_forward_hook(note(name)) for name, module in layers(tiny_network).items()
+    ]
     try:
         y, log_sigma, innovations = inputs(batch=1, size=32)
         out, features, e = tiny_network.trunk(y, log_sigma)
@@ -139,7 +173,11 @@ def test_multiply_adds_are_those_of_the_convolutions(tiny_network):
         for hook in hooks:
             hook.remove()
     trunk, head = tiny_network.multiply_adds()
-    assert trunk == pytest.approx(counted["trunk"] / 32**2) and head == pytest.approx(counted["head"] / 32**2) and head > 0
+    assert (
+        trunk == pytest.approx(counted["trunk"] / 32**2)
+        and head == pytest.approx(counted["head"] / 32**2)
+        and head > 0
+    )
 
 
 # --- causality -------------------------------------------------------------------------------
@@ -148,7 +186,10 @@ def test_multiply_adds_are_those_of_the_convolutions(tiny_network):
 @pytest.fixture(scope="module")
 def phased(tiny_network):
     """{count: a network of so many phases}."""
-    return {count: random_network(7, dataclasses.replace(tiny_network.config, phases=count)) for count in (2, 4, 8)}
+    return {
+        count: random_network(7, dataclasses.replace(tiny_network.config, phases=count))
+        for count in (2, 4, 8)
+    }
 
 
 def at(values, part):
@@ -172,7 +213,9 @@ def test_phases_take_every_pixel_once(count):
 
 
 @pytest.mark.parametrize("integer", [False, True])
-@pytest.mark.parametrize("count, phase", [(count, phase) for count in (2, 4, 8) for phase in range(count)])
+@pytest.mark.parametrize(
+    "count, phase", [(count, phase) for count in (2, 4, 8) for phase in range(count)]
+)
 def test_heads_see_only_earlier_phases(phased, integer, count, phase):
     """Changing the innovations of a phase changes heads of later phases only; phase 0 has no head."""
     phased, order = phased[count], phases(count)
@@ -186,7 +229,9 @@ def test_heads_see_only_earlier_phases(phased, integer, count, phase):
     after = phased.heads(features, e, ratio, pixels, changed, integer)
     assert not any(at(before, part).any() for part in order[0])
     for other, parts in enumerate(order):
-        assert all(torch.equal(at(after, part), at(before, part)) == (other <= phase) for part in parts)
+        assert all(
+            torch.equal(at(after, part), at(before, part)) == (other <= phase) for part in parts
+        )
 
 
 def collected(network, index, y, values, context):
@@ -205,12 +250,17 @@ def latents(model, index, height, width, seed=0):
     """(y, values, known): lattice indices of step `index` such as coding meets."""
     rng, levels = np.random.default_rng(seed), model.levels
     x = np.clip(np.rint(rng.normal(0, 40, (1, 3, height + 8, width))), -128, 127)
-    noised = lambda k: np.rint((x + rng.normal(0, sigmas(levels)[k], x.shape)) / levels[k].spacing).astype(np.int32)     # noqa: E731
+    noised = lambda k: np.rint(
+        (x + rng.normal(0, sigmas(levels)[k], x.shape)) / levels[k].spacing
+    ).astype(np.int32)  # noqa: E731
     y, values = noised(index), noised(index - 1) if index else x.astype(np.int32)
     return y[:, :, :height], values[:, :, :height], Known(y[:, :, height:], y[:, :, :height, :0])
 
 
-@pytest.mark.parametrize("index, array", [(index, array) for index, arrays in ((0, 24), (1, 24), (6, 12)) for array in range(arrays)])
+@pytest.mark.parametrize(
+    "index, array",
+    [(index, array) for index, arrays in ((0, 24), (1, 24), (6, 12)) for array in range(arrays)],
+)
 def test_distributions_depend_on_what_is_decoded_only(expert_model, index, array):
     """Changing one colour of a phase of the values leaves its own and all earlier distributions as they are, and changes a later one."""
     network, tiny_model = expert_model.chain().network, expert_model
@@ -219,10 +269,12 @@ def test_distributions_depend_on_what_is_decoded_only(expert_model, index, array
     changed = values.copy()
     assert len(before) == {4: 12, 8: 24}[network.of(index).config.phases]
     places, colour = before[array][:2]
-    places.put(changed[:, colour:colour + 1], places.of(values)[:, colour:colour + 1] - 2)
+    places.put(changed[:, colour : colour + 1], places.of(values)[:, colour : colour + 1] - 2)
     after = collected(network, index, y, changed, context)
-    same = [np.array_equal(a[2], b[2]) and np.array_equal(a[3], b[3]) for a, b in zip(before, after)]
-    assert all(same[:array + 1])
+    same = [
+        np.array_equal(a[2], b[2]) and np.array_equal(a[3], b[3]) for a, b in zip(before, after)
+    ]
+    assert all(same[: array + 1])
     assert array == len(before) - 1 or not all(same)
 
 
@@ -230,6 +282,7 @@ def test_distributions_depend_on_what_is_decoded_only(expert_model, index, array
 @pytest.mark.parametrize("height, width", [(1, 1), (1, 8), (7, 9), (8, 8)])
 def test_pop_side_meets_the_distributions_of_the_push_side(tiny_model, index, height, width):
     """Every value is popped under the very (mean32, scale) it was pushed with, place by place."""
+
     class Recorder:
         """Stands for Gaussians over a list: push stores with the distribution, pop checks it."""
 
@@ -257,8 +310,10 @@ def test_each_place_is_coded_once(tiny_model):
     """The places of a step cover (B, 3, H, W) exactly, greens before reds before blues."""
     y, values, context = latents(tiny_model, 1, 9, 7)
     count, order = np.zeros(y.shape, int), []
-    for places, colour, mean32, scale in collected(tiny_model.chain().network, 1, y, values, nothing(y)):
-        places.put(count[:, colour:colour + 1], places.of(count)[:, colour:colour + 1] + 1)
+    for places, colour, mean32, scale in collected(
+        tiny_model.chain().network, 1, y, values, nothing(y)
+    ):
+        places.put(count[:, colour : colour + 1], places.of(count)[:, colour : colour + 1] + 1)
         order.append(colour)
         assert mean32.shape == scale.shape == (1, places.n)
     assert (count == 1).all() and order == [1, 0, 2] * 8
@@ -278,9 +333,10 @@ def test_places(count, height, width):
         total += places.n
         if not places.n:
             continue
-        assert places.of(values).shape == (2, 3, places.n) and np.array_equal(places.of(spread), places.of_blocks(blocks))
+        assert places.of(values).shape == (2, 3, places.n) and np.array_equal(
+            places.of(spread), places.of_blocks(blocks)
+        )
         places.put(back, places.of(values))
         places.put_unshuffled(told, torch.from_numpy(places.of(values)))
     assert total == height * width and np.array_equal(back, values)
     assert np.array_equal(told, unshuffled(values))
-

@@ -1,4 +1,5 @@
 """denoisers.py: a shipped model at any noise level, a checkpoint at any, and the levels that samplers go through."""
+
 import math
 from itertools import pairwise
 
@@ -7,7 +8,11 @@ import pytest
 import torch
 
 from bitsback.sampling.denoisers import (
-    check_levels, checkpoint_denoiser, model_denoiser, noise_range, sampling_levels,
+    check_levels,
+    checkpoint_denoiser,
+    model_denoiser,
+    noise_range,
+    sampling_levels,
 )
 from bitsback.errors import NoiseOutOfRange
 from bitsback.diffusion.levels import MEAN_BITS, V_ONE, default_levels, sigmas
@@ -37,7 +42,7 @@ def test_at_its_own_levels_a_model_computes_what_the_coder_does(tiny_model, k):
     c_skip, c_out, _ = preconditioning(sigma)
     xhat, v = model_denoiser(tiny_model, [sigma])(y, sigma)
     expected = c_skip * y + c_out * torch.from_numpy(out[:, :3]) / 2**MEAN_BITS
-    assert rms(xhat - expected) < 0.02 * c_out          # inputs are rounded to 1/128 by another constant
+    assert rms(xhat - expected) < 0.02 * c_out  # inputs are rounded to 1/128 by another constant
     scale = np.clip(tiny_model.steps[k].base + out[:, 3:6], 0, 255) - V_ONE
     assert rms(torch.log2(v) / 2 - torch.from_numpy(scale) / 16) < 0.1
 
@@ -56,11 +61,16 @@ def test_between_levels_a_model_is_asked_at_the_lower_one(tiny_model):
 
 def test_the_shipped_model_denoises_everywhere(photograph):
     """At and between its levels the shipped model removes most of the noise, and its variance tells what is left."""
-    model, x = Model.open(), torch.from_numpy(photograph(64, 64)).permute(2, 0, 1)[None].float() - 128
+    model, x = (
+        Model.open(),
+        torch.from_numpy(photograph(64, 64)).permute(2, 0, 1)[None].float() - 128,
+    )
     levels = [80.0, 40.0, 26.0, OWN[5], 12.0]
     denoise = model_denoiser(model, levels)
     for sigma in levels:
-        xhat, v = denoise(x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(1)), sigma)
+        xhat, v = denoise(
+            x + sigma * torch.randn(x.shape, generator=torch.Generator().manual_seed(1)), sigma
+        )
         assert rms(xhat - x) < 0.5 * sigma
         assert 0.3 < ((xhat - x) ** 2 / v).mean() < 3
 
@@ -78,12 +88,20 @@ def test_sampling_levels():
     """The model's own ones by default, from sigma down; else as many as asked for, evenly spaced in log sigma; 0 last."""
     levels = default_levels()
     assert sampling_levels(levels) == [*OWN[::-1], 0.0]
-    assert sampling_levels(levels, sigma=25.0) == [25.0, *(sigma for sigma in OWN[::-1] if sigma < 25), 0.0]
+    assert sampling_levels(levels, sigma=25.0) == [
+        25.0,
+        *(sigma for sigma in OWN[::-1] if sigma < 25),
+        0.0,
+    ]
     assert sampling_levels(levels, sigma=OWN[3]) == [*OWN[3::-1], 0.0]
     assert sampling_levels(levels, 1, 25.0) == [25.0, 0.0]
-    assert sampling_levels(levels, 3, OWN[0]) == sampling_levels(levels, None, OWN[0]) == [OWN[0], 0.0]      # nothing to go through
+    assert (
+        sampling_levels(levels, 3, OWN[0]) == sampling_levels(levels, None, OWN[0]) == [OWN[0], 0.0]
+    )  # nothing to go through
     many = sampling_levels(levels, 20)
-    assert len(many) == 21 and many[0] == pytest.approx(OWN[-1]) and many[-2] == pytest.approx(OWN[0])
+    assert (
+        len(many) == 21 and many[0] == pytest.approx(OWN[-1]) and many[-2] == pytest.approx(OWN[0])
+    )
     np.testing.assert_allclose(np.diff(np.log(many[:-1])), np.log(many[1] / many[0]))
 
 
@@ -95,7 +113,9 @@ def test_levels_out_of_range(tiny_model):
     for given in ([0.9 * low], [1.1 * high, low], [0.0], [5.0, 9.0], [9.0, 9.0]):
         with pytest.raises(NoiseOutOfRange):
             model_denoiser(tiny_model, given)
-    with pytest.raises(NoiseOutOfRange, match=rf"noise of 0.1 gray levels: this model knows {low:g} to {high:g}$"):
+    with pytest.raises(
+        NoiseOutOfRange, match=rf"noise of 0.1 gray levels: this model knows {low:g} to {high:g}$"
+    ):
         sampling_levels(tiny_model.levels, 3, 0.1)
 
 
@@ -110,9 +130,20 @@ def test_a_part_of_the_levels():
             check_levels(levels, given, only)
 
 
-@pytest.mark.parametrize("given, message", [([1000.0], "noise of 1000 "), ([286.5], "noise of 286.5 "), ([500.0, 0.1], "noise of 0.1 to 500 "),
-                                            ([float("nan")], "noise of nan "), ([0.0], "noise of 0 "), ([], "noise of none "), ([float("inf")], "noise of inf "),
-                                            ([9.0, float("nan"), 2.0], "must fall"), ([9.0, float("nan")], "must fall")])
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ([1000.0], "noise of 1000 "),
+        ([286.5], "noise of 286.5 "),
+        ([500.0, 0.1], "noise of 0.1 to 500 "),
+        ([float("nan")], "noise of nan "),
+        ([0.0], "noise of 0 "),
+        ([], "noise of none "),
+        ([float("inf")], "noise of inf "),
+        ([9.0, float("nan"), 2.0], "must fall"),
+        ([9.0, float("nan")], "must fall"),
+    ],
+)
 def test_what_is_refused_is_named(given, message):
     """In numbers that people write; what is no number is refused too."""
     with pytest.raises(NoiseOutOfRange, match=message):

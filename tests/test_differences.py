@@ -1,4 +1,5 @@
 """deltas.py: every dtype and shape comes back bit for bit; packed bytes that lie are DamagedFile, with bounded memory."""
+
 import lzma
 import zlib
 
@@ -9,26 +10,46 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bitsback.codecs.fallback.differences import (
-    FILTERS, LZMA, _backward, _forward, decode_deltas, encode_deltas,
+    FILTERS,
+    LZMA,
+    _backward,
+    _forward,
+    decode_deltas,
+    encode_deltas,
 )
 from bitsback.errors import DamagedFile
 
-SHAPES = st.one_of(st.tuples(st.integers(1, 9), st.integers(1, 9)), st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)))
+SHAPES = st.one_of(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)),
+)
 
 
-@given(samples=st.sampled_from(["u1", "<u2", "<i4", "<f4"]).flatmap(lambda dtype: SHAPES.flatmap(lambda shape: arrays(dtype, shape))))
+@given(
+    samples=st.sampled_from(["u1", "<u2", "<i4", "<f4"]).flatmap(
+        lambda dtype: SHAPES.flatmap(lambda shape: arrays(dtype, shape))
+    )
+)
 def test_any_array_comes_back(samples):
     """decode(encode(x)) has x's bits, NaNs and negative zeros included."""
     back = decode_deltas(encode_deltas(samples), samples.shape, samples.dtype)
-    assert back.dtype == samples.dtype and back.shape == samples.shape and back.tobytes() == samples.tobytes()
+    assert (
+        back.dtype == samples.dtype
+        and back.shape == samples.shape
+        and back.tobytes() == samples.tobytes()
+    )
 
 
 @pytest.mark.parametrize("way", range(8))
 @pytest.mark.parametrize("dtype", ["u1", "<u2", "<u4"])
 def test_every_difference_is_undone(way, dtype):
     """Each of the eight ways is invertible for numbers that wrap."""
-    samples = np.random.default_rng(way).integers(0, 2**(8 * np.dtype(dtype).itemsize), (7, 6, 4), dtype=dtype)
-    assert np.array_equal(_backward(_forward(samples, way), samples.shape, samples.dtype, way), samples)
+    samples = np.random.default_rng(way).integers(
+        0, 2 ** (8 * np.dtype(dtype).itemsize), (7, 6, 4), dtype=dtype
+    )
+    assert np.array_equal(
+        _backward(_forward(samples, way), samples.shape, samples.dtype, way), samples
+    )
 
 
 def test_smooth_samples_become_small():
@@ -44,8 +65,18 @@ def test_damage():
     samples = np.random.default_rng(0).integers(0, 50, (20, 20), dtype=np.uint8)
     good = encode_deltas(samples)
     packed = lzma.compress(bytes(399), lzma.FORMAT_RAW, filters=FILTERS)
-    for bad in (b"", good[:1], good[:-1], good + b"\0", bytes([16]) + good[1:], bytes([4]) + good[1:], bytes([LZMA]) + packed,
-                b"\0" + zlib.compress(bytes(401)), b"\0" + zlib.compress(bytes(399)), bytes([LZMA]) + b"\xff" * 50):
+    for bad in (
+        b"",
+        good[:1],
+        good[:-1],
+        good + b"\0",
+        bytes([16]) + good[1:],
+        bytes([4]) + good[1:],
+        bytes([LZMA]) + packed,
+        b"\0" + zlib.compress(bytes(401)),
+        b"\0" + zlib.compress(bytes(399)),
+        bytes([LZMA]) + b"\xff" * 50,
+    ):
         with pytest.raises(DamagedFile):
             decode_deltas(bad, (20, 20), np.uint8)
 
@@ -54,7 +85,9 @@ def test_damage():
 def test_a_bomb_is_not_unpacked(way):
     """A megabyte that claims to be ten pixels is refused after ten; ten bytes that claim 2^62 ask for no memory."""
     data = bytes(2**24)
-    bomb = bytes([way]) + (lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS) if way else zlib.compress(data))
+    bomb = bytes([way]) + (
+        lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS) if way else zlib.compress(data)
+    )
     with pytest.raises(DamagedFile):
         decode_deltas(bomb, (2, 5), np.uint8)
     with pytest.raises(DamagedFile):

@@ -1,4 +1,5 @@
 """Equalisation: the float function stays, small hidden channels grow."""
+
 import copy
 
 import torch

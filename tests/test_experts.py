@@ -1,4 +1,5 @@
 """experts.py: networks that share the levels out, from checkpoints to files."""
+
 import math
 
 import numpy as np
@@ -48,7 +49,12 @@ def networks():
 
 @pytest.fixture(scope="module")
 def x(photograph):
-    return torch.from_numpy(np.stack([photograph(32, 40, seed) for seed in range(2)])).permute(0, 3, 1, 2).float() - 128
+    return (
+        torch.from_numpy(np.stack([photograph(32, 40, seed) for seed in range(2)]))
+        .permute(0, 3, 1, 2)
+        .float()
+        - 128
+    )
 
 
 def test_each_level_costs_what_its_expert_says(networks, x):
@@ -57,24 +63,37 @@ def test_each_level_costs_what_its_expert_says(networks, x):
     assert parts == fine[:5] + coarse[5:] and parts != fine
 
 
-@pytest.mark.parametrize("shares", [[range(4), COARSE], [range(6), COARSE], [COARSE, FINE], [FINE, range(5, len(LEVELS) - 1)], [FINE]], ids=str)
+@pytest.mark.parametrize(
+    "shares",
+    [
+        [range(4), COARSE],
+        [range(6), COARSE],
+        [COARSE, FINE],
+        [FINE, range(5, len(LEVELS) - 1)],
+        [FINE],
+    ],
+    ids=str,
+)
 def test_all_levels_once_in_order(networks, shares):
     with pytest.raises(TrainingError, match=f"levels 0 to {len(LEVELS) - 1}, once, in order"):
-        Experts(networks[:len(shares)], shares, NOISE)
+        Experts(networks[: len(shares)], shares, NOISE)
 
 
 def test_a_batch_asks_one_expert(networks, x):
     experts = Experts(networks, [FINE, COARSE], NOISE)
     with pytest.raises(ValueError, match="several experts"):
         experts.trunk(x, torch.tensor([NOISE[4], NOISE[5]]).log())
-    assert experts.of(torch.tensor([NOISE[0], NOISE[4]]).log()) is networks[0] and experts.of(torch.tensor([400.0]).log()) is networks[1]
+    assert (
+        experts.of(torch.tensor([NOISE[0], NOISE[4]]).log()) is networks[0]
+        and experts.of(torch.tensor([400.0]).log()) is networks[1]
+    )
 
 
 def test_the_float_twin_of_a_model(expert_model, x):
     """All levels of both: the bound of the rounded networks, and of each by itself."""
     got = bound_bits(dequantised_model(expert_model), LEVELS, x, True)
     for expert in expert_model.experts:
-        noise = NOISE[expert.steps.start:expert.steps.stop]
+        noise = NOISE[expert.steps.start : expert.steps.stop]
         alone = bound_bits(dequantised(expert.layers, expert.config, noise), LEVELS, x, True)
         assert [got[k] for k in expert.steps] == [alone[k] for k in expert.steps]
 
@@ -91,32 +110,66 @@ def test_tuning_moves_each(expert_model, photograph, monkeypatch):
     """Deltas of both, and the bound of both's levels falls; only of those that begin with little noise."""
     pixels = photograph(256, 264)
     monkeypatch.setattr(tuning, "_cost", lambda *_: 0)
-    deltas, layers = tuning.tune(expert_model, [pixels], 49), [expert.layers for expert in expert_model.experts]
+    deltas, layers = (
+        tuning.tune(expert_model, [pixels], 49),
+        [expert.layers for expert in expert_model.experts],
+    )
     first, second = bias_updates.by_expert(deltas, expert_model.experts)
-    assert len(first) == bias_updates.count(layers[0]) and len(second) == bias_updates.count(layers[1]) and first.any() and second.any()
+    assert (
+        len(first) == bias_updates.count(layers[0])
+        and len(second) == bias_updates.count(layers[1])
+        and first.any()
+        and second.any()
+    )
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 128
-    before, after = (bound_bits(dequantised_model(expert_model, moved), LEVELS, x, True) for moved in (None, deltas))
+    before, after = (
+        bound_bits(dequantised_model(expert_model, moved), LEVELS, x, True)
+        for moved in (None, deltas)
+    )
     assert sum(after[:5]) < sum(before[:5]) and sum(after[5:]) < sum(before[5:])
     monkeypatch.setattr(tuning, "FINE", 8.0)
-    assert not bias_updates.by_expert(tuning.tune(expert_model, [pixels], 29), expert_model.experts)[1].any()
+    assert not bias_updates.by_expert(
+        tuning.tune(expert_model, [pixels], 29), expert_model.experts
+    )[1].any()
 
 
 def test_a_file_tuned_by_expert(expert_model, photograph, monkeypatch):
     """Deltas of none but the second; the file decodes, by the document too."""
     pixels, layers = photograph(56, 64), [expert.layers for expert in expert_model.experts]
-    deltas = np.concatenate([np.zeros(bias_updates.count(layers[0]), np.int32), np.random.default_rng(1).integers(-3, 4, bias_updates.count(layers[1]), np.int32)])
+    deltas = np.concatenate(
+        [
+            np.zeros(bias_updates.count(layers[0]), np.int32),
+            np.random.default_rng(1).integers(-3, 4, bias_updates.count(layers[1]), np.int32),
+        ]
+    )
     monkeypatch.setattr(prior_codec, "tune", lambda *_, **__: deltas)
-    header, payload = prior_codec.encode_stack([pixels], Header((Entry(64, 56),), pixel_digest([pixels])), expert_model, tuning=1)
+    header, payload = prior_codec.encode_stack(
+        [pixels], Header((Entry(64, 56),), pixel_digest([pixels])), expert_model, tuning=1
+    )
     assert np.array_equal(decode(container.write(header, payload), model=expert_model), pixels)
     numbers, stack = yardstick.Model(expert_model.path.read_bytes()), yardstick.Stack(payload)
     theirs = yardstick.pop_deltas(numbers, stack)
-    assert {name[:2] for name in theirs} == {"1."} and np.array_equal(np.concatenate([theirs[name] for name in sorted(theirs)]), deltas[-bias_updates.count(layers[1]):])
+    assert {name[:2] for name in theirs} == {"1."} and np.array_equal(
+        np.concatenate([theirs[name] for name in sorted(theirs)]),
+        deltas[-bias_updates.count(layers[1]) :],
+    )
     yardstick.tune(numbers, theirs)
     means = grids(pop_bytes(stack, header.mean_bytes), header.sizes)
-    (got,) = yardstick.decode(numbers, stack, header.sizes, header.start, header.segments, header.top, sharpness=header.sharpness, means=means)
+    (got,) = yardstick.decode(
+        numbers,
+        stack,
+        header.sizes,
+        header.start,
+        header.segments,
+        header.top,
+        sharpness=header.sharpness,
+        means=means,
+    )
     rows, columns = header.start[1:]
     expected = turned(pixels, header.flips)
-    assert np.array_equal(got[rows:], expected[rows:]) and np.array_equal(got[:, columns:], expected[:, columns:])
+    assert np.array_equal(got[rows:], expected[rows:]) and np.array_equal(
+        got[:, columns:], expected[:, columns:]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +178,21 @@ def family_model(tmp_path_factory):
     parent, child = random_network(8), random_network(8)
     with torch.no_grad():
         for parameter in child.parameters():
-            parameter.add_(0.003 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+            parameter.add_(
+                0.003 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+            )
     path = tmp_path_factory.mktemp("family") / "m.safetensors"
-    save_model(path, Experts([random_network(7), parent, child], [range(3), range(3, 6), range(6, len(LEVELS))], NOISE, [0, 1, 1]), LEVELS, {})
+    save_model(
+        path,
+        Experts(
+            [random_network(7), parent, child],
+            [range(3), range(3, 6), range(6, len(LEVELS))],
+            NOISE,
+            [0, 1, 1],
+        ),
+        LEVELS,
+        {},
+    )
     return Model(path)
 
 
@@ -140,8 +205,13 @@ def test_a_family_is_tuned_together(family_model, photograph, monkeypatch):
     first, second, third = bias_updates.by_expert(deltas, family_model.experts)
     assert np.array_equal(second, third) and second.any() and not np.array_equal(first, second)
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 128
-    before, after = (bound_bits(dequantised_model(family_model, moved), LEVELS, x, True) for moved in (None, deltas))
-    assert all(sum(after[part]) < sum(before[part]) for part in (slice(3), slice(3, 6), slice(6, None)))
+    before, after = (
+        bound_bits(dequantised_model(family_model, moved), LEVELS, x, True)
+        for moved in (None, deltas)
+    )
+    assert all(
+        sum(after[part]) < sum(before[part]) for part in (slice(3), slice(3, 6), slice(6, None))
+    )
 
 
 def test_a_file_tuned_by_family(family_model, photograph, monkeypatch):
@@ -149,25 +219,46 @@ def test_a_file_tuned_by_family(family_model, photograph, monkeypatch):
     pixels, size = photograph(56, 64), bias_updates.count(family_model.layers)
     deltas = np.random.default_rng(1).integers(-3, 4, 2 * size, np.int32)
     monkeypatch.setattr(prior_codec, "tune", lambda *_, **__: deltas)
-    header, payload = prior_codec.encode_stack([pixels], Header((Entry(64, 56),), pixel_digest([pixels])), family_model, tuning=1)
+    header, payload = prior_codec.encode_stack(
+        [pixels], Header((Entry(64, 56),), pixel_digest([pixels])), family_model, tuning=1
+    )
     assert np.array_equal(decode(container.write(header, payload), model=family_model), pixels)
     numbers, stack = yardstick.Model(family_model.path.read_bytes()), yardstick.Stack(payload)
     theirs = yardstick.pop_deltas(numbers, stack)
-    assert {name[:2] for name in theirs} == {"0.", "1.", "2."} and all(np.array_equal(part, theirs["2" + name[1:]]) for name, part in theirs.items() if name[0] == "1")
+    assert {name[:2] for name in theirs} == {"0.", "1.", "2."} and all(
+        np.array_equal(part, theirs["2" + name[1:]])
+        for name, part in theirs.items()
+        if name[0] == "1"
+    )
     yardstick.tune(numbers, theirs)
     chain = family_model.tuned_chain(deltas)
     for i, (_, network) in enumerate(chain.network.networks):
-        assert all(np.array_equal(layer.bias.numpy(), numbers.tensors[f"{i}.{name}.bias"]) for name, layer in network.backend.layers.items())
+        assert all(
+            np.array_equal(layer.bias.numpy(), numbers.tensors[f"{i}.{name}.bias"])
+            for name, layer in network.backend.layers.items()
+        )
 
 
-@pytest.mark.parametrize("families", [[1, 1, 1], [0, 2, 2], [0, 1, 0], [0, 0, 0], [0, 1], []], ids=str)
+@pytest.mark.parametrize(
+    "families", [[1, 1, 1], [0, 2, 2], [0, 1, 0], [0, 0, 0], [0, 1], []], ids=str
+)
 def test_families_that_do_not_fit(families, family_model, tmp_path):
     """Numbers from 0 on by one at a time, one for each expert, of the same sizes: when experts are put together, and when a file is read."""
     other = random_network(9, NetworkConfig(16, 1, 24, 2, 16, 1, embedding=16, head=24))
     with pytest.raises(TrainingError, match="families"):
-        Experts([other, random_network(7), random_network(8)], [range(3), range(3, 6), range(6, len(LEVELS))], NOISE, families)
+        Experts(
+            [other, random_network(7), random_network(8)],
+            [range(3), range(3, 6), range(6, len(LEVELS))],
+            NOISE,
+            families,
+        )
     if len(families) == 3 and families != [0, 0, 0]:
-        told = family_model.description | {"experts": [one | {"family": number} for one, number in zip(family_model.description["experts"], families)]}
+        told = family_model.description | {
+            "experts": [
+                one | {"family": number}
+                for one, number in zip(family_model.description["experts"], families)
+            ]
+        }
         write_model(tmp_path / "m.safetensors", load_file(family_model.path), told)
         with pytest.raises(WrongModel, match="families do not fit"):
             Model(tmp_path / "m.safetensors")
@@ -176,10 +267,12 @@ def test_families_that_do_not_fit(families, family_model, tmp_path):
 def test_samples_of_all_levels(expert_model):
     values = sample_chain(expert_model.chain(), (1, 3, 16, 16), torch.Generator().manual_seed(1))
     assert len(values) == len(LEVELS) + 1
-    noisy = [300 * 0.9, 20.0, 4.0, 0.6]         # between levels, of both experts
+    noisy = [300 * 0.9, 20.0, 4.0, 0.6]  # between levels, of both experts
     denoise = model_denoiser(expert_model, [*noisy, 0.0])
     for sigma in noisy:
-        xhat, v = denoise(sigma * torch.randn(1, 3, 16, 24, generator=torch.Generator().manual_seed(2)), sigma)
+        xhat, v = denoise(
+            sigma * torch.randn(1, 3, 16, 24, generator=torch.Generator().manual_seed(2)), sigma
+        )
         assert torch.isfinite(xhat).all() and (v > 0).all()
 
 
@@ -189,11 +282,20 @@ def test_estimates_of_shares_add_up(networks, x):
     some = x[:, :, :16, :16].repeat(8, 1, 1, 1)
     with torch.no_grad():
         for name, only in (("all", None), ("fine", FINE), ("coarse", COARSE)):
-            draws = [sum(float(part.mean()) for part in estimate_at_levels(network, None, some, generator, True, False, levels=LEVELS, only=only)[:3])
-                     for _ in range(60)]
+            draws = [
+                sum(
+                    float(part.mean())
+                    for part in estimate_at_levels(
+                        network, None, some, generator, True, False, levels=LEVELS, only=only
+                    )[:3]
+                )
+                for _ in range(60)
+            ]
             means[name] = np.mean(draws), np.std(draws) / math.sqrt(60)
     apart = means["fine"][0] + means["coarse"][0] - means["all"][0]
-    assert abs(apart) < 4 * math.hypot(*(error for _, error in means.values())) < 0.2 * means["all"][0]
+    assert (
+        abs(apart) < 4 * math.hypot(*(error for _, error in means.values())) < 0.2 * means["all"][0]
+    )
     assert min(mean for mean, _ in means.values()) > 0.1
 
 
@@ -201,16 +303,36 @@ def test_trained_apart_and_exported_together(tmp_path, photograph):
     Image.fromarray(photograph(40, 56, 1)).save(tmp_path / "a.png")
     paths = [tmp_path / "fine.safetensors", tmp_path / "coarse.safetensors"]
     for path, only in zip(paths, (FINE, COARSE)):
-        last = train(tmp_path, path, network=TINY, config=TrainingConfig(minutes=0.01, batch=8, patch=16, at_levels=True, integer=True, only=only), log_every=1)
-        assert not path.exists() and (last["pixel"] > 0) == (0 in only) and (last["top"] > 0) == (len(LEVELS) - 1 in only) and last["level"] > 0
+        last = train(
+            tmp_path,
+            path,
+            network=TINY,
+            config=TrainingConfig(
+                minutes=0.01, batch=8, patch=16, at_levels=True, integer=True, only=only
+            ),
+            log_every=1,
+        )
+        assert (
+            not path.exists()
+            and (last["pixel"] > 0) == (0 in only)
+            and (last["top"] > 0) == (len(LEVELS) - 1 in only)
+            and last["level"] > 0
+        )
     checkpoints = [f"{path}.ckpt" for path in paths]
     network, told = read_checkpoints(checkpoints)
-    assert network.shares == [FINE, COARSE] and told["steps"] == sum(read_checkpoints([p, q])[1]["steps"] for p, q in [checkpoints]) > 1
+    assert (
+        network.shares == [FINE, COARSE]
+        and told["steps"] == sum(read_checkpoints([p, q])[1]["steps"] for p, q in [checkpoints]) > 1
+    )
     save_model(tmp_path / "m.safetensors", network, LEVELS, told)
     model = Model(tmp_path / "m.safetensors")
-    assert [expert.steps for expert in model.experts] == [FINE, COARSE] and [expert.family for expert in model.experts] == [0, 1]
+    assert [expert.steps for expert in model.experts] == [FINE, COARSE] and [
+        expert.family for expert in model.experts
+    ] == [0, 1]
     run = ["export", *map(str, checkpoints), "-o", str(tmp_path / "n.safetensors"), "--families"]
-    assert CliRunner().invoke(main, [*run, "0,0"]).exit_code == 0 and [expert.family for expert in Model(tmp_path / "n.safetensors").experts] == [0, 0]
+    assert CliRunner().invoke(main, [*run, "0,0"]).exit_code == 0 and [
+        expert.family for expert in Model(tmp_path / "n.safetensors").experts
+    ] == [0, 0]
     for wrong, status in (("0,2", 1), ("0", 1), ("0;1", 2)):
         assert CliRunner().invoke(main, [*run, wrong]).exit_code == status
     for alone in (checkpoints[:1], checkpoints[::-1]):
@@ -231,7 +353,9 @@ def test_a_bias_beside_tiny_weights(reach):
     bias = torch.tensor([[300.0, -0.001], [-20.0, 5.0]])
     layer = make_layer(torch.full((2, 12, 3, 3), 1e-9), bias, reach=reach, factor=4)
     assert largest_sum(layer, INNOVATION_REACH).max() < EXACT
-    assert torch.allclose(layer.bias * torch.exp2(-layer.shift.double()), 4 * bias.double(), atol=4 * 300 * 2**-20)
+    assert torch.allclose(
+        layer.bias * torch.exp2(-layer.shift.double()), 4 * bias.double(), atol=4 * 300 * 2**-20
+    )
 
 
 def test_a_dead_channels_bias_is_cut_to_what_matters():
@@ -240,11 +364,17 @@ def test_a_dead_channels_bias_is_cut_to_what_matters():
     weight = rng.integers(-64, 65, (9, 4, 3, 3))
     weight[0], weight[1] = 64, -64
     shift = torch.tensor([0, 3, 5, 8, 12, 15, -1, 10, 10], dtype=torch.int8)
-    bias = torch.tensor([[-2**30, 2**30, -2**29, 2**29, -2**28, 2**30, -2**30, 5, -1000]], dtype=torch.int32)
+    bias = torch.tensor(
+        [[-(2**30), 2**30, -(2**29), 2**29, -(2**28), 2**30, -(2**30), 5, -1000]], dtype=torch.int32
+    )
     layer = make_layer(torch.from_numpy(weight).float(), torch.zeros(1, 9), reach=0, factor=1)
     layer = type(layer)(layer.weight, bias, shift, 1)
     cut = without_excess(layer)
     x = rng.choice([0, 1, 128, 254, TOP, TOP], (3, 4, 12, 12))
     x[0], x[1] = 0, TOP
-    assert np.array_equal(integer_convolution(layer, x, clamp=True), integer_convolution(cut, x, clamp=True))
-    assert largest_sum(layer, TOP).max() > EXACT > largest_sum(cut, TOP).max() and torch.equal(cut.bias[0, -2:], bias[0, -2:])
+    assert np.array_equal(
+        integer_convolution(layer, x, clamp=True), integer_convolution(cut, x, clamp=True)
+    )
+    assert largest_sum(layer, TOP).max() > EXACT > largest_sum(cut, TOP).max() and torch.equal(
+        cut.bias[0, -2:], bias[0, -2:]
+    )

@@ -1,4 +1,5 @@
 """plain.py: samples of every kind come back, the result is the smallest at hand, and each coder's bytes are checked."""
+
 import io
 
 import numpy as np
@@ -7,7 +8,15 @@ from PIL import Image
 
 from bitsback.codecs.fallback import codec
 from bitsback.codecs.fallback.codec import (
-    DELTAS, PNG, PNG1, PNG2, PNG4, QUICK, WEBP, decode_plain, encode_plain,
+    DELTAS,
+    PNG,
+    PNG1,
+    PNG2,
+    PNG4,
+    QUICK,
+    WEBP,
+    decode_plain,
+    encode_plain,
 )
 from bitsback.errors import DamagedFile
 
@@ -15,7 +24,9 @@ RNG = np.random.default_rng(0)
 
 
 def of(channels, top, height=40, width=33):
-    return RNG.integers(0, top, (height, width) if channels == 1 else (height, width, channels)).astype(np.uint8)
+    return RNG.integers(
+        0, top, (height, width) if channels == 1 else (height, width, channels)
+    ).astype(np.uint8)
 
 
 def coded(method, samples):
@@ -24,7 +35,9 @@ def coded(method, samples):
         return bytes([WEBP]) + codec._encode_webp(codec._webp_image(samples), **QUICK)
     if method == DELTAS:
         return bytes([DELTAS]) + codec.encode_deltas(samples)
-    return bytes([method]) + codec._encode_png(samples, codec.PNG_BITS.get(method, 8 * samples.dtype.itemsize))
+    return bytes([method]) + codec._encode_png(
+        samples, codec.PNG_BITS.get(method, 8 * samples.dtype.itemsize)
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -55,7 +68,19 @@ def test_every_dtype_comes_back(dtype, shape):
     assert back.dtype == samples.dtype and np.array_equal(back, samples)
 
 
-@pytest.mark.parametrize("mode, top", [("1", 2), ("L", 256), ("L", 3), ("LA", 256), ("RGB", 256), ("RGB", 4), ("RGBA", 256), ("I;16", 256)])
+@pytest.mark.parametrize(
+    "mode, top",
+    [
+        ("1", 2),
+        ("L", 256),
+        ("L", 3),
+        ("LA", 256),
+        ("RGB", 256),
+        ("RGB", 4),
+        ("RGBA", 256),
+        ("I;16", 256),
+    ],
+)
 def test_never_larger_than_png_or_webp(mode, top):
     """At most as many bytes as Pillow's best files, which have wrapping around the same stream."""
     channels = {"1": 1, "I;16": 1}.get(mode, len(mode))
@@ -68,7 +93,9 @@ def test_never_larger_than_png_or_webp(mode, top):
     else:
         image = Image.fromarray(samples)
     options = [{"format": "PNG", "optimize": True}]
-    options += [{"format": "WEBP", "lossless": True, "exact": True, "quality": 100, "method": 6}] * (mode in ("RGB", "RGBA"))
+    options += [
+        {"format": "WEBP", "lossless": True, "exact": True, "quality": 100, "method": 6}
+    ] * (mode in ("RGB", "RGBA"))
     for chosen in options:
         out = io.BytesIO()
         image.save(out, **chosen)
@@ -77,11 +104,22 @@ def test_never_larger_than_png_or_webp(mode, top):
 
 def test_damage():
     """Another size, another coder, cut bytes: DamagedFile for each coder."""
-    for method, samples in [(WEBP, of(3, 256)), (PNG, of(4, 256)), (PNG4, of(1, 16)), (DELTAS, of(2, 256))]:
+    for method, samples in [
+        (WEBP, of(3, 256)),
+        (PNG, of(4, 256)),
+        (PNG4, of(1, 16)),
+        (DELTAS, of(2, 256)),
+    ]:
         data = coded(method, samples)
         height, width = samples.shape[:2]
-        for bad, shape in [(data, (height + 1, *samples.shape[1:])), (data, (height, width + 2, *samples.shape[2:])), (data[:len(data) // 2], samples.shape),
-                           (data[:3], samples.shape), (bytes([9]) + data[1:], samples.shape), (b"", samples.shape)]:
+        for bad, shape in [
+            (data, (height + 1, *samples.shape[1:])),
+            (data, (height, width + 2, *samples.shape[2:])),
+            (data[: len(data) // 2], samples.shape),
+            (data[:3], samples.shape),
+            (bytes([9]) + data[1:], samples.shape),
+            (b"", samples.shape),
+        ]:
             with pytest.raises(DamagedFile):
                 decode_plain(bad, shape)
     with pytest.raises(DamagedFile):

@@ -1,4 +1,5 @@
 """files.py: where outputs go, what is never overwritten, and that there is never half a file."""
+
 import os
 
 import numpy as np
@@ -20,10 +21,18 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("source, output, folder, compressed, restored", [
-    ("a/x.png", None, None, "a/x.bbk", "a/x.png.png"), ("a/x.bbk", None, None, "a/x.bbk", "a/x.png"), ("a/x", None, None, "a/x.bbk", "a/x.png"),
-    ("a/x.tar.bbk", None, None, "a/x.tar.bbk", "a/x.tar.png"), ("a/x.bbk", None, "out", "out/x.bbk", "out/x.png"),
-    ("a/x.png", "y.z", None, "y.z", "y.z"), ("a/x.png", "y.z", "out", "y.z", "y.z")])
+@pytest.mark.parametrize(
+    "source, output, folder, compressed, restored",
+    [
+        ("a/x.png", None, None, "a/x.bbk", "a/x.png.png"),
+        ("a/x.bbk", None, None, "a/x.bbk", "a/x.png"),
+        ("a/x", None, None, "a/x.bbk", "a/x.png"),
+        ("a/x.tar.bbk", None, None, "a/x.tar.bbk", "a/x.tar.png"),
+        ("a/x.bbk", None, "out", "out/x.bbk", "out/x.png"),
+        ("a/x.png", "y.z", None, "y.z", "y.z"),
+        ("a/x.png", "y.z", "out", "y.z", "y.z"),
+    ],
+)
 def test_where_outputs_go(source, output, folder, compressed, restored):
     """-o wins, then --dir, else beside the source; .bbk is added or taken off, the pixels become .png."""
     assert str(files.compressed_path(source, output, folder)) == compressed
@@ -46,7 +55,9 @@ def test_the_suffix_chooses_the_format(tmp_path, small, suffix):
     (tmp_path / "x.bbk").write_bytes(encode(small))
     (path,) = files.decompress_file(tmp_path / "x.bbk", tmp_path / f"y.{suffix}")
     with Image.open(path) as image:
-        assert image.format.lower()[:3] == suffix.lower()[:3] and np.array_equal(np.array(image), small)
+        assert image.format.lower()[:3] == suffix.lower()[:3] and np.array_equal(
+            np.array(image), small
+        )
 
 
 def test_existing_outputs_are_refused_before_any_work(tmp_path, small, monkeypatch):
@@ -54,13 +65,17 @@ def test_existing_outputs_are_refused_before_any_work(tmp_path, small, monkeypat
     Image.fromarray(small).save(tmp_path / "x.png")
     (tmp_path / "x.bbk").write_bytes(b"precious")
     with monkeypatch.context() as patch:
-        patch.setattr(files.picture, "encode_still", lambda *args, **options: pytest.fail("work was begun"))
+        patch.setattr(
+            files.picture, "encode_still", lambda *args, **options: pytest.fail("work was begun")
+        )
         with pytest.raises(OutputExists, match="x.bbk.*-f"):
             files.compress_file(tmp_path / "x.png", tmp_path / "x.bbk")
     assert (tmp_path / "x.bbk").read_bytes() == b"precious"
     files.compress_file(tmp_path / "x.png", tmp_path / "x.bbk", force=True)
     with monkeypatch.context() as patch:
-        patch.setattr(files.picture, "decode_still", lambda *args, **options: pytest.fail("work was begun"))
+        patch.setattr(
+            files.picture, "decode_still", lambda *args, **options: pytest.fail("work was begun")
+        )
         with pytest.raises(OutputExists, match="x.png.*-f"):
             files.decompress_file(tmp_path / "x.bbk")
     assert np.array_equal(decode((tmp_path / "x.bbk").read_bytes()), small)
@@ -103,11 +118,17 @@ def test_a_picture_that_the_format_cannot_hold_is_refused(tmp_path):
 
 def plain(pixels):
     from bitsback.codecs.fallback.codec import encode_plain
-    header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels], 4))
+
+    header = container.Header(
+        (container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels], 4)
+    )
     return container.write(header, encode_plain(pixels))
 
 
-@pytest.mark.parametrize("data, error", [(b"", NotOurFile), (b"hello", NotOurFile), ("cut", DamagedFile), ("flip", DamagedFile)])
+@pytest.mark.parametrize(
+    "data, error",
+    [(b"", NotOurFile), (b"hello", NotOurFile), ("cut", DamagedFile), ("flip", DamagedFile)],
+)
 def test_no_output_of_a_damaged_file(tmp_path, small, data, error):
     """Damaged and foreign files leave no output."""
     good = encode(small)
@@ -126,7 +147,13 @@ def test_describe_a_plain_file(tmp_path, small):
     """Size, mode, bytes and bits a dimension; nothing of a prior."""
     (tmp_path / "x.bbk").write_bytes(encode(small))
     told, size = files.describe(tmp_path / "x.bbk"), (tmp_path / "x.bbk").stat().st_size
-    assert (told["width"], told["height"], told["mode"], told["method"], told["file_bytes"]) == (11, 9, "RGB", "plain", size)
+    assert (told["width"], told["height"], told["mode"], told["method"], told["file_bytes"]) == (
+        11,
+        9,
+        "RGB",
+        "plain",
+        size,
+    )
     assert told["bits_per_dim"] == pytest.approx(8 * size / small.size) and "model" not in told
 
 
@@ -135,20 +162,39 @@ def test_describe_a_file_under_the_prior(tmp_path, prior_file, tiny_model, photo
     data = prior_file(photograph(72, 50))
     (tmp_path / "x.bbk").write_bytes(data)
     told, (header, _) = files.describe(tmp_path / "x.bbk"), container.read(data)
-    assert told["method"] == "prior" and told["model"] == tiny_model.id[:16] and told["file_bytes"] == len(data)
+    assert (
+        told["method"] == "prior"
+        and told["model"] == tiny_model.id[:16]
+        and told["file_bytes"] == len(data)
+    )
     assert told["bits_per_dim"] == pytest.approx(8 * len(data) / (3 * 72 * 50))
     coded = 3 * (50 * 72 - header.start[1] * header.start[2])
-    assert told["net_bits_per_dim"] == pytest.approx(header.net_bits / coded) and told["start_dims"] == 3 * header.start[1] * header.start[2]
-    assert told["overhead_bits_per_dim"] == pytest.approx(told["bits_per_dim"] - told["net_bits_per_dim"])
-    assert sum(told[f"{part}_bits_per_dim"] for part in ("header", "start", "rest")) == pytest.approx(told["overhead_bits_per_dim"])
+    assert (
+        told["net_bits_per_dim"] == pytest.approx(header.net_bits / coded)
+        and told["start_dims"] == 3 * header.start[1] * header.start[2]
+    )
+    assert told["overhead_bits_per_dim"] == pytest.approx(
+        told["bits_per_dim"] - told["net_bits_per_dim"]
+    )
+    assert sum(
+        told[f"{part}_bits_per_dim"] for part in ("header", "start", "rest")
+    ) == pytest.approx(told["overhead_bits_per_dim"])
     assert told["header_bytes"] + told["start_bytes"] + told["words_bytes"] == len(data)
-    assert 0 <= told["rest_bits_per_dim"] * 3 * 72 * 50 < 4 * 32        # whole words, the seal and the padding of the start
+    assert (
+        0 <= told["rest_bits_per_dim"] * 3 * 72 * 50 < 4 * 32
+    )  # whole words, the seal and the padding of the start
     assert told["segments"] == len(header.segments)
 
 
 def test_describe_a_stack_without_segments(tmp_path, small, tiny_model):
     """A header may name a model and code nothing with it: described or refused, but no foreign error."""
-    header = container.Header((container.Entry(11, 9),), container.pixel_digest([small]), model=tiny_model.id[:16], start=(1, 0, 0), top=(0,) * 6)
+    header = container.Header(
+        (container.Entry(11, 9),),
+        container.pixel_digest([small]),
+        model=tiny_model.id[:16],
+        start=(1, 0, 0),
+        top=(0,) * 6,
+    )
     (tmp_path / "x.bbk").write_bytes(container.write(header, b"\1\0\0\0"))
     try:
         assert files.describe(tmp_path / "x.bbk")["segments"] == 0

@@ -1,4 +1,5 @@
 """flats.py: blocks of one value, told before all else, and the files that use them."""
+
 import dataclasses
 
 import numpy as np
@@ -25,25 +26,41 @@ from tests.told import grids, pop_bytes, push_bytes
 @pytest.fixture(scope="module")
 def clipped(photograph):
     """A photograph whose sky is clipped in red and green, and which has a black border in all channels."""
+
     def make(height, width, channels=3):
         pixels = photograph(height, width)
-        pixels[:height // 2 + 3, :, :2] = 255
+        pixels[: height // 2 + 3, :, :2] = 255
         pixels[:, :13] = 0
         return np.ascontiguousarray(pixels[..., :channels])
+
     return make
 
 
 def coded(pixels, model, tuning=0):
     still = Still("RGB", pixels) if pixels.shape[2] == 3 else Still("L", pixels[..., 0])
-    header = Header((Entry(pixels.shape[1], pixels.shape[0], mode=still.mode),), whole_file._digest([still], b""))
+    header = Header(
+        (Entry(pixels.shape[1], pixels.shape[0], mode=still.mode),),
+        whole_file._digest([still], b""),
+    )
     return prior_codec.encode_stack([pixels], header, model, tuning=tuning)
 
 
-@given(st.integers(0, 2**32), st.integers(1, 37), st.integers(1, 37), st.sampled_from([1, 3]), st.integers(1, 30))
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 37),
+    st.integers(1, 37),
+    st.sampled_from([1, 3]),
+    st.integers(1, 30),
+)
 def test_told_and_read(seed, height, width, channels, size):
     """Whatever is told comes back in place, the rest is left alone, and the mask says which is which."""
     rng = np.random.default_rng(seed)
-    pixels = rng.integers(0, 3, (-(-height // size), -(-width // size), channels), np.uint8).repeat(size, 0).repeat(size, 1)[:height, :width] * 100
+    pixels = (
+        rng.integers(0, 3, (-(-height // size), -(-width // size), channels), np.uint8)
+        .repeat(size, 0)
+        .repeat(size, 1)[:height, :width]
+        * 100
+    )
     pixels[rng.random(pixels.shape) < 0.01] += 1
     pixels[:, :, 0][rng.random((height, width)) < rng.random()] += 3
     data, masks = flat_map.told([pixels])
@@ -61,7 +78,7 @@ def test_what_is_flat(clipped):
     pixels = clipped(101, 95)
     _, (mask,) = flat_map.told([pixels])
     sky = np.zeros(pixels.shape, bool)
-    sky[:52, 16:, :2] = True                    # rows 0..52 are clipped: blocks up to row 51
+    sky[:52, 16:, :2] = True  # rows 0..52 are clipped: blocks up to row 51
     sky[:, :12] = True
     assert np.array_equal(~mask, sky)
     assert flat_map.told([pixels[:, 20:][60:]]) == (b"", None)
@@ -83,7 +100,7 @@ def test_a_block_costs_what_it_saves(clipped):
     pixels = rng.integers(0, 256, (512, 512, 3), np.uint8)
     rows, columns = np.nonzero(rng.random((128, 128)) < 0.02)
     for i, j in zip(rows, columns):
-        pixels[4 * i:4 * i + 4, 4 * j:4 * j + 4, rng.integers(3)] = rng.integers(0, 4) * 60
+        pixels[4 * i : 4 * i + 4, 4 * j : 4 * j + 4, rng.integers(3)] = rng.integers(0, 4) * 60
     found = flat_map.found(pixels)
     assert np.count_nonzero(found.blocks) > 100
     data, _ = flat_map.told([pixels])
@@ -96,14 +113,27 @@ def test_a_block_costs_what_it_saves(clipped):
 def test_a_file_there_and_back(tiny_model, clipped, monkeypatch, size, channels, tuning):
     """Smaller than without, the same pixels, whichever corner it starts from, with deltas above and without."""
     pixels = clipped(*size, channels)
-    monkeypatch.setattr(prior_codec, "tune", lambda model, images, steps, **rest: np.ones(sum(len(layer.shift) for layer in model.layers.values()), np.int32) if steps else None)
+    monkeypatch.setattr(
+        prior_codec,
+        "tune",
+        lambda model, images, steps, **rest: (
+            np.ones(sum(len(layer.shift) for layer in model.layers.values()), np.int32)
+            if steps
+            else None
+        ),
+    )
     for flips in range(4):
-        monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: flips)       # noqa: B023
+        monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: flips)  # noqa: B023
         header, payload = coded(pixels, tiny_model, tuning)
         data = container.write(header, payload)
         read = container.read_header(data)
         assert read.flat_bytes == header.flat_bytes > 0 and bool(read.tuned_bits) == bool(tuning)
-        assert np.array_equal(decode(data, model=tiny_model) if channels == 3 else whole_file.decode_still(data, model=tiny_model).samples[..., None], pixels)
+        assert np.array_equal(
+            decode(data, model=tiny_model)
+            if channels == 3
+            else whole_file.decode_still(data, model=tiny_model).samples[..., None],
+            pixels,
+        )
         with monkeypatch.context() as without:
             without.setattr(flat_map, "told", lambda images: (b"", None))
             plain = container.write(*coded(pixels, tiny_model, tuning))
@@ -118,14 +148,34 @@ def test_by_the_document(tiny_model, clipped):
     blurred, data = pop_bytes(stack, header.mean_bytes), pop_bytes(stack, header.flat_bytes)
     painted = turned(np.zeros_like(pixels), header.flips)
     masks = flat_map.read(data, [painted])
-    (got,) = yardstick.decode(numbers, stack, header.sizes, header.start, header.segments, header.top, ([painted], masks), header.sharpness, grids(blurred, header.sizes))
+    (got,) = yardstick.decode(
+        numbers,
+        stack,
+        header.sizes,
+        header.start,
+        header.segments,
+        header.top,
+        ([painted], masks),
+        header.sharpness,
+        grids(blurred, header.sizes),
+    )
     rows, columns = header.start[1:]
     expected = turned(pixels, header.flips).copy()
-    got[:rows, :columns] = expected[:rows, :columns]            # the start's block lies in the credit
+    got[:rows, :columns] = expected[:rows, :columns]  # the start's block lies in the credit
     assert np.array_equal(got, expected) and len(header.segments) > 1
     credit = stack.credit(header.credit_bytes)
     again = yardstick.Stack.from_credit(credit)
-    yardstick.encode(numbers, again, [expected], header.start, header.segments, header.top, masks, header.sharpness, grids(blurred, header.sizes))
+    yardstick.encode(
+        numbers,
+        again,
+        [expected],
+        header.start,
+        header.segments,
+        header.top,
+        masks,
+        header.sharpness,
+        grids(blurred, header.sizes),
+    )
     push_bytes(again, data)
     push_bytes(again, blurred)
     assert again.to_bytes() == payload
@@ -139,7 +189,10 @@ def test_told_samples_have_the_levels_noise(tiny_model):
     chain = context_chain(tiny_model.forward, tiny_model.levels, known)
     for level, sigma, around in zip(tiny_model.levels, sigmas(tiny_model.levels), chain):
         noise = around.fixed * level.spacing - x[~free]
-        assert abs(noise.var() / sigma**2 - 1) < 0.05 and abs(noise.mean()) < 4 * sigma / noise.size**0.5
+        assert (
+            abs(noise.var() / sigma**2 - 1) < 0.05
+            and abs(noise.mean()) < 4 * sigma / noise.size**0.5
+        )
         placed = around.placed(np.zeros(int(free.sum()), np.int32), x.shape)
         assert np.array_equal(placed[~free], around.fixed) and not placed[free].any()
     top, sizes = Top.fitted([np.zeros((8, 8, 3), np.uint8)], tiny_model.levels), []
@@ -161,10 +214,17 @@ def test_preview_shows_what_is_told(tiny_model, clipped):
 def test_borders_of_a_file_with_flat_blocks(tiny_model, clipped):
     """What they cost is measured with the same samples told: far below what these would cost."""
     data = container.write(*coded(clipped(104, 96), tiny_model))
-    assert abs(borders.border_bits(data, model=tiny_model)) < 0.2 * container.read_header(data).net_bits
+    assert (
+        abs(borders.border_bits(data, model=tiny_model))
+        < 0.2 * container.read_header(data).net_bits
+    )
 
 
-@pytest.mark.parametrize("data", [b"", b"\0", b"\0\0", b"\1", b"\5\0\0\0", b"\6\1\7\0\0\0\0", b"\x0a" + bytes(10)], ids=lambda d: d.hex())
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\0", b"\0\0", b"\1", b"\5\0\0\0", b"\6\1\7\0\0\0\0", b"\x0a" + bytes(10)],
+    ids=lambda d: d.hex(),
+)
 def test_damaged_bytes(data):
     with pytest.raises(DamagedFile):
         flat_map.read(data, [np.zeros((16, 16, 3), np.uint8)])
@@ -176,7 +236,7 @@ def test_altered_bytes(clipped, seed):
     rng, pixels = np.random.default_rng(seed), clipped(64, 64)
     data = bytearray(flat_map.told([pixels])[0])
     data[rng.integers(len(data))] ^= 1 << rng.integers(8)
-    data = data[:rng.integers(len(data) + 1)] if rng.random() < 0.3 else data
+    data = data[: rng.integers(len(data) + 1)] if rng.random() < 0.3 else data
     try:
         flat_map.read(bytes(data), [np.zeros_like(pixels)])
     except DamagedFile:
@@ -188,7 +248,10 @@ def test_a_header_that_lies(tiny_model, clipped):
     header, payload = coded(clipped(104, 96), tiny_model)
     for count in (1, header.flat_bytes - 1, header.flat_bytes + 1, len(payload) - 8):
         with pytest.raises(BitsbackError):
-            decode(container.write(dataclasses.replace(header, flat_bytes=count), payload), model=tiny_model)
+            decode(
+                container.write(dataclasses.replace(header, flat_bytes=count), payload),
+                model=tiny_model,
+            )
     data = bytearray(container.write(header, payload))
     assert data[5] & ~(container.COUNTED | container.MEANS) == container.STACK | container.FLAT
 
@@ -199,5 +262,5 @@ def test_segments_of_which_all_is_told(tiny_model, photograph):
         pixels = np.full((height, width, 3), 90, np.uint8)
         pixels[-8:, :8] = photograph(8, 8)
         result = coded(pixels, tiny_model)
-        if result:                                                      # or it does not pay
+        if result:  # or it does not pay
             assert np.array_equal(decode(container.write(*result), model=tiny_model), pixels)

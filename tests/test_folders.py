@@ -107,7 +107,7 @@ def test_a_source_in_an_unreadable_folder(locked):
         assert (
             result.exit_code == 1
             and len(told(result)) == 1
-            and "locked/b." in told(result)[0]         # the input, or where its output would be
+            and "locked/b." in told(result)[0]  # the input, or where its output would be
             and told(result)[0].endswith("Permission denied")
         )
 

@@ -1,4 +1,5 @@
 """codecs/FORMAT.md against the program: golden files by a parser written from the document alone."""
+
 import hashlib
 import json
 import lzma
@@ -52,13 +53,15 @@ def parse(data):
     kind = left.take(1)[0]
     mask = left.n() if kind & 4 else 0
     lost = tuple(left.take(left.n()).decode("ascii").split("\n")) if mask & 2**11 else ()
-    facts = {"archive": bool(kind & 2), "metadata": mask & ~2**11, "lost": lost}
+    facts = {"archive": bool(kind & 2), "metadata": mask & ~(2**11), "lost": lost}
     if facts["archive"]:
         length, count = left.n(), left.n()
         index = left.take(length)
         cut = length - 2 * count
         facts["rows"] = json.loads(zlib.decompress(index[:cut]))
-        facts["checks"] = [int.from_bytes(index[cut + 2 * i:cut + 2 * i + 2], "little") for i in range(count)]
+        facts["checks"] = [
+            int.from_bytes(index[cut + 2 * i : cut + 2 * i + 2], "little") for i in range(count)
+        ]
     else:
         form = left.take(1)[0]
         facts["rows"], facts["checks"] = [["", left.n(), left.n(), 0o644, 0, form]], [0]
@@ -72,7 +75,9 @@ def parse(data):
         facts["credit_bytes"] = left.n()
         facts["plain"] = left.n() if facts["archive"] else 0
         facts["flips"], facts["start"] = left.n(), (left.n(), left.n(), left.n())
-        facts["segments"] = tuple((code % 3, code // 3) for code in [left.n() for _ in range(left.n())])
+        facts["segments"] = tuple(
+            (code % 3, code // 3) for code in [left.n() for _ in range(left.n())]
+        )
         facts["top"] = tuple(left.z() for _ in range(6))
     return facts, left.left
 
@@ -81,9 +86,18 @@ def compare(data):
     facts, payload = parse(data)
     header, expected = container.read(data)
     assert payload == expected
-    for (name, width, height, permissions, mtime, form), check, entry in zip(facts.pop("rows"), facts.pop("checks"), header.entries, strict=True):
-        assert (name, width, height, permissions, mtime, form, check) == (entry.name, entry.width, entry.height, entry.permissions, entry.mtime,
-                                                                         entry.form, entry.check)
+    for (name, width, height, permissions, mtime, form), check, entry in zip(
+        facts.pop("rows"), facts.pop("checks"), header.entries, strict=True
+    ):
+        assert (name, width, height, permissions, mtime, form, check) == (
+            entry.name,
+            entry.width,
+            entry.height,
+            entry.permissions,
+            entry.mtime,
+            entry.form,
+            entry.check,
+        )
     for key, value in facts.items():
         assert getattr(header, key) == value, key
     return header, payload
@@ -93,7 +107,13 @@ def items(section):
     """{tag: value} of the one picture of a metadata section, by FORMAT.md."""
     packing, packed = section[0], section[1:]
     filters = [{"id": lzma.FILTER_LZMA2, "lc": 3, "lp": 0, "pb": 0, "dict_size": 2**22}]
-    left = Bytes(packed if packing == 0 else zlib.decompress(packed) if packing == 1 else lzma.decompress(packed, lzma.FORMAT_RAW, filters=filters))
+    left = Bytes(
+        packed
+        if packing == 0
+        else zlib.decompress(packed)
+        if packing == 1
+        else lzma.decompress(packed, lzma.FORMAT_RAW, filters=filters)
+    )
     found = {}
     for _ in range(left.n()):
         tag = left.take(1)[0]
@@ -105,29 +125,69 @@ def items(section):
 def test_chunks_tags_and_losses_are_as_the_document_says():
     """Codes, bits of the mask and tags of storage are the text's; a PNG's and a TIFF's metadata by the text alone."""
     text = DOCUMENT.replace("\n", " ")
-    codes = re.findall(r"(\d+) ([A-Za-z]{4})\b", text.split("Codes: ")[1].split("A name without")[0])
+    codes = re.findall(
+        r"(\d+) ([A-Za-z]{4})\b", text.split("Codes: ")[1].split("A name without")[0]
+    )
     assert [(int(code), name.encode()) for code, name in codes] == list(enumerate(chunks.KNOWN))[1:]
-    bits = re.findall(r"(\d\d) ([A-Za-z]+(?: [a-z]+)?)[,.]", text.split("of that meaning too; then ")[1].split("*Chunks*")[0])
-    said = {"other chunks": "png", "other tags": "tiff", "IPTC": "iptc", "Photoshop": "photoshop", "GeoTIFF": "geotiff"}
-    assert [(int(bit), said.get(name, name)) for bit, name in bits] == list(enumerate(metadata.KINDS))[12:]
+    bits = re.findall(
+        r"(\d\d) ([A-Za-z]+(?: [a-z]+)?)[,.]",
+        text.split("of that meaning too; then ")[1].split("*Chunks*")[0],
+    )
+    said = {
+        "other chunks": "png",
+        "other tags": "tiff",
+        "IPTC": "iptc",
+        "Photoshop": "photoshop",
+        "GeoTIFF": "geotiff",
+    }
+    assert [(int(bit), said.get(name, name)) for bit, name in bits] == list(
+        enumerate(metadata.KINDS)
+    )[12:]
     storage = set()
-    for first, last in re.findall(r"(\d{3})(?:-(\d{3}))?", text.split("the tags of storage (")[1].split(")")[0]):
+    for first, last in re.findall(
+        r"(\d{3})(?:-(\d{3}))?", text.split("the tags of storage (")[1].split(")")[0]
+    ):
         storage |= set(range(int(first), int(last or first) + 1))
     assert storage == tags.STORAGE
-    still = Still("L", np.zeros((2, 3), np.uint8), {"transparency": 5}, {"png": ((b"gAMA", 0, b"1234"), (b"tRNS", 0, b""), (b"vpAg", 2, b"xy"))}, lost=("prVW", "data after the end"))
+    still = Still(
+        "L",
+        np.zeros((2, 3), np.uint8),
+        {"transparency": 5},
+        {"png": ((b"gAMA", 0, b"1234"), (b"tRNS", 0, b""), (b"vpAg", 2, b"xy"))},
+        lost=("prVW", "data after the end"),
+    )
     header, payload = compare(encode_still(still))
     assert header.lost == still.lost and header.metadata == 1 << 2 | 1 << 7 | 1 << 14
     left = Bytes(payload)
     found = items(left.take(left.n()))
     assert found == {2: b"\1\5", 11: b"\3" + b"\x03\x041234" + b"\x13\0" + b"\x40vpAg\2xy"}
     exif = (0x8769, 0, ((0x9003, 2, b"now\0"),))
-    still = Still("L", np.zeros((2, 3), np.uint8), {}, {"tiff": ((282, 5, b"\x2c\1\0\0\1\0\0\0"), (297, 3, bytes([0, 0, 1, 0])), exif)})
+    still = Still(
+        "L",
+        np.zeros((2, 3), np.uint8),
+        {},
+        {"tiff": ((282, 5, b"\x2c\1\0\0\1\0\0\0"), (297, 3, bytes([0, 0, 1, 0])), exif)},
+    )
     _, payload = compare(encode_still(still))
     left = Bytes(payload)
     left = Bytes(items(left.take(left.n()))[12])
-    assert left.n() == 3 and [left.n(), left.take(1), left.n(), left.n(), left.n()] == [282, b"\5", 2, 300, 1]
+    assert left.n() == 3 and [left.n(), left.take(1), left.n(), left.n(), left.n()] == [
+        282,
+        b"\5",
+        2,
+        300,
+        1,
+    ]
     assert [left.n(), left.take(1), left.n(), left.n(), left.n()] == [15, b"\3", 2, 0, 1]
-    assert [left.n(), left.take(1), left.n(), left.n(), left.take(1), left.n(), left.take(4)] == [0x8769 - 297, b"\0", 1, 0x9003, b"\2", 4, b"now\0"] and not left.left
+    assert [left.n(), left.take(1), left.n(), left.n(), left.take(1), left.n(), left.take(4)] == [
+        0x8769 - 297,
+        b"\0",
+        1,
+        0x9003,
+        b"\2",
+        4,
+        b"now\0",
+    ] and not left.left
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
@@ -139,6 +199,7 @@ def test_golden_files_are_as_the_document_says(path):
 def test_archives_are_as_the_document_says(tiny_model):
     """An archive with a stack and metadata: index, checks, plain pictures, and the rest."""
     from benchmarks import fuzz_cases
+
     files = fuzz_cases.good_files(tiny_model, np.random.default_rng(5))
     header, _ = compare(files["prior archive"][0])
     assert header.archive and header.model and header.metadata and len(header.entries) == 4
@@ -149,22 +210,42 @@ def test_differences_and_digest_are_as_the_document_says():
     """The pixels of golden files coded by differences, undone by the document's words; the digest over them."""
     found = 0
     for path in GOLDEN:
-        (facts, payload), (_, width, height, _, _, form) = parse(path.read_bytes()), parse(path.read_bytes())[0]["rows"][0]
+        (facts, payload), (_, width, height, _, _, form) = (
+            parse(path.read_bytes()),
+            parse(path.read_bytes())[0]["rows"][0],
+        )
         mode = list(MODES)[form % 32]
-        if "model" in facts or facts["metadata"] or payload[0] != 5 or mode not in ("RGB", "I;16", "F"):
+        if (
+            "model" in facts
+            or facts["metadata"]
+            or payload[0] != 5
+            or mode not in ("RGB", "I;16", "F")
+        ):
             continue
         dtype, channels = {"RGB": ("<u1", 3), "I;16": ("<u2", 1), "F": ("<u4", 1)}[mode]
         way, size = payload[1], np.dtype(dtype).itemsize
         filters = [{"id": lzma.FILTER_LZMA2, "lc": 3, "lp": 0, "pb": 0, "dict_size": 2**22}]
-        planes = lzma.decompress(payload[2:], lzma.FORMAT_RAW, filters=filters) if way & 8 else zlib.decompress(payload[2:])
-        planes = np.frombuffer(planes, "u1").reshape(channels, size, height, width).astype(np.uint64)
+        planes = (
+            lzma.decompress(payload[2:], lzma.FORMAT_RAW, filters=filters)
+            if way & 8
+            else zlib.decompress(payload[2:])
+        )
+        planes = (
+            np.frombuffer(planes, "u1").reshape(channels, size, height, width).astype(np.uint64)
+        )
         x = sum(planes[:, i] << np.uint64(8 * i) for i in range(size)).transpose(1, 2, 0)
         x = np.cumsum(x, 0) if way & 2 else x
         x = np.cumsum(x, 1) if way & 1 else x
         if way & 4:
             x = np.stack([x[..., 0] + x[..., 1], x[..., 1], x[..., 2] + x[..., 1]], -1)
-        samples = (x % 2**(8 * size)).astype(dtype)
-        digest = hashlib.blake2b(width.to_bytes(4, "little") + height.to_bytes(4, "little") + samples.tobytes() + (b"" if mode == "RGB" else mode.encode()), digest_size=8)
+        samples = (x % 2 ** (8 * size)).astype(dtype)
+        digest = hashlib.blake2b(
+            width.to_bytes(4, "little")
+            + height.to_bytes(4, "little")
+            + samples.tobytes()
+            + (b"" if mode == "RGB" else mode.encode()),
+            digest_size=8,
+        )
         assert digest.digest()[:4] == facts["digest"], path.name
         if mode == "RGB":
             assert np.array_equal(samples, np.array(Image.open(path.with_suffix(".png"))))
@@ -175,15 +256,32 @@ def test_differences_and_digest_are_as_the_document_says():
 def test_the_example_is_the_file():
     """The bytes explained one by one are those of one_pixel.bbk, all of them."""
     example = DOCUMENT.split("## Example")[1].splitlines()[1:]
-    told = "".join(re.match(r" {4}((?:[0-9a-f]{2} )*[0-9a-f]{2})(?: {2}|$)", line)[1] for line in example if line.strip())
+    told = "".join(
+        re.match(r" {4}((?:[0-9a-f]{2} )*[0-9a-f]{2})(?: {2}|$)", line)[1]
+        for line in example
+        if line.strip()
+    )
     assert bytes.fromhex(told) == (ROOT / "tests" / "golden" / "v0" / "one_pixel.bbk").read_bytes()
 
 
 def test_modes_and_limits_in_the_document_are_the_programs():
     """Numbers, names and widths of all modes; the limits that the text names."""
     text = DOCUMENT.split("*Form*")[1].split("Samples lie")[0].replace('"', "")
-    found = {name: (int(number), int(size), int(channels)) for number, name, size, channels in
-             re.findall(r"(\d+) ([A-Za-z0-9;]+)\s\((?:signed |float )?(\d)x(\d)[^)]*\)", text)}
-    assert found == {mode: (i, np.dtype(dtype).itemsize, channels) for i, (mode, (dtype, channels)) in enumerate(MODES.items())}
+    found = {
+        name: (int(number), int(size), int(channels))
+        for number, name, size, channels in re.findall(
+            r"(\d+) ([A-Za-z0-9;]+)\s\((?:signed |float )?(\d)x(\d)[^)]*\)", text
+        )
+    }
+    assert found == {
+        mode: (i, np.dtype(dtype).itemsize, channels)
+        for i, (mode, (dtype, channels)) in enumerate(MODES.items())
+    }
     assert (container.MAX_MASK, container.MAX_LOST, container.LOST) == (2**27 - 1, 2**12, 2**11)
-    assert (container.MAX_SIDE, container.MAX_INDEX, container.MAX_IMAGES, container.MAX_PIXELS, container.MAX_ROW) == (2**24, 2**26, 2**24, 2**31, 8192)
+    assert (
+        container.MAX_SIDE,
+        container.MAX_INDEX,
+        container.MAX_IMAGES,
+        container.MAX_PIXELS,
+        container.MAX_ROW,
+    ) == (2**24, 2**26, 2**24, 2**31, 8192)

@@ -3,6 +3,7 @@
 The large collection is looked for in $BITSBACK_DATA/formats, else in ../shared/data/formats beside the checkout; sixteen small
 files are in tests/pictures/formats.
 """
+
 import os
 from pathlib import Path
 
@@ -14,8 +15,24 @@ from bitsback.codecs.fallback import codec
 HERE = Path(__file__).parent
 SMALL = HERE / "pictures" / "formats"
 LARGE = Path(os.environ.get("BITSBACK_DATA") or HERE.parents[1] / "shared" / "data") / "formats"
-MODES = {"basn0g01": "1", "basn0g08": "L", "basn3p04": "P", "tp1n3p08": "P", "basn4a08": "LA", "basn6a08": "RGBA", "basi6a16": "RGBA;16", "basn2c16": "RGB;16",
-         "basn4a16": "LA;16", "basn0g16": "I;16", "tbrn2c08": "RGB", "cten0g04": "L", "exif2c08": "RGB", "ccwn2c08": "RGB", "xdtn0g01": "", "xc1n0g08": ""}
+MODES = {
+    "basn0g01": "1",
+    "basn0g08": "L",
+    "basn3p04": "P",
+    "tp1n3p08": "P",
+    "basn4a08": "LA",
+    "basn6a08": "RGBA",
+    "basi6a16": "RGBA;16",
+    "basn2c16": "RGB;16",
+    "basn4a16": "LA;16",
+    "basn0g16": "I;16",
+    "tbrn2c08": "RGB",
+    "cten0g04": "L",
+    "exif2c08": "RGB",
+    "ccwn2c08": "RGB",
+    "xdtn0g01": "",
+    "xc1n0g08": "",
+}
 
 
 @pytest.mark.parametrize("path", files_of(SMALL), ids=lambda path: path.stem)
@@ -31,7 +48,9 @@ def test_all_small_files_are_there():
     assert {path.stem for path in files_of(SMALL)} == set(MODES)
 
 
-@pytest.mark.skipif(not LARGE.is_dir(), reason="the folder of formats is not there (set BITSBACK_DATA)")
+@pytest.mark.skipif(
+    not LARGE.is_dir(), reason="the folder of formats is not there (set BITSBACK_DATA)"
+)
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_every_file_of_the_large_collection(monkeypatch):
     """No file of nearly 400 ends in another exception or another picture; most are kept.  (WebP at its quick effort only, for time.)"""
@@ -44,4 +63,6 @@ def test_every_file_of_the_large_collection(monkeypatch):
 
 def test_the_table_counts():
     """One row a folder, mode and reason."""
-    assert table([("a", "L", "kept"), ("a", "L", "kept"), ("b", "refused", "x")]).splitlines()[2:] == ["| a | L | kept | 2 |", "| b | refused | x | 1 |"]
+    assert table([("a", "L", "kept"), ("a", "L", "kept"), ("b", "refused", "x")]).splitlines()[
+        2:
+    ] == ["| a | L | kept | 2 |", "| b | refused | x | 1 |"]

@@ -1,4 +1,5 @@
 """benchmarks/fuzz.py in small: each kind of hostile file, and that the fuzzer notices what it looks for."""
+
 import numpy as np
 import pytest
 
@@ -34,33 +35,51 @@ def test_cut_and_flipped_files(files, tiny_model, name):
     rng, data, stills = np.random.default_rng(2), *files[name]
     outcomes = judged(fuzz_cases.truncations(name, data, stills), tiny_model, 1 + len(data) // 300)
     outcomes |= judged(fuzz_cases.flips(name, data, stills, rng, 10), tiny_model, 5)
-    assert all(set(outcomes[kind]) <= {"DamagedFile", "NotOurFile"} for kind in ("cut short", "one bit"))
+    assert all(
+        set(outcomes[kind]) <= {"DamagedFile", "NotOurFile"} for kind in ("cut short", "one bit")
+    )
 
 
 def test_altered_numbers(files, tiny_model):
     """Right checksums over wrong numbers, in every good file."""
     rng = np.random.default_rng(3)
-    outcomes = judged((case for name, file in files.items() for case in fuzz_cases.numbers(name, *file, rng, 4)), tiny_model)
+    outcomes = judged(
+        (case for name, file in files.items() for case in fuzz_cases.numbers(name, *file, rng, 4)),
+        tiny_model,
+    )
     assert outcomes["numbers, right CRC"]["DamagedFile"] > 30
 
 
 def test_sizes_and_bombs(tiny_model, tmp_path):
     """Claims of 2^31 pixels and more, gibibytes out of little: refused in bounded time and memory, by the commands too."""
-    outcomes = judged(fuzz_cases.lying_sizes(tiny_model.id), tiny_model, 3, tmp_path, 20) | judged(fuzz_cases.bombs(1024), tiny_model, 1, tmp_path, 6)
-    assert all(set(outcomes[kind]) <= {"DamagedFile", "exit 1", "exit 0"} for kind in ("lying size", "bomb"))
+    outcomes = judged(fuzz_cases.lying_sizes(tiny_model.id), tiny_model, 3, tmp_path, 20) | judged(
+        fuzz_cases.bombs(1024), tiny_model, 1, tmp_path, 6
+    )
+    assert all(
+        set(outcomes[kind]) <= {"DamagedFile", "exit 1", "exit 0"}
+        for kind in ("lying size", "bomb")
+    )
 
 
 def test_noise_odd_metadata_and_odd_names(tiny_model, tmp_path):
     """Well-made files that mean harm, through every command: no traceback, nothing outside the folder, messages of one printable line."""
     rng = np.random.default_rng(4)
-    outcomes = judged(fuzz_cases.odd_names(), tiny_model, 1, tmp_path, 1) | judged(fuzz_cases.random_bytes(rng, 20), tiny_model)
+    outcomes = judged(fuzz_cases.odd_names(), tiny_model, 1, tmp_path, 1) | judged(
+        fuzz_cases.random_bytes(rng, 20), tiny_model
+    )
     outcomes |= judged(fuzz_cases.odd_metadata(rng, 12), tiny_model, 1, tmp_path, 1)
-    assert outcomes["odd name, right digest"]["exit 1"] >= 8 and outcomes["odd metadata, right digest"]["exit 0"] >= 12
+    assert (
+        outcomes["odd name, right digest"]["exit 1"] >= 8
+        and outcomes["odd metadata, right digest"]["exit 0"] >= 12
+    )
 
 
 def test_the_fuzzer_notices(tiny_model, monkeypatch, tmp_path):
     """A foreign exception, other pictures, memory and time beyond the bounds, a command that leaves files: each is a fault."""
-    data, findings = fuzz_cases.plain_file([Still("L", np.zeros((2, 2), np.uint8))]), fuzz.Findings()
+    data, findings = (
+        fuzz_cases.plain_file([Still("L", np.zeros((2, 2), np.uint8))]),
+        fuzz.Findings(),
+    )
     other = fuzz_cases.Case("x", "other", data, [Still("L", np.ones((2, 2), np.uint8))])
     fuzz.by_library(other, tiny_model, findings)
     monkeypatch.setattr(fuzz.picture, "decode_stills", lambda *_, **__: {}["foreign"])
@@ -69,12 +88,24 @@ def test_the_fuzzer_notices(tiny_model, monkeypatch, tmp_path):
     findings.add(other, "decoded", fuzz.SECONDS + 1, 0)
     findings.add(other, "decoded", 0, fuzz.MEBIBYTES + 1)
     text = "\n".join(findings.faults)
-    assert "OTHER PICTURES" in text and "KeyError" in text and text.count(" MiB") == 2 and "test: KeyError" in text
+    assert (
+        "OTHER PICTURES" in text
+        and "KeyError" in text
+        and text.count(" MiB") == 2
+        and "test: KeyError" in text
+    )
 
 
 def test_limits_are_the_writers_too(monkeypatch):
     """What a reader refuses no writer makes: metadata of all pictures together, texts, an index."""
-    stills = [Still("L", np.zeros((1, 1), np.uint8), {}, {"icc": bytes(900), "text": (("a", "b", "", "", False),)})] * 3
+    stills = [
+        Still(
+            "L",
+            np.zeros((1, 1), np.uint8),
+            {},
+            {"icc": bytes(900), "text": (("a", "b", "", "", False),)},
+        )
+    ] * 3
     assert len(metadata.unpack(metadata.pack(stills), 3)) == 3
     for name in ("TOGETHER", "TEXTS"):
         with monkeypatch.context() as patch:
@@ -83,7 +114,9 @@ def test_limits_are_the_writers_too(monkeypatch):
                 metadata.pack(stills)
     monkeypatch.setattr(container, "MAX_INDEX", 10)
     with pytest.raises(UnsupportedImage, match="index"):
-        container.write(container.Header((container.Entry(1, 1, "a"),), bytes(8), archive=True), b"")
+        container.write(
+            container.Header((container.Entry(1, 1, "a"),), bytes(8), archive=True), b""
+        )
 
 
 def test_a_transparent_colour_has_few_numbers():
@@ -95,13 +128,17 @@ def test_a_transparent_colour_has_few_numbers():
 
 def test_metadata_that_a_writer_cannot_take_are_left_out_by_name():
     """Exif that is no TIFF makes Pillow raise SyntaxError: the picture is written all the same, and the caller told."""
-    still = Still("CMYK", np.zeros((1, 1, 4), np.uint8), {}, {"exif": b"Exif\0\0nonsense", "xmp": b"x"})
+    still = Still(
+        "CMYK", np.zeros((1, 1, 4), np.uint8), {}, {"exif": b"Exif\0\0nonsense", "xmp": b"x"}
+    )
     written, left_out = still_bytes(still, "TIFF", "x.tiff")
     assert written[:2] == b"II" and "exif" in left_out
 
 
 def test_a_palette_with_a_transparent_colour_of_several_numbers_is_refused():
     """Pillow would raise ValueError only when such a picture is compared (found by seed 2)."""
-    still = Still("P", np.zeros((1, 1), np.uint8), {"palette": bytes(3), "transparency": (1, 2)}, {})
+    still = Still(
+        "P", np.zeros((1, 1), np.uint8), {"palette": bytes(3), "transparency": (1, 2)}, {}
+    )
     with pytest.raises(UnsupportedImage, match="transparency"):
         still_bytes(still, "PNG", "x.png")

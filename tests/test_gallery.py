@@ -1,4 +1,5 @@
 """gallery.py: every sampler out of every kind of prior."""
+
 import math
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from bitsback.coder.model import Model
 from bitsback.sampling.samplers import GRADES, SAMPLERS
 
 SHAPE = (2, 3, 12, 10)
-CHECKPOINT = Path(__file__).resolve().parents[1] / "benchmarks" / "checkpoints" / "default_bfloat16.ckpt"
+CHECKPOINT = (
+    Path(__file__).resolve().parents[1] / "benchmarks" / "checkpoints" / "default_bfloat16.ckpt"
+)
 
 
 def draw(prior, seed=1, **options):
@@ -27,7 +30,9 @@ def test_every_sampler_of_every_prior(name, kind, tiny_model, tiny_network):
     prior = tiny_model if kind == "model" else tiny_network
     start, end = draw(prior, sampler=name)
     assert start.shape == end.shape == SHAPE and end.isfinite().all() and end.std() > 0
-    assert torch.equal(end, draw(prior, sampler=name)[1]) and not torch.equal(end, draw(prior, seed=2, sampler=name)[1])
+    assert torch.equal(end, draw(prior, sampler=name)[1]) and not torch.equal(
+        end, draw(prior, seed=2, sampler=name)[1]
+    )
     assert not torch.equal(end, draw(prior, sampler=name, steps=4)[1])
 
 
@@ -35,8 +40,14 @@ def test_grades(tiny_model, tiny_network):
     """Each is another picture; phases is the default of a model at its own levels, and of nothing else."""
     ends = [draw(tiny_model, sampler="ancestral", grade=grade)[1] for grade in (None, *GRADES)]
     assert all(not torch.equal(a, b) for i, a in enumerate(ends) for b in ends[:i])
-    assert torch.equal(ends[0], draw(tiny_model, sampler="ancestral", grade="phases")[1]) and (ends[0] % 1 == 0).all()
-    assert default_grade(tiny_model, len(tiny_model.levels)) == "phases" and default_grade(tiny_model, 5) == default_grade(tiny_network, None) == "head"
+    assert (
+        torch.equal(ends[0], draw(tiny_model, sampler="ancestral", grade="phases")[1])
+        and (ends[0] % 1 == 0).all()
+    )
+    assert (
+        default_grade(tiny_model, len(tiny_model.levels)) == "phases"
+        and default_grade(tiny_model, 5) == default_grade(tiny_network, None) == "head"
+    )
     for prior, steps in ((tiny_network, None), (tiny_model, 5)):
         with pytest.raises(NoiseOutOfRange, match=f"{len(tiny_model.levels)} steps"):
             draw(prior, sampler="ancestral", grade="phases", steps=steps)
@@ -45,18 +56,37 @@ def test_grades(tiny_model, tiny_network):
 def test_depth(tiny_model):
     """Of restoration-degradation: 1 is DDIM, less is not."""
     ddim = draw(tiny_model, sampler="ddim")[1]
-    torch.testing.assert_close(draw(tiny_model, sampler="restoration-degradation")[1], ddim, atol=0.5, rtol=0)     # y is rounded inside
-    assert (draw(tiny_model, sampler="restoration-degradation", depth=0.5)[1] - ddim).abs().max() > 1
+    torch.testing.assert_close(
+        draw(tiny_model, sampler="restoration-degradation")[1], ddim, atol=0.5, rtol=0
+    )  # y is rounded inside
+    assert (
+        draw(tiny_model, sampler="restoration-degradation", depth=0.5)[1] - ddim
+    ).abs().max() > 1
 
 
 def test_the_shipped_model_restores(photograph):
     """From a noised photograph every sampler and the coder's chain come back near to it, and from another seed's noise otherwise."""
     model, photo = Model.open(), torch.from_numpy(photograph(32, 40)).permute(2, 0, 1).float() - 128
-    for options in [{"sampler": name, "grade": "head" if name == "ancestral" else None} for name in SAMPLERS] + [{"sampler": "ancestral"}]:
-        start, end = draw_pictures(model, (2, *photo.shape), torch.Generator().manual_seed(1), photo=photo, sigma=20.0, **options)
-        expected = min(sigmas(model.levels), key=lambda sigma: abs(math.log(sigma / 20))) if options == {"sampler": "ancestral"} else 20.0         # the level nearest to it
+    for options in [
+        {"sampler": name, "grade": "head" if name == "ancestral" else None} for name in SAMPLERS
+    ] + [{"sampler": "ancestral"}]:
+        start, end = draw_pictures(
+            model,
+            (2, *photo.shape),
+            torch.Generator().manual_seed(1),
+            photo=photo,
+            sigma=20.0,
+            **options,
+        )
+        expected = (
+            min(sigmas(model.levels), key=lambda sigma: abs(math.log(sigma / 20)))
+            if options == {"sampler": "ancestral"}
+            else 20.0
+        )  # the level nearest to it
         assert abs((start - photo).std() / expected - 1) < 0.05
-        assert (end - photo).square().mean().sqrt() < 0.6 * expected and not torch.equal(end[0], end[1])
+        assert (end - photo).square().mean().sqrt() < 0.6 * expected and not torch.equal(
+            end[0], end[1]
+        )
 
 
 def test_tops(tiny_model):
@@ -64,24 +94,44 @@ def test_tops(tiny_model):
     for name in ("seeds1", "ancestral"):
         means = {}
         for top in ("clouds", "coder"):
-            start = draw_pictures(tiny_model, (16, 3, 40, 40), torch.Generator().manual_seed(1), sampler=name, top=top)[0]
+            start = draw_pictures(
+                tiny_model, (16, 3, 40, 40), torch.Generator().manual_seed(1), sampler=name, top=top
+            )[0]
             means[top] = start.mean((2, 3)).std()
         assert means["clouds"] > 1.5 * means["coder"]
 
 
 def test_an_expert_draws_at_its_own_levels_only(tiny_network, tmp_path):
     """Its checkpoint says which they are: from a photograph with little noise it is a prior as any, beyond them it is refused before it draws noise."""
-    state = {"config": tiny_network.config.as_dict(), "average": tiny_network.state_dict(), "minutes": 1.0, "steps": 1, "only": [0, 5]}
+    state = {
+        "config": tiny_network.config.as_dict(),
+        "average": tiny_network.state_dict(),
+        "minutes": 1.0,
+        "steps": 1,
+        "only": [0, 5],
+    }
     torch.save(state, tmp_path / "fine.ckpt")
     torch.save({**state, "only": [5, len(default_levels())]}, tmp_path / "coarse.ckpt")
     fine, coarse = (open_prior(tmp_path / f"{name}.ckpt") for name in ("fine", "coarse"))
-    assert fine.only == range(5) and coarse.only == range(5, len(default_levels())) and isinstance(fine, Part)
+    assert (
+        fine.only == range(5)
+        and coarse.only == range(5, len(default_levels()))
+        and isinstance(fine, Part)
+    )
     noise, photo = sigmas(default_levels()), torch.zeros(SHAPE[1:])
     for options in ({}, {"steps": 3}, {"sampler": "ancestral"}):
-        ends = [draw(prior, photo=photo, sigma=noise[4], **options)[1] for prior in (fine, tiny_network)]
+        ends = [
+            draw(prior, photo=photo, sigma=noise[4], **options)[1] for prior in (fine, tiny_network)
+        ]
         assert torch.equal(*ends)
-    assert draw(coarse, steps=1)[1].isfinite().all()                # one pass from the top to a picture
-    for prior, options in ((fine, {}), (fine, {"photo": photo, "sigma": noise[5]}), (coarse, {}), (coarse, {"photo": photo, "sigma": 25.0}), (coarse, {"steps": 2})):
+    assert draw(coarse, steps=1)[1].isfinite().all()  # one pass from the top to a picture
+    for prior, options in (
+        (fine, {}),
+        (fine, {"photo": photo, "sigma": noise[5]}),
+        (coarse, {}),
+        (coarse, {"photo": photo, "sigma": 25.0}),
+        (coarse, {"steps": 2}),
+    ):
         with pytest.raises(NoiseOutOfRange, match="this expert knows"):
             draw(prior, **options)
 

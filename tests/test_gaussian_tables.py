@@ -1,4 +1,5 @@
 """lattice.py: the table of masses, and arrays coded each under its own row of it."""
+
 import math
 
 import numpy as np
@@ -10,14 +11,27 @@ from tests.laws import check_codec, credit
 from bitsback.ans import gaussian_tables
 from bitsback.errors import DamagedFile
 from bitsback.ans.gaussian_tables import (
-    CENTRE, COLUMNS, ESCAPE, FLOOR_MASS, FRACTIONS, Gaussians, SCALES, TOTAL,
+    CENTRE,
+    COLUMNS,
+    ESCAPE,
+    FLOOR_MASS,
+    FRACTIONS,
+    Gaussians,
+    SCALES,
+    TOTAL,
 )
 
-NEAR = COLUMNS // 2 - 2         # offsets from the mean's floor that need no escape
+NEAR = COLUMNS // 2 - 2  # offsets from the mean's floor that need no escape
 
 escaped = st.integers(-ESCAPE // 2, ESCAPE // 2 - 1)
-symbols = st.lists(st.tuples(
-    st.integers(-2**18, 2**18), st.integers(0, SCALES - 1), st.one_of(st.integers(-NEAR, NEAR), st.integers(-40, 40), escaped)), max_size=60)
+symbols = st.lists(
+    st.tuples(
+        st.integers(-(2**18), 2**18),
+        st.integers(0, SCALES - 1),
+        st.one_of(st.integers(-NEAR, NEAR), st.integers(-40, 40), escaped),
+    ),
+    max_size=60,
+)
 
 
 def arrays(drawn, clip):
@@ -26,7 +40,11 @@ def arrays(drawn, clip):
     mean32, scale = table[:, 0].copy(), table[:, 1].copy()
     floor = mean32 >> 5
     if clip == "value":
-        values = np.where(np.abs(table[:, 2]) > 40, table[:, 2], np.clip(floor + table[:, 2], -ESCAPE // 2, ESCAPE // 2 - 1))
+        values = np.where(
+            np.abs(table[:, 2]) > 40,
+            table[:, 2],
+            np.clip(floor + table[:, 2], -ESCAPE // 2, ESCAPE // 2 - 1),
+        )
     else:
         values = floor + np.clip(table[:, 2], -CENTRE, COLUMNS - 1 - CENTRE)
     return values.astype(np.int32), mean32, scale
@@ -48,8 +66,13 @@ def test_forward_rows_are_distributions_without_a_floor():
     assert (masses.sum(1, dtype=np.int64) == TOTAL).all() and masses.min() == 0
     for number, row in enumerate(masses):
         inside = np.flatnonzero(row)
-        assert (row[inside[0]:inside[-1] + 1] > 0).all() and len(inside) < 20
-        expected = bin_shares(number % FRACTIONS / FRACTIONS, 2 ** ((steps[number // FRACTIONS] - 64) / 16)) * TOTAL
+        assert (row[inside[0] : inside[-1] + 1] > 0).all() and len(inside) < 20
+        expected = (
+            bin_shares(
+                number % FRACTIONS / FRACTIONS, 2 ** ((steps[number // FRACTIONS] - 64) / 16)
+            )
+            * TOTAL
+        )
         allowed = 1e-6 * expected + 0.51
         allowed[np.argmax(row)] += COLUMNS / 2
         assert (np.abs(row - expected) <= allowed).all()
@@ -58,15 +81,15 @@ def test_forward_rows_are_distributions_without_a_floor():
 def bin_shares(mean, sd):
     """Shares of N(mean, sd^2) by bin, ends open, by Gauss-Legendre quadrature of the density: no erf anywhere."""
     nodes, weights = np.polynomial.legendre.leggauss(40)
-    pieces = max(1, math.ceil(2 / sd))                          # a smooth piece is at most half an sd wide
+    pieces = max(1, math.ceil(2 / sd))  # a smooth piece is at most half an sd wide
     edges = np.arange(-100, 101)[:, None] - 0.5 + np.arange(pieces) / pieces
     at = edges[..., None] + (nodes + 1) / (2 * pieces)
     density = np.exp(-0.5 * ((at - mean) / sd) ** 2) / (sd * math.sqrt(2 * math.pi))
-    shares = (density * weights).sum((1, 2)) / (2 * pieces)     # of n = -100 .. 100
+    shares = (density * weights).sum((1, 2)) / (2 * pieces)  # of n = -100 .. 100
     first = 100 - CENTRE
-    inside = shares[first:first + COLUMNS].copy()
+    inside = shares[first : first + COLUMNS].copy()
     inside[0] += shares[:first].sum()
-    inside[-1] += shares[first + COLUMNS:].sum()
+    inside[-1] += shares[first + COLUMNS :].sum()
     return inside
 
 
@@ -75,9 +98,14 @@ def bin_shares(mean, sd):
 def test_masses_agree_with_an_independent_integral(gaussians, scale, fraction):
     """Masses are the Gaussian's shares of what the floors leave, within 1e-6 and rounding; the largest takes the rest."""
     row = gaussians.masses[scale * FRACTIONS + fraction]
-    expected = bin_shares(fraction / FRACTIONS, 2 ** ((scale - 64) / 16)) * (TOTAL - COLUMNS * FLOOR_MASS) + FLOOR_MASS
+    expected = (
+        bin_shares(fraction / FRACTIONS, 2 ** ((scale - 64) / 16)) * (TOTAL - COLUMNS * FLOOR_MASS)
+        + FLOOR_MASS
+    )
     allowed = 1e-6 * expected + 0.51
-    allowed[expected > expected.max() - 1] += COLUMNS / 2      # half-way between two columns either may be the largest
+    allowed[expected > expected.max() - 1] += (
+        COLUMNS / 2
+    )  # half-way between two columns either may be the largest
     assert (np.abs(row - expected) <= allowed).all()
 
 
@@ -88,22 +116,33 @@ def test_scale_index_and_sd_are_inverse():
     assert gaussian_tables.scale_sd(gaussian_tables.SCALE_ONE) == 1
     assert np.array_equal(gaussian_tables.scale_index(sd), index)
     assert np.array_equal(gaussian_tables.scale_index(sd[1:-1] * 2 ** (0.4 / 16)), index[1:-1])
-    assert np.array_equal(gaussian_tables.scale_index(np.array([0.0, 1e-6, 1e6])), [0, 0, SCALES - 1])
+    assert np.array_equal(
+        gaussian_tables.scale_index(np.array([0.0, 1e-6, 1e6])), [0, 0, SCALES - 1]
+    )
 
 
 @given(drawn=symbols)
 def test_laws_with_escapes(gaussians, drawn):
     """Any value of 16 bits under any mean and scale: both laws, far values included."""
     values, mean32, scale = arrays(drawn, "value")
-    check_codec(lambda s, v: gaussians.push(s, v, mean32, scale), lambda s: gaussians.pop(s, mean32, scale), credit(2000), values)
+    check_codec(
+        lambda s, v: gaussians.push(s, v, mean32, scale),
+        lambda s: gaussians.pop(s, mean32, scale),
+        credit(2000),
+        values,
+    )
 
 
 @given(drawn=symbols)
 def test_laws_without_escapes(gaussians, drawn):
     """Values -31..32 about the mean's floor: both laws; the end columns are values, nothing follows them."""
     values, mean32, scale = arrays(drawn, "offset")
-    check_codec(lambda s, v: gaussians.push(s, v, mean32, scale, escapes=False),
-                lambda s: gaussians.pop(s, mean32, scale, escapes=False), credit(2000), values)
+    check_codec(
+        lambda s, v: gaussians.push(s, v, mean32, scale, escapes=False),
+        lambda s: gaussians.pop(s, mean32, scale, escapes=False),
+        credit(2000),
+        values,
+    )
 
 
 @given(drawn=symbols.filter(len), count=st.integers(1, 5))
@@ -114,7 +153,9 @@ def test_arrays_are_in_the_order_of_decoding(gaussians, drawn, count):
     before = stack.to_words()
     for part in reversed(parts):
         gaussians.push(stack, values[part], mean32[part], scale[part])
-    assert np.array_equal(np.concatenate([gaussians.pop(stack, mean32[part], scale[part]) for part in parts]), values)
+    assert np.array_equal(
+        np.concatenate([gaussians.pop(stack, mean32[part], scale[part]) for part in parts]), values
+    )
     assert stack.to_words() == before
 
 
@@ -125,7 +166,9 @@ def test_coded_length_is_the_information(gaussians, scales, escapes):
     rng = np.random.default_rng(scales[0])
     mean32 = rng.integers(-5000, 5000, 20000).astype(np.int32)
     scale = rng.integers(scales[0], scales[1] + 1, 20000).astype(np.int32)
-    values = np.rint(mean32 / 32 + rng.normal(0, 1, 20000) * 2 ** ((scale - 64) / 16)).astype(np.int32)
+    values = np.rint(mean32 / 32 + rng.normal(0, 1, 20000) * 2 ** ((scale - 64) / 16)).astype(
+        np.int32
+    )
     if escapes:
         values[::500] += 3000
     else:
@@ -136,15 +179,26 @@ def test_coded_length_is_the_information(gaussians, scales, escapes):
     information = gaussians.information_bits(values, mean32, scale, escapes=escapes)
     assert stack.size_bits - before == pytest.approx(information, rel=1e-3)
     column = np.clip(values - (mean32 >> 5) + CENTRE, 0, COLUMNS - 1)
-    direct = [-math.log2(gaussians.masses[32 * s + m % 32, c] / TOTAL) for s, m, c in zip(scale[:300], mean32[:300], column[:300])]
+    direct = [
+        -math.log2(gaussians.masses[32 * s + m % 32, c] / TOTAL)
+        for s, m, c in zip(scale[:300], mean32[:300], column[:300])
+    ]
     far = ((column[:300] == 0) | (column[:300] == COLUMNS - 1)).sum() * 16 * escapes
-    assert gaussians.information_bits(values[:300], mean32[:300], scale[:300], escapes) == pytest.approx(sum(direct) + far)
+    assert gaussians.information_bits(
+        values[:300], mean32[:300], scale[:300], escapes
+    ) == pytest.approx(sum(direct) + far)
 
 
 def test_an_escape_costs_the_end_column_and_sixteen_bits(gaussians):
     """With escapes a far value costs its column and 16 bits, and returns; without, it stands for the end column."""
-    mean32, scale, values = np.zeros(1, np.int32), np.full(1, 64, np.int32), np.array([12345], np.int32)
-    assert gaussians.information_bits(values, mean32, scale) == pytest.approx(24 - math.log2(FLOOR_MASS) + 16)
+    mean32, scale, values = (
+        np.zeros(1, np.int32),
+        np.full(1, 64, np.int32),
+        np.array([12345], np.int32),
+    )
+    assert gaussians.information_bits(values, mean32, scale) == pytest.approx(
+        24 - math.log2(FLOOR_MASS) + 16
+    )
     stack = credit(20)
     gaussians.push(stack, values, mean32, scale)
     assert gaussians.pop(stack, mean32, scale) == [12345]
@@ -152,14 +206,18 @@ def test_an_escape_costs_the_end_column_and_sixteen_bits(gaussians):
     assert gaussians.pop(stack, mean32, scale, escapes=False) == [COLUMNS - 1 - CENTRE]
 
 
-@given(mean32=st.lists(st.integers(-2**18, 2**18), max_size=60), step=st.integers(0, 2))
+@given(mean32=st.lists(st.integers(-(2**18), 2**18), max_size=60), step=st.integers(0, 2))
 def test_laws_of_a_forward_table(mean32, step):
     """Both laws for rows with empty ends: any words pop values that have mass, and those go back."""
     table = FORWARD
     mean32, scale = np.array(mean32, np.int32), np.full(len(mean32), step, np.int32)
-    values = (mean32 + 16) >> 5                                  # the nearest: it has mass in every row
-    check_codec(lambda s, v: table.push(s, v, mean32, scale, escapes=False), lambda s: table.pop(s, mean32, scale, escapes=False), credit(500),
-                values)
+    values = (mean32 + 16) >> 5  # the nearest: it has mass in every row
+    check_codec(
+        lambda s, v: table.push(s, v, mean32, scale, escapes=False),
+        lambda s: table.pop(s, mean32, scale, escapes=False),
+        credit(500),
+        values,
+    )
 
 
 FORWARD = Gaussians(gaussian_tables.forward_masses([55, 64, 70]))
@@ -170,7 +228,13 @@ def test_a_value_without_mass_is_damage(offset):
     """What q can never have drawn cannot be pushed: DamagedFile, and only a decoder of altered words meets it."""
     stack = credit(100)
     with pytest.raises(DamagedFile):
-        FORWARD.push(stack, np.array([0, offset], np.int32), np.zeros(2, np.int32), np.ones(2, np.int32), escapes=False)
+        FORWARD.push(
+            stack,
+            np.array([0, offset], np.int32),
+            np.zeros(2, np.int32),
+            np.ones(2, np.int32),
+            escapes=False,
+        )
 
 
 def test_no_symbols_cost_nothing(gaussians):

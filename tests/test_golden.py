@@ -1,4 +1,5 @@
 """Golden files: made once by tests/make_golden.py, they must decode, and encode to the same bytes, for ever."""
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,10 +27,21 @@ def default_model():
 
 def test_all_cases_are_there():
     """Every case of make_golden has its file; a lost golden does not pass."""
-    assert {p.stem for p in FOLDER.glob("*.bbk")} == set(cases()) and {p.stem for p in (FOLDER / "modes").glob("*.bbk")} == set(stills())
+    assert {p.stem for p in FOLDER.glob("*.bbk")} == set(cases()) and {
+        p.stem for p in (FOLDER / "modes").glob("*.bbk")
+    } == set(stills())
     assert sum(p.with_suffix(".plain").exists() for p in FILES) >= 3
-    headers = {p.stem: container.read_header(p.read_bytes()) for p in (FOLDER / "modes").glob("*.bbk")}
-    assert all(headers[name].model for name in headers if name.split("_")[0] in ("rgba", "grey", "told", "tuned")) and headers["tuned_72x80"].tuned_bits
+    headers = {
+        p.stem: container.read_header(p.read_bytes()) for p in (FOLDER / "modes").glob("*.bbk")
+    }
+    assert (
+        all(
+            headers[name].model
+            for name in headers
+            if name.split("_")[0] in ("rgba", "grey", "told", "tuned")
+        )
+        and headers["tuned_72x80"].tuned_bits
+    )
     assert headers["told_96x88"].flat_bytes and headers["told_96x88"].sharpness
 
 
@@ -37,22 +49,40 @@ def test_all_cases_are_there():
 def test_golden_file_of_another_mode_decodes(path, default_model):
     """Mode, samples, palette, transparency and metadata of the picture file beside it."""
     (beside,) = (other for other in path.parent.glob(f"{path.stem}.*") if other != path)
-    still, expected = decode_still(path.read_bytes(), model=default_model), read_still(beside, beside)
-    still, expected = (replace(one, metadata=views(one.metadata)) for one in (still, expected))     # chunks are kept since, by what they say
+    still, expected = (
+        decode_still(path.read_bytes(), model=default_model),
+        read_still(beside, beside),
+    )
+    still, expected = (
+        replace(one, metadata=views(one.metadata)) for one in (still, expected)
+    )  # chunks are kept since, by what they say
     assert still.mode == expected.mode and same(still, expected)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_golden_file_decodes(path, default_model):
     """The pixels of the picture beside it, bit for bit."""
-    assert np.array_equal(decode(path.read_bytes(), model=default_model), np.array(Image.open(path.with_suffix(".png"))))
+    assert np.array_equal(
+        decode(path.read_bytes(), model=default_model),
+        np.array(Image.open(path.with_suffix(".png"))),
+    )
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if p.with_suffix(".plain").exists()], ids=lambda p: f"{p.parent.name}-{p.stem}")
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if p.with_suffix(".plain").exists()],
+    ids=lambda p: f"{p.parent.name}-{p.stem}",
+)
 def test_golden_file_encodes_to_the_same_bytes(path, default_model, monkeypatch):
     """Same bytes from this machine; only the plain strip is taken as stored (it is libwebp's)."""
     data, strip = path.read_bytes(), path.with_suffix(".plain").read_bytes()
     header = container.read_header(data)
     stored = prior_codec.plain_parts
-    monkeypatch.setattr(prior_codec, "plain_parts", lambda images, start: strip if start == header.start else stored(images, start))
-    assert encode_under_prior(np.array(Image.open(path.with_suffix(".png"))), default_model)[0] == data
+    monkeypatch.setattr(
+        prior_codec,
+        "plain_parts",
+        lambda images, start: strip if start == header.start else stored(images, start),
+    )
+    assert (
+        encode_under_prior(np.array(Image.open(path.with_suffix(".png"))), default_model)[0] == data
+    )

@@ -1,4 +1,5 @@
 """grow.py: a grown network computes what the small one computes, and all of it can learn."""
+
 import dataclasses
 
 import pytest
@@ -30,7 +31,9 @@ def _outputs(network, integer):
     log_sigma = torch.tensor([0.5, 3.0])
     with torch.no_grad():
         out, features, e = network.trunk(y, log_sigma, integer)
-        return out, network.heads(features, e, torch.tensor([0.5, 0.0]), torch.tensor([False, True]), innovations, integer)
+        return out, network.heads(
+            features, e, torch.tensor([0.5, 0.0]), torch.tensor([False, True]), innovations, integer
+        )
 
 
 @pytest.mark.parametrize("integer", [False, True])
@@ -40,7 +43,9 @@ def test_a_grown_network_computes_the_same(size, integer):
     small = _random_network()
     if size == "phases":
         small.head_known.weight.data.zero_()
-    config = dataclasses.replace(TINY, **{size: getattr(TINY, size) + {"n": 3, "c": 8, "h": 8, "p": 4}[size[0]]})
+    config = dataclasses.replace(
+        TINY, **{size: getattr(TINY, size) + {"n": 3, "c": 8, "h": 8, "p": 4}[size[0]]}
+    )
     large = Denoiser(config)
     large.load_state_dict(grow_weights(TINY, small.state_dict(), config))
     for a, b in zip(_outputs(small, integer), _outputs(large, integer)):
@@ -52,7 +57,9 @@ def test_every_new_weight_learns(tmp_path):
     """Three steps after growth every weight of an inner convolution has moved; a full checkpoint may be of the small size."""
     small = Trainer(TINY, TrainingConfig(), "cpu")
     small.save(tmp_path / "small.ckpt", 1.0)
-    config = dataclasses.replace(TINY, c1=TINY.c1 + 8, c2=TINY.c2 + 8, c3=TINY.c3 + 8, n1=TINY.n1 + 1)
+    config = dataclasses.replace(
+        TINY, c1=TINY.c1 + 8, c2=TINY.c2 + 8, c3=TINY.c3 + 8, n1=TINY.n1 + 1
+    )
     large = Trainer(config, TrainingConfig(), "cpu")
     large.load(tmp_path / "small.ckpt")
     before = {k: v.clone() for k, v in large.network.state_dict().items()}
@@ -60,7 +67,13 @@ def test_every_new_weight_learns(tmp_path):
     for _ in range(3):
         large.step(torch.randn(8, 3, 16, 16) * 50, 0.0)
     after = large.network.state_dict()
-    for name in (n for n in before if before[n].ndim == 4 and n.split(".")[0] in ("down1", "to2", "down2", "to3", "middle", "from3", "up2", "from2", "up1", "last")):
+    for name in (
+        n
+        for n in before
+        if before[n].ndim == 4
+        and n.split(".")[0]
+        in ("down1", "to2", "down2", "to3", "middle", "from3", "up2", "from2", "up1", "last")
+    ):
         assert (after[name] != before[name]).flatten(1).any(1).float().mean() > 0.9, name
 
 
@@ -75,11 +88,13 @@ def test_of_eight_phases_four_are_those_that_heard_of_more(integer):
     four.load_state_dict(grow_weights(EIGHT, eight.state_dict(), TINY))
     (trunk, fine), (same, coarse) = _outputs(eight, integer), _outputs(four, integer)
     assert torch.equal(trunk, same) and not coarse[:, :, ::2, ::2].any()
-    for phase in (2, 4, 6):                         # their first halves hear of all that came before, and of no more
+    for phase in (2, 4, 6):  # their first halves hear of all that came before, and of no more
         for row, column, stride in phases(8)[phase]:
             there = fine[:, :, row::stride, column::stride]
             assert there.abs().max() > 0.01
-            torch.testing.assert_close(coarse[:, :, row::stride, column::stride], there, atol=2e-3, rtol=1e-3)
+            torch.testing.assert_close(
+                coarse[:, :, row::stride, column::stride], there, atol=2e-3, rtol=1e-3
+            )
 
 
 def test_two_phases_of_more():

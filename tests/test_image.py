@@ -1,4 +1,5 @@
 """still.py: samples of the wrong shape or type are no picture; two pictures are the same only in every bit."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +14,12 @@ def test_every_mode_has_its_samples(mode):
     dtype, channels = MODES[mode]
     good = np.zeros(shape_of(mode, 3, 5), dtype)
     assert (Still(mode, good).height, Still(mode, good).width) == (3, 5)
-    for bad in (good.astype("f8"), np.zeros((3, 5, channels + 1), dtype), np.zeros(shape_of(mode, 0, 5), dtype), np.zeros(5, dtype)):
+    for bad in (
+        good.astype("f8"),
+        np.zeros((3, 5, channels + 1), dtype),
+        np.zeros(shape_of(mode, 0, 5), dtype),
+        np.zeros(5, dtype),
+    ):
         with pytest.raises(UnsupportedImage, match=f"mode {mode} needs"):
             Still(mode, bad)
 
@@ -31,10 +37,20 @@ def test_colour_and_alpha_are_apart_and_joined_again():
     samples = np.random.default_rng(0).integers(0, 256, (4, 5, 4), dtype=np.uint8)
     still = Still("RGBA", samples)
     assert np.array_equal(joined("RGBA", still.colour, still.alpha), samples)
-    assert Still("RGB", samples[..., :3]).alpha is None and np.array_equal(joined("RGB", samples[..., :3], None), samples[..., :3])
+    assert Still("RGB", samples[..., :3]).alpha is None and np.array_equal(
+        joined("RGB", samples[..., :3], None), samples[..., :3]
+    )
     equal = np.repeat(samples[..., :1], 3, 2)
-    for still, channels in ((Still("RGB", equal), 1), (Still("RGBA", np.dstack([equal, samples[..., 3]])), 1), (Still("L", samples[..., 0]), 1), (Still("LA", samples[..., :2]), 1), (Still("RGBA", samples), 3)):
-        assert still.colour.shape == (4, 5, channels) and np.array_equal(joined(still.mode, still.colour, still.alpha), still.samples)
+    for still, channels in (
+        (Still("RGB", equal), 1),
+        (Still("RGBA", np.dstack([equal, samples[..., 3]])), 1),
+        (Still("L", samples[..., 0]), 1),
+        (Still("LA", samples[..., :2]), 1),
+        (Still("RGBA", samples), 3),
+    ):
+        assert still.colour.shape == (4, 5, channels) and np.array_equal(
+            joined(still.mode, still.colour, still.alpha), still.samples
+        )
     assert Still("CMYK", samples).colour is None and Still("P", samples[..., 0]).colour is None
 
 
@@ -42,16 +58,28 @@ def test_same_sees_every_difference():
     """Mode, samples, NaN bits, look and metadata; not where the file came from."""
     zeros = np.zeros((2, 3, 3), np.uint8)
     still = Still("RGB", zeros, {"transparency": (1, 2, 3)}, {"gamma": 0.5})
-    assert same(still, Still("RGB", zeros.copy(), {"transparency": (1, 2, 3)}, {"gamma": 0.5}, "BMP"))
-    assert not same(still, still.stripped()) and same(still.stripped(), Still("RGB", zeros, {"transparency": (1, 2, 3)}))
-    others = [Still("HSV", zeros, still.look, still.metadata), Still("RGB", zeros + np.uint8(1), still.look, still.metadata),
-              Still("RGB", zeros.reshape(3, 2, 3), still.look, still.metadata), Still("RGB", zeros, {}, still.metadata)]
+    assert same(
+        still, Still("RGB", zeros.copy(), {"transparency": (1, 2, 3)}, {"gamma": 0.5}, "BMP")
+    )
+    assert not same(still, still.stripped()) and same(
+        still.stripped(), Still("RGB", zeros, {"transparency": (1, 2, 3)})
+    )
+    others = [
+        Still("HSV", zeros, still.look, still.metadata),
+        Still("RGB", zeros + np.uint8(1), still.look, still.metadata),
+        Still("RGB", zeros.reshape(3, 2, 3), still.look, still.metadata),
+        Still("RGB", zeros, {}, still.metadata),
+    ]
     assert not any(same(still, other) for other in others)
     quiet, loud = (np.array([[bits]], "<u4").view("<f4") for bits in (0x7FC00000, 0x7FC00001))
-    assert same(Still("F", quiet), Still("F", quiet.copy())) and not same(Still("F", quiet), Still("F", loud))
+    assert same(Still("F", quiet), Still("F", quiet.copy())) and not same(
+        Still("F", quiet), Still("F", loud)
+    )
 
 
-@pytest.mark.parametrize("samples", [[[1, 2], [3, 4]], None, b"1234", "1234", Image.new("L", (2, 2))])
+@pytest.mark.parametrize(
+    "samples", [[[1, 2], [3, 4]], None, b"1234", "1234", Image.new("L", (2, 2))]
+)
 def test_samples_that_are_no_array_are_refused(samples):
     """An error of ours, which says what came."""
     with pytest.raises(UnsupportedImage, match=type(samples).__name__):

@@ -1,4 +1,5 @@
 """images.py: every still picture is read as it is stored, or refused in one way; what is written is what was read."""
+
 import io
 import struct
 import sys
@@ -9,13 +10,21 @@ import pytest
 from PIL import Image, features
 
 from bitsback.codecs.formats.image_files import (
-    HOLDS, LOSSLESS_SUFFIXES, default_suffix, image_format, read_still, still_bytes, to_image,
+    HOLDS,
+    LOSSLESS_SUFFIXES,
+    default_suffix,
+    image_format,
+    read_still,
+    still_bytes,
+    to_image,
 )
 from bitsback.codecs.image import MODES, Still, same
 from bitsback.codecs.formats.views import views
 from bitsback.errors import DamagedFile, LossySource, UnsupportedImage
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")      # what Pillow says of damaged TIFFs
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning:PIL"
+)  # what Pillow says of damaged TIFFs
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (12, 13, 3), dtype=np.uint8)
@@ -38,17 +47,36 @@ def read(data):
 
 def png(ihdr, rows):
     """A PNG by hand: width, height, depth, colour type and the filtered rows."""
-    chunk = lambda kind, body: struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))     # noqa: E731
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", *ihdr, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    chunk = lambda kind, body: (
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    )  # noqa: E731
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", *ihdr, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 def tiff16(samples):
     """An uncompressed RGB TIFF of 16 bits a sample, by hand."""
     height, width, _ = samples.shape
     data = samples.astype("<u2").tobytes()
-    tags = [(256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, 134), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 140), (277, 3, 1, 3),
-            (278, 3, 1, height), (279, 4, 1, len(data)), (284, 3, 1, 1)]
-    directory = struct.pack("<IH", 8, 10) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    tags = [
+        (256, 3, 1, width),
+        (257, 3, 1, height),
+        (258, 3, 3, 134),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (273, 4, 1, 140),
+        (277, 3, 1, 3),
+        (278, 3, 1, height),
+        (279, 4, 1, len(data)),
+        (284, 3, 1, 1),
+    ]
+    directory = (
+        struct.pack("<IH", 8, 10) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    )
     return b"II*\0" + directory + struct.pack("<HHH", 16, 16, 16) + data
 
 
@@ -57,7 +85,9 @@ def jpeg2000_16(samples):
 
 
 SIXTEEN_BITS = {
-    "PNG": lambda: png((5, 6, 16, 2), b"".join(b"\0" + row.astype(">u2").tobytes() for row in SIXTEEN)),
+    "PNG": lambda: png(
+        (5, 6, 16, 2), b"".join(b"\0" + row.astype(">u2").tobytes() for row in SIXTEEN)
+    ),
     "TIFF": lambda: tiff16(SIXTEEN),
     "PPM": lambda: b"P6 5 6 65535\n" + SIXTEEN.astype(">u2").tobytes(),
     "plain PPM": lambda: b"P3 5 6 65535\n" + b" ".join(b"%d" % v for v in SIXTEEN.ravel().tolist()),
@@ -79,7 +109,7 @@ def test_sixteen_bits_a_sample_are_kept(kind):
 def test_sixteen_bits_that_cannot_be_had_are_refused(kind):
     """A picture of 16-bit samples that Pillow narrows and nothing else reads is refused."""
     data = SIXTEEN_BITS[kind]()
-    assert Image.open(io.BytesIO(data)).size == (5, 6)          # the file itself is a good one
+    assert Image.open(io.BytesIO(data)).size == (5, 6)  # the file itself is a good one
     with pytest.raises(UnsupportedImage, match="it.png"):
         read(data)
 
@@ -97,9 +127,19 @@ def test_a_ppm_of_another_maximum_is_refused():
         read(b"P6 5 6 100\n" + (SIXTEEN % 101).astype(np.uint8).tobytes())
 
 
-@pytest.mark.parametrize("file_format, options", [
-    ("PNG", {}), ("PNG", {"optimize": True}), ("BMP", {}), ("PPM", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}),
-    ("WEBP", {"lossless": True, "exact": True}), ("TGA", {})])
+@pytest.mark.parametrize(
+    "file_format, options",
+    [
+        ("PNG", {}),
+        ("PNG", {"optimize": True}),
+        ("BMP", {}),
+        ("PPM", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("WEBP", {"lossless": True, "exact": True}),
+        ("TGA", {}),
+    ],
+)
 def test_lossless_formats_are_read_exactly(file_format, options):
     """The pixels that went in come out, as (H, W, 3) uint8 of our own."""
     pixels = read(saved(Image.fromarray(PIXELS), file_format, **options))
@@ -137,7 +177,12 @@ def test_interlaced_and_paletteless_depths():
 def of_mode(mode):
     """A Still of any mode, of samples that use all its bits."""
     dtype, channels = MODES[mode]
-    samples = RNG.integers(0, 2**32, (12, 13) if channels == 1 else (12, 13, channels), dtype=np.uint64).astype(np.uint32).astype(f"<u{dtype[2:] or dtype[1]}").view(dtype)
+    samples = (
+        RNG.integers(0, 2**32, (12, 13) if channels == 1 else (12, 13, channels), dtype=np.uint64)
+        .astype(np.uint32)
+        .astype(f"<u{dtype[2:] or dtype[1]}")
+        .view(dtype)
+    )
     if mode == "1":
         samples = samples & 1
     look = {"palette": RNG.bytes(768)} if mode in ("P", "PA") else {}
@@ -153,24 +198,42 @@ def test_every_mode_comes_back_from_what_holds_it(mode):
     for file_format, modes in HOLDS.items():
         if mode in modes:
             if (mode, file_format) == ("RGBA", "WEBP"):
-                picture.samples[0, 0, 3] = 0            # or Pillow reads RGB
-            assert still(still_bytes(picture, file_format, "x")[0]).samples.tobytes() == picture.samples.tobytes()
+                picture.samples[0, 0, 3] = 0  # or Pillow reads RGB
+            assert (
+                still(still_bytes(picture, file_format, "x")[0]).samples.tobytes()
+                == picture.samples.tobytes()
+            )
         else:
             with pytest.raises(UnsupportedImage, match=f"x: {file_format} cannot hold mode"):
                 still_bytes(picture, file_format, "x")
-    assert mode in HOLDS[LOSSLESS_SUFFIXES[default_suffix(mode)]] or not any(mode in modes for modes in HOLDS.values())
+    assert mode in HOLDS[LOSSLESS_SUFFIXES[default_suffix(mode)]] or not any(
+        mode in modes for modes in HOLDS.values()
+    )
 
 
-@pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in ("RGB;16", "RGBA;16", "LA;16")])
+@pytest.mark.parametrize(
+    "mode", [mode for mode in MODES if mode not in ("RGB;16", "RGBA;16", "LA;16")]
+)
 def test_a_still_as_a_pillow_image(mode):
     """to_image gives Pillow the mode and samples."""
     picture = of_mode(mode)
     image = to_image(picture)
     assert image.mode == mode and image.size == (13, 12)
-    assert np.ascontiguousarray(np.array(image)).astype(MODES[mode][0]).tobytes() == picture.samples.tobytes()
+    assert (
+        np.ascontiguousarray(np.array(image)).astype(MODES[mode][0]).tobytes()
+        == picture.samples.tobytes()
+    )
 
 
-LOOKS = [("1", 255), ("L", 200), ("RGB", (1, 2, 3)), ("I;16", 40000), ("P", 1), ("P", bytes(range(250))), ("RGB;16", (1, 60000, 3))]
+LOOKS = [
+    ("1", 255),
+    ("L", 200),
+    ("RGB", (1, 2, 3)),
+    ("I;16", 40000),
+    ("P", 1),
+    ("P", bytes(range(250))),
+    ("RGB;16", (1, 60000, 3)),
+]
 
 
 @pytest.mark.parametrize("mode, transparency", LOOKS)
@@ -191,7 +254,9 @@ def test_colours_under_transparent_pixels_are_kept():
     picture = of_mode("RGBA")
     picture.samples[..., 3] = RNG.integers(0, 2, (12, 13)) * 255
     for file_format in ("PNG", "WEBP", "TIFF"):
-        assert np.array_equal(still(still_bytes(picture, file_format, "x")[0]).samples, picture.samples)
+        assert np.array_equal(
+            still(still_bytes(picture, file_format, "x")[0]).samples, picture.samples
+        )
 
 
 def test_a_palette_with_alpha():
@@ -226,7 +291,11 @@ def test_a_bomb_is_refused():
         read(png((2**17, 2**16, 8, 2), b""))
 
 
-@pytest.mark.parametrize("data", [b"", b"hello, this is text\n" * 20, b"\x89PNG\r\n\x1a\n", bytes(5000)], ids=["empty", "text", "magic", "zeros"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"hello, this is text\n" * 20, b"\x89PNG\r\n\x1a\n", bytes(5000)],
+    ids=["empty", "text", "magic", "zeros"],
+)
 def test_what_is_no_picture_is_refused(data):
     """Bytes that Pillow does not know: UnsupportedImage that names the file."""
     with pytest.raises(UnsupportedImage, match="it.png"):
@@ -240,7 +309,16 @@ def test_what_is_no_file_is_an_os_error(tmp_path, kind):
         read_still(tmp_path if kind == "folder" else tmp_path / "missing.png", "it.png")
 
 
-FORMATS = {"PNG": {}, "BMP": {}, "PPM": {}, "GIF": {}, "JPEG": {}, "WEBP": {"lossless": True}, "TIFF": {}, "AVIF": {}}
+FORMATS = {
+    "PNG": {},
+    "BMP": {},
+    "PPM": {},
+    "GIF": {},
+    "JPEG": {},
+    "WEBP": {"lossless": True},
+    "TIFF": {},
+    "AVIF": {},
+}
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -258,15 +336,14 @@ def test_a_picture_cut_short_is_refused(file_format):
     assert refused > 0.9 * len(data)
 
 
-@pytest.mark.parametrize("file_format", [
-    *list(FORMATS)[:6], "TIFF", "AVIF"])
+@pytest.mark.parametrize("file_format", [*list(FORMATS)[:6], "TIFF", "AVIF"])
 def test_an_altered_picture_is_read_or_refused(file_format):
     """Each byte inverted in turn: some pixels (a format without checksums cannot know) or UnsupportedImage, never another exception."""
     if not features.check("avif") and file_format == "AVIF":
         pytest.skip("this Pillow has no AVIF")
     data = saved(Image.fromarray(PIXELS), file_format, **FORMATS[file_format])
     for position in range(len(data)):
-        altered = data[:position] + bytes([data[position] ^ 255]) + data[position + 1:]
+        altered = data[:position] + bytes([data[position] ^ 255]) + data[position + 1 :]
         try:
             assert read(altered).shape[:2] > (0, 0)
         except UnsupportedImage:

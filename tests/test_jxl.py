@@ -291,6 +291,7 @@ def test_folders_are_looked_through_for_them(tmp_path):
     """-r finds .jxl where they can be read."""
     (tmp_path / "x.jxl").write_bytes(COLOUR)
     assert (
-        folders.below([tmp_path], True, image_files.IMAGE_SUFFIXES)[0] == [(tmp_path / "x.jxl", tmp_path)]
+        folders.below([tmp_path], True, image_files.IMAGE_SUFFIXES)[0]
+        == [(tmp_path / "x.jxl", tmp_path)]
         and sys.modules["imagecodecs"]
     )

@@ -1,4 +1,5 @@
 """losses.py: what files carry that is not kept is named, what is kept is not."""
+
 import io
 import struct
 
@@ -23,8 +24,16 @@ def lost(data):
 
 
 def webp(*chunks, tail=b""):
-    data = saved("WEBP", lossless=True, xmp=b"<x/>", icc_profile=b"profile", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")
-    data += b"".join(name + struct.pack("<I", len(body)) + body + bytes(len(body) % 2) for name, body in chunks)
+    data = saved(
+        "WEBP",
+        lossless=True,
+        xmp=b"<x/>",
+        icc_profile=b"profile",
+        exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0",
+    )
+    data += b"".join(
+        name + struct.pack("<I", len(body)) + body + bytes(len(body) % 2) for name, body in chunks
+    )
     return data[:4] + struct.pack("<I", len(data) - 8) + data[8:] + tail
 
 
@@ -41,7 +50,12 @@ def application(name):
 def bmp5(colours=b"BGRs", profile=b""):
     """A BMP of version 5 by hand, with a profile behind the samples."""
     rows = PIXELS[::-1, :8].tobytes()
-    head = struct.pack("<IiiHHIIiiII", 124, 8, 8, 1, 24, 0, len(rows), 0, 0, 0, 0) + bytes(16) + colours[::-1] + bytes(48)
+    head = (
+        struct.pack("<IiiHHIIiiII", 124, 8, 8, 1, 24, 0, len(rows), 0, 0, 0, 0)
+        + bytes(16)
+        + colours[::-1]
+        + bytes(48)
+    )
     head += struct.pack("<IIII", 0, 124 + len(rows) if profile else 0, len(profile), 0)
     size = 14 + 124 + len(rows) + len(profile)
     return b"BM" + struct.pack("<IHHI", size, 0, 0, 138) + head + rows + profile
@@ -52,16 +66,44 @@ TGA = saved("TGA")
 FOOT = struct.pack("<II", 500, 0) + b"TRUEVISION-XFILE.\0"
 
 
-@pytest.mark.parametrize("data, names", [
-    (webp(), []), (webp((b"abcd", b"x"), (b"abcd", b"y")), ["abcd"]), (webp((b"XMP ", b"two")), ["XMP"]), (webp(tail=b"zz"), ["data after the end"]),
-    (gif(), []), (gif(application(b"ICCRGBG1012")), ["ICCRGBG1012"]), (gif(application(b"NETSCAPE2.0")), []), (gif(tail=b"x"), ["data after the end"]),
-    (bmp5(), []), (bmp5(profile=b"profile"), ["icc"]), (bmp5() + b"x", ["data after the end"]), (saved("BMP"), []),
-    (P6, ["comment"]), (P6.replace(b"# made by hand\n", b""), []), (b"P2\n2 1\n255\n1 2 # odd\n", ["comment"]),
-    (b"P4\n#c\n8 1\n#", ["comment"]), (b"P4\n8 1\n#", []), (saved("PPM"), []),
-    (TGA, []), (TGA[:-26] + FOOT if TGA[-18:-10] == b"TRUEVISI" else TGA + FOOT, ["extension area"]),
-    (saved("JPEG", comment=b"hello", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0", icc_profile=b"p"), []),
-    (saved("JPEG", extra=b"\xff\xed\0\x0ePhotoshop \0x"), ["APP13 Photoshop"]), (saved("JPEG2000"), []),
-    (saved("QOI"), [])], ids=lambda v: "" if isinstance(v, bytes) else "-".join(v) or "nothing")
+@pytest.mark.parametrize(
+    "data, names",
+    [
+        (webp(), []),
+        (webp((b"abcd", b"x"), (b"abcd", b"y")), ["abcd"]),
+        (webp((b"XMP ", b"two")), ["XMP"]),
+        (webp(tail=b"zz"), ["data after the end"]),
+        (gif(), []),
+        (gif(application(b"ICCRGBG1012")), ["ICCRGBG1012"]),
+        (gif(application(b"NETSCAPE2.0")), []),
+        (gif(tail=b"x"), ["data after the end"]),
+        (bmp5(), []),
+        (bmp5(profile=b"profile"), ["icc"]),
+        (bmp5() + b"x", ["data after the end"]),
+        (saved("BMP"), []),
+        (P6, ["comment"]),
+        (P6.replace(b"# made by hand\n", b""), []),
+        (b"P2\n2 1\n255\n1 2 # odd\n", ["comment"]),
+        (b"P4\n#c\n8 1\n#", ["comment"]),
+        (b"P4\n8 1\n#", []),
+        (saved("PPM"), []),
+        (TGA, []),
+        (TGA[:-26] + FOOT if TGA[-18:-10] == b"TRUEVISI" else TGA + FOOT, ["extension area"]),
+        (
+            saved(
+                "JPEG",
+                comment=b"hello",
+                exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0",
+                icc_profile=b"p",
+            ),
+            [],
+        ),
+        (saved("JPEG", extra=b"\xff\xed\0\x0ePhotoshop \0x"), ["APP13 Photoshop"]),
+        (saved("JPEG2000"), []),
+        (saved("QOI"), []),
+    ],
+    ids=lambda v: "" if isinstance(v, bytes) else "-".join(v) or "nothing",
+)
 def test_names_by_format(data, names):
     """Chunks, extensions, blocks and comments that are not kept, and nothing of what is."""
     assert lost(data) == names
@@ -76,11 +118,26 @@ def test_boxes_of_jpeg_2000():
     assert lost(saved("JPEG2000", no_jp2=True)) == []
 
 
-@pytest.mark.parametrize("data", [webp((b"abcd", b"x")), gif(application(b"ICCRGBG1012")), bmp5(profile=b"p"), P6, TGA + FOOT, saved("JPEG2000")],
-                         ids=["WebP", "GIF", "BMP", "PPM", "TGA", "JPEG 2000"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        webp((b"abcd", b"x")),
+        gif(application(b"ICCRGBG1012")),
+        bmp5(profile=b"p"),
+        P6,
+        TGA + FOOT,
+        saved("JPEG2000"),
+    ],
+    ids=["WebP", "GIF", "BMP", "PPM", "TGA", "JPEG 2000"],
+)
 def test_damage_is_no_error(data):
     """What Pillow has read is read: a file cut anywhere, or with any byte altered, gives names and no exception."""
     image = Image.open(io.BytesIO(data))
     for position in range(min(len(data), 400)):
-        for altered in (data[:position], data[:position] + bytes([data[position] ^ 255]) + data[position + 1:]):
-            assert all(name and name.isprintable() for name in losses(image, io.BytesIO(altered), {}))
+        for altered in (
+            data[:position],
+            data[:position] + bytes([data[position] ^ 255]) + data[position + 1 :],
+        ):
+            assert all(
+                name and name.isprintable() for name in losses(image, io.BytesIO(altered), {})
+            )

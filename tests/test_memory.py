@@ -1,4 +1,5 @@
 """What a whole picture takes beside the segments, in a process of its own; benchmarks/memory.py measures whole runs."""
+
 import json
 import subprocess
 import sys
@@ -36,7 +37,9 @@ def test_what_looks_at_a_whole_picture_takes_little_memory(tmp_path, photograph)
     """18 megapixels: reading takes Pillow's copy and some of ours; colours, moments, check and comparison beside two copies at most 80 MiB."""
     pixels = np.tile(photograph(500, 500), (6, 12, 1))
     Image.fromarray(pixels).save(tmp_path / "large.png", compress_level=1)
-    done = subprocess.run([sys.executable, "-c", PEAKS, str(tmp_path / "large.png")], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PEAKS, str(tmp_path / "large.png")], capture_output=True, text=True
+    )
     assert not done.returncode, done.stderr
     before, read, after = json.loads(done.stdout)
     assert read - before < 5 * pixels.size
@@ -47,6 +50,16 @@ def test_a_decoder_takes_larger_segments_than_an_encoder_makes(photograph):
     """Files of an encoder with another LIMIT are read, up to LARGEST."""
     sizes, rows = [(4096, 1024, 3)], segment_layout.LARGEST // 1024
     assert segment_layout.LIMIT < segment_layout.LARGEST
-    assert len(segment_layout.locate(sizes, (0, 0, 0), ((segment_layout.DOWN, rows), (segment_layout.DOWN, 4096 - rows)))) == 2
+    assert (
+        len(
+            segment_layout.locate(
+                sizes, (0, 0, 0), ((segment_layout.DOWN, rows), (segment_layout.DOWN, 4096 - rows))
+            )
+        )
+        == 2
+    )
     kind, size = segment_layout.next_segment(sizes, segment_layout.Corner(0), 1e12, 3.0)
-    assert segment_layout.place_of(sizes, segment_layout.Corner(0), (kind, size))[0].pixels <= segment_layout.LIMIT
+    assert (
+        segment_layout.place_of(sizes, segment_layout.Corner(0), (kind, size))[0].pixels
+        <= segment_layout.LIMIT
+    )

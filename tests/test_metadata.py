@@ -1,4 +1,5 @@
 """metadata.py: what is packed is unpacked; a bomb is not; what a format holds is written and read again."""
+
 import io
 import zlib
 
@@ -17,12 +18,29 @@ from bitsback.errors import DamagedFile, UnsupportedImage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
 finite, text = st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=20)
-metadata = st.fixed_dictionaries({}, optional={
-    "icc": st.binary(max_size=50), "exif": st.binary(max_size=50), "xmp": st.binary(max_size=50), "dpi": st.tuples(finite, finite), "gamma": finite,
-    "chromaticity": st.tuples(*[finite] * 8), "srgb": st.integers(0, 255), "text": st.lists(st.tuples(text, text, text, text, st.booleans())).map(tuple)})
-looks = st.fixed_dictionaries({}, optional={
-    "palette": st.binary(max_size=50), "palette_alpha": st.binary(max_size=50),
-    "transparency": st.one_of(st.integers(0, 65535), st.binary(max_size=20), st.tuples(*[st.integers(0, 65535)] * 3))})
+metadata = st.fixed_dictionaries(
+    {},
+    optional={
+        "icc": st.binary(max_size=50),
+        "exif": st.binary(max_size=50),
+        "xmp": st.binary(max_size=50),
+        "dpi": st.tuples(finite, finite),
+        "gamma": finite,
+        "chromaticity": st.tuples(*[finite] * 8),
+        "srgb": st.integers(0, 255),
+        "text": st.lists(st.tuples(text, text, text, text, st.booleans())).map(tuple),
+    },
+)
+looks = st.fixed_dictionaries(
+    {},
+    optional={
+        "palette": st.binary(max_size=50),
+        "palette_alpha": st.binary(max_size=50),
+        "transparency": st.one_of(
+            st.integers(0, 65535), st.binary(max_size=20), st.tuples(*[st.integers(0, 65535)] * 3)
+        ),
+    },
+)
 
 
 @given(items=st.lists(st.tuples(looks, metadata), min_size=1, max_size=4))
@@ -32,7 +50,9 @@ def test_what_is_packed_is_unpacked(items):
     data = pack(stills)
     assert unpack(data, len(stills)) == items
     assert bool(data) == any(look or others for look, others in items)
-    assert names(kinds(items)) == [tag for tag in TAGS if any(tag in look or tag in others for look, others in items)]
+    assert names(kinds(items)) == [
+        tag for tag in TAGS if any(tag in look or tag in others for look, others in items)
+    ]
 
 
 def test_one_profile_of_many_pictures_is_stored_once():
@@ -48,9 +68,25 @@ def test_too_much_is_refused():
         pack([Still("RGB", PIXELS, {}, {"icc": bytes(LIMIT + 1)})])
 
 
-@pytest.mark.parametrize("data", [
-    b"\3abc", b"\0", b"\0\1", b"\0\1\x63\0", b"\0\1\3\5ab", b"\0\0\0", b"\1abc", b"\2abc", b"\0\1\6\3abc", b"\0\1\x0a\1\5", b"\0\1\x0a\6\1\0\1\xff\0\0",
-    b"\0\2\3\1a\3\1b", b"\1" + zlib.compress(bytes(17 * 2**24))], ids=lambda d: repr(d[:8]))
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\3abc",
+        b"\0",
+        b"\0\1",
+        b"\0\1\x63\0",
+        b"\0\1\3\5ab",
+        b"\0\0\0",
+        b"\1abc",
+        b"\2abc",
+        b"\0\1\6\3abc",
+        b"\0\1\x0a\1\5",
+        b"\0\1\x0a\6\1\0\1\xff\0\0",
+        b"\0\2\3\1a\3\1b",
+        b"\1" + zlib.compress(bytes(17 * 2**24)),
+    ],
+    ids=lambda d: repr(d[:8]),
+)
 def test_damage(data):
     """Unknown packing, unknown tags, lengths beyond the end, bytes left over, one tag twice, bombs: DamagedFile."""
     with pytest.raises(DamagedFile):
@@ -61,10 +97,24 @@ def everything():
     """A still with all kinds of metadata, as a PNG has them."""
     exif = Image.Exif()
     exif[0x10F], exif[0x112] = "camera", 3
-    return Still("RGB", PIXELS, {}, {
-        "icc": b"not really a profile" * 9, "exif": exif.tobytes(), "xmp": b"<x:xmpmeta>\xc3\xa4</x:xmpmeta>", "dpi": (72.009, 144.018), "gamma": 0.45455,
-        "chromaticity": (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06),
-        "text": (("Title", "a", "", "", False), ("Long", "b" * 3000, "", "", False), ("Description", "\u00e4\u4e2d", "de", "Beschreibung", True))})
+    return Still(
+        "RGB",
+        PIXELS,
+        {},
+        {
+            "icc": b"not really a profile" * 9,
+            "exif": exif.tobytes(),
+            "xmp": b"<x:xmpmeta>\xc3\xa4</x:xmpmeta>",
+            "dpi": (72.009, 144.018),
+            "gamma": 0.45455,
+            "chromaticity": (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06),
+            "text": (
+                ("Title", "a", "", "", False),
+                ("Long", "b" * 3000, "", "", False),
+                ("Description", "\u00e4\u4e2d", "de", "Beschreibung", True),
+            ),
+        },
+    )
 
 
 def test_png_holds_everything():
@@ -76,9 +126,15 @@ def test_png_holds_everything():
     assert back == {key: value for key, value in still.metadata.items() if key != "exif"}
 
 
-@pytest.mark.parametrize("file_format, expected", [
-    ("WEBP", ["dpi", "gamma", "chromaticity", "text"]), ("TIFF", ["gamma", "chromaticity", "text"]),
-    ("BMP", ["icc", "exif", "xmp", "gamma", "chromaticity", "text"]), ("PPM", ["icc", "exif", "xmp", "dpi", "gamma", "chromaticity", "text"])])
+@pytest.mark.parametrize(
+    "file_format, expected",
+    [
+        ("WEBP", ["dpi", "gamma", "chromaticity", "text"]),
+        ("TIFF", ["gamma", "chromaticity", "text"]),
+        ("BMP", ["icc", "exif", "xmp", "gamma", "chromaticity", "text"]),
+        ("PPM", ["icc", "exif", "xmp", "dpi", "gamma", "chromaticity", "text"]),
+    ],
+)
 def test_other_formats_tell_what_they_do_not_hold(file_format, expected):
     """The names of what was lost, and the rest is there."""
     still = everything()
@@ -99,10 +155,14 @@ def test_srgb_and_comments():
     assert read_still(io.BytesIO(still_bytes(still, "PNG", "x")[0]), "x").metadata == still.metadata
     out = io.BytesIO()
     Image.fromarray(PIXELS[..., 0]).save(out, "GIF", comment=b"hello \xe4")
-    assert read_still(io.BytesIO(out.getvalue()), "x").metadata["text"] == (("Comment", "hello \u00e4", "", "", False),)
+    assert read_still(io.BytesIO(out.getvalue()), "x").metadata["text"] == (
+        ("Comment", "hello \u00e4", "", "", False),
+    )
 
 
 def test_exif_that_tiff_cannot_write_is_told_not_fatal():
     """Pixels are restored, the broken block is named."""
-    _, left_out = still_bytes(Still("RGB", PIXELS, {}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\1garbage"}), "TIFF", "x")
+    _, left_out = still_bytes(
+        Still("RGB", PIXELS, {}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\1garbage"}), "TIFF", "x"
+    )
     assert left_out == ["exif"]

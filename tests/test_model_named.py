@@ -1,4 +1,5 @@
 """Every way in that takes a model, asked for one that is not the default: it is the file's, of colour and of grey; and the file is read by whoever has another."""
+
 import io
 import json
 import pickle
@@ -22,9 +23,14 @@ from bitsback.sampling.preview import preview
 
 from tests.test_commands import call
 
-PHOTOGRAPH = np.array(Image.open(Path(__file__).parent / "pictures" / "kodim07_crop.png"))[:64, 96:160]
-STILLS = {"RGB": Still("RGB", PHOTOGRAPH), "L": Still("L", np.ascontiguousarray(PHOTOGRAPH[..., 1]))}
-NAMES = {"RGB": "fast", "L": "other"}           # the fast model was not trained on grey, and says so
+PHOTOGRAPH = np.array(Image.open(Path(__file__).parent / "pictures" / "kodim07_crop.png"))[
+    :64, 96:160
+]
+STILLS = {
+    "RGB": Still("RGB", PHOTOGRAPH),
+    "L": Still("L", np.ascontiguousarray(PHOTOGRAPH[..., 1])),
+}
+NAMES = {"RGB": "fast", "L": "other"}  # the fast model was not trained on grey, and says so
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,7 +44,11 @@ def shipped(tmp_path_factory):
     model_file.write_model(folder / "other.safetensors", tensors, description)
     agrees, exact = selftest.agrees, selftest.agrees(selftest.Fast)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selftest, "agrees", lambda make, device="cpu": exact if make is selftest.Fast else agrees(make, device))
+        patch.setattr(
+            selftest,
+            "agrees",
+            lambda make, device="cpu": exact if make is selftest.Fast else agrees(make, device),
+        )
         patch.setattr(model_file, "MODELS", folder)
         yield model_file.shipped_models()
 
@@ -88,13 +98,19 @@ def test_by_name_path_and_model(made, mode, name, models):
 def test_arrays(models):
     """encode and decode of (H, W, 3)."""
     data = encode(PHOTOGRAPH, model="fast")
-    assert made_with(data, models["fast"]) and np.array_equal(decode(data), PHOTOGRAPH) and np.array_equal(decode(data, model="default"), PHOTOGRAPH)
+    assert (
+        made_with(data, models["fast"])
+        and np.array_equal(decode(data), PHOTOGRAPH)
+        and np.array_equal(decode(data, model="default"), PHOTOGRAPH)
+    )
 
 
 def test_grey_is_never_another_models(models):
     """A model that was not trained on grey leaves it to conventional coding: no other takes its place."""
     data = encode_still(STILLS["L"], model="fast")
-    assert container.read_header(data).model in ("", models["fast"].id[:16]) and same(decode_still(data, model="fast"), STILLS["L"])
+    assert container.read_header(data).model in ("", models["fast"].id[:16]) and same(
+        decode_still(data, model="fast"), STILLS["L"]
+    )
 
 
 def test_another_shipped_model_is_opened_once(made, models, monkeypatch):
@@ -112,7 +128,11 @@ def test_archives(kinds, models, tmp_path):
     for mode, still in wanted.items():
         Image.fromarray(still.samples).save(tmp_path / f"{mode}.png")
     data, count = archive.encode_archive(sorted(tmp_path.glob("*.png")), model=name, verify=True)
-    assert count == len(wanted) and made_with(data, models[name]) and container.read_header(data).plain == 0
+    assert (
+        count == len(wanted)
+        and made_with(data, models[name])
+        and container.read_header(data).plain == 0
+    )
     (tmp_path / "all.bbk").write_bytes(data)
     for restored in files.decompress_file(tmp_path / "all.bbk", folder=tmp_path / "out"):
         assert np.array_equal(np.array(Image.open(restored)), wanted[restored.stem].samples)
@@ -123,8 +143,23 @@ def test_commands(made, mode, name, path, models, tmp_path):
     one, whole = tmp_path / "one.bbk", tmp_path / "all.bbk"
     assert call("compress", path, "-o", one, "--model", name).exit_code == 0
     (tmp_path / "other.png").write_bytes(path.read_bytes())
-    assert call("compress", "-j", "2", path, tmp_path / "other.png", "--dir", tmp_path / "jobs", "--model", name).exit_code == 0
-    assert one.read_bytes() == (tmp_path / "jobs" / "in.bbk").read_bytes() and made_with(one.read_bytes(), models[name])
+    assert (
+        call(
+            "compress",
+            "-j",
+            "2",
+            path,
+            tmp_path / "other.png",
+            "--dir",
+            tmp_path / "jobs",
+            "--model",
+            name,
+        ).exit_code
+        == 0
+    )
+    assert one.read_bytes() == (tmp_path / "jobs" / "in.bbk").read_bytes() and made_with(
+        one.read_bytes(), models[name]
+    )
     assert call("compress", "--archive", whole, path, "--model", name).exit_code == 0
     assert made_with(whole.read_bytes(), models[name])
     assert call("test", one, whole).exit_code == 0
@@ -147,17 +182,32 @@ def test_efforts(path, mode, models, tmp_path):
 
 def test_tasks_of_other_processes(made, mode, name, path, models, tmp_path):
     """What -j and --dask hand to a worker: the path of the model."""
-    task = pickle.loads(pickle.dumps(pool.Task("compress", str(path), str(tmp_path / "a.bbk"), model=str(models[name].path))))
+    task = pickle.loads(
+        pickle.dumps(
+            pool.Task("compress", str(path), str(tmp_path / "a.bbk"), model=str(models[name].path))
+        )
+    )
     header, size = pool.do(task)
     assert header.model == models[name].id[:16] and size == len(made[mode])
-    (restored,), _ = pool.do(pool.Task("decompress", str(tmp_path / "a.bbk"), str(tmp_path / "a.png")))
+    (restored,), _ = pool.do(
+        pool.Task("decompress", str(tmp_path / "a.bbk"), str(tmp_path / "a.png"))
+    )
     assert np.array_equal(np.array(Image.open(restored)), STILLS[mode].samples)
 
 
 def test_preview_and_borders(made, mode, name, models):
     """From Python, with the name of the model, another, or none."""
-    looks, costs = zip(*((preview(made[mode], model=named), border_bits(made[mode], model=named)) for named in (None, name, models["default"])))
-    assert all(np.array_equal(look.pixels, looks[0].pixels) for look in looks) and len(set(costs)) == 1 and costs[0] is not None
+    looks, costs = zip(
+        *(
+            (preview(made[mode], model=named), border_bits(made[mode], model=named))
+            for named in (None, name, models["default"])
+        )
+    )
+    assert (
+        all(np.array_equal(look.pixels, looks[0].pixels) for look in looks)
+        and len(set(costs)) == 1
+        and costs[0] is not None
+    )
 
 
 def test_pillow(mode, name, models):
@@ -166,20 +216,32 @@ def test_pillow(mode, name, models):
         out = io.BytesIO()
         Image.fromarray(STILLS[mode].samples).save(out, "BITSBACK", model=named)
         assert made_with(out.getvalue(), models[name])
-        assert np.array_equal(np.array(Image.open(io.BytesIO(out.getvalue()))), STILLS[mode].samples)
+        assert np.array_equal(
+            np.array(Image.open(io.BytesIO(out.getvalue()))), STILLS[mode].samples
+        )
 
 
 def test_numcodecs(mode, name, models):
     """By name and path, pickled, several pictures in a chunk; read by a codec of another model, which goes on with its own."""
-    Bitsback = pytest.importorskip("bitsback.plugins.numcodecs", reason="numcodecs is not installed").Bitsback
+    Bitsback = pytest.importorskip(
+        "bitsback.plugins.numcodecs", reason="numcodecs is not installed"
+    ).Bitsback
     pixels, codec, other = STILLS[mode].samples, Bitsback(model=models[name].path), Bitsback()
     data, own = codec.encode(pixels), other.encode(pixels)
-    assert made_with(data, models[name]) and made_with(own, models["default"]) and np.array_equal(other.decode(data), pixels)
+    assert (
+        made_with(data, models[name])
+        and made_with(own, models["default"])
+        and np.array_equal(other.decode(data), pixels)
+    )
     assert pickle.loads(pickle.dumps(Bitsback(name))).encode(pixels) == data
-    assert np.array_equal(codec.decode(own), pixels) and codec.encode(pixels) == data          # what it decoded last does not matter
+    assert (
+        np.array_equal(codec.decode(own), pixels) and codec.encode(pixels) == data
+    )  # what it decoded last does not matter
     if mode == "RGB":
         stack = np.stack([pixels, pixels[::-1]])
-        assert made_with(codec.encode(stack), models[name]) and np.array_equal(other.decode(codec.encode(stack)), stack)
+        assert made_with(codec.encode(stack), models[name]) and np.array_equal(
+            other.decode(codec.encode(stack)), stack
+        )
 
 
 def test_threads_of_several_models(models):
@@ -190,7 +252,9 @@ def test_threads_of_several_models(models):
     def work(i):
         mode, name = pairs[i % 3]
         data = encode_still(STILLS[mode], model=models[name])
-        return data == wanted[mode, name] and same(decode_still(data, model=models[pairs[(i + 1) % 3][1]]), STILLS[mode])
+        return data == wanted[mode, name] and same(
+            decode_still(data, model=models[pairs[(i + 1) % 3][1]]), STILLS[mode]
+        )
 
     with ThreadPoolExecutor(3) as pool:
         assert all(pool.map(work, range(6)))
@@ -202,12 +266,22 @@ def test_small_chunks_open_no_model(monkeypatch):
     monkeypatch.setattr(module.Model, "open", lambda *_, **__: pytest.fail("a model was opened"))
     for still in STILLS.values():
         small = np.ascontiguousarray(still.samples[:20, :20])
-        assert np.array_equal(module.Bitsback("fast").decode(module.Bitsback("fast").encode(small)), small)
+        assert np.array_equal(
+            module.Bitsback("fast").decode(module.Bitsback("fast").encode(small)), small
+        )
 
 
 def test_a_small_archive_is_the_same_by_name_and_by_model(models):
     """Two pictures too small for the prior alone: whether it is tried hangs on them, not on how the model is named."""
-    stills = [Still("RGB", np.ascontiguousarray(PHOTOGRAPH[top:top + 30, 8:38])) for top in (4, 34)]
-    entries = tuple(container.Entry(30, 30, str(i), check=whole_file.image_check(still.samples)) for i, still in enumerate(stills))
-    by_name, by_model = (whole_file.encode_stills(stills, entries, archive=True, model=model) for model in ("fast", models["fast"]))
+    stills = [
+        Still("RGB", np.ascontiguousarray(PHOTOGRAPH[top : top + 30, 8:38])) for top in (4, 34)
+    ]
+    entries = tuple(
+        container.Entry(30, 30, str(i), check=whole_file.image_check(still.samples))
+        for i, still in enumerate(stills)
+    )
+    by_name, by_model = (
+        whole_file.encode_stills(stills, entries, archive=True, model=model)
+        for model in ("fast", models["fast"])
+    )
     assert by_name == by_model and made_with(by_name, models["fast"])

@@ -1,4 +1,5 @@
 """numcodecs_plugin.py: chunks of pictures there and back, in numcodecs and in Zarr."""
+
 import importlib
 import json
 import pickle
@@ -11,14 +12,20 @@ from bitsback.codecs.bitstream import container
 from bitsback.codecs import encode, whole_file
 from bitsback.errors import BitsbackError, NotOurFile, UnsupportedImage, WrongModel
 
-numcodecs = pytest.importorskip("numcodecs", reason="numcodecs is not installed: pip install 'bitsback[numcodecs]'")
+numcodecs = pytest.importorskip(
+    "numcodecs", reason="numcodecs is not installed: pip install 'bitsback[numcodecs]'"
+)
 Bitsback = importlib.import_module("bitsback.plugins.numcodecs").Bitsback
 
 
 @pytest.mark.parametrize("shape", [(9, 11, 3), (9, 11), (4, 20, 24, 3), (1, 5, 7, 3), (60, 52, 3)])
 def test_chunks_come_back(tiny_model, photograph, shape):
     """Exact samples in the shape that went in; into `out` too; the bytes are a .bbk file."""
-    pixels = np.stack([photograph(*shape[-3:-1], i) for i in range(shape[0])]) if len(shape) == 4 else photograph(*shape[:2])
+    pixels = (
+        np.stack([photograph(*shape[-3:-1], i) for i in range(shape[0])])
+        if len(shape) == 4
+        else photograph(*shape[:2])
+    )
     pixels = pixels if shape[-1] == 3 else np.ascontiguousarray(pixels[..., 1])
     codec = Bitsback(model=tiny_model.path)
     data, out = codec.encode(pixels), np.empty(shape, np.uint8)
@@ -31,13 +38,19 @@ def test_chunks_come_back(tiny_model, photograph, shape):
 
 def test_pictures_keep_their_places_under_the_prior(tiny_model, photograph, monkeypatch):
     """The coder moves what does not suit the prior to the front; the chunk is in its own order all the same."""
-    pixels = np.stack([photograph(32, 32, 1), np.zeros((32, 32, 3), np.uint8), photograph(32, 32, 2)])
+    pixels = np.stack(
+        [photograph(32, 32, 1), np.zeros((32, 32, 3), np.uint8), photograph(32, 32, 2)]
+    )
     monkeypatch.setattr(whole_file, "surely_smaller", lambda *_: True)
-    monkeypatch.setattr(whole_file, "suit_prior", lambda stills, *_: [bool(still.samples.any()) for still in stills])
+    monkeypatch.setattr(
+        whole_file, "suit_prior", lambda stills, *_: [bool(still.samples.any()) for still in stills]
+    )
     codec = Bitsback(model=tiny_model.path)
     data = codec.encode(pixels)
     header = container.read_header(data)
-    assert header.model and header.plain == 1 and [e.name for e in header.entries] == ["1", "0", "2"]
+    assert (
+        header.model and header.plain == 1 and [e.name for e in header.entries] == ["1", "0", "2"]
+    )
     assert np.array_equal(Bitsback(model=tiny_model.path).decode(data), pixels)
     with pytest.raises(WrongModel):
         Bitsback().decode(data)
@@ -46,7 +59,13 @@ def test_pictures_keep_their_places_under_the_prior(tiny_model, photograph, monk
 def test_what_is_no_picture_is_refused():
     """Other types, other shapes, nothing at all, and buffers without a shape, unless the configuration has it."""
     codec = Bitsback()
-    for wrong in (np.zeros((4, 4, 3), np.uint16), np.zeros((4, 4, 4), np.uint8), np.zeros((2, 4, 4, 1), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros(48, np.uint8)):
+    for wrong in (
+        np.zeros((4, 4, 3), np.uint16),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((2, 4, 4, 1), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros(48, np.uint8),
+    ):
         with pytest.raises(UnsupportedImage, match="chunk"):
             codec.encode(wrong)
     with pytest.raises(UnsupportedImage, match="shape="):
@@ -72,7 +91,10 @@ def test_configuration_and_pickle(tiny_model):
     codec = Bitsback(model=tiny_model.path, shape=(4, 4, 3))
     config = json.loads(json.dumps(codec.get_config()))
     numcodecs.register_codec(Bitsback)
-    assert numcodecs.get_codec(config) == codec == pickle.loads(pickle.dumps(codec)) and codec != Bitsback()
+    assert (
+        numcodecs.get_codec(config) == codec == pickle.loads(pickle.dumps(codec))
+        and codec != Bitsback()
+    )
     assert "shape=(4, 4, 3)" in repr(codec)
 
 
@@ -82,7 +104,10 @@ def test_the_entry_point_names_the_class():
     line = text.split('[project.entry-points."numcodecs.codecs"]\n')[1].splitlines()[0]
     name, _, target = line.partition(" = ")
     module, _, attribute = target.strip('"').partition(":")
-    assert getattr(importlib.import_module(module), attribute) is Bitsback and name == Bitsback.codec_id
+    assert (
+        getattr(importlib.import_module(module), attribute) is Bitsback
+        and name == Bitsback.codec_id
+    )
 
 
 def test_zarr_arrays(tmp_path, tiny_model, photograph):
@@ -90,10 +115,21 @@ def test_zarr_arrays(tmp_path, tiny_model, photograph):
     zarr = pytest.importorskip("zarr", reason="zarr is not installed")
     numcodecs.register_codec(Bitsback)
     pixels = np.stack([photograph(20, 24, i) for i in range(3)])
-    array = zarr.create_array(store=str(tmp_path / "a.zarr"), shape=pixels.shape, chunks=(2, 16, 24, 3), dtype="u1", zarr_format=2,
-                              compressors=Bitsback(model=tiny_model.path), filters=None)
+    array = zarr.create_array(
+        store=str(tmp_path / "a.zarr"),
+        shape=pixels.shape,
+        chunks=(2, 16, 24, 3),
+        dtype="u1",
+        zarr_format=2,
+        compressors=Bitsback(model=tiny_model.path),
+        filters=None,
+    )
     array[:] = pixels
     again = zarr.open_array(str(tmp_path / "a.zarr"), mode="r")
     assert np.array_equal(again[:], pixels) and np.array_equal(again[1, 3:19], pixels[1, 3:19])
-    stored = [path for path in (tmp_path / "a.zarr").rglob("*") if path.is_file() and path.read_bytes()[:4] == container.MAGIC]
+    stored = [
+        path
+        for path in (tmp_path / "a.zarr").rglob("*")
+        if path.is_file() and path.read_bytes()[:4] == container.MAGIC
+    ]
     assert len(stored) == 4

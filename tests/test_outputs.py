@@ -1,4 +1,5 @@
 """outputs.py, whole.py: whole files or none, nothing replaced unasked, links and streams written through."""
+
 import os
 import socket
 import stat
@@ -11,8 +12,10 @@ import pytest
 from bitsback import outputs, whole
 from bitsback.errors import NoSuchFolder, OutputExists, OutputFailed
 
-unnamed = pytest.mark.skipif(not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"),
-                             reason="files without a name are Linux's")
+unnamed = pytest.mark.skipif(
+    not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"),
+    reason="files without a name are Linux's",
+)
 WAYS = ("unnamed", "named", "no links")
 
 
@@ -22,8 +25,10 @@ def way(request, monkeypatch):
     if request.param != "unnamed":
         monkeypatch.setattr(whole, "_unnamed", lambda *_: False)
     if request.param == "no links":
+
         def no_link(*_, **__):
             raise PermissionError(1, "Operation not permitted")
+
         monkeypatch.setattr(os, "link", no_link)
     return request.param
 
@@ -63,7 +68,16 @@ def test_permissions_and_times_of_another_file(tmp_path, way):
     assert (tmp_path / "y").stat().st_mtime_ns == status.st_mtime_ns
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, MemoryError, OSError(28, "No space left on device")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError,
+        KeyboardInterrupt,
+        SystemExit,
+        MemoryError,
+        OSError(28, "No space left on device"),
+    ],
+)
 @pytest.mark.parametrize("before", [None, b"old"])
 def test_nothing_is_left_of_a_failure(tmp_path, way, monkeypatch, error, before):
     """Whatever ends the writing: no temporary file, and the old content if there was one."""
@@ -77,7 +91,9 @@ def test_nothing_is_left_of_a_failure(tmp_path, way, monkeypatch, error, before)
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises((OutputFailed, KeyboardInterrupt, SystemExit, MemoryError)):
         outputs.write(b"new", path, force=True)
-    assert names(tmp_path) == (["x"] if before else []) and (not before or path.read_bytes() == before)
+    assert names(tmp_path) == (["x"] if before else []) and (
+        not before or path.read_bytes() == before
+    )
 
 
 def test_a_name_that_another_takes_meanwhile(tmp_path, way, monkeypatch):
@@ -85,7 +101,7 @@ def test_a_name_that_another_takes_meanwhile(tmp_path, way, monkeypatch):
     path, real = tmp_path / "x", os.fsync
 
     def meanwhile(handle):
-        if stat.S_ISREG(os.fstat(handle).st_mode):          # not the folder, at the end
+        if stat.S_ISREG(os.fstat(handle).st_mode):  # not the folder, at the end
             path.write_bytes(b"another's")
         real(handle)
 
@@ -104,7 +120,9 @@ def test_many_writers_of_one_name(tmp_path, monkeypatch, place):
     if place != "unnamed":
         monkeypatch.setattr(whole, "_unnamed", lambda *_: False)
     if place == "no links":
-        monkeypatch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(PermissionError(1, "no")))
+        monkeypatch.setattr(
+            os, "link", lambda *_, **__: (_ for _ in ()).throw(PermissionError(1, "no"))
+        )
     for round_ in range(20):
         path, start, told = tmp_path / f"{round_}", threading.Barrier(8), []
 
@@ -128,9 +146,11 @@ def test_many_writers_of_one_name(tmp_path, monkeypatch, place):
 @unnamed
 def test_a_killed_writer_leaves_no_part(tmp_path):
     """SIGKILL while the data are half on disk: no file at all, since it has no name yet."""
-    code = ("import os, signal, sys; from bitsback import outputs\n"
-            "os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)\n"
-            "outputs.write(b'x' * 10000, sys.argv[1])")
+    code = (
+        "import os, signal, sys; from bitsback import outputs\n"
+        "os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "outputs.write(b'x' * 10000, sys.argv[1])"
+    )
     assert subprocess.run([sys.executable, "-c", code, tmp_path / "x"]).returncode == -9
     assert names(tmp_path) == []
 
@@ -210,13 +230,15 @@ def test_devices_are_written_into(tmp_path):
     with pytest.raises(OutputFailed, match="full: No space left on device"):
         outputs.write(b"data", tmp_path / "full", force=True)
     for name in ("null", "full"):
-        assert os.readlink(tmp_path / name) == f"/dev/{name}" and stat.S_ISCHR(os.stat(f"/dev/{name}").st_mode)
+        assert os.readlink(tmp_path / name) == f"/dev/{name}" and stat.S_ISCHR(
+            os.stat(f"/dev/{name}").st_mode
+        )
     assert not outputs.is_file(tmp_path / "null") and outputs.is_file(tmp_path / "new")
 
 
 def test_sockets_and_folders_are_refused(tmp_path, monkeypatch):
     """Even with force, before the work and after it, and they stay."""
-    monkeypatch.chdir(tmp_path)                     # a socket's path is short
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
     (tmp_path / "folder").mkdir()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("socket")
@@ -234,11 +256,19 @@ def test_plain_outputs(tmp_path):
     (tmp_path / "dangling").symlink_to("nothing")
     os.mkfifo(tmp_path / "fifo")
     for name in ("link", "dangling", "fifo"):
-        for use in (outputs.refuse, lambda path, *_: outputs.write(b"x", path, force=True, plain=True)):
+        for use in (
+            outputs.refuse,
+            lambda path, *_: outputs.write(b"x", path, force=True, plain=True),
+        ):
             with pytest.raises(OutputExists, match=f"{name}: is a link or no file"):
                 use(tmp_path / name, [], True, True)
     outputs.write(b"new", tmp_path / "file", force=True, plain=True)
-    assert (tmp_path / "file").read_bytes() == b"new" and names(tmp_path) == ["dangling", "fifo", "file", "link"]
+    assert (tmp_path / "file").read_bytes() == b"new" and names(tmp_path) == [
+        "dangling",
+        "fifo",
+        "file",
+        "link",
+    ]
 
 
 # --- names, folders, standard output --------------------------------------------------------------
@@ -256,14 +286,20 @@ def test_long_names(tmp_path, way, length):
 @pytest.mark.parametrize("name", ["x" * 256, "x\0y"])
 def test_names_that_cannot_be(tmp_path, name):
     """One error that has them, before the work as after it."""
-    for use in (lambda: outputs.refuse(tmp_path / name, [], False), lambda: outputs.write(b"", tmp_path / name)):
+    for use in (
+        lambda: outputs.refuse(tmp_path / name, [], False),
+        lambda: outputs.write(b"", tmp_path / name),
+    ):
         with pytest.raises(OutputFailed, match="xx|null"):
             use()
 
 
 def test_a_missing_folder(tmp_path):
     """Not made by guess."""
-    for use in (lambda: outputs.refuse(tmp_path / "nowhere" / "x", [], False), lambda: outputs.write(b"", tmp_path / "nowhere" / "x")):
+    for use in (
+        lambda: outputs.refuse(tmp_path / "nowhere" / "x", [], False),
+        lambda: outputs.write(b"", tmp_path / "nowhere" / "x"),
+    ):
         with pytest.raises(NoSuchFolder, match="nowhere"):
             use()
     assert names(tmp_path) == []
@@ -272,23 +308,29 @@ def test_a_missing_folder(tmp_path):
 def test_a_full_disk(tmp_path):
     """No more than 4096 bytes a file, of which 5000 are to be written: told with the name, nothing left, the old one kept."""
     (tmp_path / "old").write_bytes(b"old")
-    code = ("import resource, sys; from bitsback import errors, outputs, whole\n"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-            "if sys.argv[2] == 'named': whole._unnamed = lambda *_: False\n"
-            "try: outputs.write(bytes(5000), sys.argv[1], force=True)\n"
-            "except errors.OutputFailed as error: print(error)")
+    code = (
+        "import resource, sys; from bitsback import errors, outputs, whole\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "if sys.argv[2] == 'named': whole._unnamed = lambda *_: False\n"
+        "try: outputs.write(bytes(5000), sys.argv[1], force=True)\n"
+        "except errors.OutputFailed as error: print(error)"
+    )
     for way in WAYS[:2]:
         for name in ("old", "new"):
-            done = subprocess.run([sys.executable, "-c", code, tmp_path / name, way], capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, "-c", code, tmp_path / name, way], capture_output=True, text=True
+            )
             assert done.stdout == f"{tmp_path / name}: File too large\n" and not done.stderr
     assert names(tmp_path) == ["old"] and (tmp_path / "old").read_bytes() == b"old"
 
 
 def test_the_program_s_own_output_is_not_replaced(tmp_path):
     """/dev/stdout that is a file: refused, since what was said before would be lost."""
-    code = ("from bitsback import errors, outputs; print('said', flush=True)\n"
-            "try: outputs.refuse('/dev/stdout', [], True)\n"
-            "except errors.OutputExists as error: print(error)")
+    code = (
+        "from bitsback import errors, outputs; print('said', flush=True)\n"
+        "try: outputs.refuse('/dev/stdout', [], True)\n"
+        "except errors.OutputExists as error: print(error)"
+    )
     with open(tmp_path / "log", "w") as stream:
         subprocess.run([sys.executable, "-c", code], stdout=stream, check=True)
     assert (tmp_path / "log").read_text().startswith("said\n/dev/stdout: is standard output")

@@ -1,4 +1,5 @@
 """The package: one import name, `bitsback.codecs`, from a checkout, elsewhere, and in a wheel; never a bare `codecs`."""
+
 import os
 import shutil
 import subprocess
@@ -26,15 +27,21 @@ print(bitsback.codecs.__file__)
 
 def python(arguments, cwd, path=None):
     """Runs this Python in `cwd` with PYTHONPATH=path only; returns its standard output."""
-    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | ({"PYTHONPATH": str(path)} if path else {})
-    done = subprocess.run([sys.executable, *arguments], cwd=cwd, env=env, capture_output=True, text=True)
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | (
+        {"PYTHONPATH": str(path)} if path else {}
+    )
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=env, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def source_copy(folder: Path) -> Path:
     """A copy of the tree without what git ignores and without large results."""
-    ignored = shutil.ignore_patterns(".git", ".carry", "build", "dist", "*.egg-info", "__pycache__", ".*_cache")
+    ignored = shutil.ignore_patterns(
+        ".git", ".carry", "build", "dist", "*.egg-info", "__pycache__", ".*_cache"
+    )
     shutil.copytree(ROOT, folder, symlinks=True, ignore=ignored)
     return folder
 
@@ -46,12 +53,18 @@ def test_import_from_the_checkout():
 
 def test_import_from_elsewhere(tmp_path):
     """With the checkout on PYTHONPATH, from another folder, too."""
-    assert python(["-c", ROUND_TRIP], tmp_path, ROOT).strip() == str(ROOT / "codecs" / "__init__.py")
+    assert python(["-c", ROUND_TRIP], tmp_path, ROOT).strip() == str(
+        ROOT / "codecs" / "__init__.py"
+    )
 
 
 def test_no_symbolic_link_in_the_tree():
     """A checkout works where there are none (Windows, archives)."""
-    tracked = [path for folder in ("bitsback", "codecs", "tests", "benchmarks") for path in (ROOT / folder).rglob("*")]
+    tracked = [
+        path
+        for folder in ("bitsback", "codecs", "tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*")
+    ]
     assert tracked and not [path for path in (*tracked, *ROOT.iterdir()) if path.is_symlink()]
 
 
@@ -59,7 +72,10 @@ def test_no_symbolic_link_in_the_tree():
 def built(tmp_path_factory):
     """(wheel, sdist) built from a copy of the checkout, the wheel out of the sdist, without network."""
     pytest.importorskip("hatchling", reason="hatchling is not installed: nothing can be built here")
-    source, folder = source_copy(tmp_path_factory.mktemp("source") / "bitsback"), tmp_path_factory.mktemp("built")
+    source, folder = (
+        source_copy(tmp_path_factory.mktemp("source") / "bitsback"),
+        tmp_path_factory.mktemp("built"),
+    )
     python(["-m", "hatchling", "build", "-t", "sdist", "-d", str(folder)], source)
     (sdist,) = folder.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -72,8 +88,13 @@ def built(tmp_path_factory):
 
 def modules_of_the_tree():
     """Names of all modules, data and models that a package needs, as in a wheel."""
-    files = [path for folder in ("bitsback", "codecs") for path in (ROOT / folder).rglob("*")
-             if path.suffix in (".py", ".md", ".safetensors", ".typed") and "__pycache__" not in path.parts]
+    files = [
+        path
+        for folder in ("bitsback", "codecs")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".md", ".safetensors", ".typed")
+        and "__pycache__" not in path.parts
+    ]
     names = {path.relative_to(ROOT).as_posix() for path in files}
     return {f"bitsback/{name}" if name.startswith("codecs/") else name for name in names}
 
@@ -85,7 +106,10 @@ def test_a_wheel_holds_the_package_and_nothing_at_the_top(built):
         (entry,) = [name for name in names if name.endswith("entry_points.txt")]
         assert "bitsback = bitsback.cli.main:run" in wheel.read(entry).decode()
     expected = modules_of_the_tree()
-    assert "bitsback/codecs/__init__.py" in expected and "bitsback/models/default.safetensors" in expected
+    assert (
+        "bitsback/codecs/__init__.py" in expected
+        and "bitsback/models/default.safetensors" in expected
+    )
     assert expected <= set(names)
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"bitsback"}
 
@@ -105,9 +129,25 @@ def test_an_sdist_holds_the_whole_tree(built):
 def test_wheel_and_sdist_work_in_an_environment_of_their_own(built, which, tmp_path):
     """Installed with nothing else of bitsback there: the import, a round trip and the command."""
     site, package = tmp_path / "site", built[which]
-    python(["-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index",
-            "--disable-pip-version-check", "--target", str(site), str(package)], tmp_path)
-    assert python(["-c", ROUND_TRIP], tmp_path, site).strip() == str(site / "bitsback" / "codecs" / "__init__.py")
+    python(
+        [
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-index",
+            "--disable-pip-version-check",
+            "--target",
+            str(site),
+            str(package),
+        ],
+        tmp_path,
+    )
+    assert python(["-c", ROUND_TRIP], tmp_path, site).strip() == str(
+        site / "bitsback" / "codecs" / "__init__.py"
+    )
     shutil.copy(ROOT / "tests" / "pictures" / "kodim23_crop.png", tmp_path / "a.png")
     python(["-m", "bitsback", "compress", "-e", "1", "a.png"], tmp_path, site)
     python(["-m", "bitsback", "decompress", "a.bbk", "-o", "b.png"], tmp_path, site)
@@ -118,5 +158,9 @@ def test_wheel_and_sdist_work_in_an_environment_of_their_own(built, which, tmp_p
 def test_the_sdist_passes_a_smoke_test(built):
     """Its own tests run from it: the stack and the golden files."""
     unpacked = built[1]
-    done = python(["-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "tests/test_stack.py"], unpacked, unpacked)
+    done = python(
+        ["-m", "pytest", "-n", "0", "-p", "no:cacheprovider", "tests/test_stack.py"],
+        unpacked,
+        unpacked,
+    )
     assert " passed" in done and "failed" not in done

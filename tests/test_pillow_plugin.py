@@ -1,4 +1,5 @@
 """pillow_plugin.py: .bbk through Image.open and Image.save, lazily, with metadata, and with the errors Pillow users expect."""
+
 import io
 import subprocess
 import sys
@@ -34,7 +35,13 @@ def test_every_mode_opens_and_saves(photograph, mode):
         assert np.array_equal(np.array(image), still.samples)
         back = decode_still(saved(image))
     kept = {key: value for key, value in still.metadata.items() if key != "text"}
-    assert same(Still(back.mode, back.samples, back.look, kept), Still(mode, still.samples, still.look, kept)) and back.metadata == kept
+    assert (
+        same(
+            Still(back.mode, back.samples, back.look, kept),
+            Still(mode, still.samples, still.look, kept),
+        )
+        and back.metadata == kept
+    )
 
 
 def test_pixels_are_decoded_only_when_they_are_asked_for(tmp_path, photograph, monkeypatch):
@@ -49,7 +56,15 @@ def test_pixels_are_decoded_only_when_they_are_asked_for(tmp_path, photograph, m
 
 def test_saving_by_suffix_with_options(tmp_path, tiny_model, photograph):
     """The suffix chooses the format; model= reaches the coder; metadata may come by option, as in other formats."""
-    Image.fromarray(photograph(60, 50)).save(tmp_path / "x.bbk", model=tiny_model, device="cpu", verify=True, tuning=0, icc_profile=b"profile", dpi=(72, 72))
+    Image.fromarray(photograph(60, 50)).save(
+        tmp_path / "x.bbk",
+        model=tiny_model,
+        device="cpu",
+        verify=True,
+        tuning=0,
+        icc_profile=b"profile",
+        dpi=(72, 72),
+    )
     with Image.open(tmp_path / "x.bbk") as image:
         assert np.array_equal(np.array(image), photograph(60, 50))
         assert image.info["icc_profile"] == b"profile" and image.info["dpi"] == (72, 72)
@@ -84,7 +99,9 @@ def test_damage_is_what_pillow_users_expect(photograph):
 
 def test_archives_are_refused_with_what_to_do(photograph):
     """An archive is ours but no picture: OSError that names the command."""
-    header = container.Header((container.Entry(2, 2, "a"), container.Entry(2, 2, "b")), bytes(8), archive=True)
+    header = container.Header(
+        (container.Entry(2, 2, "a"), container.Entry(2, 2, "b")), bytes(8), archive=True
+    )
     with pytest.raises(OSError, match="archive of 2 pictures.*decompress --dir"):
         Image.open(io.BytesIO(container.write(header, b"")))
 
@@ -93,7 +110,9 @@ def test_modes_that_cannot_be_kept_are_refused():
     """A mode of Pillow's that the format does not know: OSError, nothing written."""
     out = io.BytesIO()
     with pytest.raises(OSError, match="YCCK|BGR|mode"):
-        pillow._save(type("Odd", (), {"mode": "YCCK", "info": {}, "encoderinfo": {}})(), out, "x.bbk")
+        pillow._save(
+            type("Odd", (), {"mode": "YCCK", "info": {}, "encoderinfo": {}})(), out, "x.bbk"
+        )
     assert not out.getvalue()
 
 
@@ -101,8 +120,16 @@ def test_other_formats_are_left_alone(photograph, monkeypatch):
     """A PNG never reaches this plugin's _open, and nothing is registered before the import."""
     out = io.BytesIO()
     Image.fromarray(photograph(5, 5)).save(out, "PNG")
-    monkeypatch.setattr(pillow.BitsbackImageFile, "_open", lambda self: pytest.fail("asked about a PNG"))
+    monkeypatch.setattr(
+        pillow.BitsbackImageFile, "_open", lambda self: pytest.fail("asked about a PNG")
+    )
     assert isinstance(Image.open(io.BytesIO(out.getvalue())), ImageFile.ImageFile)
     code = "import bitsback.codecs; from PIL import Image; Image.init(); print('.bbk' in Image.registered_extensions())"
-    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == "False"

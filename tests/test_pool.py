@@ -1,4 +1,5 @@
 """many.py: every file once and intact, in processes and on a dask cluster with a worker that dies."""
+
 import ctypes
 import dataclasses
 import os
@@ -27,9 +28,21 @@ def tasks(tmp_path, photograph, tiny_model):
     for i in range(10):
         path = tmp_path / f"{i}.png"
         Image.fromarray(photograph(48, 40 + i, i)).save(path)
-        made.append(pool.Task("compress", str(path), str(path.with_suffix(".bbk")), model=str(tiny_model.path)))
+        made.append(
+            pool.Task(
+                "compress", str(path), str(path.with_suffix(".bbk")), model=str(tiny_model.path)
+            )
+        )
     (tmp_path / "bad.png").write_text("no picture")
-    return [*made, pool.Task("compress", str(tmp_path / "bad.png"), str(tmp_path / "bad.bbk"), model=str(tiny_model.path))]
+    return [
+        *made,
+        pool.Task(
+            "compress",
+            str(tmp_path / "bad.png"),
+            str(tmp_path / "bad.bbk"),
+            model=str(tiny_model.path),
+        ),
+    ]
 
 
 def check(tasks, results, tmp_path, tiny_model, killed=0):
@@ -40,9 +53,13 @@ def check(tasks, results, tmp_path, tiny_model, killed=0):
             assert isinstance(error, BitsbackError) and "bad.png" in str(error)
             continue
         assert error is None and result[1] == os.path.getsize(task.target)
-        back = pool.do(pool.Task("decompress", task.target, task.target + ".png", model=str(tiny_model.path)))
+        back = pool.do(
+            pool.Task("decompress", task.target, task.target + ".png", model=str(tiny_model.path))
+        )
         assert np.array_equal(np.array(Image.open(back[0][0])), np.array(Image.open(task.source)))
-    assert len(list(tmp_path.glob(".*"))) <= killed     # no partial file but the one that a killed process was just writing
+    assert (
+        len(list(tmp_path.glob(".*"))) <= killed
+    )  # no partial file but the one that a killed process was just writing
 
 
 def test_in_processes(tasks, tmp_path, tiny_model):
@@ -54,16 +71,22 @@ def test_in_processes(tasks, tmp_path, tiny_model):
 def test_on_a_cluster_with_a_worker_that_is_killed(tasks, tmp_path, tiny_model):
     """A LocalCluster of two; one process is killed while tasks run: all of them are done once and intact."""
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
         executor, client = pool.cluster(cluster.scheduler_address)
         tasks = [dataclasses.replace(task, again=True) for task in tasks]
         with client:
-            victims = [worker["pid"] for worker in client.run(lambda: {"pid": os.getpid()}).values()]
+            victims = [
+                worker["pid"] for worker in client.run(lambda: {"pid": os.getpid()}).values()
+            ]
             results = pool.run(tasks, executor)
             first = next(results)
             os.kill(victims[0], signal.SIGKILL)
             check(tasks, [first, *results], tmp_path, tiny_model, killed=1)
-            assert victims[0] not in [worker["pid"] for worker in client.run(lambda: {"pid": os.getpid()}).values()]
+            assert victims[0] not in [
+                worker["pid"] for worker in client.run(lambda: {"pid": os.getpid()}).values()
+            ]
 
 
 def test_no_scheduler_there():
@@ -93,12 +116,12 @@ def hang(folder):
 
     def half(stream, data):
         write_all(stream, data[:4])
-        os.write(1, f"{os.getpid()}\n".encode())            # one piece: the two share the pipe
+        os.write(1, f"{os.getpid()}\n".encode())  # one piece: the two share the pipe
         libc = ctypes.CDLL(None)
         while True:
             libc.sleep(600)
 
-    whole.write_all, whole._unnamed = half, lambda *_: False        # a file that has a name
+    whole.write_all, whole._unnamed = half, lambda *_: False  # a file that has a name
     whole.write_whole(b"half a file", Path(folder) / f"{os.getpid()}.bbk", force=False, like=None)
 
 
@@ -111,11 +134,27 @@ def alive(process):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
-@pytest.mark.parametrize("victim, number", [("parent", signal.SIGKILL), ("parent", signal.SIGTERM), ("group", signal.SIGTERM), ("group", signal.SIGINT)])
+@pytest.mark.parametrize(
+    "victim, number",
+    [
+        ("parent", signal.SIGKILL),
+        ("parent", signal.SIGTERM),
+        ("group", signal.SIGTERM),
+        ("group", signal.SIGINT),
+    ],
+)
 def test_workers_end_with_their_parent(tmp_path, victim, number):
     """However it is ended, alone or with the whole group: the workers are gone in a moment, with the files they were at, and nobody holds standard output."""
-    process = subprocess.Popen([sys.executable, "-c", PARENT, tmp_path], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hears_interrupts)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT, tmp_path],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=hears_interrupts,
+    )
     workers = [int(process.stdout.readline()) for _ in range(2)]
     try:
         assert len(list(tmp_path.iterdir())) == 2 and all(map(alive, workers))
@@ -125,7 +164,9 @@ def test_workers_end_with_their_parent(tmp_path, victim, number):
         while any(map(alive, workers)) and time.monotonic() < begin + 5:
             time.sleep(0.02)
         assert not any(map(alive, workers)) and not list(tmp_path.iterdir())
-        assert error.count("Traceback") == (number == signal.SIGINT)             # the parent's own; the command line says "interrupted"
+        assert error.count("Traceback") == (
+            number == signal.SIGINT
+        )  # the parent's own; the command line says "interrupted"
     finally:
         for worker in filter(alive, workers):
             os.kill(worker, signal.SIGKILL)
@@ -168,6 +209,16 @@ for name in ("a.bbk", "b.part"):
 Path(sys.argv[1], "mine.part").write_bytes(b"older")
 end()
 """
-    done = subprocess.run([sys.executable, "-c", code, tmp_path], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1 and not done.stderr
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.bbk": b"whole", "b.part": b"whole", "mine.part": b"older"}
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "a.bbk": b"whole",
+        "b.part": b"whole",
+        "mine.part": b"older",
+    }

@@ -1,4 +1,5 @@
 """preview.py: what decodes first, at a part of the cost, near to the picture; elsewhere means of blocks, or grey."""
+
 import dataclasses
 
 import numpy as np
@@ -60,9 +61,17 @@ def test_the_part_that_decodes_first(data, pixels, shipped):
     last = covered(container.read_header(data), 1)
     quick, good = (preview(data, model=shipped, sigma=sigma) for sigma in (40.0, 3.0))
     for seen in (quick, good):
-        assert (seen.known == last).all() and 0.1 < last.mean() < 0.9 and seen.pixels.shape == pixels.shape
+        assert (
+            (seen.known == last).all()
+            and 0.1 < last.mean() < 0.9
+            and seen.pixels.shape == pixels.shape
+        )
         assert (seen.pixels[~last] == GREY).all()
-    assert error(good, pixels) < 3 and error(quick, pixels) < 12 and error(good, pixels) < error(quick, pixels)
+    assert (
+        error(good, pixels) < 3
+        and error(quick, pixels) < 12
+        and error(good, pixels) < error(quick, pixels)
+    )
     assert quick.sigma > 9 > good.sigma and quick.share < good.share < 0.5
 
 
@@ -70,7 +79,9 @@ def test_the_share_counts_network_passes(data, shipped, monkeypatch):
     """share is what the network was asked for beside the context, pixels times passes, of what a full decode asks."""
     passes, network = [], type(shipped.chain().network)
     trunk, header = network.trunk, container.read_header(data)
-    monkeypatch.setattr(network, "trunk", lambda self, index, y: passes.append(index) or trunk(self, index, y))
+    monkeypatch.setattr(
+        network, "trunk", lambda self, index, y: passes.append(index) or trunk(self, index, y)
+    )
     last = locate([(header.height, header.width)], header.start, header.segments)[-1]
     for sigma, steps in ((9.0, 3), (3.0, 1)):
         passes.clear()
@@ -86,14 +97,22 @@ def test_more_segments(data, pixels, shipped):
     seen = preview(data, model=shipped, segments=len(header.segments) + 5)
     exact, shown = covered(header, len(header.segments) - 1), covered(header, len(header.segments))
     assert (seen.known == shown).all() and (seen.pixels[exact] == pixels[exact]).all()
-    assert (seen.pixels[~shown] == GREY).all() and (~shown).sum() == header.start[1] * header.start[2] and 0 < error(seen, pixels) < 5
+    assert (
+        (seen.pixels[~shown] == GREY).all()
+        and (~shown).sum() == header.start[1] * header.start[2]
+        and 0 < error(seen, pixels) < 5
+    )
     assert preview(data, model=shipped).share < seen.share < 1
 
 
 def fields(height, width, channels=3):
     """Bright and dark places, twice as large as the blocks whose means are told."""
     rng = np.random.default_rng([height, width, channels])
-    coarse = rng.integers(20, 236, (-(-height // 64), -(-width // 64), channels)).repeat(64, 0).repeat(64, 1)[:height, :width]
+    coarse = (
+        rng.integers(20, 236, (-(-height // 64), -(-width // 64), channels))
+        .repeat(64, 0)
+        .repeat(64, 1)[:height, :width]
+    )
     return np.clip(np.rint(coarse + rng.normal(0, 3, coarse.shape)), 0, 255).astype(np.uint8)
 
 
@@ -113,27 +132,40 @@ def test_told_means_fill_the_rest(tiny_model, monkeypatch, channels, flips):
     rest = ~seen.known
     assert header.mean_bytes and not header.flat_bytes and 0.2 < rest.mean() < 0.9
     assert (seen.known == covered(header, 1)).all()
-    assert far(seen.pixels[rest], pixels[rest]) < 0.7 * min(far(GREY, pixels[rest]), *(far(seen.pixels[rest], turned(pixels, other)[rest]) for other in (1, 2, 3)))
+    assert far(seen.pixels[rest], pixels[rest]) < 0.7 * min(
+        far(GREY, pixels[rest]),
+        *(far(seen.pixels[rest], turned(pixels, other)[rest]) for other in (1, 2, 3)),
+    )
     assert channels == 3 or (seen.pixels[..., :1] == seen.pixels).all()
 
 
 def test_no_bands(tiny_model):
     """Of a smooth slope the blurred picture is one too: within a step of the means, and from row to row within the rounding."""
     rows, columns = np.mgrid[:320, :64]
-    pixels = np.stack([20 + 0.6 * rows + columns / 8, 230 - 0.6 * rows, np.full(rows.shape, 90.0)], -1).round()
-    pixels = (pixels + np.random.default_rng(1).integers(-2, 3, pixels.shape)).astype(np.uint8)     # not flat
+    pixels = np.stack(
+        [20 + 0.6 * rows + columns / 8, 230 - 0.6 * rows, np.full(rows.shape, 90.0)], -1
+    ).round()
+    pixels = (pixels + np.random.default_rng(1).integers(-2, 3, pixels.shape)).astype(
+        np.uint8
+    )  # not flat
     header, payload = coded([pixels], tiny_model)
     seen = preview(container.write(header, payload), model=tiny_model)
-    blurred, middle = np.where(seen.known[..., None], np.nan, seen.pixels), slice(16, -16)         # beyond the outer blocks' centres nothing changes
+    blurred, middle = (
+        np.where(seen.known[..., None], np.nan, seen.pixels),
+        slice(16, -16),
+    )  # beyond the outer blocks' centres nothing changes
     assert header.mean_bytes and np.nanmax(np.abs(np.diff(blurred, axis=0))) < 4
-    assert np.nanmax(np.abs(blurred - pixels)[middle]) < block_means.STEP and np.isfinite(blurred[middle]).any()
+    assert (
+        np.nanmax(np.abs(blurred - pixels)[middle]) < block_means.STEP
+        and np.isfinite(blurred[middle]).any()
+    )
 
 
 def clipped(height, width):
     """A picture whose upper part is clipped in red alone, beside bright green and blue."""
     pixels = fields(height, width)
-    pixels[:height * 3 // 4] = pixels[:height * 3 // 4] // 8 + 200
-    pixels[:height * 3 // 4, :, 0] = 255
+    pixels[: height * 3 // 4] = pixels[: height * 3 // 4] // 8 + 200
+    pixels[: height * 3 // 4, :, 0] = 255
     return pixels
 
 
@@ -160,12 +192,24 @@ def test_fill(channels):
     spacing, grid = 256.0, np.full((2, 3, channels), block_means.ZERO, np.int32)
     grid[..., -1] += 2
     top, rng = block_means.ToldTop((0, -8, 1), (64,) * 3, (grid,), 8), np.random.default_rng(1)
-    before, free = rng.integers(0, 256, (40, 70, channels), np.uint8), rng.random((40, 70, channels)) < 0.5
-    expected = [128, 64, 200] if channels == 3 else [128]                   # 128 + mean32 * 256 / 32 + 2 steps of 32 in the last
+    before, free = (
+        rng.integers(0, 256, (40, 70, channels), np.uint8),
+        rng.random((40, 70, channels)) < 0.5,
+    )
+    expected = (
+        [128, 64, 200] if channels == 3 else [128]
+    )  # 128 + mean32 * 256 / 32 + 2 steps of 32 in the last
     pixels = before.copy()
     fill(pixels, free, top, spacing)
-    assert (pixels[~free] == before[~free]).all() and (pixels == np.where(free, np.array(expected), before)).all()
-    fill(pixels, np.ones_like(free), block_means.ToldTop((0, -8, 1), (64,) * 3, (grid + 8 - 20 * (grid > block_means.ZERO),), 8), spacing)
+    assert (pixels[~free] == before[~free]).all() and (
+        pixels == np.where(free, np.array(expected), before)
+    ).all()
+    fill(
+        pixels,
+        np.ones_like(free),
+        block_means.ToldTop((0, -8, 1), (64,) * 3, (grid + 8 - 20 * (grid > block_means.ZERO),), 8),
+        spacing,
+    )
     assert (pixels == ([255, 255, 0] if channels == 3 else [0])).all()
     pixels = before.copy()
     fill(pixels, free, Top((0, -8, 1), (64,) * 3), spacing)
@@ -181,11 +225,15 @@ def test_decoding_stops_at_a_level(tiny_model, prior_file, photograph, k):
     shape = 1, 3, place.height, place.width
     block = planes(blocks([turned(pixels, header.flips)], place)[0])
     known = nothing(block)
-    _, stack, top, _, _ = prior_codec.open_stack(header, payload, tiny_model, [np.empty((64, 48, 3), np.uint8)])
+    _, stack, top, _, _ = prior_codec.open_stack(
+        header, payload, tiny_model, [np.empty((64, 48, 3), np.uint8)]
+    )
     top = top.at(place, 3)
     y = chain.pop(stack, shape, top, known, k)
     for index in range(k, -1, -1):
-        value = chain.reverse[index].pop(stack, y, context_chain(chain.forward_table, chain.levels, known)[index])
+        value = chain.reverse[index].pop(
+            stack, y, context_chain(chain.forward_table, chain.levels, known)[index]
+        )
         chain.forward[index].push(stack, y, value, known)
         y = value
     assert (y == block).all()
@@ -201,6 +249,7 @@ def test_a_plain_file_is_decoded(photograph):
 def test_bad_input(data, shipped, other_model, prior_file, photograph, tmp_path):
     """Archives, foreign bytes, altered bytes, missing models, words that end: our errors."""
     from PIL import Image
+
     Image.fromarray(photograph(9, 11)).save(tmp_path / "a.png")
     with pytest.raises(UnsupportedImage):
         preview(encode_archive([tmp_path])[0])

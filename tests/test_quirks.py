@@ -360,8 +360,7 @@ def test_the_bytes_of_a_qoi():
 
 
 def test_an_animation_of_one_frame_is_one():
-    """A WebP of one frame with a place on its canvas, whose loss Pillow's own headers do not show.
-    """
+    """A WebP of one frame with a place on its canvas, whose loss Pillow's own headers do not show."""
     frame = io.BytesIO()
     Image.fromarray(COLOUR).save(frame, "WEBP", quality=50)
     body = frame.getvalue()[12:]

@@ -1,4 +1,5 @@
 """refusals.py: lossy, deep and many-pictured files are known by their headers."""
+
 import io
 
 import numpy as np
@@ -17,10 +18,25 @@ def saved(file_format, mode="RGB", **options):
     return out.getvalue()
 
 
-LOSSY = [("JPEG", "RGB", {}), ("JPEG", "L", {}), ("JPEG", "CMYK", {}), ("WEBP", "RGB", {}), ("WEBP", "RGBA", {"quality": 50}), ("TIFF", "RGB", {"compression": "jpeg"}),
-         ("JPEG2000", "RGB", {"irreversible": True, "quality_mode": "rates", "quality_layers": [20]}), ("AVIF", "RGB", {})]
-LOSSLESS = [("WEBP", "RGB", {"lossless": True}), ("WEBP", "RGB", {"lossless": True, "xmp": b"x"}),
-            ("JPEG2000", "RGB", {}), ("JPEG2000", "L", {}), ("TIFF", "RGB", {"compression": "tiff_lzw"}), ("PNG", "RGB", {}), ("GIF", "P", {})]
+LOSSY = [
+    ("JPEG", "RGB", {}),
+    ("JPEG", "L", {}),
+    ("JPEG", "CMYK", {}),
+    ("WEBP", "RGB", {}),
+    ("WEBP", "RGBA", {"quality": 50}),
+    ("TIFF", "RGB", {"compression": "jpeg"}),
+    ("JPEG2000", "RGB", {"irreversible": True, "quality_mode": "rates", "quality_layers": [20]}),
+    ("AVIF", "RGB", {}),
+]
+LOSSLESS = [
+    ("WEBP", "RGB", {"lossless": True}),
+    ("WEBP", "RGB", {"lossless": True, "xmp": b"x"}),
+    ("JPEG2000", "RGB", {}),
+    ("JPEG2000", "L", {}),
+    ("TIFF", "RGB", {"compression": "tiff_lzw"}),
+    ("PNG", "RGB", {}),
+    ("GIF", "P", {}),
+]
 
 
 @pytest.mark.parametrize("file_format, mode, options", LOSSY)
@@ -39,7 +55,10 @@ def test_lossy_sources_are_refused_unless_allowed(file_format, mode, options):
 def test_lossless_sources_are_taken(file_format, mode, options):
     """The same formats without loss: exactly the pixels that went in."""
     still = read_still(io.BytesIO(saved(file_format, mode, **options)), "x.y")
-    assert still.mode == mode and (mode == "P" or np.array_equal(still.samples, np.array(Image.fromarray(PIXELS).convert(mode))))
+    assert still.mode == mode and (
+        mode == "P"
+        or np.array_equal(still.samples, np.array(Image.fromarray(PIXELS).convert(mode)))
+    )
 
 
 def test_more_pixels_than_pillow_trusts(monkeypatch):
@@ -61,4 +80,9 @@ def test_icons_of_several_sizes():
 def test_drawings_are_no_pictures():
     """PostScript is never run."""
     with pytest.raises(UnsupportedImage, match="EPS"):
-        read_still(io.BytesIO(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"), "x.eps")
+        read_still(
+            io.BytesIO(
+                b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+            ),
+            "x.eps",
+        )

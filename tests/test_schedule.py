@@ -1,4 +1,5 @@
 """schedule.py: the learned schedule.  The formulas of a reverse step are tested in test_levels.py."""
+
 import math
 
 import numpy as np
@@ -15,7 +16,9 @@ def schedules():
         generator, schedule = torch.Generator().manual_seed(seed), LearnedSchedule(0.4, 300.0)
         with torch.no_grad():
             for parameter in (schedule.w1, schedule.b1, schedule.w2):
-                parameter.add_(3 * parameter.abs().mean() * torch.randn(parameter.shape, generator=generator))
+                parameter.add_(
+                    3 * parameter.abs().mean() * torch.randn(parameter.shape, generator=generator)
+                )
         made.append(schedule)
     return [schedule.double() for schedule in made]
 

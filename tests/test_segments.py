@@ -1,4 +1,5 @@
 """Segments: the plan covers everything once, and a plan that does not is refused."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -10,7 +11,11 @@ from bitsback.coder.context import ROWS
 from bitsback.errors import DamagedFile
 from bitsback.ans.stack import Stack
 
-SIZES = st.lists(st.sampled_from([(8, 8, 3), (40, 16, 3), (40, 16, 1), (40, 16, 3), (100, 7, 3), (64, 64, 1)]), min_size=1, max_size=6)
+SIZES = st.lists(
+    st.sampled_from([(8, 8, 3), (40, 16, 3), (40, 16, 1), (40, 16, 3), (100, 7, 3), (64, 64, 1)]),
+    min_size=1,
+    max_size=6,
+)
 
 
 @given(SIZES, st.floats(1e3, 1e6))
@@ -22,19 +27,41 @@ def test_next_segment_always_leads_to_a_cover(sizes, bits):
         if segment is None:
             return
         place, corner = segment_layout.place_of(sizes, corner, segment)
-        assert sizes[place.image][2] * 3.0 * place.pixels <= bits and len({size[2] for size in sizes[place.image:place.image + place.images]}) == 1
+        assert (
+            sizes[place.image][2] * 3.0 * place.pixels <= bits
+            and len({size[2] for size in sizes[place.image : place.image + place.images]}) == 1
+        )
         plan.append(segment)
-        for picture in covered[place.image:place.image + place.images]:
-            picture[place.top:place.top + place.height, place.left:place.left + place.width] += 1
+        for picture in covered[place.image : place.image + place.images]:
+            picture[
+                place.top : place.top + place.height, place.left : place.left + place.width
+            ] += 1
     assert all((picture == 1).all() for picture in covered)
-    assert sum(place.pixels for place in segment_layout.locate(sizes, Corner(0), plan)) == sum(h * w for h, w, _ in sizes)
+    assert sum(place.pixels for place in segment_layout.locate(sizes, Corner(0), plan)) == sum(
+        h * w for h, w, _ in sizes
+    )
 
 
-@pytest.mark.parametrize("start, plan", [
-    ((0, 0, 0), [(1, 39)]), ((0, 0, 0), [(1, 41)]), ((0, 0, 0), [(0, 2)]), ((0, 0, 0), [(1, 40), (1, 16), (1, 1)]),
-    ((0, 41, 16), [(0, 1)]), ((3, 0, 0), []), ((0, 0, 0), [(0, 0), (1, 40), (1, 16)]), ((0, 8, 16), [(0, 1), (1, 16)]), ((2, 1, 1), []),
-    ((0, 8, 0), [(1, 32), (0, 1)]), ((0, 8, 12), [(2, 4), (1, 32), (0, 1)]), ((0, 0, 0), [(2, 16), (0, 1)]), ((0, 8, 8), [(2, 3), (2, 5), (1, 32), (0, 1)]),
-    ((0, 8, 8), [(3, 8), (1, 32), (0, 1)]), ((0, 40, 16), [(0, 1)])])
+@pytest.mark.parametrize(
+    "start, plan",
+    [
+        ((0, 0, 0), [(1, 39)]),
+        ((0, 0, 0), [(1, 41)]),
+        ((0, 0, 0), [(0, 2)]),
+        ((0, 0, 0), [(1, 40), (1, 16), (1, 1)]),
+        ((0, 41, 16), [(0, 1)]),
+        ((3, 0, 0), []),
+        ((0, 0, 0), [(0, 0), (1, 40), (1, 16)]),
+        ((0, 8, 16), [(0, 1), (1, 16)]),
+        ((2, 1, 1), []),
+        ((0, 8, 0), [(1, 32), (0, 1)]),
+        ((0, 8, 12), [(2, 4), (1, 32), (0, 1)]),
+        ((0, 0, 0), [(2, 16), (0, 1)]),
+        ((0, 8, 8), [(2, 3), (2, 5), (1, 32), (0, 1)]),
+        ((0, 8, 8), [(3, 8), (1, 32), (0, 1)]),
+        ((0, 40, 16), [(0, 1)]),
+    ],
+)
 def test_plans_that_do_not_fit_are_refused(start, plan):
     """locate() raises DamagedFile unless the segments cover the two pictures from `start` on, in blocks of 8 that end at edges."""
     with pytest.raises(DamagedFile):
@@ -51,11 +78,17 @@ def test_what_decodes_earlier_lies_below_and_right():
         known = segments.known_around(images, place)
         assert (known.below == 127).all() and (known.right == 127).all()
         height, width, _ = sizes[place.image]
-        assert known.below.shape[2] == min(ROWS, height - place.top - place.height) and known.right.shape[3] == min(ROWS, width - place.left - place.width)
+        assert known.below.shape[2] == min(
+            ROWS, height - place.top - place.height
+        ) and known.right.shape[3] == min(ROWS, width - place.left - place.width)
         for block in segments.blocks(images, place):
             block[:] = 255
     images[0][:24, :8] += 255
-    assert all((pixels == 255).all() for pixels in images[1:]) and (images[0][24:] == 255).all() and (images[0][:24, :8] == 255).all()
+    assert (
+        all((pixels == 255).all() for pixels in images[1:])
+        and (images[0][24:] == 255).all()
+        and (images[0][:24, :8] == 255).all()
+    )
 
 
 def test_plain_parts_come_back():
@@ -68,13 +101,24 @@ def test_plain_parts_come_back():
         segments.unpack_plain_parts(data, back, start)
         for i, (a, b) in enumerate(zip(images, back)):
             rows, columns = a.shape[:2] if i < start[0] else start[1:] if i == start[0] else (0, 0)
-            assert np.array_equal(a[:rows, :columns], b[:rows, :columns]) and not b[rows:].any() and not b[:, columns:].any()
+            assert (
+                np.array_equal(a[:rows, :columns], b[:rows, :columns])
+                and not b[rows:].any()
+                and not b[:, columns:].any()
+            )
         with pytest.raises(DamagedFile):
-            segments.unpack_plain_parts(data[:len(data) // 2], back, start)
+            segments.unpack_plain_parts(data[: len(data) // 2], back, start)
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.lists(st.sampled_from([(16, 16, 3), (24, 16, 3), (24, 16, 1), (33, 19, 1)]), min_size=1, max_size=4), st.integers(0, 2**31))
+@given(
+    st.lists(
+        st.sampled_from([(16, 16, 3), (24, 16, 3), (24, 16, 1), (33, 19, 1)]),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(0, 2**31),
+)
 def test_push_and_pop_are_mirrors(tiny_model, sizes, seed):
     """Segments of pictures of several sizes: pixels and words come back, whatever the plan was."""
     rng = np.random.default_rng(seed)
@@ -92,5 +136,10 @@ def test_a_stack_too_small_gives_no_plan(tiny_model):
     """Without credit nothing is borrowed: push_segments returns None and the stack is as it was."""
     image, stack = np.zeros((64, 64, 3), np.uint8), Stack(b"abc")
     words = stack.to_words()
-    assert segments.push_segments(tiny_model.chain(), stack, [image], Corner(0), Top.fitted([image], tiny_model.levels)) is None
+    assert (
+        segments.push_segments(
+            tiny_model.chain(), stack, [image], Corner(0), Top.fitted([image], tiny_model.levels)
+        )
+        is None
+    )
     assert stack.to_words() == words

@@ -1,4 +1,5 @@
 """stack.py: what is pushed comes back in any order of distributions; credit returns; dry is an error."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,14 +10,22 @@ from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.ans.gaussian_tables import SCALES
 from bitsback.ans.stack import PRECISION, Stack
 
-WORD_BITS = 32              # the coder keeps one word back: its state is never below 2^32
+WORD_BITS = 32  # the coder keeps one word back: its state is never below 2^32
 
-EMPTY_CREDIT = pytest.mark.xfail(strict=True, raises=StackEmpty, reason="a stack without credit starts below the floor of "
-                                 "`_check`: its first pushes cannot be popped again")
+EMPTY_CREDIT = pytest.mark.xfail(
+    strict=True,
+    raises=StackEmpty,
+    reason="a stack without credit starts below the floor of "
+    "`_check`: its first pushes cannot be popped again",
+)
 
 uniforms = st.integers(2, 2**24).flatmap(
-    lambda size: st.tuples(st.just(size), st.lists(st.integers(0, size - 1), max_size=12)))
-normals = st.tuples(st.integers(0, SCALES - 1), st.lists(st.tuples(st.integers(-2000, 2000), st.integers(-40, 40)), max_size=12))
+    lambda size: st.tuples(st.just(size), st.lists(st.integers(0, size - 1), max_size=12))
+)
+normals = st.tuples(
+    st.integers(0, SCALES - 1),
+    st.lists(st.tuples(st.integers(-2000, 2000), st.integers(-40, 40)), max_size=12),
+)
 
 
 class Coding:
@@ -45,7 +54,10 @@ class Coding:
         return self.gaussians.pop(stack, self.mean32, self.scale)
 
 
-codings = st.lists(st.one_of(st.tuples(st.just("uniform"), uniforms), st.tuples(st.just("gaussian"), normals)), max_size=8)
+codings = st.lists(
+    st.one_of(st.tuples(st.just("uniform"), uniforms), st.tuples(st.just("gaussian"), normals)),
+    max_size=8,
+)
 
 
 @given(sequence=codings, data=st.binary(min_size=1, max_size=40))
@@ -89,7 +101,12 @@ def test_uniform_obeys_the_laws_and_costs_log2_of_its_size(size):
     """push_uniform and pop_uniform mirror each other; 2,000 symbols cost log2(size) each within 0.1 %."""
     values = np.random.default_rng(size).integers(0, size, 2000).astype(np.int32)
     values[:2] = 0, size - 1
-    check_codec(lambda s, v: s.push_uniform(v, size), lambda s: s.pop_uniform(2000, size), credit(8000), values)
+    check_codec(
+        lambda s, v: s.push_uniform(v, size),
+        lambda s: s.pop_uniform(2000, size),
+        credit(8000),
+        values,
+    )
     stack = credit(100)
     before = stack.size_bits
     stack.push_uniform(values, size)
@@ -101,9 +118,13 @@ def test_uniform_obeys_the_laws_and_costs_log2_of_its_size(size):
 def test_credit_of_every_length_comes_back(gaussians, length, fill):
     """Credit bytes return exactly, zeros at either end included, after pushes and pops."""
     counted = bytes(range(1, length + 1))
-    data = {"zeros": bytes(length), "ones": b"\xff" * length, "counted": counted,
-            "trailing zeros": counted[:length // 2] + bytes(length - length // 2),
-            "leading zeros": bytes(length - length // 2) + counted[:length // 2]}[fill]
+    data = {
+        "zeros": bytes(length),
+        "ones": b"\xff" * length,
+        "counted": counted,
+        "trailing zeros": counted[: length // 2] + bytes(length - length // 2),
+        "leading zeros": bytes(length - length // 2) + counted[: length // 2],
+    }[fill]
     stack = Stack(data)
     assert stack.credit(length) == data
     values = np.arange(50, dtype=np.int32)
@@ -121,7 +142,7 @@ def test_credit_of_another_length_is_damage(length):
     stack = Stack(b"\x05" * 7)
     if length == 7:
         assert stack.credit(7) == b"\x05" * 7
-    elif length == 8:                   # the padding of 7 bytes is a zero byte: nothing tells 7 from 8
+    elif length == 8:  # the padding of 7 bytes is a zero byte: nothing tells 7 from 8
         assert stack.credit(8) == b"\x05" * 7 + b"\0"
     else:
         with pytest.raises(DamagedFile):
@@ -149,22 +170,33 @@ def test_empty_is_raised_exactly_when_dry(length, seed, size):
             last.restore(stack)
     gave = held - last.size_bits
     assert gave <= held
-    assert last.size_bits <= 2 * WORD_BITS                      # so at least all but two words came out
-    assert last.size_bits < WORD_BITS + PRECISION + 1           # and no pop that could be afforded was refused
+    assert last.size_bits <= 2 * WORD_BITS  # so at least all but two words came out
+    assert (
+        last.size_bits < WORD_BITS + PRECISION + 1
+    )  # and no pop that could be afforded was refused
     for value in reversed(popped):
         last.push_uniform(value, size)
     assert last.to_words() == start
 
 
-@given(length=st.integers(0, 30), seed=st.integers(0, 100), count=st.integers(1, 40), size=st.sampled_from([2, 10, 256, 2**20]))
+@given(
+    length=st.integers(0, 30),
+    seed=st.integers(0, 100),
+    count=st.integers(1, 40),
+    size=st.sampled_from([2, 10, 256, 2**20]),
+)
 def test_one_long_pop_is_empty_where_many_short_ones_are(length, seed, count, size):
     """An array pop that runs dry half-way raises too, even though constriction returns symbols for ever."""
+
     def outcome(pops):
         stack = credit(length, seed)
         try:
-            return np.concatenate([stack.pop_uniform(n, size) for n in pops]).tolist(), stack.to_words()
+            return np.concatenate(
+                [stack.pop_uniform(n, size) for n in pops]
+            ).tolist(), stack.to_words()
         except StackEmpty:
             return None
+
     assert outcome([count]) == outcome([1] * count)
 
 
@@ -214,7 +246,9 @@ def test_garbage_words_are_damage_or_a_stack(gaussians, data):
     try:
         values = gaussians.pop(stack, mean32, scale)
     except StackEmpty:
-        assert len(data) <= 4 * (2 + 18 * 22 // 32)             # 18 symbols, 22 bits each at the most, escapes included
+        assert len(data) <= 4 * (
+            2 + 18 * 22 // 32
+        )  # 18 symbols, 22 bits each at the most, escapes included
         return
     gaussians.push(stack, values, mean32, scale)
     assert stack.to_words() == data

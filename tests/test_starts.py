@@ -1,4 +1,5 @@
 """starts.py: clouds with the spectrum of photographs, noise of the right strength, a sheet of tiles."""
+
 import numpy as np
 import torch
 
@@ -16,7 +17,10 @@ def test_clouds():
     assert abs(x.square().mean().sqrt() / DATA_SD - 1) < 0.05
     assert abs((x[:, 0] * x[:, 1]).mean() / DATA_SD**2 - GREY) < 0.1
     power = torch.fft.fft2(x).abs().square().mean((0, 1))
-    assert abs(power[0, 4] / power[0, 16] / 16 - 1) < 0.4 and abs(power[8, 0] / power[24, 0] / 9 - 1) < 0.4
+    assert (
+        abs(power[0, 4] / power[0, 16] / 16 - 1) < 0.4
+        and abs(power[8, 0] / power[24, 0] / 9 - 1) < 0.4
+    )
 
 
 def test_noise():
@@ -30,6 +34,14 @@ def test_tiles():
     x = torch.stack([torch.full((3, 2, 4), value) for value in (-500.0, -1.4, 0.6, 500.0, 5.0)])
     sheet = tiles(x)
     assert sheet.shape == (2 * 4 - 2, 3 * 6 - 2, 3) and sheet.dtype == np.uint8
-    assert [sheet[0, 0, 0], sheet[1, 7, 1], sheet[0, 13, 2], sheet[4, 0, 0], sheet[5, 9, 0]] == [0, 127, 129, 255, 133]
-    assert (sheet[2:4] == 255).all() and (sheet[:, 4:6] == 255).all() and (sheet[4:, 12:] == 255).all()
+    assert [sheet[0, 0, 0], sheet[1, 7, 1], sheet[0, 13, 2], sheet[4, 0, 0], sheet[5, 9, 0]] == [
+        0,
+        127,
+        129,
+        255,
+        133,
+    ]
+    assert (
+        (sheet[2:4] == 255).all() and (sheet[:, 4:6] == 255).all() and (sheet[4:, 12:] == 255).all()
+    )
     assert tiles(x, columns=5).shape == (2, 28, 3)

@@ -1,4 +1,5 @@
 """training.py and muon.py: a short run from pictures to a model file, and the gradients that drive it."""
+
 import dataclasses
 import json
 import math
@@ -18,7 +19,12 @@ from bitsback.coder.model import Model
 from bitsback.train.muon import Muon, orthogonalise
 from bitsback.diffusion.schedule import LearnedSchedule
 from bitsback.train.loop import (
-    Patches, Trainer, TrainingConfig, estimate, schedule_gradients, train,
+    Patches,
+    Trainer,
+    TrainingConfig,
+    estimate,
+    schedule_gradients,
+    train,
 )
 
 SHORT = TrainingConfig(minutes=0.02, batch=8, patch=16, save_every=0.001)
@@ -41,7 +47,15 @@ def pictures(tmp_path_factory, photograph):
 def trained(pictures, tmp_path_factory):
     """(path, rows reported, last row) of a run of about a second."""
     path, rows = tmp_path_factory.mktemp("trained") / "m.safetensors", []
-    last = train(pictures, path, network=TINY, config=SHORT, report=rows.append, log_every=1, data_name="three pictures")
+    last = train(
+        pictures,
+        path,
+        network=TINY,
+        config=SHORT,
+        report=rows.append,
+        log_every=1,
+        data_name="three pictures",
+    )
     return path, rows, last
 
 
@@ -50,7 +64,10 @@ def test_a_run_reports_finite_parts_that_add_up(trained):
     _, rows, last = trained
     assert rows and rows[-1] == last
     for row in rows:
-        assert all(math.isfinite(row[name]) and row[name] >= 0 for name in ("total", "level", "pixel", "top"))
+        assert all(
+            math.isfinite(row[name]) and row[name] >= 0
+            for name in ("total", "level", "pixel", "top")
+        )
         assert row["total"] == pytest.approx(row["level"] + row["pixel"] + row["top"], abs=2e-4)
         json.dumps(row)
     assert [row["steps"] for row in rows] == list(range(1, len(rows) + 1))
@@ -62,30 +79,62 @@ def test_a_run_leaves_a_model_that_codes(trained, photograph):
     from tests.laws import check_codec, credit
 
     from bitsback.coder.chain import Top
+
     path, rows, _ = trained
     model = Model(path)
     told = model.description["training"]
-    assert told["data"] == "three pictures" and told["pictures"] == 3 and told["steps"] >= rows[-1]["steps"] and told["device"] == "cpu"
+    assert (
+        told["data"] == "three pictures"
+        and told["pictures"] == 3
+        and told["steps"] >= rows[-1]["steps"]
+        and told["device"] == "cpu"
+    )
     assert model.levels == tuple(default_levels()) and model.config == TINY
     pixels = photograph(8, 16)
-    x, top, chain = pixels.transpose(2, 0, 1)[None].astype(np.int32) - 128, Top.fitted([pixels], model.levels), model.chain()
-    check_codec(lambda s, v: chain.push(s, v, top, nothing(v)), lambda s: chain.pop(s, x.shape, top, nothing(x)), credit(9000), x,
-                refuses=DamagedFile)
+    x, top, chain = (
+        pixels.transpose(2, 0, 1)[None].astype(np.int32) - 128,
+        Top.fitted([pixels], model.levels),
+        model.chain(),
+    )
+    check_codec(
+        lambda s, v: chain.push(s, v, top, nothing(v)),
+        lambda s: chain.pop(s, x.shape, top, nothing(x)),
+        credit(9000),
+        x,
+        refuses=DamagedFile,
+    )
 
 
-@pytest.mark.parametrize("options", [{"integer": True}, {"integer": True, "at_levels": True}, {"bfloat16": True}], ids=lambda o: "+".join(o))
+@pytest.mark.parametrize(
+    "options",
+    [{"integer": True}, {"integer": True, "at_levels": True}, {"bfloat16": True}],
+    ids=lambda o: "+".join(o),
+)
 def test_variants_of_a_run_are_finite(pictures, tmp_path, options):
     """Rounded, at the coder's own levels, and in bfloat16: the loss is finite and a model comes out."""
     rows, config = [], TrainingConfig(minutes=0.005, batch=8, patch=16, **options)
-    train(pictures, tmp_path / "m.safetensors", network=TINY, config=config, report=rows.append, log_every=1)
+    train(
+        pictures,
+        tmp_path / "m.safetensors",
+        network=TINY,
+        config=config,
+        report=rows.append,
+        log_every=1,
+    )
     assert rows and all(math.isfinite(row["total"]) for row in rows)
     assert Model(tmp_path / "m.safetensors").config == TINY
 
 
 def test_training_lowers_the_loss(pictures):
     """Forty steps on three pictures cost the last ten fewer bits than the first ten."""
-    trainer, patches = Trainer(TINY, TrainingConfig(batch=8, patch=16), "cpu"), Patches(pictures, 16, "cpu", wild=0)
-    losses = [float(sum(trainer.step(patches.batch(8, trainer.generator), 0.0).values())) for _ in range(60)]
+    trainer, patches = (
+        Trainer(TINY, TrainingConfig(batch=8, patch=16), "cpu"),
+        Patches(pictures, 16, "cpu", wild=0),
+    )
+    losses = [
+        float(sum(trainer.step(patches.batch(8, trainer.generator), 0.0).values()))
+        for _ in range(60)
+    ]
     assert np.mean(losses[-15:]) < 0.9 * np.mean(losses[:5])
 
 
@@ -95,12 +144,28 @@ def test_resume_goes_on_from_the_checkpoint(trained, pictures, tmp_path):
     state = torch.load(f"{path}.ckpt", weights_only=True)
     trainer = Trainer(TINY, SHORT, "cpu")
     trainer.load(f"{path}.ckpt")
-    assert trainer.steps == state["steps"] >= rows[-1]["steps"] and trainer.minutes_before == state["minutes"] > 0
-    assert all(torch.equal(value, state["network"][name]) for name, value in trainer.network.state_dict().items())
+    assert (
+        trainer.steps == state["steps"] >= rows[-1]["steps"]
+        and trainer.minutes_before == state["minutes"] > 0
+    )
+    assert all(
+        torch.equal(value, state["network"][name])
+        for name, value in trainer.network.state_dict().items()
+    )
     assert [json.loads(line) for line in trainer.history] == rows
     told = []
-    train(pictures, tmp_path / "n.safetensors", network=TINY, config=SHORT, resume=f"{path}.ckpt", report=told.append, log_every=1)
-    assert [row["steps"] for row in told] == list(range(state["steps"] + 1, state["steps"] + 1 + len(told)))
+    train(
+        pictures,
+        tmp_path / "n.safetensors",
+        network=TINY,
+        config=SHORT,
+        resume=f"{path}.ckpt",
+        report=told.append,
+        log_every=1,
+    )
+    assert [row["steps"] for row in told] == list(
+        range(state["steps"] + 1, state["steps"] + 1 + len(told))
+    )
     assert told[0]["minutes"] >= round(state["minutes"], 2)
 
 
@@ -115,12 +180,16 @@ def test_a_step_after_a_resume_is_the_step_without_one(pictures, tmp_path):
     second.load(tmp_path / "c.ckpt")
     for trainer in (first, second):
         losses = trainer.step(patches.batch(8, trainer.generator), 0.1)
-        runs.append((losses, trainer.network.state_dict(), trainer.schedule.state_dict(), trainer.average))
+        runs.append(
+            (losses, trainer.network.state_dict(), trainer.schedule.state_dict(), trainer.average)
+        )
     for a, b in zip(*runs):
         assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("content", [[], ["text"], ["small"]], ids=["empty", "text only", "too small only"])
+@pytest.mark.parametrize(
+    "content", [[], ["text"], ["small"]], ids=["empty", "text only", "too small only"]
+)
 def test_a_folder_without_pictures_is_an_error(tmp_path, photograph, content):
     """Nothing to train on: TrainingError that names the folder, and no model file."""
     folder = tmp_path / "data"
@@ -178,15 +247,26 @@ def test_read_checkpoint_gives_the_averaged_network(trained, tmp_path):
 def test_patches_are_of_the_pictures(pictures, photograph):
     """Every patch, flipped or transposed back, lies somewhere in one of the pictures; unreadable and small files are skipped."""
     patches = Patches(pictures, 16, "cpu", halved=0, wild=0)
-    assert len(patches) == 3 and sorted(path.name for path in patches.skipped) == ["small.png", "text.png"]
+    assert len(patches) == 3 and sorted(path.name for path in patches.skipped) == [
+        "small.png",
+        "text.png",
+    ]
     batch = patches.batch(24, torch.Generator().manual_seed(1))
     assert batch.shape == (24, 3, 16, 16) and batch.dtype == torch.float32
     sources = [photograph(40, 56, 1), photograph(33, 21, 2), photograph(16, 16, 3)]
-    windows = [np.lib.stride_tricks.sliding_window_view(p.astype(np.int16), (16, 16), (0, 1)) - 128 for p in sources]     # (r, c, 3, 16, 16)
+    windows = [
+        np.lib.stride_tricks.sliding_window_view(p.astype(np.int16), (16, 16), (0, 1)) - 128
+        for p in sources
+    ]  # (r, c, 3, 16, 16)
     found, views = set(), set()
     for patch in batch.numpy().astype(np.int16):
-        match = [(n, turn, flip) for n, window in enumerate(windows) for turn in range(4) for flip in (1, -1)
-                 if (window == np.rot90(patch[:, ::flip], turn, (1, 2))).all((2, 3, 4)).any()]
+        match = [
+            (n, turn, flip)
+            for n, window in enumerate(windows)
+            for turn in range(4)
+            for flip in (1, -1)
+            if (window == np.rot90(patch[:, ::flip], turn, (1, 2))).all((2, 3, 4)).any()
+        ]
         assert len(match) == 1
         found.add(match[0][0])
         views.add(match[0][1:])
@@ -213,8 +293,11 @@ def cost(log_sigma):
 
 def test_schedule_gradients_are_those_of_the_written_objective():
     """Ends: gradient of the mean estimate; interior: of the mean squared estimate, by plain autograd through the schedule."""
-    t, offsets = (torch.arange(9).double() + 0.3) / 9, torch.tensor([-0.2, 0.1, 0.3], dtype=torch.float64)
-    top = lambda log_sigma: 0.1 * torch.exp(-0.01 * log_sigma)                      # noqa: E731
+    t, offsets = (
+        (torch.arange(9).double() + 0.3) / 9,
+        torch.tensor([-0.2, 0.1, 0.3], dtype=torch.float64),
+    )
+    top = lambda log_sigma: 0.1 * torch.exp(-0.01 * log_sigma)  # noqa: E731
 
     def made():
         torch.manual_seed(0)
@@ -227,7 +310,12 @@ def test_schedule_gradients_are_those_of_the_written_objective():
     with torch.no_grad():
         log_s, slope = schedule(t)
         log_0 = schedule.ends[0] + offsets
-    leaves = {"t": t, "log_s": log_s.requires_grad_(), "slope": slope.requires_grad_(), "log_0": log_0.requires_grad_()}
+    leaves = {
+        "t": t,
+        "log_s": log_s.requires_grad_(),
+        "slope": slope.requires_grad_(),
+        "log_0": log_0.requires_grad_(),
+    }
     level = cost(leaves["log_s"]) * leaves["slope"]
     (level.mean() + torch.exp(leaves["log_0"]).mean() + top(schedule.ends[1])).backward()
     schedule_gradients(schedule, level, leaves)
@@ -235,9 +323,13 @@ def test_schedule_gradients_are_those_of_the_written_objective():
     reference = made()
     log_s, slope = reference(t)
     estimate_ = cost(log_s) * slope
-    bound = estimate_.mean() + torch.exp(reference.ends[0] + offsets).mean() + top(reference.ends[1])
-    ends, = torch.autograd.grad(bound, reference.ends, retain_graph=True)
-    interior = torch.autograd.grad(estimate_.square().mean(), [reference.w1, reference.b1, reference.w2])
+    bound = (
+        estimate_.mean() + torch.exp(reference.ends[0] + offsets).mean() + top(reference.ends[1])
+    )
+    (ends,) = torch.autograd.grad(bound, reference.ends, retain_graph=True)
+    interior = torch.autograd.grad(
+        estimate_.square().mean(), [reference.w1, reference.b1, reference.w2]
+    )
     assert torch.allclose(schedule.ends.grad, ends, rtol=1e-9)
     for name, gradient in zip(("w1", "b1", "w2"), interior):
         assert gradient.abs().max() > 0
@@ -257,7 +349,12 @@ def test_variance_falls_when_the_interior_learns():
         t = torch.rand(64, generator=generator)
         with torch.no_grad():
             log_s, slope = schedule(t)
-        leaves = {"t": t, "log_s": log_s.requires_grad_(), "slope": slope.requires_grad_(), "log_0": torch.zeros(1, requires_grad=True)}
+        leaves = {
+            "t": t,
+            "log_s": log_s.requires_grad_(),
+            "slope": slope.requires_grad_(),
+            "log_0": torch.zeros(1, requires_grad=True),
+        }
         level = cost(leaves["log_s"]) * leaves["slope"]
         optimiser.zero_grad()
         schedule.ends.grad = None
@@ -269,23 +366,40 @@ def test_variance_falls_when_the_interior_learns():
 
 def test_the_estimate_is_unbiased(monkeypatch):
     """With toy costs in the network's place, estimates average to the integral of cost over log sigma, for any schedule."""
+
     def level_nats(network, x, y, log_s, log_t, generator, integer, *_):
         return ((log_t - log_s) * cost(log_s)).view(-1, 1, 1, 1) * torch.ones_like(x) * math.log(2)
 
     monkeypatch.setattr(estimates, "level_nats", level_nats)
-    monkeypatch.setattr(estimates, "pixel_nats", lambda network, x, *_: torch.full_like(x, 2.5 * math.log(2)))
+    monkeypatch.setattr(
+        estimates, "pixel_nats", lambda network, x, *_: torch.full_like(x, 2.5 * math.log(2))
+    )
     torch.manual_seed(5)
-    schedule, generator, x = LearnedSchedule(), torch.Generator().manual_seed(1), torch.zeros(64, 3, 2, 2)
+    schedule, generator, x = (
+        LearnedSchedule(),
+        torch.Generator().manual_seed(1),
+        torch.zeros(64, 3, 2, 2),
+    )
     with torch.no_grad():
         schedule.b1.add_(0.3 * torch.randn(schedule.b1.shape))
         low, high = schedule.ends.tolist()
-        levels = torch.stack([estimate(None, schedule, x, generator, False, False)[0].mean() for _ in range(200)])
+        levels = torch.stack(
+            [estimate(None, schedule, x, generator, False, False)[0].mean() for _ in range(200)]
+        )
         level, pixel, top, leaves = estimate(None, schedule, x, generator, False, False)
     grid = torch.linspace(low, high, 20001, dtype=torch.float64)
     integral = torch.trapezoid(cost(grid), grid).item()
     error = levels.std().item() / math.sqrt(len(levels))
-    assert levels.mean().item() == pytest.approx(integral, abs=4 * error + 1e-3) and error < 0.01 * integral
-    assert len(level) == 56 and len(pixel) == 8 and torch.allclose(pixel, torch.tensor(2.5)) and len(top) == 64
+    assert (
+        levels.mean().item() == pytest.approx(integral, abs=4 * error + 1e-3)
+        and error < 0.01 * integral
+    )
+    assert (
+        len(level) == 56
+        and len(pixel) == 8
+        and torch.allclose(pixel, torch.tensor(2.5))
+        and len(top) == 64
+    )
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 16, 144), (2, 144, 16), (1, 1, 9)])
@@ -303,8 +417,13 @@ def test_orthogonalise_gives_singular_values_near_one(shape):
 def test_muon_moves_against_the_gradient_by_its_rate():
     """One step changes a weight by lr times a near-orthogonal matrix, downhill, whatever the gradient's size."""
     for size in (1e-4, 1e4):
-        weight = torch.nn.Parameter(torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(1)))
-        before, gradient = weight.detach().clone(), size * torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(2))
+        weight = torch.nn.Parameter(
+            torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(1))
+        )
+        before, gradient = (
+            weight.detach().clone(),
+            size * torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(2)),
+        )
         weight.grad = gradient.clone()
         Muon([weight], lr=0.01, weight_decay=0.0).step()
         change = (weight.detach() - before).flatten(1) / 0.01
@@ -319,7 +438,9 @@ def test_a_step_that_is_not_finite_is_skipped(pictures):
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     x = torch.full((8, 3, 16, 16), float("nan"))
     assert trainer.step(x, 0.0) is None and trainer.steps == 1
-    assert all(torch.equal(value, before[name]) for name, value in trainer.network.state_dict().items())
+    assert all(
+        torch.equal(value, before[name]) for name, value in trainer.network.state_dict().items()
+    )
     assert all(torch.isfinite(parameter).all() for parameter in trainer.schedule.parameters())
 
 

@@ -1,4 +1,5 @@
 """trajectory.py: the shortest chain is the shortest of all, and cost tables are the bound's own numbers."""
+
 import itertools
 import math
 
@@ -19,8 +20,10 @@ def test_best_chains_against_all_chains(seed):
     steps[torch.ones(count, count).tril().bool()] = math.inf
     steps[0, 5] = math.inf
     for length, (cost, chain) in best_chains(pixels, steps, top, 6).items():
+
         def total(c):
             return pixels[c[0]] + sum(steps[i, j] for i, j in zip(c, c[1:])) + top[c[-1]]
+
         best = min(itertools.combinations(range(count), length), key=total)
         assert tuple(chain) == best and cost == pytest.approx(float(total(best)), rel=1e-5)
 
@@ -32,5 +35,8 @@ def test_cost_tables(photograph):
     grid = [0.5, 1.0, 3.0, 9.0, 40.0]
     pixels, steps, top = cost_tables(Denoiser(TINY), grid, x, torch.Generator().manual_seed(1))
     for i, j in itertools.product(range(5), repeat=2):
-        assert math.isfinite(steps[i, j]) == (i < j and grid[j] / grid[i] <= FARTHEST) and steps[i, j] > 0
+        assert (
+            math.isfinite(steps[i, j]) == (i < j and grid[j] / grid[i] <= FARTHEST)
+            and steps[i, j] > 0
+        )
     assert (pixels.diff() > 0).all() and (top.diff() < 0).all()

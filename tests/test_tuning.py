@@ -1,4 +1,5 @@
 """Tuning of a model's biases to pictures: it pays, says when it does not, and the files that use it are smaller."""
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ from bitsback.errors import TrainingError
 from bitsback.train.measure import bound_bits
 
 
-STEPS = 29                      # for a picture of tuning.SMALL pixels: about 12 for these
+STEPS = 29  # for a picture of tuning.SMALL pixels: about 12 for these
 
 
 @pytest.fixture(scope="module", params=["colour", "grey"])
@@ -33,9 +34,23 @@ def test_the_bound_falls(tiny_model, large, deltas):
     """Of the whole picture, under the integers that the coder will use, by more than the deltas cost."""
     x = torch.from_numpy(large).permute(2, 0, 1)[None].float().expand(-1, 3, -1, -1) - 128
     grey = torch.tensor([large.shape[2] == 1])
-    before, after = (sum(bound_bits(dequantised(layers, tiny_model.config, sigmas(tiny_model.levels)), tiny_model.levels, x, True, grey=grey))
-                     for layers in (tiny_model.layers, bias_updates.tuned_layers(tiny_model.layers, deltas)))
-    assert deltas.dtype == np.int32 and len(deltas) == bias_updates.count(tiny_model.layers) and np.abs(deltas).max() <= bias_updates.LIMIT
+    before, after = (
+        sum(
+            bound_bits(
+                dequantised(layers, tiny_model.config, sigmas(tiny_model.levels)),
+                tiny_model.levels,
+                x,
+                True,
+                grey=grey,
+            )
+        )
+        for layers in (tiny_model.layers, bias_updates.tuned_layers(tiny_model.layers, deltas))
+    )
+    assert (
+        deltas.dtype == np.int32
+        and len(deltas) == bias_updates.count(tiny_model.layers)
+        and np.abs(deltas).max() <= bias_updates.LIMIT
+    )
     assert (before - after) * large.size > tuning._cost(tiny_model, tiny_model.experts, deltas) > 0
 
 
@@ -43,10 +58,17 @@ def test_the_file_is_smaller_and_decodes(tiny_model, large, deltas, monkeypatch)
     """Also where the picture is turned: what is tuned to is what is coded, a corner brought to the top left."""
     monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: 3)
     still = Still("RGB", large) if large.shape[2] == 3 else Still("L", large[..., 0])
-    header = Header((Entry(large.shape[1], large.shape[0], mode=still.mode),), whole_file._digest([still], b""))
-    plain, own = (container.write(*prior_codec.encode_stack([large], header, tiny_model, tuning=steps)) for steps in (0, STEPS))
+    header = Header(
+        (Entry(large.shape[1], large.shape[0], mode=still.mode),), whole_file._digest([still], b"")
+    )
+    plain, own = (
+        container.write(*prior_codec.encode_stack([large], header, tiny_model, tuning=steps))
+        for steps in (0, STEPS)
+    )
     assert not container.read_header(plain).tuned_bits and container.read_header(own).tuned_bits
-    assert len(own) < len(plain) and np.array_equal(decode_still(own, model=tiny_model).samples, still.samples)
+    assert len(own) < len(plain) and np.array_equal(
+        decode_still(own, model=tiny_model).samples, still.samples
+    )
 
 
 def test_the_same_twice(tiny_model, large, deltas):
@@ -57,13 +79,24 @@ def test_progress_reaches_the_end(tiny_model, large, monkeypatch):
     """One report a step, rising to 1; in a whole encoding it goes on from there."""
     seen, all_seen = [], []
     tuning.tune(tiny_model, [large], 7, progress=seen.append)
-    assert len(seen) == tuning.steps_for(large.shape[0] * large.shape[1], 7) > 2 and seen == pytest.approx([(i + 1) / len(seen) for i in range(len(seen))])
-    header = Header((Entry(large.shape[1], large.shape[0], mode="RGB" if large.shape[2] == 3 else "L"),), pixel_digest([large]))
+    assert len(seen) == tuning.steps_for(
+        large.shape[0] * large.shape[1], 7
+    ) > 2 and seen == pytest.approx([(i + 1) / len(seen) for i in range(len(seen))])
+    header = Header(
+        (Entry(large.shape[1], large.shape[0], mode="RGB" if large.shape[2] == 3 else "L"),),
+        pixel_digest([large]),
+    )
     prior_codec.encode_stack([large], header, tiny_model, progress=all_seen.append, tuning=7)
-    assert all_seen == sorted(all_seen) and 0 < all_seen[0] < prior_codec.TUNING_SHARE and all_seen[-1] == pytest.approx(1, abs=0.05)
+    assert (
+        all_seen == sorted(all_seen)
+        and 0 < all_seen[0] < prior_codec.TUNING_SHARE
+        and all_seen[-1] == pytest.approx(1, abs=0.05)
+    )
 
 
-@pytest.mark.parametrize("shape, steps", [((256, 264), 0), ((200, 200), 30), ((5000, 14), 30)], ids=str)
+@pytest.mark.parametrize(
+    "shape, steps", [((256, 264), 0), ((200, 200), 30), ((5000, 14), 30)], ids=str
+)
 def test_what_is_not_tuned(tiny_model, photograph, shape, steps):
     """No steps, a picture that would not pay, one too narrow for any patch."""
     assert tuning.tune(tiny_model, [photograph(*shape)], steps) is None
@@ -81,7 +114,11 @@ def test_what_no_decoder_would_take_is_dropped(tiny_model, large, monkeypatch):
         patch.setattr(tuning, "RATE", float("nan"))
         assert tuning.tune(tiny_model, [large], 2) is None
     with monkeypatch.context() as patch:
-        patch.setattr(bias_updates, "prove_exact", lambda layers: (_ for _ in ()).throw(TrainingError("a sum")))
+        patch.setattr(
+            bias_updates,
+            "prove_exact",
+            lambda layers: (_ for _ in ()).throw(TrainingError("a sum")),
+        )
         assert tuning.tune(tiny_model, [large], 2) is None
 
 
@@ -92,7 +129,9 @@ def test_patches_are_of_the_pictures_on_the_grid(photograph):
     x, grey, weight = sampler.batch()
     assert not grey.any() and (weight == 1).all()
     for patch in x.permute(0, 2, 3, 1).numpy() + 128:
-        assert patch.shape == (64, 64, 3) and any(np.array_equal(patch, images[0][:, j:j + 64]) for j in range(0, 33, tuning.GRID))
+        assert patch.shape == (64, 64, 3) and any(
+            np.array_equal(patch, images[0][:, j : j + 64]) for j in range(0, 33, tuning.GRID)
+        )
     many = [photograph(32, 33, seed) for seed in range(9)]
     assert tuning.Sampler([*many, images[0]], "cpu", 0).batch()[0].shape == (32, 3, 32, 32)
     x, grey, _ = tuning.Sampler([images[0], images[0][..., :1]], "cpu", 0).batch()
@@ -101,8 +140,15 @@ def test_patches_are_of_the_pictures_on_the_grid(photograph):
 
 def test_steps_grow_with_the_picture(tiny_model, photograph, monkeypatch):
     """As the root of its size, up to a limit: counted, not run."""
-    monkeypatch.setattr(tuning.Tuned, "bound", lambda self, batch, generator, moves=None: self.flat().sum() * 0)
-    for shape, expected in (((256, 264), 4), ((400, 1000), 10), ((1265, 1265), 20), ((4000, 4000), 40)):
+    monkeypatch.setattr(
+        tuning.Tuned, "bound", lambda self, batch, generator, moves=None: self.flat().sum() * 0
+    )
+    for shape, expected in (
+        ((256, 264), 4),
+        ((400, 1000), 10),
+        ((1265, 1265), 20),
+        ((4000, 4000), 40),
+    ):
         seen = []
         tuning.tune(tiny_model, [np.zeros((*shape, 3), np.uint8)], 10, progress=seen.append)
         assert len(seen) == expected
@@ -132,7 +178,10 @@ def test_what_is_told_does_not_count(tiny_model, photograph):
     assert not any(moves.grad.any() for moves in moved.moves.values())
     half = np.zeros(pixels.shape, bool)
     half[:128] = True
-    assert torch.equal(tuning.Sampler([pixels], "cpu", 0, [half]).batch()[0], sampler.__class__([pixels], "cpu", 0).batch()[0])
+    assert torch.equal(
+        tuning.Sampler([pixels], "cpu", 0, [half]).batch()[0],
+        sampler.__class__([pixels], "cpu", 0).batch()[0],
+    )
     assert 0 < tuning.Sampler([pixels], "cpu", 0, [half]).batch()[2].mean() < 1
 
 
@@ -140,11 +189,22 @@ def test_what_is_told_does_not_count(tiny_model, photograph):
 def test_steps_that_deltas_are_stored_in(tiny_model, total):
     """Moves come back from storage to half a step; finer for larger pictures; every layer has a fineness."""
     names = sorted(tiny_model.layers)
-    assert all(name.split(".")[0] in tuning.FINENESS or f"{name.split('.')[0]}.{name[-1]}" in tuning.FINENESS for name in names)
+    assert all(
+        name.split(".")[0] in tuning.FINENESS
+        or f"{name.split('.')[0]}.{name[-1]}" in tuning.FINENESS
+        for name in names
+    )
     coarse = [tuning.coarseness(name, total) for name in names]
-    assert all(0 <= c < bias_updates.COARSENESS for c in coarse) and all(c <= d for c, d in zip(coarse, (tuning.coarseness(name, total // 16) for name in names)))
+    assert all(0 <= c < bias_updates.COARSENESS for c in coarse) and all(
+        c <= d for c, d in zip(coarse, (tuning.coarseness(name, total // 16) for name in names))
+    )
     moved = tuning.Tuned(tiny_model.experts, tiny_model.levels, total, "cpu")
-    moves = torch.from_numpy(np.random.default_rng(0).normal(0, 9, bias_updates.count(tiny_model.layers)))
+    moves = torch.from_numpy(
+        np.random.default_rng(0).normal(0, 9, bias_updates.count(tiny_model.layers))
+    )
     deltas = moved.stored(moves)
-    assert all(not np.any(part % 2**c) for c, part in zip(coarse, bias_updates.split(deltas, tiny_model.layers).values()))
+    assert all(
+        not np.any(part % 2**c)
+        for c, part in zip(coarse, bias_updates.split(deltas, tiny_model.layers).values())
+    )
     assert (torch.cat(list(moved.moves_of(deltas).values())) - moves).abs().max() < 0.51

@@ -1,4 +1,5 @@
 """wild.py: what photographs went through, against Pillow's JPEG and against the laws of each step."""
+
 import io
 from pathlib import Path
 
@@ -16,8 +17,10 @@ QUALITIES = (60, 85, 92, 98)
 @pytest.fixture(scope="module")
 def x():
     """(4, 3, 64, 64) of a photograph, gray levels."""
-    pixels = np.array(Image.open(Path(__file__).parent / "pictures/kodim23_crop.png").convert("RGB"))
-    parts = [pixels[top:top + 64, left:left + 64] for top in (16, 80) for left in (32, 120)]
+    pixels = np.array(
+        Image.open(Path(__file__).parent / "pictures/kodim23_crop.png").convert("RGB")
+    )
+    parts = [pixels[top : top + 64, left : left + 64] for top in (16, 80) for left in (32, 120)]
     return torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).float()
 
 
@@ -59,13 +62,18 @@ def test_enlarging(x):
     """By 1 nothing changes; by 2 the middle fills the picture; constant pictures stay."""
     assert torch.allclose(wild.enlarged(x, torch.ones(4)), x, atol=1e-3)
     twice = wild.enlarged(x, torch.full((4,), 2.0))
-    middle = torch.nn.functional.interpolate(x[:, :, 16:48, 16:48], scale_factor=2.0, mode="bilinear")
+    middle = torch.nn.functional.interpolate(
+        x[:, :, 16:48, 16:48], scale_factor=2.0, mode="bilinear"
+    )
     assert torch.allclose(twice[:, :, 2:-2, 2:-2], middle[:, :, 2:-2, 2:-2], atol=1e-2)
 
 
 def test_noise_has_its_level():
     """At middle gray: standard deviation as said, alike in all colours where that is asked for."""
-    flat, noise = torch.full((2, 3, 128, 128), 128.0), torch.randn(2, 3, 128, 128, generator=GENERATOR)
+    flat, noise = (
+        torch.full((2, 3, 128, 128), 128.0),
+        torch.randn(2, 3, 128, 128, generator=GENERATOR),
+    )
     smooth, gray = torch.tensor([False, True]), torch.tensor([True, False])
     made = wild.with_sensor_noise(flat, torch.full((2,), 4.0), smooth, gray, noise) - 128
     assert torch.equal(made[0, 0], made[0, 2]) and not torch.equal(made[1, 0], made[1, 2])

@@ -1,4 +1,5 @@
 """What a file tells before its segments, popped from and pushed to the yardstick's stack, and read by FORMAT.md's words."""
+
 from itertools import groupby
 
 import numpy as np
@@ -26,7 +27,12 @@ def grids(data, sizes):
     for (height, width, channels), run in groupby(sizes):
         count, length = len(list(run)), reader.number(len(data))
         rows, columns = (height + 31) // 32, (width + 31) // 32
-        small = decode_plain(reader.take(length), (count * rows, columns, channels)) if length else None
-        found += [None if small is None else small[i * rows:(i + 1) * rows].astype(np.int64) for i in range(count)]
+        small = (
+            decode_plain(reader.take(length), (count * rows, columns, channels)) if length else None
+        )
+        found += [
+            None if small is None else small[i * rows : (i + 1) * rows].astype(np.int64)
+            for i in range(count)
+        ]
     assert reader.position == len(data)
     return found

@@ -5,6 +5,7 @@ weights that read it are scaled by 2^-n: the float function stays the same below
 channel that used a few of the 255 steps now uses most of them.  Costs nothing at run time.  Training
 with the rounding in place fills the range by itself: there it gains nothing (benchmarks/rounding.py).
 """
+
 import torch
 
 from bitsback.train.bound import gaussian_noise
@@ -21,10 +22,12 @@ def hidden_peaks(network, levels, x, share=0.9999, seed=1):
     peaks, hooks = {}, []
     for name, block in network.named_modules():
         if isinstance(block, Block):
+
             def keep(module, inputs, output, name=name):
                 flat = inputs[0].transpose(0, 1).flatten(1)
                 top = flat.kthvalue(max(1, int(share * flat.shape[1])), dim=1).values
                 peaks[name] = torch.maximum(peaks.get(name, top), top)
+
             hooks.append(block.b.register_forward_hook(keep))
     generator = torch.Generator().manual_seed(seed)
     for sigma in sigmas(levels):

@@ -3,13 +3,14 @@
 The bound of a chain sigma_0 < ... < sigma_{K-1} is P(sigma_0) + sum J(sigma_{k-1}, sigma_k) + T(sigma_{K-1}), a sum over its
 edges; so the best chain of each length is a shortest path (Watson et al., arXiv 2106.03802; Analytic-DPM's optimal trajectory).
 """
+
 import math
 
 import torch
 
 from bitsback.train.bound import gaussian_noise, level_nats, pixel_nats, top_nats
 
-FARTHEST = 8.0                  # ratio of neighbouring levels beyond which no step pays
+FARTHEST = 8.0  # ratio of neighbouring levels beyond which no step pays
 
 
 @torch.no_grad()
@@ -20,7 +21,11 @@ def cost_tables(network, grid, x, generator, integer=False, batch=8):
     of training pictures, not of those one measures on.
     """
     count = len(grid)
-    pixels, top, steps = torch.zeros(count), torch.zeros(count), torch.full((count, count), math.inf)
+    pixels, top, steps = (
+        torch.zeros(count),
+        torch.zeros(count),
+        torch.full((count, count), math.inf),
+    )
     logs = [math.log(s) for s in grid]
     for j in range(count):
         reach = [i for i in range(j) if grid[j] / grid[i] <= FARTHEST]
@@ -31,7 +36,12 @@ def cost_tables(network, grid, x, generator, integer=False, batch=8):
             pixels[j] += pixel_nats(network, some, y, one * logs[j], integer).mean() * share
             top[j] += top_nats(some, torch.tensor(logs[j])).mean() * share
             for i in reach:
-                steps[i, j] += level_nats(network, some, y, one * logs[i], one * logs[j], generator, integer).mean() * share
+                steps[i, j] += (
+                    level_nats(
+                        network, some, y, one * logs[i], one * logs[j], generator, integer
+                    ).mean()
+                    * share
+                )
     return pixels, steps, top
 
 

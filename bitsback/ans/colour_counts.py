@@ -9,15 +9,23 @@ follow G, and G and R.  In step 0 each value's mass in a window around the mean 
 and what lies outside the window, or is no pixel, by S instead of 16 n, and by 0.  share and prior are small where few colours occur
 and large where all do; which, the encoder tries and the file says.  Counts begin at zero, no table is sent.  All of it is integers (ARITHMETIC.md, section 12).
 """
+
 import numpy as np
 
 from bitsback.ans.gaussian_tables import CENTRE, ESCAPE, FRACTIONS, FRACTION_BITS, TOTAL
 
-SHARPNESS = ((0, 1), (1, 1), (1, 5), (3, 5), (8, 8), (32, 32))      # (share, prior), by number from 1 on
-BEHIND, AHEAD = 7, 8            # the window: values from floor(mean) - 7 to floor(mean) + 8
+SHARPNESS = (
+    (0, 1),
+    (1, 1),
+    (1, 5),
+    (3, 5),
+    (8, 8),
+    (32, 32),
+)  # (share, prior), by number from 1 on
+BEHIND, AHEAD = 7, 8  # the window: values from floor(mean) - 7 to floor(mean) + 8
 WIDTH = BEHIND + AHEAD + 1
-MOST = 1023                     # n counts no further
-FIRST = 128                     # values until the counts are looked at again; then a quarter more each time
+MOST = 1023  # n counts no further
+FIRST = 128  # values until the counts are looked at again; then a quarter more each time
 RED, GREEN, BLUE = 0, 1, 2
 
 
@@ -59,7 +67,9 @@ class Colours:
 
     def _table(self, kind):
         if kind not in self._counts:
-            self._counts[kind] = np.zeros({"grey": 2**8, GREEN: 2**8, RED: 2**16, BLUE: 2**24}[kind], np.int32)
+            self._counts[kind] = np.zeros(
+                {"grey": 2**8, GREEN: 2**8, RED: 2**16, BLUE: 2**24}[kind], np.int32
+            )
         return self._counts[kind]
 
     @staticmethod
@@ -114,12 +124,16 @@ class Colours:
         weighed *= TOTAL - WIDTH - 1
         weighed //= sums
         weighed += 1
-        weighed[BEHIND] += TOTAL - weighed.sum(0)         # what rounding down left over, at most 17: to the value at the mean
+        weighed[BEHIND] += TOTAL - weighed.sum(
+            0
+        )  # what rounding down left over, at most 17: to the value at the mean
         return weighed
 
     def masses(self, gaussians, kind, key, mean32, scale):
         """(n, WIDTH + 1) int64, each row of sum 2^24: values of the window, then all others together."""
-        return self._weighed(*self._seen(gaussians, kind, key, mean32, scale), self.share, self.prior).T
+        return self._weighed(
+            *self._seen(gaussians, kind, key, mean32, scale), self.share, self.prior
+        ).T
 
     @staticmethod
     def _symbols(values, mean32):
@@ -136,11 +150,15 @@ class Colours:
         if self.counted < sum(len(values) for _, _, values, _, _ in arrays):
             raise ValueError("what is pushed has not been counted")
         for kind, key, values, mean32, scale in reversed(arrays):
-            for here in reversed(chunks(len(values))):          # each by the counts that its decoder will have
+            for here in reversed(
+                chunks(len(values))
+            ):  # each by the counts that its decoder will have
                 self.count(kind, key[here], values[here], -1)
                 symbols, far = self._symbols(values[here], mean32[here])
                 stack.push_uniform(values[here][far] + ESCAPE // 2, ESCAPE)
-                stack.push_each(symbols, self.masses(gaussians, kind, key[here], mean32[here], scale[here]))
+                stack.push_each(
+                    symbols, self.masses(gaussians, kind, key[here], mean32[here], scale[here])
+                )
 
     def information_bits(self, gaussians, arrays, every=1):
         """(len(SHARPNESS),) float64: what push would cost, about, under each sharpness; of every n-th value only, though all are counted, from now on."""
@@ -149,8 +167,15 @@ class Colours:
             for here in chunks(len(values)):
                 some = slice(here.start + -here.start % every, here.stop, every)
                 symbols, far = self._symbols(values[some], mean32[some])
-                seen, each = self._seen(gaussians, kind, key[some], mean32[some], scale[some]), np.arange(len(symbols))
-                bits += [np.sum(np.log2(TOTAL / self._weighed(*seen, *pair)[symbols, each])) + 16 * np.count_nonzero(far) for pair in SHARPNESS]
+                seen, each = (
+                    self._seen(gaussians, kind, key[some], mean32[some], scale[some]),
+                    np.arange(len(symbols)),
+                )
+                bits += [
+                    np.sum(np.log2(TOTAL / self._weighed(*seen, *pair)[symbols, each]))
+                    + 16 * np.count_nonzero(far)
+                    for pair in SHARPNESS
+                ]
                 self.count(kind, key[here], values[here])
         return bits
 
@@ -158,7 +183,9 @@ class Colours:
         """One array of push: (n,) int32, which it counts.  Errors: StackEmpty."""
         values = np.empty(len(key), np.int32)
         for here in chunks(len(key)):
-            symbols = stack.pop_each(self.masses(gaussians, kind, key[here], mean32[here], scale[here]))
+            symbols = stack.pop_each(
+                self.masses(gaussians, kind, key[here], mean32[here], scale[here])
+            )
             some, far = symbols + (mean32[here] >> FRACTION_BITS) - BEHIND, symbols == WIDTH
             some[far] = stack.pop_uniform(int(far.sum()), ESCAPE) - ESCAPE // 2
             values[here] = some

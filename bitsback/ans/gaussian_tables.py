@@ -12,6 +12,7 @@ list, 16 to a doubling, so that every distribution is one row of one table:
 The end columns escape: the value itself follows, 16 bits.  The table is made once, at export,
 and stored with the model; the coder never evaluates an erf.
 """
+
 import math
 
 import constriction
@@ -20,15 +21,17 @@ import numpy as np
 from bitsback.errors import DamagedFile
 
 FRACTION_BITS = 5
-FRACTIONS = 2**FRACTION_BITS    # positions of the mean inside a spacing; with 16 they cost 0.002 bits a dimension more over 12 levels
+FRACTIONS = (
+    2**FRACTION_BITS
+)  # positions of the mean inside a spacing; with 16 they cost 0.002 bits a dimension more over 12 levels
 SCALES_PER_DOUBLING = 16
-SCALE_ONE = 64                  # index of sd = 1; index 0 is sd = 1/16
-SCALES = 113                    # up to sd = 8
+SCALE_ONE = 64  # index of sd = 1; index 0 is sd = 1/16
+SCALES = 113  # up to sd = 8
 COLUMNS = 64
 CENTRE = 31
 TOTAL = 2**24
-FLOOR_MASS = 4                  # no symbol costs more than 22 bits; a level pays 2e-5 for it
-ESCAPE = 2**16                  # escaped values are -2^15 .. 2^15 - 1
+FLOOR_MASS = 4  # no symbol costs more than 22 bits; a level pays 2e-5 for it
+ESCAPE = 2**16  # escaped values are -2^15 .. 2^15 - 1
 
 
 def scale_sd(index):
@@ -48,7 +51,7 @@ def _row(scale, fraction, floor):
     edges[0], edges[-1] = -1e9, 1e9
     erfc = np.vectorize(math.erfc)
     z = (edges - fraction / FRACTIONS) / (scale_sd(scale) * math.sqrt(2))
-    below, above = 0.5 * erfc(-z), 0.5 * erfc(z)                    # each accurate in its own tail
+    below, above = 0.5 * erfc(-z), 0.5 * erfc(z)  # each accurate in its own tail
     share = np.where(z[1:] <= 0, np.diff(below), -np.diff(above))
     row = np.rint(share * (TOTAL - COLUMNS * floor)).astype(np.int64) + floor
     row[np.argmax(row)] += TOTAL - row.sum()
@@ -57,7 +60,9 @@ def _row(scale, fraction, floor):
 
 def gaussian_masses():
     """The table of p: (SCALES * FRACTIONS, COLUMNS) int32.  For export only."""
-    return np.array([_row(s, f, FLOOR_MASS) for s in range(SCALES) for f in range(FRACTIONS)], np.int32)
+    return np.array(
+        [_row(s, f, FLOOR_MASS) for s in range(SCALES) for f in range(FRACTIONS)], np.int32
+    )
 
 
 def forward_masses(steps):
@@ -74,9 +79,11 @@ class _Models(dict):
         super().__init__()
         self._masses = masses
 
-    def __missing__(self, row):             # masses - 1 with perfect=False comes out exactly as given
+    def __missing__(self, row):  # masses - 1 with perfect=False comes out exactly as given
         inside = self._masses[row][self._masses[row] > 0]
-        self[row] = constriction.stream.model.Categorical((inside - 1).astype(np.float32), perfect=False)
+        self[row] = constriction.stream.model.Categorical(
+            (inside - 1).astype(np.float32), perfect=False
+        )
         return self[row]
 
 
@@ -90,8 +97,13 @@ class Gaussians:
 
     def __init__(self, masses):
         self.masses = masses
-        self._whole = bool((masses > 0).all())          # no column without mass: all rows have the same symbols
-        self._first, self._symbols = (masses > 0).argmax(1).astype(np.int32), (masses > 0).sum(1).astype(np.uint32)
+        self._whole = bool(
+            (masses > 0).all()
+        )  # no column without mass: all rows have the same symbols
+        self._first, self._symbols = (
+            (masses > 0).argmax(1).astype(np.int32),
+            (masses > 0).sum(1).astype(np.uint32),
+        )
         self._models, self._windows = _Models(masses), {}
 
     def window(self, begin, end):
@@ -104,7 +116,9 @@ class Gaussians:
     @staticmethod
     def _runs(mean32, scale):
         """Order of coding, the row of each value in it; of each run its row, and where it begins."""
-        rows = scale.astype(np.int16) * np.int16(FRACTIONS) + (mean32 & (FRACTIONS - 1)).astype(np.int16)
+        rows = scale.astype(np.int16) * np.int16(FRACTIONS) + (mean32 & (FRACTIONS - 1)).astype(
+            np.int16
+        )
         order = np.argsort(rows, kind="stable")
         rows = rows[order]
         begins = np.concatenate([[0], np.flatnonzero(rows[1:] != rows[:-1]) + 1])
@@ -118,25 +132,37 @@ class Gaussians:
         """
         if not len(values):
             return
-        columns = np.clip(values + CENTRE - (mean32 >> FRACTION_BITS), 0, COLUMNS - 1).astype(np.int32, copy=False)
+        columns = np.clip(values + CENTRE - (mean32 >> FRACTION_BITS), 0, COLUMNS - 1).astype(
+            np.int32, copy=False
+        )
         order, rows, kinds, begins = self._runs(mean32, scale)
-        symbols = columns[order]                                    # for all runs at once: there are many short ones
+        symbols = columns[order]  # for all runs at once: there are many short ones
         if not self._whole:
             symbols -= self._first[rows]
-            if (symbols.view(np.uint32) >= self._symbols[rows]).any():                      # also those below 0
-                raise DamagedFile("a value lies where its distribution has no mass")        # no encoder pops one
+            if (symbols.view(np.uint32) >= self._symbols[rows]).any():  # also those below 0
+                raise DamagedFile(
+                    "a value lies where its distribution has no mass"
+                )  # no encoder pops one
         if escapes:
             far = (columns == 0) | (columns == COLUMNS - 1)
             stack.push_uniform(values[far] + ESCAPE // 2, ESCAPE)
         models, begins = self._models, begins.tolist()
-        stack.push_runs([(symbols[begin:end], models[row]) for row, begin, end in zip(kinds, begins, [*begins[1:], len(rows)])])
+        stack.push_runs(
+            [
+                (symbols[begin:end], models[row])
+                for row, begin, end in zip(kinds, begins, [*begins[1:], len(rows)])
+            ]
+        )
 
     def pop(self, stack, mean32, scale, escapes=True):
         """The mirror of push: (N,) int32.  Errors: StackEmpty."""
         if not len(mean32):
             return np.empty(0, np.int32)
         order, rows, kinds, begins = self._runs(mean32, scale)
-        columns, counts = np.empty(len(mean32), np.int32), np.diff(begins, append=len(rows)).tolist()
+        columns, counts = (
+            np.empty(len(mean32), np.int32),
+            np.diff(begins, append=len(rows)).tolist(),
+        )
         symbols = stack.pop_runs(list(zip(counts, map(self._models.__getitem__, kinds))))
         columns[order] = symbols if self._whole else symbols + self._first[rows]
         values = columns + (mean32 >> FRACTION_BITS) - CENTRE
@@ -148,7 +174,9 @@ class Gaussians:
     def bits_of_each(self, values, mean32, scale, escapes=True):
         """(N,) float64: -log2 of the masses that push would use."""
         columns = np.clip(values - (mean32 >> FRACTION_BITS) + CENTRE, 0, COLUMNS - 1)
-        bits = PRECISION_BITS - np.log2(self.masses[scale * FRACTIONS + (mean32 & (FRACTIONS - 1)), columns])
+        bits = PRECISION_BITS - np.log2(
+            self.masses[scale * FRACTIONS + (mean32 & (FRACTIONS - 1)), columns]
+        )
         if escapes:
             bits[(columns == 0) | (columns == COLUMNS - 1)] += math.log2(ESCAPE)
         return bits

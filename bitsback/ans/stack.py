@@ -8,14 +8,17 @@ pinned version of constriction is part of the format.  constriction pops an empt
 word and returns the lowest symbol for ever; here that is `StackEmpty`.  Arrays are in the order
 of *decoding*: a push of an array is undone by one pop of the same length.
 """
+
 import constriction
 import numpy as np
 
 from bitsback.errors import DamagedFile, StackEmpty
 
 PRECISION = 24
-_EACH = constriction.stream.model.Categorical(perfect=False)     # of masses - 1 it makes exactly these masses
-_STATE_FLOOR = 2**32            # a state below it, with no words left, has been emptied
+_EACH = constriction.stream.model.Categorical(
+    perfect=False
+)  # of masses - 1 it makes exactly these masses
+_STATE_FLOOR = 2**32  # a state below it, with no words left, has been emptied
 
 
 class Stack:
@@ -34,7 +37,9 @@ class Stack:
         if len(data) % 4 or not len(data) or data[-4:] == bytes(4):
             raise DamagedFile("not the words of a stack")
         stack = cls.__new__(cls)
-        stack._coder = constriction.stream.stack.AnsCoder(np.frombuffer(data, "<u4").astype(np.uint32))
+        stack._coder = constriction.stream.stack.AnsCoder(
+            np.frombuffer(data, "<u4").astype(np.uint32)
+        )
         return stack
 
     def to_words(self):
@@ -89,7 +94,11 @@ class Stack:
     def push_each(self, symbols, masses):
         """symbols: (N,) integers, each under its own row of masses (N, K), integers >= 1 of sum 2^24."""
         if len(symbols):
-            self._coder.encode_reverse(np.ascontiguousarray(symbols, np.int32), _EACH, (masses - 1).astype(np.float32, order="C"))
+            self._coder.encode_reverse(
+                np.ascontiguousarray(symbols, np.int32),
+                _EACH,
+                (masses - 1).astype(np.float32, order="C"),
+            )
 
     def pop_each(self, masses):
         """The mirror of push_each: (N,) int32.  Errors: StackEmpty."""
@@ -102,7 +111,9 @@ class Stack:
     def push_uniform(self, values, size):
         """values: (N,) integers in 0..size-1, each for log2(size) bits; size in 2..2^24."""
         if len(values):
-            self.push(np.ascontiguousarray(values, np.int32), constriction.stream.model.Uniform(size))
+            self.push(
+                np.ascontiguousarray(values, np.int32), constriction.stream.model.Uniform(size)
+            )
 
     def pop_uniform(self, count, size):
         if not count:

@@ -1,4 +1,5 @@
 """`compress` and `decompress` of many files at once: the tasks of many.py, what is told of them, the exit status."""
+
 import os
 import sys
 from contextlib import contextmanager
@@ -33,8 +34,23 @@ def _executor(jobs, address):
         yield executor
 
 
-def run_many(action, items, targets_of, model, device, options, told, *, jobs, address=None,
-             force=False, quiet=False, as_json=False, failed=0, verbose=False):
+def run_many(
+    action,
+    items,
+    targets_of,
+    model,
+    device,
+    options,
+    told,
+    *,
+    jobs,
+    address=None,
+    force=False,
+    quiet=False,
+    as_json=False,
+    failed=0,
+    verbose=False,
+):
     """Does an action of many.Task to items [(source, root)]; told(source, target, *result) of each.  Ends the program: status 1 if any failed.
 
     targets_of(source, root): where it goes, a list of paths of which no two may be the same; model: a path or None; options as of
@@ -45,7 +61,12 @@ def run_many(action, items, targets_of, model, device, options, told, *, jobs, a
         try:
             targets = targets_of(source, root)
             for target in targets:
-                claim(written, target, source, action == "compress" or options.get("folder") and len(targets) == 1)
+                claim(
+                    written,
+                    target,
+                    source,
+                    action == "compress" or options.get("folder") and len(targets) == 1,
+                )
             if action == "compress":
                 outputs.refuse(targets[0], [source], force)
         except (BitsbackError, OSError) as error:
@@ -55,9 +76,27 @@ def run_many(action, items, targets_of, model, device, options, told, *, jobs, a
         written.update((real_path(target), source) for target in targets)
         if action == "compress":
             place = [path.absolute() if address else path for path in (source, targets[0])]
-            tasks.append(Task(action, *map(str, place), options | {"force": force}, model, device, again=bool(address)))
+            tasks.append(
+                Task(
+                    action,
+                    *map(str, place),
+                    options | {"force": force},
+                    model,
+                    device,
+                    again=bool(address),
+                )
+            )
         else:
-            tasks.append(Task(action, str(source), None, options | {"root": root, "force": force}, model, device))
+            tasks.append(
+                Task(
+                    action,
+                    str(source),
+                    None,
+                    options | {"root": root, "force": force},
+                    model,
+                    device,
+                )
+            )
         roots[tasks[-1].source] = root
     if verbose and not address:
         say(f"model {model and Path(model).name}, {jobs} processes with one thread each", err=True)

@@ -3,6 +3,7 @@
 Both are executors of concurrent.futures.  A task is done whole or not at all (outputs get their names when they are whole),
 so one that was lost with its worker is simply done again; what it finds of its own is then its result.
 """
+
 import functools
 import os
 import signal
@@ -25,17 +26,18 @@ class Task:
 
     action: str
     source: str
-    target: str | None              # decompress: None for what files.decompress_file makes of the source's name
+    target: str | None  # decompress: None for what files.decompress_file makes of the source's name
     options: dict = field(default_factory=dict)
     model: str | None = None
     device: str = "cpu"
-    again: bool = False             # it may be done twice, as on a cluster: an output that holds the same picture is its own
+    again: bool = False  # it may be done twice, as on a cluster: an output that holds the same picture is its own
 
 
 @functools.lru_cache(maxsize=2)
 def _model(path):
     """Opened once a process: the self-test of the arithmetic takes longer than a small picture."""
     from bitsback.coder.model import Model
+
     return Model.open(path)
 
 
@@ -54,13 +56,13 @@ class _Ending:
     def _audit(self, event, arguments):
         if event == "open" and str(arguments[0]).endswith(".part") and arguments[2] & os.O_EXCL:
             if self.ended:
-                raise SystemExit                    # no new one from now on
+                raise SystemExit  # no new one from now on
             self.temporary.add(arguments[0])
 
     def __call__(self, *_):
         self.ended = True
         for path in tuple(self.temporary):
-            with suppress(OSError):                 # most have their names by now
+            with suppress(OSError):  # most have their names by now
                 os.unlink(path)
         os._exit(1)
 
@@ -85,6 +87,7 @@ def _begin(parent):
     threading.Thread(target=watch, daemon=True).start()
     limit_turns()
     import torch
+
     torch.set_num_threads(1)
     keep_pages()
 
@@ -96,17 +99,25 @@ def do(task):
     Outputs are overwritten only if `options` say so.
     """
     from bitsback.codecs.io import files
-    options = {"model": _model(task.model) if task.model else None, "device": task.device} | task.options
+
+    options = {
+        "model": _model(task.model) if task.model else None,
+        "device": task.device,
+    } | task.options
     if task.action == "compress":
         try:
             return files.compress_file(task.source, task.target, **options)
         except OutputExists:
-            done = files.compressed_before(task.source, task.target, **options) if task.again else None
+            done = (
+                files.compressed_before(task.source, task.target, **options) if task.again else None
+            )
             if done is None:
                 raise
             return done
     left_out = []
-    paths = files.decompress_file(task.source, task.target, note=lambda *told: left_out.append(told), **options)
+    paths = files.decompress_file(
+        task.source, task.target, note=lambda *told: left_out.append(told), **options
+    )
     return paths, left_out
 
 
@@ -136,7 +147,9 @@ def cluster(address):
     try:
         from distributed import Client
     except ImportError:
-        raise BitsbackError("--dask needs the package distributed: pip install 'bitsback[dask]'") from None
+        raise BitsbackError(
+            "--dask needs the package distributed: pip install 'bitsback[dask]'"
+        ) from None
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError, TimeoutError) as error:
@@ -153,7 +166,11 @@ def run(tasks, executor):
             try:
                 yield task, future.result(), None
             except BrokenProcessPool:
-                yield task, None, BitsbackError("its process was ended from outside (too little memory?)")
+                yield (
+                    task,
+                    None,
+                    BitsbackError("its process was ended from outside (too little memory?)"),
+                )
             except (BitsbackError, OSError, MemoryError) as error:
                 yield task, None, error
     finally:

@@ -1,4 +1,5 @@
 """What the commands share: options, errors as one line, the model, progress, what is told."""
+
 import json
 import os
 import sys
@@ -23,10 +24,14 @@ def fail(error, name):
 
 def fail_file(error, source, as_json=False):
     """What `fail` says, of one of the files of a run, and the same in JSON."""
-    error = BitsbackError("not enough memory for this file") if isinstance(error, MemoryError) else error
+    error = (
+        BitsbackError("not enough memory for this file")
+        if isinstance(error, MemoryError)
+        else error
+    )
     fail(error, source)
     if as_json:
-        with suppress(OutputFailed):            # where that takes no more: it is told above
+        with suppress(OutputFailed):  # where that takes no more: it is told above
             say(json.dumps({"source": str(source), "error": str(error)}))
 
 
@@ -42,7 +47,9 @@ def claim(written, target, source, make_folder):
     """
     other = written.get(real_path(target))
     if other is not None and str(target) != "-":
-        raise OutputExists(f"{source}: {target} is also the output of {other}; give --dir or other names")
+        raise OutputExists(
+            f"{source}: {target} is also the output of {other}; give --dir or other names"
+        )
     if make_folder:
         target.parent.mkdir(parents=True, exist_ok=True)
 
@@ -52,7 +59,9 @@ def printable(text):
 
     They could forge lines or command a terminal.
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
 
 
 def each(items, work, output=None, as_json=False, failed=0, quiet=False):
@@ -93,8 +102,11 @@ def left_alone(error, source, root, as_json):
 def tell_left(count, quiet):
     """What people are told of the files that were left alone."""
     if count and not quiet:
-        say(f"bitsback: {count} {'file' if count == 1 else 'files'} compressed with loss already "
-            "(JPEG and the like) left as they are; --allow-lossy-source takes them", err=True)
+        say(
+            f"bitsback: {count} {'file' if count == 1 else 'files'} compressed with loss already "
+            "(JPEG and the like) left as they are; --allow-lossy-source takes them",
+            err=True,
+        )
 
 
 def input_items(sources, recursive, suffixes, as_json=False):
@@ -103,6 +115,7 @@ def input_items(sources, recursive, suffixes, as_json=False):
     Ends the run where nothing is left to work on.
     """
     from bitsback.codecs.io import folders
+
     items, failures = folders.below(sources, recursive, suffixes)
     for path, error in failures:
         fail_file(error, path, as_json)
@@ -117,7 +130,7 @@ def refuse_terminals(items, output, folder, remove):
     out = str(output) == "-" or dashes and not output
     if len(dashes) > 1 or dashes and folder:
         raise click.UsageError("- stands for standard input once, with -o or without")
-    if dashes and sys.stdin and sys.stdin.isatty():       # None: closed
+    if dashes and sys.stdin and sys.stdin.isatty():  # None: closed
         raise click.UsageError("- reads standard input, which is a terminal")
     if out and sys.stdout and sys.stdout.isatty():
         raise click.UsageError("data are not written to a terminal; redirect the output or give -o")
@@ -131,7 +144,15 @@ class Bar:
 
     def __init__(self, name, quiet):
         from tqdm import tqdm
-        self.bar = tqdm(total=100, desc=printable(str(name)), unit="%", delay=1, leave=False, disable=True if quiet else None)
+
+        self.bar = tqdm(
+            total=100,
+            desc=printable(str(name)),
+            unit="%",
+            delay=1,
+            leave=False,
+            disable=True if quiet else None,
+        )
 
     def __call__(self, share):
         self.bar.update(round(100 * share) - self.bar.n)
@@ -145,23 +166,60 @@ class Bar:
 
 def common_options(command):
     """What compress and decompress share."""
-    for option in reversed([
+    for option in reversed(
+        [
             click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path)),
-            click.option("-o", "--output", type=click.Path(path_type=Path), help="Output file (one input only)."),
-            click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False), help="Folder for the outputs."),
-            click.option("-r", "--recursive", is_flag=True,
-                         help="Work on the files below folders, as their suffixes tell; --dir keeps the tree."),
+            click.option(
+                "-o",
+                "--output",
+                type=click.Path(path_type=Path),
+                help="Output file (one input only).",
+            ),
+            click.option(
+                "--dir",
+                "folder",
+                type=click.Path(path_type=Path, file_okay=False),
+                help="Folder for the outputs.",
+            ),
+            click.option(
+                "-r",
+                "--recursive",
+                is_flag=True,
+                help="Work on the files below folders, as their suffixes tell; --dir keeps the tree.",
+            ),
             click.option("-f", "--force", is_flag=True, help="Overwrite existing outputs."),
             click.option("-k", "--keep", is_flag=True, help="Keep the inputs (the default)."),
-            click.option("--rm", "remove", is_flag=True,
-                         help="Remove each input after its output was written, decoded and compared."),
-            click.option("--json", "as_json", is_flag=True, help="One JSON object a line on standard output."),
+            click.option(
+                "--rm",
+                "remove",
+                is_flag=True,
+                help="Remove each input after its output was written, decoded and compared.",
+            ),
+            click.option(
+                "--json", "as_json", is_flag=True, help="One JSON object a line on standard output."
+            ),
             click.option("--model", help="A shipped model's name, or the path of one."),
-            click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:N."),
-            click.option("-T", "--threads", type=click.IntRange(1), help="CPU threads of the network."),
-            click.option("-j", "--jobs", type=click.IntRange(1), help="Files at once, a process each (with -r: as many as cores)."),
+            click.option(
+                "--device", default="cpu", show_default=True, help="auto, cpu, cuda or cuda:N."
+            ),
+            click.option(
+                "-T", "--threads", type=click.IntRange(1), help="CPU threads of the network."
+            ),
+            click.option(
+                "-j",
+                "--jobs",
+                type=click.IntRange(1),
+                help="Files at once, a process each (with -r: as many as cores).",
+            ),
             click.option("-q", "--quiet", is_flag=True, help="Errors only."),
-            click.option("-v", "--verbose", is_flag=True, help="Say which model and which arithmetic is used.")]):
+            click.option(
+                "-v",
+                "--verbose",
+                is_flag=True,
+                help="Say which model and which arithmetic is used.",
+            ),
+        ]
+    ):
         command = option(command)
     return command
 
@@ -170,6 +228,7 @@ def model_path(name):
     """The path of a shipped model or of a file, for processes that open it themselves; None where nothing is shipped and nothing was named."""
     from bitsback.coder.model import DEFAULT
     from bitsback.integer.model_file import shipped_models
+
     shipped = shipped_models()
     path = shipped.get(str(name or DEFAULT), Path(name) if name else None)
     if name and not path.is_file():
@@ -181,6 +240,7 @@ def model_path(name):
 def prepare(folder, threads, device):
     """The device of a run; makes its folder."""
     import torch
+
     if threads:
         torch.set_num_threads(threads)
     if folder:
@@ -196,12 +256,16 @@ def open_model(name, device, verbose):
     """The Model of a run; None where nothing is shipped and nothing was named."""
     import torch
     from bitsback.coder.model import Model
+
     try:
         model = Model.open(name)
         if verbose:
             backend = model.chain(device).network.backend
-            say(f"model {model.id[:16]} ({model.path.name}), {backend.name} on {device}, "
-                f"{torch.get_num_threads()} thread(s){''.join(f', {told}' for told in asked())}", err=True)
+            say(
+                f"model {model.id[:16]} ({model.path.name}), {backend.name} on {device}, "
+                f"{torch.get_num_threads()} thread(s){''.join(f', {told}' for told in asked())}",
+                err=True,
+            )
         return model
     except BitsbackError as error:
         if name is None:
@@ -212,6 +276,7 @@ def open_model(name, device, verbose):
 
 def torch_device(name):
     import torch
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -244,14 +309,20 @@ def tell(facts, line, as_json, quiet, err):
 
 def announcer(name, verify, quiet, model, device, tuning):
     """announce(stills) for compression: says what a long run will take, before it."""
+
     def announce(stills):
         from bitsback.codecs.suits import LONG, estimate
+
         if quiet or not model:
             return
         seconds, megapixels = estimate(stills, verify, model, device, tuning)
         if megapixels >= LONG:
-            say(f"bitsback: {name}: {megapixels:.1f} megapixels under the prior, about {max(1, seconds / 60):.0f} minutes at this machine's "
-                f"present pace and up to {gigabytes(megapixels):.1f} GB", err=True)
+            say(
+                f"bitsback: {name}: {megapixels:.1f} megapixels under the prior, about {max(1, seconds / 60):.0f} minutes at this machine's "
+                f"present pace and up to {gigabytes(megapixels):.1f} GB",
+                err=True,
+            )
+
     return announce
 
 

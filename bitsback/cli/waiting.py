@@ -9,7 +9,7 @@ PICTURE`).
 
 import os
 
-TURNS = 10_000      # about half a millisecond: shorter than the time slice of another program
+TURNS = 10_000  # about half a millisecond: shorter than the time slice of another program
 # What a user may have said; the last two are of other OpenMPs.
 ASKED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 

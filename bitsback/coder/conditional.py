@@ -8,6 +8,7 @@ the very end: three roundings to the table's unit would cost more than the table
 One generator serves both directions: it yields the distribution of the next values and is
 sent the values.  The encoder knows them and collects the distributions; the decoder pops them.
 """
+
 import numpy as np
 import torch
 
@@ -15,15 +16,22 @@ from bitsback.coder.context import chosen
 from bitsback.train.denoiser import INNOVATION_REACH
 from bitsback.ans.gaussian_tables import FRACTION_BITS
 from bitsback.diffusion.levels import (
-    COLOUR_BITS, FINE_BITS, GAIN_BITS, INVERSE_BITS, SHIFT, V_INDICES,
+    COLOUR_BITS,
+    FINE_BITS,
+    GAIN_BITS,
+    INVERSE_BITS,
+    SHIFT,
+    V_INDICES,
 )
 from bitsback.diffusion.passes import Places
 
-COLOURS = (1, 0, 2)             # G, then R given G, then B given G and R
+COLOURS = (1, 0, 2)  # G, then R given G, then B given G and R
 COEFFICIENT_BITS = COLOUR_BITS + GAIN_BITS
-FAR = 2**12                     # innovations beyond 64 spacings, 8 sd of the widest row, are clipped: products stay in int32
+FAR = (
+    2**12
+)  # innovations beyond 64 spacings, 8 sd of the widest row, are clipped: products stay in int32
 MEAN_SHIFT = SHIFT - FINE_BITS
-TOLD_SHIFT = FINE_BITS + INVERSE_BITS - 4       # innovations are told in 1/16 sd
+TOLD_SHIFT = FINE_BITS + INVERSE_BITS - 4  # innovations are told in 1/16 sd
 
 
 def rounded_shift(value, bits):
@@ -53,15 +61,23 @@ def distributions(network, index, y, known):
     (channels, height, width), grey = y.shape[1:], y.shape[1] == 1
     seen = torch.from_numpy(known.around(y)).to(device)
     out, state = network.trunk(index, seen)
-    told = torch.zeros((len(y), (seen.shape[2] + 7) // 8 * 4, (seen.shape[3] + 7) // 8 * 4, 12), dtype=torch.int8, device=device)
+    told = torch.zeros(
+        (len(y), (seen.shape[2] + 7) // 8 * 4, (seen.shape[3] + 7) // 8 * 4, 12),
+        dtype=torch.int8,
+        device=device,
+    )
     order, heard = network.order(index), slice(1, 2) if grey else slice(None)
     for phase, parts in enumerate(order):
-        more = network.head(index, phase, state, told) if phase else None       # none of a phase's parts hears of another
+        more = (
+            network.head(index, phase, state, told) if phase else None
+        )  # none of a phase's parts hears of another
         places = Places(parts, height, width)
         if not places.n:
             continue
         said = places.of(out)
-        trunk_mean = rounded_shift(step.from_y * places.of(seen) + step.from_f * said[:, 0:3], MEAN_SHIFT)
+        trunk_mean = rounded_shift(
+            step.from_y * places.of(seen) + step.from_f * said[:, 0:3], MEAN_SHIFT
+        )
         trunk_v = (step.base + said[:, 3:6]).clamp_(0, V_INDICES - 1)
         m, v, rho = trunk_mean, trunk_v, said[:, 6:9]
         if phase:
@@ -76,17 +92,22 @@ def distributions(network, index, y, known):
             if colour == 0:
                 m_c = m_c + rounded_shift(rho[:, 0] * gain[:, 1] * innovations[1], COEFFICIENT_BITS)
             elif colour == 2:
-                shift = rho[:, 1] * gain[:, 1] * innovations[1] + rho[:, 2] * gain[:, 0] * innovations[0]
+                shift = (
+                    rho[:, 1] * gain[:, 1] * innovations[1]
+                    + rho[:, 2] * gain[:, 0] * innovations[0]
+                )
                 m_c = m_c + rounded_shift(shift, COEFFICIENT_BITS)
             mean32 = rounded_shift(m_c, FINE_BITS - FRACTION_BITS)
             values = yield places, 0 if grey else colour, mean32, scale[:, colour]
             fine[:, colour] = torch.from_numpy(values).to(device) << FINE_BITS
-            if colour != COLOURS[-1]:                                           # nothing is expected from the last one
+            if colour != COLOURS[-1]:  # nothing is expected from the last one
                 innovations[colour] = (fine[:, colour] - m_c).clamp_(-FAR, FAR)
-        if phase + 1 < len(order):                                              # nor told of the last phase
+        if phase + 1 < len(order):  # nor told of the last phase
             far = (fine[:, heard] - trunk_mean[:, heard]).clamp_(-8 * FAR, 8 * FAR)
             raw = rounded_shift(far * looked_up(step.inverse, trunk_v[:, heard]), TOLD_SHIFT)
-            places.put_unshuffled(told, raw.clamp_(-INNOVATION_REACH, INNOVATION_REACH).expand(-1, 3, -1))
+            places.put_unshuffled(
+                told, raw.clamp_(-INNOVATION_REACH, INNOVATION_REACH).expand(-1, 3, -1)
+            )
 
 
 class Conditional:
@@ -113,8 +134,16 @@ class Conditional:
             pass
         for kind, key, here, _, _, free in parts if colours and known.free is not None else []:
             colours.count(kind, key[~free], here[~free], -1)
-        parts = [(kind, None if key is None else chosen(key, free), chosen(here, free), chosen(on_host(mean32), free), chosen(on_host(scale), free))
-                 for kind, key, here, mean32, scale, free in parts]
+        parts = [
+            (
+                kind,
+                None if key is None else chosen(key, free),
+                chosen(here, free),
+                chosen(on_host(mean32), free),
+                chosen(on_host(scale), free),
+            )
+            for kind, key, here, mean32, scale, free in parts
+        ]
         if colours:
             return colours.push(stack, self.gaussians, parts)
         for _, _, *part in reversed(parts):
@@ -122,7 +151,11 @@ class Conditional:
 
     def pop(self, stack, y, known, fixed=None, colours=None):
         """The mirror of push: int32 of y's shape; fixed: (n,) the values that are not free; colours count them all."""
-        values, generator, given = np.empty(y.shape, np.int32), distributions(self.network, self.index, y, known), []
+        values, generator, given = (
+            np.empty(y.shape, np.int32),
+            distributions(self.network, self.index, y, known),
+            [],
+        )
         if known.free is not None:
             values[~known.free] = fixed
         try:
@@ -135,15 +168,19 @@ class Conditional:
                     coded = colours.pop(stack, self.gaussians, kind, chosen(key, free), *parameters)
                 else:
                     coded = self.gaussians.pop(stack, *parameters)
-                here = coded.reshape(mean32.shape) if free is None else places.of_colour(values, colour)
+                here = (
+                    coded.reshape(mean32.shape)
+                    if free is None
+                    else places.of_colour(values, colour)
+                )
                 if free is not None:
                     here[free] = coded
                     if colours:
                         given.append((kind, key[~free], here[~free]))
-                places.put(values[:, colour:colour + 1], here[:, None])
+                places.put(values[:, colour : colour + 1], here[:, None])
                 places, colour, mean32, scale = generator.send(here)
         except StopIteration:
             pass
-        for part in given:                          # told samples count as well, once all is decoded
+        for part in given:  # told samples count as well, once all is decoded
             colours.count(*part)
         return values

@@ -4,6 +4,7 @@ The network expects noised pixels y_k = x + noise of level k.  For known pixels 
 them: the forward chain itself, with its random numbers replaced by a hash of (level, channel,
 side, row, column).  In distribution for the network, equal on every machine, and it costs no bits.
 """
+
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from bitsback.ans.gaussian_tables import CENTRE, COLUMNS, FRACTIONS, FRACTION_BITS, TOTAL
 from bitsback.diffusion.levels import forward_mean32
 
-ROWS = 8                        # rows and columns of context: 16 and 32 are no better (within 0.05 % on six pictures) and take a twentieth and a tenth more time
+ROWS = 8  # rows and columns of context: 16 and 32 are no better (within 0.05 % on six pictures) and take a twentieth and a tenth more time
 BELOW, RIGHT, INSIDE = 0, 1, 2  # sides
 
 
@@ -51,7 +52,13 @@ def nothing(values):
 
 def hash_bits(level, side, channels, rows, columns):
     """hash_at for all channels, rows and columns: (channels, rows, columns) uint32."""
-    return hash_at(level, side, np.arange(channels)[:, None, None], np.arange(rows)[:, None], np.arange(columns))
+    return hash_at(
+        level,
+        side,
+        np.arange(channels)[:, None, None],
+        np.arange(rows)[:, None],
+        np.arange(columns),
+    )
 
 
 def hash_at(level, side, channel, row, column):
@@ -72,7 +79,9 @@ def hash_at(level, side, channel, row, column):
 def sample(forward, mean32, scale, bits):
     """Integers drawn from row set `scale` of a table of masses by 24-bit `bits`; all arrays of one shape."""
     rows = slice(scale * FRACTIONS, (scale + 1) * FRACTIONS)
-    edges = np.cumsum(forward.masses[rows].astype(np.int64), 1) + TOTAL * np.arange(FRACTIONS)[:, None]         # of all rows, one after the other: sorted
+    edges = (
+        np.cumsum(forward.masses[rows].astype(np.int64), 1) + TOTAL * np.arange(FRACTIONS)[:, None]
+    )  # of all rows, one after the other: sorted
     fraction = mean32 & (FRACTIONS - 1)
     place = np.searchsorted(edges.ravel(), fraction * np.int64(TOTAL) + bits, side="right")
     return (place - fraction * COLUMNS + (mean32 >> FRACTION_BITS) - CENTRE).astype(np.int32)
@@ -85,8 +94,17 @@ def context_chain(forward, levels, known):
     """
     chain, values, inside = [], known, () if known.free is None else np.nonzero(~known.free)[1:]
     for k in range(len(levels)):
-        noised = lambda value, bits: sample(forward, forward_mean32(levels, k, value), k, np.broadcast_to(bits, value.shape))        # noqa: E731, B023
-        around = (noised(value, hash_bits(k, side, *value.shape[1:])) for side, value in ((BELOW, values.below), (RIGHT, values.right)))
-        values = Known(*around, known.free, None if known.free is None else noised(values.fixed, hash_at(k, INSIDE, *inside)))
+        noised = lambda value, bits: sample(
+            forward, forward_mean32(levels, k, value), k, np.broadcast_to(bits, value.shape)
+        )  # noqa: E731, B023
+        around = (
+            noised(value, hash_bits(k, side, *value.shape[1:]))
+            for side, value in ((BELOW, values.below), (RIGHT, values.right))
+        )
+        values = Known(
+            *around,
+            known.free,
+            None if known.free is None else noised(values.fixed, hash_at(k, INSIDE, *inside)),
+        )
         chain.append(values)
     return chain

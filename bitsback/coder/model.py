@@ -2,6 +2,7 @@
 
 `Model.open()` takes a shipped name, a path or an id and returns the thing whose `chain()` codes.
 """
+
 from pathlib import Path
 
 from bitsback.coder.chain import Chain
@@ -12,7 +13,12 @@ from bitsback.diffusion.levels import Level
 from bitsback.integer.selftest import choose
 from bitsback.integer.bias_updates import Deltas, by_expert, kinds, tuned_layers
 from bitsback.integer.model_file import (
-    ARITHMETIC, read_experts, read_model, read_steps, shipped_models, told_id,
+    ARITHMETIC,
+    read_experts,
+    read_model,
+    read_steps,
+    shipped_models,
+    told_id,
 )
 
 DEFAULT = "default"
@@ -28,7 +34,9 @@ class Model:
         self.path = Path(path)
         tensors, self.description, self.id = read_model(path)
         if self.description.get("arithmetic") != ARITHMETIC:
-            raise WrongModel(f"{path}: arithmetic {self.description.get('arithmetic')}, this program computes {ARITHMETIC}")
+            raise WrongModel(
+                f"{path}: arithmetic {self.description.get('arithmetic')}, this program computes {ARITHMETIC}"
+            )
         try:
             self.levels = tuple(Level(*pair) for pair in self.description["levels"])
             self.steps, self.experts = read_steps(tensors), read_experts(tensors, self.description)
@@ -66,8 +74,10 @@ class Model:
         for path in shipped.values():
             if (told_id(path) or "").startswith(model_id):
                 return cls(path)
-        raise WrongModel(f"made with model {model_id}, which is not installed; give it with --model PATH "
-                         f"or install the release that ships it (`bitsback models` lists what is here)")
+        raise WrongModel(
+            f"made with model {model_id}, which is not installed; give it with --model PATH "
+            f"or install the release that ships it (`bitsback models` lists what is here)"
+        )
 
     @classmethod
     def of_file(cls, model, model_id):
@@ -101,10 +111,17 @@ class Model:
         """The codec with biases moved by deltas, all families' in one array of int32.  Errors: DamagedFile."""
         backends = [network.backend for _, network in self.chain(device).network.networks]
         parts = by_expert(deltas, self.experts)
-        return self._chain([backend.like(tuned_layers(expert.layers, part)) if part.any() else backend
-                            for backend, expert, part in zip(backends, self.experts, parts)])
+        return self._chain(
+            [
+                backend.like(tuned_layers(expert.layers, part)) if part.any() else backend
+                for backend, expert, part in zip(backends, self.experts, parts)
+            ]
+        )
 
     def _chain(self, backends):
         """A Chain of one backend an expert."""
-        networks = [(expert.steps, IntegerNetwork(backend, expert.config, self.steps, expert.steps.start)) for expert, backend in zip(self.experts, backends)]
+        networks = [
+            (expert.steps, IntegerNetwork(backend, expert.config, self.steps, expert.steps.start))
+            for expert, backend in zip(self.experts, backends)
+        ]
         return Chain(IntegerExperts(networks), self.gaussians, self.forward, self.levels)

@@ -9,6 +9,7 @@ listed scales.  Integrating over bins adds spacing^2 / 12 to the variance, so
 and the sigmas are derived from two integers a level.  Everything the coder needs from the
 formulas of schedule.py is turned into integers here, once, when a model is exported.
 """
+
 import math
 from dataclasses import dataclass
 
@@ -17,17 +18,17 @@ import numpy as np
 from bitsback.ans import gaussian_tables
 from bitsback.diffusion.schedule import geometric, preconditioning, reverse_step
 
-MEAN_BITS = 8               # network means: 1/256
-SCALE_UNIT = 16             # network scales: 1/16 of a doubling of the sd
-COLOUR_BITS = 6             # network colour coefficients: 1/64
-GAIN_BITS = 8               # gain of a colour coefficient: 1/256
-FINE_BITS = 6               # means on their way to the table: 1/64 spacing
-SHIFT = 16                  # fixed point of the constants that make means: 1/2^16 spacing
-INVERSE_BITS = 12           # inverse sd of innovations: 1/2^12
-V_INDICES = 256             # scales of v: sd = 2^((index - V_ONE) / 16) gray levels
+MEAN_BITS = 8  # network means: 1/256
+SCALE_UNIT = 16  # network scales: 1/16 of a doubling of the sd
+COLOUR_BITS = 6  # network colour coefficients: 1/64
+GAIN_BITS = 8  # gain of a colour coefficient: 1/256
+FINE_BITS = 6  # means on their way to the table: 1/64 spacing
+SHIFT = 16  # fixed point of the constants that make means: 1/2^16 spacing
+INVERSE_BITS = 12  # inverse sd of innovations: 1/2^12
+V_INDICES = 256  # scales of v: sd = 2^((index - V_ONE) / 16) gray levels
 V_ONE = 96
 EVEN, SIGMA_MIN, SIGMA_MAX = 12, 0.5, 285.0
-CLOSENESS = 1.7             # of nearest_levels: below 1.2 sigma from about 12 levels on
+CLOSENESS = 1.7  # of nearest_levels: below 1.2 sigma from about 12 levels on
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ def sigmas(levels):
     """Noise of each level, gray levels, rounding to the lattice included."""
     result, variance = [], 0.0
     for level in levels:
-        variance += (level.spacing * gaussian_tables.scale_sd(level.step)) ** 2 + level.spacing**2 / 12
+        variance += (
+            level.spacing * gaussian_tables.scale_sd(level.step)
+        ) ** 2 + level.spacing**2 / 12
         result.append(math.sqrt(variance))
     return result
 
@@ -67,7 +70,7 @@ def nearest_levels(wanted, coarseness=1.2):
     """
     levels, variance = [], 0.0
     for k, sigma in enumerate(wanted):
-        near, far = wanted[min(k, len(wanted) - 2):][:2] if len(wanted) > 1 else (0.0, 1.0)
+        near, far = wanted[min(k, len(wanted) - 2) :][:2] if len(wanted) > 1 else (0.0, 1.0)
         a = 1 - (near / far) ** 2
         exponent = math.floor(math.log2(min(coarseness, CLOSENESS * a) * sigma))
         forward = math.sqrt(max(sigma**2 - variance - 4.0**exponent / 12, 1e-9)) / 2.0**exponent
@@ -106,14 +109,14 @@ class Step:
     coefficients, `shift` of the head's mean, `inverse` sd of innovations.
     """
 
-    input_scale: int            # integer input of the network = (input_scale * n_t + half) >> 8
+    input_scale: int  # integer input of the network = (input_scale * n_t + half) >> 8
     from_y: int
     from_f: int
-    base: int                   # index of v where the network says 0
-    scale: np.ndarray           # (256,) int32
-    gain: np.ndarray            # (256,) int32, 1/256
-    shift: np.ndarray           # (256,) int32, 1/2^(SHIFT - MEAN_BITS) spacings
-    inverse: np.ndarray         # (256,) int32, 1/2^INVERSE_BITS
+    base: int  # index of v where the network says 0
+    scale: np.ndarray  # (256,) int32
+    gain: np.ndarray  # (256,) int32, 1/256
+    shift: np.ndarray  # (256,) int32, 1/2^(SHIFT - MEAN_BITS) spacings
+    inverse: np.ndarray  # (256,) int32, 1/2^INVERSE_BITS
 
 
 def make_step(sigma_t, spacing_t, sigma_s=None, spacing_s=1.0):
@@ -126,7 +129,7 @@ def make_step(sigma_t, spacing_t, sigma_s=None, spacing_s=1.0):
     binned = total if pixels else np.maximum(total - spacing_s**2 / 12, 1e-12)
     gain = np.ones_like(v) if pixels else v / total
     innovation = np.sqrt(total + (1 / 12 if pixels else 0.0))
-    integers = lambda array: np.rint(array).astype(np.int32)                            # noqa: E731
+    integers = lambda array: np.rint(array).astype(np.int32)  # noqa: E731
     return Step(
         input_scale=round(256 * spacing_t * c_in * 256),
         from_y=round(((1 - a) + a * c_skip) * spacing_t / spacing_s * 2**SHIFT),
@@ -135,7 +138,8 @@ def make_step(sigma_t, spacing_t, sigma_s=None, spacing_s=1.0):
         scale=gaussian_tables.scale_index(np.sqrt(binned) / spacing_s),
         gain=integers(gain * 2**GAIN_BITS),
         shift=integers(np.minimum(np.sqrt(total) / spacing_s, 8) * gain * 2 ** (SHIFT - MEAN_BITS)),
-        inverse=integers(spacing_s / innovation * 2**INVERSE_BITS))
+        inverse=integers(spacing_s / innovation * 2**INVERSE_BITS),
+    )
 
 
 def make_steps(levels):

@@ -3,10 +3,11 @@
 Pixels next to one another say much of one another's noise, which one pass over all of them cannot use (subset coding, as in multi-scale
 autoregression, arXiv 1703.03664).  More phases know more neighbours, and each asks the head once more.
 """
+
 import numpy as np
 import torch
 
-ORDER = ((0, 0), (1, 1), (0, 1), (1, 0))        # inside a 2x2 block
+ORDER = ((0, 0), (1, 1), (0, 1), (1, 0))  # inside a 2x2 block
 PHASE_COUNTS = (2, 4, 8)
 
 
@@ -16,17 +17,21 @@ def phases(count):
     count: 2, the colours of a chessboard; 4, the pixels of a 2x2 block one after the other; or 8, each of those in two halves, again like a chessboard's.
     """
     if count == 2:
-        return tuple(tuple((row, column, 2) for row, column in ORDER[i:i + 2]) for i in (0, 2))
+        return tuple(tuple((row, column, 2) for row, column in ORDER[i : i + 2]) for i in (0, 2))
     if count == 4:
         return tuple(((row, column, 2),) for row, column in ORDER)
     halves = (((0, 0), (2, 2)), ((0, 2), (2, 0)))
-    return tuple(tuple((row + i, column + j, 4) for i, j in half) for row, column in ORDER for half in halves)
+    return tuple(
+        tuple((row + i, column + j, 4) for i, j in half) for row, column in ORDER for half in halves
+    )
 
 
 def _joined(arrays):
     if len(arrays) == 1:
         return arrays[0]
-    return torch.cat(arrays, 2) if isinstance(arrays[0], torch.Tensor) else np.concatenate(arrays, 2)
+    return (
+        torch.cat(arrays, 2) if isinstance(arrays[0], torch.Tensor) else np.concatenate(arrays, 2)
+    )
 
 
 class Places:
@@ -36,13 +41,19 @@ class Places:
     """
 
     def __init__(self, parts, height, width):
-        sizes = [(len(range(row, height, stride)), len(range(column, width, stride))) for row, column, stride in parts]
+        sizes = [
+            (len(range(row, height, stride)), len(range(column, width, stride)))
+            for row, column, stride in parts
+        ]
         self._parts = [(*part, *size) for part, size in zip(parts, sizes) if all(size)]
         self._height, self._width = height, width
         self.n = sum(rows * columns for *_, rows, columns in self._parts)
 
     def _views(self, array):
-        return [array[:, :, row:self._height:stride, column:self._width:stride] for row, column, stride, _, _ in self._parts]
+        return [
+            array[:, :, row : self._height : stride, column : self._width : stride]
+            for row, column, stride, _, _ in self._parts
+        ]
 
     def of(self, array):
         """(B, C, H, W), of these pictures or with more below and to the right -> (B, C, n)."""
@@ -50,12 +61,18 @@ class Places:
 
     def of_colour(self, array, colour):
         """(B, n) of one colour."""
-        return self.of(array[:, colour:colour + 1])[:, 0]
+        return self.of(array[:, colour : colour + 1])[:, 0]
 
     def of_blocks(self, array):
         """(B, C, h, w), what is said of each 2x2 block -> (B, C, n)."""
-        return _joined([array[:, :, row // 2::stride // 2, column // 2::stride // 2][:, :, :rows, :columns].reshape(*array.shape[:2], -1)
-                        for row, column, stride, rows, columns in self._parts])
+        return _joined(
+            [
+                array[:, :, row // 2 :: stride // 2, column // 2 :: stride // 2][
+                    :, :, :rows, :columns
+                ].reshape(*array.shape[:2], -1)
+                for row, column, stride, rows, columns in self._parts
+            ]
+        )
 
     def put(self, array, values):
         """The mirror of `of`: writes values (B, C, n) into (B, C, H, W)."""
@@ -69,6 +86,15 @@ class Places:
         """Writes values (B, 3, n) into (B, h, w, 12), where 4 colour + 2 i + j is row i and column j of a 2x2 block."""
         begin = 0
         for row, column, stride, rows, columns in self._parts:
-            view = array[:, row // 2::stride // 2, column // 2::stride // 2, row % 2 * 2 + column % 2::4][:, :rows, :columns]
-            view[...] = values[:, :, begin:begin + rows * columns].reshape(len(array), 3, rows, columns).permute(0, 2, 3, 1)
+            view = array[
+                :,
+                row // 2 :: stride // 2,
+                column // 2 :: stride // 2,
+                row % 2 * 2 + column % 2 :: 4,
+            ][:, :rows, :columns]
+            view[...] = (
+                values[:, :, begin : begin + rows * columns]
+                .reshape(len(array), 3, rows, columns)
+                .permute(0, 2, 3, 1)
+            )
             begin += rows * columns

@@ -13,13 +13,14 @@ Symbols used in the whole package (VE form; gray levels unless said):
 
 VDM's variance-preserving z is alpha y with alpha^2 = 1 / (1 + sigma^2 / D^2): the same model.
 """
+
 import math
 
 import torch
 from torch import nn
 
-DATA_SD = 64.0          # D: about the standard deviation of a photograph; a power of two, so that
-                        # c_in of a clean level is one too and integer inputs lose nothing
+DATA_SD = 64.0  # D: about the standard deviation of a photograph; a power of two, so that
+# c_in of a clean level is one too and integer inputs lose nothing
 
 
 def reverse_step(sigma_s, sigma_t):

@@ -8,6 +8,7 @@ activation's 1.0 wherever it is added (ARITHMETIC.md, section 9).  How finely a 
 choice: it stores them in steps of 2^coarseness.  Whoever reads deltas proves anew that no sum can leave
 float32's exact range.
 """
+
 import numpy as np
 import torch
 
@@ -16,12 +17,15 @@ from bitsback.errors import DamagedFile, TrainingError
 from bitsback.integer.convolution import Layer
 from bitsback.train.export import prove_exact
 
-LIMIT = 127                     # largest delta, in the steps that it is stored in
-COARSENESS = 8                  # these are 2^0, ..., 2^7
-SCALE_CODES = 128               # a scale's index is stored in 7 bits
-FARTHEST = 14                   # largest n: a delta moves no accumulator by more than 2^28
-STEP_SHIFTS = {"a": -1, "head_mix": -2}     # 1/256 in output units of a layer, as a power of two; others add to wide sums of 1/1024
-OUTPUT_SHIFTS = (0, -3, -2)     # of the last layers: mean 1/256, scale 1/16 doubling, colour 1/64
+LIMIT = 127  # largest delta, in the steps that it is stored in
+COARSENESS = 8  # these are 2^0, ..., 2^7
+SCALE_CODES = 128  # a scale's index is stored in 7 bits
+FARTHEST = 14  # largest n: a delta moves no accumulator by more than 2^28
+STEP_SHIFTS = {
+    "a": -1,
+    "head_mix": -2,
+}  # 1/256 in output units of a layer, as a power of two; others add to wide sums of 1/1024
+OUTPUT_SHIFTS = (0, -3, -2)  # of the last layers: mean 1/256, scale 1/16 doubling, colour 1/64
 
 
 def delta_units(name, layer):
@@ -47,7 +51,11 @@ def split(deltas, layers):
 
 def kinds(experts):
     """[{name: Layer}] of the first expert of each family: what a family's deltas are told by."""
-    return [expert.layers for before, expert in zip([None, *experts], experts) if before is None or before.family < expert.family]
+    return [
+        expert.layers
+        for before, expert in zip([None, *experts], experts)
+        if before is None or before.family < expert.family
+    ]
 
 
 def by_kind(deltas, kinds):
@@ -93,7 +101,10 @@ class Deltas:
 
     def _scale(self, values):
         """The scale index under which values cost least."""
-        costs = [self.gaussians.information_bits(values, *self._parameters(len(values), scale)) for scale in range(gaussian_tables.SCALES)]
+        costs = [
+            self.gaussians.information_bits(values, *self._parameters(len(values), scale))
+            for scale in range(gaussian_tables.SCALES)
+        ]
         return int(np.argmin(costs))
 
     @staticmethod
@@ -118,13 +129,21 @@ class Deltas:
 
     def pop(self, stack):
         """The mirror of push.  Errors: StackEmpty, DamagedFile."""
-        return np.concatenate([self._pop_layers(stack, layers) if stack.pop_uniform(1, 2)[0] else np.zeros(count(layers), np.int32)
-                               for layers in self.kinds])
+        return np.concatenate(
+            [
+                self._pop_layers(stack, layers)
+                if stack.pop_uniform(1, 2)[0]
+                else np.zeros(count(layers), np.int32)
+                for layers in self.kinds
+            ]
+        )
 
     def _pop_layers(self, stack, layers):
         parts = []
         for name in sorted(layers):
-            coarse, scale = (int(stack.pop_uniform(1, number)[0]) for number in (COARSENESS, SCALE_CODES))
+            coarse, scale = (
+                int(stack.pop_uniform(1, number)[0]) for number in (COARSENESS, SCALE_CODES)
+            )
             if scale >= gaussian_tables.SCALES:
                 raise DamagedFile("a scale of tuned biases is out of range")
             values = self.gaussians.pop(stack, *self._parameters(len(layers[name].shift), scale))

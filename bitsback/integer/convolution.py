@@ -9,6 +9,7 @@ products below 2^15, so that even instruction sets that add pairs in a saturatin
 Both end in the same requantisation: round_half_even((acc + bias) * 2^-shift), a power of two
 per output channel, exact in float32 because acc + bias is below 2^24.
 """
+
 import functools
 import warnings
 from contextlib import contextmanager
@@ -18,12 +19,16 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-TOP = 255                       # largest activation, steps
-WEIGHT = 64                     # largest integer weight between two 8-bit activations
-SPLIT = 7                       # weights of more bits are 2^7 high + low
-FEW, MANY, TYPICAL = 2**17, 2**12, (64, 64)     # weights up to which a layer's are packed once for all inputs of so many pixels, and for which height and width
-BLOCK, BLOCKS = 16, 8                           # ... or of any size, where the outputs are few whole blocks of oneDNN's
-WIDE = 16                       # wide sums are counted in 1/16 of an activation's step
+TOP = 255  # largest activation, steps
+WEIGHT = 64  # largest integer weight between two 8-bit activations
+SPLIT = 7  # weights of more bits are 2^7 high + low
+FEW, MANY, TYPICAL = (
+    2**17,
+    2**12,
+    (64, 64),
+)  # weights up to which a layer's are packed once for all inputs of so many pixels, and for which height and width
+BLOCK, BLOCKS = 16, 8  # ... or of any size, where the outputs are few whole blocks of oneDNN's
+WIDE = 16  # wide sums are counted in 1/16 of an activation's step
 
 
 @contextmanager
@@ -51,9 +56,9 @@ def plain_algorithms(device):
 class Layer:
     """Integers of one convolution.  weight (O, I, k, k); bias (levels or 1, O); shift (O,)."""
 
-    weight: torch.Tensor            # int8 between two 8-bit activations, else int32
-    bias: torch.Tensor              # int32, in units of the accumulator
-    shift: torch.Tensor             # int8
+    weight: torch.Tensor  # int8 between two 8-bit activations, else int32
+    bias: torch.Tensor  # int32, in units of the accumulator
+    shift: torch.Tensor  # int8
     stride: int = 1
 
     @property
@@ -79,7 +84,9 @@ class Reference:
         self._prepared = {name: self._prepare(layer) for name, layer in layers.items()}
 
     def _prepare(self, layer):
-        weight = layer.weight.to(self.device, torch.float32).contiguous(memory_format=torch.channels_last)
+        weight = layer.weight.to(self.device, torch.float32).contiguous(
+            memory_format=torch.channels_last
+        )
         scale = torch.exp2(-layer.shift.to(self.device, torch.float32)).view(1, -1, 1, 1)
         return weight, scale, layer.bias.to(self.device, torch.float32)
 
@@ -125,23 +132,38 @@ class Fast(Reference):
     def __init__(self, layers):
         super().__init__(layers)
         self._int8 = {name: self._split(layer) for name, layer in layers.items()}
-        self._packed = {}                   # of each layer the latest: (shape it was packed for, weights)
+        self._packed = {}  # of each layer the latest: (shape it was packed for, weights)
         self._narrow = in_one_pass if one_pass_agrees() else in_four_passes
 
     @staticmethod
     def _split(layer):
         """The _Int8 of a layer, or None where float32 could not hold a sum."""
-        weight, bias, scale = layer.weight.long(), layer.bias.long(), torch.exp2(-layer.shift.to(torch.float32))
+        weight, bias, scale = (
+            layer.weight.long(),
+            layer.bias.long(),
+            torch.exp2(-layer.shift.to(torch.float32)),
+        )
         if not layer.inner:
             high = (weight + WEIGHT) >> SPLIT
-            weight, bias, scale = torch.cat([weight - (high << SPLIT), high]), F.pad(bias, (0, len(weight))), torch.cat([scale, scale * 2**SPLIT])
+            weight, bias, scale = (
+                torch.cat([weight - (high << SPLIT), high]),
+                F.pad(bias, (0, len(weight))),
+                torch.cat([scale, scale * 2**SPLIT]),
+            )
         reach, largest, outputs = weight.flatten(1).abs().sum(1), bias.abs().amax(0), len(weight)
         if weight.abs().max() > WEIGHT or (reach * TOP + largest).max() >= 2**24:
             return None
         bias, offset = bias.to(torch.float32) * scale, -128 * weight.flatten(1).sum(1) * scale
         signed = tuple(bias + offset) if (reach * (TOP + 128) + largest).max() < 2**24 else None
         one_order = outputs < 2 * BLOCK or outputs <= BLOCKS * BLOCK and outputs % BLOCK == 0
-        return _Int8(weight.to(torch.int8), scale, torch.zeros(outputs, dtype=torch.int64), tuple(bias), signed, one_order)
+        return _Int8(
+            weight.to(torch.int8),
+            scale,
+            torch.zeros(outputs, dtype=torch.int64),
+            tuple(bias),
+            signed,
+            one_order,
+        )
 
     def _pack(self, name, shape, padding):
         """Weights in the order that oneDNN wants for inputs of this shape.  In another it puts them right in every call, which can take a hundred times
@@ -152,7 +174,17 @@ class Fast(Reference):
             shape = (1, shape[1], *TYPICAL)
         kept, packed = self._packed.get(name, (None, None))
         if kept != shape:
-            packed = torch.ops.onednn.qconv_prepack(layer.weight, layer.scale, 1.0, 0, [self.layers[name].stride] * 2, [padding] * 2, [1, 1], 1, list(shape))
+            packed = torch.ops.onednn.qconv_prepack(
+                layer.weight,
+                layer.scale,
+                1.0,
+                0,
+                [self.layers[name].stride] * 2,
+                [padding] * 2,
+                [1, 1],
+                1,
+                list(shape),
+            )
             self._packed[name] = shape, packed
         return packed
 
@@ -168,8 +200,24 @@ class Fast(Reference):
             x, padding = F.pad(x.view(torch.uint8).bitwise_xor(128), [padding] * 4, value=128), 0
         at_once = clamp and inner
         out = torch.ops.onednn.qconv2d_pointwise(
-            x, 1.0, 0, self._pack(name, x.shape, padding), int8.scale, int8.zero, biases[index if len(biases) > 1 else 0],
-            [layer.stride] * 2, [padding] * 2, [1, 1], 1, 1.0, 0, None if at_once else torch.float32, "relu" if at_once else "none", [], "")
+            x,
+            1.0,
+            0,
+            self._pack(name, x.shape, padding),
+            int8.scale,
+            int8.zero,
+            biases[index if len(biases) > 1 else 0],
+            [layer.stride] * 2,
+            [padding] * 2,
+            [1, 1],
+            1,
+            1.0,
+            0,
+            None if at_once else torch.float32,
+            "relu" if at_once else "none",
+            [],
+            "",
+        )
         if at_once:
             return out
         out = (out if inner else torch.add(*out.tensor_split(2, 1))).round_()
@@ -187,18 +235,32 @@ def in_four_passes(wide, divisor):
 def in_one_pass(wide, divisor):
     """The same by torch's quantiser, whose numbers are taken for uint8 where they lie: six times as fast."""
     quantised = torch.quantize_per_tensor(wide, float(divisor), 0, torch.quint8)
-    return torch.empty(0, dtype=torch.uint8).set_(quantised.untyped_storage(), quantised.storage_offset(), quantised.size(), quantised.stride())
+    return torch.empty(0, dtype=torch.uint8).set_(
+        quantised.untyped_storage(),
+        quantised.storage_offset(),
+        quantised.size(),
+        quantised.stride(),
+    )
 
 
 @functools.cache
 def one_pass_agrees():
     """True if in_one_pass gives what in_four_passes does: at every sixteenth around 0..255, between halves, and far outside."""
     near = torch.arange(-16 * 300, 16 * 300, dtype=torch.float32)
-    wide = torch.cat([near, near * 3495, torch.tensor([2.0**24, -2.0**24, 2.0**24 - 1])]).view(1, 1, -1, 3).expand(1, 5, -1, -1)
+    wide = (
+        torch.cat([near, near * 3495, torch.tensor([2.0**24, -(2.0**24), 2.0**24 - 1])])
+        .view(1, 1, -1, 3)
+        .expand(1, 5, -1, -1)
+    )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")                 # torch means to drop its quantiser one day: then four passes do
-            return all(torch.equal(in_one_pass(some, divisor), in_four_passes(some, divisor))
-                       for divisor in (1, WIDE) for some in (wide.contiguous(), wide.contiguous(memory_format=torch.channels_last)))
+            warnings.simplefilter(
+                "ignore"
+            )  # torch means to drop its quantiser one day: then four passes do
+            return all(
+                torch.equal(in_one_pass(some, divisor), in_four_passes(some, divisor))
+                for divisor in (1, WIDE)
+                for some in (wide.contiguous(), wide.contiguous(memory_format=torch.channels_last))
+            )
     except (RuntimeError, AttributeError, NotImplementedError):
         return False

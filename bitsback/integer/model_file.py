@@ -4,6 +4,7 @@ A model file holds integers only (export.py) and says what it is: `{"arithmetic"
 [{"network": {...}, "steps": [0, K], "family": 0}], "levels": [...], "training": {...}, "id": ...}`.  The id is a SHA-256 over the integers and what they
 mean; it depends neither on how the file is laid out nor on what is told of the training.
 """
+
 import hashlib
 import json
 from pathlib import Path
@@ -21,7 +22,7 @@ from bitsback.outputs import write
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 KEY = "bitsback"
-ARITHMETIC = 7                  # version of ARITHMETIC.md
+ARITHMETIC = 7  # version of ARITHMETIC.md
 
 
 def model_id(tensors, description):
@@ -41,9 +42,20 @@ def save_model(path, network, levels, training, table=None, *, force=True):
     table: calibration of the trunk's outputs (calibration.py); training: what `bitsback models` tells: minutes, steps, device, data;
     force: replace an existing file.  Errors: TrainingError, OutputExists, OutputFailed.
     """
-    networks, families = ([(network, range(len(levels)))], [0]) if not isinstance(network, Experts) else (list(zip(network.networks, network.shares)), network.families)
-    description = {"arithmetic": ARITHMETIC, "experts": [{"network": one.config.as_dict(), "steps": [steps.start, steps.stop], "family": family} for (one, steps), family in zip(networks, families)],
-                   "levels": [[level.exponent, level.step] for level in levels], "training": training}
+    networks, families = (
+        ([(network, range(len(levels)))], [0])
+        if not isinstance(network, Experts)
+        else (list(zip(network.networks, network.shares)), network.families)
+    )
+    description = {
+        "arithmetic": ARITHMETIC,
+        "experts": [
+            {"network": one.config.as_dict(), "steps": [steps.start, steps.stop], "family": family}
+            for (one, steps), family in zip(networks, families)
+        ],
+        "levels": [[level.exponent, level.step] for level in levels],
+        "training": training,
+    }
     write_model(path, integer_model(networks, levels, table), description, force=force)
 
 
@@ -72,7 +84,9 @@ def read_model(path):
         raise WrongModel(f"{path}: not a bitsback model ({error})") from None
     found = model_id(tensors, description)
     if description.get("id", found) != found:
-        raise WrongModel(f"{path}: damaged, its numbers are not those of model {str(description['id'])[:16]}")
+        raise WrongModel(
+            f"{path}: damaged, its numbers are not those of model {str(description['id'])[:16]}"
+        )
     return tensors, description, found
 
 
@@ -81,20 +95,39 @@ def read_experts(tensors, description):
     experts = []
     for i, told in enumerate(description["experts"]):
         start, end = f"{i}.", ".weight"
-        names = [name[len(start):-len(end)] for name in tensors if name.startswith(start) and name.endswith(end)]
-        layers = {name: Layer(*(tensors[f"{i}.{name}.{part}"] for part in ("weight", "bias", "shift")), int(tensors[f"{i}.{name}.stride"][0])) for name in names}
-        experts.append(Expert(NetworkConfig(**told["network"]), range(*told["steps"]), layers, told["family"]))
+        names = [
+            name[len(start) : -len(end)]
+            for name in tensors
+            if name.startswith(start) and name.endswith(end)
+        ]
+        layers = {
+            name: Layer(
+                *(tensors[f"{i}.{name}.{part}"] for part in ("weight", "bias", "shift")),
+                int(tensors[f"{i}.{name}.stride"][0]),
+            )
+            for name in names
+        }
+        experts.append(
+            Expert(NetworkConfig(**told["network"]), range(*told["steps"]), layers, told["family"])
+        )
     if not share_out([expert.steps for expert in experts], len(description["levels"])):
         raise ValueError("its experts do not share all levels out")
-    if not families_fit([expert.family for expert in experts], [expert.config for expert in experts]):
+    if not families_fit(
+        [expert.family for expert in experts], [expert.config for expert in experts]
+    ):
         raise ValueError("its experts' families do not fit")
     return tuple(experts)
 
 
 def read_steps(tensors):
     """The list of Step out of a model file's tensors."""
-    arrays = {name: tensors[f"steps.{name}"].numpy() for name in ("scale", "gain", "shift", "inverse")}
-    return [Step(*row, **{name: array[k] for name, array in arrays.items()}) for k, row in enumerate(tensors["steps.scalars"].tolist())]
+    arrays = {
+        name: tensors[f"steps.{name}"].numpy() for name in ("scale", "gain", "shift", "inverse")
+    }
+    return [
+        Step(*row, **{name: array[k] for name, array in arrays.items()})
+        for k, row in enumerate(tensors["steps.scalars"].tolist())
+    ]
 
 
 def shipped_models():

@@ -3,6 +3,7 @@
 The same graph as denoiser.py, read from the integers of a model file.  `backend` does the
 convolutions (exact.py); all else is sums, clamps and rounding of float32 integers below 2^24.
 """
+
 import dataclasses
 
 import torch
@@ -45,7 +46,10 @@ class IntegerNetwork:
         """levels.Step of a step, its arrays int32 tensors on the network's device."""
         if index not in self._tables:
             step = self.steps[index]
-            arrays = {name: torch.from_numpy(getattr(step, name)).to(self.device) for name in ("scale", "gain", "shift", "inverse")}
+            arrays = {
+                name: torch.from_numpy(getattr(step, name)).to(self.device)
+                for name in ("scale", "gain", "shift", "inverse")
+            }
             self._tables[index] = dataclasses.replace(step, **arrays)
         return self._tables[index]
 
@@ -58,7 +62,9 @@ class IntegerNetwork:
 
     def _blocks(self, stage, count, wide, index):
         for i in range(count):
-            h = self.backend.convolve(f"{stage}.{i}.a", self.backend.narrow(wide), index, clamp=True)
+            h = self.backend.convolve(
+                f"{stage}.{i}.a", self.backend.narrow(wide), index, clamp=True
+            )
             wide = self.backend.convolve(f"{stage}.{i}.b", h, index).add_(wide)
         return wide
 
@@ -83,7 +89,11 @@ class IntegerNetwork:
     def head(self, index, phase, state, known):
         """known: (B, h, w, 12) int8 innovations, 1/16 sd, within INNOVATION_REACH, of 2x2 blocks (phases.Places.put_unshuffled) -> (B, 9, h, w) int32."""
         index, known = index - self.first, known.permute(0, 3, 1, 2)
-        h = self.backend.narrow(self.backend.convolve("head_known", known, (self.config.phases - 1) * index + phase - 1).add_(state))
+        h = self.backend.narrow(
+            self.backend.convolve(
+                "head_known", known, (self.config.phases - 1) * index + phase - 1
+            ).add_(state)
+        )
         mixed = self.backend.narrow(self.backend.convolve("head_mix", h, index).add_(h), 1)
         return _limited(self.backend.convolve(f"head_out.{phase - 1}", mixed, index), HEAD_LIMITS)
 

@@ -2,6 +2,7 @@
 
 It runs once a process, before the first picture: what a machine's library cannot do exactly is not used there.
 """
+
 import numpy as np
 import torch
 
@@ -13,32 +14,70 @@ def _worst_case_layers():
     """Layers and inputs that reach the limits the exporter allows, with sums that need every bit."""
     generator = np.random.default_rng(5)
     layers, inputs = {}, {}
-    for width, size, stride in ((64, 3, 1), (48, 3, 1), (64, 1, 1), (48, 2, 2), (128, 3, 1), (16, 3, 1)):
-        weight = generator.choice([-WEIGHT, -WEIGHT, WEIGHT, WEIGHT, 63, -63, 1, 0], (width, width, size, size))
+    for width, size, stride in (
+        (64, 3, 1),
+        (48, 3, 1),
+        (64, 1, 1),
+        (48, 2, 2),
+        (128, 3, 1),
+        (16, 3, 1),
+    ):
+        weight = generator.choice(
+            [-WEIGHT, -WEIGHT, WEIGHT, WEIGHT, 63, -63, 1, 0], (width, width, size, size)
+        )
         weight[:2], weight[2:4] = WEIGHT, -WEIGHT
-        bias, shift = generator.integers(-2**18, 2**18, (1, width)), generator.integers(0, 13, width)
+        bias, shift = (
+            generator.integers(-(2**18), 2**18, (1, width)),
+            generator.integers(0, 13, width),
+        )
         name = f"{width}_{size}"
-        layers[name] = Layer(torch.from_numpy(weight.astype(np.int8)), torch.from_numpy(bias.astype(np.int32)),
-                             torch.from_numpy(shift.astype(np.int8)), stride)
-        x = generator.choice([0, 1, 127, 128, 254, 255, 255, 255], (16 if width == 16 else 1, width, 16, 24))
+        layers[name] = Layer(
+            torch.from_numpy(weight.astype(np.int8)),
+            torch.from_numpy(bias.astype(np.int32)),
+            torch.from_numpy(shift.astype(np.int8)),
+            stride,
+        )
+        x = generator.choice(
+            [0, 1, 127, 128, 254, 255, 255, 255], (16 if width == 16 else 1, width, 16, 24)
+        )
         x[:, :, :8] = TOP
         inputs[name] = x.astype(np.uint8)
-    for name, weights, values, shift in (("last", (56, -56, 55), (TOP, TOP, 254), 7), ("first", (149, -148, 147, -149), (1023, 1021, -767, -1023), 9),
-                                         ("fine", (4095, -4093, 3001), (1023, -1021, 767), 10)):
+    for name, weights, values, shift in (
+        ("last", (56, -56, 55), (TOP, TOP, 254), 7),
+        ("first", (149, -148, 147, -149), (1023, 1021, -767, -1023), 9),
+        ("fine", (4095, -4093, 3001), (1023, -1021, 767), 10),
+    ):
         wide = generator.choice(weights, (36, 64 if name == "last" else 12, 3, 3))
-        if name == "fine":                          # operands of 12 bits: two of them an output, the rest 0
+        if name == "fine":  # operands of 12 bits: two of them an output, the rest 0
             wide = np.where(generator.random(wide.shape) < 2 / 108, wide, 0)
-        layers[name] = Layer(torch.from_numpy(wide.astype(np.int32)), torch.full((1, 36), 2**22 - 1, dtype=torch.int32),
-                             torch.full((36,), shift, dtype=torch.int8))
-        inputs[name] = generator.choice(values, (16, wide.shape[1], 16, 24)).astype(np.float32)    # 16: where batches change algorithms
+        layers[name] = Layer(
+            torch.from_numpy(wide.astype(np.int32)),
+            torch.full((1, 36), 2**22 - 1, dtype=torch.int32),
+            torch.full((36,), shift, dtype=torch.int8),
+        )
+        inputs[name] = generator.choice(values, (16, wide.shape[1], 16, 24)).astype(
+            np.float32
+        )  # 16: where batches change algorithms
     wide = layers["last"].weight
-    wide[0], inputs["last"][0] = 56, TOP            # 576 * 56 * 255 = 0.98 * 2^23
+    wide[0], inputs["last"][0] = 56, TOP  # 576 * 56 * 255 = 0.98 * 2^23
     layers["bytes"], inputs["bytes"] = layers["last"], inputs["last"].astype(np.uint8)
-    layers["signed"] = Layer(torch.from_numpy(generator.choice([-WEIGHT, WEIGHT, 63, 0], (48, 12, 3, 3)).astype(np.int8)),
-                             torch.from_numpy(generator.integers(-2**22, 2**22, (1, 48)).astype(np.int32)), torch.full((48,), 9, dtype=torch.int8))
-    inputs["signed"] = generator.choice([-128, -127, -1, 0, 1, 126, 127], (3, 12, 16, 24)).astype(np.int8)
-    layers["split"] = Layer(torch.from_numpy(generator.choice([-8256, 8255, 8127, -8193, 64, -65, 0], (9, 4, 1, 1)).astype(np.int32)),
-                            torch.from_numpy(generator.integers(-2**22, 2**22, (1, 9)).astype(np.int32)), torch.full((9,), 3, dtype=torch.int8))
+    layers["signed"] = Layer(
+        torch.from_numpy(
+            generator.choice([-WEIGHT, WEIGHT, 63, 0], (48, 12, 3, 3)).astype(np.int8)
+        ),
+        torch.from_numpy(generator.integers(-(2**22), 2**22, (1, 48)).astype(np.int32)),
+        torch.full((48,), 9, dtype=torch.int8),
+    )
+    inputs["signed"] = generator.choice([-128, -127, -1, 0, 1, 126, 127], (3, 12, 16, 24)).astype(
+        np.int8
+    )
+    layers["split"] = Layer(
+        torch.from_numpy(
+            generator.choice([-8256, 8255, 8127, -8193, 64, -65, 0], (9, 4, 1, 1)).astype(np.int32)
+        ),
+        torch.from_numpy(generator.integers(-(2**22), 2**22, (1, 9)).astype(np.int32)),
+        torch.full((9,), 3, dtype=torch.int8),
+    )
     inputs["split"] = generator.choice([0, 1, 127, 254, 255], (2, 4, 16, 24)).astype(np.uint8)
     return layers, inputs
 
@@ -58,7 +97,7 @@ def integer_convolution(layer, x, index=0, clamp=False):
     acc = np.zeros((len(x), len(weight), height, width), np.int64)
     for i in range(size):
         for j in range(size):
-            tap = x[:, :, i:i + stride * height:stride, j:j + stride * width:stride]
+            tap = x[:, :, i : i + stride * height : stride, j : j + stride * width : stride]
             tap = tap.reshape(*tap.shape[:2], -1).astype(np.float64)
             sums = np.matmul(weight[:, :, i, j].astype(np.float64), tap)
             acc += sums.reshape(acc.shape).astype(np.int64)
@@ -77,7 +116,11 @@ def agrees(make, device="cpu"):
     try:
         backend = make(layers)
         for name, layer in layers.items():
-            x = torch.from_numpy(inputs[name]).to(device).contiguous(memory_format=torch.channels_last)
+            x = (
+                torch.from_numpy(inputs[name])
+                .to(device)
+                .contiguous(memory_format=torch.channels_last)
+            )
             for clamp in (True, False) if layer.inner else (False,):
                 got = backend.convolve(name, x, 0, clamp).cpu().numpy()
                 if not np.array_equal(got, integer_convolution(layer, inputs[name], 0, clamp)):
@@ -92,9 +135,13 @@ def choose(layers, device="cpu"):
     try:
         device = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
-        raise BitsbackError(f"{device}: no such device here ({str(error).splitlines()[0]})") from None
+        raise BitsbackError(
+            f"{device}: no such device here ({str(error).splitlines()[0]})"
+        ) from None
     if device.type == "cpu" and agrees(Fast):
         return Fast(layers)
     if agrees(lambda these: Reference(these, device), device):
         return Reference(layers, device)
-    raise BitsbackError(f"{device}: convolutions of integers are not exact here (a reduced-precision mode is on?); nothing was coded")
+    raise BitsbackError(
+        f"{device}: convolutions of integers are not exact here (a reduced-precision mode is on?); nothing was coded"
+    )

@@ -6,6 +6,7 @@ A chunk is one picture, (H, W, 3) or (H, W), or several that share one stack, (N
 colours do, by a model that was trained on it.  The same
 bytes come back in C order; numcodecs finds the class by the entry point of the package's extra [numcodecs].
 """
+
 import threading
 
 import numpy as np
@@ -24,14 +25,18 @@ from bitsback.coder.model import Model
 def _stills(pixels):
     """([Still], whether they are an archive) of a chunk.  Errors: UnsupportedImage."""
     if pixels.dtype != np.uint8 or 0 in pixels.shape:
-        raise UnsupportedImage(f"a chunk of uint8 pixels is needed, not {pixels.dtype} of shape {pixels.shape}")
+        raise UnsupportedImage(
+            f"a chunk of uint8 pixels is needed, not {pixels.dtype} of shape {pixels.shape}"
+        )
     if pixels.ndim in (3, 4) and pixels.shape[-1] == 3:
         pictures = pixels if pixels.ndim == 4 else pixels[None]
         return [Still("RGB", np.ascontiguousarray(one)) for one in pictures], pixels.ndim == 4
     if pixels.ndim == 2:
         return [Still("L", np.ascontiguousarray(pixels))], False
-    raise UnsupportedImage(f"a chunk of shape (H, W, 3), (N, H, W, 3) or (H, W) is needed, not {pixels.shape}; "
-                           f"where a buffer has lost its shape, give it: Bitsback(shape=...)")
+    raise UnsupportedImage(
+        f"a chunk of shape (H, W, 3), (N, H, W, 3) or (H, W) is needed, not {pixels.shape}; "
+        f"where a buffer has lost its shape, give it: Bitsback(shape=...)"
+    )
 
 
 class Bitsback(Codec):
@@ -46,14 +51,24 @@ class Bitsback(Codec):
     def __init__(self, model=None, device="cpu", shape=None):
         self.model, self.device = None if model is None else str(model), device
         self.shape = None if shape is None else tuple(map(int, shape))
-        self._opened, self._lock = None, threading.Lock()       # Zarr calls from several threads; a prior is opened once
+        self._opened, self._lock = (
+            None,
+            threading.Lock(),
+        )  # Zarr calls from several threads; a prior is opened once
 
     def get_config(self):
         """What from_config needs, as JSON holds it."""
-        return {"id": self.codec_id, "model": self.model, "device": self.device, "shape": None if self.shape is None else list(self.shape)}
+        return {
+            "id": self.codec_id,
+            "model": self.model,
+            "device": self.device,
+            "shape": None if self.shape is None else list(self.shape),
+        }
 
     def __reduce__(self):
-        return type(self).from_config, ({key: value for key, value in self.get_config().items() if key != "id"},)
+        return type(self).from_config, (
+            {key: value for key, value in self.get_config().items() if key != "id"},
+        )
 
     def __repr__(self):
         return f"Bitsback(model={self.model!r}, device={self.device!r}, shape={self.shape!r})"
@@ -69,26 +84,50 @@ class Bitsback(Codec):
         pixels = np.asarray(buf if hasattr(buf, "dtype") else np.frombuffer(buf, np.uint8))
         if self.shape is not None and pixels.shape != self.shape:
             if pixels.size != np.prod(self.shape):
-                raise UnsupportedImage(f"a chunk of {pixels.size} samples is not of the shape {self.shape} in the codec's configuration")
+                raise UnsupportedImage(
+                    f"a chunk of {pixels.size} samples is not of the shape {self.shape} in the codec's configuration"
+                )
             pixels = pixels.reshape(self.shape)
         stills, archive = _stills(pixels)
-        entries = tuple(Entry(s.width, s.height, str(i) if archive else "", check=whole_file.image_check(s.samples) * archive, mode=s.mode)
-                        for i, s in enumerate(stills))
+        entries = tuple(
+            Entry(
+                s.width,
+                s.height,
+                str(i) if archive else "",
+                check=whole_file.image_check(s.samples) * archive,
+                mode=s.mode,
+            )
+            for i, s in enumerate(stills)
+        )
         with self._lock:
-            model = self._prior() if whole_file.may_start(stills, list(map(may_suit, stills))) else None
-            return whole_file.encode_stills(stills, entries, archive=archive, model=model, device=self.device)
+            model = (
+                self._prior() if whole_file.may_start(stills, list(map(may_suit, stills))) else None
+            )
+            return whole_file.encode_stills(
+                stills, entries, archive=archive, model=model, device=self.device
+            )
 
     def decode(self, buf, out=None):
         """The mirror of encode: uint8 in the shape that went in, or written into `out`."""
         data = ensure_bytes(buf)
         header = container.read_header(data)
         with self._lock:
-            header, stills = whole_file.decode_stills(data, model=self._prior() if header.model else None, device=self.device)
-        if header.archive:              # stored in the order of coding, named by their places
+            header, stills = whole_file.decode_stills(
+                data, model=self._prior() if header.model else None, device=self.device
+            )
+        if header.archive:  # stored in the order of coding, named by their places
             names = [entry.name for entry in header.entries]
-            if sorted(names) != sorted(map(str, range(len(names)))) or len({s.samples.shape for s in stills}) > 1:
+            if (
+                sorted(names) != sorted(map(str, range(len(names))))
+                or len({s.samples.shape for s in stills}) > 1
+            ):
                 raise UnsupportedImage("an archive that is no chunk of an array")
-            pixels = np.stack([still.samples for _, still in sorted(zip(map(int, names), stills), key=lambda pair: pair[0])])
+            pixels = np.stack(
+                [
+                    still.samples
+                    for _, still in sorted(zip(map(int, names), stills), key=lambda pair: pair[0])
+                ]
+            )
         else:
             pixels = stills[0].samples
         return ndarray_copy(pixels, out)

@@ -6,6 +6,7 @@
 Errors are those Pillow users expect: UnidentifiedImageError where bytes are not ours or not whole, OSError where pixels
 do not decode or a picture cannot be kept.  Archives hold several pictures: `bitsback decompress --dir` unpacks them.
 """
+
 from PIL import Image, ImageFile
 
 from bitsback.codecs.bitstream import container
@@ -19,7 +20,7 @@ from bitsback.errors import BitsbackError, UnsupportedImage
 
 FORMAT = "BITSBACK"
 OPTIONS = ("model", "device", "verify", "tuning")
-PASSED_ON = ("icc_profile", "exif", "xmp", "dpi")       # save's options that other formats know too
+PASSED_ON = ("icc_profile", "exif", "xmp", "dpi")  # save's options that other formats know too
 
 
 def _accept(prefix):
@@ -39,12 +40,18 @@ class BitsbackImageFile(ImageFile.ImageFile):
             self._data = self.fp.read()
             header = container.read_header(self._data)
         except BitsbackError as error:
-            raise SyntaxError(str(error)) from None         # Pillow's word for "not mine": it ends in UnidentifiedImageError
+            raise SyntaxError(
+                str(error)
+            ) from None  # Pillow's word for "not mine": it ends in UnidentifiedImageError
         if header.archive:
-            raise OSError(f"an archive of {len(header.entries)} pictures; unpack it with `bitsback decompress --dir`")
+            raise OSError(
+                f"an archive of {len(header.entries)} pictures; unpack it with `bitsback decompress --dir`"
+            )
         mode = header.entries[0].mode
         if mode in image_files.DEEP:
-            raise OSError(f"Pillow has no mode {mode}; bitsback.codecs.decode_still gives the samples")
+            raise OSError(
+                f"Pillow has no mode {mode}; bitsback.codecs.decode_still gives the samples"
+            )
         self._size, self._mode, self.tile = (header.width, header.height), mode, []
 
     def load(self):
@@ -70,17 +77,24 @@ class BitsbackImageFile(ImageFile.ImageFile):
 def _still(image, options):
     if image.mode not in MODES:
         raise UnsupportedImage(f"mode {image.mode} is not known")
-    info = {**image.info, **{key: options[key] for key in PASSED_ON if options.get(key) is not None}}
+    info = {
+        **image.info,
+        **{key: options[key] for key in PASSED_ON if options.get(key) is not None},
+    }
     if isinstance(info.get("exif"), Image.Exif):
         info["exif"] = info["exif"].tobytes()
-    bare = Image.Image._new(image, image.im)                # gather asks a file's format, which this copy has not
-    return Still(image.mode, image_files._samples(image), image_files._look(image), gather(bare, info))
+    bare = Image.Image._new(image, image.im)  # gather asks a file's format, which this copy has not
+    return Still(
+        image.mode, image_files._samples(image), image_files._look(image), gather(bare, info)
+    )
 
 
 def _save(image, stream, filename):
     options = image.encoderinfo
     try:
-        data = encode_still(_still(image, options), **{key: options[key] for key in OPTIONS if key in options})
+        data = encode_still(
+            _still(image, options), **{key: options[key] for key in OPTIONS if key in options}
+        )
     except BitsbackError as error:
         raise OSError(f"{filename or 'bitsback'}: {error}") from None
     stream.write(data)

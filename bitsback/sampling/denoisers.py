@@ -4,6 +4,7 @@ A shipped model knows its own levels only: the schedule and the level's embeddin
 two of them it is asked at the lower one for the same picture in less contrast: y = x + sigma e, times sigma_k / sigma, has the noise sigma_k,
 and a paler photograph is a photograph too.  (Biases between those of both levels leave up to twice as much noise, for experts of few levels have none there.)
 """
+
 import math
 from itertools import pairwise
 
@@ -17,12 +18,12 @@ from bitsback.integer.network import IntegerExperts, IntegerNetwork
 from bitsback.diffusion.levels import MEAN_BITS, SCALE_UNIT, V_INDICES, V_ONE, make_step, sigmas
 from bitsback.diffusion.schedule import preconditioning
 
-SLACK = 1e-6                    # of a sigma: rounding of a level given as a number
+SLACK = 1e-6  # of a sigma: rounding of a level given as a number
 
 
 def noise_range(levels, only=None):
     """(smallest, largest) sigma of a tuple of Level, gray levels; only: of a range of them, an expert's."""
-    sigma = sigmas(levels)[only.start:only.stop] if only else sigmas(levels)
+    sigma = sigmas(levels)[only.start : only.stop] if only else sigmas(levels)
     return sigma[0], sigma[-1]
 
 
@@ -32,9 +33,13 @@ def check_levels(levels, given, only=None):
     noisy = [sigma for sigma in given if sigma > 0]
     if not noisy or min(noisy) < low * (1 - SLACK) or max(noisy) > high * (1 + SLACK):
         ends = noisy or list(given)
-        wanted = " to ".join(f"{end:g}" for end in sorted({min(ends), max(ends)})) if ends else "none"
-        raise NoiseOutOfRange(f"noise of {wanted} gray levels: this {'expert' if only else 'model'} knows {low:g} to {high:g}")
-    if not all(a > b for a, b in pairwise(given)):      # so that NaN does not pass
+        wanted = (
+            " to ".join(f"{end:g}" for end in sorted({min(ends), max(ends)})) if ends else "none"
+        )
+        raise NoiseOutOfRange(
+            f"noise of {wanted} gray levels: this {'expert' if only else 'model'} knows {low:g} to {high:g}"
+        )
+    if not all(a > b for a, b in pairwise(given)):  # so that NaN does not pass
         raise NoiseOutOfRange("noise levels must fall")
 
 
@@ -63,9 +68,12 @@ def checkpoint_denoiser(network, device="cpu"):
     def denoise(y, sigma):
         height, width = y.shape[2:]
         padded = F.pad(y, (0, -width % 8, 0, -height % 8)).to(device)
-        out = network.trunk(padded, torch.full((len(y),), math.log(sigma), device=device))[0][:, :, :height, :width].to(y.device)
+        out = network.trunk(padded, torch.full((len(y),), math.log(sigma), device=device))[0][
+            :, :, :height, :width
+        ].to(y.device)
         c_skip, c_out, _ = preconditioning(sigma)
         return c_skip * y + c_out * out[:, 0:3], c_out**2 * _log_variance(out).exp()
+
     return denoise
 
 
@@ -78,8 +86,12 @@ def model_denoiser(model, levels, device="cpu"):
     own = sigmas(model.levels)
     spacings = [2.0 ** math.floor(math.log2(sigma) - 3.5) for sigma in own]
     steps = [make_step(sigma, spacing) for sigma, spacing in zip(own, spacings)]
-    network = IntegerExperts([(expert.steps, IntegerNetwork(coder.backend, expert.config, steps, expert.steps.start))
-                              for expert, (_, coder) in zip(model.experts, model.chain(device).network.networks)])
+    network = IntegerExperts(
+        [
+            (expert.steps, IntegerNetwork(coder.backend, expert.config, steps, expert.steps.start))
+            for expert, (_, coder) in zip(model.experts, model.chain(device).network.networks)
+        ]
+    )
 
     def denoise(y, sigma):
         k = max((k for k, level in enumerate(own) if level <= sigma * (1 + SLACK)), default=0)
@@ -88,9 +100,12 @@ def model_denoiser(model, levels, device="cpu"):
         lattice = torch.round(y / spacings[k]).to(network.device, torch.int32)
         out = network.trunk(k, lattice)[0].to(y.device, y.dtype)
         c_skip, c_out, _ = preconditioning(own[k])
-        if y.shape[1] == 1:                             # a grey picture's are G's
+        if y.shape[1] == 1:  # a grey picture's are G's
             out = out[:, 1::3]
         mean, scale = out.chunk(3, 1)[:2]
         doublings = ((steps[k].base + scale).clamp(0, V_INDICES - 1) - V_ONE) / SCALE_UNIT
-        return (c_skip * y + c_out * mean / 2**MEAN_BITS) / share, torch.exp2(2 * doublings) / share**2
+        return (c_skip * y + c_out * mean / 2**MEAN_BITS) / share, torch.exp2(
+            2 * doublings
+        ) / share**2
+
     return denoise

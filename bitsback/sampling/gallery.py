@@ -1,11 +1,15 @@
 """Pictures from a prior, shipped or in training: start, levels, denoiser and sampler put together."""
+
 from typing import NamedTuple
 
 import torch
 
 from bitsback.sampling.chain_sampler import nearest_level, on_lattice, sample_chain
 from bitsback.sampling.denoisers import (
-    check_levels, checkpoint_denoiser, model_denoiser, sampling_levels,
+    check_levels,
+    checkpoint_denoiser,
+    model_denoiser,
+    sampling_levels,
 )
 from bitsback.errors import NoiseOutOfRange
 from bitsback.diffusion.levels import default_levels
@@ -14,7 +18,7 @@ from bitsback.sampling.samplers import GRADES, SAMPLERS
 from bitsback.sampling.starts import clouds, coder_start, noised
 from bitsback.train.loop import read_checkpoint
 
-PHASES = "phases"               # the grade of ancestral that is the coder's own chain
+PHASES = "phases"  # the grade of ancestral that is the coder's own chain
 ALL_GRADES = (PHASES, *GRADES)
 TOPS = ("clouds", "coder")
 
@@ -53,11 +57,25 @@ def draw_chain(model, shape, generator, *, photo=None, sigma=None, top="clouds",
     base, chain = _base(shape, photo, top, generator), model.chain(device)
     start = None if base is None else (k, on_lattice(model.levels, k, base, generator))
     values = sample_chain(chain, shape, generator, start)
-    return torch.from_numpy(values[0]) * model.levels[k].spacing, torch.from_numpy(values[-1]).float()
+    return torch.from_numpy(values[0]) * model.levels[k].spacing, torch.from_numpy(
+        values[-1]
+    ).float()
 
 
-def draw_pictures(prior, shape, generator, *, sampler="seeds3", steps=None, grade=None, depth=1.0, photo=None, sigma=None,
-                  top="clouds", device="cpu"):
+def draw_pictures(
+    prior,
+    shape,
+    generator,
+    *,
+    sampler="seeds3",
+    steps=None,
+    grade=None,
+    depth=1.0,
+    photo=None,
+    sigma=None,
+    top="clouds",
+    device="cpu",
+):
     """(start, end): y at the first level and the pictures, each (B, 3, H, W) of `shape`, pixels minus 128, unclipped.
 
     prior: from open_prior; sampler: a key of SAMPLERS; steps: network passes, None for the coder's own levels; grade (of
@@ -67,14 +85,27 @@ def draw_pictures(prior, shape, generator, *, sampler="seeds3", steps=None, grad
     levels = prior.levels if isinstance(prior, Model) else default_levels()
     if sampler == "ancestral" and (grade or default_grade(prior, steps)) == PHASES:
         if default_grade(prior, steps) != PHASES:
-            raise NoiseOutOfRange(f"grade {PHASES}: only a model's own chain has it, in {len(levels)} steps")
+            raise NoiseOutOfRange(
+                f"grade {PHASES}: only a model's own chain has it, in {len(levels)} steps"
+            )
         return draw_chain(prior, shape, generator, photo=photo, sigma=sigma, top=top, device=device)
     chosen = sampling_levels(levels, steps, sigma)
     if isinstance(prior, Part):
         check_levels(levels, chosen, prior.only)
         prior = prior.network
     base = _base(shape, photo, top, generator)
-    start = coder_start(shape, chosen[0], generator) if base is None else noised(base, chosen[0], generator)
-    denoiser = model_denoiser(prior, chosen, device) if isinstance(prior, Model) else checkpoint_denoiser(prior, device)
-    options = {"ancestral": {"grade": grade or "head"}, "restoration-degradation": {"depth": depth}}.get(sampler, {})
+    start = (
+        coder_start(shape, chosen[0], generator)
+        if base is None
+        else noised(base, chosen[0], generator)
+    )
+    denoiser = (
+        model_denoiser(prior, chosen, device)
+        if isinstance(prior, Model)
+        else checkpoint_denoiser(prior, device)
+    )
+    options = {
+        "ancestral": {"grade": grade or "head"},
+        "restoration-degradation": {"depth": depth},
+    }.get(sampler, {})
     return start, SAMPLERS[sampler](denoiser, start, chosen, generator, **options)

@@ -5,6 +5,7 @@ a noise that the prior removes well.  What is left of the stack, the segments co
 at the very bottom, in words that later segments have borrowed, cannot be read before all above it.  There stands what is told
 before any segment: flat blocks (flats.py) and, blurred, block means (means.py); grey where a file tells no means.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,10 +59,21 @@ def fill(pixels, free, top, spacing):
         pixels[free.any(2)] = GREY
         return
     start = 128 + np.array(top.mean32 if channels == 3 else top.mean32[1:2]) * spacing / FRACTIONS
-    for row in range(0, height, side):                  # a row of blocks at a time: little memory
+    for row in range(0, height, side):  # a row of blocks at a time: little memory
         rows = slice(row, min(row + side, height))
-        lines = block_means.interpolated(top.grids[0] - block_means.ZERO, (rows.start, rows.stop), (0, width)) * block_means.STEP / 4096
-        np.copyto(pixels[rows], np.clip(np.rint(start + lines), 0, 255), casting="unsafe", where=free[rows])
+        lines = (
+            block_means.interpolated(
+                top.grids[0] - block_means.ZERO, (rows.start, rows.stop), (0, width)
+            )
+            * block_means.STEP
+            / 4096
+        )
+        np.copyto(
+            pixels[rows],
+            np.clip(np.rint(start + lines), 0, 255),
+            casting="unsafe",
+            where=free[rows],
+        )
 
 
 def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
@@ -78,13 +90,18 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
     if not header.model:
         still = whole_file.decode_still(data)
         if still.colour is None:
-            raise UnsupportedImage(f"a picture of mode {still.mode} has nothing to preview: decompress it, it is quick")
+            raise UnsupportedImage(
+                f"a picture of mode {still.mode} has nothing to preview: decompress it, it is quick"
+            )
         return Preview(np.broadcast_to(still.colour, (*known.shape, 3)), ~known, 0.0, 1.0)
     model = Model.of_file(model, header.model)
     pixels = np.full((header.height, header.width, header.sizes[0][2]), GREY, np.uint8)
     images, shown = [turned(pixels, header.flips)], [turned(known, header.flips)]
     places = locate([images[0].shape], header.start, header.segments)[::-1]
-    (chain, stack, top, masks, colours), k = prior_codec.open_stack(header, payload, model, images, device), nearest_level(model.levels, sigma)
+    (chain, stack, top, masks, colours), k = (
+        prior_codec.open_stack(header, payload, model, images, device),
+        nearest_level(model.levels, sigma),
+    )
     if masks is not None:
         shown[0][:] = ~masks[0].any(2)
     passes = 0
@@ -92,7 +109,14 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
         partly, around = place == places[:segments][-1], known_around(images, place, masks)
         try:
             channels = images[0].shape[2]
-            x = chain.pop(stack, (1, channels, place.height, place.width), top.at(place, channels), around, k if partly else -1, colours)
+            x = chain.pop(
+                stack,
+                (1, channels, place.height, place.width),
+                top.at(place, channels),
+                around,
+                k if partly else -1,
+                colours,
+            )
         except StackEmpty:
             raise DamagedFile("the words end too early") from None
         if partly:
@@ -100,8 +124,12 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
             x = around.placed(chosen(x, around.free), x.shape)
         blocks(images, place)[0][:] = np.clip(x[0].transpose(1, 2, 0) + 128, 0, 255)
         blocks(shown, place)[0][:] = True
-        passes += place.pixels * (len(model.levels) - 1 - k + steps if partly else len(model.levels))
+        passes += place.pixels * (
+            len(model.levels) - 1 - k + steps if partly else len(model.levels)
+        )
     free = np.repeat(~shown[0][..., None], images[0].shape[2], 2)
     fill(images[0], free if masks is None else free & masks[0], top, model.levels[-1].spacing)
     total = sum(place.pixels for place in places) * len(model.levels)
-    return Preview(np.broadcast_to(pixels, (*known.shape, 3)), known, sigmas(model.levels)[k], passes / total)
+    return Preview(
+        np.broadcast_to(pixels, (*known.shape, 3)), known, sigmas(model.levels)[k], passes / total
+    )

@@ -14,6 +14,7 @@ h = log(sigma_t / sigma_s).  Orders, weak (of moments), found by the tests: ance
 (1.5 at 16 steps, 1.9 at 256) and is exact on Gaussian data; SEEDS-1 1, SEEDS-2 2, SEEDS-3 tends to 2; DDIM 1; without
 noise SEEDS-1, -2, -3 have 1, 2, 3, the last only for levels evenly spaced in log sigma.
 """
+
 import functools
 import math
 from itertools import pairwise
@@ -29,18 +30,20 @@ def _mean(values):
     return values.mean((-2, -1), keepdim=True) if values.ndim == 4 else values.mean()
 
 
-GRADES = {                              # variance of x given y_t that the reverse step assumes
-    "beta-tilde": lambda v, sigma: 0.0,                 # VDM: as if xhat were x
-    "beta": lambda v, sigma: sigma**2,                  # then the step's variance is sigma_t^2 - sigma_s^2
-    "scalar": lambda v, sigma: _mean(torch.as_tensor(v)),       # what the denoiser says, one number a channel
-    "head": lambda v, sigma: v,                         # what it says, per pixel
+GRADES = {  # variance of x given y_t that the reverse step assumes
+    "beta-tilde": lambda v, sigma: 0.0,  # VDM: as if xhat were x
+    "beta": lambda v, sigma: sigma**2,  # then the step's variance is sigma_t^2 - sigma_s^2
+    "scalar": lambda v, sigma: _mean(
+        torch.as_tensor(v)
+    ),  # what the denoiser says, one number a channel
+    "head": lambda v, sigma: v,  # what it says, per pixel
 }
 
 
 def _blocks(levels, stages):
     """Levels cut into steps of up to `stages` intervals, each begins where the one before ends; a 0 is a step of its own."""
     noisy = [sigma for sigma in levels if sigma > 0]
-    blocks = [noisy[i:i + stages + 1] for i in range(0, len(noisy) - 1, stages)]
+    blocks = [noisy[i : i + stages + 1] for i in range(0, len(noisy) - 1, stages)]
     return blocks + ([[noisy[-1], 0.0]] if levels[-1] == 0 else [])
 
 
@@ -54,7 +57,9 @@ def ancestral(denoiser, start, levels, generator, grade="head"):
         if sigma_s == 0:
             return xhat
         a, lambda2 = reverse_step(sigma_s, sigma_t)
-        variance = torch.as_tensor(lambda2 + a * a * GRADES[grade](v, sigma_t), dtype=y.dtype, device=y.device)
+        variance = torch.as_tensor(
+            lambda2 + a * a * GRADES[grade](v, sigma_t), dtype=y.dtype, device=y.device
+        )
         y = (1 - a) * y + a * xhat + variance.sqrt() * gaussian_noise(y, generator)
     return y
 
@@ -90,7 +95,11 @@ def seeds(denoiser, start, levels, generator, stages=3, noise=1.0):
     """
     y = start
     for block in _blocks(levels, stages):
-        y = _seeds_step(denoiser, y, block, noise, generator) if block[-1] else denoiser(y, block[0])[0]
+        y = (
+            _seeds_step(denoiser, y, block, noise, generator)
+            if block[-1]
+            else denoiser(y, block[0])[0]
+        )
     return y
 
 
@@ -140,6 +149,7 @@ def restore_and_degrade(forward, score, start, times, restore_to):
 def restoration_degradation(denoiser, start, levels, generator=None, depth=1.0):
     """Deterministic.  depth: how far below sigma_s the restoration goes; 1 is down to clean data, which is DDIM exactly,
     0 only to s itself, with no degradation: the drift of the SDE without its noise, too far for the ODE."""
+
     def score(y, sigma):
         return (denoiser(y, sigma)[0] - y) / sigma**2
 

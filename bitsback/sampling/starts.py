@@ -3,6 +3,7 @@
 At the noisiest level of a model everything larger than a few pixels is still to be seen, so the top decides on it.
 The coder's top takes every pixel alone: what grows from it is grey at large.  Clouds have the spectrum of photographs.
 """
+
 import math
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from bitsback.train.bound import gaussian_noise
 from bitsback.diffusion.schedule import DATA_SD
 
-GREY = 0.9                      # of the variance of clouds: common to the three colours
+GREY = 0.9  # of the variance of clouds: common to the three colours
 
 
 def clouds(shape, generator):
@@ -19,8 +20,12 @@ def clouds(shape, generator):
     Natural images: Field, J. Opt. Soc. Am. A 4 (1987).
     """
     batch, _, height, width = shape
-    frequency = torch.sqrt(torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.fftfreq(width) ** 2).clamp_min(1 / max(height, width))
-    spectrum = torch.fft.fft2(torch.randn((batch, 4, height, width), generator=generator)) / frequency
+    frequency = torch.sqrt(
+        torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.fftfreq(width) ** 2
+    ).clamp_min(1 / max(height, width))
+    spectrum = (
+        torch.fft.fft2(torch.randn((batch, 4, height, width), generator=generator)) / frequency
+    )
     fields = torch.fft.ifft2(spectrum).real / frequency.pow(-2).mean().sqrt()
     return DATA_SD * (math.sqrt(GREY) * fields[:, :1] + math.sqrt(1 - GREY) * fields[:, 1:])
 
@@ -43,9 +48,19 @@ def tiles(x, columns=None, gap=2):
     batch, _, height, width = x.shape
     columns = columns or math.ceil(math.sqrt(batch))
     rows = -(-batch // columns)
-    sheet = torch.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=torch.uint8)
-    pixels = torch.as_tensor(x).double().add(128).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    sheet = torch.full(
+        (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=torch.uint8
+    )
+    pixels = (
+        torch.as_tensor(x)
+        .double()
+        .add(128)
+        .round()
+        .clamp(0, 255)
+        .to(torch.uint8)
+        .permute(0, 2, 3, 1)
+    )
     for i, tile in enumerate(pixels):
         top, left = i // columns * (height + gap), i % columns * (width + gap)
-        sheet[top:top + height, left:left + width] = tile
+        sheet[top : top + height, left : left + width] = tile
     return sheet.numpy()

@@ -4,11 +4,12 @@ Whatever was once a JPEG, a video frame or a Photo CD scan stored its two colour
 the resolution.  The fast model, trained without such pictures, costs 13 % more than JPEG XL on them where it costs 2 %
 more on their originals (benchmarks/results/domain.md).
 """
+
 import torch
 import torch.nn.functional as F
 
-GREY_SHARE = 1 / 8              # of the patches are coded as one channel
-HALVED_SHARE = 1 / 4            # of the patches have their colour differences at half resolution
+GREY_SHARE = 1 / 8  # of the patches are coded as one channel
+HALVED_SHARE = 1 / 4  # of the patches have their colour differences at half resolution
 # ITU-R BT.601, full range, as JPEG has it: rows Y, Cb, Cr; and the way back
 TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
@@ -37,15 +38,21 @@ def chroma_halved(x, kind):
     """
     ycc = _mixed(x, TO_YCC)
     chroma = ycc[:, 1:]
-    for k, (across, smooth) in enumerate(((True, True), (True, False), (False, True), (False, False))):
-        chroma = torch.where((kind == k).view(-1, 1, 1, 1), _halved(ycc[:, 1:], across, smooth).round(), chroma)
+    for k, (across, smooth) in enumerate(
+        ((True, True), (True, False), (False, True), (False, False))
+    ):
+        chroma = torch.where(
+            (kind == k).view(-1, 1, 1, 1), _halved(ycc[:, 1:], across, smooth).round(), chroma
+        )
     return _mixed(torch.cat([ycc[:, :1].round(), chroma], 1), TO_RGB).round().clamp(0, 255)
 
 
 def some_halved(x, uniform, share=HALVED_SHARE):
     """(B, 3, H, W) gray levels; uniform: (2, B), random in 0..1 -> some of them with halved colours."""
     x, halve = x.clone(), uniform[0] < share
-    x[halve] = chroma_halved(x[halve], (4 * uniform[1, halve] ** 2).long())     # 4:2:0 interpolated is the most frequent
+    x[halve] = chroma_halved(
+        x[halve], (4 * uniform[1, halve] ** 2).long()
+    )  # 4:2:0 interpolated is the most frequent
     return x
 
 

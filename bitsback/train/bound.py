@@ -3,6 +3,7 @@
 Code length of level t -> s, nats a dimension (codec.md section 1; VDM eq. 13 with a learned
 variance): 0.5 [log(vp / lambda2) + (lambda2 + (m_q - m_p)^2) / vp - 1], vp = lambda2 + a^2 v.
 """
+
 import math
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from bitsback.diffusion.schedule import preconditioning, reverse_step
 
 RED, GREEN, BLUE = 0, 1, 2
-UNIFORM_SHARE = 1e-4        # of p(x | y_0): no pixel costs more than about 21 bits
+UNIFORM_SHARE = 1e-4  # of p(x | y_0): no pixel costs more than about 21 bits
 
 
 def _column(v):
@@ -29,7 +30,11 @@ def colour_mean(mean, coefficients, gain, value):
     green = value[:, GREEN] - mean[:, GREEN]
     red_mean = mean[:, RED] + coefficients[:, 0] * gain[:, GREEN] * green
     red = value[:, RED] - red_mean
-    blue_mean = mean[:, BLUE] + coefficients[:, 1] * gain[:, GREEN] * green + coefficients[:, 2] * gain[:, RED] * red
+    blue_mean = (
+        mean[:, BLUE]
+        + coefficients[:, 1] * gain[:, GREEN] * green
+        + coefficients[:, 2] * gain[:, RED] * red
+    )
     return torch.stack([red_mean, mean[:, GREEN], blue_mean], 1)
 
 
@@ -43,7 +48,9 @@ def alike(values, grey):
 
     A grey picture is one channel, fed to the network three times, noise and all, of which only what it says of G is used.
     """
-    return values if grey is None else torch.where(_column(grey), values[:, GREEN:GREEN + 1], values)
+    return (
+        values if grey is None else torch.where(_column(grey), values[:, GREEN : GREEN + 1], values)
+    )
 
 
 def level_nats(network, x, y_t, log_s, log_t, generator=None, integer=False, grey=None):
@@ -61,12 +68,17 @@ def level_nats(network, x, y_t, log_s, log_t, generator=None, integer=False, gre
     v = a * a * (2 * c_out.log() + _log_variance(out)).exp()
     sd = (v + lambda2).sqrt()
     innovations = alike(((y_s - mean) / sd).clamp(-6, 6).detach(), grey)
-    more = network.heads(features, e, log_t - log_s, torch.zeros_like(log_s, dtype=torch.bool), innovations, integer)
+    more = network.heads(
+        features, e, log_t - log_s, torch.zeros_like(log_s, dtype=torch.bool), innovations, integer
+    )
     mean = mean + sd * v / (v + lambda2) * more[:, 0:3]
     v = v * more[:, 3:6].clamp(-4, 2).exp()
     variance = v + lambda2
     mean = colour_mean(mean, out[:, 6:9] + more[:, 6:9], v / variance, y_s)
-    return alike(0.5 * (torch.log(variance / lambda2) + (lambda2 + (mean_q - mean) ** 2) / variance - 1), grey)
+    return alike(
+        0.5 * (torch.log(variance / lambda2) + (lambda2 + (mean_q - mean) ** 2) / variance - 1),
+        grey,
+    )
 
 
 def pixel_nats(network, x, y_0, log_0, integer=False, grey=None):
@@ -76,18 +88,29 @@ def pixel_nats(network, x, y_0, log_0, integer=False, grey=None):
     mean = c_skip * y_0 + c_out * out[:, 0:3]
     sd = (c_out.log() + 0.5 * _log_variance(out)).exp().clamp_min(0.02)
     innovations = alike(((x - mean) / (sd * sd + 1 / 12).sqrt()).clamp(-6, 6).detach(), grey)
-    more = network.heads(features, e, torch.zeros_like(log_0), torch.ones_like(log_0, dtype=torch.bool), innovations, integer)
+    more = network.heads(
+        features,
+        e,
+        torch.zeros_like(log_0),
+        torch.ones_like(log_0, dtype=torch.bool),
+        innovations,
+        integer,
+    )
     mean = mean + sd * more[:, 0:3]
     sd = (sd * (0.5 * more[:, 3:6].clamp(-4, 2)).exp()).clamp_min(0.02)
     mean = colour_mean(mean, out[:, 6:9] + more[:, 6:9], torch.ones_like(mean), x)
-    return alike(-torch.log(bin_probability(x - mean, sd) * (1 - UNIFORM_SHARE) + UNIFORM_SHARE / 256), grey)
+    return alike(
+        -torch.log(bin_probability(x - mean, sd) * (1 - UNIFORM_SHARE) + UNIFORM_SHARE / 256), grey
+    )
 
 
 def bin_probability(distance, sd):
     """Mass of N(0, sd^2) on [distance - 1/2, distance + 1/2], accurate in both tails."""
     distance = distance.abs()
     root = math.sqrt(2) * sd
-    return 0.5 * (torch.erfc((distance - 0.5) / root) - torch.erfc((distance + 0.5) / root)).clamp_min(0)
+    return 0.5 * (
+        torch.erfc((distance - 0.5) / root) - torch.erfc((distance + 0.5) / root)
+    ).clamp_min(0)
 
 
 def top_nats(x, log_sigma):

@@ -4,6 +4,7 @@ Mean: E eps_hat = 0 must hold at every level (Calibrated DPM, arXiv 2302.10688);
 a level, channel and place in the 2x2 block.  Variance: E[(x - xhat)^2 / v] = 1, generalised to what the coder pays:
 the factor of v, a level and channel, at which the code length with colours and phases is least.
 """
+
 import math
 
 import torch
@@ -11,7 +12,7 @@ import torch
 from bitsback.train.bound import _column, gaussian_noise, level_nats, pixel_nats
 from bitsback.diffusion.schedule import preconditioning
 
-FACTORS = (-0.15, 0.0, 0.15)    # log sd offsets at which the code length is sampled for the parabola
+FACTORS = (-0.15, 0.0, 0.15)  # log sd offsets at which the code length is sampled for the parabola
 FARTHEST = 0.3
 
 
@@ -57,7 +58,9 @@ def _cost(network, k, sigmas, pictures, seed):
         if k == 0:
             cost = pixel_nats(network, x, y, log_t)
         else:
-            cost = level_nats(network, x, y, torch.full_like(log_t, math.log(sigmas[k - 1])), log_t, generator)
+            cost = level_nats(
+                network, x, y, torch.full_like(log_t, math.log(sigmas[k - 1])), log_t, generator
+            )
         total += cost.mean((2, 3)).sum(0)
     return total / len(pictures)
 
@@ -82,6 +85,8 @@ def calibrate(network, sigmas, pictures, seed=1):
             costs.append(_cost(Calibrated(network, sigmas, moved), k, sigmas, pictures, seed))
         low, middle, high = costs
         bend = (low + high - 2 * middle).clamp_min(1e-6)
-        best = (FACTORS[2] * (low - high) / (2 * bend)).clamp(-FARTHEST, FARTHEST)      # the parabola's lowest point
+        best = (FACTORS[2] * (low - high) / (2 * bend)).clamp(
+            -FARTHEST, FARTHEST
+        )  # the parabola's lowest point
         table[k, 3:6] = best[:, None, None]
     return table, shares

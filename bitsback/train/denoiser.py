@@ -11,6 +11,7 @@ residual sum stays wide.  `integer=True` rounds all of this in the forward pass 
 gradient through (straight-through estimator, arXiv 1308.3432), so training sees what the coder
 will compute.  There is no normalisation and no attention: nothing that integers cannot do.
 """
+
 import math
 from dataclasses import asdict, dataclass
 
@@ -23,11 +24,11 @@ from bitsback.integer.convolution import WEIGHT as INNER_WEIGHT
 from bitsback.diffusion.passes import PHASE_COUNTS, phases
 from bitsback.diffusion.schedule import preconditioning
 
-STEPS = 64                  # steps in 1.0 of an activation
-HIDDEN_GAIN = 2             # inside a block activations are smaller: twice as many steps in 1.0
-INPUT_REACH = 1023          # largest integer at the input (11 bits), 1/128 each
-INNOVATION_REACH = 96       # largest integer innovation, 1/16 standard deviation each
-EXACT = 2**24               # float32 adds integers exactly below this
+STEPS = 64  # steps in 1.0 of an activation
+HIDDEN_GAIN = 2  # inside a block activations are smaller: twice as many steps in 1.0
+INPUT_REACH = 1023  # largest integer at the input (11 bits), 1/128 each
+INNOVATION_REACH = 96  # largest integer innovation, 1/16 standard deviation each
+EXACT = 2**24  # float32 adds integers exactly below this
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,9 @@ class QConv(nn.Conv2d):
     """
 
     def __init__(self, inputs, outputs, size, *, reach=0, gain=1.0, bias_steps=STEPS, stride=1):
-        super().__init__(inputs, outputs, size, stride=stride, padding=size // 2 if stride == 1 else 0)
+        super().__init__(
+            inputs, outputs, size, stride=stride, padding=size // 2 if stride == 1 else 0
+        )
         self.reach, self.gain, self.bias_steps = reach, gain, bias_steps
 
     def effective_weight(self, integer):
@@ -139,7 +142,9 @@ class LevelEmbedding(nn.Module):
 
     def __init__(self, width):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(1 + 2 * self.WAVES, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        self.net = nn.Sequential(
+            nn.Linear(1 + 2 * self.WAVES, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+        )
 
     def position(self, log_sigma):
         return 2 * (log_sigma - self.LOW) / (self.HIGH - self.LOW) - 1
@@ -160,18 +165,29 @@ class Denoiser(nn.Module):
         self.first = QConv(12, c.c1, 3, reach=INPUT_REACH, gain=STEPS)
         self.first_level = nn.Linear(c.embedding, c.c1)
         blocks = lambda width, count: nn.ModuleList(Block(width, c.embedding) for _ in range(count))  # noqa: E731
-        self.down1, self.down2, self.middle = blocks(c.c1, c.n1), blocks(c.c2, c.n2), blocks(c.c3, c.n3)
+        self.down1, self.down2, self.middle = (
+            blocks(c.c1, c.n1),
+            blocks(c.c2, c.n2),
+            blocks(c.c3, c.n3),
+        )
         self.up2, self.up1 = blocks(c.c2, c.n2), blocks(c.c1, c.n1)
         self.to2, self.to3 = QConv(c.c1, c.c2, 2, stride=2), QConv(c.c2, c.c3, 2, stride=2)
         self.from3, self.from2 = QConv(c.c3, 4 * c.c2, 1), QConv(c.c2, 4 * c.c1, 1)
         self.last = QConv(c.c1, 36, 3, reach=TOP, gain=1 / STEPS, bias_steps=1.0)
         self.last_level = nn.Linear(c.embedding, 36)
         # Phase head: features once, innovations and one residual layer a phase.
-        self.head_level = nn.Sequential(nn.Linear(c.embedding + 2, c.embedding), nn.ReLU(), nn.Linear(c.embedding, (c.phases - 1) * c.head))
+        self.head_level = nn.Sequential(
+            nn.Linear(c.embedding + 2, c.embedding),
+            nn.ReLU(),
+            nn.Linear(c.embedding, (c.phases - 1) * c.head),
+        )
         self.head_features = QConv(c.c1, c.head, 1)
         self.head_known = QConv(12, c.head, 3, gain=STEPS)
         self.head_mix = QConv(c.head, c.head, 3)
-        self.head_out = nn.ModuleList(QConv(c.head, 9, 1, reach=TOP, gain=1 / STEPS, bias_steps=1.0) for _ in range(c.phases - 1))
+        self.head_out = nn.ModuleList(
+            QConv(c.head, 9, 1, reach=TOP, gain=1 / STEPS, bias_steps=1.0)
+            for _ in range(c.phases - 1)
+        )
         for layer in (self.last, self.last_level, *self.head_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -191,7 +207,7 @@ class Denoiser(nn.Module):
     def body(self, x, e, integer=False):
         """Trunk on scaled input x (B, 3, H, W), 1.0 = D/2 gray levels, and embedding e (B, E)."""
         x = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(x.device.type, enabled=False):      # bfloat16 would drop half gray levels
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would drop half gray levels
             half = self.first(x, integer)
         half = half + self.first_level(e).float()[:, :, None, None] * STEPS
         for block in self.down1:
@@ -202,7 +218,9 @@ class Denoiser(nn.Module):
         eighth = self.to3(_Clamp.apply(quarter, None, integer), integer).float()
         for block in self.middle:
             eighth = block(eighth, e, integer)
-        quarter = quarter + F.pixel_shuffle(self.from3(_Clamp.apply(eighth, None, integer), integer), 2)
+        quarter = quarter + F.pixel_shuffle(
+            self.from3(_Clamp.apply(eighth, None, integer), integer), 2
+        )
         for block in self.up2:
             quarter = block(quarter, e, integer)
         half = half + F.pixel_shuffle(self.from2(_Clamp.apply(quarter, None, integer), integer), 2)
@@ -225,7 +243,9 @@ class Denoiser(nn.Module):
         for parts in order[:-1]:
             known = known.clone()
             for row, column, stride in parts:
-                known[:, :, row::stride, column::stride] = innovations[:, :, row::stride, column::stride]
+                known[:, :, row::stride, column::stride] = innovations[
+                    :, :, row::stride, column::stride
+                ]
             stages.append(known)
         projected = self.head_features(features, integer).repeat(len(stages), 1, 1, 1)
         h = self.head_body(projected, torch.cat(stages), bias, integer).chunk(len(stages))
@@ -233,7 +253,9 @@ class Denoiser(nn.Module):
         for parts, layer, stage in zip(order[1:], self.head_out, h):
             more = layer(stage, integer).float()
             for row, column, stride in parts:
-                out[:, :, row::stride, column::stride] = more[:, :, row // 2::stride // 2, column // 2::stride // 2]
+                out[:, :, row::stride, column::stride] = more[
+                    :, :, row // 2 :: stride // 2, column // 2 :: stride // 2
+                ]
         return out
 
     def head_bias(self, e, log_ratio, pixels):
@@ -249,8 +271,19 @@ class Denoiser(nn.Module):
 
     def multiply_adds(self):
         """(trunk, head) multiply-adds a pixel of one evaluation of a level."""
-        area = {"down1": 4, "up1": 4, "down2": 16, "up2": 16, "middle": 64, "first": 4, "last": 4,
-                "to2": 16, "to3": 64, "from3": 64, "from2": 16}
+        area = {
+            "down1": 4,
+            "up1": 4,
+            "down2": 16,
+            "up2": 16,
+            "middle": 64,
+            "first": 4,
+            "last": 4,
+            "to2": 16,
+            "to3": 64,
+            "from3": 64,
+            "from2": 16,
+        }
         trunk = head = 0.0
         for name, module in self.named_modules():
             if not isinstance(module, QConv):
@@ -259,5 +292,9 @@ class Denoiser(nn.Module):
             if stage in area:
                 trunk += size / area[stage]
             else:
-                head += size / 4 * (1 if stage in ("head_features", "head_out") else self.config.phases - 1)
+                head += (
+                    size
+                    / 4
+                    * (1 if stage in ("head_features", "head_out") else self.config.phases - 1)
+                )
         return trunk, head

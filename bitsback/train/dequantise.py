@@ -4,6 +4,7 @@ Schedule, level embedding and level ratio were folded into biases at export, one
 row is chosen by a one-hot vector in the embedding's place, so that all the rest of denoiser.py, and
 bound.py on top of it, serves unchanged: for measuring a shipped model, and for tuning it to a picture.
 """
+
 import dataclasses
 
 import torch
@@ -25,7 +26,9 @@ class OneHotLevel(nn.Module):
         self.register_buffer("logs", torch.tensor(noise).log())
 
     def forward(self, log_sigma):
-        return F.one_hot((log_sigma[:, None] - self.logs).abs().argmin(1), len(self.logs)).to(log_sigma.dtype)
+        return F.one_hot((log_sigma[:, None] - self.logs).abs().argmin(1), len(self.logs)).to(
+            log_sigma.dtype
+        )
 
 
 def _rows(table):
@@ -38,8 +41,10 @@ def _rows(table):
 def real_scales(name, layer):
     """((O,), (O,)) float64: what 1 of a layer's integer weights, and of its integer biases, is in the units of denoiser.py."""
     gain, unit, _, factor = layer_units(name)
-    scale = torch.exp2(-layer.shift.double()) / factor              # 2^-exponent of make_layer
-    return scale / torch.as_tensor(gain, dtype=torch.float64), scale / torch.as_tensor(unit, dtype=torch.float64)
+    scale = torch.exp2(-layer.shift.double()) / factor  # 2^-exponent of make_layer
+    return scale / torch.as_tensor(gain, dtype=torch.float64), scale / torch.as_tensor(
+        unit, dtype=torch.float64
+    )
 
 
 @torch.no_grad()
@@ -64,7 +69,9 @@ def dequantised(layers, config, noise):
             network.last_level = _rows(bias)
         elif name.endswith(".a"):
             network.get_submodule(name[:-2]).level = _rows(bias)
-        elif name == "head_known":                                  # (3 K, head): the head also hears of ratio and pixels, which K tells
+        elif (
+            name == "head_known"
+        ):  # (3 K, head): the head also hears of ratio and pixels, which K tells
             table = bias.view(len(noise), -1)
             network.head_level = _rows(torch.cat([table, torch.zeros(2, table.shape[1])]))
     return network.requires_grad_(False).eval()
@@ -74,6 +81,16 @@ def dequantised_model(model, deltas=None):
     """Experts out of a Model: all its networks, for its own levels.  deltas: of all families in one array (tuned.py), or None."""
     noise, layers = sigmas(model.levels), [expert.layers for expert in model.experts]
     if deltas is not None:
-        layers = [tuned_layers(some, part) for some, part in zip(layers, by_expert(deltas, model.experts))]
-    networks = [dequantised(some, expert.config, noise[expert.steps.start:expert.steps.stop]) for some, expert in zip(layers, model.experts)]
-    return Experts(networks, [expert.steps for expert in model.experts], noise, [expert.family for expert in model.experts])
+        layers = [
+            tuned_layers(some, part) for some, part in zip(layers, by_expert(deltas, model.experts))
+        ]
+    networks = [
+        dequantised(some, expert.config, noise[expert.steps.start : expert.steps.stop])
+        for some, expert in zip(layers, model.experts)
+    ]
+    return Experts(
+        networks,
+        [expert.steps for expert in model.experts],
+        noise,
+        [expert.family for expert in model.experts],
+    )

@@ -2,6 +2,7 @@
 
 One picture in eight trains p(x | y_0), the others one level pair (s, t) each.
 """
+
 import math
 
 import torch
@@ -10,9 +11,11 @@ from bitsback.train.bound import alike, gaussian_noise, level_nats, pixel_nats, 
 from bitsback.ans.gaussian_tables import scale_sd
 from bitsback.diffusion.levels import sigmas
 
-RATIO = (0.3, 0.9)              # log(sigma_t / sigma_s), uniform
-PIXEL_JITTER = 0.35             # log sigma_0 around the learned lower end, for p(x | y_0)
-PIXEL_ODDS = 0.63               # of p(x | y_0) among the coder's levels: one picture in eight where all are trained
+RATIO = (0.3, 0.9)  # log(sigma_t / sigma_s), uniform
+PIXEL_JITTER = 0.35  # log sigma_0 around the learned lower end, for p(x | y_0)
+PIXEL_ODDS = (
+    0.63  # of p(x | y_0) among the coder's levels: one picture in eight where all are trained
+)
 
 
 def estimate(network, schedule, x, generator, integer, autocast, grey=None):
@@ -29,22 +32,35 @@ def estimate(network, schedule, x, generator, integer, autocast, grey=None):
     with torch.no_grad():
         log_s, slope = schedule(t)
         log_0 = schedule.ends[0] + PIXEL_JITTER * (2 * rand(n_pixel) - 1)
-    leaves = {"t": t, "log_s": log_s.requires_grad_(), "slope": slope.requires_grad_(), "log_0": log_0.requires_grad_()}
+    leaves = {
+        "t": t,
+        "log_s": log_s.requires_grad_(),
+        "slope": slope.requires_grad_(),
+        "log_0": log_0.requires_grad_(),
+    }
     ratio = RATIO[0] + (RATIO[1] - RATIO[0]) * rand(n_level)
     log_t = log_s + ratio
     level_x, pixel_x = x[:n_level], x[n_level:]
     level_grey, pixel_grey = (None, None) if grey is None else (grey[:n_level], grey[n_level:])
     scale = 1 / math.log(2)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-        y = level_x + log_t.exp().view(-1, 1, 1, 1) * alike(gaussian_noise(level_x, generator), level_grey)
-        level = level_nats(network, level_x, y, log_s, log_t, generator, integer, level_grey).mean((1, 2, 3))
-        y = pixel_x + log_0.exp().view(-1, 1, 1, 1) * alike(gaussian_noise(pixel_x, generator), pixel_grey)
+        y = level_x + log_t.exp().view(-1, 1, 1, 1) * alike(
+            gaussian_noise(level_x, generator), level_grey
+        )
+        level = level_nats(network, level_x, y, log_s, log_t, generator, integer, level_grey).mean(
+            (1, 2, 3)
+        )
+        y = pixel_x + log_0.exp().view(-1, 1, 1, 1) * alike(
+            gaussian_noise(pixel_x, generator), pixel_grey
+        )
         pixel = pixel_nats(network, pixel_x, y, log_0, integer, pixel_grey).mean((1, 2, 3))
     top = top_nats(x, schedule.ends[1])
     return level / ratio * slope * scale, pixel * scale, top * scale, leaves
 
 
-def estimate_at_levels(network, schedule, x, generator, integer, autocast, grey=None, *, levels, only=None, weight=None):
+def estimate_at_levels(
+    network, schedule, x, generator, integer, autocast, grey=None, *, levels, only=None, weight=None
+):
     """The bound of the coder's own levels, estimated: noise on their lattices, levels drawn by cost.
 
     only: range of the levels k whose share of the bound is wanted (0: p(x | y_0)), or None: all; weight: of each sample's cost, like x, or None: 1.
@@ -52,12 +68,14 @@ def estimate_at_levels(network, schedule, x, generator, integer, autocast, grey=
     """
     batch, device, count = len(x), x.device, len(levels)
     only = range(count) if only is None else only
-    low, high = max(1, only[0]), only[-1]                                               # t of a pair
-    fall = [0.78**k + 0.1 for k in range(low, high + 1)]                                # about as the levels' bits do
+    low, high = max(1, only[0]), only[-1]  # t of a pair
+    fall = [0.78**k + 0.1 for k in range(low, high + 1)]  # about as the levels' bits do
     n_pixel = max(1, round(batch * PIXEL_ODDS / (PIXEL_ODDS + sum(fall)))) if 0 in only else 0
     n_level = batch - n_pixel
     odds = torch.tensor(fall, device=device) / sum(fall)
-    places = (torch.rand(1, device=device, generator=generator) + torch.arange(n_level, device=device)) / max(1, n_level)
+    places = (
+        torch.rand(1, device=device, generator=generator) + torch.arange(n_level, device=device)
+    ) / max(1, n_level)
     chosen = torch.searchsorted(odds.cumsum(0), places).clamp_max(high - low) + low
     log_sigma = torch.tensor([math.log(s) for s in sigmas(levels)], device=device)
     noisy = torch.empty_like(x)
@@ -69,9 +87,32 @@ def estimate_at_levels(network, schedule, x, generator, integer, autocast, grey=
     scale = 1 / math.log(2)
     level_grey, pixel_grey = (None, None) if grey is None else (grey[:n_level], grey[n_level:])
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-        level = level_nats(network, x[:n_level], noisy[:n_level], log_sigma[chosen - 1], log_sigma[chosen], generator, integer,
-                           level_grey) if n_level else x.new_zeros(1, 1, 1, 1)
-        pixel = pixel_nats(network, x[n_level:], noisy[n_level:], log_sigma[:1].expand(n_pixel), integer, pixel_grey) if n_pixel else x.new_zeros(1, 1, 1, 1)
+        level = (
+            level_nats(
+                network,
+                x[:n_level],
+                noisy[:n_level],
+                log_sigma[chosen - 1],
+                log_sigma[chosen],
+                generator,
+                integer,
+                level_grey,
+            )
+            if n_level
+            else x.new_zeros(1, 1, 1, 1)
+        )
+        pixel = (
+            pixel_nats(
+                network,
+                x[n_level:],
+                noisy[n_level:],
+                log_sigma[:1].expand(n_pixel),
+                integer,
+                pixel_grey,
+            )
+            if n_pixel
+            else x.new_zeros(1, 1, 1, 1)
+        )
     top = top_nats(x, log_sigma[-1]) * (count - 1 in only)
     if weight is not None:
         level = level * weight[:n_level] if n_level else level
@@ -92,5 +133,7 @@ def schedule_gradients(schedule, level, leaves):
     twice = 2 * level.detach()
     interior = (twice * g_log * span * position + twice * g_slope * span * slope).sum()
     position, slope = position.detach(), slope.detach()
-    ends = (g_log * (low + (high - low) * position) + g_slope * (high - low) * slope).sum() + g_pixel.sum() * low
+    ends = (
+        g_log * (low + (high - low) * position) + g_slope * (high - low) * slope
+    ).sum() + g_pixel.sum() * low
     (interior + ends).backward()

@@ -4,6 +4,7 @@ A level asks one expert only, so that more of them take no longer: what grows is
 finest levels, where most bits are.  Experts that grew out of one network are a *family*: their channels mean the same, so that a file's
 tuned biases (tuned.py) serve all of them.  Here is the float side; the integer side is integer_network.IntegerExperts.
 """
+
 from dataclasses import dataclass, replace
 
 import torch
@@ -30,8 +31,17 @@ def share_out(shares, count):
 
 def families_fit(families, configs):
     """Whether numbers of families rise from 0 by one at a time, and all of a family have the same sizes (but for the embedding, which integers have none of)."""
-    configs, steps = [replace(config, embedding=0) for config in configs], [b - a for a, b in zip([-1, *families], families)]
-    return bool(steps) and steps[0] == 1 and all(step == 1 or step == 0 and a == b for step, a, b in zip(steps[1:], configs, configs[1:]))
+    configs, steps = (
+        [replace(config, embedding=0) for config in configs],
+        [b - a for a, b in zip([-1, *families], families)],
+    )
+    return (
+        bool(steps)
+        and steps[0] == 1
+        and all(
+            step == 1 or step == 0 and a == b for step, a, b in zip(steps[1:], configs, configs[1:])
+        )
+    )
 
 
 class Experts(nn.Module):
@@ -45,16 +55,31 @@ class Experts(nn.Module):
         super().__init__()
         if not share_out(shares, len(noise)):
             told = ", ".join(f"{share[0]} to {share[-1]}" for share in shares)
-            raise TrainingError(f"experts for levels {told}: they must be levels 0 to {len(noise) - 1}, once, in order")
-        self.networks, self.shares, self.families = nn.ModuleList(networks), shares, list(range(len(networks)) if families is None else families)
-        if not (len(self.families) == len(networks) and families_fit(self.families, [network.config for network in networks])):
-            raise TrainingError(f"families {self.families}: a number for each of {len(networks)} experts, from 0 on by one at a time, those of a family of the same sizes")
+            raise TrainingError(
+                f"experts for levels {told}: they must be levels 0 to {len(noise) - 1}, once, in order"
+            )
+        self.networks, self.shares, self.families = (
+            nn.ModuleList(networks),
+            shares,
+            list(range(len(networks)) if families is None else families),
+        )
+        if not (
+            len(self.families) == len(networks)
+            and families_fit(self.families, [network.config for network in networks])
+        ):
+            raise TrainingError(
+                f"families {self.families}: a number for each of {len(networks)} experts, from 0 on by one at a time, those of a family of the same sizes"
+            )
         self.logs = torch.tensor(noise).log()
 
     def of(self, log_sigma):
         """The Denoiser for (B,) log sigmas, by the nearest level.  Errors: ValueError where they need several."""
         nearest = (log_sigma[:, None].cpu() - self.logs).abs().argmin(1).unique().tolist()
-        owners = [network for network, share in zip(self.networks, self.shares) if any(k in share for k in nearest)]
+        owners = [
+            network
+            for network, share in zip(self.networks, self.shares)
+            if any(k in share for k in nearest)
+        ]
         if len(owners) > 1:
             raise ValueError("levels of several experts in one batch")
         return owners[0]

@@ -6,12 +6,20 @@ The exporter proves from the weights that no sum can leave float32's exact range
 otherwise.  Units: activations in steps of 1/64 (1/128 inside a block); wide sums in 1/16 steps; inputs 1/128;
 innovations 1/16 sd; outputs as in levels.py.
 """
+
 import math
 
 import torch
 
 from bitsback.train.denoiser import (
-    EXACT, HIDDEN_GAIN, INNOVATION_REACH, INPUT_REACH, QConv, STEPS, TOP, scale_exponent,
+    EXACT,
+    HIDDEN_GAIN,
+    INNOVATION_REACH,
+    INPUT_REACH,
+    QConv,
+    STEPS,
+    TOP,
+    scale_exponent,
 )
 from bitsback.errors import TrainingError
 from bitsback.integer.convolution import Layer, WEIGHT, WIDE
@@ -35,13 +43,23 @@ def make_layer(weight, bias, *, reach, factor, stride=1):
     """
     exponent = scale_exponent(weight, reach)
     # weights so small that a bias in their units would not fit are counted in coarser ones
-    exponent = torch.minimum(exponent, torch.floor(math.log2(EXACT / 2 - 1) - torch.log2(bias.abs().amax(0).float().clamp_min(2.0**-24))))
+    exponent = torch.minimum(
+        exponent,
+        torch.floor(
+            math.log2(EXACT / 2 - 1) - torch.log2(bias.abs().amax(0).float().clamp_min(2.0**-24))
+        ),
+    )
     scale = torch.exp2(exponent).view(-1, 1, 1, 1)
     integers = torch.round(weight * scale)
     if not reach:
         integers = integers.clamp(-WEIGHT, WEIGHT)
     bias = torch.round(bias.double() * torch.exp2(exponent)).to(torch.int32)
-    return Layer(integers.to(torch.int32 if reach else torch.int8), bias, (exponent - _log2(factor)).to(torch.int8), stride)
+    return Layer(
+        integers.to(torch.int32 if reach else torch.int8),
+        bias,
+        (exponent - _log2(factor)).to(torch.int8),
+        stride,
+    )
 
 
 def without_excess(layer):
@@ -66,12 +84,16 @@ def prove_exact(layers):
         sums = largest_sum(layer, reaches.get(name, TOP))
         largest = max(largest, int(sums.max()))
         if largest >= EXACT:
-            raise TrainingError(f"{name}: a sum can reach {int(sums.max())}, float32 is exact below {EXACT} only")
+            raise TrainingError(
+                f"{name}: a sum can reach {int(sums.max())}, float32 is exact below {EXACT} only"
+            )
         output = float((sums.double() * torch.exp2(-layer.shift.double())).max()) + 1
-        stage = "head" if name.startswith("head") else "trunk"      # all that could ever be added up
+        stage = "head" if name.startswith("head") else "trunk"  # all that could ever be added up
         stages[stage] = stages.get(stage, 0) + output
     if max(stages.values()) >= EXACT:
-        raise TrainingError(f"wide sums can reach {max(stages.values()):.0f}, float32 is exact below {EXACT} only")
+        raise TrainingError(
+            f"wide sums can reach {max(stages.values()):.0f}, float32 is exact below {EXACT} only"
+        )
     return largest
 
 
@@ -84,13 +106,17 @@ def layer_units(name):
     if name == "head_known":
         return 1.0, 16.0, 0, WIDE * STEPS / 16
     if name == "last" or name.startswith("head_out"):
-        units = torch.tensor(TRUNK_UNITS).repeat_interleave(4) if name == "last" else torch.tensor(HEAD_UNITS)
+        units = (
+            torch.tensor(TRUNK_UNITS).repeat_interleave(4)
+            if name == "last"
+            else torch.tensor(HEAD_UNITS)
+        )
         return units / STEPS, units, TOP, 1
     if kind == "a":
         return HIDDEN_GAIN, STEPS * HIDDEN_GAIN, 0, 1
     if kind == "b":
         return 1 / HIDDEN_GAIN, STEPS, 0, WIDE
-    return 1.0, STEPS, 0, 1 if name == "head_mix" else WIDE         # into a wide sum, but for head_mix
+    return 1.0, STEPS, 0, 1 if name == "head_mix" else WIDE  # into a wide sum, but for head_mix
 
 
 @torch.no_grad()
@@ -101,7 +127,12 @@ def integer_layers(network, levels, table=None, steps=None):
     ratios = torch.cat([torch.zeros(1), torch.log(sigma[1:] / sigma[:-1])])
     pixels = torch.arange(len(levels)) == 0
     rows = slice(None) if steps is None else slice(steps.start, steps.stop)
-    embedding, ratios, pixels, table = embedding[rows], ratios[rows], pixels[rows], None if table is None else table[rows]
+    embedding, ratios, pixels, table = (
+        embedding[rows],
+        ratios[rows],
+        pixels[rows],
+        None if table is None else table[rows],
+    )
     network = network.eval()
     layers = {}
     for name, module in network.named_modules():
@@ -111,14 +142,19 @@ def integer_layers(network, levels, table=None, steps=None):
         if name == "first":
             bias = bias + network.first_level(embedding)
         elif name == "head_known":
-            bias = bias + network.head_bias(embedding, ratios, pixels).flatten(0, 1)[:, :, 0, 0] / STEPS
+            bias = (
+                bias
+                + network.head_bias(embedding, ratios, pixels).flatten(0, 1)[:, :, 0, 0] / STEPS
+            )
         elif name == "last":
             bias = bias + network.last_level(embedding) + (0 if table is None else table.flatten(1))
         elif name.endswith(".a"):
             bias = bias + network.get_submodule(name[:-2]).level(embedding)
         gain, unit, reach, factor = layer_units(name)
         gain = torch.as_tensor(gain).reshape(-1, 1, 1, 1)
-        layer = make_layer(module.weight * gain, bias * unit, reach=reach, factor=factor, stride=module.stride[0])
+        layer = make_layer(
+            module.weight * gain, bias * unit, reach=reach, factor=factor, stride=module.stride[0]
+        )
         layers[name] = without_excess(layer) if name.endswith(".a") else layer
     return layers
 
@@ -131,10 +167,16 @@ def integer_model(networks, levels, table=None):
         layers = integer_layers(network, levels, table, steps)
         prove_exact(layers)
         for name, layer in layers.items():
-            tensors |= {f"{i}.{name}.weight": layer.weight, f"{i}.{name}.bias": layer.bias, f"{i}.{name}.shift": layer.shift,
-                        f"{i}.{name}.stride": torch.tensor([layer.stride], dtype=torch.int8)}
+            tensors |= {
+                f"{i}.{name}.weight": layer.weight,
+                f"{i}.{name}.bias": layer.bias,
+                f"{i}.{name}.shift": layer.shift,
+                f"{i}.{name}.stride": torch.tensor([layer.stride], dtype=torch.int8),
+            }
     steps = make_steps(levels)
-    tensors["steps.scalars"] = torch.tensor([[s.input_scale, s.from_y, s.from_f, s.base] for s in steps], dtype=torch.int32)
+    tensors["steps.scalars"] = torch.tensor(
+        [[s.input_scale, s.from_y, s.from_f, s.base] for s in steps], dtype=torch.int32
+    )
     for name in ("scale", "gain", "shift", "inverse"):
         tensors[f"steps.{name}"] = torch.stack([torch.from_numpy(getattr(s, name)) for s in steps])
     tensors["gaussian_masses"] = torch.from_numpy(gaussian_masses())

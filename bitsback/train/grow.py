@@ -5,12 +5,22 @@ zeros: the grown network computes what the small one computes, and every new wei
 gradient after one step.  Of more phases each half computes what the whole did, the second from a little more that it hears of; of half as many each computes
 what that half did which heard of more.  So hours of training carry over to a larger network, or to a faster one.
 """
+
 import torch
 
 from bitsback.train.denoiser import Denoiser
 from bitsback.errors import TrainingError
 
-GROWS = ("c1", "n1", "c2", "n2", "c3", "n3", "head", "phases")      # sizes that may be larger; the others must agree
+GROWS = (
+    "c1",
+    "n1",
+    "c2",
+    "n2",
+    "c3",
+    "n3",
+    "head",
+    "phases",
+)  # sizes that may be larger; the others must agree
 
 
 def split_phases(weights):
@@ -22,7 +32,9 @@ def split_phases(weights):
         eight = [torch.zeros_like(outs[end][0])] + [out for out in outs[end] for _ in range(2)]
         weights |= {f"head_out.{i}.{end}": out for i, out in enumerate(eight)}
         levels = weights[f"head_level.2.{end}"].chunk(3)
-        weights[f"head_level.2.{end}"] = torch.cat([levels[0]] + [part for part in levels for _ in range(2)])
+        weights[f"head_level.2.{end}"] = torch.cat(
+            [levels[0]] + [part for part in levels for _ in range(2)]
+        )
     return weights
 
 
@@ -42,7 +54,12 @@ def join_phases(weights, count):
 
 def split_head_level(weights, phases):
     """{name: weights} with head_level.2, a bias of each head's channel a phase, as (phases - 1, head, ...) views and back: growth is along channels."""
-    return {name: value.view(phases - 1, -1, *value.shape[1:]) if name.startswith("head_level.2") else value for name, value in weights.items()}
+    return {
+        name: value.view(phases - 1, -1, *value.shape[1:])
+        if name.startswith("head_level.2")
+        else value
+        for name, value in weights.items()
+    }
 
 
 def grow_weights(old_config, weights, new_config, generator_seed=0):
@@ -58,7 +75,9 @@ def grow_weights(old_config, weights, new_config, generator_seed=0):
         else:
             allowed = new[name] == old[name] or new[name] > old[name] and name in GROWS
         if not allowed:
-            raise TrainingError(f"a network with {name} = {old[name]} cannot grow into one with {name} = {new[name]}")
+            raise TrainingError(
+                f"a network with {name} = {old[name]} cannot grow into one with {name} = {new[name]}"
+            )
     if old["phases"] < new["phases"]:
         weights = split_phases(weights)
     for count in (8, 4):
@@ -71,6 +90,6 @@ def grow_weights(old_config, weights, new_config, generator_seed=0):
     for name, small in weights.items():
         large = grown[name]
         if large.ndim == 4:
-            large[:, small.shape[1]:] = 0           # nobody listens to a new channel yet
+            large[:, small.shape[1] :] = 0  # nobody listens to a new channel yet
         large[tuple(slice(0, n) for n in small.shape)] = small.to(large.device)
-    return fresh                                    # whose tensors `grown` are views of
+    return fresh  # whose tensors `grown` are views of

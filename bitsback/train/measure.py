@@ -1,4 +1,5 @@
 """The bound of the coder's levels on given pictures, float or rounded: what a file should cost."""
+
 import math
 from pathlib import Path
 
@@ -23,7 +24,11 @@ def centre_crops(folder, limit=None, side=256):
             pixels = np.array(image.convert("RGB"))
         top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
         if min(top, left) >= 0:
-            crops.append(torch.from_numpy(pixels[top:top + side, left:left + side].copy()).permute(2, 0, 1))
+            crops.append(
+                torch.from_numpy(pixels[top : top + side, left : left + side].copy()).permute(
+                    2, 0, 1
+                )
+            )
     if not crops:
         raise UnsupportedImage(f"{folder}: no PNG or WebP picture of {side}x{side} or more")
     return torch.stack(crops).float() - 128
@@ -37,13 +42,17 @@ def bound_bits(network, levels, x, integer, seed=1, batch=4, grey=None):
     parts = []
     for k, log_t in enumerate(logs):
         nats = []
-        for some, alone in zip(x.split(batch), [None] * len(x) if grey is None else grey.split(batch)):
+        for some, alone in zip(
+            x.split(batch), [None] * len(x) if grey is None else grey.split(batch)
+        ):
             one = torch.ones(len(some))
             y = some + math.exp(log_t) * alike(gaussian_noise(some, generator), alone)
             if k == 0:
                 cost = pixel_nats(network, some, y, one * log_t, integer, alone)
             else:
-                cost = level_nats(network, some, y, one * logs[k - 1], one * log_t, generator, integer, alone)
+                cost = level_nats(
+                    network, some, y, one * logs[k - 1], one * log_t, generator, integer, alone
+                )
             nats.append(cost.mean((1, 2, 3)))
         parts.append(torch.cat(nats).mean().item() / math.log(2))
     return parts + [top_nats(x, torch.tensor(logs[-1])).mean().item() / math.log(2)]

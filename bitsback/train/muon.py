@@ -3,11 +3,12 @@
 torch.optim.Muon takes matrices only and exists from torch 2.9 on; these twenty lines take
 convolution weights as (out, rest) matrices, stacked by shape so that one product serves many.
 """
+
 from collections import defaultdict
 
 import torch
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)        # quintic whose iterates approach sign(s)
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic whose iterates approach sign(s)
 
 
 def orthogonalise(matrices, dtype=torch.float32, steps=5):
@@ -43,4 +44,6 @@ class Muon(torch.optim.Optimizer):
                 update = orthogonalise(torch.stack([g.flatten(1) for _, g in pairs]), self.dtype)
                 gain = max(1.0, shape[0] / update.shape[2]) ** 0.5
                 for (p, _), u in zip(pairs, update):
-                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(u.view(shape), alpha=-group["lr"] * gain)
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(
+                        u.view(shape), alpha=-group["lr"] * gain
+                    )

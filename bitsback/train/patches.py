@@ -1,4 +1,5 @@
 """Patches of the pictures below a folder: all pixels in one tensor, batches by indexing."""
+
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,10 @@ class Patches:
         height, width = self.sizes[which, 0].view(-1, 1, 1), self.sizes[which, 1].view(-1, 1, 1)
         ramp = torch.arange(self.patch, device=self.device)
         i, j = ramp.view(1, -1, 1), ramp.view(1, 1, -1)
-        i, j = torch.where(uniform[0] < 0.5, self.patch - 1 - i, i), torch.where(uniform[1] < 0.5, self.patch - 1 - j, j)
+        i, j = (
+            torch.where(uniform[0] < 0.5, self.patch - 1 - i, i),
+            torch.where(uniform[1] < 0.5, self.patch - 1 - j, j),
+        )
         i, j = torch.where(uniform[2] < 0.5, i, j), torch.where(uniform[2] < 0.5, j, i)
         row = (uniform[3] * (height - self.patch + 1)).long() + i
         column = (uniform[4] * (width - self.patch + 1)).long() + j

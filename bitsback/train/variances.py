@@ -11,18 +11,24 @@
 
 All are float: what they are worth is measured here, what is best is what the coder does.
 """
+
 import math
 from dataclasses import dataclass
 
 import torch
 
 from bitsback.train.bound import (
-    _column, _log_variance, colour_mean, gaussian_noise, level_nats, pixel_nats,
+    _column,
+    _log_variance,
+    colour_mean,
+    gaussian_noise,
+    level_nats,
+    pixel_nats,
 )
 from bitsback.diffusion.schedule import preconditioning, reverse_step
 
 GRADES = ("beta-tilde", "beta", "analytic", "error", "head", "head+colour", "head+colour+phases")
-LARGEST = 127.5**2              # variance of a pixel is at most this
+LARGEST = 127.5**2  # variance of a pixel is at most this
 
 
 @dataclass(frozen=True)
@@ -64,17 +70,28 @@ def graded_level_nats(network, x, y_t, log_s, log_t, moments, generator=None, in
     a, lambda2 = reverse_step(_column(log_s.exp()), sigma_t)
     mean_q, mean = (1 - a) * y_t + a * x, (1 - a) * y_t + a * xhat
     head = (2 * preconditioning(sigma_t)[1].log() + _log_variance(out)).exp()
-    v = {"beta-tilde": torch.zeros(1, 1, 1, 1), "beta": sigma_t**2,
-         "analytic": torch.full((1, 1, 1, 1), analytic_variance(log_t[0].exp().item(), moments.score2)),
-         "error": moments.error2.view(1, 3, 1, 1), "head": head, "head+colour": head}
+    v = {
+        "beta-tilde": torch.zeros(1, 1, 1, 1),
+        "beta": sigma_t**2,
+        "analytic": torch.full(
+            (1, 1, 1, 1), analytic_variance(log_t[0].exp().item(), moments.score2)
+        ),
+        "error": moments.error2.view(1, 3, 1, 1),
+        "head": head,
+        "head+colour": head,
+    }
     costs = {}
     for grade, variance_of_x in v.items():
         variance, centre = lambda2 + a * a * variance_of_x, mean
         if grade == "head+colour":
             y_s = mean_q + lambda2.sqrt() * gaussian_noise(x, generator)
             centre = colour_mean(mean, out[:, 6:9], a * a * variance_of_x / variance, y_s)
-        costs[grade] = 0.5 * (torch.log(variance / lambda2) + (lambda2 + (mean_q - centre) ** 2) / variance - 1)
-    return costs | {"head+colour+phases": level_nats(network, x, y_t, log_s, log_t, generator, integer)}
+        costs[grade] = 0.5 * (
+            torch.log(variance / lambda2) + (lambda2 + (mean_q - centre) ** 2) / variance - 1
+        )
+    return costs | {
+        "head+colour+phases": level_nats(network, x, y_t, log_s, log_t, generator, integer)
+    }
 
 
 @torch.no_grad()
@@ -93,7 +110,9 @@ def graded_bits(network, sigmas, x, moments, integer=False, seed=1, batch=4):
                 costs = dict.fromkeys(GRADES, pixel_nats(network, some, y, log_t, integer))
             else:
                 log_s = torch.full_like(log_t, math.log(sigmas[k - 1]))
-                costs = graded_level_nats(network, some, y, log_s, log_t, moments[k], generator, integer)
+                costs = graded_level_nats(
+                    network, some, y, log_s, log_t, moments[k], generator, integer
+                )
             nats = {grade: nats[grade] + costs[grade].mean().item() * len(some) for grade in GRADES}
         for grade in GRADES:
             parts[grade].append(nats[grade] / len(x) / math.log(2))

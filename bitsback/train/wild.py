@@ -6,6 +6,7 @@ at half the resolution.  The shipped models were trained with a quarter of their
 (benchmarks/checkpoints/README.md).  No host waits in it, so that a training step on a GPU may be
 one CUDA graph.
 """
+
 import math
 
 import torch
@@ -13,16 +14,22 @@ import torch.nn.functional as F
 
 from bitsback.train.augment import TO_RGB, TO_YCC, _mixed
 
-WILD_SHARE = 1 / 4              # of the patches go through `in_the_wild`
-DRAWS = 16                      # random numbers that a patch needs
-MCU = 16                        # pixels of a JPEG's largest unit: patches may begin anywhere in it
+WILD_SHARE = 1 / 4  # of the patches go through `in_the_wild`
+DRAWS = 16  # random numbers that a patch needs
+MCU = 16  # pixels of a JPEG's largest unit: patches may begin anywhere in it
 # Tables of ITU-T T.81, annex K, for quality 50
-LUMA = ((16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55),
-        (14, 13, 16, 24, 40, 57, 69, 56), (14, 17, 22, 29, 51, 87, 80, 62),
-        (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
-        (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99))
+LUMA = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
 CHROMA = ((17, 18, 24, 47), (18, 21, 26, 66), (24, 26, 56, 99), (47, 66, 99, 99))  # the rest: 99
-BLUR = ((1, 2, 1), (2, 4, 2), (1, 2, 1))        # sixteenths
+BLUR = ((1, 2, 1), (2, 4, 2), (1, 2, 1))  # sixteenths
 
 
 def _each(values: torch.Tensor) -> torch.Tensor:
@@ -55,8 +62,9 @@ def _rolled(x, down, right):
     return x.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
 
 
-def jpeg(x: torch.Tensor, quality: torch.Tensor, halved: torch.Tensor,
-         corner: torch.Tensor) -> torch.Tensor:
+def jpeg(
+    x: torch.Tensor, quality: torch.Tensor, halved: torch.Tensor, corner: torch.Tensor
+) -> torch.Tensor:
     """Pictures as they come back from JPEG, as whole numbers.
 
     x: (B, 3, H, W) float, gray levels 0..255, sides multiples of 16; quality: (B,) 1..100, as
@@ -69,8 +77,12 @@ def jpeg(x: torch.Tensor, quality: torch.Tensor, halved: torch.Tensor,
     luma, chroma = ((table * scale).round().clamp(1, 255) for table in (luma, chroma))
     ycc = _mixed(_rolled(x, *corner).contiguous(), TO_YCC)
     full = _rounded_blocks(ycc[:, 1:].contiguous(), chroma)
-    half = F.interpolate(_rounded_blocks(F.avg_pool2d(ycc[:, 1:], 2), chroma), scale_factor=2.0,
-                         mode="bilinear", align_corners=False)
+    half = F.interpolate(
+        _rounded_blocks(F.avg_pool2d(ycc[:, 1:], 2), chroma),
+        scale_factor=2.0,
+        mode="bilinear",
+        align_corners=False,
+    )
     colours = torch.where(_each(halved), half, full).round()
     grays = (_rounded_blocks(ycc[:, :1] - 128, luma) + 128).round()
     rgb = _mixed(torch.cat([grays, colours], 1), TO_RGB).round().clamp(0, 255)
@@ -92,8 +104,13 @@ def enlarged(x: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
-def with_sensor_noise(x: torch.Tensor, level: torch.Tensor, smooth: torch.Tensor,
-                      gray: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+def with_sensor_noise(
+    x: torch.Tensor,
+    level: torch.Tensor,
+    smooth: torch.Tensor,
+    gray: torch.Tensor,
+    noise: torch.Tensor,
+) -> torch.Tensor:
     """Noise that grows with the root of the light, `level` gray levels at middle gray.
 
     x, noise: (B, 3, H, W), noise standard normal; level: (B,); smooth: (B,) bool, correlated as
@@ -121,8 +138,9 @@ def in_the_wild(x: torch.Tensor, uniform: torch.Tensor, noise: torch.Tensor) -> 
     return torch.where(_each(u[10] < 0.6), packed, x)
 
 
-def some_in_the_wild(x: torch.Tensor, uniform: torch.Tensor, noise: torch.Tensor,
-                     share: float = WILD_SHARE) -> torch.Tensor:
+def some_in_the_wild(
+    x: torch.Tensor, uniform: torch.Tensor, noise: torch.Tensor, share: float = WILD_SHARE
+) -> torch.Tensor:
     """As in_the_wild, of `share` of the patches; uniform: (DRAWS + 1, B), the last chooses."""
     x, chosen = x.clone(), uniform[-1] < share
     x[chosen] = in_the_wild(x[chosen], uniform[:-1, chosen], noise[chosen])

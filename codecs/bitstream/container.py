@@ -21,6 +21,7 @@
 LEB128: 7 bits a byte, low first, the top bit set on all but the last.  A reader checks magic, version,
 CRC, the range of every number, that the segments cover the pictures, and last the pixels' digest.
 """
+
 import hashlib
 import json
 import zlib
@@ -37,17 +38,28 @@ from bitsback.codecs.image import GREYS, MODES, UNDER_PRIOR
 MAGIC = b"\x8aBBK"
 VERSION = 0
 STACK, ARCHIVE, METADATA, TUNED, FLAT, COUNTED, MEANS = 1, 2, 4, 8, 16, 32, 64
-SOURCES = ("PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "", "JPEG")     # kinds of files that a picture came from; "" are all others
+SOURCES = (
+    "PNG",
+    "WEBP",
+    "TIFF",
+    "BMP",
+    "PPM",
+    "GIF",
+    "",
+    "JPEG",
+)  # kinds of files that a picture came from; "" are all others
 MAX_SIDE = 2**24
 MAX_PIXELS = 2**31
 MAX_IMAGES = 2**24
-MAX_INDEX = 2**26               # bytes of an index, unpacked
-LOST = 2**11                    # bit of the mask of metadata: names of what was lost follow it
+MAX_INDEX = 2**26  # bytes of an index, unpacked
+LOST = 2**11  # bit of the mask of metadata: names of what was lost follow it
 MAX_MASK = 2**27 - 1
-MAX_LOST = 2**12                # bytes of these names
-MAX_ROW = 2**13                 # characters of one picture's row in it
+MAX_LOST = 2**12  # bytes of these names
+MAX_ROW = 2**13  # characters of one picture's row in it
 ID_BYTES = 8
-ALIKE = {mode: len(MODES) + i for i, mode in enumerate(sorted(UNDER_PRIOR - GREYS))}      # forms beyond those of the modes: RGB, RGBA
+ALIKE = {
+    mode: len(MODES) + i for i, mode in enumerate(sorted(UNDER_PRIOR - GREYS))
+}  # forms beyond those of the modes: RGB, RGBA
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ class Entry:
     mode: str = "RGB"
     source: str = "PNG"
     mtime: int = 0
-    alike: bool = False             # under the prior as one channel, though its mode has three that are equal
+    alike: bool = False  # under the prior as one channel, though its mode has three that are equal
 
     @property
     def dims(self):
@@ -70,30 +82,40 @@ class Entry:
 
     @property
     def form(self):
-        return (ALIKE[self.mode] if self.alike else list(MODES).index(self.mode)) | SOURCES.index(self.source if self.source in SOURCES else "") << 5
+        return (ALIKE[self.mode] if self.alike else list(MODES).index(self.mode)) | SOURCES.index(
+            self.source if self.source in SOURCES else ""
+        ) << 5
 
 
 @dataclass(frozen=True)
 class Header:
     """All a decoder needs besides the payload; sizes in bits, bytes and rows."""
 
-    entries: tuple                  # of Entry, in the order of coding
+    entries: tuple  # of Entry, in the order of coding
     digest: bytes
     archive: bool = False
-    metadata: int = 0               # bit i: the plain parts have some that is metadata.KINDS[i]
-    model: str = ""                 # first 16 hex digits of the id; empty: no stack
-    net_bits: int = 0               # what the prior cost
-    tuned_bits: int = 0             # what the model's deltas cost, which lie on top of the stack; 0: there are none
-    flat_bytes: int = 0             # what tells flat blocks, below the deltas on the stack; 0: there are none
-    sharpness: int = 0              # with which colours are counted, see colours.py; 0: they are not
-    mean_bytes: int = 0             # what tells block means, between deltas and flat blocks on the stack; 0: there are none
-    credit_bytes: int = 0           # length of the plain parts the stack started from
-    plain: int = 0                  # pictures that lie in the plain parts, before those under the prior
-    flips: int = 0                  # how the pictures were turned, see places.py
-    start: tuple = (0, 0, 0)        # corner where the segments begin, see places.py; images are counted from the first under the prior
-    segments: tuple = ()            # (kind, size) in the order of coding
-    top: tuple = ()                 # mean32 and scale of R, G, B
-    lost: tuple = ()                # names of what the picture files had and is not kept
+    metadata: int = 0  # bit i: the plain parts have some that is metadata.KINDS[i]
+    model: str = ""  # first 16 hex digits of the id; empty: no stack
+    net_bits: int = 0  # what the prior cost
+    tuned_bits: int = (
+        0  # what the model's deltas cost, which lie on top of the stack; 0: there are none
+    )
+    flat_bytes: int = 0  # what tells flat blocks, below the deltas on the stack; 0: there are none
+    sharpness: int = 0  # with which colours are counted, see colours.py; 0: they are not
+    mean_bytes: int = (
+        0  # what tells block means, between deltas and flat blocks on the stack; 0: there are none
+    )
+    credit_bytes: int = 0  # length of the plain parts the stack started from
+    plain: int = 0  # pictures that lie in the plain parts, before those under the prior
+    flips: int = 0  # how the pictures were turned, see places.py
+    start: tuple = (
+        0,
+        0,
+        0,
+    )  # corner where the segments begin, see places.py; images are counted from the first under the prior
+    segments: tuple = ()  # (kind, size) in the order of coding
+    top: tuple = ()  # mean32 and scale of R, G, B
+    lost: tuple = ()  # names of what the picture files had and is not kept
 
     @property
     def width(self):
@@ -110,7 +132,10 @@ class Header:
     @property
     def sizes(self):
         """(height, width, channels) of the pictures under the prior, alpha not counted."""
-        return [(e.height, e.width, 1 if e.mode in GREYS or e.alike else 3) for e in self.entries[self.plain:]]
+        return [
+            (e.height, e.width, 1 if e.mode in GREYS or e.alike else 3)
+            for e in self.entries[self.plain :]
+        ]
 
 
 def pixel_digest(images, size: int = 8, more: bytes = b"") -> bytes:
@@ -133,13 +158,15 @@ def _index(entries):
     for e in entries:
         row = [e.name, e.width, e.height, e.permissions, e.mtime, e.form]
         row = json.dumps(row, separators=(",", ":"), ensure_ascii=False)
-        rows.append(row.encode(errors="backslashreplace"))      # lone surrogates as JSON's \udcXX
+        rows.append(row.encode(errors="backslashreplace"))  # lone surrogates as JSON's \udcXX
         if len(rows[-1].decode()) > MAX_ROW:
             raise UnsupportedImage(f"{e.name}: the name is too long for an archive's index")
     checks = b"".join(e.check.to_bytes(2, "little") for e in entries)
     text = b"[" + b",".join(rows) + b"]"
     if len(text) > MAX_INDEX:
-        raise UnsupportedImage(f"names and sizes of {len(entries)} pictures are more than an archive's index can hold; make several archives")
+        raise UnsupportedImage(
+            f"names and sizes of {len(entries)} pictures are more than an archive's index can hold; make several archives"
+        )
     return zlib.compress(text, 9) + checks
 
 
@@ -147,7 +174,7 @@ def _lost(names):
     """Length and names, as many as there is room for."""
     text = "\n".join(names).encode("ascii", "replace")
     if len(text) > MAX_LOST:
-        text = text[:text.rfind(b"\n", 0, MAX_LOST - 3) + 1] + b"..."
+        text = text[: text.rfind(b"\n", 0, MAX_LOST - 3) + 1] + b"..."
     return number(len(text)) + text if names else b""
 
 
@@ -161,8 +188,15 @@ def _read_lost(reader):
 
 def write(header: Header, payload: bytes) -> bytes:
     """Header and payload -> the file's bytes."""
-    flags = {STACK: header.model, ARCHIVE: header.archive, METADATA: header.metadata or header.lost,
-             TUNED: header.tuned_bits, FLAT: header.flat_bytes, COUNTED: header.sharpness, MEANS: header.mean_bytes}
+    flags = {
+        STACK: header.model,
+        ARCHIVE: header.archive,
+        METADATA: header.metadata or header.lost,
+        TUNED: header.tuned_bits,
+        FLAT: header.flat_bytes,
+        COUNTED: header.sharpness,
+        MEANS: header.mean_bytes,
+    }
     kind = sum(bit for bit, told in flags.items() if told)
     out = bytearray(MAGIC + bytes([VERSION, kind]))
     if header.metadata or header.lost:
@@ -175,8 +209,20 @@ def write(header: Header, payload: bytes) -> bytes:
     out += header.digest
     if header.model:
         out += bytes.fromhex(header.model)[:ID_BYTES]
-        told = [value for value in (header.tuned_bits, header.flat_bytes, header.sharpness, header.mean_bytes) if value]       # as the kind says
-        for value in (header.net_bits, *told, header.credit_bytes, *[header.plain] * header.archive, header.flips, *header.start, len(header.segments)):
+        told = [
+            value
+            for value in (header.tuned_bits, header.flat_bytes, header.sharpness, header.mean_bytes)
+            if value
+        ]  # as the kind says
+        for value in (
+            header.net_bits,
+            *told,
+            header.credit_bytes,
+            *[header.plain] * header.archive,
+            header.flips,
+            *header.start,
+            len(header.segments),
+        ):
             out += number(value)
         for kind, size in header.segments:
             out += number(3 * size + kind)
@@ -191,16 +237,20 @@ def _read_form(form):
     modes = [*MODES, *ALIKE]
     if type(form) is not int or not 0 <= form < 256 or form & 31 >= len(modes):
         raise DamagedFile("an unknown mode")
-    return {"mode": modes[form & 31], "source": SOURCES[form >> 5], "alike": form & 31 >= len(MODES)}
+    return {
+        "mode": modes[form & 31],
+        "source": SOURCES[form >> 5],
+        "alike": form & 31 >= len(MODES),
+    }
 
 
 def _rows(text, count):
     """Yields the rows of an index one at a time: JSON read as a whole takes a hundred times the room of what it says.  Errors: ValueError."""
     decoder, position = json.JSONDecoder(), 0
     for i in range(count):
-        if text[position:position + 1] != ("," if i else "["):
+        if text[position : position + 1] != ("," if i else "["):
             raise ValueError("not an array")
-        row, length = decoder.raw_decode(text[position + 1:position + 1 + MAX_ROW])
+        row, length = decoder.raw_decode(text[position + 1 : position + 1 + MAX_ROW])
         yield row
         position += 1 + length
     if text[position:] != "]":
@@ -209,11 +259,23 @@ def _rows(text, count):
 
 def _row_entry(row, check):
     name, width, height, permissions, mtime, form = row
-    if type(name) is not str or {type(n) for n in (width, height, permissions, mtime)} != {int} or abs(mtime) >= 2**40:
+    if (
+        type(name) is not str
+        or {type(n) for n in (width, height, permissions, mtime)} != {int}
+        or abs(mtime) >= 2**40
+    ):
         raise ValueError("wrong types")
     if not is_name(name):
         raise ValueError("no name")
-    return Entry(width, height, name, permissions, int.from_bytes(check, "little"), mtime=mtime, **_read_form(form))
+    return Entry(
+        width,
+        height,
+        name,
+        permissions,
+        int.from_bytes(check, "little"),
+        mtime=mtime,
+        **_read_form(form),
+    )
 
 
 def _read_entries(reader, archive):
@@ -223,17 +285,22 @@ def _read_entries(reader, archive):
     else:
         length, count = reader.number(MAX_INDEX), reader.number(MAX_IMAGES)
         index = reader.take(length)
-        packed, checks = index[:length - 2 * count], index[length - 2 * count:]
+        packed, checks = index[: length - 2 * count], index[length - 2 * count :]
         unpacker = zlib.decompressobj()
         try:
             if len(checks) != 2 * count:
                 raise ValueError("too short")
             text = unpacker.decompress(packed, min(MAX_INDEX, 2 + count * MAX_ROW)).decode()
-            entries = tuple(_row_entry(row, checks[2 * i:2 * i + 2]) for i, row in enumerate(_rows(text, count)))
+            entries = tuple(
+                _row_entry(row, checks[2 * i : 2 * i + 2])
+                for i, row in enumerate(_rows(text, count))
+            )
         except (zlib.error, ValueError, TypeError, RecursionError):
             raise DamagedFile("the index does not unpack") from None
-    if any(e.width < 1 or e.height < 1 or max(e.width, e.height) > MAX_SIDE for e in entries) \
-            or sum(e.width * e.height for e in entries) > MAX_PIXELS:
+    if (
+        any(e.width < 1 or e.height < 1 or max(e.width, e.height) > MAX_SIDE for e in entries)
+        or sum(e.width * e.height for e in entries) > MAX_PIXELS
+    ):
         raise DamagedFile("a picture's size is out of range")
     return entries
 
@@ -250,13 +317,22 @@ def read(data: bytes) -> tuple[Header, bytes]:
         raise DamagedFile("cut short or altered (checksum of the file)")
     reader = Reader(data, 5, len(data) - 4)
     kind = reader.take(1)[0]
-    if kind & ~(STACK | ARCHIVE | METADATA | TUNED | FLAT | COUNTED | MEANS) or kind & (TUNED | FLAT | COUNTED | MEANS) and not kind & STACK:
+    if (
+        kind & ~(STACK | ARCHIVE | METADATA | TUNED | FLAT | COUNTED | MEANS)
+        or kind & (TUNED | FLAT | COUNTED | MEANS)
+        and not kind & STACK
+    ):
         raise DamagedFile("unknown kind")
     archive, metadata = bool(kind & ARCHIVE), reader.number(MAX_MASK) if kind & METADATA else 0
     lost = _read_lost(reader) if metadata & LOST else ()
     entries = _read_entries(reader, archive)
-    fields = {"entries": entries, "archive": archive, "metadata": metadata & ~LOST, "lost": lost,
-              "digest": reader.take(8 if kind & (STACK | ARCHIVE) else 4)}
+    fields = {
+        "entries": entries,
+        "archive": archive,
+        "metadata": metadata & ~LOST,
+        "lost": lost,
+        "digest": reader.take(8 if kind & (STACK | ARCHIVE) else 4),
+    }
     if kind & STACK:
         fields["model"] = reader.take(ID_BYTES).hex()
         fields["net_bits"] = reader.number(2**43)
@@ -264,20 +340,34 @@ def read(data: bytes) -> tuple[Header, bytes]:
         fields["flat_bytes"] = reader.number(len(data)) if kind & FLAT else 0
         fields["sharpness"] = reader.number(len(SHARPNESS)) if kind & COUNTED else 0
         fields["mean_bytes"] = reader.number(len(data)) if kind & MEANS else 0
-        if any(kind & bit and not fields[name] for bit, name in ((TUNED, "tuned_bits"), (FLAT, "flat_bytes"), (COUNTED, "sharpness"), (MEANS, "mean_bytes"))):
+        if any(
+            kind & bit and not fields[name]
+            for bit, name in (
+                (TUNED, "tuned_bits"),
+                (FLAT, "flat_bytes"),
+                (COUNTED, "sharpness"),
+                (MEANS, "mean_bytes"),
+            )
+        ):
             raise DamagedFile("the header names what is not there")
         fields["credit_bytes"] = reader.number(len(data))
         fields["plain"] = reader.number(len(entries) - 1) if archive else 0
         fields["flips"] = reader.number(3)
-        fields["start"] = (reader.number(len(entries)), reader.number(MAX_SIDE), reader.number(MAX_SIDE))
+        fields["start"] = (
+            reader.number(len(entries)),
+            reader.number(MAX_SIDE),
+            reader.number(MAX_SIDE),
+        )
         codes = [reader.number(2**26) for _ in range(reader.number(min(len(data), 2**20)))]
         fields["segments"] = tuple((code % 3, code // 3) for code in codes)
         if not codes:
             raise DamagedFile("a stack without segments")
-        fields["top"] = tuple(reader.signed(2**15) if i % 2 == 0 else reader.signed(112) for i in range(6))
+        fields["top"] = tuple(
+            reader.signed(2**15) if i % 2 == 0 else reader.signed(112) for i in range(6)
+        )
         if min(fields["top"][1::2]) < 0:
             raise DamagedFile("a number in the header is out of range")
-    if any(entry.alike for entry in (entries[:fields["plain"]] if kind & STACK else entries)):
+    if any(entry.alike for entry in (entries[: fields["plain"]] if kind & STACK else entries)):
         raise DamagedFile("equal colours are told of a picture in the plain parts")
     return Header(**fields), reader.take(reader.end - reader.position)
 

@@ -1,4 +1,5 @@
 """LEB128 numbers, as all parts of a file write them: 7 bits a byte, low first, the top bit set on all but the last."""
+
 from bitsback.errors import DamagedFile
 
 
@@ -21,7 +22,7 @@ class Reader:
         if self.position + count > self.end:
             raise DamagedFile("cut short")
         self.position += count
-        return self.data[self.position - count:self.position]
+        return self.data[self.position - count : self.position]
 
     def number(self, limit):
         value = shift = 0

@@ -3,6 +3,7 @@
 The smallest of WebP lossless and PNG, both by Pillow and without their wrapping, and `deltas`.  The
 first byte says which.  Only samples go in: channels have no meaning here, so CMYK may travel as RGBA.
 """
+
 import io
 import struct
 import zlib
@@ -15,13 +16,22 @@ from bitsback.codecs.fallback.differences import decode_deltas, encode_deltas, i
 
 WEBP_SIDE = 16383
 WEBP, PNG, PNG1, PNG2, PNG4, DELTAS = range(6)
-PNG_BITS = {PNG1: 1, PNG2: 2, PNG4: 4}          # indices and bilevel pictures, several in a byte
-QUICK, GOOD, BEST = {"quality": 75, "method": 4}, {"quality": 100, "method": 5}, {"quality": 100, "method": 6}
-STRIP = 2**22                   # pixels of which webp_size makes a WebP at once
-SAMPLE = 2**15                  # pixels that show whether a picture is a photograph, and if so whether PNG and differences are worth trying:
-LOSES = 1.04                    # ... not above this share of the quick WebP there
-REMEMBERED = 2**16              # pixels of an array that is remembered
-DRAWN, COLOURS = 1.4, 1 / 16    # bits a dimension of a quick WebP, colours a pixel: below, a picture may be a drawing
+PNG_BITS = {PNG1: 1, PNG2: 2, PNG4: 4}  # indices and bilevel pictures, several in a byte
+QUICK, GOOD, BEST = (
+    {"quality": 75, "method": 4},
+    {"quality": 100, "method": 5},
+    {"quality": 100, "method": 6},
+)
+STRIP = 2**22  # pixels of which webp_size makes a WebP at once
+SAMPLE = (
+    2**15
+)  # pixels that show whether a picture is a photograph, and if so whether PNG and differences are worth trying:
+LOSES = 1.04  # ... not above this share of the quick WebP there
+REMEMBERED = 2**16  # pixels of an array that is remembered
+DRAWN, COLOURS = (
+    1.4,
+    1 / 16,
+)  # bits a dimension of a quick WebP, colours a pixel: below, a picture may be a drawing
 
 
 # --- WebP: a VP8L chunk without the RIFF around it -------------------------------------------
@@ -43,7 +53,7 @@ def _encode_webp(image, **effort):
     data = out.getvalue()
     if data[12:16] != b"VP8L":
         raise ValueError("not a bare VP8L stream")
-    return data[20:20 + int.from_bytes(data[16:20], "little")]
+    return data[20 : 20 + int.from_bytes(data[16:20], "little")]
 
 
 def _sheared(samples):
@@ -73,10 +83,17 @@ def _webp_without_green(samples, effort):
 
 def _decode_webp(data, shape):
     bits = int.from_bytes(data[1:5], "little")
-    if len(data) < 5 or data[0] != 0x2F or (bits & 0x3FFF) + 1 != shape[1] or (bits >> 14 & 0x3FFF) + 1 != shape[0]:
+    if (
+        len(data) < 5
+        or data[0] != 0x2F
+        or (bits & 0x3FFF) + 1 != shape[1]
+        or (bits >> 14 & 0x3FFF) + 1 != shape[0]
+    ):
         raise ValueError("another size")
     chunk = b"WEBPVP8L" + struct.pack("<I", len(data)) + data + bytes(len(data) % 2)
-    with Image.open(io.BytesIO(b"RIFF" + struct.pack("<I", len(chunk)) + chunk), formats=("WEBP",)) as image:
+    with Image.open(
+        io.BytesIO(b"RIFF" + struct.pack("<I", len(chunk)) + chunk), formats=("WEBP",)
+    ) as image:
         channels = 1 if len(shape) == 2 else shape[2]
         samples = np.array(image.convert("RGBA" if channels in (2, 4) else "RGB"))
     return samples[..., 0] if channels == 1 else samples[..., [0, 3]] if channels == 2 else samples
@@ -97,11 +114,13 @@ def _png_image(samples, bits):
 
 def _encode_png(samples, bits):
     out, body, position = io.BytesIO(), b"", 8
-    _png_image(samples, bits).save(out, format="PNG", optimize=True, **({"bits": bits} if bits < 8 else {}))
+    _png_image(samples, bits).save(
+        out, format="PNG", optimize=True, **({"bits": bits} if bits < 8 else {})
+    )
     data = out.getvalue()
     while position < len(data):
-        length, kind = struct.unpack(">I4s", data[position:position + 8])
-        body += data[position + 8:position + 8 + length] if kind == b"IDAT" else b""
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        body += data[position + 8 : position + 8 + length] if kind == b"IDAT" else b""
         position += 12 + length
     return body
 
@@ -115,11 +134,17 @@ def _decode_png(data, shape, bits):
     channels = 1 if len(shape) == 2 else shape[2]
     colour_type = 3 if bits < 8 else (0, 4, 2, 6)[channels - 1]
     size = shape[0] * (1 + (shape[1] * channels * bits + 7) // 8)
-    if len(inflate(data, size, False)) != size:                 # Pillow leaves missing rows black without a word
+    if len(inflate(data, size, False)) != size:  # Pillow leaves missing rows black without a word
         raise ValueError("cut short")
     head = struct.pack(">IIBBBBB", shape[1], shape[0], bits, colour_type, 0, 0, 0)
     palette = chunk(b"PLTE", bytes(3 * 2**bits)) if bits < 8 else b""
-    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + palette + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    png = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + palette
+        + chunk(b"IDAT", data)
+        + chunk(b"IEND", b"")
+    )
     with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
         return np.array(image)
 
@@ -145,13 +170,18 @@ def webp_size(samples: np.ndarray, effort: dict = QUICK) -> int | None:
     if max(samples.shape[:2]) > WEBP_SIDE:
         return None
     rows = max(1, STRIP // samples.shape[1])
-    return sum(min(map(len, _webps(samples[top:top + rows], effort))) for top in range(0, len(samples), rows))
+    return sum(
+        min(map(len, _webps(samples[top : top + rows], effort)))
+        for top in range(0, len(samples), rows)
+    )
 
 
 def _bands(samples):
     """A quarter of SAMPLE pixels at four heights, as one picture."""
     rows = max(1, SAMPLE // 4 // samples.shape[1])
-    return np.concatenate([samples[top:top + rows] for top in np.arange(1, 8, 2) * (len(samples) - rows) // 8])
+    return np.concatenate(
+        [samples[top : top + rows] for top in np.arange(1, 8, 2) * (len(samples) - rows) // 8]
+    )
 
 
 def photographic(samples: np.ndarray, size: int) -> bool:
@@ -160,19 +190,31 @@ def photographic(samples: np.ndarray, size: int) -> bool:
     On photographs the GOOD WebP is as small as the BEST one, to a byte on the 52 pictures of Kodak and valid tried, in 4 to 9 s a megapixel for 16 to 24.
     """
     bands = _bands(samples)
-    colours = len(np.unique(bands.reshape(len(bands) * bands.shape[1], -1), axis=0)) if bands.ndim == 3 else bands.size
+    colours = (
+        len(np.unique(bands.reshape(len(bands) * bands.shape[1], -1), axis=0))
+        if bands.ndim == 3
+        else bands.size
+    )
     return 8 * size >= DRAWN * samples.size and colours >= COLOURS * bands.shape[0] * bands.shape[1]
 
 
 def _worth_trying(samples):
     """(differences, PNG, best WebP): what may win.  On photographs PNG is 22 % larger than WebP at least, differences 5 %."""
-    if samples.dtype != np.uint8 or max(samples.shape[:2]) > WEBP_SIDE or samples.shape[0] * samples.shape[1] < 4 * SAMPLE:
+    if (
+        samples.dtype != np.uint8
+        or max(samples.shape[:2]) > WEBP_SIDE
+        or samples.shape[0] * samples.shape[1] < 4 * SAMPLE
+    ):
         return True, True, True
     bands = _bands(samples)
     quick = webp_size(bands)
     if not photographic(bands, quick):
         return True, True, True
-    return len(encode_deltas(bands)) < LOSES * quick, len(_encode_png(bands, 8)) < LOSES * quick, False
+    return (
+        len(encode_deltas(bands)) < LOSES * quick,
+        len(_encode_png(bands, 8)) < LOSES * quick,
+        False,
+    )
 
 
 def encode_plain(samples: np.ndarray, patient: bool = True) -> bytes:
@@ -185,7 +227,9 @@ def encode_plain(samples: np.ndarray, patient: bool = True) -> bytes:
     deltas, png, best = _worth_trying(samples)
     results = [bytes([DELTAS]) + encode_deltas(samples)] if deltas else []
     if samples.dtype == np.uint8 and max(samples.shape[:2]) <= WEBP_SIDE:
-        results += _webps(samples, QUICK, GOOD, *[BEST] * (best and patient))                 # more effort is not always smaller
+        results += _webps(
+            samples, QUICK, GOOD, *[BEST] * (best and patient)
+        )  # more effort is not always smaller
     if png and (samples.dtype == np.uint8 or samples.dtype == np.uint16 and samples.ndim == 2):
         results.append(bytes([PNG]) + _encode_png(samples, 8 * samples.dtype.itemsize))
     if samples.dtype == np.uint8 and samples.ndim == 2 and (most := int(samples.max())) < 16:

@@ -5,6 +5,7 @@
 All differences are undone by cumulative sums, so decoding is as vectorised as encoding.  First byte
 of the result: bits 0-1 the differences, bit 2 channels against the second one, bit 3 LZMA.
 """
+
 import lzma
 import zlib
 
@@ -14,7 +15,9 @@ from bitsback.errors import DamagedFile
 
 LEFT, UP, CHANNELS, LZMA = 1, 2, 4, 8
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 2**22, "lc": 3, "lp": 0, "pb": 0}]
-LEAST_DICTIONARY = 2**12        # LZMA's least; what is no longer than its dictionary comes out the same, and the time of a small one is that of clearing it
+LEAST_DICTIONARY = (
+    2**12
+)  # LZMA's least; what is no longer than its dictionary comes out the same, and the time of a small one is that of clearing it
 
 
 def _unsigned(dtype):
@@ -34,7 +37,9 @@ def _forward(samples, way):
     if way & UP:
         x[1:] -= x[:-1].copy()
     size = x.dtype.itemsize
-    return np.ascontiguousarray(x.view("u1").reshape(*x.shape, size).transpose(2, 3, 0, 1)).tobytes()
+    return np.ascontiguousarray(
+        x.view("u1").reshape(*x.shape, size).transpose(2, 3, 0, 1)
+    ).tobytes()
 
 
 def _backward(data, shape, dtype, way):
@@ -65,18 +70,29 @@ def encode_deltas(samples: np.ndarray) -> bytes:
 
     Which is best is told by a fast deflate; the best two are tried in full.
     """
-    ways = [way | extra for way in (0, LEFT, UP, LEFT | UP) for extra in ((0, CHANNELS) if samples.ndim == 3 and samples.shape[2] >= 3 else (0,))]
+    ways = [
+        way | extra
+        for way in (0, LEFT, UP, LEFT | UP)
+        for extra in ((0, CHANNELS) if samples.ndim == 3 and samples.shape[2] >= 3 else (0,))
+    ]
     ways.sort(key=lambda way: len(zlib.compress(_forward(samples, way), 1)))
     results = []
     for way in ways[:2]:
         data = _forward(samples, way)
-        results += [bytes([way]) + zlib.compress(data, 9), bytes([way | LZMA]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_filters(len(data)))]
+        results += [
+            bytes([way]) + zlib.compress(data, 9),
+            bytes([way | LZMA]) + lzma.compress(data, lzma.FORMAT_RAW, filters=_filters(len(data))),
+        ]
     return min(results, key=len)
 
 
 def inflate(data: bytes, limit: int, packed_by_lzma) -> bytes:
     """At most `limit` bytes out of a deflate or LZMA stream that ends with `data`.  Errors: DamagedFile."""
-    unpacker = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=FILTERS) if packed_by_lzma else zlib.decompressobj()
+    unpacker = (
+        lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=FILTERS)
+        if packed_by_lzma
+        else zlib.decompressobj()
+    )
     try:
         out = unpacker.decompress(data, limit + 1)
     except (lzma.LZMAError, zlib.error, EOFError, MemoryError):
@@ -88,7 +104,10 @@ def inflate(data: bytes, limit: int, packed_by_lzma) -> bytes:
 
 def decode_deltas(data: bytes, shape: tuple, dtype) -> np.ndarray:
     """The mirror of encode_deltas; no more is unpacked than shape and dtype say.  Errors: DamagedFile."""
-    way, size = data[0] if data else 255, int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
+    way, size = (
+        data[0] if data else 255,
+        int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize,
+    )
     if way > 15 or way & CHANNELS and (len(shape) < 3 or shape[2] < 3):
         raise DamagedFile("an unknown kind of differences")
     unpacked = inflate(data[1:], size, way & LZMA)

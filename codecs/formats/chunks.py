@@ -7,6 +7,7 @@ place (an empty body: the transparency is in the look), and IHDR, the depth of a
 or 4 bits where other chunks count in it.  iDOT, which says where in the file Apple's decoder may
 begin, is about storage and left out like filters.
 """
+
 import io
 import string
 import struct
@@ -23,18 +24,29 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # places: before palette and samples; between them, with a palette only; after the samples
 BEFORE, PALETTE, AFTER = range(3)
 # the place here is the code in a file; acTL, fcTL: of an animation of this one picture
-KNOWN = (b"", *b"iCCP sRGB gAMA cHRM cICP mDCV cLLI sBIT bKGD hIST pHYs sPLT tIME eXIf tEXt zTXt "
-         b"iTXt PLTE tRNS IHDR oFFs pCAL sCAL sTER acTL fcTL".split())
+KNOWN = (
+    b"",
+    *b"iCCP sRGB gAMA cHRM cICP mDCV cLLI sBIT bKGD hIST pHYs sPLT tIME eXIf tEXt zTXt "
+    b"iTXt PLTE tRNS IHDR oFFs pCAL sCAL sTER acTL fcTL".split(),
+)
 STRUCTURE = {b"tRNS", b"IHDR"}
 CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 STORAGE = {b"iDOT"}
-SHALLOW = {b"\2\0", b"\4\0"}            # depth and colour type of what Pillow reads as 8-bit grey
-STEPS = {2: 85, 4: 17}                  # between its levels then, by depth
-IN_DEPTH = {b"bKGD", b"sBIT"}           # count in the samples' own depth
-NAMES = {b"iCCP": "icc", b"eXIf": "exif", b"gAMA": "gamma", b"cHRM": "chromaticity",
-         b"sRGB": "srgb", b"tEXt": "text", b"zTXt": "text", b"iTXt": "text"}
+SHALLOW = {b"\2\0", b"\4\0"}  # depth and colour type of what Pillow reads as 8-bit grey
+STEPS = {2: 85, 4: 17}  # between its levels then, by depth
+IN_DEPTH = {b"bKGD", b"sBIT"}  # count in the samples' own depth
+NAMES = {
+    b"iCCP": "icc",
+    b"eXIf": "exif",
+    b"gAMA": "gamma",
+    b"cHRM": "chromaticity",
+    b"sRGB": "srgb",
+    b"tEXt": "text",
+    b"zTXt": "text",
+    b"iTXt": "text",
+}
 XMP = b"XML:com.adobe.xmp\0"
-MOST_NAMES = 200                        # of chunks that are not kept
+MOST_NAMES = 200  # of chunks that are not kept
 LETTERS = set(string.ascii_letters.encode())
 
 
@@ -74,11 +86,17 @@ def transparent_level(stream, transparency):
     stream.seek(24)
     head = stream.read(2)
     if head == b"\1\0":
-        return 255 * next((body[1] & 1 for name, body, _ in _walk(stream, 6)
-                           if name == b"tRNS" and body and len(body) > 1), 0)
+        return 255 * next(
+            (
+                body[1] & 1
+                for name, body, _ in _walk(stream, 6)
+                if name == b"tRNS" and body and len(body) > 1
+            ),
+            0,
+        )
     if head not in SHALLOW:
         return transparency
-    return transparency % 2**head[0] * STEPS[head[0]]
+    return transparency % 2 ** head[0] * STEPS[head[0]]
 
 
 def told(name: bytes) -> str:
@@ -117,7 +135,7 @@ def read_chunks(stream, look: dict, most_bytes: int, most: int) -> tuple[tuple, 
     if head[8:10] in SHALLOW and seen & IN_DEPTH:
         kept.insert(0, (b"IHDR", BEFORE, head[8:9]))
     usual = _usual_place(kept, "palette" in look)
-    if kept[usual:usual + 1] == [(b"tRNS", PALETTE if "palette" in look else BEFORE, b"")]:
+    if kept[usual : usual + 1] == [(b"tRNS", PALETTE if "palette" in look else BEFORE, b"")]:
         del kept[usual]
     return tuple(kept), tuple(lost)
 
@@ -135,8 +153,8 @@ def chunks_of(data: bytes):
     """Yields (name, body) of a PNG's chunks, checksums not looked at."""
     position = len(SIGNATURE)
     while position + 8 <= len(data):
-        length, name = struct.unpack(">I4s", data[position:position + 8])
-        yield name, data[position + 8:position + 8 + length]
+        length, name = struct.unpack(">I4s", data[position : position + 8])
+        yield name, data[position + 8 : position + 8 + length]
         position += 12 + length
 
 
@@ -145,7 +163,7 @@ def _shallow(samples, depth):
     low = samples // STEPS[depth]
     if samples.ndim != 2 or not np.array_equal(low * STEPS[depth], samples):
         raise DamagedFile("samples of more bits than their depth")
-    bits = np.unpackbits(low[..., None], axis=2)[..., 8 - depth:].reshape(len(low), -1)
+    bits = np.unpackbits(low[..., None], axis=2)[..., 8 - depth :].reshape(len(low), -1)
     return zlib.compress(np.insert(np.packbits(bits, axis=1), 0, 0, 1).tobytes(), 9)
 
 
@@ -161,9 +179,11 @@ def with_chunks(data: bytes, entries, samples: np.ndarray) -> bytes:
     if depth:
         parts[b"IHDR"] = [parts[b"IHDR"][0][:8] + bytes([depth]) + parts[b"IHDR"][0][9:]]
         parts[b"IDAT"] = [_shallow(samples, depth)]
-        parts[b"tRNS"] = [(int.from_bytes(body, "big") // STEPS[depth]).to_bytes(2, "big")
-                          for body in parts[b"tRNS"]]
-    if parts[b"IHDR"][0][8:10] == b"\1\0":              # Pillow says 255 for the level 1
+        parts[b"tRNS"] = [
+            (int.from_bytes(body, "big") // STEPS[depth]).to_bytes(2, "big")
+            for body in parts[b"tRNS"]
+        ]
+    if parts[b"IHDR"][0][8:10] == b"\1\0":  # Pillow says 255 for the level 1
         parts[b"tRNS"] = [bytes([0, body != bytes(2)]) for body in parts[b"tRNS"]]
     indexed, alpha = bool(parts[b"PLTE"]), [(b"tRNS", body) for body in parts[b"tRNS"]]
     entries = [entry for entry in entries if entry[0] != b"IHDR"]

@@ -2,6 +2,7 @@
 
 PNG: chunks; a deflate stream of rows, each begun by its filter's number; Adam7 has seven passes of rows.
 """
+
 import io
 import struct
 import zlib
@@ -12,17 +13,25 @@ from PIL import Image
 from bitsback.errors import DamagedFile, UnsupportedImage
 from bitsback.codecs.fallback.codec import chunk
 
-CHANNELS = {2: 3, 4: 2, 6: 4}           # of colour types
-PIECE = 2**16                           # packed bytes inflated at once
+CHANNELS = {2: 3, 4: 2, 6: 4}  # of colour types
+PIECE = 2**16  # packed bytes inflated at once
 MODES = {2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}
-ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))       # first row, column, steps
+ADAM7 = (
+    (0, 0, 8, 8),
+    (0, 4, 8, 8),
+    (4, 0, 8, 4),
+    (0, 2, 4, 4),
+    (2, 0, 4, 2),
+    (0, 1, 2, 2),
+    (1, 0, 2, 1),
+)  # first row, column, steps
 
 
 def _chunks(data):
     position = 8
     while position + 8 <= len(data):
-        length, kind = struct.unpack(">I4s", data[position:position + 8])
-        yield kind, data[position + 8:position + 8 + length]
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        yield kind, data[position + 8 : position + 8 + length]
         position += 12 + length
 
 
@@ -51,7 +60,10 @@ def _unfilter(data, height, width, channels):
             row = row + above
         elif kind in (3, 4):
             zeros = [0] * step
-            row = np.array(_unfilter_slow(kind, zeros + row.tolist(), zeros + above.tolist(), step)[step:], np.uint8)
+            row = np.array(
+                _unfilter_slow(kind, zeros + row.tolist(), zeros + above.tolist(), step)[step:],
+                np.uint8,
+            )
         elif kind:
             raise DamagedFile("an unknown filter")
         out[i] = above = row
@@ -67,16 +79,26 @@ def _head(data):
 def _passes(shape, interlaced):
     """The shapes (height, width) of the passes."""
     height, width = shape
-    return [(-(-(height - top) // down), -(-(width - left) // right)) for top, left, down, right in ADAM7] if interlaced else [shape]
+    return (
+        [
+            (-(-(height - top) // down), -(-(width - left) // right))
+            for top, left, down, right in ADAM7
+        ]
+        if interlaced
+        else [shape]
+    )
 
 
 def _inflated(data, bits, passes):
     """Yields the rows of a PNG in pieces that memory can hold; DamagedFile at the end if some are missing."""
     size = sum(h * (1 + (w * bits + 7) // 8) for h, w in passes if h > 0 and w > 0)
-    unpacker, packed = zlib.decompressobj(), b"".join(body for name, body in _chunks(data) if name == b"IDAT")
+    unpacker, packed = (
+        zlib.decompressobj(),
+        b"".join(body for name, body in _chunks(data) if name == b"IDAT"),
+    )
     for position in range(0, len(packed), PIECE):
         try:
-            piece = unpacker.decompress(packed[position:position + PIECE])[:size]
+            piece = unpacker.decompress(packed[position : position + PIECE])[:size]
         except zlib.error:
             raise DamagedFile("broken data stream") from None
         size -= len(piece)
@@ -101,10 +123,14 @@ def read_png(data: bytes) -> np.ndarray:
     channels, out, position = CHANNELS[kind], np.empty((*shape, CHANNELS[kind]), "<u2"), 0
     passes = _passes(shape, interlaced)
     rows = b"".join(_inflated(data, 16 * channels, passes))
-    for (height, width), (top, left, down, right) in zip(passes, ADAM7 if interlaced else [(0, 0, 1, 1)]):
+    for (height, width), (top, left, down, right) in zip(
+        passes, ADAM7 if interlaced else [(0, 0, 1, 1)]
+    ):
         if height > 0 and width > 0:
             size = height * (1 + 2 * channels * width)
-            out[top::down, left::right] = _unfilter(rows[position:position + size], height, width, channels)
+            out[top::down, left::right] = _unfilter(
+                rows[position : position + size], height, width, channels
+            )
             position += size
     return out
 
@@ -118,7 +144,13 @@ def write_png(samples: np.ndarray, stream, **options) -> None:
     step = 2 * samples.shape[2]
     left = rows.copy()
     left[:, step:] -= rows[:, :-step]
-    packed = min((zlib.compress(np.insert(filtered, 0, kind, 1).tobytes(), 9) for kind, filtered in ((0, rows), (1, left), (2, up))), key=len)
+    packed = min(
+        (
+            zlib.compress(np.insert(filtered, 0, kind, 1).tobytes(), 9)
+            for kind, filtered in ((0, rows), (1, left), (2, up))
+        ),
+        key=len,
+    )
     stream.write(b"\x89PNG\r\n\x1a\n")
     for kind, body in _chunks(out.getvalue()):
         if kind == b"IHDR":
@@ -134,12 +166,16 @@ def read_tiff(data: bytes, name, planar: bool = False) -> np.ndarray:
     try:
         from imagecodecs import tiff_decode
     except ImportError:
-        raise UnsupportedImage(f"{name}: 16 bits a sample, which Pillow would read as 8; pip install 'bitsback[deep]' for such TIFFs") from None
+        raise UnsupportedImage(
+            f"{name}: 16 bits a sample, which Pillow would read as 8; pip install 'bitsback[deep]' for such TIFFs"
+        ) from None
     try:
         samples = np.asarray(tiff_decode(data))
         samples = np.moveaxis(samples, 0, -1) if planar and samples.ndim == 3 else samples
-    except Exception as error:          # imagecodecs raises what its libraries do
+    except Exception as error:  # imagecodecs raises what its libraries do
         raise UnsupportedImage(f"{name}: damaged picture ({error})") from None
     if samples.ndim != 3 or samples.shape[2] not in (3, 4) or samples.dtype != np.uint16:
-        raise UnsupportedImage(f"{name}: 16-bit samples in an order that is not known ({samples.dtype} {samples.shape})")
+        raise UnsupportedImage(
+            f"{name}: 16-bit samples in an order that is not known ({samples.dtype} {samples.shape})"
+        )
     return np.ascontiguousarray(samples, "<u2")

@@ -1,4 +1,5 @@
 """Picture files to stills and back, by Pillow.  What cannot be given back exactly is refused."""
+
 from __future__ import annotations
 
 import io
@@ -11,24 +12,72 @@ from PIL import Image, UnidentifiedImageError
 
 from bitsback.errors import DamagedFile, InputChanged, UnsupportedImage
 from bitsback.codecs.formats import (
-    chunks, deep, jxl, metadata, quirks, refusals, tags, tiffs, views,
+    chunks,
+    deep,
+    jxl,
+    metadata,
+    quirks,
+    refusals,
+    tags,
+    tiffs,
+    views,
 )
 from bitsback.codecs.io.inputs import opened
 from bitsback.codecs.image import MODES, Still, same_samples, with_whole_palette
 
-IMAGE_SUFFIXES = set(".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .pcx .sgi .rgb .ras .qoi .jp2 .j2k "
-                     ".jpg .jpeg .avif".split())              # looked for in folders
+IMAGE_SUFFIXES = set(
+    ".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .pcx .sgi .rgb .ras .qoi .jp2 .j2k "
+    ".jpg .jpeg .avif".split()
+)  # looked for in folders
 if jxl.readable():
     IMAGE_SUFFIXES.add(".jxl")
-LOSSLESS_SUFFIXES = {".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".ppm": "PPM", ".pgm": "PPM",
-                     ".pbm": "PPM", ".pnm": "PPM", ".pfm": "PPM"}
+LOSSLESS_SUFFIXES = {
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".ppm": "PPM",
+    ".pgm": "PPM",
+    ".pbm": "PPM",
+    ".pnm": "PPM",
+    ".pfm": "PPM",
+}
 DEEP = {"RGB;16", "RGBA;16", "LA;16"}
-HOLDS = {"PNG": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"} | DEEP, "WEBP": {"RGB", "RGBA"}, "BMP": {"1", "L", "P", "RGB"},
-         "PPM": {"1", "L", "RGB", "F"},
-         "TIFF": {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "La", "I;16", "I;16B", "I",
-                  "F", "CMYK", "YCbCr", "LAB"}}     # modes
-UNTURN = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
-          6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270}       # undo what Pillow does to TIFFs
+HOLDS = {
+    "PNG": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"} | DEEP,
+    "WEBP": {"RGB", "RGBA"},
+    "BMP": {"1", "L", "P", "RGB"},
+    "PPM": {"1", "L", "RGB", "F"},
+    "TIFF": {
+        "1",
+        "L",
+        "LA",
+        "P",
+        "PA",
+        "RGB",
+        "RGBA",
+        "RGBX",
+        "RGBa",
+        "La",
+        "I;16",
+        "I;16B",
+        "I",
+        "F",
+        "CMYK",
+        "YCbCr",
+        "LAB",
+    },
+}  # modes
+UNTURN = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}  # undo what Pillow does to TIFFs
 
 
 # --- reading ---------------------------------------------------------------------------------
@@ -39,11 +88,17 @@ def _look(image):
     look, transparency = {}, image.info.get("transparency")
     if image.mode in ("P", "PA") and image.palette:
         kind = image.im.getpalettemode()
-        look["palette"] = bytes(image.im.getpalette("RGB", "RGB")) if kind == "RGB" else bytes(image.im.getpalette("RGBA", "RGB"))
+        look["palette"] = (
+            bytes(image.im.getpalette("RGB", "RGB"))
+            if kind == "RGB"
+            else bytes(image.im.getpalette("RGBA", "RGB"))
+        )
         if kind == "RGBA" and transparency is None:
             look["palette_alpha"] = bytes(image.im.getpalette("RGBA", "A"))
     if transparency is not None and image.mode in ("1", "L", "P", "RGB", "I;16", "I"):
-        look["transparency"] = tuple(transparency) if isinstance(transparency, (list, tuple)) else transparency
+        look["transparency"] = (
+            tuple(transparency) if isinstance(transparency, (list, tuple)) else transparency
+        )
     return look
 
 
@@ -57,9 +112,14 @@ def _deep_samples(image, stream, name):
     stream.seek(0)
     if image.format == "PNG":
         return deep.read_png(stream.read())
-    if image.format == "TIFF" and {str(tile[3][0])[:-1] for tile in image.tile} <= {"RGB;16", "RGBA;16"}:
+    if image.format == "TIFF" and {str(tile[3][0])[:-1] for tile in image.tile} <= {
+        "RGB;16",
+        "RGBA;16",
+    }:
         return deep.read_tiff(stream.read(), name, image.tag_v2.get(tiffs.PLANAR, 1) == 2)
-    raise UnsupportedImage(f"{name}: {image.format} of more than 8 bits a sample, which Pillow would read as 8")
+    raise UnsupportedImage(
+        f"{name}: {image.format} of more than 8 bits a sample, which Pillow would read as 8"
+    )
 
 
 def _orientation(image):
@@ -93,7 +153,11 @@ def _open_still(stream, name, allow_lossy):
             deep.refuse_missing_rows(stream.read())
         source, before, orientation = image.format, dict(image.info), _orientation(image)
         image.load()
-        turned = image.transpose(UNTURN[orientation]) if orientation != 1 and _orientation(image) == 1 else image
+        turned = (
+            image.transpose(UNTURN[orientation])
+            if orientation != 1 and _orientation(image) == 1
+            else image
+        )
         if samples is None:
             if image.mode != loaded:
                 raise UnsupportedImage(f"mode {loaded} turned into {image.mode} when it was read")
@@ -102,7 +166,9 @@ def _open_still(stream, name, allow_lossy):
         else:
             shown = np.array(turned)
             shown = shown[..., [0, 3]] if mode == "LA;16" else shown
-            if shown.shape != samples.shape or not np.array_equal(shown, (samples >> 8).astype(np.uint8)):
+            if shown.shape != samples.shape or not np.array_equal(
+                shown, (samples >> 8).astype(np.uint8)
+            ):
                 raise UnsupportedImage(f"{name}: 16-bit samples that Pillow reads in another way")
         quirks.refuse_unsaid_alpha(image, stream, samples)
         look = _look(image)
@@ -120,7 +186,7 @@ def read_still(source, name, *, allow_lossy: bool = False) -> Still:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")                     # Pillow's remarks about damaged metadata
+            warnings.simplefilter("ignore")  # Pillow's remarks about damaged metadata
             if isinstance(source, (str, Path)):
                 with opened(source) as (stream, _):
                     return _open_still(stream, name, allow_lossy)
@@ -134,8 +200,17 @@ def read_still(source, name, *, allow_lossy: bool = False) -> Still:
         raise error if named else type(error)(f"{name}: {error}") from None
     except DamagedFile as error:
         raise UnsupportedImage(f"{name}: damaged picture ({error})") from None
-    except Exception as error:          # Pillow's plugins raise a dozen kinds on altered files
-        if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, InputChanged)):
+    except Exception as error:  # Pillow's plugins raise a dozen kinds on altered files
+        if isinstance(
+            error,
+            (
+                FileNotFoundError,
+                PermissionError,
+                IsADirectoryError,
+                NotADirectoryError,
+                InputChanged,
+            ),
+        ):
             raise
         raise UnsupportedImage(f"{name}: damaged picture ({error})") from None
 
@@ -147,7 +222,9 @@ def image_format(path: Path) -> str:
     """Pillow's name of the lossless format that a path's suffix asks for.  Errors: UnsupportedImage."""
     suffix = path.suffix.lower()
     if suffix not in LOSSLESS_SUFFIXES:
-        raise UnsupportedImage(f"{path}: pixels can be restored to {', '.join(LOSSLESS_SUFFIXES)} only")
+        raise UnsupportedImage(
+            f"{path}: pixels can be restored to {', '.join(LOSSLESS_SUFFIXES)} only"
+        )
     return LOSSLESS_SUFFIXES[suffix]
 
 
@@ -160,7 +237,9 @@ def refuse_mode(mode: str, file_format: str, name) -> None:
     """Errors: UnsupportedImage where a format cannot hold a mode, with those that can."""
     if mode not in HOLDS[file_format]:
         able = [known for known, modes in HOLDS.items() if mode in modes]
-        raise UnsupportedImage(f"{name}: {file_format} cannot hold mode {mode}; {' or '.join(able) or 'no format that is written here'} can")
+        raise UnsupportedImage(
+            f"{name}: {file_format} cannot hold mode {mode}; {' or '.join(able) or 'no format that is written here'} can"
+        )
 
 
 def to_image(still: Still) -> Image.Image:
@@ -176,16 +255,31 @@ def to_image(still: Still) -> Image.Image:
         image = Image.fromarray(still.samples.astype(bool))
     else:
         samples = still.samples.astype(">u2") if still.mode == "I;16B" else still.samples
-        image = Image.frombytes(still.mode, (still.width, still.height), np.ascontiguousarray(samples).tobytes())
+        image = Image.frombytes(
+            still.mode, (still.width, still.height), np.ascontiguousarray(samples).tobytes()
+        )
     palette = still.look.get("palette")
     if palette is not None:
         alpha = still.look.get("palette_alpha")
-        if len(palette) % 3 or not 0 < len(palette) <= 768 or alpha is not None and len(alpha) != len(palette) // 3:
+        if (
+            len(palette) % 3
+            or not 0 < len(palette) <= 768
+            or alpha is not None
+            and len(alpha) != len(palette) // 3
+        ):
             raise DamagedFile("a palette that is none")
         if alpha is None:
             image.putpalette(palette, "RGB")
         else:
-            image.putpalette(np.dstack([np.frombuffer(palette, np.uint8).reshape(1, -1, 3), np.frombuffer(alpha, np.uint8)[None]]).tobytes(), "RGBA")
+            image.putpalette(
+                np.dstack(
+                    [
+                        np.frombuffer(palette, np.uint8).reshape(1, -1, 3),
+                        np.frombuffer(alpha, np.uint8)[None],
+                    ]
+                ).tobytes(),
+                "RGBA",
+            )
     if "transparency" in still.look:
         if still.mode == "P" and isinstance(still.look["transparency"], tuple):
             raise DamagedFile("a transparency that is none")
@@ -230,11 +324,15 @@ def _write_whole(still, file_format):
 def _shows_the_same(a: Still, b: Still):
     """Whether samples, palette and transparency are the same; I;16 has several byte orders, a palette more entries than are used."""
     modes = {"I;16B": "I;16"}
-    if modes.get(a.mode, a.mode) != modes.get(b.mode, b.mode) or not same_samples(a.samples, b.samples):
+    if modes.get(a.mode, a.mode) != modes.get(b.mode, b.mode) or not same_samples(
+        a.samples, b.samples
+    ):
         return False
     if "palette" not in a.look:
         return a.look == b.look
-    return np.array_equal(*(np.array(to_image(still.stripped()).convert("RGBA")) for still in (a, b)))
+    return np.array_equal(
+        *(np.array(to_image(still.stripped()).convert("RGBA")) for still in (a, b))
+    )
 
 
 def written_bytes(still: Still, attempt: Still, file_format: str, name) -> tuple[bytes, list[str]]:
@@ -245,12 +343,14 @@ def written_bytes(still: Still, attempt: Still, file_format: str, name) -> tuple
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             data = _write_whole(attempt, file_format)
-    except Exception as error:          # Pillow's writers raise a dozen kinds on odd metadata
+    except Exception as error:  # Pillow's writers raise a dozen kinds on odd metadata
         told = f"{file_format} cannot hold this picture ({error})"
         raise UnsupportedImage(f"{name}: {told}") from None
     written = read_still(io.BytesIO(data), name)
     if not _shows_the_same(still, written):
-        raise UnsupportedImage(f"{name}: {file_format} does not give this picture back as it is (mode {still.mode})")
+        raise UnsupportedImage(
+            f"{name}: {file_format} does not give this picture back as it is (mode {still.mode})"
+        )
     return data, metadata.missing(still.metadata, written.metadata)
 
 

@@ -2,6 +2,7 @@
 
 Not counted: how samples are stored, and what only animations need (they are refused).
 """
+
 import io
 import re
 
@@ -10,13 +11,27 @@ from PIL import Image
 STILL = {b"VP8X", b"VP8L", b"VP8 ", b"ALPH", b"ANIM", b"ANMF"}
 KEPT_IN_WEBP = {b"ICCP", b"EXIF", b"XMP "}
 LOOPS = {b"NETSCAPE2.0", b"ANIMEXTS1.0"}
-JPEG_KEPT = (b"JFIF\0", b"JFXX\0", b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0",
-             b"Adobe")
+JPEG_KEPT = (
+    b"JFIF\0",
+    b"JFXX\0",
+    b"Exif\0\0",
+    b"http://ns.adobe.com/xap/1.0/\0",
+    b"ICC_PROFILE\0",
+    b"Adobe",
+)
 MOST_NAMES = 200
 END = "data after the end"
 # texts in `info` that are kept or say how samples are stored
-OF_PILLOW = {"compression", "comment", "icc_profile", "exif", "xmp", "file_format", "mode",
-             "version"}
+OF_PILLOW = {
+    "compression",
+    "comment",
+    "icc_profile",
+    "exif",
+    "xmp",
+    "file_format",
+    "mode",
+    "version",
+}
 
 
 def _name(data):
@@ -74,9 +89,9 @@ def _bmp(stream, metadata):
     stream.seek(0)
     head = stream.read(14 + 124)
     size = int.from_bytes(head[14:18], "little")
-    if size >= 124 and int.from_bytes(head[14 + 116:14 + 120], "little"):
+    if size >= 124 and int.from_bytes(head[14 + 116 : 14 + 120], "little"):
         yield "icc"
-    if size >= 108 and not any(head[14 + 56:14 + 60]) and any(head[14 + 60:14 + 108]):
+    if size >= 108 and not any(head[14 + 56 : 14 + 60]) and any(head[14 + 60 : 14 + 108]):
         yield "chromaticity, gamma"
     if 14 + size <= (end := int.from_bytes(head[2:6], "little")):
         stream.seek(end)
@@ -117,7 +132,7 @@ def _jpeg(image):
         if name != "COM" and not body.startswith(JPEG_KEPT):
             yield f"{name} {_name(bytes(body).split(bytes(1))[0])}"
     if sum(name == "COM" for name, _ in segments) > 1:
-        yield "comment"                 # Pillow has the last of them
+        yield "comment"  # Pillow has the last of them
 
 
 def _boxes(stream, end):
@@ -152,22 +167,32 @@ def _other(image):
                 yield _name(str(key).encode("ascii", "replace"))
         if image.format == "PSD" and any(kind != 1039 for kind, *_ in image.resources):
             yield "resources"
+
     return found
 
 
-BY_FORMAT = {"WEBP": _webp, "GIF": _gif, "BMP": _bmp, "PPM": _ppm, "TGA": _tga,
-             "JPEG2000": _jpeg2000}
+BY_FORMAT = {
+    "WEBP": _webp,
+    "GIF": _gif,
+    "BMP": _bmp,
+    "PPM": _ppm,
+    "TGA": _tga,
+    "JPEG2000": _jpeg2000,
+}
 
 
 def losses(image: Image.Image, stream, metadata: dict) -> tuple:
     """Names of what the file of a loaded image carries besides samples, look and `metadata`."""
-    find = _jpeg(image) if image.format in ("JPEG", "MPO") else \
-        BY_FORMAT.get(image.format, _other(image))(stream, metadata)
+    find = (
+        _jpeg(image)
+        if image.format in ("JPEG", "MPO")
+        else BY_FORMAT.get(image.format, _other(image))(stream, metadata)
+    )
     found = {}
     try:
         for name in find:
             if len(found) < MOST_NAMES:
                 found[name] = True
-    except (IndexError, ValueError, OverflowError):     # what Pillow leaves alone may be damaged
+    except (IndexError, ValueError, OverflowError):  # what Pillow leaves alone may be damaged
         found["damaged parts"] = True
     return tuple(found)

@@ -12,6 +12,7 @@ In memory two dicts, `look` and `metadata` of a Still; in a file one section for
 
 Numbers are little-endian doubles, so that what Pillow read comes back exactly.
 """
+
 import lzma
 import struct
 import zlib
@@ -21,18 +22,36 @@ from bitsback.codecs.formats import chunks, tags
 from bitsback.codecs.fallback.differences import FILTERS, inflate
 from bitsback.codecs.bitstream.numbers import Reader, number
 
-LIMIT = 2**24                   # bytes of one picture's items, unpacked
-TOGETHER = 16 * LIMIT           # ... of all pictures of an archive
-TEXTS = 2**18                   # texts, chunks, tags in a file: empty ones take 100 times their bytes
-ROOM = LIMIT - 2**16            # bytes of chunks or tags taken from one file: a palette still fits
-MOST_NAMES = 100                # of metadata that a format does not hold
-LOOK = ("palette", "palette_alpha", "transparency")             # tags 0, 1, 2: not metadata, never stripped
+LIMIT = 2**24  # bytes of one picture's items, unpacked
+TOGETHER = 16 * LIMIT  # ... of all pictures of an archive
+TEXTS = 2**18  # texts, chunks, tags in a file: empty ones take 100 times their bytes
+ROOM = LIMIT - 2**16  # bytes of chunks or tags taken from one file: a palette still fits
+MOST_NAMES = 100  # of metadata that a format does not hold
+LOOK = ("palette", "palette_alpha", "transparency")  # tags 0, 1, 2: not metadata, never stripped
 METADATA = ("icc", "exif", "xmp", "dpi", "gamma", "chromaticity", "srgb", "text")
-WHOLE = ("png", "tiff")                                         # tags 11, 12: chunks, tags
+WHOLE = ("png", "tiff")  # tags 11, 12: chunks, tags
 TAGS = LOOK + METADATA + WHOLE
 # bits of a header's mask; "lost" is container.LOST
-KINDS = (*LOOK, *METADATA, "lost", "cICP", "sBIT", "png", "bKGD", "pHYs", "tIME", "mDCV", "cLLI",
-         "hIST", "sPLT", "PLTE", "tiff", "iptc", "photoshop", "geotiff")
+KINDS = (
+    *LOOK,
+    *METADATA,
+    "lost",
+    "cICP",
+    "sBIT",
+    "png",
+    "bKGD",
+    "pHYs",
+    "tIME",
+    "mDCV",
+    "cLLI",
+    "hIST",
+    "sPLT",
+    "PLTE",
+    "tiff",
+    "iptc",
+    "photoshop",
+    "geotiff",
+)
 DOUBLES = {"dpi": 2, "gamma": 1, "chromaticity": 8}
 
 
@@ -72,8 +91,12 @@ def _value(key, value):
         return struct.pack(f"<{DOUBLES[key]}d", *(value if DOUBLES[key] > 1 else (value,)))
     if key == "srgb":
         return number(value)
-    if key == "transparency":           # bytes: one alpha an index; numbers: the one transparent colour
-        return b"\0" + value if isinstance(value, bytes) else b"\1" + b"".join(map(number, value if isinstance(value, tuple) else (value,)))
+    if key == "transparency":  # bytes: one alpha an index; numbers: the one transparent colour
+        return (
+            b"\0" + value
+            if isinstance(value, bytes)
+            else b"\1" + b"".join(map(number, value if isinstance(value, tuple) else (value,)))
+        )
     if key in WHOLE:
         return chunks.pack_chunks(value) if key == "png" else tags.pack_tags(value)
     if key == "text":
@@ -103,7 +126,13 @@ def _read_value(key, data, most_texts):
         return values[0] if len(values) == 1 else tuple(values)
     if key == "text":
         flags = reader.take(reader.number(most_texts))
-        items = [[reader.take(reader.number(len(data))).decode("utf-8", "surrogatepass") for _ in range(4)] for _ in flags]
+        items = [
+            [
+                reader.take(reader.number(len(data))).decode("utf-8", "surrogatepass")
+                for _ in range(4)
+            ]
+            for _ in flags
+        ]
         return tuple((*item, bool(flag)) for item, flag in zip(items, flags))
     return data
 
@@ -139,15 +168,26 @@ def pack(stills) -> bytes:
             data = _value(key, value)
             part += bytes([TAGS.index(key)]) + number(len(data)) + data
         if len(part) > LIMIT:
-            raise UnsupportedImage(f"more than {LIMIT // 2**20} MiB of metadata; --strip leaves it out")
+            raise UnsupportedImage(
+                f"more than {LIMIT // 2**20} MiB of metadata; --strip leaves it out"
+            )
         parts.append(part)
     if not any(still.look or still.metadata for still in stills):
         return b""
     data = b"".join(parts)
     if len(data) > TOGETHER or sum(_pieces(still.metadata) for still in stills) > TEXTS:
-        raise UnsupportedImage(f"more than {TOGETHER // 2**20} MiB of metadata or {TEXTS} texts, "
-                               f"chunks and tags in all; --strip leaves them out")
-    return min([b"\0" + data, b"\1" + zlib.compress(data, 9), b"\2" + lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS)], key=len)
+        raise UnsupportedImage(
+            f"more than {TOGETHER // 2**20} MiB of metadata or {TEXTS} texts, "
+            f"chunks and tags in all; --strip leaves them out"
+        )
+    return min(
+        [
+            b"\0" + data,
+            b"\1" + zlib.compress(data, 9),
+            b"\2" + lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS),
+        ],
+        key=len,
+    )
 
 
 def unpack(data: bytes, count: int) -> list[tuple[dict, dict]]:
@@ -156,7 +196,9 @@ def unpack(data: bytes, count: int) -> list[tuple[dict, dict]]:
         return [({}, {}) for _ in range(count)]
     if data[0] > 2:
         raise DamagedFile("the metadata are packed in an unknown way")
-    unpacked = data[1:] if data[0] == 0 else inflate(data[1:], min(count * LIMIT, TOGETHER), data[0] == 2)
+    unpacked = (
+        data[1:] if data[0] == 0 else inflate(data[1:], min(count * LIMIT, TOGETHER), data[0] == 2)
+    )
     reader, found, texts = Reader(unpacked), [], TEXTS
     try:
         for _ in range(count):
@@ -167,7 +209,12 @@ def unpack(data: bytes, count: int) -> list[tuple[dict, dict]]:
                     raise DamagedFile("an item of metadata twice")
                 items[key] = _read_value(key, reader.take(reader.number(len(unpacked))), texts)
             texts -= _pieces(items)
-            found.append(({k: v for k, v in items.items() if k in LOOK}, {k: v for k, v in items.items() if k not in LOOK}))
+            found.append(
+                (
+                    {k: v for k, v in items.items() if k in LOOK},
+                    {k: v for k, v in items.items() if k not in LOOK},
+                )
+            )
     except (IndexError, struct.error, UnicodeDecodeError):
         raise DamagedFile("the metadata do not unpack") from None
     if reader.position != len(unpacked):

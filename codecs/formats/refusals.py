@@ -2,6 +2,7 @@
 
 Every function looks at an image that Pillow has opened and not yet loaded, so that a refusal costs no decoding.
 """
+
 import io
 
 from PIL import Image
@@ -10,7 +11,15 @@ from bitsback.errors import LossySource, UnsupportedImage
 from bitsback.codecs.formats import avif, jpeg2000
 
 LOSSY = {"JPEG", "MPO", "HEIF", "PCD", "MIC", "FPX", "BLP", "FTEX"}
-DRAWN = {"EPS", "WMF", "PDF", "GRIB", "BUFR", "HDF5", "MPEG"}           # drawn by other programs, or no pictures
+DRAWN = {
+    "EPS",
+    "WMF",
+    "PDF",
+    "GRIB",
+    "BUFR",
+    "HDF5",
+    "MPEG",
+}  # drawn by other programs, or no pictures
 LOSSY_IN_TIFF = {"jpeg", "tiff_jpeg", "webp", "jpeg2000"}
 
 
@@ -70,17 +79,33 @@ def refuse_unsuitable(image: Image.Image, stream, name, allow_lossy: bool) -> No
         raise UnsupportedImage(f"{name}: {image.format} is no picture of pixels")
     limit = Image.MAX_IMAGE_PIXELS
     if limit and image.size[0] * image.size[1] > limit:
-        raise UnsupportedImage(f"{name}: {image.size[0]}x{image.size[1]} pixels are more than Pillow's limit for trusted pictures, {limit}")
+        raise UnsupportedImage(
+            f"{name}: {image.size[0]}x{image.size[1]} pixels are more than Pillow's limit for trusted pictures, {limit}"
+        )
     if not allow_lossy and (reason := loss(image, stream)):
-        raise LossySource(f"{name}: {image.format} {reason}; "
-                          f"its pixels would as a rule take more bytes than the file. "
-                          f"Keep the file as it is (--allow-lossy-source stores the pixels all the same)")
+        raise LossySource(
+            f"{name}: {image.format} {reason}; "
+            f"its pixels would as a rule take more bytes than the file. "
+            f"Keep the file as it is (--allow-lossy-source stores the pixels all the same)"
+        )
     if image.format == "WEBP" and b"ANIM" in set(_chunk_names(stream)):
         raise UnsupportedImage(f"{name}: an animation; only single still pictures can be kept")
     if getattr(image, "n_frames", 1) > 1:
-        kind = "several pages" if image.format in ("TIFF", "DCX") else "several layers" if image.format == "PSD" else "an animation or several pictures"
-        raise UnsupportedImage(f"{name}: {kind} ({image.n_frames}); only single still pictures can be kept")
+        kind = (
+            "several pages"
+            if image.format in ("TIFF", "DCX")
+            else "several layers"
+            if image.format == "PSD"
+            else "an animation or several pictures"
+        )
+        raise UnsupportedImage(
+            f"{name}: {kind} ({image.n_frames}); only single still pictures can be kept"
+        )
     if len(image.info.get("sizes", ())) > 1:
-        raise UnsupportedImage(f"{name}: an icon of {len(image.info['sizes'])} sizes; only single pictures can be kept")
+        raise UnsupportedImage(
+            f"{name}: an icon of {len(image.info['sizes'])} sizes; only single pictures can be kept"
+        )
     if _maximum(image) not in (None, 65535 if image.mode == "I" else 255):
-        raise UnsupportedImage(f"{name}: samples of 0 to {_maximum(image)}, which Pillow would stretch")
+        raise UnsupportedImage(
+            f"{name}: samples of 0 to {_maximum(image)}, which Pillow would stretch"
+        )

@@ -4,6 +4,7 @@ value: little-endian bytes, or with type 0 the list of another directory (Exif, 
 Interoperability), to which the tag points.  Not kept are the tags that say how samples are stored,
 which a written file has of its own, and those that point to further pictures.
 """
+
 import io
 import struct
 
@@ -14,19 +15,70 @@ from bitsback.errors import DamagedFile
 from bitsback.codecs.bitstream.numbers import Reader, number
 
 # bytes of a value of each type, and of what a byte order turns round in it
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8,
-         17: 8, 18: 8}
+SIZES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
 WORDS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-FOLDERS = {0x8769: {0xA005: {}}, 0x8825: {}}    # tags that point to directories, those within them
-STORAGE = {254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 288, 289, 292, 293, 317,
-           320, 322, 323, 324, 325, 338, 339, 347, 530, *range(512, 522)}
-PICTURES = {330}                                # further directories with pictures
-PACKED, SHORT = {3, 4, 5, 13, 16, 18}, 16       # types packed as numbers, up to so many words
-NAMES = {34675: "icc", 700: "xmp", 282: "dpi", 283: "dpi", 296: "dpi", 33723: "iptc",
-         34377: "photoshop",
-         **dict.fromkeys((33550, 33922, 34264, 34735, 34736, 34737), "geotiff"),
-         **dict.fromkeys((0x10E, 0x10F, 0x110, 0x112, 0x131, 0x132, 0x13B, 0x8298), "exif"),
-         **dict.fromkeys(FOLDERS, "exif")}
+FOLDERS = {0x8769: {0xA005: {}}, 0x8825: {}}  # tags that point to directories, those within them
+STORAGE = {
+    254,
+    255,
+    256,
+    257,
+    258,
+    259,
+    262,
+    266,
+    273,
+    277,
+    278,
+    279,
+    284,
+    288,
+    289,
+    292,
+    293,
+    317,
+    320,
+    322,
+    323,
+    324,
+    325,
+    338,
+    339,
+    347,
+    530,
+    *range(512, 522),
+}
+PICTURES = {330}  # further directories with pictures
+PACKED, SHORT = {3, 4, 5, 13, 16, 18}, 16  # types packed as numbers, up to so many words
+NAMES = {
+    34675: "icc",
+    700: "xmp",
+    282: "dpi",
+    283: "dpi",
+    296: "dpi",
+    33723: "iptc",
+    34377: "photoshop",
+    **dict.fromkeys((33550, 33922, 34264, 34735, 34736, 34737), "geotiff"),
+    **dict.fromkeys((0x10E, 0x10F, 0x110, 0x112, 0x131, 0x132, 0x13B, 0x8298), "exif"),
+    **dict.fromkeys(FOLDERS, "exif"),
+}
 
 
 def told(tag: int) -> str:
@@ -82,7 +134,7 @@ class _File:
             raise ValueError("too many tags")
         data, found = self.at(offset + first, width * count), {}
         for i in range(count):
-            entry = data[width * i:width * (i + 1)]
+            entry = data[width * i : width * (i + 1)]
             tag, kind, values = struct.unpack(self.order + self.entry, entry[:head])
             if tag in storage:
                 continue
@@ -138,9 +190,9 @@ def _directory(entries, own, offset):
 
 def with_tags(data: bytes, entries) -> bytes:
     """A little-endian TIFF of one picture with a list's tags beside its own about storage."""
-    offset, = struct.unpack("<I", data[4:8])
-    count, = struct.unpack("<H", data[offset:offset + 2])
-    fields = [data[offset + 2 + 12 * i:offset + 14 + 12 * i] for i in range(count)]
+    (offset,) = struct.unpack("<I", data[4:8])
+    (count,) = struct.unpack("<H", data[offset : offset + 2])
+    fields = [data[offset + 2 + 12 * i : offset + 14 + 12 * i] for i in range(count)]
     own = {int.from_bytes(field[:2], "little"): field for field in fields}
     own = {tag: field for tag, field in own.items() if tag in STORAGE}
     data += bytes(len(data) % 2)

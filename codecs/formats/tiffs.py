@@ -75,7 +75,8 @@ def _reason(image):
     if planar and (
         extra == ASSOCIATED
         or photometric == LAB
-        or extra and photometric in (WHITE, BLACK)      # the plane of alpha comes out as zeros
+        or extra
+        and photometric in (WHITE, BLACK)  # the plane of alpha comes out as zeros
         or not _compressed(image)
         and (bits != {8} or photometric not in (RGB, CMYK))
     ):

@@ -1,4 +1,5 @@
 """What `info` says of a file, from its header: without torch, whose loading takes longer than all else."""
+
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.formats import metadata
 from bitsback.codecs import segment_layout
@@ -14,21 +15,37 @@ def describe(source, data: bytes | None = None) -> dict:
     """
     data = read_packed(source) if data is None else data
     header, payload = container.read(data)
-    info = {"file": str(source), "format_version": container.VERSION, "width": header.width, "height": header.height,
-            "mode": header.entries[0].mode, "source": header.entries[0].source or "other", "method": "prior" if header.model else "plain",
-            "metadata": metadata.names(header.metadata), "lost": list(header.lost),
-            "file_bytes": len(data), "bits_per_dim": 8 * len(data) / header.dims}
+    info = {
+        "file": str(source),
+        "format_version": container.VERSION,
+        "width": header.width,
+        "height": header.height,
+        "mode": header.entries[0].mode,
+        "source": header.entries[0].source or "other",
+        "method": "prior" if header.model else "plain",
+        "metadata": metadata.names(header.metadata),
+        "lost": list(header.lost),
+        "file_bytes": len(data),
+        "bits_per_dim": 8 * len(data) / header.dims,
+    }
     if header.archive:
-        info |= {"pictures": len(header.entries), "under_prior": len(header.entries) - header.plain if header.model else 0,
-                 "modes": sorted({e.mode for e in header.entries}), "names": [e.name for e in header.entries]}
+        info |= {
+            "pictures": len(header.entries),
+            "under_prior": len(header.entries) - header.plain if header.model else 0,
+            "modes": sorted({e.mode for e in header.entries}),
+            "names": [e.name for e in header.entries],
+        }
         for key in ("width", "height", "mode", "source"):
             del info[key]
     if header.model:
         located = segment_layout.locate(header.sizes, header.start, header.segments)
         coded = sum(place.pixels * header.sizes[place.image][2] for place in located)
         net, start_dims = header.net_bits / coded, header.dims - coded
-        parts = {"header_bytes": len(data) - len(payload), "start_bytes": header.credit_bytes,
-                 "words_bytes": len(payload) - header.credit_bytes}
+        parts = {
+            "header_bytes": len(data) - len(payload),
+            "start_bytes": header.credit_bytes,
+            "words_bytes": len(payload) - header.credit_bytes,
+        }
         if header.tuned_bits:
             parts["tuned_bytes"] = (header.tuned_bits + 7) // 8
         if header.flat_bytes:
@@ -37,12 +54,23 @@ def describe(source, data: bytes | None = None) -> dict:
             parts["mean_bytes"] = header.mean_bytes
         if header.sharpness:
             parts["sharpness"] = header.sharpness
-        info |= {"model": header.model, "segments": len(located), "start_dims": start_dims, **parts,
-                 "net_bits_per_dim": net, "overhead_bits_per_dim": info["bits_per_dim"] - net,
-                 "header_bits_per_dim": 8 * parts["header_bytes"] / header.dims,
-                 "start_bits_per_dim": (8 * header.credit_bytes - net * start_dims) / header.dims,
-                 "tuned_bits_per_dim": header.tuned_bits / header.dims,
-                 "flat_bits_per_dim": 8 * header.flat_bytes / header.dims,
-                 "mean_bits_per_dim": 8 * header.mean_bytes / header.dims,
-                 "rest_bits_per_dim": (8 * (parts["words_bytes"] - header.flat_bytes - header.mean_bytes) - header.net_bits - header.tuned_bits) / header.dims}
+        info |= {
+            "model": header.model,
+            "segments": len(located),
+            "start_dims": start_dims,
+            **parts,
+            "net_bits_per_dim": net,
+            "overhead_bits_per_dim": info["bits_per_dim"] - net,
+            "header_bits_per_dim": 8 * parts["header_bytes"] / header.dims,
+            "start_bits_per_dim": (8 * header.credit_bytes - net * start_dims) / header.dims,
+            "tuned_bits_per_dim": header.tuned_bits / header.dims,
+            "flat_bits_per_dim": 8 * header.flat_bytes / header.dims,
+            "mean_bits_per_dim": 8 * header.mean_bytes / header.dims,
+            "rest_bits_per_dim": (
+                8 * (parts["words_bytes"] - header.flat_bytes - header.mean_bytes)
+                - header.net_bits
+                - header.tuned_bits
+            )
+            / header.dims,
+        }
     return info

@@ -1,4 +1,5 @@
 """Paths in, paths out: names, what is made of what, and inputs removed.  "-" is standard input or output."""
+
 import io
 import os
 import stat
@@ -9,12 +10,22 @@ from bitsback.errors import BitsbackError, MetadataLoss, UnsupportedImage, Verif
 from bitsback.outputs import STDIO
 from bitsback.codecs import archive, whole_file
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.io.facts import describe as describe       # what paths are asked too
+from bitsback.codecs.io.facts import describe as describe  # what paths are asked too
 from bitsback.codecs.formats.image_files import (
-    default_suffix, image_format, read_still, refuse_mode, still_bytes,
+    default_suffix,
+    image_format,
+    read_still,
+    refuse_mode,
+    still_bytes,
 )
 from bitsback.codecs.io.inputs import (
-    SUFFIX, opened, read_packed, read_packed_with, refuse_removal, remove_read, standard_input,
+    SUFFIX,
+    opened,
+    read_packed,
+    read_packed_with,
+    refuse_removal,
+    remove_read,
+    standard_input,
 )
 from bitsback.codecs.io.restored import default_bytes
 
@@ -43,10 +54,14 @@ def compressed_paths(items, folder=None) -> list[Path]:
     paths, suffixes = [compressed_path(source, None, folder, root) for source, root in items], {}
     for (source, _), path in zip(items, paths):
         suffixes.setdefault(path, set()).add(source.suffix)
-    short = {path: min(rivals, key=lambda suffix: (suffix.lower() != ".png", suffix))
-             for path, rivals in suffixes.items()}
-    return [path if source.suffix == short[path] else path.with_name(source.name + SUFFIX)
-            for (source, _), path in zip(items, paths)]
+    short = {
+        path: min(rivals, key=lambda suffix: (suffix.lower() != ".png", suffix))
+        for path, rivals in suffixes.items()
+    }
+    return [
+        path if source.suffix == short[path] else path.with_name(source.name + SUFFIX)
+        for (source, _), path in zip(items, paths)
+    ]
 
 
 def restored_path(source, output=None, folder=None, root=None, suffix: str = ".png") -> Path:
@@ -54,10 +69,14 @@ def restored_path(source, output=None, folder=None, root=None, suffix: str = ".p
     if output or str(source) == "-":
         return Path(output or "-")
     source = Path(source)
-    return _place(source, folder, root, (source.stem if source.suffix == SUFFIX else source.name) + suffix)
+    return _place(
+        source, folder, root, (source.stem if source.suffix == SUFFIX else source.name) + suffix
+    )
 
 
-def restored_paths(header: container.Header, source, output=None, folder=None, root=None) -> list[Path]:
+def restored_paths(
+    header: container.Header, source, output=None, folder=None, root=None
+) -> list[Path]:
     """Where `decompress` writes what a file with this header holds: restored_path(...), or an archive's tree below `folder`.
 
     Errors: UnsupportedImage for an archive into one file; DamagedFile for names that would leave the folder.
@@ -67,21 +86,27 @@ def restored_paths(header: container.Header, source, output=None, folder=None, r
         return [restored_path(source, output, folder, root, default_suffix(header.entries[0].mode))]
     if output or source == STDIO:
         raise UnsupportedImage(f"{source}: an archive; give --dir, not -o")
-    return archive.targets(header.entries, _place(source, folder, root, "") if folder else source.parent)
+    return archive.targets(
+        header.entries, _place(source, folder, root, "") if folder else source.parent
+    )
 
 
 def _refuse(target, sources, force, remove, plain=False):
     """What can be refused before any work is, removal included."""
     outputs.refuse(target, sources, force, plain)
     if remove and not outputs.is_file(target):
-        raise UnsupportedImage(f"{target}: is no file to compare with; inputs are removed only after that")
+        raise UnsupportedImage(
+            f"{target}: is no file to compare with; inputs are removed only after that"
+        )
     for source in sources if remove else ():
         refuse_removal(source)
 
 
 def _deliver(data, target, force, status=None):
     """Bytes to a path or to standard output; permissions and times of an input that is a file."""
-    outputs.write(data, target, force=force, like=status if status and stat.S_ISREG(status.st_mode) else None)
+    outputs.write(
+        data, target, force=force, like=status if status and stat.S_ISREG(status.st_mode) else None
+    )
 
 
 def _compare(data, target):
@@ -95,11 +120,23 @@ def _refuse_loss(still, source, allowed):
     if still.lost and not allowed:
         raise MetadataLoss(
             f"{source}: {', '.join(still.lost)} would be lost with it; nothing is done "
-            f"(--allow-metadata-loss removes it all the same, --strip without any metadata)")
+            f"(--allow-metadata-loss removes it all the same, --strip without any metadata)"
+        )
 
 
-def compress_file(source, target, *, force=False, strip=False, allow_lossy=False, allow_loss=False,
-                  verify=True, remove=False, announce=lambda stills: None, **options) -> tuple[container.Header, int]:
+def compress_file(
+    source,
+    target,
+    *,
+    force=False,
+    strip=False,
+    allow_lossy=False,
+    allow_loss=False,
+    verify=True,
+    remove=False,
+    announce=lambda stills: None,
+    **options,
+) -> tuple[container.Header, int]:
     """Writes `target`.  Returns the Header and the file's size in bytes.
 
     strip: leave metadata out; allow_lossy: take JPEG and the like; verify: write what decompress would,
@@ -115,7 +152,7 @@ def compress_file(source, target, *, force=False, strip=False, allow_lossy=False
     if remove:
         _refuse_loss(still, source, allow_loss)
     if verify:
-        default_bytes(still, source)    # what could not be restored is refused before the work
+        default_bytes(still, source)  # what could not be restored is refused before the work
     announce([still])
     data = whole_file.encode_still(still, verify=verify, **options)
     _deliver(data, target, force, status)
@@ -128,15 +165,19 @@ def compress_file(source, target, *, force=False, strip=False, allow_lossy=False
 def _read(source, allow_lossy, strip):
     """(Still, the status of its file when it was opened, None of standard input)."""
     if source == STDIO:
-        still, status = read_still(io.BytesIO(standard_input()), "standard input", allow_lossy=allow_lossy), None
+        still, status = (
+            read_still(io.BytesIO(standard_input()), "standard input", allow_lossy=allow_lossy),
+            None,
+        )
     else:
         with opened(source) as (stream, status):
             still = read_still(stream, source, allow_lossy=allow_lossy)
     return still.stripped() if strip else still, status
 
 
-def compressed_before(source, target, *, strip=False, allow_lossy=False, model=None, device="cpu",
-                      **_) -> tuple[container.Header, int] | None:
+def compressed_before(
+    source, target, *, strip=False, allow_lossy=False, model=None, device="cpu", **_
+) -> tuple[container.Header, int] | None:
     """What `compress_file` would return, if `target` holds the picture in `source` already, else None.
 
     Options as compress_file's.  Errors: BitsbackError, OSError.
@@ -147,12 +188,21 @@ def compressed_before(source, target, *, strip=False, allow_lossy=False, model=N
         header = container.read_header(data)
         whole_file.check(data, [still], model=model, device=device)
     except (BitsbackError, OSError):
-        return None                             # no file of ours, or of another picture
+        return None  # no file of ours, or of another picture
     return None if header.archive else (header, len(data))
 
 
-def compress_archive(sources, target, *, force=False, verify=True, remove=False, allow_loss=False,
-                     note=lambda path, names: None, **options) -> tuple[container.Header, int]:
+def compress_archive(
+    sources,
+    target,
+    *,
+    force=False,
+    verify=True,
+    remove=False,
+    allow_loss=False,
+    note=lambda path, names: None,
+    **options,
+) -> tuple[container.Header, int]:
     """Writes one archive of the pictures in `sources`.  Returns the Header and the file's size.
 
     remove, allow_loss: as compress_file's; note(path, names): told what each picture's file has that
@@ -178,8 +228,19 @@ def compress_archive(sources, target, *, force=False, verify=True, remove=False,
     return container.read_header(data), len(data)
 
 
-def decompress_file(source, output=None, folder=None, *, root=None, force=False, remove=False, note=lambda path, names: None,
-                    announce=lambda header: None, claim=lambda paths: None, **options) -> list[Path]:
+def decompress_file(
+    source,
+    output=None,
+    folder=None,
+    *,
+    root=None,
+    force=False,
+    remove=False,
+    note=lambda path, names: None,
+    announce=lambda header: None,
+    claim=lambda paths: None,
+    **options,
+) -> list[Path]:
     """Restores one picture to restored_path(...), or an archive's tree below `folder` (default: beside it).  Returns the paths written.
 
     remove: delete the source after what was written was read again and compared, unless a format could not hold all metadata; note:
@@ -195,8 +256,9 @@ def decompress_file(source, output=None, folder=None, *, root=None, force=False,
         note(path, names)
 
     if header.archive:
+
         def refuse(target):
-            if os.path.lexists(target):         # its folder may be still to be made
+            if os.path.lexists(target):  # its folder may be still to be made
                 _refuse(target, sources, force, remove, plain=True)
 
         claim(targets)
@@ -220,7 +282,7 @@ def decompress_file(source, output=None, folder=None, *, root=None, force=False,
     else:
         mode, target = header.entries[0].mode, targets[0]
         stream = target == STDIO or not target.suffix and not outputs.is_file(target)
-        asked = output is not None and not stream       # the format is the user's choice
+        asked = output is not None and not stream  # the format is the user's choice
         if asked:
             refuse_mode(mode, image_format(target), target)
         claim(targets)
@@ -232,7 +294,7 @@ def decompress_file(source, output=None, folder=None, *, root=None, force=False,
         else:
             suffix, written, names = default_bytes(still, source)
             target = target if stream else restored_path(source, output, folder, root, suffix)
-            if target != targets[0]:                    # not the format that the mode promised
+            if target != targets[0]:  # not the format that the mode promised
                 targets = [target]
                 claim(targets)
                 _refuse(target, sources, force, remove)

@@ -1,4 +1,5 @@
 """Which files of a folder are worked on, none left out in silence; which names can be kept."""
+
 import os
 import stat
 from pathlib import Path

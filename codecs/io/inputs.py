@@ -1,5 +1,6 @@
 """Inputs: bytes of .bbk files and of standard input, no more than such a file can have; pipes
 that cannot seek; and the removal of an input, only where it is still what was read."""
+
 import io
 import os
 import stat
@@ -14,8 +15,8 @@ from bitsback.outputs import STDIO
 from bitsback.codecs.bitstream import container
 
 SUFFIX = ".bbk"
-PIECE = 2**24                   # bytes read at once
-MOST_INPUT = 2**32              # bytes taken from standard input, and of a .bbk file
+PIECE = 2**24  # bytes read at once
+MOST_INPUT = 2**32  # bytes taken from standard input, and of a .bbk file
 
 
 def standard_input() -> bytes:
@@ -82,8 +83,10 @@ def remove_read(read: list[tuple[Path, os.stat_result]]) -> None:
     for source, status in read:
         try:
             if _state(os.stat(source)) != _state(status):
-                raise InputChanged(f"{source}: was changed or replaced meanwhile; the output has what "
-                                   "was read, the input is kept")
+                raise InputChanged(
+                    f"{source}: was changed or replaced meanwhile; the output has what "
+                    "was read, the input is kept"
+                )
             os.unlink(source)
         except (InputChanged, OSError) as error:
             failed = failed or error
