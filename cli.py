@@ -1,4 +1,4 @@
-"""Launcher for a checkout: `python cli.py compress picture.png`.  Installed, it is `bitsback`."""
+"""Launcher for a checkout: `python cli.py compress image.png`.  Installed, it is `bitsback`."""
 
 from bitsback.cli.main import run
 

@@ -1,8 +1,8 @@
-"""What each ingredient of the prior buys, in bits/dim on pictures it was not trained on: tables and plots.
+"""What each ingredient of the prior buys, in bits/dim on images it was not trained on: tables and plots.
 
     python -m benchmarks.ablation CHECKPOINT VALIDATION TRAINING [--full FULL_CHECKPOINT] [--limit N] [-o benchmarks/results/ablation]
 
-Variance grades by number of levels (the form of Analytic-DPM, table 1), phases, calibration, trajectory, the bound
+Variance grades by number of levels (the form of Analytic-DPM, table 1), passes, calibration, trajectory, the bound
 against the real growth of the stack by number of levels (the form of VDM, table 2), and, from a checkpoint that still
 has its schedule (--full), the variance of the loss under the learned, a log-linear and a cosine schedule.
 """
@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
-from bitsback.train.bound import gaussian_noise, level_nats, top_nats
-from bitsback.train.calibration import Calibrated, calibrate
-from bitsback.coder.chain import Top
 from bitsback.codecs.borders import net_in_one_piece
+
+from benchmarks.research.trajectory import best_chains, cost_tables
+from bitsback.coder.model import Model
+from bitsback.coder.top import Top
 from bitsback.diffusion.levels import (
     SIGMA_MAX,
     SIGMA_MIN,
@@ -29,13 +29,13 @@ from bitsback.diffusion.levels import (
     sigmas,
     spaced,
 )
-from bitsback.train.measure import bound_bits, centre_crops
-from bitsback.coder.model import Model
 from bitsback.diffusion.schedule import DATA_SD, LearnedSchedule, geometric
+from bitsback.train.bound import gaussian_noise, level_nats, top_nats
+from bitsback.train.calibration import Calibrated, calibrate
+from bitsback.train.export import save_model
 from bitsback.train.loop import read_checkpoint
-from benchmarks.research.trajectory import best_chains, cost_tables
+from bitsback.train.measure import bound_bits, centre_crops
 from bitsback.train.variances import GRADES, graded_bits, measure_moments
-from bitsback.integer.model_file import save_model
 
 COUNTS = (5, 8, 12, 20, 40)
 ENDS = (SIGMA_MIN, SIGMA_MAX)
@@ -73,7 +73,7 @@ def variances(network, valid, training):
 
 
 def trajectories(network, valid, training):
-    """{K: (even, best, its sigmas)}: chains chosen on training pictures, measured on valid."""
+    """{K: (even, best, its sigmas)}: chains chosen on training images, measured on valid."""
     tables = cost_tables(network, GRID, training, torch.Generator().manual_seed(1))
     chains, rows = best_chains(*tables, max(COUNTS[:-1])), {}
     for count in (5, 6, 8, 10, 12, 16, 20):
@@ -130,7 +130,7 @@ def cosine_schedule(low, high):
 
 
 @torch.no_grad()
-def schedule_variances(network, schedule, pictures, draws=24):
+def schedule_variances(network, schedule, images, draws=24):
     """{name: (mean, variance)} of the estimate of the levels' bound, bits/dim, one patch and one time each, at equal ends."""
     low, high = schedule.ends.tolist()
     kinds = {
@@ -142,13 +142,11 @@ def schedule_variances(network, schedule, pictures, draws=24):
     for name, kind in kinds.items():
         generator, values = torch.Generator().manual_seed(1), []
         for _ in range(draws):
-            t = (
-                torch.rand(1, generator=generator) + torch.arange(len(pictures)) / len(pictures)
-            ) % 1
+            t = (torch.rand(1, generator=generator) + torch.arange(len(images)) / len(images)) % 1
             log_s, slope = kind(t)
             log_t = log_s + 0.3 + 0.6 * torch.rand(len(t), generator=generator)
-            y = pictures + log_t.exp().view(-1, 1, 1, 1) * gaussian_noise(pictures, generator)
-            cost = level_nats(network, pictures, y, log_s, log_t, generator).mean((1, 2, 3))
+            y = images + log_t.exp().view(-1, 1, 1, 1) * gaussian_noise(images, generator)
+            cost = level_nats(network, images, y, log_s, log_t, generator).mean((1, 2, 3))
             values.append(cost / (log_t - log_s) * slope / math.log(2))
         values = torch.cat(values)
         rows[name] = (values.mean().item(), values.var().item())
@@ -176,7 +174,7 @@ def plots(results, output):
         axes[1].semilogx(COUNTS, results["variances"][grade], "o-", label=grade)
     chosen = results["trajectory"]
     axes[1].semilogx(
-        list(chosen), [row[1] for row in chosen.values()], "k--", label="phases, best trajectory"
+        list(chosen), [row[1] for row in chosen.values()], "k--", label="passes, best trajectory"
     )
     axes[1].set(
         xlabel="number of levels K",
@@ -259,7 +257,7 @@ def main():
     ]
     results["trajectory"] = trajectories(network, valid, training)
     text += [
-        "Trajectory chosen by dynamic programming on training pictures, against even spacing from 0.5 to 285:\n",
+        "Trajectory chosen by dynamic programming on training images, against even spacing from 0.5 to 285:\n",
         table(
             ["K", "even", "best", "gain", "its sigmas"],
             [

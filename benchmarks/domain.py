@@ -1,4 +1,4 @@
-"""What a model costs on pictures that went through something: smaller, paler, half-resolution colours, grey.
+"""What a model costs on images that went through something: smaller, paler, half-resolution colours, gray.
 
     python -m benchmarks.domain VALID KODAK [--models default,fast] [--limit 6] [-o benchmarks/results/domain]
 
@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bitsback.coder.model import Model
 from bitsback.train.augment import chroma_halved
 from bitsback.train.dequantise import dequantised_model
 from bitsback.train.measure import bound_bits
-from bitsback.coder.model import Model
 
 SIDE = 192
 
@@ -51,19 +51,19 @@ CHANGES = {
     "half the size": lambda image: scaled(image, 0.5),
     "0.7 of the size": lambda image: scaled(image, 0.7),
     "colours at half resolution": halved,
-    "grey": lambda image: image.convert("L").convert("RGB"),
+    "gray": lambda image: image.convert("L").convert("RGB"),
 }
 
 
-def row(model, images, grey):
-    """(bound, JPEG XL) of crops, bits a dimension; a grey picture has one."""
+def row(model, images, gray):
+    """(bound, JPEG XL) of crops, bits a dimension; a gray image has one."""
     network, crops = dequantised_model(model), [crop(image) for image in images]
     x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() - 128
-    bound = sum(bound_bits(network, model.levels, x, True, grey=torch.full((len(x),), grey)))
+    bound = sum(bound_bits(network, model.levels, x, True, gray=torch.full((len(x),), gray)))
     others = [
-        imagecodecs.jpegxl_encode(c[..., 0] if grey else c, lossless=True, effort=7) for c in crops
+        imagecodecs.jpegxl_encode(c[..., 0] if gray else c, lossless=True, effort=7) for c in crops
     ]
-    return bound, 8 * sum(map(len, others)) / (sum(c.size for c in crops) // (3 if grey else 1))
+    return bound, 8 * sum(map(len, others)) / (sum(c.size for c in crops) // (3 if gray else 1))
 
 
 def main():
@@ -84,17 +84,17 @@ def main():
             for p in paths[:: max(1, len(paths) // args.limit)][: args.limit]
         ]
     cases = {
-        name: ([change(image) for image in sets[args.valid.name]], name == "grey")
+        name: ([change(image) for image in sets[args.valid.name]], name == "gray")
         for name, change in CHANGES.items()
     } | {"Kodak": (sets[args.kodak.name], False)}
     lines = [
-        "| pictures | JPEG XL e7 | "
+        "| images | JPEG XL e7 | "
         + " | ".join(f"{name} | against JPEG XL" for name in models)
         + " |",
         "|---|---|" + "---|---|" * len(models),
     ]
-    for name, (images, grey) in cases.items():
-        found = [row(model, images, grey) for model in models.values()]
+    for name, (images, gray) in cases.items():
+        found = [row(model, images, gray) for model in models.values()]
         lines.append(
             f"| {name} | {found[0][1]:.3f} | "
             + " | ".join(f"{bound:.3f} | {bound / other:.3f}" for bound, other in found)

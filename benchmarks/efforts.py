@@ -1,8 +1,8 @@
 """Size and time by effort: what each of -e 1..9 costs and buys, on real files.
 
-    python -m benchmarks.efforts PICTURE... [--efforts 1,5,6,9] [-o benchmarks/results/efforts]
+    python -m benchmarks.efforts IMAGE... [--efforts 1,5,6,9] [-o benchmarks/results/efforts]
 
-Each file is written, read back, decoded and compared.  Seconds are of encoding without the comparison with conventional coding, and of decoding,
+Each file is written, read back, decoded and compared.  Seconds are of encoding without the comparison with fallback codec, and of decoding,
 one thread, a megapixel; other work on the machine included.
 """
 
@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bitsback.codecs import decode, prior_codec
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from PIL import Image
 
-from bitsback.codecs.bitstream import container
-from bitsback.codecs import decode, prior_codec
-from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
-from bitsback.efforts import EFFORTS
 from bitsback.coder.model import Model
+from bitsback.efforts import EFFORTS
 
 
 def coded(pixels, model, tuning, path):
-    """(bytes, seconds to encode, seconds to decode, bits of deltas) of one picture under the prior."""
+    """(bytes, seconds to encode, seconds to decode, bits of deltas) of one image under the prior."""
     header, begin = (
         Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels])),
         time.perf_counter(),
@@ -39,12 +39,12 @@ def coded(pixels, model, tuning, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("pictures", type=Path, nargs="+")
+    parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--efforts", default=",".join(map(str, EFFORTS)))
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    images = [np.array(Image.open(path).convert("RGB")) for path in args.pictures]
+    images = [np.array(Image.open(path).convert("RGB")) for path in args.images]
     dims, models = (
         sum(image.size for image in images),
         {name: Model.open(name) for name in ("fast", "default")},
@@ -67,7 +67,7 @@ def main():
         )
         print(lines[-1], flush=True)
     text = (
-        f"python -m benchmarks.efforts {' '.join(path.name for path in args.pictures)} --efforts {args.efforts}   ("
+        f"python -m benchmarks.efforts {' '.join(path.name for path in args.images)} --efforts {args.efforts}   ("
         + ", ".join(f"{name} {model.id[:16]}" for name, model in models.items())
         + ", one thread of a busy machine)\n\n"
         + "\n".join(lines)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.formats DIR [-o benchmarks/results/formats.md]
 
-Each picture is stored by conventional coding (the prior has no say in what is kept), decoded and compared, then written in
+Each image is stored by fallback codec (the prior has no say in what is kept), decoded and compared, then written in
 the format that decompress chooses, read again and compared.  tests/test_formats.py uses the same function.
 """
 
@@ -12,17 +12,17 @@ from unittest.mock import patch
 
 import numpy as np
 import PIL
-
-from bitsback.codecs import decode_still, encode_still, whole_file
-from bitsback.codecs.formats.image_files import read_still
-from bitsback.codecs.io.restored import default_bytes
+from bitsback.codecs import decode_image, encode_image, whole_file
+from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.image import same
+from bitsback.codecs.io.restored import default_bytes
+
 from bitsback.errors import UnsupportedImage
 
 NOT_PICTURES = {".txt", ".license", ".md", ".tsv"}
 TOGETHER = (
-    "not a picture that Pillow can read",
-    "damaged picture",
+    "not an image that Pillow can read",
+    "damaged image",
     "compressed with loss",
     "an animation",
     "several pages",
@@ -45,22 +45,22 @@ def fate(path, name, allow_lossy=False):
     """(mode, what happened, bytes) of one file: ("RGB", "kept", 123) or ("", reason, 0).
 
     Kept means: mode, samples, palette, transparency and metadata came back from the .bbk, and mode, look and samples from the
-    picture file written of it, a TIFF of a TIFF.  Anything in between raises AssertionError.  What the file has besides is named.
+    image file written of it, a TIFF of a TIFF.  Anything in between raises AssertionError.  What the file has besides is named.
     """
     try:
-        still = read_still(path, name, allow_lossy=allow_lossy)
+        image = read_image(path, name, allow_lossy=allow_lossy)
     except UnsupportedImage as error:
         return "", str(error).replace(f"{name}: ", "", 1), 0
-    with patch.object(whole_file, "may_suit", lambda still: False):
-        data = encode_still(still)
-    assert same(decode_still(data), still), f"{name}: something else came back"
-    suffix, written, left_out = default_bytes(still, name)
-    assert written and (not left_out or suffix == ".tiff" or still.source == "TIFF"), (
+    with patch.object(whole_file, "may_suit", lambda image: False):
+        data = encode_image(image)
+    assert same(decode_image(data), image), f"{name}: something else came back"
+    suffix, written, left_out = default_bytes(image, name)
+    assert written and (not left_out or suffix == ".tiff" or image.source == "TIFF"), (
         f"{name}: {left_out} would be lost in {suffix}"
     )
-    what = f"kept but for {', '.join(still.lost)}" if still.lost else "kept"
+    what = f"kept but for {', '.join(image.lost)}" if image.lost else "kept"
     return (
-        still.mode,
+        image.mode,
         what if not left_out else f"{what}; {suffix} does not hold {', '.join(left_out)}",
         len(data),
     )
@@ -94,7 +94,7 @@ def main():
     kept = sum(mode != "refused" for _, mode, _ in rows)
     text = (
         f"python -m benchmarks.formats {args.folder.name}   ({len(rows)} files, {kept} kept, {len(rows) - kept} refused, Pillow {PIL.__version__}, "
-        f"numpy {np.__version__}; the kept ones: {before} bytes as found, {after} as .bbk by conventional coding alone)\n\n{table(rows)}\n"
+        f"numpy {np.__version__}; the kept ones: {before} bytes as found, {after} as .bbk by fallback codec alone)\n\n{table(rows)}\n"
     )
     print(text)
     args.output.write_text(text)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.fuzz [--minutes 3] [--seed 1] [--drawn] [-o benchmarks/results/fuzz]
 
-Every file must give its own pictures, or one error of ours: never other pictures, another kind of exception, much memory or
+Every file must give its own images, or one error of ours: never other images, another kind of exception, much memory or
 much time.  Through the commands: exit 1, one line with the file's name, no traceback, no output outside its folder.  The prior has
 random weights: it is the tests' tiny model, so this runs from a checkout with the extra [test].
 """
@@ -19,20 +19,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from click.testing import CliRunner
-
 from bitsback.codecs import whole_file
 from bitsback.codecs.image import same
-from bitsback.cli.main import main as command
-from bitsback.errors import BitsbackError
-from bitsback.diffusion.levels import default_levels
-from bitsback.coder.model import Model
-from bitsback.integer.model_file import save_model
+from click.testing import CliRunner
 
 from benchmarks import fuzz_cases as cases
+from bitsback.cli.main import main as command
+from bitsback.coder.model import Model
+from bitsback.diffusion.levels import default_levels
+from bitsback.errors import BitsbackError
+from bitsback.train.export import save_model
 
 SECONDS = 20  # most that a case may take, on a core that is shared
-MEBIBYTES = 700  # ... and that the process may grow by: a picture of 16383 x 16383 may be claimed by few bytes
+MEBIBYTES = 700  # ... and that the process may grow by: an image of 16383 x 16383 may be claimed by few bytes
 SMALL = ("plain bare", "plain P", "prior RGB", "plain archive")  # cut at every length
 
 
@@ -97,21 +96,21 @@ def _measured(findings, case):
 
 
 def by_library(case, model, findings):
-    """decode_stills of one case."""
+    """decode_images of one case."""
     with _measured(findings, case) as outcome:
         try:
-            _, stills = whole_file.decode_stills(case.data, model=model)
+            _, images = whole_file.decode_images(case.data, model=model)
             right = (
                 case.expected is None
-                or len(stills) == len(case.expected)
-                and all(map(same, stills, case.expected))
+                or len(images) == len(case.expected)
+                and all(map(same, images, case.expected))
             )
             outcome.append(
                 "decoded, the same"
                 if case.expected and right
                 else "decoded"
                 if right
-                else findings.fault(case, "OTHER PICTURES")
+                else findings.fault(case, "OTHER IMAGES")
             )
         except BitsbackError as error:
             clear = str(error) and "\n" not in str(error)
@@ -180,8 +179,8 @@ def drawn_cases(files, rng, count):
 
 def warm(model, files):
     """Decodes every good file once, so that what grows later is the hostile ones' doing."""
-    for name, (data, stills) in files.items():
-        assert all(map(same, whole_file.decode_stills(data, model=model)[1], stills)), (
+    for name, (data, images) in files.items():
+        assert all(map(same, whole_file.decode_images(data, model=model)[1], images)), (
             f"{name} does not decode"
         )
 

@@ -1,7 +1,7 @@
 """Hostile files: what fuzz.py feeds to the decoder.  All is drawn from a seed, so a finding can be made again.
 
-A Case holds the bytes and, where the pictures inside may come back unharmed, those pictures; None where the file itself is
-another picture than any we know, so that only its manners are judged.
+A Case holds the bytes and, where the images inside may come back unharmed, those images; None where the file itself is
+another image than any we know, so that only its manners are judged.
 """
 
 import json
@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from unittest.mock import patch
 
 import numpy as np
-
-from bitsback.codecs.formats import chunks, metadata
+from bitsback.codecs import encode_image, prior_codec, whole_file
 from bitsback.codecs.bitstream import container
-from bitsback.codecs import encode_still, prior_codec, whole_file
 from bitsback.codecs.bitstream.container import Entry, Header, number, pixel_digest
+from bitsback.codecs.fallback.codec import DIFFERENCES, PNG, WEBP, encode_fallback
 from bitsback.codecs.fallback.differences import FILTERS, LZMA
-from bitsback.codecs.fallback.codec import DELTAS, PNG, WEBP, encode_plain
-from bitsback.codecs.image import MODES, Still, same, shape_of
+from bitsback.codecs.formats import chunks, metadata
+from bitsback.codecs.image import MODES, ImageData, same, shape_of
 
 EXTRAS = {
     "icc": b"profile" * 5,
@@ -46,7 +45,7 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Case:
-    """kind: a row of the report; expected: [Still] that may come back, or None."""
+    """kind: a row of the report; expected: [ImageData] that may come back, or None."""
 
     kind: str
     name: str
@@ -65,8 +64,8 @@ def _pixels(height, width, channels, rng):
     return (slope + rng.integers(0, 9, (height, width, channels))).astype(np.uint8)
 
 
-def still_of(mode, height, width, rng):
-    """A small Still of any mode, with look and metadata."""
+def image_of(mode, height, width, rng):
+    """A small ImageData of any mode, with look and metadata."""
     dtype, channels = MODES[mode]
     samples = (
         _pixels(height, width, channels, rng).astype(dtype).reshape(shape_of(mode, height, width))
@@ -78,10 +77,10 @@ def still_of(mode, height, width, rng):
         if mode == "RGB"
         else {}
     )
-    return Still(mode, samples & 1 if mode == "1" else samples, look, EXTRAS)
+    return ImageData(mode, samples & 1 if mode == "1" else samples, look, EXTRAS)
 
 
-def _under_prior(stills, model, archive=False, deltas=None):
+def _under_prior(images, model, archive=False, deltas=None):
     """A file whose colours lie under the prior, though with random weights it loses; deltas: what its biases are moved by."""
     entries = tuple(
         Entry(
@@ -91,59 +90,59 @@ def _under_prior(stills, model, archive=False, deltas=None):
             check=whole_file.image_check(s.samples) * archive,
             mode=s.mode,
         )
-        for i, s in enumerate(stills)
+        for i, s in enumerate(images)
     )
     with (
         patch.object(whole_file, "surely_smaller", lambda *_: True),
         patch.object(prior_codec, "SMALLEST", 1),
-        patch.object(whole_file, "suit_prior", lambda stills, *_: [True] * len(stills)),
+        patch.object(whole_file, "suit_prior", lambda images, *_: [True] * len(images)),
         patch.object(prior_codec, "tune", lambda *_, **__: deltas),
         patch.object(prior_codec, "sharpness_of", lambda *_: 2),
     ):
-        return whole_file.encode_stills(stills, entries, archive=archive, model=model)
+        return whole_file.encode_images(images, entries, archive=archive, model=model)
 
 
 def good_files(model, rng) -> dict:
-    """{name: (bytes, [Still])}: plain files of every mode, archives, and what lies under the prior."""
-    found = {f"plain {mode}": [still_of(mode, 5, 7, rng)] for mode in MODES}
-    found["plain bare"] = [Still("RGB", _pixels(3, 4, 3, rng))]
-    files = {name: (encode_still(stills[0]), stills) for name, stills in found.items()}
-    bare = Still("RGB", _pixels(24, 32, 3, rng))
+    """{name: (bytes, [ImageData])}: plain files of every mode, archives, and what lies under the prior."""
+    found = {f"plain {mode}": [image_of(mode, 5, 7, rng)] for mode in MODES}
+    found["plain bare"] = [ImageData("RGB", _pixels(3, 4, 3, rng))]
+    files = {name: (encode_image(images[0]), images) for name, images in found.items()}
+    bare = ImageData("RGB", _pixels(24, 32, 3, rng))
     several = [
-        still_of("P", 6, 5, rng),
-        Still("RGB", _pixels(20, 20, 3, rng)),
-        Still("RGB", _pixels(20, 20, 3, rng)),
-        still_of("RGBA", 24, 16, rng),
+        image_of("P", 6, 5, rng),
+        ImageData("RGB", _pixels(20, 20, 3, rng)),
+        ImageData("RGB", _pixels(20, 20, 3, rng)),
+        image_of("RGBA", 24, 16, rng),
     ]
-    for name, stills, archive in (
+    for name, images, archive in (
         ("prior RGB", [bare], False),
-        ("prior RGBA", [still_of("RGBA", 40, 24, rng)], False),
+        ("prior RGBA", [image_of("RGBA", 40, 24, rng)], False),
         ("prior archive", several, True),
     ):
-        data = _under_prior(stills, model, archive)
-        decoded = whole_file.decode_stills(data, model=model)[
+        data = _under_prior(images, model, archive)
+        decoded = whole_file.decode_images(data, model=model)[
             1
         ]  # an archive has an order of its own
-        assert len(decoded) == len(stills) and all(
-            any(same(one, still) for still in stills) for one in decoded
+        assert len(decoded) == len(images) and all(
+            any(same(one, image) for image in images) for one in decoded
         ), f"{name} does not decode"
         files[name] = data, decoded
         assert container.read_header(files[name][0]).model, f"{name} is not under the prior"
     deltas = rng.integers(-3, 4, model.deltas.size, dtype=np.int32)
-    grey = still_of("L", 24, 32, rng)
+    gray = image_of("L", 24, 32, rng)
     told = _pixels(64, 64, 3, rng)
     told[:24] = 255
     hills = (
         20 + 200 * (np.arange(64) > 40)[:, None, None] + rng.integers(0, 5, (64, 64, 3))
     ).astype(np.uint8)
-    for name, still, moved in (
-        ("prior grey", grey, None),
-        ("prior means", Still("RGB", hills), None),
+    for name, image, moved in (
+        ("prior gray", gray, None),
+        ("prior means", ImageData("RGB", hills), None),
         ("prior tuned", bare, deltas),
-        ("prior told", Still("RGB", told), None),
-        ("prior alike", Still("RGB", np.repeat(grey.samples[..., None], 3, 2)), None),
+        ("prior told", ImageData("RGB", told), None),
+        ("prior alike", ImageData("RGB", np.repeat(gray.samples[..., None], 3, 2)), None),
     ):
-        files[name] = _under_prior([still], model, deltas=moved), [still]
+        files[name] = _under_prior([image], model, deltas=moved), [image]
     header = container.read_header(files["prior told"][0])
     assert (
         header.flat_bytes
@@ -155,7 +154,7 @@ def good_files(model, rng) -> dict:
         for i, s in enumerate(several)
     )
     with patch.object(whole_file, "may_suit", lambda *_: False):
-        files["plain archive"] = whole_file.encode_stills(several, entries, archive=True), several
+        files["plain archive"] = whole_file.encode_images(several, entries, archive=True), several
     return files
 
 
@@ -164,31 +163,31 @@ def sealed(data) -> bytes:
     return bytes(data) + zlib.crc32(data).to_bytes(4, "little")
 
 
-def plain_file(stills, packed=b"", payload=None, **changes) -> bytes:
+def fallback_file(images, packed=b"", payload=None, **changes) -> bytes:
     """A plain file whose digest is right whatever the metadata section `packed` holds; changes: fields of the Header."""
-    entries = tuple(Entry(s.width, s.height, mode=s.mode) for s in stills)
+    entries = tuple(Entry(s.width, s.height, mode=s.mode) for s in images)
     parts = whole_file._prefixed(
-        [packed] * bool(packed) + [encode_plain(s.samples) for s in stills[:-1]]
-    ) + encode_plain(stills[-1].samples)
-    header = Header(entries, whole_file._digest(stills, packed, 4), **changes)
+        [packed] * bool(packed) + [encode_fallback(s.samples) for s in images[:-1]]
+    ) + encode_fallback(images[-1].samples)
+    header = Header(entries, whole_file._digest(images, packed, 4), **changes)
     return container.write(header, parts if payload is None else payload)
 
 
 # --- bad ones --------------------------------------------------------------------------------
 
 
-def truncations(name, data, stills):
+def truncations(name, data, images):
     """Every length short of the whole; behind a right checksum too, of a stack's words every 61st, since each is decoded."""
     header, payload = container.read(data)
     for length in range(len(data)):
-        yield Case("cut short", name, data[:length], stills)
+        yield Case("cut short", name, data[:length], images)
         if length >= 6 and (
             not header.model or length < len(data) - len(payload) or length % 61 == 0
         ):
-            yield Case("cut short, right CRC", name, sealed(data[:length]), stills)
+            yield Case("cut short, right CRC", name, sealed(data[:length]), images)
 
 
-def flips(name, data, stills, rng, body=60):
+def flips(name, data, images, rng, body=60):
     """Every bit of the header and `body` bits of the rest, as they are and behind a right checksum."""
     length = len(data) - len(container.read(data)[1]) - 4
     bits = [
@@ -198,9 +197,9 @@ def flips(name, data, stills, rng, body=60):
     for bit in bits:
         altered = bytearray(data)
         altered[bit // 8] ^= 1 << bit % 8
-        yield Case("one bit", name, bytes(altered), stills)
+        yield Case("one bit", name, bytes(altered), images)
         if bit < 8 * (len(data) - 4):
-            yield Case("one bit, right CRC", name, sealed(altered[:-4]), stills)
+            yield Case("one bit, right CRC", name, sealed(altered[:-4]), images)
 
 
 def random_bytes(rng, count):
@@ -270,7 +269,7 @@ def _numbers(header, rng):
     return changes
 
 
-def numbers(name, data, stills, rng, count):
+def numbers(name, data, images, rng, count):
     """Altered numbers, some behind a right digest of other sizes; those that cannot be written are left out."""
     header, payload = container.read(data)
     for _ in range(count):
@@ -279,7 +278,7 @@ def numbers(name, data, stills, rng, count):
                 "numbers, right CRC",
                 name,
                 container.write(replace(header, **_numbers(header, rng)), payload),
-                stills,
+                images,
             )
         except (OverflowError, ValueError):
             continue
@@ -300,8 +299,8 @@ def lying_sizes(model_id):
         for mode in ("RGB", "L", "RGBA;16", "F"):
             for payload in (
                 b"",
-                bytes([DELTAS, LZMA]),
-                bytes([DELTAS, 0]) + zlib.compress(bytes(99)),
+                bytes([DIFFERENCES, LZMA]),
+                bytes([DIFFERENCES, 0]) + zlib.compress(bytes(99)),
                 bytes([PNG]) + zlib.compress(bytes(99)),
                 bytes([WEBP, 0x2F])
                 + (width - 1 & 0x3FFF | (height - 1 & 0x3FFF) << 14).to_bytes(4, "little")
@@ -353,7 +352,7 @@ def lzma_bomb(piece, count) -> bytes:
 
 def bombs(mebibytes):
     """In metadata, in samples and in an index: `mebibytes` MiB and more out of little."""
-    zeros, still = bytes(2**20), Still("RGB", np.zeros((2, 2, 3), np.uint8))
+    zeros, image = bytes(2**20), ImageData("RGB", np.zeros((2, 2, 3), np.uint8))
     for name, packed in (
         ("deflate", b"\1" + deflate_bomb(zeros, mebibytes)),
         ("LZMA", b"\2" + lzma_bomb(zeros, mebibytes)),
@@ -364,13 +363,13 @@ def bombs(mebibytes):
         ),
         ("colours", b"\1" + zlib.compress(b"\1\2" + number(2**23 + 1) + b"\1" + bytes(2**23))),
     ):
-        yield Case("bomb", f"metadata, {name}", plain_file([still], packed, metadata=2**10 - 1))
+        yield Case("bomb", f"metadata, {name}", fallback_file([image], packed, metadata=2**10 - 1))
     for name, body in (
-        ("deflate", bytes([DELTAS, 0]) + deflate_bomb(zeros, mebibytes)),
-        ("LZMA", bytes([DELTAS, LZMA]) + lzma_bomb(zeros, mebibytes)),
+        ("deflate", bytes([DIFFERENCES, 0]) + deflate_bomb(zeros, mebibytes)),
+        ("LZMA", bytes([DIFFERENCES, LZMA]) + lzma_bomb(zeros, mebibytes)),
         ("PNG", bytes([PNG]) + deflate_bomb(zeros, mebibytes)),
     ):
-        yield Case("bomb", f"samples, {name}", plain_file([still], payload=body))
+        yield Case("bomb", f"samples, {name}", fallback_file([image], payload=body))
     for piece, opening in (
         (b"[],", b"["),
         (b"[" * 9, b""),
@@ -446,23 +445,23 @@ def odd_metadata(rng, count):
         chosen = {key: value for key, value in items.items() if rng.random() < 0.3}
         if mode == "P":
             chosen["palette"] = bytes(range(60)) if rng.random() < 0.7 else noise()
-        still = replace(
-            still_of(mode, 3, 4, rng),
+        image = replace(
+            image_of(mode, 3, 4, rng),
             look={k: v for k, v in chosen.items() if k in metadata.LOOK},
             metadata={k: v for k, v in chosen.items() if k not in metadata.LOOK},
         )
-        packed = metadata.pack([still])
+        packed = metadata.pack([image])
         yield Case(
             "odd metadata, right digest",
             mode,
-            plain_file([still], packed, metadata=metadata.kinds([(still.look, still.metadata)])),
+            fallback_file([image], packed, metadata=metadata.kinds([(image.look, image.metadata)])),
         )
 
 
 def odd_names():
     """Archives whose names would leave the folder, forge messages or cannot be written."""
     pixels = np.zeros((1, 1, 3), np.uint8)
-    digest, part = pixel_digest([pixels]), encode_plain(pixels)
+    digest, part = pixel_digest([pixels]), encode_fallback(pixels)
     for name in NAMES:
         rows = [[name, 1, 1, 0o644, 0, 0]]
         index = zlib.compress(json.dumps(rows).encode(), 9) + whole_file.image_check(

@@ -1,4 +1,4 @@
-"""Pictures that are no photographs: the whole .bbk file against PNG and WebP lossless as Pillow writes them at best.
+"""Images that are no photographs: the whole .bbk file against PNG and WebP lossless as Pillow writes them at best.
 
     python -m benchmarks.hard DIR [--model NAME] [-o benchmarks/results/hard]
 
@@ -10,10 +10,10 @@ import argparse
 import io
 from pathlib import Path
 
+from bitsback.codecs import encode_image, read_header
+from bitsback.codecs.formats.image_files import read_image, to_image
 from PIL import Image
 
-from bitsback.codecs import encode_still, read_header
-from bitsback.codecs.formats.image_files import read_still, to_image
 from bitsback.coder.model import Model
 
 
@@ -25,24 +25,24 @@ def size_of(image, **options):
 
 
 def row(path, model):
-    """(file, mode, bytes of ours, PNG, WebP, whether WebP holds the mode, method) of one picture."""
-    still = read_still(path, path.name).stripped()
-    image = to_image(still)
-    alpha = "A" in still.mode or "transparency" in still.look
-    shown = image if still.mode in ("RGB", "RGBA") else image.convert("RGBA" if alpha else "RGB")
-    png = size_of(image, format="PNG", optimize=True)
+    """(file, mode, bytes of ours, PNG, WebP, whether WebP holds the mode, method) of one image."""
+    image = read_image(path, path.name).stripped()
+    pillow = to_image(image)
+    alpha = "A" in image.mode or "transparency" in image.look
+    shown = pillow if image.mode in ("RGB", "RGBA") else pillow.convert("RGBA" if alpha else "RGB")
+    png = size_of(pillow, format="PNG", optimize=True)
     webp = min(
         size_of(shown, format="WEBP", lossless=True, exact=True, **effort)
         for effort in ({"quality": 100, "method": 6}, {"quality": 75, "method": 4})
     )
-    data = encode_still(still, model=model, verify=True)
+    data = encode_image(image, model=model, verify=True)
     return (
         path.name,
-        still.mode,
+        image.mode,
         len(data),
         png,
         webp,
-        shown is image,
+        shown is pillow,
         "prior" if read_header(data).model else "conventional",
     )
 

@@ -1,4 +1,4 @@
-"""Heads and orders of colours on one frozen trunk: what phases, the head's width and which colour comes first buy.
+"""Heads and orders of colours on one frozen trunk: what passes, the head's width and which colour comes first buy.
 
     python -m benchmarks.heads CHECKPOINT TRAINING VALIDATION [--steps 500] [-o benchmarks/results/heads]
 
@@ -15,18 +15,18 @@ from pathlib import Path
 import torch
 
 from benchmarks.ablation import table
+from bitsback.diffusion.levels import default_levels
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.estimates import estimate_at_levels
-from bitsback.diffusion.levels import default_levels
+from bitsback.train.loop import read_checkpoint
 from bitsback.train.measure import bound_bits, centre_crops
 from bitsback.train.patches import Patches
-from bitsback.train.loop import read_checkpoint
 
 BATCH, PATCH, RATE = 16, 64, 2e-3
 VARIANTS = {
-    "2 phases": {"phases": 2},
-    "4 phases": {},
-    "8 phases": {"phases": 8},
+    "2 passes": {"passes": 2},
+    "4 passes": {},
+    "8 passes": {"passes": 8},
     "head of 24": {"head": 24},
     "head of 96": {"head": 96},
     "R, then G, then B": {"order": "RGB"},
@@ -37,14 +37,14 @@ COLOURS = "RGB"
 
 
 class Reordered:
-    """A Denoiser for pictures whose channels have changed places, so that bound.py, which codes channel 1 first, then 0, then 2, codes `order`."""
+    """A Denoiser for images whose channels have changed places, so that bound.py, which codes channel 1 first, then 0, then 2, codes `order`."""
 
     def __init__(self, network, order):
         first, second, third = (COLOURS.index(colour) for colour in order)
         self.network, self.places = (
             network,
             [second, first, third],
-        )  # channel i of a changed picture is channel places[i]
+        )  # channel i of a changed image is channel places[i]
         self.back = [self.places.index(i) for i in range(3)]
 
     def _changed(self, out):
@@ -60,11 +60,11 @@ class Reordered:
         )
 
 
-def with_fresh_head(network, phases=4, head=48):
+def with_fresh_head(network, passes=4, head=48):
     """A Denoiser with the trunk of `network`, zeros for its colour coefficients, and a new head."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        fresh = Denoiser(dataclasses.replace(network.config, phases=phases, head=head))
+        fresh = Denoiser(dataclasses.replace(network.config, passes=passes, head=head))
     fresh.load_state_dict(
         {
             name: value
@@ -132,7 +132,7 @@ def main():
             (name, fresh.multiply_adds()[1], sum(bits), bits[0], sum(bits[1:7]), sum(bits[7:]))
         )
         print(*rows[-1], f"{time.time() - begin:.0f} s", flush=True)
-    base = next(row for row in rows if row[0] == "4 phases")
+    base = next(row for row in rows if row[0] == "4 passes")
     text = [
         f"python -m benchmarks.heads {args.checkpoint.name} {args.training.name} {args.validation.name} --steps {args.steps} --limit {args.limit}   "
         f"({told['minutes']} minutes of training before; {args.limit} centre crops of 256x256; float, bits/dim)\n",
@@ -142,7 +142,7 @@ def main():
                 "variant",
                 "multiply-adds",
                 "bound",
-                "against 4 phases",
+                "against 4 passes",
                 "p(x | y_0)",
                 "levels 1 to 6",
                 "above",

@@ -1,10 +1,10 @@
-"""`compress --rm -r -j 2`, killed again and again: is every picture still there, in one form or the other?
+"""`compress --rm -r -j 2`, killed again and again: is every image still there, in one form or the other?
 
     python -m benchmarks.kills DIR... [--kills 20] [--seed 1] [-o benchmarks/results/kills]
 
 Works on a copy.  Each round starts the command on all that is left and ends it after a random time:
 the process alone by SIGKILL or SIGTERM, or its whole group by SIGKILL.  A last round runs to its end.
-Then each picture of DIR must be there byte for byte, or decode from a .bbk file to the same samples,
+Then each image of DIR must be there byte for byte, or decode from a .bbk file to the same samples,
 palette, transparency and metadata; and no temporary file may be left.
 """
 
@@ -19,9 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from bitsback.codecs import decode_still
-from bitsback.codecs.formats.image_files import read_still
+from bitsback.codecs import decode_image
+from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.image import same
+
 from bitsback.errors import BitsbackError
 
 ENDINGS = (("process", signal.SIGKILL), ("process", signal.SIGTERM), ("group", signal.SIGKILL))
@@ -60,13 +61,13 @@ def gone(group: int) -> bool:
 
 
 def is_there(original: Path, copy: Path) -> str:
-    """How a picture is kept: "as it was", "compressed", or "LOST"."""
+    """How an image is kept: "as it was", "compressed", or "LOST"."""
     if copy.exists():
         return "as it was" if copy.read_bytes() == original.read_bytes() else "LOST"
-    still = read_still(original, original.name)
+    image = read_image(original, original.name)
     for packed in (copy.with_suffix(".bbk"), copy.with_name(copy.name + ".bbk")):
         try:
-            if packed.exists() and same(decode_still(packed.read_bytes()), still):
+            if packed.exists() and same(decode_image(packed.read_bytes()), image):
                 return "compressed"
         except BitsbackError:
             continue

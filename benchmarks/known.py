@@ -1,6 +1,6 @@
-"""What telling flat blocks and counting colours buy: the same pictures coded with neither, either and both, decoded and compared.
+"""What telling flat blocks and counting colours buy: the same images coded with neither, either and both, decoded and compared.
 
-python -m benchmarks.known PICTURE... [-o benchmarks/results/known.md]
+python -m benchmarks.known IMAGE... [-o benchmarks/results/known.md]
 """
 
 import argparse
@@ -10,11 +10,11 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from bitsback.codecs import decode, flat_map, prior_codec
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from PIL import Image
 
-from bitsback.codecs.bitstream import container
-from bitsback.codecs import decode, flat_map, prior_codec
-from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from bitsback.coder.model import Model
 
 WAYS = {
@@ -26,7 +26,7 @@ WAYS = {
 
 
 def coded(pixels, model, no_flats, no_colours):
-    """(bits a dimension, seconds to encode, Header) of a picture under the prior, not tuned."""
+    """(bits a dimension, seconds to encode, Header) of an image under the prior, not tuned."""
     header, begin = (
         Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels])),
         time.perf_counter(),
@@ -46,20 +46,20 @@ def coded(pixels, model, no_flats, no_colours):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("pictures", type=Path, nargs="+")
+    parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     model, lines = (
         Model.open(),
         [
-            "| picture | "
+            "| image | "
             + " | ".join(WAYS)
             + " | both save | told, bits/dim | sharpness | seconds, neither and both |",
             "|---" * (len(WAYS) + 5) + "|",
         ],
     )
-    for path in args.pictures:
+    for path in args.images:
         pixels = np.array(Image.open(path).convert("RGB"))
         results = [coded(pixels, model, *left_out) for left_out in WAYS.values()]
         (first, begun, _), (last, ended, header) = results[0], results[-1]
@@ -70,7 +70,7 @@ def main():
         )
         print(lines[-1], flush=True)
     text = (
-        f"python -m benchmarks.known {' '.join(path.name for path in args.pictures)}   (model {model.id[:16]}, not tuned, bits/dim of whole files)\n\n"
+        f"python -m benchmarks.known {' '.join(path.name for path in args.images)}   (model {model.id[:16]}, not tuned, bits/dim of whole files)\n\n"
         + "\n".join(lines)
         + "\n"
     )

@@ -2,9 +2,9 @@
 
     python -m benchmarks.memory --tiny 24 --flat 24,100 --segments default [-o benchmarks/results/memory]
 
-The pictures are synthetic.  `tiny` is a model of random weights, so that a run takes minutes and not hours; `flat` has no network at all,
-three bits a sample on the stack: what the picture itself takes.  What the network of a shipped model takes more than tiny's, one segment of
-places.LIMIT pixels on one level shows.  Pillow's limit of 89 megapixels, above which pictures are refused, is off here: the files are our own.
+The images are synthetic.  `tiny` is a model of random weights, so that a run takes minutes and not hours; `flat` has no network at all,
+three bits a sample on the stack: what the image itself takes.  What the network of a shipped model takes more than tiny's, one segment of
+places.LIMIT pixels on one level shows.  Pillow's limit of 89 megapixels, above which images are refused, is off here: the files are our own.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from pathlib import Path
 SIDES, LEVELS = (
     (2, 3),
     4,
-)  # shape of a picture; levels of the tiny model: their memory does not add up
-FLAT = 8  # values of a sample in the pictures for `flat`
+)  # shape of an image; levels of the tiny model: their memory does not add up
+FLAT = 8  # values of a sample in the images for `flat`
 
 
 class Flat:
@@ -38,7 +38,7 @@ class Flat:
         )
 
 
-def picture(path, megapixels, flat):
+def image(path, megapixels, flat):
     """Writes a PNG of smooth colours and noise, which compresses like a photograph; flat: of few values."""
     import numpy as np
     from PIL import Image
@@ -60,9 +60,10 @@ def tiny_model(path):
     """A model file of random weights, as small as the network's layers allow."""
     import torch
 
-    from bitsback.train.denoiser import Denoiser, NetworkConfig
     from bitsback.diffusion.levels import spaced
-    from bitsback.integer.model_file import save_model
+    from bitsback.integer.config import NetworkConfig
+    from bitsback.train.denoiser import Denoiser
+    from bitsback.train.export import save_model
 
     torch.manual_seed(7)
     network = (
@@ -89,12 +90,12 @@ def peak_bytes():
 def step(action, source, target, model, flat):
     """One action in this process: {"seconds", "peak_mib"}.  The prior's file is taken however large it is."""
     import torch
+    from bitsback.codecs import whole_file as images
+    from bitsback.codecs.io import files
     from PIL import Image
 
-    from bitsback.codecs.io import files
-    from bitsback.codecs import whole_file as pictures
-    from bitsback.memory import keep_pages
     from bitsback.coder.model import Model
+    from bitsback.memory import keep_pages
 
     torch.set_num_threads(1)
     Image.MAX_IMAGE_PIXELS = None
@@ -105,8 +106,8 @@ def step(action, source, target, model, flat):
     if action == "segment":
         segment(Model.open(model))
     elif action == "compress":
-        surely = pictures.surely_smaller
-        pictures.surely_smaller = lambda *arguments: (
+        surely = images.surely_smaller
+        images.surely_smaller = lambda *arguments: (
             surely(*arguments) or True
         )  # its own memory counts
         files.compress_file(source, target, force=True, model=Model.open(model))
@@ -118,11 +119,11 @@ def step(action, source, target, model, flat):
 def segment(model):
     """Codes and decodes a segment of places.LIMIT pixels on one level."""
     import numpy as np
-
-    from bitsback.coder.chain import Top
     from bitsback.codecs import segment_layout
-    from bitsback.coder.context import Known, context_chain
+
     from bitsback.ans.stack import Stack
+    from bitsback.coder.context import Known, context_chain
+    from bitsback.coder.top import Top
 
     rng, chain, side = np.random.default_rng(0), model.chain(), int(segment_layout.LIMIT**0.5)
     x = np.clip(rng.normal(0, 30, (1, 3, side, side)), -128, 127).astype(np.int32)
@@ -158,8 +159,8 @@ def apart(*arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--tiny", default="", help="Megapixels of pictures, with a tiny model.")
-    parser.add_argument("--flat", default="", help="Megapixels of pictures, without a network.")
+    parser.add_argument("--tiny", default="", help="Megapixels of images, with a tiny model.")
+    parser.add_argument("--flat", default="", help="Megapixels of images, without a network.")
     parser.add_argument("--segments", default="", help="Shipped models, a segment of each.")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("-o", "--output", type=Path)
@@ -186,7 +187,7 @@ def main():
             ("flat", n) for n in args.flat.split(",") if n
         ]:
             flat = "flat" * (kind == "flat")
-            picture(source, float(megapixels), flat)
+            image(source, float(megapixels), flat)
             tell(
                 f"{megapixels} megapixels, compress, {kind}",
                 apart("compress", source, packed, model, flat),

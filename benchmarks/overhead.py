@@ -3,7 +3,7 @@
     python -m benchmarks.overhead KODAK LARGE CIFAR.npy [--limit N] [-o benchmarks/results/overhead]
     python -m benchmarks.overhead KODAK --choices [--limit N] [-o benchmarks/results/overhead_choices]
 
-Net here is stricter than `info`'s: the whole picture as one segment on a stack with plenty of bits, that is, without any
+Net here is stricter than `info`'s: the whole image as one segment on a stack with plenty of bits, that is, without any
 border, and what is told of it beforehand (block means, flat blocks).  Files are written, read back, decoded and compared.
 """
 
@@ -14,23 +14,22 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from PIL import Image
-
-from bitsback.coder import context
 from bitsback.codecs import archive, prior_codec, segment_layout, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.borders import net_in_one_piece, one_piece
-from bitsback.codecs.fallback.codec import encode_plain
-from bitsback.train.dequantise import dequantised_model
-from bitsback.diffusion.levels import spaced
+from bitsback.codecs.fallback.codec import encode_fallback
+from PIL import Image
+
+from bitsback.coder import context
 from bitsback.coder.model import Model
-from bitsback.integer.model_file import save_model
+from bitsback.diffusion.levels import spaced
+from bitsback.train.dequantise import dequantised_model
+from bitsback.train.export import save_model
+
+BATCH = 256  # small images in one piece
 
 
-BATCH = 256  # small pictures in one piece
-
-
-def picture_bits(model, pixels):
+def image_bits(model, pixels):
     """(net, real, peak debt) in bits of (H, W, 3) uint8: without and with start, borders and header; the file is decoded and compared."""
     header = container.Header(
         (container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels])
@@ -51,31 +50,31 @@ def files_of(folder, limit):
     return sorted(p for p in Path(folder).iterdir() if p.suffix in (".png", ".webp"))[:limit]
 
 
-def picture_rows(model, folder, limit):
-    """One row a folder: net, real, overhead, over all its pictures; the peak debt is the largest."""
+def image_rows(model, folder, limit):
+    """One row a folder: net, real, overhead, over all its images; the peak debt is the largest."""
     net = real = debt = dims = 0
     files = files_of(folder, limit)
     for path in files:
         pixels = np.array(Image.open(path).convert("RGB"))
-        cost, bits, owed = picture_bits(model, pixels)
+        cost, bits, owed = image_bits(model, pixels)
         net, real, dims, debt = net + cost, real + bits, dims + pixels.size, max(debt, owed)
         print(path.name, f"net {net / dims:.4f} real {real / dims:.4f} so far", flush=True)
     return f"| {Path(folder).name} ({len(files)}) | {net / dims:.4f} | {real / dims:.4f} | {100 * (real / net - 1):+.2f} % | {debt:.2f} |"
 
 
-def archive_net(model, data, stills):
-    """Net bits of an archive's bytes: its pictures under the prior by size, at most BATCH in one piece, what is told of them, and the bare streams of the others."""
+def archive_net(model, data, images):
+    """Net bits of an archive's bytes: its images under the prior by size, at most BATCH in one piece, what is told of them, and the bare streams of the others."""
     header, payload = container.read(data)
     views = [
-        np.ascontiguousarray(segment_layout.turned(still.samples[..., : size[2]], header.flips))
-        for still, size in zip(stills[header.plain :], header.sizes)
+        np.ascontiguousarray(segment_layout.turned(image.samples[..., : size[2]], header.flips))
+        for image, size in zip(images[header.plain :], header.sizes)
     ]
     chain, _, top, masks, _ = prior_codec.open_stack(
         header, payload, model, [np.empty_like(view) for view in views]
     )
     net, begin = (
         8 * (header.flat_bytes + header.mean_bytes)
-        + sum(8 * len(encode_plain(still.samples)) for still in stills[: header.plain]),
+        + sum(8 * len(encode_fallback(image.samples)) for image in images[: header.plain]),
         0,
     )
     while begin < len(views):
@@ -92,7 +91,7 @@ def archive_net(model, data, stills):
 
 
 def archive_rows(model, small, counts):
-    """Archives of N small pictures: net, real, overhead; and the single picture against PNG and WebP."""
+    """Archives of N small images: net, real, overhead; and the single image against PNG and WebP."""
     rows = []
     for count in counts:
         images = list(small[:count])
@@ -100,7 +99,7 @@ def archive_rows(model, small, counts):
             for i, pixels in enumerate(images):
                 Image.fromarray(pixels).save(Path(folder) / f"{i:04d}.png")
             data, _ = archive.encode_archive([folder], model=model, tuning=0)
-        header, back = whole_file.decode_stills(data, model=model)
+        header, back = whole_file.decode_images(data, model=model)
         if not all(
             np.array_equal(back[i].samples, images[int(e.name[:4])])
             for i, e in enumerate(header.entries)
@@ -112,9 +111,11 @@ def archive_rows(model, small, counts):
             f"| archive of {count} ({coded}) | {net / dims:.4f} | {8 * len(data) / dims:.4f} | {100 * (8 * len(data) / net - 1):+.2f} % | |"
         )
         print(rows[-1], flush=True)
-    worst = max(len(whole_file.encode(p, model=model)) - len(encode_plain(p)) for p in small[:100])
+    worst = max(
+        len(whole_file.encode(p, model=model)) - len(encode_fallback(p)) for p in small[:100]
+    )
     rows.append(
-        f"\nSingle 32x32 pictures, the first 100, each a file: at most {worst} bytes more than the smallest bare stream of conventional coding."
+        f"\nSingle 32x32 images, the first 100, each a file: at most {worst} bytes more than the smallest bare stream of fallback codec."
     )
     return rows
 
@@ -122,12 +123,12 @@ def archive_rows(model, small, counts):
 def choices(model, folder, limit):
     """Lattice coarseness, side of the start, context rows: peak debt, net and real rate of each."""
     network = dequantised_model(model)
-    pictures = [np.array(Image.open(path).convert("RGB")) for path in files_of(folder, limit)]
+    images = [np.array(Image.open(path).convert("RGB")) for path in files_of(folder, limit)]
     rows = []
 
     def row(name, model):
-        dims = sum(p.size for p in pictures)
-        nets, reals, debts = zip(*(picture_bits(model, p) for p in pictures))
+        dims = sum(p.size for p in images)
+        nets, reals, debts = zip(*(image_bits(model, p) for p in images))
         net, real = sum(nets), sum(reals)
         rows.append(
             f"| {name} | {max(debts):.2f} | {net / dims:.4f} | {real / dims:.4f} | {100 * (real / net - 1):+.2f} % |"
@@ -169,10 +170,8 @@ def main():
         head = f"{command} --choices   (model {model.id[:16]}, not tuned)\n\n| choice | peak debt, bits/dim | net | real | overhead |\n|---|---|---|---|---|"
         rows = choices(model, args.folders[0], args.limit)
     else:
-        head = f"{command}   (model {model.id[:16]}, not tuned)\n\n| pictures | net bits/dim | real file | overhead | peak debt |\n|---|---|---|---|---|"
-        rows = [
-            picture_rows(model, folder, args.limit) for folder in args.folders if folder.is_dir()
-        ]
+        head = f"{command}   (model {model.id[:16]}, not tuned)\n\n| images | net bits/dim | real file | overhead | peak debt |\n|---|---|---|---|---|"
+        rows = [image_rows(model, folder, args.limit) for folder in args.folders if folder.is_dir()]
         for path in (f for f in args.folders if f.suffix == ".npy"):
             rows += archive_rows(model, np.load(path), (10, 100, 846))
     text = "\n".join([head, *rows]) + "\n"

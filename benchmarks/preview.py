@@ -2,8 +2,8 @@
 
     python -m benchmarks.preview DIR [--limit N] [-o benchmarks/results/preview]
 
-Whole pictures that the prior codes; others are passed over.  Seconds are of one process on this machine, other work
-included: compare them within a picture, as the table does.
+Whole images that the prior codes; others are passed over.  Seconds are of one process on this machine, other work
+included: compare them within an image, as the table does.
 """
 
 import argparse
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bitsback.codecs import decode, encode
+from bitsback.codecs.bitstream import container
 from PIL import Image
 
-from bitsback.codecs.bitstream import container
-from bitsback.codecs import decode, encode
 from bitsback.coder.model import Model
 from bitsback.sampling.preview import preview
 
@@ -48,7 +48,7 @@ def measure(model, pixels, data):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--limit", type=int, default=4, help="pictures to preview")
+    parser.add_argument("--limit", type=int, default=4, help="images to preview")
     parser.add_argument("--model")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/preview"))
     args = parser.parse_args()
@@ -72,8 +72,8 @@ def main():
         for s, r, p, t, q in np.mean(results, 0)
     ]
     args.output.with_suffix(".md").write_text(
-        f"python -m benchmarks.preview {args.folder.name} --limit {args.limit}   ({len(results)} whole pictures, model {model.id[:16]}, 2 steps of DDIM, one thread)\n\n"
-        "Means: noise where decoding stops; share of the picture shown, of a full decode's network passes, of its time; PSNR of what is shown.\n\n"
+        f"python -m benchmarks.preview {args.folder.name} --limit {args.limit}   ({len(results)} whole images, model {model.id[:16]}, 2 steps of DDIM, one thread)\n\n"
+        "Means: noise where decoding stops; share of the image shown, of a full decode's network passes, of its time; PSNR of what is shown.\n\n"
         "| noise | shown | passes | time | PSNR, dB |\n|---|---|---|---|---|\n"
         + "\n".join(lines)
         + "\n"

@@ -1,6 +1,6 @@
 """Bits per dimension of real files: this codec against the ones people would use instead.
 
-    python -m benchmarks.rate DIR [--limit N] [--every N] [-e EFFORT] [--model NAME] [--grey] [-o benchmarks/results/NAME]
+    python -m benchmarks.rate DIR [--limit N] [--every N] [-e EFFORT] [--model NAME] [--gray] [-o benchmarks/results/NAME]
 
 The other codecs' rows do not depend on the model: `--others FILE.json` takes them from an earlier
 run (made with --no-ours), so that a new model costs its own time only.  Every file is written, read back, decoded and compared with the pixels that went in; a codec that
@@ -18,12 +18,12 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import torch
+from bitsback.codecs import ImageData, decode_image, encode_image
+from bitsback.codecs.bitstream import container
 from PIL import Image
 
-from bitsback.codecs import Still, decode_still, encode_still
-from bitsback.codecs.bitstream import container
-from bitsback.efforts import DEFAULT, EFFORTS
 from bitsback.coder.model import Model
+from bitsback.efforts import DEFAULT, EFFORTS
 
 
 def _pillow(**options):
@@ -47,8 +47,8 @@ def _jxl(effort):
 def ours(model, tuning, mode):
     """(write, read) of this codec, for arrays of one mode."""
     return (
-        lambda pixels: encode_still(Still(mode, pixels), model=model, tuning=tuning),
-        lambda data: decode_still(data, model=model).samples,
+        lambda pixels: encode_image(ImageData(mode, pixels), model=model, tuning=tuning),
+        lambda data: decode_image(data, model=model).samples,
     )
 
 
@@ -65,7 +65,7 @@ OTHERS = {
 
 
 def measure(codec, pixels, folder, name):
-    """Writes, reads back and compares one picture: {"bytes", "encode_s", "decode_s"} and the bytes."""
+    """Writes, reads back and compares one image: {"bytes", "encode_s", "decode_s"} and the bytes."""
     write, read = codec
     begin = time.perf_counter()
     data = write(pixels)
@@ -77,7 +77,7 @@ def measure(codec, pixels, folder, name):
     begin_read = time.perf_counter()
     restored = read(data)
     end = time.perf_counter()
-    if restored.ndim > pixels.ndim:  # WebP has no grey: three equal channels
+    if restored.ndim > pixels.ndim:  # WebP has no gray: three equal channels
         restored = restored[..., 0]
     if not np.array_equal(restored, pixels):
         raise SystemExit(f"{name}: other pixels came back")
@@ -85,10 +85,10 @@ def measure(codec, pixels, folder, name):
 
 
 def run(files, model, folder, known, tuning=0, mode="RGB"):
-    """One row a picture: name, dims, and per codec bytes and seconds.
+    """One row an image: name, dims, and per codec bytes and seconds.
 
     model: None leaves ours out; known: {file name: row} of an earlier run, whose other codecs are taken over;
-    tuning: steps; mode: pictures are converted to it.
+    tuning: steps; mode: images are converted to it.
     """
     rows = []
     for path in files:
@@ -150,7 +150,7 @@ def table(rows):
     if nets:
         tuned = [r["tuned_bits_per_dim"] for r in rows if r.get("tuned_bits_per_dim")]
         lines.append(
-            f"\nbitsback's net rate on the {len(nets)} pictures that use the prior (mean): {np.mean(nets):.4f} bits/dim; "
+            f"\nbitsback's net rate on the {len(nets)} images that use the prior (mean): {np.mean(nets):.4f} bits/dim; "
             f"{len(tuned)} were tuned, for {np.mean(tuned or [0]):.4f} bits/dim of deltas; "
             f"in {sum(bool(r.get('flat_bits_per_dim')) for r in rows)} flat blocks were told, in {sum(bool(r.get('sharpness')) for r in rows)} colours counted"
         )
@@ -165,13 +165,13 @@ def main():
         "--every",
         type=int,
         default=1,
-        help="every N-th picture by name, from the first: what is held out of training",
+        help="every N-th image by name, from the first: what is held out of training",
     )
     parser.add_argument(
         "-e", "--effort", type=int, default=DEFAULT, help="model, and how long it is tuned"
     )
     parser.add_argument("--model", help="another model than the effort's")
-    parser.add_argument("--grey", action="store_true", help="pictures converted to mode L")
+    parser.add_argument("--gray", action="store_true", help="images converted to mode L")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-ours", action="store_true", help="the other codecs only")
     parser.add_argument(
@@ -198,13 +198,13 @@ def main():
             Path(folder),
             known,
             EFFORTS[args.effort].tuning,
-            "L" if args.grey else "RGB",
+            "L" if args.gray else "RGB",
         )
     command = (
         f"python -m benchmarks.rate {args.folder.name}"
         + f" --limit {args.limit}" * bool(args.limit)
         + f" --every {args.every}" * (args.every > 1)
-        + " --grey" * args.grey
+        + " --gray" * args.gray
         + (
             " --no-ours"
             if args.no_ours
@@ -213,7 +213,7 @@ def main():
         + (f" --others {args.others.name}" if args.others else "")
     )
     text = (
-        f"{command}   ({len(rows)} pictures, model {model.id[:16] if model else 'none'}, {args.threads} thread(s), {platform.machine()}, "
+        f"{command}   ({len(rows)} images, model {model.id[:16] if model else 'none'}, {args.threads} thread(s), {platform.machine()}, "
         f"torch {torch.__version__}, imagecodecs {imagecodecs.__version__})\n\n{table(rows)}\n"
     )
     print(text)

@@ -12,11 +12,12 @@ from unittest.mock import patch
 
 import torch
 
-from bitsback.train import denoiser
 from benchmarks.research.equalise import equalise
 from bitsback.diffusion.levels import default_levels
-from bitsback.train.measure import bound_bits, centre_crops
+from bitsback.integer.config import INPUT_REACH
+from bitsback.train import denoiser
 from bitsback.train.loop import read_checkpoint
+from bitsback.train.measure import bound_bits, centre_crops
 
 
 def narrow_block(self, r, e, integer):
@@ -38,14 +39,14 @@ class SevenBits(torch.autograd.Function):
 
 def coarse_first(self, x, integer=False, with_bias=True):
     """A first layer like the inner ones: 8-bit inputs, weights within +-64."""
-    if self.reach == denoiser.INPUT_REACH:
+    if self.reach == INPUT_REACH:
         self.reach = 0
         try:
             return denoiser.QConv.plain_forward(
                 self, torch.round(x * 16).clamp(-128, 127) / 16, integer, with_bias
             )
         finally:
-            self.reach = denoiser.INPUT_REACH
+            self.reach = INPUT_REACH
     return denoiser.QConv.plain_forward(self, x, integer, with_bias)
 
 
@@ -69,13 +70,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("training", type=Path, help="training pictures, for equalisation")
+    parser.add_argument("training", type=Path, help="training images, for equalisation")
     parser.add_argument("--limit", type=int, default=12)
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     network, told = read_checkpoint(args.checkpoint)
-    pictures, rows, reference = centre_crops(args.folder, args.limit), [], None
+    images, rows, reference = centre_crops(args.folder, args.limit), [], None
 
     def tell(name, parts):
         rows.append(
@@ -87,7 +88,7 @@ def main():
         for p in patches:
             p.start()
         try:
-            parts = bound_bits(network, default_levels(), pictures, integer)
+            parts = bound_bits(network, default_levels(), images, integer)
         finally:
             for p in patches:
                 p.stop()
@@ -96,7 +97,7 @@ def main():
     equalise(network, default_levels(), centre_crops(args.training, 6, side=192))
     tell(
         "shipped, hidden channels equalised first",
-        bound_bits(network, default_levels(), pictures, True),
+        bound_bits(network, default_levels(), images, True),
     )
     text = (
         f"python -m benchmarks.rounding CHECKPOINT {args.folder.name} {args.training.name} --limit {args.limit}   ({told['steps']} steps, {told['minutes']} minutes)\n\n"

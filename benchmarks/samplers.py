@@ -1,12 +1,12 @@
-"""Quality against network passes of all samplers: photographs restored, pictures from nothing; how exact, how alike.
+"""Quality against network passes of all samplers: photographs restored, images from nothing; how exact, how alike.
 
     python -m benchmarks.samplers DIR [--limit N] [--side N] [--model M] [--checkpoint CKPT ...] [-o benchmarks/results/samplers]
 
-Restored: centres of the pictures in DIR are noised and given back.  Error is the RMS distance from the photograph: the
+Restored: centres of the images in DIR are noised and given back.  Error is the RMS distance from the photograph: the
 mean of x given y has the least, a true draw of x given y sqrt(2) times that, so a small error alone is no praise.
 Patch distance says how far the patches (8x8, mean taken out) are from those of the photographs: whitened by the photographs'
 covariance, projected on 256 random directions, mean distance of the sorted values (sliced Wasserstein-1; 1 = one standard deviation).
-From nothing: pictures that begin with clouds (bitsback/sampling/starts.py), patch distance alone; the floor is that of one half
+From nothing: images that begin with clouds (bitsback/sampling/starts.py), patch distance alone; the floor is that of one half
 of the photographs from the other.  Writes OUTPUT.md, OUTPUT.json, OUTPUT.png and grids OUTPUT_*.webp.
 """
 
@@ -19,14 +19,14 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from bitsback.coder.model import Model
+from bitsback.diffusion.levels import sigmas
 from bitsback.sampling.chain_sampler import nearest_level
 from bitsback.sampling.denoisers import checkpoint_denoiser, model_denoiser
-from bitsback.sampling.gallery import draw_pictures
-from bitsback.diffusion.levels import sigmas
-from bitsback.train.measure import centre_crops
-from bitsback.coder.model import Model
+from bitsback.sampling.gallery import draw_images
 from bitsback.sampling.starts import tiles
 from bitsback.train.loop import read_checkpoints
+from bitsback.train.measure import centre_crops
 
 METHODS = {
     "ancestral, head": {"sampler": "ancestral", "grade": "head"},
@@ -37,8 +37,8 @@ METHODS = {
     "ddim = restoration-degradation": {"sampler": "ddim"},
     "restoration-degradation, depth 0.5": {"sampler": "restoration-degradation", "depth": 0.5},
 }
-CODERS_NAME = "the coder's chain (phases)"
-CODER = {"sampler": "ancestral", "grade": "phases"}
+CODERS_NAME = "the coder's chain (passes)"
+CODER = {"sampler": "ancestral", "grade": "passes"}
 SIGMAS = (8.0, 25.0, 75.0)
 PASSES = (1, 2, 3, 6, 12)
 FREE_PASSES = (6, 12, 24)
@@ -50,7 +50,7 @@ def generator(seed=1):
 
 
 class Patches:
-    """Distance of pictures' patches from those of the photographs x (N, 3, H, W)."""
+    """Distance of images' patches from those of the photographs x (N, 3, H, W)."""
 
     def __init__(self, x):
         patches = self._patches(x)
@@ -90,11 +90,11 @@ def rms(x):
 
 
 def restored(model, x, sigma, passes, options):
-    """The photographs noised and restored, clipped to what a picture can show: the coder's chain draws one value in 2^21 from
+    """The photographs noised and restored, clipped to what an image can show: the coder's chain draws one value in 2^21 from
     its escapes, anywhere in 16 bits."""
-    return draw_pictures(
-        model, x.shape, generator(), steps=passes, photo=x, sigma=sigma, **options
-    )[1].clamp(-128, 127)
+    return draw_images(model, x.shape, generator(), steps=passes, photo=x, sigma=sigma, **options)[
+        1
+    ].clamp(-128, 127)
 
 
 def measure_restored(model, x, patches, tell):
@@ -126,14 +126,14 @@ def measure_free(model, side, count, patches, tell):
             (
                 passes,
                 patches.distance(
-                    draw_pictures(model, shape, generator(), steps=passes, **options)[1]
+                    draw_images(model, shape, generator(), steps=passes, **options)[1]
                 ),
             )
             for passes in FREE_PASSES
         ]
         tell(f"free {name}: {result[name]}")
     result[CODERS_NAME] = [
-        (len(model.levels), patches.distance(draw_pictures(model, shape, generator(), **CODER)[1]))
+        (len(model.levels), patches.distance(draw_images(model, shape, generator(), **CODER)[1]))
     ]
     return result
 
@@ -149,7 +149,7 @@ def measure_levels(model, network, x):
 
 
 def grids(model, x, output):
-    """Pictures to look at, lossy WebP: free draws, and photographs restored by several methods."""
+    """Images to look at, lossy WebP: free draws, and photographs restored by several methods."""
 
     def save(sheet, name):
         Image.fromarray(sheet).save(f"{output}_{name}.webp", quality=80, method=6)
@@ -161,7 +161,7 @@ def grids(model, x, output):
         ("ddim", {"sampler": "ddim", "steps": 24}),
     ):
         save(
-            tiles(draw_pictures(model, (8, 3, side, side), generator(), **options)[1], columns=4),
+            tiles(draw_images(model, (8, 3, side, side), generator(), **options)[1], columns=4),
             f"free_{name}",
         )
     columns = [
@@ -169,13 +169,13 @@ def grids(model, x, output):
         ("ddim", {"steps": 12}),
         ("seeds3", {"steps": 12}),
         ("ancestral", {"steps": 12, "grade": "head"}),
-        ("ancestral", {"grade": "phases"}),
+        ("ancestral", {"grade": "passes"}),
     ]
     rows = []
     for i, sigma in enumerate(SIGMAS):
         photo = x[i]
         draws = [
-            draw_pictures(
+            draw_images(
                 model,
                 (1, *photo.shape),
                 generator(),
@@ -275,7 +275,7 @@ def command(args):
 def parser():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--limit", type=int, default=10, help="pictures to restore")
+    parser.add_argument("--limit", type=int, default=10, help="images to restore")
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--model")
     parser.add_argument(
@@ -307,7 +307,7 @@ def main():
     if args.checkpoint:
         pairs = measure_levels(model, read_checkpoints(args.checkpoint)[0], x)
         text += (
-            "\nBetween its levels the shipped model is asked at the lower one for a paler picture: error of one pass half-way between two levels, integers against the float network\n\n| sigma | "
+            "\nBetween its levels the shipped model is asked at the lower one for a paler image: error of one pass half-way between two levels, integers against the float network\n\n| sigma | "
             + " | ".join(f"{s:.3g}" for s, _, _ in pairs)
             + " |\n"
             + "|---" * (len(pairs) + 1)

@@ -1,8 +1,8 @@
 """Megapixels a second and peak memory, encoding and decoding, against JPEG XL and WebP in the same run.
 
-    python -m benchmarks.speed PICTURE [--models fast,default] [--threads 1,2] [-o benchmarks/results/speed]
+    python -m benchmarks.speed IMAGE [--models fast,default] [--threads 1,2] [-o benchmarks/results/speed]
 
-Each line is a process of its own, so that its memory is its own.  Times are of codecs.picture's stack coding (no comparison with
+Each line is a process of its own, so that its memory is its own.  Times are of codecs.image's stack coding (no comparison with
 WebP, no verification, no tuning: benchmarks.efforts has it), the best of two; network and coding are shares of the decode's time, and the
 network's time is also given as a multiple of its operations over the int8 peak that one convolution reaches here just before.
 """
@@ -108,9 +108,9 @@ def one(path, name, threads):
     else:
         begin = time.perf_counter()
         import torch
-
-        from bitsback.codecs.bitstream import container
         from bitsback.codecs import prior_codec, whole_file
+        from bitsback.codecs.bitstream import container
+
         from bitsback.ans.gaussian_tables import Gaussians
         from bitsback.coder.model import Model
 
@@ -172,21 +172,21 @@ def _apart(path, name, threads):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("picture", type=Path)
+    parser.add_argument("image", type=Path)
     parser.add_argument("--models", default="default")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(one(args.picture, args.one, int(args.threads))))
+        print(json.dumps(one(args.image, args.one, int(args.threads))))
         return
     lines = [(name, 1) for name in OTHERS] + [
         (name, int(t)) for name in args.models.split(",") for t in args.threads.split(",")
     ]
-    results = [(name, threads, _apart(args.picture, name, threads)) for name, threads in lines]
+    results = [(name, threads, _apart(args.image, name, threads)) for name, threads in lines]
     jxl = next(facts for name, _, facts in results if name == "JPEG XL e9")
-    command = f"python -m benchmarks.speed {args.picture.name} --models {args.models} --threads {args.threads}"
+    command = f"python -m benchmarks.speed {args.image.name} --models {args.models} --threads {args.threads}"
     text = [
         f"{command}   ({results[0][2]['megapixels']:.2f} megapixels, {platform.machine()}, {os.cpu_count()} cores)\n",
         "| codec | threads | bytes | encode MP/s | decode MP/s | encode time against JPEG XL e9 | peak MiB | network | coding | network time / (operations / peak) | int8 peak, GOP/s | start s |",

@@ -1,6 +1,6 @@
-"""Files cross from one torch to another: `python -m benchmarks.two_torches [--old 2.4.1] [--new 2.13.0] [--pictures tests/pictures] [--model PATH]`.
+"""Files cross from one torch to another: `python -m benchmarks.two_torches [--old 2.4.1] [--new 2.13.0] [--images tests/images] [--model PATH]`.
 
-Makes a virtual environment for each version in a temporary folder, encodes the pictures (their centres, --side pixels) in each with the
+Makes a virtual environment for each version in a temporary folder, encodes the images (their centres, --side pixels) in each with the
 backend that is chosen there and with the reference, decodes every file in the other one, compares bytes and pixels, and prints a table.
 Exit status 1 if anything differs.
 
@@ -35,14 +35,15 @@ PACKAGES = [
     "tqdm",
 ]
 
-# Runs inside an environment.  encode: pictures -> files; decode: files -> pixels, as a hash.  Prints JSON.
+# Runs inside an environment.  encode: images -> files; decode: files -> pixels, as a hash.  Prints JSON.
 WORKER = """
 import hashlib, json, sys, time
 from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from bitsback.codecs import container, picture, stacked
+from bitsback.codecs import prior_codec, whole_file
+from bitsback.codecs.bitstream import container
 from bitsback.integer.convolution import Reference
 from bitsback.integer.selftest import choose
 from bitsback.coder.model import Model
@@ -56,7 +57,7 @@ result = {"torch": torch.__version__, "backend": chosen.name, "files": {}}
 def encode(pixels, backend):
     model.chain = lambda device: Model.chain(model, device, backend)
     header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
-    return container.write(*stacked.encode_stack([pixels], header, model))
+    return container.write(*prior_codec.encode_stack([pixels], header, model))
 
 for path in map(Path, paths):
     begin = time.perf_counter()
@@ -69,7 +70,7 @@ for path in map(Path, paths):
     else:
         data, pixels = path.read_bytes(), None
         try:
-            pixels = picture.decode(data, model=model)
+            pixels = whole_file.decode(data, model=model)
         except Exception as error:
             result["files"][path.stem] = {"error": str(error)}
             continue
@@ -151,10 +152,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--old", default="2.4.1")
     parser.add_argument("--new", default="2.13.0")
-    parser.add_argument("--pictures", type=Path, default=ROOT / "tests" / "pictures")
-    parser.add_argument(
-        "--side", type=int, default=128, help="centre of each picture that is coded"
-    )
+    parser.add_argument("--images", type=Path, default=ROOT / "tests" / "images")
+    parser.add_argument("--side", type=int, default=128, help="centre of each image that is coded")
     parser.add_argument("--model", default="", help="a model's path (default: the shipped one)")
     parser.add_argument(
         "--work",
@@ -162,9 +161,9 @@ def main():
         help="keep the environments and files in this folder, and use those that are there",
     )
     options = parser.parse_args()
-    pictures = sorted(
+    images = sorted(
         path.resolve()
-        for path in options.pictures.iterdir()
+        for path in options.images.iterdir()
         if path.suffix.lower() in (".png", ".webp")
     )
     model = Path(options.model).resolve() if Path(options.model).is_file() else options.model
@@ -195,13 +194,13 @@ def main():
             return json.loads(output.splitlines()[-1])
 
         for version in pythons:
-            encoded[version] = work_in(version, "encode", files[version], pictures)
+            encoded[version] = work_in(version, "encode", files[version], images)
         for version, other in ((options.old, options.new), (options.new, options.old)):
             decoded[other] = work_in(
                 other, "decode", files[version], sorted(files[version].glob("*.bbk"))
             )
     print(
-        "| picture | encoded by | decoded by | bytes | same bytes from both, and from the reference | same pixels |\n|---|---|---|---|---|---|"
+        "| image | encoded by | decoded by | bytes | same bytes from both, and from the reference | same pixels |\n|---|---|---|---|---|---|"
     )
     wrong = 0
     for version, other in ((options.old, options.new), (options.new, options.old)):

@@ -1,4 +1,4 @@
-"""How long an OpenMP thread without work should turn before it sleeps: `compress` of one picture on
+"""How long an OpenMP thread without work should turn before it sleeps: `compress` of one image on
 an idle machine and on a busy one.
 
 A turning thread is back at once where it has a core of its own, and holds up the very threads it
@@ -19,7 +19,7 @@ VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 LIBRARYS_OWN = 300000  # turns of GNU's libgomp where nothing is said
 
 
-def _run(picture, threads, count):
+def _run(image, threads, count):
     """(seconds, seconds of processors) of a compression without verification."""
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES} | {
         "GOMP_SPINCOUNT": str(count)
@@ -34,7 +34,7 @@ def _run(picture, threads, count):
             "-q",
             "-T",
             str(threads),
-            str(picture),
+            str(image),
             "-o",
             f"{folder}/x.bbk",
         ]
@@ -49,7 +49,7 @@ def _run(picture, threads, count):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("picture", type=Path)
+    parser.add_argument("image", type=Path)
     parser.add_argument("--counts", default=f"0,1000,10000,100000,{LIBRARYS_OWN}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--busy", default="no,yes")
@@ -57,7 +57,7 @@ def main():
     cores = len(os.sched_getaffinity(0))
     settings = [(1, 0)] + [(cores, int(count)) for count in args.counts.split(",")]
     print(
-        f"python -m benchmarks.waiting {args.picture.name}   ({cores} cores; load before: {os.getloadavg()[0]:.1f})\n\n"
+        f"python -m benchmarks.waiting {args.image.name}   ({cores} cores; load before: {os.getloadavg()[0]:.1f})\n\n"
         "| machine | threads | turns | seconds, median | least | of processors, median |\n|---|---|---|---|---|---|",
         flush=True,
     )
@@ -70,7 +70,7 @@ def main():
             times = {setting: [] for setting in settings}
             for _ in range(args.rounds):
                 for setting in settings:
-                    times[setting].append(_run(args.picture, *setting))
+                    times[setting].append(_run(args.image, *setting))
         finally:
             for other in others:
                 other.kill()

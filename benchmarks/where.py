@@ -1,9 +1,9 @@
-"""Where the bits go: of each picture's file by part, and of its bound by noise level, the worst against JPEG XL first.
+"""Where the bits go: of each image's file by part, and of its bound by noise level, the worst against JPEG XL first.
 
     python -m benchmarks.where VALID benchmarks/results/rate_valid.json [-o benchmarks/results/where_valid.md]
 
 Parts are those of the measured files (net: what the prior cost, borders included; start: the plain block beyond its share).  Levels are
-the bound of the model as it is, neither tuned nor told flat blocks nor with counted colours, on each picture's centre.
+the bound of the model as it is, neither tuned nor told flat blocks nor with counted colours, on each image's centre.
 """
 
 import argparse
@@ -12,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from bitsback.codecs import block_means
 from PIL import Image
 
 from benchmarks.ablation import table
-from bitsback.codecs import block_means
-from bitsback.train.dequantise import dequantised_model
-from bitsback.diffusion.levels import sigmas
-from bitsback.train.measure import bound_bits
 from bitsback.coder.model import Model
+from bitsback.diffusion.levels import sigmas
+from bitsback.train.dequantise import dequantised_model
+from bitsback.train.measure import bound_bits
 
 SIDE = 256
-ENDS = 10  # pictures of the worst and the best
+ENDS = 10  # images of the worst and the best
 
 
 def parts(row):
@@ -39,7 +39,7 @@ def parts(row):
 
 
 def by_level(network, levels, path):
-    """Bits a dimension of p(x | y_0), of each level and of the top, on a picture's centre; the top on all of it, block means told."""
+    """Bits a dimension of p(x | y_0), of each level and of the top, on an image's centre; the top on all of it, block means told."""
     samples = np.array(Image.open(path).convert("RGB"))
     _, _, left_over = block_means.fitted(samples, samples.mean((0, 1)))
     top_bits = float(np.mean(np.log2(1 + left_over / sigmas(levels)[-1] ** 2)) / 2)
@@ -72,7 +72,7 @@ def main():
     levels = np.array([by_level(network, model.levels, args.folder / row["file"]) for row in rows])
     names = list(parts(rows[0]))
     files = table(
-        ["picture", "bits/dim", "against JPEG XL e9", *names, "sharpness"],
+        ["image", "bits/dim", "against JPEG XL e9", *names, "sharpness"],
         [
             [
                 row["file"],
@@ -102,8 +102,8 @@ def main():
         f"{name} {np.mean([parts(row)[name] for row in rows]):.4f}" for name in names
     )
     text = (
-        f"python -m benchmarks.where {args.folder.name} {args.rates.name}   ({len(rows)} pictures, model {model.id[:16]}, bits/dim)\n\n"
-        f"Means over the pictures: {averages}\n\n{files}\nBound by level:\n\n{noise}"
+        f"python -m benchmarks.where {args.folder.name} {args.rates.name}   ({len(rows)} images, model {model.id[:16]}, bits/dim)\n\n"
+        f"Means over the images: {averages}\n\n{files}\nBound by level:\n\n{noise}"
     )
     print(text)
     if args.output:

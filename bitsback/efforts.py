@@ -1,10 +1,10 @@
-"""What an effort of 1..9 stands for: which shipped model, and how long it is tuned to each picture."""
+"""What an effort of 1..9 stands for: which shipped model, and how long it is tuned to each image."""
 
 from typing import NamedTuple
 
 
 class Effort(NamedTuple):
-    """model: a shipped name; tuning: steps, as codecs.encode_still takes them.  Tuning costs nothing when a file is decoded."""
+    """model: a shipped name; tuning: steps, as codecs.encode_image takes them.  Tuning costs nothing when a file is decoded."""
 
     model: str
     tuning: int

@@ -22,7 +22,7 @@ class WrongModel(BitsbackError):
 
 
 class UnsupportedImage(BitsbackError):
-    """A picture that could not be given back exactly as it is, so it is refused."""
+    """An image that could not be given back exactly as it is, so it is refused."""
 
 
 class VerifyFailed(BitsbackError):
@@ -30,7 +30,7 @@ class VerifyFailed(BitsbackError):
 
 
 class LossySource(UnsupportedImage):
-    """A picture that was compressed with loss already: its pixels would take more room than it does."""
+    """An image that was compressed with loss already: its pixels would take more room than it does."""
 
 
 class MetadataLoss(UnsupportedImage):
@@ -54,7 +54,7 @@ class InputChanged(BitsbackError):
 
 
 class TrainingError(BitsbackError):
-    """Training cannot start or go on: no pictures, a checkpoint of another network."""
+    """Training cannot start or go on: no images, a checkpoint of another network."""
 
 
 class StackEmpty(BitsbackError):

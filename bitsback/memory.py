@@ -11,7 +11,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names and numbers of malloc.h
 LARGE, KEPT = (
     2**27,
     2**30,
-)  # bytes: blocks of a whole large picture go back at once, those of a segment are kept
+)  # bytes: blocks of a whole large image go back at once, those of a segment are kept
 
 
 def keep_pages():

@@ -1,19 +1,19 @@
-"""Image files to bytes and back.  `encode` and `decode` work on arrays, `encode_still` and `decode_still` on pictures
+"""Image files to bytes and back.  `encode` and `decode` work on arrays, `encode_image` and `decode_image` on images
 of any mode with their metadata, `files` on paths."""
 
 from typing import TYPE_CHECKING
 
 from bitsback.codecs.bitstream.container import read_header
-from bitsback.codecs.image import Still
+from bitsback.codecs.image import ImageData
 
 if TYPE_CHECKING:
-    from bitsback.codecs.whole_file import decode, decode_still, encode, encode_still
+    from bitsback.codecs.whole_file import decode, decode_image, encode, encode_image
 
-__all__ = ["Still", "decode", "decode_still", "encode", "encode_still", "read_header"]
+__all__ = ["ImageData", "decode", "decode_image", "encode", "encode_image", "read_header"]
 
 
 def __getattr__(name):
-    """The functions of `picture` when they are asked for: torch takes seconds to load.
+    """The functions of `image` when they are asked for: torch takes seconds to load.
 
     `info` needs none of it.
     """

@@ -1,26 +1,26 @@
-"""Means of blocks of 32x32 pixels: told before all else, so that the noisiest level is expected where the picture is.
+"""Means of blocks of 32x32 pixels: told before all else, so that the noisiest level is expected where the image is.
 
-y_{K-1}, the picture under noise of sigma 285, has nothing above it that would say what to expect.  Under one Gaussian a colour it costs
-log2(1 + variance of the picture / sigma^2) / 2 bits a sample, three times what the level below it does; of that variance the low frequencies hold
+y_{K-1}, the image under noise of sigma 285, has nothing above it that would say what to expect.  Under one Gaussian a colour it costs
+log2(1 + variance of the image / sigma^2) / 2 bits a sample, three times what the level below it does; of that variance the low frequencies hold
 two thirds.  Bits that tell a coefficient pay until its variance is sigma^2: a mean of n pixels in steps of about sigma * sqrt(12 / n) gray
 levels (reverse water-filling; Cover and Thomas, Elements of Information Theory, 10.3), 31 of them for n = 32^2.
 On the stack: 8 bits a byte, above what tells flat blocks.
 
-    for each run of pictures under the prior of one size and number of channels: LEB128 length of the rest, 0 if nothing is told;
-    the means in STEPs, one picture's below the other's, as a small picture (plain.py)
+    for each run of images under the prior of one size and number of channels: LEB128 length of the rest, 0 if nothing is told;
+    the means in STEPs, one image's below the other's, as a small image (plain.py)
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-
-from bitsback.coder.chain import Top
-from bitsback.errors import DamagedFile
-from bitsback.ans.gaussian_tables import FRACTIONS, FRACTION_BITS, scale_index
-from bitsback.diffusion.levels import sigmas
-from bitsback.coder.conditional import rounded_shift
 from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.codecs.fallback.codec import decode_plain, encode_plain
+from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
+
+from bitsback.ans.gaussian_tables import FRACTION_BITS, FRACTIONS, scale_index
+from bitsback.coder.conditional import rounded_shift
+from bitsback.coder.top import Top
+from bitsback.diffusion.levels import sigmas
+from bitsback.errors import DamagedFile
 
 SIDE = 32  # pixels of a block's side; 24 and 48 end up 1 and 15 % dearer on valid, with the best step of each
 STEP = 32  # gray levels a step
@@ -47,13 +47,13 @@ def interpolated(grid, rows, columns):
 
 @dataclass(frozen=True)
 class ToldTop(Top):
-    """A Top to whose mean32 pictures add means of their own.  grids: for each picture (r, c, C) int32 steps, or None; exponent: of the last level."""
+    """A Top to whose mean32 images add means of their own.  grids: for each image (r, c, C) int32 steps, or None; exponent: of the last level."""
 
     grids: tuple = ()
     exponent: int = 0
 
     def mean_at(self, image, rows, columns, channels):
-        """(C, h, w) int32: mean32 of a block, two (begin, end), of a picture."""
+        """(C, h, w) int32: mean32 of a block, two (begin, end), of an image."""
         mean = np.array(self.mean32 if channels == 3 else self.mean32[1:2], np.int32)[:, None, None]
         if self.grids[image] is None:
             return np.broadcast_to(mean, (channels, rows[1] - rows[0], columns[1] - columns[0]))
@@ -108,7 +108,7 @@ def fitted(pixels, start):
 
 
 def _runs(sizes):
-    """(size, begin, end) of pictures of one size, one after the other."""
+    """(size, begin, end) of images of one size, one after the other."""
     begins = [i for i, size in enumerate(sizes) if not i or size != sizes[i - 1]]
     return [(sizes[begin], begin, end) for begin, end in zip(begins, [*begins[1:], len(sizes)])]
 
@@ -125,7 +125,7 @@ def told(images, top, levels):
             128 + np.array(top.mean32 if channels == 3 else top.mean32[1:2]) * spacing / FRACTIONS
         )
         steps, before, after = zip(*(fitted(pixels, start) for pixels in images[begin:end]))
-        area, part = height * width * (end - begin), encode_plain(np.concatenate(steps))
+        area, part = height * width * (end - begin), encode_fallback(np.concatenate(steps))
         before, after = np.mean(before, 0), np.mean(after, 0)
         pays = (
             8 * len(part)
@@ -144,16 +144,16 @@ def told(images, top, levels):
 
 
 def read(data, sizes, top, levels):
-    """The mirror of told: the Top.  sizes: (height, width, channels) of each picture.  Errors: DamagedFile."""
+    """The mirror of told: the Top.  sizes: (height, width, channels) of each image.  Errors: DamagedFile."""
     reader, grids = Reader(data), []
     for (height, width, channels), begin, end in _runs(sizes):
         length, rows, columns = reader.number(len(data)), -(-height // SIDE), -(-width // SIDE)
         if not length:
             grids += [None] * (end - begin)
             continue
-        steps = decode_plain(reader.take(length), ((end - begin) * rows, columns, channels)).astype(
-            np.int32
-        )
+        steps = decode_fallback(
+            reader.take(length), ((end - begin) * rows, columns, channels)
+        ).astype(np.int32)
         if steps.max() > LARGEST:
             raise DamagedFile("a block's mean is out of range")
         grids += np.split(steps, end - begin)

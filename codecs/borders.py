@@ -1,14 +1,14 @@
-"""What the borders between segments cost: the same pictures again, each in one piece on a stack with plenty of bits."""
+"""What the borders between segments cost: the same images again, each in one piece on a stack with plenty of bits."""
 
 import numpy as np
-
-from bitsback.ans.colour_counts import Colours
-from bitsback.coder.model import Model
-from bitsback.ans.stack import Stack
-from bitsback.codecs.bitstream import container
 from bitsback.codecs import prior_codec, segment_layout, whole_file
+from bitsback.codecs.bitstream import container
 from bitsback.codecs.segment_layout import Place, turned
 from bitsback.codecs.segments import known_around, planes
+
+from bitsback.ans.colour_counts import Colours
+from bitsback.ans.stack import Stack
+from bitsback.coder.model import Model
 
 SEED = 0  # of the bits that lie on the stack; they come back
 
@@ -54,16 +54,16 @@ def net_in_one_piece(chain, pixels, top, mask=None, sharpness=0) -> tuple[int, f
 
 
 def border_bits(data: bytes, *, model=None, device="cpu") -> float | None:
-    """Decodes a file of one picture and codes it in one piece: bits that its borders cost (negative where context gained more); None without a prior.
+    """Decodes a file of one image and codes it in one piece: bits that its borders cost (negative where context gained more); None without a prior.
 
-    The start block, which the prior did not code, is taken at the picture's mean rate.  Errors: as picture.decode_still's.
+    The start block, which the prior did not code, is taken at the image's mean rate.  Errors: as image.decode_image's.
     """
     header, payload = container.read(data)
     if not header.model or header.archive:
         return None
     model = Model.of_file(model, header.model)
     colour = np.ascontiguousarray(
-        turned(whole_file.decode_still(data, model=model, device=device).colour, header.flips)
+        turned(whole_file.decode_image(data, model=model, device=device).colour, header.flips)
     )
     coded = sum(
         place.pixels for place in segment_layout.locate(header.sizes, header.start, header.segments)

@@ -1,31 +1,31 @@
 """Flat blocks: where a channel keeps one value over 4x4 samples, as clipped highlights, deep blacks and backgrounds do.
 
 The prior learns from noise that such a place is nearly certain, and nearly costs up to a bit a sample at the finest
-levels.  So they are told before all else, as one small picture of conventional coding whose samples say, for each block and
+levels.  So they are told before all else, as one small image of fallback codec whose samples say, for each block and
 channel, which of a few values it keeps; what is told is then known when a segment is decoded (context.Known.free).
 On the stack: 8 bits a byte, above the segments.
 
-    for each picture under the prior: LEB128 length of the rest, 0 if nothing is told; for each channel, LEB128 count of its values
+    for each image under the prior: LEB128 length of the rest, 0 if nothing is told; for each channel, LEB128 count of its values
     and these, ascending, a byte each; the blocks (plain.py), sample 0 for none, 1 for the first value, ...
 """
 
 from typing import NamedTuple
 
 import numpy as np
+from bitsback.codecs.bitstream.numbers import Reader, number
+from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
 
 from bitsback.errors import DamagedFile
-from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.codecs.fallback.codec import decode_plain, encode_plain
 
 SIDE = 4  # samples of a block's side
 FEWEST = 24  # blocks of one value; fewer are more to tell than they save
 MOST = 255  # values of a channel
-PATIENT = 2**14  # samples of the small picture for which all is tried
+PATIENT = 2**14  # samples of the small image for which all is tried
 WORTH = 0.6  # bits a sample that a flat block saves, about
 
 
 class Flats(NamedTuple):
-    """What is told of one picture.  blocks: (rows, columns, channels) uint8, 0 or 1 + index of a value; values: a tuple a channel."""
+    """What is told of one image.  blocks: (rows, columns, channels) uint8, 0 or 1 + index of a value; values: a tuple a channel."""
 
     blocks: np.ndarray
     values: tuple
@@ -65,16 +65,16 @@ def found(pixels):
 def _packed(flats):
     if flats is None:
         return number(0)
-    body = b"".join(number(len(values)) + bytes(values) for values in flats.values) + encode_plain(
-        flats.blocks, flats.blocks.size < PATIENT
-    )
+    body = b"".join(
+        number(len(values)) + bytes(values) for values in flats.values
+    ) + encode_fallback(flats.blocks, flats.blocks.size < PATIENT)
     return number(len(body)) + body
 
 
 def told(images):
     """[(H, W, C) uint8] -> (bytes that tell the flat blocks that pay for it, list of masks); (b"", None) where none do.
 
-    Masks: (H, W, C) bool each, True where a sample is not told; None for a picture of which nothing is.
+    Masks: (H, W, C) bool each, True where a sample is not told; None for an image of which nothing is.
     """
     parts, masks = [], []
     for pixels in images:
@@ -116,7 +116,7 @@ def read(data, images):
             values.append(tuple(reader.take(reader.number(MOST))))
         if reader.position > end or any(list(some) != sorted(set(some)) for some in values):
             raise DamagedFile("flat blocks that cannot be read")
-        blocks = decode_plain(
+        blocks = decode_fallback(
             reader.take(end - reader.position), (*grid(*pixels.shape[:2]), pixels.shape[2])
         )
         if any(blocks[..., c].max() > len(some) for c, some in enumerate(values)):

@@ -1,4 +1,4 @@
-"""A still picture in memory: samples as they were stored, what gives them their look, and metadata.
+"""A still image in memory: samples as they were stored, what gives them their look, and metadata.
 
 mode      samples                       kept beside them (`look`)
 RGB       (H, W, 3) uint8               transparency: one colour of three numbers
@@ -41,19 +41,19 @@ MODES = {  # name: (dtype, channels); the place in this list is the code in a fi
     "La": ("u1", 2),
     "I;16B": ("<u2", 1),
 }
-STRIP = 2**22  # samples worked on at once where a whole picture's would take memory
-GREYS = {"L", "LA"}  # one channel under the prior
-UNDER_PRIOR = {"RGB", "RGBA"} | GREYS
+STRIP = 2**22  # samples worked on at once where a whole image's would take memory
+GRAYS = {"L", "LA"}  # one channel under the prior
+UNDER_PRIOR = {"RGB", "RGBA"} | GRAYS
 
 
 def shape_of(mode: str, height: int, width: int) -> tuple:
-    """The shape of a picture's samples."""
+    """The shape of an image's samples."""
     channels = MODES[mode][1]
     return (height, width) if channels == 1 else (height, width, channels)
 
 
 def strips(samples):
-    """Views of a few rows each that make up (H, W, ...) samples: what is worked out of them takes little memory, however large the picture."""
+    """Views of a few rows each that make up (H, W, ...) samples: what is worked out of them takes little memory, however large the image."""
     rows = max(1, STRIP // (samples.size // len(samples)))
     return [samples[top : top + rows] for top in range(0, len(samples), rows)]
 
@@ -71,8 +71,8 @@ def same_samples(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Still:
-    """One picture.  samples: as MODES says; look: palette and transparency; metadata: see metadata.py.
+class ImageData:
+    """One image.  samples: as MODES says; look: palette and transparency; metadata: see metadata.py.
 
     source: Pillow's name of the kind of file it came from, for `info`; lost: names of what that file
     had and is not kept here, so that it can be told.  Errors: UnsupportedImage.
@@ -115,18 +115,18 @@ class Still:
 
     @cached_property
     def alike(self) -> bool:
-        """Whether the three colours of an RGB or RGBA picture are the same everywhere: a grey picture stored as a coloured one."""
-        return self.mode in UNDER_PRIOR - GREYS and all(
+        """Whether the three colours of an RGB or RGBA image are the same everywhere: a gray image stored as a coloured one."""
+        return self.mode in UNDER_PRIOR - GRAYS and all(
             (rows[..., :2] == rows[..., 1:3]).all() for rows in strips(self.samples)
         )
 
     @property
     def colour(self):
-        """(H, W, 3) uint8 for the prior, (H, W, 1) where all is grey, or None where it does not code the mode."""
+        """(H, W, 3) uint8 for the prior, (H, W, 1) where all is gray, or None where it does not code the mode."""
         if self.mode not in UNDER_PRIOR:
             return None
         return self.samples.reshape(self.height, self.width, -1)[
-            ..., : 1 if self.mode in GREYS or self.alike else 3
+            ..., : 1 if self.mode in GRAYS or self.alike else 3
         ]
 
     @property
@@ -134,22 +134,22 @@ class Still:
         """(H, W) uint8 beside `colour`, or None."""
         return self.samples[..., -1] if self.mode in ("RGBA", "LA") else None
 
-    def stripped(self) -> Still:
-        """The same picture without metadata, and nothing is told as lost; its look stays."""
+    def stripped(self) -> ImageData:
+        """The same image without metadata, and nothing is told as lost; its look stays."""
         return replace(self, metadata={}, lost=())
 
 
 def joined(mode: str, colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
     """The mirror of `colour` and `alpha`: samples (H, W) to (H, W, 4) uint8."""
-    if mode not in GREYS and colour.shape[2] == 1:
+    if mode not in GRAYS and colour.shape[2] == 1:
         colour = np.repeat(colour, 3, 2)
     return (
         (colour[..., 0] if mode == "L" else colour) if alpha is None else np.dstack([colour, alpha])
     )
 
 
-def same(a: Still, b: Still) -> bool:
-    """Whether two pictures are equal in every bit that is kept: mode, samples (NaNs too), look, metadata."""
+def same(a: ImageData, b: ImageData) -> bool:
+    """Whether two images are equal in every bit that is kept: mode, samples (NaNs too), look, metadata."""
     return (
         a.mode == b.mode
         and same_samples(a.samples, b.samples)
@@ -158,14 +158,14 @@ def same(a: Still, b: Still) -> bool:
     )
 
 
-def with_whole_palette(still: Still) -> Still:
+def with_whole_palette(image: ImageData) -> ImageData:
     """Indices beyond the palette, which every reader shows as black, get an entry of black: else
     Pillow's PNG writer cuts them to the palette's bits.
     """
-    palette = still.look.get("palette")
-    if still.mode != "P" or palette is None or "palette_alpha" in still.look:
-        return still
-    needed = 3 * (int(still.samples.max()) + 1)
+    palette = image.look.get("palette")
+    if image.mode != "P" or palette is None or "palette_alpha" in image.look:
+        return image
+    needed = 3 * (int(image.samples.max()) + 1)
     if len(palette) >= needed:
-        return still
-    return replace(still, look={**still.look, "palette": palette.ljust(needed, b"\0")})
+        return image
+    return replace(image, look={**image.look, "palette": palette.ljust(needed, b"\0")})

@@ -1,35 +1,35 @@
-"""The stack of a file: pictures under the prior, what is told of them, and the deltas of the model, in the order of a decoder's pops.
+"""The stack of a file: images under the prior, what is told of them, and the deltas of the model, in the order of a decoder's pops.
 
 pushed last      deltas (tuned.py)               popped first: they make the network that decodes the rest
                  what tells block means          (means.py)
                  what tells flat blocks          (flats.py)
                  segments                        (segments.py)
-at the bottom    the plain parts                 (picture.py): the first credit
+at the bottom    the fallback parts                 (image.py): the first credit
 """
 
 import dataclasses
 import math
 
 import numpy as np
-
-from bitsback.coder.chain import Top
-from bitsback.ans.colour_counts import Colours, Recorder
-from bitsback.coder.context import context_chain
-from bitsback.errors import DamagedFile, StackEmpty
-from bitsback.ans.stack import Stack
-from bitsback.tune.tuning import tune
 from bitsback.codecs import block_means, flat_map
-from bitsback.codecs.segment_layout import Corner, Place, STEP, turned
 from bitsback.codecs.fallback.codec import webp_size
-from bitsback.codecs.segments import blocks, known_around, plain_parts, planes, push_segments
+from bitsback.codecs.segment_layout import STEP, Corner, Place, turned
+from bitsback.codecs.segments import blocks, fallback_parts, known_around, planes, push_segments
+
+from bitsback.ans.colour_counts import Colours, Recorder
+from bitsback.ans.stack import Stack
+from bitsback.coder.context import context_chain
+from bitsback.coder.top import Top
+from bitsback.errors import DamagedFile, StackEmpty
+from bitsback.tune.tuning import tune
 
 START_SIDE, START_SHARE = (
     64,
     8,
-)  # the plain block: a square of 64 pixels, or 1/8 of a small picture's side; doubled where it is too little credit
+)  # the plain block: a square of 64 pixels, or 1/8 of a small image's side; doubled where it is too little credit
 SMALLEST = (
     48 * 48
-)  # pixels of a picture of whose own block the others may start; a single smaller one is not tried
+)  # pixels of an image of whose own block the others may start; a single smaller one is not tried
 TUNING_SHARE = 0.4  # of the time, about
 TRIAL, TRIED = (
     192,
@@ -39,7 +39,7 @@ PAYS = 0.002  # share of p(x | y_0)'s cost that counting colours must save, for 
 
 
 def _starts(sizes):
-    """Corners to try as the end of the plain parts: growing blocks of the first picture, then whole pictures."""
+    """Corners to try as the end of the fallback parts: growing blocks of the first image, then whole images."""
     height, width = sizes[0]
     side = max(STEP, min(START_SIDE, math.isqrt(height * width) // START_SHARE) // STEP * STEP)
     if height * width >= SMALLEST:
@@ -53,7 +53,7 @@ def _starts(sizes):
 
 
 def can_start(sizes) -> bool:
-    """Whether pictures of these (height, width, ...), at least one, are enough to be tried under the prior: one that is large enough, or several."""
+    """Whether images of these (height, width, ...), at least one, are enough to be tried under the prior: one that is large enough, or several."""
     return next(_starts(sizes), None) is not None
 
 
@@ -78,7 +78,7 @@ def _trial(image, mask):
 
 
 def sharpness_of(chain, images, masks):
-    """Number of the colours.SHARPNESS under which a block of the largest picture costs least, every second row of the rest counted; 0 for none."""
+    """Number of the colours.SHARPNESS under which a block of the largest image costs least, every second row of the rest counted; 0 for none."""
     largest = max(range(len(images)), key=lambda i: images[i].size)
     place, one, mask = _trial(images[largest], masks and masks[largest])
     x, known, recorder = (
@@ -118,9 +118,9 @@ def _colours(sharpness, images, start):
 def encode_stack(
     images, header, model, device="cpu", progress=lambda share: None, first=b"", tuning=0
 ):
-    """(Header, payload) under the prior, or None where the pictures are too small to pay for the start.
+    """(Header, payload) under the prior, or None where the images are too small to pay for the start.
 
-    images: list of (H, W, 3) or (H, W, 1) uint8; header: a Header with entries and digest; first: the plain parts before the rows; tuning: as encode_still's.
+    images: list of (H, W, 3) or (H, W, 1) uint8; header: a Header with entries and digest; first: the fallback parts before the rows; tuning: as encode_image's.
     """
     flips = _busiest_corner(images[0])
     images = [turned(pixels, flips) for pixels in images]
@@ -140,7 +140,7 @@ def encode_stack(
     chain = model.chain(device) if deltas is None else model.tuned_chain(deltas, device)
     sharpness = sharpness_of(chain, images, masks)
     for start in _starts([pixels.shape[:2] for pixels in images]):
-        credit = first + plain_parts(images, start)
+        credit = first + fallback_parts(images, start)
         stack = Stack(credit)
         before = stack.size_bits
         segments = push_segments(
@@ -178,7 +178,7 @@ def encode_stack(
 def open_stack(header, payload, model, images, device="cpu"):
     """(Chain, Stack, Top, masks, Colours or None) from which the segments of a file pop: the mirror of encode_stack's end.  Errors: DamagedFile.
 
-    images: turned views of the pictures under the prior, into which flat blocks are painted; masks: as segments.known_around's.
+    images: turned views of the images under the prior, into which flat blocks are painted; masks: as segments.known_around's.
     """
     stack = Stack.from_words(payload)
     try:

@@ -1,13 +1,12 @@
-"""Whether the best conventional coding could be smaller than what the prior made, told without making it.
+"""Whether the best fallback codec could be smaller than what the prior made, told without making it.
 
-Measured on the 65 pictures of Kodak and valid: the best WebP is 0.940 to 0.997 of a quick one, which takes 0.6 s a megapixel (a good one
-3 to 8, the best 16 to 24).  Four crops of 128x128 do not tell where in that range a picture lies: their ratios are 5 % off either way.
-PNG is 22 % larger than WebP at least, differences 5 %.  A picture of 2.5 megapixels in three strips takes 0.6 % less than as a whole (good WebP),
+Measured on the 65 images of Kodak and valid: the best WebP is 0.940 to 0.997 of a quick one, which takes 0.6 s a megapixel (a good one
+3 to 8, the best 16 to 24).  Four crops of 128x128 do not tell where in that range an image lies: their ratios are 5 % off either way.
+PNG is 22 % larger than WebP at least, differences 5 %.  An image of 2.5 megapixels in three strips takes 0.6 % less than as a whole (good WebP),
 so that the sum over strips is the harder rival of the two.
 """
 
 import numpy as np
-
 from bitsback.codecs.fallback.codec import GOOD, STRIP, photographic, webp_size
 
 SMALL = (
@@ -19,24 +18,24 @@ SURELY, SURELY_GOOD = (
 )  # 1 % under the smallest share measured; 2.5 % for what strips and the BEST effort may differ by
 
 
-def surely_smaller(size: int, pictures: list[np.ndarray]) -> bool:
-    """Whether `size` bytes are fewer than the best conventional coding of these arrays of samples; False where it must be tried to know.
+def surely_smaller(size: int, images: list[np.ndarray]) -> bool:
+    """Whether `size` bytes are fewer than the best fallback codec of these arrays of samples; False where it must be tried to know.
 
     Never of what is small or no photograph, nor of what WebP does not hold.  The good WebP is asked only where making a whole one takes much memory.
     """
     if any(
         samples.dtype != np.uint8 or samples.shape[0] * samples.shape[1] < SMALL
-        for samples in pictures
+        for samples in images
     ):
         return False
-    quick = [webp_size(samples) for samples in pictures]
-    if None in quick or not all(map(photographic, pictures, quick)):
+    quick = [webp_size(samples) for samples in images]
+    if None in quick or not all(map(photographic, images, quick)):
         return False
     if size < SURELY * sum(quick):
         return True
-    large = any(samples.shape[0] * samples.shape[1] > STRIP for samples in pictures)
+    large = any(samples.shape[0] * samples.shape[1] > STRIP for samples in images)
     return (
         large
         and size < sum(quick)
-        and size < SURELY_GOOD * sum(webp_size(samples, GOOD) for samples in pictures)
+        and size < SURELY_GOOD * sum(webp_size(samples, GOOD) for samples in images)
     )

@@ -1,6 +1,6 @@
-"""Where the segments of pictures lie: whole pictures, or blocks that enlarge a rectangle.
+"""Where the segments of images lie: whole images, or blocks that enlarge a rectangle.
 
-    +-----+---+------+      one picture: the plain block S at the corner, then each segment makes
+    +-----+---+------+      one image: the plain block S at the corner, then each segment makes
     |  S  | 1 |      |      the coded rectangle wider (RIGHT: 1, 3) or higher (DOWN: 2, 4), on the
     +-----+---+  3   |      side that is shorter, so that the borders between segments are short
     |    2    |      |
@@ -8,15 +8,15 @@
     |        4       |      a block is known then
     +----------------+
 
-Which corner of the pictures is the "top left" one is the encoder's choice: see `turned`.
-A segment is (kind, size): pictures of one size (WHOLE), rows (DOWN) or columns (RIGHT).
+Which corner of the images is the "top left" one is the encoder's choice: see `turned`.
+A segment is (kind, size): images of one size (WHOLE), rows (DOWN) or columns (RIGHT).
 """
 
 from typing import NamedTuple
 
 from bitsback.errors import DamagedFile
 
-STEP = 8  # blocks end at multiples of 8, as the network's coarsest stage, or at the picture's edge
+STEP = 8  # blocks end at multiples of 8, as the network's coarsest stage, or at the image's edge
 LIMIT = (
     2**20
 )  # pixels of a segment that an encoder makes: bounds memory (benchmarks/results/memory.md)
@@ -30,7 +30,7 @@ def turned(pixels, flips):
 
 
 class Corner(NamedTuple):
-    """What is coded so far: all pictures before `image`, and its rows x columns at the top left (0 x 0: nothing of it)."""
+    """What is coded so far: all images before `image`, and its rows x columns at the top left (0 x 0: nothing of it)."""
 
     image: int
     rows: int = 0
@@ -38,7 +38,7 @@ class Corner(NamedTuple):
 
 
 class Place(NamedTuple):
-    """`images` pictures from `image` on, and the block of each."""
+    """`images` images from `image` on, and the block of each."""
 
     image: int
     images: int
@@ -60,13 +60,13 @@ def place_of(sizes, corner, segment):
     kind, size = segment
     image, rows, columns = corner
     if image >= len(sizes) or size < 1:
-        raise DamagedFile("the segments do not fit the pictures")
+        raise DamagedFile("the segments do not fit the images")
     height, width = sizes[image][:2]
     if kind == WHOLE:
         place, after = Place(image, size, 0, 0, height, width), Corner(image + size)
         ok = rows == 0 and image + size <= len(sizes) and len(set(sizes[image : image + size])) == 1
     elif kind == DOWN:
-        columns = columns or width  # of an untouched picture: rows of full width
+        columns = columns or width  # of an untouched image: rows of full width
         place, after = Place(image, 1, rows, 0, size, columns), Corner(image, rows + size, columns)
         ok = rows + size <= height and (size % STEP == 0 or rows + size == height)
     else:
@@ -78,7 +78,7 @@ def place_of(sizes, corner, segment):
             and (size % STEP == 0 or columns + size == width)
         )
     if not ok or place.pixels > LARGEST:
-        raise DamagedFile("the segments do not fit the pictures")
+        raise DamagedFile("the segments do not fit the images")
     return place, Corner(image + 1) if after[1:] == (height, width) else after
 
 
@@ -91,12 +91,12 @@ def locate(sizes, start, segments):
             for part, whole in zip(corner[1:], sizes[corner.image])
         )
         if not (fits and corner[1:] != sizes[corner.image][:2] or corner[1:] == (0, 0)):
-            raise DamagedFile("the segments start outside the pictures")
+            raise DamagedFile("the segments start outside the images")
     for segment in segments:
         place, corner = place_of(sizes, corner, segment)
         places.append(place)
     if corner != (len(sizes), 0, 0):
-        raise DamagedFile("the segments do not cover the pictures")
+        raise DamagedFile("the segments do not cover the images")
     return places
 
 

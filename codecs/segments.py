@@ -1,19 +1,19 @@
-"""Pictures as a sequence of segments, each coded at once on one stack, each as large as its credit.
+"""Images as a sequence of segments, each coded at once on one stack, each as large as its credit.
 
-The bytes of a small block of the first picture, plainly coded, are the bottom of the stack: the first
+The bytes of a small block of the first image, plainly coded, are the bottom of the stack: the first
 credit.  Each segment after it (places.py) may owe what the stack then holds, and leaves more than it
 found.  How large one may be is a guess that is then counted: a segment that runs the stack dry is
 undone and made smaller.  No bit is borrowed that is not in the file.
 """
 
 import numpy as np
+from bitsback.codecs.bitstream.numbers import Reader, number
+from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
+from bitsback.codecs.segment_layout import locate, next_segment, place_of
 
 from bitsback.coder import context
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.memory import give_pages_back
-from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.codecs.segment_layout import locate, next_segment, place_of
-from bitsback.codecs.fallback.codec import decode_plain, encode_plain
 
 PATIENT = 2**11  # pixels of the plain block for which all is tried
 LEAST = 0.25  # bits a dimension: a segment of many pixels that a stack of fewer holds is none
@@ -29,29 +29,29 @@ def planes(rows):
     return np.ascontiguousarray(rows.transpose(0, 3, 1, 2)).astype(np.int32) - 128
 
 
-def plain_parts(images, start):
+def fallback_parts(images, start):
     """Plain coding of all images before the Corner `start`, and of its block."""
     image, rows, columns = start
-    parts = [encode_plain(np.ascontiguousarray(pixels)) for pixels in images[:image]]
+    parts = [encode_fallback(np.ascontiguousarray(pixels)) for pixels in images[:image]]
     if rows:
         parts.append(
-            encode_plain(
+            encode_fallback(
                 np.ascontiguousarray(images[image][:rows, :columns]), rows * columns < PATIENT
             )
         )
     return b"".join(number(len(p)) + p for p in parts[:-1]) + (parts[-1] if parts else b"")
 
 
-def unpack_plain_parts(data, images, start):
+def unpack_fallback_parts(data, images, start):
     """The mirror of plain_parts, into `images`.  Errors: DamagedFile."""
     image, rows, columns = start
     reader, count = Reader(data), image + bool(rows)
     for i in range(count):
         length = reader.number(len(data)) if i + 1 < count else len(data) - reader.position
         block = images[i][:rows, :columns] if i == image else images[i]
-        block[:] = decode_plain(reader.take(length), block.shape)
+        block[:] = decode_fallback(reader.take(length), block.shape)
     if reader.position != len(data):
-        raise DamagedFile("bytes left over after the plain parts")
+        raise DamagedFile("bytes left over after the fallback parts")
 
 
 def known_around(images, place, masks=None):
@@ -85,7 +85,7 @@ def _known_inside(images, place, masks):
 
 
 def blocks(images, place):
-    """Views of the block of each picture of a place."""
+    """Views of the block of each image of a place."""
     return [
         pixels[place.top : place.top + place.height, place.left : place.left + place.width]
         for pixels in images[place.image : place.image + place.images]

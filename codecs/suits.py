@@ -1,32 +1,33 @@
-"""Which pictures the prior is worth trying on, and how long that takes.
+"""Which images the prior is worth trying on, and how long that takes.
 
 The file itself is always the smaller of two; this only saves the time of a trial that cannot win, and, in
-an archive, tells which pictures share the stack.
+an archive, tells which images share the stack.
 """
 
 import functools
 import time
 
 import numpy as np
-
-from bitsback.coder.chain import Chain, Top
-from bitsback.coder.context import nothing
-from bitsback.ans.stack import Stack
-from bitsback.tune.tuning import passes
-from bitsback.codecs.fallback.codec import encode_plain, webp_size
+from bitsback.codecs.fallback.codec import encode_fallback, webp_size
+from bitsback.codecs.image import ImageData, strips
 from bitsback.codecs.segments import planes
-from bitsback.codecs.image import Still, strips
+
+from bitsback.ans.stack import Stack
+from bitsback.coder.chain import Chain
+from bitsback.coder.context import nothing
+from bitsback.coder.top import Top
+from bitsback.tune.tuning import passes
 
 PHOTOGRAPHIC, NOISE = (
     2.0,
     6.0,
 )  # bits a dimension of photographs; on graphics the best WebP may be half the quick one
-FEW_COLOURS, FEW_GREYS, MANY_PIXELS = (
+FEW_COLOURS, FEW_GRAYS, MANY_PIXELS = (
     256,
     24,
     128 * 128,
 )  # no photograph of so many pixels has so few of them: the prior is not tried
-TRIAL = 256  # side of the crop on which a picture of an archive shows what suits it
+TRIAL = 256  # side of the crop on which an image of an archive shows what suits it
 LONG = 1  # megapixels
 
 
@@ -36,7 +37,7 @@ def _few_colours(colour):
             np.count_nonzero(
                 sum(np.bincount(rows.ravel(), minlength=256) for rows in strips(colour))
             )
-            <= FEW_GREYS
+            <= FEW_GRAYS
         )
     seen = np.zeros(2**24, bool)
     for rows in strips(colour):
@@ -47,10 +48,10 @@ def _few_colours(colour):
     return True
 
 
-def may_suit(still: Still) -> bool:
+def may_suit(image: ImageData) -> bool:
     """Whether the prior is worth trying: its modes, not the few colours of a drawing."""
-    return still.colour is not None and (
-        still.height * still.width <= MANY_PIXELS or not _few_colours(still.colour)
+    return image.colour is not None and (
+        image.height * image.width <= MANY_PIXELS or not _few_colours(image.colour)
     )
 
 
@@ -66,9 +67,9 @@ def seconds_a_megapixel(model, device) -> float:
     return seconds * len(model.levels) / (TRIAL**2 / 1e6)
 
 
-def estimate(stills: list[Still], verify: bool, model, device, tuning=0) -> tuple[float, float]:
-    """(Seconds that coding takes under the prior, megapixels) of pictures; below LONG megapixels the time is not worth knowing, and 0."""
-    pixels = sum(still.height * still.width for still in stills if may_suit(still))
+def estimate(images: list[ImageData], verify: bool, model, device, tuning=0) -> tuple[float, float]:
+    """(Seconds that coding takes under the prior, megapixels) of images; below LONG megapixels the time is not worth knowing, and 0."""
+    pixels = sum(image.height * image.width for image in images if may_suit(image))
     if pixels < LONG * 1e6:
         return 0, pixels / 1e6
     work = pixels * (1 + verify) + passes(pixels, tuning) / len(model.levels)
@@ -76,10 +77,10 @@ def estimate(stills: list[Still], verify: bool, model, device, tuning=0) -> tupl
 
 
 class _Meter:
-    """In place of a chain's Gaussians: counts what is pushed, and takes off what is popped, picture by picture.  bits: (B,) float64."""
+    """In place of a chain's Gaussians: counts what is pushed, and takes off what is popped, image by image.  bits: (B,) float64."""
 
     def __init__(self, gaussians, bits):
-        self.gaussians, self.masses, self.bits = gaussians, gaussians.masses, bits
+        self.gaussians, self.frequencies, self.bits = gaussians, gaussians.frequencies, bits
 
     def _each(self, *arguments):
         return self.gaussians.bits_of_each(*arguments).reshape(len(self.bits), -1).sum(1)
@@ -109,23 +110,23 @@ def prior_bits(crops, model, device):
     return bits
 
 
-def suit_prior(stills: list[Still], model, device, conventional=encode_plain) -> list[bool]:
-    """Which pictures of an archive go under the prior, of those that it codes.  What conventional coding says are no photographs are tried on crops.
+def suit_prior(images: list[ImageData], model, device, fallback=encode_fallback) -> list[bool]:
+    """Which images of an archive go under the prior, of those that it codes.  What fallback codec says are no photographs are tried on crops.
 
-    Crops of one size are tried together: a picture of 8x8 alone takes nearly as long as a hundred.  conventional: as encode_plain.
+    Crops of one size are tried together: an image of 8x8 alone takes nearly as long as a hundred.  conventional: as encode_plain.
     """
-    suited, sizes = [True] * len(stills), {}
-    for i, still in enumerate(stills):
-        quick = webp_size(still.colour)
-        if quick is None or PHOTOGRAPHIC < 8 * quick / still.colour.size < NOISE:
+    suited, sizes = [True] * len(images), {}
+    for i, image in enumerate(images):
+        quick = webp_size(image.colour)
+        if quick is None or PHOTOGRAPHIC < 8 * quick / image.colour.size < NOISE:
             continue
-        top, left = max(0, still.height - TRIAL) // 2, max(0, still.width - TRIAL) // 2
-        crop = np.ascontiguousarray(still.colour[top : top + TRIAL, left : left + TRIAL])
+        top, left = max(0, image.height - TRIAL) // 2, max(0, image.width - TRIAL) // 2
+        crop = np.ascontiguousarray(image.colour[top : top + TRIAL, left : left + TRIAL])
         sizes.setdefault(crop.shape, []).append((i, crop))
     for (height, width, _), tried in sizes.items():
         at_once = max(1, TRIAL**2 // (height * width))
         for some in (tried[begin : begin + at_once] for begin in range(0, len(tried), at_once)):
             bits = prior_bits(np.stack([crop for _, crop in some]), model, device)
             for (i, crop), cost in zip(some, bits):
-                suited[i] = bool(cost < 8 * len(conventional(crop)))
+                suited[i] = bool(cost < 8 * len(fallback(crop)))
     return suited

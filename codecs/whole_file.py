@@ -1,11 +1,11 @@
-"""Pictures to the bytes of a file and back: one picture, or an archive that shares one stack.
+"""Images to the bytes of a file and back: one image, or an archive that shares one stack.
 
-The prior codes the colours of pictures it suits; all else is conventional coding, in the plain parts:
+The prior codes the colours of images it suits; all else is fallback codec, in the fallback parts:
 
-    LEB128 length, metadata of all pictures     if the header says so (metadata.py)
-    LEB128 length, picture (plain.py)           those not under the prior; the very last of a file without a stack has no length
-    LEB128 length, alpha (plain.py)             of each RGBA or LA picture under the prior
-    a corner of the pictures under the prior    (segments.py)
+    LEB128 length, metadata of all images     if the header says so (metadata.py)
+    LEB128 length, image (plain.py)           those not under the prior; the very last of a file without a stack has no length
+    LEB128 length, alpha (plain.py)             of each RGBA or LA image under the prior
+    a corner of the images under the prior    (segments.py)
 
 Under the prior these bytes are the bottom of the stack, its first credit: they cost nothing extra.
 """
@@ -14,21 +14,21 @@ import dataclasses
 import zlib
 
 import numpy as np
-
-from bitsback.efforts import DEFAULT_STEPS
-from bitsback.errors import DamagedFile, UnsupportedImage, VerifyFailed
-from bitsback.coder.model import Model
-from bitsback.codecs.bitstream import container
-from bitsback.codecs.formats import metadata
 from bitsback.codecs import prior_codec
+from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.codecs.fallback.codec import Remembered, decode_plain
-from bitsback.codecs.segment_layout import locate, turned
+from bitsback.codecs.fallback.codec import Remembered, decode_fallback
+from bitsback.codecs.formats import metadata
+from bitsback.codecs.image import MODES, UNDER_PRIOR, ImageData, joined, same, shape_of
 from bitsback.codecs.rivals import surely_smaller
-from bitsback.codecs.segments import pop_segments, unpack_plain_parts
-from bitsback.codecs.image import MODES, Still, UNDER_PRIOR, joined, same, shape_of
+from bitsback.codecs.segment_layout import locate, turned
+from bitsback.codecs.segments import pop_segments, unpack_fallback_parts
 from bitsback.codecs.suits import may_suit, suit_prior
+
+from bitsback.coder.model import Model
+from bitsback.efforts import DEFAULT_STEPS
+from bitsback.errors import DamagedFile, UnsupportedImage, VerifyFailed
 
 
 def _check(pixels):
@@ -47,52 +47,52 @@ def _prefixed(parts):
     return b"".join(number(len(part)) + part for part in parts)
 
 
-def _digest(stills, packed, size=8):
+def _digest(images, packed, size=8):
     """Over all that is kept: samples, metadata and, where they are not all RGB, modes."""
     modes = (
         ""
-        if all(still.mode == "RGB" for still in stills)
-        else " ".join(still.mode for still in stills)
+        if all(image.mode == "RGB" for image in images)
+        else " ".join(image.mode for image in images)
     )
-    return pixel_digest([still.samples for still in stills], size, packed + modes.encode())
+    return pixel_digest([image.samples for image in images], size, packed + modes.encode())
 
 
-def _order(still, suits):
-    """What the pictures of a file are sorted by: those in the plain parts first, then from small to large, since the stack grows, and those of one size together."""
+def _order(image, suits):
+    """What the images of a file are sorted by: those in the fallback parts first, then from small to large, since the stack grows, and those of one size together."""
     return (
-        (True, still.height * still.width, still.height, still.colour.shape[2])
+        (True, image.height * image.width, image.height, image.colour.shape[2])
         if suits
         else (False,)
     )
 
 
-def _under_prior(stills, header, packed, model, device, progress, tuning, conventional):
-    """(bytes, conventional codings of the first header.plain pictures), or (None, those) where the prior cannot pay its start."""
-    coded = [conventional(still.samples) for still in stills[: header.plain]]
+def _under_prior(images, header, packed, model, device, progress, tuning, fallback):
+    """(bytes, fallback codecs of the first header.plain images), or (None, those) where the prior cannot pay its start."""
+    coded = [fallback(image.samples) for image in images[: header.plain]]
     alphas = [
-        conventional(np.ascontiguousarray(still.alpha))
-        for still in stills[header.plain :]
-        if still.alpha is not None
+        fallback(np.ascontiguousarray(image.alpha))
+        for image in images[header.plain :]
+        if image.alpha is not None
     ]
     first = _prefixed([packed] * bool(packed) + coded + alphas)
-    images = [np.ascontiguousarray(still.colour) for still in stills[header.plain :]]
+    arrays = [np.ascontiguousarray(image.colour) for image in images[header.plain :]]
     told = tuple(
-        dataclasses.replace(entry, alike=still.alike)
-        for entry, still in zip(header.entries[header.plain :], stills[header.plain :])
+        dataclasses.replace(entry, alike=image.alike)
+        for entry, image in zip(header.entries[header.plain :], images[header.plain :])
     )
     header = dataclasses.replace(header, entries=header.entries[: header.plain] + told)
-    result = prior_codec.encode_stack(images, header, model, device, progress, first, tuning)
+    result = prior_codec.encode_stack(arrays, header, model, device, progress, first, tuning)
     return container.write(*result) if result else None, coded
 
 
-def may_start(stills: list[Still], suited: list[bool]) -> bool:
-    """Whether the suited ones of these pictures are enough for the prior to be tried."""
-    sizes = [(still.height, still.width) for still, suits in zip(stills, suited) if suits]
+def may_start(images: list[ImageData], suited: list[bool]) -> bool:
+    """Whether the suited ones of these images are enough for the prior to be tried."""
+    sizes = [(image.height, image.width) for image, suits in zip(images, suited) if suits]
     return bool(sizes) and prior_codec.can_start(sizes)
 
 
-def encode_stills(
-    stills: list[Still],
+def encode_images(
+    images: list[ImageData],
     entries: tuple[Entry, ...],
     *,
     archive: bool,
@@ -101,43 +101,43 @@ def encode_stills(
     progress=lambda share: None,
     tuning=DEFAULT_STEPS,
 ) -> bytes:
-    """The bytes of a file that holds these pictures: under the prior what it suits, unless all by conventional coding is smaller.
+    """The bytes of a file that holds these images: under the prior what it suits, unless all by fallback codec is smaller.
 
     stills: list of Still; entries: their Entry, in the same order.  In an archive the ones that the prior does not suit come first.
     """
-    suited, conventional, prior = [may_suit(still) for still in stills], Remembered(), None
-    if may_start(stills, suited):
+    suited, fallback, prior = [may_suit(image) for image in images], Remembered(), None
+    if may_start(images, suited):
         model = model if isinstance(model, Model) else Model.open(model)
         suited = [
-            suits and (model.knows_grey or still.colour.shape[2] == 3)
-            for still, suits in zip(stills, suited)
+            suits and (model.knows_gray or image.colour.shape[2] == 3)
+            for image, suits in zip(images, suited)
         ]
         if archive:
             tried = [i for i, suits in enumerate(suited) if suits]
             for i, suits in zip(
-                tried, suit_prior([stills[i] for i in tried], model, device, conventional)
+                tried, suit_prior([images[i] for i in tried], model, device, fallback)
             ):
                 suited[i] = suits
-    if not may_start(stills, suited):
-        suited = [False] * len(stills)
-    order = sorted(range(len(stills)), key=lambda i: _order(stills[i], suited[i]))
-    stills, entries = [stills[i] for i in order], tuple(entries[i] for i in order)
-    packed, kinds = metadata.pack(stills), metadata.kinds([(s.look, s.metadata) for s in stills])
-    lost = tuple(dict.fromkeys(name for still in stills for name in still.lost))
+    if not may_start(images, suited):
+        suited = [False] * len(images)
+    order = sorted(range(len(images)), key=lambda i: _order(images[i], suited[i]))
+    images, entries = [images[i] for i in order], tuple(entries[i] for i in order)
+    packed, kinds = metadata.pack(images), metadata.kinds([(s.look, s.metadata) for s in images])
+    lost = tuple(dict.fromkeys(name for image in images for name in image.lost))
     header, coded = (
         Header(
-            entries, _digest(stills, packed), archive, kinds, plain=suited.count(False), lost=lost
+            entries, _digest(images, packed), archive, kinds, plain=suited.count(False), lost=lost
         ),
         [],
     )
     if any(suited):
         prior, coded = _under_prior(
-            stills, header, packed, model, device, progress, tuning, conventional
+            images, header, packed, model, device, progress, tuning, fallback
         )
-        if prior and surely_smaller(len(prior), [still.samples for still in stills]):
+        if prior and surely_smaller(len(prior), [image.samples for image in images]):
             return prior
-    for still in stills[len(coded) :]:
-        coded.append(conventional(still.samples))
+    for image in images[len(coded) :]:
+        coded.append(fallback(image.samples))
         if prior and sum(map(len, coded)) >= len(prior):
             return prior
     header = dataclasses.replace(
@@ -147,17 +147,17 @@ def encode_stills(
     return min([plain] + [prior] * bool(prior), key=len)
 
 
-def _entry(still):
+def _entry(image):
     if (
-        max(still.height, still.width) > container.MAX_SIDE
-        or still.height * still.width > container.MAX_PIXELS
+        max(image.height, image.width) > container.MAX_SIDE
+        or image.height * image.width > container.MAX_PIXELS
     ):
-        raise UnsupportedImage(f"{still.width}x{still.height} pixels are too many")
-    return Entry(still.width, still.height, mode=still.mode, source=still.source)
+        raise UnsupportedImage(f"{image.width}x{image.height} pixels are too many")
+    return Entry(image.width, image.height, mode=image.mode, source=image.source)
 
 
-def encode_still(
-    still: Still,
+def encode_image(
+    image: ImageData,
     *,
     model=None,
     device="cpu",
@@ -165,15 +165,15 @@ def encode_still(
     verify=False,
     tuning=DEFAULT_STEPS,
 ) -> bytes:
-    """A Still -> the bytes of a .bbk file; the smaller of prior and conventional coding.
+    """An ImageData -> the bytes of a .bbk file; the smaller of prior and fallback codec.
 
     model: a Model, a shipped name or a path (default: the shipped default); device: torch's; progress: called with the share
-    done, 0..1; verify: decode the result and compare; tuning: effort spent on tuning the model to the picture, in steps for a small one
+    done, 0..1; verify: decode the result and compare; tuning: effort spent on tuning the model to the image, in steps for a small one
     (tuning.py), 0 for none.  Errors: UnsupportedImage, WrongModel, VerifyFailed.
     """
-    data = encode_stills(
-        [still],
-        (_entry(still),),
+    data = encode_images(
+        [image],
+        (_entry(image),),
         archive=False,
         model=model,
         device=device,
@@ -181,7 +181,7 @@ def encode_still(
         tuning=tuning,
     )
     if verify:
-        check(data, [still], model=model, device=device, progress=progress)
+        check(data, [image], model=model, device=device, progress=progress)
     return data
 
 
@@ -193,10 +193,10 @@ def encode(
     progress=lambda share: None,
     tuning=DEFAULT_STEPS,
 ) -> bytes:
-    """(H, W, 3) uint8 -> the bytes of a .bbk file.  Options and errors as encode_still's."""
+    """(H, W, 3) uint8 -> the bytes of a .bbk file.  Options and errors as encode_image's."""
     _check(pixels)
-    return encode_still(
-        Still("RGB", pixels, source="PNG"),
+    return encode_image(
+        ImageData("RGB", pixels, source="PNG"),
         model=model,
         device=device,
         progress=progress,
@@ -204,26 +204,26 @@ def encode(
     )
 
 
-def check(data: bytes, stills: list[Still], **options) -> None:
-    """Decodes a file and compares it with the pictures that went in, in any order.  Errors: VerifyFailed."""
+def check(data: bytes, images: list[ImageData], **options) -> None:
+    """Decodes a file and compares it with the images that went in, in any order.  Errors: VerifyFailed."""
     try:
-        _, decoded = decode_stills(data, **options)
+        _, decoded = decode_images(data, **options)
     except DamagedFile as error:
         raise VerifyFailed(
             f"what was coded does not decode ({error}); nothing was written, please report it"
         ) from None
-    left = list(stills)
-    for still in decoded:
-        found = next((i for i, other in enumerate(left) if same(still, other)), None)
+    left = list(images)
+    for image in decoded:
+        found = next((i for i, other in enumerate(left) if same(image, other)), None)
         if found is None:
             raise VerifyFailed(
-                "what was coded decodes to another picture; nothing was written, please report it"
+                "what was coded decodes to another image; nothing was written, please report it"
             )
         del left[found]
 
 
-def _read_plain_parts(parts, header, images):
-    """The mirror of what encode_stills joins -> ([samples], [look and metadata], packed metadata).  Errors: DamagedFile."""
+def _read_fallback_parts(parts, header, images):
+    """The mirror of what encode_images joins -> ([samples], [look and metadata], packed metadata).  Errors: DamagedFile."""
     reader = Reader(parts)
     packed = reader.take(reader.number(len(parts))) if header.metadata else b""
     count, samples = header.plain if header.model else len(header.entries), []
@@ -231,18 +231,18 @@ def _read_plain_parts(parts, header, images):
         bare = not header.model and i + 1 == count
         part = reader.take(len(parts) - reader.position if bare else reader.number(len(parts)))
         samples.append(
-            decode_plain(
+            decode_fallback(
                 part, shape_of(entry.mode, entry.height, entry.width), MODES[entry.mode][0]
             )
         )
     alphas = [
-        decode_plain(reader.take(reader.number(len(parts))), (entry.height, entry.width))
+        decode_fallback(reader.take(reader.number(len(parts))), (entry.height, entry.width))
         if entry.mode in ("RGBA", "LA")
         else None
         for entry in header.entries[count:]
     ]
     if header.model:
-        unpack_plain_parts(
+        unpack_fallback_parts(
             parts[reader.position :],
             [turned(pixels, header.flips) for pixels in images],
             header.start,
@@ -255,19 +255,19 @@ def _read_plain_parts(parts, header, images):
     )
 
 
-def decode_stills(
+def decode_images(
     data: bytes, *, model=None, device="cpu", progress=lambda share: None
-) -> tuple[Header, list[Still]]:
-    """The bytes of a file -> (Header, [Still]), checked against the digests inside.  Errors: NotOurFile, DamagedFile, WrongModel."""
+) -> tuple[Header, list[ImageData]]:
+    """The bytes of a file -> (Header, [ImageData]), checked against the digests inside.  Errors: NotOurFile, DamagedFile, WrongModel."""
     header, payload = container.read(data)
-    images = []
+    arrays = []
     if header.model:
         if any(entry.mode not in UNDER_PRIOR for entry in header.entries[header.plain :]):
             raise DamagedFile("a mode that the prior does not code")
         locate(header.sizes, header.start, header.segments)
         model = Model.of_file(model, header.model)
-        images = [np.empty(size, np.uint8) for size in header.sizes]
-        views = [turned(pixels, header.flips) for pixels in images]
+        arrays = [np.empty(size, np.uint8) for size in header.sizes]
+        views = [turned(pixels, header.flips) for pixels in arrays]
         chain, stack, top, masks, colours = prior_codec.open_stack(
             header, payload, model, views, device
         )
@@ -275,47 +275,49 @@ def decode_stills(
             chain, stack, views, header.start, header.segments, top, progress, masks, colours
         )
         payload = stack.credit(header.credit_bytes)
-    samples, items, packed = _read_plain_parts(payload, header, images)
+    samples, items, packed = _read_fallback_parts(payload, header, arrays)
     if metadata.kinds(items) != header.metadata:
         raise DamagedFile("the metadata are not those that the header names")
     try:
         lost = () if header.archive else header.lost
-        stills = [
-            Still(e.mode, pixels, *item, e.source, lost)
+        images = [
+            ImageData(e.mode, pixels, *item, e.source, lost)
             for e, pixels, item in zip(header.entries, samples, items)
         ]
     except UnsupportedImage as error:
         raise DamagedFile(str(error)) from None
     if header.archive:
-        for entry, still in zip(header.entries, stills):
-            if entry.check != image_check(still.samples):
+        for entry, image in zip(header.entries, images):
+            if entry.check != image_check(image.samples):
                 raise DamagedFile(f"{entry.name}: the pixels do not match their checksum")
-    if _digest(stills, packed, len(header.digest)) != header.digest:
+    if _digest(images, packed, len(header.digest)) != header.digest:
         raise DamagedFile("the pixels do not match their checksum")
-    return header, stills
+    return header, images
 
 
-def decode_still(data: bytes, *, model=None, device="cpu", progress=lambda share: None) -> Still:
-    """The bytes of a .bbk file of one picture -> Still, checked against the digest inside.
+def decode_image(
+    data: bytes, *, model=None, device="cpu", progress=lambda share: None
+) -> ImageData:
+    """The bytes of a .bbk file of one image -> ImageData, checked against the digest inside.
 
     model: a Model or path where the file's own is not shipped.
     Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an archive.
     """
     if container.read_header(data).archive:
-        raise UnsupportedImage("an archive of pictures; use codecs.archive")
-    return decode_stills(data, model=model, device=device, progress=progress)[1][0]
+        raise UnsupportedImage("an archive of images; use codecs.archive")
+    return decode_images(data, model=model, device=device, progress=progress)[1][0]
 
 
 def decode(data: bytes, *, model=None, device="cpu", progress=lambda share: None) -> np.ndarray:
-    """The bytes of a .bbk file of one RGB picture -> (H, W, 3) uint8.  As decode_still; UnsupportedImage for other modes."""
+    """The bytes of a .bbk file of one RGB image -> (H, W, 3) uint8.  As decode_image; UnsupportedImage for other modes."""
     header = container.read_header(data)
     if not header.archive and header.entries[0].mode != "RGB":
         raise UnsupportedImage(
-            f"a picture of mode {header.entries[0].mode}; decode_still gives all of it"
+            f"an image of mode {header.entries[0].mode}; decode_image gives all of it"
         )
-    return decode_still(data, model=model, device=device, progress=progress).samples
+    return decode_image(data, model=model, device=device, progress=progress).samples
 
 
 def image_check(samples):
-    """16 bits of a picture in an archive: which one is damaged, if the archive's digest fails."""
+    """16 bits of an image in an archive: which one is damaged, if the archive's digest fails."""
     return zlib.crc32(np.ascontiguousarray(samples)) & 0xFFFF

@@ -1,4 +1,4 @@
-"""Picture files put together by hand, as other programs write them and Pillow does not."""
+"""Image files put together by hand, as other programs write them and Pillow does not."""
 
 import struct
 import zlib
@@ -117,13 +117,13 @@ def tga(width, height, kind, depth, flags, rows, palette=b"", map_depth=0, start
     )
 
 
-def icon(*pictures, size=(4, 4), bits=24):
+def icon(*images, size=(4, 4), bits=24):
     """An ICO of whole entries: DIBs with their masks, or PNGs."""
-    out, place = struct.pack("<HHH", 0, 1, len(pictures)), 6 + 16 * len(pictures)
-    for picture in pictures:
-        out += struct.pack("<BBBBHHII", *size, 0, 0, 1, bits, len(picture), place)
-        place += len(picture)
-    return out + b"".join(pictures)
+    out, place = struct.pack("<HHH", 0, 1, len(images)), 6 + 16 * len(images)
+    for image in images:
+        out += struct.pack("<BBBBHHII", *size, 0, 0, 1, bits, len(image), place)
+        place += len(image)
+    return out + b"".join(images)
 
 
 def gif(canvas, frame, indices, palette, transparent=None):

@@ -5,19 +5,20 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from bitsback.codecs import prior_codec
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from hypothesis import HealthCheck, settings
 
-from bitsback.codecs.bitstream import container
-from bitsback.codecs import prior_codec
-from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
-from bitsback.train.denoiser import Denoiser, NetworkConfig
-from bitsback.train.experts import Experts
-from bitsback.ans.gaussian_tables import Gaussians, gaussian_masses
-from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.ans.gaussian_tables import Gaussians, gaussian_frequencies
 from bitsback.coder.model import Model
-from bitsback.integer.model_file import save_model
+from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.integer.config import NetworkConfig
+from bitsback.train.denoiser import Denoiser
+from bitsback.train.experts import Experts
+from bitsback.train.export import save_model
 
-TINY = NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16, phases=8)
+TINY = NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16, passes=8)
 
 
 def unshuffled(known):
@@ -80,7 +81,7 @@ def tiny_model(tmp_path_factory, tiny_network):
 
 @pytest.fixture(scope="session")
 def expert_model(tmp_path_factory, tiny_network):
-    """Two networks of different sizes and phases that share the levels out."""
+    """Two networks of different sizes and passes that share the levels out."""
     noise = sigmas(default_levels())
     experts = Experts(
         [
@@ -94,10 +95,10 @@ def expert_model(tmp_path_factory, tiny_network):
 
 
 @pytest.fixture(scope="session")
-def two_phase_model(tmp_path_factory):
+def two_pass_model(tmp_path_factory):
     return Model(
         _model_file(
-            tmp_path_factory.mktemp("two"), random_network(10, dataclasses.replace(TINY, phases=2))
+            tmp_path_factory.mktemp("two"), random_network(10, dataclasses.replace(TINY, passes=2))
         )
     )
 
@@ -110,7 +111,7 @@ def other_model(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def gaussians():
-    return Gaussians(gaussian_masses())
+    return Gaussians(gaussian_frequencies())
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +135,7 @@ def photograph():
 def prior_file(tiny_model):
     """prior_file(pixels, model=tiny_model) -> the bytes of a file whose segments are under the prior.
 
-    With random weights the prior loses against plain coding, so `encode` would not choose it.
+    With random weights the prior loses against fallback codec, so `encode` would not choose it.
     """
 
     def make(pixels, model=tiny_model):

@@ -1,9 +1,9 @@
 """Writes the golden files, once per format version:  python -m tests.make_golden --write
 
-Each case is NAME.png (the picture), NAME.bbk (its file under the shipped default model) and, where
-the prior was used, NAME.plain (the plain parts, so that the check does not depend on the installed
-libwebp).  modes/ has a picture of each of several modes with metadata: NAME.bbk beside the file that it
-must decode to; a grey picture and one with tuned biases (any biases: how an encoder finds them is its affair) lie there under the prior.  Refuses to overwrite: a golden file that no longer holds is a broken promise, not a chore.
+Each case is NAME.png (the image), NAME.bbk (its file under the shipped default model) and, where
+the prior was used, NAME.plain (the fallback parts, so that the check does not depend on the installed
+libwebp).  modes/ has an image of each of several modes with metadata: NAME.bbk beside the file that it
+must decode to; a gray image and one with tuned biases (any biases: how an encoder finds them is its affair) lie there under the prior.  Refuses to overwrite: a golden file that no longer holds is a broken promise, not a chore.
 """
 
 import sys
@@ -11,23 +11,23 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+from bitsback.codecs import prior_codec, whole_file
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.formats.image_files import default_suffix, image_bytes, image_format
+from bitsback.codecs.image import ImageData
+from bitsback.codecs.segment_layout import turned
+from bitsback.codecs.segments import fallback_parts
 from PIL import Image
 
-from bitsback.codecs.bitstream import container
-from bitsback.codecs import prior_codec, whole_file
-from bitsback.codecs.formats.image_files import default_suffix, image_format, still_bytes
-from bitsback.codecs.segment_layout import turned
-from bitsback.codecs.segments import plain_parts
-from bitsback.codecs.image import Still
 from bitsback.coder.model import Model
 
 FOLDER = Path(__file__).parent / "golden" / f"v{container.VERSION}"
-PICTURES = Path(__file__).parent / "pictures"
+IMAGES = Path(__file__).parent / "images"
 
 
 def cases():
     """{name: (H, W, 3) uint8}"""
-    photograph = np.array(Image.open(PICTURES / "kodim23_crop.png"))
+    photograph = np.array(Image.open(IMAGES / "kodim23_crop.png"))
     noise = np.random.default_rng(11).integers(0, 256, (64, 56, 3), dtype=np.uint8)
     return {
         "photo_96x72": photograph[40:112, 60:156],
@@ -45,49 +45,51 @@ def clipped(pixels):
     return pixels
 
 
-def stills():
+def images():
     """{name: Still} of other modes than RGB, with look and metadata."""
-    photograph = np.array(Image.open(PICTURES / "kodim07_crop.png"))[60:116, 80:136]
+    photograph = np.array(Image.open(IMAGES / "kodim07_crop.png"))[60:116, 80:136]
     ramp = (
         np.add.outer(np.arange(20) * 900, np.arange(17) * 700)[..., None] + [0, 9, 5000]
     ).astype("<u2")
-    grey = np.array(Image.open(PICTURES / "kodim07_crop.png").convert("L"))
+    gray = np.array(Image.open(IMAGES / "kodim07_crop.png").convert("L"))
     metadata = {
         "icc": b"profile" * 9,
         "dpi": (72.009, 72.009),
         "text": (("Title", "golden", "", "", False),),
     }
     return {
-        "rgba_56x56": Still(
+        "rgba_56x56": ImageData(
             "RGBA", np.dstack([photograph, np.tri(56, dtype=np.uint8) * 255]), {}, metadata
         ),
-        "grey_64x56": Still("L", grey[60:124, 80:136]),
-        "told_96x88": Still(
-            "RGB", clipped(np.array(Image.open(PICTURES / "kodim23_crop.png"))[60:156, 100:188])
+        "gray_64x56": ImageData("L", gray[60:124, 80:136]),
+        "told_96x88": ImageData(
+            "RGB", clipped(np.array(Image.open(IMAGES / "kodim23_crop.png"))[60:156, 100:188])
         ),
-        "tuned_72x80": Still(
-            "RGB", np.array(Image.open(PICTURES / "kodim23_crop.png"))[30:102, 90:170]
+        "tuned_72x80": ImageData(
+            "RGB", np.array(Image.open(IMAGES / "kodim23_crop.png"))[30:102, 90:170]
         ),
-        "palette": Still(
+        "palette": ImageData(
             "P", photograph[..., 1] // 32, {"palette": bytes(range(24)), "transparency": 3}, {}
         ),
-        "deep_rgb": Still("RGB;16", ramp, {}, metadata),
-        "deep_grey": Still("I;16", ramp[..., 2].copy(), {}, {}),
-        "bilevel": Still("1", (photograph[..., 0] > 128).astype(np.uint8)),
-        "cmyk": Still("CMYK", np.dstack([photograph, photograph[..., 0]])),
-        "float": Still("F", (ramp[..., 0] / 7).astype("<f4")),
+        "deep_rgb": ImageData("RGB;16", ramp, {}, metadata),
+        "deep_gray": ImageData("I;16", ramp[..., 2].copy(), {}, {}),
+        "bilevel": ImageData("1", (photograph[..., 0] > 128).astype(np.uint8)),
+        "cmyk": ImageData("CMYK", np.dstack([photograph, photograph[..., 0]])),
+        "float": ImageData("F", (ramp[..., 0] / 7).astype("<f4")),
     }
 
 
 def encode_under_prior(pixels, model):
-    """(bytes, plain parts) with the prior where it can be used at all, else (bytes, None)."""
+    """(bytes, fallback parts) with the prior where it can be used at all, else (bytes, None)."""
     entries = (container.Entry(pixels.shape[1], pixels.shape[0]),)
     result = prior_codec.encode_stack(
         [pixels], container.Header(entries, container.pixel_digest([pixels])), model
     )
     if not result:
         return whole_file.encode(pixels, model=model), None
-    return container.write(*result), plain_parts([turned(pixels, result[0].flips)], result[0].start)
+    return container.write(*result), fallback_parts(
+        [turned(pixels, result[0].flips)], result[0].start
+    )
 
 
 def main():
@@ -106,12 +108,12 @@ def main():
             target.with_suffix(".plain").write_bytes(parts)
         print(target, len(data), "prior" if parts is not None else "plain")
     (FOLDER / "modes").mkdir(exist_ok=True)
-    for name, still in stills().items():
+    for name, image in images().items():
         target = FOLDER / "modes" / f"{name}.bbk"
         if target.exists():
             raise SystemExit(f"{target} exists; golden files are never overwritten")
         suffix, deltas = (
-            default_suffix(still.mode),
+            default_suffix(image.mode),
             np.rint(np.random.default_rng(9).normal(0, 2, model.deltas.size)).astype(np.int32),
         )
         found, kept = (
@@ -119,9 +121,9 @@ def main():
             patch.object(whole_file, "surely_smaller", lambda *_: True),
         )  # so small, some would lose
         with patch.object(prior_codec, "tune", lambda *_, **__: found), kept:
-            data = whole_file.encode_still(still, model=model, verify=True)
+            data = whole_file.encode_image(image, model=model, verify=True)
         target.with_suffix(suffix).write_bytes(
-            still_bytes(still, image_format(target.with_suffix(suffix)), target)[0]
+            image_bytes(image, image_format(target.with_suffix(suffix)), target)[0]
         )
         target.write_bytes(data)
         print(target, len(data), "prior" if container.read_header(data).model else "plain")

@@ -18,8 +18,8 @@ from itertools import accumulate
 import numpy as np
 
 R, G, B = 0, 1, 2
-# Phases of section 7: (row, column, stride) of the parts of each.
-PHASES = {
+# Passes of section 7: (row, column, stride) of the parts of each.
+PASSES = {
     2: [[(0, 0, 2), (1, 1, 2)], [(0, 1, 2), (1, 0, 2)]],
     4: [[(0, 0, 2)], [(1, 1, 2)], [(0, 1, 2)], [(1, 0, 2)]],
     8: [
@@ -88,7 +88,7 @@ class Model:
         self.p, self.q = (
             [[0, *row] for row in np.cumsum(self.tensors[name], axis=1, dtype=np.int64).tolist()]
             for name in ("gaussian_masses", "forward_masses")
-        )  # cumulative masses
+        )  # cumulative frequencies
 
     def id(self):
         """The whole SHA-256 in hex."""
@@ -116,10 +116,10 @@ class Model:
         start, end = self.about["experts"][i]["steps"]
         return end - start
 
-    def phases(self, k):
-        return PHASES[self.about["experts"][self.expert(k)[0]]["network"]["phases"]]
+    def passes(self, k):
+        return PASSES[self.about["experts"][self.expert(k)[0]]["network"]["phases"]]
 
-    def conv(self, name, a, k, phase=None):
+    def conv(self, name, a, k, pass_number=None):
         i, first = self.expert(k)
         name, k = f"{i}.{name}", k - first
         weight, bias, shift = (
@@ -130,8 +130,8 @@ class Model:
             0
             if len(bias) == 1
             else k
-            if phase is None
-            else (len(bias) // self.levels(i)) * k + phase - 1
+            if pass_number is None
+            else (len(bias) // self.levels(i)) * k + pass_number - 1
         )
         margin = size // 2 if stride == 1 else 0
         a = np.pad(a, ((0, 0), (margin, margin), (margin, margin)))
@@ -170,11 +170,11 @@ class Model:
         )
         return out, self.conv("head_features", act(half), k)
 
-    def head(self, k, phase, z, state):
+    def head(self, k, pass_number, z, state):
         """z of the whole padded area (3, H8, W8) -> (9, H8 / 2, W8 / 2)."""
-        h = act(self.conv("head_known", unshuffle(z), k, phase) + state)
+        h = act(self.conv("head_known", unshuffle(z), k, pass_number) + state)
         h = (self.conv("head_mix", h, k) + h).clip(0, 255)
-        out = self.conv(f"head_out.{phase - 1}", h, k)
+        out = self.conv(f"head_out.{pass_number - 1}", h, k)
         return np.concatenate(
             [out[:3].clip(-2048, 2048), out[3:6].clip(-46, 23), out[6:].clip(-256, 256)]
         )
@@ -236,7 +236,7 @@ def tune(model, deltas):
 class Stack:
     """Section 3, and the coding of arrays of section 2."""
 
-    UNIFORM = [256 * i for i in range(2**16 + 1)]  # cumulative masses of a number below 2^16
+    UNIFORM = [256 * i for i in range(2**16 + 1)]  # cumulative frequencies of a number below 2^16
 
     def __init__(self, data):
         """data: the payload of a file."""
@@ -273,12 +273,12 @@ class Stack:
 
     def push(self, cumulative, symbol):
         low, high = cumulative[symbol : symbol + 2]
-        mass = high - low
-        assert mass, "a column without mass: the file is damaged"
-        if self.state >= mass << 40:
+        frequency = high - low
+        assert frequency, "a column without frequency: the file is damaged"
+        if self.state >= frequency << 40:
             self.words.append(self.state & 0xFFFFFFFF)
             self.state >>= 32
-        self.state = (self.state // mass << 24) + self.state % mass + low
+        self.state = (self.state // frequency << 24) + self.state % frequency + low
 
     def pop_array(self, table, mean, row_set, escapes):
         """table: Model.p or .q; mean (in 1/32) and row_set: arrays of one shape -> values of that shape."""
@@ -347,7 +347,7 @@ def mean_map(model, means, height, width):
 
 
 def mean_maps(model, sizes, means):
-    """(C, H, W) of each picture; means: None, or (r, c, C) or None for each."""
+    """(C, H, W) of each image; means: None, or (r, c, C) or None for each."""
     return [
         np.zeros((channels, height, width), np.int64)
         if means is None or means[i] is None
@@ -392,15 +392,15 @@ def side_context(model, side, x):
 
 
 def step(model, k, y, known, code):
-    """The level below y (level k; known: its context below and to the right), whose arrays come from code(parts, colour, mean32, scale), (images, n) each, parts: of a phase, in the decoder's order."""
+    """The level below y (level k; known: its context below and to the right), whose arrays come from code(parts, colour, mean32, scale), (images, n) each, parts: of a pass, in the decoder's order."""
     height, width = y.shape[2:]
     _, from_y, from_f, base = model.tensors["steps.scalars"][k].tolist()
-    grey = y.shape[1] == 1
+    gray = y.shape[1] == 1
     out, state = map(
         np.stack,
         zip(
             *(
-                model.trunk(k, np.repeat(n, 3, axis=0) if grey else n)
+                model.trunk(k, np.repeat(n, 3, axis=0) if gray else n)
                 for n in np.concatenate([np.concatenate([y, known[1]], axis=3), known[0]], axis=2)
             )
         ),
@@ -412,11 +412,15 @@ def step(model, k, y, known, code):
         model.table(name, k) for name in ("scale", "gain", "shift", "inverse")
     )
     values, z = np.zeros_like(y), np.zeros((len(y), 3, *out.shape[2:]), np.int64)
-    for phase, parts in enumerate(model.phases(k)):
-        heard = np.stack([model.head(k, phase, *one) for one in zip(z, state)]) if phase else None
+    for pass_number, parts in enumerate(model.passes(k)):
+        heard = (
+            np.stack([model.head(k, pass_number, *one) for one in zip(z, state)])
+            if pass_number
+            else None
+        )
         m0, u0, r = (gathered(array, parts) for array in (mean0, v0, rho))
         m, v = m0, u0
-        if phase:
+        if pass_number:
             added = gathered(
                 heard.repeat(2, axis=2).repeat(2, axis=3)[:, :, :height, :width], parts
             )  # every pixel hears what its block does
@@ -424,7 +428,7 @@ def step(model, k, y, known, code):
             v = (v + added[:, 3:6]).clip(0, 255)
             r = r + added[:, 6:]
         d, got = {}, np.zeros_like(m)
-        for colour in (G,) if grey else (G, R, B):
+        for colour in (G,) if gray else (G, R, B):
             mean = m[:, colour]
             if colour == R:
                 mean = mean + half_up(r[:, 0] * gain[v[:, G]] * d[G], 14)
@@ -435,13 +439,13 @@ def step(model, k, y, known, code):
             got[:, colour] = code(parts, colour, half_up(mean, 1), scale[v[:, colour]])
             d[colour] = (64 * got[:, colour] - mean).clip(-4096, 4096)
         told = half_up((64 * got - m0).clip(-32768, 32768) * inverse[u0], 14).clip(-96, 96)
-        scatter(values, parts, got[:, G:B] if grey else got)
-        scatter(z[:, :, :height, :width], parts, told[:, [G, G, G]] if grey else told)
+        scatter(values, parts, got[:, G:B] if gray else got)
+        scatter(z[:, :, :height, :width], parts, told[:, [G, G, G]] if gray else told)
     return values
 
 
 def gathered(array, parts):
-    """(images, C, H, W) -> (images, C, n): the pixels of a phase, part by part."""
+    """(images, C, H, W) -> (images, C, n): the pixels of a pass, part by part."""
     return np.concatenate(
         [array[:, :, i::stride, j::stride].reshape(*array.shape[:2], -1) for i, j, stride in parts],
         axis=2,
@@ -457,7 +461,7 @@ def scatter(array, parts, values):
 
 
 def part(values, parts, colour):
-    """(images, n) of (images, 3, H, W): an array of a step; parts: of a phase."""
+    """(images, n) of (images, 3, H, W): an array of a step; parts: of a pass."""
     return gathered(values, parts)[:, colour if values.shape[1] == 3 else 0]
 
 
@@ -508,7 +512,7 @@ def keys(x, parts, colour, coded=...):
     """For each coded value of an array of x (images, 3, H, W): (table, bytes of the colours before it); with its own byte, its place in Counts.seen."""
     count = part(x, parts, colour)[coded].size
     if x.shape[1] == 1:
-        return [("grey",)] * count
+        return [("gray",)] * count
     before = [
         map(byte, part(x, parts, c)[coded].ravel().tolist())
         for c in {G: (), R: (G,), B: (G, R)}[colour]
@@ -525,7 +529,7 @@ class Counts:
 
     def add(self, x, times=1):
         """All pixels of a segment."""
-        for parts in PHASES[4]:
+        for parts in PASSES[4]:
             for colour in (G,) if x.shape[1] == 1 else (G, R, B):
                 for key, value in zip(
                     keys(x, parts, colour), part(x, parts, colour).ravel().tolist()
@@ -533,7 +537,7 @@ class Counts:
                     self.seen[(*key, byte(value))] += times
 
     def cumulative(self, gaussian, key, b, seen):
-        """Cumulative masses q of the 17 symbols; gaussian: those of the row."""
+        """Cumulative frequencies q of the 17 symbols; gaussian: those of the row."""
         values = range(b - 7, b + 9)
         m = [(gaussian[25 + i] - gaussian[24 + i] >> 4) + 1 for i in range(16)]
         n = [min(seen[(*key, byte(v))], 1023) if -128 <= v <= 127 else 0 for v in values]
@@ -616,7 +620,7 @@ def push_segment(model, stack, x, sides, top, free, counts=None, *, more):
         if counts and not k:
             places = [
                 keys(x, parts, colour, part(free, parts, colour))
-                for parts in model.phases(0)
+                for parts in model.passes(0)
                 for colour in ((G,) if x.shape[1] == 1 else (G, R, B))
             ]
             counts.push_arrays(
@@ -667,7 +671,7 @@ def free_of(masks, which, rows, columns):
 
 
 def decode(model, stack, sizes, start, segments, top, told=None, sharpness=0, means=None):
-    """All segments, last first -> list of (H, W, C) uint8, 0 where the plain parts lie.  sizes: (height, width, channels) of each image; start: (image, rows, columns);
+    """All segments, last first -> list of (H, W, C) uint8, 0 where the fallback parts lie.  sizes: (height, width, channels) of each image; start: (image, rows, columns);
     told: (images (H, W, C) uint8, masks (H, W, C) bool, False where a sample of these is told), section 11; sharpness: section 12;
     means: (r, c, C) or None for each image, section 13."""
     more = mean_maps(model, sizes, means)

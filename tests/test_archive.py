@@ -1,22 +1,22 @@
-"""Archives: one stack for many pictures; the tree comes back, nothing leaves the folder."""
+"""Archives: one stack for many images; the tree comes back, nothing leaves the folder."""
 
 import dataclasses
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from PIL import Image
-
 from bitsback.codecs import archive, prior_codec, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.io import files
+from click.testing import CliRunner
+from PIL import Image
+
 from bitsback.cli.main import main
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 
 @pytest.fixture
 def tree(tmp_path):
-    """Twelve small pictures of three sizes in two folders."""
+    """Twelve small images of three sizes in two folders."""
     rng = np.random.default_rng(3)
     for i in range(12):
         path = tmp_path / "in" / ("a" if i % 2 else "b/c") / f"{i}.png"
@@ -59,7 +59,7 @@ def test_tree_round_trip(tree, tiny_model, tmp_path):
 
 
 def one_stack(tree, model):
-    """An archive under the prior, whatever plain coding would cost: (Header, payload, images)."""
+    """An archive under the prior, whatever fallback codec would cost: (Header, payload, images)."""
     loaded = [(pixels(p), n) for p, n in archive.collect([tree])]
     loaded.sort(key=lambda item: item[0].size)
     entries = tuple(
@@ -74,18 +74,18 @@ def one_stack(tree, model):
 
 
 def test_one_stack_round_trip(tree, tiny_model):
-    """Under the prior, with batches and several sizes on one stack, every picture comes back."""
+    """Under the prior, with batches and several sizes on one stack, every image comes back."""
     header, payload, images = one_stack(tree, tiny_model)
     assert (
         header.model
         and len(header.segments) > 1
         and any(kind == 0 and n > 1 for kind, n in header.segments)
     )
-    read, back = whole_file.decode_stills(container.write(header, payload), model=tiny_model)
+    read, back = whole_file.decode_images(container.write(header, payload), model=tiny_model)
     assert read == header and all(np.array_equal(a, b.samples) for a, b in zip(images, back))
 
 
-def test_one_damaged_picture_is_no_whole_archive(tree, tiny_model):
+def test_one_damaged_image_is_no_whole_archive(tree, tiny_model):
     """A check that does not fit, a digest that does not fit, an altered word: DamagedFile, with a valid CRC."""
     header, payload, _ = one_stack(tree, tiny_model)
     entries = list(header.entries)
@@ -100,7 +100,7 @@ def test_one_damaged_picture_is_no_whole_archive(tree, tiny_model):
         )
     for case in wrong:
         with pytest.raises(DamagedFile):
-            whole_file.decode_stills(container.write(*case), model=tiny_model)
+            whole_file.decode_images(container.write(*case), model=tiny_model)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,10 @@ def test_names_that_would_escape_are_refused(name, tmp_path):
         container.pixel_digest([image]),
         True,
     )
-    from bitsback.codecs.segments import plain_parts
+    from bitsback.codecs.segments import fallback_parts
 
     path = tmp_path / "evil.bbk"
-    path.write_bytes(container.write(header, plain_parts([image], (1, 0, 0))))
+    path.write_bytes(container.write(header, fallback_parts([image], (1, 0, 0))))
     with pytest.raises(DamagedFile):
         files.decompress_file(path, folder=tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["evil.bbk"]
@@ -134,9 +134,9 @@ def test_a_link_in_the_output_folder_is_not_followed(tree, tiny_model, tmp_path)
     assert not list(elsewhere.iterdir())
 
 
-def test_one_bad_picture_fails_the_archive(tree, tiny_model, tmp_path):
-    """A picture that cannot be read is named; no archive is written."""
-    (tree / "a/zz.png").write_text("not a picture")
+def test_one_bad_image_fails_the_archive(tree, tiny_model, tmp_path):
+    """An image that cannot be read is named; no archive is written."""
+    (tree / "a/zz.png").write_text("not an image")
     with pytest.raises(UnsupportedImage, match="zz.png"):
         files.compress_archive([tree], tmp_path / "all.bbk", model=tiny_model)
     assert not (tmp_path / "all.bbk").exists()
@@ -144,5 +144,5 @@ def test_one_bad_picture_fails_the_archive(tree, tiny_model, tmp_path):
 
 def test_two_of_one_name_are_refused(tree):
     """Two inputs that would get one name in the archive."""
-    with pytest.raises(UnsupportedImage, match="two pictures"):
+    with pytest.raises(UnsupportedImage, match="two images"):
         archive.collect([tree / "a/1.png", tree / "a", tree / "a/1.png"])

@@ -5,22 +5,22 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from bitsback.coder import context
-from bitsback.integer import convolution, selftest
-from bitsback.codecs.segment_layout import turned
-from bitsback.codecs.bitstream import container
 from bitsback.codecs import prior_codec, segments
-from bitsback.errors import DamagedFile, StackEmpty
-from bitsback.train.export import prove_exact
-from bitsback.integer.network import IntegerExperts, IntegerNetwork
-from bitsback.coder.model import Model
-from bitsback.coder.conditional import distributions
-from bitsback.ans.stack import Stack
-from bitsback.integer.model_file import write_model
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.segment_layout import turned
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from bitsback.ans.stack import Stack
+from bitsback.coder import context
+from bitsback.coder.conditional import distributions
+from bitsback.coder.model import Model
+from bitsback.errors import DamagedFile, StackEmpty
+from bitsback.integer import convolution, onednn, selftest
+from bitsback.integer.model_file import write_model
+from bitsback.integer.network import IntegerExperts, IntegerNetwork
+from bitsback.integer.overflow import prove_exact
 from tests import numpy_decoder as yardstick
 from tests.conftest import unshuffled
 from tests.told import grids, pop_bytes, push_bytes
@@ -52,7 +52,7 @@ def make_pixels(height, width, kind, seed=0):
 
 
 def encode(images, model):
-    """(Header, payload) of one picture, or of a list as in an archive, under the prior also where plain coding would be smaller."""
+    """(Header, payload) of one image, or of a list as in an archive, under the prior also where fallback codec would be smaller."""
     entries = tuple(
         container.Entry(
             pixels.shape[1], pixels.shape[0], mode="RGB" if pixels.shape[2] == 3 else "L"
@@ -90,7 +90,7 @@ def decode(model, header, payload):
 
 
 def make_images(kind):
-    """Pictures of an archive: the first is cut into segments of rows, the others pass together."""
+    """Images of an archive: the first is cut into segments of rows, the others pass together."""
     return [
         make_pixels(*size, kind, seed)
         for seed, size in enumerate([(40, 16), (12, 9), (12, 9), (12, 9)])
@@ -108,11 +108,11 @@ LOUD = {
 }
 
 
-@pytest.fixture(scope="module", params=["tiny", "loud", "experts", "two phases"])
-def model(request, tiny_model, expert_model, two_phase_model, tmp_path_factory):
-    """The tiny model, one of two experts, one of two phases, and one whose numbers reach every clamp: some layers shift right by fewer bits (LOUD), in part to the left."""
+@pytest.fixture(scope="module", params=["tiny", "loud", "experts", "two passes"])
+def model(request, tiny_model, expert_model, two_pass_model, tmp_path_factory):
+    """The tiny model, one of two experts, one of two passes, and one whose numbers reach every clamp: some layers shift right by fewer bits (LOUD), in part to the left."""
     if request.param != "loud":
-        return {"tiny": tiny_model, "experts": expert_model, "two phases": two_phase_model}[
+        return {"tiny": tiny_model, "experts": expert_model, "two passes": two_pass_model}[
             request.param
         ]
     tensors = load_file(tiny_model.path)
@@ -142,12 +142,12 @@ def test_files_by_the_document(size, kind, model, numbers):
     check_by_the_document(images, model, numbers, size)
 
 
-@pytest.mark.parametrize("greys", [{0}, {1, 2}, {0, 1, 2, 3}], ids=str)
-def test_grey_pictures_by_the_document(greys, model, numbers):
-    """One channel, alone and beside pictures of three on the same stack."""
+@pytest.mark.parametrize("grays", [{0}, {1, 2}, {0, 1, 2, 3}], ids=str)
+def test_gray_images_by_the_document(grays, model, numbers):
+    """One channel, alone and beside images of three on the same stack."""
     images = make_images("smooth")
     check_by_the_document(
-        [pixels[..., :1] if i in greys else pixels for i, pixels in enumerate(images)],
+        [pixels[..., :1] if i in grays else pixels for i, pixels in enumerate(images)],
         model,
         numbers,
     )
@@ -162,7 +162,7 @@ def check_by_the_document(images, model, numbers, size=None):
     elif size == (64, 16):
         assert len(header.segments) > 1
     got, credit, told = decode(numbers, header, payload)
-    segments.unpack_plain_parts(
+    segments.unpack_fallback_parts(
         credit, [turned(pixels, header.flips) for pixels in got], header.start
     )
     assert all(map(np.array_equal, got, images))
@@ -189,8 +189,8 @@ class RecordingNetwork(IntegerNetwork):
         self.record += zip(out.cpu().numpy(), state.cpu().numpy())
         return out, state
 
-    def head(self, index, phase, state, known):
-        out = super().head(index, phase, state, known)
+    def head(self, index, pass_number, state, known):
+        out = super().head(index, pass_number, state, known)
         self.record += [(one,) for one in out.cpu().numpy()]
         return out
 
@@ -208,17 +208,17 @@ class RecordingModel(yardstick.Model):
 
 
 def assert_equal_records(ours, numpys):
-    """The yardstick's outputs reach over the padding; the codec's are cut to the picture."""
+    """The yardstick's outputs reach over the padding; the codec's are cut to the image."""
     assert len(ours) == len(numpys)
     for one, other in zip(ours, numpys):
         for a, b in zip(one, other):
             assert a.size and np.array_equal(a, b[:, : a.shape[1], : a.shape[2]])
 
 
-@pytest.mark.parametrize("backend", [convolution.Reference, convolution.Fast])
+@pytest.mark.parametrize("backend", [convolution.Reference, onednn.Fast])
 @pytest.mark.parametrize("size", [(33, 21), "archive"], ids=str)
 def test_every_integer_of_a_file(size, backend, model):
-    """Trunk and head outputs of every segment, step and phase, as they come up in decoding: torch against numpy int64."""
+    """Trunk and head outputs of every segment, step and pass, as they come up in decoding: torch against numpy int64."""
     if not selftest.agrees(backend):
         pytest.skip(f"{backend.name} is not exact on this machine, and not used")
     images = make_images("smooth") if size == "archive" else [make_pixels(*size, "smooth")]
@@ -263,9 +263,9 @@ def test_every_integer_of_a_file(size, backend, model):
                 )
 
 
-@pytest.mark.parametrize("backend", [convolution.Reference, convolution.Fast])
+@pytest.mark.parametrize("backend", [convolution.Reference, onednn.Fast])
 @pytest.mark.parametrize("reach", [3, 300, 2**12])
-def test_network_far_from_any_picture(reach, backend, model, numbers):
+def test_network_far_from_any_image(reach, backend, model, numbers):
     """Lattice indices and innovations at the limits that ARITHMETIC.md gives, odd sizes, 32-bit sums."""
     if not selftest.agrees(backend):
         pytest.skip(f"{backend.name} is not exact on this machine, and not used")
@@ -279,18 +279,18 @@ def test_network_far_from_any_picture(reach, backend, model, numbers):
             out, state = network.trunk(k, torch.from_numpy(y[None]))
             numpy_out, numpy_state = numbers.trunk(k, y.astype(np.int64))
             assert_equal_records([(out[0].numpy(), state[0].numpy())], [(numpy_out, numpy_state)])
-            for phase in range(1, len(network.order(k))):
-                mine = network.head(k, phase, state, torch.from_numpy(unshuffled(z[None])))[
+            for pass_number in range(1, len(network.order(k))):
+                mine = network.head(k, pass_number, state, torch.from_numpy(unshuffled(z[None])))[
                     0
                 ].numpy()
                 assert np.array_equal(
-                    mine, numbers.head(k, phase, padded.astype(np.int64), numpy_state)
+                    mine, numbers.head(k, pass_number, padded.astype(np.int64), numpy_state)
                 )
 
 
 @pytest.mark.parametrize("reach", [2, 60, 2**12])
 def test_distributions_of_any_values(reach, model, numbers):
-    """Means and scales of every phase and colour, for values that need not be likely: all clamps of section 7, with and without context."""
+    """Means and scales of every pass and colour, for values that need not be likely: all clamps of section 7, with and without context."""
     network = model.chain(backend=convolution.Reference(model.layers)).network
     rng = np.random.default_rng(reach)
     for k in range(len(model.levels)):
@@ -361,7 +361,7 @@ def test_context(rows, model, numbers):
 
 
 def test_drawing_at_the_edges_of_columns(model, numbers):
-    """Section 5: the first column whose cumulative mass exceeds u."""
+    """Section 5: the first column whose cumulative frequency exceeds u."""
     for row in range(0, 32 * numbers.count, 5):
         edges = np.array(numbers.q[row])
         columns = np.flatnonzero(np.diff(edges))

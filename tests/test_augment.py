@@ -1,11 +1,11 @@
-"""Colours at half resolution as decoders leave them, and grey patches."""
+"""Colours at half resolution as decoders leave them, and gray patches."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from bitsback.train.augment import chroma_halved, grey, some_grey, some_halved
+from bitsback.train.augment import chroma_halved, gray, some_gray, some_halved
 
 
 @pytest.fixture(scope="module")
@@ -19,10 +19,10 @@ def x(photograph):
 
 def chroma(x):
     """(N, 2, H, W): Cb and Cr by Pillow."""
-    pictures = [
+    images = [
         np.array(Image.fromarray(one.permute(1, 2, 0).byte().numpy()).convert("YCbCr")) for one in x
     ]
-    return np.stack(pictures)[..., 1:].transpose(0, 3, 1, 2).astype(float)
+    return np.stack(images)[..., 1:].transpose(0, 3, 1, 2).astype(float)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_halved_colours(x, kind, across, repeats):
     """Whole numbers of 0..255 with the luminance they had; the colour differences of each block keep their mean, and where samples are repeated they are equal."""
     y = chroma_halved(x, torch.full((4,), kind))
     assert torch.equal(y, y.round()) and y.min() >= 0 and y.max() <= 255 and y.shape == x.shape
-    assert (grey(y) - grey(x)).abs().max() <= 2
+    assert (gray(y) - gray(x)).abs().max() <= 2
     before, after = chroma(x), chroma(y)
     rows = 2 if across else 1
     means = lambda c: c.reshape(4, 2, 32 // rows, rows, 24, 2).mean((3, 5))  # noqa: E731
@@ -70,10 +70,10 @@ def test_a_share_is_halved(x):
     )
 
 
-def test_a_share_is_grey(x):
+def test_a_share_is_gray(x):
     """Told which; they have the luminance of BT.601 three times, the others are untouched."""
     many = x.repeat(50, 1, 1, 1) - 128
-    some, chosen = some_grey(many, torch.Generator().manual_seed(1), 0.25)
+    some, chosen = some_gray(many, torch.Generator().manual_seed(1), 0.25)
     assert 0.17 < chosen.float().mean() < 0.33 and torch.equal(some[~chosen], many[~chosen])
     luma = ((many[chosen] + 128) * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(
         1, keepdim=True

@@ -8,11 +8,11 @@ import time
 
 import numpy as np
 import pytest
+from bitsback.codecs.formats import av1_headers, avif
+from bitsback.codecs.formats.image_files import read_image
+from bitsback.codecs.io.restored import default_bytes
 from PIL import Image, features
 
-from bitsback.codecs.formats import av1_headers, avif
-from bitsback.codecs.formats.image_files import read_still
-from bitsback.codecs.io.restored import default_bytes
 from bitsback.errors import LossySource, UnsupportedImage
 
 codecs = pytest.importorskip("imagecodecs")
@@ -25,14 +25,14 @@ LOSSLESS = codecs.avif_encode(PIXELS[..., :3].copy(), level=100)
 
 
 def read(data, **options):
-    return read_still(io.BytesIO(data), "x.avif", **options)
+    return read_image(io.BytesIO(data), "x.avif", **options)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("shape", [(40, 50), (1, 1), (9, 5000)])
 @pytest.mark.parametrize("options", [{}, {"speed": 0}, {"speed": 10}, {"speed": 9}])
 def test_lossless_ones_are_taken(channels, shape, options):
-    """What went into the encoder comes out, through the default output too; a wide picture has
+    """What went into the encoder comes out, through the default output too; a wide image has
     several tiles.
     """
     if max(shape) > 100 and options.get("speed", 0) < 9:
@@ -42,7 +42,7 @@ def test_lossless_ones_are_taken(channels, shape, options):
     expected = samples if samples.ndim == 3 or found.mode == "L" else np.dstack([samples] * 3)
     assert np.array_equal(found.samples, expected)
     assert np.array_equal(
-        read_still(io.BytesIO(default_bytes(found, "x")[1]), "x").samples, expected
+        read_image(io.BytesIO(default_bytes(found, "x")[1]), "x").samples, expected
     )
 
 
@@ -89,7 +89,7 @@ def test_lossy_ones_are_refused_unless_allowed(kind):
 
 
 def test_what_cannot_be_told_is_not_claimed():
-    """A grid of streams, premultiplied colours, and an auxiliary picture that is no alpha."""
+    """A grid of streams, premultiplied colours, and an auxiliary image that is no alpha."""
     alpha = codecs.avif_encode(PIXELS.copy(), level=100)
     assert avif.loss(alpha) is None
     for data in (
@@ -113,7 +113,7 @@ def units(*parts):
 def sequence(
     profile=1, superres=0, grain=0, colours=((0, 1), (1, 1), (1, 8), (13, 8), (0, 8), (0, 1))
 ):
-    """A reduced still picture's sequence header, 16 by 16; colours: color_config of profile 1."""
+    """A reduced still image's sequence header, 16 by 16; colours: color_config of profile 1."""
     return bits(
         (profile, 3),
         (1, 1),

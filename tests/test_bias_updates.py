@@ -5,28 +5,27 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from bitsback.codecs import decode, prior_codec
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
+from bitsback.codecs.borders import border_bits
+from bitsback.codecs.io import files
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitsback.integer import bias_updates
-from bitsback.codecs.bitstream import container
-from bitsback.codecs import decode, prior_codec
-from bitsback.codecs.io import files
-from bitsback.codecs.borders import border_bits
-from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
-from bitsback.train.dequantise import dequantised, real_scales
-from bitsback.train.denoiser import QConv
+from bitsback.ans.stack import Stack
 from bitsback.diffusion.levels import sigmas
 from bitsback.errors import DamagedFile
+from bitsback.integer import bias_updates
 from bitsback.integer.convolution import Layer
 from bitsback.sampling.preview import preview
-from bitsback.ans.stack import Stack
-
+from bitsback.train.denoiser import QConv
+from bitsback.train.dequantise import dequantised, real_scales
 from tests import numpy_decoder as yardstick
 from tests.told import grids, pop_bytes
 
 
-def some_deltas(model, size=4.0, seed=0):
+def some_differences(model, size=4.0, seed=0):
     """Whole numbers of a Gaussian with sd `size`."""
     return (
         np.rint(np.random.default_rng(seed).normal(0, size, bias_updates.count(model.layers)))
@@ -38,7 +37,7 @@ def some_deltas(model, size=4.0, seed=0):
 @pytest.fixture(scope="module")
 def tuned_file(tiny_model, photograph):
     """(file's bytes, its pixels, the deltas it carries)."""
-    pixels, deltas = photograph(72, 88), some_deltas(tiny_model)
+    pixels, deltas = photograph(72, 88), some_differences(tiny_model)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prior_codec, "tune", lambda *_, **__: deltas)
         header = Header((Entry(88, 72),), pixel_digest([pixels]))
@@ -53,7 +52,7 @@ def tuned_file(tiny_model, photograph):
 def test_what_is_pushed_is_popped(tiny_model, seed, size):
     """Any deltas come back and leave the stack as it was."""
     deltas, codec, stack = (
-        some_deltas(tiny_model, size, seed),
+        some_differences(tiny_model, size, seed),
         tiny_model.deltas,
         Stack(b"what lay there before"),
     )
@@ -71,13 +70,13 @@ def test_they_cost_what_their_sizes_say(tiny_model):
     ):
         stack = Stack(bytes(8))
         before = stack.size_bits
-        tiny_model.deltas.push(stack, some_deltas(tiny_model, size))
+        tiny_model.deltas.push(stack, some_differences(tiny_model, size))
         assert least <= stack.size_bits - before <= most
 
 
 def test_biases_move_and_nothing_else(tiny_model):
     """By delta * unit in every level's row, which is 1/256 of an activation's 1.0 in the float twin."""
-    deltas = some_deltas(tiny_model)
+    deltas = some_differences(tiny_model)
     moved, parts = (
         bias_updates.tuned_layers(tiny_model.layers, deltas),
         bias_updates.split(deltas, tiny_model.layers),
@@ -115,7 +114,7 @@ def test_sums_that_could_overflow_are_refused(tiny_model):
 
 def test_a_delta_out_of_range_is_refused(tiny_model):
     """What no encoder writes: 129 under the widest scale, which escapes."""
-    stack, deltas = Stack(bytes(8)), some_deltas(tiny_model, 0.0)
+    stack, deltas = Stack(bytes(8)), some_differences(tiny_model, 0.0)
     deltas[-1] = bias_updates.LIMIT + 2
     tiny_model.deltas.push(stack, deltas)
     with pytest.raises(DamagedFile, match="range"):
@@ -220,7 +219,7 @@ def test_info_preview_and_borders_know_of_deltas(tiny_model, tuned_file, tmp_pat
 @given(st.integers(0, 2**32 - 1), st.integers(0, bias_updates.COARSENESS - 1))
 def test_coarser_deltas_cost_less(tiny_model, seed, coarse):
     """Multiples of 2^c are stored in steps of it, for the bits of what they are multiples of."""
-    deltas, codec, sizes = some_deltas(tiny_model, 3.0, seed), tiny_model.deltas, []
+    deltas, codec, sizes = some_differences(tiny_model, 3.0, seed), tiny_model.deltas, []
     for part in bias_updates.split(deltas, tiny_model.layers).values():
         part[0] = 1  # odd: so that nothing coarser would do
     for values in (deltas, deltas << coarse):

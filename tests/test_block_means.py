@@ -4,22 +4,21 @@ import dataclasses
 
 import numpy as np
 import pytest
+from bitsback.codecs import block_means, decode, prior_codec, whole_file
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Entry, Header
+from bitsback.codecs.bitstream.numbers import number
+from bitsback.codecs.fallback.codec import encode_fallback
+from bitsback.codecs.image import ImageData
+from bitsback.codecs.segment_layout import Place, turned
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitsback.coder.chain import Top
-from bitsback.codecs.bitstream import container
-from bitsback.codecs import block_means, decode, prior_codec, whole_file
-from bitsback.codecs.bitstream.container import Entry, Header
-from bitsback.codecs.bitstream.numbers import number
-from bitsback.codecs.segment_layout import Place, turned
-from bitsback.codecs.fallback.codec import encode_plain
-from bitsback.codecs.image import Still
-from bitsback.errors import BitsbackError, DamagedFile
-from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.coder.model import Model
+from bitsback.coder.top import Top
+from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.errors import BitsbackError, DamagedFile
 from bitsback.sampling.preview import preview
-
 from tests import numpy_decoder as yardstick
 from tests.told import grids, pop_bytes, push_bytes
 
@@ -40,17 +39,17 @@ def tell(images):
     return block_means.told(images, Top.fitted(images, LEVELS), LEVELS)
 
 
-def coded(images, model):
-    stills = [
-        Still("RGB", pixels) if pixels.shape[2] == 3 else Still("L", pixels[..., 0])
-        for pixels in images
+def coded(arrays, model):
+    images = [
+        ImageData("RGB", pixels) if pixels.shape[2] == 3 else ImageData("L", pixels[..., 0])
+        for pixels in arrays
     ]
     entries = tuple(
         Entry(s.width, s.height, f"{i}", check=whole_file.image_check(s.samples), mode=s.mode)
-        for i, s in enumerate(stills)
+        for i, s in enumerate(images)
     )
-    header = Header(entries, whole_file._digest(stills, b""), len(images) > 1)
-    return prior_codec.encode_stack(images, header, model)
+    header = Header(entries, whole_file._digest(images, b""), len(arrays) > 1)
+    return prior_codec.encode_stack(arrays, header, model)
 
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32), st.sampled_from([1, 3]))
@@ -81,7 +80,7 @@ def test_straight_lines_between_the_centres(rows, columns, seed, channels):
     st.integers(1, 3),
 )
 def test_told_and_read(seed, sizes, copies):
-    """Whatever is told comes back as the same Top, picture by picture."""
+    """Whatever is told comes back as the same Top, image by image."""
     images = [hills(*size, seed=seed + i) for size in sizes for i in range(copies)]
     data, top = tell(images)
     if not data:
@@ -107,8 +106,8 @@ def test_told_and_read(seed, sizes, copies):
         )
 
 
-def test_means_are_near_the_picture():
-    """In gray levels, within half a step of a smooth picture where nothing is clipped; the scale is that of what is left."""
+def test_means_are_near_the_image():
+    """In gray levels, within half a step of a smooth image where nothing is clipped; the scale is that of what is left."""
     ramp = np.add.outer(np.arange(320.0) / 2, np.arange(256.0) / 4)
     pixels = np.dstack([ramp + 10, 230 - ramp, ramp]).round().astype(np.uint8)
     _, top = tell([pixels])
@@ -123,10 +122,10 @@ def test_means_are_near_the_picture():
 
 
 def test_what_they_buy():
-    """The top's cost falls by what the formula says, and the bytes are fewer: measured with the table's masses."""
-    from bitsback.ans.gaussian_tables import Gaussians, gaussian_masses
+    """The top's cost falls by what the formula says, and the bytes are fewer: measured with the table's frequencies."""
+    from bitsback.ans.gaussian_tables import Gaussians, gaussian_frequencies
 
-    gaussians, spacing = Gaussians(gaussian_masses()), LEVELS[-1].spacing
+    gaussians, spacing = Gaussians(gaussian_frequencies()), LEVELS[-1].spacing
     pixels = hills(320, 320)
     plain = Top.fitted([pixels], LEVELS)
     data, top = tell([pixels])
@@ -158,7 +157,7 @@ def test_what_they_buy():
 
 
 def test_nothing_to_tell():
-    """A grey surface, a small picture, noise: no bytes, and the Top as it was."""
+    """A gray surface, a small image, noise: no bytes, and the Top as it was."""
     rng = np.random.default_rng(1)
     for pixels in (
         np.full((256, 256, 3), 90, np.uint8),
@@ -169,8 +168,8 @@ def test_nothing_to_tell():
         assert block_means.told([pixels], fitted, LEVELS) == (b"", fitted)
 
 
-def test_many_small_pictures_share():
-    """Thumbnails of different brightness: a mean each, in one small picture, where one alone would not pay."""
+def test_many_small_images_share():
+    """Thumbnails of different brightness: a mean each, in one small image, where one alone would not pay."""
     rng = np.random.default_rng(2)
     images = [
         np.clip(rng.normal(level, 9, (32, 32, 3)), 0, 255).astype(np.uint8)
@@ -197,16 +196,16 @@ def test_many_small_pictures_share():
 )
 def test_files_there_and_back(tiny_model, monkeypatch, sizes):
     """The same pixels, whichever corner they start from; by the document too, words and all."""
-    images = [hills(*size, seed=i) for i, size in enumerate(sizes)]
+    arrays = [hills(*size, seed=i) for i, size in enumerate(sizes)]
     for flips in range(4):
         monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: flips)  # noqa: B023
-        header, payload = coded(images, tiny_model)
+        header, payload = coded(arrays, tiny_model)
         data = container.write(header, payload)
         assert container.read_header(data).mean_bytes == header.mean_bytes > 0
-        _, stills = whole_file.decode_stills(data, model=tiny_model)
+        _, images = whole_file.decode_images(data, model=tiny_model)
         assert all(
-            np.array_equal(still.samples.reshape(pixels.shape), pixels)
-            for still, pixels in zip(stills, images)
+            np.array_equal(image.samples.reshape(pixels.shape), pixels)
+            for image, pixels in zip(images, arrays)
         )
     numbers, stack = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Stack(payload)
     blurred, flat = pop_bytes(stack, header.mean_bytes), pop_bytes(stack, header.flat_bytes)
@@ -223,7 +222,7 @@ def test_files_there_and_back(tiny_model, monkeypatch, sizes):
         means=told,
     )
     image, rows, columns = header.start
-    expected = [turned(pixels, header.flips) for pixels in images]
+    expected = [turned(pixels, header.flips) for pixels in arrays]
     for i, pixels in enumerate(expected[: image + 1]):
         part = np.s_[:, :] if i < image else np.s_[:rows, :columns]
         got[i][part] = pixels[part]
@@ -252,7 +251,7 @@ def test_files_are_smaller(monkeypatch):
 
 
 def test_preview(tiny_model):
-    """Stops at a level of a picture with told means."""
+    """Stops at a level of an image with told means."""
     header, payload = coded([hills(104, 136)], tiny_model)
     assert header.mean_bytes and preview(
         container.write(header, payload), model=tiny_model
@@ -264,7 +263,7 @@ GOOD = np.full((6, 2, 3), 8, np.uint8)
 
 
 def part(samples):
-    packed = encode_plain(samples)
+    packed = encode_fallback(samples)
     return number(len(packed)) + packed
 
 

@@ -1,14 +1,14 @@
-"""borders.py: the cost of borders is the net of the file against the same picture in one piece."""
+"""borders.py: the cost of borders is the net of the file against the same image in one piece."""
 
 import numpy as np
 import pytest
-from tests.test_commands import call
-
-from bitsback.coder.chain import Top
-from bitsback.codecs.bitstream import container
 from bitsback.codecs import block_means, encode, prior_codec
+from bitsback.codecs.bitstream import container
 from bitsback.codecs.borders import border_bits, net_in_one_piece
 from bitsback.codecs.segment_layout import turned
+
+from bitsback.coder.top import Top
+from tests.test_cli_main import call
 
 
 def test_border_bits(tiny_model, prior_file, photograph):

@@ -1,14 +1,14 @@
 """calibration.py: a bias that was put in is taken out, a wrong variance is mended, and export carries the table."""
 
 import torch
-from tests.conftest import TINY
 
+from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.diffusion.schedule import DATA_SD
 from bitsback.train.calibration import Calibrated, calibrate
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.export import TRUNK_UNITS, integer_layers
-from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.train.measure import bound_bits
-from bitsback.diffusion.schedule import DATA_SD
+from tests.conftest import TINY
 from tests.test_variances import Silent
 
 

@@ -8,31 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.laws import check_codec, credit
+from bitsback.codecs.segment_layout import STEP
 from PIL import Image
 
-from bitsback.train.bound import gaussian_noise, level_nats, pixel_nats
-from bitsback.coder.chain import Chain, Forward, Top
-from bitsback.codecs.segment_layout import STEP
+from bitsback.ans.gaussian_tables import Gaussians, forward_frequencies
+from bitsback.coder.chain import Chain, Forward
 from bitsback.coder.context import Known, nothing
-from bitsback.errors import DamagedFile, StackEmpty
-from bitsback.integer.network import IntegerExperts
-from bitsback.ans.gaussian_tables import Gaussians, forward_masses
-from bitsback.diffusion.levels import (
-    COLOUR_BITS,
-    MEAN_BITS,
-    SCALE_UNIT,
-    default_levels,
-    doubling,
-    sigmas,
-)
 from bitsback.coder.model import DEFAULT, Model
+from bitsback.coder.top import Top
+from bitsback.diffusion.levels import default_levels, doubling, sigmas
+from bitsback.diffusion.steps import COLOUR_BITS, MEAN_BITS, SCALE_UNIT
+from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.integer.model_file import shipped_models
-
+from bitsback.integer.network import IntegerExperts
+from bitsback.train.bound import gaussian_noise, level_nats, pixel_nats
 from tests.conftest import unshuffled
+from tests.laws import check_codec, credit
 
 BOUND_TOLERANCE = 0.005  # net rate of real coding against the bound of the same levels
-PICTURES = sorted((Path(__file__).parent / "pictures").glob("*.png"))
+IMAGES = sorted((Path(__file__).parent / "images").glob("*.png"))
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 2), (7, 5), (8, 24), (16, 16)]
 
 
@@ -48,8 +42,8 @@ def no_context(x):
 class Counting(Gaussians):
     """Notes the information of every push (+) and pop (-), in order."""
 
-    def __init__(self, masses):
-        super().__init__(masses)
+    def __init__(self, frequencies):
+        super().__init__(frequencies)
         self.bits = []
 
     def push(self, stack, values, mean32, scale, escapes=True):
@@ -65,8 +59,8 @@ class Counting(Gaussians):
 class Clean(Counting):
     """Pops come from words of their own: what a prior's pushes do to the bits below plays no part."""
 
-    def __init__(self, masses, source):
-        super().__init__(masses)
+    def __init__(self, frequencies, source):
+        super().__init__(frequencies)
         self.source = source
 
     def pop(self, stack, mean32, scale, escapes=True):
@@ -80,7 +74,7 @@ class Knows:
     """A prior that is the posterior: p(y_k | y_{k+1}) := q(y_k | y_{k-1}), because it has been told y_{k-1}.
 
     Under it x is certain, y_0 has the distribution q(y_0 | x) it was popped from, and so on up:
-    every symbol goes back under the very masses it was taken with.  values[k] is y_{k-1} (x for 0).
+    every symbol goes back under the very frequencies it was taken with.  values[k] is y_{k-1} (x for 0).
     """
 
     def __init__(self, forward):
@@ -140,7 +134,7 @@ class Certain:
 
 
 def forward_table(levels):
-    return Counting(forward_masses([level.step for level in levels]))
+    return Counting(forward_frequencies([level.step for level in levels]))
 
 
 def cheating_chain(levels, step):
@@ -156,7 +150,7 @@ def cheating_chain(levels, step):
 )
 @pytest.mark.parametrize("seed", range(3))
 def test_a_cheating_prior_codes_at_zero_net_bits(photograph, levels, seed):
-    """p = q: every level pushes the bits it popped, exactly; the stack neither grows nor shrinks; message and picture return."""
+    """p = q: every level pushes the bits it popped, exactly; the stack neither grows nor shrinks; message and image return."""
     chain, cheat = cheating_chain(levels, KnowsStep)
     x, stack = planes(photograph(24, 40, seed)), credit(40_000, seed)
     words, held = stack.to_words(), stack.size_bits
@@ -173,7 +167,7 @@ def test_a_cheating_prior_codes_at_zero_net_bits(photograph, levels, seed):
 
 @pytest.mark.parametrize("levels", [default_levels(), doubling()], ids=["default", "doubling"])
 def test_a_cheating_prior_that_gives_back_at_once_leaves_no_trace(photograph, levels):
-    """Pop y_k, push y_k under the same masses: after every level size_bits and all words are what they were."""
+    """Pop y_k, push y_k under the same frequencies: after every level size_bits and all words are what they were."""
     chain, _ = cheating_chain(levels, GivesBack)
     x, stack = planes(photograph(16, 24)), credit(20_000)
     words, held, seen = stack.to_words(), stack.size_bits, []
@@ -212,7 +206,7 @@ def test_a_dearer_prior_is_seen(photograph):
 
 
 def chain_laws(model, x, context, pixels, size=20_000):
-    """Both laws of a chain; its q has no mass far out, so words that no push made may be refused as damage."""
+    """Both laws of a chain; its q has no frequency far out, so words that no push made may be refused as damage."""
     chain, top = model.chain(), Top.fitted([pixels], model.levels)
     return check_codec(
         lambda s, v: chain.push(s, v, top, context),
@@ -236,7 +230,7 @@ def test_chain_laws(tiny_model, photograph, height, width, rows, columns):
 
 
 def test_random_words_are_a_message(tiny_model, photograph):
-    """The second law is not refused away: most random words decode to some small picture, and it gives them back."""
+    """The second law is not refused away: most random words decode to some small image, and it gives them back."""
     pixels = [photograph(1, width, 2) for width in range(1, 9)]
     assert sum(chain_laws(tiny_model, planes(p), no_context(planes(p)), p) for p in pixels) >= 6
 
@@ -256,7 +250,7 @@ def test_chain_laws_at_the_ends_of_the_range(tiny_model, pixels):
 
 
 def test_a_batch_is_coded_as_one_group(tiny_model, photograph):
-    """B pictures of one shape obey the laws too."""
+    """B images of one shape obey the laws too."""
     x = np.concatenate([planes(photograph(8, 12, seed)) for seed in range(3)])
     chain_laws(tiny_model, x, no_context(x), photograph(8, 12), 30_000)
 
@@ -279,9 +273,9 @@ def test_known_rows_change_the_code(tiny_model, photograph):
 
 
 def test_growth_is_information_pushed_minus_popped(tiny_model, photograph):
-    """The stack grows by the sum of all pushes' -log2 masses minus all pops', within 0.1 %."""
+    """The stack grows by the sum of all pushes' -log2 frequencies minus all pops', within 0.1 %."""
     prior, forward, pixels = (
-        Counting(tiny_model.gaussians.masses),
+        Counting(tiny_model.gaussians.frequencies),
         forward_table(tiny_model.levels),
         photograph(48, 64),
     )
@@ -325,7 +319,7 @@ def test_a_group_beyond_the_credit_is_an_error(tiny_model, photograph):
     assert stack.to_words() == words
 
 
-def test_top_is_the_gaussian_of_the_picture(gaussians, photograph):
+def test_top_is_the_gaussian_of_the_image(gaussians, photograph):
     """Top.fitted codes y_{K-1} at the entropy of a Gaussian of its mean and variance, within 1 %; both laws."""
     levels, pixels = default_levels(), photograph(96, 96)
     rng, x = np.random.default_rng(1), planes(pixels).astype(float)
@@ -384,15 +378,15 @@ class RealInputs:
         known = np.zeros(innovations.shape, np.int8)
         all_known = np.rint(innovations.numpy() * 16).clip(-96, 96).astype(np.int8)
         more = torch.zeros(len(known), 9, *known.shape[2:])
-        for phase, parts in enumerate(self.network.order(index)):
+        for pass_number, parts in enumerate(self.network.order(index)):
             said = (
-                self.network.head(index, phase, state, torch.from_numpy(unshuffled(known)))
+                self.network.head(index, pass_number, state, torch.from_numpy(unshuffled(known)))
                 * self.head_units
-                if phase
+                if pass_number
                 else None
             )
             for row, column, stride in parts:
-                if phase:
+                if pass_number:
                     here = more[:, :, row::stride, column::stride]
                     here.copy_(
                         said[:, :, row // 2 :: stride // 2, column // 2 :: stride // 2][
@@ -406,7 +400,7 @@ class RealInputs:
 
 
 def bound_bits(model, pixels, seeds=2):
-    """The bound of the model's levels on a picture by VDM's formulas in floating point, bits; the top is exact Gaussians."""
+    """The bound of the model's levels on an image by VDM's formulas in floating point, bits; the top is exact Gaussians."""
     x, sigma = torch.from_numpy(planes(pixels)).float(), sigmas(model.levels)
     network, logs = (
         RealInputs(model.chain().network, model.levels),
@@ -444,8 +438,8 @@ def test_information_is_the_bound_for_random_weights(tiny_model, photograph):
     pixels = photograph(128, 128)
     x, net = planes(pixels), []
     for seed in range(2):
-        forward = Clean(forward_table(tiny_model.levels).masses, credit(4 * pixels.size, seed))
-        prior = Counting(tiny_model.gaussians.masses)
+        forward = Clean(forward_table(tiny_model.levels).frequencies, credit(4 * pixels.size, seed))
+        prior = Counting(tiny_model.gaussians.frequencies)
         chain, top = (
             Chain(tiny_model.chain().network, prior, forward, tiny_model.levels),
             Top.fitted([pixels], tiny_model.levels),
@@ -456,7 +450,7 @@ def test_information_is_the_bound_for_random_weights(tiny_model, photograph):
 
 
 @pytest.mark.skipif(DEFAULT not in shipped_models(), reason="no model is shipped yet")
-@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.stem)
 def test_net_rate_is_the_bound_shipped_model(path):
     """On 256x256 pixels of a real photograph the shipped model's net rate is within 0.5 % of the bound of its levels."""
     model, pixels = Model.open(), np.array(Image.open(path).convert("RGB"))[:256, :256]

@@ -3,7 +3,9 @@
 import numpy as np
 import torch
 
+from bitsback.coder.conditional import distributions
 from bitsback.coder.context import nothing
+from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.sampling.chain_sampler import (
     draw,
     nearest_level,
@@ -12,8 +14,6 @@ from bitsback.sampling.chain_sampler import (
     sample_chain,
     wide_top,
 )
-from bitsback.diffusion.levels import default_levels, sigmas
-from bitsback.coder.conditional import distributions
 
 
 def generator(seed=1):
@@ -22,7 +22,7 @@ def generator(seed=1):
 
 def test_what_is_drawn_is_in_the_bits(tiny_model):
     """Pushing all levels of a draw under the distributions they came from restores the random stack, word for word:
-    a bijection from uniform bits, so each value has the probability of its mass."""
+    a bijection from uniform bits, so each value has the probability of its frequency."""
     chain, shape = tiny_model.chain(), (2, 3, 8, 9)
     stack = random_stack(20_000, generator())
     before = stack.to_words()
@@ -56,7 +56,7 @@ def test_moments_of_a_draw(tiny_model):
 
 
 def test_seeds_and_enough_bits(tiny_model):
-    """One seed, one picture; the bits suffice for the smallest and for odd shapes."""
+    """One seed, one image; the bits suffice for the smallest and for odd shapes."""
     chain = tiny_model.chain()
     first, again, other = (
         sample_chain(chain, (1, 3, 8, 8), generator(seed))[-1] for seed in (1, 1, 2)

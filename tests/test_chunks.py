@@ -8,21 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitsback.codecs import decode_image, encode_image
+from bitsback.codecs.fallback.codec import chunk
+from bitsback.codecs.formats import chunks, metadata
+from bitsback.codecs.formats.image_files import image_bytes, read_image
+from bitsback.codecs.formats.views import views
+from bitsback.codecs.image import same
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bitsback.codecs.formats import chunks, metadata
-from bitsback.codecs import decode_still, encode_still
-from bitsback.codecs.formats.image_files import read_still, still_bytes
-from bitsback.codecs.fallback.codec import chunk
-from bitsback.codecs.image import same
-from bitsback.codecs.formats.views import views
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 HERE = Path(__file__).parent
 SUITES = [
-    HERE / "pictures" / "formats",
+    HERE / "images" / "formats",
     Path(os.environ.get("BITSBACK_DATA") or HERE.parents[1] / "shared" / "data")
     / "formats"
     / "pngsuite",
@@ -60,12 +60,12 @@ def png(kind="RGB", before=(), between=(), after=(), tail=b"", palette=PALETTE):
 
 
 def stored(data, **options):
-    """(Still, PNG written of what came back, names of what did not), through a .bbk file."""
-    still = read_still(io.BytesIO(data), "x.png")
-    back = decode_still(encode_still(still, verify=True))
-    assert same(back, still)
-    written, left = still_bytes(back, "PNG", "y.png")
-    return still, written, left
+    """(ImageData, PNG written of what came back, names of what did not), through a .bbk file."""
+    image = read_image(io.BytesIO(data), "x.png")
+    back = decode_image(encode_image(image, verify=True))
+    assert same(back, image)
+    written, left = image_bytes(back, "PNG", "y.png")
+    return image, written, left
 
 
 def extras(data):
@@ -116,12 +116,12 @@ def test_every_chunk_alone(name, body, place):
     if name == b"PLTE" and place == "after":
         pytest.skip("the standard has it before the samples")
     data = png(**{place: [(name, body)]})
-    still, written, left = stored(data)
-    assert still.metadata == {
+    image, written, left = stored(data)
+    assert image.metadata == {
         "png": ((name, chunks.BEFORE if place == "before" else chunks.AFTER, body),)
     }
-    assert extras(written) == extras(data) and not left and not still.lost
-    (said,) = metadata.names(metadata.kinds([({}, still.metadata)]))
+    assert extras(written) == extras(data) and not left and not image.lost
+    (said,) = metadata.names(metadata.kinds([({}, image.metadata)]))
     known = chunks.NAMES.get(name) or (name.decode() if name.decode() in metadata.KINDS else "png")
     assert said == ("xmp" if b"XML" in body else known)
 
@@ -138,8 +138,8 @@ def test_all_chunks_at_once_in_order(kind):
         between=own + plain[9:15],
         after=plain[15:] + [(b"tEXt", b"Title\0three")],
     )
-    still, written, left = stored(data)
-    assert extras(written) == extras(data) and not left and not still.lost
+    image, written, left = stored(data)
+    assert extras(written) == extras(data) and not left and not image.lost
     if kind != "P":
         assert written[24:26] == data[24:26]  # depth and colour type, for which bKGD counts
     assert np.array_equal(*(np.array(Image.open(io.BytesIO(one))) for one in (written, data)))
@@ -168,7 +168,7 @@ def test_transparency_keeps_its_place(kind, where):
     ]
     others.insert(where, (b"tRNS", TRANSPARENT[kind]))
     data = png(kind, before=[(b"gAMA", bytes(4))], between=others)
-    still, written, left = stored(data)
+    image, written, left = stored(data)
     alike = [
         (name, b"" if name == b"tRNS" and kind == "1" else body)
         for name, body in extras(written)[0]
@@ -190,15 +190,15 @@ def test_transparency_keeps_its_place(kind, where):
 def test_the_transparent_level_of_few_bits_is_right_without_chunks_too(depth):
     """Samples widened to 8 bits and their transparent level with them: Pillow leaves the level as it was, and other samples would show through."""
     data = png(f"L{depth}", before=[(b"tRNS", b"\0\2")])
-    still = read_still(io.BytesIO(data), "x").stripped()
-    written, _ = still_bytes(still, "PNG", "y")
+    image = read_image(io.BytesIO(data), "x").stripped()
+    written, _ = image_bytes(image, "PNG", "y")
     assert written[24] == 8 and dict(chunks.chunks_of(written))[b"tRNS"] == bytes(
         [0, 2 * chunks.STEPS[depth]]
     )
 
 
 def test_the_palettes_entries_and_their_number_come_back():
-    """Fewer entries than the depth has room for, and more than are used; a grey 4-bit picture keeps its depth with a background."""
+    """Fewer entries than the depth has room for, and more than are used; a gray 4-bit image keeps its depth with a background."""
     for entries in (4, 5, 9, 16):
         data = png("P", between=[(b"hIST", bytes(2 * entries))], palette=RNG.bytes(3 * entries))
         assert dict(extras(stored(data)[1])[0])[b"PLTE"] == dict(extras(data)[0])[b"PLTE"]
@@ -237,11 +237,11 @@ def wrong(name, body):
     ],
 )
 def test_what_cannot_be_kept_is_named(data, lost):
-    """Its name is in the Still, and after encoding in the header, where it costs nothing else; the rest is kept."""
-    still = read_still(io.BytesIO(data), "x.png")
-    assert list(still.lost) == lost and not still.metadata
-    assert list(decode_still(encode_still(still, verify=True)).lost) == lost
-    assert not still.stripped().lost
+    """Its name is in the ImageData, and after encoding in the header, where it costs nothing else; the rest is kept."""
+    image = read_image(io.BytesIO(data), "x.png")
+    assert list(image.lost) == lost and not image.metadata
+    assert list(decode_image(encode_image(image, verify=True)).lost) == lost
+    assert not image.stripped().lost
 
 
 def test_what_is_too_large_or_too_much_is_named(monkeypatch):
@@ -264,8 +264,8 @@ def test_bombs_are_kept_packed():
         metadata.pack([type("S", (), {"look": {}, "metadata": {"png": entries}})]), 1
     ) == [({}, {"png": entries})]
     assert views({"png": entries}) == {}
-    with pytest.raises(UnsupportedImage):  # Pillow refuses to read a picture with such a text
-        read_still(io.BytesIO(png(before=[(b"zTXt", b"a\0\0" + bomb)])), "x.png")
+    with pytest.raises(UnsupportedImage):  # Pillow refuses to read an image with such a text
+        read_image(io.BytesIO(png(before=[(b"zTXt", b"a\0\0" + bomb)])), "x.png")
 
 
 # --- lists -----------------------------------------------------------------------------------
@@ -300,13 +300,13 @@ def test_any_list_is_packed_and_unpacked(entries, depth):
     )
 )
 def test_any_list_goes_through_a_file(entries):
-    """Random lists in a palette's picture: what a file has is what the file of it has."""
+    """Random lists in a palette's image: what a file has is what the file of it has."""
     places = [
         [(name, body) for name, where, body in entries if where == place] for place in range(3)
     ]
     data = png("P", *places)
-    still, written, left = stored(data)
-    assert extras(written) == extras(data) and not left and not still.lost
+    image, written, left = stored(data)
+    assert extras(written) == extras(data) and not left and not image.lost
 
 
 @pytest.mark.parametrize(
@@ -337,16 +337,16 @@ def test_lists_that_are_none(data):
 
 def test_a_crafted_list_does_not_spoil_the_pixels():
     """A list that makes no good PNG is left out by name, and the pixels are right."""
-    still = read_still(io.BytesIO(png("RGB")), "x")
+    image = read_image(io.BytesIO(png("RGB")), "x")
     for entries in (
         ((b"acTL", 0, struct.pack(">II", 2, 0)), (b"fcTL", 0, bytes(26))),
         ((b"gAMA", 0, b""),),
         ((b"IHDR", 0, b"\4"), (b"bKGD", 0, bytes(2))),
     ):
-        written, left = still_bytes(
-            type(still)(still.mode, still.samples, {}, {"png": entries}), "PNG", "y"
+        written, left = image_bytes(
+            type(image)(image.mode, image.samples, {}, {"png": entries}), "PNG", "y"
         )
-        assert left and np.array_equal(read_still(io.BytesIO(written), "y").samples, still.samples)
+        assert left and np.array_equal(read_image(io.BytesIO(written), "y").samples, image.samples)
 
 
 # --- what other formats and Pillow see -------------------------------------------------------
@@ -359,8 +359,8 @@ def test_views_are_what_pillow_reads():
         before=[entry for entry in EVERY if entry[0] not in (b"pHYs", b"PLTE", b"hIST")]
         + [(b"pHYs", phys)]
     )
-    still = read_still(io.BytesIO(data), "x")
-    found = views(still.metadata)
+    image = read_image(io.BytesIO(data), "x")
+    found = views(image.metadata)
     assert (
         found["icc"] == profile
         and found["dpi"] == pytest.approx((72.009, 72.009))
@@ -375,15 +375,15 @@ def test_views_are_what_pillow_reads():
         ("TIFF", {"icc", "exif", "xmp", "dpi"}),
         ("BMP", {"dpi"}),
     ):
-        written, left = still_bytes(still, file_format, "y")
-        assert set(left) == set(metadata.told(still.metadata)) - held
+        written, left = image_bytes(image, file_format, "y")
+        assert set(left) == set(metadata.told(image.metadata)) - held
         if "icc" in held:
-            assert views(read_still(io.BytesIO(written), "y").metadata)["icc"] == profile
+            assert views(read_image(io.BytesIO(written), "y").metadata)["icc"] == profile
 
 
 def test_typical_metadata_cost_no_more_than_as_values():
     """Resolution, gamma, chromaticities, intent and text take no more bytes as chunks than as numbers and texts; a bare file nothing."""
-    text = [(b"tEXt", b"Software\0bitsback of 2026"), (b"tEXt", b"Title\0a picture")]
+    text = [(b"tEXt", b"Software\0bitsback of 2026"), (b"tEXt", b"Title\0a image")]
     for entries in (
         [(b"pHYs", struct.pack(">IIB", 2835, 2835, 1))],
         [(b"gAMA", struct.pack(">I", 45455)), (b"sRGB", b"\0")],
@@ -393,10 +393,10 @@ def test_typical_metadata_cost_no_more_than_as_values():
         ],
         text,
     ):
-        still = read_still(io.BytesIO(png(before=entries)), "x")
-        values = type(still)(still.mode, still.samples, {}, views(still.metadata))
-        assert len(metadata.pack([still])) <= len(metadata.pack([values]))
-    assert metadata.pack([read_still(io.BytesIO(png()), "x")]) == b""
+        image = read_image(io.BytesIO(png(before=entries)), "x")
+        values = type(image)(image.mode, image.samples, {}, views(image.metadata))
+        assert len(metadata.pack([image])) <= len(metadata.pack([values]))
+    assert metadata.pack([read_image(io.BytesIO(png()), "x")]) == b""
 
 
 FILES = [path for suite in SUITES if suite.is_dir() for path in sorted(suite.glob("*.png"))]
@@ -407,22 +407,22 @@ def test_the_png_suite(path):
     """Every file that is accepted comes back with every chunk byte for byte and in order."""
     data = path.read_bytes()
     try:
-        still = read_still(path, path)
+        image = read_image(path, path)
     except UnsupportedImage:
         return
-    written, left = still_bytes(still, "PNG", "y.png")
-    assert extras(written) == extras(data) or still.lost
-    assert not left and not still.lost
+    written, left = image_bytes(image, "PNG", "y.png")
+    assert extras(written) == extras(data) or image.lost
+    assert not left and not image.lost
 
 
 @pytest.mark.parametrize("body", [b"\0\0", b"\0\1", b"\0\2", b"\0\3", b"\xff\xfe"])
 @pytest.mark.parametrize("more", [(), ((b"tEXt", b"a\0b"),)])
 def test_the_transparent_level_of_two(body, more):
-    """Of a picture of 1 bit the lowest bit of tRNS counts, and it comes back as 0 or 1, with other
+    """Of an image of 1 bit the lowest bit of tRNS counts, and it comes back as 0 or 1, with other
     chunks and without, as imagecodecs' libpng sees it.
     """
     data = png("1", [(b"tRNS", body), *more])
-    still, written, left = stored(data)
-    assert still.look == {"transparency": 255 * (body[1] & 1)} and not left
+    image, written, left = stored(data)
+    assert image.look == {"transparency": 255 * (body[1] & 1)} and not left
     assert (b"tRNS", bytes([0, body[1] & 1])) in chunks.chunks_of(written)
     assert all(part in chunks.chunks_of(written) for part in more)

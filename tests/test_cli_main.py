@@ -14,16 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitsback.codecs import decode, encode
+from bitsback.codecs.bitstream import container
 from click.testing import CliRunner
 from PIL import Image
 
 from bitsback import __version__
-from bitsback.integer import model_file
-from bitsback.codecs.bitstream import container
-from bitsback.codecs import decode, encode
 from bitsback.cli.main import main
 from bitsback.coder.model import Model
-
+from bitsback.integer import model_file
 from tests.conftest import TINY
 from tests.test_outputs import unnamed
 
@@ -255,7 +254,7 @@ SIX = pytest.param(["train", "d", "-o", "m", "--network", "1,2"])
         ["train", "d"],
         ["train", "d", "-o", "m", "--minutes", "0"],
         ["train", "d", "-o", "m", "--patch", "20"],
-        ["train", "d", "-o", "m", "--phases", "5"],
+        ["train", "d", "-o", "m", "--passes", "5"],
         ["train", "d", "-o", "m", "--only", "0", "3"],
         ["train", "d", "-o", "m", "--at-levels", "--only", "4", "12"],
         ["train", "d", "-o", "m", "--at-levels", "--only", "3", "2"],
@@ -360,7 +359,7 @@ def make_bad(kind, path, photograph):
     pixels = photograph(20, 20)
     image = Image.fromarray(pixels)
     if kind == "text":
-        path.write_text("this is no picture\n")
+        path.write_text("this is no image\n")
     elif kind == "empty":
         path.touch()
     elif kind == "folder":
@@ -379,7 +378,7 @@ def make_bad(kind, path, photograph):
 @pytest.mark.parametrize(
     "kind", ["missing", "text", "empty", "folder", "stretched", "JPEG", "animation", "truncated"]
 )
-def test_a_bad_picture_is_one_line_and_the_others_are_done(folder, photograph, kind):
+def test_a_bad_image_is_one_line_and_the_others_are_done(folder, photograph, kind):
     """compress good bad good: exit 1, one line that names the bad one, both good ones written, nothing left of the bad one."""
     make_bad(kind, folder / "bad.png", photograph)
     before = names(folder)
@@ -498,12 +497,12 @@ def tree(tmp_path, photograph):
     for i, name in enumerate(("a.png", "sub/b.png", "sub/deep/c.tif")):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         save(photograph(9 + i, 11, i), tmp_path / "in" / name)
-    (tmp_path / "in/sub/notes.txt").write_text("not a picture")
+    (tmp_path / "in/sub/notes.txt").write_text("not an image")
     return tmp_path
 
 
 def test_a_tree_there_and_back(tree):
-    """-r takes the pictures below a folder and no other files; --dir keeps the sub-folders, in both directions."""
+    """-r takes the images below a folder and no other files; --dir keeps the sub-folders, in both directions."""
     result = call("compress", "-r", tree / "in", "--dir", tree / "packed")
     assert (
         result.exit_code == 0
@@ -521,7 +520,7 @@ def test_a_tree_there_and_back(tree):
 
 
 def test_recursion_beside_the_sources_and_without_any(tree):
-    """Without --dir outputs lie beside their inputs; a folder without pictures, or a folder without -r, is one line and exit 1."""
+    """Without --dir outputs lie beside their inputs; a folder without images, or a folder without -r, is one line and exit 1."""
     assert (
         call("compress", "-r", tree / "in").exit_code == 0 and (tree / "in/sub/deep/c.bbk").exists()
     )
@@ -555,8 +554,8 @@ def test_removal_after_verification(tree):
 
 def test_nothing_is_removed_that_is_not_whole(folder, monkeypatch):
     """If verification fails, or the written file is not what was written, the input stays."""
-    from bitsback.codecs.io import files
     from bitsback.codecs import whole_file
+    from bitsback.codecs.io import files
 
     with monkeypatch.context() as patch:
         patch.setattr(whole_file, "same", lambda a, b: False)
@@ -564,7 +563,7 @@ def test_nothing_is_removed_that_is_not_whole(folder, monkeypatch):
         assert (
             result.exit_code == 1
             and "a.png" in told(result)[0]
-            and "another picture" in told(result)[0]
+            and "another image" in told(result)[0]
             and names(folder) == ["a.png", "b.png"]
         )
     with monkeypatch.context() as patch:
@@ -575,8 +574,8 @@ def test_nothing_is_removed_that_is_not_whole(folder, monkeypatch):
         )
 
 
-def test_removal_of_an_archives_pictures(tree):
-    """--archive --rm removes the pictures, not other files; decompress --rm the archive."""
+def test_removal_of_an_archives_images(tree):
+    """--archive --rm removes the images, not other files; decompress --rm the archive."""
     assert call(
         "compress", "--archive", tree / "all.bbk", "--rm", tree / "in"
     ).exit_code == 0 and names(tree) == ["all.bbk", "in/sub/notes.txt"]
@@ -753,7 +752,7 @@ def test_json_lines(folder):
         result.exit_code == 1
         and first["target"].endswith("a.bbk")
         and first["verified"]
-        and "not a picture" in bad["error"]
+        and "not an image" in bad["error"]
         and second["bytes"] > 0
     )
     facts = json.loads(call("decompress", "--json", "-f", folder / "a.bbk").stdout)
@@ -786,7 +785,7 @@ def test_an_estimate_before_a_long_run(folder, monkeypatch):
     from bitsback.codecs import suits
 
     monkeypatch.setattr(
-        suits, "estimate", lambda stills, verify, model, device, tuning: (120.0, 2.0)
+        suits, "estimate", lambda images, verify, model, device, tuning: (120.0, 2.0)
     )
     (line,) = told(call("compress", folder / "a.png"))
     assert "2 minutes" in line and "GB" in line and "a.png" in line
@@ -833,7 +832,7 @@ def test_train_resume_and_export(tmp_path, photograph):
         "8",
         "-q",
     ]
-    result = call(*arguments, "--data-name", "one picture")
+    result = call(*arguments, "--data-name", "one image")
     assert result.exit_code == 0 and not result.stdout
     assert names(tmp_path) == [
         "data/p.png",
@@ -843,7 +842,7 @@ def test_train_resume_and_export(tmp_path, photograph):
     ]
     assert np.float64(5e-324) * 1.0 > 0  # the processor's mode for denormals is given back
     first = Model(tmp_path / "m.safetensors").description["training"]
-    assert first["data"] == "one picture" and first["steps"] >= 1
+    assert first["data"] == "one image" and first["steps"] >= 1
     assert call(*arguments, "--resume", tmp_path / "m.safetensors.ckpt").exit_code == 0
     assert Model(tmp_path / "m.safetensors").description["training"]["steps"] > first["steps"]
     assert (
@@ -864,7 +863,7 @@ def test_train_resume_and_export(tmp_path, photograph):
     )
 
 
-def test_train_without_pictures(tmp_path):
+def test_train_without_images(tmp_path):
     """An empty folder and a missing one: exit 1, one line that names them, no model."""
     (tmp_path / "empty").mkdir()
     for name in ("empty", "nowhere"):
@@ -974,7 +973,7 @@ def test_a_closed_pipe_is_quiet(folder):
 INTERRUPTED = """
 import os, signal, sys
 from bitsback import whole
-from bitsback.codecs import picture
+from bitsback.codecs import whole_file
 where, number = sys.argv.pop(1), int(sys.argv.pop(1))
 write_all, wrote = whole.write_all, []
 
@@ -985,12 +984,12 @@ def interrupted(stream, data):
     os.kill(os.getpid(), number)
     write_all(stream, data[len(data) // 2:])
 
-def encode(still, **options):
+def encode(image, **options):
     os.kill(os.getpid(), number)
     return b""
 
 if where == "coding":
-    picture.encode_still = encode
+    whole_file.encode_image = encode
 else:
     whole.write_all = interrupted
 if where == "writing a named file":
@@ -1072,7 +1071,7 @@ def test_an_interrupt_ends_two_jobs(tmp_path, photograph, tiny_model, number, st
 
 def test_nohup_is_respected(folder):
     """A process that was started to live on ignores its terminal's end."""
-    code = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom bitsback import commands\ncommands._prepare_process()\nprint(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+    code = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom bitsback.cli import main\nmain._prepare_process()\nprint(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
     out, _ = python("-c", code, cwd=folder).communicate()
     assert out == "True\n"
 

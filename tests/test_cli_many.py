@@ -3,22 +3,22 @@
 import json
 
 import pytest
-from tests.test_commands import call, names, told
+from bitsback.codecs.bitstream import container
 from PIL import Image
 
 from bitsback import efforts
-from bitsback.integer import model_file
-from bitsback.codecs.bitstream import container
 from bitsback.cli.many import job_count
+from bitsback.integer import model_file
+from tests.test_cli_main import call, names, told
 
 
 @pytest.fixture
 def tree(tmp_path, photograph):
-    """Four pictures, one of them below, two of one name, and a text named .png."""
+    """Four images, one of them below, two of one name, and a text named .png."""
     (tmp_path / "in" / "below").mkdir(parents=True)
     for i, name in enumerate(("a.png", "b.png", "b.webp", "below/c.png")):
         Image.fromarray(photograph(20, 21 + i, i)).save(tmp_path / "in" / name, lossless=True)
-    (tmp_path / "in" / "text.png").write_text("no picture")
+    (tmp_path / "in" / "text.png").write_text("no image")
     return tmp_path
 
 
@@ -46,7 +46,7 @@ def test_two_jobs(tree, tiny_model):
 
 
 def test_two_jobs_that_decompress(tree, tiny_model):
-    """The same pictures as one process restores; the damaged file and an existing output are told, also in JSON; -j of a mode that PNG cannot hold is TIFF."""
+    """The same images as one process restores; the damaged file and an existing output are told, also in JSON; -j of a mode that PNG cannot hold is TIFF."""
     Image.open(tree / "in/a.png").convert("CMYK").save(tree / "in/d.tif")
     for name in ("in/text.png", "in/b.webp"):
         (tree / name).unlink()

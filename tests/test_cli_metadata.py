@@ -6,13 +6,12 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image
-
-from bitsback.codecs.formats import chunks
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.fallback.codec import chunk
+from bitsback.codecs.formats import chunks
+from PIL import Image
 
-from tests.test_commands import call, folder, load, names, told  # noqa: F401  (a fixture)
+from tests.test_cli_main import call, folder, load, names, told  # noqa: F401  (a fixture)
 
 SIX = {
     "cICP": chunk(b"cICP", b"\x09\x10\0\1"),
@@ -103,8 +102,8 @@ def test_removal_loses_nothing(odd):
     assert container.read_header((odd / "a.bbk").read_bytes()).lost == ()
 
 
-def test_archives_tell_by_picture_and_lose_nothing(odd):
-    """A line for each picture with losses; --rm keeps all of them, unless told."""
+def test_archives_tell_by_image_and_lose_nothing(odd):
+    """A line for each image with losses; --rm keeps all of them, unless told."""
     with_extra(odd / "b.png", b"", b"tail")
     result = call("compress", "--archive", odd / "x.bbk", odd / "a.png", odd / "b.png")
     assert (

@@ -8,16 +8,15 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
-
-from bitsback.cli import pool, samples
-from bitsback import outputs
-from bitsback.integer import model_file
 from bitsback.codecs import archive, decode, whole_file
 from bitsback.codecs.io import files
-from bitsback.errors import OutputExists
+from PIL import Image
 
-from tests.test_commands import ROOT, TINY_RUN, call, load, names, save, told
+from bitsback import outputs
+from bitsback.cli import pool, samples
+from bitsback.errors import OutputExists
+from bitsback.integer import model_file
+from tests.test_cli_main import ROOT, TINY_RUN, call, load, names, save, told
 from tests.test_outputs import read_from
 
 OTHER = b"another's"
@@ -25,7 +24,7 @@ OTHER = b"another's"
 
 @pytest.fixture
 def folder(tmp_path, photograph):
-    """a.png, its file a.bbk, an archive all.bbk of in/b.png, pictures to train on, and a checkpoint m.ckpt of that."""
+    """a.png, its file a.bbk, an archive all.bbk of in/b.png, images to train on, and a checkpoint m.ckpt of that."""
     save(photograph(9, 11, 1), tmp_path / "a.png")
     for place in ("in", "data"):
         (tmp_path / place).mkdir()
@@ -60,17 +59,17 @@ def checkpoint(folder):
 
 
 WRITERS = {  # name: (arguments, output, where the work is done)
-    "compress": (["compress", "a.png", "-o", "new.bbk"], "new.bbk", (whole_file, "encode_still")),
+    "compress": (["compress", "a.png", "-o", "new.bbk"], "new.bbk", (whole_file, "encode_image")),
     "archive": (["compress", "--archive", "new.bbk", "in"], "new.bbk", (archive, "encode_archive")),
     "decompress": (
         ["decompress", "a.bbk", "-o", "new.png"],
         "new.png",
-        (whole_file, "decode_still"),
+        (whole_file, "decode_image"),
     ),
     "unpack": (
         ["decompress", "all.bbk", "--dir", "out"],
         "out/b.png",
-        (whole_file, "decode_stills"),
+        (whole_file, "decode_images"),
     ),
     "preview": (["preview", "a.bbk", "-o", "new.png"], "new.png", (samples, "_guarded")),
     "sample": (
@@ -150,8 +149,8 @@ def test_the_loser_keeps_its_input(command, request, folder, monkeypatch, tiny_m
 
 def test_two_processes_with_one_output(tmp_path, photograph):
     """a.png and a.webp at once with --rm: one is done, the other told with exit 1 and kept."""
-    pictures = {"a.png": photograph(40, 40, 1), "a.webp": photograph(30, 50, 2)}
-    for name, pixels in pictures.items():
+    images = {"a.png": photograph(40, 40, 1), "a.webp": photograph(30, 50, 2)}
+    for name, pixels in images.items():
         Image.fromarray(pixels).save(tmp_path / name, lossless=True)
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     running = [
@@ -163,16 +162,15 @@ def test_two_processes_with_one_output(tmp_path, photograph):
             stderr=subprocess.PIPE,
             text=True,
         )
-        for name in pictures
+        for name in images
     ]
     ended = {
-        name: (process.communicate(), process.returncode)
-        for name, process in zip(pictures, running)
+        name: (process.communicate(), process.returncode) for name, process in zip(images, running)
     }
     assert sorted(code for _, code in ended.values()) == [0, 1], ended
     winner, loser = sorted(ended, key=lambda name: ended[name][1])
     assert "a.bbk: exists" in ended[loser][0][1] and names(tmp_path) == sorted(["a.bbk", loser])
-    assert np.array_equal(decode((tmp_path / "a.bbk").read_bytes()), pictures[winner])
+    assert np.array_equal(decode((tmp_path / "a.bbk").read_bytes()), images[winner])
 
 
 # --- done by others, done twice -----------------------------------------------------------------
@@ -190,7 +188,7 @@ def test_a_worker_replaces_nothing(folder, monkeypatch):
 
 
 def test_a_task_that_is_done_twice(folder, photograph):
-    """On a cluster: the second time has the result of the first; an output of another picture is not its own."""
+    """On a cluster: the second time has the result of the first; an output of another image is not its own."""
     task = pool.Task("compress", str(folder / "a.png"), str(folder / "new.bbk"), again=True)
     first = pool.do(task)
     assert pool.do(task) == first and first[1] == (folder / "new.bbk").stat().st_size
@@ -249,7 +247,7 @@ def test_two_archives_of_one_name_inside(folder, jobs, photograph):
 
 
 def test_an_output_that_is_one_of_several_inputs(folder, checkpoint):
-    """An archive over a picture that goes into it, a picture of an archive over the archive, a model over its checkpoint: refused with -f too."""
+    """An archive over an image that goes into it, an image of an archive over the archive, a model over its checkpoint: refused with -f too."""
     before = {name: (folder / name).read_bytes() for name in names(folder)}
     (folder / "in/b.bbk").write_bytes(before["all.bbk"])
     (folder / "in/b.bbk").rename(folder / "b.png")
@@ -310,7 +308,7 @@ def test_an_input_that_changes_is_not_removed(
     assert [source.read_bytes()] == newer and (folder / output).exists()
 
 
-def test_one_picture_of_an_archive_that_changes(folder, photograph, monkeypatch):
+def test_one_image_of_an_archive_that_changes(folder, photograph, monkeypatch):
     """It is kept; those that did not change are removed."""
     save(photograph(8, 8, 5), folder / "in" / "c.png")
     before_writing(monkeypatch, lambda: change("replaced", folder / "in/b.png", photograph))
@@ -330,12 +328,12 @@ def test_an_input_that_is_written_while_it_is_read(command, folder, monkeypatch,
     from bitsback.codecs.formats import image_files
     from bitsback.codecs.io import inputs
 
-    real_still, real_read = image_files.read_still, inputs._read
+    real_image, real_read = image_files.read_image, inputs._read
 
-    def read_still(*arguments, **options):
-        still = real_still(*arguments, **options)
+    def read_image(*arguments, **options):
+        image = real_image(*arguments, **options)
         change("same size", folder / source, photograph)
-        return still
+        return image
 
     def read(stream):
         data = real_read(stream)
@@ -343,8 +341,8 @@ def test_an_input_that_is_written_while_it_is_read(command, folder, monkeypatch,
         return data
 
     os.utime(folder / source, ns=(10**18, 10**18))
-    monkeypatch.setattr(files, "read_still", read_still)
-    monkeypatch.setattr(archive, "read_still", read_still)
+    monkeypatch.setattr(files, "read_image", read_image)
+    monkeypatch.setattr(archive, "read_image", read_image)
     if command == "decompress":
         monkeypatch.setattr(inputs, "_read", read)
     monkeypatch.chdir(folder)
@@ -452,7 +450,7 @@ def test_removal_needs_files_on_both_sides(folder):
 
 
 def test_an_archive_is_not_unpacked_through_links(folder):
-    """Its names are a stranger's: a link where a picture should go is refused, also with -f, and before any work."""
+    """Its names are a stranger's: a link where an image should go is refused, also with -f, and before any work."""
     (folder / "out").mkdir()
     (folder / "precious").write_bytes(OTHER)
     for target in ("../precious", "../nothing"):

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from bitsback.codecs import encode
 
 from bitsback.cli import samples
-from bitsback.codecs import encode
 from bitsback.sampling.gallery import ALL_GRADES, TOPS
 from bitsback.sampling.samplers import SAMPLERS
-
-from tests.test_commands import call, load, save, told
+from tests.test_cli_main import call, load, save, told
 
 
 def test_names():
@@ -128,8 +127,8 @@ def test_sample_from_a_photograph(tiny_model, tmp_path, photograph):
         (["--from", "a.png", "--sigma", "nan"], "finite"),
         (["--from", "a.png", "--sigma", "inf"], "finite"),
         (["--from", "a.png", "--sigma", "-1"], "--sigma"),
-        (["--sampler", "ancestral", "--grade", "phases", "--steps", "3"], "phases"),
-        (["--sampler", "ancestral", "--grade", "phases", "--model", "a.ckpt"], "phases"),
+        (["--sampler", "ancestral", "--grade", "passes", "--steps", "3"], "passes"),
+        (["--sampler", "ancestral", "--grade", "passes", "--model", "a.ckpt"], "passes"),
         (["--sampler", "euler"], "euler"),
     ],
 )
@@ -187,7 +186,7 @@ def test_the_last_seeds(tiny_model, tmp_path, seed):
 
 
 def test_an_experts_checkpoint(tiny_network, tmp_path):
-    """Of the finest levels: refused as what draws pictures, with the levels it knows, in place of a sheet of noise."""
+    """Of the finest levels: refused as what draws images, with the levels it knows, in place of a sheet of noise."""
     torch.save(
         {
             "config": tiny_network.config.as_dict(),
@@ -240,7 +239,7 @@ def test_too_large_a_photograph(tiny_model, tmp_path, photograph, monkeypatch):
 
 
 def test_preview(tiny_model, prior_file, tmp_path, photograph):
-    """A picture of the file's size, one line on stdout with what is shown and its cost; existing outputs and bad files are refused."""
+    """An image of the file's size, one line on stdout with what is shown and its cost; existing outputs and bad files are refused."""
     pixels = photograph(64, 48)
     (tmp_path / "a.bbk").write_bytes(prior_file(pixels))
     arguments = [
@@ -254,7 +253,7 @@ def test_preview(tiny_model, prior_file, tmp_path, photograph):
     result = call(*arguments)
     assert (
         result.exit_code == 0
-        and "% of the picture" in result.stdout
+        and "% of the image" in result.stdout
         and "% of a full decode" in result.stdout
     )
     seen = load(tmp_path / "a.png")

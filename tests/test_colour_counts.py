@@ -5,36 +5,36 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from bitsback.coder.chain import Chain, Top
 from bitsback.codecs import borders, decode, prior_codec, segment_layout, segments, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
+from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import turned
-from bitsback.codecs.image import Still
-from bitsback.ans.colour_counts import BLUE, Colours, GREEN, MOST, RED, SHARPNESS, WIDTH, chunks
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bitsback.ans.colour_counts import BLUE, GREEN, MOST, RED, SHARPNESS, WIDTH, Colours, chunks
+from bitsback.ans.stack import Stack
+from bitsback.coder.chain import Chain
+from bitsback.coder.top import Top
 from bitsback.errors import BitsbackError, DamagedFile, StackEmpty
 from bitsback.sampling.preview import preview
-from bitsback.ans.stack import Stack
-
 from tests import numpy_decoder as yardstick
 from tests.told import grids, pop_bytes, push_bytes
 
 NUMBERS = range(1, len(SHARPNESS) + 1)
 PLACES = {
-    "grey": ("grey",),
+    "gray": ("gray",),
     GREEN: (yardstick.G,),
     RED: (yardstick.R, 7),
     BLUE: (yardstick.B, 7, 9),
 }  # the yardstick's name of KEYS
-KEYS = {"grey": 0, GREEN: 0, RED: 7 << 8, BLUE: 7 << 16 | 9 << 8}
+KEYS = {"gray": 0, GREEN: 0, RED: 7 << 8, BLUE: 7 << 16 | 9 << 8}
 
 
 @pytest.fixture(scope="module")
 def few(photograph):
-    """A photograph that was kept as luma and coarse chroma for a while: few colours; as a grey one, every third value."""
+    """A photograph that was kept as luma and coarse chroma for a while: few colours; as a gray one, every third value."""
 
     def make(height, width, channels=3, seed=0):
         r, g, b = photograph(height, width, seed).astype(int).transpose(2, 0, 1)
@@ -54,21 +54,21 @@ def clipped(pixels):
     return pixels
 
 
-def coded(images, model, tuning=0):
-    """encode_stack's (Header, payload) of one or more pictures."""
-    stills = [
-        Still("RGB", pixels) if pixels.shape[2] == 3 else Still("L", pixels[..., 0])
-        for pixels in images
+def coded(arrays, model, tuning=0):
+    """encode_stack's (Header, payload) of one or more images."""
+    images = [
+        ImageData("RGB", pixels) if pixels.shape[2] == 3 else ImageData("L", pixels[..., 0])
+        for pixels in arrays
     ]
     entries = [
         Entry(s.width, s.height, f"{i}", check=whole_file.image_check(s.samples), mode=s.mode)
-        for i, s in enumerate(stills)
+        for i, s in enumerate(images)
     ]
-    if len(images) == 1:
+    if len(arrays) == 1:
         entries = [dataclasses.replace(entries[0], name="", check=0)]
     return prior_codec.encode_stack(
-        images,
-        Header(tuple(entries), whole_file._digest(stills, b""), len(images) > 1),
+        arrays,
+        Header(tuple(entries), whole_file._digest(images, b""), len(arrays) > 1),
         model,
         tuning=tuning,
     )
@@ -76,7 +76,7 @@ def coded(images, model, tuning=0):
 
 def decoded(data, model):
     return [
-        np.atleast_3d(still.samples) for still in whole_file.decode_stills(data, model=model)[1]
+        np.atleast_3d(image.samples) for image in whole_file.decode_images(data, model=model)[1]
     ]
 
 
@@ -115,10 +115,14 @@ def test_masses(gaussians, sharpness, kind, seed):
     document.seen.update({(*PLACES[kind], i): int(count) for i, count in enumerate(counts)})
     mean32 = np.rint(rng.normal(0, 2.0 ** rng.integers(4, 24), n)).astype(np.int32)
     scale = rng.choice([0, 30, 64, 90, 112], n).astype(np.int32)
-    masses = colours.masses(gaussians, kind, np.full(n, KEYS[kind]), mean32, scale)
-    assert masses.shape == (n, WIDTH + 1) and masses.min() >= 1 and (masses.sum(1) == 2**24).all()
-    for row, mean, number in zip(masses.tolist(), mean32.tolist(), scale.tolist()):
-        cumulative = [0, *np.cumsum(gaussians.masses[32 * number + (mean & 31)]).tolist()]
+    frequencies = colours.frequencies(gaussians, kind, np.full(n, KEYS[kind]), mean32, scale)
+    assert (
+        frequencies.shape == (n, WIDTH + 1)
+        and frequencies.min() >= 1
+        and (frequencies.sum(1) == 2**24).all()
+    )
+    for row, mean, number in zip(frequencies.tolist(), mean32.tolist(), scale.tolist()):
+        cumulative = [0, *np.cumsum(gaussians.frequencies[32 * number + (mean & 31)]).tolist()]
         assert (
             np.diff(
                 document.cumulative(cumulative, PLACES[kind], mean >> 5, document.seen)
@@ -137,26 +141,30 @@ def test_values_that_are_no_pixels(gaussians):
         and colours._table(RED)[255] == 3
         and colours._table(BLUE)[255 << 8 | 255] == 3
     )
-    masses = colours.masses(gaussians, GREEN, np.zeros(6, int), far, np.zeros(6, np.int32))
-    assert masses.min() >= 1 and (masses.sum(1) == 2**24).all()
+    frequencies = colours.frequencies(
+        gaussians, GREEN, np.zeros(6, int), far, np.zeros(6, np.int32)
+    )
+    assert frequencies.min() >= 1 and (frequencies.sum(1) == 2**24).all()
     colours.count_all(x, -1)
     assert not any(table.any() for table in colours._counts.values())
 
 
 @given(st.integers(0, 2**32), st.integers(0, 60), st.integers(2, 40))
 def test_each_symbol_under_its_own_masses(seed, count, symbols):
-    """push_each and pop_each: the words of the yardstick's stack, and back; rows of one mass that is nearly all included."""
+    """push_each and pop_each: the words of the yardstick's stack, and back; rows of one frequency that is nearly all included."""
     rng, start = np.random.default_rng(seed), bytes(range(1, 200))
-    masses = (rng.dirichlet(np.full(symbols, 0.05), count) * (2**24 - symbols)).astype(np.int64) + 1
-    masses[:1] = 1
-    masses[np.arange(count), masses.argmax(1)] += 2**24 - masses.sum(1)
+    frequencies = (rng.dirichlet(np.full(symbols, 0.05), count) * (2**24 - symbols)).astype(
+        np.int64
+    ) + 1
+    frequencies[:1] = 1
+    frequencies[np.arange(count), frequencies.argmax(1)] += 2**24 - frequencies.sum(1)
     values = rng.integers(0, symbols, count)
     stack, slow = Stack(start), yardstick.Stack.from_credit(start)
-    stack.push_each(values, masses)
-    for value, row in zip(values[::-1].tolist(), masses[::-1]):
+    stack.push_each(values, frequencies)
+    for value, row in zip(values[::-1].tolist(), frequencies[::-1]):
         slow.push([0, *np.cumsum(row).tolist()], value)
     assert stack.to_words() == slow.to_bytes()
-    assert np.array_equal(stack.pop_each(masses), values) and stack.credit(len(start)) == start
+    assert np.array_equal(stack.pop_each(frequencies), values) and stack.credit(len(start)) == start
     with pytest.raises(StackEmpty):
         Stack(b"1").pop_each(np.full((9, 4), 2**22))
 
@@ -165,7 +173,7 @@ def test_each_symbol_under_its_own_masses(seed, count, symbols):
 def test_arrays_there_and_back(gaussians, sharpness):
     """Arrays of several chunks, escapes among them: the stack and the counts are as they were, the words the document's, the size the estimate's."""
     rng, n, start = np.random.default_rng(sharpness), 13_000, bytes(range(256)) * 8
-    numbers = [[0, *row] for row in np.cumsum(gaussians.masses, 1, dtype=np.int64).tolist()]
+    numbers = [[0, *row] for row in np.cumsum(gaussians.frequencies, 1, dtype=np.int64).tolist()]
     values = [rng.integers(-32, 32, n) * 4, rng.integers(-128, 128, n)]
     values[1] = np.where(rng.random(n) < 0.9, values[0] + 1, values[1])
     keys = [np.zeros(n, np.int64), (values[0] + 128) << 8]
@@ -211,7 +219,7 @@ def test_arrays_there_and_back(gaussians, sharpness):
 
 
 def test_what_is_not_counted_is_not_pushed(gaussians):
-    """Whoever forgets to count first would make masses of negative counts."""
+    """Whoever forgets to count first would make frequencies of negative counts."""
     array = GREEN, np.zeros(9, np.int64), *(np.full(9, value, np.int32) for value in (3, 96, 64))
     with pytest.raises(ValueError, match="not been counted"):
         Colours(1).push(Stack(bytes(64)), gaussians, [array])
@@ -282,7 +290,7 @@ def test_all_colours(tiny_model, photograph, monkeypatch):
 
 
 def test_an_archive(tiny_model, few, photograph, monkeypatch):
-    """Pictures of several sizes, grey and flat ones among them, are counted together."""
+    """Images of several sizes, gray and flat ones among them, are counted together."""
     images = [
         few(72, 64),
         few(40, 40, 1),
@@ -302,13 +310,13 @@ def test_an_archive(tiny_model, few, photograph, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("case", ["several", "flat", "grey", "archive"])
+@pytest.mark.parametrize("case", ["several", "flat", "gray", "archive"])
 def test_by_the_document(tiny_model, few, case):
     """The decoder that was written from ARITHMETIC.md gives the pixels, its encoder the words."""
     images = {
         "several": [few(72, 64)],
         "flat": [clipped(few(61, 50))],
-        "grey": [few(72, 64, 1)],
+        "gray": [few(72, 64, 1)],
         "archive": [
             few(56, 48),
             few(17, 24),
@@ -352,7 +360,7 @@ def test_by_the_document(tiny_model, few, case):
     )
     image, rows, columns = header.start
     expected = [turn(pixels).copy() for pixels in images]
-    for i, pixels in enumerate(expected[: image + 1]):  # the plain parts lie in the credit
+    for i, pixels in enumerate(expected[: image + 1]):  # the fallback parts lie in the credit
         part = np.s_[:, :] if i < image else np.s_[:rows, :columns]
         got[i][part] = pixels[part]
     assert all(map(np.array_equal, got, expected))

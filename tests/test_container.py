@@ -6,18 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import (
-    Entry,
-    Header,
     MAGIC,
     MAX_PIXELS,
     MAX_SIDE,
     SOURCES,
     VERSION,
+    Entry,
+    Header,
     pixel_digest,
     read,
     read_header,
@@ -25,6 +22,9 @@ from bitsback.codecs.bitstream.container import (
 )
 from bitsback.codecs.bitstream.numbers import number
 from bitsback.codecs.image import MODES
+from hypothesis import given
+from hypothesis import strategies as st
+
 from bitsback.errors import DamagedFile, NotOurFile
 
 sides = st.one_of(st.integers(1, 300), st.integers(1, MAX_SIDE))
@@ -40,7 +40,7 @@ names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 @st.composite
 def headers(draw):
-    """(Header, payload): plain or stack, one picture or an archive."""
+    """(Header, payload): plain or stack, one image or an archive."""
     archive, stack = draw(st.booleans()), draw(st.booleans())
     if archive:
         entries = tuple(
@@ -263,8 +263,8 @@ def test_unknown_modes_are_damage(form):
         read(sealed(bytes([0, form, 5, 3]) + bytes(40)))
 
 
-def test_a_plain_picture_costs_17_bytes():
-    """Magic, version, kind, form, two sizes, digest and CRC of a picture of less than 128 pixels a side."""
+def test_a_plain_image_costs_17_bytes():
+    """Magic, version, kind, form, two sizes, digest and CRC of an image of less than 128 pixels a side."""
     assert len(write(Header((Entry(100, 90),), b"abcd"), b"")) == 17
 
 
@@ -317,7 +317,7 @@ def test_any_index_is_damage_unless_it_is_one(text):
 
 
 def test_an_index_that_is_a_bomb_is_damage():
-    """Sixteen megabytes in a few kilobytes, for one picture: not unpacked."""
+    """Sixteen megabytes in a few kilobytes, for one image: not unpacked."""
     index = (
         zlib.compress(b"[" + b" " * 2**24 + json.dumps(["a", 2, 3, 420, 99, 1]).encode() + b"]")
         + b"\5\0"
@@ -335,9 +335,9 @@ def test_an_honest_index_is_read():
 
 
 def test_digest_tells_size_and_pixels_apart():
-    """The digest changes with any pixel, with the shape, and with where one picture ends and the next begins."""
+    """The digest changes with any pixel, with the shape, and with where one image ends and the next begins."""
     flat = np.arange(36, dtype=np.uint8)
-    pictures = [
+    images = [
         [flat.reshape(3, 4, 3)],
         [flat.reshape(4, 3, 3)],
         [flat.reshape(3, 4, 3)[:, ::-1].copy()],
@@ -345,14 +345,14 @@ def test_digest_tells_size_and_pixels_apart():
         [flat[:18].reshape(3, 2, 3), flat[18:].reshape(3, 2, 3)],
         [flat[:18].reshape(2, 3, 3), flat[18:].reshape(2, 3, 3)],
     ]
-    digests = {pixel_digest(images) for images in pictures}
-    assert len(digests) == len(pictures) and all(len(digest) == 8 for digest in digests)
-    assert pixel_digest(pictures[0], 4) == pixel_digest(pictures[0])[:4]
-    assert pixel_digest([np.asfortranarray(flat.reshape(3, 4, 3))]) == pixel_digest(pictures[0])
+    digests = {pixel_digest(some) for some in images}
+    assert len(digests) == len(images) and all(len(digest) == 8 for digest in digests)
+    assert pixel_digest(images[0], 4) == pixel_digest(images[0])[:4]
+    assert pixel_digest([np.asfortranarray(flat.reshape(3, 4, 3))]) == pixel_digest(images[0])
 
 
 def test_dims_count_every_sample():
-    """dims is as many samples a pixel as the mode has, over all pictures."""
+    """dims is as many samples a pixel as the mode has, over all images."""
     assert (
         Header(
             (Entry(5, 3), Entry(2, 2), Entry(1, 7, mode="L"), Entry(1, 1, mode="CMYK")), b""

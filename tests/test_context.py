@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from bitsback.coder import context
 from bitsback.ans import gaussian_tables
 from bitsback.ans.gaussian_tables import Gaussians
+from bitsback.coder import context
 from bitsback.diffusion.levels import default_levels, sigmas
 
 
@@ -42,7 +42,7 @@ def test_chain_has_the_levels_noise():
     levels = default_levels()
     x = np.random.default_rng(1).integers(-128, 128, (1, 3, 32, 400), dtype=np.int32)
     chain = context.context_chain(
-        Gaussians(gaussian_tables.forward_masses([level.step for level in levels])),
+        Gaussians(gaussian_tables.forward_frequencies([level.step for level in levels])),
         levels,
         context.Known(x, x[:, :, :, :399]),
     )
@@ -58,12 +58,12 @@ def test_chain_has_the_levels_noise():
 
 
 def test_sample_inverts_the_table():
-    """sample() returns the column whose interval of the cumulative masses holds the bits."""
-    gaussians = Gaussians(gaussian_tables.gaussian_masses())
+    """sample() returns the column whose interval of the cumulative frequencies holds the bits."""
+    gaussians = Gaussians(gaussian_tables.gaussian_frequencies())
     mean32, scale = np.array([0, 5, -7, 160], np.int32), 60
     for bits in (0, 1, 2**23, 2**24 - 1):
         values = context.sample(gaussians, mean32, scale, np.full(4, bits, np.uint32))
         for value, mean in zip(values.tolist(), mean32.tolist()):
             column = value - (mean >> 5) + 31
-            row = gaussians.masses[scale * 32 + (mean & 31)].tolist()
+            row = gaussians.frequencies[scale * 32 + (mean & 31)].tolist()
             assert sum(row[:column]) <= bits < sum(row[: column + 1])

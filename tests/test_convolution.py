@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from bitsback.integer import convolution, selftest
-from bitsback.codecs.bitstream import container
 from bitsback.codecs import prior_codec
-from bitsback.errors import BitsbackError, TrainingError
-from bitsback.integer.convolution import Fast, Layer, Reference
-from bitsback.train.export import prove_exact
-from bitsback.integer.network import IntegerNetwork
+from bitsback.codecs.bitstream import container
 
+from bitsback.errors import BitsbackError, TrainingError
+from bitsback.integer import convolution, onednn, selftest
+from bitsback.integer.convolution import Layer, Reference
+from bitsback.integer.network import IntegerNetwork
+from bitsback.integer.onednn import Fast
+from bitsback.integer.overflow import prove_exact
 from tests import numpy_decoder as yardstick
 from tests.conftest import unshuffled
 
@@ -125,7 +126,7 @@ def test_every_remainder(shift, backend):
 def test_weights_of_any_size_and_inputs_of_both_signs(
     inputs, outputs, size, kind, largest, backend
 ):
-    """Weights of 7 bits, of two parts of 7 bits, of more: sums as large as the exporter allows, zeros around the picture."""
+    """Weights of 7 bits, of two parts of 7 bits, of more: sums as large as the exporter allows, zeros around the image."""
     skip_if_unused(backend)
     rng, low, high = (
         np.random.default_rng(inputs + largest),
@@ -235,9 +236,9 @@ def test_weights_are_packed_anew_only_where_their_order_may_change(monkeypatch):
     assert packed_for("many", (64, 64), (80, 120), (80, 120)) == [(64, 64), (80, 120)]
 
 
-@pytest.mark.parametrize("narrow", [convolution.in_four_passes, convolution.in_one_pass])
+@pytest.mark.parametrize("narrow", [convolution.in_four_passes, onednn.in_one_pass])
 def test_activation_rounds_and_clamps(narrow):
-    if narrow is convolution.in_one_pass and not convolution.one_pass_agrees():
+    if narrow is onednn.in_one_pass and not onednn.one_pass_agrees():
         pytest.skip("torch's quantiser is not exact on this machine, or gone, and not used")
     wide = np.concatenate(
         [np.arange(-300, 5000), [EXACT - 1, 1 - EXACT, 255 * 16 + 8, 255 * 16 - 8]]
@@ -266,15 +267,15 @@ def test_activation_rounds_and_clamps(narrow):
 def test_a_quantiser_that_is_not_exact_is_not_used(broken, monkeypatch):
     """Rounding half up, a sum out of range that wraps around, a torch without it: the backend goes on in four passes."""
     monkeypatch.setattr(convolution, "in_one_pass", broken)
-    monkeypatch.setattr(convolution, "one_pass_agrees", convolution.one_pass_agrees.__wrapped__)
-    assert not convolution.one_pass_agrees()
+    monkeypatch.setattr(onednn, "one_pass_agrees", onednn.one_pass_agrees.__wrapped__)
+    assert not onednn.one_pass_agrees()
     wide = torch.tensor([8.0, 24.0, 1e6]).view(1, 1, 1, 3)
     assert Fast({}).narrow(wide).flatten().tolist() == [0, 2, 255]
 
 
 def test_one_pass_keeps_the_layout_and_its_numbers():
     """Channels last stays channels last, a slice in memory is read where it lies, and the numbers outlive the tensor they were quantised in."""
-    if not convolution.one_pass_agrees():
+    if not onednn.one_pass_agrees():
         pytest.skip("torch's quantiser is not exact on this machine, or gone, and not used")
     wide = (torch.randn(2, 24, 9, 7, generator=torch.Generator().manual_seed(0)) * 2000).round()
     for some in (
@@ -284,12 +285,12 @@ def test_one_pass_keeps_the_layout_and_its_numbers():
         wide[:, 3:9],
         wide.contiguous(memory_format=torch.channels_last)[:, :, 2:, 1:],
     ):
-        narrow = convolution.in_one_pass(some, 16)
-        trash = [convolution.in_one_pass(torch.full_like(some, 9999.0), 16) for _ in range(5)]
+        narrow = onednn.in_one_pass(some, 16)
+        trash = [onednn.in_one_pass(torch.full_like(some, 9999.0), 16) for _ in range(5)]
         assert torch.equal(narrow, convolution.in_four_passes(some, 16)) and len(trash) == 5
-    assert convolution.in_one_pass(
-        wide.contiguous(memory_format=torch.channels_last), 16
-    ).is_contiguous(memory_format=torch.channels_last)
+    assert onednn.in_one_pass(wide.contiguous(memory_format=torch.channels_last), 16).is_contiguous(
+        memory_format=torch.channels_last
+    )
 
 
 def test_yardstick_of_the_self_test():
@@ -533,13 +534,13 @@ def test_proof_holds_for_a_model(tiny_model):
 
 
 def network_outputs(model, backend, y, known):
-    """All outputs for y and known innovations (B, 3, H, W), of every step and phase."""
+    """All outputs for y and known innovations (B, 3, H, W), of every step and pass."""
     network, outputs = IntegerNetwork(backend, model.config, model.steps), []
     for k in range(len(model.levels)):
         out, state = network.trunk(k, torch.from_numpy(y.copy()))
         heads = [
-            network.head(k, phase, state, torch.from_numpy(unshuffled(known)))
-            for phase in (1, 2, 3)
+            network.head(k, pass_number, state, torch.from_numpy(unshuffled(known)))
+            for pass_number in (1, 2, 3)
         ]
         outputs += [tensor.cpu().numpy() for tensor in (out, state, *heads)]
     return outputs
@@ -599,9 +600,9 @@ def test_large_batch_without_onednn(tiny_model):
 def test_chain_of_a_batch(backend, tiny_model):
     """Groups side by side in a batch come back, and from the other backend."""
     skip_if_unused(backend)
-    from bitsback.coder.chain import Top
-    from bitsback.coder.context import Known
     from bitsback.ans.stack import Stack
+    from bitsback.coder.context import Known
+    from bitsback.coder.top import Top
 
     rng = np.random.default_rng(8)
     x, below, right = (
@@ -633,23 +634,24 @@ SETTINGS += [
 ENCODE = """
 import hashlib, sys
 import numpy as np
-from bitsback import exact, selftest
-from bitsback.codecs import container, stacked
+from bitsback.codecs import prior_codec
+from bitsback.codecs.bitstream import container
+from bitsback.integer import convolution, onednn, selftest
 from bitsback.coder.model import Model
 pixels, model = np.load(sys.argv[2]), Model(sys.argv[1])
-for backend in (exact.Reference, exact.Fast):
+for backend in (convolution.Reference, onednn.Fast):
     passed, digest = selftest.agrees(backend), ""
     if passed:
-        stacked.SMALLEST, model.chain = 0, lambda device: Model.chain(model, device, backend(model.layers))
+        prior_codec.SMALLEST, model.chain = 0, lambda device: Model.chain(model, device, backend(model.layers))
         header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
-        data = container.write(*stacked.encode_stack([pixels], header, model))
+        data = container.write(*prior_codec.encode_stack([pixels], header, model))
         digest = hashlib.sha256(data).hexdigest()
     print(backend.name.replace(" ", "_"), passed, digest)
 """
 
 
 @pytest.fixture(scope="module")
-def small_picture(tiny_model, tmp_path_factory):
+def small_image(tiny_model, tmp_path_factory):
     """(path of the pixels, SHA-256 of the file that this process makes of them)."""
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 256, (40, 24, 3), np.uint8)
@@ -664,13 +666,13 @@ def small_picture(tiny_model, tmp_path_factory):
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_instruction_sets(setting, tiny_model, small_picture):
+def test_instruction_sets(setting, tiny_model, small_image):
     """A file has the same bytes under every setting, each in its own process, from both backends.
 
     Where the processor lacks an instruction set, oneDNN and ATen use the next lower one that it has, so that on one machine some of these
     are the same computation: AVX512_CORE_AMX is only itself on a processor with AMX, and so on.
     """
-    path, expected = small_picture
+    path, expected = small_image
     environment = {
         name: value
         for name, value in os.environ.items()

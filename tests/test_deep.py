@@ -6,11 +6,11 @@ import zlib
 
 import numpy as np
 import pytest
+from bitsback.codecs.fallback.codec import chunk
+from bitsback.codecs.formats import deep
+from bitsback.codecs.formats.image_files import read_image
 from PIL import Image
 
-from bitsback.codecs.formats import deep
-from bitsback.codecs.formats.image_files import read_still
-from bitsback.codecs.fallback.codec import chunk
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 RNG = np.random.default_rng(0)
@@ -72,8 +72,8 @@ def test_every_filter_is_undone(channels, kind, interlaced):
         samples = smooth(height, width, channels)
         data = png(samples, kind, interlaced)
         assert np.array_equal(deep.read_png(data), samples)
-        still = read_still(io.BytesIO(data), "x")
-        assert still.mode == deep.MODES[channels] and np.array_equal(still.samples, samples)
+        image = read_image(io.BytesIO(data), "x")
+        assert image.mode == deep.MODES[channels] and np.array_equal(image.samples, samples)
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
@@ -110,7 +110,7 @@ def test_missing_rows_are_damage():
             with pytest.raises(DamagedFile):
                 deep.read_png(data)
             with pytest.raises(UnsupportedImage, match="rows are missing"):
-                read_still(io.BytesIO(data), "x.png")
+                read_image(io.BytesIO(data), "x.png")
     out = io.BytesIO()
     Image.fromarray(RNG.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(out, "PNG")
     data = out.getvalue()
@@ -121,7 +121,7 @@ def test_missing_rows_are_damage():
         )[:-70]
     )
     with pytest.raises(UnsupportedImage, match="rows are missing"):
-        read_still(
+        read_image(
             io.BytesIO(data[: start - 4] + chunk(b"IDAT", body) + chunk(b"IEND", b"")), "x.png"
         )
 
@@ -138,7 +138,7 @@ def test_unknown_filters_are_damage():
 def test_a_tiff_is_read_with_imagecodecs():
     """The samples of an uncompressed TIFF made by hand; what is no TIFF is refused by name."""
     pytest.importorskip("imagecodecs")
-    from tests.test_images import tiff16
+    from tests.test_image_files import tiff16
 
     samples = smooth(6, 5, 3)
     assert np.array_equal(deep.read_tiff(tiff16(samples), "x.tif"), samples)

@@ -1,4 +1,4 @@
-"""denoiser.py: made to be rounded, and causal over the phases; prior.py decodes what it encodes."""
+"""denoiser.py: made to be rounded, and causal over the passes; prior.py decodes what it encodes."""
 
 import dataclasses
 
@@ -6,29 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from bitsback.coder.context import Known, nothing
-from bitsback.train.denoiser import (
-    Denoiser,
-    EXACT,
-    INNER_WEIGHT,
-    INNOVATION_REACH,
-    INPUT_REACH,
-    NetworkConfig,
-    QConv,
-    TOP,
-    scale_exponent,
-)
-from bitsback.diffusion.levels import sigmas
-from bitsback.diffusion.passes import Places, phases
 from bitsback.coder.conditional import Conditional, distributions
-
+from bitsback.coder.context import Known, nothing
+from bitsback.diffusion.levels import sigmas
+from bitsback.diffusion.passes import Places, coding_passes
+from bitsback.integer.config import EXACT, INNOVATION_REACH, INPUT_REACH, NetworkConfig
+from bitsback.train.denoiser import INNER_WEIGHT, TOP, Denoiser, QConv, scale_exponent
 from tests.conftest import random_network, unshuffled
 
 REACH = {"first": INPUT_REACH, "head_known": INNOVATION_REACH}
 
 
 def inputs(seed=0, batch=2, size=16):
-    """(y, log_sigma, innovations) of a batch, one noise level a picture."""
+    """(y, log_sigma, innovations) of a batch, one noise level an image."""
     generator = torch.Generator().manual_seed(seed)
     log_sigma = torch.linspace(-0.5, 4.0, batch)
     normal = lambda: torch.randn(batch, 3, size, size, generator=generator)  # noqa: E731
@@ -139,12 +129,12 @@ def test_a_new_network_predicts_nothing():
 
 
 def test_config_travels():
-    """NetworkConfig(**config.as_dict()) is the same network."""
+    """NetworkConfig.from_dict(config.as_dict()) is the same network."""
     config = NetworkConfig(16, 1, 24, 2, 32, 1, embedding=16, head=8)
-    assert NetworkConfig(**config.as_dict()) == config
+    assert NetworkConfig.from_dict(config.as_dict()) == config
     shapes = [
         {k: v.shape for k, v in Denoiser(c).state_dict().items()}
-        for c in (config, NetworkConfig(**config.as_dict()))
+        for c in (config, NetworkConfig.from_dict(config.as_dict()))
     ]
     assert shapes[0] == shapes[1]
 
@@ -185,9 +175,9 @@ def test_multiply_adds_are_those_of_the_convolutions(tiny_network):
 
 @pytest.fixture(scope="module")
 def phased(tiny_network):
-    """{count: a network of so many phases}."""
+    """{count: a network of so many passes}."""
     return {
-        count: random_network(7, dataclasses.replace(tiny_network.config, phases=count))
+        count: random_network(7, dataclasses.replace(tiny_network.config, passes=count))
         for count in (2, 4, 8)
     }
 
@@ -199,9 +189,9 @@ def at(values, part):
 
 @pytest.mark.parametrize("count", [2, 4, 8])
 def test_phases_take_every_pixel_once(count):
-    """In equal shares, and no two of a phase touch."""
+    """In equal shares, and no two of a pass touch."""
     seen = torch.zeros(1, 1, 8, 8)
-    for parts in phases(count):
+    for parts in coding_passes(count):
         before = seen.clone()
         for part in parts:
             at(seen, part).add_(1)
@@ -214,23 +204,25 @@ def test_phases_take_every_pixel_once(count):
 
 @pytest.mark.parametrize("integer", [False, True])
 @pytest.mark.parametrize(
-    "count, phase", [(count, phase) for count in (2, 4, 8) for phase in range(count)]
+    "count, pass_number",
+    [(count, pass_number) for count in (2, 4, 8) for pass_number in range(count)],
 )
-def test_heads_see_only_earlier_phases(phased, integer, count, phase):
-    """Changing the innovations of a phase changes heads of later phases only; phase 0 has no head."""
-    phased, order = phased[count], phases(count)
+def test_heads_see_only_earlier_passes(phased, integer, count, pass_number):
+    """Changing the innovations of a pass changes heads of later passes only; pass 0 has no head."""
+    phased, order = phased[count], coding_passes(count)
     y, log_sigma, innovations = inputs(5)
     _, features, e = phased.trunk(y, log_sigma, integer)
     ratio, pixels = torch.tensor([0.0, 0.7]), torch.tensor([True, False])
     before = phased.heads(features, e, ratio, pixels, innovations, integer)
     changed = innovations.clone()
-    for part in order[phase]:
+    for part in order[pass_number]:
         at(changed, part).mul_(-1).add_(1)
     after = phased.heads(features, e, ratio, pixels, changed, integer)
     assert not any(at(before, part).any() for part in order[0])
     for other, parts in enumerate(order):
         assert all(
-            torch.equal(at(after, part), at(before, part)) == (other <= phase) for part in parts
+            torch.equal(at(after, part), at(before, part)) == (other <= pass_number)
+            for part in parts
         )
 
 
@@ -262,12 +254,12 @@ def latents(model, index, height, width, seed=0):
     [(index, array) for index, arrays in ((0, 24), (1, 24), (6, 12)) for array in range(arrays)],
 )
 def test_distributions_depend_on_what_is_decoded_only(expert_model, index, array):
-    """Changing one colour of a phase of the values leaves its own and all earlier distributions as they are, and changes a later one."""
+    """Changing one colour of a pass of the values leaves its own and all earlier distributions as they are, and changes a later one."""
     network, tiny_model = expert_model.chain().network, expert_model
     y, values, context = latents(tiny_model, index, 8, 12)
     before = collected(network, index, y, values, context)
     changed = values.copy()
-    assert len(before) == {4: 12, 8: 24}[network.of(index).config.phases]
+    assert len(before) == {4: 12, 8: 24}[network.of(index).config.passes]
     places, colour = before[array][:2]
     places.put(changed[:, colour : colour + 1], places.of(values)[:, colour : colour + 1] - 2)
     after = collected(network, index, y, changed, context)
@@ -322,13 +314,13 @@ def test_each_place_is_coded_once(tiny_model):
 @pytest.mark.parametrize("count", [2, 4, 8])
 @pytest.mark.parametrize("height, width", [(1, 1), (2, 3), (9, 7), (8, 16)])
 def test_places(count, height, width):
-    """What `of` gathers `put` puts back, all phases together are the picture, a block's numbers are its pixels', `put_unshuffled` is put and pixel_unshuffle."""
+    """What `of` gathers `put` puts back, all passes together are the image, a block's numbers are its pixels', `put_unshuffled` is put and pixel_unshuffle."""
     rng = np.random.default_rng(height * width)
     values, back = rng.integers(0, 99, (2, 3, height, width)), np.full((2, 3, height, width), -1)
     blocks = rng.integers(0, 99, (2, 5, (height + 7) // 8 * 4, (width + 7) // 8 * 4))
     spread, total = blocks.repeat(2, 2).repeat(2, 3), 0
     told = torch.zeros((2, *blocks.shape[2:], 12), dtype=torch.int8)
-    for parts in phases(count):
+    for parts in coding_passes(count):
         places = Places(parts, height, width)
         total += places.n
         if not places.n:

@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from bitsback.coder.model import Model
+from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.diffusion.schedule import preconditioning
+from bitsback.diffusion.steps import MEAN_BITS, V_ONE
+from bitsback.errors import NoiseOutOfRange
 from bitsback.sampling.denoisers import (
     check_levels,
     checkpoint_denoiser,
@@ -14,10 +19,6 @@ from bitsback.sampling.denoisers import (
     noise_range,
     sampling_levels,
 )
-from bitsback.errors import NoiseOutOfRange
-from bitsback.diffusion.levels import MEAN_BITS, V_ONE, default_levels, sigmas
-from bitsback.coder.model import Model
-from bitsback.diffusion.schedule import preconditioning
 
 OWN = sigmas(default_levels())
 
@@ -48,7 +49,7 @@ def test_at_its_own_levels_a_model_computes_what_the_coder_does(tiny_model, k):
 
 
 def test_between_levels_a_model_is_asked_at_the_lower_one(tiny_model):
-    """For a paler picture with that level's noise; a level that rounding left a little below its number counts as itself."""
+    """For a paler image with that level's noise; a level that rounding left a little below its number counts as itself."""
     between = [math.sqrt(a * b) for a, b in pairwise(OWN)]
     denoise = model_denoiser(tiny_model, [*OWN[::-1]])
     for low, sigma in zip(OWN, between):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.integer.experts import Expert
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.dequantise import dequantised
-from bitsback.train.experts import Expert
 from bitsback.train.export import TRUNK_UNITS, integer_layers
-from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.train.measure import bound_bits
 from bitsback.train.restart import trainable
 

@@ -5,18 +5,18 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-
 from bitsback.codecs.fallback.differences import (
     FILTERS,
     LZMA,
     _backward,
     _forward,
-    decode_deltas,
-    encode_deltas,
+    decode_differences,
+    encode_differences,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
 from bitsback.errors import DamagedFile
 
 SHAPES = st.one_of(
@@ -32,7 +32,7 @@ SHAPES = st.one_of(
 )
 def test_any_array_comes_back(samples):
     """decode(encode(x)) has x's bits, NaNs and negative zeros included."""
-    back = decode_deltas(encode_deltas(samples), samples.shape, samples.dtype)
+    back = decode_differences(encode_differences(samples), samples.shape, samples.dtype)
     assert (
         back.dtype == samples.dtype
         and back.shape == samples.shape
@@ -55,15 +55,15 @@ def test_every_difference_is_undone(way, dtype):
 def test_smooth_samples_become_small():
     """A 16-bit ramp takes a hundredth of its size; noise takes little more than its size."""
     ramp = (np.arange(300)[:, None] * 60 + np.arange(200) * 40).astype("<u2")
-    assert len(encode_deltas(ramp)) < ramp.nbytes / 100
+    assert len(encode_differences(ramp)) < ramp.nbytes / 100
     noise = np.random.default_rng(0).integers(0, 2**16, (100, 100), dtype="<u2")
-    assert len(encode_deltas(noise)) < 1.01 * noise.nbytes
+    assert len(encode_differences(noise)) < 1.01 * noise.nbytes
 
 
 def test_damage():
     """Cut, prolonged, of another kind, or of more or fewer samples: DamagedFile."""
     samples = np.random.default_rng(0).integers(0, 50, (20, 20), dtype=np.uint8)
-    good = encode_deltas(samples)
+    good = encode_differences(samples)
     packed = lzma.compress(bytes(399), lzma.FORMAT_RAW, filters=FILTERS)
     for bad in (
         b"",
@@ -78,7 +78,7 @@ def test_damage():
         bytes([LZMA]) + b"\xff" * 50,
     ):
         with pytest.raises(DamagedFile):
-            decode_deltas(bad, (20, 20), np.uint8)
+            decode_differences(bad, (20, 20), np.uint8)
 
 
 @pytest.mark.parametrize("way", [0, LZMA])
@@ -89,6 +89,6 @@ def test_a_bomb_is_not_unpacked(way):
         lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS) if way else zlib.compress(data)
     )
     with pytest.raises(DamagedFile):
-        decode_deltas(bomb, (2, 5), np.uint8)
+        decode_differences(bomb, (2, 5), np.uint8)
     with pytest.raises(DamagedFile):
-        decode_deltas(bomb[:10], (2**31, 2**31), np.uint8)
+        decode_differences(bomb[:10], (2**31, 2**31), np.uint8)

@@ -5,34 +5,34 @@ import math
 import numpy as np
 import pytest
 import torch
+from bitsback.codecs import decode, prior_codec
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
+from bitsback.codecs.segment_layout import turned
 from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file
 
-from bitsback.integer import bias_updates
-from bitsback.tune import tuning
-from bitsback.sampling.chain_sampler import sample_chain
-from bitsback.codecs.bitstream import container
-from bitsback.codecs import decode, prior_codec
-from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
-from bitsback.codecs.segment_layout import turned
 from bitsback.cli.main import main
-from bitsback.train.denoiser import EXACT, INNOVATION_REACH, NetworkConfig
-from bitsback.sampling.denoisers import model_denoiser
-from bitsback.train.dequantise import dequantised, dequantised_model
+from bitsback.coder.model import Model
+from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.errors import TrainingError, WrongModel
+from bitsback.integer import bias_updates
+from bitsback.integer.config import EXACT, INNOVATION_REACH, NetworkConfig
+from bitsback.integer.convolution import TOP
+from bitsback.integer.model_file import write_model
+from bitsback.integer.overflow import largest_sum
+from bitsback.integer.selftest import integer_convolution
+from bitsback.sampling.chain_sampler import sample_chain
+from bitsback.sampling.denoisers import model_denoiser
+from bitsback.sampling.preview import preview
+from bitsback.train.dequantise import dequantised, dequantised_model
 from bitsback.train.estimates import estimate_at_levels
 from bitsback.train.experts import Experts
-from bitsback.integer.convolution import TOP
-from bitsback.train.export import largest_sum, make_layer, without_excess
-from bitsback.diffusion.levels import default_levels, sigmas
-from bitsback.train.measure import bound_bits
-from bitsback.coder.model import Model
-from bitsback.sampling.preview import preview
-from bitsback.integer.selftest import integer_convolution
+from bitsback.train.export import make_layer, save_model, without_excess
 from bitsback.train.loop import TrainingConfig, read_checkpoints, train
-from bitsback.integer.model_file import save_model, write_model
-
+from bitsback.train.measure import bound_bits
+from bitsback.tune import tuning
 from tests import numpy_decoder as yardstick
 from tests.conftest import TINY, random_network
 from tests.told import grids, pop_bytes

@@ -4,20 +4,20 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from bitsback.codecs.fallback import codec
 from bitsback.codecs.fallback.codec import (
-    DELTAS,
+    DIFFERENCES,
     PNG,
     PNG1,
     PNG2,
     PNG4,
     QUICK,
     WEBP,
-    decode_plain,
-    encode_plain,
+    decode_fallback,
+    encode_fallback,
 )
+from PIL import Image
+
 from bitsback.errors import DamagedFile
 
 RNG = np.random.default_rng(0)
@@ -33,30 +33,30 @@ def coded(method, samples):
     """Samples by one coder, whichever is smallest."""
     if method == WEBP:
         return bytes([WEBP]) + codec._encode_webp(codec._webp_image(samples), **QUICK)
-    if method == DELTAS:
-        return bytes([DELTAS]) + codec.encode_deltas(samples)
+    if method == DIFFERENCES:
+        return bytes([DIFFERENCES]) + codec.encode_differences(samples)
     return bytes([method]) + codec._encode_png(
         samples, codec.PNG_BITS.get(method, 8 * samples.dtype.itemsize)
     )
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("method", [WEBP, PNG, DELTAS])
+@pytest.mark.parametrize("method", [WEBP, PNG, DIFFERENCES])
 def test_every_coder_holds_every_number_of_channels(method, channels):
     """Also where the last channel is 0: what an alpha of 0 would hide is kept."""
     samples = of(channels, 256)
     samples[:20, ..., -1] = 0
-    assert np.array_equal(decode_plain(coded(method, samples), samples.shape), samples)
+    assert np.array_equal(decode_fallback(coded(method, samples), samples.shape), samples)
     samples[..., -1] = 255
-    assert np.array_equal(decode_plain(coded(method, samples), samples.shape), samples)
+    assert np.array_equal(decode_fallback(coded(method, samples), samples.shape), samples)
 
 
 @pytest.mark.parametrize("method, top", [(PNG1, 2), (PNG2, 4), (PNG4, 16)])
 @pytest.mark.parametrize("width", [1, 7, 8, 33])
 def test_several_samples_in_a_byte(method, top, width):
-    """Indices and bilevel pictures of widths that fill bytes and that do not."""
+    """Indices and bilevel images of widths that fill bytes and that do not."""
     samples = of(1, top, width=width)
-    assert np.array_equal(decode_plain(coded(method, samples), samples.shape), samples)
+    assert np.array_equal(decode_fallback(coded(method, samples), samples.shape), samples)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "<u2", "<i4", "<f4"])
@@ -64,7 +64,7 @@ def test_several_samples_in_a_byte(method, top, width):
 def test_every_dtype_comes_back(dtype, shape):
     """The choice among the coders is its own inverse."""
     samples = RNG.integers(0, 200, shape).astype(dtype)
-    back = decode_plain(encode_plain(samples), shape, dtype)
+    back = decode_fallback(encode_fallback(samples), shape, dtype)
     assert back.dtype == samples.dtype and np.array_equal(back, samples)
 
 
@@ -99,7 +99,7 @@ def test_never_larger_than_png_or_webp(mode, top):
     for chosen in options:
         out = io.BytesIO()
         image.save(out, **chosen)
-        assert len(encode_plain(samples)) < len(out.getvalue())
+        assert len(encode_fallback(samples)) < len(out.getvalue())
 
 
 def test_damage():
@@ -108,7 +108,7 @@ def test_damage():
         (WEBP, of(3, 256)),
         (PNG, of(4, 256)),
         (PNG4, of(1, 16)),
-        (DELTAS, of(2, 256)),
+        (DIFFERENCES, of(2, 256)),
     ]:
         data = coded(method, samples)
         height, width = samples.shape[:2]
@@ -121,14 +121,14 @@ def test_damage():
             (b"", samples.shape),
         ]:
             with pytest.raises(DamagedFile):
-                decode_plain(bad, shape)
+                decode_fallback(bad, shape)
     with pytest.raises(DamagedFile):
-        decode_plain(coded(WEBP, of(1, 256)), (40, 33), "<u2")
+        decode_fallback(coded(WEBP, of(1, 256)), (40, 33), "<u2")
 
 
-@pytest.mark.parametrize("method", [WEBP, PNG, PNG1, DELTAS])
+@pytest.mark.parametrize("method", [WEBP, PNG, PNG1, DIFFERENCES])
 def test_lying_sizes(method):
     """Ten bytes that claim far more pixels than memory has are refused at once."""
     for shape in [(2**24, 2**24), (2**24, 2**24, 3), (16000, 16000)]:
         with pytest.raises(DamagedFile):
-            decode_plain(bytes([method]) + b"\x2f234567890"[:10], shape)
+            decode_fallback(bytes([method]) + b"\x2f234567890"[:10], shape)

@@ -4,11 +4,11 @@ import os
 
 import numpy as np
 import pytest
+from bitsback.codecs import decode, encode
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.io import files
 from PIL import Image
 
-from bitsback.codecs.bitstream import container
-from bitsback.codecs import decode, encode
-from bitsback.codecs.io import files
 from bitsback.errors import DamagedFile, NotOurFile, OutputExists, UnsupportedImage
 
 
@@ -66,7 +66,7 @@ def test_existing_outputs_are_refused_before_any_work(tmp_path, small, monkeypat
     (tmp_path / "x.bbk").write_bytes(b"precious")
     with monkeypatch.context() as patch:
         patch.setattr(
-            files.picture, "encode_still", lambda *args, **options: pytest.fail("work was begun")
+            files.image, "encode_image", lambda *args, **options: pytest.fail("work was begun")
         )
         with pytest.raises(OutputExists, match="x.bbk.*-f"):
             files.compress_file(tmp_path / "x.png", tmp_path / "x.bbk")
@@ -74,7 +74,7 @@ def test_existing_outputs_are_refused_before_any_work(tmp_path, small, monkeypat
     files.compress_file(tmp_path / "x.png", tmp_path / "x.bbk", force=True)
     with monkeypatch.context() as patch:
         patch.setattr(
-            files.picture, "decode_still", lambda *args, **options: pytest.fail("work was begun")
+            files.image, "decode_image", lambda *args, **options: pytest.fail("work was begun")
         )
         with pytest.raises(OutputExists, match="x.png.*-f"):
             files.decompress_file(tmp_path / "x.bbk")
@@ -107,7 +107,7 @@ def test_a_folder_is_never_an_output(tmp_path, small):
     assert names(tmp_path) == ["x.bbk", "x.png"]
 
 
-def test_a_picture_that_the_format_cannot_hold_is_refused(tmp_path):
+def test_a_image_that_the_format_cannot_hold_is_refused(tmp_path):
     """WebP ends at 16383 pixels: UnsupportedImage that names the output, and no file, not even a part of one."""
     pixels = np.zeros((1, 16384, 3), np.uint8)
     (tmp_path / "x.bbk").write_bytes(plain(pixels))
@@ -117,12 +117,12 @@ def test_a_picture_that_the_format_cannot_hold_is_refused(tmp_path):
 
 
 def plain(pixels):
-    from bitsback.codecs.fallback.codec import encode_plain
+    from bitsback.codecs.fallback.codec import encode_fallback
 
     header = container.Header(
         (container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels], 4)
     )
-    return container.write(header, encode_plain(pixels))
+    return container.write(header, encode_fallback(pixels))
 
 
 @pytest.mark.parametrize(

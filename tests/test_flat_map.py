@@ -4,21 +4,20 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from bitsback.coder.chain import Top
 from bitsback.codecs import borders, decode, flat_map, prior_codec, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
+from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import turned
-from bitsback.codecs.image import Still
-from bitsback.coder.context import Known, context_chain
-from bitsback.errors import BitsbackError, DamagedFile
-from bitsback.diffusion.levels import sigmas
-from bitsback.sampling.preview import preview
-from bitsback.ans.stack import Stack
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bitsback.ans.stack import Stack
+from bitsback.coder.context import Known, context_chain
+from bitsback.coder.top import Top
+from bitsback.diffusion.levels import sigmas
+from bitsback.errors import BitsbackError, DamagedFile
+from bitsback.sampling.preview import preview
 from tests import numpy_decoder as yardstick
 from tests.told import grids, pop_bytes, push_bytes
 
@@ -37,10 +36,10 @@ def clipped(photograph):
 
 
 def coded(pixels, model, tuning=0):
-    still = Still("RGB", pixels) if pixels.shape[2] == 3 else Still("L", pixels[..., 0])
+    image = ImageData("RGB", pixels) if pixels.shape[2] == 3 else ImageData("L", pixels[..., 0])
     header = Header(
-        (Entry(pixels.shape[1], pixels.shape[0], mode=still.mode),),
-        whole_file._digest([still], b""),
+        (Entry(pixels.shape[1], pixels.shape[0], mode=image.mode),),
+        whole_file._digest([image], b""),
     )
     return prior_codec.encode_stack([pixels], header, model, tuning=tuning)
 
@@ -84,12 +83,12 @@ def test_what_is_flat(clipped):
     assert flat_map.told([pixels[:, 20:][60:]]) == (b"", None)
 
 
-def test_several_pictures(clipped, photograph):
+def test_several_images(clipped, photograph):
     """Of one nothing is told: its mask is None."""
-    pictures = [photograph(40, 40), clipped(101, 95), clipped(64, 64, 1)]
-    data, masks = flat_map.told(pictures)
+    images = [photograph(40, 40), clipped(101, 95), clipped(64, 64, 1)]
+    data, masks = flat_map.told(images)
     assert masks[0] is None and masks[1] is not None and masks[2] is not None
-    back = [np.zeros_like(pixels) for pixels in pictures]
+    back = [np.zeros_like(pixels) for pixels in images]
     again = flat_map.read(data, back)
     assert again[0] is None and all(map(np.array_equal, again[1:], masks[1:]))
 
@@ -131,7 +130,7 @@ def test_a_file_there_and_back(tiny_model, clipped, monkeypatch, size, channels,
         assert np.array_equal(
             decode(data, model=tiny_model)
             if channels == 3
-            else whole_file.decode_still(data, model=tiny_model).samples[..., None],
+            else whole_file.decode_image(data, model=tiny_model).samples[..., None],
             pixels,
         )
         with monkeypatch.context() as without:

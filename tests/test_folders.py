@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from bitsback.codecs import archive
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.io import folders
 from bitsback.codecs.bitstream.container import Entry
-from bitsback.errors import DamagedFile, UnsupportedImage
+from bitsback.codecs.bitstream.names import is_name
+from bitsback.codecs.io import folders
 
-from tests.test_commands import call, load, names, save, told
+from bitsback.errors import DamagedFile, UnsupportedImage
+from tests.test_cli_main import call, load, names, save, told
 
 NOBODY = 65534
 
@@ -163,7 +163,7 @@ def test_a_file_and_a_folder_that_vanish(tmp_path, photograph, monkeypatch):
     ]
 
 
-def test_a_folder_without_pictures_does_not_stop_the_others(tmp_path, photograph):
+def test_a_folder_without_images_does_not_stop_the_others(tmp_path, photograph):
     """It is told and makes exit 1; a run of nothing else ends with that."""
     for name in ("empty", "full"):
         (tmp_path / name).mkdir()
@@ -208,7 +208,7 @@ def test_files_with_loss_below_a_folder_are_left(tmp_path, photograph, jobs):
 
 
 def latin(folder, photograph):
-    """A picture whose name is no UTF-8, or a skip."""
+    """An image whose name is no UTF-8, or a skip."""
     try:
         return save(photograph(9, 11), folder / os.fsdecode(b"caf\xe9.png"))
     except OSError:
@@ -280,7 +280,7 @@ def test_which_names_an_archive_takes(name, good):
     """Unicode, and bytes that are none; not those that would be another name on disk, nor what is
     neither.
     """
-    assert folders.is_name(name) == good
+    assert is_name(name) == good
     header = container.Header((Entry(1, 1, name),), bytes(8), archive=True)
     if good:
         assert container.read_header(container.write(header, b"")).entries[0].name == name
@@ -320,7 +320,7 @@ def test_control_characters_in_names(tmp_path, photograph, jobs):
         save(photograph(9, 11), tmp_path / "b.png"),
         tmp_path / f"{EVIL}.gif",
     )
-    bad.write_text("no picture")
+    bad.write_text("no image")
     result = call("compress", good, other, bad, *jobs)
     assert (
         result.exit_code == 1

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
-from bitsback.codecs.formats import chunks, metadata, tags
+from bitsback.codecs import encode_image
 from bitsback.codecs.bitstream import container
-from bitsback.codecs import encode_still
-from bitsback.codecs.image import MODES, Still
+from bitsback.codecs.formats import chunks, metadata, tags
+from bitsback.codecs.image import MODES, ImageData
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = (ROOT / "codecs" / "FORMAT.md").read_text(encoding="utf-8")
@@ -104,7 +103,7 @@ def compare(data):
 
 
 def items(section):
-    """{tag: value} of the one picture of a metadata section, by FORMAT.md."""
+    """{tag: value} of the one image of a metadata section, by FORMAT.md."""
     packing, packed = section[0], section[1:]
     filters = [{"id": lzma.FILTER_LZMA2, "lc": 3, "lp": 0, "pb": 0, "dict_size": 2**22}]
     left = Bytes(
@@ -149,26 +148,26 @@ def test_chunks_tags_and_losses_are_as_the_document_says():
     ):
         storage |= set(range(int(first), int(last or first) + 1))
     assert storage == tags.STORAGE
-    still = Still(
+    image = ImageData(
         "L",
         np.zeros((2, 3), np.uint8),
         {"transparency": 5},
         {"png": ((b"gAMA", 0, b"1234"), (b"tRNS", 0, b""), (b"vpAg", 2, b"xy"))},
         lost=("prVW", "data after the end"),
     )
-    header, payload = compare(encode_still(still))
-    assert header.lost == still.lost and header.metadata == 1 << 2 | 1 << 7 | 1 << 14
+    header, payload = compare(encode_image(image))
+    assert header.lost == image.lost and header.metadata == 1 << 2 | 1 << 7 | 1 << 14
     left = Bytes(payload)
     found = items(left.take(left.n()))
     assert found == {2: b"\1\5", 11: b"\3" + b"\x03\x041234" + b"\x13\0" + b"\x40vpAg\2xy"}
     exif = (0x8769, 0, ((0x9003, 2, b"now\0"),))
-    still = Still(
+    image = ImageData(
         "L",
         np.zeros((2, 3), np.uint8),
         {},
         {"tiff": ((282, 5, b"\x2c\1\0\0\1\0\0\0"), (297, 3, bytes([0, 0, 1, 0])), exif)},
     )
-    _, payload = compare(encode_still(still))
+    _, payload = compare(encode_image(image))
     left = Bytes(payload)
     left = Bytes(items(left.take(left.n()))[12])
     assert left.n() == 3 and [left.n(), left.take(1), left.n(), left.n(), left.n()] == [
@@ -197,7 +196,7 @@ def test_golden_files_are_as_the_document_says(path):
 
 
 def test_archives_are_as_the_document_says(tiny_model):
-    """An archive with a stack and metadata: index, checks, plain pictures, and the rest."""
+    """An archive with a stack and metadata: index, checks, plain images, and the rest."""
     from benchmarks import fuzz_cases
 
     files = fuzz_cases.good_files(tiny_model, np.random.default_rng(5))

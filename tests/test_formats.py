@@ -1,19 +1,19 @@
 """Every file of a collection of formats is kept whole or refused with a reason; nothing else happens.
 
 The large collection is looked for in $BITSBACK_DATA/formats, else in ../shared/data/formats beside the checkout; sixteen small
-files are in tests/pictures/formats.
+files are in tests/images/formats.
 """
 
 import os
 from pathlib import Path
 
 import pytest
-
-from benchmarks.formats import fate, files_of, table
 from bitsback.codecs.fallback import codec
 
+from benchmarks.formats import fate, files_of, table
+
 HERE = Path(__file__).parent
-SMALL = HERE / "pictures" / "formats"
+SMALL = HERE / "images" / "formats"
 LARGE = Path(os.environ.get("BITSBACK_DATA") or HERE.parents[1] / "shared" / "data") / "formats"
 MODES = {
     "basn0g01": "1",
@@ -53,7 +53,7 @@ def test_all_small_files_are_there():
 )
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_every_file_of_the_large_collection(monkeypatch):
-    """No file of nearly 400 ends in another exception or another picture; most are kept.  (WebP at its quick effort only, for time.)"""
+    """No file of nearly 400 ends in another exception or another image; most are kept.  (WebP at its quick effort only, for time.)"""
     for effort in ("GOOD", "BEST"):
         monkeypatch.setattr(codec, effort, codec.QUICK)
     fates = [fate(path, path.relative_to(LARGE)) for path in files_of(LARGE)]

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-
-from benchmarks import fuzz, fuzz_cases
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.formats import metadata
-from bitsback.codecs.formats.image_files import still_bytes
-from bitsback.codecs.image import Still
+from bitsback.codecs.formats.image_files import image_bytes
+from bitsback.codecs.image import ImageData
+
+from benchmarks import fuzz, fuzz_cases
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 
@@ -31,10 +31,10 @@ def judged(cases, model, every=1, folder=None, commands=0):
 
 @pytest.mark.parametrize("name", ["plain bare", "plain P", "prior RGB", "plain archive"])
 def test_cut_and_flipped_files(files, tiny_model, name):
-    """Lengths and bits: nothing but its own pictures or an error of ours; bare damage is always refused."""
-    rng, data, stills = np.random.default_rng(2), *files[name]
-    outcomes = judged(fuzz_cases.truncations(name, data, stills), tiny_model, 1 + len(data) // 300)
-    outcomes |= judged(fuzz_cases.flips(name, data, stills, rng, 10), tiny_model, 5)
+    """Lengths and bits: nothing but its own images or an error of ours; bare damage is always refused."""
+    rng, data, images = np.random.default_rng(2), *files[name]
+    outcomes = judged(fuzz_cases.truncations(name, data, images), tiny_model, 1 + len(data) // 300)
+    outcomes |= judged(fuzz_cases.flips(name, data, images, rng, 10), tiny_model, 5)
     assert all(
         set(outcomes[kind]) <= {"DamagedFile", "NotOurFile"} for kind in ("cut short", "one bit")
     )
@@ -75,21 +75,21 @@ def test_noise_odd_metadata_and_odd_names(tiny_model, tmp_path):
 
 
 def test_the_fuzzer_notices(tiny_model, monkeypatch, tmp_path):
-    """A foreign exception, other pictures, memory and time beyond the bounds, a command that leaves files: each is a fault."""
+    """A foreign exception, other images, memory and time beyond the bounds, a command that leaves files: each is a fault."""
     data, findings = (
-        fuzz_cases.plain_file([Still("L", np.zeros((2, 2), np.uint8))]),
+        fuzz_cases.fallback_file([ImageData("L", np.zeros((2, 2), np.uint8))]),
         fuzz.Findings(),
     )
-    other = fuzz_cases.Case("x", "other", data, [Still("L", np.ones((2, 2), np.uint8))])
+    other = fuzz_cases.Case("x", "other", data, [ImageData("L", np.ones((2, 2), np.uint8))])
     fuzz.by_library(other, tiny_model, findings)
-    monkeypatch.setattr(fuzz.picture, "decode_stills", lambda *_, **__: {}["foreign"])
+    monkeypatch.setattr(fuzz.image, "decode_images", lambda *_, **__: {}["foreign"])
     fuzz.by_library(other, tiny_model, findings)
     fuzz.by_command(other, tiny_model, findings, tmp_path)
     findings.add(other, "decoded", fuzz.SECONDS + 1, 0)
     findings.add(other, "decoded", 0, fuzz.MEBIBYTES + 1)
     text = "\n".join(findings.faults)
     assert (
-        "OTHER PICTURES" in text
+        "OTHER IMAGES" in text
         and "KeyError" in text
         and text.count(" MiB") == 2
         and "test: KeyError" in text
@@ -97,21 +97,21 @@ def test_the_fuzzer_notices(tiny_model, monkeypatch, tmp_path):
 
 
 def test_limits_are_the_writers_too(monkeypatch):
-    """What a reader refuses no writer makes: metadata of all pictures together, texts, an index."""
-    stills = [
-        Still(
+    """What a reader refuses no writer makes: metadata of all images together, texts, an index."""
+    images = [
+        ImageData(
             "L",
             np.zeros((1, 1), np.uint8),
             {},
             {"icc": bytes(900), "text": (("a", "b", "", "", False),)},
         )
     ] * 3
-    assert len(metadata.unpack(metadata.pack(stills), 3)) == 3
+    assert len(metadata.unpack(metadata.pack(images), 3)) == 3
     for name in ("TOGETHER", "TEXTS"):
         with monkeypatch.context() as patch:
             patch.setattr(metadata, name, 2)
             with pytest.raises(UnsupportedImage, match="strip"):
-                metadata.pack(stills)
+                metadata.pack(images)
     monkeypatch.setattr(container, "MAX_INDEX", 10)
     with pytest.raises(UnsupportedImage, match="index"):
         container.write(
@@ -121,24 +121,24 @@ def test_limits_are_the_writers_too(monkeypatch):
 
 def test_a_transparent_colour_has_few_numbers():
     """Millions of numbers where three belong are damage."""
-    still = Still("RGB", np.zeros((1, 1, 3), np.uint8), {"transparency": tuple(range(5))})
+    image = ImageData("RGB", np.zeros((1, 1, 3), np.uint8), {"transparency": tuple(range(5))})
     with pytest.raises(DamagedFile, match="transparent"):
-        metadata.unpack(metadata.pack([still]), 1)
+        metadata.unpack(metadata.pack([image]), 1)
 
 
 def test_metadata_that_a_writer_cannot_take_are_left_out_by_name():
-    """Exif that is no TIFF makes Pillow raise SyntaxError: the picture is written all the same, and the caller told."""
-    still = Still(
+    """Exif that is no TIFF makes Pillow raise SyntaxError: the image is written all the same, and the caller told."""
+    image = ImageData(
         "CMYK", np.zeros((1, 1, 4), np.uint8), {}, {"exif": b"Exif\0\0nonsense", "xmp": b"x"}
     )
-    written, left_out = still_bytes(still, "TIFF", "x.tiff")
+    written, left_out = image_bytes(image, "TIFF", "x.tiff")
     assert written[:2] == b"II" and "exif" in left_out
 
 
 def test_a_palette_with_a_transparent_colour_of_several_numbers_is_refused():
-    """Pillow would raise ValueError only when such a picture is compared (found by seed 2)."""
-    still = Still(
+    """Pillow would raise ValueError only when such an image is compared (found by seed 2)."""
+    image = ImageData(
         "P", np.zeros((1, 1), np.uint8), {"palette": bytes(3), "transparency": (1, 2)}, {}
     )
     with pytest.raises(UnsupportedImage, match="transparency"):
-        still_bytes(still, "PNG", "x.png")
+        image_bytes(image, "PNG", "x.png")

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from bitsback.train.denoiser import Denoiser
-from bitsback.errors import NoiseOutOfRange, TrainingError, WrongModel
-from bitsback.sampling.gallery import Part, default_grade, draw_pictures, open_prior
-from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.coder.model import Model
+from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.errors import NoiseOutOfRange, TrainingError, WrongModel
+from bitsback.sampling.gallery import Part, default_grade, draw_images, open_prior
 from bitsback.sampling.samplers import GRADES, SAMPLERS
+from bitsback.train.denoiser import Denoiser
 
 SHAPE = (2, 3, 12, 10)
 CHECKPOINT = (
@@ -20,13 +20,13 @@ CHECKPOINT = (
 
 
 def draw(prior, seed=1, **options):
-    return draw_pictures(prior, SHAPE, torch.Generator().manual_seed(seed), **options)
+    return draw_images(prior, SHAPE, torch.Generator().manual_seed(seed), **options)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("kind", ["model", "network"])
 def test_every_sampler_of_every_prior(name, kind, tiny_model, tiny_network):
-    """Finite pictures of the asked shape, the same for the same seed, others for another."""
+    """Finite images of the asked shape, the same for the same seed, others for another."""
     prior = tiny_model if kind == "model" else tiny_network
     start, end = draw(prior, sampler=name)
     assert start.shape == end.shape == SHAPE and end.isfinite().all() and end.std() > 0
@@ -37,20 +37,20 @@ def test_every_sampler_of_every_prior(name, kind, tiny_model, tiny_network):
 
 
 def test_grades(tiny_model, tiny_network):
-    """Each is another picture; phases is the default of a model at its own levels, and of nothing else."""
+    """Each is another image; passes is the default of a model at its own levels, and of nothing else."""
     ends = [draw(tiny_model, sampler="ancestral", grade=grade)[1] for grade in (None, *GRADES)]
     assert all(not torch.equal(a, b) for i, a in enumerate(ends) for b in ends[:i])
     assert (
-        torch.equal(ends[0], draw(tiny_model, sampler="ancestral", grade="phases")[1])
+        torch.equal(ends[0], draw(tiny_model, sampler="ancestral", grade="passes")[1])
         and (ends[0] % 1 == 0).all()
     )
     assert (
-        default_grade(tiny_model, len(tiny_model.levels)) == "phases"
+        default_grade(tiny_model, len(tiny_model.levels)) == "passes"
         and default_grade(tiny_model, 5) == default_grade(tiny_network, None) == "head"
     )
     for prior, steps in ((tiny_network, None), (tiny_model, 5)):
         with pytest.raises(NoiseOutOfRange, match=f"{len(tiny_model.levels)} steps"):
-            draw(prior, sampler="ancestral", grade="phases", steps=steps)
+            draw(prior, sampler="ancestral", grade="passes", steps=steps)
 
 
 def test_depth(tiny_model):
@@ -70,7 +70,7 @@ def test_the_shipped_model_restores(photograph):
     for options in [
         {"sampler": name, "grade": "head" if name == "ancestral" else None} for name in SAMPLERS
     ] + [{"sampler": "ancestral"}]:
-        start, end = draw_pictures(
+        start, end = draw_images(
             model,
             (2, *photo.shape),
             torch.Generator().manual_seed(1),
@@ -94,7 +94,7 @@ def test_tops(tiny_model):
     for name in ("seeds1", "ancestral"):
         means = {}
         for top in ("clouds", "coder"):
-            start = draw_pictures(
+            start = draw_images(
                 tiny_model, (16, 3, 40, 40), torch.Generator().manual_seed(1), sampler=name, top=top
             )[0]
             means[top] = start.mean((2, 3)).std()
@@ -124,7 +124,7 @@ def test_an_expert_draws_at_its_own_levels_only(tiny_network, tmp_path):
             draw(prior, photo=photo, sigma=noise[4], **options)[1] for prior in (fine, tiny_network)
         ]
         assert torch.equal(*ends)
-    assert draw(coarse, steps=1)[1].isfinite().all()  # one pass from the top to a picture
+    assert draw(coarse, steps=1)[1].isfinite().all()  # one pass from the top to an image
     for prior, options in (
         (fine, {}),
         (fine, {"photo": photo, "sigma": noise[5]}),

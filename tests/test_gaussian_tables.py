@@ -1,4 +1,4 @@
-"""lattice.py: the table of masses, and arrays coded each under its own row of it."""
+"""lattice.py: the table of frequencies, and arrays coded each under its own row of it."""
 
 import math
 
@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.laws import check_codec, credit
 
 from bitsback.ans import gaussian_tables
-from bitsback.errors import DamagedFile
 from bitsback.ans.gaussian_tables import (
     CENTRE,
     COLUMNS,
     ESCAPE,
-    FLOOR_MASS,
     FRACTIONS,
-    Gaussians,
+    MIN_FREQUENCY,
     SCALES,
     TOTAL,
+    Gaussians,
 )
+from bitsback.errors import DamagedFile
+from tests.laws import check_codec, credit
 
 NEAR = COLUMNS // 2 - 2  # offsets from the mean's floor that need no escape
 
@@ -52,19 +52,19 @@ def arrays(drawn, clip):
 
 def test_rows_are_distributions(gaussians):
     """Every row is of integers, at least the floor each, and sums to exactly 2^24."""
-    masses = gaussians.masses
-    assert masses.shape == (SCALES * FRACTIONS, COLUMNS) and masses.dtype == np.int32
-    assert (masses.sum(1, dtype=np.int64) == TOTAL).all()
-    assert masses.min() == FLOOR_MASS >= 1
+    frequencies = gaussians.frequencies
+    assert frequencies.shape == (SCALES * FRACTIONS, COLUMNS) and frequencies.dtype == np.int32
+    assert (frequencies.sum(1, dtype=np.int64) == TOTAL).all()
+    assert frequencies.min() == MIN_FREQUENCY >= 1
 
 
 def test_forward_rows_are_distributions_without_a_floor():
-    """forward_masses: 32 rows a step, sum exactly 2^24, zeros at the ends only, each mass within a rounding of the Gaussian's share."""
+    """forward_masses: 32 rows a step, sum exactly 2^24, zeros at the ends only, each frequency within a rounding of the Gaussian's share."""
     steps = [40, 55, 64, 70]
-    masses = gaussian_tables.forward_masses(steps)
-    assert masses.shape == (len(steps) * FRACTIONS, COLUMNS) and masses.dtype == np.int32
-    assert (masses.sum(1, dtype=np.int64) == TOTAL).all() and masses.min() == 0
-    for number, row in enumerate(masses):
+    frequencies = gaussian_tables.forward_frequencies(steps)
+    assert frequencies.shape == (len(steps) * FRACTIONS, COLUMNS) and frequencies.dtype == np.int32
+    assert (frequencies.sum(1, dtype=np.int64) == TOTAL).all() and frequencies.min() == 0
+    for number, row in enumerate(frequencies):
         inside = np.flatnonzero(row)
         assert (row[inside[0] : inside[-1] + 1] > 0).all() and len(inside) < 20
         expected = (
@@ -97,10 +97,11 @@ def bin_shares(mean, sd):
 @pytest.mark.parametrize("fraction", [0, 1, 16, 31])
 def test_masses_agree_with_an_independent_integral(gaussians, scale, fraction):
     """Masses are the Gaussian's shares of what the floors leave, within 1e-6 and rounding; the largest takes the rest."""
-    row = gaussians.masses[scale * FRACTIONS + fraction]
+    row = gaussians.frequencies[scale * FRACTIONS + fraction]
     expected = (
-        bin_shares(fraction / FRACTIONS, 2 ** ((scale - 64) / 16)) * (TOTAL - COLUMNS * FLOOR_MASS)
-        + FLOOR_MASS
+        bin_shares(fraction / FRACTIONS, 2 ** ((scale - 64) / 16))
+        * (TOTAL - COLUMNS * MIN_FREQUENCY)
+        + MIN_FREQUENCY
     )
     allowed = 1e-6 * expected + 0.51
     allowed[expected > expected.max() - 1] += (
@@ -162,7 +163,7 @@ def test_arrays_are_in_the_order_of_decoding(gaussians, drawn, count):
 @pytest.mark.parametrize("escapes", [True, False])
 @pytest.mark.parametrize("scales", [(0, SCALES - 1), (64, 64), (0, 8), (100, 112)])
 def test_coded_length_is_the_information(gaussians, scales, escapes):
-    """The stack grows by -log2 of the masses within 0.1 %, for 20,000 symbols of mixed rows."""
+    """The stack grows by -log2 of the frequencies within 0.1 %, for 20,000 symbols of mixed rows."""
     rng = np.random.default_rng(scales[0])
     mean32 = rng.integers(-5000, 5000, 20000).astype(np.int32)
     scale = rng.integers(scales[0], scales[1] + 1, 20000).astype(np.int32)
@@ -180,7 +181,7 @@ def test_coded_length_is_the_information(gaussians, scales, escapes):
     assert stack.size_bits - before == pytest.approx(information, rel=1e-3)
     column = np.clip(values - (mean32 >> 5) + CENTRE, 0, COLUMNS - 1)
     direct = [
-        -math.log2(gaussians.masses[32 * s + m % 32, c] / TOTAL)
+        -math.log2(gaussians.frequencies[32 * s + m % 32, c] / TOTAL)
         for s, m, c in zip(scale[:300], mean32[:300], column[:300])
     ]
     far = ((column[:300] == 0) | (column[:300] == COLUMNS - 1)).sum() * 16 * escapes
@@ -197,7 +198,7 @@ def test_an_escape_costs_the_end_column_and_sixteen_bits(gaussians):
         np.array([12345], np.int32),
     )
     assert gaussians.information_bits(values, mean32, scale) == pytest.approx(
-        24 - math.log2(FLOOR_MASS) + 16
+        24 - math.log2(MIN_FREQUENCY) + 16
     )
     stack = credit(20)
     gaussians.push(stack, values, mean32, scale)
@@ -208,10 +209,10 @@ def test_an_escape_costs_the_end_column_and_sixteen_bits(gaussians):
 
 @given(mean32=st.lists(st.integers(-(2**18), 2**18), max_size=60), step=st.integers(0, 2))
 def test_laws_of_a_forward_table(mean32, step):
-    """Both laws for rows with empty ends: any words pop values that have mass, and those go back."""
+    """Both laws for rows with empty ends: any words pop values that have frequency, and those go back."""
     table = FORWARD
     mean32, scale = np.array(mean32, np.int32), np.full(len(mean32), step, np.int32)
-    values = (mean32 + 16) >> 5  # the nearest: it has mass in every row
+    values = (mean32 + 16) >> 5  # the nearest: it has frequency in every row
     check_codec(
         lambda s, v: table.push(s, v, mean32, scale, escapes=False),
         lambda s: table.pop(s, mean32, scale, escapes=False),
@@ -220,7 +221,7 @@ def test_laws_of_a_forward_table(mean32, step):
     )
 
 
-FORWARD = Gaussians(gaussian_tables.forward_masses([55, 64, 70]))
+FORWARD = Gaussians(gaussian_tables.forward_frequencies([55, 64, 70]))
 
 
 @pytest.mark.parametrize("offset", [-31, -12, 12, 32, 100, -100])

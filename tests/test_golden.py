@@ -5,16 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitsback.codecs import decode, decode_image, prior_codec
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.formats.image_files import read_image
+from bitsback.codecs.formats.views import views
+from bitsback.codecs.image import same
 from PIL import Image
 
-from bitsback.codecs.bitstream import container
-from bitsback.codecs import decode, decode_still, prior_codec
-from bitsback.codecs.formats.image_files import read_still
-from bitsback.codecs.image import same
-from bitsback.codecs.formats.views import views
 from bitsback.coder.model import Model
-
-from tests.make_golden import FOLDER, cases, encode_under_prior, stills
+from tests.make_golden import FOLDER, cases, encode_under_prior, images
 
 MODES = sorted((Path(__file__).parent / "golden").glob("v*/modes/*.bbk"))
 FILES = sorted((Path(__file__).parent / "golden").glob("v*/*.bbk"))
@@ -29,7 +28,7 @@ def test_all_cases_are_there():
     """Every case of make_golden has its file; a lost golden does not pass."""
     assert {p.stem for p in FOLDER.glob("*.bbk")} == set(cases()) and {
         p.stem for p in (FOLDER / "modes").glob("*.bbk")
-    } == set(stills())
+    } == set(images())
     assert sum(p.with_suffix(".plain").exists() for p in FILES) >= 3
     headers = {
         p.stem: container.read_header(p.read_bytes()) for p in (FOLDER / "modes").glob("*.bbk")
@@ -38,7 +37,7 @@ def test_all_cases_are_there():
         all(
             headers[name].model
             for name in headers
-            if name.split("_")[0] in ("rgba", "grey", "told", "tuned")
+            if name.split("_")[0] in ("rgba", "gray", "told", "tuned")
         )
         and headers["tuned_72x80"].tuned_bits
     )
@@ -47,21 +46,21 @@ def test_all_cases_are_there():
 
 @pytest.mark.parametrize("path", MODES, ids=lambda p: f"{p.parent.parent.name}-{p.stem}")
 def test_golden_file_of_another_mode_decodes(path, default_model):
-    """Mode, samples, palette, transparency and metadata of the picture file beside it."""
+    """Mode, samples, palette, transparency and metadata of the image file beside it."""
     (beside,) = (other for other in path.parent.glob(f"{path.stem}.*") if other != path)
-    still, expected = (
-        decode_still(path.read_bytes(), model=default_model),
-        read_still(beside, beside),
+    image, expected = (
+        decode_image(path.read_bytes(), model=default_model),
+        read_image(beside, beside),
     )
-    still, expected = (
-        replace(one, metadata=views(one.metadata)) for one in (still, expected)
+    image, expected = (
+        replace(one, metadata=views(one.metadata)) for one in (image, expected)
     )  # chunks are kept since, by what they say
-    assert still.mode == expected.mode and same(still, expected)
+    assert image.mode == expected.mode and same(image, expected)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_golden_file_decodes(path, default_model):
-    """The pixels of the picture beside it, bit for bit."""
+    """The pixels of the image beside it, bit for bit."""
     assert np.array_equal(
         decode(path.read_bytes(), model=default_model),
         np.array(Image.open(path.with_suffix(".png"))),
@@ -77,7 +76,7 @@ def test_golden_file_encodes_to_the_same_bytes(path, default_model, monkeypatch)
     """Same bytes from this machine; only the plain strip is taken as stored (it is libwebp's)."""
     data, strip = path.read_bytes(), path.with_suffix(".plain").read_bytes()
     header = container.read_header(data)
-    stored = prior_codec.plain_parts
+    stored = prior_codec.fallback_parts
     monkeypatch.setattr(
         prior_codec,
         "plain_parts",

@@ -4,15 +4,15 @@ import dataclasses
 
 import pytest
 import torch
+
+from bitsback.diffusion.passes import coding_passes
+from bitsback.errors import TrainingError
+from bitsback.train.denoiser import Denoiser
+from bitsback.train.grow import GROWS, grow_weights
+from bitsback.train.loop import Trainer, TrainingConfig
 from tests.conftest import TINY as EIGHT
 
-from bitsback.train.denoiser import Denoiser
-from bitsback.errors import TrainingError
-from bitsback.train.grow import GROWS, grow_weights
-from bitsback.diffusion.passes import phases
-from bitsback.train.loop import Trainer, TrainingConfig
-
-TINY = dataclasses.replace(EIGHT, phases=4)
+TINY = dataclasses.replace(EIGHT, passes=4)
 
 
 def _random_network():
@@ -39,9 +39,9 @@ def _outputs(network, integer):
 @pytest.mark.parametrize("integer", [False, True])
 @pytest.mark.parametrize("size", GROWS)
 def test_a_grown_network_computes_the_same(size, integer):
-    """Every size alone, rounded and not: outputs agree to float32's summation order.  More phases hear of more: not those whose heads are deaf."""
+    """Every size alone, rounded and not: outputs agree to float32's summation order.  More passes hear of more: not those whose heads are deaf."""
     small = _random_network()
-    if size == "phases":
+    if size == "passes":
         small.head_known.weight.data.zero_()
     config = dataclasses.replace(
         TINY, **{size: getattr(TINY, size) + {"n": 3, "c": 8, "h": 8, "p": 4}[size[0]]}
@@ -79,7 +79,7 @@ def test_every_new_weight_learns(tmp_path):
 
 @pytest.mark.parametrize("integer", [False, True])
 def test_of_eight_phases_four_are_those_that_heard_of_more(integer):
-    """Where a half of eight knows all of the phases before and none of its own, the same is said of it by four."""
+    """Where a half of eight knows all of the passes before and none of its own, the same is said of it by four."""
     torch.manual_seed(6)
     eight, four = Denoiser(EIGHT), Denoiser(TINY)
     with torch.no_grad():
@@ -88,8 +88,8 @@ def test_of_eight_phases_four_are_those_that_heard_of_more(integer):
     four.load_state_dict(grow_weights(EIGHT, eight.state_dict(), TINY))
     (trunk, fine), (same, coarse) = _outputs(eight, integer), _outputs(four, integer)
     assert torch.equal(trunk, same) and not coarse[:, :, ::2, ::2].any()
-    for phase in (2, 4, 6):  # their first halves hear of all that came before, and of no more
-        for row, column, stride in phases(8)[phase]:
+    for pass_number in (2, 4, 6):  # their first halves hear of all that came before, and of no more
+        for row, column, stride in coding_passes(8)[pass_number]:
             there = fine[:, :, row::stride, column::stride]
             assert there.abs().max() > 0.01
             torch.testing.assert_close(
@@ -100,16 +100,16 @@ def test_of_eight_phases_four_are_those_that_heard_of_more(integer):
 def test_two_phases_of_more():
     """Of four two, of eight two: one head is left, and it is asked."""
     for old in (EIGHT, TINY):
-        config = dataclasses.replace(old, phases=2)
+        config = dataclasses.replace(old, passes=2)
         network = Denoiser(config)
         network.load_state_dict(grow_weights(old, Denoiser(old).state_dict(), config))
         assert _outputs(network, False)[1].shape == (2, 9, 24, 16) and len(network.head_out) == 1
 
 
 def test_what_cannot_grow_is_refused():
-    """Smaller sizes, another embedding and two phases made four are errors that name the size."""
-    weights, two = Denoiser(TINY).state_dict(), dataclasses.replace(TINY, phases=2)
-    with pytest.raises(TrainingError, match="phases"):
+    """Smaller sizes, another embedding and two passes made four are errors that name the size."""
+    weights, two = Denoiser(TINY).state_dict(), dataclasses.replace(TINY, passes=2)
+    with pytest.raises(TrainingError, match="passes"):
         grow_weights(two, Denoiser(two).state_dict(), TINY)
     for change in ({"c2": TINY.c2 - 1}, {"head": TINY.head - 8}, {"embedding": TINY.embedding + 1}):
         with pytest.raises(TrainingError, match=next(iter(change))):

@@ -1,19 +1,19 @@
-"""still.py: samples of the wrong shape or type are no picture; two pictures are the same only in every bit."""
+"""still.py: samples of the wrong shape or type are no image; two images are the same only in every bit."""
 
 import numpy as np
 import pytest
+from bitsback.codecs.image import MODES, ImageData, joined, same, shape_of
 from PIL import Image
 
-from bitsback.codecs.image import MODES, Still, joined, same, shape_of
 from bitsback.errors import UnsupportedImage
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_has_its_samples(mode):
-    """The right shape and dtype are taken; another dtype, more channels and an empty picture are refused."""
+    """The right shape and dtype are taken; another dtype, more channels and an empty image are refused."""
     dtype, channels = MODES[mode]
     good = np.zeros(shape_of(mode, 3, 5), dtype)
-    assert (Still(mode, good).height, Still(mode, good).width) == (3, 5)
+    assert (ImageData(mode, good).height, ImageData(mode, good).width) == (3, 5)
     for bad in (
         good.astype("f8"),
         np.zeros((3, 5, channels + 1), dtype),
@@ -21,59 +21,61 @@ def test_every_mode_has_its_samples(mode):
         np.zeros(5, dtype),
     ):
         with pytest.raises(UnsupportedImage, match=f"mode {mode} needs"):
-            Still(mode, bad)
+            ImageData(mode, bad)
 
 
 def test_unknown_modes_and_samples_beyond_the_mode():
-    """A mode that is none, and a bilevel picture of more than two levels."""
+    """A mode that is none, and a bilevel image of more than two levels."""
     with pytest.raises(UnsupportedImage, match="mode X"):
-        Still("X", np.zeros((2, 2), np.uint8))
+        ImageData("X", np.zeros((2, 2), np.uint8))
     with pytest.raises(UnsupportedImage, match="mode 1"):
-        Still("1", np.full((2, 2), 2, np.uint8))
+        ImageData("1", np.full((2, 2), 2, np.uint8))
 
 
 def test_colour_and_alpha_are_apart_and_joined_again():
     """RGBA is three channels for the prior and one beside it, LA one and one; other modes have no colour."""
     samples = np.random.default_rng(0).integers(0, 256, (4, 5, 4), dtype=np.uint8)
-    still = Still("RGBA", samples)
-    assert np.array_equal(joined("RGBA", still.colour, still.alpha), samples)
-    assert Still("RGB", samples[..., :3]).alpha is None and np.array_equal(
+    image = ImageData("RGBA", samples)
+    assert np.array_equal(joined("RGBA", image.colour, image.alpha), samples)
+    assert ImageData("RGB", samples[..., :3]).alpha is None and np.array_equal(
         joined("RGB", samples[..., :3], None), samples[..., :3]
     )
     equal = np.repeat(samples[..., :1], 3, 2)
-    for still, channels in (
-        (Still("RGB", equal), 1),
-        (Still("RGBA", np.dstack([equal, samples[..., 3]])), 1),
-        (Still("L", samples[..., 0]), 1),
-        (Still("LA", samples[..., :2]), 1),
-        (Still("RGBA", samples), 3),
+    for image, channels in (
+        (ImageData("RGB", equal), 1),
+        (ImageData("RGBA", np.dstack([equal, samples[..., 3]])), 1),
+        (ImageData("L", samples[..., 0]), 1),
+        (ImageData("LA", samples[..., :2]), 1),
+        (ImageData("RGBA", samples), 3),
     ):
-        assert still.colour.shape == (4, 5, channels) and np.array_equal(
-            joined(still.mode, still.colour, still.alpha), still.samples
+        assert image.colour.shape == (4, 5, channels) and np.array_equal(
+            joined(image.mode, image.colour, image.alpha), image.samples
         )
-    assert Still("CMYK", samples).colour is None and Still("P", samples[..., 0]).colour is None
+    assert (
+        ImageData("CMYK", samples).colour is None and ImageData("P", samples[..., 0]).colour is None
+    )
 
 
 def test_same_sees_every_difference():
     """Mode, samples, NaN bits, look and metadata; not where the file came from."""
     zeros = np.zeros((2, 3, 3), np.uint8)
-    still = Still("RGB", zeros, {"transparency": (1, 2, 3)}, {"gamma": 0.5})
+    image = ImageData("RGB", zeros, {"transparency": (1, 2, 3)}, {"gamma": 0.5})
     assert same(
-        still, Still("RGB", zeros.copy(), {"transparency": (1, 2, 3)}, {"gamma": 0.5}, "BMP")
+        image, ImageData("RGB", zeros.copy(), {"transparency": (1, 2, 3)}, {"gamma": 0.5}, "BMP")
     )
-    assert not same(still, still.stripped()) and same(
-        still.stripped(), Still("RGB", zeros, {"transparency": (1, 2, 3)})
+    assert not same(image, image.stripped()) and same(
+        image.stripped(), ImageData("RGB", zeros, {"transparency": (1, 2, 3)})
     )
     others = [
-        Still("HSV", zeros, still.look, still.metadata),
-        Still("RGB", zeros + np.uint8(1), still.look, still.metadata),
-        Still("RGB", zeros.reshape(3, 2, 3), still.look, still.metadata),
-        Still("RGB", zeros, {}, still.metadata),
+        ImageData("HSV", zeros, image.look, image.metadata),
+        ImageData("RGB", zeros + np.uint8(1), image.look, image.metadata),
+        ImageData("RGB", zeros.reshape(3, 2, 3), image.look, image.metadata),
+        ImageData("RGB", zeros, {}, image.metadata),
     ]
-    assert not any(same(still, other) for other in others)
+    assert not any(same(image, other) for other in others)
     quiet, loud = (np.array([[bits]], "<u4").view("<f4") for bits in (0x7FC00000, 0x7FC00001))
-    assert same(Still("F", quiet), Still("F", quiet.copy())) and not same(
-        Still("F", quiet), Still("F", loud)
+    assert same(ImageData("F", quiet), ImageData("F", quiet.copy())) and not same(
+        ImageData("F", quiet), ImageData("F", loud)
     )
 
 
@@ -83,4 +85,4 @@ def test_same_sees_every_difference():
 def test_samples_that_are_no_array_are_refused(samples):
     """An error of ours, which says what came."""
     with pytest.raises(UnsupportedImage, match=type(samples).__name__):
-        Still("L", samples)
+        ImageData("L", samples)

@@ -1,4 +1,4 @@
-"""images.py: every still picture is read as it is stored, or refused in one way; what is written is what was read."""
+"""images.py: every still image is read as it is stored, or refused in one way; what is written is what was read."""
 
 import io
 import struct
@@ -7,19 +7,19 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, features
-
 from bitsback.codecs.formats.image_files import (
     HOLDS,
     LOSSLESS_SUFFIXES,
     default_suffix,
+    image_bytes,
     image_format,
-    read_still,
-    still_bytes,
+    read_image,
     to_image,
 )
-from bitsback.codecs.image import MODES, Still, same
 from bitsback.codecs.formats.views import views
+from bitsback.codecs.image import MODES, ImageData, same
+from PIL import Image, features
+
 from bitsback.errors import DamagedFile, LossySource, UnsupportedImage
 
 pytestmark = pytest.mark.filterwarnings(
@@ -37,12 +37,12 @@ def saved(image, file_format, **options):
     return out.getvalue()
 
 
-def still(data, **options):
-    return read_still(io.BytesIO(data), "it.png", **options)
+def image(data, **options):
+    return read_image(io.BytesIO(data), "it.png", **options)
 
 
 def read(data):
-    return still(data, allow_lossy=True).samples
+    return image(data, allow_lossy=True).samples
 
 
 def png(ihdr, rows):
@@ -100,14 +100,14 @@ def test_sixteen_bits_a_sample_are_kept(kind):
     """All 16 bits, though Pillow shows 8, and a PNG of them is written again."""
     if kind == "TIFF":
         pytest.importorskip("imagecodecs")
-    found = still(SIXTEEN_BITS[kind]())
+    found = image(SIXTEEN_BITS[kind]())
     assert found.mode == "RGB;16" and np.array_equal(found.samples, SIXTEEN)
-    assert same(still(still_bytes(found, "PNG", "x.png")[0]), found)
+    assert same(image(image_bytes(found, "PNG", "x.png")[0]), found)
 
 
 @pytest.mark.parametrize("kind", ["PPM", "plain PPM", "JPEG 2000"])
 def test_sixteen_bits_that_cannot_be_had_are_refused(kind):
-    """A picture of 16-bit samples that Pillow narrows and nothing else reads is refused."""
+    """An image of 16-bit samples that Pillow narrows and nothing else reads is refused."""
     data = SIXTEEN_BITS[kind]()
     assert Image.open(io.BytesIO(data)).size == (5, 6)  # the file itself is a good one
     with pytest.raises(UnsupportedImage, match="it.png"):
@@ -150,7 +150,7 @@ def test_jpeg_is_read_as_pillow_reads_it():
     """A lossy source is refused with the way round it; that way it is kept as the pixels it decodes to."""
     data = saved(Image.fromarray(PIXELS), "JPEG", quality=90)
     with pytest.raises(LossySource, match="it.png: JPEG .*--allow-lossy-source"):
-        still(data)
+        image(data)
     assert np.array_equal(read(data), np.array(Image.open(io.BytesIO(data))))
 
 
@@ -160,11 +160,11 @@ def test_pixels_are_not_rotated():
         exif = Image.Exif()
         exif[0x112] = orientation
         for file_format in ("PNG", "TIFF"):
-            found = still(saved(Image.fromarray(PIXELS), file_format, exif=exif))
+            found = image(saved(Image.fromarray(PIXELS), file_format, exif=exif))
             kept = Image.Exif()
             kept.load(views(found.metadata)["exif"])
             assert np.array_equal(found.samples, PIXELS) and kept[0x112] == orientation
-            assert same(still(still_bytes(found, file_format, "x")[0]), found)
+            assert same(image(image_bytes(found, file_format, "x")[0]), found)
 
 
 def test_interlaced_and_paletteless_depths():
@@ -175,7 +175,7 @@ def test_interlaced_and_paletteless_depths():
 
 
 def of_mode(mode):
-    """A Still of any mode, of samples that use all its bits."""
+    """An ImageData of any mode, of samples that use all its bits."""
     dtype, channels = MODES[mode]
     samples = (
         RNG.integers(0, 2**32, (12, 13) if channels == 1 else (12, 13, channels), dtype=np.uint64)
@@ -186,26 +186,26 @@ def of_mode(mode):
     if mode == "1":
         samples = samples & 1
     look = {"palette": RNG.bytes(768)} if mode in ("P", "PA") else {}
-    return Still(mode, np.ascontiguousarray(samples), look)
+    return ImageData(mode, np.ascontiguousarray(samples), look)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_comes_back_from_what_holds_it(mode):
     """Written in every format that is said to hold it and read again: the same samples; elsewhere refused with what would do."""
-    picture = of_mode(mode)
+    image = of_mode(mode)
     if mode == "F":
-        picture.samples[0, :3] = np.array([np.nan, -0.0, np.inf], "<f4")
+        image.samples[0, :3] = np.array([np.nan, -0.0, np.inf], "<f4")
     for file_format, modes in HOLDS.items():
         if mode in modes:
             if (mode, file_format) == ("RGBA", "WEBP"):
-                picture.samples[0, 0, 3] = 0  # or Pillow reads RGB
+                image.samples[0, 0, 3] = 0  # or Pillow reads RGB
             assert (
-                still(still_bytes(picture, file_format, "x")[0]).samples.tobytes()
-                == picture.samples.tobytes()
+                image(image_bytes(image, file_format, "x")[0]).samples.tobytes()
+                == image.samples.tobytes()
             )
         else:
             with pytest.raises(UnsupportedImage, match=f"x: {file_format} cannot hold mode"):
-                still_bytes(picture, file_format, "x")
+                image_bytes(image, file_format, "x")
     assert mode in HOLDS[LOSSLESS_SUFFIXES[default_suffix(mode)]] or not any(
         mode in modes for modes in HOLDS.values()
     )
@@ -216,12 +216,12 @@ def test_every_mode_comes_back_from_what_holds_it(mode):
 )
 def test_a_still_as_a_pillow_image(mode):
     """to_image gives Pillow the mode and samples."""
-    picture = of_mode(mode)
-    image = to_image(picture)
-    assert image.mode == mode and image.size == (13, 12)
+    image = of_mode(mode)
+    pillow = to_image(image)
+    assert pillow.mode == mode and pillow.size == (13, 12)
     assert (
-        np.ascontiguousarray(np.array(image)).astype(MODES[mode][0]).tobytes()
-        == picture.samples.tobytes()
+        np.ascontiguousarray(np.array(pillow)).astype(MODES[mode][0]).tobytes()
+        == image.samples.tobytes()
     )
 
 
@@ -239,42 +239,40 @@ LOOKS = [
 @pytest.mark.parametrize("mode, transparency", LOOKS)
 def test_transparency_is_kept(mode, transparency):
     """A transparent colour, index or alpha for each index goes through PNG; a format without it is refused."""
-    picture = of_mode(mode)
-    picture.look["transparency"] = transparency
-    picture.samples[0, 0] = 1
-    found = still(still_bytes(picture, "PNG", "x.png")[0])
+    image = of_mode(mode)
+    image.look["transparency"] = transparency
+    image.samples[0, 0] = 1
+    found = image(image_bytes(image, "PNG", "x.png")[0])
     assert found.look["transparency"] == transparency and found.mode == mode
     for file_format in ("BMP", "TIFF"):
         with pytest.raises(UnsupportedImage):
-            still_bytes(picture, file_format, "x")
+            image_bytes(image, file_format, "x")
 
 
 def test_colours_under_transparent_pixels_are_kept():
     """Nothing is cleared below alpha 0, in PNG, WebP and TIFF."""
-    picture = of_mode("RGBA")
-    picture.samples[..., 3] = RNG.integers(0, 2, (12, 13)) * 255
+    image = of_mode("RGBA")
+    image.samples[..., 3] = RNG.integers(0, 2, (12, 13)) * 255
     for file_format in ("PNG", "WEBP", "TIFF"):
-        assert np.array_equal(
-            still(still_bytes(picture, file_format, "x")[0]).samples, picture.samples
-        )
+        assert np.array_equal(image(image_bytes(image, file_format, "x")[0]).samples, image.samples)
 
 
 def test_a_palette_with_alpha():
     """Pillow's RGBA palettes come back from PNG as what they show."""
-    picture = of_mode("P")
-    picture.look["palette_alpha"] = bytes(range(256))
-    image = Image.open(io.BytesIO(still_bytes(picture, "PNG", "x")[0]))
-    assert np.array_equal(np.array(image.convert("RGBA"))[..., 3], picture.samples)
-    image = to_image(picture)
-    image.load()
-    assert image.im.getpalettemode() == "RGBA"
+    image = of_mode("P")
+    image.look["palette_alpha"] = bytes(range(256))
+    pillow = Image.open(io.BytesIO(image_bytes(image, "PNG", "x")[0]))
+    assert np.array_equal(np.array(pillow.convert("RGBA"))[..., 3], image.samples)
+    pillow = to_image(image)
+    pillow.load()
+    assert pillow.im.getpalettemode() == "RGBA"
 
 
 @pytest.mark.parametrize("palette", [b"", b"ab", bytes(771)])
 def test_a_palette_that_is_none(palette):
     """A crafted file's palette is DamagedFile, not a traceback."""
     with pytest.raises(DamagedFile):
-        to_image(Still("P", np.zeros((2, 2), np.uint8), {"palette": palette}))
+        to_image(ImageData("P", np.zeros((2, 2), np.uint8), {"palette": palette}))
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])
@@ -286,7 +284,7 @@ def test_several_frames_are_refused(file_format):
 
 
 def test_a_bomb_is_refused():
-    """A size far beyond any picture is refused by Pillow's own limit, before memory is asked for."""
+    """A size far beyond any image is refused by Pillow's own limit, before memory is asked for."""
     with pytest.raises(UnsupportedImage):
         read(png((2**17, 2**16, 8, 2), b""))
 
@@ -296,7 +294,7 @@ def test_a_bomb_is_refused():
     [b"", b"hello, this is text\n" * 20, b"\x89PNG\r\n\x1a\n", bytes(5000)],
     ids=["empty", "text", "magic", "zeros"],
 )
-def test_what_is_no_picture_is_refused(data):
+def test_what_is_no_image_is_refused(data):
     """Bytes that Pillow does not know: UnsupportedImage that names the file."""
     with pytest.raises(UnsupportedImage, match="it.png"):
         read(data)
@@ -306,7 +304,7 @@ def test_what_is_no_picture_is_refused(data):
 def test_what_is_no_file_is_an_os_error(tmp_path, kind):
     """A missing file or a folder is told as the system tells it."""
     with pytest.raises(OSError):
-        read_still(tmp_path if kind == "folder" else tmp_path / "missing.png", "it.png")
+        read_image(tmp_path if kind == "folder" else tmp_path / "missing.png", "it.png")
 
 
 FORMATS = {
@@ -322,7 +320,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_a_picture_cut_short_is_refused(file_format):
+def test_a_image_cut_short_is_refused(file_format):
     """Cut anywhere: UnsupportedImage, or exactly the pixels of the whole (what was cut held none)."""
     if not features.check("avif") and file_format == "AVIF":
         pytest.skip("this Pillow has no AVIF")
@@ -337,7 +335,7 @@ def test_a_picture_cut_short_is_refused(file_format):
 
 
 @pytest.mark.parametrize("file_format", [*list(FORMATS)[:6], "TIFF", "AVIF"])
-def test_an_altered_picture_is_read_or_refused(file_format):
+def test_an_altered_image_is_read_or_refused(file_format):
     """Each byte inverted in turn: some pixels (a format without checksums cannot know) or UnsupportedImage, never another exception."""
     if not features.check("avif") and file_format == "AVIF":
         pytest.skip("this Pillow has no AVIF")
@@ -356,8 +354,8 @@ def test_every_output_format_is_lossless(tmp_path, suffix, shape):
     """Written and read again, the same pixels in each format that decompress offers."""
     pixels = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
     path = tmp_path / f"x{suffix.upper()}"
-    path.write_bytes(still_bytes(Still("RGB", pixels), image_format(path), path)[0])
-    assert np.array_equal(read_still(path, path).samples, pixels)
+    path.write_bytes(image_bytes(ImageData("RGB", pixels), image_format(path), path)[0])
+    assert np.array_equal(read_image(path, path).samples, pixels)
 
 
 @pytest.mark.parametrize("name", ["x.jpg", "x.gif", "x", "x.bbk", "x.png.txt"])

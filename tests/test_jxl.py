@@ -8,16 +8,16 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
-
-from bitsback.codecs import decode_still, encode_still
-from bitsback.codecs.io import folders
+from bitsback.codecs import decode_image, encode_image
 from bitsback.codecs.formats import image_files, jxl, jxl_head
 from bitsback.codecs.formats.bits import Bits
-from bitsback.codecs.formats.image_files import read_still
-from bitsback.codecs.io.restored import default_bytes
-from bitsback.codecs.image import same
+from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.formats.views import views
+from bitsback.codecs.image import same
+from bitsback.codecs.io import folders
+from bitsback.codecs.io.restored import default_bytes
+from PIL import Image
+
 from bitsback.errors import LossySource, UnsupportedImage
 
 codecs = pytest.importorskip("imagecodecs")
@@ -30,7 +30,7 @@ COLOUR = codecs.jpegxl_encode(PIXELS, lossless=True)
 
 
 def read(data):
-    return read_still(io.BytesIO(data), "x.jxl")
+    return read_image(io.BytesIO(data), "x.jxl")
 
 
 def jpeg():
@@ -66,7 +66,7 @@ def test_lossless_ones_are_kept(dtype, channels, shape, container):
     assert found.mode == jxl.MODES[channels, 8 * samples.itemsize] and np.array_equal(
         found.samples, samples
     )
-    back = decode_still(encode_still(found))
+    back = decode_image(encode_image(found))
     suffix, data, left_out = default_bytes(back, "x")
     assert (
         same(back, found)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from bitsback.ans import gaussian_tables
-from bitsback.train.denoiser import INNOVATION_REACH
-from bitsback.integer.network import HEAD_LIMITS, TRUNK_LIMITS
-from bitsback.diffusion.levels import (
+from bitsback.coder.conditional import FAR, MEAN_SHIFT, TOLD_SHIFT
+from bitsback.diffusion.levels import default_levels, doubling, sigmas, spaced
+from bitsback.diffusion.schedule import DATA_SD, geometric, preconditioning, reverse_step
+from bitsback.diffusion.steps import (
     COLOUR_BITS,
     FINE_BITS,
     GAIN_BITS,
@@ -20,19 +21,15 @@ from bitsback.diffusion.levels import (
     SHIFT,
     V_INDICES,
     V_ONE,
-    default_levels,
-    doubling,
     make_step,
     make_steps,
-    sigmas,
-    spaced,
 )
-from bitsback.coder.conditional import FAR, MEAN_SHIFT, TOLD_SHIFT
-from bitsback.diffusion.schedule import DATA_SD, geometric, preconditioning, reverse_step
+from bitsback.integer.config import INNOVATION_REACH
+from bitsback.integer.network import HEAD_LIMITS, TRUNK_LIMITS
 
 LADDERS = {"doubling": doubling(), "default": default_levels(), "many": spaced(40)}
 DEFAULT = [(-1, 63), (0, 55), (0, 70), (1, 67), (2, 71), (4, 59), (5, 67), (7, 60), (8, 63)]
-VALUES = 2**12  # largest lattice index of any latent of a picture, as ARITHMETIC.md promises
+VALUES = 2**12  # largest lattice index of any latent of an image, as ARITHMETIC.md promises
 PAIRS = [(0.5, 0.9), (0.6, 1.2), (1.0, 1.001), (20.0, 40.0), (150.0, 290.0)]
 
 
@@ -109,7 +106,7 @@ def test_forward_rows_have_the_variance_the_sigmas_assume(levels, fraction):
     """The rows of q have mean 0 and variance tau^2 + 1/12 within 0.1 %: a floor of 16 in far columns added 2 %, and cost 1 % of the rate."""
     for level, rows in zip(
         levels,
-        gaussian_tables.forward_masses([level.step for level in levels]).reshape(
+        gaussian_tables.forward_frequencies([level.step for level in levels]).reshape(
             -1, gaussian_tables.FRACTIONS, gaussian_tables.COLUMNS
         ),
     ):

@@ -5,10 +5,9 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image
-
-from bitsback.codecs.formats.image_files import read_still
+from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.formats.losses import losses
+from PIL import Image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
 
@@ -20,7 +19,7 @@ def saved(file_format, mode="RGB", **options):
 
 
 def lost(data):
-    return list(read_still(io.BytesIO(data), "x", allow_lossy=True).lost)
+    return list(read_image(io.BytesIO(data), "x", allow_lossy=True).lost)
 
 
 def webp(*chunks, tail=b""):

@@ -1,39 +1,38 @@
-"""What a whole picture takes beside the segments, in a process of its own; benchmarks/memory.py measures whole runs."""
+"""What a whole image takes beside the segments, in a process of its own; benchmarks/memory.py measures whole runs."""
 
 import json
 import subprocess
 import sys
 
 import numpy as np
-from PIL import Image
-
 from bitsback.codecs import segment_layout
+from PIL import Image
 
 PEAKS = """
 import json, sys
 import torch
 from benchmarks.memory import peak_bytes
-from bitsback.coder.chain import Top
-from bitsback.codecs import picture, suits
-from bitsback.codecs.formats.image_files import read_still
+from bitsback.coder.top import Top
+from bitsback.codecs import image as images, suits, whole_file
+from bitsback.codecs.formats.image_files import read_image
 from bitsback.diffusion.levels import default_levels
 from bitsback.memory import keep_pages
 keep_pages()
 peaks = []
 def note(): peaks.append(peak_bytes())
 note()
-still = read_still(sys.argv[1], sys.argv[1])
+image = read_image(sys.argv[1], sys.argv[1])
 note()
-other = picture.Still(still.mode, still.samples.copy())
-assert suits.may_suit(still) and picture.same(still, other)
-Top.fitted([still.samples], default_levels())
-picture.image_check(still.samples)
+other = images.ImageData(image.mode, image.samples.copy())
+assert suits.may_suit(image) and images.same(image, other)
+Top.fitted([image.samples], default_levels())
+whole_file.image_check(image.samples)
 note()
 print(json.dumps(peaks))
 """
 
 
-def test_what_looks_at_a_whole_picture_takes_little_memory(tmp_path, photograph):
+def test_what_looks_at_a_whole_image_takes_little_memory(tmp_path, photograph):
     """18 megapixels: reading takes Pillow's copy and some of ours; colours, moments, check and comparison beside two copies at most 80 MiB."""
     pixels = np.tile(photograph(500, 500), (6, 12, 1))
     Image.fromarray(pixels).save(tmp_path / "large.png", compress_level=1)

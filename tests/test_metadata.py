@@ -5,15 +5,15 @@ import zlib
 
 import numpy as np
 import pytest
+from bitsback.codecs.formats.image_files import image_bytes, read_image
+from bitsback.codecs.formats.metadata import LIMIT, TAGS, kinds, names, pack, unpack
+from bitsback.codecs.formats.views import views
+from bitsback.codecs.image import ImageData
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from bitsback.codecs.formats.image_files import read_still, still_bytes
-from bitsback.codecs.formats.metadata import LIMIT, TAGS, kinds, names, pack, unpack
-from bitsback.codecs.image import Still
-from bitsback.codecs.formats.views import views
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
@@ -45,27 +45,27 @@ looks = st.fixed_dictionaries(
 
 @given(items=st.lists(st.tuples(looks, metadata), min_size=1, max_size=4))
 def test_what_is_packed_is_unpacked(items):
-    """For several pictures, with anything in any of the items; nothing at all takes no bytes."""
-    stills = [Still("RGB", PIXELS, *item) for item in items]
-    data = pack(stills)
-    assert unpack(data, len(stills)) == items
+    """For several images, with anything in any of the items; nothing at all takes no bytes."""
+    images = [ImageData("RGB", PIXELS, *item) for item in items]
+    data = pack(images)
+    assert unpack(data, len(images)) == items
     assert bool(data) == any(look or others for look, others in items)
     assert names(kinds(items)) == [
         tag for tag in TAGS if any(tag in look or tag in others for look, others in items)
     ]
 
 
-def test_one_profile_of_many_pictures_is_stored_once():
-    """A hundred pictures with the same profile cost little more than one."""
+def test_one_profile_of_many_images_is_stored_once():
+    """A hundred images with the same profile cost little more than one."""
     profile = np.random.default_rng(1).bytes(3000)
-    one, many = (len(pack([Still("RGB", PIXELS, {}, {"icc": profile})] * n)) for n in (1, 100))
+    one, many = (len(pack([ImageData("RGB", PIXELS, {}, {"icc": profile})] * n)) for n in (1, 100))
     assert 3000 < one < 3100 and many < one + 300
 
 
 def test_too_much_is_refused():
     """More than the limit is refused when packing, with the way out."""
     with pytest.raises(UnsupportedImage, match="--strip"):
-        pack([Still("RGB", PIXELS, {}, {"icc": bytes(LIMIT + 1)})])
+        pack([ImageData("RGB", PIXELS, {}, {"icc": bytes(LIMIT + 1)})])
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def everything():
     """A still with all kinds of metadata, as a PNG has them."""
     exif = Image.Exif()
     exif[0x10F], exif[0x112] = "camera", 3
-    return Still(
+    return ImageData(
         "RGB",
         PIXELS,
         {},
@@ -119,11 +119,11 @@ def everything():
 
 def test_png_holds_everything():
     """Written to PNG and read again: every value, Exif's orientation and two kinds of text included."""
-    still = everything()
-    data, left_out = still_bytes(still, "PNG", "x.png")
-    back = views(read_still(io.BytesIO(data), "x.png").metadata)
-    assert not left_out and back.pop("exif")[-40:] == still.metadata["exif"][-40:]
-    assert back == {key: value for key, value in still.metadata.items() if key != "exif"}
+    image = everything()
+    data, left_out = image_bytes(image, "PNG", "x.png")
+    back = views(read_image(io.BytesIO(data), "x.png").metadata)
+    assert not left_out and back.pop("exif")[-40:] == image.metadata["exif"][-40:]
+    assert back == {key: value for key, value in image.metadata.items() if key != "exif"}
 
 
 @pytest.mark.parametrize(
@@ -137,12 +137,12 @@ def test_png_holds_everything():
 )
 def test_other_formats_tell_what_they_do_not_hold(file_format, expected):
     """The names of what was lost, and the rest is there."""
-    still = everything()
-    data, left_out = still_bytes(still, file_format, "x")
-    back = views(read_still(io.BytesIO(data), "x").metadata)
+    image = everything()
+    data, left_out = image_bytes(image, file_format, "x")
+    back = views(read_image(io.BytesIO(data), "x").metadata)
     assert left_out == expected
-    assert set(back) == set(still.metadata) - set(expected)
-    assert all(back[key] == still.metadata[key] for key in set(back) & {"icc", "xmp"})
+    assert set(back) == set(image.metadata) - set(expected)
+    assert all(back[key] == image.metadata[key] for key in set(back) & {"icc", "xmp"})
 
 
 def test_srgb_and_comments():
@@ -150,19 +150,19 @@ def test_srgb_and_comments():
     out, info = io.BytesIO(), PngInfo()
     info.add(b"sRGB", b"\1")
     Image.fromarray(PIXELS).save(out, "PNG", pnginfo=info)
-    still = read_still(io.BytesIO(out.getvalue()), "x")
-    assert views(still.metadata) == {"srgb": 1}
-    assert read_still(io.BytesIO(still_bytes(still, "PNG", "x")[0]), "x").metadata == still.metadata
+    image = read_image(io.BytesIO(out.getvalue()), "x")
+    assert views(image.metadata) == {"srgb": 1}
+    assert read_image(io.BytesIO(image_bytes(image, "PNG", "x")[0]), "x").metadata == image.metadata
     out = io.BytesIO()
     Image.fromarray(PIXELS[..., 0]).save(out, "GIF", comment=b"hello \xe4")
-    assert read_still(io.BytesIO(out.getvalue()), "x").metadata["text"] == (
+    assert read_image(io.BytesIO(out.getvalue()), "x").metadata["text"] == (
         ("Comment", "hello \u00e4", "", "", False),
     )
 
 
 def test_exif_that_tiff_cannot_write_is_told_not_fatal():
     """Pixels are restored, the broken block is named."""
-    _, left_out = still_bytes(
-        Still("RGB", PIXELS, {}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\1garbage"}), "TIFF", "x"
+    _, left_out = image_bytes(
+        ImageData("RGB", PIXELS, {}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\1garbage"}), "TIFF", "x"
     )
     assert left_out == ["exif"]

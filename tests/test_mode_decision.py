@@ -5,27 +5,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitsback.codecs import rivals
+from bitsback.codecs.fallback import codec
+from bitsback.codecs.fallback.codec import (
+    BEST,
+    GOOD,
+    QUICK,
+    decode_fallback,
+    encode_fallback,
+    webp_size,
+)
+from bitsback.codecs.rivals import surely_smaller
 from PIL import Image
 
-from bitsback.codecs.fallback import codec
-from bitsback.codecs import rivals
-from bitsback.codecs.fallback.codec import BEST, GOOD, QUICK, decode_plain, encode_plain, webp_size
-from bitsback.codecs.rivals import surely_smaller
-
 PROMISED = 32  # bytes
-CROP = np.array(Image.open(Path(__file__).parent / "pictures" / "kodim23_crop.png"))[
-    100:200, 100:228
-]
+CROP = np.array(Image.open(Path(__file__).parent / "images" / "kodim23_crop.png"))[100:200, 100:228]
 
 
 @pytest.fixture(autouse=True)
 def small_samples(monkeypatch):
-    """As if a picture of 10000 pixels were a large one."""
+    """As if an image of 10000 pixels were a large one."""
     monkeypatch.setattr(codec, "SAMPLE", 2500)
 
 
-def pictures(photograph):
-    """Pictures large enough that not all coders are tried, by name."""
+def images(photograph):
+    """Images large enough that not all coders are tried, by name."""
     rng, tall = np.random.default_rng(0), photograph(100, 104)
     own = np.stack([photograph(100, 104, seed)[..., 0] for seed in range(3)], -1)[
         :, ::-1
@@ -35,19 +39,19 @@ def pictures(photograph):
         "photograph": tall,
         "colours apart": own,
         "with alpha": np.dstack([own, tall[..., 1]]),
-        "grey": tall[..., 1],
+        "gray": tall[..., 1],
         "palette": rng.integers(0, 256, (100, 3), dtype=np.uint8)[rng.integers(0, 100, (100, 104))],
         "screen": np.tile(photograph(40, 40), (3, 3, 1)),
     }
 
 
-@pytest.mark.parametrize("kind", [*pictures(lambda *_: np.zeros((100, 104, 3), np.uint8))])
+@pytest.mark.parametrize("kind", [*images(lambda *_: np.zeros((100, 104, 3), np.uint8))])
 def test_never_larger_than_webp_and_png(photograph, kind):
     """Against the files that Pillow writes with the most effort; and every choice decodes."""
-    samples = pictures(photograph)[kind]
+    samples = images(photograph)[kind]
     assert samples.shape[0] * samples.shape[1] >= 4 * codec.SAMPLE
-    data, sizes = encode_plain(samples), []
-    assert np.array_equal(decode_plain(data, samples.shape), samples)
+    data, sizes = encode_fallback(samples), []
+    assert np.array_equal(decode_fallback(data, samples.shape), samples)
     for options in (
         {"format": "PNG", "optimize": True},
         {"format": "WEBP", "lossless": True, "exact": True, **BEST},
@@ -61,7 +65,7 @@ def test_never_larger_than_webp_and_png(photograph, kind):
 @pytest.mark.parametrize("alpha", [False, True])
 def test_a_stream_without_the_green_transform(photograph, alpha):
     """It is one, by its bits, any WebP decoder reads it, and of colours that know nothing of each other it is the smaller one."""
-    samples = pictures(photograph)["with alpha" if alpha else "colours apart"][:96, :96]
+    samples = images(photograph)["with alpha" if alpha else "colours apart"][:96, :96]
     data = codec._webp_without_green(samples, GOOD)
     assert int.from_bytes(data[5:6], "little") & 7 != 5
     assert np.array_equal(codec._decode_webp(data, samples.shape), samples)
@@ -87,14 +91,14 @@ def test_slow_coders_are_left_out_of_photographs_only(photograph, monkeypatch):
         "_encode_webp",
         lambda image, **effort: (effort == BEST and seen.append("best")) or webp(image, **effort),
     )
-    encode_plain(pictures(photograph)["kodim23"])
+    encode_fallback(images(photograph)["kodim23"])
     assert len(seen) == 2 and max(seen) <= 3 * codec.SAMPLE
-    encode_plain(pictures(photograph)["palette"])
+    encode_fallback(images(photograph)["palette"])
     assert "best" in seen and seen[2] > 3 * codec.SAMPLE
 
 
 def test_when_nothing_need_be_tried(photograph, monkeypatch):
-    """Below 0.93 of a quick WebP, and of a large picture below 0.975 of good ones in strips; never of drawings, 16 bits, or what WebP cannot hold."""
+    """Below 0.93 of a quick WebP, and of a large image below 0.975 of good ones in strips; never of drawings, 16 bits, or what WebP cannot hold."""
     photo, quick = CROP, webp_size(CROP)
     assert surely_smaller(int(0.92 * quick), [photo]) and not surely_smaller(
         int(0.95 * quick), [photo]

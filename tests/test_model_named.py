@@ -1,4 +1,4 @@
-"""Every way in that takes a model, asked for one that is not the default: it is the file's, of colour and of grey; and the file is read by whoever has another."""
+"""Every way in that takes a model, asked for one that is not the default: it is the file's, of colour and of gray; and the file is read by whoever has another."""
 
 import io
 import json
@@ -8,29 +8,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitsback.codecs import archive, decode, decode_image, encode, encode_image, whole_file
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.borders import border_bits
+from bitsback.codecs.image import ImageData, same
+from bitsback.codecs.io import files
 from PIL import Image
 
 import bitsback.plugins.pillow  # noqa: F401
 from bitsback.cli import pool
-from bitsback.integer import model_file, selftest
-from bitsback.codecs import archive, decode, decode_still, encode, encode_still, whole_file
-from bitsback.codecs.bitstream import container
-from bitsback.codecs.io import files
-from bitsback.codecs.borders import border_bits
-from bitsback.codecs.image import Still, same
 from bitsback.coder.model import Model
+from bitsback.integer import model_file, selftest
 from bitsback.sampling.preview import preview
+from tests.test_cli_main import call
 
-from tests.test_commands import call
-
-PHOTOGRAPH = np.array(Image.open(Path(__file__).parent / "pictures" / "kodim07_crop.png"))[
+PHOTOGRAPH = np.array(Image.open(Path(__file__).parent / "images" / "kodim07_crop.png"))[
     :64, 96:160
 ]
 STILLS = {
-    "RGB": Still("RGB", PHOTOGRAPH),
-    "L": Still("L", np.ascontiguousarray(PHOTOGRAPH[..., 1])),
+    "RGB": ImageData("RGB", PHOTOGRAPH),
+    "L": ImageData("L", np.ascontiguousarray(PHOTOGRAPH[..., 1])),
 }
-NAMES = {"RGB": "fast", "L": "other"}  # the fast model was not trained on grey, and says so
+NAMES = {"RGB": "fast", "L": "other"}  # the fast model was not trained on gray, and says so
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,7 +60,7 @@ def models(shipped):
 @pytest.fixture(scope="module")
 def made(models):
     """{mode: bytes} with the model as a Model: what all other ways must make too."""
-    return {mode: encode_still(still, model=models[NAMES[mode]]) for mode, still in STILLS.items()}
+    return {mode: encode_image(image, model=models[NAMES[mode]]) for mode, image in STILLS.items()}
 
 
 @pytest.fixture(params=list(STILLS))
@@ -76,7 +75,7 @@ def name(mode):
 
 @pytest.fixture
 def path(tmp_path, mode):
-    """The picture as a file."""
+    """The image as a file."""
     Image.fromarray(STILLS[mode].samples).save(tmp_path / "in.png")
     return tmp_path / "in.png"
 
@@ -89,10 +88,10 @@ def test_by_name_path_and_model(made, mode, name, models):
     """Same bytes whichever way it is named; decoded by its id whatever model is at hand."""
     assert made_with(made[mode], models[name])
     for named in (name, models[name].path):
-        assert encode_still(STILLS[mode], model=named, verify=True) == made[mode]
+        assert encode_image(STILLS[mode], model=named, verify=True) == made[mode]
     for named in (None, name, "default", models["default"]):
-        assert same(decode_still(made[mode], model=named), STILLS[mode])
-    assert made_with(encode_still(STILLS[mode]), models["default"])
+        assert same(decode_image(made[mode], model=named), STILLS[mode])
+    assert made_with(encode_image(STILLS[mode]), models["default"])
 
 
 def test_arrays(models):
@@ -105,16 +104,16 @@ def test_arrays(models):
     )
 
 
-def test_grey_is_never_another_models(models):
-    """A model that was not trained on grey leaves it to conventional coding: no other takes its place."""
-    data = encode_still(STILLS["L"], model="fast")
+def test_gray_is_never_another_models(models):
+    """A model that was not trained on gray leaves it to fallback codec: no other takes its place."""
+    data = encode_image(STILLS["L"], model="fast")
     assert container.read_header(data).model in ("", models["fast"].id[:16]) and same(
-        decode_still(data, model="fast"), STILLS["L"]
+        decode_image(data, model="fast"), STILLS["L"]
     )
 
 
 def test_another_shipped_model_is_opened_once(made, models, monkeypatch):
-    """A Model asked for files of another keeps that one: opening takes longer than a small picture."""
+    """A Model asked for files of another keeps that one: opening takes longer than a small image."""
     decode(made["RGB"], model=models["default"])
     monkeypatch.setattr(Model, "open", lambda *_, **__: pytest.fail("opened again"))
     assert np.array_equal(decode(made["RGB"], model=models["default"]), PHOTOGRAPH)
@@ -122,11 +121,11 @@ def test_another_shipped_model_is_opened_once(made, models, monkeypatch):
 
 @pytest.mark.parametrize("kinds", [("RGB", "fast"), ("L", "other"), ("both", "other")])
 def test_archives(kinds, models, tmp_path):
-    """The pictures of one mode or both; verified, unpacked without a word about the model."""
+    """The images of one mode or both; verified, unpacked without a word about the model."""
     modes, name = kinds
-    wanted = {mode: still for mode, still in STILLS.items() if modes in (mode, "both")}
-    for mode, still in wanted.items():
-        Image.fromarray(still.samples).save(tmp_path / f"{mode}.png")
+    wanted = {mode: image for mode, image in STILLS.items() if modes in (mode, "both")}
+    for mode, image in wanted.items():
+        Image.fromarray(image.samples).save(tmp_path / f"{mode}.png")
     data, count = archive.encode_archive(sorted(tmp_path.glob("*.png")), model=name, verify=True)
     assert (
         count == len(wanted)
@@ -174,7 +173,7 @@ def test_commands(made, mode, name, path, models, tmp_path):
 
 
 def test_efforts(path, mode, models, tmp_path):
-    """-e 1 is the fast model: of grey, that or none."""
+    """-e 1 is the fast model: of gray, that or none."""
     assert call("compress", path, "-o", tmp_path / "one.bbk", "-e", "1").exit_code == 0
     header = container.read_header((tmp_path / "one.bbk").read_bytes())
     assert header.model in [models["fast"].id[:16]] + [""] * (mode == "L")
@@ -222,7 +221,7 @@ def test_pillow(mode, name, models):
 
 
 def test_numcodecs(mode, name, models):
-    """By name and path, pickled, several pictures in a chunk; read by a codec of another model, which goes on with its own."""
+    """By name and path, pickled, several images in a chunk; read by a codec of another model, which goes on with its own."""
     Bitsback = pytest.importorskip(
         "bitsback.plugins.numcodecs", reason="numcodecs is not installed"
     ).Bitsback
@@ -247,13 +246,13 @@ def test_numcodecs(mode, name, models):
 def test_threads_of_several_models(models):
     """Threads that share models: each file is that of its own."""
     pairs = [("RGB", "fast"), ("L", "other"), ("RGB", "default")]
-    wanted = {pair: encode_still(STILLS[pair[0]], model=models[pair[1]]) for pair in pairs}
+    wanted = {pair: encode_image(STILLS[pair[0]], model=models[pair[1]]) for pair in pairs}
 
     def work(i):
         mode, name = pairs[i % 3]
-        data = encode_still(STILLS[mode], model=models[name])
+        data = encode_image(STILLS[mode], model=models[name])
         return data == wanted[mode, name] and same(
-            decode_still(data, model=models[pairs[(i + 1) % 3][1]]), STILLS[mode]
+            decode_image(data, model=models[pairs[(i + 1) % 3][1]]), STILLS[mode]
         )
 
     with ThreadPoolExecutor(3) as pool:
@@ -261,27 +260,27 @@ def test_threads_of_several_models(models):
 
 
 def test_small_chunks_open_no_model(monkeypatch):
-    """Neither colour nor grey of a few pixels."""
+    """Neither colour nor gray of a few pixels."""
     module = pytest.importorskip("bitsback.plugins.numcodecs", reason="numcodecs is not installed")
     monkeypatch.setattr(module.Model, "open", lambda *_, **__: pytest.fail("a model was opened"))
-    for still in STILLS.values():
-        small = np.ascontiguousarray(still.samples[:20, :20])
+    for image in STILLS.values():
+        small = np.ascontiguousarray(image.samples[:20, :20])
         assert np.array_equal(
             module.Bitsback("fast").decode(module.Bitsback("fast").encode(small)), small
         )
 
 
 def test_a_small_archive_is_the_same_by_name_and_by_model(models):
-    """Two pictures too small for the prior alone: whether it is tried hangs on them, not on how the model is named."""
-    stills = [
-        Still("RGB", np.ascontiguousarray(PHOTOGRAPH[top : top + 30, 8:38])) for top in (4, 34)
+    """Two images too small for the prior alone: whether it is tried hangs on them, not on how the model is named."""
+    images = [
+        ImageData("RGB", np.ascontiguousarray(PHOTOGRAPH[top : top + 30, 8:38])) for top in (4, 34)
     ]
     entries = tuple(
-        container.Entry(30, 30, str(i), check=whole_file.image_check(still.samples))
-        for i, still in enumerate(stills)
+        container.Entry(30, 30, str(i), check=whole_file.image_check(image.samples))
+        for i, image in enumerate(images)
     )
     by_name, by_model = (
-        whole_file.encode_stills(stills, entries, archive=True, model=model)
+        whole_file.encode_images(images, entries, archive=True, model=model)
         for model in ("fast", models["fast"])
     )
     assert by_name == by_model and made_with(by_name, models["fast"])

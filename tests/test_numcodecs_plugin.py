@@ -1,4 +1,4 @@
-"""numcodecs_plugin.py: chunks of pictures there and back, in numcodecs and in Zarr."""
+"""numcodecs_plugin.py: chunks of images there and back, in numcodecs and in Zarr."""
 
 import importlib
 import json
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from bitsback.codecs.bitstream import container
 from bitsback.codecs import encode, whole_file
+from bitsback.codecs.bitstream import container
+
 from bitsback.errors import BitsbackError, NotOurFile, UnsupportedImage, WrongModel
 
 numcodecs = pytest.importorskip(
@@ -36,14 +36,14 @@ def test_chunks_come_back(tiny_model, photograph, shape):
     assert np.array_equal(out, pixels)
 
 
-def test_pictures_keep_their_places_under_the_prior(tiny_model, photograph, monkeypatch):
+def test_images_keep_their_places_under_the_prior(tiny_model, photograph, monkeypatch):
     """The coder moves what does not suit the prior to the front; the chunk is in its own order all the same."""
     pixels = np.stack(
         [photograph(32, 32, 1), np.zeros((32, 32, 3), np.uint8), photograph(32, 32, 2)]
     )
     monkeypatch.setattr(whole_file, "surely_smaller", lambda *_: True)
     monkeypatch.setattr(
-        whole_file, "suit_prior", lambda stills, *_: [bool(still.samples.any()) for still in stills]
+        whole_file, "suit_prior", lambda images, *_: [bool(image.samples.any()) for image in images]
     )
     codec = Bitsback(model=tiny_model.path)
     data = codec.encode(pixels)
@@ -56,7 +56,7 @@ def test_pictures_keep_their_places_under_the_prior(tiny_model, photograph, monk
         Bitsback().decode(data)
 
 
-def test_what_is_no_picture_is_refused():
+def test_what_is_no_image_is_refused():
     """Other types, other shapes, nothing at all, and buffers without a shape, unless the configuration has it."""
     codec = Bitsback()
     for wrong in (
@@ -77,7 +77,7 @@ def test_what_is_no_picture_is_refused():
 
 
 def test_foreign_bytes_are_errors_of_ours(photograph):
-    """No chunk, a damaged one, an archive of named pictures."""
+    """No chunk, a damaged one, an archive of named images."""
     data = encode(photograph(5, 5))
     for bad in (b"", b"hello", data[:-1]):
         with pytest.raises(BitsbackError):

@@ -148,7 +148,7 @@ def test_wheel_and_sdist_work_in_an_environment_of_their_own(built, which, tmp_p
     assert python(["-c", ROUND_TRIP], tmp_path, site).strip() == str(
         site / "bitsback" / "codecs" / "__init__.py"
     )
-    shutil.copy(ROOT / "tests" / "pictures" / "kodim23_crop.png", tmp_path / "a.png")
+    shutil.copy(ROOT / "tests" / "images" / "kodim23_crop.png", tmp_path / "a.png")
     python(["-m", "bitsback", "compress", "-e", "1", "a.png"], tmp_path, site)
     python(["-m", "bitsback", "decompress", "a.bbk", "-o", "b.png"], tmp_path, site)
     with Image.open(tmp_path / "a.png") as before, Image.open(tmp_path / "b.png") as after:

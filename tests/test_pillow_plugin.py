@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitsback.codecs import decode_image, encode, encode_image
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.image import MODES, ImageData, same
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from bitsback.plugins import pillow
-from bitsback.codecs.bitstream import container
-from bitsback.codecs import decode_still, encode, encode_still
-from bitsback.codecs.image import MODES, Still, same
-
-from tests.test_picture import of_mode
+from tests.test_whole_file import of_mode
 
 IN_PILLOW = [mode for mode in MODES if mode not in ("RGB;16", "RGBA;16", "LA;16")]
 
@@ -27,18 +26,18 @@ def saved(image, **options):
 
 @pytest.mark.parametrize("mode", IN_PILLOW)
 def test_every_mode_opens_and_saves(photograph, mode):
-    """Pixels, palette and transparency of every mode Pillow has: open, save, and the Still is the one that was encoded, text too."""
-    still = of_mode(mode, 9, 7, photograph)
-    with Image.open(io.BytesIO(encode_still(still))) as image:
-        assert (image.format, image.mode, image.size) == ("BITSBACK", mode, (7, 9))
-        image.load()
-        assert np.array_equal(np.array(image), still.samples)
-        back = decode_still(saved(image))
-    kept = {key: value for key, value in still.metadata.items() if key != "text"}
+    """Pixels, palette and transparency of every mode Pillow has: open, save, and the ImageData is the one that was encoded, text too."""
+    image = of_mode(mode, 9, 7, photograph)
+    with Image.open(io.BytesIO(encode_image(image))) as pillow:
+        assert (pillow.format, pillow.mode, pillow.size) == ("BITSBACK", mode, (7, 9))
+        pillow.load()
+        assert np.array_equal(np.array(pillow), image.samples)
+        back = decode_image(saved(pillow))
+    kept = {key: value for key, value in image.metadata.items() if key != "text"}
     assert (
         same(
-            Still(back.mode, back.samples, back.look, kept),
-            Still(mode, still.samples, still.look, kept),
+            ImageData(back.mode, back.samples, back.look, kept),
+            ImageData(mode, image.samples, image.look, kept),
         )
         and back.metadata == kept
     )
@@ -48,7 +47,7 @@ def test_pixels_are_decoded_only_when_they_are_asked_for(tmp_path, photograph, m
     """open reads the header alone: size and mode are there though decoding fails; load then raises OSError with the file's name."""
     (tmp_path / "x.bbk").write_bytes(encode(photograph(9, 11)))
     with monkeypatch.context() as patch:
-        patch.setattr(pillow, "decode_still", lambda *_, **__: pytest.fail("decoded"))
+        patch.setattr(pillow, "decode_image", lambda *_, **__: pytest.fail("decoded"))
         image = Image.open(tmp_path / "x.bbk")
         assert image.size == (11, 9) and image.mode == "RGB"
     assert np.array_equal(np.array(image), photograph(9, 11))
@@ -94,15 +93,15 @@ def test_damage_is_what_pillow_users_expect(photograph):
     with pytest.raises(OSError):
         image.load()
     with pytest.raises(OSError, match="RGB;16"):
-        Image.open(io.BytesIO(encode_still(Still("RGB;16", np.zeros((2, 2, 3), "<u2")))))
+        Image.open(io.BytesIO(encode_image(ImageData("RGB;16", np.zeros((2, 2, 3), "<u2")))))
 
 
 def test_archives_are_refused_with_what_to_do(photograph):
-    """An archive is ours but no picture: OSError that names the command."""
+    """An archive is ours but no image: OSError that names the command."""
     header = container.Header(
         (container.Entry(2, 2, "a"), container.Entry(2, 2, "b")), bytes(8), archive=True
     )
-    with pytest.raises(OSError, match="archive of 2 pictures.*decompress --dir"):
+    with pytest.raises(OSError, match="archive of 2 images.*decompress --dir"):
         Image.open(io.BytesIO(container.write(header, b"")))
 
 

@@ -14,16 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.cli import pool
 from bitsback import whole
+from bitsback.cli import pool
 from bitsback.errors import BitsbackError
-
-from tests.test_commands import ROOT, hears_interrupts
+from tests.test_cli_main import ROOT, hears_interrupts
 
 
 @pytest.fixture
 def tasks(tmp_path, photograph, tiny_model):
-    """Ten pictures to compress, and one that is none."""
+    """Ten images to compress, and one that is none."""
     made = []
     for i in range(10):
         path = tmp_path / f"{i}.png"
@@ -33,7 +32,7 @@ def tasks(tmp_path, photograph, tiny_model):
                 "compress", str(path), str(path.with_suffix(".bbk")), model=str(tiny_model.path)
             )
         )
-    (tmp_path / "bad.png").write_text("no picture")
+    (tmp_path / "bad.png").write_text("no image")
     return [
         *made,
         pool.Task(
@@ -46,7 +45,7 @@ def tasks(tmp_path, photograph, tiny_model):
 
 
 def check(tasks, results, tmp_path, tiny_model, killed=0):
-    """Every task has one result; the bad one an error of ours that names it; the others decode to their pictures.  killed: processes that nothing was left to clean up after."""
+    """Every task has one result; the bad one an error of ours that names it; the others decode to their images.  killed: processes that nothing was left to clean up after."""
     assert sorted(task.source for task, _, _ in results) == sorted(task.source for task in tasks)
     for task, result, error in results:
         if "bad" in task.source:
@@ -103,9 +102,9 @@ def test_no_scheduler_there():
 
 PARENT = """
 import sys
-from bitsback import many
-from tests.test_many import hang
-with many.processes(2) as executor:
+from bitsback.cli import pool
+from tests.test_pool import hang
+with pool.processes(2) as executor:
     list(executor.map(hang, [sys.argv[1]] * 2))
 """
 
@@ -201,8 +200,9 @@ def test_an_ending_leaves_what_is_done(tmp_path):
     code = """
 import os, sys
 from pathlib import Path
-from bitsback import many, whole
-end = many._Ending()
+from bitsback import whole
+from bitsback.cli import pool
+end = pool._Ending()
 whole._unnamed = lambda *_: False
 for name in ("a.bbk", "b.part"):
     whole.write_whole(b"whole", Path(sys.argv[1]) / name, force=False, like=None)

@@ -1,22 +1,21 @@
-"""preview.py: what decodes first, at a part of the cost, near to the picture; elsewhere means of blocks, or grey."""
+"""preview.py: what decodes first, at a part of the cost, near to the image; elsewhere means of blocks, or gray."""
 
 import dataclasses
 
 import numpy as np
 import pytest
-
-from bitsback.coder.chain import Top
-from bitsback.codecs.bitstream import container
 from bitsback.codecs import block_means, encode, prior_codec
 from bitsback.codecs.archive import encode_archive
+from bitsback.codecs.bitstream import container
 from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import blocks, planes
-from bitsback.coder.context import context_chain, nothing
-from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, WrongModel
-from bitsback.coder.model import Model
-from bitsback.sampling.preview import GREY, fill, preview
 
-from tests.test_means import coded
+from bitsback.coder.context import context_chain, nothing
+from bitsback.coder.model import Model
+from bitsback.coder.top import Top
+from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, WrongModel
+from bitsback.sampling.preview import GRAY, fill, preview
+from tests.test_block_means import coded
 
 HEIGHT = 128
 
@@ -49,7 +48,7 @@ def error(seen, pixels):
 
 
 def covered(header, count):
-    """(H, W) bool: the last `count` segments of a file of one picture."""
+    """(H, W) bool: the last `count` segments of a file of one image."""
     mask = np.zeros((header.height, header.width), bool)
     for place in locate([mask.shape], header.start, header.segments)[::-1][:count]:
         blocks([turned(mask, header.flips)], place)[0][:] = True
@@ -57,7 +56,7 @@ def covered(header, count):
 
 
 def test_the_part_that_decodes_first(data, pixels, shipped):
-    """The last segment, near to the picture, nearer where more of it is decoded; all else grey; a part of the passes."""
+    """The last segment, near to the image, nearer where more of it is decoded; all else gray; a part of the passes."""
     last = covered(container.read_header(data), 1)
     quick, good = (preview(data, model=shipped, sigma=sigma) for sigma in (40.0, 3.0))
     for seen in (quick, good):
@@ -66,7 +65,7 @@ def test_the_part_that_decodes_first(data, pixels, shipped):
             and 0.1 < last.mean() < 0.9
             and seen.pixels.shape == pixels.shape
         )
-        assert (seen.pixels[~last] == GREY).all()
+        assert (seen.pixels[~last] == GRAY).all()
     assert (
         error(good, pixels) < 3
         and error(quick, pixels) < 12
@@ -91,14 +90,14 @@ def test_the_share_counts_network_passes(data, shipped, monkeypatch):
 
 
 def test_more_segments(data, pixels, shipped):
-    """All but the last of them come out exactly, and the last is near; with all of them only the plain block is grey."""
+    """All but the last of them come out exactly, and the last is near; with all of them only the plain block is gray."""
     header = container.read_header(data)
     assert len(header.segments) > 1
     seen = preview(data, model=shipped, segments=len(header.segments) + 5)
     exact, shown = covered(header, len(header.segments) - 1), covered(header, len(header.segments))
     assert (seen.known == shown).all() and (seen.pixels[exact] == pixels[exact]).all()
     assert (
-        (seen.pixels[~shown] == GREY).all()
+        (seen.pixels[~shown] == GRAY).all()
         and (~shown).sum() == header.start[1] * header.start[2]
         and 0 < error(seen, pixels) < 5
     )
@@ -124,7 +123,7 @@ def far(a, b):
 @pytest.mark.parametrize("channels", [3, 1])
 @pytest.mark.parametrize("flips", range(4))
 def test_told_means_fill_the_rest(tiny_model, monkeypatch, channels, flips):
-    """Whichever corner is coded first, what is not decoded is nearer to the picture than to the same means turned over, and than grey; grey pictures stay grey."""
+    """Whichever corner is coded first, what is not decoded is nearer to the image than to the same means turned over, and than gray; gray images stay gray."""
     monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: flips)
     pixels = fields(160, 136, channels)
     header, payload = coded([pixels], tiny_model)
@@ -133,14 +132,14 @@ def test_told_means_fill_the_rest(tiny_model, monkeypatch, channels, flips):
     assert header.mean_bytes and not header.flat_bytes and 0.2 < rest.mean() < 0.9
     assert (seen.known == covered(header, 1)).all()
     assert far(seen.pixels[rest], pixels[rest]) < 0.7 * min(
-        far(GREY, pixels[rest]),
+        far(GRAY, pixels[rest]),
         *(far(seen.pixels[rest], turned(pixels, other)[rest]) for other in (1, 2, 3)),
     )
     assert channels == 3 or (seen.pixels[..., :1] == seen.pixels).all()
 
 
 def test_no_bands(tiny_model):
-    """Of a smooth slope the blurred picture is one too: within a step of the means, and from row to row within the rounding."""
+    """Of a smooth slope the blurred image is one too: within a step of the means, and from row to row within the rounding."""
     rows, columns = np.mgrid[:320, :64]
     pixels = np.stack(
         [20 + 0.6 * rows + columns / 8, 230 - 0.6 * rows, np.full(rows.shape, 90.0)], -1
@@ -162,7 +161,7 @@ def test_no_bands(tiny_model):
 
 
 def clipped(height, width):
-    """A picture whose upper part is clipped in red alone, beside bright green and blue."""
+    """An image whose upper part is clipped in red alone, beside bright green and blue."""
     pixels = fields(height, width)
     pixels[: height * 3 // 4] = pixels[: height * 3 // 4] // 8 + 200
     pixels[: height * 3 // 4, :, 0] = 255
@@ -171,7 +170,7 @@ def clipped(height, width):
 
 @pytest.mark.parametrize("tells_means", [True, False])
 def test_a_channel_told_alone_is_no_colour(tiny_model, monkeypatch, tells_means):
-    """Flat blocks that tell red only: beside it stand the means, or all of the pixel is grey; no red on grey."""
+    """Flat blocks that tell red only: beside it stand the means, or all of the pixel is gray; no red on gray."""
     if not tells_means:
         monkeypatch.setattr(block_means, "told", tell_nothing)
     monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: 0)
@@ -183,12 +182,12 @@ def test_a_channel_told_alone_is_no_colour(tiny_model, monkeypatch, tells_means)
     if tells_means:
         assert (seen.pixels[red][:, 0] == 255).all() and far(seen.pixels[red], pixels[red]) < 20
     else:
-        assert (seen.pixels[~seen.known] == GREY).all()
+        assert (seen.pixels[~seen.known] == GRAY).all()
 
 
 @pytest.mark.parametrize("channels", [3, 1])
 def test_fill(channels):
-    """Told means, clipped, in what is free alone; a grey picture's start is green's; without means a pixel of which anything is free is grey."""
+    """Told means, clipped, in what is free alone; a gray image's start is green's; without means a pixel of which anything is free is gray."""
     spacing, grid = 256.0, np.full((2, 3, channels), block_means.ZERO, np.int32)
     grid[..., -1] += 2
     top, rng = block_means.ToldTop((0, -8, 1), (64,) * 3, (grid,), 8), np.random.default_rng(1)
@@ -213,7 +212,7 @@ def test_fill(channels):
     assert (pixels == ([255, 255, 0] if channels == 3 else [0])).all()
     pixels = before.copy()
     fill(pixels, free, Top((0, -8, 1), (64,) * 3), spacing)
-    assert (pixels == np.where(free.any(2, keepdims=True), GREY, before)).all()
+    assert (pixels == np.where(free.any(2, keepdims=True), GRAY, before)).all()
 
 
 @pytest.mark.parametrize("k", [0, 4, 8])
@@ -240,7 +239,7 @@ def test_decoding_stops_at_a_level(tiny_model, prior_file, photograph, k):
 
 
 def test_a_plain_file_is_decoded(photograph):
-    """Nothing to save there: the picture itself, a share of 1."""
+    """Nothing to save there: the image itself, a share of 1."""
     pixels = photograph(9, 11)
     seen = preview(encode(pixels))
     assert (seen.pixels == pixels).all() and seen.share == 1 and seen.known.all()

@@ -7,14 +7,13 @@ import struct
 
 import numpy as np
 import pytest
+from bitsback.codecs import decode_image, encode_image
+from bitsback.codecs.fallback.codec import chunk
+from bitsback.codecs.formats.image_files import read_image
+from bitsback.codecs.io.restored import default_bytes
 from PIL import Image
 
-from bitsback.codecs import decode_still, encode_still
-from bitsback.codecs.formats.image_files import read_still
-from bitsback.codecs.fallback.codec import chunk
-from bitsback.codecs.io.restored import default_bytes
 from bitsback.errors import UnsupportedImage
-
 from tests.by_hand import bmp, gif, icon, png, tga, tiff, unfiltered
 
 RNG = np.random.default_rng(0)
@@ -30,7 +29,7 @@ WIDE = MAP[:, ::-1].tobytes()
 
 
 def read(data):
-    return read_still(io.BytesIO(data), "x")
+    return read_image(io.BytesIO(data), "x")
 
 
 def rows(samples, down=True):
@@ -270,7 +269,7 @@ REFUSED = {  # name: (file, part of the reason)
     "GIF on a canvas": (gif((5, 6), (1, 1, 4, 4), FEW.ravel(), MAP.tobytes()), "canvas"),
     "ICO of two depths": (
         icon(dib(24, rows(COLOUR), mask(BITS)), dib(32, rows(FOUR), mask(FOUR[..., 3] == 0))),
-        "2 pictures",
+        "2 images",
     ),
     "ICO 32 that calls itself 24": (icon(dib(32, rows(FOUR), mask(BITS))), "unusual header"),
     "ICO of two masks": (icon(dib(32, rows(FOUR), mask(BITS)), bits=32), "other than its alpha"),
@@ -285,7 +284,7 @@ REFUSED = {  # name: (file, part of the reason)
     "PFM of a scale": (pfm(b"-2.5"), "scale of 2.5"),
     "PGMs": (
         b"P5 4 4 255\n" + GRAY.tobytes() + b"P5 4 4 255\n" + GRAY.tobytes(),
-        "several pictures",
+        "several images",
     ),
     "PGM of 100": (b"P5 4 4 100\n" + (GRAY % 101).tobytes(), "stretch"),
     "Pillow's own": (b"PyRGBA 4 4 255\n" + FOUR.tobytes(), "no other program"),
@@ -315,7 +314,7 @@ def test_samples_as_the_file_holds_them(kind):
     hand.
     """
     data, expected = KEPT[kind]
-    back = decode_still(encode_still(read(data)))
+    back = decode_image(encode_image(read(data)))
     assert back.samples.shape == expected.shape and np.array_equal(back.samples, expected)
     assert np.array_equal(read(default_bytes(back, "x")[1]).samples, expected)
 

@@ -4,9 +4,9 @@ import io
 
 import numpy as np
 import pytest
+from bitsback.codecs.formats.image_files import read_image
 from PIL import Image, features
 
-from bitsback.codecs.formats.image_files import read_still
 from bitsback.errors import LossySource, UnsupportedImage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 40, 3), dtype=np.uint8)
@@ -46,18 +46,18 @@ def test_lossy_sources_are_refused_unless_allowed(file_format, mode, options):
         pytest.skip("this Pillow has no AVIF")
     data = saved(file_format, mode, **options)
     with pytest.raises(LossySource, match="x.y: .* loss .*--allow-lossy-source"):
-        read_still(io.BytesIO(data), "x.y")
-    still = read_still(io.BytesIO(data), "x.y", allow_lossy=True)
-    assert np.array_equal(still.samples, np.array(Image.open(io.BytesIO(data))))
+        read_image(io.BytesIO(data), "x.y")
+    image = read_image(io.BytesIO(data), "x.y", allow_lossy=True)
+    assert np.array_equal(image.samples, np.array(Image.open(io.BytesIO(data))))
 
 
 @pytest.mark.parametrize("file_format, mode, options", LOSSLESS)
 def test_lossless_sources_are_taken(file_format, mode, options):
     """The same formats without loss: exactly the pixels that went in."""
-    still = read_still(io.BytesIO(saved(file_format, mode, **options)), "x.y")
-    assert still.mode == mode and (
+    image = read_image(io.BytesIO(saved(file_format, mode, **options)), "x.y")
+    assert image.mode == mode and (
         mode == "P"
-        or np.array_equal(still.samples, np.array(Image.fromarray(PIXELS).convert(mode)))
+        or np.array_equal(image.samples, np.array(Image.fromarray(PIXELS).convert(mode)))
     )
 
 
@@ -65,22 +65,22 @@ def test_more_pixels_than_pillow_trusts(monkeypatch):
     """Pillow's own limit, which it only warns of up to twice its value, is an error here."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32 * 40 - 1)
     with pytest.raises(UnsupportedImage, match="1279"):
-        read_still(io.BytesIO(saved("PNG")), "x.png")
+        read_image(io.BytesIO(saved("PNG")), "x.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32 * 40)
-    assert read_still(io.BytesIO(saved("PNG")), "x.png").width == 40
+    assert read_image(io.BytesIO(saved("PNG")), "x.png").width == 40
 
 
 def test_icons_of_several_sizes():
     """Which of them would it be?"""
     with pytest.raises(UnsupportedImage, match="icon of 2 sizes"):
-        read_still(io.BytesIO(saved("ICO", sizes=[(16, 16), (32, 32)])), "x.ico")
-    assert read_still(io.BytesIO(saved("ICO", sizes=[(16, 16)])), "x.ico").width == 16
+        read_image(io.BytesIO(saved("ICO", sizes=[(16, 16), (32, 32)])), "x.ico")
+    assert read_image(io.BytesIO(saved("ICO", sizes=[(16, 16)])), "x.ico").width == 16
 
 
-def test_drawings_are_no_pictures():
+def test_drawings_are_no_images():
     """PostScript is never run."""
     with pytest.raises(UnsupportedImage, match="EPS"):
-        read_still(
+        read_image(
             io.BytesIO(
                 b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
             ),

@@ -7,17 +7,17 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bitsback.cli.main import main
-from bitsback.train.denoiser import Denoiser, NetworkConfig
-from bitsback.train.dequantise import dequantised_model
-from bitsback.errors import TrainingError
-from bitsback.train.experts import Experts
-from bitsback.diffusion.levels import default_levels, sigmas, spaced
-from bitsback.train.measure import bound_bits
 from bitsback.coder.model import Model
-from bitsback.train.restart import as_checkpoint, other_experts, trainable
+from bitsback.diffusion.levels import default_levels, sigmas, spaced
+from bitsback.errors import TrainingError
+from bitsback.integer.config import NetworkConfig
+from bitsback.train.denoiser import Denoiser
+from bitsback.train.dequantise import dequantised_model
+from bitsback.train.experts import Experts
+from bitsback.train.export import save_model
 from bitsback.train.loop import Trainer, TrainingConfig, read_checkpoints, train
-from bitsback.integer.model_file import save_model
-
+from bitsback.train.measure import bound_bits
+from bitsback.train.restart import as_checkpoint, other_experts, trainable
 from tests.conftest import TINY
 
 LAST = len(default_levels()) - 1

@@ -4,19 +4,18 @@ import io
 
 import numpy as np
 import pytest
+from bitsback.codecs import archive
+from bitsback.codecs.formats import image_files
+from bitsback.codecs.formats.image_files import read_image
+from bitsback.codecs.formats.views import views
+from bitsback.codecs.image import MODES, ImageData, same_samples, shape_of
+from bitsback.codecs.io import files
+from bitsback.codecs.io.restored import default_bytes
 from click.testing import CliRunner
 from PIL import Image
 
-from bitsback.codecs import archive
-from bitsback.codecs.io import files
-from bitsback.codecs.formats import image_files
-from bitsback.codecs.formats.image_files import read_still
-from bitsback.codecs.io.restored import default_bytes
-from bitsback.codecs.image import MODES, Still, same_samples, shape_of
-from bitsback.codecs.formats.views import views
 from bitsback.cli.main import main
 from bitsback.errors import OutputExists, UnsupportedImage
-
 from tests.by_hand import beyond_palette
 
 INDICES = np.arange(64, dtype=np.uint8).reshape(8, 8)
@@ -36,7 +35,7 @@ def test_indices_beyond_the_palette_come_back(tmp_path):
     colours as they were.
     """
     (tmp_path / "x.png").write_bytes(beyond_palette(INDICES))
-    before, shown = read_still(tmp_path / "x.png", "x"), colours(tmp_path / "x.png")
+    before, shown = read_image(tmp_path / "x.png", "x"), colours(tmp_path / "x.png")
     for action in (
         ["compress", "--rm", tmp_path / "x.png"],
         ["test", tmp_path / "x.bbk"],
@@ -44,7 +43,7 @@ def test_indices_beyond_the_palette_come_back(tmp_path):
     ):
         result = run(*action)
         assert result.exit_code == 0, result.output
-    assert same_samples(read_still(tmp_path / "x.png", "x").samples, before.samples)
+    assert same_samples(read_image(tmp_path / "x.png", "x").samples, before.samples)
     assert np.array_equal(colours(tmp_path / "x.png"), shown)
 
 
@@ -56,7 +55,7 @@ def test_indices_beyond_the_palette_come_back_from_an_archive(tmp_path):
     assert files.decompress_file(tmp_path / "all.bbk", folder=tmp_path / "out") == [
         tmp_path / "out/x.png"
     ]
-    assert np.array_equal(read_still(tmp_path / "out/x.png", "x").samples, INDICES)
+    assert np.array_equal(read_image(tmp_path / "out/x.png", "x").samples, INDICES)
 
 
 @pytest.fixture
@@ -81,7 +80,7 @@ def test_what_png_cannot_hold_becomes_tiff(tmp_path, profiled):
             assert files.decompress_file(
                 tmp_path / "y.bbk", force=force, note=lambda *told: pytest.fail(f"{told}")
             ) == [tmp_path / "y.tiff"]
-    found = read_still(tmp_path / "y.tiff", "y")
+    found = read_image(tmp_path / "y.tiff", "y")
     assert np.array_equal(found.samples, pixels) and views(found.metadata)["icc"] == profile
 
 
@@ -94,30 +93,30 @@ def test_what_png_cannot_hold_becomes_tiff_in_an_archive(tmp_path, profiled):
     assert files.decompress_file(tmp_path / "all.bbk", folder=tmp_path / "out") == [
         tmp_path / "out/x.png.tiff"
     ]
-    found = read_still(tmp_path / "out/x.png.tiff", "x")
+    found = read_image(tmp_path / "out/x.png.tiff", "x")
     assert np.array_equal(found.samples, pixels) and views(found.metadata)["icc"] == profile
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_what_could_not_be_restored_is_refused_before_the_work(tmp_path, monkeypatch, packed):
-    """A picture that no format gives back: neither compress nor an archive takes it, and --rm
+    """An image that no format gives back: neither compress nor an archive takes it, and --rm
     removes nothing.
     """
     (tmp_path / "x.png").write_bytes(beyond_palette(INDICES))
-    before = read_still(tmp_path / "x.png", "x")
-    reader = image_files._open_still
+    before = read_image(tmp_path / "x.png", "x")
+    reader = image_files._open_image
 
     def unreliable(stream, name, allow_lossy):
         found = reader(stream, name, allow_lossy)
         return (
             found
             if getattr(stream, "name", "").endswith("x.png")
-            else Still("P", found.samples[::-1].copy(), found.look)
+            else ImageData("P", found.samples[::-1].copy(), found.look)
         )
 
     monkeypatch.setattr(image_files, "_open_still", unreliable)
     monkeypatch.setattr(
-        files.picture, "encode_stills", lambda *args, **options: pytest.fail("work was begun")
+        files.image, "encode_images", lambda *args, **options: pytest.fail("work was begun")
     )
     result = run(
         "compress",
@@ -138,16 +137,16 @@ def test_every_mode_is_restored_or_refused(mode):
     """default_bytes of each mode gives the samples back, or says that nothing holds them."""
     dtype, channels = MODES[mode]
     samples = RNG.integers(0, 2, shape_of(mode, 5, 7)).astype(dtype)
-    still = Still(mode, samples, {"palette": bytes(range(12))} if mode in ("P", "PA") else {})
+    image = ImageData(mode, samples, {"palette": bytes(range(12))} if mode in ("P", "PA") else {})
     if not any(mode in modes for modes in image_files.HOLDS.values()):
         with pytest.raises(UnsupportedImage, match="x: could not be restored"):
-            default_bytes(still, "x")
+            default_bytes(image, "x")
         return
-    suffix, data, left_out = default_bytes(still, "x")
+    suffix, data, left_out = default_bytes(image, "x")
     assert (
         suffix == image_files.default_suffix(mode)
         and not left_out
-        and same_samples(read_still(io.BytesIO(data), "x").samples, samples)
+        and same_samples(read_image(io.BytesIO(data), "x").samples, samples)
     )
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from bitsback.diffusion.schedule import geometric
 from bitsback.sampling import samplers
 from bitsback.sampling.samplers import SAMPLERS, ancestral, ddim, restoration_degradation, seeds
-from bitsback.diffusion.schedule import geometric
 
 VARIANCE = 4.0  # of Gaussian data
 WEIGHTS, MEANS, SD = (0.3, 0.7), (-2.0, 2.0), 0.5  # of the mixture
@@ -375,7 +375,7 @@ LEVELS = [50.0, 21.0, 9.0, 7.0, 2.0, 0.7, 0.0]
 
 
 def test_seeds1_is_the_ancestral_step(start):
-    """The same noises in, the same picture out: SEEDS-1 is the coder's reverse step with beta-tilde."""
+    """The same noises in, the same image out: SEEDS-1 is the coder's reverse step with beta-tilde."""
     ours = SAMPLERS["seeds1"](mixture, start, LEVELS, generator())
     torch.testing.assert_close(
         ours,
@@ -423,7 +423,7 @@ def test_one_evaluation_a_level(name, start):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_seed_is_a_picture(name, start):
+def test_a_seed_is_a_image(name, start):
     """The generator alone decides; ddim and restoration-degradation do not ask it."""
     first, again, other = (
         SAMPLERS[name](mixture, start, LEVELS, generator(seed)) for seed in (1, 1, 2)

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
-
-from bitsback.coder.chain import Top
 from bitsback.codecs import segment_layout, segments
 from bitsback.codecs.segment_layout import Corner
-from bitsback.coder.context import ROWS
-from bitsback.errors import DamagedFile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from bitsback.ans.stack import Stack
+from bitsback.coder.context import ROWS
+from bitsback.coder.top import Top
+from bitsback.errors import DamagedFile
 
 SIZES = st.lists(
     st.sampled_from([(8, 8, 3), (40, 16, 3), (40, 16, 1), (40, 16, 3), (100, 7, 3), (64, 64, 1)]),
@@ -20,7 +21,7 @@ SIZES = st.lists(
 
 @given(SIZES, st.floats(1e3, 1e6))
 def test_next_segment_always_leads_to_a_cover(sizes, bits):
-    """Following next_segment from the top either stops with None or covers all pictures exactly once, within the credit."""
+    """Following next_segment from the top either stops with None or covers all images exactly once, within the credit."""
     corner, plan, covered = Corner(0), [], [np.zeros(size[:2], int) for size in sizes]
     while corner.image < len(sizes):
         segment = segment_layout.next_segment(sizes, corner, bits, 3.0)
@@ -32,11 +33,9 @@ def test_next_segment_always_leads_to_a_cover(sizes, bits):
             and len({size[2] for size in sizes[place.image : place.image + place.images]}) == 1
         )
         plan.append(segment)
-        for picture in covered[place.image : place.image + place.images]:
-            picture[
-                place.top : place.top + place.height, place.left : place.left + place.width
-            ] += 1
-    assert all((picture == 1).all() for picture in covered)
+        for image in covered[place.image : place.image + place.images]:
+            image[place.top : place.top + place.height, place.left : place.left + place.width] += 1
+    assert all((image == 1).all() for image in covered)
     assert sum(place.pixels for place in segment_layout.locate(sizes, Corner(0), plan)) == sum(
         h * w for h, w, _ in sizes
     )
@@ -63,7 +62,7 @@ def test_next_segment_always_leads_to_a_cover(sizes, bits):
     ],
 )
 def test_plans_that_do_not_fit_are_refused(start, plan):
-    """locate() raises DamagedFile unless the segments cover the two pictures from `start` on, in blocks of 8 that end at edges."""
+    """locate() raises DamagedFile unless the segments cover the two images from `start` on, in blocks of 8 that end at edges."""
     with pytest.raises(DamagedFile):
         segment_layout.locate([(40, 16, 3), (16, 16, 3)], start, plan)
 
@@ -96,9 +95,9 @@ def test_plain_parts_come_back():
     rng = np.random.default_rng(2)
     images = [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in ((5, 7), (3, 3), (20, 9))]
     for start in ((0, 4, 7), (1, 0, 0), (2, 16, 8), (3, 0, 0)):
-        data = segments.plain_parts(images, start)
+        data = segments.fallback_parts(images, start)
         back = [np.zeros_like(p) for p in images]
-        segments.unpack_plain_parts(data, back, start)
+        segments.unpack_fallback_parts(data, back, start)
         for i, (a, b) in enumerate(zip(images, back)):
             rows, columns = a.shape[:2] if i < start[0] else start[1:] if i == start[0] else (0, 0)
             assert (
@@ -107,7 +106,7 @@ def test_plain_parts_come_back():
                 and not b[:, columns:].any()
             )
         with pytest.raises(DamagedFile):
-            segments.unpack_plain_parts(data[: len(data) // 2], back, start)
+            segments.unpack_fallback_parts(data[: len(data) // 2], back, start)
 
 
 @settings(max_examples=8, deadline=None)
@@ -120,7 +119,7 @@ def test_plain_parts_come_back():
     st.integers(0, 2**31),
 )
 def test_push_and_pop_are_mirrors(tiny_model, sizes, seed):
-    """Segments of pictures of several sizes: pixels and words come back, whatever the plan was."""
+    """Segments of images of several sizes: pixels and words come back, whatever the plan was."""
     rng = np.random.default_rng(seed)
     images = [rng.integers(0, 256, size, dtype=np.uint8) for size in sizes]
     stack = Stack(rng.bytes(20000))

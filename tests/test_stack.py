@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.laws import check_codec, credit
 
-from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.ans.gaussian_tables import SCALES
 from bitsback.ans.stack import PRECISION, Stack
+from bitsback.errors import DamagedFile, StackEmpty
+from tests.laws import check_codec, credit
 
 WORD_BITS = 32  # the coder keeps one word back: its state is never below 2^32
 

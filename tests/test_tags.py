@@ -5,15 +5,15 @@ import struct
 
 import numpy as np
 import pytest
+from bitsback.codecs import decode_image, encode_image
+from bitsback.codecs.formats import metadata, tags
+from bitsback.codecs.formats.image_files import image_bytes, read_image
+from bitsback.codecs.formats.views import views
+from bitsback.codecs.image import ImageData, same
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bitsback.codecs import decode_still, encode_still
-from bitsback.codecs.formats import metadata, tags
-from bitsback.codecs.formats.image_files import read_still, still_bytes
-from bitsback.codecs.image import Still, same
-from bitsback.codecs.formats.views import views
 from bitsback.errors import DamagedFile
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (6, 7, 3), dtype=np.uint8)
@@ -74,14 +74,14 @@ def listed(data):
 def test_tags_come_back_in_a_tiff(options):
     """IPTC, Photoshop, XMP, profile, GeoTIFF and private tags of every type, through a .bbk; what says how samples lie is the new file's own."""
     data = tiff(**options)
-    still = read_still(io.BytesIO(data), "x.tif")
+    image = read_image(io.BytesIO(data), "x.tif")
     assert (
-        not still.lost and set(still.metadata) == {"tiff"} and np.array_equal(still.samples, PIXELS)
+        not image.lost and set(image.metadata) == {"tiff"} and np.array_equal(image.samples, PIXELS)
     )
-    back = decode_still(encode_still(still, verify=True))
-    written, left = still_bytes(back, "TIFF", "y.tif")
+    back = decode_image(encode_image(image, verify=True))
+    written, left = image_bytes(back, "TIFF", "y.tif")
     assert not left and listed(written) == listed(data) and set(listed(written)) == KEPT
-    assert same(read_still(io.BytesIO(written), "y"), still)
+    assert same(read_image(io.BytesIO(written), "y"), image)
 
 
 def test_exif_folders_come_back():
@@ -97,16 +97,16 @@ def test_exif_folders_come_back():
         exif[folder] = exif.get_ifd(folder)
     out = io.BytesIO()
     Image.fromarray(PIXELS).save(out, "TIFF", exif=exif)
-    still = read_still(io.BytesIO(out.getvalue()), "x")
-    assert not still.lost
-    found = {tag: (kind, value) for tag, kind, value in still.metadata["tiff"]}
+    image = read_image(io.BytesIO(out.getvalue()), "x")
+    assert not image.lost
+    found = {tag: (kind, value) for tag, kind, value in image.metadata["tiff"]}
     assert (
         found[0x8769][0] == 0
         and {tag for tag, *_ in found[0x8769][1]} == {0x9003, 0x927C}
         and found[0x8825][0] == 0
     )
-    written, left = still_bytes(decode_still(encode_still(still)), "TIFF", "y")
-    assert not left and same(read_still(io.BytesIO(written), "y"), still)
+    written, left = image_bytes(decode_image(encode_image(image)), "TIFF", "y")
+    assert not left and same(read_image(io.BytesIO(written), "y"), image)
     kept = Image.open(io.BytesIO(written)).getexif()
     assert kept.get_ifd(0x8769)[0x927C] == b"maker's own \0\1\2" and kept.get_ifd(0x8825)[2] == (
         1.0,
@@ -117,8 +117,8 @@ def test_exif_folders_come_back():
 
 def test_other_formats_have_what_they_hold_and_tell_the_rest():
     """PNG has profile, XMP, Exif and resolution; the rest is named, tags by their names in the standard."""
-    still = read_still(io.BytesIO(tiff()), "x")
-    written, left = still_bytes(still, "PNG", "y")
+    image = read_image(io.BytesIO(tiff()), "x")
+    written, left = image_bytes(image, "PNG", "y")
     assert set(left) == {
         "iptc",
         "photoshop",
@@ -127,7 +127,7 @@ def test_other_formats_have_what_they_hold_and_tell_the_rest():
         "PageNumber",
         *(f"tag {n}" for n in range(65000, 65005)),
     }
-    back = views(read_still(io.BytesIO(written), "y").metadata)
+    back = views(read_image(io.BytesIO(written), "y").metadata)
     assert (
         back["icc"] == b"a profile"
         and back["xmp"] == b"<x/>"
@@ -136,12 +136,12 @@ def test_other_formats_have_what_they_hold_and_tell_the_rest():
     exif = Image.Exif()
     exif.load(back["exif"])
     assert exif[270] == "what it shows"
-    found = metadata.names(metadata.kinds([({}, still.metadata)]))
+    found = metadata.names(metadata.kinds([({}, image.metadata)]))
     assert set(found) == {"icc", "exif", "xmp", "dpi", "tiff", "iptc", "photoshop", "geotiff"}
 
 
 def by_hand(entries, more=b""):
-    """A grey TIFF of one pixel with further entries (tag, type, count, 4 bytes)."""
+    """A gray TIFF of one pixel with further entries (tag, type, count, 4 bytes)."""
     own = [
         (256, 3, 1, b"\1\0\0\0"),
         (257, 3, 1, b"\1\0\0\0"),
@@ -175,16 +175,16 @@ def by_hand(entries, more=b""):
         ((34665, 4, 1, b"\x0a\0\0\0"), "exif (damaged or too long)"),
         ((34853, 4, 1, b"\xff\xff\xff\xff"), "exif (damaged or too long)"),
     ],
-    ids=["beyond", "huge", "type", "pictures", "loop", "nowhere"],
+    ids=["beyond", "huge", "type", "images", "loop", "nowhere"],
 )
 def test_what_cannot_be_kept_is_named(entry, lost):
-    """Values that are not there, unknown types, directories within themselves and further pictures: named, the rest is kept."""
-    still_kept, named = tags.read_tags(
+    """Values that are not there, unknown types, directories within themselves and further images: named, the rest is kept."""
+    image_kept, named = tags.read_tags(
         io.BytesIO(by_hand([entry, (65001, 3, 1, b"\7\0\0\0")])), 1000, 100
     )
-    assert named == (lost,) and still_kept == ((65001, 3, b"\7\0"),)
-    still = read_still(io.BytesIO(by_hand([(65000, 7, 100, b"\xff\xff\0\0")])), "x.tif")
-    assert still.lost == ("tag 65000 (damaged or too long)",)
+    assert named == (lost,) and image_kept == ((65001, 3, b"\7\0"),)
+    image = read_image(io.BytesIO(by_hand([(65000, 7, 100, b"\xff\xff\0\0")])), "x.tif")
+    assert image.lost == ("tag 65000 (damaged or too long)",)
 
 
 def test_no_more_than_there_is_room_for():
@@ -198,8 +198,10 @@ def test_no_more_than_there_is_room_for():
 
 def test_names_of_what_is_missing_are_few():
     """A PNG made of a TIFF with thousands of private tags: a hundred names and the number of others."""
-    still = Still("RGB", PIXELS, {}, {"tiff": tuple((tag, 1, b"x") for tag in range(50000, 55000))})
-    left = still_bytes(still, "PNG", "y")[1]
+    image = ImageData(
+        "RGB", PIXELS, {}, {"tiff": tuple((tag, 1, b"x") for tag in range(50000, 55000))}
+    )
+    left = image_bytes(image, "PNG", "y")[1]
     assert len(left) == 101 and left[-1] == "4900 others"
 
 

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bitsback.codecs import decode_image, encode_image
+from bitsback.codecs.formats import tiffs
+from bitsback.codecs.formats.image_files import read_image
+from bitsback.codecs.formats.views import views
+from bitsback.codecs.io.restored import default_bytes
 from PIL import Image
 
-from bitsback.codecs import decode_still, encode_still
-from bitsback.codecs.formats import tiffs
-from bitsback.codecs.formats.image_files import read_still
-from bitsback.codecs.io.restored import default_bytes
-from bitsback.codecs.formats.views import views
 from bitsback.errors import UnsupportedImage
-
 from tests.by_hand import tiff
 
 tifffile = pytest.importorskip("tifffile")
@@ -48,7 +47,7 @@ def colour(dtype, channels, photometric="rgb", planar=False, **options):
     }
 
 
-KINDS = {  # name: (samples, options of tifffile, mode of the Still or part of the reason)
+KINDS = {  # name: (samples, options of tifffile, mode of the ImageData or part of the reason)
     "L": (*gray("u1"), "L"),
     "white 8": (*gray("u1", "miniswhite"), "L"),
     "I;16": (*gray("u2"), "I;16"),
@@ -57,11 +56,11 @@ KINDS = {  # name: (samples, options of tifffile, mode of the Still or part of t
     "signed 16": (*gray("i2"), "I"),
     "signed 32": (*gray("i4"), "I"),
     "unsigned 32": (*gray("u4"), "unsigned samples"),
-    "64": (*gray("u8"), "not a picture"),
+    "64": (*gray("u8"), "not an image"),
     "small unsigned 32": (gray("u4")[0] >> 1, {"photometric": "minisblack"}, "I"),
-    "half": (*gray("f2"), "not a picture"),
+    "half": (*gray("f2"), "not an image"),
     "F": (*gray("f4"), "F"),
-    "double": (*gray("f8"), "not a picture"),
+    "double": (*gray("f8"), "not an image"),
     "white F": (*gray("f4", "miniswhite"), "0 is white"),
     "palette": (*gray("u1", "palette", colormap=COLOURMAP * 257), "P"),
     "palette of high bytes": (*gray("u1", "palette", colormap=COLOURMAP * 256), "P"),
@@ -84,10 +83,10 @@ KINDS = {  # name: (samples, options of tifffile, mode of the Still or part of t
         "planes",
     ),
     "LAB planes": (*colour("u1", 3, "cielab", True), "planes"),
-    "ICC LAB": (*colour("u1", 3, "icclab"), "not a picture"),
-    "ITU LAB": (*colour("u1", 3, "itulab"), "not a picture"),
+    "ICC LAB": (*colour("u1", 3, "icclab"), "not an image"),
+    "ITU LAB": (*colour("u1", 3, "itulab"), "not an image"),
     "YCbCr": (*colour("u1", 3, "ycbcr"), "YCbCr"),
-    "mask": (samples("u1", 9, 17) & 1, {"photometric": "mask"}, "not a picture"),
+    "mask": (samples("u1", 9, 17) & 1, {"photometric": "mask"}, "not an image"),
     "predictor": (*colour("u1", 3, predictor=2), "RGB"),
     "predictor 16": (*gray("u2", predictor=2), "I;16"),
     "predictor F": (*gray("f4", predictor=3), "F"),
@@ -148,9 +147,9 @@ def written(array, **options):
 def restored(data):
     """(suffix, bytes, samples) of what decompress writes of a file's .bbk."""
     suffix, back, _ = default_bytes(
-        decode_still(encode_still(read_still(io.BytesIO(data), "x.tif"))), "x"
+        decode_image(encode_image(read_image(io.BytesIO(data), "x.tif"))), "x"
     )
-    again = read_still(io.BytesIO(back), "x")
+    again = read_image(io.BytesIO(back), "x")
     return suffix, back, again.samples
 
 
@@ -184,7 +183,7 @@ def test_samples_as_tifffile_wrote_them(kind, compression, order):
         else raw
     )
     try:
-        found = read_still(io.BytesIO(data), "x.tif")
+        found = read_image(io.BytesIO(data), "x.tif")
     except UnsupportedImage as error:
         assert "x.tif: " in str(error) and (expected in str(error) or kind in MAY_REFUSE), error
         return
@@ -241,7 +240,7 @@ def test_few_bits_and_their_order(bits, photometric, fill):
         tags[320] = tuple(int(v) * 257 for v in RNG.integers(0, 256, 3 * 2**bits))
     try:
         stored = values % 256 * 256 + values // 256 if bits == 16 else values  # little-endian
-        found = read_still(io.BytesIO(tiff(packed(stored, bits, fill == 2), tags)), "x.tif")
+        found = read_image(io.BytesIO(tiff(packed(stored, bits, fill == 2), tags)), "x.tif")
     except UnsupportedImage:
         assert (
             fill == 2 or bits > 8 and (bits, photometric) != (16, 1)
@@ -266,7 +265,7 @@ REFUSED = {
         {262: 6, 530: (1, 1), 284: 2, 273: (8, 20, 32), 279: (12, 12, 12)},
         "planes",
     ),
-    "pictures within": ({330: 8}, "further pictures"),
+    "images within": ({330: 8}, "further images"),
     "layers": ({37724: (1, 2, 3)}, "layers"),
     "a missing strip": ({273: (8, 0), 279: (24, 12), 278: 2}, "missing"),
     "an empty strip": ({273: (8, 32), 279: (24, 0), 278: 2}, "missing"),
@@ -283,8 +282,8 @@ def test_what_is_refused_with_its_reason(kind):
     tags, reason = REFUSED[kind]
     data = RNG.bytes(36)
     with pytest.raises(UnsupportedImage, match=f"x.tif: TIFF with .*{reason}"):
-        read_still(io.BytesIO(tiff(data, {**PLAIN, **tags})), "x.tif")
-    assert read_still(io.BytesIO(tiff(data, PLAIN)), "x.tif").samples.tobytes() == data
+        read_image(io.BytesIO(tiff(data, {**PLAIN, **tags})), "x.tif")
+    assert read_image(io.BytesIO(tiff(data, PLAIN)), "x.tif").samples.tobytes() == data
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -303,7 +302,7 @@ def test_orientation_is_data(orientation, order):
         278: 4,
         338: 1,
     }
-    found = read_still(io.BytesIO(tiff(array.tobytes(), tags, order)), "x.tif")
+    found = read_image(io.BytesIO(tiff(array.tobytes(), tags, order)), "x.tif")
     assert found.mode == "RGBa" and np.array_equal(found.samples, array)
     kept = Image.Exif()
     kept.load(views(found.metadata).get("exif", b""))
@@ -311,13 +310,13 @@ def test_orientation_is_data(orientation, order):
 
 
 def test_twelve_bits_of_a_camera():
-    """The collection's compressed picture of 12 bits, where it is there, against tifffile."""
+    """The collection's compressed image of 12 bits, where it is there, against tifffile."""
     path = (
         Path(__file__).parents[2] / "shared" / "data" / "formats" / "pillow" / "12bit.cropped.tif"
     )
     if not path.is_file():
         pytest.skip("the folder of formats is not there")
-    assert np.array_equal(read_still(path, path).samples, tifffile.imread(path))
+    assert np.array_equal(read_image(path, path).samples, tifffile.imread(path))
 
 
 def test_marking_changes_one_number():

@@ -1,4 +1,4 @@
-"""training.py and muon.py: a short run from pictures to a model file, and the gradients that drive it."""
+"""training.py and muon.py: a short run from images to a model file, and the gradients that drive it."""
 
 import dataclasses
 import json
@@ -7,17 +7,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.conftest import TINY
 from PIL import Image
 
-from bitsback.train import estimates, loop
 from bitsback.coder.context import nothing
-from bitsback.train.denoiser import NetworkConfig
-from bitsback.errors import DamagedFile, TrainingError
-from bitsback.diffusion.levels import default_levels
 from bitsback.coder.model import Model
-from bitsback.train.muon import Muon, orthogonalise
+from bitsback.diffusion.levels import default_levels
 from bitsback.diffusion.schedule import LearnedSchedule
+from bitsback.errors import DamagedFile, TrainingError
+from bitsback.integer.config import NetworkConfig
+from bitsback.train import estimates, loop
 from bitsback.train.loop import (
     Patches,
     Trainer,
@@ -26,35 +24,37 @@ from bitsback.train.loop import (
     schedule_gradients,
     train,
 )
+from bitsback.train.muon import Muon, orthogonalise
+from tests.conftest import TINY
 
 SHORT = TrainingConfig(minutes=0.02, batch=8, patch=16, save_every=0.001)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory, photograph):
-    """Three pictures, one of them in a folder below, one too small, and a text file named .png."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory, photograph):
+    """Three images, one of them in a folder below, one too small, and a text file named .png."""
+    folder = tmp_path_factory.mktemp("images")
     (folder / "below").mkdir()
     Image.fromarray(photograph(40, 56, 1)).save(folder / "a.png")
     Image.fromarray(photograph(33, 21, 2)).save(folder / "b.webp", lossless=True)
     Image.fromarray(photograph(16, 16, 3)).save(folder / "below" / "c.png")
     Image.fromarray(photograph(15, 40, 4)).save(folder / "small.png")
-    (folder / "text.png").write_text("not a picture")
+    (folder / "text.png").write_text("not an image")
     return folder
 
 
 @pytest.fixture(scope="module")
-def trained(pictures, tmp_path_factory):
+def trained(images, tmp_path_factory):
     """(path, rows reported, last row) of a run of about a second."""
     path, rows = tmp_path_factory.mktemp("trained") / "m.safetensors", []
     last = train(
-        pictures,
+        images,
         path,
         network=TINY,
         config=SHORT,
         report=rows.append,
         log_every=1,
-        data_name="three pictures",
+        data_name="three images",
     )
     return path, rows, last
 
@@ -75,17 +75,16 @@ def test_a_run_reports_finite_parts_that_add_up(trained):
 
 
 def test_a_run_leaves_a_model_that_codes(trained, photograph):
-    """The output opens as a Model that says what it was trained on, and codes a picture there and back."""
+    """The output opens as a Model that says what it was trained on, and codes an image there and back."""
+    from bitsback.coder.top import Top
     from tests.laws import check_codec, credit
-
-    from bitsback.coder.chain import Top
 
     path, rows, _ = trained
     model = Model(path)
     told = model.description["training"]
     assert (
-        told["data"] == "three pictures"
-        and told["pictures"] == 3
+        told["data"] == "three images"
+        and told["images"] == 3
         and told["steps"] >= rows[-1]["steps"]
         and told["device"] == "cpu"
     )
@@ -110,11 +109,11 @@ def test_a_run_leaves_a_model_that_codes(trained, photograph):
     [{"integer": True}, {"integer": True, "at_levels": True}, {"bfloat16": True}],
     ids=lambda o: "+".join(o),
 )
-def test_variants_of_a_run_are_finite(pictures, tmp_path, options):
+def test_variants_of_a_run_are_finite(images, tmp_path, options):
     """Rounded, at the coder's own levels, and in bfloat16: the loss is finite and a model comes out."""
     rows, config = [], TrainingConfig(minutes=0.005, batch=8, patch=16, **options)
     train(
-        pictures,
+        images,
         tmp_path / "m.safetensors",
         network=TINY,
         config=config,
@@ -125,11 +124,11 @@ def test_variants_of_a_run_are_finite(pictures, tmp_path, options):
     assert Model(tmp_path / "m.safetensors").config == TINY
 
 
-def test_training_lowers_the_loss(pictures):
-    """Forty steps on three pictures cost the last ten fewer bits than the first ten."""
+def test_training_lowers_the_loss(images):
+    """Forty steps on three images cost the last ten fewer bits than the first ten."""
     trainer, patches = (
         Trainer(TINY, TrainingConfig(batch=8, patch=16), "cpu"),
-        Patches(pictures, 16, "cpu", wild=0),
+        Patches(images, 16, "cpu", wild=0),
     )
     losses = [
         float(sum(trainer.step(patches.batch(8, trainer.generator), 0.0).values()))
@@ -138,7 +137,7 @@ def test_training_lowers_the_loss(pictures):
     assert np.mean(losses[-15:]) < 0.9 * np.mean(losses[:5])
 
 
-def test_resume_goes_on_from_the_checkpoint(trained, pictures, tmp_path):
+def test_resume_goes_on_from_the_checkpoint(trained, images, tmp_path):
     """A resumed run counts steps and minutes on, starts from the saved weights, and keeps the log."""
     path, rows, _ = trained
     state = torch.load(f"{path}.ckpt", weights_only=True)
@@ -155,7 +154,7 @@ def test_resume_goes_on_from_the_checkpoint(trained, pictures, tmp_path):
     assert [json.loads(line) for line in trainer.history] == rows
     told = []
     train(
-        pictures,
+        images,
         tmp_path / "n.safetensors",
         network=TINY,
         config=SHORT,
@@ -169,9 +168,9 @@ def test_resume_goes_on_from_the_checkpoint(trained, pictures, tmp_path):
     assert told[0]["minutes"] >= round(state["minutes"], 2)
 
 
-def test_a_step_after_a_resume_is_the_step_without_one(pictures, tmp_path):
+def test_a_step_after_a_resume_is_the_step_without_one(images, tmp_path):
     """Network, schedule, optimisers, average and random numbers are all in the checkpoint."""
-    patches, runs = Patches(pictures, 16, "cpu"), []
+    patches, runs = Patches(images, 16, "cpu"), []
     first = Trainer(TINY, SHORT, "cpu")
     for _ in range(3):
         first.step(patches.batch(8, first.generator), 0.1)
@@ -190,12 +189,12 @@ def test_a_step_after_a_resume_is_the_step_without_one(pictures, tmp_path):
 @pytest.mark.parametrize(
     "content", [[], ["text"], ["small"]], ids=["empty", "text only", "too small only"]
 )
-def test_a_folder_without_pictures_is_an_error(tmp_path, photograph, content):
+def test_a_folder_without_images_is_an_error(tmp_path, photograph, content):
     """Nothing to train on: TrainingError that names the folder, and no model file."""
     folder = tmp_path / "data"
     folder.mkdir()
     if "text" in content:
-        (folder / "a.png").write_text("not a picture")
+        (folder / "a.png").write_text("not an image")
     if "small" in content:
         Image.fromarray(photograph(15, 100)).save(folder / "a.png")
     with pytest.raises(TrainingError, match="data"):
@@ -210,7 +209,7 @@ def test_a_missing_folder_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["text", "pickle", "model", "another network", "cut"])
-def test_a_foreign_checkpoint_is_an_error(trained, pictures, tmp_path, kind):
+def test_a_foreign_checkpoint_is_an_error(trained, images, tmp_path, kind):
     """Anything but a checkpoint of this very network: TrainingError that names the file."""
     path, _, _ = trained
     foreign, network = tmp_path / "foreign.ckpt", TINY
@@ -226,7 +225,7 @@ def test_a_foreign_checkpoint_is_an_error(trained, pictures, tmp_path, kind):
         foreign.write_bytes((path.parent / f"{path.name}.ckpt").read_bytes())
         network = NetworkConfig(16, 1, 24, 1, 8, 1, embedding=16, head=16)
     with pytest.raises(TrainingError, match="foreign.ckpt"):
-        train(pictures, tmp_path / "m.safetensors", network=network, config=SHORT, resume=foreign)
+        train(images, tmp_path / "m.safetensors", network=network, config=SHORT, resume=foreign)
 
 
 def test_read_checkpoint_gives_the_averaged_network(trained, tmp_path):
@@ -244,9 +243,9 @@ def test_read_checkpoint_gives_the_averaged_network(trained, tmp_path):
 # --- patches ---------------------------------------------------------------------------------
 
 
-def test_patches_are_of_the_pictures(pictures, photograph):
-    """Every patch, flipped or transposed back, lies somewhere in one of the pictures; unreadable and small files are skipped."""
-    patches = Patches(pictures, 16, "cpu", halved=0, wild=0)
+def test_patches_are_of_the_images(images, photograph):
+    """Every patch, flipped or transposed back, lies somewhere in one of the images; unreadable and small files are skipped."""
+    patches = Patches(images, 16, "cpu", halved=0, wild=0)
     assert len(patches) == 3 and sorted(path.name for path in patches.skipped) == [
         "small.png",
         "text.png",
@@ -274,7 +273,7 @@ def test_patches_are_of_the_pictures(pictures, photograph):
 
 
 def test_patches_reach_every_pixel(photograph, tmp_path):
-    """Corners included: over many batches every pixel of a picture is seen."""
+    """Corners included: over many batches every pixel of an image is seen."""
     numbers = np.arange(19 * 17 * 3, dtype=np.uint16).reshape(19, 17, 3)
     Image.fromarray((numbers % 256).astype(np.uint8)).save(tmp_path / "n.png")
     patches = Patches(tmp_path, 16, "cpu", halved=0, wild=0)
@@ -432,7 +431,7 @@ def test_muon_moves_against_the_gradient_by_its_rate():
         assert (change * gradient.flatten(1)).sum() < 0
 
 
-def test_a_step_that_is_not_finite_is_skipped(pictures):
+def test_a_step_that_is_not_finite_is_skipped(images):
     """A NaN in the loss changes nothing but the count of steps."""
     trainer = Trainer(TINY, SHORT, "cpu")
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
@@ -444,8 +443,8 @@ def test_a_step_that_is_not_finite_is_skipped(pictures):
     assert all(torch.isfinite(parameter).all() for parameter in trainer.schedule.parameters())
 
 
-def test_an_expert_for_pixels_alone(pictures, tmp_path):
+def test_an_expert_for_pixels_alone(images, tmp_path):
     """--only 0 0: no pair of levels in a batch, p(x | y_0) alone, which learns."""
     config = dataclasses.replace(SHORT, at_levels=True, only=range(0, 1), minutes=0.02)
-    row = train(pictures, tmp_path / "e", network=TINY, config=config, log_every=1)
+    row = train(images, tmp_path / "e", network=TINY, config=config, log_every=1)
     assert row["pixel"] > 0 and row["level"] == 0 and row["top"] == 0

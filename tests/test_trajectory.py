@@ -5,10 +5,10 @@ import math
 
 import pytest
 import torch
-from tests.conftest import TINY
 
-from bitsback.train.denoiser import Denoiser
 from benchmarks.research.trajectory import FARTHEST, best_chains, cost_tables
+from bitsback.train.denoiser import Denoiser
+from tests.conftest import TINY
 
 
 @pytest.mark.parametrize("seed", range(4))

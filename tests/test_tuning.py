@@ -1,26 +1,25 @@
-"""Tuning of a model's biases to pictures: it pays, says when it does not, and the files that use it are smaller."""
+"""Tuning of a model's biases to images: it pays, says when it does not, and the files that use it are smaller."""
 
 import numpy as np
 import pytest
 import torch
-
-from bitsback.integer import bias_updates
-from bitsback.tune import tuning
+from bitsback.codecs import decode_image, encode_image, prior_codec, whole_file
 from bitsback.codecs.bitstream import container
-from bitsback.codecs import decode_still, encode_still, prior_codec, whole_file
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
-from bitsback.codecs.image import Still
-from bitsback.train.dequantise import dequantised
-from bitsback.efforts import DEFAULT, EFFORTS
+from bitsback.codecs.image import ImageData
+
 from bitsback.diffusion.levels import sigmas
+from bitsback.efforts import DEFAULT, EFFORTS
 from bitsback.errors import TrainingError
+from bitsback.integer import bias_updates
+from bitsback.train.dequantise import dequantised
 from bitsback.train.measure import bound_bits
+from bitsback.tune import tuning
+
+STEPS = 29  # for an image of tuning.SMALL pixels: about 12 for these
 
 
-STEPS = 29  # for a picture of tuning.SMALL pixels: about 12 for these
-
-
-@pytest.fixture(scope="module", params=["colour", "grey"])
+@pytest.fixture(scope="module", params=["colour", "gray"])
 def large(request, photograph):
     return photograph(256, 264) if request.param == "colour" else photograph(320, 320)[..., :1]
 
@@ -31,9 +30,9 @@ def deltas(tiny_model, large):
 
 
 def test_the_bound_falls(tiny_model, large, deltas):
-    """Of the whole picture, under the integers that the coder will use, by more than the deltas cost."""
+    """Of the whole image, under the integers that the coder will use, by more than the deltas cost."""
     x = torch.from_numpy(large).permute(2, 0, 1)[None].float().expand(-1, 3, -1, -1) - 128
-    grey = torch.tensor([large.shape[2] == 1])
+    gray = torch.tensor([large.shape[2] == 1])
     before, after = (
         sum(
             bound_bits(
@@ -41,7 +40,7 @@ def test_the_bound_falls(tiny_model, large, deltas):
                 tiny_model.levels,
                 x,
                 True,
-                grey=grey,
+                gray=gray,
             )
         )
         for layers in (tiny_model.layers, bias_updates.tuned_layers(tiny_model.layers, deltas))
@@ -55,11 +54,11 @@ def test_the_bound_falls(tiny_model, large, deltas):
 
 
 def test_the_file_is_smaller_and_decodes(tiny_model, large, deltas, monkeypatch):
-    """Also where the picture is turned: what is tuned to is what is coded, a corner brought to the top left."""
+    """Also where the image is turned: what is tuned to is what is coded, a corner brought to the top left."""
     monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: 3)
-    still = Still("RGB", large) if large.shape[2] == 3 else Still("L", large[..., 0])
+    image = ImageData("RGB", large) if large.shape[2] == 3 else ImageData("L", large[..., 0])
     header = Header(
-        (Entry(large.shape[1], large.shape[0], mode=still.mode),), whole_file._digest([still], b"")
+        (Entry(large.shape[1], large.shape[0], mode=image.mode),), whole_file._digest([image], b"")
     )
     plain, own = (
         container.write(*prior_codec.encode_stack([large], header, tiny_model, tuning=steps))
@@ -67,7 +66,7 @@ def test_the_file_is_smaller_and_decodes(tiny_model, large, deltas, monkeypatch)
     )
     assert not container.read_header(plain).tuned_bits and container.read_header(own).tuned_bits
     assert len(own) < len(plain) and np.array_equal(
-        decode_still(own, model=tiny_model).samples, still.samples
+        decode_image(own, model=tiny_model).samples, image.samples
     )
 
 
@@ -98,7 +97,7 @@ def test_progress_reaches_the_end(tiny_model, large, monkeypatch):
     "shape, steps", [((256, 264), 0), ((200, 200), 30), ((5000, 14), 30)], ids=str
 )
 def test_what_is_not_tuned(tiny_model, photograph, shape, steps):
-    """No steps, a picture that would not pay, one too narrow for any patch."""
+    """No steps, an image that would not pay, one too narrow for any patch."""
     assert tuning.tune(tiny_model, [photograph(*shape)], steps) is None
 
 
@@ -122,23 +121,23 @@ def test_what_no_decoder_would_take_is_dropped(tiny_model, large, monkeypatch):
         assert tuning.tune(tiny_model, [large], 2) is None
 
 
-def test_patches_are_of_the_pictures_on_the_grid(photograph):
-    """The largest side that fits most of the pixels; small pictures give as many pixels a batch."""
+def test_patches_are_of_the_images_on_the_grid(photograph):
+    """The largest side that fits most of the pixels; small images give as many pixels a batch."""
     images = [photograph(64, 96, 1), photograph(40, 40, 2)]
     sampler = tuning.Sampler(images, "cpu", 0)
-    x, grey, weight = sampler.batch()
-    assert not grey.any() and (weight == 1).all()
+    x, gray, weight = sampler.batch()
+    assert not gray.any() and (weight == 1).all()
     for patch in x.permute(0, 2, 3, 1).numpy() + 128:
         assert patch.shape == (64, 64, 3) and any(
             np.array_equal(patch, images[0][:, j : j + 64]) for j in range(0, 33, tuning.GRID)
         )
     many = [photograph(32, 33, seed) for seed in range(9)]
     assert tuning.Sampler([*many, images[0]], "cpu", 0).batch()[0].shape == (32, 3, 32, 32)
-    x, grey, _ = tuning.Sampler([images[0], images[0][..., :1]], "cpu", 0).batch()
-    assert 0 < grey.sum() < len(x) and torch.equal((x == x[:, :1]).flatten(1).all(1), grey)
+    x, gray, _ = tuning.Sampler([images[0], images[0][..., :1]], "cpu", 0).batch()
+    assert 0 < gray.sum() < len(x) and torch.equal((x == x[:, :1]).flatten(1).all(1), gray)
 
 
-def test_steps_grow_with_the_picture(tiny_model, photograph, monkeypatch):
+def test_steps_grow_with_the_image(tiny_model, photograph, monkeypatch):
     """As the root of its size, up to a limit: counted, not run."""
     monkeypatch.setattr(
         tuning.Tuned, "bound", lambda self, batch, generator, moves=None: self.flat().sum() * 0
@@ -154,7 +153,7 @@ def test_steps_grow_with_the_picture(tiny_model, photograph, monkeypatch):
         assert len(seen) == expected
 
 
-def test_small_pictures_of_one_file_are_tuned_together(tiny_model, photograph):
+def test_small_images_of_one_file_are_tuned_together(tiny_model, photograph):
     """An archive's stack has one set of deltas."""
     images = [photograph(48, 56, seed) for seed in range(30)]
     assert tuning.tune(tiny_model, images, 18) is not None
@@ -165,7 +164,7 @@ def test_encode_still_tunes_where_asked(tiny_model, photograph, monkeypatch):
     asked = []
     monkeypatch.setattr(prior_codec, "tune", lambda model, images, steps, **_: asked.append(steps))
     for options in ({}, {"tuning": 0}, {"tuning": 7}):
-        encode_still(Still("RGB", photograph(64, 64)), model=tiny_model, **options)
+        encode_image(ImageData("RGB", photograph(64, 64)), model=tiny_model, **options)
     assert asked == [EFFORTS[DEFAULT].tuning, 0, 7]
 
 
@@ -187,7 +186,7 @@ def test_what_is_told_does_not_count(tiny_model, photograph):
 
 @pytest.mark.parametrize("total", [70_000, 400_000, 10**8])
 def test_steps_that_deltas_are_stored_in(tiny_model, total):
-    """Moves come back from storage to half a step; finer for larger pictures; every layer has a fineness."""
+    """Moves come back from storage to half a step; finer for larger images; every layer has a fineness."""
     names = sorted(tiny_model.layers)
     assert all(
         name.split(".")[0] in tuning.FINENESS

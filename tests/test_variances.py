@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
-from tests.conftest import TINY
 
+from bitsback.diffusion.schedule import DATA_SD
 from bitsback.train.bound import gaussian_noise, level_nats
 from bitsback.train.denoiser import Denoiser
-from bitsback.diffusion.schedule import DATA_SD
 from bitsback.train.variances import (
     GRADES,
     Moments,
@@ -17,6 +16,7 @@ from bitsback.train.variances import (
     graded_level_nats,
     measure_moments,
 )
+from tests.conftest import TINY
 
 
 class Silent:
@@ -79,7 +79,7 @@ def test_the_right_variance_costs_least(data):
 
 
 def test_the_last_grade_is_the_coders():
-    """head+colour+phases is bound.level_nats on the same noise; head+colour differs from head where colours are told."""
+    """head+colour+passes is bound.level_nats on the same noise; head+colour differs from head where colours are told."""
     torch.manual_seed(5)
     network = Denoiser(TINY)
     for parameter in network.parameters():
@@ -100,7 +100,7 @@ def test_the_last_grade_is_the_coders():
         generator = torch.Generator().manual_seed(2)
         gaussian_noise(x, generator)  # head+colour's
         assert torch.equal(
-            costs["head+colour+phases"], level_nats(network, x, y, log_s, log_t, generator)
+            costs["head+colour+passes"], level_nats(network, x, y, log_s, log_t, generator)
         )
     assert tuple(costs) == GRADES and not torch.allclose(costs["head"], costs["head+colour"])
     assert torch.allclose(costs["head"][:, 1], costs["head+colour"][:, 1])  # green is told nothing

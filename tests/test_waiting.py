@@ -10,8 +10,7 @@ import sys
 import pytest
 
 from bitsback.cli.waiting import ASKED, TURNS, asked, limit_turns
-
-from tests.test_commands import ROOT, save
+from tests.test_cli_main import ROOT, save
 
 
 def run(*arguments, **environment):
@@ -81,7 +80,7 @@ def test_the_program_asks_before_torch_is_loaded(tmp_path, photograph, tiny_mode
 
 def test_processes_of_many_ask_too():
     """Also those of a library's user, whose own process stays as it was."""
-    code = "import os\nfrom bitsback import many\nwith many.processes(1) as executor: print(executor.submit(os.getenv, 'GOMP_SPINCOUNT').result(), os.getenv('GOMP_SPINCOUNT'))"
+    code = "import os\nfrom bitsback.cli import pool\nwith pool.processes(1) as executor: print(executor.submit(os.getenv, 'GOMP_SPINCOUNT').result(), os.getenv('GOMP_SPINCOUNT'))"
     assert run("-c", code).stdout.split() == [str(TURNS), "None"]
 
 

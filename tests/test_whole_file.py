@@ -1,4 +1,4 @@
-"""picture.py and plain.py: any picture comes back exactly, whichever coder took it; altered files never give wrong pixels."""
+"""image.py and plain.py: any image comes back exactly, whichever coder took it; altered files never give wrong pixels."""
 
 import io
 import time
@@ -6,35 +6,35 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from bitsback.codecs import (
+    decode,
+    decode_image,
+    encode,
+    encode_image,
+    prior_codec,
+    suits,
+    whole_file,
+)
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback, webp_size
+from bitsback.codecs.formats import metadata
+from bitsback.codecs.image import MODES, ImageData, same, shape_of
+from bitsback.codecs.segment_layout import LIMIT, turned
+from bitsback.codecs.segments import fallback_parts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from bitsback.coder.chain import Chain
-from bitsback.codecs.bitstream import container
-from bitsback.codecs import (
-    decode,
-    decode_still,
-    encode,
-    encode_still,
-    prior_codec,
-    suits,
-    whole_file,
-)
-from bitsback.codecs.formats import metadata
-from bitsback.codecs.fallback.codec import decode_plain, encode_plain, webp_size
-from bitsback.codecs.segment_layout import LIMIT, turned
-from bitsback.codecs.segments import plain_parts
-from bitsback.codecs.image import MODES, Still, same, shape_of
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, VerifyFailed, WrongModel
 
 SMALL = [(1, 1), (1, 17), (17, 1), (7, 5), (13, 11), (31, 37)]
 LARGE = [(48, 48), (48, 160), (160, 48), (64, 64), (97, 101), (256, 72), (2304, 1)]
-HEADER_BYTES = 23  # most that the container adds to plain coding of a picture up to 16383 wide
+HEADER_BYTES = 23  # most that the container adds to fallback codec of an image up to 16383 wide
 
 
-def picture_of(kind, height, width, photograph):
+def image_of(kind, height, width, photograph):
     rng = np.random.default_rng(height * 1000 + width)
     return {
         "photograph": lambda: photograph(height, width, 1),
@@ -47,12 +47,12 @@ def picture_of(kind, height, width, photograph):
     }[kind]()
 
 
-def plain_file(pixels):
+def fallback_file(pixels):
     """What `encode` writes when it does not use the prior."""
     header = container.Header(
         (container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels], 4)
     )
-    return container.write(header, encode_plain(pixels))
+    return container.write(header, encode_fallback(pixels))
 
 
 @pytest.mark.parametrize(
@@ -61,28 +61,28 @@ def plain_file(pixels):
     + [(64, 64, "noise"), (48, 48, "photograph"), (48, 160, "photograph"), (97, 101, "photograph")],
 )
 def test_round_trip(tiny_model, photograph, kind, height, width):
-    """decode(encode(x)) == x for sizes on both sides of every limit, and the file is never larger than plain coding and a header."""
-    pixels = picture_of(kind, height, width, photograph)
+    """decode(encode(x)) == x for sizes on both sides of every limit, and the file is never larger than fallback codec and a header."""
+    pixels = image_of(kind, height, width, photograph)
     data = encode(pixels, model=tiny_model)
     assert np.array_equal(decode(data, model=tiny_model), pixels)
-    assert len(data) <= len(plain_file(pixels)) <= len(encode_plain(pixels)) + HEADER_BYTES
+    assert len(data) <= len(fallback_file(pixels)) <= len(encode_fallback(pixels)) + HEADER_BYTES
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (31, 37), (64, 64)])
 @pytest.mark.parametrize("kind", ["flat", "black", "black and white"])
 def test_round_trip_of_extremes(tiny_model, photograph, kind, height, width):
-    """Pictures with no or all contrast too."""
-    pixels = picture_of(kind, height, width, photograph)
+    """Images with no or all contrast too."""
+    pixels = image_of(kind, height, width, photograph)
     data = encode(pixels, model=tiny_model)
     assert np.array_equal(decode(data, model=tiny_model), pixels) and len(data) <= len(
-        plain_file(pixels)
+        fallback_file(pixels)
     )
 
 
 @pytest.mark.parametrize("height, width", LARGE)
 def test_round_trip_under_the_prior(tiny_model, prior_file, photograph, height, width):
     """Forced through the prior, with several segments: exact, and without a word left over."""
-    pixels = picture_of("photograph", height, width, photograph)
+    pixels = image_of("photograph", height, width, photograph)
     data = prior_file(pixels)
     header, payload = container.read(data)
     assert header.model and len(header.segments) >= 2
@@ -97,14 +97,14 @@ def test_round_trip_under_the_prior(tiny_model, prior_file, photograph, height, 
 @pytest.mark.parametrize("kind", ["noise", "black and white"])
 def test_round_trip_of_extremes_under_the_prior(tiny_model, prior_file, photograph, kind):
     """Noise and bare black and white, which no prior of photographs expects, below rows that give credit."""
-    pixels = picture_of(kind, 64, 56, photograph)
-    pixels[:8] = picture_of("noise", 8, 56, photograph)
+    pixels = image_of(kind, 64, 56, photograph)
+    pixels[:8] = image_of("noise", 8, 56, photograph)
     assert np.array_equal(decode(prior_file(pixels), model=tiny_model), pixels)
 
 
 def test_what_cannot_pay_for_its_start_is_left_to_plain_coding(tiny_model, photograph):
     """A flat strip gives no credit: encode_stack says so with None, and encode does without."""
-    pixels = picture_of("flat", 64, 64, photograph)
+    pixels = image_of("flat", 64, 64, photograph)
     header = container.Header((container.Entry(64, 64),), container.pixel_digest([pixels]))
     assert prior_codec.encode_stack([pixels], header, tiny_model) is None
     assert not container.read_header(encode(pixels, model=tiny_model)).model
@@ -119,7 +119,7 @@ def test_what_cannot_pay_for_its_start_is_left_to_plain_coding(tiny_model, photo
 def test_round_trip_of_random_small_arrays(tiny_model, pixels):
     """Any small array, by its own file."""
     data = encode(pixels, model=tiny_model)
-    assert np.array_equal(decode(data), pixels) and len(data) <= len(plain_file(pixels))
+    assert np.array_equal(decode(data), pixels) and len(data) <= len(fallback_file(pixels))
 
 
 @settings(max_examples=12)
@@ -238,7 +238,7 @@ def test_a_model_that_is_none_is_an_error(tmp_path, photograph):
 
 
 def test_plain_files_need_no_model(photograph):
-    """A small picture is coded and decoded where no model is at hand."""
+    """A small image is coded and decoded where no model is at hand."""
     pixels = photograph(20, 30)
     assert np.array_equal(
         decode(encode(pixels, model="no-such-model"), model="no-such-model"), pixels
@@ -401,11 +401,11 @@ def test_a_segment_larger_than_any_encoder_makes_is_damage(tiny_model, monkeypat
         decode(container.write(header, bytes(range(1, 33))), model=tiny_model)
 
 
-# --- plain coding ----------------------------------------------------------------------------
+# --- fallback codec ----------------------------------------------------------------------------
 
 
 def drawn(photograph):
-    """Synthetic pictures of many kinds, 128x128."""
+    """Synthetic images of many kinds, 128x128."""
     rng, (i, j) = np.random.default_rng(0), np.mgrid[0:128, 0:128]
     ramp = np.stack([i, j, (i + j) // 2], -1)
     noise = lambda *shape: rng.integers(0, 256, shape)  # noqa: E731
@@ -426,10 +426,10 @@ def drawn(photograph):
 def test_plain_coding_is_its_own_inverse(photograph, kind):
     """decode_plain(encode_plain(x)) == x, and a wrong size is DamagedFile."""
     pixels = drawn(photograph)[kind].astype(np.uint8)
-    data = encode_plain(pixels)
-    assert np.array_equal(decode_plain(data, (128, 128, 3)), pixels)
+    data = encode_fallback(pixels)
+    assert np.array_equal(decode_fallback(data, (128, 128, 3)), pixels)
     with pytest.raises(DamagedFile):
-        decode_plain(data, (127, 128, 3))
+        decode_fallback(data, (127, 128, 3))
 
 
 @pytest.mark.parametrize("size", [(8, 16384), (16384, 2), (1, 20000)])
@@ -437,18 +437,18 @@ def test_plain_coding_of_sides_that_webp_cannot_hold(size):
     """Beyond 16383 pixels PNG takes over."""
     pixels = np.random.default_rng(1).integers(0, 4, (*size, 3), dtype=np.uint8)
     assert (
-        np.array_equal(decode_plain(encode_plain(pixels), (*size, 3)), pixels)
+        np.array_equal(decode_fallback(encode_fallback(pixels), (*size, 3)), pixels)
         and webp_size(pixels) is None
     )
     header = container.Header(
         (container.Entry(size[1], size[0]),), container.pixel_digest([pixels], 4)
     )
-    assert np.array_equal(decode(container.write(header, encode_plain(pixels))), pixels)
+    assert np.array_equal(decode(container.write(header, encode_fallback(pixels))), pixels)
 
 
 @pytest.mark.parametrize("height, width", [(32, 32), (1, 1), (5, 60)])
-def test_small_pictures_cost_no_more_than_the_best_of_png_and_webp(photograph, height, width):
-    """Container and all, a picture of less than 128 pixels a side takes no more than either file."""
+def test_small_images_cost_no_more_than_the_best_of_png_and_webp(photograph, height, width):
+    """Container and all, an image of less than 128 pixels a side takes no more than either file."""
     for pixels in (photograph(height, width), np.zeros((height, width, 3), np.uint8)):
         sizes = []
         for options in (
@@ -462,28 +462,28 @@ def test_small_pictures_cost_no_more_than_the_best_of_png_and_webp(photograph, h
 
 
 def test_plain_coding_is_the_smallest_at_hand(photograph):
-    """No picture's plain coding is larger than the quick one that `encode` makes anyway."""
-    pictures = {
+    """No image's fallback codec is larger than the quick one that `encode` makes anyway."""
+    images = {
         kind: drawn(photograph)[kind].astype(np.uint8)
         for kind in ("coarse ramp", "noisy ramp", "ramp")
     }
     assert [
-        kind for kind, pixels in pictures.items() if len(encode_plain(pixels)) > webp_size(pixels)
+        kind for kind, pixels in images.items() if len(encode_fallback(pixels)) > webp_size(pixels)
     ] == []
 
 
 @pytest.mark.parametrize("kind", ["tiles", "ramp", "photograph"])
 def test_a_prior_larger_than_plain_coding_is_not_kept(tiny_model, photograph, monkeypatch, kind):
-    """A byte more than conventional coding, and that is taken; far fewer, and the prior is."""
+    """A byte more than fallback codec, and that is taken; far fewer, and the prior is."""
     pixels = drawn(photograph)[kind].astype(np.uint8)
-    best, more = len(plain_file(pixels)), 1
+    best, more = len(fallback_file(pixels)), 1
 
     def pretended(images, header, model, *_):
         full = replace(header, model=model.id[:16], segments=((1, 128),), top=(0,) * 6)
         return full, bytes(best + more - len(container.write(full, b"")))
 
     monkeypatch.setattr(prior_codec, "encode_stack", pretended)
-    assert encode(pixels, model=tiny_model) == plain_file(pixels)
+    assert encode(pixels, model=tiny_model) == fallback_file(pixels)
     more = -best // 4
     assert len(encode(pixels, model=tiny_model)) == best + more
 
@@ -514,18 +514,18 @@ def of_mode(mode, height, width, photograph):
         if mode == "RGB"
         else {}
     )
-    return Still(mode, samples & 1 if mode == "1" else samples, look, EXTRAS)
+    return ImageData(mode, samples & 1 if mode == "1" else samples, look, EXTRAS)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_round_trips(tiny_model, photograph, mode):
     """Samples, look and metadata of every mode, of a size at which the prior is tried where it can be."""
-    still = of_mode(mode, 50, 52, photograph)
-    data = encode_still(still, model=tiny_model, verify=True)
-    back = decode_still(data, model=tiny_model)
-    assert same(back, still) and same(
-        decode_still(encode_still(still.stripped(), model=tiny_model), model=tiny_model),
-        still.stripped(),
+    image = of_mode(mode, 50, 52, photograph)
+    data = encode_image(image, model=tiny_model, verify=True)
+    back = decode_image(data, model=tiny_model)
+    assert same(back, image) and same(
+        decode_image(encode_image(image.stripped(), model=tiny_model), model=tiny_model),
+        image.stripped(),
     )
     header = container.read_header(data)
     assert header.entries[0].mode == mode and header.metadata
@@ -534,9 +534,9 @@ def test_every_mode_round_trips(tiny_model, photograph, mode):
             decode(data, model=tiny_model)
 
 
-def forced(stills, model, monkeypatch, archive=False):
+def forced(images, model, monkeypatch, archive=False):
     """A file whose colours are under the prior, though with random weights it loses."""
-    monkeypatch.setattr(whole_file, "surely_smaller", lambda size, stills: True)
+    monkeypatch.setattr(whole_file, "surely_smaller", lambda size, images: True)
     monkeypatch.setattr(prior_codec, "SMALLEST", 1)
     entries = tuple(
         container.Entry(
@@ -547,9 +547,9 @@ def forced(stills, model, monkeypatch, archive=False):
             mode=s.mode,
             source=s.source,
         )
-        for i, s in enumerate(stills)
+        for i, s in enumerate(images)
     )
-    data = whole_file.encode_stills(stills, entries, archive=archive, model=model)
+    data = whole_file.encode_images(images, entries, archive=archive, model=model)
     assert container.read_header(data).model
     return data
 
@@ -557,14 +557,14 @@ def forced(stills, model, monkeypatch, archive=False):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
 def test_alpha_and_metadata_are_credit(tiny_model, photograph, monkeypatch, mode):
     """Under the prior, what is coded conventionally lies at the bottom of the stack: it adds its bytes and no more, and comes back."""
-    still = of_mode(mode, 64, 48, photograph)
-    data = forced([still], tiny_model, monkeypatch)
-    assert same(decode_still(data, model=tiny_model), still)
+    image = of_mode(mode, 64, 48, photograph)
+    data = forced([image], tiny_model, monkeypatch)
+    assert same(decode_image(data, model=tiny_model), image)
     header, payload = container.read(data)
-    parts = len(metadata.pack([still])) + (
-        len(encode_plain(still.alpha)) if still.alpha is not None else 0
+    parts = len(metadata.pack([image])) + (
+        len(encode_fallback(image.alpha)) if image.alpha is not None else 0
     )
-    block = len(plain_parts([turned(still.colour, header.flips)], header.start))
+    block = len(fallback_parts([turned(image.colour, header.flips)], header.start))
     assert parts + block < header.credit_bytes <= parts + block + 4  # lengths of two or three parts
     assert (
         0 <= 8 * len(payload) - header.net_bits - 8 * header.credit_bytes < 4 * 32
@@ -573,12 +573,12 @@ def test_alpha_and_metadata_are_credit(tiny_model, photograph, monkeypatch, mode
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_equal_colours_are_one_channel(tiny_model, photograph, monkeypatch, mode):
-    """A grey photograph stored as RGB: one channel under the prior, half the bytes at most, all of it comes back; one pixel that differs is seen."""
-    still = of_mode(mode, 64, 48, photograph)
-    equal = still.samples.copy()
+    """A gray photograph stored as RGB: one channel under the prior, half the bytes at most, all of it comes back; one pixel that differs is seen."""
+    image = of_mode(mode, 64, 48, photograph)
+    equal = image.samples.copy()
     equal[..., :3] = equal[..., :1]
-    grey = Still(mode, equal, still.look, EXTRAS)
-    data, full = (forced([one], tiny_model, monkeypatch) for one in (grey, still))
+    gray = ImageData(mode, equal, image.look, EXTRAS)
+    data, full = (forced([one], tiny_model, monkeypatch) for one in (gray, image))
     header = container.read_header(data)
     assert (
         header.entries[0].alike
@@ -586,13 +586,13 @@ def test_equal_colours_are_one_channel(tiny_model, photograph, monkeypatch, mode
         and not container.read_header(full).entries[0].alike
     )
     assert (
-        same(decode_still(data, model=tiny_model), grey)
+        same(decode_image(data, model=tiny_model), gray)
         and header.net_bits < 0.5 * container.read_header(full).net_bits
     )
     equal[63, 47, 2] ^= 1
-    assert not Still(mode, equal).alike
+    assert not ImageData(mode, equal).alike
     with pytest.raises(DamagedFile):  # the same words said to be of three channels
-        decode_still(
+        decode_image(
             container.write(
                 replace(header, entries=(replace(header.entries[0], alike=False),)),
                 container.read(data)[1],
@@ -601,27 +601,27 @@ def test_equal_colours_are_one_channel(tiny_model, photograph, monkeypatch, mode
         )
 
 
-def test_grey_is_not_tried_where_it_was_not_trained_for(tiny_model, photograph, monkeypatch):
-    """A model that says so leaves one channel to conventional coding; colours pass it as before."""
+def test_gray_is_not_tried_where_it_was_not_trained_for(tiny_model, photograph, monkeypatch):
+    """A model that says so leaves one channel to fallback codec; colours pass it as before."""
     monkeypatch.setitem(tiny_model.description["training"], "grey", False)
     monkeypatch.setattr(whole_file, "surely_smaller", lambda *_: True)
-    colours, grey = photograph(64, 64), of_mode("L", 64, 64, photograph)
-    for still, under in (
-        (Still("RGB", colours), True),
-        (grey, False),
-        (Still("RGB", np.repeat(colours[..., :1], 3, 2)), False),
+    colours, gray = photograph(64, 64), of_mode("L", 64, 64, photograph)
+    for image, under in (
+        (ImageData("RGB", colours), True),
+        (gray, False),
+        (ImageData("RGB", np.repeat(colours[..., :1], 3, 2)), False),
     ):
-        data = encode_still(still, model=tiny_model)
+        data = encode_image(image, model=tiny_model)
         assert bool(container.read_header(data).model) == under and same(
-            decode_still(data, model=tiny_model), still
+            decode_image(data, model=tiny_model), image
         )
 
 
 def test_equal_colours_are_not_told_of_plain_parts(photograph):
     """The form belongs to the prior: in a plain file it is damage."""
-    header, payload = container.read(encode_still(of_mode("RGB", 9, 9, photograph)))
+    header, payload = container.read(encode_image(of_mode("RGB", 9, 9, photograph)))
     assert not header.model
-    with pytest.raises(DamagedFile, match="plain parts"):
+    with pytest.raises(DamagedFile, match="fallback parts"):
         container.read(
             container.write(
                 replace(header, entries=(replace(header.entries[0], alike=True),)), payload
@@ -647,47 +647,47 @@ def test_altered_conventional_parts_under_the_prior_are_damage(tiny_model, photo
     ]
     for change in changes:
         with pytest.raises(DamagedFile):
-            decode_still(container.write(replace(header, **change), payload), model=tiny_model)
+            decode_image(container.write(replace(header, **change), payload), model=tiny_model)
             pytest.fail(f"decoded with {change}")
 
 
 @pytest.mark.parametrize("mode", ["P", "CMYK", "I;16", "F", "1"])
 def test_altered_plain_stills_are_damage_never_wrong_pixels(photograph, mode):
-    """Each byte inverted behind a right CRC: DamagedFile or the very same picture; another mode of the same samples: DamagedFile."""
-    still = of_mode(mode, 9, 7, photograph)
-    header, payload = container.read(encode_still(still))
+    """Each byte inverted behind a right CRC: DamagedFile or the very same image; another mode of the same samples: DamagedFile."""
+    image = of_mode(mode, 9, 7, photograph)
+    header, payload = container.read(encode_image(image))
     for position in range(len(payload)):
         altered = payload[:position] + bytes([payload[position] ^ 255]) + payload[position + 1 :]
         try:
-            assert same(decode_still(container.write(header, altered)), still)
+            assert same(decode_image(container.write(header, altered)), image)
         except DamagedFile:
             pass
     other = {"P": "L", "CMYK": "RGBX", "I;16": "I;16B", "F": "I", "1": "L"}[mode]
     with pytest.raises(DamagedFile):
-        decode_still(
+        decode_image(
             container.write(
                 replace(header, entries=(replace(header.entries[0], mode=other),)), payload
             )
         )
 
 
-def test_an_archive_chooses_for_each_picture(tiny_model, photograph, monkeypatch):
-    """Pictures of modes and kinds that the prior does not suit come first, conventionally coded; the others share the stack; all come back."""
+def test_an_archive_chooses_for_each_image(tiny_model, photograph, monkeypatch):
+    """Images of modes and kinds that the prior does not suit come first, conventionally coded; the others share the stack; all come back."""
     flat = np.zeros((160, 160, 3), np.uint8)
     flat[40:90, 30:140] = (200, 0, 0)
-    stills = [
+    images = [
         of_mode("RGB", 24, 24, photograph),
         of_mode("P", 20, 20, photograph),
-        Still("RGB", flat),
+        ImageData("RGB", flat),
         of_mode("RGBA", 40, 32, photograph),
         of_mode("F", 5, 5, photograph),
         of_mode("RGB", 40, 32, photograph),
         of_mode("L", 40, 32, photograph),
         of_mode("LA", 40, 32, photograph),
     ]
-    monkeypatch.setattr(whole_file, "suit_prior", lambda stills, *_: [True] * len(stills))
-    data = forced(stills, tiny_model, monkeypatch, archive=True)
-    header, back = whole_file.decode_stills(data, model=tiny_model)
+    monkeypatch.setattr(whole_file, "suit_prior", lambda images, *_: [True] * len(images))
+    data = forced(images, tiny_model, monkeypatch, archive=True)
+    header, back = whole_file.decode_images(data, model=tiny_model)
     assert header.plain == 3 and [e.mode for e in header.entries] == [
         "P",
         "RGB",
@@ -698,16 +698,16 @@ def test_an_archive_chooses_for_each_picture(tiny_model, photograph, monkeypatch
         "RGBA",
         "RGB",
     ]
-    assert all(same(a, b) for a, b in zip(back, [stills[i] for i in (1, 2, 4, 0, 6, 7, 3, 5)]))
-    whole_file.check(data, stills, model=tiny_model)
+    assert all(same(a, b) for a, b in zip(back, [images[i] for i in (1, 2, 4, 0, 6, 7, 3, 5)]))
+    whole_file.check(data, images, model=tiny_model)
 
 
-def test_what_suits_a_picture_of_an_archive(tiny_model, photograph):
-    """Photographs go under the prior untried; noise and drawings only if a trial of the prior beats conventional coding (random weights do not)."""
+def test_what_suits_a_image_of_an_archive(tiny_model, photograph):
+    """Photographs go under the prior untried; noise and drawings only if a trial of the prior beats fallback codec (random weights do not)."""
     rng = np.random.default_rng(0)
     drawing = np.repeat(np.repeat(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), 8, 0), 8, 1)
-    pictures = photograph(64, 64), rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), drawing
-    assert suits.suit_prior([Still("RGB", pixels) for pixels in pictures], tiny_model, "cpu") == [
+    images = photograph(64, 64), rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), drawing
+    assert suits.suit_prior([ImageData("RGB", pixels) for pixels in images], tiny_model, "cpu") == [
         True,
         False,
         False,
@@ -725,39 +725,41 @@ def test_drawings_are_not_tried(monkeypatch):
 
 
 def test_a_decoder_that_errs_is_noticed(photograph, monkeypatch):
-    """verify: another picture, or none, out of the bytes just made is VerifyFailed."""
-    still, cut = of_mode("L", 9, 9, photograph), encode(photograph(3, 3))[:-1]
+    """verify: another image, or none, out of the bytes just made is VerifyFailed."""
+    image, cut = of_mode("L", 9, 9, photograph), encode(photograph(3, 3))[:-1]
     with monkeypatch.context() as patch:
         patch.setattr(
-            whole_file, "decode_stills", lambda data, **_: (None, [Still("L", still.samples ^ 1)])
+            whole_file,
+            "decode_images",
+            lambda data, **_: (None, [ImageData("L", image.samples ^ 1)]),
         )
-        with pytest.raises(VerifyFailed, match="another picture"):
-            encode_still(still, verify=True)
+        with pytest.raises(VerifyFailed, match="another image"):
+            encode_image(image, verify=True)
     with monkeypatch.context() as patch:
-        patch.setattr(whole_file, "encode_stills", lambda *_, **__: cut)
+        patch.setattr(whole_file, "encode_images", lambda *_, **__: cut)
         with pytest.raises(VerifyFailed, match="does not decode"):
-            encode_still(still, verify=True)
+            encode_image(image, verify=True)
 
 
 def test_estimates_count_what_the_prior_takes(tiny_model, photograph, monkeypatch):
-    """Seconds and megapixels of pictures the prior is tried on; twice as long with verification; none for other modes; no trial where it is short."""
-    stills = [Still("RGB", photograph(200, 300)), of_mode("CMYK", 200, 300, photograph)]
+    """Seconds and megapixels of images the prior is tried on; twice as long with verification; none for other modes; no trial where it is short."""
+    images = [ImageData("RGB", photograph(200, 300)), of_mode("CMYK", 200, 300, photograph)]
     monkeypatch.setattr(
         suits, "seconds_a_megapixel", lambda *_: pytest.fail("timed for a short run")
     )
-    assert suits.estimate(stills, True, tiny_model, "cpu") == (0, pytest.approx(0.06))
+    assert suits.estimate(images, True, tiny_model, "cpu") == (0, pytest.approx(0.06))
     monkeypatch.undo()
     monkeypatch.setattr(suits, "LONG", 0.05)
     (seconds, megapixels), (longer, _) = (
-        suits.estimate(stills, False, tiny_model, "cpu"),
-        suits.estimate(stills, True, tiny_model, "cpu"),
+        suits.estimate(images, False, tiny_model, "cpu"),
+        suits.estimate(images, True, tiny_model, "cpu"),
     )
     assert megapixels == pytest.approx(0.06) and seconds > 0 and longer == 2 * seconds
     assert (
-        suits.estimate([Still("RGB", photograph(300, 300))], True, tiny_model, "cpu", 30)[0]
+        suits.estimate([ImageData("RGB", photograph(300, 300))], True, tiny_model, "cpu", 30)[0]
         > 2 * longer
     )
-    assert suits.estimate(stills[1:], True, tiny_model, "cpu") == (0, 0)
+    assert suits.estimate(images[1:], True, tiny_model, "cpu") == (0, 0)
 
 
 def test_the_pace_is_the_models_own(tiny_model, monkeypatch):

@@ -17,9 +17,7 @@ QUALITIES = (60, 85, 92, 98)
 @pytest.fixture(scope="module")
 def x():
     """(4, 3, 64, 64) of a photograph, gray levels."""
-    pixels = np.array(
-        Image.open(Path(__file__).parent / "pictures/kodim23_crop.png").convert("RGB")
-    )
+    pixels = np.array(Image.open(Path(__file__).parent / "images/kodim23_crop.png").convert("RGB"))
     parts = [pixels[top : top + 64, left : left + 64] for top in (16, 80) for left in (32, 120)]
     return torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).float()
 
@@ -48,7 +46,7 @@ def test_jpeg_is_as_libjpegs(x, quality, halved):
 
 
 def test_where_a_unit_begins(x):
-    """A picture that begins within a unit is the part of a larger one, away from its seam."""
+    """An image that begins within a unit is the part of a larger one, away from its seam."""
     whole, none = x[:1], torch.zeros(2, 1, dtype=torch.long)
     quality, full = torch.tensor([70.0]), torch.tensor([False])
     larger = wild.jpeg(whole, quality, full, none)
@@ -59,7 +57,7 @@ def test_where_a_unit_begins(x):
 
 
 def test_enlarging(x):
-    """By 1 nothing changes; by 2 the middle fills the picture; constant pictures stay."""
+    """By 1 nothing changes; by 2 the middle fills the image; constant images stay."""
     assert torch.allclose(wild.enlarged(x, torch.ones(4)), x, atol=1e-3)
     twice = wild.enlarged(x, torch.full((4,), 2.0))
     middle = torch.nn.functional.interpolate(

@@ -3,9 +3,8 @@
 from itertools import groupby
 
 import numpy as np
-
 from bitsback.codecs.bitstream.numbers import Reader
-from bitsback.codecs.fallback.codec import decode_plain
+from bitsback.codecs.fallback.codec import decode_fallback
 
 UNIFORM = [i << 16 for i in range(257)]
 
@@ -20,7 +19,7 @@ def push_bytes(stack, data):
 
 
 def grids(data, sizes):
-    """Block means: (r, c, C) or None for each picture, None where a file tells none at all.  sizes: (height, width, channels)."""
+    """Block means: (r, c, C) or None for each image, None where a file tells none at all.  sizes: (height, width, channels)."""
     reader, found = Reader(data), []
     if not data:
         return None
@@ -28,7 +27,9 @@ def grids(data, sizes):
         count, length = len(list(run)), reader.number(len(data))
         rows, columns = (height + 31) // 32, (width + 31) // 32
         small = (
-            decode_plain(reader.take(length), (count * rows, columns, channels)) if length else None
+            decode_fallback(reader.take(length), (count * rows, columns, channels))
+            if length
+            else None
         )
         found += [
             None if small is None else small[i * rows : (i + 1) * rows].astype(np.int64)

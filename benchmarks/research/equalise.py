@@ -8,16 +8,16 @@ with the rounding in place fills the range by itself: there it gains nothing (be
 
 import torch
 
-from bitsback.train.bound import gaussian_noise
-from bitsback.train.denoiser import Block, TOP
 from bitsback.diffusion.levels import sigmas
+from bitsback.train.bound import gaussian_noise
+from bitsback.train.denoiser import TOP, Block
 
 
 @torch.no_grad()
 def hidden_peaks(network, levels, x, share=0.9999, seed=1):
     """{block name: (width,) largest hidden activations, steps}: the `share` quantile over all levels.
 
-    x: (N, 3, H, W) float32, pixels - 128, training pictures.
+    x: (N, 3, H, W) float32, pixels - 128, training images.
     """
     peaks, hooks = {}, []
     for name, block in network.named_modules():

@@ -18,7 +18,7 @@ def cost_tables(network, grid, x, generator, integer=False, batch=8):
     """(pixels (N,), steps (N, N), top (N,)) in bits a dimension on a grid of sigmas, rising.
 
     steps[i, j]: of p(y_i | y_j), infinite where i >= j or the ratio is above FARTHEST.  x: (B, 3, H, W) float32, pixels - 128,
-    of training pictures, not of those one measures on.
+    of training images, not of those one measures on.
     """
     count = len(grid)
     pixels, top, steps = (

@@ -1,8 +1,8 @@
 """Colours that occur: p(x | y_0) made sharper by the pixels that were decoded before.
 
-A picture that passed from one colour space to another in 8 bits uses few of all colours: a Photo CD scan one in nine, a decoded
+An image that passed from one colour space to another in 8 bits uses few of all colours: a Photo CD scan one in nine, a decoded
 JPEG or video frame leaves gaps too.  No denoiser sees that through noise, but who counts the colours decoded so far knows which values
-follow G, and G and R.  In step 0 each value's mass in a window around the mean is weighed by
+follow G, and G and R.  In step 0 each value's frequency in a window around the mean is weighed by
 
     w = 16 n + (S share >> 4) + prior       n: how often the value was seen after these G and R; S: the sum of n over the window
 
@@ -12,7 +12,7 @@ and large where all do; which, the encoder tries and the file says.  Counts begi
 
 import numpy as np
 
-from bitsback.ans.gaussian_tables import CENTRE, ESCAPE, FRACTIONS, FRACTION_BITS, TOTAL
+from bitsback.ans.gaussian_tables import CENTRE, ESCAPE, FRACTION_BITS, FRACTIONS, TOTAL
 
 SHARPNESS = (
     (0, 1),
@@ -68,7 +68,7 @@ class Colours:
     def _table(self, kind):
         if kind not in self._counts:
             self._counts[kind] = np.zeros(
-                {"grey": 2**8, GREEN: 2**8, RED: 2**16, BLUE: 2**24}[kind], np.int32
+                {"gray": 2**8, GREEN: 2**8, RED: 2**16, BLUE: 2**24}[kind], np.int32
             )
         return self._counts[kind]
 
@@ -76,7 +76,7 @@ class Colours:
     def asked(x, colour):
         """(kind of table, (B, n) int64 place of value 0 in it for each value) of one colour of x (B, 3 or 1, n), pixels - 128."""
         if x.shape[1] == 1 or colour == GREEN:
-            return "grey" if x.shape[1] == 1 else GREEN, np.zeros(x[:, 0].shape, np.int64)
+            return "gray" if x.shape[1] == 1 else GREEN, np.zeros(x[:, 0].shape, np.int64)
         key = _byte(x[:, GREEN])
         if colour == BLUE:
             key = key << 8 | _byte(x[:, RED])
@@ -95,7 +95,7 @@ class Colours:
             self.count(kind, key.ravel(), x[:, colour].ravel(), times)
 
     def _seen(self, gaussians, kind, key, mean32, scale):
-        """What masses are made of: masses of the window (WIDTH, n) and elsewhere (n,), int64; whether a pixel (WIDTH, n), or None where all are; counts (WIDTH, n), int32."""
+        """What frequencies are made of: frequencies of the window (WIDTH, n) and elsewhere (n,), int64; whether a pixel (WIDTH, n), or None where all are; counts (WIDTH, n), int32."""
         rows = scale * FRACTIONS + (mean32 & (FRACTIONS - 1))
         window, elsewhere = gaussians.window(CENTRE - BEHIND, CENTRE + AHEAD + 1)
         first = (mean32 >> FRACTION_BITS) + (128 - BEHIND)
@@ -110,7 +110,7 @@ class Colours:
 
     @staticmethod
     def _weighed(window, elsewhere, inside, n, share, prior):
-        """(WIDTH + 1, n) int64 masses of what _seen gives: values down, so that sums are of whole rows."""
+        """(WIDTH + 1, n) int64 frequencies of what _seen gives: values down, so that sums are of whole rows."""
         total = n.sum(0, dtype=np.int64)
         even = (total * share >> 4) + prior
         weighed = np.empty((WIDTH + 1, len(total)), np.int64)
@@ -129,7 +129,7 @@ class Colours:
         )  # what rounding down left over, at most 17: to the value at the mean
         return weighed
 
-    def masses(self, gaussians, kind, key, mean32, scale):
+    def frequencies(self, gaussians, kind, key, mean32, scale):
         """(n, WIDTH + 1) int64, each row of sum 2^24: values of the window, then all others together."""
         return self._weighed(
             *self._seen(gaussians, kind, key, mean32, scale), self.share, self.prior
@@ -157,7 +157,7 @@ class Colours:
                 symbols, far = self._symbols(values[here], mean32[here])
                 stack.push_uniform(values[here][far] + ESCAPE // 2, ESCAPE)
                 stack.push_each(
-                    symbols, self.masses(gaussians, kind, key[here], mean32[here], scale[here])
+                    symbols, self.frequencies(gaussians, kind, key[here], mean32[here], scale[here])
                 )
 
     def information_bits(self, gaussians, arrays, every=1):
@@ -184,7 +184,7 @@ class Colours:
         values = np.empty(len(key), np.int32)
         for here in chunks(len(key)):
             symbols = stack.pop_each(
-                self.masses(gaussians, kind, key[here], mean32[here], scale[here])
+                self.frequencies(gaussians, kind, key[here], mean32[here], scale[here])
             )
             some, far = symbols + (mean32[here] >> FRACTION_BITS) - BEHIND, symbols == WIDTH
             some[far] = stack.pop_uniform(int(far.sum()), ESCAPE) - ESCAPE // 2

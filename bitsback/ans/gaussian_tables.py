@@ -1,4 +1,4 @@
-"""Discretised Gaussians on a lattice, as integer masses: the only distributions of the coder.
+"""Discretised Gaussians on a lattice, as integer frequencies: the only distributions of the coder.
 
 A value is an integer n; its distribution is N(mean, sd^2) in units of the lattice spacing,
 integrated over [n - 1/2, n + 1/2].  mean is a whole number of 1/32 spacings, sd one of a fixed
@@ -6,7 +6,7 @@ list, 16 to a doubling, so that every distribution is one row of one table:
 
         row = 32 * scale + (mean32 & 31)            column = n - (mean32 >> 5) + 31
 
-        column   0        1 .. 62        63         masses sum to 2^24, each at least 4
+        column   0        1 .. 62        63         frequencies sum to 2^24, each at least 4
                  <= -31   -30 .. 31      >= 32      of the symbols around floor(mean)
 
 The end columns escape: the value itself follows, 16 bits.  The table is made once, at export,
@@ -30,7 +30,7 @@ SCALES = 113  # up to sd = 8
 COLUMNS = 64
 CENTRE = 31
 TOTAL = 2**24
-FLOOR_MASS = 4  # no symbol costs more than 22 bits; a level pays 2e-5 for it
+MIN_FREQUENCY = 4  # no symbol costs more than 22 bits; a level pays 2e-5 for it
 ESCAPE = 2**16  # escaped values are -2^15 .. 2^15 - 1
 
 
@@ -58,29 +58,29 @@ def _row(scale, fraction, floor):
     return row
 
 
-def gaussian_masses():
+def gaussian_frequencies():
     """The table of p: (SCALES * FRACTIONS, COLUMNS) int32.  For export only."""
     return np.array(
-        [_row(s, f, FLOOR_MASS) for s in range(SCALES) for f in range(FRACTIONS)], np.int32
+        [_row(s, f, MIN_FREQUENCY) for s in range(SCALES) for f in range(FRACTIONS)], np.int32
     )
 
 
-def forward_masses(steps):
+def forward_frequencies(steps):
     """The table of q: (len(steps) * FRACTIONS, COLUMNS) int32, scale indices in, no floor: a column
-    that the Gaussian hardly reaches has no mass, so q draws no outliers that would mislead the
+    that the Gaussian hardly reaches has no frequency, so q draws no outliers that would mislead the
     network (with the floor they cost 1 % of the rate).  For export only."""
     return np.array([_row(s, f, 0) for s in steps for f in range(FRACTIONS)], np.int32)
 
 
 class _Models(dict):
-    """constriction's model of each row, over the columns that have mass, made when it is asked for first."""
+    """constriction's model of each row, over the columns that have frequency, made when it is asked for first."""
 
-    def __init__(self, masses):
+    def __init__(self, frequencies):
         super().__init__()
-        self._masses = masses
+        self._frequencies = frequencies
 
-    def __missing__(self, row):  # masses - 1 with perfect=False comes out exactly as given
-        inside = self._masses[row][self._masses[row] > 0]
+    def __missing__(self, row):  # frequencies - 1 with perfect=False comes out exactly as given
+        inside = self._frequencies[row][self._frequencies[row] > 0]
         self[row] = constriction.stream.model.Categorical(
             (inside - 1).astype(np.float32), perfect=False
         )
@@ -88,28 +88,28 @@ class _Models(dict):
 
 
 class Gaussians:
-    """Pushes and pops arrays of integers, each under its own row of `masses`.
+    """Pushes and pops arrays of integers, each under its own row of `frequencies`.
 
-    masses: (rows, COLUMNS) int32, 32 rows a scale, rows sum to 2^24, zeros at their ends only.
+    frequencies: (rows, COLUMNS) int32, 32 rows a scale, rows sum to 2^24, zeros at their ends only.
     Symbols are grouped by row (stable sort), one call of constriction a row; rows come out in
     ascending order when decoding.
     """
 
-    def __init__(self, masses):
-        self.masses = masses
+    def __init__(self, frequencies):
+        self.frequencies = frequencies
         self._whole = bool(
-            (masses > 0).all()
-        )  # no column without mass: all rows have the same symbols
+            (frequencies > 0).all()
+        )  # no column without frequency: all rows have the same symbols
         self._first, self._symbols = (
-            (masses > 0).argmax(1).astype(np.int32),
-            (masses > 0).sum(1).astype(np.uint32),
+            (frequencies > 0).argmax(1).astype(np.int32),
+            (frequencies > 0).sum(1).astype(np.uint32),
         )
-        self._models, self._windows = _Models(masses), {}
+        self._models, self._windows = _Models(frequencies), {}
 
     def window(self, begin, end):
-        """((end - begin, rows), (rows,)) int64: masses of some columns of each row, and of all others together, over 16 and at least 1."""
+        """((end - begin, rows), (rows,)) int64: frequencies of some columns of each row, and of all others together, over 16 and at least 1."""
         if (begin, end) not in self._windows:
-            inside = self.masses.T[begin:end].astype(np.int64, order="C")
+            inside = self.frequencies.T[begin:end].astype(np.int64, order="C")
             self._windows[begin, end] = (inside >> 4) + 1, (TOTAL - inside.sum(0) >> 4) + 1
         return self._windows[begin, end]
 
@@ -128,7 +128,7 @@ class Gaussians:
         """values: (N,) int32; mean32: (N,) int32, 1/32 spacings; scale: (N,) int32 indices.
 
         Without `escapes` the end columns stand for exactly -31 and 32 from the mean's floor.
-        Errors: DamagedFile for a value without mass.
+        Errors: DamagedFile for a value without frequency.
         """
         if not len(values):
             return
@@ -141,7 +141,7 @@ class Gaussians:
             symbols -= self._first[rows]
             if (symbols.view(np.uint32) >= self._symbols[rows]).any():  # also those below 0
                 raise DamagedFile(
-                    "a value lies where its distribution has no mass"
+                    "a value lies where its distribution has no frequency"
                 )  # no encoder pops one
         if escapes:
             far = (columns == 0) | (columns == COLUMNS - 1)
@@ -172,10 +172,10 @@ class Gaussians:
         return values
 
     def bits_of_each(self, values, mean32, scale, escapes=True):
-        """(N,) float64: -log2 of the masses that push would use."""
+        """(N,) float64: -log2 of the frequencies that push would use."""
         columns = np.clip(values - (mean32 >> FRACTION_BITS) + CENTRE, 0, COLUMNS - 1)
         bits = PRECISION_BITS - np.log2(
-            self.masses[scale * FRACTIONS + (mean32 & (FRACTIONS - 1)), columns]
+            self.frequencies[scale * FRACTIONS + (mean32 & (FRACTIONS - 1)), columns]
         )
         if escapes:
             bits[(columns == 0) | (columns == COLUMNS - 1)] += math.log2(ESCAPE)

@@ -17,7 +17,7 @@ from bitsback.errors import DamagedFile, StackEmpty
 PRECISION = 24
 _EACH = constriction.stream.model.Categorical(
     perfect=False
-)  # of masses - 1 it makes exactly these masses
+)  # of frequencies - 1 it makes exactly these frequencies
 _STATE_FLOOR = 2**32  # a state below it, with no words left, has been emptied
 
 
@@ -91,20 +91,20 @@ class Stack:
         self._check()
         return np.concatenate(symbols)
 
-    def push_each(self, symbols, masses):
-        """symbols: (N,) integers, each under its own row of masses (N, K), integers >= 1 of sum 2^24."""
+    def push_each(self, symbols, frequencies):
+        """symbols: (N,) integers, each under its own row of frequencies (N, K), integers >= 1 of sum 2^24."""
         if len(symbols):
             self._coder.encode_reverse(
                 np.ascontiguousarray(symbols, np.int32),
                 _EACH,
-                (masses - 1).astype(np.float32, order="C"),
+                (frequencies - 1).astype(np.float32, order="C"),
             )
 
-    def pop_each(self, masses):
+    def pop_each(self, frequencies):
         """The mirror of push_each: (N,) int32.  Errors: StackEmpty."""
-        if not len(masses):
+        if not len(frequencies):
             return np.empty(0, np.int32)
-        symbols = self._coder.decode(_EACH, (masses - 1).astype(np.float32, order="C"))
+        symbols = self._coder.decode(_EACH, (frequencies - 1).astype(np.float32, order="C"))
         self._check()
         return symbols
 

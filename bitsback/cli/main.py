@@ -30,10 +30,10 @@ from bitsback.cli.shared import (
     tell,
 )
 from bitsback.cli.training import export, train
+from bitsback.cli.waiting import limit_turns
 from bitsback.efforts import DEFAULT, EFFORTS, chosen_model
 from bitsback.errors import OutputFailed
 from bitsback.memory import keep_pages
-from bitsback.cli.waiting import limit_turns
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,7 +47,7 @@ def main():
 @click.option(
     "--archive",
     type=click.Path(path_type=Path),
-    help="One file for all pictures of the files and folders given; none if one is refused.",
+    help="One file for all images of the files and folders given; none if one is refused.",
 )
 @click.option(
     "--verify/--no-verify",
@@ -78,7 +78,7 @@ def main():
     type=click.IntRange(1, 9),
     default=DEFAULT,
     show_default=True,
-    help="Speed or size: which shipped model, how long it is tuned to the picture.",
+    help="Speed or size: which shipped model, how long it is tuned to the image.",
 )
 @click.option(
     "--dask",
@@ -109,9 +109,9 @@ def compress(
     effort,
     address,
 ):
-    """Write NAME.bbk for each picture, any still one that Pillow reads; - is standard input and output."""
-    from bitsback.codecs.io import files
+    """Write NAME.bbk for each image, any still one that Pillow reads; - is standard input and output."""
     from bitsback.codecs.formats import image_files
+    from bitsback.codecs.io import files
 
     if archive and (output or folder):
         raise click.UsageError("--archive names the output; -o and --dir do not go with it")
@@ -146,7 +146,7 @@ def compress(
     def told(source, target, header, size, begin):
         if header.lost and not archive:
             note(source, header.lost)
-        count = f"{len(header.entries)} pictures, " if header.archive else ""
+        count = f"{len(header.entries)} images, " if header.archive else ""
         seconds, rate = time.perf_counter() - begin, 8 * size / header.dims
         facts = {
             "source": str(source),
@@ -154,7 +154,7 @@ def compress(
             "bytes": size,
             "bits_per_dim": rate,
             "method": "prior" if header.model else "plain",
-            "pictures": len(header.entries),
+            "images": len(header.entries),
             "lost": list(header.lost),
             "verified": verify,
             "removed": remove,
@@ -240,7 +240,7 @@ def decompress(
     quiet,
     verbose,
 ):
-    """Restore each picture, to PNG (TIFF where PNG cannot hold it) or by the suffix of -o, or the tree of an archive; it is checked."""
+    """Restore each image, to PNG (TIFF where PNG cannot hold it) or by the suffix of -o, or the tree of an archive; it is checked."""
     from bitsback.codecs.bitstream import container
     from bitsback.codecs.io import files
 
@@ -288,9 +288,7 @@ def decompress(
 
     def told(source, paths, begin):
         where, seconds = (
-            paths[0]
-            if len(paths) == 1
-            else f"{len(paths)} pictures below {folder or source.parent}",
+            paths[0] if len(paths) == 1 else f"{len(paths)} images below {folder or source.parent}",
             time.perf_counter() - begin,
         )
         facts = {"source": str(source), "targets": list(map(str, paths)), "seconds": seconds}
@@ -349,13 +347,13 @@ def check(sources, recursive, as_json, model, device, threads, quiet):
             header = files.check_file(source, model=model, device=device, progress=bar)
         count, seconds = len(header.entries), time.perf_counter() - begin
         what = (
-            f"{count} pictures"
+            f"{count} images"
             if header.archive
             else f"{header.width}x{header.height} {header.entries[0].mode}"
         )
         line = f"{source}: {what} as they were, {seconds:.1f} s"
         tell(
-            {"source": str(source), "ok": True, "pictures": count, "seconds": seconds},
+            {"source": str(source), "ok": True, "images": count, "seconds": seconds},
             line,
             as_json,
             quiet,
@@ -371,7 +369,7 @@ def check(sources, recursive, as_json, model, device, threads, quiet):
 @click.option(
     "--borders",
     is_flag=True,
-    help="Also what the borders between segments cost: decodes each picture and codes it in one piece (slow).",
+    help="Also what the borders between segments cost: decodes each image and codes it in one piece (slow).",
 )
 @click.option("--model", help="With --borders: a shipped model's name, or the path of one.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from bitsback import outputs
+from bitsback.cli.pool import Task, cluster, processes, run
 from bitsback.cli.shared import Bar, claim, fail, fail_file, left_alone, real_path, say, tell_left
 from bitsback.errors import BitsbackError
-from bitsback.cli.pool import Task, cluster, processes, run
 
 
 def cores():

@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 
+from bitsback.cli.waiting import limit_turns
 from bitsback.errors import BitsbackError, OutputExists
 from bitsback.memory import keep_pages
-from bitsback.cli.waiting import limit_turns
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Task:
     options: dict = field(default_factory=dict)
     model: str | None = None
     device: str = "cpu"
-    again: bool = False  # it may be done twice, as on a cluster: an output that holds the same picture is its own
+    again: bool = False  # it may be done twice, as on a cluster: an output that holds the same image is its own
 
 
 @functools.lru_cache(maxsize=2)
 def _model(path):
-    """Opened once a process: the self-test of the arithmetic takes longer than a small picture."""
+    """Opened once a process: the self-test of the arithmetic takes longer than a small image."""
     from bitsback.coder.model import Model
 
     return Model.open(path)

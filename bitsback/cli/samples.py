@@ -10,7 +10,7 @@ import click
 from bitsback.errors import BitsbackError, UnsupportedImage
 
 SAMPLER_NAMES = ("ancestral", "seeds1", "seeds2", "seeds3", "ddim", "restoration-degradation")
-GRADE_NAMES = ("phases", "head", "scalar", "beta", "beta-tilde")
+GRADE_NAMES = ("passes", "head", "scalar", "beta", "beta-tilde")
 TOP_NAMES = ("clouds", "coder")
 MOST = 2**24  # pixels of a call of sample, which take about 1 KB of memory each
 STEPS = click.IntRange(1, 10_000)
@@ -59,12 +59,12 @@ class _Noise(click.FloatRange):
 def _write_to(path, source, force, make):
     """Writes make(), (H, W, 3) uint8, losslessly by the path's suffix; what can be refused is, before make is called."""
     from bitsback import outputs
-    from bitsback.codecs.formats.image_files import image_format, still_bytes
-    from bitsback.codecs.image import Still
+    from bitsback.codecs.formats.image_files import image_bytes, image_format
+    from bitsback.codecs.image import ImageData
 
     file_format = image_format(path)
     outputs.refuse(path, [source] if source and source != outputs.STDIO else [], force)
-    data, _ = still_bytes(Still("RGB", make()), file_format, path)
+    data, _ = image_bytes(ImageData("RGB", make()), file_format, path)
     outputs.write(data, path, force=force)
 
 
@@ -80,14 +80,14 @@ def _guarded(name, work):
 
 
 def _photo(path, size):
-    """(3, H, W) float32, minus 128: a picture file, or its centre if a size is given."""
+    """(3, H, W) float32, minus 128: an image file, or its centre if a size is given."""
     import torch
 
-    from bitsback.codecs.formats.image_files import read_still
+    from bitsback.codecs.formats.image_files import read_image
 
-    colour = read_still(path, path, allow_lossy=True).colour
+    colour = read_image(path, path, allow_lossy=True).colour
     if colour is None:
-        raise UnsupportedImage(f"{path}: 8 bits of colour or grey are needed to start from")
+        raise UnsupportedImage(f"{path}: 8 bits of colour or gray are needed to start from")
     pixels = torch.from_numpy(colour.copy()).permute(2, 0, 1).float().expand(3, -1, -1) - 128
     height, width = (min(a, b) for a, b in zip(size or pixels.shape[1:], pixels.shape[1:]))
     top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
@@ -100,11 +100,11 @@ def _photo(path, size):
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="Picture file, lossless by its suffix.",
+    help="Image file, lossless by its suffix.",
 )
 @click.option("--sampler", type=click.Choice(SAMPLER_NAMES), default="seeds3", show_default=True)
 @click.option("--steps", type=STEPS, help="Network passes (default: the model's own levels).")
-@click.option("--count", type=click.IntRange(1), help="Pictures (default: 16, 2 with --from).")
+@click.option("--count", type=click.IntRange(1), help="Images (default: 16, 2 with --from).")
 @click.option(
     "--size",
     callback=_size,
@@ -116,7 +116,7 @@ def _photo(path, size):
     callback=_seed,
     default=1,
     show_default=True,
-    help="The same pictures again, on one machine.",
+    help="The same images again, on one machine.",
 )
 @click.option(
     "--from",
@@ -132,12 +132,12 @@ def _photo(path, size):
     type=click.Choice(TOP_NAMES),
     default="clouds",
     show_default=True,
-    help="Begin with clouds of a photograph's spectrum, or with the coder's top, grey at large.",
+    help="Begin with clouds of a photograph's spectrum, or with the coder's top, gray at large.",
 )
 @click.option(
     "--grade",
     type=click.Choice(GRADE_NAMES),
-    help="Variance of ancestral's steps; phases is the coder's own chain, drawn from random bits (default where it can be: a model, no --steps).",
+    help="Variance of ancestral's steps; passes is the coder's own chain, drawn from random bits (default where it can be: a model, no --steps).",
 )
 @click.option(
     "--depth",
@@ -171,20 +171,20 @@ def sample(
     force,
     quiet,
 ):
-    """Draw pictures from the prior, or let it restore a noised photograph, and write them side by side."""
+    """Draw images from the prior, or let it restore a noised photograph, and write them side by side."""
     import torch
 
     from bitsback.cli.shared import say, torch_device
-    from bitsback.sampling.gallery import draw_pictures, open_prior
+    from bitsback.sampling.gallery import draw_images, open_prior
     from bitsback.sampling.starts import tiles
 
     if sigma and not source:
         raise click.UsageError("--sigma goes with --from")
     if grade and sampler != "ancestral":
         raise click.UsageError("--grade goes with --sampler ancestral")
-    if grade == "phases" and (steps or str(model).endswith(".ckpt")):
+    if grade == "passes" and (steps or str(model).endswith(".ckpt")):
         raise click.UsageError(
-            "--grade phases is the chain of an exported model at its own levels: neither --steps nor a checkpoint"
+            "--grade passes is the chain of an exported model at its own levels: neither --steps nor a checkpoint"
         )
     if depth is not None and sampler != "restoration-degradation":
         raise click.UsageError("--depth goes with --sampler restoration-degradation")
@@ -203,7 +203,7 @@ def sample(
         shape = (count, 3, *(photo.shape[1:] if source else size))
         if refusal := _too_many(count, *shape[2:]):
             raise UnsupportedImage(f"{source}: {refusal}")
-        start, end = draw_pictures(
+        start, end = draw_images(
             open_prior(model),
             shape,
             generator,
@@ -233,7 +233,7 @@ def sample(
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="Picture file, lossless by its suffix.",
+    help="Image file, lossless by its suffix.",
 )
 @click.option(
     "--sigma",
@@ -247,7 +247,7 @@ def sample(
     type=STEPS,
     default=2,
     show_default=True,
-    help="Steps of DDIM from there to a picture.",
+    help="Steps of DDIM from there to an image.",
 )
 @click.option(
     "--segments",
@@ -264,14 +264,14 @@ def sample(
 def preview(source, output, sigma, steps, segments, model, device, threads, force, quiet):
     """Show the part of a .bbk file that decodes first, after a fraction of a full decode's time.
 
-    That part is a fifth to a third of a picture, at one side; its noisier levels are decoded and the prior removes the noise
+    That part is a fifth to a third of an image, at one side; its noisier levels are decoded and the prior removes the noise
     left.  No other part can be read before those that were coded after it: the rest is blurred, out of the means of blocks that a file
-    tells first, or grey where it tells none.  It takes 5 to 15 % of a full decode's time; the share of network passes is told.
+    tells first, or gray where it tells none.  It takes 5 to 15 % of a full decode's time; the share of network passes is told.
     """
     import torch
 
-    from bitsback.codecs.io.inputs import read_packed
     from bitsback.cli.shared import say, torch_device
+    from bitsback.codecs.io.inputs import read_packed
     from bitsback.sampling.preview import preview as look
 
     device = torch_device(device)
@@ -290,7 +290,7 @@ def preview(source, output, sigma, steps, segments, model, device, threads, forc
             device=device,
         )
         done = (
-            f"{100 * seen.known.mean():.0f} % of the picture, decoded to noise {seen.sigma:.1f}, {100 * seen.share:.0f} % of a full decode's "
+            f"{100 * seen.known.mean():.0f} % of the image, decoded to noise {seen.sigma:.1f}, {100 * seen.share:.0f} % of a full decode's "
             "network passes"
             if seen.sigma
             else "stored conventionally, decoded whole"

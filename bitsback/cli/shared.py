@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from bitsback.errors import BitsbackError, LossySource, OutputExists, OutputFailed, WrongModel
 from bitsback.cli.waiting import asked
+from bitsback.errors import BitsbackError, LossySource, OutputExists, OutputFailed, WrongModel
 
 
 def fail(error, name):
@@ -125,7 +125,7 @@ def input_items(sources, recursive, suffixes, as_json=False):
 
 
 def refuse_terminals(items, output, folder, remove):
-    """Usage errors: compressed data or pictures at a terminal, and --rm of what is no file."""
+    """Usage errors: compressed data or images at a terminal, and --rm of what is no file."""
     dashes = [source for source, _ in items if str(source) == "-"]
     out = str(output) == "-" or dashes and not output
     if len(dashes) > 1 or dashes and folder:
@@ -255,6 +255,7 @@ def prepare(folder, threads, device):
 def open_model(name, device, verbose):
     """The Model of a run; None where nothing is shipped and nothing was named."""
     import torch
+
     from bitsback.coder.model import Model
 
     try:
@@ -310,12 +311,12 @@ def tell(facts, line, as_json, quiet, err):
 def announcer(name, verify, quiet, model, device, tuning):
     """announce(stills) for compression: says what a long run will take, before it."""
 
-    def announce(stills):
+    def announce(images):
         from bitsback.codecs.suits import LONG, estimate
 
         if quiet or not model:
             return
-        seconds, megapixels = estimate(stills, verify, model, device, tuning)
+        seconds, megapixels = estimate(images, verify, model, device, tuning)
         if megapixels >= LONG:
             say(
                 f"bitsback: {name}: {megapixels:.1f} megapixels under the prior, about {max(1, seconds / 60):.0f} minutes at this machine's "
@@ -327,5 +328,5 @@ def announcer(name, verify, quiet, model, device, tuning):
 
 
 def gigabytes(megapixels):
-    """Memory at the peak (benchmarks/results/memory.md): the program, the largest segment (at most a megapixel) and what it leaves, the picture."""
+    """Memory at the peak (benchmarks/results/memory.md): the program, the largest segment (at most a megapixel) and what it leaves, the image."""
     return 0.3 + 0.9 * min(megapixels / 8, 1) + 0.014 * megapixels

@@ -57,7 +57,7 @@ def _goes_on(output, resume):
     help="Width and blocks of half, quarter and eighth resolution.",
 )
 @click.option(
-    "--phases",
+    "--passes",
     type=click.Choice(["2", "4", "8"]),
     default="4",
     show_default=True,
@@ -115,7 +115,7 @@ def train(
     resume,
     device,
     sizes,
-    phases,
+    passes,
     batch,
     patch,
     decay_from,
@@ -129,19 +129,20 @@ def train(
     force,
     quiet,
 ):
-    """Train a prior on the pictures below FOLDER; the loss log goes to OUTPUT.log.jsonl."""
+    """Train a prior on the images below FOLDER; the loss log goes to OUTPUT.log.jsonl."""
     import torch
+
     from bitsback import outputs
-    from bitsback.train import loop
-    from bitsback.train.denoiser import NetworkConfig
     from bitsback.diffusion.levels import default_levels
+    from bitsback.integer.config import NetworkConfig
+    from bitsback.train import loop
 
     device = torch_device(device)
     if threads:
         torch.set_num_threads(threads)
     try:
         width1, n1, width2, n2, width3, n3 = map(int, sizes.split(","))
-        network = NetworkConfig(width1, n1, width2, n2, width3, n3, phases=int(phases))
+        network = NetworkConfig(width1, n1, width2, n2, width3, n3, passes=int(passes))
     except ValueError:
         raise click.UsageError(
             "--network takes six whole numbers, such as 48,3,64,2,96,2"
@@ -214,20 +215,20 @@ def train(
 @click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Pictures to measure the cost of rounding on.",
+    help="Images to measure the cost of rounding on.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(1),
     default=12,
     show_default=True,
-    help="Pictures of DATA to take.",
+    help="Images of DATA to take.",
 )
 @click.option(
     "--equalise",
     "training_data",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Training pictures to equalise hidden channels on: for a model trained without --integer.",
+    help="Training images to equalise hidden channels on: for a model trained without --integer.",
 )
 @click.option(
     "--families",
@@ -263,8 +264,8 @@ def export(
     """
     from bitsback import outputs
     from bitsback.diffusion.levels import default_levels
+    from bitsback.train.export import save_model
     from bitsback.train.loop import read_checkpoints
-    from bitsback.integer.model_file import save_model
 
     try:
         families = families and [int(number) for number in families.split(",")]
@@ -289,13 +290,13 @@ def export(
         if data:
             from bitsback.train.measure import bound_bits, centre_crops
 
-            pictures = centre_crops(data, limit)
+            images = centre_crops(data, limit)
             rates = {
-                name: sum(bound_bits(network, default_levels(), pictures, integer))
+                name: sum(bound_bits(network, default_levels(), images, integer))
                 for name, integer in (("float", False), ("integer", True))
             }
             say(
-                f"bound on {len(pictures)} centre crops of {data}: float {rates['float']:.4f}, integer {rates['integer']:.4f} bits/dim; "
+                f"bound on {len(images)} centre crops of {data}: float {rates['float']:.4f}, integer {rates['integer']:.4f} bits/dim; "
                 f"rounding costs {rates['integer'] - rates['float']:+.4f}"
             )
     except (BitsbackError, OSError) as error:

@@ -4,7 +4,7 @@ loaded, by a program, not by a library.
 GNU's libgomp, which torch brings along, lets a waiting thread turn 300,000 times (tens of
 milliseconds) before it sleeps.  On a machine with other work that thread keeps the very one from a
 core that it waits for: two threads then take longer than one (`python -m benchmarks.waiting
-PICTURE`).
+IMAGE`).
 """
 
 import os

@@ -1,4 +1,4 @@
-"""p(y_s | y_t) and p(x | y_0) as integers: four or eight phases, three colours, in the order of decoding.
+"""p(y_s | y_t) and p(x | y_0) as integers: four or eight passes, three colours, in the order of decoding.
 
 The network's numbers enter as integers (mean 1/256, scale 1/16 doubling, colour 1/64) and from
 there on there is nothing but integer arithmetic with stated rounding: `>>` is a floor, so
@@ -12,10 +12,10 @@ sent the values.  The encoder knows them and collects the distributions; the dec
 import numpy as np
 import torch
 
-from bitsback.coder.context import chosen
-from bitsback.train.denoiser import INNOVATION_REACH
 from bitsback.ans.gaussian_tables import FRACTION_BITS
-from bitsback.diffusion.levels import (
+from bitsback.coder.context import chosen
+from bitsback.diffusion.passes import Places
+from bitsback.diffusion.steps import (
     COLOUR_BITS,
     FINE_BITS,
     GAIN_BITS,
@@ -23,7 +23,7 @@ from bitsback.diffusion.levels import (
     SHIFT,
     V_INDICES,
 )
-from bitsback.diffusion.passes import Places
+from bitsback.integer.config import INNOVATION_REACH
 
 COLOURS = (1, 0, 2)  # G, then R given G, then B given G and R
 COEFFICIENT_BITS = COLOUR_BITS + GAIN_BITS
@@ -53,12 +53,12 @@ def distributions(network, index, y, known):
 
     y: (B, 3, H, W) int32, lattice indices of level `index`; known: Known, the same of what lies below
     and to the right (H or W is even where something does).  Values, mean32 and scale are (B, n)
-    int32 of one colour of a phase; `places` says where they lie in (B, 3, H, W).  Of a grey picture, (B, 1, H, W), the
+    int32 of one colour of a pass; `places` says where they lie in (B, 3, H, W).  Of a gray image, (B, 1, H, W), the
     network sees its one channel three times, and what it says of G is taken; its colour is number 0.
     All arithmetic is done where the network is, without waiting for it: mean32 and scale are tensors there, y and values numpy's.
     """
     step, device = network.tables(index), network.device
-    (channels, height, width), grey = y.shape[1:], y.shape[1] == 1
+    (channels, height, width), gray = y.shape[1:], y.shape[1] == 1
     seen = torch.from_numpy(known.around(y)).to(device)
     out, state = network.trunk(index, seen)
     told = torch.zeros(
@@ -66,11 +66,11 @@ def distributions(network, index, y, known):
         dtype=torch.int8,
         device=device,
     )
-    order, heard = network.order(index), slice(1, 2) if grey else slice(None)
-    for phase, parts in enumerate(order):
+    order, heard = network.order(index), slice(1, 2) if gray else slice(None)
+    for pass_number, parts in enumerate(order):
         more = (
-            network.head(index, phase, state, told) if phase else None
-        )  # none of a phase's parts hears of another
+            network.head(index, pass_number, state, told) if pass_number else None
+        )  # none of a pass's parts hears of another
         places = Places(parts, height, width)
         if not places.n:
             continue
@@ -80,7 +80,7 @@ def distributions(network, index, y, known):
         )
         trunk_v = (step.base + said[:, 3:6]).clamp_(0, V_INDICES - 1)
         m, v, rho = trunk_mean, trunk_v, said[:, 6:9]
-        if phase:
+        if pass_number:
             added = places.of_blocks(more)
             m = m + rounded_shift(looked_up(step.shift, v) * added[:, 0:3], MEAN_SHIFT)
             v = (v + added[:, 3:6]).clamp_(0, V_INDICES - 1)
@@ -98,11 +98,11 @@ def distributions(network, index, y, known):
                 )
                 m_c = m_c + rounded_shift(shift, COEFFICIENT_BITS)
             mean32 = rounded_shift(m_c, FINE_BITS - FRACTION_BITS)
-            values = yield places, 0 if grey else colour, mean32, scale[:, colour]
+            values = yield places, 0 if gray else colour, mean32, scale[:, colour]
             fine[:, colour] = torch.from_numpy(values).to(device) << FINE_BITS
             if colour != COLOURS[-1]:  # nothing is expected from the last one
                 innovations[colour] = (fine[:, colour] - m_c).clamp_(-FAR, FAR)
-        if phase + 1 < len(order):  # nor told of the last phase
+        if pass_number + 1 < len(order):  # nor told of the last pass
             far = (fine[:, heard] - trunk_mean[:, heard]).clamp_(-8 * FAR, 8 * FAR)
             raw = rounded_shift(far * looked_up(step.inverse, trunk_v[:, heard]), TOLD_SHIFT)
             places.put_unshuffled(

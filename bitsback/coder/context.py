@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bitsback.ans.gaussian_tables import CENTRE, COLUMNS, FRACTIONS, FRACTION_BITS, TOTAL
+from bitsback.ans.gaussian_tables import CENTRE, COLUMNS, FRACTION_BITS, FRACTIONS, TOTAL
 from bitsback.diffusion.levels import forward_mean32
 
-ROWS = 8  # rows and columns of context: 16 and 32 are no better (within 0.05 % on six pictures) and take a twentieth and a tenth more time
+ROWS = 8  # rows and columns of context: 16 and 32 are no better (within 0.05 % on six images) and take a twentieth and a tenth more time
 BELOW, RIGHT, INSIDE = 0, 1, 2  # sides
 
 
@@ -77,10 +77,11 @@ def hash_at(level, side, channel, row, column):
 
 
 def sample(forward, mean32, scale, bits):
-    """Integers drawn from row set `scale` of a table of masses by 24-bit `bits`; all arrays of one shape."""
+    """Integers drawn from row set `scale` of a table of frequencies by 24-bit `bits`; all arrays of one shape."""
     rows = slice(scale * FRACTIONS, (scale + 1) * FRACTIONS)
     edges = (
-        np.cumsum(forward.masses[rows].astype(np.int64), 1) + TOTAL * np.arange(FRACTIONS)[:, None]
+        np.cumsum(forward.frequencies[rows].astype(np.int64), 1)
+        + TOTAL * np.arange(FRACTIONS)[:, None]
     )  # of all rows, one after the other: sorted
     fraction = mean32 & (FRACTIONS - 1)
     place = np.searchsorted(edges.ravel(), fraction * np.int64(TOTAL) + bits, side="right")

@@ -5,12 +5,10 @@
 
 from pathlib import Path
 
-from bitsback.coder.chain import Chain
-from bitsback.errors import WrongModel
-from bitsback.integer.network import IntegerExperts, IntegerNetwork
 from bitsback.ans.gaussian_tables import Gaussians
+from bitsback.coder.chain import Chain
 from bitsback.diffusion.levels import Level
-from bitsback.integer.selftest import choose
+from bitsback.errors import WrongModel
 from bitsback.integer.bias_updates import Deltas, by_expert, kinds, tuned_layers
 from bitsback.integer.model_file import (
     ARITHMETIC,
@@ -20,6 +18,8 @@ from bitsback.integer.model_file import (
     shipped_models,
     told_id,
 )
+from bitsback.integer.network import IntegerExperts, IntegerNetwork
+from bitsback.integer.selftest import choose
 
 DEFAULT = "default"
 
@@ -53,7 +53,7 @@ class Model:
         return Deltas(self.gaussians, kinds(self.experts))
 
     @property
-    def knows_grey(self):
+    def knows_gray(self):
         """Whether one channel passes as trained for: a model that does not say is tried."""
         return bool(self.description.get("training", {}).get("grey", True))
 

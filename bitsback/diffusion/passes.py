@@ -1,18 +1,18 @@
-"""Phases: the pixels of a level that are coded together, each given those of the phases before it.
+"""Passes: the pixels of a level that are coded together, each given those of the passes before it.
 
 Pixels next to one another say much of one another's noise, which one pass over all of them cannot use (subset coding, as in multi-scale
-autoregression, arXiv 1703.03664).  More phases know more neighbours, and each asks the head once more.
+autoregression, arXiv 1703.03664).  More passes know more neighbours, and each asks the head once more.
 """
 
 import numpy as np
 import torch
 
 ORDER = ((0, 0), (1, 1), (0, 1), (1, 0))  # inside a 2x2 block
-PHASE_COUNTS = (2, 4, 8)
+PASS_COUNTS = (2, 4, 8)
 
 
-def phases(count):
-    """The phases in order: for each its parts, each (row, column, stride) of a regular grid of pixels.
+def coding_passes(count):
+    """The passes in order: for each its parts, each (row, column, stride) of a regular grid of pixels.
 
     count: 2, the colours of a chessboard; 4, the pixels of a 2x2 block one after the other; or 8, each of those in two halves, again like a chessboard's.
     """
@@ -35,9 +35,9 @@ def _joined(arrays):
 
 
 class Places:
-    """Where a phase's pixels lie in pictures of height x width: its parts one after the other, each in C order.  Arrays are numpy's or torch's.
+    """Where a pass's pixels lie in images of height x width: its parts one after the other, each in C order.  Arrays are numpy's or torch's.
 
-    parts: of a phase, as `phases` gives them; n: their pixels, of one picture.
+    parts: of a pass, as `passes` gives them; n: their pixels, of one image.
     """
 
     def __init__(self, parts, height, width):
@@ -56,7 +56,7 @@ class Places:
         ]
 
     def of(self, array):
-        """(B, C, H, W), of these pictures or with more below and to the right -> (B, C, n)."""
+        """(B, C, H, W), of these images or with more below and to the right -> (B, C, n)."""
         return _joined([view.reshape(*array.shape[:2], -1) for view in self._views(array)])
 
     def of_colour(self, array, colour):

@@ -1,4 +1,4 @@
-"""Biases moved to suit one picture: what a file may carry of its own beside the model's weights.
+"""Biases moved to suit one image: what a file may carry of its own beside the model's weights.
 
 A file's deltas are one small integer for each output channel of each layer of an expert, the same for all its levels and for all
 experts of its family.  They are
@@ -15,7 +15,7 @@ import torch
 from bitsback.ans import gaussian_tables
 from bitsback.errors import DamagedFile, TrainingError
 from bitsback.integer.convolution import Layer
-from bitsback.train.export import prove_exact
+from bitsback.integer.overflow import prove_exact
 
 LIMIT = 127  # largest delta, in the steps that it is stored in
 COARSENESS = 8  # these are 2^0, ..., 2^7

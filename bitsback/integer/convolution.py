@@ -1,33 +1,21 @@
-"""Convolutions of integers that give the same integers everywhere (selftest.py has the proof at start-up).
+"""Convolutions of integers that give the same integers everywhere: the reference backend.
 
-Reference: float32 convolutions of integer values.  Every partial sum stays below 2^24 (the
-exporter proves it from the weights), so the order of summation does not matter.
-Fast: oneDNN's int8 convolution.  8-bit activations times weights within +-64 keep sums of two
-products below 2^15, so that even instruction sets that add pairs in a saturating 16-bit register
-(SSE4.1, AVX2, AVX-512 without VNNI) are exact.
+Float32 convolutions of integer values.  Every partial sum stays below 2^24 (overflow.py proves it
+from the weights), so the order of summation does not matter.  onednn.py is the fast backend;
+selftest.py judges both at start-up.
 
 Both end in the same requantisation: round_half_even((acc + bias) * 2^-shift), a power of two
 per output channel, exact in float32 because acc + bias is below 2^24.
 """
 
-import functools
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
 TOP = 255  # largest activation, steps
 WEIGHT = 64  # largest integer weight between two 8-bit activations
-SPLIT = 7  # weights of more bits are 2^7 high + low
-FEW, MANY, TYPICAL = (
-    2**17,
-    2**12,
-    (64, 64),
-)  # weights up to which a layer's are packed once for all inputs of so many pixels, and for which height and width
-BLOCK, BLOCKS = 16, 8  # ... or of any size, where the outputs are few whole blocks of oneDNN's
 WIDE = 16  # wide sums are counted in 1/16 of an activation's step
 
 
@@ -109,158 +97,6 @@ class Reference:
         return in_four_passes(wide, divisor)
 
 
-class _Int8(NamedTuple):
-    """A layer as oneDNN takes it.  weight (O, I, k, k) int8, scale (O,), zero (O,); biases: (O,) float32 of each level; signed: the same for
-    signed inputs, or None where float32 could not hold a sum then; one_order: whether oneDNN wants its weights in one order for all inputs."""
-
-    weight: torch.Tensor
-    scale: torch.Tensor
-    zero: torch.Tensor
-    biases: tuple
-    signed: tuple | None
-    one_order: bool
-
-
-class Fast(Reference):
-    """Layers with 8-bit inputs by oneDNN's int8 kernels; the others as in the reference.  CPU only.
-
-    Weights of more than 7 bits are two of 7, w = 128 high + low, convolved side by side.  Signed inputs are counted from -128.
-    """
-
-    name = "oneDNN int8"
-
-    def __init__(self, layers):
-        super().__init__(layers)
-        self._int8 = {name: self._split(layer) for name, layer in layers.items()}
-        self._packed = {}  # of each layer the latest: (shape it was packed for, weights)
-        self._narrow = in_one_pass if one_pass_agrees() else in_four_passes
-
-    @staticmethod
-    def _split(layer):
-        """The _Int8 of a layer, or None where float32 could not hold a sum."""
-        weight, bias, scale = (
-            layer.weight.long(),
-            layer.bias.long(),
-            torch.exp2(-layer.shift.to(torch.float32)),
-        )
-        if not layer.inner:
-            high = (weight + WEIGHT) >> SPLIT
-            weight, bias, scale = (
-                torch.cat([weight - (high << SPLIT), high]),
-                F.pad(bias, (0, len(weight))),
-                torch.cat([scale, scale * 2**SPLIT]),
-            )
-        reach, largest, outputs = weight.flatten(1).abs().sum(1), bias.abs().amax(0), len(weight)
-        if weight.abs().max() > WEIGHT or (reach * TOP + largest).max() >= 2**24:
-            return None
-        bias, offset = bias.to(torch.float32) * scale, -128 * weight.flatten(1).sum(1) * scale
-        signed = tuple(bias + offset) if (reach * (TOP + 128) + largest).max() < 2**24 else None
-        one_order = outputs < 2 * BLOCK or outputs <= BLOCKS * BLOCK and outputs % BLOCK == 0
-        return _Int8(
-            weight.to(torch.int8),
-            scale,
-            torch.zeros(outputs, dtype=torch.int64),
-            tuple(bias),
-            signed,
-            one_order,
-        )
-
-    def _pack(self, name, shape, padding):
-        """Weights in the order that oneDNN wants for inputs of this shape.  In another it puts them right in every call, which can take a hundred times
-        as long as the convolution.  Layers of few weights want one order for all inputs of many pixels, and those whose outputs can be
-        shared out in one way only (96 are twice 48; 192 are thrice 64 or four times 48) for all inputs, but it must be asked for with a shape."""
-        layer = self._int8[name]
-        if layer.one_order or shape[2] * shape[3] >= MANY and layer.weight.numel() <= FEW:
-            shape = (1, shape[1], *TYPICAL)
-        kept, packed = self._packed.get(name, (None, None))
-        if kept != shape:
-            packed = torch.ops.onednn.qconv_prepack(
-                layer.weight,
-                layer.scale,
-                1.0,
-                0,
-                [self.layers[name].stride] * 2,
-                [padding] * 2,
-                [1, 1],
-                1,
-                list(shape),
-            )
-            self._packed[name] = shape, packed
-        return packed
-
-    def like(self, layers):
-        return Fast(layers)
-
-    def convolve(self, name, x, index, clamp=False):
-        layer, int8, signed = self.layers[name], self._int8[name], x.dtype == torch.int8
-        if int8 is None or x.dtype == torch.float32 or signed and int8.signed is None:
-            return super().convolve(name, x, index, clamp)
-        biases, padding, inner = int8.signed if signed else int8.biases, layer.padding, layer.inner
-        if signed:
-            x, padding = F.pad(x.view(torch.uint8).bitwise_xor(128), [padding] * 4, value=128), 0
-        at_once = clamp and inner
-        out = torch.ops.onednn.qconv2d_pointwise(
-            x,
-            1.0,
-            0,
-            self._pack(name, x.shape, padding),
-            int8.scale,
-            int8.zero,
-            biases[index if len(biases) > 1 else 0],
-            [layer.stride] * 2,
-            [padding] * 2,
-            [1, 1],
-            1,
-            1.0,
-            0,
-            None if at_once else torch.float32,
-            "relu" if at_once else "none",
-            [],
-            "",
-        )
-        if at_once:
-            return out
-        out = (out if inner else torch.add(*out.tensor_split(2, 1))).round_()
-        return out.clamp_(0, TOP).to(torch.uint8) if clamp else out
-
-    def narrow(self, wide, divisor=WIDE):
-        return self._narrow(wide, divisor)
-
-
 def in_four_passes(wide, divisor):
     """clamp(round_half_even(wide / divisor), 0, 255) uint8 of float32 integers."""
     return (wide * (1 / divisor)).round_().clamp_(0, TOP).to(torch.uint8)
-
-
-def in_one_pass(wide, divisor):
-    """The same by torch's quantiser, whose numbers are taken for uint8 where they lie: six times as fast."""
-    quantised = torch.quantize_per_tensor(wide, float(divisor), 0, torch.quint8)
-    return torch.empty(0, dtype=torch.uint8).set_(
-        quantised.untyped_storage(),
-        quantised.storage_offset(),
-        quantised.size(),
-        quantised.stride(),
-    )
-
-
-@functools.cache
-def one_pass_agrees():
-    """True if in_one_pass gives what in_four_passes does: at every sixteenth around 0..255, between halves, and far outside."""
-    near = torch.arange(-16 * 300, 16 * 300, dtype=torch.float32)
-    wide = (
-        torch.cat([near, near * 3495, torch.tensor([2.0**24, -(2.0**24), 2.0**24 - 1])])
-        .view(1, 1, -1, 3)
-        .expand(1, 5, -1, -1)
-    )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # torch means to drop its quantiser one day: then four passes do
-            return all(
-                torch.equal(in_one_pass(some, divisor), in_four_passes(some, divisor))
-                for divisor in (1, WIDE)
-                for some in (wide.contiguous(), wide.contiguous(memory_format=torch.channels_last))
-            )
-    except (RuntimeError, AttributeError, NotImplementedError):
-        return False

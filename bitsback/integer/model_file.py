@@ -12,12 +12,11 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from bitsback.train.denoiser import NetworkConfig
+from bitsback.diffusion.steps import Step
 from bitsback.errors import WrongModel
+from bitsback.integer.config import NetworkConfig
 from bitsback.integer.convolution import Layer
-from bitsback.train.experts import Expert, Experts, families_fit, share_out
-from bitsback.train.export import integer_model
-from bitsback.diffusion.levels import Step
+from bitsback.integer.experts import Expert, families_fit, share_out
 from bitsback.outputs import write
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
@@ -34,29 +33,6 @@ def model_id(tensors, description):
         digest.update(f"{name} {tuple(t.shape)} {t.dtype}\n".encode())
         digest.update(t.numpy().astype(t.numpy().dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
-
-
-def save_model(path, network, levels, training, table=None, *, force=True):
-    """Exports `network` (a Denoiser or Experts) for `levels` and writes the model file.
-
-    table: calibration of the trunk's outputs (calibration.py); training: what `bitsback models` tells: minutes, steps, device, data;
-    force: replace an existing file.  Errors: TrainingError, OutputExists, OutputFailed.
-    """
-    networks, families = (
-        ([(network, range(len(levels)))], [0])
-        if not isinstance(network, Experts)
-        else (list(zip(network.networks, network.shares)), network.families)
-    )
-    description = {
-        "arithmetic": ARITHMETIC,
-        "experts": [
-            {"network": one.config.as_dict(), "steps": [steps.start, steps.stop], "family": family}
-            for (one, steps), family in zip(networks, families)
-        ],
-        "levels": [[level.exponent, level.step] for level in levels],
-        "training": training,
-    }
-    write_model(path, integer_model(networks, levels, table), description, force=force)
 
 
 def write_model(path, tensors, description, *, force=False):
@@ -108,7 +84,12 @@ def read_experts(tensors, description):
             for name in names
         }
         experts.append(
-            Expert(NetworkConfig(**told["network"]), range(*told["steps"]), layers, told["family"])
+            Expert(
+                NetworkConfig.from_dict(told["network"]),
+                range(*told["steps"]),
+                layers,
+                told["family"],
+            )
         )
     if not share_out([expert.steps for expert in experts], len(description["levels"])):
         raise ValueError("its experts do not share all levels out")

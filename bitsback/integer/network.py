@@ -9,10 +9,10 @@ import dataclasses
 import torch
 import torch.nn.functional as F
 
-from bitsback.train.denoiser import INPUT_REACH
-from bitsback.diffusion.levels import MEAN_BITS, SCALE_UNIT
-from bitsback.diffusion.passes import phases
 from bitsback.coder.conditional import rounded_shift
+from bitsback.diffusion.passes import coding_passes
+from bitsback.diffusion.steps import MEAN_BITS, SCALE_UNIT
+from bitsback.integer.config import INPUT_REACH
 
 # Largest values handed on: mean +-16 (trunk) and +-8 (head); scales -8.65..4.3 and -2.9..1.4
 # doublings; colour coefficients +-4.
@@ -29,9 +29,9 @@ def _limited(out, limits):
 
 
 class IntegerNetwork:
-    """trunk(index, y) and head(index, phase, state, known): integers in, integers out, on `device`; order(index): the phases; tables(index): of its step.
+    """trunk(index, y) and head(index, pass, state, known): integers in, integers out, on `device`; order(index): the passes; tables(index): of its step.
 
-    index: which step, 0 is p(x | y_0); steps: the integers of levels.Step; first: the step of the first row of biases.
+    index: which step, 0 is p(x | y_0); steps: the integers of steps.Step; first: the step of the first row of biases.
     """
 
     def __init__(self, backend, config, steps, first=0):
@@ -43,7 +43,7 @@ class IntegerNetwork:
         return self.backend.device
 
     def tables(self, index):
-        """levels.Step of a step, its arrays int32 tensors on the network's device."""
+        """steps.Step of a step, its arrays int32 tensors on the network's device."""
         if index not in self._tables:
             step = self.steps[index]
             arrays = {
@@ -86,20 +86,22 @@ class IntegerNetwork:
         return _limited(out, TRUNK_LIMITS), convolve("head_features", features, index)
 
     @torch.no_grad()
-    def head(self, index, phase, state, known):
-        """known: (B, h, w, 12) int8 innovations, 1/16 sd, within INNOVATION_REACH, of 2x2 blocks (phases.Places.put_unshuffled) -> (B, 9, h, w) int32."""
+    def head(self, index, pass_number, state, known):
+        """known: (B, h, w, 12) int8 innovations, 1/16 sd, within INNOVATION_REACH, of 2x2 blocks (passes.Places.put_unshuffled) -> (B, 9, h, w) int32."""
         index, known = index - self.first, known.permute(0, 3, 1, 2)
         h = self.backend.narrow(
             self.backend.convolve(
-                "head_known", known, (self.config.phases - 1) * index + phase - 1
+                "head_known", known, (self.config.passes - 1) * index + pass_number - 1
             ).add_(state)
         )
         mixed = self.backend.narrow(self.backend.convolve("head_mix", h, index).add_(h), 1)
-        return _limited(self.backend.convolve(f"head_out.{phase - 1}", mixed, index), HEAD_LIMITS)
+        return _limited(
+            self.backend.convolve(f"head_out.{pass_number - 1}", mixed, index), HEAD_LIMITS
+        )
 
     def order(self, index):
-        """Phases of a step, as denoiser.phases gives them."""
-        return phases(self.config.phases)
+        """Passes of a step, as denoiser.passes gives them."""
+        return coding_passes(self.config.passes)
 
 
 class IntegerExperts:
@@ -123,8 +125,8 @@ class IntegerExperts:
     def trunk(self, index, y):
         return self.of(index).trunk(index, y)
 
-    def head(self, index, phase, state, known):
-        return self.of(index).head(index, phase, state, known)
+    def head(self, index, pass_number, state, known):
+        return self.of(index).head(index, pass_number, state, known)
 
     def order(self, index):
         return self.of(index).order(index)

@@ -1,13 +1,14 @@
 """The self-test of a backend of exact.py: worst-case layers against convolutions in int64; and the choice by it.
 
-It runs once a process, before the first picture: what a machine's library cannot do exactly is not used there.
+It runs once a process, before the first image: what a machine's library cannot do exactly is not used there.
 """
 
 import numpy as np
 import torch
 
 from bitsback.errors import BitsbackError
-from bitsback.integer.convolution import Fast, Layer, Reference, TOP, WEIGHT
+from bitsback.integer.convolution import TOP, WEIGHT, Layer, Reference
+from bitsback.integer.onednn import Fast
 
 
 def _worst_case_layers():

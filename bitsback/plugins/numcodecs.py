@@ -1,8 +1,8 @@
-"""A numcodecs codec, id "bitsback": arrays of uint8 pictures in Zarr (format 2) and whatever else takes numcodecs' codecs.
+"""A numcodecs codec, id "bitsback": arrays of uint8 images in Zarr (format 2) and whatever else takes numcodecs' codecs.
 
     zarr.create_array(store, shape=(100, 512, 768, 3), chunks=(1, 512, 768, 3), dtype="u1", zarr_format=2, compressors=Bitsback())
 
-A chunk is one picture, (H, W, 3) or (H, W), or several that share one stack, (N, H, W, 3).  Grey goes under the prior as
+A chunk is one image, (H, W, 3) or (H, W), or several that share one stack, (N, H, W, 3).  Gray goes under the prior as
 colours do, by a model that was trained on it.  The same
 bytes come back in C order; numcodecs finds the class by the entry point of the package's extra [numcodecs].
 """
@@ -13,26 +13,26 @@ import numpy as np
 from numcodecs.abc import Codec
 from numcodecs.compat import ensure_bytes, ndarray_copy
 
-from bitsback.codecs.bitstream import container
 from bitsback.codecs import whole_file
+from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry
-from bitsback.codecs.image import Still
+from bitsback.codecs.image import ImageData
 from bitsback.codecs.suits import may_suit
-from bitsback.errors import UnsupportedImage
 from bitsback.coder.model import Model
+from bitsback.errors import UnsupportedImage
 
 
-def _stills(pixels):
-    """([Still], whether they are an archive) of a chunk.  Errors: UnsupportedImage."""
+def _images(pixels):
+    """([ImageData], whether they are an archive) of a chunk.  Errors: UnsupportedImage."""
     if pixels.dtype != np.uint8 or 0 in pixels.shape:
         raise UnsupportedImage(
             f"a chunk of uint8 pixels is needed, not {pixels.dtype} of shape {pixels.shape}"
         )
     if pixels.ndim in (3, 4) and pixels.shape[-1] == 3:
-        pictures = pixels if pixels.ndim == 4 else pixels[None]
-        return [Still("RGB", np.ascontiguousarray(one)) for one in pictures], pixels.ndim == 4
+        images = pixels if pixels.ndim == 4 else pixels[None]
+        return [ImageData("RGB", np.ascontiguousarray(one)) for one in images], pixels.ndim == 4
     if pixels.ndim == 2:
-        return [Still("L", np.ascontiguousarray(pixels))], False
+        return [ImageData("L", np.ascontiguousarray(pixels))], False
     raise UnsupportedImage(
         f"a chunk of shape (H, W, 3), (N, H, W, 3) or (H, W) is needed, not {pixels.shape}; "
         f"where a buffer has lost its shape, give it: Bitsback(shape=...)"
@@ -88,7 +88,7 @@ class Bitsback(Codec):
                     f"a chunk of {pixels.size} samples is not of the shape {self.shape} in the codec's configuration"
                 )
             pixels = pixels.reshape(self.shape)
-        stills, archive = _stills(pixels)
+        images, archive = _images(pixels)
         entries = tuple(
             Entry(
                 s.width,
@@ -97,14 +97,14 @@ class Bitsback(Codec):
                 check=whole_file.image_check(s.samples) * archive,
                 mode=s.mode,
             )
-            for i, s in enumerate(stills)
+            for i, s in enumerate(images)
         )
         with self._lock:
             model = (
-                self._prior() if whole_file.may_start(stills, list(map(may_suit, stills))) else None
+                self._prior() if whole_file.may_start(images, list(map(may_suit, images))) else None
             )
-            return whole_file.encode_stills(
-                stills, entries, archive=archive, model=model, device=self.device
+            return whole_file.encode_images(
+                images, entries, archive=archive, model=model, device=self.device
             )
 
     def decode(self, buf, out=None):
@@ -112,22 +112,22 @@ class Bitsback(Codec):
         data = ensure_bytes(buf)
         header = container.read_header(data)
         with self._lock:
-            header, stills = whole_file.decode_stills(
+            header, images = whole_file.decode_images(
                 data, model=self._prior() if header.model else None, device=self.device
             )
         if header.archive:  # stored in the order of coding, named by their places
             names = [entry.name for entry in header.entries]
             if (
                 sorted(names) != sorted(map(str, range(len(names))))
-                or len({s.samples.shape for s in stills}) > 1
+                or len({s.samples.shape for s in images}) > 1
             ):
                 raise UnsupportedImage("an archive that is no chunk of an array")
             pixels = np.stack(
                 [
-                    still.samples
-                    for _, still in sorted(zip(map(int, names), stills), key=lambda pair: pair[0])
+                    image.samples
+                    for _, image in sorted(zip(map(int, names), images), key=lambda pair: pair[0])
                 ]
             )
         else:
-            pixels = stills[0].samples
+            pixels = images[0].samples
         return ndarray_copy(pixels, out)

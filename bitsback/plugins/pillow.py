@@ -1,21 +1,21 @@
 """`import bitsback.plugins.pillow` lets Pillow open and save .bbk files.
 
     Image.open("x.bbk")                             size, mode and format at once; pixels and info when they are asked for
-    image.save("x.bbk", model=..., tuning=...)      options as codecs.encode_still's; icc_profile, exif, xmp, dpi too
+    image.save("x.bbk", model=..., tuning=...)      options as codecs.encode_image's; icc_profile, exif, xmp, dpi too
 
 Errors are those Pillow users expect: UnidentifiedImageError where bytes are not ours or not whole, OSError where pixels
-do not decode or a picture cannot be kept.  Archives hold several pictures: `bitsback decompress --dir` unpacks them.
+do not decode or an image cannot be kept.  Archives hold several images: `bitsback decompress --dir` unpacks them.
 """
 
 from PIL import Image, ImageFile
 
+from bitsback.codecs import decode_image, encode_image
 from bitsback.codecs.bitstream import container
-from bitsback.codecs import decode_still, encode_still
 from bitsback.codecs.formats import image_files
-from bitsback.codecs.io.files import SUFFIX
 from bitsback.codecs.formats.metadata import METADATA
-from bitsback.codecs.image import MODES, Still
 from bitsback.codecs.formats.views import gather, views
+from bitsback.codecs.image import MODES, ImageData
+from bitsback.codecs.io.files import SUFFIX
 from bitsback.errors import BitsbackError, UnsupportedImage
 
 FORMAT = "BITSBACK"
@@ -29,7 +29,7 @@ def _accept(prefix):
 
 
 class BitsbackImageFile(ImageFile.ImageFile):
-    """A .bbk file of one picture.  Modes of 16 bits a colour, which Pillow does not have, are refused."""
+    """A .bbk file of one image.  Modes of 16 bits a colour, which Pillow does not have, are refused."""
 
     format = FORMAT
     format_description = "bitsback lossless image"
@@ -45,12 +45,12 @@ class BitsbackImageFile(ImageFile.ImageFile):
             ) from None  # Pillow's word for "not mine": it ends in UnidentifiedImageError
         if header.archive:
             raise OSError(
-                f"an archive of {len(header.entries)} pictures; unpack it with `bitsback decompress --dir`"
+                f"an archive of {len(header.entries)} images; unpack it with `bitsback decompress --dir`"
             )
         mode = header.entries[0].mode
         if mode in image_files.DEEP:
             raise OSError(
-                f"Pillow has no mode {mode}; bitsback.codecs.decode_still gives the samples"
+                f"Pillow has no mode {mode}; bitsback.codecs.decode_image gives the samples"
             )
         self._size, self._mode, self.tile = (header.width, header.height), mode, []
 
@@ -58,13 +58,13 @@ class BitsbackImageFile(ImageFile.ImageFile):
         """Decodes the pixels at the first call, with palette and metadata.  Errors: OSError."""
         if self._data is not None:
             try:
-                still = decode_still(self._data, model=self.model, device=self.device)
-                image = image_files.to_image(still)
+                image = decode_image(self._data, model=self.model, device=self.device)
+                pillow = image_files.to_image(image)
             except BitsbackError as error:
                 raise OSError(f"{self.filename or 'bitsback'}: {error}") from None
-            self._data, self.im, self.palette = None, image.im, image.palette
-            self.info |= image.info
-            shown = views(still.metadata)
+            self._data, self.im, self.palette = None, pillow.im, pillow.palette
+            self.info |= pillow.info
+            shown = views(image.metadata)
             named = [key for key in METADATA if key in shown and key not in ("icc", "text")]
             self.info |= {key: shown[key] for key in named}
             self.info |= {key: value for key, value, *_ in shown.get("text", ())}
@@ -74,7 +74,7 @@ class BitsbackImageFile(ImageFile.ImageFile):
         return super().load()
 
 
-def _still(image, options):
+def _image(image, options):
     if image.mode not in MODES:
         raise UnsupportedImage(f"mode {image.mode} is not known")
     info = {
@@ -84,7 +84,7 @@ def _still(image, options):
     if isinstance(info.get("exif"), Image.Exif):
         info["exif"] = info["exif"].tobytes()
     bare = Image.Image._new(image, image.im)  # gather asks a file's format, which this copy has not
-    return Still(
+    return ImageData(
         image.mode, image_files._samples(image), image_files._look(image), gather(bare, info)
     )
 
@@ -92,8 +92,8 @@ def _still(image, options):
 def _save(image, stream, filename):
     options = image.encoderinfo
     try:
-        data = encode_still(
-            _still(image, options), **{key: options[key] for key in OPTIONS if key in options}
+        data = encode_image(
+            _image(image, options), **{key: options[key] for key in OPTIONS if key in options}
         )
     except BitsbackError as error:
         raise OSError(f"{filename or 'bitsback'}: {error}") from None

@@ -1,7 +1,7 @@
 """The coder's own belief, drawn exactly: what decoding finds in random bits.
 
-Popping a distribution from uniformly random words draws from it, mass by integer mass, so the coder's reverse chain,
-phases and colours included, is sampled by the very code that decodes files.  Nothing is pushed in between, unlike in
+Popping a distribution from uniformly random words draws from it, frequency by integer frequency, so the coder's reverse chain,
+passes and colours included, is sampled by the very code that decodes files.  Nothing is pushed in between, unlike in
 decoding, where q's pushes give bits back that the next pop would meet: random no longer.  To the letter: one value in
 2^21 is an escape, as the tables say, and lies anywhere in 16 bits; it shows as a dot.
 """
@@ -12,18 +12,18 @@ import numpy as np
 import torch
 
 from bitsback.ans import gaussian_tables
-from bitsback.coder.chain import Top
+from bitsback.ans.stack import Stack
 from bitsback.coder.context import nothing
+from bitsback.coder.top import Top
 from bitsback.diffusion.levels import sigmas
 from bitsback.diffusion.schedule import DATA_SD
-from bitsback.ans.stack import Stack
 from bitsback.sampling.starts import noised
 
-BITS = 8  # random bits a dimension and level: a row of 64 masses asks for 6 at most, an escape in a thousand for 16 more
+BITS = 8  # random bits a dimension and level: a row of 64 frequencies asks for 6 at most, an escape in a thousand for 16 more
 
 
 def wide_top(levels):
-    """The Top of an unknown picture: mean 0, standard deviation DATA_SD in every channel."""
+    """The Top of an unknown image: mean 0, standard deviation DATA_SD in every channel."""
     spacing = levels[-1].spacing
     scale = int(
         gaussian_tables.scale_index(

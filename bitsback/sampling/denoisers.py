@@ -1,7 +1,7 @@
 """What the samplers ask: (y, sigma) -> (xhat, v) of a float checkpoint or of a shipped integer model.
 
 A shipped model knows its own levels only: the schedule and the level's embedding were folded into biases.  Between
-two of them it is asked at the lower one for the same picture in less contrast: y = x + sigma e, times sigma_k / sigma, has the noise sigma_k,
+two of them it is asked at the lower one for the same image in less contrast: y = x + sigma e, times sigma_k / sigma, has the noise sigma_k,
 and a paler photograph is a photograph too.  (Biases between those of both levels leave up to twice as much noise, for experts of few levels have none there.)
 """
 
@@ -12,11 +12,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from bitsback.train.bound import _log_variance
+from bitsback.diffusion.levels import sigmas
+from bitsback.diffusion.schedule import preconditioning
+from bitsback.diffusion.steps import MEAN_BITS, SCALE_UNIT, V_INDICES, V_ONE, make_step
 from bitsback.errors import NoiseOutOfRange
 from bitsback.integer.network import IntegerExperts, IntegerNetwork
-from bitsback.diffusion.levels import MEAN_BITS, SCALE_UNIT, V_INDICES, V_ONE, make_step, sigmas
-from bitsback.diffusion.schedule import preconditioning
+from bitsback.train.bound import _log_variance
 
 SLACK = 1e-6  # of a sigma: rounding of a level given as a number
 
@@ -100,7 +101,7 @@ def model_denoiser(model, levels, device="cpu"):
         lattice = torch.round(y / spacings[k]).to(network.device, torch.int32)
         out = network.trunk(k, lattice)[0].to(y.device, y.dtype)
         c_skip, c_out, _ = preconditioning(own[k])
-        if y.shape[1] == 1:  # a grey picture's are G's
+        if y.shape[1] == 1:  # a gray image's are G's
             out = out[:, 1::3]
         mean, scale = out.chunk(3, 1)[:2]
         doublings = ((steps[k].base + scale).clamp(0, V_INDICES - 1) - V_ONE) / SCALE_UNIT

@@ -1,9 +1,12 @@
-"""Pictures from a prior, shipped or in training: start, levels, denoiser and sampler put together."""
+"""Images from a prior, shipped or in training: start, levels, denoiser and sampler put together."""
 
 from typing import NamedTuple
 
 import torch
 
+from bitsback.coder.model import Model
+from bitsback.diffusion.levels import default_levels
+from bitsback.errors import NoiseOutOfRange
 from bitsback.sampling.chain_sampler import nearest_level, on_lattice, sample_chain
 from bitsback.sampling.denoisers import (
     check_levels,
@@ -11,15 +14,12 @@ from bitsback.sampling.denoisers import (
     model_denoiser,
     sampling_levels,
 )
-from bitsback.errors import NoiseOutOfRange
-from bitsback.diffusion.levels import default_levels
-from bitsback.coder.model import Model
 from bitsback.sampling.samplers import GRADES, SAMPLERS
 from bitsback.sampling.starts import clouds, coder_start, noised
 from bitsback.train.loop import read_checkpoint
 
-PHASES = "phases"  # the grade of ancestral that is the coder's own chain
-ALL_GRADES = (PHASES, *GRADES)
+PASSES = "passes"  # the grade of ancestral that is the coder's own chain
+ALL_GRADES = (PASSES, *GRADES)
 TOPS = ("clouds", "coder")
 
 
@@ -40,7 +40,7 @@ def open_prior(name=None):
 
 def default_grade(prior, steps):
     """Of ancestral: the coder's own chain where there is one and its own levels are wanted, else the head's variance."""
-    return PHASES if isinstance(prior, Model) and steps in (None, len(prior.levels)) else "head"
+    return PASSES if isinstance(prior, Model) and steps in (None, len(prior.levels)) else "head"
 
 
 def _base(shape, photo, top, generator):
@@ -62,7 +62,7 @@ def draw_chain(model, shape, generator, *, photo=None, sigma=None, top="clouds",
     ).float()
 
 
-def draw_pictures(
+def draw_images(
     prior,
     shape,
     generator,
@@ -76,17 +76,17 @@ def draw_pictures(
     top="clouds",
     device="cpu",
 ):
-    """(start, end): y at the first level and the pictures, each (B, 3, H, W) of `shape`, pixels minus 128, unclipped.
+    """(start, end): y at the first level and the images, each (B, 3, H, W) of `shape`, pixels minus 128, unclipped.
 
     prior: from open_prior; sampler: a key of SAMPLERS; steps: network passes, None for the coder's own levels; grade (of
     ancestral) and depth (of restoration-degradation): see samplers.py; photo: (3, H, W) or (B, 3, H, W) float, minus 128, to begin
     with, noised to sigma; top: what to begin with otherwise.  generator: on the CPU.  Errors: NoiseOutOfRange.
     """
     levels = prior.levels if isinstance(prior, Model) else default_levels()
-    if sampler == "ancestral" and (grade or default_grade(prior, steps)) == PHASES:
-        if default_grade(prior, steps) != PHASES:
+    if sampler == "ancestral" and (grade or default_grade(prior, steps)) == PASSES:
+        if default_grade(prior, steps) != PASSES:
             raise NoiseOutOfRange(
-                f"grade {PHASES}: only a model's own chain has it, in {len(levels)} steps"
+                f"grade {PASSES}: only a model's own chain has it, in {len(levels)} steps"
             )
         return draw_chain(prior, shape, generator, photo=photo, sigma=sigma, top=top, device=device)
     chosen = sampling_levels(levels, steps, sigma)

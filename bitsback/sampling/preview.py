@@ -1,9 +1,9 @@
-"""A quick look at a compressed picture: what decodes first, not to its end, finished by a few steps of DDIM.
+"""A quick look at a compressed image: what decodes first, not to its end, finished by a few steps of DDIM.
 
 The stack gives back the segment that was coded last, level by level from the noisiest.  Its levels are decoded down to
 a noise that the prior removes well.  What is left of the stack, the segments coded before and the plain part, which lies
 at the very bottom, in words that later segments have borrowed, cannot be read before all above it.  There stands what is told
-before any segment: flat blocks (flats.py) and, blurred, block means (means.py); grey where a file tells no means.
+before any segment: flat blocks (flats.py) and, blurred, block means (means.py); gray where a file tells no means.
 """
 
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from bitsback.sampling.chain_sampler import nearest_level
-from bitsback.codecs.bitstream import container
+from bitsback.ans.gaussian_tables import FRACTIONS
 from bitsback.codecs import block_means, prior_codec, whole_file
+from bitsback.codecs.bitstream import container
 from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import blocks, known_around
 from bitsback.coder.context import chosen
-from bitsback.sampling.denoisers import model_denoiser, sampling_levels
-from bitsback.errors import DamagedFile, StackEmpty, UnsupportedImage
-from bitsback.ans.gaussian_tables import FRACTIONS
-from bitsback.diffusion.levels import sigmas
 from bitsback.coder.model import Model
+from bitsback.diffusion.levels import sigmas
+from bitsback.errors import DamagedFile, StackEmpty, UnsupportedImage
+from bitsback.sampling.chain_sampler import nearest_level
+from bitsback.sampling.denoisers import model_denoiser, sampling_levels
 from bitsback.sampling.samplers import ddim
 
-GREY = 128
+GRAY = 128
 
 
 @dataclass(frozen=True)
 class Preview:
-    """pixels: (H, W, 3) uint8; known: (H, W) bool, what is decoded or told in all channels, the rest is blurred or GREY (see `fill`).
+    """pixels: (H, W, 3) uint8; known: (H, W) bool, what is decoded or told in all channels, the rest is blurred or GRAY (see `fill`).
 
     sigma: noise at which decoding stopped, gray levels, 0 of a file stored conventionally; share: network passes (times
     pixels) made, of those of a full decode.
@@ -52,11 +52,11 @@ def fill(pixels, free, top, spacing):
     """Paints what is not known.  pixels: (H, W, 3 or 1) uint8; free: the same shape, bool, True where to; top: the Top of the file.
 
     spacing: of the last level, gray levels.  Told means are joined by straight lines, in all their digits: mean32, in 1/32 of that spacing, would
-    show bands.  Without them the whole of a pixel that is free anywhere is GREY: one flat channel beside two grey ones is a false colour.
+    show bands.  Without them the whole of a pixel that is free anywhere is GRAY: one flat channel beside two gray ones is a false colour.
     """
     (height, width, channels), side = pixels.shape, block_means.SIDE
     if not isinstance(top, block_means.ToldTop):
-        pixels[free.any(2)] = GREY
+        pixels[free.any(2)] = GRAY
         return
     start = 128 + np.array(top.mean32 if channels == 3 else top.mean32[1:2]) * spacing / FRACTIONS
     for row in range(0, height, side):  # a row of blocks at a time: little memory
@@ -80,22 +80,22 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
     """The bytes of a .bbk file -> Preview.
 
     sigma: decoding stops at the model's level nearest to it; segments: how many to show, all but the last of them decoded
-    fully, as they must be before the next; model: as in decode.  A picture that is stored plainly is decoded.
+    fully, as they must be before the next; model: as in decode.  An image that is stored plainly is decoded.
     Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an archive.
     """
     header, payload = container.read(data)
     if header.archive:
-        raise UnsupportedImage("an archive of pictures; a preview is of one")
+        raise UnsupportedImage("an archive of images; a preview is of one")
     known = np.zeros((header.height, header.width), bool)
     if not header.model:
-        still = whole_file.decode_still(data)
-        if still.colour is None:
+        image = whole_file.decode_image(data)
+        if image.colour is None:
             raise UnsupportedImage(
-                f"a picture of mode {still.mode} has nothing to preview: decompress it, it is quick"
+                f"an image of mode {image.mode} has nothing to preview: decompress it, it is quick"
             )
-        return Preview(np.broadcast_to(still.colour, (*known.shape, 3)), ~known, 0.0, 1.0)
+        return Preview(np.broadcast_to(image.colour, (*known.shape, 3)), ~known, 0.0, 1.0)
     model = Model.of_file(model, header.model)
-    pixels = np.full((header.height, header.width, header.sizes[0][2]), GREY, np.uint8)
+    pixels = np.full((header.height, header.width, header.sizes[0][2]), GRAY, np.uint8)
     images, shown = [turned(pixels, header.flips)], [turned(known, header.flips)]
     places = locate([images[0].shape], header.start, header.segments)[::-1]
     (chain, stack, top, masks, colours), k = (

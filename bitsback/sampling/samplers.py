@@ -21,12 +21,12 @@ from itertools import pairwise
 
 import torch
 
-from bitsback.train.bound import gaussian_noise
 from bitsback.diffusion.schedule import reverse_step
+from bitsback.train.bound import gaussian_noise
 
 
 def _mean(values):
-    """Of each channel of each picture (B, 3, 1, 1); of everything where there are no pictures."""
+    """Of each channel of each image (B, 3, 1, 1); of everything where there are no images."""
     return values.mean((-2, -1), keepdim=True) if values.ndim == 4 else values.mean()
 
 
@@ -50,7 +50,7 @@ def _blocks(levels, stages):
 def ancestral(denoiser, start, levels, generator, grade="head"):
     """The reverse chain p(y_s | y_t) = N((1 - a) y_t + a xhat, lambda2 + a^2 v) (VDM, arXiv 2107.00630, appendix A;
     variances as in Analytic-DPM, arXiv 2201.06503, theorem 1; its own scalar, from |score|^2, is a small
-    difference of large numbers on one picture, so "scalar" averages the head's).  grade: a key of GRADES."""
+    difference of large numbers on one image, so "scalar" averages the head's).  grade: a key of GRADES."""
     y = start
     for sigma_t, sigma_s in _blocks(levels, 1):
         xhat, v = denoiser(y, sigma_t)

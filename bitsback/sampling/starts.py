@@ -1,21 +1,21 @@
 """Where samplers start: the top of the coder, clouds, or a photograph, each with the noise of the first level.
 
 At the noisiest level of a model everything larger than a few pixels is still to be seen, so the top decides on it.
-The coder's top takes every pixel alone: what grows from it is grey at large.  Clouds have the spectrum of photographs.
+The coder's top takes every pixel alone: what grows from it is gray at large.  Clouds have the spectrum of photographs.
 """
 
 import math
 
 import torch
 
-from bitsback.train.bound import gaussian_noise
 from bitsback.diffusion.schedule import DATA_SD
+from bitsback.train.bound import gaussian_noise
 
-GREY = 0.9  # of the variance of clouds: common to the three colours
+GRAY = 0.9  # of the variance of clouds: common to the three colours
 
 
 def clouds(shape, generator):
-    """(B, 3, H, W) float32: Gaussian fields with power 1 / frequency^2, standard deviation DATA_SD, mostly grey.
+    """(B, 3, H, W) float32: Gaussian fields with power 1 / frequency^2, standard deviation DATA_SD, mostly gray.
 
     Natural images: Field, J. Opt. Soc. Am. A 4 (1987).
     """
@@ -27,7 +27,7 @@ def clouds(shape, generator):
         torch.fft.fft2(torch.randn((batch, 4, height, width), generator=generator)) / frequency
     )
     fields = torch.fft.ifft2(spectrum).real / frequency.pow(-2).mean().sqrt()
-    return DATA_SD * (math.sqrt(GREY) * fields[:, :1] + math.sqrt(1 - GREY) * fields[:, 1:])
+    return DATA_SD * (math.sqrt(GRAY) * fields[:, :1] + math.sqrt(1 - GRAY) * fields[:, 1:])
 
 
 def noised(x, sigma, generator):
@@ -41,7 +41,7 @@ def coder_start(shape, sigma, generator):
 
 
 def tiles(x, columns=None, gap=2):
-    """Pixels minus 128 (B, 3, H, W), any numbers -> one (H', W', 3) uint8 picture, white lines between the tiles.
+    """Pixels minus 128 (B, 3, H, W), any numbers -> one (H', W', 3) uint8 image, white lines between the tiles.
 
     columns: as near a square as B allows by default.
     """

@@ -1,14 +1,14 @@
-"""What pictures in the wild went through and training pictures did not: grey ones, and colours at half resolution.
+"""What images in the wild went through and training images did not: gray ones, and colours at half resolution.
 
 Whatever was once a JPEG, a video frame or a Photo CD scan stored its two colour differences at half
-the resolution.  The fast model, trained without such pictures, costs 13 % more than JPEG XL on them where it costs 2 %
+the resolution.  The fast model, trained without such images, costs 13 % more than JPEG XL on them where it costs 2 %
 more on their originals (benchmarks/results/domain.md).
 """
 
 import torch
 import torch.nn.functional as F
 
-GREY_SHARE = 1 / 8  # of the patches are coded as one channel
+GRAY_SHARE = 1 / 8  # of the patches are coded as one channel
 HALVED_SHARE = 1 / 4  # of the patches have their colour differences at half resolution
 # ITU-R BT.601, full range, as JPEG has it: rows Y, Cb, Cr; and the way back
 TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
@@ -19,7 +19,7 @@ def _mixed(x, matrix):
     return torch.einsum("oc,bchw->bohw", x.new_tensor(matrix), x)
 
 
-def grey(x):
+def gray(x):
     """(B, 3, H, W) gray levels 0..255 -> their luminance, three times."""
     return _mixed(x, TO_YCC[:1]).round().expand_as(x)
 
@@ -56,7 +56,7 @@ def some_halved(x, uniform, share=HALVED_SHARE):
     return x
 
 
-def some_grey(x, generator, share=GREY_SHARE):
-    """(B, 3, H, W) pixels - 128 -> (the same, some of them grey; (B,) bool, which)."""
+def some_gray(x, generator, share=GRAY_SHARE):
+    """(B, 3, H, W) pixels - 128 -> (the same, some of them gray; (B,) bool, which)."""
     chosen = torch.rand(len(x), device=x.device, generator=generator) < share
-    return torch.where(chosen.view(-1, 1, 1, 1), grey(x + 128) - 128, x), chosen
+    return torch.where(chosen.view(-1, 1, 1, 1), gray(x + 128) - 128, x), chosen

@@ -43,31 +43,31 @@ def gaussian_noise(like, generator):
     return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=generator)
 
 
-def alike(values, grey):
-    """values (B, 3, H, W) with the second channel in place of all three where grey (B,) bool says so; None: nowhere.
+def alike(values, gray):
+    """values (B, 3, H, W) with the second channel in place of all three where gray (B,) bool says so; None: nowhere.
 
-    A grey picture is one channel, fed to the network three times, noise and all, of which only what it says of G is used.
+    A gray image is one channel, fed to the network three times, noise and all, of which only what it says of G is used.
     """
     return (
-        values if grey is None else torch.where(_column(grey), values[:, GREEN : GREEN + 1], values)
+        values if gray is None else torch.where(_column(gray), values[:, GREEN : GREEN + 1], values)
     )
 
 
-def level_nats(network, x, y_t, log_s, log_t, generator=None, integer=False, grey=None):
-    """KL(q(y_s | y_t, x) || p(y_s | y_t)), one sample of y_s: (B, 3, H, W) nats; where grey, what G costs, three times.
+def level_nats(network, x, y_t, log_s, log_t, generator=None, integer=False, gray=None):
+    """KL(q(y_s | y_t, x) || p(y_s | y_t)), one sample of y_s: (B, 3, H, W) nats; where gray, what G costs, three times.
 
-    x: pixels - 128; y_t: noised pixels; log_s, log_t: (B,) log sigmas, gray levels; grey: (B,) bool, x and y_t are alike there, or None.
+    x: pixels - 128; y_t: noised pixels; log_s, log_t: (B,) log sigmas, gray levels; gray: (B,) bool, x and y_t are alike there, or None.
     """
     out, features, e = network.trunk(y_t, log_t, integer)
     sigma_s, sigma_t = log_s.exp(), log_t.exp()
     a, lambda2 = reverse_step(_column(sigma_s), _column(sigma_t))
     c_skip, c_out, _ = preconditioning(_column(sigma_t))
     mean_q = (1 - a) * y_t + a * x
-    y_s = mean_q + lambda2.sqrt() * alike(gaussian_noise(x, generator), grey)
+    y_s = mean_q + lambda2.sqrt() * alike(gaussian_noise(x, generator), gray)
     mean = (1 - a) * y_t + a * (c_skip * y_t + c_out * out[:, 0:3])
     v = a * a * (2 * c_out.log() + _log_variance(out)).exp()
     sd = (v + lambda2).sqrt()
-    innovations = alike(((y_s - mean) / sd).clamp(-6, 6).detach(), grey)
+    innovations = alike(((y_s - mean) / sd).clamp(-6, 6).detach(), gray)
     more = network.heads(
         features, e, log_t - log_s, torch.zeros_like(log_s, dtype=torch.bool), innovations, integer
     )
@@ -77,17 +77,17 @@ def level_nats(network, x, y_t, log_s, log_t, generator=None, integer=False, gre
     mean = colour_mean(mean, out[:, 6:9] + more[:, 6:9], v / variance, y_s)
     return alike(
         0.5 * (torch.log(variance / lambda2) + (lambda2 + (mean_q - mean) ** 2) / variance - 1),
-        grey,
+        gray,
     )
 
 
-def pixel_nats(network, x, y_0, log_0, integer=False, grey=None):
-    """-log p(x | y_0): (B, 3, H, W) nats; a Gaussian integrated over [x - 1/2, x + 1/2].  grey: as in level_nats."""
+def pixel_nats(network, x, y_0, log_0, integer=False, gray=None):
+    """-log p(x | y_0): (B, 3, H, W) nats; a Gaussian integrated over [x - 1/2, x + 1/2].  gray: as in level_nats."""
     out, features, e = network.trunk(y_0, log_0, integer)
     c_skip, c_out, _ = preconditioning(_column(log_0.exp()))
     mean = c_skip * y_0 + c_out * out[:, 0:3]
     sd = (c_out.log() + 0.5 * _log_variance(out)).exp().clamp_min(0.02)
-    innovations = alike(((x - mean) / (sd * sd + 1 / 12).sqrt()).clamp(-6, 6).detach(), grey)
+    innovations = alike(((x - mean) / (sd * sd + 1 / 12).sqrt()).clamp(-6, 6).detach(), gray)
     more = network.heads(
         features,
         e,
@@ -100,7 +100,7 @@ def pixel_nats(network, x, y_0, log_0, integer=False, grey=None):
     sd = (sd * (0.5 * more[:, 3:6].clamp(-4, 2)).exp()).clamp_min(0.02)
     mean = colour_mean(mean, out[:, 6:9] + more[:, 6:9], torch.ones_like(mean), x)
     return alike(
-        -torch.log(bin_probability(x - mean, sd) * (1 - UNIFORM_SHARE) + UNIFORM_SHARE / 256), grey
+        -torch.log(bin_probability(x - mean, sd) * (1 - UNIFORM_SHARE) + UNIFORM_SHARE / 256), gray
     )
 
 
@@ -114,6 +114,6 @@ def bin_probability(distance, sd):
 
 
 def top_nats(x, log_sigma):
-    """Cost of y_{K-1} under a Gaussian with the picture's mean and variance a channel: (B,)."""
+    """Cost of y_{K-1} under a Gaussian with the image's mean and variance a channel: (B,)."""
     variance = x.var((2, 3)).mean(1)
     return 0.5 * torch.log1p(variance * torch.exp(-2 * log_sigma))

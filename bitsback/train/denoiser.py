@@ -1,4 +1,4 @@
-"""The network: a U-shaped trunk once a level, a light phase head once a phase.
+"""The network: a U-shaped trunk once a level, a light pass head once a pass.
 
       y (B,3,H,W) -> unshuffle 2 -> half (c1) --------------------- + -> half -> 9 numbers a pixel
                                       \\-> quarter (c2) ------ + ----/      \\-> features for the head
@@ -13,44 +13,19 @@ will compute.  There is no normalisation and no attention: nothing that integers
 """
 
 import math
-from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bitsback.diffusion.passes import coding_passes
+from bitsback.diffusion.schedule import preconditioning
+from bitsback.integer.config import EXACT, INPUT_REACH, NetworkConfig
 from bitsback.integer.convolution import TOP
 from bitsback.integer.convolution import WEIGHT as INNER_WEIGHT
-from bitsback.diffusion.passes import PHASE_COUNTS, phases
-from bitsback.diffusion.schedule import preconditioning
 
 STEPS = 64  # steps in 1.0 of an activation
 HIDDEN_GAIN = 2  # inside a block activations are smaller: twice as many steps in 1.0
-INPUT_REACH = 1023  # largest integer at the input (11 bits), 1/128 each
-INNOVATION_REACH = 96  # largest integer innovation, 1/16 standard deviation each
-EXACT = 2**24  # float32 adds integers exactly below this
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """Widths and depths of the stages; `head` is the width of the phase head, `phases` what it is asked for (PHASE_COUNTS)."""
-
-    c1: int = 64
-    n1: int = 3
-    c2: int = 96
-    n2: int = 2
-    c3: int = 128
-    n3: int = 2
-    embedding: int = 64
-    head: int = 48
-    phases: int = 4
-
-    def __post_init__(self):
-        if self.phases not in PHASE_COUNTS:
-            raise ValueError(f"{self.phases} phases: {PHASE_COUNTS} are known")
-
-    def as_dict(self):
-        return asdict(self)
 
 
 class _Clamp(torch.autograd.Function):
@@ -156,7 +131,7 @@ class LevelEmbedding(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """Trunk and phase head.  All public tensors are float; `integer` rounds inside."""
+    """Trunk and pass head.  All public tensors are float; `integer` rounds inside."""
 
     def __init__(self, config=NetworkConfig()):
         super().__init__()
@@ -175,18 +150,18 @@ class Denoiser(nn.Module):
         self.from3, self.from2 = QConv(c.c3, 4 * c.c2, 1), QConv(c.c2, 4 * c.c1, 1)
         self.last = QConv(c.c1, 36, 3, reach=TOP, gain=1 / STEPS, bias_steps=1.0)
         self.last_level = nn.Linear(c.embedding, 36)
-        # Phase head: features once, innovations and one residual layer a phase.
+        # Pass head: features once, innovations and one residual layer a pass.
         self.head_level = nn.Sequential(
             nn.Linear(c.embedding + 2, c.embedding),
             nn.ReLU(),
-            nn.Linear(c.embedding, (c.phases - 1) * c.head),
+            nn.Linear(c.embedding, (c.passes - 1) * c.head),
         )
         self.head_features = QConv(c.c1, c.head, 1)
         self.head_known = QConv(12, c.head, 3, gain=STEPS)
         self.head_mix = QConv(c.head, c.head, 3)
         self.head_out = nn.ModuleList(
             QConv(c.head, 9, 1, reach=TOP, gain=1 / STEPS, bias_steps=1.0)
-            for _ in range(c.phases - 1)
+            for _ in range(c.passes - 1)
         )
         for layer in (self.last, self.last_level, *self.head_out):
             nn.init.zeros_(layer.weight)
@@ -231,13 +206,13 @@ class Denoiser(nn.Module):
         return F.pixel_shuffle(out, 2), features
 
     def heads(self, features, e, log_ratio, pixels, innovations, integer=False):
-        """Refinement of all phases but the first, each from the innovations of the phases before it.
+        """Refinement of all passes but the first, each from the innovations of the passes before it.
 
         log_ratio: (B,) log(sigma_t / sigma_s), 0 where pixels is set; pixels: (B,) bool, True
-        for p(x | y_0); innovations: (B, 3, H, W), all phases, in standard deviations.
-        Returns (B, 9, H, W) float32, zero at phase 0.
+        for p(x | y_0); innovations: (B, 3, H, W), all passes, in standard deviations.
+        Returns (B, 9, H, W) float32, zero at pass 0.
         """
-        batch, order = len(innovations), phases(self.config.phases)
+        batch, order = len(innovations), coding_passes(self.config.passes)
         bias = self.head_bias(e, log_ratio, pixels).transpose(0, 1).flatten(0, 1)
         known, stages = torch.zeros_like(innovations), []
         for parts in order[:-1]:
@@ -259,9 +234,9 @@ class Denoiser(nn.Module):
         return out
 
     def head_bias(self, e, log_ratio, pixels):
-        """(B, phases - 1, head, 1, 1), steps: one bias for each phase but the first."""
+        """(B, passes - 1, head, 1, 1), steps: one bias for each pass but the first."""
         bias = self.head_level(torch.cat([e, log_ratio[:, None], pixels[:, None].to(e.dtype)], 1))
-        return bias.view(len(e), self.config.phases - 1, -1, 1, 1) * STEPS
+        return bias.view(len(e), self.config.passes - 1, -1, 1, 1) * STEPS
 
     def head_body(self, projected, known, bias, integer=False):
         """The head up to its last layer; projected: head_features(features); known: (B, 3, H, W)."""
@@ -295,6 +270,6 @@ class Denoiser(nn.Module):
                 head += (
                     size
                     / 4
-                    * (1 if stage in ("head_features", "head_out") else self.config.phases - 1)
+                    * (1 if stage in ("head_features", "head_out") else self.config.passes - 1)
                 )
         return trunk, head

@@ -2,7 +2,7 @@
 
 Schedule, level embedding and level ratio were folded into biases at export, one row a level.  Here a
 row is chosen by a one-hot vector in the embedding's place, so that all the rest of denoiser.py, and
-bound.py on top of it, serves unchanged: for measuring a shipped model, and for tuning it to a picture.
+bound.py on top of it, serves unchanged: for measuring a shipped model, and for tuning it to an image.
 """
 
 import dataclasses
@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bitsback.train.denoiser import Denoiser, QConv
-from bitsback.train.export import layer_units
-from bitsback.train.experts import Experts
 from bitsback.diffusion.levels import sigmas
 from bitsback.integer.bias_updates import by_expert, tuned_layers
+from bitsback.train.denoiser import Denoiser, QConv
+from bitsback.train.experts import Experts
+from bitsback.train.export import layer_units
 
 
 class OneHotLevel(nn.Module):

@@ -1,27 +1,27 @@
 """Unbiased estimates of the bound from one batch, and the schedule's gradients out of them.
 
-One picture in eight trains p(x | y_0), the others one level pair (s, t) each.
+One image in eight trains p(x | y_0), the others one level pair (s, t) each.
 """
 
 import math
 
 import torch
 
-from bitsback.train.bound import alike, gaussian_noise, level_nats, pixel_nats, top_nats
 from bitsback.ans.gaussian_tables import scale_sd
 from bitsback.diffusion.levels import sigmas
+from bitsback.train.bound import alike, gaussian_noise, level_nats, pixel_nats, top_nats
 
 RATIO = (0.3, 0.9)  # log(sigma_t / sigma_s), uniform
 PIXEL_JITTER = 0.35  # log sigma_0 around the learned lower end, for p(x | y_0)
 PIXEL_ODDS = (
-    0.63  # of p(x | y_0) among the coder's levels: one picture in eight where all are trained
+    0.63  # of p(x | y_0) among the coder's levels: one image in eight where all are trained
 )
 
 
-def estimate(network, schedule, x, generator, integer, autocast, grey=None):
+def estimate(network, schedule, x, generator, integer, autocast, gray=None):
     """One unbiased estimate of the bound, in bits a dimension, ready for `backward`.
 
-    grey: (B,) bool, patches that are coded as one channel (bound.alike), or None.  Returns (level (N,), pixel (M,), top (B,), leaves): N + M = B; leaves hold t and the
+    gray: (B,) bool, patches that are coded as one channel (bound.alike), or None.  Returns (level (N,), pixel (M,), top (B,), leaves): N + M = B; leaves hold t and the
     detached noise levels whose gradients `schedule_gradients` hands on.
     """
     batch, device = len(x), x.device
@@ -41,25 +41,25 @@ def estimate(network, schedule, x, generator, integer, autocast, grey=None):
     ratio = RATIO[0] + (RATIO[1] - RATIO[0]) * rand(n_level)
     log_t = log_s + ratio
     level_x, pixel_x = x[:n_level], x[n_level:]
-    level_grey, pixel_grey = (None, None) if grey is None else (grey[:n_level], grey[n_level:])
+    level_gray, pixel_gray = (None, None) if gray is None else (gray[:n_level], gray[n_level:])
     scale = 1 / math.log(2)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
         y = level_x + log_t.exp().view(-1, 1, 1, 1) * alike(
-            gaussian_noise(level_x, generator), level_grey
+            gaussian_noise(level_x, generator), level_gray
         )
-        level = level_nats(network, level_x, y, log_s, log_t, generator, integer, level_grey).mean(
+        level = level_nats(network, level_x, y, log_s, log_t, generator, integer, level_gray).mean(
             (1, 2, 3)
         )
         y = pixel_x + log_0.exp().view(-1, 1, 1, 1) * alike(
-            gaussian_noise(pixel_x, generator), pixel_grey
+            gaussian_noise(pixel_x, generator), pixel_gray
         )
-        pixel = pixel_nats(network, pixel_x, y, log_0, integer, pixel_grey).mean((1, 2, 3))
+        pixel = pixel_nats(network, pixel_x, y, log_0, integer, pixel_gray).mean((1, 2, 3))
     top = top_nats(x, schedule.ends[1])
     return level / ratio * slope * scale, pixel * scale, top * scale, leaves
 
 
 def estimate_at_levels(
-    network, schedule, x, generator, integer, autocast, grey=None, *, levels, only=None, weight=None
+    network, schedule, x, generator, integer, autocast, gray=None, *, levels, only=None, weight=None
 ):
     """The bound of the coder's own levels, estimated: noise on their lattices, levels drawn by cost.
 
@@ -81,11 +81,11 @@ def estimate_at_levels(
     noisy = torch.empty_like(x)
     y, t = x, torch.cat([chosen, torch.zeros(n_pixel, dtype=torch.long, device=device)])
     for k, level in enumerate(levels):
-        y = y + level.spacing * scale_sd(level.step) * alike(gaussian_noise(x, generator), grey)
+        y = y + level.spacing * scale_sd(level.step) * alike(gaussian_noise(x, generator), gray)
         y = torch.round(y / level.spacing) * level.spacing
         noisy[t == k] = y[t == k]
     scale = 1 / math.log(2)
-    level_grey, pixel_grey = (None, None) if grey is None else (grey[:n_level], grey[n_level:])
+    level_gray, pixel_gray = (None, None) if gray is None else (gray[:n_level], gray[n_level:])
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
         level = (
             level_nats(
@@ -96,7 +96,7 @@ def estimate_at_levels(
                 log_sigma[chosen],
                 generator,
                 integer,
-                level_grey,
+                level_gray,
             )
             if n_level
             else x.new_zeros(1, 1, 1, 1)
@@ -108,7 +108,7 @@ def estimate_at_levels(
                 noisy[n_level:],
                 log_sigma[:1].expand(n_pixel),
                 integer,
-                pixel_grey,
+                pixel_gray,
             )
             if n_pixel
             else x.new_zeros(1, 1, 1, 1)

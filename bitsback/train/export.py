@@ -11,20 +11,15 @@ import math
 
 import torch
 
-from bitsback.train.denoiser import (
-    EXACT,
-    HIDDEN_GAIN,
-    INNOVATION_REACH,
-    INPUT_REACH,
-    QConv,
-    STEPS,
-    TOP,
-    scale_exponent,
-)
-from bitsback.errors import TrainingError
-from bitsback.integer.convolution import Layer, WEIGHT, WIDE
-from bitsback.ans.gaussian_tables import forward_masses, gaussian_masses
-from bitsback.diffusion.levels import COLOUR_BITS, MEAN_BITS, SCALE_UNIT, make_steps, sigmas
+from bitsback.ans.gaussian_tables import forward_frequencies, gaussian_frequencies
+from bitsback.diffusion.levels import sigmas
+from bitsback.diffusion.steps import COLOUR_BITS, MEAN_BITS, SCALE_UNIT, make_steps
+from bitsback.integer.config import EXACT, INPUT_REACH
+from bitsback.integer.convolution import WEIGHT, WIDE, Layer
+from bitsback.integer.model_file import ARITHMETIC, write_model
+from bitsback.integer.overflow import prove_exact
+from bitsback.train.denoiser import HIDDEN_GAIN, STEPS, TOP, QConv, scale_exponent
+from bitsback.train.experts import Experts
 
 # What the 9 outputs are counted in: mean of x, log sd (trunk) or log variance (head), colour.
 TRUNK_UNITS = [2.0**MEAN_BITS] * 3 + [SCALE_UNIT / math.log(2)] * 3 + [2.0**COLOUR_BITS] * 3
@@ -69,32 +64,6 @@ def without_excess(layer):
     most, least = weight.clamp_min(0).sum(1) * TOP, weight.clamp_max(0).sum(1) * TOP
     bias = torch.minimum(torch.maximum(layer.bias.long(), -most - one), (TOP + 1) * one - least)
     return Layer(layer.weight, bias.to(torch.int32), layer.shift, layer.stride)
-
-
-def largest_sum(layer, reach):
-    """(O,) int64: no accumulator, in any order of summation, is larger in absolute value."""
-    return layer.weight.long().abs().flatten(1).sum(1) * reach + layer.bias.long().abs().amax(0)
-
-
-def prove_exact(layers):
-    """Refuses a model some sum of which could leave +-2^24.  Returns the largest found.  Errors: TrainingError."""
-    reaches = {"first": INPUT_REACH, "head_known": INNOVATION_REACH}
-    largest, stages = 0, {}
-    for name, layer in layers.items():
-        sums = largest_sum(layer, reaches.get(name, TOP))
-        largest = max(largest, int(sums.max()))
-        if largest >= EXACT:
-            raise TrainingError(
-                f"{name}: a sum can reach {int(sums.max())}, float32 is exact below {EXACT} only"
-            )
-        output = float((sums.double() * torch.exp2(-layer.shift.double())).max()) + 1
-        stage = "head" if name.startswith("head") else "trunk"  # all that could ever be added up
-        stages[stage] = stages.get(stage, 0) + output
-    if max(stages.values()) >= EXACT:
-        raise TrainingError(
-            f"wide sums can reach {max(stages.values()):.0f}, float32 is exact below {EXACT} only"
-        )
-    return largest
 
 
 def layer_units(name):
@@ -179,6 +148,31 @@ def integer_model(networks, levels, table=None):
     )
     for name in ("scale", "gain", "shift", "inverse"):
         tensors[f"steps.{name}"] = torch.stack([torch.from_numpy(getattr(s, name)) for s in steps])
-    tensors["gaussian_masses"] = torch.from_numpy(gaussian_masses())
-    tensors["forward_masses"] = torch.from_numpy(forward_masses([level.step for level in levels]))
+    tensors["gaussian_masses"] = torch.from_numpy(gaussian_frequencies())
+    tensors["forward_masses"] = torch.from_numpy(
+        forward_frequencies([level.step for level in levels])
+    )
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def save_model(path, network, levels, training, table=None, *, force=True):
+    """Exports `network` (a Denoiser or Experts) for `levels` and writes the model file.
+
+    table: calibration of the trunk's outputs (calibration.py); training: what `bitsback models` tells: minutes, steps, device, data;
+    force: replace an existing file.  Errors: TrainingError, OutputExists, OutputFailed.
+    """
+    networks, families = (
+        ([(network, range(len(levels)))], [0])
+        if not isinstance(network, Experts)
+        else (list(zip(network.networks, network.shares)), network.families)
+    )
+    description = {
+        "arithmetic": ARITHMETIC,
+        "experts": [
+            {"network": one.config.as_dict(), "steps": [steps.start, steps.stop], "family": family}
+            for (one, steps), family in zip(networks, families)
+        ],
+        "levels": [[level.exponent, level.step] for level in levels],
+        "training": training,
+    }
+    write_model(path, integer_model(networks, levels, table), description, force=force)

@@ -2,14 +2,16 @@
 
 New channels are appended with fresh incoming weights and zero outgoing ones, new blocks end in
 zeros: the grown network computes what the small one computes, and every new weight has a
-gradient after one step.  Of more phases each half computes what the whole did, the second from a little more that it hears of; of half as many each computes
+gradient after one step.  Of more passes each half computes what the whole did, the second from a little more that it hears of; of half as many each computes
 what that half did which heard of more.  So hours of training carry over to a larger network, or to a faster one.
 """
 
+from dataclasses import asdict
+
 import torch
 
-from bitsback.train.denoiser import Denoiser
 from bitsback.errors import TrainingError
+from bitsback.train.denoiser import Denoiser
 
 GROWS = (
     "c1",
@@ -19,13 +21,13 @@ GROWS = (
     "c3",
     "n3",
     "head",
-    "phases",
+    "passes",
 )  # sizes that may be larger; the others must agree
 
 
-def split_phases(weights):
-    """A head of 4 phases as one of 8: both halves of a phase begin as the whole.  Of the first the second half has a head too,
-    which begins with the next phase's features and says nothing."""
+def split_passes(weights):
+    """A head of 4 passes as one of 8: both halves of a pass begin as the whole.  Of the first the second half has a head too,
+    which begins with the next pass's features and says nothing."""
     weights, ends = dict(weights), ("weight", "bias")
     outs = {end: [weights.pop(f"head_out.{i}.{end}") for i in range(3)] for end in ends}
     for end in ends:
@@ -38,8 +40,8 @@ def split_phases(weights):
     return weights
 
 
-def join_phases(weights, count):
-    """A head of `count` phases, 8 or 4, as one of half as many: of every two the weights of the second, which knew what the first of them is not to know either.
+def join_passes(weights, count):
+    """A head of `count` passes, 8 or 4, as one of half as many: of every two the weights of the second, which knew what the first of them is not to know either.
 
     Of 8 it then hears of just what it used to hear of (8 to 4 cost the shipped networks 0.006 bits/dim untrained); of 4 one head says the same of two pixels.
     """
@@ -52,10 +54,10 @@ def join_phases(weights, count):
     return weights
 
 
-def split_head_level(weights, phases):
-    """{name: weights} with head_level.2, a bias of each head's channel a phase, as (phases - 1, head, ...) views and back: growth is along channels."""
+def split_head_level(weights, passes):
+    """{name: weights} with head_level.2, a bias of each head's channel a pass, as (passes - 1, head, ...) views and back: growth is along channels."""
     return {
-        name: value.view(phases - 1, -1, *value.shape[1:])
+        name: value.view(passes - 1, -1, *value.shape[1:])
         if name.startswith("head_level.2")
         else value
         for name, value in weights.items()
@@ -65,12 +67,12 @@ def split_head_level(weights, phases):
 def grow_weights(old_config, weights, new_config, generator_seed=0):
     """State dict of a Denoiser(new_config) that computes what (old_config, weights) compute.
 
-    weights: state dict of the small network, float tensors; phases may also be fewer.  Errors: TrainingError where another size shrinks
+    weights: state dict of the small network, float tensors; passes may also be fewer.  Errors: TrainingError where another size shrinks
     or one that cannot grow differs.
     """
-    old, new = old_config.as_dict(), new_config.as_dict()
+    old, new = asdict(old_config), asdict(new_config)
     for name in new:
-        if name == "phases":
+        if name == "passes":
             allowed = new[name] <= old[name] or old[name] == 4
         else:
             allowed = new[name] == old[name] or new[name] > old[name] and name in GROWS
@@ -78,15 +80,15 @@ def grow_weights(old_config, weights, new_config, generator_seed=0):
             raise TrainingError(
                 f"a network with {name} = {old[name]} cannot grow into one with {name} = {new[name]}"
             )
-    if old["phases"] < new["phases"]:
-        weights = split_phases(weights)
+    if old["passes"] < new["passes"]:
+        weights = split_passes(weights)
     for count in (8, 4):
-        if new["phases"] < count <= old["phases"]:
-            weights = join_phases(weights, count)
+        if new["passes"] < count <= old["passes"]:
+            weights = join_passes(weights, count)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator_seed)
         fresh = {k: v.clone() for k, v in Denoiser(new_config).state_dict().items()}
-    grown, weights = (split_head_level(some, new["phases"]) for some in (fresh, weights))
+    grown, weights = (split_head_level(some, new["passes"]) for some in (fresh, weights))
     for name, small in weights.items():
         large = grown[name]
         if large.ndim == 4:

@@ -17,19 +17,20 @@ from pathlib import Path
 
 import torch
 
-from bitsback.train.augment import GREY_SHARE, some_grey
-from bitsback.train.denoiser import Denoiser, NetworkConfig
+from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.diffusion.schedule import LearnedSchedule
 from bitsback.errors import TrainingError
+from bitsback.integer.config import NetworkConfig
+from bitsback.outputs import write
+from bitsback.train.augment import GRAY_SHARE, some_gray
+from bitsback.train.denoiser import Denoiser
 from bitsback.train.estimates import estimate, estimate_at_levels, schedule_gradients
 from bitsback.train.experts import Experts
+from bitsback.train.export import save_model
 from bitsback.train.grow import grow_weights
-from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.train.muon import Muon
-from bitsback.outputs import write
 from bitsback.train.patches import Patches
 from bitsback.train.restart import as_checkpoint, other_experts
-from bitsback.diffusion.schedule import LearnedSchedule
-from bitsback.integer.model_file import save_model
 
 END_LIMITS = ((math.log(0.35), math.log(0.8)), (math.log(200.0), math.log(500.0)))
 
@@ -51,7 +52,7 @@ class TrainingConfig:
     at_levels: bool = False  # train at the coder's own levels and lattices: the last part of a run
     only: range | None = None  # at_levels: these levels only, as an expert for them
     bfloat16: bool = False  # autocast; pays on GPUs and on CPUs with AMX (`faster_dtype`)
-    grey: float = GREY_SHARE  # share of the patches that are coded as one channel
+    gray: float = GRAY_SHARE  # share of the patches that are coded as one channel
     seed: int = 1
     save_every: float = 3.0  # minutes between checkpoints
 
@@ -142,7 +143,7 @@ class Trainer:
                 if a_model
                 else torch.load(path, map_location=self.device, weights_only=True)
             )
-            config = NetworkConfig(**state["config"])
+            config = NetworkConfig.from_dict(state["config"])
             if (
                 "network" not in state or config != self.network.config
             ):  # averaged weights alone: a start, with new optimisers
@@ -192,7 +193,7 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = lr * factor
             optimiser.zero_grad(set_to_none=True)
-        x, grey = some_grey(x, self.generator, self.config.grey)
+        x, gray = some_gray(x, self.generator, self.config.gray)
         level, pixel, top, leaves = forward(
             self.network,
             self.schedule,
@@ -200,7 +201,7 @@ class Trainer:
             self.generator,
             self.config.integer,
             self.config.bfloat16,
-            grey,
+            gray,
         )
         (level.mean() + pixel.mean() + top.mean()).backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -246,7 +247,7 @@ def train(
     data_name=None,
     force=True,
 ):
-    """Trains on the pictures below `folder` for `config.minutes`; writes `output` and `output`.ckpt, of an expert the latter alone.
+    """Trains on the images below `folder` for `config.minutes`; writes `output` and `output`.ckpt, of an expert the latter alone.
 
     report: called with a dict every `log_every` steps (bits a dimension: total and parts,
     pixels a second, share of the run); force: replace what other runs wrote.  Returns the last row.
@@ -302,11 +303,11 @@ def train(
     told = {
         "minutes": round(trainer.minutes_before + minutes, 1),
         "steps": trainer.steps,
-        "pictures": len(patches),
+        "images": len(patches),
         "data": data_name or str(folder),
         "device": device.type,
         "integer": config.integer,
-        "grey": config.grey > 0,
+        "grey": config.gray > 0,
         "sigma_ends": [round(e, 4) for e in trainer.schedule.ends.detach().exp().tolist()],
     }
     if config.only is None:
@@ -318,7 +319,7 @@ def read_checkpoint(path):
     """(averaged network, {"minutes", "steps"} and, of an expert, "only": range of levels) of a checkpoint that `train` wrote.  Errors: TrainingError."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        network = Denoiser(NetworkConfig(**state["config"]))
+        network = Denoiser(NetworkConfig.from_dict(state["config"]))
         network.load_state_dict(state["average"])
     except Exception as error:  # torch reports a foreign file in a dozen ways
         raise TrainingError(f"{path}: not a checkpoint ({str(error).splitlines()[0]})") from None

@@ -1,4 +1,4 @@
-"""The bound of the coder's levels on given pictures, float or rounded: what a file should cost."""
+"""The bound of the coder's levels on given images, float or rounded: what a file should cost."""
 
 import math
 from pathlib import Path
@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitsback.train.bound import alike, gaussian_noise, level_nats, pixel_nats, top_nats
-from bitsback.errors import UnsupportedImage
 from bitsback.diffusion.levels import sigmas
+from bitsback.errors import UnsupportedImage
+from bitsback.train.bound import alike, gaussian_noise, level_nats, pixel_nats, top_nats
 
 
 def centre_crops(folder, limit=None, side=256):
-    """(N, 3, side, side) float32, pixels - 128: centres of the first pictures of a folder, by name."""
+    """(N, 3, side, side) float32, pixels - 128: centres of the first images of a folder, by name."""
     crops = []
     for path in sorted(Path(folder).iterdir()):
         if len(crops) == limit:
@@ -30,20 +30,20 @@ def centre_crops(folder, limit=None, side=256):
                 )
             )
     if not crops:
-        raise UnsupportedImage(f"{folder}: no PNG or WebP picture of {side}x{side} or more")
+        raise UnsupportedImage(f"{folder}: no PNG or WebP image of {side}x{side} or more")
     return torch.stack(crops).float() - 128
 
 
 @torch.no_grad()
-def bound_bits(network, levels, x, integer, seed=1, batch=4, grey=None):
-    """Bits a dimension of each part: [p(x|y_0), level 1, ..., level K-1, top].  x: (N, 3, H, W); grey: (N,) bool, pictures of one channel (bound.alike)."""
+def bound_bits(network, levels, x, integer, seed=1, batch=4, gray=None):
+    """Bits a dimension of each part: [p(x|y_0), level 1, ..., level K-1, top].  x: (N, 3, H, W); gray: (N,) bool, images of one channel (bound.alike)."""
     generator = torch.Generator().manual_seed(seed)
     logs = [math.log(s) for s in sigmas(levels)]
     parts = []
     for k, log_t in enumerate(logs):
         nats = []
         for some, alone in zip(
-            x.split(batch), [None] * len(x) if grey is None else grey.split(batch)
+            x.split(batch), [None] * len(x) if gray is None else gray.split(batch)
         ):
             one = torch.ones(len(some))
             y = some + math.exp(log_t) * alike(gaussian_noise(some, generator), alone)

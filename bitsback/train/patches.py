@@ -1,4 +1,4 @@
-"""Patches of the pictures below a folder: all pixels in one tensor, batches by indexing."""
+"""Patches of the images below a folder: all pixels in one tensor, batches by indexing."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from bitsback.train.augment import HALVED_SHARE, some_halved
 from bitsback.errors import TrainingError
+from bitsback.train.augment import HALVED_SHARE, some_halved
 from bitsback.train.wild import DRAWS, MCU, WILD_SHARE, some_in_the_wild
 
 
 class Patches:
-    """All pictures below a folder as one flat (pixels, 3) uint8 tensor on `device`."""
+    """All images below a folder as one flat (pixels, 3) uint8 tensor on `device`."""
 
     def __init__(self, folder, patch, device, halved=HALVED_SHARE, wild=WILD_SHARE):
         flat, sizes, self.skipped = [], [], []
@@ -29,7 +29,7 @@ class Patches:
             flat.append(torch.from_numpy(pixels).view(-1, 3))
             sizes.append(pixels.shape[:2])
         if not sizes:
-            raise TrainingError(f"{folder}: no readable picture of at least {patch}x{patch} pixels")
+            raise TrainingError(f"{folder}: no readable image of at least {patch}x{patch} pixels")
         self.pixels = torch.cat(flat).to(device)
         self.sizes = torch.tensor(sizes, device=device)
         areas = self.sizes.prod(1)

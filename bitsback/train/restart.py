@@ -7,11 +7,11 @@ in a hundred steps.  So a shipped model is its own checkpoint.
 
 import torch
 
+from bitsback.coder.model import Model
+from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.errors import TrainingError
 from bitsback.train.denoiser import Denoiser, QConv
 from bitsback.train.dequantise import dequantised
-from bitsback.errors import TrainingError
-from bitsback.diffusion.levels import default_levels, sigmas
-from bitsback.coder.model import Model
 
 
 def _fit(layer, inputs, rows):

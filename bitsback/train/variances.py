@@ -7,7 +7,7 @@
     error                   v = E (x - xhat)^2, a level and channel: right for an imperfect mean too (NPR)
     head                    a pixel, from the network
     head+colour             and R given G, B given G and R
-    head+colour+phases      and three quarters of the pixels given those before them: the coder's (bound.py)
+    head+colour+passes      and three quarters of the pixels given those before them: the coder's (bound.py)
 
 All are float: what they are worth is measured here, what is best is what the coder does.
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
+from bitsback.diffusion.schedule import preconditioning, reverse_step
 from bitsback.train.bound import (
     _column,
     _log_variance,
@@ -25,15 +26,14 @@ from bitsback.train.bound import (
     level_nats,
     pixel_nats,
 )
-from bitsback.diffusion.schedule import preconditioning, reverse_step
 
-GRADES = ("beta-tilde", "beta", "analytic", "error", "head", "head+colour", "head+colour+phases")
+GRADES = ("beta-tilde", "beta", "analytic", "error", "head", "head+colour", "head+colour+passes")
 LARGEST = 127.5**2  # variance of a pixel is at most this
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Monte Carlo estimates of one level over training pictures: score2 = E |(xhat - y) / sigma^2|^2 a dimension; error2 (3,) = E (x - xhat)^2."""
+    """Monte Carlo estimates of one level over training images: score2 = E |(xhat - y) / sigma^2|^2 a dimension; error2 (3,) = E (x - xhat)^2."""
 
     score2: float
     error2: torch.Tensor
@@ -47,15 +47,15 @@ def _denoised(network, y, log_sigma, integer=False):
 
 
 @torch.no_grad()
-def measure_moments(network, sigma, pictures, generator):
-    """Moments at noise `sigma` (gray levels).  pictures: (N, 3, H, W) float32, pixels - 128, of training."""
+def measure_moments(network, sigma, images, generator):
+    """Moments at noise `sigma` (gray levels).  images: (N, 3, H, W) float32, pixels - 128, of training."""
     score2, error2 = 0.0, torch.zeros(3)
-    for x in pictures.split(4):
+    for x in images.split(4):
         y = x + sigma * gaussian_noise(x, generator)
         _, mean = _denoised(network, y, torch.full((len(x),), math.log(sigma)))
         score2 += ((mean - y) / sigma**2).square().mean().item() * len(x)
         error2 += (x - mean).square().mean((0, 2, 3)) * len(x)
-    return Moments(score2 / len(pictures), error2 / len(pictures))
+    return Moments(score2 / len(images), error2 / len(images))
 
 
 def analytic_variance(sigma, score2):
@@ -64,7 +64,7 @@ def analytic_variance(sigma, score2):
 
 
 def graded_level_nats(network, x, y_t, log_s, log_t, moments, generator=None, integer=False):
-    """{grade: KL(q(y_s | y_t, x) || p(y_s | y_t)), (B, 3, H, W) nats}, all but the phases from one pass, on the same noise."""
+    """{grade: KL(q(y_s | y_t, x) || p(y_s | y_t)), (B, 3, H, W) nats}, all but the passes from one pass, on the same noise."""
     out, xhat = _denoised(network, y_t, log_t, integer)
     sigma_t = _column(log_t.exp())
     a, lambda2 = reverse_step(_column(log_s.exp()), sigma_t)
@@ -90,7 +90,7 @@ def graded_level_nats(network, x, y_t, log_s, log_t, moments, generator=None, in
             torch.log(variance / lambda2) + (lambda2 + (mean_q - centre) ** 2) / variance - 1
         )
     return costs | {
-        "head+colour+phases": level_nats(network, x, y_t, log_s, log_t, generator, integer)
+        "head+colour+passes": level_nats(network, x, y_t, log_s, log_t, generator, integer)
     }
 
 

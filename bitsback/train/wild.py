@@ -1,6 +1,6 @@
-"""Augmentation towards photographs as people have them, which a set of reduced pictures lacks.
+"""Augmentation towards photographs as people have them, which a set of reduced images lacks.
 
-A camera's or a telephone's picture at full size is soft (demosaiced, denoised, enlarged), graded,
+A camera's or a telephone's image at full size is soft (demosaiced, denoised, enlarged), graded,
 sharpened, noisy in proportion to its light, and was a JPEG at high quality, most often with colours
 at half the resolution.  The shipped models were trained with a quarter of their patches so
 (benchmarks/checkpoints/README.md).  No host waits in it, so that a training step on a GPU may be
@@ -54,7 +54,7 @@ def _rounded_blocks(x, table):
 
 
 def _rolled(x, down, right):
-    """Each picture of (B, C, H, W) rolled by its own number of rows and columns, (B,) int."""
+    """Each image of (B, C, H, W) rolled by its own number of rows and columns, (B,) int."""
     batch, _, height, width = x.shape
     rows = (torch.arange(height, device=x.device) + down[:, None]) % height
     columns = (torch.arange(width, device=x.device) + right[:, None]) % width
@@ -65,11 +65,11 @@ def _rolled(x, down, right):
 def jpeg(
     x: torch.Tensor, quality: torch.Tensor, halved: torch.Tensor, corner: torch.Tensor
 ) -> torch.Tensor:
-    """Pictures as they come back from JPEG, as whole numbers.
+    """Images as they come back from JPEG, as whole numbers.
 
     x: (B, 3, H, W) float, gray levels 0..255, sides multiples of 16; quality: (B,) 1..100, as
     libjpeg's; halved: (B,) bool, 4:2:0 and interpolated back, else 4:4:4; corner: (2, B) int, rows
-    and columns from the picture's corner to that of the next unit of 16x16 pixels.
+    and columns from the image's corner to that of the next unit of 16x16 pixels.
     """
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality).view(-1, 1, 1) / 100
     luma, chroma = x.new_tensor(LUMA), x.new_full((8, 8), 99)

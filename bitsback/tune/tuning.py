@@ -1,10 +1,10 @@
-"""Tunes a model's biases to the pictures at hand, before they are coded: their own bound is minimised.
+"""Tunes a model's biases to the images at hand, before they are coded: their own bound is minimised.
 
 A minute of it buys more than any other minute of encoding, and costs nothing at decoding: the decoder only adds
 small integers to biases.  Weights stay as they are; one bias a channel, shared by all levels, is little to store, and
 what it costs is part of what is minimised.  Layers differ a thousandfold in what a step of their biases does to the bound: both
 how far they move and how finely they are stored follow that.  (Tuning of biases alone: BitFit, arXiv 2106.10199; here the data
-are the picture to be coded, as in learned codecs that store what they adapt.)
+are the image to be coded, as in learned codecs that store what they adapt.)
 """
 
 import math
@@ -12,23 +12,23 @@ import math
 import numpy as np
 import torch
 
-from bitsback.train.denoiser import QConv
-from bitsback.train.dequantise import dequantised, real_scales
-from bitsback.errors import DamagedFile
-from bitsback.train.estimates import estimate_at_levels
-from bitsback.diffusion.levels import sigmas
 from bitsback.ans.stack import Stack
+from bitsback.diffusion.levels import sigmas
+from bitsback.errors import DamagedFile
 from bitsback.integer.bias_updates import (
     COARSENESS,
-    Deltas,
     LIMIT,
+    Deltas,
     count,
     delta_units,
     kinds,
     tuned_layers,
 )
+from bitsback.train.denoiser import QConv
+from bitsback.train.dequantise import dequantised, real_scales
+from bitsback.train.estimates import estimate_at_levels
 
-PATCHES = (64, 32, 16)  # sides; the largest that most pixels lie in pictures of
+PATCHES = (64, 32, 16)  # sides; the largest that most pixels lie in images of
 BATCH = 8  # patches a step, shared out among the families
 FINE = 20.0  # gray levels: families whose first level is above carry too few bits for what their deltas would take
 GRID = 8  # the network's coarsest pixel: a bias may suit one place in it, as half-resolution colours have it
@@ -37,9 +37,9 @@ WARM = 5  # steps
 SMALL, MOST = (
     400_000,
     4,
-)  # steps are for a picture of so many pixels; for others as the root of their size, at most so many times as many
+)  # steps are for an image of so many pixels; for others as the root of their size, at most so many times as many
 LEAST = 2**16  # pixels below which what is gained does not pay for what is stored
-# Exponents of the steps that deltas are stored in, against those of tuned.py: those whose rounding costs about half a bit a delta in a picture of
+# Exponents of the steps that deltas are stored in, against those of tuned.py: those whose rounding costs about half a bit a delta in an image of
 # SMALL pixels, by measurement of the default model, where uniform noise in a bias costs 1000 times as much in `first` as in `middle`.
 FINENESS = {
     "first": 0,
@@ -98,9 +98,9 @@ class Sampler:
         )
 
     def batch(self):
-        """(x, grey, weight): (B, 3, side, side) float32, pixels - 128, from rows and columns that are multiples of GRID, (B,) bool, which have
+        """(x, gray, weight): (B, 3, side, side) float32, pixels - 128, from rows and columns that are multiples of GRID, (B,) bool, which have
         one channel only, and like x, 1 for samples that cost bits and 0 for others; B is more where patches are smaller."""
-        patches, weights, grey = [], [], []
+        patches, weights, gray = [], [], []
         place = lambda size: (
             GRID * int(torch.randint((size - self.side) // GRID + 1, (), generator=self.places))
         )  # noqa: E731
@@ -115,9 +115,9 @@ class Sampler:
             )
             patches.append(torch.from_numpy(np.ascontiguousarray(pixels[here])).expand(-1, -1, 3))
             weights.append(torch.from_numpy(np.ascontiguousarray(free)).expand(-1, -1, 3))
-            grey.append(pixels.shape[2] == 1)
+            gray.append(pixels.shape[2] == 1)
         planes = lambda parts: torch.stack(parts).permute(0, 3, 1, 2).to(self.device, torch.float32)  # noqa: E731
-        return planes(patches) - 128, torch.tensor(grey, device=self.device), planes(weights)
+        return planes(patches) - 128, torch.tensor(gray, device=self.device), planes(weights)
 
 
 def native_bfloat16(device):
@@ -186,7 +186,7 @@ class Tuned:
         self.move(self.moves if moves is None else moves)
         total = 0.0
         for i, (network, steps, *_) in enumerate(self.parts):
-            x, grey, weight = (part[i :: len(self.parts)] for part in batch)
+            x, gray, weight = (part[i :: len(self.parts)] for part in batch)
             parts = estimate_at_levels(
                 network,
                 None,
@@ -194,7 +194,7 @@ class Tuned:
                 generator,
                 True,
                 self.bfloat16,
-                grey,
+                gray,
                 levels=self.levels,
                 only=steps,
                 weight=weight,
@@ -229,7 +229,7 @@ class Tuned:
 
 
 def steps_for(total, steps):
-    """Steps for `total` pixels, of `steps` for SMALL ones: a small picture has fewer patches to learn from, and of 320x320 pixels half the steps gain nearly as much."""
+    """Steps for `total` pixels, of `steps` for SMALL ones: a small image has fewer patches to learn from, and of 320x320 pixels half the steps gain nearly as much."""
     return round(steps * min(math.sqrt(total / SMALL), MOST)) if total >= LEAST else 0
 
 
@@ -253,7 +253,7 @@ def fine_families(model):
 def tune(model, images, steps, *, masks=None, device="cpu", seed=0, progress=lambda share: None):
     """Deltas of all families, int32, under which `images` cost less, what the deltas cost included, or None where none were found.
 
-    model: a Model; images: list of (H, W, 3) or (H, W, 1) uint8; steps: for a picture of SMALL pixels (steps_for);
+    model: a Model; images: list of (H, W, 3) or (H, W, 1) uint8; steps: for an image of SMALL pixels (steps_for);
     masks: as Sampler takes them.  Each family is tuned by itself, and stays as it is where that does not pay.
     """
     total, dims, families = (

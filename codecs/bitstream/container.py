@@ -3,23 +3,23 @@
     bytes
     4       magic "\\x8aBBK"
     1       format version, 0
-    1       kind: bit 0 set, the payload is a stack (clear: plain parts); bit 1 set, an archive;
-            bit 2 set, LEB128 here which metadata the plain parts begin with (bits by metadata.KINDS); if its
+    1       kind: bit 0 set, the payload is a stack (clear: fallback parts); bit 1 set, an archive;
+            bit 2 set, LEB128 here which metadata the fallback parts begin with (bits by metadata.KINDS); if its
             bit 11 is set, LEB128 length and names, one a line, of what the source had and is not kept
-            one picture: form (low 5 bits: place in still.MODES; high 3: in SOURCES), LEB128 width,
+            one image: form (low 5 bits: place in still.MODES; high 3: in SOURCES), LEB128 width,
             height; digest of all that is kept (8 bytes of blake2b, 4 if plain)
-            archive: LEB128 length of the index, the index (zlib of JSON), digest of all pictures (8)
+            archive: LEB128 length of the index, the index (zlib of JSON), digest of all images (8)
             stack only: 8 first bytes of the model's id, then LEB128: bits the prior cost, if bit 3 of
             the kind is set bits that the model's deltas cost (tuned.py), if bit 4 is bytes that tell flat blocks (flats.py),
-            if bit 5 is number of the sharpness (colours.py), if bit 6 is bytes that tell block means (means.py), length of the credit; in an archive, pictures that lie in the plain parts; flips (1 left-right,
+            if bit 5 is number of the sharpness (colours.py), if bit 6 is bytes that tell block means (means.py), length of the credit; in an archive, images that lie in the fallback parts; flips (1 left-right,
             2 upside down) of those under the prior, the corner where their segments start (image, rows,
             columns), number of segments and, for each, 3 * size + kind (places.py); mean32 (zigzag) and
             scale of the top level for R, G, B
-    ...     payload: words of the stack, whose credit are the plain parts; or these alone (picture.py)
+    ...     payload: words of the stack, whose credit are the fallback parts; or these alone (image.py)
     4       CRC-32 of all before, little-endian
 
 LEB128: 7 bits a byte, low first, the top bit set on all but the last.  A reader checks magic, version,
-CRC, the range of every number, that the segments cover the pictures, and last the pixels' digest.
+CRC, the range of every number, that the segments cover the images, and last the pixels' digest.
 """
 
 import hashlib
@@ -28,12 +28,12 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+from bitsback.codecs.bitstream.names import is_name
+from bitsback.codecs.bitstream.numbers import Reader, number
+from bitsback.codecs.image import GRAYS, MODES, UNDER_PRIOR
 
 from bitsback.ans.colour_counts import SHARPNESS
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage
-from bitsback.codecs.io.folders import is_name
-from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.codecs.image import GREYS, MODES, UNDER_PRIOR
 
 MAGIC = b"\x8aBBK"
 VERSION = 0
@@ -47,7 +47,7 @@ SOURCES = (
     "GIF",
     "",
     "JPEG",
-)  # kinds of files that a picture came from; "" are all others
+)  # kinds of files that an image came from; "" are all others
 MAX_SIDE = 2**24
 MAX_PIXELS = 2**31
 MAX_IMAGES = 2**24
@@ -55,16 +55,16 @@ MAX_INDEX = 2**26  # bytes of an index, unpacked
 LOST = 2**11  # bit of the mask of metadata: names of what was lost follow it
 MAX_MASK = 2**27 - 1
 MAX_LOST = 2**12  # bytes of these names
-MAX_ROW = 2**13  # characters of one picture's row in it
+MAX_ROW = 2**13  # characters of one image's row in it
 ID_BYTES = 8
 ALIKE = {
-    mode: len(MODES) + i for i, mode in enumerate(sorted(UNDER_PRIOR - GREYS))
+    mode: len(MODES) + i for i, mode in enumerate(sorted(UNDER_PRIOR - GRAYS))
 }  # forms beyond those of the modes: RGB, RGBA
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One picture: size in pixels, mode, kind of file it came from; in an archive name, permissions, time (s) and 16-bit check."""
+    """One image: size in pixels, mode, kind of file it came from; in an archive name, permissions, time (s) and 16-bit check."""
 
     width: int
     height: int
@@ -94,7 +94,7 @@ class Header:
     entries: tuple  # of Entry, in the order of coding
     digest: bytes
     archive: bool = False
-    metadata: int = 0  # bit i: the plain parts have some that is metadata.KINDS[i]
+    metadata: int = 0  # bit i: the fallback parts have some that is metadata.KINDS[i]
     model: str = ""  # first 16 hex digits of the id; empty: no stack
     net_bits: int = 0  # what the prior cost
     tuned_bits: int = (
@@ -105,9 +105,9 @@ class Header:
     mean_bytes: int = (
         0  # what tells block means, between deltas and flat blocks on the stack; 0: there are none
     )
-    credit_bytes: int = 0  # length of the plain parts the stack started from
-    plain: int = 0  # pictures that lie in the plain parts, before those under the prior
-    flips: int = 0  # how the pictures were turned, see places.py
+    credit_bytes: int = 0  # length of the fallback parts the stack started from
+    plain: int = 0  # images that lie in the fallback parts, before those under the prior
+    flips: int = 0  # how the images were turned, see places.py
     start: tuple = (
         0,
         0,
@@ -115,7 +115,7 @@ class Header:
     )  # corner where the segments begin, see places.py; images are counted from the first under the prior
     segments: tuple = ()  # (kind, size) in the order of coding
     top: tuple = ()  # mean32 and scale of R, G, B
-    lost: tuple = ()  # names of what the picture files had and is not kept
+    lost: tuple = ()  # names of what the image files had and is not kept
 
     @property
     def width(self):
@@ -131,9 +131,9 @@ class Header:
 
     @property
     def sizes(self):
-        """(height, width, channels) of the pictures under the prior, alpha not counted."""
+        """(height, width, channels) of the images under the prior, alpha not counted."""
         return [
-            (e.height, e.width, 1 if e.mode in GREYS or e.alike else 3)
+            (e.height, e.width, 1 if e.mode in GRAYS or e.alike else 3)
             for e in self.entries[self.plain :]
         ]
 
@@ -165,7 +165,7 @@ def _index(entries):
     text = b"[" + b",".join(rows) + b"]"
     if len(text) > MAX_INDEX:
         raise UnsupportedImage(
-            f"names and sizes of {len(entries)} pictures are more than an archive's index can hold; make several archives"
+            f"names and sizes of {len(entries)} images are more than an archive's index can hold; make several archives"
         )
     return zlib.compress(text, 9) + checks
 
@@ -254,7 +254,7 @@ def _rows(text, count):
         yield row
         position += 1 + length
     if text[position:] != "]":
-        raise ValueError("more rows than pictures")
+        raise ValueError("more rows than images")
 
 
 def _row_entry(row, check):
@@ -301,7 +301,7 @@ def _read_entries(reader, archive):
         any(e.width < 1 or e.height < 1 or max(e.width, e.height) > MAX_SIDE for e in entries)
         or sum(e.width * e.height for e in entries) > MAX_PIXELS
     ):
-        raise DamagedFile("a picture's size is out of range")
+        raise DamagedFile("an image's size is out of range")
     return entries
 
 
@@ -368,7 +368,7 @@ def read(data: bytes) -> tuple[Header, bytes]:
         if min(fields["top"][1::2]) < 0:
             raise DamagedFile("a number in the header is out of range")
     if any(entry.alike for entry in (entries[: fields["plain"]] if kind & STACK else entries)):
-        raise DamagedFile("equal colours are told of a picture in the plain parts")
+        raise DamagedFile("equal colours are told of an image in the fallback parts")
     return Header(**fields), reader.take(reader.end - reader.position)
 
 

@@ -9,14 +9,14 @@ import struct
 import zlib
 
 import numpy as np
+from bitsback.codecs.fallback.differences import decode_differences, encode_differences, inflate
 from PIL import Image
 
 from bitsback.errors import DamagedFile
-from bitsback.codecs.fallback.differences import decode_deltas, encode_deltas, inflate
 
 WEBP_SIDE = 16383
-WEBP, PNG, PNG1, PNG2, PNG4, DELTAS = range(6)
-PNG_BITS = {PNG1: 1, PNG2: 2, PNG4: 4}  # indices and bilevel pictures, several in a byte
+WEBP, PNG, PNG1, PNG2, PNG4, DIFFERENCES = range(6)
+PNG_BITS = {PNG1: 1, PNG2: 2, PNG4: 4}  # indices and bilevel images, several in a byte
 QUICK, GOOD, BEST = (
     {"quality": 75, "method": 4},
     {"quality": 100, "method": 5},
@@ -25,20 +25,20 @@ QUICK, GOOD, BEST = (
 STRIP = 2**22  # pixels of which webp_size makes a WebP at once
 SAMPLE = (
     2**15
-)  # pixels that show whether a picture is a photograph, and if so whether PNG and differences are worth trying:
+)  # pixels that show whether an image is a photograph, and if so whether PNG and differences are worth trying:
 LOSES = 1.04  # ... not above this share of the quick WebP there
 REMEMBERED = 2**16  # pixels of an array that is remembered
 DRAWN, COLOURS = (
     1.4,
     1 / 16,
-)  # bits a dimension of a quick WebP, colours a pixel: below, a picture may be a drawing
+)  # bits a dimension of a quick WebP, colours a pixel: below, an image may be a drawing
 
 
 # --- WebP: a VP8L chunk without the RIFF around it -------------------------------------------
 
 
 def _webp_image(samples):
-    """uint8 samples -> an RGB or RGBA image; grey is repeated, which WebP's own transform makes free."""
+    """uint8 samples -> an RGB or RGBA image; gray is repeated, which WebP's own transform makes free."""
     channels = 1 if samples.ndim == 2 else samples.shape[2]
     if channels == 1:
         samples = np.repeat(samples.reshape(*samples.shape[:2], 1), 3, 2)
@@ -163,7 +163,7 @@ def _webps(samples, *efforts):
 
 
 def webp_size(samples: np.ndarray, effort: dict = QUICK) -> int | None:
-    """Bytes of (H, W) or (H, W, C) uint8 as WebP: of large pictures the sum over strips, since the encoder takes over 30 bytes a pixel.
+    """Bytes of (H, W) or (H, W, C) uint8 as WebP: of large images the sum over strips, since the encoder takes over 30 bytes a pixel.
 
     None for sides that WebP cannot hold.
     """
@@ -177,7 +177,7 @@ def webp_size(samples: np.ndarray, effort: dict = QUICK) -> int | None:
 
 
 def _bands(samples):
-    """A quarter of SAMPLE pixels at four heights, as one picture."""
+    """A quarter of SAMPLE pixels at four heights, as one image."""
     rows = max(1, SAMPLE // 4 // samples.shape[1])
     return np.concatenate(
         [samples[top : top + rows] for top in np.arange(1, 8, 2) * (len(samples) - rows) // 8]
@@ -187,7 +187,7 @@ def _bands(samples):
 def photographic(samples: np.ndarray, size: int) -> bool:
     """Whether (H, W) or (H, W, C) uint8 that a quick WebP holds in `size` bytes look like a photograph: bits and colours enough.
 
-    On photographs the GOOD WebP is as small as the BEST one, to a byte on the 52 pictures of Kodak and valid tried, in 4 to 9 s a megapixel for 16 to 24.
+    On photographs the GOOD WebP is as small as the BEST one, to a byte on the 52 images of Kodak and valid tried, in 4 to 9 s a megapixel for 16 to 24.
     """
     bands = _bands(samples)
     colours = (
@@ -211,21 +211,21 @@ def _worth_trying(samples):
     if not photographic(bands, quick):
         return True, True, True
     return (
-        len(encode_deltas(bands)) < LOSES * quick,
+        len(encode_differences(bands)) < LOSES * quick,
         len(_encode_png(bands, 8)) < LOSES * quick,
         False,
     )
 
 
-def encode_plain(samples: np.ndarray, patient: bool = True) -> bytes:
+def encode_fallback(samples: np.ndarray, patient: bool = True) -> bytes:
     """(H, W) or (H, W, C) array of 1, 2 or 4 bytes a sample -> bytes, by the coder that makes the fewest; (H, W, 1) counts as (H, W).
 
-    patient: whether the BEST effort of WebP is tried where it may win: a hundredth of the time of a picture under the prior, for 1 % of what is told beside it.
+    patient: whether the BEST effort of WebP is tried where it may win: a hundredth of the time of an image under the prior, for 1 % of what is told beside it.
     """
     if samples.shape[2:] == (1,):
         samples = samples[..., 0]
     deltas, png, best = _worth_trying(samples)
-    results = [bytes([DELTAS]) + encode_deltas(samples)] if deltas else []
+    results = [bytes([DIFFERENCES]) + encode_differences(samples)] if deltas else []
     if samples.dtype == np.uint8 and max(samples.shape[:2]) <= WEBP_SIDE:
         results += _webps(
             samples, QUICK, GOOD, *[BEST] * (best and patient)
@@ -239,7 +239,7 @@ def encode_plain(samples: np.ndarray, patient: bool = True) -> bytes:
 
 
 class Remembered:
-    """encode_plain that remembers what it made of small arrays: of an archive's pictures it is asked several times, and some are the same."""
+    """encode_plain that remembers what it made of small arrays: of an archive's images it is asked several times, and some are the same."""
 
     def __init__(self):
         self._made = {}
@@ -247,21 +247,21 @@ class Remembered:
     def __call__(self, samples: np.ndarray, patient: bool = True) -> bytes:
         """As encode_plain."""
         if samples.shape[0] * samples.shape[1] > REMEMBERED:
-            return encode_plain(samples, patient)
+            return encode_fallback(samples, patient)
         samples = samples[..., 0] if samples.shape[2:] == (1,) else samples
         key = samples.shape, samples.dtype.str, patient, samples.tobytes()
         if key not in self._made:
-            self._made[key] = encode_plain(samples, patient)
+            self._made[key] = encode_fallback(samples, patient)
         return self._made[key]
 
 
-def decode_plain(data: bytes, shape: tuple, dtype=np.uint8) -> np.ndarray:
+def decode_fallback(data: bytes, shape: tuple, dtype=np.uint8) -> np.ndarray:
     """The mirror of encode_plain.  Sizes are checked before samples are unpacked.  Errors: DamagedFile."""
     if tuple(shape[2:]) == (1,):
-        return decode_plain(data, shape[:2], dtype)[..., None]
+        return decode_fallback(data, shape[:2], dtype)[..., None]
     method, body, dtype = data[0] if data else 255, data[1:], np.dtype(dtype)
-    if method == DELTAS:
-        return decode_deltas(body, shape, dtype)
+    if method == DIFFERENCES:
+        return decode_differences(body, shape, dtype)
     try:
         if method == WEBP and dtype == np.uint8:
             samples = _decode_webp(body, shape)

@@ -65,7 +65,7 @@ def _filters(length):
     return [filters | {"dict_size": min(filters["dict_size"], max(LEAST_DICTIONARY, length))}]
 
 
-def encode_deltas(samples: np.ndarray) -> bytes:
+def encode_differences(samples: np.ndarray) -> bytes:
     """(H, W) or (H, W, C) array of 1, 2 or 4 bytes a sample -> bytes, the best of a few differences.
 
     Which is best is told by a fast deflate; the best two are tried in full.
@@ -102,7 +102,7 @@ def inflate(data: bytes, limit: int, packed_by_lzma) -> bytes:
     return out
 
 
-def decode_deltas(data: bytes, shape: tuple, dtype) -> np.ndarray:
+def decode_differences(data: bytes, shape: tuple, dtype) -> np.ndarray:
     """The mirror of encode_deltas; no more is unpacked than shape and dtype say.  Errors: DamagedFile."""
     way, size = (
         data[0] if data else 255,

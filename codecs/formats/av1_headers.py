@@ -1,14 +1,15 @@
 """The headers of a still AV1 stream, up to what says whether its samples were quantised (AV1
 specification, 5.5 and 5.9).
 
-Bounded: two headers are read, bit by bit; what a still picture without loss does not need is not
+Bounded: two headers are read, bit by bit; what a still image without loss does not need is not
 followed, but told as such.
 """
 
 from dataclasses import dataclass
 
-from bitsback.errors import UnsupportedImage
 from bitsback.codecs.formats.bits import Bits
+
+from bitsback.errors import UnsupportedImage
 
 SEQUENCE, FRAME_HEADER, FRAME = 1, 3, 6  # kinds of OBU
 CHOSEN = 2  # by each frame, not by the sequence
@@ -157,7 +158,7 @@ def _frame(bits, head):
     """uncompressed_header up to the quantisers; whether they are 0."""
     reduced = head["reduced"]
     if not reduced and (bits.take(1) or bits.take(2) or not bits.take(1)):
-        raise _Untold("its first frame is no picture of its own")
+        raise _Untold("its first frame is no image of its own")
     fixed = bits.take(1)
     tools = bits.take(1) if head["tools"] == CHOSEN else head["tools"]
     if tools and head["motion"] == CHOSEN:

@@ -1,7 +1,7 @@
 """Whether an AVIF was coded without loss, by its boxes (av1_headers.py reads the AV1 stream
 within).
 
-Lossless are pictures of one coded item (and one of alpha), each with quantiser 0, whose colours are
+Lossless are images of one coded item (and one of alpha), each with quantiser 0, whose colours are
 RGB as they are (matrix identity, full range, no subsampling) or gray.  All else is lossy, or cannot
 be told.
 """
@@ -150,7 +150,7 @@ def _item_reason(data, meta, item, alpha):
     """Why an item is lossy, or cannot be told; None where it is lossless."""
     places = meta.places.get(item)
     if meta.kinds.get(item) != b"av01" or not places:
-        return UNTOLD + "its picture is not one AV1 stream"
+        return UNTOLD + "its image is not one AV1 stream"
     stream = av1_headers.read(b"".join(data[start : start + length] for start, length in places))
     if stream.reason:
         return stream.reason if stream.lossy else UNTOLD + stream.reason
@@ -159,7 +159,7 @@ def _item_reason(data, meta, item, alpha):
         if name == b"colr" and body[:4] == b"nclx":
             matrix, full = int.from_bytes(body[8:10], "big"), body[10] >> 7
         if name in (b"clap", b"lsel", b"a1op"):
-            return UNTOLD + "only a part of its picture is meant"
+            return UNTOLD + "only a part of its image is meant"
     if not full:
         return "its samples are not of full range"
     return (
@@ -189,7 +189,7 @@ def loss(data: bytes) -> str | None:
             )
             for item in alphas
         ):
-            return UNTOLD + "it has more than alpha beside its picture"
+            return UNTOLD + "it has more than alpha beside its image"
         items = [(meta.primary, False), *((item, True) for item in alphas)]
         return next(
             filter(None, (_item_reason(data, meta, item, alpha) for item, alpha in items)), None

@@ -15,7 +15,7 @@ class Bits:
         """The next number of `count` bits."""
         first, last = self.position // 8, (self.position + count + 7) // 8
         if last > len(self.data):
-            raise UnsupportedImage("damaged picture (its header ends early)")
+            raise UnsupportedImage("damaged image (its header ends early)")
         whole = int.from_bytes(self.data[first:last], "big" if self.high_first else "little")
         skipped = 8 * last - self.position - count if self.high_first else self.position % 8
         self.position += count

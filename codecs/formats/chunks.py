@@ -2,8 +2,8 @@
 
 Kept are the chunks whose meaning holds for the same samples and palette (KNOWN) and unknown ones
 that say of themselves that they may be copied (fourth letter small).  Three entries are others:
-PLTE of a picture that needs no palette (a suggestion), tRNS where it does not stand at its usual
-place (an empty body: the transparency is in the look), and IHDR, the depth of a grey picture of 2
+PLTE of an image that needs no palette (a suggestion), tRNS where it does not stand at its usual
+place (an empty body: the transparency is in the look), and IHDR, the depth of a gray image of 2
 or 4 bits where other chunks count in it.  iDOT, which says where in the file Apple's decoder may
 begin, is about storage and left out like filters.
 """
@@ -14,16 +14,16 @@ import struct
 import zlib
 
 import numpy as np
+from bitsback.codecs.bitstream.numbers import Reader, number
+from bitsback.codecs.fallback.codec import chunk
 from PIL import Image
 
 from bitsback.errors import DamagedFile
-from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.codecs.fallback.codec import chunk
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # places: before palette and samples; between them, with a palette only; after the samples
 BEFORE, PALETTE, AFTER = range(3)
-# the place here is the code in a file; acTL, fcTL: of an animation of this one picture
+# the place here is the code in a file; acTL, fcTL: of an animation of this one image
 KNOWN = (
     b"",
     *b"iCCP sRGB gAMA cHRM cICP mDCV cLLI sBIT bKGD hIST pHYs sPLT tIME eXIf tEXt zTXt "
@@ -32,7 +32,7 @@ KNOWN = (
 STRUCTURE = {b"tRNS", b"IHDR"}
 CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 STORAGE = {b"iDOT"}
-SHALLOW = {b"\2\0", b"\4\0"}  # depth and colour type of what Pillow reads as 8-bit grey
+SHALLOW = {b"\2\0", b"\4\0"}  # depth and colour type of what Pillow reads as 8-bit gray
 STEPS = {2: 85, 4: 17}  # between its levels then, by depth
 IN_DEPTH = {b"bKGD", b"sBIT"}  # count in the samples' own depth
 NAMES = {
@@ -80,7 +80,7 @@ def _walk(stream, most):
 def transparent_level(stream, transparency):
     """The transparent colour of a PNG as Pillow says it -> in the samples' scale.
 
-    Pillow widens grey samples of 2 and 4 bits to 8, but not this.  Only as many bits of it count as
+    Pillow widens gray samples of 2 and 4 bits to 8, but not this.  Only as many bits of it count as
     a sample has (PNG, section 11.3.2.1), of which Pillow takes all where that is one.
     """
     stream.seek(24)

@@ -8,10 +8,10 @@ import struct
 import zlib
 
 import numpy as np
+from bitsback.codecs.fallback.codec import chunk
 from PIL import Image
 
 from bitsback.errors import DamagedFile, UnsupportedImage
-from bitsback.codecs.fallback.codec import chunk
 
 CHANNELS = {2: 3, 4: 2, 6: 4}  # of colour types
 PIECE = 2**16  # packed bytes inflated at once
@@ -136,7 +136,7 @@ def read_png(data: bytes) -> np.ndarray:
 
 
 def write_png(samples: np.ndarray, stream, **options) -> None:
-    """(H, W, C) uint16 -> a 16-bit PNG.  options: as Pillow's for the same picture in 8 bits, whose other chunks are taken over."""
+    """(H, W, C) uint16 -> a 16-bit PNG.  options: as Pillow's for the same image in 8 bits, whose other chunks are taken over."""
     out, rows = io.BytesIO(), samples.astype(">u2").view(np.uint8).reshape(samples.shape[0], -1)
     Image.fromarray((samples[:1, :1] >> 8).astype(np.uint8)).save(out, format="PNG", **options)
     up = rows.copy()
@@ -173,7 +173,7 @@ def read_tiff(data: bytes, name, planar: bool = False) -> np.ndarray:
         samples = np.asarray(tiff_decode(data))
         samples = np.moveaxis(samples, 0, -1) if planar and samples.ndim == 3 else samples
     except Exception as error:  # imagecodecs raises what its libraries do
-        raise UnsupportedImage(f"{name}: damaged picture ({error})") from None
+        raise UnsupportedImage(f"{name}: damaged image ({error})") from None
     if samples.ndim != 3 or samples.shape[2] not in (3, 4) or samples.dtype != np.uint16:
         raise UnsupportedImage(
             f"{name}: 16-bit samples in an order that is not known ({samples.dtype} {samples.shape})"

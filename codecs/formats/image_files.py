@@ -1,4 +1,4 @@
-"""Picture files to stills and back, by Pillow.  What cannot be given back exactly is refused."""
+"""Image files to stills and back, by Pillow.  What cannot be given back exactly is refused."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
-
-from bitsback.errors import DamagedFile, InputChanged, UnsupportedImage
 from bitsback.codecs.formats import (
     chunks,
     deep,
@@ -22,8 +19,11 @@ from bitsback.codecs.formats import (
     tiffs,
     views,
 )
+from bitsback.codecs.image import MODES, ImageData, same_samples, with_whole_palette
 from bitsback.codecs.io.inputs import opened
-from bitsback.codecs.image import MODES, Still, same_samples, with_whole_palette
+from PIL import Image, UnidentifiedImageError
+
+from bitsback.errors import DamagedFile, InputChanged, UnsupportedImage
 
 IMAGE_SUFFIXES = set(
     ".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .pcx .sgi .rgb .ras .qoi .jp2 .j2k "
@@ -128,7 +128,7 @@ def _orientation(image):
     return found if found in UNTURN else 1
 
 
-def _open_still(stream, name, allow_lossy):
+def _open_image(stream, name, allow_lossy):
     head = stream.read(12)
     stream.seek(0)
     if jxl.is_jxl(head):
@@ -136,7 +136,7 @@ def _open_still(stream, name, allow_lossy):
     with Image.open(stream) as image:
         refusals.refuse_unsuitable(image, stream, name, allow_lossy)
         if inner := quirks.inner_png(image, stream):
-            return replace(_open_still(io.BytesIO(inner), name, allow_lossy), source="")
+            return replace(_open_image(io.BytesIO(inner), name, allow_lossy), source="")
         lossy = allow_lossy and refusals.loss(image, stream) is not None
         quirks.refuse_inexact(image, stream, lossy)
         mode = tiffs.prepare(image, name, lossy) if image.format == "TIFF" else image.mode
@@ -175,11 +175,11 @@ def _open_still(stream, name, allow_lossy):
         if image.format == "PNG" and "transparency" in look:
             look["transparency"] = chunks.transparent_level(stream, look["transparency"])
         kept, lost = views.carried(image, stream, look, before, orientation)
-        return Still(mode, samples, look, kept, source or "", lost)
+        return ImageData(mode, samples, look, kept, source or "", lost)
 
 
-def read_still(source, name, *, allow_lossy: bool = False) -> Still:
-    """A path or seekable binary stream -> Still.  name: for errors.  Pixels are never rotated or
+def read_image(source, name, *, allow_lossy: bool = False) -> ImageData:
+    """A path or seekable binary stream -> ImageData.  name: for errors.  Pixels are never rotated or
     converted.
 
     allow_lossy: take JPEG and the like too.  Errors: UnsupportedImage, LossySource, OSError.
@@ -189,17 +189,17 @@ def read_still(source, name, *, allow_lossy: bool = False) -> Still:
             warnings.simplefilter("ignore")  # Pillow's remarks about damaged metadata
             if isinstance(source, (str, Path)):
                 with opened(source) as (stream, _):
-                    return _open_still(stream, name, allow_lossy)
-            return _open_still(source, name, allow_lossy)
+                    return _open_image(stream, name, allow_lossy)
+            return _open_image(source, name, allow_lossy)
     except UnidentifiedImageError:
-        raise UnsupportedImage(f"{name}: not a picture that Pillow can read") from None
+        raise UnsupportedImage(f"{name}: not an image that Pillow can read") from None
     except Image.DecompressionBombError as error:
         raise UnsupportedImage(f"{name}: {error}") from None
     except UnsupportedImage as error:
         named = str(error).startswith(f"{name}: ")
         raise error if named else type(error)(f"{name}: {error}") from None
     except DamagedFile as error:
-        raise UnsupportedImage(f"{name}: damaged picture ({error})") from None
+        raise UnsupportedImage(f"{name}: damaged image ({error})") from None
     except Exception as error:  # Pillow's plugins raise a dozen kinds on altered files
         if isinstance(
             error,
@@ -212,7 +212,7 @@ def read_still(source, name, *, allow_lossy: bool = False) -> Still:
             ),
         ):
             raise
-        raise UnsupportedImage(f"{name}: damaged picture ({error})") from None
+        raise UnsupportedImage(f"{name}: damaged image ({error})") from None
 
 
 # --- writing ---------------------------------------------------------------------------------
@@ -242,25 +242,25 @@ def refuse_mode(mode: str, file_format: str, name) -> None:
         )
 
 
-def to_image(still: Still) -> Image.Image:
-    """A Pillow image of the same mode, pixels, palette and transparency; `info` holds icc_profile,
+def to_image(image: ImageData) -> Image.Image:
+    """A Pillow pillow of the same mode, pixels, palette and transparency; `info` holds icc_profile,
     exif, xmp and dpi too.
 
     Errors: UnsupportedImage for the 16-bit modes that Pillow does not have; DamagedFile for a
     palette that is none.
     """
-    if still.mode in DEEP:
-        raise UnsupportedImage(f"Pillow has no mode {still.mode}; `samples` holds it")
-    if still.mode == "1":
-        image = Image.fromarray(still.samples.astype(bool))
+    if image.mode in DEEP:
+        raise UnsupportedImage(f"Pillow has no mode {image.mode}; `samples` holds it")
+    if image.mode == "1":
+        pillow = Image.fromarray(image.samples.astype(bool))
     else:
-        samples = still.samples.astype(">u2") if still.mode == "I;16B" else still.samples
-        image = Image.frombytes(
-            still.mode, (still.width, still.height), np.ascontiguousarray(samples).tobytes()
+        samples = image.samples.astype(">u2") if image.mode == "I;16B" else image.samples
+        pillow = Image.frombytes(
+            image.mode, (image.width, image.height), np.ascontiguousarray(samples).tobytes()
         )
-    palette = still.look.get("palette")
+    palette = image.look.get("palette")
     if palette is not None:
-        alpha = still.look.get("palette_alpha")
+        alpha = image.look.get("palette_alpha")
         if (
             len(palette) % 3
             or not 0 < len(palette) <= 768
@@ -269,9 +269,9 @@ def to_image(still: Still) -> Image.Image:
         ):
             raise DamagedFile("a palette that is none")
         if alpha is None:
-            image.putpalette(palette, "RGB")
+            pillow.putpalette(palette, "RGB")
         else:
-            image.putpalette(
+            pillow.putpalette(
                 np.dstack(
                     [
                         np.frombuffer(palette, np.uint8).reshape(1, -1, 3),
@@ -280,48 +280,48 @@ def to_image(still: Still) -> Image.Image:
                 ).tobytes(),
                 "RGBA",
             )
-    if "transparency" in still.look:
-        if still.mode == "P" and isinstance(still.look["transparency"], tuple):
+    if "transparency" in image.look:
+        if image.mode == "P" and isinstance(image.look["transparency"], tuple):
             raise DamagedFile("a transparency that is none")
-        image.info["transparency"] = still.look["transparency"]
-    shown = views.views(still.metadata)
+        pillow.info["transparency"] = image.look["transparency"]
+    shown = views.views(image.metadata)
     for key, name in (("icc", "icc_profile"), ("exif", "exif"), ("xmp", "xmp"), ("dpi", "dpi")):
         if key in shown:
-            image.info[name] = shown[key]
-    return image
+            pillow.info[name] = shown[key]
+    return pillow
 
 
-def _write(still, stream, file_format):
-    options = views.save_options(still.metadata, file_format)
-    if still.mode in DEEP:
-        if "transparency" in still.look:
-            options["transparency"] = still.look["transparency"]
-        deep.write_png(still.samples, stream, **options)
+def _write(image, stream, file_format):
+    options = views.save_options(image.metadata, file_format)
+    if image.mode in DEEP:
+        if "transparency" in image.look:
+            options["transparency"] = image.look["transparency"]
+        deep.write_png(image.samples, stream, **options)
         return
-    if still.mode in tiffs.WRITTEN_AS:
+    if image.mode in tiffs.WRITTEN_AS:
         out = io.BytesIO()
-        _write(replace(still, mode=tiffs.WRITTEN_AS[still.mode]), out, file_format)
+        _write(replace(image, mode=tiffs.WRITTEN_AS[image.mode]), out, file_format)
         stream.write(tiffs.mark_associated(out.getvalue()))
         return
-    image = to_image(with_whole_palette(still.stripped()))
+    pillow = to_image(with_whole_palette(image.stripped()))
     if file_format == "WEBP":
         options |= {"lossless": True, "exact": True}
-    image.save(stream, format=file_format, **options)
+    pillow.save(stream, format=file_format, **options)
 
 
-def _write_whole(still, file_format):
+def _write_whole(image, file_format):
     """Bytes as `_write` makes them, with a PNG's chunks in a PNG and a TIFF's tags in a TIFF."""
     out = io.BytesIO()
-    _write(still, out, file_format)
+    _write(image, out, file_format)
     data = out.getvalue()
-    if file_format == "PNG" and ("png" in still.metadata or still.mode == "1" and still.look):
-        return chunks.with_chunks(data, still.metadata.get("png", ()), still.samples)
-    if file_format == "TIFF" and "tiff" in still.metadata:
-        return tags.with_tags(data, still.metadata["tiff"])
+    if file_format == "PNG" and ("png" in image.metadata or image.mode == "1" and image.look):
+        return chunks.with_chunks(data, image.metadata.get("png", ()), image.samples)
+    if file_format == "TIFF" and "tiff" in image.metadata:
+        return tags.with_tags(data, image.metadata["tiff"])
     return data
 
 
-def _shows_the_same(a: Still, b: Still):
+def _shows_the_same(a: ImageData, b: ImageData):
     """Whether samples, palette and transparency are the same; I;16 has several byte orders, a palette more entries than are used."""
     modes = {"I;16B": "I;16"}
     if modes.get(a.mode, a.mode) != modes.get(b.mode, b.mode) or not same_samples(
@@ -331,40 +331,42 @@ def _shows_the_same(a: Still, b: Still):
     if "palette" not in a.look:
         return a.look == b.look
     return np.array_equal(
-        *(np.array(to_image(still.stripped()).convert("RGBA")) for still in (a, b))
+        *(np.array(to_image(image.stripped()).convert("RGBA")) for image in (a, b))
     )
 
 
-def written_bytes(still: Still, attempt: Still, file_format: str, name) -> tuple[bytes, list[str]]:
+def written_bytes(
+    image: ImageData, attempt: ImageData, file_format: str, name
+) -> tuple[bytes, list[str]]:
     """(bytes, names of the metadata that are not in them) of `attempt`, read again and found to
-    show `still`.  Errors: UnsupportedImage.
+    show `image`.  Errors: UnsupportedImage.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             data = _write_whole(attempt, file_format)
     except Exception as error:  # Pillow's writers raise a dozen kinds on odd metadata
-        told = f"{file_format} cannot hold this picture ({error})"
+        told = f"{file_format} cannot hold this image ({error})"
         raise UnsupportedImage(f"{name}: {told}") from None
-    written = read_still(io.BytesIO(data), name)
-    if not _shows_the_same(still, written):
+    written = read_image(io.BytesIO(data), name)
+    if not _shows_the_same(image, written):
         raise UnsupportedImage(
-            f"{name}: {file_format} does not give this picture back as it is (mode {still.mode})"
+            f"{name}: {file_format} does not give this image back as it is (mode {image.mode})"
         )
-    return data, metadata.missing(still.metadata, written.metadata)
+    return data, metadata.missing(image.metadata, written.metadata)
 
 
-def still_bytes(still: Still, file_format: str, name) -> tuple[bytes, list[str]]:
-    """A Still in a lossless format, read again and compared: (bytes, names of the metadata that the
+def image_bytes(image: ImageData, file_format: str, name) -> tuple[bytes, list[str]]:
+    """An ImageData in a lossless format, read again and compared: (bytes, names of the metadata that the
     format cannot hold).
 
     name: of the output, for errors.  Errors: UnsupportedImage.
     """
-    refuse_mode(still.mode, file_format, name)
+    refuse_mode(image.mode, file_format, name)
     try:
-        return written_bytes(still, still, file_format, name)
+        return written_bytes(image, image, file_format, name)
     except UnsupportedImage:
-        if not still.metadata:
+        if not image.metadata:
             raise
     # odd metadata may be more than a writer, or a reader, can take
-    return written_bytes(still, still.stripped(), file_format, name)
+    return written_bytes(image, image.stripped(), file_format, name)

@@ -9,12 +9,12 @@ import importlib.util
 import io
 
 import numpy as np
+from bitsback.codecs.formats.jpeg2000 import boxes
+from bitsback.codecs.formats.jxl_head import read_head
+from bitsback.codecs.image import ImageData
 from PIL import Image
 
 from bitsback.errors import LossySource, UnsupportedImage
-from bitsback.codecs.formats.jpeg2000 import boxes
-from bitsback.codecs.formats.jxl_head import read_head
-from bitsback.codecs.image import Still
 
 SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
 BARE = b"\xff\x0a"
@@ -69,7 +69,7 @@ def _parts(stream):
 
 
 def _metadata(kept, head):
-    """Exif, XMP and what the colours mean, as a Still has them.
+    """Exif, XMP and what the colours mean, as an ImageData has them.
 
     Errors: UnsupportedImage for an orientation, which other programs leave unheeded here and heed
     in a PNG.
@@ -94,8 +94,8 @@ def _metadata(kept, head):
     return found
 
 
-def read(stream) -> Still:
-    """A JPEG XL without loss -> Still of 8 or 16 bits.
+def read(stream) -> ImageData:
+    """A JPEG XL without loss -> ImageData of 8 or 16 bits.
 
     Errors: UnsupportedImage, LossySource, each with the reason.
     """
@@ -120,11 +120,11 @@ def read(stream) -> Still:
     try:
         samples = np.asarray(imagecodecs.jpegxl_decode(data))
     except Exception as error:  # what libjxl says of damaged files
-        raise UnsupportedImage(f"damaged picture ({error})") from None
+        raise UnsupportedImage(f"damaged image ({error})") from None
     expected = (head.height, head.width, head.channels)[: 2 if head.channels == 1 else 3]
     if samples.shape not in (expected, (*expected, 1)) or samples.dtype != f"u{head.bits // 8}":
         raise UnsupportedImage(
             f"JPEG XL that decodes to other samples, {samples.dtype} {samples.shape}"
         )
     samples = np.ascontiguousarray(samples.reshape(expected), f"<u{head.bits // 8}")
-    return Still(MODES[head.channels, head.bits], samples, {}, _metadata(kept, head))
+    return ImageData(MODES[head.channels, head.bits], samples, {}, _metadata(kept, head))

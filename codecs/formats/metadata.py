@@ -1,13 +1,13 @@
-"""What a picture carries besides samples: palette and transparency, profiles, Exif, XMP, resolution, text.
+"""What an image carries besides samples: palette and transparency, profiles, Exif, XMP, resolution, text.
 
 What came from a PNG or TIFF is kept as it was there, chunks (chunks.py) or tags (tags.py), under
 one key; views.py makes of them what other formats hold, as Pillow reads it.  What came from other
 files is kept as Pillow reads it.
 
-In memory two dicts, `look` and `metadata` of a Still; in a file one section for all pictures:
+In memory two dicts, `look` and `metadata` of an ImageData; in a file one section for all images:
 
     1       how it is packed: 0 not, 1 deflate, 2 LZMA
-    ...     for each picture: LEB128 number of items, then for each item
+    ...     for each image: LEB128 number of items, then for each item
             1 tag, LEB128 length, value
 
 Numbers are little-endian doubles, so that what Pillow read comes back exactly.
@@ -17,13 +17,14 @@ import lzma
 import struct
 import zlib
 
-from bitsback.errors import DamagedFile, UnsupportedImage
-from bitsback.codecs.formats import chunks, tags
-from bitsback.codecs.fallback.differences import FILTERS, inflate
 from bitsback.codecs.bitstream.numbers import Reader, number
+from bitsback.codecs.fallback.differences import FILTERS, inflate
+from bitsback.codecs.formats import chunks, tags
 
-LIMIT = 2**24  # bytes of one picture's items, unpacked
-TOGETHER = 16 * LIMIT  # ... of all pictures of an archive
+from bitsback.errors import DamagedFile, UnsupportedImage
+
+LIMIT = 2**24  # bytes of one image's items, unpacked
+TOGETHER = 16 * LIMIT  # ... of all images of an archive
 TEXTS = 2**18  # texts, chunks, tags in a file: empty ones take 100 times their bytes
 ROOM = LIMIT - 2**16  # bytes of chunks or tags taken from one file: a palette still fits
 MOST_NAMES = 100  # of metadata that a format does not hold
@@ -67,7 +68,7 @@ def told(metadata: dict) -> list[str]:
 
 
 def missing(metadata: dict, written: dict) -> list[str]:
-    """Names of what a picture carries and a file made of it does not, or in another form."""
+    """Names of what an image carries and a file made of it does not, or in another form."""
     for key in WHOLE:
         if key in metadata and key in written:
             there = set(written[key])
@@ -138,7 +139,7 @@ def _read_value(key, data, most_texts):
 
 
 def kinds(items) -> int:
-    """The mask of [(look, metadata)] of pictures: bit i for KINDS[i]."""
+    """The mask of [(look, metadata)] of images: bit i for KINDS[i]."""
     mask = 0
     for look, others in items:
         for key in (*look, *others):
@@ -158,11 +159,11 @@ def _pieces(metadata):
     return len(texts) + len(entries) + tags.count(metadata.get("tiff", ()))
 
 
-def pack(stills) -> bytes:
-    """Look and metadata of pictures -> bytes; none at all -> b"".  Errors: UnsupportedImage where they are too large."""
+def pack(images) -> bytes:
+    """Look and metadata of images -> bytes; none at all -> b"".  Errors: UnsupportedImage where they are too large."""
     parts = []
-    for still in stills:
-        items = {**still.look, **still.metadata}
+    for image in images:
+        items = {**image.look, **image.metadata}
         part = number(len(items))
         for key, value in items.items():
             data = _value(key, value)
@@ -172,10 +173,10 @@ def pack(stills) -> bytes:
                 f"more than {LIMIT // 2**20} MiB of metadata; --strip leaves it out"
             )
         parts.append(part)
-    if not any(still.look or still.metadata for still in stills):
+    if not any(image.look or image.metadata for image in images):
         return b""
     data = b"".join(parts)
-    if len(data) > TOGETHER or sum(_pieces(still.metadata) for still in stills) > TEXTS:
+    if len(data) > TOGETHER or sum(_pieces(image.metadata) for image in images) > TEXTS:
         raise UnsupportedImage(
             f"more than {TOGETHER // 2**20} MiB of metadata or {TEXTS} texts, "
             f"chunks and tags in all; --strip leaves them out"
@@ -191,7 +192,7 @@ def pack(stills) -> bytes:
 
 
 def unpack(data: bytes, count: int) -> list[tuple[dict, dict]]:
-    """The mirror of pack: [(look, metadata)] of `count` pictures.  Errors: DamagedFile."""
+    """The mirror of pack: [(look, metadata)] of `count` images.  Errors: DamagedFile."""
     if not data:
         return [({}, {}) for _ in range(count)]
     if data[0] > 2:

@@ -2,7 +2,7 @@
 nothing: refused, with the reason.
 
 Formats that nobody has looked at here are refused as such (TIFFs: tiffs.py).  What is taken as the
-same picture: 5 and 6 bits of a colour spread over 8, 2 and 4 bits of gray likewise, icons' masks as
+same image: 5 and 6 bits of a colour spread over 8, 2 and 4 bits of gray likewise, icons' masks as
 alpha, palettes of all grays in order as gray, a GIF's canvas around its frame where that is
 transparent, and what run-length coding skips as the first colour.
 """
@@ -12,10 +12,10 @@ import re
 import struct
 
 import numpy as np
+from bitsback.codecs.formats import jpeg2000
 from PIL import BmpImagePlugin, Image
 
 from bitsback.errors import UnsupportedImage
-from bitsback.codecs.formats import jpeg2000
 
 LOOKED_AT = {  # all of Pillow's names
     *("PNG", "WEBP", "TIFF", "BMP", "DIB", "PPM", "GIF", "ICO", "TGA", "PCX", "SGI", "SUN", "QOI"),
@@ -101,7 +101,7 @@ def _ppm(image, data):
         bits = {"1": 1, "L": 8, "RGB": 24, "I": 16, "F": 32}[image.mode]
         end = image.tile[0][2] + (image.width * bits + 7) // 8 * image.height
         if re.match(rb"\s*P[1-7fF]\s", data[end : end + 64]):
-            return "several pictures; only single ones can be kept"
+            return "several images; only single ones can be kept"
     return None
 
 
@@ -169,15 +169,15 @@ REASONS |= {"PPM": _ppm, "GIF": _gif, "ICO": _ico, "XPM": _xpm}
 
 
 def inner_png(image: Image.Image, stream) -> bytes | None:
-    """The PNG that an icon of one picture consists of; else None.
+    """The PNG that an icon of one image consists of; else None.
 
-    Errors: UnsupportedImage for several pictures.
+    Errors: UnsupportedImage for several images.
     """
     if image.format != "ICO":
         return None
     if len(image.ico.entry) != 1:
         raise UnsupportedImage(
-            f"an icon of {len(image.ico.entry)} pictures; only single pictures can be kept"
+            f"an icon of {len(image.ico.entry)} images; only single images can be kept"
         )
     stream.seek(image.ico.entry[0].offset)
     data = stream.read(image.ico.entry[0].size)

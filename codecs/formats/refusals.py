@@ -1,14 +1,14 @@
-"""Which picture files are refused, and why: with loss already, several pictures, more than Pillow tells.
+"""Which image files are refused, and why: with loss already, several images, more than Pillow tells.
 
 Every function looks at an image that Pillow has opened and not yet loaded, so that a refusal costs no decoding.
 """
 
 import io
 
+from bitsback.codecs.formats import avif, jpeg2000
 from PIL import Image
 
 from bitsback.errors import LossySource, UnsupportedImage
-from bitsback.codecs.formats import avif, jpeg2000
 
 LOSSY = {"JPEG", "MPO", "HEIF", "PCD", "MIC", "FPX", "BLP", "FTEX"}
 DRAWN = {
@@ -19,7 +19,7 @@ DRAWN = {
     "BUFR",
     "HDF5",
     "MPEG",
-}  # drawn by other programs, or no pictures
+}  # drawn by other programs, or no images
 LOSSY_IN_TIFF = {"jpeg", "tiff_jpeg", "webp", "jpeg2000"}
 
 
@@ -76,11 +76,11 @@ def _maximum(image):
 def refuse_unsuitable(image: Image.Image, stream, name, allow_lossy: bool) -> None:
     """Errors: UnsupportedImage, LossySource, each with the reason."""
     if image.format in DRAWN:
-        raise UnsupportedImage(f"{name}: {image.format} is no picture of pixels")
+        raise UnsupportedImage(f"{name}: {image.format} is no image of pixels")
     limit = Image.MAX_IMAGE_PIXELS
     if limit and image.size[0] * image.size[1] > limit:
         raise UnsupportedImage(
-            f"{name}: {image.size[0]}x{image.size[1]} pixels are more than Pillow's limit for trusted pictures, {limit}"
+            f"{name}: {image.size[0]}x{image.size[1]} pixels are more than Pillow's limit for trusted images, {limit}"
         )
     if not allow_lossy and (reason := loss(image, stream)):
         raise LossySource(
@@ -89,21 +89,21 @@ def refuse_unsuitable(image: Image.Image, stream, name, allow_lossy: bool) -> No
             f"Keep the file as it is (--allow-lossy-source stores the pixels all the same)"
         )
     if image.format == "WEBP" and b"ANIM" in set(_chunk_names(stream)):
-        raise UnsupportedImage(f"{name}: an animation; only single still pictures can be kept")
+        raise UnsupportedImage(f"{name}: an animation; only single still images can be kept")
     if getattr(image, "n_frames", 1) > 1:
         kind = (
             "several pages"
             if image.format in ("TIFF", "DCX")
             else "several layers"
             if image.format == "PSD"
-            else "an animation or several pictures"
+            else "an animation or several images"
         )
         raise UnsupportedImage(
-            f"{name}: {kind} ({image.n_frames}); only single still pictures can be kept"
+            f"{name}: {kind} ({image.n_frames}); only single still images can be kept"
         )
     if len(image.info.get("sizes", ())) > 1:
         raise UnsupportedImage(
-            f"{name}: an icon of {len(image.info['sizes'])} sizes; only single pictures can be kept"
+            f"{name}: an icon of {len(image.info['sizes'])} sizes; only single images can be kept"
         )
     if _maximum(image) not in (None, 65535 if image.mode == "I" else 255):
         raise UnsupportedImage(

@@ -2,17 +2,17 @@
 
 value: little-endian bytes, or with type 0 the list of another directory (Exif, GPS,
 Interoperability), to which the tag points.  Not kept are the tags that say how samples are stored,
-which a written file has of its own, and those that point to further pictures.
+which a written file has of its own, and those that point to further images.
 """
 
 import io
 import struct
 
 import numpy as np
+from bitsback.codecs.bitstream.numbers import Reader, number
 from PIL import Image, TiffTags
 
 from bitsback.errors import DamagedFile
-from bitsback.codecs.bitstream.numbers import Reader, number
 
 # bytes of a value of each type, and of what a byte order turns round in it
 SIZES = {
@@ -65,7 +65,7 @@ STORAGE = {
     530,
     *range(512, 522),
 }
-PICTURES = {330}  # further directories with pictures
+IMAGES = {330}  # further directories with images
 PACKED, SHORT = {3, 4, 5, 13, 16, 18}, 16  # types packed as numbers, up to so many words
 NAMES = {
     34675: "icc",
@@ -139,8 +139,8 @@ class _File:
             if tag in storage:
                 continue
             try:
-                if tag in found or tag in PICTURES:
-                    raise ValueError("twice, or pictures")
+                if tag in found or tag in IMAGES:
+                    raise ValueError("twice, or images")
                 value = self.value(kind, values, entry[head:])
                 if tag in folders:
                     self.most -= 1
@@ -149,7 +149,7 @@ class _File:
                 else:
                     found[tag] = (tag, kind, value)
             except (ValueError, KeyError, struct.error, OverflowError):
-                damage = "" if tag in PICTURES else " (damaged or too long)"
+                damage = "" if tag in IMAGES else " (damaged or too long)"
                 self.lost.append(told(tag) + damage)
         return tuple(found[tag] for tag in sorted(found))
 
@@ -189,7 +189,7 @@ def _directory(entries, own, offset):
 
 
 def with_tags(data: bytes, entries) -> bytes:
-    """A little-endian TIFF of one picture with a list's tags beside its own about storage."""
+    """A little-endian TIFF of one image with a list's tags beside its own about storage."""
     (offset,) = struct.unpack("<I", data[4:8])
     (count,) = struct.unpack("<H", data[offset : offset + 2])
     fields = [data[offset + 2 + 12 * i : offset + 14 + 12 * i] for i in range(count)]
@@ -267,7 +267,7 @@ def _unpack(reader, most, folders, storage):
 def unpack_tags(data: bytes, most: int) -> tuple:
     """The mirror of pack_tags, at most `most` entries a directory.  Errors: DamagedFile."""
     reader = Reader(data)
-    found = _unpack(reader, most, FOLDERS, STORAGE | PICTURES)
+    found = _unpack(reader, most, FOLDERS, STORAGE | IMAGES)
     if reader.position != len(data):
         raise DamagedFile("bytes left over after the tags")
     return found

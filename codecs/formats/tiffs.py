@@ -26,7 +26,7 @@ INKS, FOLDERS, LAYERS = 332, 330, 37724
 WHITE, BLACK, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 UNSPECIFIED, ASSOCIATED = (0,), (1,)  # extra samples
 STRAIGHT = {(), (2,), (999,)}  # none; unassociated alpha; Corel Draw's number for it
-RAW = {  # (photometric, extra samples) of 8 bits: mode of a Still
+RAW = {  # (photometric, extra samples) of 8 bits: mode of an ImageData
     (RGB, ASSOCIATED): "RGBa",
     (BLACK, ASSOCIATED): "La",
     (RGB, UNSPECIFIED): "RGBX",
@@ -57,7 +57,7 @@ def _reason(image):
     bits, extra = set(_tuple(image, BITS, 1)), _tuple(image, EXTRA, ())
     signs, planar = set(_tuple(image, FORMAT, 1)), tags.get(PLANAR, 1) == 2
     if FOLDERS in tags or LAYERS in tags:
-        return "further pictures within (SubIFDs, as in a camera's raw file, or layers)"
+        return "further images within (SubIFDs, as in a camera's raw file, or layers)"
     if 0 in (
         *_tuple(image, OFFSETS[0], ()),
         *_tuple(image, OFFSETS[1], ()),
@@ -114,7 +114,7 @@ def _with_rawmode(tile, rawmode):
 
 
 def prepare(image: Image.Image, name, lossy: bool) -> str:
-    """Has an opened TIFF read as it is stored; returns the mode of the Still it will be.
+    """Has an opened TIFF read as it is stored; returns the mode of the ImageData it will be.
 
     lossy: leave YCbCr to Pillow, as a JPEG's.  Errors: UnsupportedImage, with the reason.
     """

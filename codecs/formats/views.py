@@ -1,14 +1,13 @@
-"""Metadata between Pillow and a Still: what is read of a picture file, what is handed to Pillow's writers."""
+"""Metadata between Pillow and an ImageData: what is read of an image file, what is handed to Pillow's writers."""
 
 import math
 import struct
 import warnings
 
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-
 from bitsback.codecs.formats import chunks, losses, tags
 from bitsback.codecs.formats.metadata import DOUBLES, METADATA, ROOM, TEXTS, WHOLE
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 HOLDS = {
     "PNG": set(METADATA),

@@ -1,8 +1,8 @@
 """What `info` says of a file, from its header: without torch, whose loading takes longer than all else."""
 
+from bitsback.codecs import segment_layout
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.formats import metadata
-from bitsback.codecs import segment_layout
 from bitsback.codecs.io.inputs import read_packed
 
 
@@ -11,7 +11,7 @@ def describe(source, data: bytes | None = None) -> dict:
 
     data: its bytes, where they are read already.
     bits_per_dim = net + overhead; net is the prior's cost a dimension it coded; the overhead's
-    parts: header (with index and checksums), start (the plain parts against the net rate), rest.
+    parts: header (with index and checksums), start (the fallback parts against the net rate), rest.
     """
     data = read_packed(source) if data is None else data
     header, payload = container.read(data)
@@ -30,7 +30,7 @@ def describe(source, data: bytes | None = None) -> dict:
     }
     if header.archive:
         info |= {
-            "pictures": len(header.entries),
+            "images": len(header.entries),
             "under_prior": len(header.entries) - header.plain if header.model else 0,
             "modes": sorted({e.mode for e in header.entries}),
             "names": [e.name for e in header.entries],

@@ -5,19 +5,16 @@ import os
 import stat
 from pathlib import Path
 
-from bitsback import outputs
-from bitsback.errors import BitsbackError, MetadataLoss, UnsupportedImage, VerifyFailed
-from bitsback.outputs import STDIO
 from bitsback.codecs import archive, whole_file
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.io.facts import describe as describe  # what paths are asked too
 from bitsback.codecs.formats.image_files import (
     default_suffix,
+    image_bytes,
     image_format,
-    read_still,
+    read_image,
     refuse_mode,
-    still_bytes,
 )
+from bitsback.codecs.io.facts import describe as describe  # what paths are asked too
 from bitsback.codecs.io.inputs import (
     SUFFIX,
     opened,
@@ -28,6 +25,10 @@ from bitsback.codecs.io.inputs import (
     standard_input,
 )
 from bitsback.codecs.io.restored import default_bytes
+
+from bitsback import outputs
+from bitsback.errors import BitsbackError, MetadataLoss, UnsupportedImage, VerifyFailed
+from bitsback.outputs import STDIO
 
 
 def _place(source, folder, root, name):
@@ -115,11 +116,11 @@ def _compare(data, target):
         raise VerifyFailed(f"{target}: is not what was written; the input is kept")
 
 
-def _refuse_loss(still, source, allowed):
+def _refuse_loss(image, source, allowed):
     """Errors: MetadataLoss for an input to be removed that has what its output would not keep."""
-    if still.lost and not allowed:
+    if image.lost and not allowed:
         raise MetadataLoss(
-            f"{source}: {', '.join(still.lost)} would be lost with it; nothing is done "
+            f"{source}: {', '.join(image.lost)} would be lost with it; nothing is done "
             f"(--allow-metadata-loss removes it all the same, --strip without any metadata)"
         )
 
@@ -134,27 +135,27 @@ def compress_file(
     allow_loss=False,
     verify=True,
     remove=False,
-    announce=lambda stills: None,
+    announce=lambda images: None,
     **options,
 ) -> tuple[container.Header, int]:
     """Writes `target`.  Returns the Header and the file's size in bytes.
 
     strip: leave metadata out; allow_lossy: take JPEG and the like; verify: write what decompress would,
     decode and compare before the rename; remove: delete the source after that, refused before the
-    work if metadata would be lost, unless allow_loss; announce: told the [Still] before the work;
-    options as picture.encode_still's.  What was lost is in the Header.  Errors: BitsbackError, OSError.
+    work if metadata would be lost, unless allow_loss; announce: told the [ImageData] before the work;
+    options as image.encode_image's.  What was lost is in the Header.  Errors: BitsbackError, OSError.
     """
     source, target = Path(source), Path(target)
     if remove and not (verify and source != STDIO and target != STDIO):
         raise ValueError("an input is removed only if its output was verified and is a file")
     _refuse(target, [] if source == STDIO else [source], force, remove)
-    still, status = _read(source, allow_lossy, strip)
+    image, status = _read(source, allow_lossy, strip)
     if remove:
-        _refuse_loss(still, source, allow_loss)
+        _refuse_loss(image, source, allow_loss)
     if verify:
-        default_bytes(still, source)  # what could not be restored is refused before the work
-    announce([still])
-    data = whole_file.encode_still(still, verify=verify, **options)
+        default_bytes(image, source)  # what could not be restored is refused before the work
+    announce([image])
+    data = whole_file.encode_image(image, verify=verify, **options)
     _deliver(data, target, force, status)
     if remove:
         _compare(data, target)
@@ -163,32 +164,32 @@ def compress_file(
 
 
 def _read(source, allow_lossy, strip):
-    """(Still, the status of its file when it was opened, None of standard input)."""
+    """(ImageData, the status of its file when it was opened, None of standard input)."""
     if source == STDIO:
-        still, status = (
-            read_still(io.BytesIO(standard_input()), "standard input", allow_lossy=allow_lossy),
+        image, status = (
+            read_image(io.BytesIO(standard_input()), "standard input", allow_lossy=allow_lossy),
             None,
         )
     else:
         with opened(source) as (stream, status):
-            still = read_still(stream, source, allow_lossy=allow_lossy)
-    return still.stripped() if strip else still, status
+            image = read_image(stream, source, allow_lossy=allow_lossy)
+    return image.stripped() if strip else image, status
 
 
 def compressed_before(
     source, target, *, strip=False, allow_lossy=False, model=None, device="cpu", **_
 ) -> tuple[container.Header, int] | None:
-    """What `compress_file` would return, if `target` holds the picture in `source` already, else None.
+    """What `compress_file` would return, if `target` holds the image in `source` already, else None.
 
     Options as compress_file's.  Errors: BitsbackError, OSError.
     """
-    still, _ = _read(Path(source), allow_lossy, strip)
+    image, _ = _read(Path(source), allow_lossy, strip)
     try:
         data = read_packed(target)
         header = container.read_header(data)
-        whole_file.check(data, [still], model=model, device=device)
+        whole_file.check(data, [image], model=model, device=device)
     except (BitsbackError, OSError):
-        return None  # no file of ours, or of another picture
+        return None  # no file of ours, or of another image
     return None if header.archive else (header, len(data))
 
 
@@ -203,9 +204,9 @@ def compress_archive(
     note=lambda path, names: None,
     **options,
 ) -> tuple[container.Header, int]:
-    """Writes one archive of the pictures in `sources`.  Returns the Header and the file's size.
+    """Writes one archive of the images in `sources`.  Returns the Header and the file's size.
 
-    remove, allow_loss: as compress_file's; note(path, names): told what each picture's file has that
+    remove, allow_loss: as compress_file's; note(path, names): told what each image's file has that
     is not kept; options as archive.encode_archive's.
     """
     if remove and not verify:
@@ -213,12 +214,12 @@ def compress_archive(
     read: list[tuple[Path, os.stat_result]] = []
     _refuse(target, [path for path, _ in archive.collect(sources)], force, remove)
 
-    def noted(path, still, status):
+    def noted(path, image, status):
         read.append((path, status))
         if remove:
-            _refuse_loss(still, path, allow_loss)
-        if still.lost:
-            note(path, still.lost)
+            _refuse_loss(image, path, allow_loss)
+        if image.lost:
+            note(path, image.lost)
 
     data, _ = archive.encode_archive(sources, verify=verify, note=noted, **options)
     _deliver(data, target, force)
@@ -241,11 +242,11 @@ def decompress_file(
     claim=lambda paths: None,
     **options,
 ) -> list[Path]:
-    """Restores one picture to restored_path(...), or an archive's tree below `folder` (default: beside it).  Returns the paths written.
+    """Restores one image to restored_path(...), or an archive's tree below `folder` (default: beside it).  Returns the paths written.
 
     remove: delete the source after what was written was read again and compared, unless a format could not hold all metadata; note:
     told (path, names) of such metadata; announce: told the Header before the work; claim: told the paths before the work, to refuse
-    them by an error; options as picture.decode_still's.
+    them by an error; options as image.decode_image's.
     """
     (data, status), source, left_out = read_packed_with(source), Path(source), []
     header, sources = container.read_header(data), [] if source == STDIO else [source]
@@ -288,11 +289,11 @@ def decompress_file(
         claim(targets)
         _refuse(target, sources, force, remove)
         announce(header)
-        still = whole_file.decode_still(data, **options)
+        image = whole_file.decode_image(data, **options)
         if asked:
-            written, names = still_bytes(still, image_format(target), target)
+            written, names = image_bytes(image, image_format(target), target)
         else:
-            suffix, written, names = default_bytes(still, source)
+            suffix, written, names = default_bytes(image, source)
             target = target if stream else restored_path(source, output, folder, root, suffix)
             if target != targets[0]:  # not the format that the mode promised
                 targets = [target]
@@ -309,5 +310,5 @@ def decompress_file(
 
 
 def check_file(source, **options) -> container.Header:
-    """Decodes a file and checks its digests without writing.  Options as picture.decode_still's; returns the Header."""
-    return whole_file.decode_stills(read_packed(source), **options)[0]
+    """Decodes a file and checks its digests without writing.  Options as image.decode_image's; returns the Header."""
+    return whole_file.decode_images(read_packed(source), **options)[0]

@@ -60,15 +60,3 @@ def below(
         found += [(path, source) for path in paths]
         failures += failed
     return found, failures
-
-
-def is_name(name: str) -> bool:
-    """Whether a picture of an archive may be named so: Unicode, and in it U+DC80 to U+DCFF for
-    bytes that are no UTF-8, as os.fsdecode has them.
-
-    Such escapes must not add up to UTF-8, or two names would be one file's.
-    """
-    try:
-        return name.encode(errors="surrogateescape").decode(errors="surrogateescape") == name
-    except UnicodeEncodeError:
-        return False

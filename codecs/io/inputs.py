@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from bitsback.codecs.bitstream import container
+
 from bitsback.errors import InputChanged, NotOurFile, UnsupportedImage
 from bitsback.outputs import STDIO
-from bitsback.codecs.bitstream import container
 
 SUFFIX = ".bbk"
 PIECE = 2**24  # bytes read at once
