@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bitsback.codecs.borders import net_in_one_piece
 
 from benchmarks.research.trajectory import best_chains, cost_tables
+from bitsback.codecs.borders import net_in_one_piece
 from bitsback.coder.model import Model
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import (

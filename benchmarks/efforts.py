@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
+
 from bitsback.codecs import decode, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
-from PIL import Image
-
 from bitsback.coder.model import Model
 from bitsback.efforts import EFFORTS
 

@@ -12,11 +12,11 @@ from unittest.mock import patch
 
 import numpy as np
 import PIL
+
 from bitsback.codecs import decode_image, encode_image, whole_file
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.image import same
 from bitsback.codecs.io.restored import default_bytes
-
 from bitsback.errors import UnsupportedImage
 
 NOT_PICTURES = {".txt", ".license", ".md", ".tsv"}

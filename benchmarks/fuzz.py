@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bitsback.codecs import whole_file
-from bitsback.codecs.image import same
 from click.testing import CliRunner
 
 from benchmarks import fuzz_cases as cases
 from bitsback.cli.main import main as command
+from bitsback.codecs import whole_file
+from bitsback.codecs.image import same
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import default_levels
 from bitsback.errors import BitsbackError

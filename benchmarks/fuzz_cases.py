@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from unittest.mock import patch
 
 import numpy as np
+
 from bitsback.codecs import encode_image, prior_codec, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, number, pixel_digest

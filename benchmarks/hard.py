@@ -10,10 +10,10 @@ import argparse
 import io
 from pathlib import Path
 
-from bitsback.codecs import encode_image, read_header
-from bitsback.codecs.formats.image_files import read_image, to_image
 from PIL import Image
 
+from bitsback.codecs import encode_image, read_header
+from bitsback.codecs.formats.image_files import read_image, to_image
 from bitsback.coder.model import Model
 
 

@@ -22,7 +22,6 @@ from pathlib import Path
 from bitsback.codecs import decode_image
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.image import same
-
 from bitsback.errors import BitsbackError
 
 ENDINGS = (("process", signal.SIGKILL), ("process", signal.SIGTERM), ("group", signal.SIGKILL))

@@ -10,11 +10,11 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from PIL import Image
+
 from bitsback.codecs import decode, flat_map, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
-from PIL import Image
-
 from bitsback.coder.model import Model
 
 WAYS = {

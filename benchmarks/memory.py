@@ -26,13 +26,13 @@ FLAT = 8  # values of a sample in the images for `flat`
 class Flat:
     """In the place of a Chain: samples of 0 to FLAT - 1 as they are, and as many bits owed for a while."""
 
-    def push(self, stack, x, top, known, watch=lambda stack: None):
+    def push(self, stack, x, top, context, watch=lambda stack: None):
         owed = stack.pop_uniform(x.size, FLAT)
         watch(stack)
         stack.push_uniform(owed, FLAT)
         stack.push_uniform(x.ravel() + 128, FLAT)
 
-    def pop(self, stack, shape, top, known):
+    def pop(self, stack, shape, top, context):
         return (
             stack.pop_uniform(shape[0] * shape[1] * shape[2] * shape[3], FLAT).reshape(shape) - 128
         )
@@ -90,10 +90,10 @@ def peak_bytes():
 def step(action, source, target, model, flat):
     """One action in this process: {"seconds", "peak_mib"}.  The prior's file is taken however large it is."""
     import torch
-    from bitsback.codecs import whole_file as images
-    from bitsback.codecs.io import files
     from PIL import Image
 
+    from bitsback.codecs import whole_file as images
+    from bitsback.codecs.io import files
     from bitsback.coder.model import Model
     from bitsback.memory import keep_pages
 
@@ -119,21 +119,29 @@ def step(action, source, target, model, flat):
 def segment(model):
     """Codes and decodes a segment of places.LIMIT pixels on one level."""
     import numpy as np
-    from bitsback.codecs import segment_layout
 
     from bitsback.ans.stack import Stack
-    from bitsback.coder.context import Known, context_chain
+    from bitsback.codecs import segment_layout
+    from bitsback.coder.context import Context, context_chain
     from bitsback.coder.top import Top
 
-    rng, chain, side = np.random.default_rng(0), model.chain(), int(segment_layout.LIMIT**0.5)
+    rng, chain, side = (
+        np.random.default_rng(0),
+        model.chain(),
+        int(segment_layout.ENCODER_MAX_PIXELS**0.5),
+    )
     x = np.clip(rng.normal(0, 30, (1, 3, side, side)), -128, 127).astype(np.int32)
-    known = Known(np.zeros((1, 3, 32, side + 32), np.int32), np.zeros((1, 3, side, 32), np.int32))
+    context = Context(
+        np.zeros((1, 3, 32, side + 32), np.int32), np.zeros((1, 3, side, 32), np.int32)
+    )
     chain.forward, chain.reverse = chain.forward[:1], chain.reverse[:1]
     stack, top = Stack(rng.bytes(2 * x.size)), Top((0,) * 3, (64,) * 3)
-    chain.push(stack, x, top, known)
-    y = top.pop(chain.gaussians, stack, x.shape, known)
+    chain.push(stack, x, top, context)
+    y = top.pop(chain.gaussians, stack, x.shape, context)
     if not np.array_equal(
-        chain.reverse[0].pop(stack, y, context_chain(chain.forward_table, chain.levels, known)[0]),
+        chain.reverse[0].pop(
+            stack, y, context_chain(chain.forward_table, chain.levels, context)[0]
+        ),
         x,
     ):
         raise SystemExit("another segment came back")

@@ -14,12 +14,12 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from PIL import Image
+
 from bitsback.codecs import archive, prior_codec, segment_layout, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.borders import net_in_one_piece, one_piece
 from bitsback.codecs.fallback.codec import encode_fallback
-from PIL import Image
-
 from bitsback.coder import context
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import spaced
@@ -141,12 +141,12 @@ def choices(model, folder, limit):
         for coarseness in (0.6, 0.85, 1.7):
             save_model(path, network, spaced(coarseness=coarseness), {})
             row(f"spacing at most {coarseness} sigma (shipped: 1.2)", Model(path))
-    shipped_side, shipped_rows = prior_codec.START_SIDE, context.ROWS
+    shipped_side, shipped_rows = prior_codec.START_SIDE, context.CONTEXT_ROWS
     for side in (16, 64):
         with patch.object(prior_codec, "START_SIDE", side):
             row(f"start of {side}x{side} (shipped: {shipped_side})", model)
     for count in (0, 8, 32):
-        with patch.object(context, "ROWS", count):
+        with patch.object(context, "CONTEXT_ROWS", count):
             row(f"{count} rows of context (shipped: {shipped_rows})", model)
     return rows
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bitsback.codecs import decode, encode
-from bitsback.codecs.bitstream import container
 from PIL import Image
 
+from bitsback.codecs import decode, encode
+from bitsback.codecs.bitstream import container
 from bitsback.coder.model import Model
 from bitsback.sampling.preview import preview
 

@@ -108,10 +108,10 @@ def one(path, name, threads):
     else:
         begin = time.perf_counter()
         import torch
-        from bitsback.codecs import prior_codec, whole_file
-        from bitsback.codecs.bitstream import container
 
         from bitsback.ans.gaussian_tables import Gaussians
+        from bitsback.codecs import prior_codec, whole_file
+        from bitsback.codecs.bitstream import container
         from bitsback.coder.model import Model
 
         torch.set_num_threads(threads)

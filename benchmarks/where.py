@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bitsback.codecs import block_means
 from PIL import Image
 
 from benchmarks.ablation import table
+from bitsback.codecs import block_means
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import sigmas
 from bitsback.train.dequantise import dequantised_model

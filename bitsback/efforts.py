@@ -21,8 +21,8 @@ EFFORTS = {
     8: Effort("default", 200),
     9: Effort("default", 400),
 }
-DEFAULT = 5  # tuning takes more than twice as long as coding, for about 1 % of a file (benchmarks/results/efforts.md)
-DEFAULT_STEPS = EFFORTS[DEFAULT].tuning
+DEFAULT_EFFORT = 5  # tuning takes more than twice as long as coding, for about 1 % of a file (benchmarks/results/efforts.md)
+DEFAULT_STEPS = EFFORTS[DEFAULT_EFFORT].tuning
 
 
 def chosen_model(effort, name=None):

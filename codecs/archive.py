@@ -20,7 +20,6 @@ from bitsback.codecs.formats.image_files import (
 from bitsback.codecs.io.folders import files_below
 from bitsback.codecs.io.inputs import opened
 from bitsback.codecs.io.restored import DEFAULT_SUFFIXES, default_bytes
-
 from bitsback.efforts import DEFAULT_STEPS
 from bitsback.errors import DamagedFile, UnsupportedImage
 from bitsback.outputs import Stamp

@@ -13,10 +13,10 @@ On the stack: 8 bits a byte, above what tells flat blocks.
 from dataclasses import dataclass
 
 import numpy as np
-from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
 
 from bitsback.ans.gaussian_tables import FRACTION_BITS, FRACTIONS, scale_index
+from bitsback.codecs.bitstream.numbers import Reader, number
+from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
 from bitsback.coder.conditional import rounded_shift
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import sigmas
@@ -24,8 +24,8 @@ from bitsback.errors import DamagedFile
 
 SIDE = 32  # pixels of a block's side; 24 and 48 end up 1 and 15 % dearer on valid, with the best step of each
 STEP = 32  # gray levels a step
-ZERO = 256 // STEP  # the sample that tells the header's mean; LARGEST is 256 gray levels above it
-LARGEST = 2 * ZERO
+ZERO = 256 // STEP  # the sample that tells the header's mean; MAX_MEAN is 256 gray levels above it
+MAX_MEAN = 2 * ZERO
 UNIT_BITS = 7  # what is interpolated is counted in STEP / 4096 = 1/2^7 gray levels
 
 
@@ -103,7 +103,7 @@ def fitted(pixels, start):
     more, before = _left_over(pixels, grid)
     grid = grid + more
     grid = grid + _left_over(pixels, grid)[0]
-    steps = np.clip(np.rint((grid - start) / STEP) + ZERO, 0, LARGEST).astype(np.uint8)
+    steps = np.clip(np.rint((grid - start) / STEP) + ZERO, 0, MAX_MEAN).astype(np.uint8)
     return steps, before, _left_over(pixels, start + (steps - float(ZERO)) * STEP)[1]
 
 
@@ -154,7 +154,7 @@ def read(data, sizes, top, levels):
         steps = decode_fallback(
             reader.take(length), ((end - begin) * rows, columns, channels)
         ).astype(np.int32)
-        if steps.max() > LARGEST:
+        if steps.max() > MAX_MEAN:
             raise DamagedFile("a block's mean is out of range")
         grids += np.split(steps, end - begin)
     if reader.position != len(data) or all(grid is None for grid in grids):

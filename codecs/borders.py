@@ -1,28 +1,28 @@
 """What the borders between segments cost: the same images again, each in one piece on a stack with plenty of bits."""
 
 import numpy as np
-from bitsback.codecs import prior_codec, segment_layout, whole_file
-from bitsback.codecs.bitstream import container
-from bitsback.codecs.segment_layout import Place, turned
-from bitsback.codecs.segments import known_around, planes
 
 from bitsback.ans.colour_counts import Colours
 from bitsback.ans.stack import Stack
+from bitsback.codecs import prior_codec, segment_layout, whole_file
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.segment_layout import Place, turned
+from bitsback.codecs.segments import context_around, planes
 from bitsback.coder.model import Model
 
 SEED = 0  # of the bits that lie on the stack; they come back
 
 
 def one_piece(chain, images, top, masks=None, sharpness=0) -> tuple[int, int]:
-    """(growth, peak debt) in bits of (H, W, 3) uint8 of one size, coded as one segment with nothing known around it; masks: as segments.known_around's;
+    """(growth, peak debt) in bits of (H, W, 3) uint8 of one size, coded as one segment with nothing known around it; masks: as segments.context_around's;
     sharpness: of Colours, 0 for none."""
     x, lowest, colours = planes(np.stack(images)), [], Colours(sharpness) if sharpness else None
     if colours:
         colours.count_all(x)
     stack = Stack(np.random.default_rng(SEED).bytes(2 * x.size + 64))
     before = stack.size_bits
-    known = known_around(images, Place(0, len(images), 0, 0, *images[0].shape[:2]), masks)
-    chain.push(stack, x, top, known, lambda s: lowest.append(s.size_bits), colours)
+    context = context_around(images, Place(0, len(images), 0, 0, *images[0].shape[:2]), masks)
+    chain.push(stack, x, top, context, lambda s: lowest.append(s.size_bits), colours)
     return stack.size_bits - before, before - min(lowest)
 
 
@@ -32,7 +32,7 @@ def net_in_one_piece(chain, pixels, top, mask=None, sharpness=0) -> tuple[int, f
     rows, bits, debt = (
         max(
             segment_layout.STEP,
-            segment_layout.LIMIT // width // segment_layout.STEP * segment_layout.STEP,
+            segment_layout.ENCODER_MAX_PIXELS // width // segment_layout.STEP * segment_layout.STEP,
         ),
         0,
         0.0,

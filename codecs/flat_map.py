@@ -2,7 +2,7 @@
 
 The prior learns from noise that such a place is nearly certain, and nearly costs up to a bit a sample at the finest
 levels.  So they are told before all else, as one small image of fallback codec whose samples say, for each block and
-channel, which of a few values it keeps; what is told is then known when a segment is decoded (context.Known.free).
+channel, which of a few values it keeps; what is told is then known when a segment is decoded (context.Context.free).
 On the stack: 8 bits a byte, above the segments.
 
     for each image under the prior: LEB128 length of the rest, 0 if nothing is told; for each channel, LEB128 count of its values
@@ -12,14 +12,14 @@ On the stack: 8 bits a byte, above the segments.
 from typing import NamedTuple
 
 import numpy as np
+
 from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
-
 from bitsback.errors import DamagedFile
 
 SIDE = 4  # samples of a block's side
 FEWEST = 24  # blocks of one value; fewer are more to tell than they save
-MOST = 255  # values of a channel
+MAX_VALUE = 255  # values of a channel
 PATIENT = 2**14  # samples of the small image for which all is tried
 WORTH = 0.6  # bits a sample that a flat block saves, about
 
@@ -53,7 +53,7 @@ def found(pixels):
     for c in range(channels):
         counts = np.bincount(low[..., c][flat[..., c]], minlength=256)
         kept = np.sort(
-            np.argsort(-counts, kind="stable")[: min(MOST, np.count_nonzero(counts >= FEWEST))]
+            np.argsort(-counts, kind="stable")[: min(MAX_VALUE, np.count_nonzero(counts >= FEWEST))]
         )
         symbols = np.zeros(256, np.uint8)
         symbols[kept] = np.arange(1, len(kept) + 1)
@@ -113,7 +113,7 @@ def read(data, images):
             continue
         end, values = reader.position + length, []
         for _ in range(pixels.shape[2]):
-            values.append(tuple(reader.take(reader.number(MOST))))
+            values.append(tuple(reader.take(reader.number(MAX_VALUE))))
         if reader.position > end or any(list(some) != sorted(set(some)) for some in values):
             raise DamagedFile("flat blocks that cannot be read")
         blocks = decode_fallback(

@@ -11,13 +11,13 @@ import dataclasses
 import math
 
 import numpy as np
-from bitsback.codecs import block_means, flat_map
-from bitsback.codecs.fallback.codec import webp_size
-from bitsback.codecs.segment_layout import STEP, Corner, Place, turned
-from bitsback.codecs.segments import blocks, fallback_parts, known_around, planes, push_segments
 
 from bitsback.ans.colour_counts import Colours, Recorder
 from bitsback.ans.stack import Stack
+from bitsback.codecs import block_means, flat_map
+from bitsback.codecs.fallback.codec import webp_size
+from bitsback.codecs.segment_layout import STEP, Corner, Place, turned
+from bitsback.codecs.segments import blocks, context_around, fallback_parts, planes, push_segments
 from bitsback.coder.context import context_chain
 from bitsback.coder.top import Top
 from bitsback.errors import DamagedFile, StackEmpty
@@ -81,12 +81,12 @@ def sharpness_of(chain, images, masks):
     """Number of the colours.SHARPNESS under which a block of the largest image costs least, every second row of the rest counted; 0 for none."""
     largest = max(range(len(images)), key=lambda i: images[i].size)
     place, one, mask = _trial(images[largest], masks and masks[largest])
-    x, known, recorder = (
+    x, context, recorder = (
         planes(np.stack(blocks(one, place))),
-        known_around(one, place, mask),
+        context_around(one, place, mask),
         Recorder(),
     )
-    inside = context_chain(chain.forward_table, chain.levels[:1], known)[0]
+    inside = context_chain(chain.forward_table, chain.levels[:1], context)[0]
     y = chain.forward[0].pop(Stack(np.random.default_rng(0).bytes(4 * x.size + 64)), x, inside)
     chain.reverse[0].push(None, x, y, inside, recorder)
     counts = Colours(1)
@@ -178,7 +178,7 @@ def encode_stack(
 def open_stack(header, payload, model, images, device="cpu"):
     """(Chain, Stack, Top, masks, Colours or None) from which the segments of a file pop: the mirror of encode_stack's end.  Errors: DamagedFile.
 
-    images: turned views of the images under the prior, into which flat blocks are painted; masks: as segments.known_around's.
+    images: turned views of the images under the prior, into which flat blocks are painted; masks: as segments.context_around's.
     """
     stack = Stack.from_words(payload)
     try:

@@ -7,6 +7,7 @@ so that the sum over strips is the harder rival of the two.
 """
 
 import numpy as np
+
 from bitsback.codecs.fallback.codec import GOOD, STRIP, photographic, webp_size
 
 SMALL = (

@@ -17,10 +17,10 @@ from typing import NamedTuple
 from bitsback.errors import DamagedFile
 
 STEP = 8  # blocks end at multiples of 8, as the network's coarsest stage, or at the image's edge
-LIMIT = (
+ENCODER_MAX_PIXELS = (
     2**20
 )  # pixels of a segment that an encoder makes: bounds memory (benchmarks/results/memory.md)
-LARGEST = 2**21  # ... and that a decoder takes
+DECODER_MAX_PIXELS = 2**21  # ... and that a decoder takes
 WHOLE, DOWN, RIGHT = 0, 1, 2
 
 
@@ -77,7 +77,7 @@ def place_of(sizes, corner, segment):
             and columns + size <= width
             and (size % STEP == 0 or columns + size == width)
         )
-    if not ok or place.pixels > LARGEST:
+    if not ok or place.pixels > DECODER_MAX_PIXELS:
         raise DamagedFile("the segments do not fit the images")
     return place, Corner(image + 1) if after[1:] == (height, width) else after
 
@@ -116,7 +116,7 @@ def next_segment(sizes, corner, size_bits, debt):
     """
     image, rows, columns = corner
     height, width, channels = sizes[image]
-    pixels = min(int(size_bits / (channels * debt)), LIMIT)
+    pixels = min(int(size_bits / (channels * debt)), ENCODER_MAX_PIXELS)
     if rows == 0 and pixels >= height * width:
         same, most = 1, pixels // (height * width)
         while same < most and image + same < len(sizes) and sizes[image + same] == sizes[image]:

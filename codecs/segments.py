@@ -7,11 +7,11 @@ undone and made smaller.  No bit is borrowed that is not in the file.
 """
 
 import numpy as np
+
 from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
 from bitsback.codecs.segment_layout import locate, next_segment, place_of
-
-from bitsback.coder import context
+from bitsback.coder.context import CONTEXT_ROWS, Context
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.memory import give_pages_back
 
@@ -54,14 +54,14 @@ def unpack_fallback_parts(data, images, start):
         raise DamagedFile("bytes left over after the fallback parts")
 
 
-def known_around(images, place, masks=None):
-    """context.Known of a place: pixels - 128 of up to ROWS rows below and columns to its right, and where a mask says so inside.
+def context_around(images, place, masks=None):
+    """Context of a place: pixels - 128 of up to ROWS rows below and columns to its right, and where a mask says so inside.
 
     masks: (H, W, C) bool of each image, False where its sample is known beforehand, None for one of which none is; or None.
     """
-    bottom, end, rows = place.top + place.height, place.left + place.width, context.ROWS
+    bottom, end, rows = place.top + place.height, place.left + place.width, CONTEXT_ROWS
     chosen = images[place.image : place.image + place.images]
-    return context.Known(
+    return Context(
         planes(
             np.stack([pixels[bottom : bottom + rows, place.left : end + rows] for pixels in chosen])
         ),
@@ -71,7 +71,7 @@ def known_around(images, place, masks=None):
 
 
 def _known_inside(images, place, masks):
-    """(free, fixed) of context.Known."""
+    """(free, fixed) of Context."""
     told = (
         [] if masks is None else [masks[i] for i in range(place.image, place.image + place.images)]
     )
@@ -103,7 +103,7 @@ def push_segments(
 ):
     """Codes all from `start` on; returns the segments, or None if one does not fit at all.
 
-    images: list of (H, W, 3) or (H, W, 1) uint8; masks: as known_around's; colours: Colours that have counted all pixels from
+    images: list of (H, W, 3) or (H, W, 1) uint8; masks: as context_around's; colours: Colours that have counted all pixels from
     `start` on, and are left as they would be for a segment after the last.  The stack grows by what the prior costs.
     """
     sizes = [pixels.shape for pixels in images]
@@ -114,14 +114,14 @@ def push_segments(
         if segment is None:
             return None
         place, after = place_of(sizes, corner, segment)
-        x, known = planes(np.stack(blocks(images, place))), known_around(images, place, masks)
+        x, context = planes(np.stack(blocks(images, place))), context_around(images, place, masks)
         attempt, lowest, counted = stack.copy(), [stack.size_bits], colours and colours.counted
         try:
             chain.push(
                 attempt,
                 x,
                 top.at(place, x.shape[1]),
-                known,
+                context,
                 lambda s: lowest.append(min(lowest[-1], s.size_bits)),
                 colours,
             )
@@ -156,8 +156,8 @@ def pop_segments(
     sizes = [pixels.shape for pixels in images]
     total, done = sum(h * w for h, w, _ in sizes), 0
     for place in reversed(locate(sizes, start, segments)):
-        channels, known = sizes[place.image][2], known_around(images, place, masks)
-        count = channels * place.pixels if known.free is None else np.count_nonzero(known.free)
+        channels, context = sizes[place.image][2], context_around(images, place, masks)
+        count = channels * place.pixels if context.free is None else np.count_nonzero(context.free)
         if count > MANY and stack.size_bits < LEAST * count:
             # an encoder pops over 1.3 bits a dimension of y_0 before it pushes, and by Markov's inequality loses k bits with
             # probability 2^-k: whoever claims this lies, and would have the network work for nothing
@@ -167,7 +167,7 @@ def pop_segments(
                 stack,
                 (place.images, channels, place.height, place.width),
                 top.at(place, channels),
-                known,
+                context,
                 colours=colours,
             )
         except StackEmpty:

@@ -8,13 +8,13 @@ import functools
 import time
 
 import numpy as np
+
+from bitsback.ans.stack import Stack
 from bitsback.codecs.fallback.codec import encode_fallback, webp_size
 from bitsback.codecs.image import ImageData, strips
 from bitsback.codecs.segments import planes
-
-from bitsback.ans.stack import Stack
 from bitsback.coder.chain import Chain
-from bitsback.coder.context import nothing
+from bitsback.coder.context import no_context
 from bitsback.coder.top import Top
 from bitsback.tune.tuning import passes
 
@@ -62,7 +62,9 @@ def seconds_a_megapixel(model, device) -> float:
     x = np.clip(rng.normal(0, 30, (1, 3, TRIAL, TRIAL)), -128, 127).astype(np.int32)
     for _ in range(2):
         stack, begin = Stack(rng.bytes(2 * x.size)), time.perf_counter()
-        chain.reverse[0].push(stack, x, chain.forward[0].pop(stack, x, nothing(x)), nothing(x))
+        chain.reverse[0].push(
+            stack, x, chain.forward[0].pop(stack, x, no_context(x)), no_context(x)
+        )
         seconds = time.perf_counter() - begin
     return seconds * len(model.levels) / (TRIAL**2 / 1e6)
 
@@ -106,7 +108,7 @@ def prior_bits(crops, model, device):
         _Meter(chain.forward_table, bits),
         chain.levels,
     )
-    meter.push(stack, x, Top.fitted(list(crops), model.levels), nothing(x))
+    meter.push(stack, x, Top.fitted(list(crops), model.levels), no_context(x))
     return bits
 
 

@@ -14,6 +14,7 @@ import dataclasses
 import zlib
 
 import numpy as np
+
 from bitsback.codecs import prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
@@ -25,7 +26,6 @@ from bitsback.codecs.rivals import surely_smaller
 from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import pop_segments, unpack_fallback_parts
 from bitsback.codecs.suits import may_suit, suit_prior
-
 from bitsback.coder.model import Model
 from bitsback.efforts import DEFAULT_STEPS
 from bitsback.errors import DamagedFile, UnsupportedImage, VerifyFailed

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from bitsback.codecs import prior_codec
-from bitsback.codecs.bitstream import container
-from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from hypothesis import HealthCheck, settings
 
 from bitsback.ans.gaussian_tables import Gaussians, gaussian_frequencies
+from bitsback.codecs import prior_codec
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.integer.config import NetworkConfig

@@ -11,14 +11,14 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+from PIL import Image
+
 from bitsback.codecs import prior_codec, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.formats.image_files import default_suffix, image_bytes, image_format
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import turned
 from bitsback.codecs.segments import fallback_parts
-from PIL import Image
-
 from bitsback.coder.model import Model
 
 FOLDER = Path(__file__).parent / "golden" / f"v{container.VERSION}"

@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from bitsback.codecs import archive, prior_codec, whole_file
-from bitsback.codecs.bitstream import container
-from bitsback.codecs.io import files
 from click.testing import CliRunner
 from PIL import Image
 
 from bitsback.cli.main import main
+from bitsback.codecs import archive, prior_codec, whole_file
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.io import files
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 

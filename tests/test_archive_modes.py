@@ -6,6 +6,11 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from bitsback.ans.stack import Stack
 from bitsback.codecs import archive, prior_codec, suits, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.fallback import codec, differences
@@ -14,12 +19,7 @@ from bitsback.codecs.formats.image_files import HOLDS, image_bytes
 from bitsback.codecs.image import MODES, ImageData, same, same_samples, shape_of
 from bitsback.codecs.rivals import surely_smaller
 from bitsback.codecs.segments import planes
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
-
-from bitsback.ans.stack import Stack
-from bitsback.coder.context import nothing
+from bitsback.coder.context import no_context
 from bitsback.coder.top import Top
 
 IN_FILES = {mode: name for name in ("TIFF", "PNG") for mode in HOLDS[name] if mode != "I;16B"}
@@ -171,7 +171,7 @@ def test_bits_of_a_trial_are_what_the_stack_grows_by(tiny_model, photograph):
         x = planes(some)
         stack = Stack(np.random.default_rng(0).bytes(len(tiny_model.levels) * x.size + 64))
         before = stack.size_bits
-        tiny_model.chain().push(stack, x, Top.fitted(list(some), tiny_model.levels), nothing(x))
+        tiny_model.chain().push(stack, x, Top.fitted(list(some), tiny_model.levels), no_context(x))
         bits = suits.prior_bits(some, tiny_model, "cpu")
         assert abs(bits.sum() / (stack.size_bits - before) - 1) < 0.06
     alone = [suits.prior_bits(crop[None], tiny_model, "cpu")[0] for crop in crops]

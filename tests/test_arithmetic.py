@@ -5,14 +5,14 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from bitsback.codecs import prior_codec, segments
-from bitsback.codecs.bitstream import container
-from bitsback.codecs.segment_layout import turned
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from bitsback.ans.stack import Stack
+from bitsback.codecs import prior_codec, segments
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.segment_layout import turned
 from bitsback.coder import context
 from bitsback.coder.conditional import distributions
 from bitsback.coder.model import Model
@@ -309,7 +309,7 @@ def test_distributions_of_any_values(reach, model, numbers):
                 network,
                 k,
                 y.astype(np.int32),
-                context.Known(*(side.astype(np.int32) for side in known)),
+                context.Context(*(side.astype(np.int32) for side in known)),
             )
             sent = None
             for expected, mean, scale in yardstick.distributions(numbers, k, y, known, values):
@@ -352,7 +352,7 @@ def test_distributions_fit_32_bits(numbers):
 def test_context(rows, model, numbers):
     """Latents of what lies below and to the right, both sides of every level."""
     x = make_pixels(rows, 19, "noise").transpose(2, 0, 1)[None].astype(np.int32) - 128
-    known = context.Known(x, x[:, :, :, 2:9])
+    known = context.Context(x, x[:, :, :, 2:9])
     mine = context.context_chain(model.forward, model.levels, known)
     for ours, numpys in zip(
         mine, yardstick.context(numbers, [side.astype(np.int64) for side in known[:2]]), strict=True

@@ -8,11 +8,11 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image, features
+
 from bitsback.codecs.formats import av1_headers, avif
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.io.restored import default_bytes
-from PIL import Image, features
-
 from bitsback.errors import LossySource, UnsupportedImage
 
 codecs = pytest.importorskip("imagecodecs")

@@ -5,15 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bitsback.ans.stack import Stack
 from bitsback.codecs import decode, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from bitsback.codecs.borders import border_bits
 from bitsback.codecs.io import files
-from hypothesis import given
-from hypothesis import strategies as st
-
-from bitsback.ans.stack import Stack
 from bitsback.diffusion.levels import sigmas
 from bitsback.errors import DamagedFile
 from bitsback.integer import bias_updates
@@ -30,7 +30,7 @@ def some_differences(model, size=4.0, seed=0):
     return (
         np.rint(np.random.default_rng(seed).normal(0, size, bias_updates.count(model.layers)))
         .astype(np.int32)
-        .clip(-bias_updates.LIMIT, bias_updates.LIMIT)
+        .clip(-bias_updates.MAX_UPDATE, bias_updates.MAX_UPDATE)
     )
 
 
@@ -115,7 +115,7 @@ def test_sums_that_could_overflow_are_refused(tiny_model):
 def test_a_delta_out_of_range_is_refused(tiny_model):
     """What no encoder writes: 129 under the widest scale, which escapes."""
     stack, deltas = Stack(bytes(8)), some_differences(tiny_model, 0.0)
-    deltas[-1] = bias_updates.LIMIT + 2
+    deltas[-1] = bias_updates.MAX_UPDATE + 2
     tiny_model.deltas.push(stack, deltas)
     with pytest.raises(DamagedFile, match="range"):
         tiny_model.deltas.pop(stack)

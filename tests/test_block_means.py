@@ -4,6 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from bitsback.codecs import block_means, decode, prior_codec, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
@@ -11,9 +14,6 @@ from bitsback.codecs.bitstream.numbers import number
 from bitsback.codecs.fallback.codec import encode_fallback
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import Place, turned
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bitsback.coder.model import Model
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import default_levels, sigmas

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+
 from bitsback.codecs import block_means, encode, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.borders import border_bits, net_in_one_piece
 from bitsback.codecs.segment_layout import turned
-
 from bitsback.coder.top import Top
 from tests.test_cli_main import call
 
@@ -41,7 +41,7 @@ def test_one_piece_is_the_stacks_growth_whatever_the_limit(tiny_model, photograp
         )
     )
     whole, debt = net_in_one_piece(tiny_model.chain(), pixels, top)
-    monkeypatch.setattr("bitsback.codecs.segment_layout.LIMIT", 32 * 40)
+    monkeypatch.setattr("bitsback.codecs.segment_layout.ENCODER_MAX_PIXELS", 32 * 40)
     pieces = net_in_one_piece(tiny_model.chain(), pixels, top)
     assert pieces == pytest.approx((whole, debt), rel=0.05) and whole > 0 and debt > 1
 

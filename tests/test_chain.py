@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bitsback.codecs.segment_layout import STEP
 from PIL import Image
 
 from bitsback.ans.gaussian_tables import Gaussians, forward_frequencies
+from bitsback.codecs.segment_layout import STEP
 from bitsback.coder.chain import Chain, Forward
-from bitsback.coder.context import Known, nothing
-from bitsback.coder.model import DEFAULT, Model
+from bitsback.coder.context import Context, no_context
+from bitsback.coder.model import DEFAULT_MODEL, Model
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import default_levels, doubling, sigmas
 from bitsback.diffusion.steps import COLOUR_BITS, MEAN_BITS, SCALE_UNIT
@@ -33,10 +33,6 @@ SHAPES = [(1, 1), (1, 9), (9, 1), (2, 2), (7, 5), (8, 24), (16, 16)]
 def planes(pixels):
     """(H, W, 3) uint8 -> (1, 3, H, W) int32, minus 128."""
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None]).astype(np.int32) - 128
-
-
-def no_context(x):
-    return nothing(x)
 
 
 class Counting(Gaussians):
@@ -225,7 +221,7 @@ def test_chain_laws(tiny_model, photograph, height, width, rows, columns):
     width += -width % STEP if columns else 0
     pixels = photograph(height + rows, width + columns)
     x = planes(pixels)
-    known = Known(x[:, :, height:], x[:, :, :height, width:])
+    known = Context(x[:, :, height:], x[:, :, :height, width:])
     chain_laws(tiny_model, np.ascontiguousarray(x[:, :, :height, :width]), known, pixels)
 
 
@@ -259,7 +255,7 @@ def test_known_rows_change_the_code(tiny_model, photograph):
     """The context is used: other known rows give other words, and decoding with them gives other pixels, damage, or runs dry."""
     pixels, chain, top = photograph(16, 24), tiny_model.chain(), Top((0, 0, 0), (70, 70, 70))
     x, context, wrong = (planes(p) for p in (pixels[:8], pixels[8:], 255 - pixels[8:]))
-    context, wrong = (Known(rows, x[:, :, :, :0]) for rows in (context, wrong))
+    context, wrong = (Context(rows, x[:, :, :, :0]) for rows in (context, wrong))
     words = []
     for known in (context, wrong):
         stack = credit(20_000)
@@ -449,7 +445,7 @@ def test_information_is_the_bound_for_random_weights(tiny_model, photograph):
     assert np.mean(net) == pytest.approx(bound_bits(tiny_model, pixels), rel=BOUND_TOLERANCE)
 
 
-@pytest.mark.skipif(DEFAULT not in shipped_models(), reason="no model is shipped yet")
+@pytest.mark.skipif(DEFAULT_MODEL not in shipped_models(), reason="no model is shipped yet")
 @pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.stem)
 def test_net_rate_is_the_bound_shipped_model(path):
     """On 256x256 pixels of a real photograph the shipped model's net rate is within 0.5 % of the bound of its levels."""

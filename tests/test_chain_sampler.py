@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from bitsback.coder.conditional import distributions
-from bitsback.coder.context import nothing
+from bitsback.coder.context import no_context
 from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.sampling.chain_sampler import (
     draw,
@@ -29,8 +29,8 @@ def test_what_is_drawn_is_in_the_bits(tiny_model):
     values = draw(chain, stack, shape)
     assert len(values) == len(chain.levels) + 1 and stack.to_words() != before
     for reverse, y, value in zip(chain.reverse, values[-2::-1], values[:0:-1]):
-        reverse.push(stack, value, y, nothing(y))
-    wide_top(chain.levels).push(chain.gaussians, stack, values[0], nothing(values[0]))
+        reverse.push(stack, value, y, no_context(y))
+    wide_top(chain.levels).push(chain.gaussians, stack, values[0], no_context(values[0]))
     assert stack.to_words() == before
 
 
@@ -39,8 +39,8 @@ def test_moments_of_a_draw(tiny_model):
     chain, k = tiny_model.chain(), 6
     y = on_lattice(chain.levels, k, torch.zeros(1, 3, 64, 64), generator())
     stack = random_stack(100_000, generator(2))
-    values = chain.reverse[k].pop(stack, y, nothing(y))
-    steps, total = distributions(chain.network, k, y, nothing(y)), []
+    values = chain.reverse[k].pop(stack, y, no_context(y))
+    steps, total = distributions(chain.network, k, y, no_context(y)), []
     places, colour, mean32, scale = next(steps)
     while True:
         mean32, scale = mean32.numpy(), scale.numpy()

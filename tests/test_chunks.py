@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
 from bitsback.codecs import decode_image, encode_image
 from bitsback.codecs.fallback.codec import chunk
 from bitsback.codecs.formats import chunks, metadata
 from bitsback.codecs.formats.image_files import image_bytes, read_image
 from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import same
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
-
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 HERE = Path(__file__).parent

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bitsback.codecs import decode, encode
-from bitsback.codecs.bitstream import container
 from click.testing import CliRunner
 from PIL import Image
 
 from bitsback import __version__
 from bitsback.cli.main import main
+from bitsback.codecs import decode, encode
+from bitsback.codecs.bitstream import container
 from bitsback.coder.model import Model
 from bitsback.integer import model_file
 from tests.conftest import TINY

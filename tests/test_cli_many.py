@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from bitsback.codecs.bitstream import container
 from PIL import Image
 
 from bitsback import efforts
 from bitsback.cli.many import job_count
+from bitsback.codecs.bitstream import container
 from bitsback.integer import model_file
 from tests.test_cli_main import call, names, told
 

@@ -6,11 +6,11 @@ import struct
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.fallback.codec import chunk
 from bitsback.codecs.formats import chunks
-from PIL import Image
-
 from tests.test_cli_main import call, folder, load, names, told  # noqa: F401  (a fixture)
 
 SIX = {

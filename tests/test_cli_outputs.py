@@ -8,12 +8,12 @@ import sys
 
 import numpy as np
 import pytest
-from bitsback.codecs import archive, decode, whole_file
-from bitsback.codecs.io import files
 from PIL import Image
 
 from bitsback import outputs
 from bitsback.cli import pool, samples
+from bitsback.codecs import archive, decode, whole_file
+from bitsback.codecs.io import files
 from bitsback.errors import OutputExists
 from bitsback.integer import model_file
 from tests.test_cli_main import ROOT, TINY_RUN, call, load, names, save, told

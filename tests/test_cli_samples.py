@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from bitsback.codecs import encode
 
 from bitsback.cli import samples
+from bitsback.codecs import encode
 from bitsback.sampling.gallery import ALL_GRADES, TOPS
 from bitsback.sampling.samplers import SAMPLERS
 from tests.test_cli_main import call, load, save, told
@@ -218,7 +218,7 @@ def test_an_experts_checkpoint(tiny_network, tmp_path):
 
 def test_too_large_a_photograph(tiny_model, tmp_path, photograph, monkeypatch):
     """Known when it was read: one line with its name; a part of it is drawn from."""
-    monkeypatch.setattr(samples, "MOST", 900)
+    monkeypatch.setattr(samples, "MAX_PIXELS", 900)
     source = save(photograph(20, 30), tmp_path / "photo.png")
     arguments = [
         "sample",

@@ -5,16 +5,25 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bitsback.ans.colour_counts import (
+    BLUE,
+    GREEN,
+    MAX_COUNT,
+    RED,
+    SHARPNESS,
+    WIDTH,
+    Colours,
+    chunks,
+)
+from bitsback.ans.stack import Stack
 from bitsback.codecs import borders, decode, prior_codec, segment_layout, segments, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import turned
-from hypothesis import given
-from hypothesis import strategies as st
-
-from bitsback.ans.colour_counts import BLUE, GREEN, MOST, RED, SHARPNESS, WIDTH, Colours, chunks
-from bitsback.ans.stack import Stack
 from bitsback.coder.chain import Chain
 from bitsback.coder.top import Top
 from bitsback.errors import BitsbackError, DamagedFile, StackEmpty
@@ -109,7 +118,9 @@ def test_masses(gaussians, sharpness, kind, seed):
     rng, n = np.random.default_rng(seed), 40
     colours, document = Colours(sharpness), yardstick.Counts(sharpness)
     counts = rng.choice(
-        [0, 1, 2, 30, MOST - 1, MOST, MOST + 1, 2**31 - 1], 256, p=rng.dirichlet(np.full(8, 0.5))
+        [0, 1, 2, 30, MAX_COUNT - 1, MAX_COUNT, MAX_COUNT + 1, 2**31 - 1],
+        256,
+        p=rng.dirichlet(np.full(8, 0.5)),
     )
     colours._table(kind)[KEYS[kind] : KEYS[kind] + 256] = counts
     document.seen.update({(*PLACES[kind], i): int(count) for i, count in enumerate(counts)})

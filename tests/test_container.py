@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import (
     MAGIC,
@@ -22,9 +25,6 @@ from bitsback.codecs.bitstream.container import (
 )
 from bitsback.codecs.bitstream.numbers import number
 from bitsback.codecs.image import MODES
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bitsback.errors import DamagedFile, NotOurFile
 
 sides = st.one_of(st.integers(1, 300), st.integers(1, MAX_SIDE))

@@ -44,7 +44,7 @@ def test_chain_has_the_levels_noise():
     chain = context.context_chain(
         Gaussians(gaussian_tables.forward_frequencies([level.step for level in levels])),
         levels,
-        context.Known(x, x[:, :, :, :399]),
+        context.Context(x, x[:, :, :, :399]),
     )
     for level, sigma, y in zip(levels, sigmas(levels), chain):
         sides = [y.below * level.spacing - x, y.right * level.spacing - x[:, :, :, :399]]

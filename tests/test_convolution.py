@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+
 from bitsback.codecs import prior_codec
 from bitsback.codecs.bitstream import container
-
 from bitsback.errors import BitsbackError, TrainingError
 from bitsback.integer import convolution, onednn, selftest
 from bitsback.integer.convolution import Layer, Reference
@@ -601,7 +601,7 @@ def test_chain_of_a_batch(backend, tiny_model):
     """Groups side by side in a batch come back, and from the other backend."""
     skip_if_unused(backend)
     from bitsback.ans.stack import Stack
-    from bitsback.coder.context import Known
+    from bitsback.coder.context import Context
     from bitsback.coder.top import Top
 
     rng = np.random.default_rng(8)
@@ -614,9 +614,9 @@ def test_chain_of_a_batch(backend, tiny_model):
         rng.bytes(4000),
     )
     stack = Stack(credit)
-    tiny_model.chain(backend=backend(tiny_model.layers)).push(stack, x, top, Known(below, right))
+    tiny_model.chain(backend=backend(tiny_model.layers)).push(stack, x, top, Context(below, right))
     got = tiny_model.chain(backend=Reference(tiny_model.layers)).pop(
-        stack, x.shape, top, Known(below, right)
+        stack, x.shape, top, Context(below, right)
     )
     assert np.array_equal(got, x) and stack.credit(4000) == credit
 

@@ -6,11 +6,11 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from bitsback.codecs.fallback.codec import chunk
 from bitsback.codecs.formats import deep
 from bitsback.codecs.formats.image_files import read_image
-from PIL import Image
-
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 RNG = np.random.default_rng(0)

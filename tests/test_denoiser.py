@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bitsback.coder.conditional import Conditional, distributions
-from bitsback.coder.context import Known, nothing
+from bitsback.coder.context import Context, no_context
 from bitsback.diffusion.levels import sigmas
 from bitsback.diffusion.passes import Places, coding_passes
 from bitsback.integer.config import EXACT, INNOVATION_REACH, INPUT_REACH, NetworkConfig
@@ -246,7 +246,7 @@ def latents(model, index, height, width, seed=0):
         (x + rng.normal(0, sigmas(levels)[k], x.shape)) / levels[k].spacing
     ).astype(np.int32)  # noqa: E731
     y, values = noised(index), noised(index - 1) if index else x.astype(np.int32)
-    return y[:, :, :height], values[:, :, :height], Known(y[:, :, height:], y[:, :, :height, :0])
+    return y[:, :, :height], values[:, :, :height], Context(y[:, :, height:], y[:, :, :height, :0])
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_pop_side_meets_the_distributions_of_the_push_side(tiny_model, index, he
             return values
 
     y, values, context = latents(tiny_model, index, height, width)
-    context = context if height % 2 == 0 else nothing(y)
+    context = context if height % 2 == 0 else no_context(y)
     recorder = Recorder()
     codec = Conditional(tiny_model.chain().network, recorder, index)
     codec.push(None, values, y, context)
@@ -303,7 +303,7 @@ def test_each_place_is_coded_once(tiny_model):
     y, values, context = latents(tiny_model, 1, 9, 7)
     count, order = np.zeros(y.shape, int), []
     for places, colour, mean32, scale in collected(
-        tiny_model.chain().network, 1, y, values, nothing(y)
+        tiny_model.chain().network, 1, y, values, no_context(y)
     ):
         places.put(count[:, colour : colour + 1], places.of(count)[:, colour : colour + 1] + 1)
         order.append(colour)

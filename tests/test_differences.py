@@ -5,6 +5,10 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
 from bitsback.codecs.fallback.differences import (
     FILTERS,
     LZMA,
@@ -13,10 +17,6 @@ from bitsback.codecs.fallback.differences import (
     decode_differences,
     encode_differences,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-
 from bitsback.errors import DamagedFile
 
 SHAPES = st.one_of(

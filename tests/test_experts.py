@@ -5,15 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from bitsback.codecs import decode, prior_codec
-from bitsback.codecs.bitstream import container
-from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
-from bitsback.codecs.segment_layout import turned
 from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file
 
 from bitsback.cli.main import main
+from bitsback.codecs import decode, prior_codec
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
+from bitsback.codecs.segment_layout import turned
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.errors import TrainingError, WrongModel

@@ -4,6 +4,8 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from bitsback.codecs.fallback import codec
 from bitsback.codecs.fallback.codec import (
     DIFFERENCES,
@@ -16,8 +18,6 @@ from bitsback.codecs.fallback.codec import (
     decode_fallback,
     encode_fallback,
 )
-from PIL import Image
-
 from bitsback.errors import DamagedFile
 
 RNG = np.random.default_rng(0)

@@ -4,11 +4,11 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from bitsback.codecs import decode, encode
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.io import files
-from PIL import Image
-
 from bitsback.errors import DamagedFile, NotOurFile, OutputExists, UnsupportedImage
 
 

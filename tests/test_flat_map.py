@@ -4,16 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bitsback.ans.stack import Stack
 from bitsback.codecs import borders, decode, flat_map, prior_codec, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import turned
-from hypothesis import given
-from hypothesis import strategies as st
-
-from bitsback.ans.stack import Stack
-from bitsback.coder.context import Known, context_chain
+from bitsback.coder.context import Context, context_chain
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import sigmas
 from bitsback.errors import BitsbackError, DamagedFile
@@ -184,7 +184,7 @@ def test_told_samples_have_the_levels_noise(tiny_model):
     """What is known inside is noised like the rest, by numbers of its own, and costs nothing."""
     x = np.random.default_rng(1).integers(-128, 128, (2, 3, 48, 64), dtype=np.int32)
     free = np.random.default_rng(2).random(x.shape) < 0.5
-    known = Known(x[:, :, :0], x[:, :, :, :0], free, x[~free])
+    known = Context(x[:, :, :0], x[:, :, :, :0], free, x[~free])
     chain = context_chain(tiny_model.forward, tiny_model.levels, known)
     for level, sigma, around in zip(tiny_model.levels, sigmas(tiny_model.levels), chain):
         noise = around.fixed * level.spacing - x[~free]
@@ -199,7 +199,7 @@ def test_told_samples_have_the_levels_noise(tiny_model):
         stack = Stack(np.random.default_rng(5).bytes(200_000))
         before, mask = stack.size_bits, np.full(x.shape, not all_told)
         mask[:, :, -1, -1] = True
-        tiny_model.chain().push(stack, x, top, Known(x[:, :, :0], x[:, :, :, :0], mask, x[~mask]))
+        tiny_model.chain().push(stack, x, top, Context(x[:, :, :0], x[:, :, :, :0], mask, x[~mask]))
         sizes.append(stack.size_bits - before)
     assert sizes[1] < 0.01 * sizes[0]
 

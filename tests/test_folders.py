@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from bitsback.codecs import archive
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.bitstream.names import is_name
 from bitsback.codecs.io import folders
-
 from bitsback.errors import DamagedFile, UnsupportedImage
 from tests.test_cli_main import call, load, names, save, told
 

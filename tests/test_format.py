@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from bitsback.codecs import encode_image
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.formats import chunks, metadata, tags
 from bitsback.codecs.image import MODES, ImageData
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = (ROOT / "codecs" / "FORMAT.md").read_text(encoding="utf-8")

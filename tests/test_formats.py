@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 
 import pytest
-from bitsback.codecs.fallback import codec
 
 from benchmarks.formats import fate, files_of, table
+from bitsback.codecs.fallback import codec
 
 HERE = Path(__file__).parent
 SMALL = HERE / "images" / "formats"

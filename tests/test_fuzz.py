@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+
+from benchmarks import fuzz, fuzz_cases
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.formats.image_files import image_bytes
 from bitsback.codecs.image import ImageData
-
-from benchmarks import fuzz, fuzz_cases
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 

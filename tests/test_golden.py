@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from bitsback.codecs import decode, decode_image, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import same
-from PIL import Image
-
 from bitsback.coder.model import Model
 from tests.make_golden import FOLDER, cases, encode_under_prior, images
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from bitsback.codecs.image import MODES, ImageData, joined, same, shape_of
 from PIL import Image
 
+from bitsback.codecs.image import MODES, ImageData, joined, same, shape_of
 from bitsback.errors import UnsupportedImage
 
 

@@ -7,6 +7,8 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image, features
+
 from bitsback.codecs.formats.image_files import (
     HOLDS,
     LOSSLESS_SUFFIXES,
@@ -18,8 +20,6 @@ from bitsback.codecs.formats.image_files import (
 )
 from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import MODES, ImageData, same
-from PIL import Image, features
-
 from bitsback.errors import DamagedFile, LossySource, UnsupportedImage
 
 pytestmark = pytest.mark.filterwarnings(

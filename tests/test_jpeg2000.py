@@ -8,10 +8,10 @@ import struct
 
 import numpy as np
 import pytest
-from bitsback.codecs.formats.image_files import read_image
-from bitsback.codecs.formats.jpeg2000 import inspect
 from PIL import Image
 
+from bitsback.codecs.formats.image_files import read_image
+from bitsback.codecs.formats.jpeg2000 import inspect
 from bitsback.errors import LossySource, UnsupportedImage
 
 RNG = np.random.default_rng(0)

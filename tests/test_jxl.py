@@ -8,6 +8,8 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from bitsback.codecs import decode_image, encode_image
 from bitsback.codecs.formats import image_files, jxl, jxl_head
 from bitsback.codecs.formats.bits import Bits
@@ -16,8 +18,6 @@ from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import same
 from bitsback.codecs.io import folders
 from bitsback.codecs.io.restored import default_bytes
-from PIL import Image
-
 from bitsback.errors import LossySource, UnsupportedImage
 
 codecs = pytest.importorskip("imagecodecs")

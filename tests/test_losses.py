@@ -5,9 +5,10 @@ import struct
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.formats.losses import losses
-from PIL import Image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
 

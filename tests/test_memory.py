@@ -5,8 +5,9 @@ import subprocess
 import sys
 
 import numpy as np
-from bitsback.codecs import segment_layout
 from PIL import Image
+
+from bitsback.codecs import segment_layout
 
 PEAKS = """
 import json, sys
@@ -47,8 +48,8 @@ def test_what_looks_at_a_whole_image_takes_little_memory(tmp_path, photograph):
 
 def test_a_decoder_takes_larger_segments_than_an_encoder_makes(photograph):
     """Files of an encoder with another LIMIT are read, up to LARGEST."""
-    sizes, rows = [(4096, 1024, 3)], segment_layout.LARGEST // 1024
-    assert segment_layout.LIMIT < segment_layout.LARGEST
+    sizes, rows = [(4096, 1024, 3)], segment_layout.DECODER_MAX_PIXELS // 1024
+    assert segment_layout.ENCODER_MAX_PIXELS < segment_layout.DECODER_MAX_PIXELS
     assert (
         len(
             segment_layout.locate(
@@ -60,5 +61,5 @@ def test_a_decoder_takes_larger_segments_than_an_encoder_makes(photograph):
     kind, size = segment_layout.next_segment(sizes, segment_layout.Corner(0), 1e12, 3.0)
     assert (
         segment_layout.place_of(sizes, segment_layout.Corner(0), (kind, size))[0].pixels
-        <= segment_layout.LIMIT
+        <= segment_layout.ENCODER_MAX_PIXELS
     )

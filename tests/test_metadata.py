@@ -5,15 +5,15 @@ import zlib
 
 import numpy as np
 import pytest
-from bitsback.codecs.formats.image_files import image_bytes, read_image
-from bitsback.codecs.formats.metadata import LIMIT, TAGS, kinds, names, pack, unpack
-from bitsback.codecs.formats.views import views
-from bitsback.codecs.image import ImageData
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from bitsback.codecs.formats.image_files import image_bytes, read_image
+from bitsback.codecs.formats.metadata import MAX_METADATA, TAGS, kinds, names, pack, unpack
+from bitsback.codecs.formats.views import views
+from bitsback.codecs.image import ImageData
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
@@ -65,7 +65,7 @@ def test_one_profile_of_many_images_is_stored_once():
 def test_too_much_is_refused():
     """More than the limit is refused when packing, with the way out."""
     with pytest.raises(UnsupportedImage, match="--strip"):
-        pack([ImageData("RGB", PIXELS, {}, {"icc": bytes(LIMIT + 1)})])
+        pack([ImageData("RGB", PIXELS, {}, {"icc": bytes(MAX_METADATA + 1)})])
 
 
 @pytest.mark.parametrize(

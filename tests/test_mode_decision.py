@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from bitsback.codecs import rivals
 from bitsback.codecs.fallback import codec
 from bitsback.codecs.fallback.codec import (
@@ -16,7 +18,6 @@ from bitsback.codecs.fallback.codec import (
     webp_size,
 )
 from bitsback.codecs.rivals import surely_smaller
-from PIL import Image
 
 PROMISED = 32  # bytes
 CROP = np.array(Image.open(Path(__file__).parent / "images" / "kodim23_crop.png"))[100:200, 100:228]

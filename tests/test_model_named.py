@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
+import bitsback.plugins.pillow  # noqa: F401
+from bitsback.cli import pool
 from bitsback.codecs import archive, decode, decode_image, encode, encode_image, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.borders import border_bits
 from bitsback.codecs.image import ImageData, same
 from bitsback.codecs.io import files
-from PIL import Image
-
-import bitsback.plugins.pillow  # noqa: F401
-from bitsback.cli import pool
 from bitsback.coder.model import Model
 from bitsback.integer import model_file, selftest
 from bitsback.sampling.preview import preview

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from bitsback.codecs import encode, whole_file
 from bitsback.codecs.bitstream import container
-
 from bitsback.errors import BitsbackError, NotOurFile, UnsupportedImage, WrongModel
 
 numcodecs = pytest.importorskip(

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFile, UnidentifiedImageError
+
 from bitsback.codecs import decode_image, encode, encode_image
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.image import MODES, ImageData, same
-from PIL import Image, ImageFile, UnidentifiedImageError
-
 from bitsback.plugins import pillow
 from tests.test_whole_file import of_mode
 

@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from bitsback.codecs import block_means, encode, prior_codec
 from bitsback.codecs.archive import encode_archive
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import blocks, planes
-
-from bitsback.coder.context import context_chain, nothing
+from bitsback.coder.context import context_chain, no_context
 from bitsback.coder.model import Model
 from bitsback.coder.top import Top
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, WrongModel
@@ -223,7 +223,7 @@ def test_decoding_stops_at_a_level(tiny_model, prior_file, photograph, k):
     chain, place = tiny_model.chain(), locate([(64, 48)], header.start, header.segments)[-1]
     shape = 1, 3, place.height, place.width
     block = planes(blocks([turned(pixels, header.flips)], place)[0])
-    known = nothing(block)
+    known = no_context(block)
     _, stack, top, _, _ = prior_codec.open_stack(
         header, payload, tiny_model, [np.empty((64, 48, 3), np.uint8)]
     )

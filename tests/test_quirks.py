@@ -7,12 +7,12 @@ import struct
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from bitsback.codecs import decode_image, encode_image
 from bitsback.codecs.fallback.codec import chunk
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.io.restored import default_bytes
-from PIL import Image
-
 from bitsback.errors import UnsupportedImage
 from tests.by_hand import bmp, gif, icon, png, tga, tiff, unfiltered
 

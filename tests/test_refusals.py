@@ -4,9 +4,9 @@ import io
 
 import numpy as np
 import pytest
-from bitsback.codecs.formats.image_files import read_image
 from PIL import Image, features
 
+from bitsback.codecs.formats.image_files import read_image
 from bitsback.errors import LossySource, UnsupportedImage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 40, 3), dtype=np.uint8)

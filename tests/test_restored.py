@@ -4,6 +4,10 @@ import io
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from bitsback.cli.main import main
 from bitsback.codecs import archive
 from bitsback.codecs.formats import image_files
 from bitsback.codecs.formats.image_files import read_image
@@ -11,10 +15,6 @@ from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import MODES, ImageData, same_samples, shape_of
 from bitsback.codecs.io import files
 from bitsback.codecs.io.restored import default_bytes
-from click.testing import CliRunner
-from PIL import Image
-
-from bitsback.cli.main import main
 from bitsback.errors import OutputExists, UnsupportedImage
 from tests.by_hand import beyond_palette
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from bitsback.codecs import segment_layout, segments
-from bitsback.codecs.segment_layout import Corner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitsback.ans.stack import Stack
-from bitsback.coder.context import ROWS
+from bitsback.codecs import segment_layout, segments
+from bitsback.codecs.segment_layout import Corner
+from bitsback.coder.context import CONTEXT_ROWS
 from bitsback.coder.top import Top
 from bitsback.errors import DamagedFile
 
@@ -74,12 +74,12 @@ def test_what_decodes_earlier_lies_below_and_right():
     start = Corner(0, 24, 8)
     images = [np.zeros(size, np.uint8) for size in sizes]
     for place in reversed(segment_layout.locate(sizes, start, plan)):
-        known = segments.known_around(images, place)
+        known = segments.context_around(images, place)
         assert (known.below == 127).all() and (known.right == 127).all()
         height, width, _ = sizes[place.image]
         assert known.below.shape[2] == min(
-            ROWS, height - place.top - place.height
-        ) and known.right.shape[3] == min(ROWS, width - place.left - place.width)
+            CONTEXT_ROWS, height - place.top - place.height
+        ) and known.right.shape[3] == min(CONTEXT_ROWS, width - place.left - place.width)
         for block in segments.blocks(images, place):
             block[:] = 255
     images[0][:24, :8] += 255

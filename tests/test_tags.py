@@ -5,15 +5,15 @@ import struct
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
 from bitsback.codecs import decode_image, encode_image
 from bitsback.codecs.formats import metadata, tags
 from bitsback.codecs.formats.image_files import image_bytes, read_image
 from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import ImageData, same
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
-
 from bitsback.errors import DamagedFile
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (6, 7, 3), dtype=np.uint8)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from bitsback.codecs import decode_image, encode_image
 from bitsback.codecs.formats import tiffs
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.formats.views import views
 from bitsback.codecs.io.restored import default_bytes
-from PIL import Image
-
 from bitsback.errors import UnsupportedImage
 from tests.by_hand import tiff
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bitsback.coder.context import nothing
+from bitsback.coder.context import no_context
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import default_levels
 from bitsback.diffusion.schedule import LearnedSchedule
@@ -96,8 +96,8 @@ def test_a_run_leaves_a_model_that_codes(trained, photograph):
         model.chain(),
     )
     check_codec(
-        lambda s, v: chain.push(s, v, top, nothing(v)),
-        lambda s: chain.pop(s, x.shape, top, nothing(x)),
+        lambda s, v: chain.push(s, v, top, no_context(v)),
+        lambda s: chain.pop(s, x.shape, top, no_context(x)),
         credit(9000),
         x,
         refuses=DamagedFile,

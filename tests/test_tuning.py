@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+
 from bitsback.codecs import decode_image, encode_image, prior_codec, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from bitsback.codecs.image import ImageData
-
 from bitsback.diffusion.levels import sigmas
-from bitsback.efforts import DEFAULT, EFFORTS
+from bitsback.efforts import DEFAULT_EFFORT, EFFORTS
 from bitsback.errors import TrainingError
 from bitsback.integer import bias_updates
 from bitsback.train.dequantise import dequantised
@@ -48,7 +48,7 @@ def test_the_bound_falls(tiny_model, large, deltas):
     assert (
         deltas.dtype == np.int32
         and len(deltas) == bias_updates.count(tiny_model.layers)
-        and np.abs(deltas).max() <= bias_updates.LIMIT
+        and np.abs(deltas).max() <= bias_updates.MAX_UPDATE
     )
     assert (before - after) * large.size > tuning._cost(tiny_model, tiny_model.experts, deltas) > 0
 
@@ -165,7 +165,7 @@ def test_encode_still_tunes_where_asked(tiny_model, photograph, monkeypatch):
     monkeypatch.setattr(prior_codec, "tune", lambda model, images, steps, **_: asked.append(steps))
     for options in ({}, {"tuning": 0}, {"tuning": 7}):
         encode_image(ImageData("RGB", photograph(64, 64)), model=tiny_model, **options)
-    assert asked == [EFFORTS[DEFAULT].tuning, 0, 7]
+    assert asked == [EFFORTS[DEFAULT_EFFORT].tuning, 0, 7]
 
 
 def test_what_is_told_does_not_count(tiny_model, photograph):

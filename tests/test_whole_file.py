@@ -6,6 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
 from bitsback.codecs import (
     decode,
     decode_image,
@@ -19,13 +24,8 @@ from bitsback.codecs.bitstream import container
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback, webp_size
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.image import MODES, ImageData, same, shape_of
-from bitsback.codecs.segment_layout import LIMIT, turned
+from bitsback.codecs.segment_layout import ENCODER_MAX_PIXELS, turned
 from bitsback.codecs.segments import fallback_parts
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from PIL import Image
-
 from bitsback.coder.chain import Chain
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, VerifyFailed, WrongModel
 
@@ -386,7 +386,7 @@ def test_foreign_bytes_are_not_ours():
 
 
 def test_a_segment_larger_than_any_encoder_makes_is_damage(tiny_model, monkeypatch):
-    """An encoder's segments are at most LIMIT pixels; a file that names a far larger one is refused before memory is asked for."""
+    """An encoder's segments are at most ENCODER_MAX_PIXELS pixels; a file that names a far larger one is refused before memory is asked for."""
     monkeypatch.setattr(Chain, "pop", lambda *_: pytest.fail("decoding was begun"))
     header = container.Header(
         (container.Entry(2**15, 2**12),),
@@ -396,7 +396,7 @@ def test_a_segment_larger_than_any_encoder_makes_is_damage(tiny_model, monkeypat
         segments=((1, 2**12),),
         top=(0, 64) * 3,
     )
-    assert 2**27 > 16 * LIMIT
+    assert 2**27 > 16 * ENCODER_MAX_PIXELS
     with pytest.raises(DamagedFile):
         decode(container.write(header, bytes(range(1, 33))), model=tiny_model)
 

@@ -3,6 +3,7 @@
 from itertools import groupby
 
 import numpy as np
+
 from bitsback.codecs.bitstream.numbers import Reader
 from bitsback.codecs.fallback.codec import decode_fallback
 

@@ -24,14 +24,14 @@ SHARPNESS = (
 )  # (share, prior), by number from 1 on
 BEHIND, AHEAD = 7, 8  # the window: values from floor(mean) - 7 to floor(mean) + 8
 WIDTH = BEHIND + AHEAD + 1
-MOST = 1023  # n counts no further
-FIRST = 128  # values until the counts are looked at again; then a quarter more each time
+MAX_COUNT = 1023  # n counts no further
+FIRST_CHUNK = 128  # values until the counts are looked at again; then a quarter more each time
 RED, GREEN, BLUE = 0, 1, 2
 
 
 def chunks(size):
     """Slices of an array of `size` values, each coded by the counts of all before it."""
-    ends, length = [0], FIRST
+    ends, length = [0], FIRST_CHUNK
     while ends[-1] < size:
         ends.append(min(size, ends[-1] + length))
         length += length >> 2
@@ -103,7 +103,7 @@ class Colours:
         if len(first) and (first.min() < 0 or first.max() + WIDTH > 256):
             inside = (value >= 0) & (value < 256)
             np.clip(value, 0, 255, out=value)
-        n = np.minimum(self._table(kind)[key + value], MOST)
+        n = np.minimum(self._table(kind)[key + value], MAX_COUNT)
         if inside is not None:
             n *= inside
         return window.take(rows, 1), elsewhere.take(rows), inside, n

@@ -31,7 +31,7 @@ from bitsback.cli.shared import (
 )
 from bitsback.cli.training import export, train
 from bitsback.cli.waiting import limit_turns
-from bitsback.efforts import DEFAULT, EFFORTS, chosen_model
+from bitsback.efforts import DEFAULT_EFFORT, EFFORTS, chosen_model
 from bitsback.errors import OutputFailed
 from bitsback.memory import keep_pages
 
@@ -76,7 +76,7 @@ def main():
     "-e",
     "--effort",
     type=click.IntRange(1, 9),
-    default=DEFAULT,
+    default=DEFAULT_EFFORT,
     show_default=True,
     help="Speed or size: which shipped model, how long it is tuned to the image.",
 )

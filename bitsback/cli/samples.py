@@ -12,7 +12,7 @@ from bitsback.errors import BitsbackError, UnsupportedImage
 SAMPLER_NAMES = ("ancestral", "seeds1", "seeds2", "seeds3", "ddim", "restoration-degradation")
 GRADE_NAMES = ("passes", "head", "scalar", "beta", "beta-tilde")
 TOP_NAMES = ("clouds", "coder")
-MOST = 2**24  # pixels of a call of sample, which take about 1 KB of memory each
+MAX_PIXELS = 2**24  # pixels of a call of sample, which take about 1 KB of memory each
 STEPS = click.IntRange(1, 10_000)
 IN_A_ROW = 4  # tiles with --from that stand beside each other; more are put into a square
 
@@ -38,9 +38,9 @@ def _seed(context, parameter, value):
 
 
 def _too_many(count, height, width):
-    """What is said of more pixels than MOST, or None."""
-    if count * height * width > MOST:
-        return f"{count} x {width}x{height} are more than {MOST} pixels to draw at once: give a smaller --size or --count"
+    """What is said of more pixels than MAX_PIXELS, or None."""
+    if count * height * width > MAX_PIXELS:
+        return f"{count} x {width}x{height} are more than {MAX_PIXELS} pixels to draw at once: give a smaller --size or --count"
 
 
 class _Noise(click.FloatRange):

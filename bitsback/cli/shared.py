@@ -226,11 +226,11 @@ def common_options(command):
 
 def model_path(name):
     """The path of a shipped model or of a file, for processes that open it themselves; None where nothing is shipped and nothing was named."""
-    from bitsback.coder.model import DEFAULT
+    from bitsback.coder.model import DEFAULT_MODEL
     from bitsback.integer.model_file import shipped_models
 
     shipped = shipped_models()
-    path = shipped.get(str(name or DEFAULT), Path(name) if name else None)
+    path = shipped.get(str(name or DEFAULT_MODEL), Path(name) if name else None)
     if name and not path.is_file():
         fail(WrongModel(f"{name}: no such model; shipped: {', '.join(shipped) or 'none'}"), name)
         sys.exit(1)

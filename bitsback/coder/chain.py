@@ -12,7 +12,7 @@ message is never deeper in debt than about two levels' worth (3.4 bits a dimensi
 import numpy as np
 
 from bitsback.coder.conditional import Conditional
-from bitsback.coder.context import chosen, context_chain
+from bitsback.coder.context import context_chain, free_values
 from bitsback.diffusion.levels import forward_mean32
 
 
@@ -23,20 +23,23 @@ class Forward:
     def __init__(self, forward, levels, k):
         self.gaussians, self.levels, self.k = forward, levels, k
 
-    def _parameters(self, previous, known):
-        mean32 = forward_mean32(self.levels, self.k, chosen(previous, known.free))
+    def _parameters(self, previous, context):
+        mean32 = forward_mean32(self.levels, self.k, free_values(previous, context.free))
         return mean32, np.full(mean32.shape, self.k, np.int32)
 
-    def push(self, stack, values, previous, known):
-        """values, previous: (B, 3 or 1, H, W) int32 of levels k and k - 1; known: Known of level k."""
+    def push(self, stack, values, previous, context):
+        """values, previous: (B, 3 or 1, H, W) int32 of levels k and k - 1; context: Context of level k."""
         self.gaussians.push(
-            stack, chosen(values, known.free), *self._parameters(previous, known), escapes=False
+            stack,
+            free_values(values, context.free),
+            *self._parameters(previous, context),
+            escapes=False,
         )
 
-    def pop(self, stack, previous, known):
+    def pop(self, stack, previous, context):
         """The mirror of push: int32 of previous's shape."""
-        return known.placed(
-            self.gaussians.pop(stack, *self._parameters(previous, known), escapes=False),
+        return context.placed(
+            self.gaussians.pop(stack, *self._parameters(previous, context), escapes=False),
             previous.shape,
         )
 
@@ -54,12 +57,12 @@ class Chain:
         self.forward = [Forward(forward, levels, k) for k in range(len(levels))]
         self.reverse = [Conditional(network, gaussians, k) for k in range(len(levels))]
 
-    def push(self, stack, x, top, known, watch=lambda stack: None, colours=None):
-        """known: Known, pixels - 128 around the group and in it; colours: Colours, counts of what is known when the group is decoded; watch: called after every pop, to follow the debt.
+    def push(self, stack, x, top, context, watch=lambda stack: None, colours=None):
+        """context: Context, pixels - 128 around the group and in it; colours: Colours, counts of what is known when the group is decoded; watch: called after every pop, to follow the debt.
 
         Errors: StackEmpty, x is then lost half-way: work on a copy of the stack.
         """
-        value, contexts = x, context_chain(self.forward_table, self.levels, known)
+        value, contexts = x, context_chain(self.forward_table, self.levels, context)
         for k, (forward, reverse, around) in enumerate(zip(self.forward, self.reverse, contexts)):
             y = forward.pop(stack, value, around)
             watch(stack)
@@ -67,16 +70,16 @@ class Chain:
             value = y
         top.push(self.gaussians, stack, value, contexts[-1])
 
-    def pop(self, stack, shape, top, known, down_to=-1, colours=None):
+    def pop(self, stack, shape, top, context, down_to=-1, colours=None):
         """The mirror of push: x of `shape`, which colours have counted then.  down_to: stops at y_k of that level k, lattice indices."""
-        contexts = context_chain(self.forward_table, self.levels, known)
+        contexts = context_chain(self.forward_table, self.levels, context)
         y = top.pop(self.gaussians, stack, shape, contexts[-1])
         for k in range(len(self.levels) - 1, down_to, -1):
             value = self.reverse[k].pop(
                 stack,
                 y,
                 contexts[k],
-                (contexts[k - 1] if k else known).fixed,
+                (contexts[k - 1] if k else context).fixed,
                 None if k else colours,
             )
             self.forward[k].push(stack, y, value, contexts[k])

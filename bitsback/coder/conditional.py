@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from bitsback.ans.gaussian_tables import FRACTION_BITS
-from bitsback.coder.context import chosen
+from bitsback.coder.context import free_values
 from bitsback.diffusion.passes import Places
 from bitsback.diffusion.steps import (
     COLOUR_BITS,
@@ -48,10 +48,10 @@ def on_host(tensor):
     return tensor.cpu().numpy()
 
 
-def distributions(network, index, y, known):
+def distributions(network, index, y, context):
     """Generator of (places, colour, mean32, scale) of p(. | y) for step `index`; send it the values there.
 
-    y: (B, 3, H, W) int32, lattice indices of level `index`; known: Known, the same of what lies below
+    y: (B, 3, H, W) int32, lattice indices of level `index`; context: Context, the same of what lies below
     and to the right (H or W is even where something does).  Values, mean32 and scale are (B, n)
     int32 of one colour of a pass; `places` says where they lie in (B, 3, H, W).  Of a gray image, (B, 1, H, W), the
     network sees its one channel three times, and what it says of G is taken; its colour is number 0.
@@ -59,7 +59,7 @@ def distributions(network, index, y, known):
     """
     step, device = network.tables(index), network.device
     (channels, height, width), gray = y.shape[1:], y.shape[1] == 1
-    seen = torch.from_numpy(known.around(y)).to(device)
+    seen = torch.from_numpy(context.around(y)).to(device)
     out, state = network.trunk(index, seen)
     told = torch.zeros(
         (len(y), (seen.shape[2] + 7) // 8 * 4, (seen.shape[3] + 7) // 8 * 4, 12),
@@ -116,31 +116,31 @@ class Conditional:
     def __init__(self, network, gaussians, index):
         self.network, self.gaussians, self.index = network, gaussians, index
 
-    def push(self, stack, values, y, known, colours=None):
+    def push(self, stack, values, y, context, colours=None):
         """values: (B, 3 or 1, H, W) int32 given y of that shape and what is known around it; known.free: which of them are coded.
 
         colours: Colours, of pixels, which have counted all of them, and none any more then.
         """
-        parts, generator = [], distributions(self.network, self.index, y, known)
+        parts, generator = [], distributions(self.network, self.index, y, context)
         try:
             places, colour, mean32, scale = next(generator)
             while True:
                 here = places.of_colour(values, colour)
-                free = None if known.free is None else places.of_colour(known.free, colour)
+                free = None if context.free is None else places.of_colour(context.free, colour)
                 kind, key = colours.asked(places.of(values), colour) if colours else (None, None)
                 parts.append((kind, key, here, mean32, scale, free))
                 places, colour, mean32, scale = generator.send(here)
         except StopIteration:
             pass
-        for kind, key, here, _, _, free in parts if colours and known.free is not None else []:
+        for kind, key, here, _, _, free in parts if colours and context.free is not None else []:
             colours.count(kind, key[~free], here[~free], -1)
         parts = [
             (
                 kind,
-                None if key is None else chosen(key, free),
-                chosen(here, free),
-                chosen(on_host(mean32), free),
-                chosen(on_host(scale), free),
+                None if key is None else free_values(key, free),
+                free_values(here, free),
+                free_values(on_host(mean32), free),
+                free_values(on_host(scale), free),
             )
             for kind, key, here, mean32, scale, free in parts
         ]
@@ -149,23 +149,25 @@ class Conditional:
         for _, _, *part in reversed(parts):
             self.gaussians.push(stack, *part)
 
-    def pop(self, stack, y, known, fixed=None, colours=None):
+    def pop(self, stack, y, context, fixed=None, colours=None):
         """The mirror of push: int32 of y's shape; fixed: (n,) the values that are not free; colours count them all."""
         values, generator, given = (
             np.empty(y.shape, np.int32),
-            distributions(self.network, self.index, y, known),
+            distributions(self.network, self.index, y, context),
             [],
         )
-        if known.free is not None:
-            values[~known.free] = fixed
+        if context.free is not None:
+            values[~context.free] = fixed
         try:
             places, colour, mean32, scale = next(generator)
             while True:
-                free = None if known.free is None else places.of_colour(known.free, colour)
-                parameters = chosen(on_host(mean32), free), chosen(on_host(scale), free)
+                free = None if context.free is None else places.of_colour(context.free, colour)
+                parameters = free_values(on_host(mean32), free), free_values(on_host(scale), free)
                 if colours:
                     kind, key = colours.asked(places.of(values), colour)
-                    coded = colours.pop(stack, self.gaussians, kind, chosen(key, free), *parameters)
+                    coded = colours.pop(
+                        stack, self.gaussians, kind, free_values(key, free), *parameters
+                    )
                 else:
                     coded = self.gaussians.pop(stack, *parameters)
                 here = (

@@ -12,11 +12,11 @@ import numpy as np
 from bitsback.ans.gaussian_tables import CENTRE, COLUMNS, FRACTION_BITS, FRACTIONS, TOTAL
 from bitsback.diffusion.levels import forward_mean32
 
-ROWS = 8  # rows and columns of context: 16 and 32 are no better (within 0.05 % on six images) and take a twentieth and a tenth more time
+CONTEXT_ROWS = 8  # rows and columns of context: 16 and 32 are no better (within 0.05 % on six images) and take a twentieth and a tenth more time
 BELOW, RIGHT, INSIDE = 0, 1, 2  # sides
 
 
-class Known(NamedTuple):
+class Context(NamedTuple):
     """Values around a group of (B, 3, H, W): below (B, 3, h, W + w), to the right (B, 3, H, w); and in it.
 
     free: (B, 3, H, W) bool, what is not known in the group and must be coded, or None: all of it; fixed: (n,) values of the rest, in C order.
@@ -40,14 +40,14 @@ class Known(NamedTuple):
         return np.concatenate([np.concatenate([values, self.right], 3), self.below], 2)
 
 
-def chosen(values, free):
+def free_values(values, free):
     """(n,) those of `values` that are free: all where free is None."""
     return values.ravel() if free is None else values[free]
 
 
-def nothing(values):
-    """The Known of a group with nothing known around it."""
-    return Known(values[:, :, :0], values[:, :, :, :0])
+def no_context(values):
+    """The Context of a group with nothing known around it."""
+    return Context(values[:, :, :0], values[:, :, :, :0])
 
 
 def hash_bits(level, side, channels, rows, columns):
@@ -88,12 +88,16 @@ def sample(forward, mean32, scale, bits):
     return (place - fraction * COLUMNS + (mean32 >> FRACTION_BITS) - CENTRE).astype(np.int32)
 
 
-def context_chain(forward, levels, known):
-    """known: Known of int32 pixels - 128 -> [of y_0, ..., of y_{K-1}], lattice indices, as Known.
+def context_chain(forward, levels, context):
+    """context: Context of int32 pixels - 128 -> [of y_0, ..., of y_{K-1}], lattice indices, as Context.
 
     forward: Gaussians over the forward table, row set k for level k.
     """
-    chain, values, inside = [], known, () if known.free is None else np.nonzero(~known.free)[1:]
+    chain, values, inside = (
+        [],
+        context,
+        () if context.free is None else np.nonzero(~context.free)[1:],
+    )
     for k in range(len(levels)):
         noised = lambda value, bits: sample(
             forward, forward_mean32(levels, k, value), k, np.broadcast_to(bits, value.shape)
@@ -102,10 +106,10 @@ def context_chain(forward, levels, known):
             noised(value, hash_bits(k, side, *value.shape[1:]))
             for side, value in ((BELOW, values.below), (RIGHT, values.right))
         )
-        values = Known(
+        values = Context(
             *around,
-            known.free,
-            None if known.free is None else noised(values.fixed, hash_at(k, INSIDE, *inside)),
+            context.free,
+            None if context.free is None else noised(values.fixed, hash_at(k, INSIDE, *inside)),
         )
         chain.append(values)
     return chain

@@ -21,7 +21,7 @@ from bitsback.integer.model_file import (
 from bitsback.integer.network import IntegerExperts, IntegerNetwork
 from bitsback.integer.selftest import choose
 
-DEFAULT = "default"
+DEFAULT_MODEL = "default"
 
 
 class Model:
@@ -65,7 +65,7 @@ class Model:
         """
         shipped = shipped_models()
         if name is None and model_id is None:
-            name = DEFAULT
+            name = DEFAULT_MODEL
         if name is not None:
             path = shipped.get(str(name), Path(name))
             if not Path(path).is_file():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitsback.ans import gaussian_tables
-from bitsback.coder.context import chosen
+from bitsback.coder.context import free_values
 from bitsback.diffusion.levels import sigmas
 
 
@@ -42,15 +42,16 @@ class Top:
         each = lambda values: np.array(values[colours], np.int32)[None, :, None, None]  # noqa: E731
         mean32 = self.mean32 if isinstance(self.mean32, np.ndarray) else each(self.mean32)
         return tuple(
-            chosen(np.broadcast_to(values, shape), free) for values in (mean32, each(self.scale))
+            free_values(np.broadcast_to(values, shape), free)
+            for values in (mean32, each(self.scale))
         )
 
-    def push(self, gaussians, stack, values, known):
-        """values: (B, 3 or 1, H, W) int32; known: Known of that level."""
+    def push(self, gaussians, stack, values, context):
+        """values: (B, 3 or 1, H, W) int32; context: Context of that level."""
         gaussians.push(
-            stack, chosen(values, known.free), *self._parameters(values.shape, known.free)
+            stack, free_values(values, context.free), *self._parameters(values.shape, context.free)
         )
 
-    def pop(self, gaussians, stack, shape, known):
+    def pop(self, gaussians, stack, shape, context):
         """The mirror of push."""
-        return known.placed(gaussians.pop(stack, *self._parameters(shape, known.free)), shape)
+        return context.placed(gaussians.pop(stack, *self._parameters(shape, context.free)), shape)

@@ -17,7 +17,7 @@ from bitsback.errors import DamagedFile, TrainingError
 from bitsback.integer.convolution import Layer
 from bitsback.integer.overflow import prove_exact
 
-LIMIT = 127  # largest delta, in the steps that it is stored in
+MAX_UPDATE = 127  # largest delta, in the steps that it is stored in
 COARSENESS = 8  # these are 2^0, ..., 2^7
 SCALE_CODES = 128  # a scale's index is stored in 7 bits
 FARTHEST = 14  # largest n: a delta moves no accumulator by more than 2^28
@@ -112,7 +112,7 @@ class Deltas:
         return np.zeros(size, np.int32), np.full(size, scale, np.int32)
 
     def push(self, stack, deltas):
-        """deltas: all families' in one array of int32, each within +-LIMIT times its layer's 2^coarseness."""
+        """deltas: all families' in one array of int32, each within +-MAX_UPDATE times its layer's 2^coarseness."""
         for some, layers in reversed(list(zip(by_kind(deltas, self.kinds), self.kinds))):
             if some.any():
                 self._push_layers(stack, some, layers)
@@ -147,7 +147,7 @@ class Deltas:
             if scale >= gaussian_tables.SCALES:
                 raise DamagedFile("a scale of tuned biases is out of range")
             values = self.gaussians.pop(stack, *self._parameters(len(layers[name].shift), scale))
-            if np.abs(values).max() > LIMIT:
+            if np.abs(values).max() > MAX_UPDATE:
                 raise DamagedFile("a tuned bias is out of range")
             parts.append(values << coarse)
         return np.concatenate(parts)

@@ -86,12 +86,12 @@ class IntegerNetwork:
         return _limited(out, TRUNK_LIMITS), convolve("head_features", features, index)
 
     @torch.no_grad()
-    def head(self, index, pass_number, state, known):
-        """known: (B, h, w, 12) int8 innovations, 1/16 sd, within INNOVATION_REACH, of 2x2 blocks (passes.Places.put_unshuffled) -> (B, 9, h, w) int32."""
-        index, known = index - self.first, known.permute(0, 3, 1, 2)
+    def head(self, index, pass_number, state, innovations):
+        """innovations: (B, h, w, 12) int8 innovations, 1/16 sd, within INNOVATION_REACH, of 2x2 blocks (passes.Places.put_unshuffled) -> (B, 9, h, w) int32."""
+        index, innovations = index - self.first, innovations.permute(0, 3, 1, 2)
         h = self.backend.narrow(
             self.backend.convolve(
-                "head_known", known, (self.config.passes - 1) * index + pass_number - 1
+                "head_known", innovations, (self.config.passes - 1) * index + pass_number - 1
             ).add_(state)
         )
         mixed = self.backend.narrow(self.backend.convolve("head_mix", h, index).add_(h), 1)
@@ -125,8 +125,8 @@ class IntegerExperts:
     def trunk(self, index, y):
         return self.of(index).trunk(index, y)
 
-    def head(self, index, pass_number, state, known):
-        return self.of(index).head(index, pass_number, state, known)
+    def head(self, index, pass_number, state, innovations):
+        return self.of(index).head(index, pass_number, state, innovations)
 
     def order(self, index):
         return self.of(index).order(index)

@@ -13,7 +13,7 @@ import torch
 
 from bitsback.ans import gaussian_tables
 from bitsback.ans.stack import Stack
-from bitsback.coder.context import nothing
+from bitsback.coder.context import no_context
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import sigmas
 from bitsback.diffusion.schedule import DATA_SD
@@ -61,12 +61,12 @@ def draw(chain, stack, shape, start=None):
     k, y = start or (
         top,
         wide_top(chain.levels).pop(
-            chain.gaussians, stack, shape, nothing(np.empty(shape, np.int32))
+            chain.gaussians, stack, shape, no_context(np.empty(shape, np.int32))
         ),
     )
     values = [y]
     for reverse in reversed(chain.reverse[: k + 1]):
-        values.append(reverse.pop(stack, values[-1], nothing(values[-1])))
+        values.append(reverse.pop(stack, values[-1], no_context(values[-1])))
     return values
 
 

@@ -15,8 +15,8 @@ from bitsback.ans.gaussian_tables import FRACTIONS
 from bitsback.codecs import block_means, prior_codec, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.segment_layout import locate, turned
-from bitsback.codecs.segments import blocks, known_around
-from bitsback.coder.context import chosen
+from bitsback.codecs.segments import blocks, context_around
+from bitsback.coder.context import free_values
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import sigmas
 from bitsback.errors import DamagedFile, StackEmpty, UnsupportedImage
@@ -106,7 +106,7 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
         shown[0][:] = ~masks[0].any(2)
     passes = 0
     for place in places[:segments]:
-        partly, around = place == places[:segments][-1], known_around(images, place, masks)
+        partly, around = place == places[:segments][-1], context_around(images, place, masks)
         try:
             channels = images[0].shape[2]
             x = chain.pop(
@@ -121,7 +121,7 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
             raise DamagedFile("the words end too early") from None
         if partly:
             x = np.rint(finish(model, x, k, steps, device).numpy())
-            x = around.placed(chosen(x, around.free), x.shape)
+            x = around.placed(free_values(x, around.free), x.shape)
         blocks(images, place)[0][:] = np.clip(x[0].transpose(1, 2, 0) + 128, 0, 255)
         blocks(shown, place)[0][:] = True
         passes += place.pixels * (

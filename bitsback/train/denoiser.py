@@ -214,14 +214,14 @@ class Denoiser(nn.Module):
         """
         batch, order = len(innovations), coding_passes(self.config.passes)
         bias = self.head_bias(e, log_ratio, pixels).transpose(0, 1).flatten(0, 1)
-        known, stages = torch.zeros_like(innovations), []
+        told, stages = torch.zeros_like(innovations), []
         for parts in order[:-1]:
-            known = known.clone()
+            told = told.clone()
             for row, column, stride in parts:
-                known[:, :, row::stride, column::stride] = innovations[
+                told[:, :, row::stride, column::stride] = innovations[
                     :, :, row::stride, column::stride
                 ]
-            stages.append(known)
+            stages.append(told)
         projected = self.head_features(features, integer).repeat(len(stages), 1, 1, 1)
         h = self.head_body(projected, torch.cat(stages), bias, integer).chunk(len(stages))
         out = torch.zeros(batch, 9, *innovations.shape[2:], device=innovations.device)
@@ -238,10 +238,12 @@ class Denoiser(nn.Module):
         bias = self.head_level(torch.cat([e, log_ratio[:, None], pixels[:, None].to(e.dtype)], 1))
         return bias.view(len(e), self.config.passes - 1, -1, 1, 1) * STEPS
 
-    def head_body(self, projected, known, bias, integer=False):
-        """The head up to its last layer; projected: head_features(features); known: (B, 3, H, W)."""
-        known = F.pixel_unshuffle(known, 2).contiguous(memory_format=torch.channels_last)
-        h = _Clamp.apply(self.head_known(known, integer) + projected, bias, integer)
+    def head_body(self, projected, innovations, bias, integer=False):
+        """The head up to its last layer; projected: head_features(features); innovations: (B, 3, H, W)."""
+        innovations = F.pixel_unshuffle(innovations, 2).contiguous(
+            memory_format=torch.channels_last
+        )
+        h = _Clamp.apply(self.head_known(innovations, integer) + projected, bias, integer)
         return _Clamp.apply(self.head_mix(h, integer) + h, None, integer)
 
     def multiply_adds(self):

@@ -28,7 +28,7 @@ from bitsback.train.bound import (
 )
 
 GRADES = ("beta-tilde", "beta", "analytic", "error", "head", "head+colour", "head+colour+passes")
-LARGEST = 127.5**2  # variance of a pixel is at most this
+MAX_PIXEL_VARIANCE = 127.5**2  # variance of a pixel is at most this
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def measure_moments(network, sigma, images, generator):
 
 def analytic_variance(sigma, score2):
     """sigma^2 (1 - sigma^2 Gamma), clipped to what a variance of pixels can be."""
-    return min(max(sigma**2 * (1 - sigma**2 * score2), 0.0), min(sigma**2, LARGEST))
+    return min(max(sigma**2 * (1 - sigma**2 * score2), 0.0), min(sigma**2, MAX_PIXEL_VARIANCE))
 
 
 def graded_level_nats(network, x, y_t, log_s, log_t, moments, generator=None, integer=False):

@@ -17,7 +17,7 @@ from bitsback.diffusion.levels import sigmas
 from bitsback.errors import DamagedFile
 from bitsback.integer.bias_updates import (
     COARSENESS,
-    LIMIT,
+    MAX_UPDATE,
     Deltas,
     count,
     delta_units,
@@ -211,7 +211,7 @@ class Tuned:
         parts = (
             moves.detach()
             .round()
-            .clamp(-LIMIT, LIMIT)
+            .clamp(-MAX_UPDATE, MAX_UPDATE)
             .to("cpu", torch.int32)
             .split(list(self.sizes.values()))
         )

@@ -28,11 +28,11 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+
+from bitsback.ans.colour_counts import SHARPNESS
 from bitsback.codecs.bitstream.names import is_name
 from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.image import GRAYS, MODES, UNDER_PRIOR
-
-from bitsback.ans.colour_counts import SHARPNESS
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage
 
 MAGIC = b"\x8aBBK"

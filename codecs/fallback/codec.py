@@ -9,9 +9,9 @@ import struct
 import zlib
 
 import numpy as np
-from bitsback.codecs.fallback.differences import decode_differences, encode_differences, inflate
 from PIL import Image
 
+from bitsback.codecs.fallback.differences import decode_differences, encode_differences, inflate
 from bitsback.errors import DamagedFile
 
 WEBP_SIDE = 16383

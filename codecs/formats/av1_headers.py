@@ -8,7 +8,6 @@ followed, but told as such.
 from dataclasses import dataclass
 
 from bitsback.codecs.formats.bits import Bits
-
 from bitsback.errors import UnsupportedImage
 
 SEQUENCE, FRAME_HEADER, FRAME = 1, 3, 6  # kinds of OBU

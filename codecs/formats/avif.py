@@ -13,7 +13,7 @@ from bitsback.codecs.formats import av1_headers
 from bitsback.codecs.formats.jpeg2000 import UNTOLD
 
 ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
-MOST = 2**14  # items, extents or links in a file
+MAX_ITEMS = 2**14  # items, extents or links in a file
 
 
 @dataclass
@@ -67,7 +67,7 @@ def _locations(data, at):
     )  # of offset, length, base, index
     wide = 4 if version == 2 else 2
     count, at = _sized(data, at + 6, wide)
-    left = MOST
+    left = MAX_ITEMS
     for _ in _times(count, left):
         item, at = _sized(data, at, wide)
         method, at = _sized(data, at, 2) if version else (0, at)
@@ -104,7 +104,7 @@ def _properties(data, start, end):
         if name == b"ipma":
             version, wide = data[at], data[at + 3] & 1
             count, at = _sized(data, at + 4, 4)
-            for _ in _times(count, MOST):
+            for _ in _times(count, MAX_ITEMS):
                 item, at = _sized(data, at, 4 if version else 2)
                 links, at = _sized(data, at, 1)
                 for _ in range(links):
@@ -121,7 +121,7 @@ def _links(data, start, end):
     for kind, at, _ in _boxes(data, start + 4, end):
         source, at = _sized(data, at, wide)
         count, at = _sized(data, at, 2)
-        for _ in _times(count, MOST - len(found)):
+        for _ in _times(count, MAX_ITEMS - len(found)):
             target, at = _sized(data, at, wide)
             found.append((kind, source, target))
     return found

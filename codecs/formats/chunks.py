@@ -14,10 +14,10 @@ import struct
 import zlib
 
 import numpy as np
-from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.codecs.fallback.codec import chunk
 from PIL import Image
 
+from bitsback.codecs.bitstream.numbers import Reader, number
+from bitsback.codecs.fallback.codec import chunk
 from bitsback.errors import DamagedFile
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -8,9 +8,9 @@ import struct
 import zlib
 
 import numpy as np
-from bitsback.codecs.fallback.codec import chunk
 from PIL import Image
 
+from bitsback.codecs.fallback.codec import chunk
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 CHANNELS = {2: 3, 4: 2, 6: 4}  # of colour types

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, UnidentifiedImageError
+
 from bitsback.codecs.formats import (
     chunks,
     deep,
@@ -21,8 +23,6 @@ from bitsback.codecs.formats import (
 )
 from bitsback.codecs.image import MODES, ImageData, same_samples, with_whole_palette
 from bitsback.codecs.io.inputs import opened
-from PIL import Image, UnidentifiedImageError
-
 from bitsback.errors import DamagedFile, InputChanged, UnsupportedImage
 
 IMAGE_SUFFIXES = set(

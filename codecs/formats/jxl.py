@@ -9,11 +9,11 @@ import importlib.util
 import io
 
 import numpy as np
+from PIL import Image
+
 from bitsback.codecs.formats.jpeg2000 import boxes
 from bitsback.codecs.formats.jxl_head import read_head
 from bitsback.codecs.image import ImageData
-from PIL import Image
-
 from bitsback.errors import LossySource, UnsupportedImage
 
 SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"

@@ -20,13 +20,12 @@ import zlib
 from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.fallback.differences import FILTERS, inflate
 from bitsback.codecs.formats import chunks, tags
-
 from bitsback.errors import DamagedFile, UnsupportedImage
 
-LIMIT = 2**24  # bytes of one image's items, unpacked
-TOGETHER = 16 * LIMIT  # ... of all images of an archive
+MAX_METADATA = 2**24  # bytes of one image's items, unpacked
+TOGETHER = 16 * MAX_METADATA  # ... of all images of an archive
 TEXTS = 2**18  # texts, chunks, tags in a file: empty ones take 100 times their bytes
-ROOM = LIMIT - 2**16  # bytes of chunks or tags taken from one file: a palette still fits
+ROOM = MAX_METADATA - 2**16  # bytes of chunks or tags taken from one file: a palette still fits
 MOST_NAMES = 100  # of metadata that a format does not hold
 LOOK = ("palette", "palette_alpha", "transparency")  # tags 0, 1, 2: not metadata, never stripped
 METADATA = ("icc", "exif", "xmp", "dpi", "gamma", "chromaticity", "srgb", "text")
@@ -168,9 +167,9 @@ def pack(images) -> bytes:
         for key, value in items.items():
             data = _value(key, value)
             part += bytes([TAGS.index(key)]) + number(len(data)) + data
-        if len(part) > LIMIT:
+        if len(part) > MAX_METADATA:
             raise UnsupportedImage(
-                f"more than {LIMIT // 2**20} MiB of metadata; --strip leaves it out"
+                f"more than {MAX_METADATA // 2**20} MiB of metadata; --strip leaves it out"
             )
         parts.append(part)
     if not any(image.look or image.metadata for image in images):
@@ -198,7 +197,9 @@ def unpack(data: bytes, count: int) -> list[tuple[dict, dict]]:
     if data[0] > 2:
         raise DamagedFile("the metadata are packed in an unknown way")
     unpacked = (
-        data[1:] if data[0] == 0 else inflate(data[1:], min(count * LIMIT, TOGETHER), data[0] == 2)
+        data[1:]
+        if data[0] == 0
+        else inflate(data[1:], min(count * MAX_METADATA, TOGETHER), data[0] == 2)
     )
     reader, found, texts = Reader(unpacked), [], TEXTS
     try:

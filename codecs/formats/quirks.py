@@ -12,9 +12,9 @@ import re
 import struct
 
 import numpy as np
-from bitsback.codecs.formats import jpeg2000
 from PIL import BmpImagePlugin, Image
 
+from bitsback.codecs.formats import jpeg2000
 from bitsback.errors import UnsupportedImage
 
 LOOKED_AT = {  # all of Pillow's names

@@ -5,9 +5,9 @@ Every function looks at an image that Pillow has opened and not yet loaded, so t
 
 import io
 
-from bitsback.codecs.formats import avif, jpeg2000
 from PIL import Image
 
+from bitsback.codecs.formats import avif, jpeg2000
 from bitsback.errors import LossySource, UnsupportedImage
 
 LOSSY = {"JPEG", "MPO", "HEIF", "PCD", "MIC", "FPX", "BLP", "FTEX"}

@@ -9,9 +9,9 @@ import io
 import struct
 
 import numpy as np
-from bitsback.codecs.bitstream.numbers import Reader, number
 from PIL import Image, TiffTags
 
+from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.errors import DamagedFile
 
 # bytes of a value of each type, and of what a byte order turns round in it

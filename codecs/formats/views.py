@@ -4,10 +4,11 @@ import math
 import struct
 import warnings
 
-from bitsback.codecs.formats import chunks, losses, tags
-from bitsback.codecs.formats.metadata import DOUBLES, METADATA, ROOM, TEXTS, WHOLE
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+from bitsback.codecs.formats import chunks, losses, tags
+from bitsback.codecs.formats.metadata import DOUBLES, METADATA, ROOM, TEXTS, WHOLE
 
 HOLDS = {
     "PNG": set(METADATA),

@@ -5,6 +5,7 @@ import os
 import stat
 from pathlib import Path
 
+from bitsback import outputs
 from bitsback.codecs import archive, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.formats.image_files import (
@@ -25,8 +26,6 @@ from bitsback.codecs.io.inputs import (
     standard_input,
 )
 from bitsback.codecs.io.restored import default_bytes
-
-from bitsback import outputs
 from bitsback.errors import BitsbackError, MetadataLoss, UnsupportedImage, VerifyFailed
 from bitsback.outputs import STDIO
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bitsback.codecs.bitstream import container
-
 from bitsback.errors import InputChanged, NotOurFile, UnsupportedImage
 from bitsback.outputs import STDIO
 

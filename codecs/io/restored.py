@@ -4,7 +4,6 @@ image back.  compress asks it beforehand.
 
 from bitsback.codecs.formats.image_files import LOSSLESS_SUFFIXES, refuse_mode, written_bytes
 from bitsback.codecs.image import ImageData
-
 from bitsback.errors import UnsupportedImage
 
 DEFAULT_SUFFIXES = (".png", ".tiff")  # the first that gives the image back
