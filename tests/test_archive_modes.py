@@ -204,7 +204,7 @@ def test_equal_images_are_coded_once(tiny_model, monkeypatch):
     asked, coder = [], encode_fallback
     monkeypatch.setattr(
         codec,
-        "encode_plain",
+        "encode_fallback",
         lambda samples, patient=True: asked.append(samples.shape) or coder(samples, patient),
     )
     (pixels,) = noise(1)
@@ -238,7 +238,7 @@ def test_what_is_remembered_is_what_would_be_made():
     assert remembered(block.view("<i4")) == remembered(block.view("<i4")[..., 0])
     with (
         patch.object(codec, "REMEMBERED", 63),
-        patch.object(codec, "encode_plain", lambda *_: b"made anew"),
+        patch.object(codec, "encode_fallback", lambda *_: b"made anew"),
     ):
         assert remembered(block) == b"made anew"
 
@@ -274,7 +274,7 @@ def test_conventional_coding_stops_where_it_has_lost(tiny_model, photograph, mon
     monkeypatch.setattr(whole_file, "_under_prior", lambda *_: (bytes(1000), []))
     monkeypatch.setattr(
         codec,
-        "encode_plain",
+        "encode_fallback",
         lambda samples, patient=True: (
             asked.append(len(coder(samples, patient))) or bytes(asked[-1])
         ),

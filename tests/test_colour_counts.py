@@ -350,7 +350,7 @@ def test_by_the_document(tiny_model, few, case):
     )
     if data:
         painted = [turn(np.zeros_like(pixels)) for pixels in images]
-        masks = prior_codec.flats.read(data, painted)
+        masks = prior_codec.flat_map.read(data, painted)
         told = (
             painted,
             [

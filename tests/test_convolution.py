@@ -266,7 +266,7 @@ def test_activation_rounds_and_clamps(narrow):
 )
 def test_a_quantiser_that_is_not_exact_is_not_used(broken, monkeypatch):
     """Rounding half up, a sum out of range that wraps around, a torch without it: the backend goes on in four passes."""
-    monkeypatch.setattr(convolution, "in_one_pass", broken)
+    monkeypatch.setattr(onednn, "in_one_pass", broken)
     monkeypatch.setattr(onednn, "one_pass_agrees", onednn.one_pass_agrees.__wrapped__)
     assert not onednn.one_pass_agrees()
     wide = torch.tensor([8.0, 24.0, 1e6]).view(1, 1, 1, 3)

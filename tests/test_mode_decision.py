@@ -84,7 +84,7 @@ def test_slow_coders_are_left_out_of_photographs_only(photograph, monkeypatch):
         codec, "_encode_png", lambda samples, bits: seen.append(samples.size) or bytes(10**6)
     )
     monkeypatch.setattr(
-        codec, "encode_deltas", lambda samples: seen.append(samples.size) or bytes(10**6)
+        codec, "encode_differences", lambda samples: seen.append(samples.size) or bytes(10**6)
     )
     webp = codec._encode_webp
     monkeypatch.setattr(
