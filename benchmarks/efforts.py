@@ -18,6 +18,7 @@ from PIL import Image
 from bitsback.codecs import decode, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
+from bitsback.codecs.bitstream.sections import Tag
 from bitsback.coder.model import Model
 from bitsback.efforts import EFFORTS
 
@@ -34,7 +35,12 @@ def coded(pixels, model, tuning, path):
     data, read = path.read_bytes(), time.perf_counter()
     if not np.array_equal(decode(data, model=model), pixels):
         raise SystemExit(f"{path}: other pixels came back")
-    return len(data), encoded - begin, time.perf_counter() - read, header.tuned_bits
+    return (
+        len(data),
+        encoded - begin,
+        time.perf_counter() - read,
+        8 * len(header.section(Tag.BIAS_UPDATES)),
+    )
 
 
 def main():

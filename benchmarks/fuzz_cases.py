@@ -14,7 +14,9 @@ import numpy as np
 
 from bitsback.codecs import encode_image, prior_codec, whole_file
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.bitstream.container import Entry, Header, number, pixel_digest
+from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
+from bitsback.codecs.bitstream.numbers import number
+from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.fallback.codec import DIFFERENCES, PNG, WEBP, encode_fallback
 from bitsback.codecs.fallback.differences import FILTERS, LZMA
 from bitsback.codecs.formats import chunks, metadata
@@ -146,9 +148,9 @@ def good_files(model, rng) -> dict:
         files[name] = _under_prior([image], model, deltas=moved), [image]
     header = container.read_header(files["prior told"][0])
     assert (
-        header.flat_bytes
+        header.section(Tag.FLAT_MAP)
         and header.sharpness
-        and container.read_header(files["prior means"][0]).mean_bytes
+        and container.read_header(files["prior means"][0]).section(Tag.BLOCK_MEANS)
     )
     entries = tuple(
         Entry(s.width, s.height, f"{i}.png", check=whole_file.image_check(s.samples), mode=s.mode)
@@ -247,8 +249,8 @@ def _numbers(header, rng):
         segment = (int(rng.integers(0, 3)), value)
         choices += [
             {"model": "0" * 16},
-            {"net_bits": value},
-            {"tuned_bits": value},
+            {"sections": {**header.sections, int(rng.integers(1, 5)): rng.bytes(value % 40 + 1)}},
+            {"sections": {}},
             {"credit_bytes": value},
             {"flips": value % 4},
             {"start": tuple(rng.permutation([0, value % 99, 8]).tolist())},

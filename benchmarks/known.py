@@ -15,6 +15,7 @@ from PIL import Image
 from bitsback.codecs import decode, flat_map, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
+from bitsback.codecs.bitstream.sections import Tag
 from bitsback.coder.model import Model
 
 WAYS = {
@@ -66,7 +67,7 @@ def main():
         lines.append(
             f"| {path.name} | "
             + " | ".join(f"{rate:.4f}" for rate, _, _ in results)
-            + f" | {100 * (1 - last / first):.1f} % | {8 * header.flat_bytes / pixels.size:.4f} | {header.sharpness} | {begun:.0f}, {ended:.0f} |"
+            + f" | {100 * (1 - last / first):.1f} % | {8 * len(header.section(Tag.FLAT_MAP)) / pixels.size:.4f} | {header.sharpness} | {begun:.0f}, {ended:.0f} |"
         )
         print(lines[-1], flush=True)
     text = (

@@ -43,7 +43,7 @@ def image_bits(model, pixels):
         header, payload, model, [np.empty_like(images[0])]
     )
     net, debt = net_in_one_piece(chain, images[0], top, masks and masks[0], header.sharpness)
-    return net + 8 * (header.flat_bytes + header.mean_bytes), 8 * len(data), debt
+    return net + 8 * header.side_bytes, 8 * len(data), debt
 
 
 def files_of(folder, limit):
@@ -73,7 +73,7 @@ def archive_net(model, data, images):
         header, payload, model, [np.empty_like(view) for view in views]
     )
     net, begin = (
-        8 * (header.flat_bytes + header.mean_bytes)
+        8 * header.side_bytes
         + sum(8 * len(encode_fallback(image.samples)) for image in images[: header.plain]),
         0,
     )

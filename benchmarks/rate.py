@@ -22,6 +22,7 @@ from PIL import Image
 
 from bitsback.codecs import ImageData, decode_image, encode_image
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.sections import Tag
 from bitsback.coder.model import Model
 from bitsback.efforts import DEFAULT_EFFORT, EFFORTS
 
@@ -109,9 +110,11 @@ def run(files, model, folder, known, tuning=0, mode="RGB"):
                 row |= (
                     {
                         "net_bits_per_dim": header.net_bits / coded,
-                        "tuned_bits_per_dim": header.tuned_bits / header.dims,
-                        "flat_bits_per_dim": 8 * header.flat_bytes / header.dims,
-                        "mean_bits_per_dim": 8 * header.mean_bytes / header.dims,
+                        "tuned_bits_per_dim": 8
+                        * len(header.section(Tag.BIAS_UPDATES))
+                        / header.dims,
+                        "flat_bits_per_dim": 8 * len(header.section(Tag.FLAT_MAP)) / header.dims,
+                        "mean_bits_per_dim": 8 * len(header.section(Tag.BLOCK_MEANS)) / header.dims,
                         "sharpness": header.sharpness,
                     }
                     if header.model

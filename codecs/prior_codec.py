@@ -1,45 +1,52 @@
-"""The stack of a file: images under the prior, what is told of them, and the deltas of the model, in the order of a decoder's pops.
+"""Images under the prior: side information, segments on a stack, and the credit they start from.
 
-pushed last      deltas (tuned.py)               popped first: they make the network that decodes the rest
-                 what tells block means          (means.py)
-                 what tells flat blocks          (flats.py)
-                 segments                        (segments.py)
-at the bottom    the fallback parts                 (image.py): the first credit
+The encoder finds the side information first, then codes segment after segment on a stack whose
+first bits, the credit, are the fallback parts: the metadata, and a small block of the first image.
+The decoder reads the side information, pops the segments, and finds the credit at the bottom.
 """
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from bitsback.ans.colour_counts import Colours, Recorder
 from bitsback.ans.stack import Stack
 from bitsback.codecs import block_means, flat_map
+from bitsback.codecs.bitstream.header import Header
 from bitsback.codecs.fallback.codec import webp_size
 from bitsback.codecs.segment_layout import STEP, Corner, Place, turned
-from bitsback.codecs.segments import blocks, context_around, fallback_parts, planes, push_segments
+from bitsback.codecs.segments import (
+    blocks,
+    context_around,
+    fallback_parts,
+    planes,
+    push_segments,
+)
+from bitsback.codecs.side_information import SideInformation, pack_updates
+from bitsback.coder.chain import Chain
 from bitsback.coder.context import context_chain
+from bitsback.coder.model import Model
 from bitsback.coder.top import Top
-from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.tune.tuning import tune
 
-START_SIDE, START_SHARE = (
-    64,
-    8,
-)  # the plain block: a square of 64 pixels, or 1/8 of a small image's side; doubled where it is too little credit
-SMALLEST = (
-    48 * 48
-)  # pixels of an image of whose own block the others may start; a single smaller one is not tried
-TUNING_SHARE = 0.4  # of the time, about
-TRIAL, TRIED = (
-    192,
-    2**15,
-)  # side of the block on which sharpness is tried, and values whose cost is counted there
-PAYS = 0.002  # share of p(x | y_0)'s cost that counting colours must save, for the time it takes
+# The block of the first image that the fallback codec codes, as the first credit: a square of 64
+# pixels, or 1/8 of a small image's side; doubled where that is too little credit.
+START_SIDE, START_SHARE = 64, 8
+SMALLEST = 48 * 48  # pixels of an image that may start from its own block; alone it must have them
+TUNING_SHARE = 0.4  # of the encoder's time, about
+# Side of the block on which the sharpness is tried, and values whose cost is counted there.
+TRIAL_SIDE, TRIAL_VALUES = 192, 2**15
+# Share of the cost of p(x | y_0) that counting colours must save, for the time it takes.
+SHARPNESS_PAYS = 0.002
 
 
 def _starts(sizes):
-    """Corners to try as the end of the fallback parts: growing blocks of the first image, then whole images."""
+    """Corners to try as the end of the fallback parts.
+
+    Growing blocks of the first image, then whole images.
+    """
     height, width = sizes[0]
     side = max(STEP, min(START_SIDE, math.isqrt(height * width) // START_SHARE) // STEP * STEP)
     if height * width >= SMALLEST:
@@ -53,19 +60,28 @@ def _starts(sizes):
 
 
 def can_start(sizes) -> bool:
-    """Whether images of these (height, width, ...), at least one, are enough to be tried under the prior: one that is large enough, or several."""
+    """Whether images of these (height, width, ...) are enough to be tried under the prior.
+
+    One that is large enough, or several.
+    """
     return next(_starts(sizes), None) is not None
 
 
 def _busiest_corner(pixels):
-    """Flips that bring the corner with the most bytes to the top left: more credit for the first segments."""
+    """Flips that bring the corner with the most bytes to the top left.
+
+    They are more credit for the first segments.
+    """
     corner = lambda flips: turned(pixels, flips)[:START_SIDE, :START_SIDE]  # noqa: E731
     return max(range(4), key=lambda flips: webp_size(np.ascontiguousarray(corner(flips))))
 
 
 def _trial(image, mask):
-    """Place of the block on which sharpness is tried: the middle, cut to a grid of STEP, or where more is to be coded."""
-    height, width = (min(TRIAL, side) for side in image.shape[:2])
+    """Place of the block on which the sharpness is tried, the image, and its mask.
+
+    The middle, cut to a grid of STEP, or where more samples are coded.
+    """
+    height, width = (min(TRIAL_SIDE, side) for side in image.shape[:2])
     tops, lefts = (
         [(whole - part) * quarter // 4 // STEP * STEP for quarter in (2, 1, 3, 0, 4)]
         for whole, part in zip(image.shape[:2], (height, width))
@@ -78,7 +94,10 @@ def _trial(image, mask):
 
 
 def sharpness_of(chain, images, masks):
-    """Number of the colours.SHARPNESS under which a block of the largest image costs least, every second row of the rest counted; 0 for none."""
+    """Number of the SHARPNESS under which a block of the largest image costs least; 0 for none.
+
+    Every second row of the rest is counted before.
+    """
     largest = max(range(len(images)), key=lambda i: images[i].size)
     place, one, mask = _trial(images[largest], masks and masks[largest])
     x, context, recorder = (
@@ -93,14 +112,14 @@ def sharpness_of(chain, images, masks):
     for pixels in images:
         counts.count_all(planes(pixels[::2]))
     counts.count_all(x[:, :, (-place.top) % 2 :: 2], -1)
-    every = max(1, x.size // TRIED)
+    every = max(1, x.size // TRIAL_VALUES)
     plain = sum(
         chain.gaussians.information_bits(*(part[::every] for part in array[2:]))
         for array in recorder.arrays
     )
     costs = [plain, *counts.information_bits(chain.gaussians, recorder.arrays, every)]
     best = int(np.argmin(costs))
-    return best if costs[best] < (1 - PAYS) * costs[0] else 0
+    return best if costs[best] < (1 - SHARPNESS_PAYS) * costs[0] else 0
 
 
 def _colours(sharpness, images, start):
@@ -116,17 +135,25 @@ def _colours(sharpness, images, start):
 
 
 def encode_stack(
-    images, header, model, device="cpu", progress=lambda share: None, first=b"", tuning=0
-):
-    """(Header, payload) under the prior, or None where the images are too small to pay for the start.
+    images: list[np.ndarray],
+    header: Header,
+    model: Model,
+    device: str = "cpu",
+    progress: Callable[[float], None] = lambda share: None,
+    first: bytes = b"",
+    tuning: int = 0,
+) -> tuple[Header, bytes] | None:
+    """(Header, payload), or None where the images are too small to pay for the start.
 
-    images: list of (H, W, 3) or (H, W, 1) uint8; header: a Header with entries and digest; first: the fallback parts before the rows; tuning: as encode_image's.
+    images: (H, W, 3) or (H, W, 1) uint8; header: with entries and digest; first: the fallback parts
+    before those of the images; tuning: steps, as the Encoder's.
     """
     flips = _busiest_corner(images[0])
     images = [turned(pixels, flips) for pixels in images]
-    told, masks = flat_map.told(images)
-    blurred, top = block_means.told(images, Top.fitted(images, model.levels), model.levels)
-    deltas = tune(
+    flat, masks = flat_map.told(images)
+    means, top = block_means.told(images, Top.fitted(images, model.levels), model.levels)
+    begun = TUNING_SHARE if tuning else 0.0
+    updates = tune(
         model,
         images,
         tuning,
@@ -134,74 +161,47 @@ def encode_stack(
         device=device,
         progress=lambda share: progress(TUNING_SHARE * share),
     )
-    coded = (
-        (lambda share: progress(TUNING_SHARE + (1 - TUNING_SHARE) * share)) if tuning else progress
-    )
-    chain = model.chain(device) if deltas is None else model.tuned_chain(deltas, device)
+    chain = model.chain(device) if updates is None else model.tuned_chain(updates, device)
     sharpness = sharpness_of(chain, images, masks)
+    side = SideInformation(flat, means, sharpness, pack_updates(updates, model))
     for start in _starts([pixels.shape[:2] for pixels in images]):
         credit = first + fallback_parts(images, start)
         stack = Stack(credit)
-        before = stack.size_bits
         segments = push_segments(
-            chain, stack, images, start, top, coded, masks, _colours(sharpness, images, start)
+            chain,
+            stack,
+            images,
+            start,
+            top,
+            lambda share: progress(begun + (1 - begun) * share),
+            masks,
+            _colours(sharpness, images, start),
         )
         if segments:
-            numbers, net = (
-                tuple(n for pair in zip(top.mean32, top.scale) for n in pair),
-                stack.size_bits - before,
-            )
-            stack.push_uniform(np.frombuffer(told, np.uint8), 256)
-            stack.push_uniform(np.frombuffer(blurred, np.uint8), 256)
-            before += 8 * (len(told) + len(blurred))
-            if (
-                deltas is not None
-            ):  # last in, first out: they make the network that decodes the rest
-                model.deltas.push(stack, deltas)
+            payload = stack.to_words()
             return dataclasses.replace(
                 header,
                 model=model.id[:16],
-                net_bits=net,
-                flat_bytes=len(told),
-                mean_bytes=len(blurred),
-                sharpness=sharpness,
-                tuned_bits=stack.size_bits - before - net,
+                sections=side.sections(),
                 credit_bytes=len(credit),
                 flips=flips,
                 start=start,
                 segments=segments,
-                top=numbers,
-            ), stack.to_words()
+                top=tuple(n for pair in zip(top.mean32, top.scale) for n in pair),
+                payload_bytes=len(payload),
+            ), payload
     return None
 
 
-def open_stack(header, payload, model, images, device="cpu"):
-    """(Chain, Stack, Top, masks, Colours or None) from which the segments of a file pop: the mirror of encode_stack's end.  Errors: DamagedFile.
+def open_stack(
+    header: Header, payload: bytes, model: Model, images: list[np.ndarray], device: str = "cpu"
+) -> tuple[Chain, Stack, Top, list[np.ndarray | None] | None, Colours | None]:
+    """What the segments of a file are popped with: the mirror of encode_stack's beginning.
 
-    images: turned views of the images under the prior, into which flat blocks are painted; masks: as segments.context_around's.
+    images: turned views of the images under the prior, into which flat blocks are painted; masks:
+    (H, W, C) bool of each, True where a sample is coded, or None.  Errors: DamagedFile.
     """
     stack = Stack.from_words(payload)
-    try:
-        deltas = model.deltas.pop(stack) if header.tuned_bits else None
-        blurred, told = (
-            stack.pop_uniform(count, 256).astype(np.uint8).tobytes()
-            for count in (header.mean_bytes, header.flat_bytes)
-        )
-    except StackEmpty:
-        raise DamagedFile("the words end too early") from None
-    top, masks = (
-        Top(header.top[::2], header.top[1::2]),
-        flat_map.read(told, images) if told else None,
-    )
-    top = (
-        block_means.read(blurred, [pixels.shape for pixels in images], top, model.levels)
-        if blurred
-        else top
-    )
-    return (
-        model.chain(device) if deltas is None else model.tuned_chain(deltas, device),
-        stack,
-        top,
-        masks,
-        Colours(header.sharpness) if header.sharpness else None,
-    )
+    side = SideInformation.from_header(header)
+    chain, top, masks, colours = side.decoding(model, header, images, device)
+    return chain, stack, top, masks, colours

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from bitsback.ans.stack import Stack
 from bitsback.codecs import prior_codec, segments
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.segment_layout import turned
 from bitsback.coder import context
 from bitsback.coder.conditional import distributions
@@ -23,7 +24,7 @@ from bitsback.integer.network import IntegerExperts, IntegerNetwork
 from bitsback.integer.overflow import prove_exact
 from tests import numpy_decoder as yardstick
 from tests.conftest import unshuffled
-from tests.told import grids, pop_bytes, push_bytes
+from tests.told import grids
 
 CASES = [
     ((24, 40), "smooth"),
@@ -71,7 +72,7 @@ def encode(images, model):
 def decode(model, header, payload):
     """(images, credit, bytes that tell block means) by the yardstick."""
     stack = yardstick.Stack(payload)
-    told = pop_bytes(stack, header.mean_bytes)
+    told = header.section(Tag.BLOCK_MEANS)
     images = yardstick.decode(
         model,
         stack,
@@ -177,7 +178,6 @@ def check_by_the_document(images, model, numbers, size=None):
         sharpness=header.sharpness,
         means=grids(told, header.sizes),
     )
-    push_bytes(stack, told)
     assert stack.to_bytes() == payload
 
 

@@ -12,6 +12,7 @@ from bitsback.ans.stack import Stack
 from bitsback.codecs import decode, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
+from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.borders import border_bits
 from bitsback.codecs.io import files
 from bitsback.diffusion.levels import sigmas
@@ -22,7 +23,7 @@ from bitsback.sampling.preview import preview
 from bitsback.train.denoiser import QConv
 from bitsback.train.dequantise import dequantised, real_scales
 from tests import numpy_decoder as yardstick
-from tests.told import grids, pop_bytes
+from tests.told import grids
 
 
 def some_differences(model, size=4.0, seed=0):
@@ -132,7 +133,7 @@ def test_a_scale_out_of_range_is_refused(tiny_model):
 
 def test_a_tuned_file_decodes(tiny_model, tuned_file):
     data, pixels, _ = tuned_file
-    assert container.read_header(data).tuned_bits > 0 and np.array_equal(
+    assert container.read_header(data).section(Tag.BIAS_UPDATES) and np.array_equal(
         decode(data, model=tiny_model), pixels
     )
 
@@ -142,10 +143,12 @@ def test_a_tuned_file_decodes_by_the_document(tiny_model, tuned_file):
     data, pixels, deltas = tuned_file
     header, payload = container.read(data)
     model, stack = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Stack(payload)
-    theirs = yardstick.pop_deltas(model, stack)
+    updates = yardstick.Stack(header.section(Tag.BIAS_UPDATES))
+    theirs = yardstick.pop_deltas(model, updates)
+    assert updates.credit(1) == b"\1"
     assert np.array_equal(np.concatenate([theirs[name] for name in sorted(theirs)]), deltas)
     assert yardstick.tune(model, theirs) < 2**24
-    means = grids(pop_bytes(stack, header.mean_bytes), header.sizes)
+    means = grids(header.section(Tag.BLOCK_MEANS), header.sizes)
     images = yardstick.decode(
         model,
         stack,
@@ -166,35 +169,36 @@ def test_a_tuned_file_decodes_by_the_document(tiny_model, tuned_file):
     )
 
 
-def test_without_its_deltas_a_file_is_damaged(tiny_model, tuned_file):
-    """The deltas are needed: a header that hides them is found out by a checksum, not by luck."""
+def with_updates(header, payload, data):
+    """The same file with other bytes as its bias updates."""
+    sections = {**header.sections, int(Tag.BIAS_UPDATES): data}
+    return container.write(dataclasses.replace(header, sections=sections), payload)
+
+
+def test_without_its_bias_updates_a_file_is_damaged(tiny_model, tuned_file):
+    """They are needed: a file that has lost them is found out by a checksum, not by luck."""
     header, payload = container.read(tuned_file[0])
+    sections = {tag: data for tag, data in header.sections.items() if tag != Tag.BIAS_UPDATES}
     with pytest.raises(DamagedFile):
         decode(
-            container.write(dataclasses.replace(header, tuned_bits=0), payload), model=tiny_model
+            container.write(dataclasses.replace(header, sections=sections), payload),
+            model=tiny_model,
         )
 
 
-def test_a_header_that_claims_deltas_is_checked(tiny_model, prior_file, photograph):
-    """A file without deltas whose header claims some; and the flag without a number, or without a stack."""
-    header, payload = container.read(prior_file(photograph(56, 56)))
-    with pytest.raises(DamagedFile):
-        decode(
-            container.write(dataclasses.replace(header, tuned_bits=100), payload), model=tiny_model
-        )
-    data = bytearray(container.write(dataclasses.replace(header, tuned_bits=100), payload))
-    place = bytes(data).index(bytes.fromhex(header.model)) + 8
-    while data[place] > 127:  # past the bits that the prior cost
-        place += 1
-    assert data[place + 1] == 100
-    data[place + 1] = 0
-    for wrong in (
-        data,
-        bytearray(container.MAGIC + bytes([container.VERSION, container.TUNED]) + bytes(12)),
-    ):
-        wrong[-4:] = container.zlib.crc32(bytes(wrong[:-4])).to_bytes(4, "little")
+def test_bias_updates_that_are_none(tiny_model, tuned_file, prior_file, photograph):
+    """Words too few, too many, altered, or of another file; and where there is no stack."""
+    header, payload = container.read(tuned_file[0])
+    words = header.section(Tag.BIAS_UPDATES)
+    for wrong in (words[:-4], words + bytes([1, 0, 0, 0]), words[4:], b"\1\0\0\0", words[:-1]):
         with pytest.raises(DamagedFile):
-            container.read(bytes(wrong))
+            decode(with_updates(header, payload, wrong), model=tiny_model)
+    untuned = container.read(prior_file(photograph(56, 56)))
+    with pytest.raises(DamagedFile):
+        decode(with_updates(*untuned, words), model=tiny_model)
+    plain = container.Header((Entry(1, 1),), bytes(4), sections={int(Tag.BIAS_UPDATES): words})
+    with pytest.raises(DamagedFile, match="no stack"):
+        container.read(container.write(plain, b"\5\x08\1\0\2\x4e\xcc\x40\0"))
 
 
 def test_info_preview_and_borders_know_of_deltas(tiny_model, tuned_file, tmp_path, monkeypatch):
@@ -204,10 +208,13 @@ def test_info_preview_and_borders_know_of_deltas(tiny_model, tuned_file, tmp_pat
     facts = files.describe(tmp_path / "t.bbk")
     header = container.read_header(data)
     assert (
-        facts["tuned_bytes"] == (header.tuned_bits + 7) // 8
-        and facts["tuned_bits_per_dim"] == header.tuned_bits / header.dims
+        facts["tuned_bytes"] == len(header.section(Tag.BIAS_UPDATES))
+        and facts["tuned_bits_per_dim"] == 8 * len(header.section(Tag.BIAS_UPDATES)) / header.dims
     )
-    total = sum(facts[f"{part}_bits_per_dim"] for part in ("header", "start", "tuned", "rest"))
+    total = sum(
+        facts[f"{part}_bits_per_dim"]
+        for part in ("header", "start", "tuned", "flat", "mean", "rest")
+    )
     assert total == pytest.approx(facts["overhead_bits_per_dim"])
     whole, first = (preview(data, model=tiny_model, segments=count) for count in (2, 1))
     assert first.known.any() and np.array_equal(

@@ -11,6 +11,7 @@ from bitsback.codecs import block_means, decode, prior_codec, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
 from bitsback.codecs.bitstream.numbers import number
+from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.fallback.codec import encode_fallback
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import Place, turned
@@ -20,7 +21,7 @@ from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.errors import BitsbackError, DamagedFile
 from bitsback.sampling.preview import preview
 from tests import numpy_decoder as yardstick
-from tests.told import grids, pop_bytes, push_bytes
+from tests.told import grids
 
 LEVELS = default_levels()
 
@@ -201,14 +202,18 @@ def test_files_there_and_back(tiny_model, monkeypatch, sizes):
         monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: flips)  # noqa: B023
         header, payload = coded(arrays, tiny_model)
         data = container.write(header, payload)
-        assert container.read_header(data).mean_bytes == header.mean_bytes > 0
+        assert (
+            container.read_header(data).section(Tag.BLOCK_MEANS)
+            == header.section(Tag.BLOCK_MEANS)
+            != b""
+        )
         _, images = whole_file.decode_images(data, model=tiny_model)
         assert all(
             np.array_equal(image.samples.reshape(pixels.shape), pixels)
             for image, pixels in zip(images, arrays)
         )
     numbers, stack = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Stack(payload)
-    blurred, flat = pop_bytes(stack, header.mean_bytes), pop_bytes(stack, header.flat_bytes)
+    blurred, flat = header.section(Tag.BLOCK_MEANS), header.section(Tag.FLAT_MAP)
     assert not flat
     told = grids(blurred, header.sizes)
     got = yardstick.decode(
@@ -238,7 +243,6 @@ def test_files_there_and_back(tiny_model, monkeypatch, sizes):
         sharpness=header.sharpness,
         means=told,
     )
-    push_bytes(again, blurred)
     assert again.to_bytes() == payload
 
 
@@ -247,13 +251,16 @@ def test_files_are_smaller(monkeypatch):
     images, model = [hills(320, 320)], Model.open("fast")
     header, payload = coded(images, model)
     monkeypatch.setattr(block_means, "told", lambda images, top, levels: (b"", top))
-    assert len(payload) + 300 < len(coded(images, model)[1]) and 0 < header.mean_bytes < 200
+    assert (
+        len(payload) + 300 < len(coded(images, model)[1])
+        and 0 < len(header.section(Tag.BLOCK_MEANS)) < 200
+    )
 
 
 def test_preview(tiny_model):
     """Stops at a level of an image with told means."""
     header, payload = coded([hills(104, 136)], tiny_model)
-    assert header.mean_bytes and preview(
+    assert header.section(Tag.BLOCK_MEANS) and preview(
         container.write(header, payload), model=tiny_model
     ).pixels.shape == (104, 136, 3)
 
@@ -304,9 +311,13 @@ def test_good_bytes():
 def test_a_header_that_lies(tiny_model):
     """More or fewer bytes than there are, none, or all of the file."""
     header, payload = coded([hills(104, 136)], tiny_model)
-    for count in (0, 1, header.mean_bytes - 1, header.mean_bytes + 1, len(payload) - 8):
+    means = header.section(Tag.BLOCK_MEANS)
+    for wrong in (b"", means[:1], means[:-1], means + b"\0", payload):
+        sections = {**header.sections, int(Tag.BLOCK_MEANS): wrong}
+        if not wrong:
+            del sections[Tag.BLOCK_MEANS]
         with pytest.raises(BitsbackError):
             decode(
-                container.write(dataclasses.replace(header, mean_bytes=count), payload),
+                container.write(dataclasses.replace(header, sections=sections), payload),
                 model=tiny_model,
             )

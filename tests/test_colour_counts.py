@@ -1,7 +1,6 @@
 """colours.py: colours counted while decoding, and the files that use them."""
 
 import dataclasses
-import zlib
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from bitsback.ans.stack import Stack
 from bitsback.codecs import borders, decode, prior_codec, segment_layout, segments, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
+from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import turned
 from bitsback.coder.chain import Chain
@@ -29,7 +29,7 @@ from bitsback.coder.top import Top
 from bitsback.errors import BitsbackError, DamagedFile, StackEmpty
 from bitsback.sampling.preview import preview
 from tests import numpy_decoder as yardstick
-from tests.told import grids, pop_bytes, push_bytes
+from tests.told import grids
 
 NUMBERS = range(1, len(SHARPNESS) + 1)
 PLACES = {
@@ -252,7 +252,9 @@ def test_a_segment_that_ran_dry_is_counted_again(tiny_model, few, monkeypatch, f
     monkeypatch.setattr(segments, "DEBT", 0.9)
     monkeypatch.setattr(Chain, "push", watched)
     header, payload = coded([pixels], tiny_model)
-    assert header.sharpness and bool(header.flat_bytes) == flat and len(set(counted)) > flat
+    assert (
+        header.sharpness and bool(header.section(Tag.FLAT_MAP)) == flat and len(set(counted)) > flat
+    )
     assert np.array_equal(decoded(container.write(header, payload), tiny_model)[0], pixels)
 
 
@@ -277,11 +279,11 @@ def test_few_colours(tiny_model, expert_model, few, monkeypatch, size, channels,
     assert (
         header.sharpness
         and len(header.segments) > 1
-        and bool(header.flat_bytes) == (change == "flat")
-        and bool(header.tuned_bits) == bool(tuning)
+        and bool(header.section(Tag.FLAT_MAP)) == (change == "flat")
+        and bool(header.section(Tag.BIAS_UPDATES)) == bool(tuning)
     )
     data = container.write(header, payload)
-    assert container.read_header(data) == header and data[5] & container.COUNTED
+    assert container.read_header(data) == header and data[5] & container.SECTIONS
     assert np.array_equal(decoded(data, model)[0], pixels)
     assert len(data) < 0.98 * len(without([pixels], model, monkeypatch, tuning))
 
@@ -313,7 +315,7 @@ def test_an_archive(tiny_model, few, photograph, monkeypatch):
     data = container.write(header, payload)
     assert (
         header.sharpness
-        and header.flat_bytes
+        and header.section(Tag.FLAT_MAP)
         and any(kind == segment_layout.WHOLE for kind, _ in header.segments)
     )
     assert all(map(np.array_equal, decoded(data, tiny_model), images)) and len(data) < 0.99 * len(
@@ -344,8 +346,8 @@ def test_by_the_document(tiny_model, few, case):
         lambda pixels: turned(pixels, header.flips),
     )
     blurred, data, told = (
-        pop_bytes(stack, header.mean_bytes),
-        pop_bytes(stack, header.flat_bytes),
+        header.section(Tag.BLOCK_MEANS),
+        header.section(Tag.FLAT_MAP),
         None,
     )
     if data:
@@ -387,8 +389,6 @@ def test_by_the_document(tiny_model, few, case):
         header.sharpness,
         grids(blurred, header.sizes),
     )
-    push_bytes(again, data)
-    push_bytes(again, blurred)
     assert again.to_bytes() == payload
 
 
@@ -429,43 +429,41 @@ def test_a_trial_of_nothing(tiny_model, few, monkeypatch):
     """Where the middle is flat sharpness is tried elsewhere; where all places are, nothing speaks for counting."""
     pixels = few(104, 96)
     pixels[32:80, 24:72] = 90
-    monkeypatch.setattr(prior_codec, "TRIAL", 32)
+    monkeypatch.setattr(prior_codec, "TRIAL_SIDE", 32)
     header, payload = coded([pixels], tiny_model)
     assert (
         prior_codec.sharpness_of(tiny_model.chain(), [pixels], [np.zeros(pixels.shape, bool)]) == 0
     )
     assert (
-        header.flat_bytes
+        header.section(Tag.FLAT_MAP)
         and header.sharpness
         and np.array_equal(decode(container.write(header, payload), model=tiny_model), pixels)
     )
 
 
 def test_headers_that_lie(tiny_model, few):
-    """Sharpness 0 or 7, another than the file's, none, or one of a file that does not count: always an error of ours."""
+    """Sharpness 0 or 7, another than the file's, none, or of two bytes: always an error of ours."""
     header, payload = coded([few(72, 64)], tiny_model)
-    good, other = (
-        container.write(dataclasses.replace(header, sharpness=n), payload)
-        for n in (header.sharpness, header.sharpness % 6 + 1)
-    )
-    (at, *rest) = [i for i in range(len(good) - 4) if good[i] != other[i]]
-    assert not rest and np.array_equal(decode(good, model=tiny_model), few(72, 64))
-    for number, error in [
-        (0, DamagedFile),
-        (7, DamagedFile),
-        *((n, BitsbackError) for n in NUMBERS if n != header.sharpness),
-    ]:
-        body = good[:at] + bytes([number]) + good[at + 1 : -4]
-        with pytest.raises(error):
-            decode(body + zlib.crc32(body).to_bytes(4, "little"), model=tiny_model)
+
+    def with_sharpness(data):
+        sections = {**header.sections, int(Tag.SHARPNESS): data}
+        return container.write(dataclasses.replace(header, sections=sections), payload)
+
+    good = with_sharpness(bytes([header.sharpness]))
+    assert np.array_equal(decode(good, model=tiny_model), few(72, 64))
+    for wrong in (b"\0", b"\7", b"\xff", bytes([header.sharpness, 0])):
+        with pytest.raises(DamagedFile, match="sharpness"):
+            decode(with_sharpness(wrong), model=tiny_model)
+    for n in NUMBERS:
+        if n != header.sharpness:
+            with pytest.raises(BitsbackError):
+                decode(with_sharpness(bytes([n])), model=tiny_model)
+    sections = {tag: data for tag, data in header.sections.items() if tag != Tag.SHARPNESS}
     with pytest.raises(BitsbackError):
-        decode(container.write(dataclasses.replace(header, sharpness=0), payload), model=tiny_model)
-    plain = bytearray(
-        container.write(Header((Entry(1, 1),), bytes(4)), b"\5\x08\1\0\2\x4e\xcc\x40\0")[:-4]
-    )
-    plain[5] |= container.COUNTED
-    with pytest.raises(DamagedFile, match="kind"):
-        decode(bytes(plain) + zlib.crc32(plain).to_bytes(4, "little"))
+        decode(
+            container.write(dataclasses.replace(header, sections=sections), payload),
+            model=tiny_model,
+        )
 
 
 @pytest.mark.parametrize("seed", range(6))

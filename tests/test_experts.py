@@ -13,6 +13,7 @@ from bitsback.cli.main import main
 from bitsback.codecs import decode, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
+from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.segment_layout import turned
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import default_levels, sigmas
@@ -35,7 +36,7 @@ from bitsback.train.measure import bound_bits
 from bitsback.tune import tuning
 from tests import numpy_decoder as yardstick
 from tests.conftest import TINY, random_network
-from tests.told import grids, pop_bytes
+from tests.told import grids
 
 LEVELS = default_levels()
 NOISE = sigmas(LEVELS)
@@ -148,13 +149,13 @@ def test_a_file_tuned_by_expert(expert_model, photograph, monkeypatch):
     )
     assert np.array_equal(decode(container.write(header, payload), model=expert_model), pixels)
     numbers, stack = yardstick.Model(expert_model.path.read_bytes()), yardstick.Stack(payload)
-    theirs = yardstick.pop_deltas(numbers, stack)
+    theirs = yardstick.pop_deltas(numbers, yardstick.Stack(header.section(Tag.BIAS_UPDATES)))
     assert {name[:2] for name in theirs} == {"1."} and np.array_equal(
         np.concatenate([theirs[name] for name in sorted(theirs)]),
         deltas[-bias_updates.count(layers[1]) :],
     )
     yardstick.tune(numbers, theirs)
-    means = grids(pop_bytes(stack, header.mean_bytes), header.sizes)
+    means = grids(header.section(Tag.BLOCK_MEANS), header.sizes)
     (got,) = yardstick.decode(
         numbers,
         stack,
@@ -223,8 +224,8 @@ def test_a_file_tuned_by_family(family_model, photograph, monkeypatch):
         [pixels], Header((Entry(64, 56),), pixel_digest([pixels])), family_model, tuning=1
     )
     assert np.array_equal(decode(container.write(header, payload), model=family_model), pixels)
-    numbers, stack = yardstick.Model(family_model.path.read_bytes()), yardstick.Stack(payload)
-    theirs = yardstick.pop_deltas(numbers, stack)
+    numbers = yardstick.Model(family_model.path.read_bytes())
+    theirs = yardstick.pop_deltas(numbers, yardstick.Stack(header.section(Tag.BIAS_UPDATES)))
     assert {name[:2] for name in theirs} == {"0.", "1.", "2."} and all(
         np.array_equal(part, theirs["2" + name[1:]])
         for name, part in theirs.items()

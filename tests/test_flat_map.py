@@ -11,6 +11,7 @@ from bitsback.ans.stack import Stack
 from bitsback.codecs import borders, decode, flat_map, prior_codec, whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
+from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import turned
 from bitsback.coder.context import Context, context_chain
@@ -19,7 +20,7 @@ from bitsback.diffusion.levels import sigmas
 from bitsback.errors import BitsbackError, DamagedFile
 from bitsback.sampling.preview import preview
 from tests import numpy_decoder as yardstick
-from tests.told import grids, pop_bytes, push_bytes
+from tests.told import grids
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,9 @@ def test_a_file_there_and_back(tiny_model, clipped, monkeypatch, size, channels,
         header, payload = coded(pixels, tiny_model, tuning)
         data = container.write(header, payload)
         read = container.read_header(data)
-        assert read.flat_bytes == header.flat_bytes > 0 and bool(read.tuned_bits) == bool(tuning)
+        assert read.section(Tag.FLAT_MAP) == header.section(Tag.FLAT_MAP) != b"" and bool(
+            read.section(Tag.BIAS_UPDATES)
+        ) == bool(tuning)
         assert np.array_equal(
             decode(data, model=tiny_model)
             if channels == 3
@@ -144,7 +147,7 @@ def test_by_the_document(tiny_model, clipped):
     pixels = clipped(72, 64)
     header, payload = coded(pixels, tiny_model)
     numbers, stack = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Stack(payload)
-    blurred, data = pop_bytes(stack, header.mean_bytes), pop_bytes(stack, header.flat_bytes)
+    blurred, data = header.section(Tag.BLOCK_MEANS), header.section(Tag.FLAT_MAP)
     painted = turned(np.zeros_like(pixels), header.flips)
     masks = flat_map.read(data, [painted])
     (got,) = yardstick.decode(
@@ -175,8 +178,6 @@ def test_by_the_document(tiny_model, clipped):
         header.sharpness,
         grids(blurred, header.sizes),
     )
-    push_bytes(again, data)
-    push_bytes(again, blurred)
     assert again.to_bytes() == payload
 
 
@@ -245,14 +246,15 @@ def test_altered_bytes(clipped, seed):
 def test_a_header_that_lies(tiny_model, clipped):
     """More or fewer bytes than there are, none, or all of the file."""
     header, payload = coded(clipped(104, 96), tiny_model)
-    for count in (1, header.flat_bytes - 1, header.flat_bytes + 1, len(payload) - 8):
+    flat = header.section(Tag.FLAT_MAP)
+    for wrong in (flat[:1], flat[:-1], flat + b"\0", payload):
+        sections = {**header.sections, int(Tag.FLAT_MAP): wrong}
         with pytest.raises(BitsbackError):
             decode(
-                container.write(dataclasses.replace(header, flat_bytes=count), payload),
+                container.write(dataclasses.replace(header, sections=sections), payload),
                 model=tiny_model,
             )
-    data = bytearray(container.write(header, payload))
-    assert data[5] & ~(container.COUNTED | container.MEANS) == container.STACK | container.FLAT
+    assert container.write(header, payload)[5] == container.STACK | container.SECTIONS
 
 
 def test_segments_of_which_all_is_told(tiny_model, photograph):

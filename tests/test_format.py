@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from bitsback.codecs import encode_image
-from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream import container, index
 from bitsback.codecs.formats import chunks, metadata, tags
 from bitsback.codecs.image import MODES, ImageData
 
@@ -51,9 +51,7 @@ def parse(data):
     assert int.from_bytes(data[-4:], "little") == zlib.crc32(data[:-4]) and data[:5] == b"\x8aBBK\0"
     left = Bytes(data[5:-4])
     kind = left.take(1)[0]
-    mask = left.n() if kind & 4 else 0
-    lost = tuple(left.take(left.n()).decode("ascii").split("\n")) if mask & 2**11 else ()
-    facts = {"archive": bool(kind & 2), "metadata": mask & ~(2**11), "lost": lost}
+    facts = {"archive": bool(kind & 2), "metadata": left.n() if kind & 4 else 0, "lost": ()}
     if facts["archive"]:
         length, count = left.n(), left.n()
         index = left.take(length)
@@ -67,18 +65,19 @@ def parse(data):
         facts["rows"], facts["checks"] = [["", left.n(), left.n(), 0o644, 0, form]], [0]
     facts["digest"] = left.take(8 if kind & 3 else 4)
     if kind & 1:
-        facts["model"], facts["net_bits"] = left.take(8).hex(), left.n()
-        facts["tuned_bits"] = left.n() if kind & 8 else 0
-        facts["flat_bytes"] = left.n() if kind & 16 else 0
-        facts["sharpness"] = left.n() if kind & 32 else 0
-        facts["mean_bytes"] = left.n() if kind & 64 else 0
-        facts["credit_bytes"] = left.n()
+        facts["model"], facts["credit_bytes"] = left.take(8).hex(), left.n()
         facts["plain"] = left.n() if facts["archive"] else 0
         facts["flips"], facts["start"] = left.n(), (left.n(), left.n(), left.n())
         facts["segments"] = tuple(
             (code % 3, code // 3) for code in [left.n() for _ in range(left.n())]
         )
         facts["top"] = tuple(left.z() for _ in range(6))
+    facts["sections"] = {}
+    for _ in range(left.n() if kind & 8 else 0):
+        tag = left.take(1)[0]
+        facts["sections"][tag] = left.take(left.n())
+    if 129 in facts["sections"]:
+        facts["lost"] = tuple(facts["sections"].pop(129).decode("ascii").split("\n"))
     return facts, left.left
 
 
@@ -277,11 +276,11 @@ def test_modes_and_limits_in_the_document_are_the_programs():
         mode: (i, np.dtype(dtype).itemsize, channels)
         for i, (mode, (dtype, channels)) in enumerate(MODES.items())
     }
-    assert (container.MAX_MASK, container.MAX_LOST, container.LOST) == (2**27 - 1, 2**12, 2**11)
+    assert (container.MAX_MASK, container.MAX_NOT_KEPT) == (2**27 - 1, 2**12)
     assert (
         container.MAX_SIDE,
-        container.MAX_INDEX,
+        index.MAX_INDEX,
         container.MAX_IMAGES,
         container.MAX_PIXELS,
-        container.MAX_ROW,
+        index.MAX_ROW,
     ) == (2**24, 2**26, 2**24, 2**31, 8192)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from bitsback.codecs import decode, decode_image, prior_codec
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import same
@@ -33,15 +34,12 @@ def test_all_cases_are_there():
     headers = {
         p.stem: container.read_header(p.read_bytes()) for p in (FOLDER / "modes").glob("*.bbk")
     }
-    assert (
-        all(
-            headers[name].model
-            for name in headers
-            if name.split("_")[0] in ("rgba", "gray", "told", "tuned")
-        )
-        and headers["tuned_72x80"].tuned_bits
-    )
-    assert headers["told_96x88"].flat_bytes and headers["told_96x88"].sharpness
+    assert all(
+        headers[name].model
+        for name in headers
+        if name.split("_")[0] in ("rgba", "gray", "told", "tuned")
+    ) and headers["tuned_72x80"].section(Tag.BIAS_UPDATES)
+    assert headers["told_96x88"].section(Tag.FLAT_MAP) and headers["told_96x88"].sharpness
 
 
 @pytest.mark.parametrize("path", MODES, ids=lambda p: f"{p.parent.parent.name}-{p.stem}")

@@ -254,7 +254,9 @@ def test_colours_under_transparent_pixels_are_kept():
     image = of_mode("RGBA")
     image.samples[..., 3] = RNG.integers(0, 2, (12, 13)) * 255
     for file_format in ("PNG", "WEBP", "TIFF"):
-        assert np.array_equal(image_from(image_bytes(image, file_format, "x")[0]).samples, image.samples)
+        assert np.array_equal(
+            image_from(image_bytes(image, file_format, "x")[0]).samples, image.samples
+        )
 
 
 def test_a_palette_with_alpha():

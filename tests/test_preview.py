@@ -8,6 +8,7 @@ import pytest
 from bitsback.codecs import block_means, encode, prior_codec
 from bitsback.codecs.archive import encode_archive
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import blocks, planes
 from bitsback.coder.context import context_chain, no_context
@@ -129,7 +130,11 @@ def test_told_means_fill_the_rest(tiny_model, monkeypatch, channels, flips):
     header, payload = coded([pixels], tiny_model)
     seen = preview(container.write(header, payload), model=tiny_model)
     rest = ~seen.known
-    assert header.mean_bytes and not header.flat_bytes and 0.2 < rest.mean() < 0.9
+    assert (
+        header.section(Tag.BLOCK_MEANS)
+        and not header.section(Tag.FLAT_MAP)
+        and 0.2 < rest.mean() < 0.9
+    )
     assert (seen.known == covered(header, 1)).all()
     assert far(seen.pixels[rest], pixels[rest]) < 0.7 * min(
         far(GRAY, pixels[rest]),
@@ -153,7 +158,7 @@ def test_no_bands(tiny_model):
         np.where(seen.known[..., None], np.nan, seen.pixels),
         slice(16, -16),
     )  # beyond the outer blocks' centres nothing changes
-    assert header.mean_bytes and np.nanmax(np.abs(np.diff(blurred, axis=0))) < 4
+    assert header.section(Tag.BLOCK_MEANS) and np.nanmax(np.abs(np.diff(blurred, axis=0))) < 4
     assert (
         np.nanmax(np.abs(blurred - pixels)[middle]) < block_means.STEP
         and np.isfinite(blurred[middle]).any()
@@ -178,7 +183,11 @@ def test_a_channel_told_alone_is_no_colour(tiny_model, monkeypatch, tells_means)
     header, payload = coded([pixels], tiny_model)
     seen = preview(container.write(header, payload), model=tiny_model)
     red = ~seen.known & (pixels[..., 0] == 255)
-    assert header.flat_bytes and bool(header.mean_bytes) == tells_means and red.mean() > 0.1
+    assert (
+        header.section(Tag.FLAT_MAP)
+        and bool(header.section(Tag.BLOCK_MEANS)) == tells_means
+        and red.mean() > 0.1
+    )
     if tells_means:
         assert (seen.pixels[red][:, 0] == 255).all() and far(seen.pixels[red], pixels[red]) < 20
     else:

@@ -1,4 +1,4 @@
-"""What a file tells before its segments, popped from and pushed to the yardstick's stack, and read by FORMAT.md's words."""
+"""Block means, read by FORMAT.md's words."""
 
 from itertools import groupby
 
@@ -6,17 +6,6 @@ import numpy as np
 
 from bitsback.codecs.bitstream.numbers import Reader
 from bitsback.codecs.fallback.codec import decode_fallback
-
-UNIFORM = [i << 16 for i in range(257)]
-
-
-def pop_bytes(stack, count):
-    return bytes(stack.pop(UNIFORM) for _ in range(count))
-
-
-def push_bytes(stack, data):
-    for byte in reversed(data):
-        stack.push(UNIFORM, byte)
 
 
 def grids(data, sizes):

@@ -1,4 +1,7 @@
-"""LEB128 numbers, as all parts of a file write them: 7 bits a byte, low first, the top bit set on all but the last."""
+"""LEB128 numbers, as all parts of a file store them.
+
+7 bits a byte, low bits first, the top bit set on all bytes but the last.
+"""
 
 from bitsback.errors import DamagedFile
 
@@ -12,19 +15,29 @@ def number(value: int) -> bytes:
     return bytes(out) + bytes([value])
 
 
-class Reader:
-    """Takes bytes off the front; DamagedFile if they run out or a number is too large."""
+def signed(value: int) -> bytes:
+    """LEB128 bytes of any integer, zigzag: 0, -1, 1, -2, ... are 0, 1, 2, 3, ..."""
+    return number(2 * value if value >= 0 else -2 * value - 1)
 
-    def __init__(self, data, position=0, end=None):
+
+class Reader:
+    """Takes bytes off the front of data[position:end].
+
+    Errors of all its methods: DamagedFile where the bytes run out or a number is too large.
+    """
+
+    def __init__(self, data: bytes, position: int = 0, end: int | None = None) -> None:
         self.data, self.position, self.end = data, position, len(data) if end is None else end
 
-    def take(self, count):
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes."""
         if self.position + count > self.end:
             raise DamagedFile("cut short")
         self.position += count
         return self.data[self.position - count : self.position]
 
-    def number(self, limit):
+    def number(self, limit: int) -> int:
+        """The mirror of `number`, at most `limit`."""
         value = shift = 0
         while True:
             byte = self.take(1)[0]
@@ -35,6 +48,7 @@ class Reader:
                 return value
             shift += 7
 
-    def signed(self, limit):
+    def signed(self, limit: int) -> int:
+        """The mirror of `signed`, at most `limit` in absolute value or one less below."""
         value = self.number(2 * limit)
         return value // 2 if value % 2 == 0 else -(value + 1) // 2

@@ -2,6 +2,7 @@
 
 from bitsback.codecs import segment_layout
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.io.inputs import read_packed
 
@@ -41,17 +42,17 @@ def describe(source, data: bytes | None = None) -> dict:
         located = segment_layout.locate(header.sizes, header.start, header.segments)
         coded = sum(place.pixels * header.sizes[place.image][2] for place in located)
         net, start_dims = header.net_bits / coded, header.dims - coded
+        sections = {
+            "tuned_bytes": len(header.section(Tag.BIAS_UPDATES)),
+            "flat_bytes": len(header.section(Tag.FLAT_MAP)),
+            "mean_bytes": len(header.section(Tag.BLOCK_MEANS)),
+        }
         parts = {
-            "header_bytes": len(data) - len(payload),
+            "header_bytes": len(data) - len(payload) - sum(sections.values()),
             "start_bytes": header.credit_bytes,
             "words_bytes": len(payload) - header.credit_bytes,
+            **{key: size for key, size in sections.items() if size},
         }
-        if header.tuned_bits:
-            parts["tuned_bytes"] = (header.tuned_bits + 7) // 8
-        if header.flat_bytes:
-            parts["flat_bytes"] = header.flat_bytes
-        if header.mean_bytes:
-            parts["mean_bytes"] = header.mean_bytes
         if header.sharpness:
             parts["sharpness"] = header.sharpness
         info |= {
@@ -63,14 +64,9 @@ def describe(source, data: bytes | None = None) -> dict:
             "overhead_bits_per_dim": info["bits_per_dim"] - net,
             "header_bits_per_dim": 8 * parts["header_bytes"] / header.dims,
             "start_bits_per_dim": (8 * header.credit_bytes - net * start_dims) / header.dims,
-            "tuned_bits_per_dim": header.tuned_bits / header.dims,
-            "flat_bits_per_dim": 8 * header.flat_bytes / header.dims,
-            "mean_bits_per_dim": 8 * header.mean_bytes / header.dims,
-            "rest_bits_per_dim": (
-                8 * (parts["words_bytes"] - header.flat_bytes - header.mean_bytes)
-                - header.net_bits
-                - header.tuned_bits
-            )
-            / header.dims,
+            "tuned_bits_per_dim": 8 * sections["tuned_bytes"] / header.dims,
+            "flat_bits_per_dim": 8 * sections["flat_bytes"] / header.dims,
+            "mean_bits_per_dim": 8 * sections["mean_bytes"] / header.dims,
+            "rest_bits_per_dim": (8 * parts["words_bytes"] - header.net_bits) / header.dims,
         }
     return info

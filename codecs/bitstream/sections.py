@@ -1,0 +1,57 @@
+"""Side information in a file: sections, each a tag, a length and bytes.
+
+A tag of 128 or more may be ignored by a reader that does not know it; an unknown one below 128
+changes what the pixels decode to, so the file is refused.  Tags rise, none occurs twice.  The
+checksum of the whole file covers the sections.
+"""
+
+from enum import IntEnum
+
+from bitsback.codecs.bitstream.numbers import Reader, number
+from bitsback.errors import DamagedFile, NotOurFile
+
+IGNORABLE = 128  # tags from here on
+MAX_SECTIONS = 256
+
+
+class Tag(IntEnum):
+    """Sections that this version knows."""
+
+    BIAS_UPDATES = 1  # integer/bias_updates.py: a stack of its own
+    FLAT_MAP = 2  # flat_map.py
+    BLOCK_MEANS = 3  # block_means.py
+    SHARPNESS = 4  # ans/colour_counts.py: one byte
+    NOT_KEPT = 129  # names of what the source files had and is not kept: text for `info`
+
+
+KNOWN = frozenset(Tag)
+
+
+def write_sections(sections: dict[int, bytes]) -> bytes:
+    """{tag: bytes, at least one each} -> count, then tag, length and bytes of each."""
+    body = b"".join(
+        bytes([tag]) + number(len(data)) + data for tag, data in sorted(sections.items())
+    )
+    return number(len(sections)) + body
+
+
+def read_sections(reader: Reader) -> dict[int, bytes]:
+    """The mirror of write_sections, without the sections that may be ignored and are not known.
+
+    Errors: DamagedFile; NotOurFile for an unknown section that may not be ignored.
+    """
+    sections: dict[int, bytes] = {}
+    before = -1
+    for _ in range(reader.number(MAX_SECTIONS)):
+        tag = reader.take(1)[0]
+        data = bytes(reader.take(reader.number(reader.end)))
+        if tag <= before or not data:
+            raise DamagedFile("sections out of order, or an empty one")
+        before = tag
+        if tag in KNOWN:
+            sections[tag] = data
+        elif tag < IGNORABLE:
+            raise NotOurFile(f"has section {tag}, which this version of the program cannot read")
+    if before < 0:
+        raise DamagedFile("no sections where the header says that there are some")
+    return sections
