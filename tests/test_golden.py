@@ -79,7 +79,7 @@ def test_golden_file_encodes_to_the_same_bytes(path, default_model, monkeypatch)
     stored = prior_codec.fallback_parts
     monkeypatch.setattr(
         prior_codec,
-        "plain_parts",
+        "fallback_parts",
         lambda images, start: strip if start == header.start else stored(images, start),
     )
     assert (
