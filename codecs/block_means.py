@@ -17,10 +17,10 @@ import numpy as np
 from bitsback.ans.gaussian_tables import FRACTION_BITS, FRACTIONS, scale_index
 from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
-from bitsback.coder.conditional import rounded_shift
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import sigmas
 from bitsback.errors import DamagedFile
+from bitsback.integer.fixed_point import rounded_shift
 
 SIDE = 32  # pixels of a block's side; 24 and 48 end up 1 and 15 % dearer on valid, with the best step of each
 STEP = 32  # gray levels a step

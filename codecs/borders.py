@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bitsback.ans.colour_counts import Colours
+from bitsback.ans.colour_counts import ColourCounts
 from bitsback.ans.stack import Stack
 from bitsback.codecs import prior_codec, segment_layout, whole_file
 from bitsback.codecs.bitstream import container
@@ -15,14 +15,14 @@ SEED = 0  # of the bits that lie on the stack; they come back
 
 def one_piece(chain, images, top, masks=None, sharpness=0) -> tuple[int, int]:
     """(growth, peak debt) in bits of (H, W, 3) uint8 of one size, coded as one segment with nothing known around it; masks: as segments.context_around's;
-    sharpness: of Colours, 0 for none."""
-    x, lowest, colours = planes(np.stack(images)), [], Colours(sharpness) if sharpness else None
-    if colours:
-        colours.count_all(x)
+    sharpness: of ColourCounts, 0 for none."""
+    x, lowest, counts = planes(np.stack(images)), [], ColourCounts(sharpness) if sharpness else None
+    if counts:
+        counts.count_all(x)
     stack = Stack(np.random.default_rng(SEED).bytes(2 * x.size + 64))
     before = stack.size_bits
     context = context_around(images, Place(0, len(images), 0, 0, *images[0].shape[:2]), masks)
-    chain.push(stack, x, top, context, lambda s: lowest.append(s.size_bits), colours)
+    chain.push(stack, x, top, context, lambda s: lowest.append(s.size_bits), counts)
     return stack.size_bits - before, before - min(lowest)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bitsback.ans.colour_counts import Colours, Recorder
+from bitsback.ans.colour_counts import ColourCounts
 from bitsback.ans.stack import Stack
 from bitsback.codecs import block_means, flat_map
 from bitsback.codecs.bitstream.header import Header
@@ -100,33 +100,28 @@ def sharpness_of(chain, images, masks):
     """
     largest = max(range(len(images)), key=lambda i: images[i].size)
     place, one, mask = _trial(images[largest], masks and masks[largest])
-    x, context, recorder = (
-        planes(np.stack(blocks(one, place))),
-        context_around(one, place, mask),
-        Recorder(),
-    )
+    x, context = planes(np.stack(blocks(one, place))), context_around(one, place, mask)
     inside = context_chain(chain.forward_table, chain.levels[:1], context)[0]
     y = chain.forward[0].pop(Stack(np.random.default_rng(0).bytes(4 * x.size + 64)), x, inside)
-    chain.reverse[0].push(None, x, y, inside, recorder)
-    counts = Colours(1)
+    arrays = chain.reverse[0].pixel_arrays(x, y, inside)
+    counts = ColourCounts(1)
     for pixels in images:
         counts.count_all(planes(pixels[::2]))
     counts.count_all(x[:, :, (-place.top) % 2 :: 2], -1)
     every = max(1, x.size // TRIAL_VALUES)
     plain = sum(
-        chain.gaussians.information_bits(*(part[::every] for part in array[2:]))
-        for array in recorder.arrays
+        chain.gaussians.information_bits(*(part[::every] for part in array[2:])) for array in arrays
     )
-    costs = [plain, *counts.information_bits(chain.gaussians, recorder.arrays, every)]
+    costs = [plain, *counts.information_bits(chain.gaussians, arrays, every)]
     best = int(np.argmin(costs))
     return best if costs[best] < (1 - SHARPNESS_PAYS) * costs[0] else 0
 
 
 def _colours(sharpness, images, start):
-    """Colours that have counted all that the prior codes, or None."""
+    """ColourCounts that have counted all that the prior codes, or None."""
     if not sharpness:
         return None
-    colours, (image, rows, columns) = Colours(sharpness), start
+    colours, (image, rows, columns) = ColourCounts(sharpness), start
     for i, pixels in enumerate(images[image:]):
         colours.count_all(planes(pixels))
         if not i and rows:
@@ -195,7 +190,7 @@ def encode_stack(
 
 def open_stack(
     header: Header, payload: bytes, model: Model, images: list[np.ndarray], device: str = "cpu"
-) -> tuple[Chain, Stack, Top, list[np.ndarray | None] | None, Colours | None]:
+) -> tuple[Chain, Stack, Top, list[np.ndarray | None] | None, ColourCounts | None]:
     """What the segments of a file are popped with: the mirror of encode_stack's beginning.
 
     images: turned views of the images under the prior, into which flat blocks are painted; masks:

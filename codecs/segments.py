@@ -99,12 +99,21 @@ def give_back(place):
 
 
 def push_segments(
-    chain, stack, images, start, top, progress=lambda share: None, masks=None, colours=None
+    chain,
+    stack,
+    images,
+    start,
+    top,
+    progress=lambda share: None,
+    masks=None,
+    counts=None,
+    ledger=None,
 ):
     """Codes all from `start` on; returns the segments, or None if one does not fit at all.
 
-    images: list of (H, W, 3) or (H, W, 1) uint8; masks: as context_around's; colours: Colours that have counted all pixels from
-    `start` on, and are left as they would be for a segment after the last.  The stack grows by what the prior costs.
+    images: list of (H, W, 3) or (H, W, 1) uint8; masks: as context_around's; counts: ColourCounts
+    that have counted all pixels from `start` on, and none then; ledger: numbers the segments from 0.
+    The stack grows by what the prior costs.
     """
     sizes = [pixels.shape for pixels in images]
     total = sum(h * w for h, w, _ in sizes)
@@ -115,26 +124,31 @@ def push_segments(
             return None
         place, after = place_of(sizes, corner, segment)
         x, context = planes(np.stack(blocks(images, place))), context_around(images, place, masks)
-        attempt, lowest, counted = stack.copy(), [stack.size_bits], colours and colours.counted
+        before, lowest = stack.copy(), [stack.size_bits]
+        if counts:
+            counts.snapshot()
+        if ledger:
+            ledger.begin(len(segments), stack)
         try:
             chain.push(
-                attempt,
+                stack,
                 x,
                 top.at(place, x.shape[1]),
                 context,
                 lambda s: lowest.append(min(lowest[-1], s.size_bits)),
-                colours,
+                counts,
+                ledger,
             )
         except StackEmpty:
-            if colours and colours.counted < counted:  # it ran dry after x was pushed
-                colours.count_all(x)
+            stack.restore(before)
+            if counts:
+                counts.restore()
             debt *= 1.15
             continue
-        debt = max(LEAST_DEBT, 1.03 * (stack.size_bits - lowest[-1]) / x.size)
-        stack.restore(attempt)
+        debt = max(LEAST_DEBT, 1.03 * (before.size_bits - lowest[-1]) / x.size)
         segments.append(segment)
         corner = after
-        del x, attempt
+        del x, before
         give_back(place)
         done += place.pixels
         progress(done / total)
@@ -150,25 +164,29 @@ def pop_segments(
     top,
     progress=lambda share: None,
     masks=None,
-    colours=None,
+    counts=None,
+    ledger=None,
 ):
-    """The mirror of push_segments: fills `images`, in which what the masks tell is there already; colours: Colours that have counted nothing.  Errors: DamagedFile."""
+    """The mirror of push_segments: fills `images`, in which what the masks tell is there already; counts: ColourCounts that have counted nothing.  Errors: DamagedFile."""
     sizes = [pixels.shape for pixels in images]
     total, done = sum(h * w for h, w, _ in sizes), 0
-    for place in reversed(locate(sizes, start, segments)):
+    for index, place in reversed(list(enumerate(locate(sizes, start, segments)))):
         channels, context = sizes[place.image][2], context_around(images, place, masks)
         count = channels * place.pixels if context.free is None else np.count_nonzero(context.free)
         if count > MANY and stack.size_bits < LEAST * count:
             # an encoder pops over 1.3 bits a dimension of y_0 before it pushes, and by Markov's inequality loses k bits with
             # probability 2^-k: whoever claims this lies, and would have the network work for nothing
             raise DamagedFile("the words are too few for the pixels they claim")
+        if ledger:
+            ledger.begin(index, stack)
         try:
             x = chain.pop(
                 stack,
                 (place.images, channels, place.height, place.width),
                 top.at(place, channels),
                 context,
-                colours=colours,
+                counts=counts,
+                ledger=ledger,
             )
         except StackEmpty:
             raise DamagedFile("the words end too early") from None

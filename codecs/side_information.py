@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bitsback.ans.colour_counts import SHARPNESS, Colours
+from bitsback.ans.colour_counts import ColourCounts
+from bitsback.ans.colour_frequencies import SHARPNESS
 from bitsback.ans.stack import Stack
 from bitsback.codecs import block_means, flat_map
 from bitsback.codecs.bitstream.header import Header
@@ -35,7 +36,7 @@ class Decoding(NamedTuple):
     chain: Chain
     top: Top
     masks: list[np.ndarray | None] | None
-    colours: Colours | None
+    colours: ColourCounts | None
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class SideInformation:
         if self.bias_updates:
             chain = model.tuned_chain(unpack_updates(self.bias_updates, model), device)
         masks = flat_map.read(self.flat_map, images) if self.flat_map else None
-        return Decoding(chain, top, masks, Colours(self.sharpness) if self.sharpness else None)
+        return Decoding(chain, top, masks, ColourCounts(self.sharpness) if self.sharpness else None)
 
 
 def pack_updates(updates: np.ndarray | None, model: Model) -> bytes:

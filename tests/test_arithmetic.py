@@ -239,8 +239,8 @@ def test_every_integer_of_a_file(size, backend, model):
         reverse.network = IntegerExperts(networks)
     got = [np.zeros_like(pixels) for pixels in images]
     views = [turned(pixels, header.flips) for pixels in got]
-    _, stack, top, _, colours = prior_codec.open_stack(header, payload, model, views)
-    segments.pop_segments(chain, stack, views, header.start, header.segments, top, colours=colours)
+    _, stack, top, _, counts = prior_codec.open_stack(header, payload, model, views)
+    segments.pop_segments(chain, stack, views, header.start, header.segments, top, counts=counts)
     numbers = RecordingModel(model.path.read_bytes())
     numbers.record = []
     expected, _, _ = decode(numbers, header, payload)

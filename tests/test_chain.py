@@ -93,14 +93,14 @@ class KnowsStep:
     def __init__(self, cheat, k):
         self.cheat, self.k = cheat, k
 
-    def push(self, stack, value, y, context, colours=None):
+    def push(self, stack, value, y, context, counts=None, ledger=None):
         self.cheat.values[self.k] = value
         if self.k:
             self.cheat.forward[self.k - 1].push(
                 stack, value, self.cheat.values[self.k - 1], context
             )
 
-    def pop(self, stack, y, context, fixed=None, colours=None):
+    def pop(self, stack, y, context, fixed=None, counts=None, ledger=None):
         if not self.k:
             return self.cheat.values[0]
         return self.cheat.forward[self.k - 1].pop(stack, self.cheat.values[self.k - 1], context)
@@ -109,11 +109,11 @@ class KnowsStep:
 class GivesBack(KnowsStep):
     """The same prior with each y given back before the next is taken: step k pushes y_k under q(y_k | y_{k-1})."""
 
-    def push(self, stack, value, y, context, colours=None):
+    def push(self, stack, value, y, context, counts=None, ledger=None):
         self.cheat.values[self.k] = value
         self.cheat.forward[self.k].push(stack, y, value, context)
 
-    def pop(self, stack, y, context, fixed=None, colours=None):
+    def pop(self, stack, y, context, fixed=None, counts=None, ledger=None):
         value = self.cheat.values[self.k]
         assert np.array_equal(self.cheat.forward[self.k].pop(stack, value, context), y)
         return value
@@ -170,7 +170,7 @@ def test_a_cheating_prior_that_gives_back_at_once_leaves_no_trace(photograph, le
     push = GivesBack.push
 
     class Watched(GivesBack):
-        def push(self, stack, value, y, context, colours=None):
+        def push(self, stack, value, y, context, counts=None, ledger=None):
             push(self, stack, value, y, context)
             seen.append((stack.size_bits, stack.to_words()))
 

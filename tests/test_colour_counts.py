@@ -10,15 +10,22 @@ from hypothesis import strategies as st
 from bitsback.ans.colour_counts import (
     BLUE,
     GREEN,
-    MAX_COUNT,
     RED,
-    SHARPNESS,
-    WIDTH,
-    Colours,
+    ColourCounts,
+    PixelArray,
     chunks,
 )
+from bitsback.ans.colour_frequencies import MAX_COUNT, SHARPNESS, WIDTH
 from bitsback.ans.stack import Stack
-from bitsback.codecs import borders, decode, prior_codec, segment_layout, segments, whole_file
+from bitsback.codecs import (
+    borders,
+    decode,
+    flat_map,
+    prior_codec,
+    segment_layout,
+    segments,
+    whole_file,
+)
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
 from bitsback.codecs.bitstream.sections import Tag
@@ -116,7 +123,7 @@ def test_chunks(size):
 def test_masses(gaussians, sharpness, kind, seed):
     """At least 1 and 2^24 in all, whatever was counted, wherever the mean lies; the document's."""
     rng, n = np.random.default_rng(seed), 40
-    colours, document = Colours(sharpness), yardstick.Counts(sharpness)
+    colours, document = ColourCounts(sharpness), yardstick.Counts(sharpness)
     counts = rng.choice(
         [0, 1, 2, 30, MAX_COUNT - 1, MAX_COUNT, MAX_COUNT + 1, 2**31 - 1],
         256,
@@ -144,7 +151,10 @@ def test_masses(gaussians, sharpness, kind, seed):
 
 def test_values_that_are_no_pixels(gaussians):
     """Those of a damaged file count as the nearest pixel, are taken back exactly, and code like others."""
-    colours, far = Colours(2), np.array([-(2**31), -(2**15), -129, 128, 2**15, 2**31 - 1], np.int32)
+    colours, far = (
+        ColourCounts(2),
+        np.array([-(2**31), -(2**15), -129, 128, 2**15, 2**31 - 1], np.int32),
+    )
     x = np.stack([far, far[::-1], far]).reshape(1, 3, 2, 3)
     colours.count_all(x)
     assert (
@@ -157,7 +167,7 @@ def test_values_that_are_no_pixels(gaussians):
     )
     assert frequencies.min() >= 1 and (frequencies.sum(1) == 2**24).all()
     colours.count_all(x, -1)
-    assert not any(table.any() for table in colours._counts.values())
+    assert not any(table.any() for table in colours._tables.values())
 
 
 @given(st.integers(0, 2**32), st.integers(0, 60), st.integers(2, 40))
@@ -190,26 +200,29 @@ def test_arrays_there_and_back(gaussians, sharpness):
     keys = [np.zeros(n, np.int64), (values[0] + 128) << 8]
     means = [32 * x + rng.normal(0, 90, n) + 32_000 * (rng.random(n) < 0.01) for x in values]
     arrays = [
-        (kind, key, *(part.astype(np.int32) for part in (x, mean32, rng.integers(0, 113, n))))
+        PixelArray(
+            kind, key, *(part.astype(np.int32) for part in (x, mean32, rng.integers(0, 113, n)))
+        )
         for kind, key, x, mean32 in zip((GREEN, RED), keys, values, means)
     ]
-    colours, document = Colours(sharpness), yardstick.Counts(sharpness)
+    colours, document = ColourCounts(sharpness), yardstick.Counts(sharpness)
     before = np.stack([values[0], values[0], values[1]])[:, :600].reshape(1, 3, 20, 30)[
         :, [2, 1, 0]
     ]  # counted before; blue does not matter
     colours.count_all(before)
     document.add(before)
-    tables = {kind: table.copy() for kind, table in colours._counts.items()}
+    tables = {kind: table.copy() for kind, table in colours._tables.items()}
     stack = Stack(start)
     size, estimate = stack.size_bits, colours.information_bits(gaussians, arrays)[sharpness - 1]
     for kind, key, x, _, _ in arrays:  # they were counted
         colours.count(kind, key, x, -1)
-    assert all(np.array_equal(table, tables[kind]) for kind, table in colours._counts.items())
+    assert all(np.array_equal(table, tables[kind]) for kind, table in colours._tables.items())
     sampled = colours.information_bits(gaussians, arrays, 3)[sharpness - 1]
     assert abs(3 * sampled / estimate - 1) < 0.05
-    colours.push(stack, gaussians, arrays)
+    for array in reversed(arrays):
+        colours.push(stack, gaussians, array)
     assert abs(stack.size_bits - size - estimate) < 64
-    assert all(np.array_equal(table, tables[kind]) for kind, table in colours._counts.items())
+    assert all(np.array_equal(table, tables[kind]) for kind, table in colours._tables.items())
     order = [[(yardstick.G,)] * n, [(yardstick.R, int(g) + 128) for g in values[0]]]
     slow = yardstick.Stack.from_credit(start)
     document.push_arrays(
@@ -226,31 +239,66 @@ def test_arrays_there_and_back(gaussians, sharpness):
     assert stack.credit(len(start)) == start
     for kind, key, x, _, _ in arrays:
         colours.count(kind, key, x, -1)
-    assert all(np.array_equal(table, tables[kind]) for kind, table in colours._counts.items())
+    assert all(np.array_equal(table, tables[kind]) for kind, table in colours._tables.items())
 
 
 def test_what_is_not_counted_is_not_pushed(gaussians):
     """Whoever forgets to count first would make frequencies of negative counts."""
-    array = GREEN, np.zeros(9, np.int64), *(np.full(9, value, np.int32) for value in (3, 96, 64))
+    array = PixelArray(
+        GREEN, np.zeros(9, np.int64), *(np.full(9, value, np.int32) for value in (3, 96, 64))
+    )
     with pytest.raises(ValueError, match="not been counted"):
-        Colours(1).push(Stack(bytes(64)), gaussians, [array])
+        ColourCounts(1).push(Stack(bytes(64)), gaussians, array)
+
+
+@pytest.mark.parametrize("pushed", [0, 1, 2])
+def test_restore_undoes_all_since_the_snapshot(gaussians, pushed):
+    """Counts and tables are as at the snapshot, whatever was counted, pushed and popped since; what came before it stays."""
+    rng, counts = np.random.default_rng(pushed), ColourCounts(3)
+    x = rng.integers(-128, 128, (2, 3, 6, 50))
+    counts.count_all(x)
+    counts.snapshot()
+    counts.count_all(x, -1, rng.random(x.shape) < 0.1)
+    counts.snapshot()
+    before, tables = counts.counted, {table: n.copy() for table, n in counts._tables.items()}
+    stack, keys = Stack(rng.bytes(4000)), np.zeros(300, np.int64)
+    means, scales = np.zeros(300, np.int32), np.full(300, 112, np.int32)
+    for values in x[0, :pushed].astype(np.int32).reshape(-1, 300):
+        counts.push(stack, gaussians, PixelArray(GREEN, keys, values, means, scales))
+    counts.count_all(rng.integers(-128, 128, (1, 1, 4, 4)), 2)
+    counts.pop(stack, gaussians, RED, keys + (5 << 8), means, scales)
+    assert counts.counted != before
+    counts.restore()
+    assert counts.counted == before
+    for table, n in counts._tables.items():
+        assert np.array_equal(n, tables.get(table, np.zeros_like(n)))
 
 
 @pytest.mark.parametrize("flat", [False, True])
 def test_a_segment_that_ran_dry_is_counted_again(tiny_model, few, monkeypatch, flat):
     """Guesses far too large run the stack dry at the first pop or, with flat blocks, after the pixels were pushed too; what is made smaller then has right counts."""
-    pixels, counted, push = few(104, 96), [], Chain.push
+    pixels, counted, restored = few(104, 96), [], []
+    push, restore = Chain.push, ColourCounts.restore
     pixels = clipped(pixels) if flat else pixels
 
-    def watched(self, *args):
+    def watched(self, stack, x, top, context, watch, counts, ledger):
+        before = counts.counted, {table: n.copy() for table, n in counts._tables.items()}
         try:
-            push(self, *args)
+            push(self, stack, x, top, context, watch, counts, ledger)
         except StackEmpty:
-            counted.append(args[-1].counted)
+            counted.append(counts.counted)
+            restored.append(before)
             raise
+
+    def checked(self):
+        restore(self)
+        total, tables = restored[-1]
+        assert self.counted == total
+        assert all(np.array_equal(n, tables[table]) for table, n in self._tables.items())
 
     monkeypatch.setattr(segments, "DEBT", 0.9)
     monkeypatch.setattr(Chain, "push", watched)
+    monkeypatch.setattr(ColourCounts, "restore", checked)
     header, payload = coded([pixels], tiny_model)
     assert (
         header.sharpness and bool(header.section(Tag.FLAT_MAP)) == flat and len(set(counted)) > flat
@@ -352,7 +400,7 @@ def test_by_the_document(tiny_model, few, case):
     )
     if data:
         painted = [turn(np.zeros_like(pixels)) for pixels in images]
-        masks = prior_codec.flat_map.read(data, painted)
+        masks = flat_map.read(data, painted)
         told = (
             painted,
             [

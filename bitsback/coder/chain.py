@@ -1,4 +1,4 @@
-"""Bits-back along the noise levels, in Bit-Swap order (arXiv 1905.06845), for one group of pixels.
+"""Bits-back along the noise levels, in Bit-Swap order (arXiv 1905.06845), for one segment.
 
     push:  pop y_0 ~ q(y_0|x)      push x under p(x|y_0)
            pop y_1 ~ q(y_1|y_0)    push y_0 under p(y_0|y_1)
@@ -9,79 +9,125 @@ What is popped comes back with interest: the net growth is the bound of these le
 message is never deeper in debt than about two levels' worth (3.4 bits a dimension).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
+from bitsback.ans.colour_counts import ColourCounts
+from bitsback.ans.gaussian_tables import Gaussians
+from bitsback.ans.stack import Stack
 from bitsback.coder.conditional import Conditional
-from bitsback.coder.context import context_chain, free_values
-from bitsback.diffusion.levels import forward_mean32
+from bitsback.coder.context import Context, context_chain, free_values
+from bitsback.coder.distributions import Network
+from bitsback.coder.ledger import Ledger
+from bitsback.coder.top import Top
+from bitsback.diffusion.levels import Levels, forward_mean32
 
 
 class Forward:
-    """q(y_k | y_{k-1}): mean y_{k-1}, the k-th scale of the forward table; bits are popped here and
-    pushed back on decoding."""
+    """q(y_k | y_{k-1}): mean y_{k-1}, the k-th scale of the forward table.
 
-    def __init__(self, forward, levels, k):
+    An encoder pops y_k from the stack's bits, a decoder pushes it back.
+    """
+
+    def __init__(self, forward: Gaussians, levels: Levels, k: int):
         self.gaussians, self.levels, self.k = forward, levels, k
 
-    def _parameters(self, previous, context):
+    def _parameters(self, previous: np.ndarray, context: Context) -> tuple[np.ndarray, np.ndarray]:
         mean32 = forward_mean32(self.levels, self.k, free_values(previous, context.free))
         return mean32, np.full(mean32.shape, self.k, np.int32)
 
-    def push(self, stack, values, previous, context):
-        """values, previous: (B, 3 or 1, H, W) int32 of levels k and k - 1; context: Context of level k."""
-        self.gaussians.push(
-            stack,
-            free_values(values, context.free),
-            *self._parameters(previous, context),
-            escapes=False,
-        )
+    def push(
+        self,
+        stack: Stack,
+        values: np.ndarray,
+        previous: np.ndarray,
+        context: Context,
+        ledger: Ledger | None = None,
+    ) -> None:
+        """values, previous: (B, 3 or 1, H, W) int32, y_k and y_{k-1}; context: of level k.
 
-    def pop(self, stack, previous, context):
-        """The mirror of push: int32 of previous's shape."""
-        return context.placed(
-            self.gaussians.pop(stack, *self._parameters(previous, context), escapes=False),
-            previous.shape,
-        )
+        Errors: DamagedFile for a value that no encoder pops.
+        """
+        parameters = self._parameters(previous, context)
+        self.gaussians.push(stack, free_values(values, context.free), *parameters, escapes=False)
+        if ledger:
+            ledger.record(stack, self.k)
+
+    def pop(
+        self,
+        stack: Stack,
+        previous: np.ndarray,
+        context: Context,
+        ledger: Ledger | None = None,
+    ) -> np.ndarray:
+        """The mirror of push: int32 of previous's shape.  Errors: StackEmpty."""
+        coded = self.gaussians.pop(stack, *self._parameters(previous, context), escapes=False)
+        if ledger:
+            ledger.record(stack, self.k)
+        return context.placed(coded, previous.shape)
 
 
 class Chain:
-    """The codec of a group: x (B, 3, H, W) int32, or (B, 1, H, W) of gray ones, pixels - 128, under the diffusion prior."""
+    """The codec of a segment under the diffusion prior.
 
-    def __init__(self, network, gaussians, forward, levels):
-        self.network, self.gaussians, self.levels, self.forward_table = (
-            network,
-            gaussians,
-            levels,
-            forward,
-        )
+    x: (B, 3, H, W) int32, or (B, 1, H, W) of gray images, pixels - 128.
+    """
+
+    def __init__(self, network: Network, gaussians: Gaussians, forward: Gaussians, levels: Levels):
+        self.network, self.gaussians, self.levels = network, gaussians, levels
+        self.forward_table = forward
         self.forward = [Forward(forward, levels, k) for k in range(len(levels))]
         self.reverse = [Conditional(network, gaussians, k) for k in range(len(levels))]
 
-    def push(self, stack, x, top, context, watch=lambda stack: None, colours=None):
-        """context: Context, pixels - 128 around the group and in it; colours: Colours, counts of what is known when the group is decoded; watch: called after every pop, to follow the debt.
+    def push(
+        self,
+        stack: Stack,
+        x: np.ndarray,
+        top: Top,
+        context: Context,
+        watch: Callable[[Stack], object] = lambda stack: None,
+        counts: ColourCounts | None = None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        """Pushes x.  context: Context of pixels - 128; watch: called after every pop.
 
-        Errors: StackEmpty, x is then lost half-way: work on a copy of the stack.
+        counts: of this segment and of all that is decoded before it; of the latter only, then.
+        Errors: StackEmpty, half-way: the caller restores stack and counts.
         """
         value, contexts = x, context_chain(self.forward_table, self.levels, context)
         for k, (forward, reverse, around) in enumerate(zip(self.forward, self.reverse, contexts)):
-            y = forward.pop(stack, value, around)
+            y = forward.pop(stack, value, around, ledger)
             watch(stack)
-            reverse.push(stack, value, y, around, None if k else colours)
+            reverse.push(stack, value, y, around, None if k else counts, ledger)
             value = y
         top.push(self.gaussians, stack, value, contexts[-1])
+        if ledger:
+            ledger.record(stack, len(self.levels))
 
-    def pop(self, stack, shape, top, context, down_to=-1, colours=None):
-        """The mirror of push: x of `shape`, which colours have counted then.  down_to: stops at y_k of that level k, lattice indices."""
+    def pop(
+        self,
+        stack: Stack,
+        shape: tuple[int, ...],
+        top: Top,
+        context: Context,
+        down_to: int = -1,
+        counts: ColourCounts | None = None,
+        ledger: Ledger | None = None,
+    ) -> np.ndarray:
+        """The mirror of push: x of `shape`, which is in the counts then.
+
+        down_to: k to stop at y_k, lattice indices of that level.  Errors: StackEmpty.
+        """
         contexts = context_chain(self.forward_table, self.levels, context)
         y = top.pop(self.gaussians, stack, shape, contexts[-1])
+        if ledger:
+            ledger.record(stack, len(self.levels))
         for k in range(len(self.levels) - 1, down_to, -1):
+            below = contexts[k - 1] if k else context
             value = self.reverse[k].pop(
-                stack,
-                y,
-                contexts[k],
-                (contexts[k - 1] if k else context).fixed,
-                None if k else colours,
+                stack, y, contexts[k], below.fixed, None if k else counts, ledger
             )
-            self.forward[k].push(stack, y, value, contexts[k])
+            self.forward[k].push(stack, y, value, contexts[k], ledger)
             y = value
         return y

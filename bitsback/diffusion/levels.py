@@ -11,6 +11,7 @@ formulas of schedule.py is turned into integers here, once, when a model is expo
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bitsback.ans import gaussian_tables
@@ -32,7 +33,10 @@ class Level:
         return 2.0**self.exponent
 
 
-def sigmas(levels):
+Levels = Sequence[Level]
+
+
+def sigmas(levels: Levels) -> list[float]:
     """Noise of each level, gray levels, rounding to the lattice included."""
     result, variance = [], 0.0
     for level in levels:

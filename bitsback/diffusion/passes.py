@@ -40,13 +40,13 @@ class Places:
     parts: of a pass, as `passes` gives them; n: their pixels, of one image.
     """
 
-    def __init__(self, parts, height, width):
+    def __init__(self, parts, height, width, pass_number=0):
         sizes = [
             (len(range(row, height, stride)), len(range(column, width, stride)))
             for row, column, stride in parts
         ]
         self._parts = [(*part, *size) for part, size in zip(parts, sizes) if all(size)]
-        self._height, self._width = height, width
+        self._height, self._width, self.pass_number = height, width, pass_number
         self.n = sum(rows * columns for *_, rows, columns in self._parts)
 
     def _views(self, array):

@@ -9,10 +9,10 @@ import dataclasses
 import torch
 import torch.nn.functional as F
 
-from bitsback.coder.conditional import rounded_shift
 from bitsback.diffusion.passes import coding_passes
 from bitsback.diffusion.steps import MEAN_BITS, SCALE_UNIT
 from bitsback.integer.config import INPUT_REACH
+from bitsback.integer.fixed_point import rounded_shift
 
 # Largest values handed on: mean +-16 (trunk) and +-8 (head); scales -8.65..4.3 and -2.9..1.4
 # doublings; colour coefficients +-4.

@@ -1,0 +1,79 @@
+"""The frequencies of p(x | y_0) under colour counts.
+
+The frequency of each value in a window around the mean is multiplied by
+
+    w = 16 n + (S share >> 4) + prior      n: count of the value after the pixel's G, or G and R
+                                           S: sum of n over the window
+
+All values outside the window share one symbol, the escape, weighed with S in place of 16 n; a value
+that is no pixel gets weight 0.  (share, prior) is the sharpness, which the encoder chooses and
+stores in the file.  Integers only (ARITHMETIC.md, section 12).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from bitsback.ans.gaussian_tables import CENTRE, FRACTION_BITS, FRACTIONS, TOTAL, Gaussians
+
+# (share, prior) of each sharpness, numbered from 1: small where few colours occur, large where all do
+SHARPNESS = ((0, 1), (1, 1), (1, 5), (3, 5), (8, 8), (32, 32))
+BEHIND, AHEAD = 7, 8  # the window: values from floor(mean) - 7 to floor(mean) + 8
+WIDTH = BEHIND + AHEAD + 1
+MAX_COUNT = 1023  # larger counts are taken for this one
+
+
+class Window(NamedTuple):
+    """What `reweighted` needs of n values; the window's values run down, so that sums are of rows."""
+
+    inside: np.ndarray  # (WIDTH, n) int64: Gaussian frequencies of the window's values
+    outside: np.ndarray  # (n,) int64: ... of all other values together
+    pixel: np.ndarray | None  # (WIDTH, n) bool: whether a value is a pixel; None where all are
+    counts: np.ndarray  # (WIDTH, n) int32
+
+
+def window(
+    gaussians: Gaussians,
+    counts: np.ndarray,
+    keys: np.ndarray,
+    mean32: np.ndarray,
+    scale: np.ndarray,
+) -> Window:
+    """The windows of n values: counts: a table, int32; keys: (n,) indices of value -128 in it."""
+    rows = scale * FRACTIONS + (mean32 & (FRACTIONS - 1))
+    inside, outside = gaussians.window(CENTRE - BEHIND, CENTRE + AHEAD + 1)
+    first = (mean32 >> FRACTION_BITS) + (128 - BEHIND)
+    byte, pixel = first + np.arange(WIDTH, dtype=np.int32)[:, None], None
+    if len(first) and (first.min() < 0 or first.max() + WIDTH > 256):
+        pixel = (byte >= 0) & (byte < 256)
+        np.clip(byte, 0, 255, out=byte)
+    n = np.minimum(counts[keys + byte], MAX_COUNT)
+    if pixel is not None:
+        n *= pixel
+    return Window(inside.take(rows, 1), outside.take(rows), pixel, n)
+
+
+def reweighted(window: Window, share: int, prior: int) -> np.ndarray:
+    """(WIDTH + 1, n) int64: the window's values and the escape, each column of sum 2^24."""
+    total = window.counts.sum(0, dtype=np.int64)
+    even = (total * share >> 4) + prior
+    weighed = np.empty((WIDTH + 1, len(total)), np.int64)
+    weights = np.multiply(window.counts, 16, out=weighed[:WIDTH])
+    weights += even
+    if window.pixel is not None:
+        weights *= window.pixel
+    weights *= window.inside
+    np.multiply(window.outside, total + even, out=weighed[WIDTH])
+    sums = weighed.sum(0)
+    weighed *= TOTAL - WIDTH - 1
+    weighed //= sums
+    weighed += 1
+    weighed[BEHIND] += TOTAL - weighed.sum(0)  # the rest of rounding down, at most 17
+    return weighed
+
+
+def symbols_of(values: np.ndarray, mean32: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(symbols, which of them are the escape) of values."""
+    symbols = values - (mean32 >> FRACTION_BITS) + BEHIND
+    escaped = (symbols < 0) | (symbols >= WIDTH)
+    return np.where(escaped, WIDTH, symbols), escaped
