@@ -15,7 +15,7 @@ import numpy as np
 from bitsback.ans.colour_counts import Colours, Recorder
 from bitsback.ans.stack import Stack
 from bitsback.codecs import block_means, flat_map
-from bitsback.codecs.fallback.codec import webp_size
+from bitsback.codecs.fallback.webp import webp_size
 from bitsback.codecs.segment_layout import STEP, Corner, Place, turned
 from bitsback.codecs.segments import blocks, context_around, fallback_parts, planes, push_segments
 from bitsback.coder.context import context_chain

@@ -12,7 +12,7 @@ from PIL import Image
 
 import bitsback.plugins.pillow  # noqa: F401
 from bitsback.cli import pool
-from bitsback.codecs import archive, decode, decode_image, encode, encode_image, whole_file
+from bitsback.codecs import Encoder, archive, checksums, decode, decode_image, encode, encode_image
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.borders import border_bits
 from bitsback.codecs.image import ImageData, same
@@ -262,7 +262,7 @@ def test_threads_of_several_models(models):
 def test_small_chunks_open_no_model(monkeypatch):
     """Neither colour nor gray of a few pixels."""
     module = pytest.importorskip("bitsback.plugins.numcodecs", reason="numcodecs is not installed")
-    monkeypatch.setattr(module.Model, "open", lambda *_, **__: pytest.fail("a model was opened"))
+    monkeypatch.setattr(Model, "open", lambda *_, **__: pytest.fail("a model was opened"))
     for image in STILLS.values():
         small = np.ascontiguousarray(image.samples[:20, :20])
         assert np.array_equal(
@@ -276,11 +276,10 @@ def test_a_small_archive_is_the_same_by_name_and_by_model(models):
         ImageData("RGB", np.ascontiguousarray(PHOTOGRAPH[top : top + 30, 8:38])) for top in (4, 34)
     ]
     entries = tuple(
-        container.Entry(30, 30, str(i), check=whole_file.image_check(image.samples))
+        container.Entry(30, 30, str(i), check=checksums.image_check(image.samples))
         for i, image in enumerate(images)
     )
     by_name, by_model = (
-        whole_file.encode_images(images, entries, archive=True, model=model)
-        for model in ("fast", models["fast"])
+        Encoder(model).encode_many(images, entries) for model in ("fast", models["fast"])
     )
     assert by_name == by_model and made_with(by_name, models["fast"])

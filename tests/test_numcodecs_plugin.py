@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitsback.codecs import encode, whole_file
+from bitsback.codecs import encode, mode_decision
 from bitsback.codecs.bitstream import container
 from bitsback.errors import BitsbackError, NotOurFile, UnsupportedImage, WrongModel
 
@@ -41,9 +41,11 @@ def test_images_keep_their_places_under_the_prior(tiny_model, photograph, monkey
     pixels = np.stack(
         [photograph(32, 32, 1), np.zeros((32, 32, 3), np.uint8), photograph(32, 32, 2)]
     )
-    monkeypatch.setattr(whole_file, "surely_smaller", lambda *_: True)
+    monkeypatch.setattr(mode_decision, "fallback_hopeless", lambda *_: True)
     monkeypatch.setattr(
-        whole_file, "suit_prior", lambda images, *_: [bool(image.samples.any()) for image in images]
+        mode_decision,
+        "prior_likely",
+        lambda images, *_: [bool(image.samples.any()) for image in images],
     )
     codec = Bitsback(model=tiny_model.path)
     data = codec.encode(pixels)
@@ -61,7 +63,7 @@ def test_what_is_no_image_is_refused():
     codec = Bitsback()
     for wrong in (
         np.zeros((4, 4, 3), np.uint16),
-        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 5), np.uint8),
         np.zeros((2, 4, 4, 1), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
         np.zeros(48, np.uint8),
