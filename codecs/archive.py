@@ -67,10 +67,10 @@ def encode_archive(
 ) -> tuple[bytes, int]:
     """Images of files and folders -> (the archive's bytes, number of images).
 
-    strip: leave metadata out; allow_lossy: take JPEG and the like; verify: write what extract would,
-    decode and compare; announce: called with the images before the work; note: called with each
-    image as it was read and its os.stat_result (`lost` names what is not stored); progress, options:
-    as Encoder's.  One unreadable image fails the whole archive.
+    strip: leave metadata out; allow_lossy: accept JPEG and the like; verify: write what extract
+    would, decode and compare; announce: called with the images before the work; note: called with
+    each image as it was read and its os.stat_result (`lost` names what is not stored); progress,
+    options: as Encoder's.  One unreadable image fails the whole archive.
     """
     loaded = [_load(path, name, strip, allow_lossy, note) for path, name in collect(list(sources))]
     loaded.sort(key=lambda item: (item[0].width * item[0].height, item[0].height, item[0].name))

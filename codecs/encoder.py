@@ -211,5 +211,5 @@ def encode(
     tuning: int | None = None,
     effort: str | int | None = None,
 ) -> bytes:
-    """(H, W, 3) uint8 -> the bytes of a .bbk file.  Options as Encoder; errors as Encoder.encode."""
+    """(H, W, 3) uint8 -> the bytes of a .bbk file.  Options and errors as encode_image."""
     return Encoder(model, device, effort, tuning).encode(pixels, progress)

@@ -17,7 +17,7 @@ TIMED_SIDE = 256  # pixels: side of the block that is timed
 
 @functools.lru_cache(maxsize=4)
 def seconds_per_megapixel(model: Model, device: str) -> float:
-    """Of coding under the prior: one level of a block, timed at its second run, times the levels."""
+    """Time of coding under the prior: one level of a block, its second run, times the levels."""
     chain, rng = model.chain(device), np.random.default_rng(0)
     x = np.clip(rng.normal(0, 30, (1, 3, TIMED_SIDE, TIMED_SIDE)), -128, 127).astype(np.int32)
     for _ in range(2):

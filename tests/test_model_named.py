@@ -243,6 +243,33 @@ def test_numcodecs(mode, name, models):
         )
 
 
+CHUNKS = {
+    1: PHOTOGRAPH[..., 1],
+    3: PHOTOGRAPH,
+    4: np.dstack([PHOTOGRAPH, PHOTOGRAPH[..., 0]]),
+}
+
+
+@pytest.mark.parametrize("channels", CHUNKS)
+@pytest.mark.parametrize("name", ["fast", "default", "best"])
+def test_numcodecs_codes_with_the_model_asked_for(name, channels, models):
+    """Every shipped model and every kind of chunk: its own id in the file, or none where it was not trained on gray; read by the same codec and by others."""
+    Bitsback = pytest.importorskip(
+        "bitsback.plugins.numcodecs", reason="numcodecs is not installed"
+    ).Bitsback
+    chunk = CHUNKS[channels]
+    data = Bitsback(model=name).encode(chunk)
+    codes = channels > 1 or models[name].knows_gray
+    assert container.read_header(data).model == (models[name].id[:16] if codes else "")
+    for other in (name, None):
+        assert np.array_equal(Bitsback(model=other).decode(data), chunk)
+    if channels > 1:
+        several = np.stack([chunk, chunk[::-1]])
+        data = Bitsback(model=name).encode(several)
+        assert container.read_header(data).model == models[name].id[:16]
+        assert np.array_equal(Bitsback(model=name).decode(data), several)
+
+
 def test_threads_of_several_models(models):
     """Threads that share models: each file is that of its own."""
     pairs = [("RGB", "fast"), ("L", "other"), ("RGB", "default")]

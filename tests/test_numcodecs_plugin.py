@@ -18,7 +18,10 @@ numcodecs = pytest.importorskip(
 Bitsback = importlib.import_module("bitsback.plugins.numcodecs").Bitsback
 
 
-@pytest.mark.parametrize("shape", [(9, 11, 3), (9, 11), (4, 20, 24, 3), (1, 5, 7, 3), (60, 52, 3)])
+@pytest.mark.parametrize(
+    "shape",
+    [(9, 11, 3), (9, 11), (4, 20, 24, 3), (1, 5, 7, 3), (60, 52, 3), (9, 11, 4), (2, 20, 24, 4)],
+)
 def test_chunks_come_back(tiny_model, photograph, shape):
     """Exact samples in the shape that went in; into `out` too; the bytes are a .bbk file."""
     pixels = (
@@ -26,7 +29,9 @@ def test_chunks_come_back(tiny_model, photograph, shape):
         if len(shape) == 4
         else photograph(*shape[:2])
     )
-    pixels = pixels if shape[-1] == 3 else np.ascontiguousarray(pixels[..., 1])
+    if shape[-1] == 4:
+        pixels = np.concatenate([pixels, pixels[..., :1]], -1)
+    pixels = pixels if shape[-1] in (3, 4) else np.ascontiguousarray(pixels[..., 1])
     codec = Bitsback(model=tiny_model.path)
     data, out = codec.encode(pixels), np.empty(shape, np.uint8)
     assert data[:4] == container.MAGIC and container.read_header(data).archive == (len(shape) == 4)

@@ -7,6 +7,7 @@ channels have no meaning here, so CMYK may be coded as RGBA.
 import struct
 
 import numpy as np
+from numpy.typing import DTypeLike
 from PIL import Image
 
 from bitsback.codecs import mode_decision
@@ -43,7 +44,7 @@ def encode_fallback(samples: np.ndarray, patient: bool = True) -> bytes:
     return min(results, key=len)
 
 
-def decode_fallback(data: bytes, shape: tuple[int, ...], dtype=np.uint8) -> np.ndarray:
+def decode_fallback(data: bytes, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> np.ndarray:
     """The mirror of encode_fallback.  Sizes are checked before samples are unpacked.
 
     Errors: DamagedFile.

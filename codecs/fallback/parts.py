@@ -20,7 +20,7 @@ from bitsback.codecs.segments import unpack_fallback_parts
 
 
 def join_parts(packed: bytes, coded: list[bytes], last: bytes = b"") -> bytes:
-    """packed: metadata, which may be empty; coded: images and alpha planes; last: without length."""
+    """packed: metadata, may be empty; coded: images and alpha planes; last: without length."""
     return b"".join(number(len(part)) + part for part in [packed] * bool(packed) + coded) + last
 
 
@@ -30,7 +30,9 @@ def split_parts(
     """The mirror of join_parts: (packed metadata, samples of images not under the prior, alpha
     planes of those under it, None where there is none).
 
-    under_prior: (H, W, C) uint8 arrays, into which the start block is painted.  Errors: DamagedFile.
+    under_prior: (H, W, C) uint8 arrays, into which the start block is written.
+
+    Errors: DamagedFile.
     """
     reader = Reader(parts)
     packed = reader.take(reader.number(len(parts))) if header.metadata else b""
