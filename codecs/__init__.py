@@ -4,7 +4,7 @@
 their metadata, `Encoder` codes many images with one model, `io.files` works on paths.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bitsback.codecs.bitstream.container import read_header
 from bitsback.codecs.image import ImageData
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """The coding functions, imported when they are first used: torch takes seconds to load, and
     `info` needs none of it."""
     if name in ("decode", "decode_image"):

@@ -7,6 +7,7 @@ A name is a relative path with forward slashes; one that would leave the output 
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.bitstream.names import is_name
@@ -63,7 +64,7 @@ def encode_archive(
     announce: Callable[[list[ImageData]], None] = lambda images: None,
     note: Callable[[Path, ImageData, os.stat_result], None] = lambda path, image, status: None,
     progress: Progress = no_progress,
-    **options,
+    **options: Any,
 ) -> tuple[bytes, int]:
     """Images of files and folders -> (the archive's bytes, number of images).
 
@@ -188,7 +189,7 @@ def extract(
     refuse: Callable[[Path], None],
     deliver: Callable[[bytes, Path, Stamp], None],
     note: Callable[[Path, list[str]], None],
-    **options,
+    **options: Any,
 ) -> list[Path]:
     """Hands all images of an archive to deliver(bytes, path, stamp), after making their folders.
 

@@ -13,7 +13,7 @@ from bitsback.codecs.fallback.parts import split_parts
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.image import UNDER_PRIOR, ImageData, joined, same
 from bitsback.codecs.segment_layout import locate, turned
-from bitsback.codecs.segments import pop_segments
+from bitsback.codecs.segments import pop_segments, unpack_fallback_parts
 from bitsback.coder.model import Model
 from bitsback.errors import DamagedFile, UnsupportedImage, VerifyFailed
 
@@ -40,7 +40,9 @@ def decode_images(
     colours: list[np.ndarray] = []
     if header.model:
         colours, payload = _decode_stack(header, payload, model, device, progress)
-    packed, samples, alphas = split_parts(payload, header, colours)
+    packed, samples, alphas, rest = split_parts(payload, header)
+    if header.model:
+        unpack_fallback_parts(rest, [turned(c, header.flips) for c in colours], header.start)
     modes = [entry.mode for entry in header.entries[len(samples) :]]
     samples += [joined(*parts) for parts in zip(modes, colours, alphas)]
     items = metadata.unpack(packed, len(header.entries))

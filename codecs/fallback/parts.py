@@ -3,7 +3,7 @@
     LEB128 length, metadata of all images      if the header names any (metadata.py)
     LEB128 length, image (codec.py)            each image that the prior does not code
     LEB128 length, alpha plane (codec.py)      of each RGBA or LA image under the prior
-    start block of the first one               with a stack only (segments.py)
+    rest: the start block of the first one     with a stack only (segments.py)
 
 In a file without a stack the last image has no length.  With a stack these bytes are its bottom,
 the initial bits that bits-back borrows, so they cost no more than their own length.
@@ -15,8 +15,6 @@ from bitsback.codecs.bitstream.container import Header
 from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.fallback.codec import decode_fallback
 from bitsback.codecs.image import MODES, shape_of
-from bitsback.codecs.segment_layout import turned
-from bitsback.codecs.segments import unpack_fallback_parts
 
 
 def join_parts(packed: bytes, coded: list[bytes], last: bytes = b"") -> bytes:
@@ -25,15 +23,10 @@ def join_parts(packed: bytes, coded: list[bytes], last: bytes = b"") -> bytes:
 
 
 def split_parts(
-    parts: bytes, header: Header, under_prior: list[np.ndarray]
-) -> tuple[bytes, list[np.ndarray], list[np.ndarray | None]]:
+    parts: bytes, header: Header
+) -> tuple[bytes, list[np.ndarray], list[np.ndarray | None], bytes]:
     """The mirror of join_parts: (packed metadata, samples of images not under the prior, alpha
-    planes of those under it, None where there is none).
-
-    under_prior: (H, W, C) uint8 arrays, into which the start block is written.
-
-    Errors: DamagedFile.
-    """
+    planes of those under it, None where there is none, the rest).  Errors: DamagedFile."""
     reader = Reader(parts)
     packed = reader.take(reader.number(len(parts))) if header.metadata else b""
     count, samples = header.plain if header.model else len(header.entries), []
@@ -49,7 +42,4 @@ def split_parts(
         else None
         for entry in header.entries[count:]
     ]
-    if header.model:
-        views = [turned(pixels, header.flips) for pixels in under_prior]
-        unpack_fallback_parts(parts[reader.position :], views, header.start)
-    return packed, samples, alphas
+    return packed, samples, alphas, parts[reader.position :]
