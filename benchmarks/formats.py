@@ -13,7 +13,7 @@ from unittest.mock import patch
 import numpy as np
 import PIL
 
-from bitsback.codecs import decode_image, encode_image, whole_file
+from bitsback.codecs import decode_image, encode_image, mode_decision
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.image import same
 from bitsback.codecs.io.restored import default_bytes
@@ -51,7 +51,7 @@ def fate(path, name, allow_lossy=False):
         image = read_image(path, name, allow_lossy=allow_lossy)
     except UnsupportedImage as error:
         return "", str(error).replace(f"{name}: ", "", 1), 0
-    with patch.object(whole_file, "may_suit", lambda image: False):
+    with patch.object(mode_decision, "prior_possible", lambda image: False):
         data = encode_image(image)
     assert same(decode_image(data), image), f"{name}: something else came back"
     suffix, written, left_out = default_bytes(image, name)

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 from benchmarks import fuzz_cases as cases
 from bitsback.cli.main import main as command
-from bitsback.codecs import whole_file
+from bitsback.codecs import decoder
 from bitsback.codecs.image import same
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import default_levels
@@ -99,7 +99,7 @@ def by_library(case, model, findings):
     """decode_images of one case."""
     with _measured(findings, case) as outcome:
         try:
-            _, images = whole_file.decode_images(case.data, model=model)
+            _, images = decoder.decode_images(case.data, model=model)
             right = (
                 case.expected is None
                 or len(images) == len(case.expected)
@@ -180,7 +180,7 @@ def drawn_cases(files, rng, count):
 def warm(model, files):
     """Decodes every good file once, so that what grows later is the hostile ones' doing."""
     for name, (data, images) in files.items():
-        assert all(map(same, whole_file.decode_images(data, model=model)[1], images)), (
+        assert all(map(same, decoder.decode_images(data, model=model)[1], images)), (
             f"{name} does not decode"
         )
 

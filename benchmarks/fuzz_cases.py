@@ -12,13 +12,14 @@ from unittest.mock import patch
 
 import numpy as np
 
-from bitsback.codecs import encode_image, prior_codec, whole_file
+from bitsback.codecs import Encoder, checksums, decoder, encode_image, mode_decision, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from bitsback.codecs.bitstream.numbers import number
 from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.fallback.codec import DIFFERENCES, PNG, WEBP, encode_fallback
 from bitsback.codecs.fallback.differences import FILTERS, LZMA
+from bitsback.codecs.fallback.parts import join_parts
 from bitsback.codecs.formats import chunks, metadata
 from bitsback.codecs.image import MODES, ImageData, same, shape_of
 
@@ -90,19 +91,20 @@ def _under_prior(images, model, archive=False, deltas=None):
             s.width,
             s.height,
             f"{i}.png" * archive,
-            check=whole_file.image_check(s.samples) * archive,
+            check=checksums.image_check(s.samples) * archive,
             mode=s.mode,
         )
         for i, s in enumerate(images)
     )
     with (
-        patch.object(whole_file, "surely_smaller", lambda *_: True),
+        patch.object(mode_decision, "fallback_hopeless", lambda *_: True),
         patch.object(prior_codec, "SMALLEST", 1),
-        patch.object(whole_file, "suit_prior", lambda images, *_: [True] * len(images)),
+        patch.object(mode_decision, "prior_likely", lambda images, *_: [True] * len(images)),
         patch.object(prior_codec, "tune", lambda *_, **__: deltas),
         patch.object(prior_codec, "sharpness_of", lambda *_: 2),
     ):
-        return whole_file.encode_images(images, entries, archive=archive, model=model)
+        encoder = Encoder(model)
+        return encoder.encode_many(images, entries) if archive else encoder.encode(images[0])
 
 
 def good_files(model, rng) -> dict:
@@ -123,9 +125,7 @@ def good_files(model, rng) -> dict:
         ("prior archive", several, True),
     ):
         data = _under_prior(images, model, archive)
-        decoded = whole_file.decode_images(data, model=model)[
-            1
-        ]  # an archive has an order of its own
+        decoded = decoder.decode_images(data, model=model)[1]  # an archive has an order of its own
         assert len(decoded) == len(images) and all(
             any(same(one, image) for image in images) for one in decoded
         ), f"{name} does not decode"
@@ -153,11 +153,11 @@ def good_files(model, rng) -> dict:
         and container.read_header(files["prior means"][0]).section(Tag.BLOCK_MEANS)
     )
     entries = tuple(
-        Entry(s.width, s.height, f"{i}.png", check=whole_file.image_check(s.samples), mode=s.mode)
+        Entry(s.width, s.height, f"{i}.png", check=checksums.image_check(s.samples), mode=s.mode)
         for i, s in enumerate(several)
     )
-    with patch.object(whole_file, "may_suit", lambda *_: False):
-        files["plain archive"] = whole_file.encode_images(several, entries, archive=True), several
+    with patch.object(mode_decision, "prior_possible", lambda *_: False):
+        files["plain archive"] = Encoder().encode_many(several, entries), several
     return files
 
 
@@ -169,10 +169,9 @@ def sealed(data) -> bytes:
 def fallback_file(images, packed=b"", payload=None, **changes) -> bytes:
     """A plain file whose digest is right whatever the metadata section `packed` holds; changes: fields of the Header."""
     entries = tuple(Entry(s.width, s.height, mode=s.mode) for s in images)
-    parts = whole_file._prefixed(
-        [packed] * bool(packed) + [encode_fallback(s.samples) for s in images[:-1]]
-    ) + encode_fallback(images[-1].samples)
-    header = Header(entries, whole_file._digest(images, packed, 4), **changes)
+    coded = [encode_fallback(s.samples) for s in images]
+    parts = join_parts(packed, coded[:-1], coded[-1])
+    header = Header(entries, checksums.file_digest(images, packed, 4), **changes)
     return container.write(header, parts if payload is None else payload)
 
 
@@ -467,7 +466,7 @@ def odd_names():
     digest, part = pixel_digest([pixels]), encode_fallback(pixels)
     for name in NAMES:
         rows = [[name, 1, 1, 0o644, 0, 0]]
-        index = zlib.compress(json.dumps(rows).encode(), 9) + whole_file.image_check(
+        index = zlib.compress(json.dumps(rows).encode(), 9) + checksums.image_check(
             pixels
         ).to_bytes(2, "little")
         head = (

@@ -92,7 +92,7 @@ def step(action, source, target, model, flat):
     import torch
     from PIL import Image
 
-    from bitsback.codecs import whole_file as images
+    from bitsback.codecs import mode_decision
     from bitsback.codecs.io import files
     from bitsback.coder.model import Model
     from bitsback.memory import keep_pages
@@ -106,9 +106,9 @@ def step(action, source, target, model, flat):
     if action == "segment":
         segment(Model.open(model))
     elif action == "compress":
-        surely = images.surely_smaller
-        images.surely_smaller = lambda *arguments: (
-            surely(*arguments) or True
+        hopeless = mode_decision.fallback_hopeless
+        mode_decision.fallback_hopeless = lambda *arguments: (
+            hopeless(*arguments) or True
         )  # its own memory counts
         files.compress_file(source, target, force=True, model=Model.open(model))
     else:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitsback.codecs import archive, prior_codec, segment_layout, whole_file
+from bitsback.codecs import archive, decoder, encoder, prior_codec, segment_layout
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.borders import net_in_one_piece, one_piece
 from bitsback.codecs.fallback.codec import encode_fallback
@@ -36,7 +36,7 @@ def image_bits(model, pixels):
     )
     header, payload = prior_codec.encode_stack([pixels], header, model)
     data = container.write(header, payload)
-    if not np.array_equal(whole_file.decode(data, model=model), pixels):
+    if not np.array_equal(decoder.decode(data, model=model), pixels):
         raise SystemExit("other pixels came back")
     images = [np.ascontiguousarray(segment_layout.turned(pixels, header.flips))]
     chain, _, top, masks, _ = prior_codec.open_stack(
@@ -99,7 +99,7 @@ def archive_rows(model, small, counts):
             for i, pixels in enumerate(images):
                 Image.fromarray(pixels).save(Path(folder) / f"{i:04d}.png")
             data, _ = archive.encode_archive([folder], model=model, tuning=0)
-        header, back = whole_file.decode_images(data, model=model)
+        header, back = decoder.decode_images(data, model=model)
         if not all(
             np.array_equal(back[i].samples, images[int(e.name[:4])])
             for i, e in enumerate(header.entries)
@@ -111,9 +111,7 @@ def archive_rows(model, small, counts):
             f"| archive of {count} ({coded}) | {net / dims:.4f} | {8 * len(data) / dims:.4f} | {100 * (8 * len(data) / net - 1):+.2f} % | |"
         )
         print(rows[-1], flush=True)
-    worst = max(
-        len(whole_file.encode(p, model=model)) - len(encode_fallback(p)) for p in small[:100]
-    )
+    worst = max(len(encoder.encode(p, model=model)) - len(encode_fallback(p)) for p in small[:100])
     rows.append(
         f"\nSingle 32x32 images, the first 100, each a file: at most {worst} bytes more than the smallest bare stream of fallback codec."
     )

@@ -110,7 +110,7 @@ def one(path, name, threads):
         import torch
 
         from bitsback.ans.gaussian_tables import Gaussians
-        from bitsback.codecs import prior_codec, whole_file
+        from bitsback.codecs import decoder, prior_codec
         from bitsback.codecs.bitstream import container
         from bitsback.coder.model import Model
 
@@ -125,7 +125,7 @@ def one(path, name, threads):
             lambda: prior_codec.encode_stack([pixels], header, model)
         )
         data = container.write(*result)
-        facts["decode_s"], back = _timed(lambda: whole_file.decode(data, model=model))
+        facts["decode_s"], back = _timed(lambda: decoder.decode(data, model=model))
         network, coding, counter, top = Clock(), Clock(), Counter(), peak()
         chain = model.chain()
         for _, part in chain.network.networks:
@@ -137,7 +137,7 @@ def one(path, name, threads):
             )
             break  # all steps share one network
         Gaussians.push, Gaussians.pop = coding.around(Gaussians.push), coding.around(Gaussians.pop)
-        total, _ = _timed(lambda: whole_file.decode(data, model=model), 1)
+        total, _ = _timed(lambda: decoder.decode(data, model=model), 1)
         facts["network"], facts["coding"] = network.seconds / total, coding.seconds / total
         facts["of_peak"], facts["peak_gops"] = (
             network.seconds * top / counter.multiply_adds,

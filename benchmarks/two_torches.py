@@ -42,7 +42,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from bitsback.codecs import prior_codec, whole_file
+from bitsback.codecs import decoder, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.integer.convolution import Reference
 from bitsback.integer.selftest import choose
@@ -70,7 +70,7 @@ for path in map(Path, paths):
     else:
         data, pixels = path.read_bytes(), None
         try:
-            pixels = whole_file.decode(data, model=model)
+            pixels = decoder.decode(data, model=model)
         except Exception as error:
             result["files"][path.stem] = {"error": str(error)}
             continue

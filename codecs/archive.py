@@ -1,15 +1,19 @@
-"""Many images in one file: one stack, one start; images of one size pass the network together.
+"""Archives: many images in one file, whose images under the prior share one stack.
 
-Names, sizes, modes, permissions and times are kept in an index that `info` reads without decoding.
+An index stores names, sizes, modes, permissions and times; `info` reads it without decoding.
 A name is a relative path with forward slashes; one that would leave the output folder is refused.
 """
 
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from bitsback.codecs import whole_file
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.bitstream.names import is_name
+from bitsback.codecs.checksums import image_check
+from bitsback.codecs.decoder import Progress, decode_images, no_progress
+from bitsback.codecs.encoder import Encoder
 from bitsback.codecs.formats.image_files import (
     HOLDS,
     IMAGE_SUFFIXES,
@@ -17,22 +21,22 @@ from bitsback.codecs.formats.image_files import (
     default_suffix,
     read_image,
 )
+from bitsback.codecs.image import ImageData
 from bitsback.codecs.io.folders import files_below
 from bitsback.codecs.io.inputs import opened
 from bitsback.codecs.io.restored import DEFAULT_SUFFIXES, default_bytes
-from bitsback.efforts import DEFAULT_STEPS
 from bitsback.errors import DamagedFile, UnsupportedImage
 from bitsback.outputs import Stamp
 
 LONGEST_NAME = 255  # bytes of a file's name, in every usual file system
 
 
-def collect(sources) -> list[tuple[Path, str]]:
+def collect(sources: Iterable[str | os.PathLike]) -> list[tuple[Path, str]]:
     """[(path, name)] of the images in files and folders; names are relative to each folder given.
 
-    Errors: UnsupportedImage, for a folder that cannot be read too: nothing is left out in silence.
+    Errors: UnsupportedImage, also for a folder that cannot be read: nothing is left out silently.
     """
-    found = {}
+    found: dict[str, Path] = {}
     for source in map(Path, sources):
         paths, failures = [source], []
         if os.path.isdir(source):
@@ -52,65 +56,57 @@ def collect(sources) -> list[tuple[Path, str]]:
 
 
 def encode_archive(
-    sources,
+    sources: Iterable[str | os.PathLike],
     *,
-    strip=False,
-    allow_lossy=False,
-    verify=False,
-    announce=lambda images: None,
-    note=lambda path, image, status: None,
-    tuning=DEFAULT_STEPS,
-    **options,
+    strip: bool = False,
+    allow_lossy: bool = False,
+    verify: bool = False,
+    announce: Callable[[list[ImageData]], None] = lambda images: None,
+    note: Callable[[Path, ImageData, os.stat_result], None] = lambda path, image, status: None,
+    progress: Progress = no_progress,
+    **options: Any,
 ) -> tuple[bytes, int]:
     """Images of files and folders -> (the archive's bytes, number of images).
 
-    strip: leave metadata out; allow_lossy: take JPEG and the like; verify: write what extract would,
-    decode and compare; announce: told the images before the work; note(path, still, status): told
-    each as it was read, whose `lost` names what is not kept, with its os.stat_result when it was
-    opened; options as image.encode_image's.  One unreadable image fails the whole: nothing is
-    left out in silence.
+    strip: leave metadata out; allow_lossy: accept JPEG and the like; verify: write what extract
+    would, decode and compare; announce: called with the images before the work; note: called with
+    each image as it was read and its os.stat_result (`lost` names what is not stored); progress,
+    options: as Encoder's.  One unreadable image fails the whole archive.
     """
-    loaded = []
-    for path, name in collect(sources):
-        try:
-            with opened(path) as (stream, status):
-                image = read_image(stream, path, allow_lossy=allow_lossy)
-        except OSError as error:  # the image's, not the archive's
-            raise UnsupportedImage(f"{path}: {error.strerror}") from None
-        image = image.stripped() if strip else image
-        note(path, image, status)
-        loaded.append(
-            (
-                Entry(
-                    image.width,
-                    image.height,
-                    name,
-                    status.st_mode & 0o777,
-                    whole_file.image_check(image.samples),
-                    image.mode,
-                    image.source,
-                    int(status.st_mtime),
-                ),
-                image,
-            )
-        )
-    loaded.sort(
-        key=lambda item: (item[0].width * item[0].height, item[0].height, item[0].name)
-    )  # the stack grows with them
+    loaded = [_load(path, name, strip, allow_lossy, note) for path, name in collect(list(sources))]
+    loaded.sort(key=lambda item: (item[0].width * item[0].height, item[0].height, item[0].name))
     images = [image for _, image in loaded]
     _refuse_unrestorable(loaded, verify)  # before the work
     announce(images)
-    data = whole_file.encode_images(
-        images, tuple(entry for entry, _ in loaded), archive=True, tuning=tuning, **options
+    encoder = Encoder(verify=verify, **options)
+    return encoder.encode_many(images, tuple(entry for entry, _ in loaded), progress), len(loaded)
+
+
+def _load(path, name, strip, allow_lossy, note):
+    """(Entry, ImageData) of one file."""
+    try:
+        with opened(path) as (stream, status):
+            image = read_image(stream, path, allow_lossy=allow_lossy)
+    except OSError as error:  # the image's, not the archive's
+        raise UnsupportedImage(f"{path}: {error.strerror}") from None
+    image = image.stripped() if strip else image
+    note(path, image, status)
+    entry = Entry(
+        image.width,
+        image.height,
+        name,
+        status.st_mode & 0o777,
+        image_check(image.samples),
+        image.mode,
+        image.source,
+        int(status.st_mtime),
     )
-    if verify:
-        whole_file.check(data, images, **options)
-    return data, len(loaded)
+    return entry, image
 
 
 def _refuse_unrestorable(loaded, verify):
-    """Errors: UnsupportedImage for [(Entry, ImageData)] of which extract could not write one, be it for
-    its name or, if verify, its image.
+    """Errors: UnsupportedImage for [(Entry, ImageData)] of which extract could not write one,
+    because of its name or, if verify, because no format restores its image.
     """
     taken = {}
     for entry, image in loaded:
@@ -122,14 +118,14 @@ def _refuse_unrestorable(loaded, verify):
         if max(len(os.fsencode(part)) for part in target.parts) > LONGEST_NAME:
             raise UnsupportedImage(f"{entry.name}: too long a name to be unpacked as {target.name}")
         if target in taken:
-            told = f"would be unpacked as {target}, and so would {taken[target]}"
-            raise UnsupportedImage(f"{entry.name}: {told}")
+            both = f"would be unpacked as {target}, and so would {taken[target]}"
+            raise UnsupportedImage(f"{entry.name}: {both}")
         taken[target] = entry.name
 
 
-def target_path(folder, name: str, mode: str = "RGB") -> Path:
-    """Where an image of an archive goes: folder/name, with .png or .tiff behind it unless it names
-    a lossless format for its mode.
+def target_path(folder: str | os.PathLike, name: str, mode: str = "RGB") -> Path:
+    """Where an image of an archive goes: folder/name, with .png or .tiff appended unless its suffix
+    is that of a lossless format for its mode.
 
     Errors: DamagedFile for a name that would leave the folder.
     """
@@ -149,9 +145,11 @@ def target_path(folder, name: str, mode: str = "RGB") -> Path:
     return path if keeps else path.with_name(path.name + default_suffix(mode))
 
 
-def restored(folder, name: str, image) -> tuple[Path, bytes, list[str]]:
+def restored(
+    folder: str | os.PathLike, name: str, image: ImageData
+) -> tuple[Path, bytes, list[str]]:
     """(path, bytes, names of metadata not in them): target_path, or name and .png or .tiff where
-    its format cannot give the image back.
+    its format cannot hold the image.
 
     Errors: UnsupportedImage, DamagedFile.
     """
@@ -165,16 +163,16 @@ def restored(folder, name: str, image) -> tuple[Path, bytes, list[str]]:
 
 
 def _refuse_links(path, folder):
-    """Errors: DamagedFile for a path whose folders below `folder` are not folders of their own."""
+    """Errors: DamagedFile for a path with a link among its folders below `folder`."""
     for parent in path.relative_to(folder).parents:
         if (Path(folder) / parent).is_symlink():
             raise DamagedFile(f"{path}: would be written through a link")
 
 
-def targets(entries, folder) -> list[Path]:
+def targets(entries: Iterable[Entry], folder: str | os.PathLike) -> list[Path]:
     """Where the images of an archive go below `folder`, one path for each Entry.
 
-    Errors: DamagedFile for names that would leave the folder, be one, or go through a link.
+    Errors: DamagedFile for names that would leave the folder, collide, or go through a link.
     """
     paths = [target_path(folder, entry.name, entry.mode) for entry in entries]
     if len(set(paths)) != len(paths):
@@ -184,15 +182,23 @@ def targets(entries, folder) -> list[Path]:
     return paths
 
 
-def extract(data: bytes, folder, paths: list[Path], refuse, deliver, note, **options) -> list[Path]:
-    """Hands all images of an archive to deliver(bytes, path, outputs.Stamp), their folders being
-    made.  Returns the paths.
+def extract(
+    data: bytes,
+    folder: str | os.PathLike,
+    paths: list[Path],
+    refuse: Callable[[Path], None],
+    deliver: Callable[[bytes, Path, Stamp], None],
+    note: Callable[[Path, list[str]], None],
+    **options: Any,
+) -> list[Path]:
+    """Hands all images of an archive to deliver(bytes, path, stamp), after making their folders.
 
-    paths: of `targets`, below `folder`; refuse(path): told a path that takes the place of one of
-    these, where its format does not give the image back; note(path, names): told metadata that a
-    format cannot hold.  Everything is decoded and checked before the first file is written.
+    Returns the paths.  paths: from `targets`; refuse: called with a path that replaces one of
+    these, where its format cannot hold the image; note: called with a path and the names of
+    metadata that its format cannot hold; options: as decode_images'.  Everything is decoded and
+    checked before the first file is written.
     """
-    header, images = whole_file.decode_images(data, **options)
+    header, images = decode_images(data, **options)
     paths = list(paths)
     for i, (entry, image) in enumerate(zip(header.entries, images)):
         target, written, left_out = restored(folder, entry.name, image)

@@ -4,8 +4,9 @@ import numpy as np
 
 from bitsback.ans.colour_counts import ColourCounts
 from bitsback.ans.stack import Stack
-from bitsback.codecs import prior_codec, segment_layout, whole_file
+from bitsback.codecs import prior_codec, segment_layout
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.decoder import decode_image
 from bitsback.codecs.segment_layout import Place, turned
 from bitsback.codecs.segments import context_around, planes
 from bitsback.coder.model import Model
@@ -63,7 +64,7 @@ def border_bits(data: bytes, *, model=None, device="cpu") -> float | None:
         return None
     model = Model.of_file(model, header.model)
     colour = np.ascontiguousarray(
-        turned(whole_file.decode_image(data, model=model, device=device).colour, header.flips)
+        turned(decode_image(data, model=model, device=device).colour, header.flips)
     )
     coded = sum(
         place.pixels for place in segment_layout.locate(header.sizes, header.start, header.segments)

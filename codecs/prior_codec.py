@@ -15,7 +15,7 @@ from bitsback.ans.colour_counts import ColourCounts
 from bitsback.ans.stack import Stack
 from bitsback.codecs import block_means, flat_map
 from bitsback.codecs.bitstream.header import Header
-from bitsback.codecs.fallback.codec import webp_size
+from bitsback.codecs.fallback.webp import webp_size
 from bitsback.codecs.segment_layout import STEP, Corner, Place, turned
 from bitsback.codecs.segments import (
     blocks,

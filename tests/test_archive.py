@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bitsback.cli.main import main
-from bitsback.codecs import archive, prior_codec, whole_file
+from bitsback.codecs import archive, checksums, decoder, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.io import files
 from bitsback.errors import DamagedFile, UnsupportedImage
@@ -63,7 +63,7 @@ def one_stack(tree, model):
     loaded = [(pixels(p), n) for p, n in archive.collect([tree])]
     loaded.sort(key=lambda item: item[0].size)
     entries = tuple(
-        container.Entry(p.shape[1], p.shape[0], n, 0o644, whole_file.image_check(p))
+        container.Entry(p.shape[1], p.shape[0], n, 0o644, checksums.image_check(p))
         for p, n in loaded
     )
     images = [p for p, _ in loaded]
@@ -81,7 +81,7 @@ def test_one_stack_round_trip(tree, tiny_model):
         and len(header.segments) > 1
         and any(kind == 0 and n > 1 for kind, n in header.segments)
     )
-    read, back = whole_file.decode_images(container.write(header, payload), model=tiny_model)
+    read, back = decoder.decode_images(container.write(header, payload), model=tiny_model)
     assert read == header and all(np.array_equal(a, b.samples) for a, b in zip(images, back))
 
 
@@ -100,7 +100,7 @@ def test_one_damaged_image_is_no_whole_archive(tree, tiny_model):
         )
     for case in wrong:
         with pytest.raises(DamagedFile):
-            whole_file.decode_images(container.write(*case), model=tiny_model)
+            decoder.decode_images(container.write(*case), model=tiny_model)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_names_that_would_escape_are_refused(name, tmp_path):
     """Neither target_path nor decompress of a crafted archive writes outside the folder."""
     image = np.zeros((4, 4, 3), np.uint8)
     header = container.Header(
-        (container.Entry(4, 4, name, 0o644, whole_file.image_check(image)),),
+        (container.Entry(4, 4, name, 0o644, checksums.image_check(image)),),
         container.pixel_digest([image]),
         True,
     )

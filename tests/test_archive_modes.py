@@ -11,13 +11,21 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bitsback.ans.stack import Stack
-from bitsback.codecs import archive, prior_codec, suits, whole_file
+from bitsback.codecs import (
+    Encoder,
+    archive,
+    checksums,
+    decoder,
+    encoder,
+    mode_decision,
+    prior_codec,
+    prior_trial,
+)
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.fallback import codec, differences
-from bitsback.codecs.fallback.codec import Remembered, encode_fallback
+from bitsback.codecs.fallback import codec, differences, webp
+from bitsback.codecs.fallback.codec import FallbackCache, encode_fallback
 from bitsback.codecs.formats.image_files import HOLDS, image_bytes
 from bitsback.codecs.image import MODES, ImageData, same, same_samples, shape_of
-from bitsback.codecs.rivals import surely_smaller
 from bitsback.codecs.segments import planes
 from bitsback.coder.context import no_context
 from bitsback.coder.top import Top
@@ -44,7 +52,7 @@ def drawn(mode, height, width, rng, smooth=False):
 def entries_of(images):
     return tuple(
         container.Entry(
-            s.width, s.height, f"{i}.png", check=whole_file.image_check(s.samples), mode=s.mode
+            s.width, s.height, f"{i}.png", check=checksums.image_check(s.samples), mode=s.mode
         )
         for i, s in enumerate(images)
     )
@@ -52,9 +60,9 @@ def entries_of(images):
 
 def archived(images, model):
     """Bytes of an archive, decoded and compared."""
-    data = whole_file.encode_images(images, entries_of(images), archive=True, model=model)
-    whole_file.check(data, images, model=model)
-    header, back = whole_file.decode_images(data, model=model)
+    data = Encoder(model).encode_many(images, entries_of(images))
+    decoder.check(data, images, model=model)
+    header, back = decoder.decode_images(data, model=model)
     for entry, image in zip(header.entries, back):
         assert same(
             image,
@@ -92,10 +100,10 @@ def test_up_to_three_images_of_any_mode_and_size(tiny_model, shapes, wins, seed)
     """Noise and slopes: what the prior suits, with and without company that it does not.  wins: whether the prior is taken where it starts at all."""
     rng = np.random.default_rng(seed)
     images = [drawn(mode, height, width, rng, smooth) for mode, height, width, smooth in shapes]
-    suit = (lambda images, *_: [True] * len(images)) if wins else suits.suit_prior
+    suit = (lambda images, *_: [True] * len(images)) if wins else mode_decision.prior_likely
     with (
-        patch.object(whole_file, "suit_prior", suit),
-        patch.object(whole_file, "surely_smaller", lambda *_: wins),
+        patch.object(mode_decision, "prior_likely", suit),
+        patch.object(mode_decision, "fallback_hopeless", lambda *_: wins),
     ):
         archived(images, tiny_model)
 
@@ -120,7 +128,7 @@ def test_files_of_any_mode_and_size(tiny_model, tmp_path_factory, shapes, seed):
         path.write_bytes(image_bytes(image, IN_FILES[mode], path)[0])
         wanted[path.name] = image
     data, count = archive.encode_archive([folder], model=tiny_model, verify=True)
-    header, back = whole_file.decode_images(data, model=tiny_model)
+    header, back = decoder.decode_images(data, model=tiny_model)
     assert count == len(back) == len(wanted)
     assert all(
         image.mode == wanted[entry.name].mode
@@ -144,21 +152,27 @@ def trunks(model, monkeypatch):
     return asked
 
 
+def likely(images, model):
+    return mode_decision.prior_likely(
+        images, lambda crops: prior_trial.prior_bits(crops, model), encode_fallback
+    )
+
+
 def test_small_images_are_tried_together(tiny_model, monkeypatch):
     """Forty images of noise pass the network once a level, not forty times; those of another size once more."""
     asked = trunks(tiny_model, monkeypatch)
     images = [ImageData("RGB", pixels) for pixels in noise(40) + noise(3, (5, 9))]
-    assert suits.suit_prior(images, tiny_model, "cpu") == [False] * 43
+    assert likely(images, tiny_model) == [False] * 43
     assert sorted(asked) == [3] * len(tiny_model.levels) + [40] * len(tiny_model.levels)
 
 
 def test_a_batch_is_no_larger_than_one_trial(tiny_model, monkeypatch):
     """Memory: images of many pixels in several batches, with the answers of one at a time."""
     images = [ImageData("RGB", pixels) for pixels in noise(5, (16, 16))]
-    one_by_one = [suits.suit_prior([image], tiny_model, "cpu")[0] for image in images]
-    monkeypatch.setattr(suits, "TRIAL", 24)
+    one_by_one = [likely([image], tiny_model)[0] for image in images]
+    monkeypatch.setattr(mode_decision, "TRIAL_SIDE", 24)
     asked = trunks(tiny_model, monkeypatch)
-    assert suits.suit_prior(images, tiny_model, "cpu") == one_by_one and sorted(set(asked)) == [
+    assert likely(images, tiny_model) == one_by_one and sorted(set(asked)) == [
         1,
         2,
     ]
@@ -172,9 +186,9 @@ def test_bits_of_a_trial_are_what_the_stack_grows_by(tiny_model, photograph):
         stack = Stack(np.random.default_rng(0).bytes(len(tiny_model.levels) * x.size + 64))
         before = stack.size_bits
         tiny_model.chain().push(stack, x, Top.fitted(list(some), tiny_model.levels), no_context(x))
-        bits = suits.prior_bits(some, tiny_model, "cpu")
+        bits = prior_trial.prior_bits(some, tiny_model, "cpu")
         assert abs(bits.sum() / (stack.size_bits - before) - 1) < 0.06
-    alone = [suits.prior_bits(crop[None], tiny_model, "cpu")[0] for crop in crops]
+    alone = [prior_trial.prior_bits(crop[None], tiny_model, "cpu")[0] for crop in crops]
     assert np.allclose(bits, alone, rtol=0.06) and max(alone) > 1.5 * min(alone)
 
 
@@ -186,7 +200,7 @@ def test_images_of_one_kind_lie_together(tiny_model, photograph, monkeypatch):
         else ImageData("L", np.ascontiguousarray(photograph(16, 16, i)[..., 1]))
         for i in range(40)
     ]
-    monkeypatch.setattr(whole_file, "surely_smaller", lambda *_: True)
+    monkeypatch.setattr(mode_decision, "fallback_hopeless", lambda *_: True)
     header = container.read_header(archived(images, tiny_model))
     assert header.model and len(header.segments) < 10
 
@@ -195,7 +209,7 @@ def test_a_single_small_image_is_not_tried(tiny_model, photograph, monkeypatch):
     """Whatever model is at hand, no time goes to what cannot start."""
     monkeypatch.setattr(prior_codec, "encode_stack", lambda *_: pytest.fail("the prior was tried"))
     for image in (ImageData("RGB", photograph(40, 40)), ImageData("L", noise(1)[0][..., 0].copy())):
-        whole_file.encode_image(image, model=tiny_model, verify=True)
+        encoder.encode_image(image, model=tiny_model, verify=True)
         archived([image, drawn("P", 60, 60, np.random.default_rng(1))], tiny_model)
 
 
@@ -218,7 +232,7 @@ def test_equal_images_are_coded_once(tiny_model, monkeypatch):
 
 def test_what_is_remembered_is_what_would_be_made():
     """Of every shape, dtype and way: (H, W, 1) as (H, W), patience apart, equal bytes of another shape or dtype apart; large arrays are not kept."""
-    remembered, rng = Remembered(), np.random.default_rng(0)
+    cached, rng = FallbackCache(), np.random.default_rng(0)
     block = rng.integers(0, 5, (8, 8, 4), dtype=np.uint8)
     for array in (
         block,
@@ -231,16 +245,14 @@ def test_what_is_remembered_is_what_would_be_made():
     ):
         for patient in (True, False):
             assert (
-                remembered(array, patient)
-                == remembered(array, patient)
-                == encode_fallback(array, patient)
+                cached(array, patient) == cached(array, patient) == encode_fallback(array, patient)
             )
-    assert remembered(block.view("<i4")) == remembered(block.view("<i4")[..., 0])
+    assert cached(block.view("<i4")) == cached(block.view("<i4")[..., 0])
     with (
-        patch.object(codec, "REMEMBERED", 63),
+        patch.object(codec, "CACHED_PIXELS", 63),
         patch.object(codec, "encode_fallback", lambda *_: b"made anew"),
     ):
-        assert remembered(block) == b"made anew"
+        assert cached(block) == b"made anew"
 
 
 def test_a_small_dictionary_changes_nothing():
@@ -259,9 +271,9 @@ def test_a_small_dictionary_changes_nothing():
 def test_of_small_images_nothing_is_sure():
     """A crop of 16x16 whose best fallback codec is smaller than 0.8 of a quick WebP: it must be tried."""
     pixels = noise(1, (16, 16))[0]
-    quick, best = codec.webp_size(pixels), len(encode_fallback(pixels))
-    assert codec.photographic(pixels, quick) and best < 0.9 * quick
-    assert not surely_smaller(best + 1, [pixels])
+    quick, best = webp.webp_size(pixels), len(encode_fallback(pixels))
+    assert mode_decision.photographic(pixels, quick) and best < 0.9 * quick
+    assert not mode_decision.fallback_hopeless(best + 1, [pixels])
 
 
 def test_conventional_coding_stops_where_it_has_lost(tiny_model, photograph, monkeypatch):
@@ -271,7 +283,7 @@ def test_conventional_coding_stops_where_it_has_lost(tiny_model, photograph, mon
         [],
         encode_fallback,
     )
-    monkeypatch.setattr(whole_file, "_under_prior", lambda *_: (bytes(1000), []))
+    monkeypatch.setattr(Encoder, "_with_prior", lambda *_: (bytes(1000), []))
     monkeypatch.setattr(
         codec,
         "encode_fallback",
@@ -279,10 +291,8 @@ def test_conventional_coding_stops_where_it_has_lost(tiny_model, photograph, mon
             asked.append(len(coder(samples, patient))) or bytes(asked[-1])
         ),
     )
-    monkeypatch.setattr(whole_file, "suit_prior", lambda images, *_: [True] * len(images))
-    assert whole_file.encode_images(
-        images, entries_of(images), archive=True, model=tiny_model
-    ) == bytes(1000)
+    monkeypatch.setattr(mode_decision, "prior_likely", lambda images, *_: [True] * len(images))
+    assert Encoder(tiny_model).encode_many(images, entries_of(images)) == bytes(1000)
     assert sum(asked[:-1]) < 1000 <= sum(asked)
 
 

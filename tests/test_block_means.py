@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitsback.codecs import block_means, decode, prior_codec, whole_file
+from bitsback.codecs import block_means, checksums, decode, decoder, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
 from bitsback.codecs.bitstream.numbers import number
@@ -46,10 +46,10 @@ def coded(arrays, model):
         for pixels in arrays
     ]
     entries = tuple(
-        Entry(s.width, s.height, f"{i}", check=whole_file.image_check(s.samples), mode=s.mode)
+        Entry(s.width, s.height, f"{i}", check=checksums.image_check(s.samples), mode=s.mode)
         for i, s in enumerate(images)
     )
-    header = Header(entries, whole_file._digest(images, b""), len(arrays) > 1)
+    header = Header(entries, checksums.file_digest(images, b""), len(arrays) > 1)
     return prior_codec.encode_stack(arrays, header, model)
 
 
@@ -207,7 +207,7 @@ def test_files_there_and_back(tiny_model, monkeypatch, sizes):
             == header.section(Tag.BLOCK_MEANS)
             != b""
         )
-        _, images = whole_file.decode_images(data, model=tiny_model)
+        _, images = decoder.decode_images(data, model=tiny_model)
         assert all(
             np.array_equal(image.samples.reshape(pixels.shape), pixels)
             for image, pixels in zip(images, arrays)

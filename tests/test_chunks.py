@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bitsback.codecs import decode_image, encode_image
-from bitsback.codecs.fallback.codec import chunk
+from bitsback.codecs.fallback.png import chunk
 from bitsback.codecs.formats import chunks, metadata
 from bitsback.codecs.formats.image_files import image_bytes, read_image
 from bitsback.codecs.formats.views import views

@@ -554,11 +554,11 @@ def test_removal_after_verification(tree):
 
 def test_nothing_is_removed_that_is_not_whole(folder, monkeypatch):
     """If verification fails, or the written file is not what was written, the input stays."""
-    from bitsback.codecs import whole_file
+    from bitsback.codecs import decoder
     from bitsback.codecs.io import files
 
     with monkeypatch.context() as patch:
-        patch.setattr(whole_file, "same", lambda a, b: False)
+        patch.setattr(decoder, "same", lambda a, b: False)
         result = call("compress", "--rm", folder / "a.png")
         assert (
             result.exit_code == 1
@@ -782,10 +782,10 @@ def test_modes_that_png_cannot_hold_become_tiff(folder):
 
 def test_an_estimate_before_a_long_run(folder, monkeypatch):
     """Above a megapixel under the prior: time and memory on stderr before the work; not with -q."""
-    from bitsback.codecs import suits
+    from bitsback.codecs import estimate
 
     monkeypatch.setattr(
-        suits, "estimate", lambda images, verify, model, device, tuning: (120.0, 2.0)
+        estimate, "estimate", lambda images, verify, model, device, tuning: (120.0, 2.0)
     )
     (line,) = told(call("compress", folder / "a.png"))
     assert "2 minutes" in line and "GB" in line and "a.png" in line
@@ -973,7 +973,7 @@ def test_a_closed_pipe_is_quiet(folder):
 INTERRUPTED = """
 import os, signal, sys
 from bitsback import whole
-from bitsback.codecs import whole_file
+from bitsback.codecs import encoder
 where, number = sys.argv.pop(1), int(sys.argv.pop(1))
 write_all, wrote = whole.write_all, []
 
@@ -989,7 +989,7 @@ def encode(image, **options):
     return b""
 
 if where == "coding":
-    whole_file.encode_image = encode
+    encoder.encode_image = encode
 else:
     whole.write_all = interrupted
 if where == "writing a named file":

@@ -12,7 +12,7 @@ from PIL import Image
 
 from bitsback import outputs
 from bitsback.cli import pool, samples
-from bitsback.codecs import archive, decode, whole_file
+from bitsback.codecs import archive, decode, decoder, encoder
 from bitsback.codecs.io import files
 from bitsback.errors import OutputExists
 from bitsback.integer import model_file
@@ -59,17 +59,17 @@ def checkpoint(folder):
 
 
 WRITERS = {  # name: (arguments, output, where the work is done)
-    "compress": (["compress", "a.png", "-o", "new.bbk"], "new.bbk", (whole_file, "encode_image")),
+    "compress": (["compress", "a.png", "-o", "new.bbk"], "new.bbk", (encoder, "encode_image")),
     "archive": (["compress", "--archive", "new.bbk", "in"], "new.bbk", (archive, "encode_archive")),
     "decompress": (
         ["decompress", "a.bbk", "-o", "new.png"],
         "new.png",
-        (whole_file, "decode_image"),
+        (decoder, "decode_image"),
     ),
     "unpack": (
         ["decompress", "all.bbk", "--dir", "out"],
         "out/b.png",
-        (whole_file, "decode_images"),
+        (decoder, "decode_images"),
     ),
     "preview": (["preview", "a.bbk", "-o", "new.png"], "new.png", (samples, "_guarded")),
     "sample": (

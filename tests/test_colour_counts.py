@@ -19,12 +19,13 @@ from bitsback.ans.colour_frequencies import MAX_COUNT, SHARPNESS, WIDTH
 from bitsback.ans.stack import Stack
 from bitsback.codecs import (
     borders,
+    checksums,
     decode,
+    decoder,
     flat_map,
     prior_codec,
     segment_layout,
     segments,
-    whole_file,
 )
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
@@ -77,23 +78,21 @@ def coded(arrays, model, tuning=0):
         for pixels in arrays
     ]
     entries = [
-        Entry(s.width, s.height, f"{i}", check=whole_file.image_check(s.samples), mode=s.mode)
+        Entry(s.width, s.height, f"{i}", check=checksums.image_check(s.samples), mode=s.mode)
         for i, s in enumerate(images)
     ]
     if len(arrays) == 1:
         entries = [dataclasses.replace(entries[0], name="", check=0)]
     return prior_codec.encode_stack(
         arrays,
-        Header(tuple(entries), whole_file._digest(images, b""), len(arrays) > 1),
+        Header(tuple(entries), checksums.file_digest(images, b""), len(arrays) > 1),
         model,
         tuning=tuning,
     )
 
 
 def decoded(data, model):
-    return [
-        np.atleast_3d(image.samples) for image in whole_file.decode_images(data, model=model)[1]
-    ]
+    return [np.atleast_3d(image.samples) for image in decoder.decode_images(data, model=model)[1]]
 
 
 def without(images, model, monkeypatch, tuning=0):

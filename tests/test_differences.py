@@ -1,4 +1,4 @@
-"""deltas.py: every dtype and shape comes back bit for bit; packed bytes that lie are DamagedFile, with bounded memory."""
+"""fallback/differences.py: every dtype and shape comes back bit for bit; packed bytes that lie are DamagedFile, with bounded memory."""
 
 import lzma
 import zlib

@@ -1,4 +1,4 @@
-"""plain.py: samples of every kind come back, the result is the smallest at hand, and each coder's bytes are checked."""
+"""fallback/codec.py: samples of every kind come back, the smallest code is chosen, damage is found."""
 
 import io
 
@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs.fallback import codec
+from bitsback.codecs.fallback import codec, webp
 from bitsback.codecs.fallback.codec import (
     DIFFERENCES,
     PNG,
     PNG1,
     PNG2,
     PNG4,
-    QUICK,
     WEBP,
     decode_fallback,
     encode_fallback,
@@ -32,10 +31,10 @@ def of(channels, top, height=40, width=33):
 def coded(method, samples):
     """Samples by one coder, whichever is smallest."""
     if method == WEBP:
-        return bytes([WEBP]) + codec._encode_webp(codec._webp_image(samples), **QUICK)
+        return bytes([WEBP]) + webp.encode_webp(webp.to_pillow(samples), **webp.QUICK)
     if method == DIFFERENCES:
         return bytes([DIFFERENCES]) + codec.encode_differences(samples)
-    return bytes([method]) + codec._encode_png(
+    return bytes([method]) + codec.encode_png(
         samples, codec.PNG_BITS.get(method, 8 * samples.dtype.itemsize)
     )
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitsback.ans.stack import Stack
-from bitsback.codecs import borders, decode, flat_map, prior_codec, whole_file
+from bitsback.codecs import borders, checksums, decode, decoder, flat_map, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
 from bitsback.codecs.bitstream.sections import Tag
@@ -40,7 +40,7 @@ def coded(pixels, model, tuning=0):
     image = ImageData("RGB", pixels) if pixels.shape[2] == 3 else ImageData("L", pixels[..., 0])
     header = Header(
         (Entry(pixels.shape[1], pixels.shape[0], mode=image.mode),),
-        whole_file._digest([image], b""),
+        checksums.file_digest([image], b""),
     )
     return prior_codec.encode_stack([pixels], header, model, tuning=tuning)
 
@@ -133,7 +133,7 @@ def test_a_file_there_and_back(tiny_model, clipped, monkeypatch, size, channels,
         assert np.array_equal(
             decode(data, model=tiny_model)
             if channels == 3
-            else whole_file.decode_image(data, model=tiny_model).samples[..., None],
+            else decoder.decode_image(data, model=tiny_model).samples[..., None],
             pixels,
         )
         with monkeypatch.context() as without:

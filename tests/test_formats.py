@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.formats import fate, files_of, table
-from bitsback.codecs.fallback import codec
+from bitsback.codecs.fallback import webp
 
 HERE = Path(__file__).parent
 SMALL = HERE / "images" / "formats"
@@ -55,7 +55,7 @@ def test_all_small_files_are_there():
 def test_every_file_of_the_large_collection(monkeypatch):
     """No file of nearly 400 ends in another exception or another image; most are kept.  (WebP at its quick effort only, for time.)"""
     for effort in ("GOOD", "BEST"):
-        monkeypatch.setattr(codec, effort, codec.QUICK)
+        monkeypatch.setattr(webp, effort, webp.QUICK)
     fates = [fate(path, path.relative_to(LARGE)) for path in files_of(LARGE)]
     assert len(fates) > 300 and sum(bool(mode) for mode, _, _ in fates) > 0.6 * len(fates)
     assert all(what and "Error" not in what for _, what, _ in fates)

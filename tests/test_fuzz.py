@@ -82,7 +82,7 @@ def test_the_fuzzer_notices(tiny_model, monkeypatch, tmp_path):
     )
     other = fuzz_cases.Case("x", "other", data, [ImageData("L", np.ones((2, 2), np.uint8))])
     fuzz.by_library(other, tiny_model, findings)
-    monkeypatch.setattr(fuzz.whole_file, "decode_images", lambda *_, **__: {}["foreign"])
+    monkeypatch.setattr(fuzz.decoder, "decode_images", lambda *_, **__: {}["foreign"])
     fuzz.by_library(other, tiny_model, findings)
     fuzz.by_command(other, tiny_model, findings, tmp_path)
     findings.add(other, "decoded", fuzz.SECONDS + 1, 0)

@@ -14,7 +14,7 @@ import json, sys
 import torch
 from benchmarks.memory import peak_bytes
 from bitsback.coder.top import Top
-from bitsback.codecs import image as images, suits, whole_file
+from bitsback.codecs import checksums, image as images, mode_decision
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.diffusion.levels import default_levels
 from bitsback.memory import keep_pages
@@ -25,9 +25,9 @@ note()
 image = read_image(sys.argv[1], sys.argv[1])
 note()
 other = images.ImageData(image.mode, image.samples.copy())
-assert suits.may_suit(image) and images.same(image, other)
+assert mode_decision.prior_possible(image) and images.same(image, other)
 Top.fitted([image.samples], default_levels())
-whole_file.image_check(image.samples)
+checksums.image_check(image.samples)
 note()
 print(json.dumps(peaks))
 """

@@ -1,4 +1,4 @@
-"""rivals.py and what plain.py leaves out: never larger than the best WebP and PNG, on photographs for a fifth of their time."""
+"""mode_decision.py: coders that are left out never cost bytes against the best WebP and PNG."""
 
 import io
 from pathlib import Path
@@ -7,17 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import rivals
-from bitsback.codecs.fallback import codec
-from bitsback.codecs.fallback.codec import (
-    BEST,
-    GOOD,
-    QUICK,
-    decode_fallback,
-    encode_fallback,
-    webp_size,
-)
-from bitsback.codecs.rivals import surely_smaller
+from bitsback.codecs import mode_decision
+from bitsback.codecs.fallback import codec, webp
+from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
+from bitsback.codecs.fallback.webp import BEST, GOOD, QUICK, webp_size
 
 PROMISED = 32  # bytes
 CROP = np.array(Image.open(Path(__file__).parent / "images" / "kodim23_crop.png"))[100:200, 100:228]
@@ -26,7 +19,7 @@ CROP = np.array(Image.open(Path(__file__).parent / "images" / "kodim23_crop.png"
 @pytest.fixture(autouse=True)
 def small_samples(monkeypatch):
     """As if an image of 10000 pixels were a large one."""
-    monkeypatch.setattr(codec, "SAMPLE", 2500)
+    monkeypatch.setattr(mode_decision, "SAMPLE_PIXELS", 2500)
 
 
 def images(photograph):
@@ -50,7 +43,7 @@ def images(photograph):
 def test_never_larger_than_webp_and_png(photograph, kind):
     """Against the files that Pillow writes with the most effort; and every choice decodes."""
     samples = images(photograph)[kind]
-    assert samples.shape[0] * samples.shape[1] >= 4 * codec.SAMPLE
+    assert samples.shape[0] * samples.shape[1] >= 4 * mode_decision.SAMPLE_PIXELS
     data, sizes = encode_fallback(samples), []
     assert np.array_equal(decode_fallback(data, samples.shape), samples)
     for options in (
@@ -67,64 +60,64 @@ def test_never_larger_than_webp_and_png(photograph, kind):
 def test_a_stream_without_the_green_transform(photograph, alpha):
     """It is one, by its bits, any WebP decoder reads it, and of colours that know nothing of each other it is the smaller one."""
     samples = images(photograph)["with alpha" if alpha else "colours apart"][:96, :96]
-    data = codec._webp_without_green(samples, GOOD)
+    data = webp.encode_without_subtract_green(samples, GOOD)
     assert int.from_bytes(data[5:6], "little") & 7 != 5
-    assert np.array_equal(codec._decode_webp(data, samples.shape), samples)
+    assert np.array_equal(webp.decode_webp(data, samples.shape), samples)
     with_green = samples.copy()
     with_green[..., ::2] += with_green[
         ..., 1:2
     ]  # made of it by a transform that the encoder sees at once
-    assert len(data) <= len(codec._encode_webp(codec._webp_image(with_green), **GOOD))
+    assert len(data) <= len(webp.encode_webp(webp.to_pillow(with_green), **GOOD))
 
 
 def test_slow_coders_are_left_out_of_photographs_only(photograph, monkeypatch):
     """Of a photograph PNG and differences see a part, the best WebP nothing; of a drawing all see all."""
     seen = []
+    for module in (codec, mode_decision):
+        monkeypatch.setattr(
+            module, "encode_png", lambda samples, bits: seen.append(samples.size) or bytes(10**6)
+        )
+        monkeypatch.setattr(
+            module, "encode_differences", lambda samples: seen.append(samples.size) or bytes(10**6)
+        )
+    encode = webp.encode_webp
     monkeypatch.setattr(
-        codec, "_encode_png", lambda samples, bits: seen.append(samples.size) or bytes(10**6)
-    )
-    monkeypatch.setattr(
-        codec, "encode_differences", lambda samples: seen.append(samples.size) or bytes(10**6)
-    )
-    webp = codec._encode_webp
-    monkeypatch.setattr(
-        codec,
-        "_encode_webp",
-        lambda image, **effort: (effort == BEST and seen.append("best")) or webp(image, **effort),
+        webp,
+        "encode_webp",
+        lambda image, **effort: (effort == BEST and seen.append("best")) or encode(image, **effort),
     )
     encode_fallback(images(photograph)["kodim23"])
-    assert len(seen) == 2 and max(seen) <= 3 * codec.SAMPLE
+    assert len(seen) == 2 and max(seen) <= 3 * mode_decision.SAMPLE_PIXELS
     encode_fallback(images(photograph)["palette"])
-    assert "best" in seen and seen[2] > 3 * codec.SAMPLE
+    assert "best" in seen and seen[2] > 3 * mode_decision.SAMPLE_PIXELS
 
 
 def test_when_nothing_need_be_tried(photograph, monkeypatch):
     """Below 0.93 of a quick WebP, and of a large image below 0.975 of good ones in strips; never of drawings, 16 bits, or what WebP cannot hold."""
     photo, quick = CROP, webp_size(CROP)
-    assert surely_smaller(int(0.92 * quick), [photo]) and not surely_smaller(
-        int(0.95 * quick), [photo]
-    )
-    assert not surely_smaller(1, [photo, np.zeros((200, 200, 3), np.uint8)]) and not surely_smaller(
-        1, [photo.astype(np.uint16)]
-    )
-    assert not surely_smaller(1, [np.zeros((1, 20000, 3), np.uint8)])
-    monkeypatch.setattr(rivals, "STRIP", 6400)
-    monkeypatch.setattr(codec, "STRIP", 6400)
+    assert mode_decision.fallback_hopeless(
+        int(0.92 * quick), [photo]
+    ) and not mode_decision.fallback_hopeless(int(0.95 * quick), [photo])
+    assert not mode_decision.fallback_hopeless(
+        1, [photo, np.zeros((200, 200, 3), np.uint8)]
+    ) and not mode_decision.fallback_hopeless(1, [photo.astype(np.uint16)])
+    assert not mode_decision.fallback_hopeless(1, [np.zeros((1, 20000, 3), np.uint8)])
+    monkeypatch.setattr(webp, "STRIP", 6400)
     good = webp_size(photo, GOOD)
     assert 0.93 * webp_size(photo) < 0.97 * good
-    assert surely_smaller(int(0.97 * good), [photo]) and not surely_smaller(
-        int(0.98 * good), [photo]
-    )
+    assert mode_decision.fallback_hopeless(
+        int(0.97 * good), [photo]
+    ) and not mode_decision.fallback_hopeless(int(0.98 * good), [photo])
 
 
 def test_strips_cost_little(photograph, monkeypatch):
     """The sum over strips is near the whole's size, and each strip small."""
     whole, sizes = webp_size(CROP), []
-    monkeypatch.setattr(codec, "STRIP", 6400)
-    encode = codec._encode_webp
+    monkeypatch.setattr(webp, "STRIP", 6400)
+    encode = webp.encode_webp
     monkeypatch.setattr(
-        codec,
-        "_encode_webp",
+        webp,
+        "encode_webp",
         lambda image, **effort: sizes.append(image.width * image.height) or encode(image, **effort),
     )
     assert 0.99 * whole < webp_size(CROP, QUICK) < 1.04 * whole

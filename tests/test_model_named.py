@@ -12,7 +12,7 @@ from PIL import Image
 
 import bitsback.plugins.pillow  # noqa: F401
 from bitsback.cli import pool
-from bitsback.codecs import archive, decode, decode_image, encode, encode_image, whole_file
+from bitsback.codecs import Encoder, archive, checksums, decode, decode_image, encode, encode_image
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.borders import border_bits
 from bitsback.codecs.image import ImageData, same
@@ -243,6 +243,33 @@ def test_numcodecs(mode, name, models):
         )
 
 
+CHUNKS = {
+    1: PHOTOGRAPH[..., 1],
+    3: PHOTOGRAPH,
+    4: np.dstack([PHOTOGRAPH, PHOTOGRAPH[..., 0]]),
+}
+
+
+@pytest.mark.parametrize("channels", CHUNKS)
+@pytest.mark.parametrize("name", ["fast", "default", "best"])
+def test_numcodecs_codes_with_the_model_asked_for(name, channels, models):
+    """Every shipped model and every kind of chunk: its own id in the file, or none where it was not trained on gray; read by the same codec and by others."""
+    Bitsback = pytest.importorskip(
+        "bitsback.plugins.numcodecs", reason="numcodecs is not installed"
+    ).Bitsback
+    chunk = CHUNKS[channels]
+    data = Bitsback(model=name).encode(chunk)
+    codes = channels > 1 or models[name].knows_gray
+    assert container.read_header(data).model == (models[name].id[:16] if codes else "")
+    for other in (name, None):
+        assert np.array_equal(Bitsback(model=other).decode(data), chunk)
+    if channels > 1:
+        several = np.stack([chunk, chunk[::-1]])
+        data = Bitsback(model=name).encode(several)
+        assert container.read_header(data).model == models[name].id[:16]
+        assert np.array_equal(Bitsback(model=name).decode(data), several)
+
+
 def test_threads_of_several_models(models):
     """Threads that share models: each file is that of its own."""
     pairs = [("RGB", "fast"), ("L", "other"), ("RGB", "default")]
@@ -262,7 +289,7 @@ def test_threads_of_several_models(models):
 def test_small_chunks_open_no_model(monkeypatch):
     """Neither colour nor gray of a few pixels."""
     module = pytest.importorskip("bitsback.plugins.numcodecs", reason="numcodecs is not installed")
-    monkeypatch.setattr(module.Model, "open", lambda *_, **__: pytest.fail("a model was opened"))
+    monkeypatch.setattr(Model, "open", lambda *_, **__: pytest.fail("a model was opened"))
     for image in STILLS.values():
         small = np.ascontiguousarray(image.samples[:20, :20])
         assert np.array_equal(
@@ -276,11 +303,10 @@ def test_a_small_archive_is_the_same_by_name_and_by_model(models):
         ImageData("RGB", np.ascontiguousarray(PHOTOGRAPH[top : top + 30, 8:38])) for top in (4, 34)
     ]
     entries = tuple(
-        container.Entry(30, 30, str(i), check=whole_file.image_check(image.samples))
+        container.Entry(30, 30, str(i), check=checksums.image_check(image.samples))
         for i, image in enumerate(images)
     )
     by_name, by_model = (
-        whole_file.encode_images(images, entries, archive=True, model=model)
-        for model in ("fast", models["fast"])
+        Encoder(model).encode_many(images, entries) for model in ("fast", models["fast"])
     )
     assert by_name == by_model and made_with(by_name, models["fast"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitsback.codecs import encode, whole_file
+from bitsback.codecs import encode, mode_decision
 from bitsback.codecs.bitstream import container
 from bitsback.errors import BitsbackError, NotOurFile, UnsupportedImage, WrongModel
 
@@ -18,7 +18,10 @@ numcodecs = pytest.importorskip(
 Bitsback = importlib.import_module("bitsback.plugins.numcodecs").Bitsback
 
 
-@pytest.mark.parametrize("shape", [(9, 11, 3), (9, 11), (4, 20, 24, 3), (1, 5, 7, 3), (60, 52, 3)])
+@pytest.mark.parametrize(
+    "shape",
+    [(9, 11, 3), (9, 11), (4, 20, 24, 3), (1, 5, 7, 3), (60, 52, 3), (9, 11, 4), (2, 20, 24, 4)],
+)
 def test_chunks_come_back(tiny_model, photograph, shape):
     """Exact samples in the shape that went in; into `out` too; the bytes are a .bbk file."""
     pixels = (
@@ -26,7 +29,9 @@ def test_chunks_come_back(tiny_model, photograph, shape):
         if len(shape) == 4
         else photograph(*shape[:2])
     )
-    pixels = pixels if shape[-1] == 3 else np.ascontiguousarray(pixels[..., 1])
+    if shape[-1] == 4:
+        pixels = np.concatenate([pixels, pixels[..., :1]], -1)
+    pixels = pixels if shape[-1] in (3, 4) else np.ascontiguousarray(pixels[..., 1])
     codec = Bitsback(model=tiny_model.path)
     data, out = codec.encode(pixels), np.empty(shape, np.uint8)
     assert data[:4] == container.MAGIC and container.read_header(data).archive == (len(shape) == 4)
@@ -41,9 +46,11 @@ def test_images_keep_their_places_under_the_prior(tiny_model, photograph, monkey
     pixels = np.stack(
         [photograph(32, 32, 1), np.zeros((32, 32, 3), np.uint8), photograph(32, 32, 2)]
     )
-    monkeypatch.setattr(whole_file, "surely_smaller", lambda *_: True)
+    monkeypatch.setattr(mode_decision, "fallback_hopeless", lambda *_: True)
     monkeypatch.setattr(
-        whole_file, "suit_prior", lambda images, *_: [bool(image.samples.any()) for image in images]
+        mode_decision,
+        "prior_likely",
+        lambda images, *_: [bool(image.samples.any()) for image in images],
     )
     codec = Bitsback(model=tiny_model.path)
     data = codec.encode(pixels)
@@ -61,7 +68,7 @@ def test_what_is_no_image_is_refused():
     codec = Bitsback()
     for wrong in (
         np.zeros((4, 4, 3), np.uint16),
-        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 5), np.uint8),
         np.zeros((2, 4, 4, 1), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
         np.zeros(48, np.uint8),

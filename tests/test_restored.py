@@ -116,7 +116,7 @@ def test_what_could_not_be_restored_is_refused_before_the_work(tmp_path, monkeyp
 
     monkeypatch.setattr(image_files, "_open_image", unreliable)
     monkeypatch.setattr(
-        files.whole_file, "encode_images", lambda *args, **options: pytest.fail("work was begun")
+        files.encoder, "encode_image", lambda *args, **options: pytest.fail("work was begun")
     )
     result = run(
         "compress",

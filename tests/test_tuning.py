@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitsback.codecs import decode_image, encode_image, prior_codec, whole_file
+from bitsback.codecs import checksums, decode_image, encode_image, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from bitsback.codecs.bitstream.sections import Tag
@@ -59,7 +59,8 @@ def test_the_file_is_smaller_and_decodes(tiny_model, large, deltas, monkeypatch)
     monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: 3)
     image = ImageData("RGB", large) if large.shape[2] == 3 else ImageData("L", large[..., 0])
     header = Header(
-        (Entry(large.shape[1], large.shape[0], mode=image.mode),), whole_file._digest([image], b"")
+        (Entry(large.shape[1], large.shape[0], mode=image.mode),),
+        checksums.file_digest([image], b""),
     )
     plain, own = (
         container.write(*prior_codec.encode_stack([large], header, tiny_model, tuning=steps))

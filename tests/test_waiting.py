@@ -90,7 +90,7 @@ def test_the_library_changes_nothing():
 import os, signal
 import torch
 before = dict(os.environ), [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)], torch.get_num_threads()
-import bitsback.cli.main, bitsback.cli.pool, bitsback.codecs.io.files, bitsback.plugins.pillow, bitsback.train.loop, bitsback.codecs.whole_file
+import bitsback.cli.main, bitsback.cli.pool, bitsback.codecs.io.files, bitsback.plugins.pillow, bitsback.train.loop, bitsback.codecs.encoder
 assert before == (dict(os.environ), [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)], torch.get_num_threads())
 """
     run("-c", code)

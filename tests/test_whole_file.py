@@ -1,4 +1,5 @@
-"""image.py and plain.py: any image comes back exactly, whichever coder took it; altered files never give wrong pixels."""
+"""encoder.py and decoder.py: every image comes back exactly, with the prior or without; altered
+files never decode to wrong pixels."""
 
 import io
 import time
@@ -12,21 +13,27 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from bitsback.codecs import (
+    Encoder,
+    checksums,
     decode,
     decode_image,
+    decoder,
     encode,
     encode_image,
+    estimate,
+    mode_decision,
     prior_codec,
-    suits,
-    whole_file,
 )
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback, webp_size
+from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
+from bitsback.codecs.fallback.webp import webp_size
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.image import MODES, ImageData, same, shape_of
+from bitsback.codecs.prior_trial import prior_bits
 from bitsback.codecs.segment_layout import ENCODER_MAX_PIXELS, turned
 from bitsback.codecs.segments import fallback_parts
 from bitsback.coder.chain import Chain
+from bitsback.coder.model import Model
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, VerifyFailed, WrongModel
 
 SMALL = [(1, 1), (1, 17), (17, 1), (7, 5), (13, 11), (31, 37)]
@@ -529,20 +536,21 @@ def test_every_mode_round_trips(tiny_model, photograph, mode):
 
 def forced(images, model, monkeypatch, archive=False):
     """A file whose colours are under the prior, though with random weights it loses."""
-    monkeypatch.setattr(whole_file, "surely_smaller", lambda size, images: True)
+    monkeypatch.setattr(mode_decision, "fallback_hopeless", lambda size, images: True)
     monkeypatch.setattr(prior_codec, "SMALLEST", 1)
     entries = tuple(
         container.Entry(
             s.width,
             s.height,
             f"{i}.png" * archive,
-            check=whole_file.image_check(s.samples) * archive,
+            check=checksums.image_check(s.samples) * archive,
             mode=s.mode,
             source=s.source,
         )
         for i, s in enumerate(images)
     )
-    data = whole_file.encode_images(images, entries, archive=archive, model=model)
+    encoder = Encoder(model)
+    data = encoder.encode_many(images, entries) if archive else encoder.encode(images[0])
     assert container.read_header(data).model
     return data
 
@@ -597,7 +605,7 @@ def test_equal_colours_are_one_channel(tiny_model, photograph, monkeypatch, mode
 def test_gray_is_not_tried_where_it_was_not_trained_for(tiny_model, photograph, monkeypatch):
     """A model that says so leaves one channel to fallback codec; colours pass it as before."""
     monkeypatch.setitem(tiny_model.description["training"], "grey", False)
-    monkeypatch.setattr(whole_file, "surely_smaller", lambda *_: True)
+    monkeypatch.setattr(mode_decision, "fallback_hopeless", lambda *_: True)
     colours, gray = photograph(64, 64), of_mode("L", 64, 64, photograph)
     for image, under in (
         (ImageData("RGB", colours), True),
@@ -678,9 +686,9 @@ def test_an_archive_chooses_for_each_image(tiny_model, photograph, monkeypatch):
         of_mode("L", 40, 32, photograph),
         of_mode("LA", 40, 32, photograph),
     ]
-    monkeypatch.setattr(whole_file, "suit_prior", lambda images, *_: [True] * len(images))
+    monkeypatch.setattr(mode_decision, "prior_likely", lambda images, *_: [True] * len(images))
     data = forced(images, tiny_model, monkeypatch, archive=True)
-    header, back = whole_file.decode_images(data, model=tiny_model)
+    header, back = decoder.decode_images(data, model=tiny_model)
     assert header.plain == 3 and [e.mode for e in header.entries] == [
         "P",
         "RGB",
@@ -692,7 +700,7 @@ def test_an_archive_chooses_for_each_image(tiny_model, photograph, monkeypatch):
         "RGB",
     ]
     assert all(same(a, b) for a, b in zip(back, [images[i] for i in (1, 2, 4, 0, 6, 7, 3, 5)]))
-    whole_file.check(data, images, model=tiny_model)
+    decoder.check(data, images, model=tiny_model)
 
 
 def test_what_suits_a_image_of_an_archive(tiny_model, photograph):
@@ -700,18 +708,16 @@ def test_what_suits_a_image_of_an_archive(tiny_model, photograph):
     rng = np.random.default_rng(0)
     drawing = np.repeat(np.repeat(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), 8, 0), 8, 1)
     images = photograph(64, 64), rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), drawing
-    assert suits.suit_prior([ImageData("RGB", pixels) for pixels in images], tiny_model, "cpu") == [
-        True,
-        False,
-        False,
-    ]
+    assert mode_decision.prior_likely(
+        [ImageData("RGB", pixels) for pixels in images],
+        lambda crops: prior_bits(crops, tiny_model),
+        encode_fallback,
+    ) == [True, False, False]
 
 
 def test_drawings_are_not_tried(monkeypatch):
     """Few colours in many pixels: no time goes to the prior, not even a model is opened."""
-    monkeypatch.setattr(
-        whole_file.Model, "open", lambda *_, **__: pytest.fail("a model was opened")
-    )
+    monkeypatch.setattr(Model, "open", lambda *_, **__: pytest.fail("a model was opened"))
     pixels = np.zeros((200, 200, 3), np.uint8)
     pixels[::7, :, 1] = 255
     assert np.array_equal(decode(encode(pixels)), pixels)
@@ -722,14 +728,14 @@ def test_a_decoder_that_errs_is_noticed(photograph, monkeypatch):
     image, cut = of_mode("L", 9, 9, photograph), encode(photograph(3, 3))[:-1]
     with monkeypatch.context() as patch:
         patch.setattr(
-            whole_file,
+            decoder,
             "decode_images",
             lambda data, **_: (None, [ImageData("L", image.samples ^ 1)]),
         )
         with pytest.raises(VerifyFailed, match="another image"):
             encode_image(image, verify=True)
     with monkeypatch.context() as patch:
-        patch.setattr(whole_file, "encode_images", lambda *_, **__: cut)
+        patch.setattr(Encoder, "_smallest_file", lambda *_: cut)
         with pytest.raises(VerifyFailed, match="does not decode"):
             encode_image(image, verify=True)
 
@@ -738,37 +744,37 @@ def test_estimates_count_what_the_prior_takes(tiny_model, photograph, monkeypatc
     """Seconds and megapixels of images the prior is tried on; twice as long with verification; none for other modes; no trial where it is short."""
     images = [ImageData("RGB", photograph(200, 300)), of_mode("CMYK", 200, 300, photograph)]
     monkeypatch.setattr(
-        suits, "seconds_a_megapixel", lambda *_: pytest.fail("timed for a short run")
+        estimate, "seconds_per_megapixel", lambda *_: pytest.fail("timed for a short run")
     )
-    assert suits.estimate(images, True, tiny_model, "cpu") == (0, pytest.approx(0.06))
+    assert estimate.estimate(images, True, tiny_model, "cpu") == (0, pytest.approx(0.06))
     monkeypatch.undo()
-    monkeypatch.setattr(suits, "LONG", 0.05)
+    monkeypatch.setattr(estimate, "LONG", 0.05)
     (seconds, megapixels), (longer, _) = (
-        suits.estimate(images, False, tiny_model, "cpu"),
-        suits.estimate(images, True, tiny_model, "cpu"),
+        estimate.estimate(images, False, tiny_model, "cpu"),
+        estimate.estimate(images, True, tiny_model, "cpu"),
     )
     assert megapixels == pytest.approx(0.06) and seconds > 0 and longer == 2 * seconds
     assert (
-        suits.estimate([ImageData("RGB", photograph(300, 300))], True, tiny_model, "cpu", 30)[0]
+        estimate.estimate([ImageData("RGB", photograph(300, 300))], True, tiny_model, "cpu", 30)[0]
         > 2 * longer
     )
-    assert suits.estimate(images[1:], True, tiny_model, "cpu") == (0, 0)
+    assert estimate.estimate(images[1:], True, tiny_model, "cpu") == (0, 0)
 
 
 def test_the_pace_is_the_models_own(tiny_model, monkeypatch):
     """A network that takes longer makes a larger figure; a second question is not timed again."""
-    suits.seconds_a_megapixel.cache_clear()
-    fast = suits.seconds_a_megapixel(tiny_model, "cpu")
-    assert suits.seconds_a_megapixel(tiny_model, "cpu") == fast
+    estimate.seconds_per_megapixel.cache_clear()
+    fast = estimate.seconds_per_megapixel(tiny_model, "cpu")
+    assert estimate.seconds_per_megapixel(tiny_model, "cpu") == fast
     step, waited = tiny_model.chain().reverse[0], []
     push = step.push
     monkeypatch.setattr(
         step, "push", lambda *arguments: waited.append(time.sleep(1)) or push(*arguments)
     )
-    suits.seconds_a_megapixel.cache_clear()
+    estimate.seconds_per_megapixel.cache_clear()
     assert (
-        suits.seconds_a_megapixel(tiny_model, "cpu")
-        > 0.5 * len(tiny_model.levels) / (suits.TRIAL**2 / 1e6)
+        estimate.seconds_per_megapixel(tiny_model, "cpu")
+        > 0.5 * len(tiny_model.levels) / (estimate.TIMED_SIDE**2 / 1e6)
         and waited
     )
-    suits.seconds_a_megapixel.cache_clear()
+    estimate.seconds_per_megapixel.cache_clear()

@@ -312,7 +312,7 @@ def announcer(name, verify, quiet, model, device, tuning):
     """announce(stills) for compression: says what a long run will take, before it."""
 
     def announce(images):
-        from bitsback.codecs.suits import LONG, estimate
+        from bitsback.codecs.estimate import LONG, estimate
 
         if quiet or not model:
             return

@@ -2,8 +2,8 @@
 
     zarr.create_array(store, shape=(100, 512, 768, 3), chunks=(1, 512, 768, 3), dtype="u1", zarr_format=2, compressors=Bitsback())
 
-A chunk is one image, (H, W, 3) or (H, W), or several that share one stack, (N, H, W, 3).  Gray goes under the prior as
-colours do, by a model that was trained on it.  The same
+A chunk is one image, (H, W), (H, W, 3) or (H, W, 4), or several that share one stack, (N, H, W, 3 or 4); the fourth channel
+is alpha.  A model that was not trained on gray leaves gray to the fallback codec.  The same
 bytes come back in C order; numcodecs finds the class by the entry point of the package's extra [numcodecs].
 """
 
@@ -13,12 +13,12 @@ import numpy as np
 from numcodecs.abc import Codec
 from numcodecs.compat import ensure_bytes, ndarray_copy
 
-from bitsback.codecs import whole_file
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry
+from bitsback.codecs.checksums import image_check
+from bitsback.codecs.decoder import decode_images
+from bitsback.codecs.encoder import Encoder
 from bitsback.codecs.image import ImageData
-from bitsback.codecs.suits import may_suit
-from bitsback.coder.model import Model
 from bitsback.errors import UnsupportedImage
 
 
@@ -28,13 +28,16 @@ def _images(pixels):
         raise UnsupportedImage(
             f"a chunk of uint8 pixels is needed, not {pixels.dtype} of shape {pixels.shape}"
         )
-    if pixels.ndim in (3, 4) and pixels.shape[-1] == 3:
+    if pixels.ndim in (3, 4) and pixels.shape[-1] in (3, 4):
+        mode = "RGB" if pixels.shape[-1] == 3 else "RGBA"
         images = pixels if pixels.ndim == 4 else pixels[None]
-        return [ImageData("RGB", np.ascontiguousarray(one)) for one in images], pixels.ndim == 4
+        images = [ImageData(mode, np.ascontiguousarray(one), source="PNG") for one in images]
+        return images, pixels.ndim == 4
     if pixels.ndim == 2:
-        return [ImageData("L", np.ascontiguousarray(pixels))], False
+        return [ImageData("L", np.ascontiguousarray(pixels), source="PNG")], False
     raise UnsupportedImage(
-        f"a chunk of shape (H, W, 3), (N, H, W, 3) or (H, W) is needed, not {pixels.shape}; "
+        f"a chunk of shape (H, W), (H, W, 3 or 4) or (N, H, W, 3 or 4) is needed, not "
+        f"{pixels.shape}; "
         f"where a buffer has lost its shape, give it: Bitsback(shape=...)"
     )
 
@@ -51,10 +54,8 @@ class Bitsback(Codec):
     def __init__(self, model=None, device="cpu", shape=None):
         self.model, self.device = None if model is None else str(model), device
         self.shape = None if shape is None else tuple(map(int, shape))
-        self._opened, self._lock = (
-            None,
-            threading.Lock(),
-        )  # Zarr calls from several threads; a prior is opened once
+        self._encoder = Encoder(self.model, device)
+        self._lock = threading.Lock()  # Zarr calls from several threads; the model is opened once
 
     def get_config(self):
         """What from_config needs, as JSON holds it."""
@@ -73,12 +74,6 @@ class Bitsback(Codec):
     def __repr__(self):
         return f"Bitsback(model={self.model!r}, device={self.device!r}, shape={self.shape!r})"
 
-    def _prior(self):
-        """The Model to encode with."""
-        if self._opened is None:
-            self._opened = Model.open(self.model)
-        return self._opened
-
     def encode(self, buf):
         """A chunk, uint8 -> the bytes of a .bbk file."""
         pixels = np.asarray(buf if hasattr(buf, "dtype") else np.frombuffer(buf, np.uint8))
@@ -89,32 +84,22 @@ class Bitsback(Codec):
                 )
             pixels = pixels.reshape(self.shape)
         images, archive = _images(pixels)
-        entries = tuple(
-            Entry(
-                s.width,
-                s.height,
-                str(i) if archive else "",
-                check=whole_file.image_check(s.samples) * archive,
-                mode=s.mode,
-            )
-            for i, s in enumerate(images)
-        )
         with self._lock:
-            model = (
-                self._prior() if whole_file.may_start(images, list(map(may_suit, images))) else None
+            if not archive:
+                return self._encoder.encode(images[0])
+            entries = tuple(
+                Entry(s.width, s.height, str(i), check=image_check(s.samples), mode=s.mode)
+                for i, s in enumerate(images)
             )
-            return whole_file.encode_images(
-                images, entries, archive=archive, model=model, device=self.device
-            )
+            return self._encoder.encode_many(images, entries)
 
     def decode(self, buf, out=None):
         """The mirror of encode: uint8 in the shape that went in, or written into `out`."""
         data = ensure_bytes(buf)
         header = container.read_header(data)
         with self._lock:
-            header, images = whole_file.decode_images(
-                data, model=self._prior() if header.model else None, device=self.device
-            )
+            model = self._encoder.open_model() if header.model else None
+            header, images = decode_images(data, model=model, device=self.device)
         if header.archive:  # stored in the order of coding, named by their places
             names = [entry.name for entry in header.entries]
             if (

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from bitsback.ans.gaussian_tables import FRACTIONS
-from bitsback.codecs import block_means, prior_codec, whole_file
+from bitsback.codecs import block_means, decoder, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import blocks, context_around
@@ -88,7 +88,7 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
         raise UnsupportedImage("an archive of images; a preview is of one")
     known = np.zeros((header.height, header.width), bool)
     if not header.model:
-        image = whole_file.decode_image(data)
+        image = decoder.decode_image(data)
         if image.colour is None:
             raise UnsupportedImage(
                 f"an image of mode {image.mode} has nothing to preview: decompress it, it is quick"

@@ -1,23 +1,25 @@
-"""A lossless coder for samples of any width, in numpy and the standard library: differences, byte planes, LZMA.
+"""A lossless coder for samples of any width: differences, byte planes, LZMA or deflate.
 
-    samples -> unsigned numbers -> differences mod 2^n (left, up, both) -> bytes apart by significance -> LZMA or deflate
+    samples -> unsigned integers -> differences mod 2^n (to the left, up, both)
+            -> one plane for each byte of significance -> LZMA or deflate
 
-All differences are undone by cumulative sums, so decoding is as vectorised as encoding.  First byte
-of the result: bits 0-1 the differences, bit 2 channels against the second one, bit 3 LZMA.
+Cumulative sums undo the differences, so decoding is as vectorised as encoding.  First byte of the
+result: bits 0-1 the differences, bit 2 channels minus the second one, bit 3 LZMA.
 """
 
 import lzma
 import zlib
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from bitsback.errors import DamagedFile
 
 LEFT, UP, CHANNELS, LZMA = 1, 2, 4, 8
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 2**22, "lc": 3, "lp": 0, "pb": 0}]
-LEAST_DICTIONARY = (
-    2**12
-)  # LZMA's least; what is no longer than its dictionary comes out the same, and the time of a small one is that of clearing it
+# Smallest that LZMA allows.  Data no longer than its dictionary compresses to the same bytes with a
+# larger one; of small data most of the time goes into clearing the dictionary.
+LEAST_DICTIONARY = 2**12
 
 
 def _unsigned(dtype):
@@ -25,7 +27,7 @@ def _unsigned(dtype):
 
 
 def _forward(samples, way):
-    """Samples -> bytes: differences, then one plane a channel and a byte of significance."""
+    """Samples -> bytes: differences, then one plane for each channel and byte of significance."""
     x = np.ascontiguousarray(samples).view(_unsigned(samples.dtype))
     x = x.copy() if x.ndim == 3 else x[..., None].copy()
     if way & CHANNELS:
@@ -60,15 +62,15 @@ def _backward(data, shape, dtype, way):
 
 
 def _filters(length):
-    """FILTERS for so many bytes."""
+    """FILTERS with a dictionary for `length` bytes."""
     (filters,) = FILTERS
     return [filters | {"dict_size": min(filters["dict_size"], max(LEAST_DICTIONARY, length))}]
 
 
 def encode_differences(samples: np.ndarray) -> bytes:
-    """(H, W) or (H, W, C) array of 1, 2 or 4 bytes a sample -> bytes, the best of a few differences.
+    """(H, W) or (H, W, C) array of 1, 2 or 4 bytes a sample -> the fewest bytes of several ways.
 
-    Which is best is told by a fast deflate; the best two are tried in full.
+    A fast deflate ranks the ways; the best two are tried in full.
     """
     ways = [
         way | extra
@@ -86,8 +88,11 @@ def encode_differences(samples: np.ndarray) -> bytes:
     return min(results, key=len)
 
 
-def inflate(data: bytes, limit: int, packed_by_lzma) -> bytes:
-    """At most `limit` bytes out of a deflate or LZMA stream that ends with `data`.  Errors: DamagedFile."""
+def inflate(data: bytes, limit: int, packed_by_lzma: bool | int) -> bytes:
+    """At most `limit` bytes out of a deflate or LZMA stream that ends where `data` ends.
+
+    Errors: DamagedFile.
+    """
     unpacker = (
         lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=FILTERS)
         if packed_by_lzma
@@ -102,8 +107,11 @@ def inflate(data: bytes, limit: int, packed_by_lzma) -> bytes:
     return out
 
 
-def decode_differences(data: bytes, shape: tuple, dtype) -> np.ndarray:
-    """The mirror of encode_deltas; no more is unpacked than shape and dtype say.  Errors: DamagedFile."""
+def decode_differences(data: bytes, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """The mirror of encode_differences; unpacks no more bytes than shape and dtype need.
+
+    Errors: DamagedFile.
+    """
     way, size = (
         data[0] if data else 255,
         int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize,

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.codecs.fallback.codec import chunk
+from bitsback.codecs.fallback.png import chunk
 from bitsback.errors import DamagedFile
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 from PIL import Image
 
-from bitsback.codecs.fallback.codec import chunk
+from bitsback.codecs.fallback.png import chunk
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 CHANNELS = {2: 3, 4: 2, 6: 4}  # of colour types

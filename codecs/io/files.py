@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from bitsback import outputs
-from bitsback.codecs import archive, whole_file
+from bitsback.codecs import archive, decoder, encoder
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.formats.image_files import (
     default_suffix,
@@ -154,7 +154,7 @@ def compress_file(
     if verify:
         default_bytes(image, source)  # what could not be restored is refused before the work
     announce([image])
-    data = whole_file.encode_image(image, verify=verify, **options)
+    data = encoder.encode_image(image, verify=verify, **options)
     _deliver(data, target, force, status)
     if remove:
         _compare(data, target)
@@ -186,7 +186,7 @@ def compressed_before(
     try:
         data = read_packed(target)
         header = container.read_header(data)
-        whole_file.check(data, [image], model=model, device=device)
+        decoder.check(data, [image], model=model, device=device)
     except (BitsbackError, OSError):
         return None  # no file of ours, or of another image
     return None if header.archive else (header, len(data))
@@ -288,7 +288,7 @@ def decompress_file(
         claim(targets)
         _refuse(target, sources, force, remove)
         announce(header)
-        image = whole_file.decode_image(data, **options)
+        image = decoder.decode_image(data, **options)
         if asked:
             written, names = image_bytes(image, image_format(target), target)
         else:
@@ -310,4 +310,4 @@ def decompress_file(
 
 def check_file(source, **options) -> container.Header:
     """Decodes a file and checks its digests without writing.  Options as image.decode_image's; returns the Header."""
-    return whole_file.decode_images(read_packed(source), **options)[0]
+    return decoder.decode_images(read_packed(source), **options)[0]

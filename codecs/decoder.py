@@ -1,0 +1,142 @@
+"""The bytes of a file -> images, checked against the digests inside."""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from bitsback.codecs import prior_codec
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Header
+from bitsback.codecs.checksums import file_digest, image_check
+from bitsback.codecs.fallback.parts import split_parts
+from bitsback.codecs.formats import metadata
+from bitsback.codecs.image import UNDER_PRIOR, ImageData, joined, same
+from bitsback.codecs.segment_layout import locate, turned
+from bitsback.codecs.segments import pop_segments, unpack_fallback_parts
+from bitsback.coder.model import Model
+from bitsback.errors import DamagedFile, UnsupportedImage, VerifyFailed
+
+ModelOption = Model | str | os.PathLike | None  # a Model, a shipped name, a path, or the default
+Progress = Callable[[float], None]  # called with the share done, 0..1
+
+
+def no_progress(share: float) -> None:
+    """Ignores the share done."""
+
+
+def decode_images(
+    data: bytes,
+    *,
+    model: ModelOption = None,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+) -> tuple[Header, list[ImageData]]:
+    """The bytes of a file -> (Header, its images).  Options as decode_image.
+
+    Errors: NotOurFile, DamagedFile, WrongModel.
+    """
+    header, payload = container.read(data)
+    colours: list[np.ndarray] = []
+    if header.model:
+        colours, payload = _decode_stack(header, payload, model, device, progress)
+    packed, samples, alphas, rest = split_parts(payload, header)
+    if header.model:
+        unpack_fallback_parts(rest, [turned(c, header.flips) for c in colours], header.start)
+    modes = [entry.mode for entry in header.entries[len(samples) :]]
+    samples += [joined(*parts) for parts in zip(modes, colours, alphas)]
+    items = metadata.unpack(packed, len(header.entries))
+    if metadata.kinds(items) != header.metadata:
+        raise DamagedFile("the metadata are not those that the header names")
+    try:
+        lost = () if header.archive else header.lost
+        images = [
+            ImageData(entry.mode, pixels, *item, entry.source, lost)
+            for entry, pixels, item in zip(header.entries, samples, items)
+        ]
+    except UnsupportedImage as error:
+        raise DamagedFile(str(error)) from None
+    if header.archive:
+        for entry, image in zip(header.entries, images):
+            if entry.check != image_check(image.samples):
+                raise DamagedFile(f"{entry.name}: the pixels do not match their checksum")
+    if file_digest(images, packed, len(header.digest)) != header.digest:
+        raise DamagedFile("the pixels do not match their checksum")
+    return header, images
+
+
+def _decode_stack(header, payload, model, device, progress):
+    """([(H, W, C) uint8] of the images under the prior, the fallback parts)."""
+    if any(entry.mode not in UNDER_PRIOR for entry in header.entries[header.plain :]):
+        raise DamagedFile("a mode that the prior does not code")
+    locate(header.sizes, header.start, header.segments)
+    model = Model.of_file(model, header.model)
+    arrays = [np.empty(size, np.uint8) for size in header.sizes]
+    views = [turned(pixels, header.flips) for pixels in arrays]
+    chain, stack, top, masks, counts = prior_codec.open_stack(header, payload, model, views, device)
+    pop_segments(chain, stack, views, header.start, header.segments, top, progress, masks, counts)
+    return arrays, stack.credit(header.credit_bytes)
+
+
+def decode_image(
+    data: bytes,
+    *,
+    model: ModelOption = None,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+) -> ImageData:
+    """The bytes of a .bbk file of one image -> ImageData.
+
+    model: a Model, name or path, needed only where the file's own is not shipped; device: torch's.
+    Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an archive.
+    """
+    if container.read_header(data).archive:
+        raise UnsupportedImage("an archive of images; use codecs.archive")
+    return decode_images(data, model=model, device=device, progress=progress)[1][0]
+
+
+def decode(
+    data: bytes,
+    *,
+    model: ModelOption = None,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+) -> np.ndarray:
+    """The bytes of a .bbk file of one RGB image -> (H, W, 3) uint8.
+
+    As decode_image; UnsupportedImage for other modes.
+    """
+    header = container.read_header(data)
+    if not header.archive and header.entries[0].mode != "RGB":
+        raise UnsupportedImage(
+            f"an image of mode {header.entries[0].mode}; decode_image returns all of it"
+        )
+    return decode_image(data, model=model, device=device, progress=progress).samples
+
+
+def check(
+    data: bytes,
+    images: list[ImageData],
+    *,
+    model: ModelOption = None,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+) -> None:
+    """Decodes a file and compares it with the images that went in, in any order.
+
+    Errors: VerifyFailed, WrongModel.
+    """
+    try:
+        _, decoded = decode_images(data, model=model, device=device, progress=progress)
+    except DamagedFile as error:
+        raise VerifyFailed(
+            f"what was coded does not decode ({error}); nothing was written, please report it"
+        ) from None
+    left = list(images)
+    for image in decoded:
+        found = next((i for i, other in enumerate(left) if same(image, other)), None)
+        if found is None:
+            raise VerifyFailed(
+                "what was coded decodes to another image; nothing was written, please report it"
+            )
+        del left[found]

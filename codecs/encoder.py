@@ -1,0 +1,215 @@
+"""Images -> the bytes of a file: one image, or an archive whose images share one stack.
+
+The prior codes the colours of the images that mode_decision.py chooses; all else lies in the
+fallback parts (fallback/parts.py).  The file is the smaller of this and the fallback codec alone.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from bitsback.codecs import mode_decision, prior_codec
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Entry, Header
+from bitsback.codecs.checksums import file_digest
+from bitsback.codecs.decoder import ModelOption, Progress, check, no_progress
+from bitsback.codecs.fallback.codec import FallbackCache
+from bitsback.codecs.fallback.parts import join_parts
+from bitsback.codecs.formats import metadata
+from bitsback.codecs.image import ImageData
+from bitsback.codecs.prior_trial import prior_bits
+from bitsback.coder.model import Model
+from bitsback.efforts import DEFAULT_EFFORT, EFFORTS
+from bitsback.errors import UnsupportedImage
+
+
+class Encoder:
+    """Codes images with one model, which is opened when the first image needs it.
+
+    model: a Model, a shipped name or a path (default: the effort's, else the shipped default);
+    device: torch's; effort: a key of EFFORTS (default: DEFAULT_EFFORT); tuning: steps of finding
+    bias updates for a small image, 0 for none (default: the effort's); verify: decode each file and
+    compare it with what went in.  Errors: ValueError for an unknown effort.
+    """
+
+    def __init__(
+        self,
+        model: ModelOption = None,
+        device: str = "cpu",
+        effort: str | int | None = None,
+        tuning: int | None = None,
+        verify: bool = False,
+    ) -> None:
+        if effort is not None and effort not in EFFORTS:
+            raise ValueError(f"effort {effort!r} is none of {', '.join(map(str, EFFORTS))}")
+        chosen = EFFORTS[DEFAULT_EFFORT if effort is None else effort]
+        self.device, self.verify = device, verify
+        self.tuning = chosen.tuning if tuning is None else tuning
+        self._model = chosen.model if model is None and effort is not None else model
+
+    def open_model(self) -> Model:
+        """The model, opened once.  Errors: WrongModel."""
+        if not isinstance(self._model, Model):
+            self._model = Model.open(self._model)
+        return self._model
+
+    def encode(self, image: ImageData | np.ndarray, progress: Progress = no_progress) -> bytes:
+        """An ImageData, or an RGB image as (H, W, 3) uint8 -> the bytes of a .bbk file.
+
+        progress: called with the share done, 0..1; once more from 0 where the result is verified.
+        Errors: UnsupportedImage, WrongModel, VerifyFailed.
+        """
+        image = image if isinstance(image, ImageData) else _image_of_array(image)
+        return self._encode([image], (_entry(image),), False, progress)
+
+    def encode_many(
+        self,
+        images: list[ImageData],
+        entries: tuple[Entry, ...],
+        progress: Progress = no_progress,
+    ) -> bytes:
+        """Images -> the bytes of an archive.  entries: their names, sizes and checks, in the same
+        order.  The file may store them in another order.  Errors: as encode's."""
+        return self._encode(images, entries, True, progress)
+
+    def _encode(self, images, entries, archive, progress):
+        data = self._smallest_file(images, entries, archive, progress)
+        if self.verify:
+            check(data, images, model=self._model, device=self.device, progress=progress)
+        return data
+
+    def _smallest_file(self, images, entries, archive, progress):
+        """The file with the prior, or the one by the fallback codec alone if that is smaller."""
+        fallback = FallbackCache()
+        chosen = self._choose(images, archive, fallback)
+        order = sorted(range(len(images)), key=lambda i: _order(images[i], chosen[i]))
+        images, entries = [images[i] for i in order], tuple(entries[i] for i in order)
+        packed = metadata.pack(images)
+        header = Header(
+            entries,
+            file_digest(images, packed),
+            archive,
+            metadata.kinds([(image.look, image.metadata) for image in images]),
+            plain=chosen.count(False),
+            lost=tuple(dict.fromkeys(name for image in images for name in image.lost)),
+        )
+        prior, coded = None, []
+        if any(chosen):
+            prior, coded = self._with_prior(images, header, packed, progress, fallback)
+            samples = [image.samples for image in images]
+            if prior and mode_decision.fallback_hopeless(len(prior), samples):
+                return prior
+        for image in images[len(coded) :]:
+            coded.append(fallback(image.samples))
+            if prior and sum(map(len, coded)) >= len(prior):
+                return prior
+        digest = header.digest if archive else header.digest[:4]
+        header = dataclasses.replace(header, plain=0, digest=digest)
+        without = container.write(header, join_parts(packed, coded[:-1], coded[-1]))
+        return min([without] + [prior] * bool(prior), key=len)
+
+    def _choose(self, images, archive, fallback):
+        """[whether the prior is tried on each image]; opens no model where it is tried on none."""
+        chosen = [mode_decision.prior_possible(image) for image in images]
+        if _can_start(images, chosen):
+            model = self.open_model()
+            chosen = [
+                possible and (model.knows_gray or image.colour.shape[2] == 3)
+                for image, possible in zip(images, chosen)
+            ]
+            if archive:
+                tried = [i for i, possible in enumerate(chosen) if possible]
+                likely = mode_decision.prior_likely(
+                    [images[i] for i in tried],
+                    lambda crops: prior_bits(crops, model, self.device),
+                    fallback,
+                )
+                for i, gains in zip(tried, likely):
+                    chosen[i] = gains
+        return chosen if _can_start(images, chosen) else [False] * len(images)
+
+    def _with_prior(self, images, header, packed, progress, fallback):
+        """(bytes, fallback codes of the first header.plain images); None for the bytes where the
+        images under the prior hold too few bits to start a stack."""
+        first, under_prior = images[: header.plain], images[header.plain :]
+        coded = [fallback(image.samples) for image in first]
+        alphas = [
+            fallback(np.ascontiguousarray(image.alpha))
+            for image in under_prior
+            if image.alpha is not None
+        ]
+        entries = header.entries[: header.plain] + tuple(
+            dataclasses.replace(entry, alike=image.alike)
+            for entry, image in zip(header.entries[header.plain :], under_prior)
+        )
+        result = prior_codec.encode_stack(
+            [np.ascontiguousarray(image.colour) for image in under_prior],
+            dataclasses.replace(header, entries=entries),
+            self.open_model(),
+            self.device,
+            progress,
+            join_parts(packed, coded + alphas),
+            self.tuning,
+        )
+        return container.write(*result) if result else None, coded
+
+
+def _can_start(images, chosen):
+    """Whether the chosen ones of these images are enough for the prior to be tried."""
+    sizes = [(image.height, image.width) for image, under in zip(images, chosen) if under]
+    return bool(sizes) and prior_codec.can_start(sizes)
+
+
+def _order(image, under_prior):
+    """Sort key of a file's images: those in the fallback parts first; then from small to large,
+    since the stack grows as it is filled, and those of one size together."""
+    if not under_prior:
+        return (False,)
+    return True, image.height * image.width, image.height, image.colour.shape[2]
+
+
+def _entry(image):
+    height, width = image.height, image.width
+    if max(height, width) > container.MAX_SIDE or height * width > container.MAX_PIXELS:
+        raise UnsupportedImage(f"{width}x{height} pixels are too many")
+    return Entry(width, height, mode=image.mode, source=image.source)
+
+
+def _image_of_array(pixels):
+    if (
+        not isinstance(pixels, np.ndarray)
+        or pixels.dtype != np.uint8
+        or pixels.ndim != 3
+        or pixels.shape[2] != 3
+    ):
+        raise UnsupportedImage("an (H, W, 3) array of uint8 is needed")
+    if 0 in pixels.shape or max(pixels.shape) > container.MAX_SIDE:
+        raise UnsupportedImage(f"a side of {pixels.shape[0]}x{pixels.shape[1]} is out of range")
+    return ImageData("RGB", pixels, source="PNG")
+
+
+def encode_image(
+    image: ImageData,
+    *,
+    model: ModelOption = None,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+    verify: bool = False,
+    tuning: int | None = None,
+    effort: str | int | None = None,
+) -> bytes:
+    """An ImageData -> the bytes of a .bbk file.  Options as Encoder; errors as Encoder.encode."""
+    return Encoder(model, device, effort, tuning, verify).encode(image, progress)
+
+
+def encode(
+    pixels: np.ndarray,
+    *,
+    model: ModelOption = None,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+    tuning: int | None = None,
+    effort: str | int | None = None,
+) -> bytes:
+    """(H, W, 3) uint8 -> the bytes of a .bbk file.  Options and errors as encode_image."""
+    return Encoder(model, device, effort, tuning).encode(pixels, progress)

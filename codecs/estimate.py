@@ -1,0 +1,45 @@
+"""How long coding under the prior takes, measured on this machine."""
+
+import functools
+import time
+
+import numpy as np
+
+from bitsback.ans.stack import Stack
+from bitsback.codecs.image import ImageData
+from bitsback.codecs.mode_decision import prior_possible
+from bitsback.coder.context import no_context
+from bitsback.coder.model import Model
+
+LONG = 1  # megapixels from which an estimate is worth its time
+TIMED_SIDE = 256  # pixels: side of the block that is timed
+
+
+@functools.lru_cache(maxsize=4)
+def seconds_per_megapixel(model: Model, device: str) -> float:
+    """Time of coding under the prior: one level of a block, its second run, times the levels."""
+    chain, rng = model.chain(device), np.random.default_rng(0)
+    x = np.clip(rng.normal(0, 30, (1, 3, TIMED_SIDE, TIMED_SIDE)), -128, 127).astype(np.int32)
+    for _ in range(2):
+        stack, begin = Stack(rng.bytes(2 * x.size)), time.perf_counter()
+        chain.reverse[0].push(
+            stack, x, chain.forward[0].pop(stack, x, no_context(x)), no_context(x)
+        )
+        seconds = time.perf_counter() - begin
+    return seconds * len(model.levels) / (TIMED_SIDE**2 / 1e6)
+
+
+def estimate(
+    images: list[ImageData], verify: bool, model: Model, device: str, tuning: int = 0
+) -> tuple[float, float]:
+    """(seconds that coding these images under the prior takes, their megapixels).
+
+    0 seconds below LONG megapixels.  Images the prior is not tried on do not count.
+    """
+    from bitsback.tune.tuning import passes  # with torch's training half: only for encoders
+
+    pixels = sum(image.height * image.width for image in images if prior_possible(image))
+    if pixels < LONG * 1e6:
+        return 0, pixels / 1e6
+    work = pixels * (1 + verify) + passes(pixels, tuning) / len(model.levels)
+    return work / 1e6 * seconds_per_megapixel(model, device), pixels / 1e6

@@ -1,0 +1,45 @@
+"""The fallback parts of a file: what the prior does not code, as bytes one after the other.
+
+    LEB128 length, metadata of all images      if the header names any (metadata.py)
+    LEB128 length, image (codec.py)            each image that the prior does not code
+    LEB128 length, alpha plane (codec.py)      of each RGBA or LA image under the prior
+    rest: the start block of the first one     with a stack only (segments.py)
+
+In a file without a stack the last image has no length.  With a stack these bytes are its bottom,
+the initial bits that bits-back borrows, so they cost no more than their own length.
+"""
+
+import numpy as np
+
+from bitsback.codecs.bitstream.container import Header
+from bitsback.codecs.bitstream.numbers import Reader, number
+from bitsback.codecs.fallback.codec import decode_fallback
+from bitsback.codecs.image import MODES, shape_of
+
+
+def join_parts(packed: bytes, coded: list[bytes], last: bytes = b"") -> bytes:
+    """packed: metadata, may be empty; coded: images and alpha planes; last: without length."""
+    return b"".join(number(len(part)) + part for part in [packed] * bool(packed) + coded) + last
+
+
+def split_parts(
+    parts: bytes, header: Header
+) -> tuple[bytes, list[np.ndarray], list[np.ndarray | None], bytes]:
+    """The mirror of join_parts: (packed metadata, samples of images not under the prior, alpha
+    planes of those under it, None where there is none, the rest).  Errors: DamagedFile."""
+    reader = Reader(parts)
+    packed = reader.take(reader.number(len(parts))) if header.metadata else b""
+    count, samples = header.plain if header.model else len(header.entries), []
+    for i, entry in enumerate(header.entries[:count]):
+        without_length = not header.model and i + 1 == count
+        left = len(parts) - reader.position
+        part = reader.take(left if without_length else reader.number(len(parts)))
+        shape = shape_of(entry.mode, entry.height, entry.width)
+        samples.append(decode_fallback(part, shape, MODES[entry.mode][0]))
+    alphas = [
+        decode_fallback(reader.take(reader.number(len(parts))), (entry.height, entry.width))
+        if entry.mode in ("RGBA", "LA")
+        else None
+        for entry in header.entries[count:]
+    ]
+    return packed, samples, alphas, parts[reader.position :]

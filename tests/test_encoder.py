@@ -1,0 +1,109 @@
+"""Encoder: the model asked for, opened once and only when needed; the wrappers make the same bytes."""
+
+import numpy as np
+import pytest
+
+import bitsback.codecs
+from bitsback.codecs import Encoder, decode_image, encode, encode_image, read_header
+from bitsback.codecs.bitstream.container import Entry
+from bitsback.codecs.checksums import image_check
+from bitsback.codecs.decoder import decode_images
+from bitsback.codecs.image import ImageData, same
+from bitsback.coder.model import Model
+from bitsback.efforts import DEFAULT_EFFORT, EFFORTS
+from bitsback.errors import UnsupportedImage, VerifyFailed, WrongModel
+
+
+def archived(encoder, arrays, **options):
+    images = [ImageData("RGB", pixels) for pixels in arrays]
+    entries = tuple(
+        Entry(image.width, image.height, str(i), check=image_check(image.samples))
+        for i, image in enumerate(images)
+    )
+    return encoder.encode_many(images, entries, **options), images
+
+
+def test_the_functions_are_wrappers(tiny_model, photograph):
+    """Same bytes by Encoder, encode and encode_image; an array is the RGB image of a PNG."""
+    pixels = photograph(64, 64)
+    data = Encoder(tiny_model).encode(pixels)
+    assert data == Encoder(tiny_model.path, tuning=0).encode(ImageData("RGB", pixels, source="PNG"))
+    assert data == encode(pixels, model=tiny_model)
+    assert data == encode_image(ImageData("RGB", pixels, source="PNG"), model=tiny_model)
+
+
+def test_public_names():
+    """All are found, though imported late; others are an AttributeError."""
+    for name in bitsback.codecs.__all__:
+        assert getattr(bitsback.codecs, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'encode_many'"):
+        bitsback.codecs.encode_many
+
+
+def test_a_model_is_opened_once_and_late(tiny_model, photograph, monkeypatch):
+    """A small image needs none, even one that does not exist; of several large ones the first opens it."""
+    opened, open_model = [], Model.open
+    monkeypatch.setattr(
+        Model, "open", lambda *arguments: opened.append(arguments) or open_model(*arguments)
+    )
+    encoder = Encoder(tiny_model.path, verify=True)
+    assert not read_header(Encoder("no-such-model").encode(photograph(20, 20))).model
+    encoder.encode(photograph(20, 20))
+    archived(encoder, [np.zeros((20, 20, 3), np.uint8)])
+    assert not opened
+    for seed in range(2):
+        encoder.encode(photograph(64, 64, seed))
+    archived(encoder, [photograph(64, 64)])
+    assert opened == [(tiny_model.path,)]
+    assert encoder.open_model() is encoder.open_model()
+    with pytest.raises(WrongModel, match="no-such-model"):
+        Encoder("no-such-model").encode(photograph(64, 64))
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_efforts(effort, tiny_model):
+    """An effort sets model and tuning, unless these are given; an unknown one is a ValueError."""
+    encoder = Encoder(effort=effort)
+    assert encoder.tuning == EFFORTS[effort].tuning
+    assert encoder.open_model().id == Model.open(EFFORTS[effort].model).id
+    assert Encoder(tiny_model, effort=effort, tuning=3).open_model() is tiny_model
+    assert Encoder(tiny_model, effort=effort, tuning=3).tuning == 3
+    with pytest.raises(ValueError, match="'huge'.*" + str(effort)):
+        Encoder(effort="huge")
+
+
+def test_defaults(tiny_model):
+    """Nothing given: the shipped default model, tuned as the default effort says."""
+    assert Encoder().tuning == EFFORTS[DEFAULT_EFFORT].tuning
+    assert Encoder().open_model().id == Model.open().id
+
+
+def test_many_images_are_an_archive(tiny_model, photograph):
+    """Of one image too; they come back by name, and progress rises."""
+    for count in (1, 3):
+        arrays, shares = [photograph(40, 48, seed) for seed in range(count)], []
+        data, images = archived(Encoder(tiny_model), arrays, progress=shares.append)
+        header, back = decode_images(data, model=tiny_model)
+        assert header.archive and all(
+            same(image, ImageData("RGB", images[int(entry.name)].samples, source="PNG"))
+            for entry, image in zip(header.entries, back)
+        )
+        assert all(a < b for a, b in zip(shares, shares[1:]))
+        with pytest.raises(UnsupportedImage, match="archive"):
+            decode_image(data, model=tiny_model)
+
+
+def test_verification(tiny_model, photograph, monkeypatch):
+    """verify=True decodes what was made, of one image and of many; without it nothing is decoded."""
+    import bitsback.codecs.decoder as decoder
+
+    monkeypatch.setattr(decoder, "same", lambda a, b: False)
+    pixels = photograph(20, 20)
+    for verify in (False, True):
+        encoder = Encoder(tiny_model, verify=verify)
+        for make in (lambda: encoder.encode(pixels), lambda: archived(encoder, [pixels])):
+            if verify:
+                with pytest.raises(VerifyFailed):
+                    make()
+            else:
+                make()
