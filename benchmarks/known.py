@@ -33,7 +33,7 @@ def coded(pixels, model, no_flats, no_colours):
         time.perf_counter(),
     )
     with (
-        patch.object(flat_map, "told", (lambda images: (b"", None)) if no_flats else flat_map.told),
+        patch.object(flat_map, "write", (lambda images: (b"", None)) if no_flats else flat_map.write),
         patch.object(
             prior_codec, "sharpness_of", (lambda *_: 0) if no_colours else prior_codec.sharpness_of
         ),

@@ -41,7 +41,7 @@ def parts(row):
 def by_level(network, levels, path):
     """Bits a dimension of p(x | y_0), of each level and of the top, on an image's centre; the top on all of it, block means told."""
     samples = np.array(Image.open(path).convert("RGB"))
-    _, _, left_over = block_means.fitted(samples, samples.mean((0, 1)))
+    _, _, left_over = block_means.fit_means(samples, samples.mean((0, 1)))
     top_bits = float(np.mean(np.log2(1 + left_over / sigmas(levels)[-1] ** 2)) / 2)
     pixels = torch.from_numpy(samples).permute(2, 0, 1)[None].float() - 128
     top, left = (max(0, side - SIDE) // 16 * 8 for side in pixels.shape[2:])

@@ -1,14 +1,16 @@
-"""Flat blocks: where a channel keeps one value over 4x4 samples, as clipped highlights, deep blacks and backgrounds do.
+"""The flat map: blocks of 4x4 samples in which a channel keeps one value.
 
-The prior learns from noise that such a place is nearly certain, and nearly costs up to a bit a sample at the finest
-levels.  So they are told before all else, as one small image of fallback codec whose samples say, for each block and
-channel, which of a few values it keeps; what is told is then known when a segment is decoded (context.Context.free).
-On the stack: 8 bits a byte, above the segments.
+Clipped highlights, deep blacks and backgrounds are such.  The prior learns from noise that a block
+is nearly certain, and nearly costs up to a bit a sample at the finest levels.  So the map is stored
+as one small image by the fallback codec, whose samples say, for each block and channel, which of a
+few values it keeps; these samples are known when a segment is decoded (coder/context.py).
 
-    for each image under the prior: LEB128 length of the rest, 0 if nothing is told; for each channel, LEB128 count of its values
-    and these, ascending, a byte each; the blocks (plain.py), sample 0 for none, 1 for the first value, ...
+    for each image under the prior: LEB128 length of the rest, 0 if it has no map; for each channel,
+    LEB128 count of its values and these, ascending, a byte each; the blocks (fallback/codec.py),
+    sample 0 for a block that is not flat, 1 for the first value, ...
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,32 +20,35 @@ from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
 from bitsback.errors import DamagedFile
 
 SIDE = 4  # samples of a block's side
-FEWEST = 24  # blocks of one value; fewer are more to tell than they save
-MAX_VALUE = 255  # values of a channel
-PATIENT = 2**14  # samples of the small image for which all is tried
+FEWEST = 24  # blocks of one value: fewer cost more than they save
+MAX_VALUES = 255  # values of a channel
+PATIENT = 2**14  # samples of a map that the fallback codec tries all its coders on
 WORTH = 0.6  # bits a sample that a flat block saves, about
 
+Masks = list[np.ndarray | None]  # (H, W, C) bool of each image, True where a sample is coded
 
-class Flats(NamedTuple):
-    """What is told of one image.  blocks: (rows, columns, channels) uint8, 0 or 1 + index of a value; values: a tuple a channel."""
+
+class FlatMap(NamedTuple):
+    """The flat blocks of one image.
+
+    blocks: (rows, columns, channels) uint8, 0 or 1 + index of a value; values: a tuple a channel.
+    """
 
     blocks: np.ndarray
-    values: tuple
+    values: tuple[tuple[int, ...], ...]
 
 
-def grid(height, width):
+def grid(height: int, width: int) -> tuple[int, int]:
     """Rows and columns of blocks; those at the edge may be smaller."""
     return -(-height // SIDE), -(-width // SIDE)
 
 
-def found(pixels):
-    """(H, W, C) uint8 -> Flats, or None where there are too few."""
+def find_flat(pixels: np.ndarray) -> FlatMap | None:
+    """The flat blocks of (H, W, C) uint8; None where there are too few."""
     height, width, channels = pixels.shape
     rows, columns = grid(height, width)
-    padded = np.pad(
-        pixels, ((0, rows * SIDE - height), (0, columns * SIDE - width), (0, 0)), mode="edge"
-    )
-    split = padded.reshape(rows, SIDE, columns * SIDE, channels)
+    margin = (0, rows * SIDE - height), (0, columns * SIDE - width), (0, 0)
+    split = np.pad(pixels, margin, mode="edge").reshape(rows, SIDE, columns * SIDE, channels)
     low, high = (
         some.reshape(rows, columns, SIDE, channels) for some in (split.min(1), split.max(1))
     )
@@ -52,59 +57,30 @@ def found(pixels):
     blocks, values = np.zeros(low.shape, np.uint8), []
     for c in range(channels):
         counts = np.bincount(low[..., c][flat[..., c]], minlength=256)
-        kept = np.sort(
-            np.argsort(-counts, kind="stable")[: min(MAX_VALUE, np.count_nonzero(counts >= FEWEST))]
-        )
+        count = min(MAX_VALUES, np.count_nonzero(counts >= FEWEST))
+        kept = np.sort(np.argsort(-counts, kind="stable")[:count])
         symbols = np.zeros(256, np.uint8)
         symbols[kept] = np.arange(1, len(kept) + 1)
         blocks[..., c] = symbols[low[..., c]] * flat[..., c]
         values.append(tuple(kept.tolist()))
-    return Flats(blocks, tuple(values)) if any(values) else None
+    return FlatMap(blocks, tuple(values)) if any(values) else None
 
 
-def _packed(flats):
-    if flats is None:
-        return number(0)
-    body = b"".join(
-        number(len(values)) + bytes(values) for values in flats.values
-    ) + encode_fallback(flats.blocks, flats.blocks.size < PATIENT)
-    return number(len(body)) + body
-
-
-def told(images):
-    """[(H, W, C) uint8] -> (bytes that tell the flat blocks that pay for it, list of masks); (b"", None) where none do.
-
-    Masks: (H, W, C) bool each, True where a sample is not told; None for an image of which nothing is.
-    """
+def write(images: Sequence[np.ndarray]) -> tuple[bytes, Masks | None]:
+    """(H, W, C) uint8 each -> (the maps that pay for themselves, masks); (b"", None) if none do."""
     parts, masks = [], []
     for pixels in images:
-        flats = found(pixels)
-        part = _packed(flats)
-        if flats is not None and 8 * len(part) > WORTH * SIDE**2 * np.count_nonzero(flats.blocks):
-            flats, part = None, _packed(None)
+        flat = find_flat(pixels)
+        part = _packed(flat)
+        if flat and 8 * len(part) > WORTH * SIDE**2 * np.count_nonzero(flat.blocks):
+            flat, part = None, _packed(None)
         parts.append(part)
-        masks.append(None if flats is None else painted(flats, np.empty_like(pixels)))
+        masks.append(None if flat is None else paint(flat, np.empty_like(pixels)))
     return (b"".join(parts), masks) if any(mask is not None for mask in masks) else (b"", None)
 
 
-def painted(flats, pixels):
-    """Writes what is told into `pixels` (H, W, C) uint8; (H, W, C) bool, what is not told."""
-    free = np.ones(pixels.shape, bool)
-    for c, values in enumerate(flats.values):
-        samples = (
-            flats.blocks[..., c]
-            .repeat(SIDE, 0)
-            .repeat(SIDE, 1)[: pixels.shape[0], : pixels.shape[1]]
-        )
-        free[..., c] = samples == 0
-        pixels[..., c] = np.where(
-            samples == 0, pixels[..., c], np.array((0, *values), np.uint8)[samples]
-        )
-    return free
-
-
-def read(data, images):
-    """The mirror of told: paints `images`, returns the masks.  Errors: DamagedFile."""
+def read(data: bytes, images: Sequence[np.ndarray]) -> Masks:
+    """The mirror of write: paints the flat blocks into `images`.  Errors: DamagedFile."""
     reader, masks = Reader(data), []
     for pixels in images:
         length = reader.number(len(data))
@@ -113,15 +89,34 @@ def read(data, images):
             continue
         end, values = reader.position + length, []
         for _ in range(pixels.shape[2]):
-            values.append(tuple(reader.take(reader.number(MAX_VALUE))))
+            values.append(tuple(reader.take(reader.number(MAX_VALUES))))
         if reader.position > end or any(list(some) != sorted(set(some)) for some in values):
-            raise DamagedFile("flat blocks that cannot be read")
-        blocks = decode_fallback(
-            reader.take(end - reader.position), (*grid(*pixels.shape[:2]), pixels.shape[2])
-        )
+            raise DamagedFile("a flat map that cannot be read")
+        shape = (*grid(*pixels.shape[:2]), pixels.shape[2])
+        blocks = decode_fallback(reader.take(end - reader.position), shape)
         if any(blocks[..., c].max() > len(some) for c, some in enumerate(values)):
             raise DamagedFile("a flat block of no value")
-        masks.append(painted(Flats(blocks, tuple(values)), pixels))
+        masks.append(paint(FlatMap(blocks, tuple(values)), pixels))
     if reader.position != len(data) or all(mask is None for mask in masks):
-        raise DamagedFile("flat blocks that cannot be read")
+        raise DamagedFile("a flat map that cannot be read")
     return masks
+
+
+def paint(flat: FlatMap, pixels: np.ndarray) -> np.ndarray:
+    """Writes the flat blocks into `pixels` (H, W, C) uint8; (H, W, C) bool, all other samples."""
+    height, width = pixels.shape[:2]
+    free = np.ones(pixels.shape, bool)
+    for c, values in enumerate(flat.values):
+        samples = flat.blocks[..., c].repeat(SIDE, 0).repeat(SIDE, 1)[:height, :width]
+        free[..., c] = samples == 0
+        kept = np.array((0, *values), np.uint8)[samples]
+        pixels[..., c] = np.where(samples == 0, pixels[..., c], kept)
+    return free
+
+
+def _packed(flat: FlatMap | None) -> bytes:
+    if flat is None:
+        return number(0)
+    values = b"".join(number(len(some)) + bytes(some) for some in flat.values)
+    body = values + encode_fallback(flat.blocks, flat.blocks.size < PATIENT)
+    return number(len(body)) + body

@@ -145,8 +145,8 @@ def encode_stack(
     """
     flips = _busiest_corner(images[0])
     images = [turned(pixels, flips) for pixels in images]
-    flat, masks = flat_map.told(images)
-    means, top = block_means.told(images, Top.fitted(images, model.levels), model.levels)
+    flat, masks = flat_map.write(images)
+    means, top = block_means.write(images, Top.fitted(images, model.levels), model.levels)
     begun = TUNING_SHARE if tuning else 0.0
     updates = tune(
         model,

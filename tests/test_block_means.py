@@ -37,7 +37,7 @@ def hills(height, width, channels=3, seed=0):
 
 
 def tell(images):
-    return block_means.told(images, Top.fitted(images, LEVELS), LEVELS)
+    return block_means.write(images, Top.fitted(images, LEVELS), LEVELS)
 
 
 def coded(arrays, model):
@@ -144,7 +144,7 @@ def test_what_they_buy():
         gaussians.information_bits(y.ravel(), *one.at(place, 3)._parameters(y.shape, None))
         for one in (plain, top)
     )
-    _, was, left = block_means.fitted(pixels, 128 + np.array(plain.mean32) * spacing / 32)
+    _, was, left = block_means.fit_means(pixels, 128 + np.array(plain.mean32) * spacing / 32)
     promised = (
         pixels.size
         / 6
@@ -166,7 +166,7 @@ def test_nothing_to_tell():
         rng.integers(0, 256, (200, 200, 3), np.uint8),
     ):
         fitted = Top.fitted([pixels], LEVELS)
-        assert block_means.told([pixels], fitted, LEVELS) == (b"", fitted)
+        assert block_means.write([pixels], fitted, LEVELS) == (b"", fitted)
 
 
 def test_many_small_images_share():
@@ -250,7 +250,7 @@ def test_files_are_smaller(monkeypatch):
     """Of a shipped model by more than chance: what latents happen to be drawn moves a file of this size by some 70 bytes (of a random network by 300)."""
     images, model = [hills(320, 320)], Model.open("fast")
     header, payload = coded(images, model)
-    monkeypatch.setattr(block_means, "told", lambda images, top, levels: (b"", top))
+    monkeypatch.setattr(block_means, "write", lambda images, top, levels: (b"", top))
     assert (
         len(payload) + 300 < len(coded(images, model)[1])
         and 0 < len(header.section(Tag.BLOCK_MEANS)) < 200

@@ -32,11 +32,11 @@ def test_border_bits(tiny_model, prior_file, photograph):
 def test_one_piece_is_the_stacks_growth_whatever_the_limit(tiny_model, photograph, monkeypatch):
     """In two pieces it costs nearly what it does in one: pieces bound memory, they do not change the figure much."""
     pixels = photograph(64, 40)
-    _, top = block_means.told([pixels], Top.fitted([pixels], tiny_model.levels), tiny_model.levels)
+    _, top = block_means.write([pixels], Top.fitted([pixels], tiny_model.levels), tiny_model.levels)
     top = (
         top
-        if isinstance(top, block_means.ToldTop)
-        else block_means.ToldTop(
+        if isinstance(top, block_means.LocalTop)
+        else block_means.LocalTop(
             top.mean32, top.scale, (np.arange(12, dtype=np.int32).reshape(2, 2, 3),), 8
         )
     )

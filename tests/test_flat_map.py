@@ -63,7 +63,7 @@ def test_told_and_read(seed, height, width, channels, size):
     )
     pixels[rng.random(pixels.shape) < 0.01] += 1
     pixels[:, :, 0][rng.random((height, width)) < rng.random()] += 3
-    data, masks = flat_map.told([pixels])
+    data, masks = flat_map.write([pixels])
     if not data:
         assert masks is None
         return
@@ -76,18 +76,18 @@ def test_told_and_read(seed, height, width, channels, size):
 def test_what_is_flat(clipped):
     """Every whole block of a clipped sky and of the border, those at the edges too; nothing of the rest."""
     pixels = clipped(101, 95)
-    _, (mask,) = flat_map.told([pixels])
+    _, (mask,) = flat_map.write([pixels])
     sky = np.zeros(pixels.shape, bool)
     sky[:52, 16:, :2] = True  # rows 0..52 are clipped: blocks up to row 51
     sky[:, :12] = True
     assert np.array_equal(~mask, sky)
-    assert flat_map.told([pixels[:, 20:][60:]]) == (b"", None)
+    assert flat_map.write([pixels[:, 20:][60:]]) == (b"", None)
 
 
 def test_several_images(clipped, photograph):
     """Of one nothing is told: its mask is None."""
     images = [photograph(40, 40), clipped(101, 95), clipped(64, 64, 1)]
-    data, masks = flat_map.told(images)
+    data, masks = flat_map.write(images)
     assert masks[0] is None and masks[1] is not None and masks[2] is not None
     back = [np.zeros_like(pixels) for pixels in images]
     again = flat_map.read(data, back)
@@ -101,9 +101,9 @@ def test_a_block_costs_what_it_saves(clipped):
     rows, columns = np.nonzero(rng.random((128, 128)) < 0.02)
     for i, j in zip(rows, columns):
         pixels[4 * i : 4 * i + 4, 4 * j : 4 * j + 4, rng.integers(3)] = rng.integers(0, 4) * 60
-    found = flat_map.found(pixels)
+    found = flat_map.find_flat(pixels)
     assert np.count_nonzero(found.blocks) > 100
-    data, _ = flat_map.told([pixels])
+    data, _ = flat_map.write([pixels])
     assert not data or 8 * len(data) < flat_map.WORTH * 16 * np.count_nonzero(found.blocks)
 
 
@@ -137,7 +137,7 @@ def test_a_file_there_and_back(tiny_model, clipped, monkeypatch, size, channels,
             pixels,
         )
         with monkeypatch.context() as without:
-            without.setattr(flat_map, "told", lambda images: (b"", None))
+            without.setattr(flat_map, "write", lambda images: (b"", None))
             plain = container.write(*coded(pixels, tiny_model, tuning))
         assert len(data) < 0.9 * len(plain)
 
@@ -234,7 +234,7 @@ def test_damaged_bytes(data):
 def test_altered_bytes(clipped, seed):
     """Bytes changed, lost or added: DamagedFile, or another mask, never another error."""
     rng, pixels = np.random.default_rng(seed), clipped(64, 64)
-    data = bytearray(flat_map.told([pixels])[0])
+    data = bytearray(flat_map.write([pixels])[0])
     data[rng.integers(len(data))] ^= 1 << rng.integers(8)
     data = data[: rng.integers(len(data) + 1)] if rng.random() < 0.3 else data
     try:

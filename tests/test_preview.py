@@ -40,7 +40,7 @@ def tell_nothing(images, top, levels):
 def data(pixels, prior_file, shipped):
     """A file that tells neither means nor flat blocks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(block_means, "told", tell_nothing)
+        patch.setattr(block_means, "write", tell_nothing)
         return prior_file(pixels, shipped)
 
 
@@ -177,7 +177,7 @@ def clipped(height, width):
 def test_a_channel_told_alone_is_no_colour(tiny_model, monkeypatch, tells_means):
     """Flat blocks that tell red only: beside it stand the means, or all of the pixel is gray; no red on gray."""
     if not tells_means:
-        monkeypatch.setattr(block_means, "told", tell_nothing)
+        monkeypatch.setattr(block_means, "write", tell_nothing)
     monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: 0)
     pixels = clipped(160, 136)
     header, payload = coded([pixels], tiny_model)
@@ -199,7 +199,7 @@ def test_fill(channels):
     """Told means, clipped, in what is free alone; a gray image's start is green's; without means a pixel of which anything is free is gray."""
     spacing, grid = 256.0, np.full((2, 3, channels), block_means.ZERO, np.int32)
     grid[..., -1] += 2
-    top, rng = block_means.ToldTop((0, -8, 1), (64,) * 3, (grid,), 8), np.random.default_rng(1)
+    top, rng = block_means.LocalTop((0, -8, 1), (64,) * 3, (grid,), 8), np.random.default_rng(1)
     before, free = (
         rng.integers(0, 256, (40, 70, channels), np.uint8),
         rng.random((40, 70, channels)) < 0.5,
@@ -215,7 +215,9 @@ def test_fill(channels):
     fill(
         pixels,
         np.ones_like(free),
-        block_means.ToldTop((0, -8, 1), (64,) * 3, (grid + 8 - 20 * (grid > block_means.ZERO),), 8),
+        block_means.LocalTop(
+            (0, -8, 1), (64,) * 3, (grid + 8 - 20 * (grid > block_means.ZERO),), 8
+        ),
         spacing,
     )
     assert (pixels == ([255, 255, 0] if channels == 3 else [0])).all()

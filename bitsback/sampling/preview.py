@@ -55,7 +55,7 @@ def fill(pixels, free, top, spacing):
     show bands.  Without them the whole of a pixel that is free anywhere is GRAY: one flat channel beside two gray ones is a false colour.
     """
     (height, width, channels), side = pixels.shape, block_means.SIDE
-    if not isinstance(top, block_means.ToldTop):
+    if not isinstance(top, block_means.LocalTop):
         pixels[free.any(2)] = GRAY
         return
     start = 128 + np.array(top.mean32 if channels == 3 else top.mean32[1:2]) * spacing / FRACTIONS
