@@ -1,7 +1,6 @@
-"""Archives of images of any modes and sizes, and what many small ones take: the network sees those of one size together."""
+"""Archives of images of any modes and sizes."""
 
 import itertools
-import lzma
 from unittest.mock import patch
 
 import numpy as np
@@ -10,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bitsback.ans.stack import Stack
 from bitsback.codecs import (
     Encoder,
     archive,
@@ -19,16 +17,13 @@ from bitsback.codecs import (
     encoder,
     mode_decision,
     prior_codec,
-    prior_trial,
 )
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.fallback import codec, differences, webp
-from bitsback.codecs.fallback.codec import FallbackCache, encode_fallback
+from bitsback.codecs.fallback import codec, webp
+from bitsback.codecs.fallback.codec import encode_fallback
 from bitsback.codecs.formats.image_files import HOLDS, image_bytes
 from bitsback.codecs.image import MODES, ImageData, same, same_samples, shape_of
-from bitsback.codecs.segments import planes
-from bitsback.coder.context import no_context
-from bitsback.coder.top import Top
+from tests.test_prior_trial import noise
 
 IN_FILES = {mode: name for name in ("TIFF", "PNG") for mode in HOLDS[name] if mode != "I;16B"}
 
@@ -78,7 +73,7 @@ def archived(images, model):
 
 
 def test_every_pair_of_modes(tiny_model):
-    """Images of a few pixels, of all modes, two by two, whatever of it suits the prior."""
+    """Images of a few pixels, of all modes, two by two, whichever the prior codes."""
     rng = np.random.default_rng(0)
     for modes in itertools.product(MODES, repeat=2):
         archived([drawn(mode, *rng.integers(1, 9, 2), rng) for mode in modes], tiny_model)
@@ -97,7 +92,9 @@ def test_every_pair_of_modes(tiny_model):
     st.integers(0, 99),
 )
 def test_up_to_three_images_of_any_mode_and_size(tiny_model, shapes, wins, seed):
-    """Noise and slopes: what the prior suits, with and without company that it does not.  wins: whether the prior is taken where it starts at all."""
+    """Noise and slopes, some under the prior and some not.  wins: whether the prior is taken
+    wherever it starts at all.
+    """
     rng = np.random.default_rng(seed)
     images = [drawn(mode, height, width, rng, smooth) for mode, height, width, smooth in shapes]
     suit = (lambda images, *_: [True] * len(images)) if wins else mode_decision.prior_likely
@@ -140,58 +137,6 @@ def test_files_of_any_mode_and_size(tiny_model, tmp_path_factory, shapes, seed):
 # --- many small ones -------------------------------------------------------------------------
 
 
-def noise(count, size=(8, 8), seed=0):
-    return list(np.random.default_rng(seed).integers(0, 256, (count, *size, 3), dtype=np.uint8))
-
-
-def trunks(model, monkeypatch):
-    """A list of the numbers of images that the network is asked at once, from now on."""
-    network, asked = model.chain().network, []
-    trunk = network.trunk
-    monkeypatch.setattr(network, "trunk", lambda index, y: asked.append(len(y)) or trunk(index, y))
-    return asked
-
-
-def likely(images, model):
-    return mode_decision.prior_likely(
-        images, lambda crops: prior_trial.prior_bits(crops, model), encode_fallback
-    )
-
-
-def test_small_images_are_tried_together(tiny_model, monkeypatch):
-    """Forty images of noise pass the network once a level, not forty times; those of another size once more."""
-    asked = trunks(tiny_model, monkeypatch)
-    images = [ImageData("RGB", pixels) for pixels in noise(40) + noise(3, (5, 9))]
-    assert likely(images, tiny_model) == [False] * 43
-    assert sorted(asked) == [3] * len(tiny_model.levels) + [40] * len(tiny_model.levels)
-
-
-def test_a_batch_is_no_larger_than_one_trial(tiny_model, monkeypatch):
-    """Memory: images of many pixels in several batches, with the answers of one at a time."""
-    images = [ImageData("RGB", pixels) for pixels in noise(5, (16, 16))]
-    one_by_one = [likely([image], tiny_model)[0] for image in images]
-    monkeypatch.setattr(mode_decision, "TRIAL_SIDE", 24)
-    asked = trunks(tiny_model, monkeypatch)
-    assert likely(images, tiny_model) == one_by_one and sorted(set(asked)) == [
-        1,
-        2,
-    ]
-
-
-def test_bits_of_a_trial_are_what_the_stack_grows_by(tiny_model, photograph):
-    """Of one image and of several, but for what other random bits make of it; each its own."""
-    crops = np.stack([photograph(24, 16), noise(1, (24, 16))[0], np.full((24, 16, 3), 9, np.uint8)])
-    for some in (crops[:1], crops):
-        x = planes(some)
-        stack = Stack(np.random.default_rng(0).bytes(len(tiny_model.levels) * x.size + 64))
-        before = stack.size_bits
-        tiny_model.chain().push(stack, x, Top.fitted(list(some), tiny_model.levels), no_context(x))
-        bits = prior_trial.prior_bits(some, tiny_model, "cpu")
-        assert abs(bits.sum() / (stack.size_bits - before) - 1) < 0.06
-    alone = [prior_trial.prior_bits(crop[None], tiny_model, "cpu")[0] for crop in crops]
-    assert np.allclose(bits, alone, rtol=0.06) and max(alone) > 1.5 * min(alone)
-
-
 def test_images_of_one_kind_lie_together(tiny_model, photograph, monkeypatch):
     """Gray and coloured ones of one size, by turns: few segments, not one an image."""
     images = [
@@ -214,7 +159,7 @@ def test_a_single_small_image_is_not_tried(tiny_model, photograph, monkeypatch):
 
 
 def test_equal_images_are_coded_once(tiny_model, monkeypatch):
-    """Conventional coding of an archive: once for each content; metadata and names are told of each."""
+    """The fallback codec runs once for each content; metadata and names are stored of each."""
     asked, coder = [], encode_fallback
     monkeypatch.setattr(
         codec,
@@ -230,54 +175,18 @@ def test_equal_images_are_coded_once(tiny_model, monkeypatch):
     assert sorted(asked) == [(8, 8), (8, 8, 3)]
 
 
-def test_what_is_remembered_is_what_would_be_made():
-    """Of every shape, dtype and way: (H, W, 1) as (H, W), patience apart, equal bytes of another shape or dtype apart; large arrays are not kept."""
-    cached, rng = FallbackCache(), np.random.default_rng(0)
-    block = rng.integers(0, 5, (8, 8, 4), dtype=np.uint8)
-    for array in (
-        block,
-        block.reshape(4, 16, 4),
-        block.view("<u2").reshape(8, 16),
-        block.view("<i4"),
-        block.view("<f4"),
-        block[..., 0],
-        block[::2, ::-1],
-    ):
-        for patient in (True, False):
-            assert (
-                cached(array, patient) == cached(array, patient) == encode_fallback(array, patient)
-            )
-    assert cached(block.view("<i4")) == cached(block.view("<i4")[..., 0])
-    with (
-        patch.object(codec, "CACHED_PIXELS", 63),
-        patch.object(codec, "encode_fallback", lambda *_: b"made anew"),
-    ):
-        assert cached(block) == b"made anew"
-
-
-def test_a_small_dictionary_changes_nothing():
-    """LZMA with a dictionary as long as the data: the same bytes as with the whole one, which takes twenty times as long to clear."""
-    rng = np.random.default_rng(0)
-    for length in (1, 192, 4095, 4097, 70000):
-        data = np.repeat(rng.integers(0, 40, length, dtype=np.uint8), 3).tobytes()[:length]
-        made = lzma.compress(data, lzma.FORMAT_RAW, filters=differences._filters(length))
-        assert made == lzma.compress(data, lzma.FORMAT_RAW, filters=differences.FILTERS)
-    assert (
-        differences._filters(192)[0]["dict_size"] == 4096
-        and differences._filters(2**30) == differences.FILTERS
-    )
-
-
 def test_of_small_images_nothing_is_sure():
-    """A crop of 16x16 whose best fallback codec is smaller than 0.8 of a quick WebP: it must be tried."""
+    """A 16x16 crop whose best fallback code is far below a quick WebP: it must be tried."""
     pixels = noise(1, (16, 16))[0]
     quick, best = webp.webp_size(pixels), len(encode_fallback(pixels))
     assert mode_decision.photographic(pixels, quick) and best < 0.9 * quick
     assert not mode_decision.fallback_hopeless(best + 1, [pixels])
 
 
-def test_conventional_coding_stops_where_it_has_lost(tiny_model, photograph, monkeypatch):
-    """Once what is coded is as long as the prior's whole file, the rest need not be coded; the prior's file is what comes out."""
+def test_the_fallback_codec_stops_where_it_has_lost(tiny_model, photograph, monkeypatch):
+    """Once the fallback codes are as long as the prior's whole file, the rest is not coded and the
+    prior's file is returned.
+    """
     images, asked, coder = (
         [ImageData("RGB", photograph(16, 16, i)) for i in range(12)],
         [],
@@ -297,7 +206,7 @@ def test_conventional_coding_stops_where_it_has_lost(tiny_model, photograph, mon
 
 
 def test_an_archive_of_files_that_need_no_prior(tmp_path, tiny_model):
-    """One image of a mode that the prior does not code beside small ones of those it does: any of them, by --archive's own way."""
+    """One image of a mode that the prior does not code beside a small one of those it does."""
     Image.fromarray(noise(1)[0]).save(tmp_path / "b.png")
     for mode in ("P", "1", "I;16", "CMYK", "F", "RGBA;16"):
         path = tmp_path / f"a{'.png' if IN_FILES[mode] == 'PNG' else '.tiff'}"

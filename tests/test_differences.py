@@ -1,4 +1,6 @@
-"""fallback/differences.py: every dtype and shape comes back bit for bit; packed bytes that lie are DamagedFile, with bounded memory."""
+"""fallback/differences.py: every dtype and shape comes back bit for bit; packed bytes that lie
+are DamagedFile, with bounded memory.
+"""
 
 import lzma
 import zlib
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from bitsback.codecs.fallback import differences
 from bitsback.codecs.fallback.differences import (
     FILTERS,
     LZMA,
@@ -83,7 +86,9 @@ def test_damage():
 
 @pytest.mark.parametrize("way", [0, LZMA])
 def test_a_bomb_is_not_unpacked(way):
-    """A megabyte that claims to be ten pixels is refused after ten; ten bytes that claim 2^62 ask for no memory."""
+    """16 MiB that claim to be ten pixels are refused after ten; ten bytes that claim 2^62 pixels
+    allocate no memory.
+    """
     data = bytes(2**24)
     bomb = bytes([way]) + (
         lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS) if way else zlib.compress(data)
@@ -92,3 +97,16 @@ def test_a_bomb_is_not_unpacked(way):
         decode_differences(bomb, (2, 5), np.uint8)
     with pytest.raises(DamagedFile):
         decode_differences(bomb[:10], (2**31, 2**31), np.uint8)
+
+
+def test_a_small_dictionary_changes_nothing():
+    """LZMA with a dictionary as long as the data makes the same bytes as with the whole one."""
+    rng = np.random.default_rng(0)
+    for length in (1, 192, 4095, 4097, 70000):
+        data = np.repeat(rng.integers(0, 40, length, dtype=np.uint8), 3).tobytes()[:length]
+        made = lzma.compress(data, lzma.FORMAT_RAW, filters=differences._filters(length))
+        assert made == lzma.compress(data, lzma.FORMAT_RAW, filters=differences.FILTERS)
+    assert (
+        differences._filters(192)[0]["dict_size"] == 4096
+        and differences._filters(2**30) == differences.FILTERS
+    )

@@ -1,10 +1,22 @@
-"""Encoder: the model asked for, opened once and only when needed; the wrappers make the same bytes."""
+"""Encoder: the model asked for, opened once and only when needed."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import bitsback.codecs
-from bitsback.codecs import Encoder, decode_image, encode, encode_image, read_header
+from bitsback.codecs import (
+    Encoder,
+    decode,
+    decode_image,
+    decoder,
+    encode,
+    encode_image,
+    prior_codec,
+    read_header,
+)
+from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.checksums import image_check
 from bitsback.codecs.decoder import decode_images
@@ -12,6 +24,8 @@ from bitsback.codecs.image import ImageData, same
 from bitsback.coder.model import Model
 from bitsback.efforts import DEFAULT_EFFORT, EFFORTS
 from bitsback.errors import UnsupportedImage, VerifyFailed, WrongModel
+from tests.test_fallback_codec import drawn
+from tests.test_round_trip import fallback_file
 
 
 def archived(encoder, arrays, **options):
@@ -41,7 +55,7 @@ def test_public_names():
 
 
 def test_a_model_is_opened_once_and_late(tiny_model, photograph, monkeypatch):
-    """A small image needs none, even one that does not exist; of several large ones the first opens it."""
+    """A small image needs none, even one that does not exist; the first large one opens it."""
     opened, open_model = [], Model.open
     monkeypatch.setattr(
         Model, "open", lambda *arguments: opened.append(arguments) or open_model(*arguments)
@@ -94,8 +108,7 @@ def test_many_images_are_an_archive(tiny_model, photograph):
 
 
 def test_verification(tiny_model, photograph, monkeypatch):
-    """verify=True decodes what was made, of one image and of many; without it nothing is decoded."""
-    import bitsback.codecs.decoder as decoder
+    """verify=True decodes what was made, of one image and of many; else nothing is decoded."""
 
     monkeypatch.setattr(decoder, "same", lambda a, b: False)
     pixels = photograph(20, 20)
@@ -107,3 +120,68 @@ def test_verification(tiny_model, photograph, monkeypatch):
                     make()
             else:
                 make()
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((4, 4, 3), np.int32),
+        np.zeros((4, 4, 3), bool),
+        np.zeros((4, 4, 3)),
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 1), np.uint8),
+        np.zeros((1, 4, 4, 3), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 0, 3), np.uint8),
+        [[[1, 2, 3]]],
+        None,
+    ],
+    ids=lambda p: f"{getattr(p, 'dtype', type(p).__name__)}{getattr(p, 'shape', '')}",
+)
+def test_other_arrays_are_refused(tiny_model, pixels):
+    """Anything but (H, W, 3) uint8 with pixels in it is UnsupportedImage."""
+    with pytest.raises(UnsupportedImage):
+        encode(pixels, model=tiny_model)
+
+
+def test_a_model_that_is_none_is_an_error(tmp_path, photograph):
+    """A name that is no model, and a file that is not one: WrongModel, which names it."""
+    (tmp_path / "text.safetensors").write_text("hello")
+    for name in (tmp_path / "text.safetensors", tmp_path / "nowhere", "no-such-model"):
+        with pytest.raises(WrongModel, match=str(name).rsplit("/", 1)[-1]):
+            encode(photograph(64, 64), model=name)
+
+
+def test_fallback_files_need_no_model(photograph):
+    """A small image is coded and decoded where no model is at hand."""
+    pixels = photograph(20, 30)
+    assert np.array_equal(
+        decode(encode(pixels, model="no-such-model"), model="no-such-model"), pixels
+    )
+
+
+@pytest.mark.parametrize("kind", ["tiles", "ramp", "photograph"])
+def test_a_prior_larger_than_the_fallback_codec_is_not_kept(
+    tiny_model, photograph, monkeypatch, kind
+):
+    """A byte more than fallback codec, and that is taken; far fewer, and the prior is."""
+    pixels = drawn(photograph)[kind].astype(np.uint8)
+    best, more = len(fallback_file(pixels)), 1
+
+    def pretended(images, header, model, *_):
+        full = replace(header, model=model.id[:16], segments=((1, 128),), top=(0,) * 6)
+        return full, bytes(best + more - len(container.write(full, b"")))
+
+    monkeypatch.setattr(prior_codec, "encode_stack", pretended)
+    assert encode(pixels, model=tiny_model) == fallback_file(pixels)
+    more = -best // 4
+    assert len(encode(pixels, model=tiny_model)) == best + more
+
+
+def test_drawings_are_not_tried(monkeypatch):
+    """Few colours in many pixels: no time goes to the prior, not even a model is opened."""
+    monkeypatch.setattr(Model, "open", lambda *_, **__: pytest.fail("a model was opened"))
+    pixels = np.zeros((200, 200, 3), np.uint8)
+    pixels[::7, :, 1] = 255
+    assert np.array_equal(decode(encode(pixels)), pixels)

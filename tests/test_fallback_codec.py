@@ -1,11 +1,16 @@
-"""fallback/codec.py: samples of every kind come back, the smallest code is chosen, damage is found."""
+"""fallback/codec.py: samples of every kind come back from the smallest code; damage is found."""
 
 import io
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bitsback.codecs import (
+    decode,
+)
+from bitsback.codecs.bitstream import container
 from bitsback.codecs.fallback import codec, webp
 from bitsback.codecs.fallback.codec import (
     DIFFERENCES,
@@ -14,9 +19,11 @@ from bitsback.codecs.fallback.codec import (
     PNG2,
     PNG4,
     WEBP,
+    FallbackCache,
     decode_fallback,
     encode_fallback,
 )
+from bitsback.codecs.fallback.webp import webp_size
 from bitsback.errors import DamagedFile
 
 RNG = np.random.default_rng(0)
@@ -131,3 +138,83 @@ def test_lying_sizes(method):
     for shape in [(2**24, 2**24), (2**24, 2**24, 3), (16000, 16000)]:
         with pytest.raises(DamagedFile):
             decode_fallback(bytes([method]) + b"\x2f234567890"[:10], shape)
+
+
+def drawn(photograph):
+    """Synthetic images of many kinds, 128x128."""
+    rng, (i, j) = np.random.default_rng(0), np.mgrid[0:128, 0:128]
+    ramp = np.stack([i, j, (i + j) // 2], -1)
+    noise = lambda *shape: rng.integers(0, 256, shape)  # noqa: E731
+    return {
+        "photograph": photograph(128, 128),
+        "noise": noise(128, 128, 3),
+        "tiles": np.tile(noise(16, 16, 3), (8, 8, 1)),
+        "ramp": ramp,
+        "coarse ramp": ramp // 16 * 16,
+        "noisy ramp": ramp + rng.integers(0, 4, (128, 128, 1)),
+        "rows": np.repeat(noise(1, 128, 3), 128, 0),
+        "two colours": rng.integers(0, 2, (128, 128, 1)) * np.array([200, 10, 30]),
+        "palette": noise(16, 3)[rng.integers(0, 16, (128, 128))],
+    }
+
+
+@pytest.mark.parametrize("kind", [*drawn(lambda *_: 0)])
+def test_fallback_coding_is_its_own_inverse(photograph, kind):
+    """decode_fallback(encode_fallback(x)) == x, and a wrong size is DamagedFile."""
+    pixels = drawn(photograph)[kind].astype(np.uint8)
+    data = encode_fallback(pixels)
+    assert np.array_equal(decode_fallback(data, (128, 128, 3)), pixels)
+    with pytest.raises(DamagedFile):
+        decode_fallback(data, (127, 128, 3))
+
+
+@pytest.mark.parametrize("size", [(8, 16384), (16384, 2), (1, 20000)])
+def test_sides_that_webp_cannot_store(size):
+    """Beyond 16383 pixels PNG takes over."""
+    pixels = np.random.default_rng(1).integers(0, 4, (*size, 3), dtype=np.uint8)
+    assert (
+        np.array_equal(decode_fallback(encode_fallback(pixels), (*size, 3)), pixels)
+        and webp_size(pixels) is None
+    )
+    header = container.Header(
+        (container.Entry(size[1], size[0]),), container.pixel_digest([pixels], 4)
+    )
+    assert np.array_equal(decode(container.write(header, encode_fallback(pixels))), pixels)
+
+
+def test_fallback_code_is_the_smallest_at_hand(photograph):
+    """No image's fallback codec is larger than the quick one that `encode` makes anyway."""
+    images = {
+        kind: drawn(photograph)[kind].astype(np.uint8)
+        for kind in ("coarse ramp", "noisy ramp", "ramp")
+    }
+    assert [
+        kind for kind, pixels in images.items() if len(encode_fallback(pixels)) > webp_size(pixels)
+    ] == []
+
+
+def test_cached_codes_are_those_made_anew():
+    """Of every shape, dtype and patience: (H, W, 1) as (H, W), equal bytes of another shape or
+    dtype apart; codes of large arrays are not kept.
+    """
+    cached, rng = FallbackCache(), np.random.default_rng(0)
+    block = rng.integers(0, 5, (8, 8, 4), dtype=np.uint8)
+    for array in (
+        block,
+        block.reshape(4, 16, 4),
+        block.view("<u2").reshape(8, 16),
+        block.view("<i4"),
+        block.view("<f4"),
+        block[..., 0],
+        block[::2, ::-1],
+    ):
+        for patient in (True, False):
+            assert (
+                cached(array, patient) == cached(array, patient) == encode_fallback(array, patient)
+            )
+    assert cached(block.view("<i4")) == cached(block.view("<i4")[..., 0])
+    with (
+        patch.object(codec, "CACHED_PIXELS", 63),
+        patch.object(codec, "encode_fallback", lambda *_: b"made anew"),
+    ):
+        assert cached(block) == b"made anew"

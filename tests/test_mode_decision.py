@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import mode_decision
+from bitsback.codecs import (
+    mode_decision,
+)
 from bitsback.codecs.fallback import codec, webp
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
-from bitsback.codecs.fallback.webp import BEST, GOOD, QUICK, webp_size
+from bitsback.codecs.fallback.webp import BEST, GOOD, webp_size
+from bitsback.codecs.image import ImageData
+from bitsback.codecs.prior_trial import prior_bits
 
 PROMISED = 32  # bytes
 CROP = np.array(Image.open(Path(__file__).parent / "images" / "kodim23_crop.png"))[100:200, 100:228]
@@ -56,22 +60,10 @@ def test_never_larger_than_webp_and_png(photograph, kind):
     assert len(data) <= min(sizes) + PROMISED
 
 
-@pytest.mark.parametrize("alpha", [False, True])
-def test_a_stream_without_the_green_transform(photograph, alpha):
-    """It is one, by its bits, any WebP decoder reads it, and of colours that know nothing of each other it is the smaller one."""
-    samples = images(photograph)["with alpha" if alpha else "colours apart"][:96, :96]
-    data = webp.encode_without_subtract_green(samples, GOOD)
-    assert int.from_bytes(data[5:6], "little") & 7 != 5
-    assert np.array_equal(webp.decode_webp(data, samples.shape), samples)
-    with_green = samples.copy()
-    with_green[..., ::2] += with_green[
-        ..., 1:2
-    ]  # made of it by a transform that the encoder sees at once
-    assert len(data) <= len(webp.encode_webp(webp.to_pillow(with_green), **GOOD))
-
-
 def test_slow_coders_are_left_out_of_photographs_only(photograph, monkeypatch):
-    """Of a photograph PNG and differences see a part, the best WebP nothing; of a drawing all see all."""
+    """Of a photograph PNG and differences code a part, the best WebP nothing; of a drawing all
+    code all.
+    """
     seen = []
     for module in (codec, mode_decision):
         monkeypatch.setattr(
@@ -92,8 +84,10 @@ def test_slow_coders_are_left_out_of_photographs_only(photograph, monkeypatch):
     assert "best" in seen and seen[2] > 3 * mode_decision.SAMPLE_PIXELS
 
 
-def test_when_nothing_need_be_tried(photograph, monkeypatch):
-    """Below 0.93 of a quick WebP, and of a large image below 0.975 of good ones in strips; never of drawings, 16 bits, or what WebP cannot hold."""
+def test_fallback_hopeless(photograph, monkeypatch):
+    """Below HOPELESS_QUICK of a quick WebP, or HOPELESS_GOOD of good ones of a large image; never
+    for drawings, 16 bits, or what WebP cannot store.
+    """
     photo, quick = CROP, webp_size(CROP)
     assert mode_decision.fallback_hopeless(
         int(0.92 * quick), [photo]
@@ -110,15 +104,15 @@ def test_when_nothing_need_be_tried(photograph, monkeypatch):
     ) and not mode_decision.fallback_hopeless(int(0.98 * good), [photo])
 
 
-def test_strips_cost_little(photograph, monkeypatch):
-    """The sum over strips is near the whole's size, and each strip small."""
-    whole, sizes = webp_size(CROP), []
-    monkeypatch.setattr(webp, "STRIP", 6400)
-    encode = webp.encode_webp
-    monkeypatch.setattr(
-        webp,
-        "encode_webp",
-        lambda image, **effort: sizes.append(image.width * image.height) or encode(image, **effort),
-    )
-    assert 0.99 * whole < webp_size(CROP, QUICK) < 1.04 * whole
-    assert sum(sizes) == CROP.size // 3 and max(sizes) <= 6400 and len(sizes) == 2
+def test_prior_likely(tiny_model, photograph):
+    """Photographs are likely untried; noise and drawings only if a trial of the prior beats the
+    fallback codec, which random weights do not.
+    """
+    rng = np.random.default_rng(0)
+    drawing = np.repeat(np.repeat(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), 8, 0), 8, 1)
+    images = photograph(64, 64), rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), drawing
+    assert mode_decision.prior_likely(
+        [ImageData("RGB", pixels) for pixels in images],
+        lambda crops: prior_bits(crops, tiny_model),
+        encode_fallback,
+    ) == [True, False, False]

@@ -1,4 +1,6 @@
-"""Every way in that takes a model, asked for one that is not the default: it is the file's, of colour and of gray; and the file is read by whoever has another."""
+"""Every interface that takes a model codes with the one asked for, colour and gray; the file is
+read by whoever has another.
+"""
 
 import io
 import json
@@ -34,7 +36,9 @@ NAMES = {"RGB": "fast", "L": "other"}  # the fast model was not trained on gray,
 
 @pytest.fixture(scope="module", autouse=True)
 def shipped(tmp_path_factory):
-    """{name: path}: as if three models were shipped; the third is the default but for one number.  What the self-test says of oneDNN is asked once."""
+    """{name: path}: the shipped models and `other`, the default but for one number.  oneDNN's
+    self-test runs once.
+    """
     folder = tmp_path_factory.mktemp("models")
     for path in model_file.shipped_models().values():
         (folder / path.name).symlink_to(path)
@@ -105,7 +109,7 @@ def test_arrays(models):
 
 
 def test_gray_is_never_another_models(models):
-    """A model that was not trained on gray leaves it to fallback codec: no other takes its place."""
+    """A model not trained on gray leaves it to the fallback codec: no other takes its place."""
     data = encode_image(STILLS["L"], model="fast")
     assert container.read_header(data).model in ("", models["fast"].id[:16]) and same(
         decode_image(data, model="fast"), STILLS["L"]
@@ -113,7 +117,7 @@ def test_gray_is_never_another_models(models):
 
 
 def test_another_shipped_model_is_opened_once(made, models, monkeypatch):
-    """A Model asked for files of another keeps that one: opening takes longer than a small image."""
+    """A Model used for files of another keeps that one: opening is slower than a small image."""
     decode(made["RGB"], model=models["default"])
     monkeypatch.setattr(Model, "open", lambda *_, **__: pytest.fail("opened again"))
     assert np.array_equal(decode(made["RGB"], model=models["default"]), PHOTOGRAPH)
@@ -138,7 +142,9 @@ def test_archives(kinds, models, tmp_path):
 
 
 def test_commands(made, mode, name, path, models, tmp_path):
-    """compress, alone, in processes and into archives; then test, info, preview and decompress, told nothing or of another model."""
+    """compress, alone, in processes and into archives; then test, info, preview and decompress,
+    without --model or with another.
+    """
     one, whole = tmp_path / "one.bbk", tmp_path / "all.bbk"
     assert call("compress", path, "-o", one, "--model", name).exit_code == 0
     (tmp_path / "other.png").write_bytes(path.read_bytes())
@@ -162,14 +168,16 @@ def test_commands(made, mode, name, path, models, tmp_path):
     assert call("compress", "--archive", whole, path, "--model", name).exit_code == 0
     assert made_with(whole.read_bytes(), models[name])
     assert call("test", one, whole).exit_code == 0
-    told, looks = [], []
+    facts, looks = [], []
     for named in ((), ("--model", "default")):
-        told.append(json.loads(call("info", "--borders", "--json", *named, one).stdout))
+        facts.append(json.loads(call("info", "--borders", "--json", *named, one).stdout))
         assert call("preview", one, "-f", "-o", tmp_path / "look.png", *named).exit_code == 0
         assert call("decompress", one, "-f", "-o", tmp_path / "out.png", *named).exit_code == 0
         looks.append((tmp_path / "look.png").read_bytes())
         assert np.array_equal(np.array(Image.open(tmp_path / "out.png")), STILLS[mode].samples)
-    assert told[0] == told[1] and told[0]["model"] == models[name].id[:16] and looks[0] == looks[1]
+    assert (
+        facts[0] == facts[1] and facts[0]["model"] == models[name].id[:16] and looks[0] == looks[1]
+    )
 
 
 def test_efforts(path, mode, models, tmp_path):
@@ -221,7 +229,9 @@ def test_pillow(mode, name, models):
 
 
 def test_numcodecs(mode, name, models):
-    """By name and path, pickled, several images in a chunk; read by a codec of another model, which goes on with its own."""
+    """By name and path, pickled, several images in a chunk; read by a codec of another model,
+    which goes on encoding with its own.
+    """
     Bitsback = pytest.importorskip(
         "bitsback.plugins.numcodecs", reason="numcodecs is not installed"
     ).Bitsback
@@ -253,7 +263,9 @@ CHUNKS = {
 @pytest.mark.parametrize("channels", CHUNKS)
 @pytest.mark.parametrize("name", ["fast", "default", "best"])
 def test_numcodecs_codes_with_the_model_asked_for(name, channels, models):
-    """Every shipped model and every kind of chunk: its own id in the file, or none where it was not trained on gray; read by the same codec and by others."""
+    """Every shipped model and kind of chunk: its own id in the file, or none where it was not
+    trained on gray; read by the same codec and by the default one.
+    """
     Bitsback = pytest.importorskip(
         "bitsback.plugins.numcodecs", reason="numcodecs is not installed"
     ).Bitsback
@@ -298,7 +310,7 @@ def test_small_chunks_open_no_model(monkeypatch):
 
 
 def test_a_small_archive_is_the_same_by_name_and_by_model(models):
-    """Two images too small for the prior alone: whether it is tried hangs on them, not on how the model is named."""
+    """Two images too small for the prior alone: how the model is named does not matter."""
     images = [
         ImageData("RGB", np.ascontiguousarray(PHOTOGRAPH[top : top + 30, 8:38])) for top in (4, 34)
     ]

@@ -13,7 +13,7 @@ from bitsback.codecs import decode_image, encode, encode_image
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.image import MODES, ImageData, same
 from bitsback.plugins import pillow
-from tests.test_whole_file import of_mode
+from tests.image_modes import of_mode
 
 IN_PILLOW = [mode for mode in MODES if mode not in ("RGB;16", "RGBA;16", "LA;16")]
 
