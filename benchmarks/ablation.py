@@ -32,10 +32,10 @@ from bitsback.diffusion.levels import (
 from bitsback.diffusion.schedule import DATA_SD, LearnedSchedule, geometric
 from bitsback.train.bound import gaussian_noise, level_nats, top_nats
 from bitsback.train.calibration import Calibrated, calibrate
+from bitsback.train.checkpoints import read_checkpoint
 from bitsback.train.export import save_model
-from bitsback.train.loop import read_checkpoint
 from bitsback.train.measure import bound_bits, centre_crops
-from bitsback.train.variances import GRADES, graded_bits, measure_moments
+from bitsback.train.variances import BOUND_GRADES, graded_bits, measure_moments
 
 COUNTS = (5, 8, 12, 20, 40)
 ENDS = (SIGMA_MIN, SIGMA_MAX)
@@ -57,14 +57,14 @@ def table(head, rows):
 
 def variances(network, valid, training):
     """Grades by number of levels, bits/dim, float, evenly spaced; and by level at K = 12."""
-    rows, by_level = {grade: [] for grade in GRADES}, None
+    rows, by_level = {grade: [] for grade in BOUND_GRADES}, None
     for count in COUNTS:
         noise = geometric(*ENDS, count)
         generator = torch.Generator().manual_seed(1)
         moments = [measure_moments(network, sigma, training, generator) for sigma in noise]
         parts = graded_bits(network, noise, valid, moments)
         top = top_nats(valid, torch.tensor(math.log(noise[-1]))).mean().item() / math.log(2)
-        for grade in GRADES:
+        for grade in BOUND_GRADES:
             rows[grade].append(sum(parts[grade]) + top)
         if count == 12:
             by_level = {"sigmas": noise, **parts}
@@ -163,14 +163,14 @@ def plots(results, output):
 
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.5))
     by_level = results["by_level"]
-    for grade in GRADES[2:]:
+    for grade in BOUND_GRADES[2:]:
         axes[0].loglog(by_level["sigmas"][1:], by_level[grade][1:], "o-", label=grade)
     axes[0].set(
         xlabel="noise of the level, gray levels",
         ylabel="bits/dim of its step",
         title="bits by level, K = 12",
     )
-    for grade in GRADES[2:]:
+    for grade in BOUND_GRADES[2:]:
         axes[1].semilogx(COUNTS, results["variances"][grade], "o-", label=grade)
     chosen = results["trajectory"]
     axes[1].semilogx(

@@ -16,9 +16,9 @@ import torch
 
 from benchmarks.ablation import table
 from bitsback.diffusion.levels import default_levels
+from bitsback.train.checkpoints import read_checkpoint
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.estimates import estimate_at_levels
-from bitsback.train.loop import read_checkpoint
 from bitsback.train.measure import bound_bits, centre_crops
 from bitsback.train.patches import Patches
 

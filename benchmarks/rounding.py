@@ -16,7 +16,7 @@ from benchmarks.research.equalise import equalise
 from bitsback.diffusion.levels import default_levels
 from bitsback.integer.config import INPUT_REACH
 from bitsback.train import denoiser
-from bitsback.train.loop import read_checkpoint
+from bitsback.train.checkpoints import read_checkpoint
 from bitsback.train.measure import bound_bits, centre_crops
 
 

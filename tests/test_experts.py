@@ -26,12 +26,14 @@ from bitsback.integer.selftest import integer_convolution
 from bitsback.sampling.chain_sampler import sample_chain
 from bitsback.sampling.denoisers import model_denoiser
 from bitsback.sampling.preview import preview
+from bitsback.train.checkpoints import read_checkpoints
 from bitsback.train.dequantise import dequantised, dequantised_model
 from bitsback.train.estimates import estimate_at_levels
 from bitsback.train.experts import Experts
 from bitsback.train.export import make_layer, save_model, without_excess
-from bitsback.train.loop import TrainingConfig, read_checkpoints, train
+from bitsback.train.loop import train
 from bitsback.train.measure import bound_bits
+from bitsback.train.trainer import TrainingConfig
 from bitsback.tune import tuning
 from tests import numpy_decoder as yardstick
 from tests.conftest import TINY, random_network

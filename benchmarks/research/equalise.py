@@ -9,8 +9,9 @@ with the rounding in place fills the range by itself: there it gains nothing (be
 import torch
 
 from bitsback.diffusion.levels import sigmas
+from bitsback.integer.convolution import TOP
 from bitsback.train.bound import gaussian_noise
-from bitsback.train.denoiser import TOP, Block
+from bitsback.train.denoiser import ResidualBlock
 
 
 @torch.no_grad()
@@ -21,7 +22,7 @@ def hidden_peaks(network, levels, x, share=0.9999, seed=1):
     """
     peaks, hooks = {}, []
     for name, block in network.named_modules():
-        if isinstance(block, Block):
+        if isinstance(block, ResidualBlock):
 
             def keep(module, inputs, output, name=name):
                 flat = inputs[0].transpose(0, 1).flatten(1)
@@ -42,7 +43,7 @@ def equalise(network, levels, x, largest=3):
     """Scales hidden channels in place so that their peaks come near 255; at most 2^+-largest."""
     peaks = hidden_peaks(network, levels, x)
     for name, block in network.named_modules():
-        if isinstance(block, Block):
+        if isinstance(block, ResidualBlock):
             n = torch.floor(torch.log2(TOP / peaks[name].clamp_min(1.0))).clamp(-largest, largest)
             up = torch.exp2(n)
             block.a.weight.mul_(up.view(-1, 1, 1, 1))

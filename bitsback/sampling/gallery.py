@@ -16,7 +16,7 @@ from bitsback.sampling.denoisers import (
 )
 from bitsback.sampling.samplers import GRADES, SAMPLERS
 from bitsback.sampling.starts import clouds, coder_start, noised
-from bitsback.train.loop import read_checkpoint
+from bitsback.train.checkpoints import read_checkpoint
 
 PASSES = "passes"  # the grade of ancestral that is the coder's own chain
 ALL_GRADES = (PASSES, *GRADES)
