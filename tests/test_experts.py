@@ -111,7 +111,7 @@ def test_a_file_there_and_back(expert_model, prior_file, photograph):
 def test_tuning_moves_each(expert_model, photograph, monkeypatch):
     """Deltas of both, and the bound of both's levels falls; only of those that begin with little noise."""
     pixels = photograph(256, 264)
-    monkeypatch.setattr(tuning, "_cost", lambda *_: 0)
+    monkeypatch.setattr(tuning, "update_bits", lambda *_: 0)
     deltas, layers = (
         tuning.tune(expert_model, [pixels], 49),
         [expert.layers for expert in expert_model.experts],
@@ -201,7 +201,7 @@ def family_model(tmp_path_factory):
 def test_a_family_is_tuned_together(family_model, photograph, monkeypatch):
     """One set of deltas moves both of its networks, and the bound of both's levels falls; the first family is another's affair."""
     pixels = photograph(256, 264)
-    monkeypatch.setattr(tuning, "_cost", lambda *_: 0)
+    monkeypatch.setattr(tuning, "update_bits", lambda *_: 0)
     deltas = tuning.tune(family_model, [pixels], 61)
     assert len(deltas) == family_model.deltas.size == 2 * bias_updates.count(family_model.layers)
     first, second, third = bias_updates.by_expert(deltas, family_model.experts)
