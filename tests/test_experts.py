@@ -129,7 +129,7 @@ def test_tuning_moves_each(expert_model, photograph, monkeypatch):
         for moved in (None, deltas)
     )
     assert sum(after[:5]) < sum(before[:5]) and sum(after[5:]) < sum(before[5:])
-    monkeypatch.setattr(tuning, "FINE", 8.0)
+    monkeypatch.setattr(tuning, "MAX_FIRST_SIGMA", 8.0)
     assert not bias_updates.by_expert(
         tuning.tune(expert_model, [pixels], 29), expert_model.experts
     )[1].any()
