@@ -1,12 +1,14 @@
-"""What a model costs on images that went through something: smaller, paler, half-resolution colours, gray.
+"""Rates on changed images: smaller, with colours at half resolution, gray.
 
-    python -m benchmarks.domain VALID KODAK [--models default,fast] [--limit 6] [-o benchmarks/results/domain]
+    python -m benchmarks.domain VALID KODAK [--models default,fast] [--limit 6]
+                                [-o benchmarks/results/domain]
 
-The bound of the rounded network on centre crops, against JPEG XL effort 7 of the same crops.  No file is written here: it tells where
-training has holes, which rate.py's averages hide.
+The bound of the rounded network on centre crops, against JPEG XL effort 7 of the same crops.  It
+shows kinds of images that training lacks, which the averages of rate.py hide.  No file is written.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import imagecodecs
@@ -14,28 +16,31 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.report import summary
 from bitsback.coder.model import Model
 from bitsback.train.augment import chroma_halved
 from bitsback.train.dequantise import dequantised_model
 from bitsback.train.measure import bound_bits
 
-SIDE = 192
+CROP_SIDE = 192
 
 
-def crop(image):
-    """(SIDE, SIDE, 3) uint8, the centre."""
+def crop(image: Image.Image) -> np.ndarray:
+    """(CROP_SIDE, CROP_SIDE, 3) uint8, the centre."""
     pixels = np.array(image)
-    top, left = (pixels.shape[0] - SIDE) // 2, (pixels.shape[1] - SIDE) // 2
-    return np.ascontiguousarray(pixels[top : top + SIDE, left : left + SIDE])
+    top, left = (pixels.shape[0] - CROP_SIDE) // 2, (pixels.shape[1] - CROP_SIDE) // 2
+    return np.ascontiguousarray(pixels[top : top + CROP_SIDE, left : left + CROP_SIDE])
 
 
-def scaled(image, by):
+def scaled(image: Image.Image, by: float) -> Image.Image:
+    """The image at `by` times its size."""
     return image.resize(
         (round(image.width * by), round(image.height * by)), Image.Resampling.LANCZOS
     )
 
 
-def halved(image):
+def halved(image: Image.Image) -> Image.Image:
+    """The image with colours at half resolution, interpolated 4:2:0."""
     x = (
         torch.from_numpy(np.array(image))
         .permute(2, 0, 1)[None, :, : image.height // 2 * 2, : image.width // 2 * 2]
@@ -46,7 +51,7 @@ def halved(image):
     )
 
 
-CHANGES = {
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "as they are": lambda image: image,
     "half the size": lambda image: scaled(image, 0.5),
     "0.7 of the size": lambda image: scaled(image, 0.7),
@@ -55,8 +60,8 @@ CHANGES = {
 }
 
 
-def row(model, images, gray):
-    """(bound, JPEG XL) of crops, bits a dimension; a gray image has one."""
+def rates(model: Model, images: list[Image.Image], gray: bool) -> tuple[float, float]:
+    """(bound, JPEG XL) of crops, bits a dimension; a gray image has one a pixel."""
     network, crops = dequantised_model(model), [crop(image) for image in images]
     x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() - 128
     bound = sum(bound_bits(network, model.levels, x, True, gray=torch.full((len(x),), gray)))
@@ -66,8 +71,8 @@ def row(model, images, gray):
     return bound, 8 * sum(map(len, others)) / (sum(c.size for c in crops) // (3 if gray else 1))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=summary(__doc__))
     parser.add_argument("valid", type=Path)
     parser.add_argument("kodak", type=Path)
     parser.add_argument("--models", default="default,fast")
@@ -94,7 +99,7 @@ def main():
         "|---|---|" + "---|---|" * len(models),
     ]
     for name, (images, gray) in cases.items():
-        found = [row(model, images, gray) for model in models.values()]
+        found = [rates(model, images, gray) for model in models.values()]
         lines.append(
             f"| {name} | {found[0][1]:.3f} | "
             + " | ".join(f"{bound:.3f} | {bound / other:.3f}" for bound, other in found)
@@ -102,9 +107,10 @@ def main():
         )
         print(lines[-1], flush=True)
     text = (
-        f"python -m benchmarks.domain {args.valid.name} {args.kodak.name} --models {args.models} --limit {args.limit}   ("
+        f"python -m benchmarks.domain {args.valid.name} {args.kodak.name} --models {args.models} "
+        f"--limit {args.limit}   ("
         + ", ".join(f"{name} {model.id[:16]}" for name, model in models.items())
-        + f"; {args.limit} centre crops of {SIDE}x{SIDE}, bound in bits/dim)\n\n"
+        + f"; {args.limit} centre crops of {CROP_SIDE}x{CROP_SIDE}, bound in bits/dim)\n\n"
         + "\n".join(lines)
         + "\n"
     )

@@ -1,9 +1,9 @@
-"""Size and time by effort: what each of -e 1..9 costs and buys, on real files.
+"""Size and time of real files by effort, -e 1..9.
 
     python -m benchmarks.efforts IMAGE... [--efforts 1,5,6,9] [-o benchmarks/results/efforts]
 
-Each file is written, read back, decoded and compared.  Seconds are of encoding without the comparison with fallback codec, and of decoding,
-one thread, a megapixel; other work on the machine included.
+Each file is written, read back, decoded and compared.  Seconds a megapixel are of encoding without
+the fallback codec, and of decoding, one thread; other work on the machine included.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.report import summary
 from bitsback.codecs import decode, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
@@ -23,12 +24,15 @@ from bitsback.coder.model import Model
 from bitsback.efforts import EFFORTS
 
 
-def coded(pixels, model, tuning, path):
-    """(bytes, seconds to encode, seconds to decode, bits of deltas) of one image under the prior."""
-    header, begin = (
-        Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels])),
-        time.perf_counter(),
-    )
+def coded(
+    pixels: np.ndarray, model: Model, tuning: int, path: Path
+) -> tuple[int, float, float, float]:
+    """(bytes, seconds to encode and to decode, bits of bias updates) of an image under the prior.
+
+    tuning: steps; path: of the file to write.
+    """
+    header = Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels]))
+    begin = time.perf_counter()
     header, payload = prior_codec.encode_stack([pixels], header, model, tuning=tuning)
     encoded = time.perf_counter()
     path.write_bytes(container.write(header, payload))
@@ -43,8 +47,8 @@ def coded(pixels, model, tuning, path):
     )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=summary(__doc__))
     parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--efforts", default=",".join(map(str, EFFORTS)))
     parser.add_argument("-o", "--output", type=Path)
@@ -56,24 +60,26 @@ def main():
         {name: Model.open(name) for name in ("fast", "default")},
     )
     lines = [
-        "| effort | model | steps | bits/dim | of it deltas | encode s/MP | decode s/MP |",
+        "| effort | model | steps | bits/dim | of it bias updates | encode s/MP | decode s/MP |",
         "|---|---|---|---|---|---|---|",
     ]
     for effort in map(int, args.efforts.split(",")):
         name, tuning = EFFORTS[effort]
         with tempfile.TemporaryDirectory() as folder:
-            size, encode, decoding, deltas = map(
+            size, encoding, decoding, updates = map(
                 sum,
                 zip(
                     *(coded(image, models[name], tuning, Path(folder, "x.bbk")) for image in images)
                 ),
             )
         lines.append(
-            f"| {effort} | {name} | {tuning} | {8 * size / dims:.4f} | {deltas / dims:.4f} | {3e6 * encode / dims:.1f} | {3e6 * decoding / dims:.1f} |"
+            f"| {effort} | {name} | {tuning} | {8 * size / dims:.4f} | {updates / dims:.4f} "
+            f"| {3e6 * encoding / dims:.1f} | {3e6 * decoding / dims:.1f} |"
         )
         print(lines[-1], flush=True)
     text = (
-        f"python -m benchmarks.efforts {' '.join(path.name for path in args.images)} --efforts {args.efforts}   ("
+        f"python -m benchmarks.efforts {' '.join(path.name for path in args.images)} "
+        f"--efforts {args.efforts}   ("
         + ", ".join(f"{name} {model.id[:16]}" for name, model in models.items())
         + ", one thread of a busy machine)\n\n"
         + "\n".join(lines)

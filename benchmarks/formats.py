@@ -1,9 +1,10 @@
-"""What becomes of every file in a folder: kept whole, or refused with a reason.
+"""The result for every file in a folder: kept whole, or refused with a reason.
 
     python -m benchmarks.formats DIR [-o benchmarks/results/formats.md]
 
-Each image is stored by fallback codec (the prior has no say in what is kept), decoded and compared, then written in
-the format that decompress chooses, read again and compared.  tests/test_formats.py uses the same function.
+Each image is stored by the fallback codec (what is kept does not depend on the codec), decoded and
+compared, then written in the format that decompress chooses, read again and compared.
+tests/test_formats.py uses the same function.
 """
 
 import argparse
@@ -13,14 +14,15 @@ from unittest.mock import patch
 import numpy as np
 import PIL
 
+from benchmarks.report import summary
 from bitsback.codecs import decode_image, encode_image, mode_decision
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.image import same
 from bitsback.codecs.io.restored import default_bytes
 from bitsback.errors import UnsupportedImage
 
-NOT_PICTURES = {".txt", ".license", ".md", ".tsv"}
-TOGETHER = (
+NOT_IMAGES = {".txt", ".license", ".md", ".tsv"}
+COMMON_REASONS = (
     "not an image that Pillow can read",
     "damaged image",
     "compressed with loss",
@@ -32,20 +34,21 @@ TOGETHER = (
 )
 
 
-def files_of(folder):
-    """All files below a folder but text about them."""
+def files_of(folder: str | Path) -> list[Path]:
+    """All files below a folder except texts about them."""
     return sorted(
         path
         for path in Path(folder).rglob("*")
-        if path.is_file() and path.suffix.lower() not in NOT_PICTURES
+        if path.is_file() and path.suffix.lower() not in NOT_IMAGES
     )
 
 
-def fate(path, name, allow_lossy=False):
-    """(mode, what happened, bytes) of one file: ("RGB", "kept", 123) or ("", reason, 0).
+def fate(path: Path, name: str | Path, allow_lossy: bool = False) -> tuple[str, str, int]:
+    """(mode, result, bytes) of one file: ("RGB", "kept", 123) or ("", reason, 0).
 
-    Kept means: mode, samples, palette, transparency and metadata came back from the .bbk, and mode, look and samples from the
-    image file written of it, a TIFF of a TIFF.  Anything in between raises AssertionError.  What the file has besides is named.
+    Kept: mode, samples, palette, transparency and metadata came back from the .bbk, and mode, look
+    and samples from the image file written of it, of a TIFF a TIFF.  The result names what else the
+    file had.  Errors: AssertionError where neither happened.
     """
     try:
         image = read_image(path, name, allow_lossy=allow_lossy)
@@ -66,10 +69,10 @@ def fate(path, name, allow_lossy=False):
     )
 
 
-def table(rows):
-    """Markdown of [(folder, mode, what, count)]."""
-    lines = ["| folder | mode | what | files |", "|---|---|---|---|"]
-    counts = {}
+def table(rows: list[tuple[str, str, str]]) -> str:
+    """Markdown of (folder, mode, result) of all files, equal ones counted."""
+    lines = ["| folder | mode | result | files |", "|---|---|---|---|"]
+    counts: dict[tuple[str, str, str], int] = {}
     for row in rows:
         counts[row] = counts.get(row, 0) + 1
     lines += [
@@ -79,8 +82,8 @@ def table(rows):
     return "\n".join(lines)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=summary(__doc__))
     parser.add_argument("folder", type=Path)
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/formats.md"))
     args = parser.parse_args()
@@ -88,13 +91,17 @@ def main():
     for path in files_of(args.folder):
         name = path.relative_to(args.folder)
         mode, what, size = fate(path, name)
-        short = next((reason for reason in TOGETHER if reason in what), what).replace("|", "\\|")
+        short = next((reason for reason in COMMON_REASONS if reason in what), what).replace(
+            "|", "\\|"
+        )
         rows.append((name.parts[0], mode or "refused", short))
         before, after = before + path.stat().st_size * bool(mode), after + size
     kept = sum(mode != "refused" for _, mode, _ in rows)
     text = (
-        f"python -m benchmarks.formats {args.folder.name}   ({len(rows)} files, {kept} kept, {len(rows) - kept} refused, Pillow {PIL.__version__}, "
-        f"numpy {np.__version__}; the kept ones: {before} bytes as found, {after} as .bbk by fallback codec alone)\n\n{table(rows)}\n"
+        f"python -m benchmarks.formats {args.folder.name}   (no model; {len(rows)} files, "
+        f"{kept} kept, {len(rows) - kept} refused, Pillow {PIL.__version__}, "
+        f"numpy {np.__version__}; the kept ones: {before} bytes as found, "
+        f"{after} as .bbk by fallback codec alone)\n\n{table(rows)}\n"
     )
     print(text)
     args.output.write_text(text)

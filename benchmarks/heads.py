@@ -1,9 +1,12 @@
-"""Heads and orders of colours on one frozen trunk: what passes, the head's width and which colour comes first buy.
+"""Gain of coding passes, of the head's width and of the order of colours, on one frozen trunk.
 
-    python -m benchmarks.heads CHECKPOINT TRAINING VALIDATION [--steps 500] [-o benchmarks/results/heads]
+    python -m benchmarks.heads CHECKPOINT TRAINING VALIDATION [--steps 500]
+                               [-o benchmarks/results/heads]
 
-Each variant gets a fresh head, and fresh colour coefficients in the trunk's last layer; these two are trained, the rest of the trunk stays as it is: the same steps, patches
-and noise for all.  Then the bound of the coder's levels on centre crops.  The trunk was trained with G first: other orders are a little at a disadvantage.
+Each variant has a fresh head, and fresh colour coefficients in the trunk's last layer; these two
+are trained, the rest of the trunk is frozen; steps, patches and noise are the same for all.  Then
+the bound of the coder's levels on centre crops.  The trunk was trained with G first, so other
+orders are at a slight disadvantage.
 """
 
 import argparse
@@ -11,19 +14,21 @@ import dataclasses
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from benchmarks.ablation import table
+from benchmarks.report import summary, table
 from bitsback.diffusion.levels import default_levels
+from bitsback.train.checkpoints import read_checkpoint
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.estimates import estimate_at_levels
-from bitsback.train.loop import read_checkpoint
 from bitsback.train.measure import bound_bits, centre_crops
 from bitsback.train.patches import Patches
 
-BATCH, PATCH, RATE = 16, 64, 2e-3
-VARIANTS = {
+HEAD_BATCH, HEAD_PATCH_SIDE, HEAD_RATE = 16, 64, 2e-3
+HEAD_VARIANTS: dict[str, dict[str, Any]] = {
     "2 passes": {"passes": 2},
     "4 passes": {},
     "8 passes": {"passes": 8},
@@ -33,34 +38,48 @@ VARIANTS = {
     "G, then B, then R": {"order": "GBR"},
     "B, then G, then R": {"order": "BGR"},
 }
-COLOURS = "RGB"
+CHANNELS = "RGB"
 
 
 class Reordered:
-    """A Denoiser for images whose channels have changed places, so that bound.py, which codes channel 1 first, then 0, then 2, codes `order`."""
+    """A Denoiser for images with permuted channels, so that the bound codes colours in `order`.
 
-    def __init__(self, network, order):
-        first, second, third = (COLOURS.index(colour) for colour in order)
-        self.network, self.places = (
-            network,
-            [second, first, third],
-        )  # channel i of a changed image is channel places[i]
-        self.back = [self.places.index(i) for i in range(3)]
+    The bound (bound.py) codes channel 1 first, then 0, then 2.  Channel i of a permuted image is
+    channel channels[i] of the original.
+    """
 
-    def _changed(self, out):
-        return torch.cat([out[:, :3][:, self.places], out[:, 3:6][:, self.places], out[:, 6:]], 1)
+    def __init__(self, network: Denoiser, order: str) -> None:
+        first, second, third = (CHANNELS.index(colour) for colour in order)
+        self.network, self.channels = network, [second, first, third]
+        self.back = [self.channels.index(i) for i in range(3)]
 
-    def trunk(self, y, log_sigma, integer=False):
+    def _permuted(self, out: Tensor) -> Tensor:
+        means, scales = out[:, :3][:, self.channels], out[:, 3:6][:, self.channels]
+        return torch.cat([means, scales, out[:, 6:]], 1)
+
+    def trunk(
+        self, y: Tensor, log_sigma: Tensor, integer: bool = False
+    ) -> tuple[Tensor, Tensor, Any]:
+        """Denoiser.trunk for permuted y."""
         out, features, e = self.network.trunk(y[:, self.back], log_sigma, integer)
-        return self._changed(out), features, e
+        return self._permuted(out), features, e
 
-    def heads(self, features, e, log_ratio, pixels, innovations, integer=False):
-        return self._changed(
+    def heads(
+        self,
+        features: Tensor,
+        e: Any,
+        log_ratio: Tensor,
+        pixels: Tensor,
+        innovations: Tensor,
+        integer: bool = False,
+    ) -> Tensor:
+        """Denoiser.heads for permuted innovations."""
+        return self._permuted(
             self.network.heads(features, e, log_ratio, pixels, innovations[:, self.back], integer)
         )
 
 
-def with_fresh_head(network, passes=4, head=48):
+def with_fresh_head(network: Denoiser, passes: int = 4, head: int = 48) -> Denoiser:
     """A Denoiser with the trunk of `network`, zeros for its colour coefficients, and a new head."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -81,19 +100,19 @@ def with_fresh_head(network, passes=4, head=48):
     return fresh
 
 
-def trained(network, order, patches, steps):
-    """The bound's estimate falls over `steps` of Adam with cosine decay.  Returns the Reordered network."""
+def trained(network: Denoiser, order: str, patches: Patches, steps: int) -> Reordered:
+    """The Reordered network after `steps` of Adam with cosine decay on the bound's estimate."""
     changed, generator = Reordered(network, order), torch.Generator().manual_seed(1)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.Adam(parameters, betas=(0.9, 0.99))
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = (
-                RATE
+                HEAD_RATE
                 * min(1, (step + 1) / 30)
                 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
             )
-        x = patches.batch(BATCH, generator)[:, changed.places]
+        x = patches.batch(HEAD_BATCH, generator)[:, changed.channels]
         optimiser.zero_grad(set_to_none=True)
         level, pixel, top, _ = estimate_at_levels(
             changed, None, x, generator, False, False, levels=default_levels()
@@ -104,8 +123,8 @@ def trained(network, order, patches, steps):
     return changed
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=summary(__doc__))
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("training", type=Path)
     parser.add_argument("validation", type=Path)
@@ -116,27 +135,27 @@ def main():
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/heads"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    network, told = read_checkpoint(args.checkpoint)
-    patches, valid, rows = (
-        Patches(args.training, PATCH, torch.device("cpu")),
-        centre_crops(args.validation, args.limit),
-        [],
-    )
-    for name, options in VARIANTS.items():
+    network, facts = read_checkpoint(args.checkpoint)
+    patches = Patches(args.training, HEAD_PATCH_SIDE, torch.device("cpu"))
+    valid, rows = centre_crops(args.validation, args.limit), []
+    for name, options in HEAD_VARIANTS.items():
         begin, options = time.time(), dict(options)
         order = options.pop("order", "GRB")
         fresh = with_fresh_head(network, **options)
         changed = trained(fresh, order, patches, args.steps)
-        bits = bound_bits(changed, default_levels(), valid[:, changed.places], False)
+        bits = bound_bits(changed, default_levels(), valid[:, changed.channels], False)
         rows.append(
             (name, fresh.multiply_adds()[1], sum(bits), bits[0], sum(bits[1:7]), sum(bits[7:]))
         )
         print(*rows[-1], f"{time.time() - begin:.0f} s", flush=True)
     base = next(row for row in rows if row[0] == "4 passes")
     text = [
-        f"python -m benchmarks.heads {args.checkpoint.name} {args.training.name} {args.validation.name} --steps {args.steps} --limit {args.limit}   "
-        f"({told['minutes']} minutes of training before; {args.limit} centre crops of 256x256; float, bits/dim)\n",
-        "As the first three: a head of 48, G coded first, then R, then B. Multiply-adds of the head, a pixel and level.\n",
+        f"python -m benchmarks.heads {args.checkpoint.name} {args.training.name} "
+        f"{args.validation.name} --steps {args.steps} --limit {args.limit}   "
+        f"({facts['minutes']} minutes of training before; {args.limit} centre crops of 256x256; "
+        "float, bits/dim)\n",
+        "As the first three: a head of 48, G coded first, then R, then B. "
+        "Multiply-adds of the head, a pixel and level.\n",
         table(
             [
                 "variant",

@@ -1,9 +1,10 @@
-"""`compress --rm -r -j 2`, killed again and again: is every image still there, in one form or the other?
+"""`compress --rm -r -j 2`, killed again and again: is every image kept, in one form or the other?
 
     python -m benchmarks.kills DIR... [--kills 20] [--seed 1] [-o benchmarks/results/kills]
 
-Works on a copy.  Each round starts the command on all that is left and ends it after a random time:
-the process alone by SIGKILL or SIGTERM, or its whole group by SIGKILL.  A last round runs to its end.
+Works on a copy.  Each round starts the command on all images left and ends it after a random
+time: the process alone by SIGKILL or SIGTERM, or its whole group by SIGKILL.  A last round runs to
+its end.
 Then each image of DIR must be there byte for byte, or decode from a .bbk file to the same samples,
 palette, transparency and metadata; and no temporary file may be left.
 """
@@ -19,37 +20,27 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.report import summary
 from bitsback.codecs import decode_image
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.image import same
 from bitsback.errors import BitsbackError
 
 ENDINGS = (("process", signal.SIGKILL), ("process", signal.SIGTERM), ("group", signal.SIGKILL))
-PATIENCE = 20.0  # seconds in which the workers of a dead process must be gone
+WORKER_TIMEOUT = 20.0  # seconds in which the workers of a dead process must have ended
 
 
 def start(folder: Path) -> subprocess.Popen:
     """The command on a folder, in a process group of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "bitsback",
-        "compress",
-        "--rm",
-        "-r",
-        "-j",
-        "2",
-        "-q",
-        str(folder),
-    ]
+    command = [sys.executable, *"-m bitsback compress --rm -r -j 2 -q".split(), str(folder)]
     return subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
 
 
 def gone(group: int) -> bool:
-    """Whether no process of a group is left after a while."""
-    end = time.monotonic() + PATIENCE
+    """Whether all processes of a group have ended after WORKER_TIMEOUT."""
+    end = time.monotonic() + WORKER_TIMEOUT
     while time.monotonic() < end:
         try:
             os.killpg(group, 0)
@@ -60,7 +51,7 @@ def gone(group: int) -> bool:
 
 
 def is_there(original: Path, copy: Path) -> str:
-    """How an image is kept: "as it was", "compressed", or "LOST"."""
+    """The state of an image: "as it was", "compressed", or "LOST"."""
     if copy.exists():
         return "as it was" if copy.read_bytes() == original.read_bytes() else "LOST"
     image = read_image(original, original.name)
@@ -94,7 +85,8 @@ def run(folders: list[Path], kills: int, seed: int) -> tuple[list[str], bool]:
             done = sum(1 for _ in work.rglob("*.bbk"))
             what = f"{whom}, {how.name}, after {wait:.1f} s" if number < kills else "to the end"
             lines.append(
-                f"| {number + 1} | {what} | {status} | {done} | {'yes' if left else 'NO'} | {len(parts)} |"
+                f"| {number + 1} | {what} | {status} | {done} | {'yes' if left else 'NO'} "
+                f"| {len(parts)} |"
             )
             print(lines[-1], flush=True)
         fates: dict[str, int] = {}
@@ -109,7 +101,7 @@ def run(folders: list[Path], kills: int, seed: int) -> tuple[list[str], bool]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=summary(__doc__))
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
@@ -117,7 +109,8 @@ def main() -> None:
     args = parser.parse_args()
     lines, well = run(args.folders, args.kills, args.seed)
     head = [
-        f"python -m benchmarks.kills {' '.join(f.name for f in args.folders)} --kills {args.kills} --seed {args.seed}",
+        f"python -m benchmarks.kills {' '.join(f.name for f in args.folders)} "
+        f"--kills {args.kills} --seed {args.seed}   (no model matters: files are counted)",
         "",
         "| round | ended | exit status | .bbk files | workers gone | temporary files |",
         "|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""What telling flat blocks and counting colours buy: the same images coded with neither, either and both, decoded and compared.
+"""What flat map and colour counts gain: images coded with neither, either and both, and decoded.
 
 python -m benchmarks.known IMAGE... [-o benchmarks/results/known.md]
 """
@@ -12,28 +12,32 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.report import summary
 from bitsback.codecs import decode, flat_map, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from bitsback.codecs.bitstream.sections import Tag
 from bitsback.coder.model import Model
 
-WAYS = {
+# (without flat map, without colour counts)
+LEFT_OUT = {
     "neither": (True, True),
-    "flat blocks": (False, True),
-    "colours": (True, False),
+    "flat map": (False, True),
+    "colour counts": (True, False),
     "both": (False, False),
-}  # what is left out
+}
 
 
-def coded(pixels, model, no_flats, no_colours):
+def coded(
+    pixels: np.ndarray, model: Model, no_flats: bool, no_colours: bool
+) -> tuple[float, float, Header]:
     """(bits a dimension, seconds to encode, Header) of an image under the prior, not tuned."""
-    header, begin = (
-        Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels])),
-        time.perf_counter(),
-    )
+    header = Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels]))
+    begin = time.perf_counter()
     with (
-        patch.object(flat_map, "write", (lambda images: (b"", None)) if no_flats else flat_map.write),
+        patch.object(
+            flat_map, "write", (lambda images: (b"", None)) if no_flats else flat_map.write
+        ),
         patch.object(
             prior_codec, "sharpness_of", (lambda *_: 0) if no_colours else prior_codec.sharpness_of
         ),
@@ -45,35 +49,33 @@ def coded(pixels, model, no_flats, no_colours):
     return 8 * len(data) / pixels.size, seconds, container.read_header(data)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=summary(__doc__))
     parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    model, lines = (
-        Model.open(),
-        [
-            "| image | "
-            + " | ".join(WAYS)
-            + " | both save | told, bits/dim | sharpness | seconds, neither and both |",
-            "|---" * (len(WAYS) + 5) + "|",
-        ],
-    )
+    model = Model.open()
+    lines = [
+        "| image | "
+        + " | ".join(LEFT_OUT)
+        + " | both save | flat map, bits/dim | sharpness | seconds, neither and both |",
+        "|---" * (len(LEFT_OUT) + 5) + "|",
+    ]
     for path in args.images:
         pixels = np.array(Image.open(path).convert("RGB"))
-        results = [coded(pixels, model, *left_out) for left_out in WAYS.values()]
+        results = [coded(pixels, model, *left_out) for left_out in LEFT_OUT.values()]
         (first, begun, _), (last, ended, header) = results[0], results[-1]
         lines.append(
             f"| {path.name} | "
             + " | ".join(f"{rate:.4f}" for rate, _, _ in results)
-            + f" | {100 * (1 - last / first):.1f} % | {8 * len(header.section(Tag.FLAT_MAP)) / pixels.size:.4f} | {header.sharpness} | {begun:.0f}, {ended:.0f} |"
+            + f" | {100 * (1 - last / first):.1f} % | {8 * len(header.section(Tag.FLAT_MAP)) / pixels.size:.4f} "
+            f"| {header.sharpness} | {begun:.0f}, {ended:.0f} |"
         )
         print(lines[-1], flush=True)
     text = (
-        f"python -m benchmarks.known {' '.join(path.name for path in args.images)}   (model {model.id[:16]}, not tuned, bits/dim of whole files)\n\n"
-        + "\n".join(lines)
-        + "\n"
+        f"python -m benchmarks.known {' '.join(path.name for path in args.images)}   "
+        f"(model {model.id[:16]}, not tuned, bits/dim of whole files)\n\n" + "\n".join(lines) + "\n"
     )
     if args.output:
         args.output.write_text(text)

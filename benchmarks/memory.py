@@ -1,10 +1,12 @@
 """Peak memory of compress (with its verification) and decompress, a process each.
 
-    python -m benchmarks.memory --tiny 24 --flat 24,100 --segments default [-o benchmarks/results/memory]
+    python -m benchmarks.memory --tiny 24 --flat 24,100 --segments default
+                                [-o benchmarks/results/memory]
 
-The images are synthetic.  `tiny` is a model of random weights, so that a run takes minutes and not hours; `flat` has no network at all,
-three bits a sample on the stack: what the image itself takes.  What the network of a shipped model takes more than tiny's, one segment of
-places.LIMIT pixels on one level shows.  Pillow's limit of 89 megapixels, above which images are refused, is off here: the files are our own.
+The images are synthetic.  `tiny` is a model of random weights, so that a run takes minutes and not
+hours; `flat` has no network, three bits a sample on the stack: the memory of the image itself.  One
+segment of segment_layout.ENCODER_MAX_PIXELS on one level shows what a shipped model's network takes
+beyond tiny's.  Pillow's limit of 89 megapixels, above which images are refused, is off here.
 """
 
 import argparse
@@ -14,37 +16,61 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-SIDES, LEVELS = (
-    (2, 3),
-    4,
-)  # shape of an image; levels of the tiny model: their memory does not add up
-FLAT = 8  # values of a sample in the images for `flat`
+from benchmarks.report import summary
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bitsback.ans.stack import Stack
+    from bitsback.coder.model import Model
+
+ASPECT = (2, 3)  # of an image, height to width
+TINY_LEVELS = 4  # of the tiny model: the memory of levels does not add up
+FLAT_VALUES = 8  # of a sample in the images for `flat`
 
 
 class Flat:
-    """In the place of a Chain: samples of 0 to FLAT - 1 as they are, and as many bits owed for a while."""
+    """Stands in for a Chain: samples of 0 to FLAT_VALUES - 1 pushed as they are.
 
-    def push(self, stack, x, top, context, watch=lambda stack: None):
-        owed = stack.pop_uniform(x.size, FLAT)
+    As many bits are popped before, as bits-back does.
+    """
+
+    def push(
+        self,
+        stack: "Stack",
+        x: "np.ndarray",
+        top: Any,
+        context: Any,
+        watch: Callable[["Stack"], object] = lambda stack: None,
+    ) -> None:
+        """x: (B, 3, H, W) int32, pixels - 128; watch: called at the lowest size of the stack."""
+        owed = stack.pop_uniform(x.size, FLAT_VALUES)
         watch(stack)
-        stack.push_uniform(owed, FLAT)
-        stack.push_uniform(x.ravel() + 128, FLAT)
+        stack.push_uniform(owed, FLAT_VALUES)
+        stack.push_uniform(x.ravel() + 128, FLAT_VALUES)
 
-    def pop(self, stack, shape, top, context):
+    def pop(self, stack: "Stack", shape: tuple[int, ...], top: Any, context: Any) -> "np.ndarray":
+        """The samples of a push; the bits it popped are not returned."""
         return (
-            stack.pop_uniform(shape[0] * shape[1] * shape[2] * shape[3], FLAT).reshape(shape) - 128
+            stack.pop_uniform(shape[0] * shape[1] * shape[2] * shape[3], FLAT_VALUES).reshape(shape)
+            - 128
         )
 
 
-def image(path, megapixels, flat):
-    """Writes a PNG of smooth colours and noise, which compresses like a photograph; flat: of few values."""
+def image(path: Path, megapixels: float, flat: bool) -> None:
+    """Writes a PNG of smooth colours and noise, which compresses like a photograph.
+
+    flat: with FLAT_VALUES values of a sample.
+    """
     import numpy as np
     from PIL import Image
 
-    height = round((megapixels * 1e6 * SIDES[0] / SIDES[1]) ** 0.5)
-    width, rng = height * SIDES[1] // SIDES[0], np.random.default_rng(0)
+    height = round((megapixels * 1e6 * ASPECT[0] / ASPECT[1]) ** 0.5)
+    width, rng = height * ASPECT[1] // ASPECT[0], np.random.default_rng(0)
     pixels, columns = np.empty((height, width, 3), np.uint8), np.arange(width)
     noise = rng.normal(0, 3, (64, width, 1)) + rng.normal(0, 1, (64, width, 3))
     for i in range(height):
@@ -52,12 +78,12 @@ def image(path, megapixels, flat):
         rows = np.stack(
             [light, 0.8 * light + 20 * np.cos(i / 150 - columns / 190), 0.6 * light + 30], -1
         ) + np.roll(noise[i % 64], 97 * i, 0)
-        pixels[i] = np.clip(np.rint(rows), 0, 255) % (FLAT if flat else 256)
+        pixels[i] = np.clip(np.rint(rows), 0, 255) % (FLAT_VALUES if flat else 256)
     Image.fromarray(pixels).save(path, compress_level=1)
 
 
-def tiny_model(path):
-    """A model file of random weights, as small as the network's layers allow."""
+def tiny_model(path: Path) -> None:
+    """Writes a model file of random weights, as small as the network's layers allow."""
     import torch
 
     from bitsback.diffusion.levels import spaced
@@ -74,21 +100,27 @@ def tiny_model(path):
     save_model(
         path,
         network,
-        spaced(LEVELS),
+        spaced(TINY_LEVELS),
         {"minutes": 0, "steps": 0, "device": "cpu", "data": "random weights"},
     )
 
 
-def peak_bytes():
-    """The most memory this process had.  Not getrusage where it can be helped: on Linux that begins with what the parent process had."""
+def peak_bytes() -> int:
+    """The peak memory of this process.
+
+    getrusage is the fallback only: on Linux it starts from the parent process's peak.
+    """
     try:
         return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
     except (OSError, IndexError):
         return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def step(action, source, target, model, flat):
-    """One action in this process: {"seconds", "peak_mib"}.  The prior's file is taken however large it is."""
+def step(action: str, source: str, target: str, model: str, flat: str) -> dict[str, float]:
+    """One action in this process: {"seconds", "peak_mib"}; the prior's file is kept at any size.
+
+    action: compress, decompress or segment; flat: not empty for Flat.
+    """
     import torch
     from PIL import Image
 
@@ -100,7 +132,7 @@ def step(action, source, target, model, flat):
     torch.set_num_threads(1)
     Image.MAX_IMAGE_PIXELS = None
     if flat:
-        Model.chain = lambda *_: Flat()
+        Model.chain = lambda *_: Flat()  # type: ignore[method-assign]
     keep_pages()
     begin = time.perf_counter()
     if action == "segment":
@@ -116,8 +148,8 @@ def step(action, source, target, model, flat):
     return {"seconds": time.perf_counter() - begin, "peak_mib": peak_bytes() / 2**20}
 
 
-def segment(model):
-    """Codes and decodes a segment of places.LIMIT pixels on one level."""
+def segment(model: "Model") -> None:
+    """Codes and decodes a segment of segment_layout.ENCODER_MAX_PIXELS on one level."""
     import numpy as np
 
     from bitsback.ans.stack import Stack
@@ -125,11 +157,8 @@ def segment(model):
     from bitsback.coder.context import Context, context_chain
     from bitsback.coder.top import Top
 
-    rng, chain, side = (
-        np.random.default_rng(0),
-        model.chain(),
-        int(segment_layout.ENCODER_MAX_PIXELS**0.5),
-    )
+    rng, chain = np.random.default_rng(0), model.chain()
+    side = int(segment_layout.ENCODER_MAX_PIXELS**0.5)
     x = np.clip(rng.normal(0, 30, (1, 3, side, side)), -128, 127).astype(np.int32)
     context = Context(
         np.zeros((1, 3, 32, side + 32), np.int32), np.zeros((1, 3, side, 32), np.int32)
@@ -138,25 +167,16 @@ def segment(model):
     stack, top = Stack(rng.bytes(2 * x.size)), Top((0,) * 3, (64,) * 3)
     chain.push(stack, x, top, context)
     y = top.pop(chain.gaussians, stack, x.shape, context)
-    if not np.array_equal(
-        chain.reverse[0].pop(
-            stack, y, context_chain(chain.forward_table, chain.levels, context)[0]
-        ),
-        x,
-    ):
+    noised = context_chain(chain.forward_table, chain.levels, context)[0]
+    if not np.array_equal(chain.reverse[0].pop(stack, y, noised), x):
         raise SystemExit("another segment came back")
 
 
-def apart(*arguments):
+def apart(*arguments: object) -> dict[str, float]:
     """step() in a process of its own."""
+    step_arguments = json.dumps([str(argument) for argument in arguments])
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "benchmarks.memory",
-            "--step",
-            json.dumps([str(a) for a in arguments]),
-        ],
+        [sys.executable, "-m", "benchmarks.memory", "--step", step_arguments],
         capture_output=True,
         text=True,
     )
@@ -165,8 +185,8 @@ def apart(*arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=summary(__doc__))
     parser.add_argument("--tiny", default="", help="Megapixels of images, with a tiny model.")
     parser.add_argument("--flat", default="", help="Megapixels of images, without a network.")
     parser.add_argument("--segments", default="", help="Shipped models, a segment of each.")
@@ -176,13 +196,16 @@ def main():
     if args.step:
         print(json.dumps(step(*json.loads(args.step))))
         return
+    from bitsback.integer.model_file import shipped_models, told_id
+
     lines = [
-        f"python -m benchmarks.memory --tiny {args.tiny or chr(34) * 2} --flat {args.flat or chr(34) * 2} --segments {args.segments}\n",
+        f"python -m benchmarks.memory --tiny {args.tiny or chr(34) * 2} "
+        f"--flat {args.flat or chr(34) * 2} --segments {args.segments}\n",
         "| what | peak MiB | seconds |",
         "|---|---|---|",
     ]
 
-    def tell(what, facts):
+    def add(what: str, facts: dict[str, float]) -> None:
         lines.append(f"| {what} | {facts['peak_mib']:.0f} | {facts['seconds']:.0f} |")
         print(lines[-1], flush=True)
 
@@ -195,18 +218,21 @@ def main():
             ("flat", n) for n in args.flat.split(",") if n
         ]:
             flat = "flat" * (kind == "flat")
-            image(source, float(megapixels), flat)
-            tell(
+            image(source, float(megapixels), bool(flat))
+            add(
                 f"{megapixels} megapixels, compress, {kind}",
                 apart("compress", source, packed, model, flat),
             )
-            tell(
+            add(
                 f"{megapixels} megapixels, decompress, {kind}",
                 apart("decompress", packed, back, model, flat),
             )
+        shipped = shipped_models()
         for name in [str(model), *filter(None, args.segments.split(","))]:
-            tell(
-                f"one segment on one level, {'tiny' if name == str(model) else name}",
+            model_id = told_id(shipped.get(name, Path(name))) or ""
+            known = name != str(model) and f"{name} {model_id[:16]}"
+            add(
+                f"one segment on one level, {known or 'tiny'}",
                 apart("segment", "", "", name, ""),
             )
     if args.output:

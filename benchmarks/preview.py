@@ -1,9 +1,9 @@
-"""What a preview costs and shows, against full decoding, for several noise levels to stop at.
+"""Cost and quality of a preview against full decoding, for several noise levels to stop at.
 
     python -m benchmarks.preview DIR [--limit N] [-o benchmarks/results/preview]
 
-Whole images that the prior codes; others are passed over.  Seconds are of one process on this machine, other work
-included: compare them within an image, as the table does.
+Whole images under the prior; others are skipped.  Seconds are of one process on this machine, other
+work included: compare them within an image, as the table does.
 """
 
 import argparse
@@ -15,20 +15,22 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.report import images_below, summary
 from bitsback.codecs import decode, encode
 from bitsback.codecs.bitstream import container
 from bitsback.coder.model import Model
 from bitsback.sampling.preview import preview
 
-SIGMAS = (3.0, 6.0, 15.0, 40.0)
+STOP_SIGMAS = (3.0, 6.0, 15.0, 40.0)
 
 
-def measure(model, pixels, data):
-    """[(noise, share of the pixels, of the passes, of the time, PSNR there)] of one file."""
+def measure(model: Model, pixels: np.ndarray, data: bytes) -> list[tuple[float, ...]]:
+    """[(noise, share of the pixels, of the network evaluations, of the time, PSNR)] of one file."""
     begin = time.perf_counter()
     decode(data, model=model)
-    full, rows = time.perf_counter() - begin, []
-    for sigma in SIGMAS:
+    full = time.perf_counter() - begin
+    rows: list[tuple[float, ...]] = []
+    for sigma in STOP_SIGMAS:
         begin = time.perf_counter()
         seen = preview(data, model=model, sigma=sigma)
         seconds = time.perf_counter() - begin
@@ -45,16 +47,17 @@ def measure(model, pixels, data):
     return rows
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=summary(__doc__))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--limit", type=int, default=4, help="images to preview")
     parser.add_argument("--model")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/preview"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    model, results = Model.open(args.model), []
-    for path in sorted(p for p in args.folder.iterdir() if p.suffix.lower() in (".png", ".webp")):
+    model = Model.open(args.model)
+    results: list[list[tuple[float, ...]]] = []
+    for path in images_below(args.folder):
         if len(results) == args.limit:
             break
         pixels = np.array(Image.open(path).convert("RGB"))
@@ -72,9 +75,11 @@ def main():
         for s, r, p, t, q in np.mean(results, 0)
     ]
     args.output.with_suffix(".md").write_text(
-        f"python -m benchmarks.preview {args.folder.name} --limit {args.limit}   ({len(results)} whole images, model {model.id[:16]}, 2 steps of DDIM, one thread)\n\n"
-        "Means: noise where decoding stops; share of the image shown, of a full decode's network passes, of its time; PSNR of what is shown.\n\n"
-        "| noise | shown | passes | time | PSNR, dB |\n|---|---|---|---|---|\n"
+        f"python -m benchmarks.preview {args.folder.name} --limit {args.limit}   "
+        f"({len(results)} whole images, model {model.id[:16]}, 2 steps of DDIM, one thread)\n\n"
+        "Means: noise where decoding stops; share of the image shown, of a full decode's network "
+        "evaluations, of its time; PSNR of what is shown.\n\n"
+        "| noise | shown | evaluations | time | PSNR, dB |\n|---|---|---|---|---|\n"
         + "\n".join(lines)
         + "\n"
     )

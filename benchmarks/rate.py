@@ -1,34 +1,44 @@
 """Bits per dimension of real files: this codec against the ones people would use instead.
 
-    python -m benchmarks.rate DIR [--limit N] [--every N] [-e EFFORT] [--model NAME] [--gray] [-o benchmarks/results/NAME]
+    python -m benchmarks.rate DIR [--limit N] [--every N] [-e EFFORT] [--model NAME] [--gray]
+                              [-o benchmarks/results/NAME]
 
 The other codecs' rows do not depend on the model: `--others FILE.json` takes them from an earlier
-run (made with --no-ours), so that a new model costs its own time only.  Every file is written, read back, decoded and compared with the pixels that went in; a codec that
-returns other pixels stops the run.  Seconds are of one process on this machine, other work
-included: compare columns of one run, not runs.
+run (made with --no-ours), so that a new model costs its own time only.  Every file is written, read
+back, decoded and compared with the original pixels; a codec that returns other pixels stops the
+run.  Seconds are of one process on this machine, other work included: compare columns of one run,
+not runs.
 """
 
 import argparse
 import io
 import json
 import platform
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.report import images_below, summary
 from bitsback.codecs import ImageData, decode_image, encode_image
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.sections import Tag
 from bitsback.coder.model import Model
 from bitsback.efforts import DEFAULT_EFFORT, EFFORTS
 
+Codec = tuple[
+    Callable[[np.ndarray], bytes | bytearray], Callable[[bytes], np.ndarray]
+]  # write, read
 
-def _pillow(**options):
-    def write(pixels):
+
+def _pillow(**options: Any) -> Codec:
+    def write(pixels: np.ndarray) -> bytes:
         out = io.BytesIO()
         Image.fromarray(pixels).save(out, **options)
         return out.getvalue()
@@ -36,7 +46,7 @@ def _pillow(**options):
     return write, lambda data: np.asarray(Image.open(io.BytesIO(data)))
 
 
-def _jxl(effort):
+def _jxl(effort: int) -> Codec:
     return (
         lambda pixels: imagecodecs.jpegxl_encode(
             pixels, lossless=True, effort=effort, numthreads=1
@@ -45,15 +55,15 @@ def _jxl(effort):
     )
 
 
-def ours(model, tuning, mode):
-    """(write, read) of this codec, for arrays of one mode."""
+def ours(model: Model, tuning: int, mode: str) -> Codec:
+    """This codec for arrays of one mode; tuning: steps."""
     return (
         lambda pixels: encode_image(ImageData(mode, pixels), model=model, tuning=tuning),
         lambda data: decode_image(data, model=model).samples,
     )
 
 
-OTHERS = {
+OTHER_CODECS: dict[str, Codec] = {
     "PNG": _pillow(format="PNG", optimize=True),
     "WebP": _pillow(format="WEBP", lossless=True, quality=100, method=6, exact=True),
     "JPEG 2000": (
@@ -65,14 +75,16 @@ OTHERS = {
 }
 
 
-def measure(codec, pixels, folder, name):
-    """Writes, reads back and compares one image: {"bytes", "encode_s", "decode_s"} and the bytes."""
+def measure(
+    codec: Codec, pixels: np.ndarray, folder: Path, name: str
+) -> tuple[dict[str, float], bytes]:
+    """({"bytes", "encode_s", "decode_s"}, the bytes) of one image, read back and compared."""
     write, read = codec
     begin = time.perf_counter()
-    data = write(pixels)
+    written = write(pixels)
     middle = time.perf_counter()
     path = folder / name
-    path.write_bytes(data)
+    path.write_bytes(written)
     data = path.read_bytes()
     path.unlink()
     begin_read = time.perf_counter()
@@ -85,42 +97,53 @@ def measure(codec, pixels, folder, name):
     return {"bytes": len(data), "encode_s": middle - begin, "decode_s": end - begin_read}, data
 
 
-def run(files, model, folder, known, tuning=0, mode="RGB"):
-    """One row an image: name, dims, and per codec bytes and seconds.
+def prior_facts(header: container.Header) -> dict[str, float]:
+    """Bits a dimension by part of a file under the prior, and the sharpness."""
+    start = len(header.entries[0].mode) * header.start[1] * header.start[2]
+    return {
+        "net_bits_per_dim": header.net_bits / (header.dims - start),
+        "tuned_bits_per_dim": 8 * len(header.section(Tag.BIAS_UPDATES)) / header.dims,
+        "flat_bits_per_dim": 8 * len(header.section(Tag.FLAT_MAP)) / header.dims,
+        "mean_bits_per_dim": 8 * len(header.section(Tag.BLOCK_MEANS)) / header.dims,
+        "sharpness": header.sharpness,
+    }
 
-    model: None leaves ours out; known: {file name: row} of an earlier run, whose other codecs are taken over;
-    tuning: steps; mode: images are converted to it.
+
+def run(
+    files: list[Path],
+    model: Model | None,
+    folder: Path,
+    known: dict[str, dict[str, Any]],
+    tuning: int = 0,
+    mode: str = "RGB",
+) -> list[dict[str, Any]]:
+    """One row an image: name, dims, and bytes and seconds by codec.
+
+    model None: without this codec; folder: for temporary files; known: {file name: row} of an
+    earlier run, whose other codecs are copied; tuning: steps; mode: images are converted to it.
     """
     rows = []
     for path in files:
         pixels = np.array(Image.open(path).convert(mode))
-        row = {"file": path.name, "dims": pixels.size, "pixels": pixels.shape[0] * pixels.shape[1]}
+        row: dict[str, Any] = {
+            "file": path.name,
+            "dims": pixels.size,
+            "pixels": pixels.shape[0] * pixels.shape[1],
+        }
         codecs = {"bitsback": ours(model, tuning, mode)} if model else {}
         codecs |= {
-            name: codec for name, codec in OTHERS.items() if name not in known.get(path.name, {})
+            name: codec
+            for name, codec in OTHER_CODECS.items()
+            if name not in known.get(path.name, {})
         }
         for name, codec in codecs.items():
             row[name], data = measure(codec, pixels, folder, f"{path.stem}.{name.replace(' ', '')}")
             if name == "bitsback":
                 header = container.read_header(data)
                 row["method"] = "prior" if header.model else "plain"
-                coded = (
-                    header.dims - len(header.entries[0].mode) * header.start[1] * header.start[2]
-                )
-                row |= (
-                    {
-                        "net_bits_per_dim": header.net_bits / coded,
-                        "tuned_bits_per_dim": 8
-                        * len(header.section(Tag.BIAS_UPDATES))
-                        / header.dims,
-                        "flat_bits_per_dim": 8 * len(header.section(Tag.FLAT_MAP)) / header.dims,
-                        "mean_bits_per_dim": 8 * len(header.section(Tag.BLOCK_MEANS)) / header.dims,
-                        "sharpness": header.sharpness,
-                    }
-                    if header.model
-                    else {}
-                )
-        row |= {name: known[path.name][name] for name in OTHERS if name in known.get(path.name, {})}
+                row |= prior_facts(header) if header.model else {}
+        before = known.get(path.name, {})
+        row |= {name: before[name] for name in OTHER_CODECS if name in before}
         rows.append(row)
         print(
             path.name,
@@ -134,7 +157,7 @@ def run(files, model, folder, known, tuning=0, mode="RGB"):
     return rows
 
 
-def table(rows):
+def rate_table(rows: list[dict[str, Any]]) -> str:
     """Markdown: bits a dimension over the whole set (bytes added up), seconds a megapixel."""
     names = [n for n in rows[0] if isinstance(rows[0][n], dict)]
     dims, pixels = sum(r["dims"] for r in rows), sum(r["pixels"] for r in rows)
@@ -147,21 +170,26 @@ def table(rows):
         size, enc, dec = (sum(r[name][k] for r in rows) for k in ("bytes", "encode_s", "decode_s"))
         ratio = f"{size / reference:.3f}" if reference else "-"
         lines.append(
-            f"| {name} | {8 * size / dims:.4f} | {ratio} | {1e6 * enc / pixels:.2f} | {1e6 * dec / pixels:.2f} |"
+            f"| {name} | {8 * size / dims:.4f} | {ratio} | {1e6 * enc / pixels:.2f} "
+            f"| {1e6 * dec / pixels:.2f} |"
         )
     nets = [r["net_bits_per_dim"] for r in rows if r.get("net_bits_per_dim")]
     if nets:
         tuned = [r["tuned_bits_per_dim"] for r in rows if r.get("tuned_bits_per_dim")]
+        flat, counted = (
+            sum(bool(r.get(key)) for r in rows) for key in ("flat_bits_per_dim", "sharpness")
+        )
         lines.append(
-            f"\nbitsback's net rate on the {len(nets)} images that use the prior (mean): {np.mean(nets):.4f} bits/dim; "
-            f"{len(tuned)} were tuned, for {np.mean(tuned or [0]):.4f} bits/dim of deltas; "
-            f"in {sum(bool(r.get('flat_bits_per_dim')) for r in rows)} flat blocks were told, in {sum(bool(r.get('sharpness')) for r in rows)} colours counted"
+            f"\nbitsback's net rate on the {len(nets)} images that use the prior (mean): "
+            f"{np.mean(nets):.4f} bits/dim; {len(tuned)} were tuned, for "
+            f"{np.mean(tuned or [0]):.4f} bits/dim of bias updates; "
+            f"{flat} have a flat map, {counted} colour counts"
         )
     return "\n".join(lines)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=summary(__doc__))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--limit", type=int)
     parser.add_argument(
@@ -189,11 +217,7 @@ def main():
         if args.others
         else {}
     )
-    files = sorted(p for p in args.folder.iterdir() if p.suffix.lower() in (".png", ".webp"))[
-        :: args.every
-    ][: args.limit]
-    import tempfile
-
+    files = images_below(args.folder)[:: args.every][: args.limit]
     with tempfile.TemporaryDirectory() as folder:
         rows = run(
             files,
@@ -216,8 +240,9 @@ def main():
         + (f" --others {args.others.name}" if args.others else "")
     )
     text = (
-        f"{command}   ({len(rows)} images, model {model.id[:16] if model else 'none'}, {args.threads} thread(s), {platform.machine()}, "
-        f"torch {torch.__version__}, imagecodecs {imagecodecs.__version__})\n\n{table(rows)}\n"
+        f"{command}   ({len(rows)} images, model {model.id[:16] if model else 'none'}, "
+        f"{args.threads} thread(s), {platform.machine()}, torch {torch.__version__}, "
+        f"imagecodecs {imagecodecs.__version__})\n\n{rate_table(rows)}\n"
     )
     print(text)
     if args.output:

@@ -25,7 +25,7 @@ from bitsback.sampling.chain_sampler import nearest_level
 from bitsback.sampling.denoisers import checkpoint_denoiser, model_denoiser
 from bitsback.sampling.gallery import draw_images
 from bitsback.sampling.starts import tiles
-from bitsback.train.loop import read_checkpoints
+from bitsback.train.checkpoints import read_checkpoints
 from bitsback.train.measure import centre_crops
 
 METHODS = {

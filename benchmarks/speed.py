@@ -1,10 +1,12 @@
-"""Megapixels a second and peak memory, encoding and decoding, against JPEG XL and WebP in the same run.
+"""Megapixels a second and peak memory of encoding and decoding, with JPEG XL and WebP in the run.
 
-    python -m benchmarks.speed IMAGE [--models fast,default] [--threads 1,2] [-o benchmarks/results/speed]
+    python -m benchmarks.speed IMAGE [--models fast,default] [--threads 1,2]
+                               [-o benchmarks/results/speed]
 
-Each line is a process of its own, so that its memory is its own.  Times are of codecs.image's stack coding (no comparison with
-WebP, no verification, no tuning: benchmarks.efforts has it), the best of two; network and coding are shares of the decode's time, and the
-network's time is also given as a multiple of its operations over the int8 peak that one convolution reaches here just before.
+Each line is a process of its own, for its own peak memory.  Times, the best of two, are of coding
+under the prior: no fallback codec, no verification, no tuning (benchmarks.efforts has it).  Network
+and coding are shares of the decode's time; the network's time is also a multiple of its operations
+over the int8 peak that one convolution reaches here just before.
 """
 
 import argparse
@@ -15,13 +17,21 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
-OTHERS = ("WebP", "JPEG XL e7", "JPEG XL e9")
+from benchmarks.report import summary
+
+OTHER_NAMES = ("WebP", "JPEG XL e7", "JPEG XL e9")
 
 
-def _timed(work, runs=2):
-    best, result = float("inf"), None
+Result = TypeVar("Result")
+
+
+def _timed(work: Callable[[], Result], runs: int = 2) -> tuple[float, Result]:
+    """(seconds of the fastest run, its result)."""
+    best = float("inf")
     for _ in range(runs):
         begin = time.perf_counter()
         result = work()
@@ -32,11 +42,13 @@ def _timed(work, runs=2):
 class Clock:
     """Adds up the time spent inside functions that it wraps."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seconds = 0.0
 
-    def around(self, function):
-        def timed(*arguments, **options):
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, timed."""
+
+        def timed(*arguments: Any, **options: Any) -> Any:
             begin = time.perf_counter()
             try:
                 return function(*arguments, **options)
@@ -49,13 +61,14 @@ class Clock:
 class Counter:
     """Adds up the multiply-adds of a backend's convolutions."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.multiply_adds = 0
 
-    def around(self, backend):
+    def around(self, backend: Any) -> Callable[..., Any]:
+        """The backend's `convolve`, counted."""
         convolve = backend.convolve
 
-        def counted(name, x, *arguments, **options):
+        def counted(name: str, x: Any, *arguments: Any, **options: Any) -> Any:
             out = convolve(name, x, *arguments, **options)
             self.multiply_adds += out.numel() * backend.layers[name].weight[0].numel()
             return out
@@ -63,8 +76,11 @@ class Counter:
         return counted
 
 
-def peak(seconds=1.0):
-    """Multiply-adds a second of the fastest backend's 64-channel 3x3 convolution, the best of many; at a size that the caches hold."""
+def peak(seconds: float = 1.0) -> float:
+    """Multiply-adds a second of the fastest backend's 64-channel 3x3 convolution, best of many.
+
+    Its size fits the caches.
+    """
     import torch
 
     from bitsback.integer.convolution import Layer
@@ -89,8 +105,8 @@ def peak(seconds=1.0):
     return x.numel() * weight[0].numel() / best
 
 
-def one(path, name, threads):
-    """The figures of one codec: seconds, bytes, peak memory in MiB; for a model also shares."""
+def one(path: Path, name: str, threads: int) -> dict[str, Any]:
+    """The figures of one codec: seconds, bytes, peak memory in MiB; of a model also shares."""
     import numpy as np
     from PIL import Image
 
@@ -98,11 +114,11 @@ def one(path, name, threads):
 
     keep_pages()
     pixels = np.array(Image.open(path).convert("RGB"))
-    facts = {"megapixels": pixels.size / 3e6, "start_s": None}
-    if name in OTHERS:
-        from benchmarks.rate import OTHERS as codecs
+    facts: dict[str, Any] = {"megapixels": pixels.size / 3e6, "start_s": None}
+    if name in OTHER_NAMES:
+        from benchmarks.rate import OTHER_CODECS
 
-        write, read = codecs[name]
+        write, read = OTHER_CODECS[name]
         facts["encode_s"], data = _timed(lambda: write(pixels))
         facts["decode_s"], back = _timed(lambda: read(data))
     else:
@@ -136,7 +152,8 @@ def one(path, name, threads):
                 network.around(step.network.head),
             )
             break  # all steps share one network
-        Gaussians.push, Gaussians.pop = coding.around(Gaussians.push), coding.around(Gaussians.pop)
+        for way in ("push", "pop"):
+            setattr(Gaussians, way, coding.around(getattr(Gaussians, way)))
         total, _ = _timed(lambda: decoder.decode(data, model=model), 1)
         facts["network"], facts["coding"] = network.seconds / total, coding.seconds / total
         facts["of_peak"], facts["peak_gops"] = (
@@ -152,7 +169,8 @@ def one(path, name, threads):
     return facts
 
 
-def _apart(path, name, threads):
+def _apart(path: Path, name: str, threads: int) -> dict[str, Any]:
+    """`one` in a process of its own."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     command = [
         sys.executable,
@@ -170,8 +188,8 @@ def _apart(path, name, threads):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=summary(__doc__))
     parser.add_argument("image", type=Path)
     parser.add_argument("--models", default="default")
     parser.add_argument("--threads", default="1,2")
@@ -181,15 +199,24 @@ def main():
     if args.one:
         print(json.dumps(one(args.image, args.one, int(args.threads))))
         return
-    lines = [(name, 1) for name in OTHERS] + [
-        (name, int(t)) for name in args.models.split(",") for t in args.threads.split(",")
+    from bitsback.integer.model_file import shipped_models, told_id
+
+    names, shipped = args.models.split(","), shipped_models()
+    lines = [(name, 1) for name in OTHER_NAMES] + [
+        (name, int(t)) for name in names for t in args.threads.split(",")
     ]
     results = [(name, threads, _apart(args.image, name, threads)) for name, threads in lines]
     jxl = next(facts for name, _, facts in results if name == "JPEG XL e9")
-    command = f"python -m benchmarks.speed {args.image.name} --models {args.models} --threads {args.threads}"
+    ids = ", ".join(
+        f"{name} {(told_id(shipped.get(name, Path(name))) or '')[:16]}" for name in names
+    )
     text = [
-        f"{command}   ({results[0][2]['megapixels']:.2f} megapixels, {platform.machine()}, {os.cpu_count()} cores)\n",
-        "| codec | threads | bytes | encode MP/s | decode MP/s | encode time against JPEG XL e9 | peak MiB | network | coding | network time / (operations / peak) | int8 peak, GOP/s | start s |",
+        f"python -m benchmarks.speed {args.image.name} --models {args.models} "
+        f"--threads {args.threads}   ({ids}; {results[0][2]['megapixels']:.2f} megapixels, "
+        f"{platform.machine()}, {os.cpu_count()} cores)\n",
+        "| codec | threads | bytes | encode MP/s | decode MP/s | encode time against JPEG XL e9 "
+        "| peak MiB | network | coding | network time / (operations / peak) | int8 peak, GOP/s "
+        "| start s |",
         "|" + "---|" * 12,
     ]
     for name, threads, facts in results:
@@ -201,7 +228,9 @@ def main():
         ]
         start = f"{facts['start_s']:.1f}" if facts["start_s"] else ""
         text.append(
-            f"| {name} | {threads} | {facts['bytes']} | {' | '.join(rates)} | {facts['encode_s'] / jxl['encode_s']:.2f} | {facts['peak_mib']:.0f} | {' | '.join(shares)} | {start} |"
+            f"| {name} | {threads} | {facts['bytes']} | {' | '.join(rates)} "
+            f"| {facts['encode_s'] / jxl['encode_s']:.2f} | {facts['peak_mib']:.0f} "
+            f"| {' | '.join(shares)} | {start} |"
         )
     print("\n".join(text))
     if args.output:

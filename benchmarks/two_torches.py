@@ -1,11 +1,16 @@
-"""Files cross from one torch to another: `python -m benchmarks.two_torches [--old 2.4.1] [--new 2.13.0] [--images tests/images] [--model PATH]`.
+"""Files encoded with one version of torch and decoded with another.
 
-Makes a virtual environment for each version in a temporary folder, encodes the images (their centres, --side pixels) in each with the
-backend that is chosen there and with the reference, decodes every file in the other one, compares bytes and pixels, and prints a table.
-Exit status 1 if anything differs.
+    python -m benchmarks.two_torches [--old 2.4.1] [--new 2.13.0] [--images tests/images]
+                                     [--model PATH]
 
-torch comes without its dependencies, so that no gigabytes of CUDA packages are fetched.  Builds that are linked to CUDA get stand-ins for those
-libraries, compiled here (gcc and readelf are needed then): every function in them answers "no device".  Only CPU code is run.
+Makes a virtual environment for each version in a temporary folder, encodes the images (their
+centres, --side pixels) in each with the backend that is chosen there and with the reference,
+decodes every file in the other one, compares bytes and pixels, and prints a table.  Exit status 1 if
+anything differs.
+
+torch is installed without its dependencies, so that no gigabytes of CUDA packages are fetched.
+Builds that are linked to CUDA get stand-ins for those libraries, compiled here (with gcc and
+readelf), whose functions all return "no device".  Only CPU code is run.
 """
 
 import argparse
@@ -16,6 +21,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
+
+from benchmarks.report import summary
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = [
@@ -35,7 +43,7 @@ PACKAGES = [
     "tqdm",
 ]
 
-# Runs inside an environment.  encode: images -> files; decode: files -> pixels, as a hash.  Prints JSON.
+# Runs inside an environment.  encode: images -> files; decode: files -> pixels' hashes.  Prints JSON.
 WORKER = """
 import hashlib, json, sys, time
 from pathlib import Path
@@ -56,7 +64,8 @@ result = {"torch": torch.__version__, "backend": chosen.name, "files": {}}
 
 def encode(pixels, backend):
     model.chain = lambda device: Model.chain(model, device, backend)
-    header = container.Header((container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels]))
+    entry = container.Entry(pixels.shape[1], pixels.shape[0])
+    header = container.Header((entry,), container.pixel_digest([pixels]))
     return container.write(*prior_codec.encode_stack([pixels], header, model))
 
 for path in map(Path, paths):
@@ -74,14 +83,19 @@ for path in map(Path, paths):
         except Exception as error:
             result["files"][path.stem] = {"error": str(error)}
             continue
-    result["files"][path.stem] = {"pixels": hashlib.sha256(pixels.tobytes()).hexdigest(), "size": len(data),
-                                  "data": hashlib.sha256(data).hexdigest(), "seconds": time.perf_counter() - begin,
-                                  "reference": action == "decode" or encode(pixels, Reference(model.layers)) == data}
+    result["files"][path.stem] = {
+        "pixels": hashlib.sha256(pixels.tobytes()).hexdigest(),
+        "size": len(data),
+        "data": hashlib.sha256(data).hexdigest(),
+        "seconds": time.perf_counter() - begin,
+        "reference": action == "decode" or encode(pixels, Reference(model.layers)) == data,
+    }
 print(json.dumps(result))
 """
 
 
-def run(*command, **options):
+def run(*command: object, **options: Any) -> str:
+    """The standard output of a command, which must succeed."""
     done = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, **options
     )
@@ -90,30 +104,28 @@ def run(*command, **options):
     return done.stdout
 
 
-def make_environment(folder, version):
-    """The python of a new virtual environment with this torch."""
+def python_of(folder: Path) -> Path:
+    """The python of a virtual environment."""
+    return folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+
+
+def make_environment(folder: Path, version: str) -> Path:
+    """Makes a virtual environment with this torch; returns its python."""
     run(sys.executable, "-m", "venv", folder)
-    python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    python = python_of(folder)
     run(python, "-m", "pip", "install", "-q", "--no-deps", f"torch=={version}", *PACKAGES)
     if subprocess.run([python, "-c", "import torch"], capture_output=True).returncode:
-        library = (
-            Path(
-                run(
-                    python,
-                    "-c",
-                    "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])",
-                ).strip()
-            )
-            / "lib"
-        )
-        stand_in_for_cuda(library)
+        code = "import importlib.util as u; s = u.find_spec('torch').submodule_search_locations[0]"
+        stand_in_for_cuda(Path(run(python, "-c", f"{code}; print(s)").strip()) / "lib")
         run(python, "-c", "import torch")
     return python
 
 
-def stand_in_for_cuda(folder):
-    """Compiles a library for each that those in `folder` need and that is neither there nor the system's."""
-    owners, symbols, needed = {}, {}, set()
+def stand_in_for_cuda(folder: Path) -> None:
+    """Compiles a stand-in for each CUDA library that those in `folder` need and that is missing."""
+    owners: dict[str, list[str]] = {}
+    symbols: dict[str, set[str]] = {}
+    needed: set[str] = set()
     for path in folder.glob("*.so*"):
         needed |= set(re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "-d", path)))
         for name, version in re.findall(
@@ -121,8 +133,8 @@ def stand_in_for_cuda(folder):
         ):
             symbols.setdefault(version, set()).add(name)
     for library in sorted(needed - {path.name for path in folder.iterdir()}):
+        prefix = re.sub(r"^lib([a-z]+).*", r"\1", library)
         if re.match(r"lib(cu|nv|nccl)", library):
-            prefix = re.match(r"lib([a-z]+)", library)[1]
             names = symbols.get(library, set()) | {
                 name for name in symbols.get("", ()) if name.startswith(prefix)
             }
@@ -148,8 +160,8 @@ def stand_in_for_cuda(folder):
             )
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=summary(__doc__))
     parser.add_argument("--old", default="2.4.1")
     parser.add_argument("--new", default="2.13.0")
     parser.add_argument("--images", type=Path, default=ROOT / "tests" / "images")
@@ -170,15 +182,18 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         work = (options.work or Path(temporary)).resolve()
         work.mkdir(parents=True, exist_ok=True)
-        pythons, encoded, decoded, files = {}, {}, {}, {}
+        pythons: dict[str, Path] = {}
+        files: dict[str, Path] = {}
+        encoded: dict[str, Any] = {}
+        decoded: dict[str, Any] = {}
         for version in (options.old, options.new):
             folder = work / f"torch-{version}"
-            python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+            python = python_of(folder)
             pythons[version] = python if python.exists() else make_environment(folder, version)
             files[version] = work / f"files-{version}"
             files[version].mkdir(exist_ok=True)
 
-        def work_in(version, action, folder, paths):
+        def work_in(version: str, action: str, folder: Path, paths: list[Path]) -> Any:
             output = run(
                 pythons[version],
                 "-c",
@@ -200,7 +215,8 @@ def main():
                 other, "decode", files[version], sorted(files[version].glob("*.bbk"))
             )
     print(
-        "| image | encoded by | decoded by | bytes | same bytes from both, and from the reference | same pixels |\n|---|---|---|---|---|---|"
+        "| image | encoded by | decoded by | bytes "
+        "| same bytes from both, and from the reference | same pixels |\n|---|---|---|---|---|---|"
     )
     wrong = 0
     for version, other in ((options.old, options.new), (options.new, options.old)):
@@ -210,13 +226,14 @@ def main():
             )
             same_pixels = facts["pixels"] == decoded[other]["files"][name].get("pixels")
             wrong += not same_bytes or not same_pixels
-            told = [
-                f"torch {run_in['torch']}, {run_in['backend']}"
-                for run_in in (encoded[version], decoded[other])
-            ]
+            encoder, decoder = (
+                f"torch {one['torch']}, {one['backend']}"
+                for one in (encoded[version], decoded[other])
+            )
+            error = decoded[other]["files"][name].get("error", "")
             print(
-                f"| {name} | {told[0]} | {told[1]} | {facts['size']} | {'yes' if same_bytes else 'NO'} | "
-                f"{'yes' if same_pixels else 'NO ' + decoded[other]['files'][name].get('error', '')} |"
+                f"| {name} | {encoder} | {decoder} | {facts['size']} "
+                f"| {'yes' if same_bytes else 'NO'} | {'yes' if same_pixels else 'NO ' + error} |"
             )
     sys.exit(1 if wrong else 0)
 

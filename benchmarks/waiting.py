@@ -1,9 +1,11 @@
-"""How long an OpenMP thread without work should turn before it sleeps: `compress` of one image on
-an idle machine and on a busy one.
+"""How long an OpenMP thread without work should spin before it sleeps: `compress` of one image.
 
-A turning thread is back at once where it has a core of its own, and holds up the very threads it
-waits for where it has none.  Every run is a process; rounds go through all settings, so that what
-else the machine does hits them alike.  Busy: as many processes that only count as there are cores.
+    python -m benchmarks.waiting IMAGE
+
+On an idle machine and on a busy one.  A spinning thread resumes at once where it has a core of its
+own, and delays the threads that it waits for where it has none.  Every run is a process; rounds go
+through all settings, so that other work on the machine affects them alike.  Busy: one process in an
+endless loop for each core.
 """
 
 import argparse
@@ -15,15 +17,17 @@ import tempfile
 import time
 from pathlib import Path
 
-VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-LIBRARYS_OWN = 300000  # turns of GNU's libgomp where nothing is said
+from benchmarks.report import summary
+
+WAIT_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+LIBGOMP_DEFAULT = 300000  # iterations of GNU's libgomp without a setting
 
 
-def _run(image, threads, count):
-    """(seconds, seconds of processors) of a compression without verification."""
-    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES} | {
-        "GOMP_SPINCOUNT": str(count)
-    }
+def _run(image: Path, threads: int, count: int) -> tuple[float, float]:
+    """(seconds, CPU seconds) of a compression without verification; count: iterations."""
+    environment = {
+        name: value for name, value in os.environ.items() if name not in WAIT_VARIABLES
+    } | {"GOMP_SPINCOUNT": str(count)}
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable,
@@ -47,18 +51,20 @@ def _run(image, threads, count):
         return time.perf_counter() - begin, usage.ru_utime + usage.ru_stime
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main() -> None:
+    parser = argparse.ArgumentParser(description=summary(__doc__))
     parser.add_argument("image", type=Path)
-    parser.add_argument("--counts", default=f"0,1000,10000,100000,{LIBRARYS_OWN}")
+    parser.add_argument("--counts", default=f"0,1000,10000,100000,{LIBGOMP_DEFAULT}")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--busy", default="no,yes")
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     settings = [(1, 0)] + [(cores, int(count)) for count in args.counts.split(",")]
     print(
-        f"python -m benchmarks.waiting {args.image.name}   ({cores} cores; load before: {os.getloadavg()[0]:.1f})\n\n"
-        "| machine | threads | turns | seconds, median | least | of processors, median |\n|---|---|---|---|---|---|",
+        f"python -m benchmarks.waiting {args.image.name}   "
+        f"({cores} cores; load before: {os.getloadavg()[0]:.1f})\n\n"
+        "| machine | threads | iterations | seconds, median | least | CPU seconds, median |\n"
+        "|---|---|---|---|---|---|",
         flush=True,
     )
     for busy in args.busy.split(","):
@@ -67,7 +73,7 @@ def main():
             for _ in range(cores if busy == "yes" else 0)
         ]
         try:
-            times = {setting: [] for setting in settings}
+            times: dict[tuple[int, int], list[tuple[float, float]]] = {s: [] for s in settings}
             for _ in range(args.rounds):
                 for setting in settings:
                     times[setting].append(_run(args.image, *setting))
@@ -78,8 +84,9 @@ def main():
         for (threads, count), taken in times.items():
             walls, processors = zip(*taken)
             print(
-                f"| {'busy' if busy == 'yes' else 'idle'} | {threads} | {count if threads > 1 else '-'} | {statistics.median(walls):.1f} | {min(walls):.1f} | "
-                f"{statistics.median(processors):.1f} |",
+                f"| {'busy' if busy == 'yes' else 'idle'} | {threads} "
+                f"| {count if threads > 1 else '-'} | {statistics.median(walls):.1f} "
+                f"| {min(walls):.1f} | {statistics.median(processors):.1f} |",
                 flush=True,
             )
 

@@ -20,8 +20,8 @@ from bitsback.errors import DamagedFile
 from bitsback.integer import bias_updates
 from bitsback.integer.convolution import Layer
 from bitsback.sampling.preview import preview
-from bitsback.train.denoiser import QConv
 from bitsback.train.dequantise import dequantised, real_scales
+from bitsback.train.quantised import QConv
 from tests import numpy_decoder as yardstick
 from tests.told import grids
 

@@ -11,7 +11,10 @@ from bitsback.coder.context import Context, no_context
 from bitsback.diffusion.levels import sigmas
 from bitsback.diffusion.passes import Places, coding_passes
 from bitsback.integer.config import EXACT, INNOVATION_REACH, INPUT_REACH, NetworkConfig
-from bitsback.train.denoiser import INNER_WEIGHT, TOP, Denoiser, QConv, scale_exponent
+from bitsback.integer.convolution import TOP
+from bitsback.integer.convolution import WEIGHT as INNER_WEIGHT
+from bitsback.train.denoiser import Denoiser
+from bitsback.train.quantised import QConv, scale_exponent
 from tests.conftest import random_network, unshuffled
 
 REACH = {"first": INPUT_REACH, "head_known": INNOVATION_REACH}

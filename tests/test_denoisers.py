@@ -115,7 +115,8 @@ def test_levels_out_of_range(tiny_model):
         with pytest.raises(NoiseOutOfRange):
             model_denoiser(tiny_model, given)
     with pytest.raises(
-        NoiseOutOfRange, match=rf"noise of 0.1 gray levels: this model knows {low:g} to {high:g}$"
+        NoiseOutOfRange,
+        match=rf"noise of 0.1 gray levels: this model has levels from {low:g} to {high:g}$",
     ):
         sampling_levels(tiny_model.levels, 3, 0.1)
 
@@ -127,7 +128,9 @@ def test_a_part_of_the_levels():
     check_levels(levels, [OWN[5], OWN[4], OWN[3], 0.0], only)
     for given in ([OWN[6], OWN[5]], [OWN[3], OWN[2]]):
         check_levels(levels, given)
-        with pytest.raises(NoiseOutOfRange, match=f"this expert knows {OWN[3]:g} to {OWN[5]:g}"):
+        with pytest.raises(
+            NoiseOutOfRange, match=f"this expert has levels from {OWN[3]:g} to {OWN[5]:g}"
+        ):
             check_levels(levels, given, only)
 
 

@@ -27,12 +27,14 @@ from bitsback.integer.selftest import integer_convolution
 from bitsback.sampling.chain_sampler import sample_chain
 from bitsback.sampling.denoisers import model_denoiser
 from bitsback.sampling.preview import preview
+from bitsback.train.checkpoints import read_checkpoints
 from bitsback.train.dequantise import dequantised, dequantised_model
 from bitsback.train.estimates import estimate_at_levels
 from bitsback.train.experts import Experts
 from bitsback.train.export import make_layer, save_model, without_excess
-from bitsback.train.loop import TrainingConfig, read_checkpoints, train
+from bitsback.train.loop import train
 from bitsback.train.measure import bound_bits
+from bitsback.train.trainer import TrainingConfig
 from bitsback.tune import tuning
 from tests import numpy_decoder as yardstick
 from tests.conftest import TINY, random_network
@@ -110,7 +112,7 @@ def test_a_file_there_and_back(expert_model, prior_file, photograph):
 def test_tuning_moves_each(expert_model, photograph, monkeypatch):
     """Deltas of both, and the bound of both's levels falls; only of those that begin with little noise."""
     pixels = photograph(256, 264)
-    monkeypatch.setattr(tuning, "_cost", lambda *_: 0)
+    monkeypatch.setattr(tuning, "update_bits", lambda *_: 0)
     deltas, layers = (
         tuning.tune(expert_model, [pixels], 49),
         [expert.layers for expert in expert_model.experts],
@@ -128,7 +130,7 @@ def test_tuning_moves_each(expert_model, photograph, monkeypatch):
         for moved in (None, deltas)
     )
     assert sum(after[:5]) < sum(before[:5]) and sum(after[5:]) < sum(before[5:])
-    monkeypatch.setattr(tuning, "FINE", 8.0)
+    monkeypatch.setattr(tuning, "MAX_FIRST_SIGMA", 8.0)
     assert not bias_updates.by_expert(
         tuning.tune(expert_model, [pixels], 29), expert_model.experts
     )[1].any()
@@ -200,7 +202,7 @@ def family_model(tmp_path_factory):
 def test_a_family_is_tuned_together(family_model, photograph, monkeypatch):
     """One set of deltas moves both of its networks, and the bound of both's levels falls; the first family is another's affair."""
     pixels = photograph(256, 264)
-    monkeypatch.setattr(tuning, "_cost", lambda *_: 0)
+    monkeypatch.setattr(tuning, "update_bits", lambda *_: 0)
     deltas = tuning.tune(family_model, [pixels], 61)
     assert len(deltas) == family_model.deltas.size == 2 * bias_updates.count(family_model.layers)
     first, second, third = bias_updates.by_expert(deltas, family_model.experts)

@@ -9,8 +9,8 @@ import torch
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.errors import NoiseOutOfRange, TrainingError, WrongModel
-from bitsback.sampling.gallery import Part, default_grade, draw_images, open_prior
-from bitsback.sampling.samplers import GRADES, SAMPLERS
+from bitsback.sampling.gallery import ExpertPrior, default_grade, draw_images, open_prior
+from bitsback.sampling.samplers import SAMPLERS, VARIANCE_GRADES
 from bitsback.train.denoiser import Denoiser
 
 SHAPE = (2, 3, 12, 10)
@@ -38,7 +38,9 @@ def test_every_sampler_of_every_prior(name, kind, tiny_model, tiny_network):
 
 def test_grades(tiny_model, tiny_network):
     """Each is another image; passes is the default of a model at its own levels, and of nothing else."""
-    ends = [draw(tiny_model, sampler="ancestral", grade=grade)[1] for grade in (None, *GRADES)]
+    ends = [
+        draw(tiny_model, sampler="ancestral", grade=grade)[1] for grade in (None, *VARIANCE_GRADES)
+    ]
     assert all(not torch.equal(a, b) for i, a in enumerate(ends) for b in ends[:i])
     assert (
         torch.equal(ends[0], draw(tiny_model, sampler="ancestral", grade="passes")[1])
@@ -116,7 +118,7 @@ def test_an_expert_draws_at_its_own_levels_only(tiny_network, tmp_path):
     assert (
         fine.only == range(5)
         and coarse.only == range(5, len(default_levels()))
-        and isinstance(fine, Part)
+        and isinstance(fine, ExpertPrior)
     )
     noise, photo = sigmas(default_levels()), torch.zeros(SHAPE[1:])
     for options in ({}, {"steps": 3}, {"sampler": "ancestral"}):
@@ -132,7 +134,7 @@ def test_an_expert_draws_at_its_own_levels_only(tiny_network, tmp_path):
         (coarse, {"photo": photo, "sigma": 25.0}),
         (coarse, {"steps": 2}),
     ):
-        with pytest.raises(NoiseOutOfRange, match="this expert knows"):
+        with pytest.raises(NoiseOutOfRange, match="this expert has levels"):
             draw(prior, **options)
 
 

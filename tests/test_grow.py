@@ -9,7 +9,7 @@ from bitsback.diffusion.passes import coding_passes
 from bitsback.errors import TrainingError
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.grow import GROWS, grow_weights
-from bitsback.train.loop import Trainer, TrainingConfig
+from bitsback.train.trainer import Trainer, TrainingConfig
 from tests.conftest import TINY as EIGHT
 
 TINY = dataclasses.replace(EIGHT, passes=4)

@@ -15,7 +15,7 @@ from bitsback.coder.context import context_chain, no_context
 from bitsback.coder.model import Model
 from bitsback.coder.top import Top
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, WrongModel
-from bitsback.sampling.preview import GRAY, fill, preview
+from bitsback.sampling.preview import MIDDLE_GRAY, fill, preview
 from tests.test_block_means import coded
 
 HEIGHT = 128
@@ -66,7 +66,7 @@ def test_the_part_that_decodes_first(data, pixels, shipped):
             and 0.1 < last.mean() < 0.9
             and seen.pixels.shape == pixels.shape
         )
-        assert (seen.pixels[~last] == GRAY).all()
+        assert (seen.pixels[~last] == MIDDLE_GRAY).all()
     assert (
         error(good, pixels) < 3
         and error(quick, pixels) < 12
@@ -98,7 +98,7 @@ def test_more_segments(data, pixels, shipped):
     exact, shown = covered(header, len(header.segments) - 1), covered(header, len(header.segments))
     assert (seen.known == shown).all() and (seen.pixels[exact] == pixels[exact]).all()
     assert (
-        (seen.pixels[~shown] == GRAY).all()
+        (seen.pixels[~shown] == MIDDLE_GRAY).all()
         and (~shown).sum() == header.start[1] * header.start[2]
         and 0 < error(seen, pixels) < 5
     )
@@ -137,7 +137,7 @@ def test_told_means_fill_the_rest(tiny_model, monkeypatch, channels, flips):
     )
     assert (seen.known == covered(header, 1)).all()
     assert far(seen.pixels[rest], pixels[rest]) < 0.7 * min(
-        far(GRAY, pixels[rest]),
+        far(MIDDLE_GRAY, pixels[rest]),
         *(far(seen.pixels[rest], turned(pixels, other)[rest]) for other in (1, 2, 3)),
     )
     assert channels == 3 or (seen.pixels[..., :1] == seen.pixels).all()
@@ -191,7 +191,7 @@ def test_a_channel_told_alone_is_no_colour(tiny_model, monkeypatch, tells_means)
     if tells_means:
         assert (seen.pixels[red][:, 0] == 255).all() and far(seen.pixels[red], pixels[red]) < 20
     else:
-        assert (seen.pixels[~seen.known] == GRAY).all()
+        assert (seen.pixels[~seen.known] == MIDDLE_GRAY).all()
 
 
 @pytest.mark.parametrize("channels", [3, 1])
@@ -223,7 +223,7 @@ def test_fill(channels):
     assert (pixels == ([255, 255, 0] if channels == 3 else [0])).all()
     pixels = before.copy()
     fill(pixels, free, Top((0, -8, 1), (64,) * 3), spacing)
-    assert (pixels == np.where(free.any(2, keepdims=True), GRAY, before)).all()
+    assert (pixels == np.where(free.any(2, keepdims=True), MIDDLE_GRAY, before)).all()
 
 
 @pytest.mark.parametrize("k", [0, 4, 8])

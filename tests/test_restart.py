@@ -11,13 +11,15 @@ from bitsback.coder.model import Model
 from bitsback.diffusion.levels import default_levels, sigmas, spaced
 from bitsback.errors import TrainingError
 from bitsback.integer.config import NetworkConfig
+from bitsback.train.checkpoints import read_checkpoints
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.dequantise import dequantised_model
 from bitsback.train.experts import Experts
 from bitsback.train.export import save_model
-from bitsback.train.loop import Trainer, TrainingConfig, read_checkpoints, train
+from bitsback.train.loop import train
 from bitsback.train.measure import bound_bits
 from bitsback.train.restart import as_checkpoint, other_experts, trainable
+from bitsback.train.trainer import Trainer, TrainingConfig
 from tests.conftest import TINY
 
 LAST = len(default_levels()) - 1

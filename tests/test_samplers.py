@@ -249,7 +249,7 @@ def graded(monkeypatch, grade):
 
 
 def moment_errors(monkeypatch, name, levels, stages):
-    """(of the mean, of the second moment) at levels[-1]; name: a key of SAMPLERS or of GRADES."""
+    """(of the mean, of the second moment) at levels[-1]; name: a key of SAMPLERS or of VARIANCE_GRADES."""
     sampler = SAMPLERS[name] if name in SAMPLERS else graded(monkeypatch, name)
     mean, square = end_moments(monkeypatch, sampler, levels, stages, nodes=16 if stages == 1 else 6)
     return mean - EXACT_MEAN, square - EXACT_SQUARE - levels[-1] ** 2

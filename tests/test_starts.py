@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from bitsback.diffusion.schedule import DATA_SD
-from bitsback.sampling.starts import GRAY, clouds, coder_start, noised, tiles
+from bitsback.sampling.starts import LUMINANCE_SHARE, clouds, coder_start, noised, tiles
 
 
 def generator(seed=1):
@@ -15,7 +15,7 @@ def test_clouds():
     """Standard deviation DATA_SD, colours correlated as said, power falling with the square of the frequency."""
     x = clouds((64, 3, 64, 64), generator()).double()
     assert abs(x.square().mean().sqrt() / DATA_SD - 1) < 0.05
-    assert abs((x[:, 0] * x[:, 1]).mean() / DATA_SD**2 - GRAY) < 0.1
+    assert abs((x[:, 0] * x[:, 1]).mean() / DATA_SD**2 - LUMINANCE_SHARE) < 0.1
     power = torch.fft.fft2(x).abs().square().mean((0, 1))
     assert (
         abs(power[0, 4] / power[0, 16] / 16 - 1) < 0.4

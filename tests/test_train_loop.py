@@ -15,16 +15,12 @@ from bitsback.diffusion.levels import default_levels
 from bitsback.diffusion.schedule import LearnedSchedule
 from bitsback.errors import DamagedFile, TrainingError
 from bitsback.integer.config import NetworkConfig
-from bitsback.train import estimates, loop
-from bitsback.train.loop import (
-    Patches,
-    Trainer,
-    TrainingConfig,
-    estimate,
-    schedule_gradients,
-    train,
-)
+from bitsback.train import checkpoints, estimates
+from bitsback.train.estimates import estimate, schedule_gradients
+from bitsback.train.loop import train
 from bitsback.train.muon import Muon, orthogonalise
+from bitsback.train.patches import Patches
+from bitsback.train.trainer import Trainer, TrainingConfig
 from tests.conftest import TINY
 
 SHORT = TrainingConfig(minutes=0.02, batch=8, patch=16, save_every=0.001)
@@ -231,13 +227,13 @@ def test_a_foreign_checkpoint_is_an_error(trained, images, tmp_path, kind):
 def test_read_checkpoint_gives_the_averaged_network(trained, tmp_path):
     """`export` takes the running average of the weights; a foreign file is a TrainingError."""
     path, _, _ = trained
-    network, told = loop.read_checkpoint(f"{path}.ckpt")
+    network, told = checkpoints.read_checkpoint(f"{path}.ckpt")
     average = torch.load(f"{path}.ckpt", weights_only=True)["average"]
     assert network.config == TINY and told["steps"] > 0
     assert all(torch.equal(value, average[name]) for name, value in network.state_dict().items())
     (tmp_path / "x.ckpt").write_text("hello")
     with pytest.raises(TrainingError, match="x.ckpt"):
-        loop.read_checkpoint(tmp_path / "x.ckpt")
+        checkpoints.read_checkpoint(tmp_path / "x.ckpt")
 
 
 # --- patches ---------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from benchmarks.research.trajectory import FARTHEST, best_chains, cost_tables
+from benchmarks.research.trajectory import MAX_RATIO, best_chains, cost_tables
 from bitsback.train.denoiser import Denoiser
 from tests.conftest import TINY
 
@@ -36,7 +36,7 @@ def test_cost_tables(photograph):
     pixels, steps, top = cost_tables(Denoiser(TINY), grid, x, torch.Generator().manual_seed(1))
     for i, j in itertools.product(range(5), repeat=2):
         assert (
-            math.isfinite(steps[i, j]) == (i < j and grid[j] / grid[i] <= FARTHEST)
+            math.isfinite(steps[i, j]) == (i < j and grid[j] / grid[i] <= MAX_RATIO)
             and steps[i, j] > 0
         )
     assert (pixels.diff() > 0).all() and (top.diff() < 0).all()

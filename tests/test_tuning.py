@@ -15,9 +15,11 @@ from bitsback.errors import TrainingError
 from bitsback.integer import bias_updates
 from bitsback.train.dequantise import dequantised
 from bitsback.train.measure import bound_bits
-from bitsback.tune import tuning
+from bitsback.tune import family, tuning
+from bitsback.tune.family import FloatFamily
+from bitsback.tune.patches import ALIGNMENT, ImagePatches
 
-STEPS = 29  # for an image of tuning.SMALL pixels: about 12 for these
+STEPS = 29  # for an image of family.REFERENCE_PIXELS pixels: about 12 for these
 
 
 @pytest.fixture(scope="module", params=["colour", "gray"])
@@ -51,7 +53,11 @@ def test_the_bound_falls(tiny_model, large, deltas):
         and len(deltas) == bias_updates.count(tiny_model.layers)
         and np.abs(deltas).max() <= bias_updates.MAX_UPDATE
     )
-    assert (before - after) * large.size > tuning._cost(tiny_model, tiny_model.experts, deltas) > 0
+    assert (
+        (before - after) * large.size
+        > tuning.update_bits(tiny_model, tiny_model.experts, deltas)
+        > 0
+    )
 
 
 def test_the_file_is_smaller_and_decodes(tiny_model, large, deltas, monkeypatch):
@@ -107,14 +113,14 @@ def test_what_is_not_tuned(tiny_model, photograph, shape, steps):
 
 def test_deltas_that_do_not_pay_are_dropped(tiny_model, large, monkeypatch):
     """Steps that move next to nothing gain less than the deltas' scales cost."""
-    monkeypatch.setattr(tuning, "RATE", 1e-9)
+    monkeypatch.setattr(family, "LEARNING_RATE", 1e-9)
     assert tuning.tune(tiny_model, [large], 2) is None
 
 
 def test_what_no_decoder_would_take_is_dropped(tiny_model, large, monkeypatch):
     """A run that leaves numbers behind that are none, or biases that could overflow."""
     with monkeypatch.context() as patch:
-        patch.setattr(tuning, "RATE", float("nan"))
+        patch.setattr(family, "LEARNING_RATE", float("nan"))
         assert tuning.tune(tiny_model, [large], 2) is None
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -128,23 +134,23 @@ def test_what_no_decoder_would_take_is_dropped(tiny_model, large, monkeypatch):
 def test_patches_are_of_the_images_on_the_grid(photograph):
     """The largest side that fits most of the pixels; small images give as many pixels a batch."""
     images = [photograph(64, 96, 1), photograph(40, 40, 2)]
-    sampler = tuning.Sampler(images, "cpu", 0)
+    sampler = ImagePatches(images, "cpu", 0)
     x, gray, weight = sampler.batch()
     assert not gray.any() and (weight == 1).all()
     for patch in x.permute(0, 2, 3, 1).numpy() + 128:
         assert patch.shape == (64, 64, 3) and any(
-            np.array_equal(patch, images[0][:, j : j + 64]) for j in range(0, 33, tuning.GRID)
+            np.array_equal(patch, images[0][:, j : j + 64]) for j in range(0, 33, ALIGNMENT)
         )
     many = [photograph(32, 33, seed) for seed in range(9)]
-    assert tuning.Sampler([*many, images[0]], "cpu", 0).batch()[0].shape == (32, 3, 32, 32)
-    x, gray, _ = tuning.Sampler([images[0], images[0][..., :1]], "cpu", 0).batch()
+    assert ImagePatches([*many, images[0]], "cpu", 0).batch()[0].shape == (32, 3, 32, 32)
+    x, gray, _ = ImagePatches([images[0], images[0][..., :1]], "cpu", 0).batch()
     assert 0 < gray.sum() < len(x) and torch.equal((x == x[:, :1]).flatten(1).all(1), gray)
 
 
 def test_steps_grow_with_the_image(tiny_model, photograph, monkeypatch):
     """As the root of its size, up to a limit: counted, not run."""
     monkeypatch.setattr(
-        tuning.Tuned, "bound", lambda self, batch, generator, moves=None: self.flat().sum() * 0
+        FloatFamily, "bound", lambda self, batch, generator, moves=None: self.flat().sum() * 0
     )
     for shape, expected in (
         ((256, 264), 4),
@@ -175,17 +181,17 @@ def test_encode_still_tunes_where_asked(tiny_model, photograph, monkeypatch):
 def test_what_is_told_does_not_count(tiny_model, photograph):
     """Samples outside the mask weigh nothing in the bound, and a patch of them alone moves no bias."""
     pixels = photograph(256, 264)
-    sampler = tuning.Sampler([pixels], "cpu", 0, [np.zeros(pixels.shape, bool)])
-    moved = tuning.Tuned(tiny_model.experts, tiny_model.levels, pixels.size // 3, "cpu")
+    sampler = ImagePatches([pixels], "cpu", 0, [np.zeros(pixels.shape, bool)])
+    moved = FloatFamily(tiny_model.experts, tiny_model.levels, pixels.size // 3, "cpu")
     moved.bound(sampler.batch(), torch.Generator().manual_seed(0)).backward()
     assert not any(moves.grad.any() for moves in moved.moves.values())
     half = np.zeros(pixels.shape, bool)
     half[:128] = True
     assert torch.equal(
-        tuning.Sampler([pixels], "cpu", 0, [half]).batch()[0],
+        ImagePatches([pixels], "cpu", 0, [half]).batch()[0],
         sampler.__class__([pixels], "cpu", 0).batch()[0],
     )
-    assert 0 < tuning.Sampler([pixels], "cpu", 0, [half]).batch()[2].mean() < 1
+    assert 0 < ImagePatches([pixels], "cpu", 0, [half]).batch()[2].mean() < 1
 
 
 @pytest.mark.parametrize("total", [70_000, 400_000, 10**8])
@@ -193,15 +199,16 @@ def test_steps_that_deltas_are_stored_in(tiny_model, total):
     """Moves come back from storage to half a step; finer for larger images; every layer has a fineness."""
     names = sorted(tiny_model.layers)
     assert all(
-        name.split(".")[0] in tuning.FINENESS
-        or f"{name.split('.')[0]}.{name[-1]}" in tuning.FINENESS
+        name.split(".")[0] in family.FINENESS
+        or f"{name.split('.')[0]}.{name[-1]}" in family.FINENESS
         for name in names
     )
-    coarse = [tuning.coarseness(name, total) for name in names]
+    coarse = [family.storage_exponent(name, total) for name in names]
     assert all(0 <= c < bias_updates.COARSENESS for c in coarse) and all(
-        c <= d for c, d in zip(coarse, (tuning.coarseness(name, total // 16) for name in names))
+        c <= d
+        for c, d in zip(coarse, (family.storage_exponent(name, total // 16) for name in names))
     )
-    moved = tuning.Tuned(tiny_model.experts, tiny_model.levels, total, "cpu")
+    moved = FloatFamily(tiny_model.experts, tiny_model.levels, total, "cpu")
     moves = torch.from_numpy(
         np.random.default_rng(0).normal(0, 9, bias_updates.count(tiny_model.layers))
     )

@@ -9,7 +9,7 @@ from bitsback.diffusion.schedule import DATA_SD
 from bitsback.train.bound import gaussian_noise, level_nats
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.variances import (
-    GRADES,
+    BOUND_GRADES,
     Moments,
     analytic_variance,
     graded_bits,
@@ -102,5 +102,5 @@ def test_the_last_grade_is_the_coders():
         assert torch.equal(
             costs["head+colour+passes"], level_nats(network, x, y, log_s, log_t, generator)
         )
-    assert tuple(costs) == GRADES and not torch.allclose(costs["head"], costs["head+colour"])
+    assert tuple(costs) == BOUND_GRADES and not torch.allclose(costs["head"], costs["head+colour"])
     assert torch.allclose(costs["head"][:, 1], costs["head+colour"][:, 1])  # green is told nothing

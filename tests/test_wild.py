@@ -83,7 +83,7 @@ def test_noise_has_its_level():
 def test_a_share_went_through_it(x):
     """Whole gray levels; none, about the share, or nearly all are changed, the others untouched."""
     many = x.repeat(25, 1, 1, 1)
-    uniform = torch.rand(wild.DRAWS + 1, 100, generator=GENERATOR)
+    uniform = torch.rand(wild.DRAWS_PER_PATCH + 1, 100, generator=GENERATOR)
     noise = torch.randn(many.shape, generator=GENERATOR)
     shares = []
     for share in (0.0, 0.25, 1.0):

@@ -1,29 +1,36 @@
 """Equalisation between channels before rounding (after arXiv 1906.04721), by powers of two.
 
-Inside a block conv_b(relu(conv_a)) channel c of the hidden layer may be scaled by 2^n if the
-weights that read it are scaled by 2^-n: the float function stays the same below the clamp, but a
-channel that used a few of the 255 steps now uses most of them.  Costs nothing at run time.  Training
-with the rounding in place fills the range by itself: there it gains nothing (benchmarks/rounding.py).
+Inside a residual block conv_b(relu(conv_a)) channel c of the hidden layer may be scaled by 2^n if
+the weights that read it are scaled by 2^-n: the float function stays the same below the clamp, but
+a channel that used a few of the 255 steps now uses most of them.  Free at run time.  Training with
+the rounding in place fills the range by itself: there it gains nothing (benchmarks/rounding.py).
 """
 
-import torch
+from typing import Any
 
-from bitsback.diffusion.levels import sigmas
+import torch
+from torch import Tensor, nn
+
+from bitsback.diffusion.levels import Level, sigmas
+from bitsback.integer.convolution import TOP
 from bitsback.train.bound import gaussian_noise
-from bitsback.train.denoiser import TOP, Block
+from bitsback.train.denoiser import Denoiser, ResidualBlock
 
 
 @torch.no_grad()
-def hidden_peaks(network, levels, x, share=0.9999, seed=1):
-    """{block name: (width,) largest hidden activations, steps}: the `share` quantile over all levels.
+def hidden_peaks(
+    network: Denoiser, levels: tuple[Level, ...], x: Tensor, share: float = 0.9999, seed: int = 1
+) -> dict[str, Tensor]:
+    """{block name: (width,) largest hidden activations, steps}: `share` quantile over all levels.
 
-    x: (N, 3, H, W) float32, pixels - 128, training images.
+    x: (N, 3, H, W) float32, pixels - 128, of training.
     """
-    peaks, hooks = {}, []
+    peaks: dict[str, Tensor] = {}
+    hooks = []
     for name, block in network.named_modules():
-        if isinstance(block, Block):
+        if isinstance(block, ResidualBlock):
 
-            def keep(module, inputs, output, name=name):
+            def keep(module: nn.Module, inputs: Any, output: Tensor, name: str = name) -> None:
                 flat = inputs[0].transpose(0, 1).flatten(1)
                 top = flat.kthvalue(max(1, int(share * flat.shape[1])), dim=1).values
                 peaks[name] = torch.maximum(peaks.get(name, top), top)
@@ -38,11 +45,14 @@ def hidden_peaks(network, levels, x, share=0.9999, seed=1):
 
 
 @torch.no_grad()
-def equalise(network, levels, x, largest=3):
-    """Scales hidden channels in place so that their peaks come near 255; at most 2^+-largest."""
+def equalise(network: Denoiser, levels: tuple[Level, ...], x: Tensor, largest: int = 3) -> Denoiser:
+    """Scales hidden channels in place so that their peaks come near 255, by 2^-largest..2^largest.
+
+    x: (N, 3, H, W) float32, pixels - 128, of training.
+    """
     peaks = hidden_peaks(network, levels, x)
     for name, block in network.named_modules():
-        if isinstance(block, Block):
+        if isinstance(block, ResidualBlock):
             n = torch.floor(torch.log2(TOP / peaks[name].clamp_min(1.0))).clamp(-largest, largest)
             up = torch.exp2(n)
             block.a.weight.mul_(up.view(-1, 1, 1, 1))

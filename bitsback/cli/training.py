@@ -136,6 +136,7 @@ def train(
     from bitsback.diffusion.levels import default_levels
     from bitsback.integer.config import NetworkConfig
     from bitsback.train import loop
+    from bitsback.train.trainer import TrainingConfig
 
     device = torch_device(device)
     if threads:
@@ -153,7 +154,7 @@ def train(
         )
     if patch % 8:
         raise click.UsageError("--patch must be a multiple of 8")
-    config = loop.TrainingConfig(
+    config = TrainingConfig(
         minutes=minutes,
         batch=batch or (256 if device.startswith("cuda") else 16),
         patch=patch,
@@ -264,8 +265,8 @@ def export(
     """
     from bitsback import outputs
     from bitsback.diffusion.levels import default_levels
+    from bitsback.train.checkpoints import read_checkpoints
     from bitsback.train.export import save_model
-    from bitsback.train.loop import read_checkpoints
 
     try:
         families = families and [int(number) for number in families.split(",")]

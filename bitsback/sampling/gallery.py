@@ -1,8 +1,10 @@
-"""Images from a prior, shipped or in training: start, levels, denoiser and sampler put together."""
+"""Images from a prior, shipped or in training: start, levels, denoiser and sampler combined."""
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import default_levels
@@ -14,43 +16,64 @@ from bitsback.sampling.denoisers import (
     model_denoiser,
     sampling_levels,
 )
-from bitsback.sampling.samplers import GRADES, SAMPLERS
+from bitsback.sampling.samplers import SAMPLERS, VARIANCE_GRADES
 from bitsback.sampling.starts import clouds, coder_start, noised
-from bitsback.train.loop import read_checkpoint
+from bitsback.train.checkpoints import read_checkpoint
+from bitsback.train.denoiser import Denoiser
 
-PASSES = "passes"  # the grade of ancestral that is the coder's own chain
-ALL_GRADES = (PASSES, *GRADES)
+CHAIN_GRADE = "passes"  # the grade of ancestral that is the coder's own chain
+ALL_GRADES = (CHAIN_GRADE, *VARIANCE_GRADES)
 TOPS = ("clouds", "coder")
 
 
-class Part(NamedTuple):
-    """An expert in training: its Denoiser, and the range of default_levels() it was trained for; at others it says nothing."""
+class ExpertPrior(NamedTuple):
+    """An expert in training, with the range of default_levels() that it was trained for."""
 
-    network: torch.nn.Module
+    network: Denoiser
     only: range
 
 
-def open_prior(name=None):
-    """A Model by shipped name or path, or of a .ckpt the float Denoiser, an expert's as a Part.  Errors: WrongModel, TrainingError."""
+Prior = Model | Denoiser | ExpertPrior
+
+
+def open_prior(name: str | Path | None = None) -> Prior:
+    """A Model by shipped name or path; of a .ckpt the float network, of an expert an ExpertPrior.
+
+    Errors: WrongModel, TrainingError.
+    """
     if not name or not str(name).endswith(".ckpt"):
         return Model.open(name)
-    network, told = read_checkpoint(name)
-    return Part(network, told["only"]) if "only" in told else network
+    network, facts = read_checkpoint(name)
+    return ExpertPrior(network, facts["only"]) if "only" in facts else network
 
 
-def default_grade(prior, steps):
-    """Of ancestral: the coder's own chain where there is one and its own levels are wanted, else the head's variance."""
-    return PASSES if isinstance(prior, Model) and steps in (None, len(prior.levels)) else "head"
+def default_grade(prior: Prior, steps: int | None) -> str:
+    """The grade of ancestral: the coder's own chain for a Model at its own levels, else "head"."""
+    return (
+        CHAIN_GRADE if isinstance(prior, Model) and steps in (None, len(prior.levels)) else "head"
+    )
 
 
-def _base(shape, photo, top, generator):
+def _base(
+    shape: tuple[int, ...], photo: Tensor | None, top: str, generator: torch.Generator
+) -> Tensor | None:
+    """What noise is added to, or None for the coder's top."""
     if photo is not None:
         return photo.expand(shape)
     return clouds(shape, generator) if top == "clouds" else None
 
 
-def draw_chain(model, shape, generator, *, photo=None, sigma=None, top="clouds", device="cpu"):
-    """(start, end) as draw_pictures, by the coder's own chain; it begins at the level nearest to sigma."""
+def draw_chain(
+    model: Model,
+    shape: tuple[int, ...],
+    generator: torch.Generator,
+    *,
+    photo: Tensor | None = None,
+    sigma: float | None = None,
+    top: str = "clouds",
+    device: str = "cpu",
+) -> tuple[Tensor, Tensor]:
+    """(start, end) as draw_images, by the coder's own chain, from the level nearest to sigma."""
     if sigma is not None:
         check_levels(model.levels, [sigma])
     k = len(model.levels) - 1 if sigma is None else nearest_level(model.levels, sigma)
@@ -63,34 +86,35 @@ def draw_chain(model, shape, generator, *, photo=None, sigma=None, top="clouds",
 
 
 def draw_images(
-    prior,
-    shape,
-    generator,
+    prior: Prior,
+    shape: tuple[int, ...],
+    generator: torch.Generator,
     *,
-    sampler="seeds3",
-    steps=None,
-    grade=None,
-    depth=1.0,
-    photo=None,
-    sigma=None,
-    top="clouds",
-    device="cpu",
-):
-    """(start, end): y at the first level and the images, each (B, 3, H, W) of `shape`, pixels minus 128, unclipped.
+    sampler: str = "seeds3",
+    steps: int | None = None,
+    grade: str | None = None,
+    depth: float = 1.0,
+    photo: Tensor | None = None,
+    sigma: float | None = None,
+    top: str = "clouds",
+    device: str = "cpu",
+) -> tuple[Tensor, Tensor]:
+    """(start, end): y at the first level and the images, (B, 3, H, W), pixels - 128, not clipped.
 
-    prior: from open_prior; sampler: a key of SAMPLERS; steps: network passes, None for the coder's own levels; grade (of
-    ancestral) and depth (of restoration-degradation): see samplers.py; photo: (3, H, W) or (B, 3, H, W) float, minus 128, to begin
-    with, noised to sigma; top: what to begin with otherwise.  generator: on the CPU.  Errors: NoiseOutOfRange.
+    prior: from open_prior; sampler: a key of SAMPLERS; steps: network evaluations, None: at the
+    coder's own levels; grade (of ancestral), depth (of restoration-degradation): see samplers.py;
+    photo: (3, H, W) or (B, 3, H, W) float, pixels - 128, to start from with noise sigma; top: one
+    of TOPS, the start without photo; generator: on the CPU.  Errors: NoiseOutOfRange.
     """
     levels = prior.levels if isinstance(prior, Model) else default_levels()
-    if sampler == "ancestral" and (grade or default_grade(prior, steps)) == PASSES:
-        if default_grade(prior, steps) != PASSES:
+    if sampler == "ancestral" and (grade or default_grade(prior, steps)) == CHAIN_GRADE:
+        if not isinstance(prior, Model) or default_grade(prior, steps) != CHAIN_GRADE:
             raise NoiseOutOfRange(
-                f"grade {PASSES}: only a model's own chain has it, in {len(levels)} steps"
+                f"grade {CHAIN_GRADE}: only a model's own chain has it, in {len(levels)} steps"
             )
         return draw_chain(prior, shape, generator, photo=photo, sigma=sigma, top=top, device=device)
     chosen = sampling_levels(levels, steps, sigma)
-    if isinstance(prior, Part):
+    if isinstance(prior, ExpertPrior):
         check_levels(levels, chosen, prior.only)
         prior = prior.network
     base = _base(shape, photo, top, generator)
@@ -104,8 +128,9 @@ def draw_images(
         if isinstance(prior, Model)
         else checkpoint_denoiser(prior, device)
     )
-    options = {
-        "ancestral": {"grade": grade or "head"},
-        "restoration-degradation": {"depth": depth},
-    }.get(sampler, {})
+    options: dict[str, Any] = {}
+    if sampler == "ancestral":
+        options["grade"] = grade or "head"
+    if sampler == "restoration-degradation":
+        options["depth"] = depth
     return start, SAMPLERS[sampler](denoiser, start, chosen, generator, **options)

@@ -1,15 +1,18 @@
-"""A quick look at a compressed image: what decodes first, not to its end, finished by a few steps of DDIM.
+"""A preview of a compressed image: the segment that decodes first, finished by a few steps of DDIM.
 
-The stack gives back the segment that was coded last, level by level from the noisiest.  Its levels are decoded down to
-a noise that the prior removes well.  What is left of the stack, the segments coded before and the plain part, which lies
-at the very bottom, in words that later segments have borrowed, cannot be read before all above it.  There stands what is told
-before any segment: flat blocks (flats.py) and, blurred, block means (means.py); gray where a file tells no means.
+The first pops from the stack are the segment that was coded last, level by level from the noisiest.
+Its levels are decoded down to a noise that the prior removes well.  The segments coded before it,
+and the start at the bottom of the stack, cannot be read before everything above them.  In their
+place the preview shows the side information: flat map and, blurred, block means; without block
+means it shows gray.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bitsback.ans.gaussian_tables import FRACTIONS
 from bitsback.codecs import block_means, decoder, prior_codec
@@ -18,21 +21,23 @@ from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import blocks, context_around
 from bitsback.coder.context import free_values
 from bitsback.coder.model import Model
+from bitsback.coder.top import Top
 from bitsback.diffusion.levels import sigmas
 from bitsback.errors import DamagedFile, StackEmpty, UnsupportedImage
 from bitsback.sampling.chain_sampler import nearest_level
 from bitsback.sampling.denoisers import model_denoiser, sampling_levels
 from bitsback.sampling.samplers import ddim
 
-GRAY = 128
+MIDDLE_GRAY = 128  # of pixels that a file has no information about so far
 
 
 @dataclass(frozen=True)
 class Preview:
-    """pixels: (H, W, 3) uint8; known: (H, W) bool, what is decoded or told in all channels, the rest is blurred or GRAY (see `fill`).
+    """pixels: (H, W, 3) uint8; known: (H, W) bool, decoded or side information in all channels.
 
-    sigma: noise at which decoding stopped, gray levels, 0 of a file stored conventionally; share: network passes (times
-    pixels) made, of those of a full decode.
+    The other pixels are blurred or MIDDLE_GRAY (`fill`).  sigma: noise at which decoding stopped,
+    gray levels, 0 for a file under the fallback codec; share: network evaluations, times pixels, as
+    a share of a full decode's.
     """
 
     pixels: np.ndarray
@@ -41,22 +46,24 @@ class Preview:
     share: float
 
 
-def finish(model, y, k, steps, device="cpu"):
-    """y_k (B, 3 or 1, H, W) lattice indices -> pixels minus 128, float32: `steps` evaluations of DDIM."""
+def finish(model: Model, y: np.ndarray, k: int, steps: int, device: str = "cpu") -> Tensor:
+    """y_k (B, 3 or 1, H, W), lattice indices -> pixels - 128, float32, by `steps` of DDIM."""
     levels = sampling_levels(model.levels, steps, sigmas(model.levels)[k])
     start = torch.from_numpy(y).float() * model.levels[k].spacing
     return ddim(model_denoiser(model, levels, device), start, levels)
 
 
-def fill(pixels, free, top, spacing):
-    """Paints what is not known.  pixels: (H, W, 3 or 1) uint8; free: the same shape, bool, True where to; top: the Top of the file.
+def fill(pixels: np.ndarray, free: np.ndarray, top: Top, spacing: float) -> None:
+    """Fills samples that are not known, in place.
 
-    spacing: of the last level, gray levels.  Told means are joined by straight lines, in all their digits: mean32, in 1/32 of that spacing, would
-    show bands.  Without them the whole of a pixel that is free anywhere is GRAY: one flat channel beside two gray ones is a false colour.
+    pixels: (H, W, 3 or 1) uint8; free: like it, bool, the samples to fill; top: the file's;
+    spacing: of the noisiest level, gray levels.  Block means are interpolated linearly at full
+    precision: mean32, in 1/32 of the spacing, would show bands.  Without block means all of a pixel
+    with a free sample is MIDDLE_GRAY: one flat channel beside two gray ones is a false colour.
     """
     (height, width, channels), side = pixels.shape, block_means.SIDE
     if not isinstance(top, block_means.LocalTop):
-        pixels[free.any(2)] = GRAY
+        pixels[free.any(2)] = MIDDLE_GRAY
         return
     start = 128 + np.array(top.mean32 if channels == 3 else top.mean32[1:2]) * spacing / FRACTIONS
     for row in range(0, height, side):  # a row of blocks at a time: little memory
@@ -76,35 +83,44 @@ def fill(pixels, free, top, spacing):
         )
 
 
-def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
+def preview(
+    data: bytes,
+    *,
+    model: Model | str | Path | None = None,
+    sigma: float = 9.0,
+    steps: int = 2,
+    segments: int = 1,
+    device: str = "cpu",
+) -> Preview:
     """The bytes of a .bbk file -> Preview.
 
-    sigma: decoding stops at the model's level nearest to it; segments: how many to show, all but the last of them decoded
-    fully, as they must be before the next; model: as in decode.  An image that is stored plainly is decoded.
+    sigma: decoding stops at the model's level nearest to it; steps: of DDIM from there; segments:
+    how many to show, all but the last of them decoded fully, as they must be before the next;
+    model: as in decode.  An image under the fallback codec is decoded.
     Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an archive.
     """
     header, payload = container.read(data)
     if header.archive:
-        raise UnsupportedImage("an archive of images; a preview is of one")
+        raise UnsupportedImage("an archive of images; a preview shows one image")
     known = np.zeros((header.height, header.width), bool)
     if not header.model:
         image = decoder.decode_image(data)
         if image.colour is None:
             raise UnsupportedImage(
-                f"an image of mode {image.mode} has nothing to preview: decompress it, it is quick"
+                f"an image of mode {image.mode} has no preview: decompress it, which is quick"
             )
         return Preview(np.broadcast_to(image.colour, (*known.shape, 3)), ~known, 0.0, 1.0)
-    model = Model.of_file(model, header.model)
-    pixels = np.full((header.height, header.width, header.sizes[0][2]), GRAY, np.uint8)
+    chosen = Model.of_file(model, header.model)
+    pixels = np.full((header.height, header.width, header.sizes[0][2]), MIDDLE_GRAY, np.uint8)
     images, shown = [turned(pixels, header.flips)], [turned(known, header.flips)]
     places = locate([images[0].shape], header.start, header.segments)[::-1]
     (chain, stack, top, masks, colours), k = (
-        prior_codec.open_stack(header, payload, model, images, device),
-        nearest_level(model.levels, sigma),
+        prior_codec.open_stack(header, payload, chosen, images, device),
+        nearest_level(chosen.levels, sigma),
     )
     if masks is not None:
         shown[0][:] = ~masks[0].any(2)
-    passes = 0
+    evaluated = 0  # pixels times network evaluations
     for place in places[:segments]:
         partly, around = place == places[:segments][-1], context_around(images, place, masks)
         try:
@@ -118,18 +134,21 @@ def preview(data, *, model=None, sigma=9.0, steps=2, segments=1, device="cpu"):
                 colours,
             )
         except StackEmpty:
-            raise DamagedFile("the words end too early") from None
+            raise DamagedFile("the stack ends too early") from None
         if partly:
-            x = np.rint(finish(model, x, k, steps, device).numpy())
+            x = np.rint(finish(chosen, x, k, steps, device).numpy())
             x = around.placed(free_values(x, around.free), x.shape)
         blocks(images, place)[0][:] = np.clip(x[0].transpose(1, 2, 0) + 128, 0, 255)
         blocks(shown, place)[0][:] = True
-        passes += place.pixels * (
-            len(model.levels) - 1 - k + steps if partly else len(model.levels)
+        evaluated += place.pixels * (
+            len(chosen.levels) - 1 - k + steps if partly else len(chosen.levels)
         )
     free = np.repeat(~shown[0][..., None], images[0].shape[2], 2)
-    fill(images[0], free if masks is None else free & masks[0], top, model.levels[-1].spacing)
-    total = sum(place.pixels for place in places) * len(model.levels)
+    fill(images[0], free if masks is None else free & masks[0], top, chosen.levels[-1].spacing)
+    total = sum(place.pixels for place in places) * len(chosen.levels)
     return Preview(
-        np.broadcast_to(pixels, (*known.shape, 3)), known, sigmas(model.levels)[k], passes / total
+        np.broadcast_to(pixels, (*known.shape, 3)),
+        known,
+        sigmas(chosen.levels)[k],
+        evaluated / total,
     )

@@ -1,23 +1,26 @@
-"""Where samplers start: the top of the coder, clouds, or a photograph, each with the noise of the first level.
+"""Starts of samplers: the coder's top, clouds, or a photograph, each with the first level's noise.
 
-At the noisiest level of a model everything larger than a few pixels is still to be seen, so the top decides on it.
-The coder's top takes every pixel alone: what grows from it is gray at large.  Clouds have the spectrum of photographs.
+At the noisiest level of a model all structure larger than a few pixels is still visible, so the
+start decides it.  The coder's top takes every pixel by itself: images that start from it have no
+large structure.  Clouds have the spectrum of photographs.
 """
 
 import math
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from bitsback.diffusion.schedule import DATA_SD
 from bitsback.train.bound import gaussian_noise
 
-GRAY = 0.9  # of the variance of clouds: common to the three colours
+LUMINANCE_SHARE = 0.9  # of the variance of clouds: common to the three colours
 
 
-def clouds(shape, generator):
-    """(B, 3, H, W) float32: Gaussian fields with power 1 / frequency^2, standard deviation DATA_SD, mostly gray.
+def clouds(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """(B, 3, H, W) float32: Gaussian fields with power 1 / frequency^2 and sd DATA_SD, mostly gray.
 
-    Natural images: Field, J. Opt. Soc. Am. A 4 (1987).
+    Spectrum of natural images: Field, J. Opt. Soc. Am. A 4 (1987).
     """
     batch, _, height, width = shape
     frequency = torch.sqrt(
@@ -27,23 +30,24 @@ def clouds(shape, generator):
         torch.fft.fft2(torch.randn((batch, 4, height, width), generator=generator)) / frequency
     )
     fields = torch.fft.ifft2(spectrum).real / frequency.pow(-2).mean().sqrt()
-    return DATA_SD * (math.sqrt(GRAY) * fields[:, :1] + math.sqrt(1 - GRAY) * fields[:, 1:])
+    common, own = math.sqrt(LUMINANCE_SHARE), math.sqrt(1 - LUMINANCE_SHARE)
+    return DATA_SD * (common * fields[:, :1] + own * fields[:, 1:])
 
 
-def noised(x, sigma, generator):
-    """y = x + sigma eps.  x: pixels minus 128, float."""
+def noised(x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+    """y = x + sigma eps.  x: pixels - 128, float."""
     return x + sigma * gaussian_noise(x, generator)
 
 
-def coder_start(shape, sigma, generator):
-    """y at the top as the coder believes it: every dimension alone, N(0, DATA_SD^2 + sigma^2)."""
+def coder_start(shape: tuple[int, ...], sigma: float, generator: torch.Generator) -> Tensor:
+    """y at the top under the coder's distribution: independent N(0, DATA_SD^2 + sigma^2)."""
     return math.sqrt(DATA_SD**2 + sigma**2) * torch.randn(shape, generator=generator)
 
 
-def tiles(x, columns=None, gap=2):
-    """Pixels minus 128 (B, 3, H, W), any numbers -> one (H', W', 3) uint8 image, white lines between the tiles.
+def tiles(x: Tensor, columns: int | None = None, gap: int = 2) -> np.ndarray:
+    """Images (B, 3, H, W), pixels - 128 -> one (H', W', 3) uint8 image, white lines between them.
 
-    columns: as near a square as B allows by default.
+    Values are rounded and clipped.  columns None: as near to a square as B allows.
     """
     batch, _, height, width = x.shape
     columns = columns or math.ceil(math.sqrt(batch))
@@ -51,16 +55,8 @@ def tiles(x, columns=None, gap=2):
     sheet = torch.full(
         (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=torch.uint8
     )
-    pixels = (
-        torch.as_tensor(x)
-        .double()
-        .add(128)
-        .round()
-        .clamp(0, 255)
-        .to(torch.uint8)
-        .permute(0, 2, 3, 1)
-    )
-    for i, tile in enumerate(pixels):
+    levels = torch.as_tensor(x).double().add(128).round().clamp(0, 255).to(torch.uint8)
+    for i, image in enumerate(levels.permute(0, 2, 3, 1)):
         top, left = i // columns * (height + gap), i % columns * (width + gap)
-        sheet[top : top + height, left : left + width] = tile
+        sheet[top : top + height, left : left + width] = image
     return sheet.numpy()

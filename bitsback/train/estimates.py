@@ -1,33 +1,59 @@
-"""Unbiased estimates of the bound from one batch, and the schedule's gradients out of them.
+"""Unbiased estimates of the bound from one batch, and the schedule's gradients from them.
 
-One image in eight trains p(x | y_0), the others one level pair (s, t) each.
+One image in eight trains p(x | y_0), the others one pair of levels (s, t) each.  sigma_s comes from
+the learned schedule at low-discrepancy times, sigma_t / sigma_s is log-uniform, and
+cost / log ratio * d(log sigma)/dt estimates the bound without bias.  The same backward pass gives
+the schedule its gradients: ends by the bound, interior by E[estimate^2], its variance up to a
+constant (VDM, arXiv 2107.00630, section 4 and appendix H).
 """
 
 import math
 
 import torch
+from torch import Tensor
 
 from bitsback.ans.gaussian_tables import scale_sd
-from bitsback.diffusion.levels import sigmas
-from bitsback.train.bound import alike, gaussian_noise, level_nats, pixel_nats, top_nats
+from bitsback.diffusion.levels import Level, sigmas
+from bitsback.diffusion.schedule import LearnedSchedule
+from bitsback.train.bound import (
+    BoundNetwork,
+    gaussian_noise,
+    green_where_gray,
+    level_nats,
+    pixel_nats,
+    top_nats,
+)
 
 RATIO = (0.3, 0.9)  # log(sigma_t / sigma_s), uniform
 PIXEL_JITTER = 0.35  # log sigma_0 around the learned lower end, for p(x | y_0)
-PIXEL_ODDS = (
-    0.63  # of p(x | y_0) among the coder's levels: one image in eight where all are trained
-)
+PIXEL_ODDS = 0.63  # of p(x | y_0) among the coder's levels: one image in eight if all are trained
+
+# (level (N,), pixel (M,), top (B,), leaves): bits a dimension, N + M = B; leaves: tensors whose
+# gradients `schedule_gradients` reads, or None
+Estimate = tuple[Tensor, Tensor, Tensor, dict[str, Tensor] | None]
 
 
-def estimate(network, schedule, x, generator, integer, autocast, gray=None):
-    """One unbiased estimate of the bound, in bits a dimension, ready for `backward`.
+def estimate(
+    network: BoundNetwork,
+    schedule: LearnedSchedule,
+    x: Tensor,
+    generator: torch.Generator,
+    integer: bool,
+    autocast: bool,
+    gray: Tensor | None = None,
+) -> Estimate:
+    """One unbiased estimate of the bound, ready for `backward`, at noise levels of the schedule.
 
-    gray: (B,) bool, patches that are coded as one channel (bound.alike), or None.  Returns (level (N,), pixel (M,), top (B,), leaves): N + M = B; leaves hold t and the
-    detached noise levels whose gradients `schedule_gradients` hands on.
+    x: (B, 3, H, W), pixels - 128; integer: round in the forward pass; autocast: compute in
+    bfloat16; gray: (B,) bool, patches that are coded as one channel, or None.
     """
     batch, device = len(x), x.device
     n_pixel = max(1, batch // 8)
     n_level = batch - n_pixel
-    rand = lambda *shape: torch.rand(*shape, device=device, generator=generator)  # noqa: E731
+
+    def rand(count: int) -> Tensor:
+        return torch.rand(count, device=device, generator=generator)
+
     t = (rand(1) + torch.arange(n_level, device=device) / n_level) % 1
     with torch.no_grad():
         log_s, slope = schedule(t)
@@ -44,13 +70,13 @@ def estimate(network, schedule, x, generator, integer, autocast, gray=None):
     level_gray, pixel_gray = (None, None) if gray is None else (gray[:n_level], gray[n_level:])
     scale = 1 / math.log(2)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-        y = level_x + log_t.exp().view(-1, 1, 1, 1) * alike(
+        y = level_x + log_t.exp().view(-1, 1, 1, 1) * green_where_gray(
             gaussian_noise(level_x, generator), level_gray
         )
         level = level_nats(network, level_x, y, log_s, log_t, generator, integer, level_gray).mean(
             (1, 2, 3)
         )
-        y = pixel_x + log_0.exp().view(-1, 1, 1, 1) * alike(
+        y = pixel_x + log_0.exp().view(-1, 1, 1, 1) * green_where_gray(
             gaussian_noise(pixel_x, generator), pixel_gray
         )
         pixel = pixel_nats(network, pixel_x, y, log_0, integer, pixel_gray).mean((1, 2, 3))
@@ -59,17 +85,27 @@ def estimate(network, schedule, x, generator, integer, autocast, gray=None):
 
 
 def estimate_at_levels(
-    network, schedule, x, generator, integer, autocast, gray=None, *, levels, only=None, weight=None
-):
-    """The bound of the coder's own levels, estimated: noise on their lattices, levels drawn by cost.
+    network: BoundNetwork,
+    schedule: LearnedSchedule | None,
+    x: Tensor,
+    generator: torch.Generator,
+    integer: bool,
+    autocast: bool,
+    gray: Tensor | None = None,
+    *,
+    levels: tuple[Level, ...],
+    only: range | None = None,
+    weight: Tensor | None = None,
+) -> Estimate:
+    """Like `estimate`, at the coder's own levels: noise on lattices, levels drawn by cost.
 
-    only: range of the levels k whose share of the bound is wanted (0: p(x | y_0)), or None: all; weight: of each sample's cost, like x, or None: 1.
-    Returns as `estimate` does, leaves None: the schedule is left alone.
+    only: range of the levels k whose share of the bound is wanted (0: p(x | y_0)), None: all;
+    weight: of each sample's cost, like x, None: 1.  The schedule is not used, leaves are None.
     """
     batch, device, count = len(x), x.device, len(levels)
     only = range(count) if only is None else only
     low, high = max(1, only[0]), only[-1]  # t of a pair
-    fall = [0.78**k + 0.1 for k in range(low, high + 1)]  # about as the levels' bits do
+    fall = [0.78**k + 0.1 for k in range(low, high + 1)]  # about as the levels' bits fall
     n_pixel = max(1, round(batch * PIXEL_ODDS / (PIXEL_ODDS + sum(fall)))) if 0 in only else 0
     n_level = batch - n_pixel
     odds = torch.tensor(fall, device=device) / sum(fall)
@@ -80,9 +116,10 @@ def estimate_at_levels(
     log_sigma = torch.tensor([math.log(s) for s in sigmas(levels)], device=device)
     noisy = torch.empty_like(x)
     y, t = x, torch.cat([chosen, torch.zeros(n_pixel, dtype=torch.long, device=device)])
-    for k, level in enumerate(levels):
-        y = y + level.spacing * scale_sd(level.step) * alike(gaussian_noise(x, generator), gray)
-        y = torch.round(y / level.spacing) * level.spacing
+    for k, lattice in enumerate(levels):
+        noise = green_where_gray(gaussian_noise(x, generator), gray)
+        y = y + lattice.spacing * scale_sd(lattice.step) * noise
+        y = torch.round(y / lattice.spacing) * lattice.spacing
         noisy[t == k] = y[t == k]
     scale = 1 / math.log(2)
     level_gray, pixel_gray = (None, None) if gray is None else (gray[:n_level], gray[n_level:])
@@ -121,12 +158,17 @@ def estimate_at_levels(
     return level * scale, pixel.mean((1, 2, 3)) * scale, top * scale, None
 
 
-def schedule_gradients(schedule, level, leaves):
-    """Adds to the schedule's gradients, after `backward` of the mean estimate.
+def _gradient(leaf: Tensor) -> Tensor:
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+def schedule_gradients(schedule: LearnedSchedule, level: Tensor, leaves: dict[str, Tensor]) -> None:
+    """Adds to the schedule's gradients, after `backward` of the mean estimate.  level: (N,).
 
     Ends: plain gradient of the bound.  Interior: gradient of E[estimate^2].
     """
-    g_log, g_slope, g_pixel = leaves["log_s"].grad, leaves["slope"].grad, leaves["log_0"].grad
+    g_log, g_slope, g_pixel = (_gradient(leaves[name]) for name in ("log_s", "slope", "log_0"))
     position, slope = schedule.shape(leaves["t"])
     low, high = schedule.ends[0], schedule.ends[1]
     span = (high - low).detach()

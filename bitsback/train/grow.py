@@ -1,33 +1,32 @@
 """A larger network that begins as a trained smaller one (Net2Net, arXiv 1511.05641, adapted).
 
 New channels are appended with fresh incoming weights and zero outgoing ones, new blocks end in
-zeros: the grown network computes what the small one computes, and every new weight has a
-gradient after one step.  Of more passes each half computes what the whole did, the second from a little more that it hears of; of half as many each computes
-what that half did which heard of more.  So hours of training carry over to a larger network, or to a faster one.
+zeros: the grown network computes what the small one computes, and every new weight has a gradient
+after one step.  With twice as many coding passes both halves of a pass start from the weights of
+the whole pass; with half as many each pass takes the weights of its first half.  So hours of
+training carry over to a larger network, or to a faster one.
 """
 
 from dataclasses import asdict
 
 import torch
+from torch import Tensor
 
 from bitsback.errors import TrainingError
+from bitsback.integer.config import NetworkConfig
 from bitsback.train.denoiser import Denoiser
 
-GROWS = (
-    "c1",
-    "n1",
-    "c2",
-    "n2",
-    "c3",
-    "n3",
-    "head",
-    "passes",
-)  # sizes that may be larger; the others must agree
+# Sizes that may be larger; the others must agree
+GROWS = ("c1", "n1", "c2", "n2", "c3", "n3", "head", "passes")
+Weights = dict[str, Tensor]  # a state dict
 
 
-def split_passes(weights):
-    """A head of 4 passes as one of 8: both halves of a pass begin as the whole.  Of the first the second half has a head too,
-    which begins with the next pass's features and says nothing."""
+def split_passes(weights: Weights) -> Weights:
+    """The weights of a head of 4 passes for 8: both halves of a pass start as the whole pass.
+
+    The second half of the first pass has a head as well, which starts with the biases of the next
+    pass and zero outputs.
+    """
     weights, ends = dict(weights), ("weight", "bias")
     outs = {end: [weights.pop(f"head_out.{i}.{end}") for i in range(3)] for end in ends}
     for end in ends:
@@ -40,10 +39,12 @@ def split_passes(weights):
     return weights
 
 
-def join_passes(weights, count):
-    """A head of `count` passes, 8 or 4, as one of half as many: of every two the weights of the second, which knew what the first of them is not to know either.
+def join_passes(weights: Weights, count: int) -> Weights:
+    """The weights of a head of `count` passes, 8 or 4, for half as many.
 
-    Of 8 it then hears of just what it used to hear of (8 to 4 cost the shipped networks 0.006 bits/dim untrained); of 4 one head says the same of two pixels.
+    Of every two passes to be joined the first one's weights are kept, which used only innovations
+    that the joined pass has too.  8 to 4 cost the shipped networks 0.006 bits/dim before any
+    training; with 2 passes left one head serves two pixels of each 2x2 block.
     """
     weights, heads = dict(weights), range(1, count - 1, 2)
     for end in ("weight", "bias"):
@@ -54,8 +55,9 @@ def join_passes(weights, count):
     return weights
 
 
-def split_head_level(weights, passes):
-    """{name: weights} with head_level.2, a bias of each head's channel a pass, as (passes - 1, head, ...) views and back: growth is along channels."""
+def split_head_level(weights: Weights, passes: int) -> Weights:
+    """The weights with head_level.2, one bias a pass and head channel, viewed as (passes - 1, head,
+    ...), so that growth is along channels."""
     return {
         name: value.view(passes - 1, -1, *value.shape[1:])
         if name.startswith("head_level.2")
@@ -64,11 +66,13 @@ def split_head_level(weights, passes):
     }
 
 
-def grow_weights(old_config, weights, new_config, generator_seed=0):
+def grow_weights(
+    old_config: NetworkConfig, weights: Weights, new_config: NetworkConfig, generator_seed: int = 0
+) -> Weights:
     """State dict of a Denoiser(new_config) that computes what (old_config, weights) compute.
 
-    weights: state dict of the small network, float tensors; passes may also be fewer.  Errors: TrainingError where another size shrinks
-    or one that cannot grow differs.
+    weights: state dict of the small network, float tensors; passes may also be fewer.
+    Errors: TrainingError where another size shrinks or one that cannot grow differs.
     """
     old, new = asdict(old_config), asdict(new_config)
     for name in new:
@@ -78,7 +82,8 @@ def grow_weights(old_config, weights, new_config, generator_seed=0):
             allowed = new[name] == old[name] or new[name] > old[name] and name in GROWS
         if not allowed:
             raise TrainingError(
-                f"a network with {name} = {old[name]} cannot grow into one with {name} = {new[name]}"
+                f"a network with {name} = {old[name]} cannot grow into one with "
+                f"{name} = {new[name]}"
             )
     if old["passes"] < new["passes"]:
         weights = split_passes(weights)
@@ -92,6 +97,6 @@ def grow_weights(old_config, weights, new_config, generator_seed=0):
     for name, small in weights.items():
         large = grown[name]
         if large.ndim == 4:
-            large[:, small.shape[1] :] = 0  # nobody listens to a new channel yet
+            large[:, small.shape[1] :] = 0  # no layer reads a new channel yet
         large[tuple(slice(0, n) for n in small.shape)] = small.to(large.device)
-    return fresh  # whose tensors `grown` are views of
+    return fresh  # `grown` holds views of its tensors

@@ -1,19 +1,21 @@
-"""Muon: momentum made orthogonal, for the inner convolutions (K. Jordan et al., 2024).
+"""Muon: orthogonalised momentum, for the inner convolutions (K. Jordan et al., 2024).
 
-torch.optim.Muon takes matrices only and exists from torch 2.9 on; these twenty lines take
-convolution weights as (out, rest) matrices, stacked by shape so that one product serves many.
+torch.optim.Muon accepts matrices only and exists from torch 2.9 on; here convolution weights are
+(out, rest) matrices, stacked by shape so that one product serves many.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # quintic whose iterates approach sign(s)
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic whose iterates approach sign(s)
 
 
-def orthogonalise(matrices, dtype=torch.float32, steps=5):
-    """(N, m, n) -> nearest semi-orthogonal matrices, roughly (singular values in 0.7..1.2)."""
-    a, b, c = COEFFICIENTS
+def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32, steps: int = 5) -> Tensor:
+    """(N, m, n) -> nearest semi-orthogonal matrices, roughly: singular values in 0.7..1.2."""
+    a, b, c = NEWTON_SCHULZ
     if matrices.size(1) > matrices.size(2):
         return orthogonalise(matrices.transpose(1, 2), dtype, steps).transpose(1, 2)
     x = (matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
@@ -24,14 +26,25 @@ def orthogonalise(matrices, dtype=torch.float32, steps=5):
 
 
 class Muon(torch.optim.Optimizer):
-    """lr and weight decay as in AdamW (decoupled); momentum is Nesterov's."""
+    """lr and weight decay as in AdamW (decoupled); momentum is Nesterov's.
 
-    def __init__(self, parameters, lr=5e-3, momentum=0.95, weight_decay=0.05, bfloat16=False):
+    bfloat16: orthogonalise in bfloat16, else in float32.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[torch.nn.Parameter],
+        lr: float = 5e-3,
+        momentum: float = 0.95,
+        weight_decay: float = 0.05,
+        bfloat16: bool = False,
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.dtype = torch.bfloat16 if bfloat16 else torch.float32
 
     @torch.no_grad()
-    def step(self):
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update of all parameters that have a gradient."""
         for group in self.param_groups:
             by_shape = defaultdict(list)
             for p in group["params"]:

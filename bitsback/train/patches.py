@@ -1,20 +1,32 @@
-"""Patches of the images below a folder: all pixels in one tensor, batches by indexing."""
+"""Random patches of the images below a folder: all pixels in one tensor, batches by indexing."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
 from bitsback.errors import TrainingError
 from bitsback.train.augment import HALVED_SHARE, some_halved
-from bitsback.train.wild import DRAWS, MCU, WILD_SHARE, some_in_the_wild
+from bitsback.train.wild import DRAWS_PER_PATCH, MCU_SIDE, WILD_SHARE, some_in_the_wild
 
 
 class Patches:
-    """All images below a folder as one flat (pixels, 3) uint8 tensor on `device`."""
+    """All images below a folder as one flat (pixels, 3) uint8 tensor on `device`.
 
-    def __init__(self, folder, patch, device, halved=HALVED_SHARE, wild=WILD_SHARE):
+    patch: side of a patch, pixels; halved, wild: shares of the patches that augment.py and wild.py
+    change; `skipped`: files that are no image or smaller than a patch.  Errors: TrainingError.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        patch: int,
+        device: str | torch.device,
+        halved: float = HALVED_SHARE,
+        wild: float = WILD_SHARE,
+    ) -> None:
         flat, sizes, self.skipped = [], [], []
         for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
             try:
@@ -36,14 +48,18 @@ class Patches:
         self.starts = torch.cumsum(areas, 0) - areas
         self.odds = areas.double() / areas.sum()
         self.patch, self.device, self.halved = patch, device, halved
-        self.wild = wild if patch % MCU == 0 else 0.0
+        self.wild = wild if patch % MCU_SIDE == 0 else 0.0
 
-    def __len__(self):
+    def __len__(self) -> int:
+        """Number of images."""
         return len(self.sizes)
 
-    def batch(self, count, generator):
-        """(count, 3, P, P) float32, pixels - 128, at random places, flipped and transposed; some with halved colours,
-        others as photographs at full size are (wild.py), where P is a multiple of 16."""
+    def batch(self, count: int, generator: torch.Generator) -> Tensor:
+        """(count, 3, P, P) float32, pixels - 128, at random positions, flipped and transposed.
+
+        Some have colours at half resolution; some, where P is a multiple of 16, look like
+        photographs at full size (wild.py).
+        """
         uniform = torch.rand(7, count, 1, 1, device=self.device, generator=generator)
         which = torch.multinomial(self.odds, count, replacement=True, generator=generator)
         height, width = self.sizes[which, 0].view(-1, 1, 1), self.sizes[which, 1].view(-1, 1, 1)
@@ -60,7 +76,7 @@ class Patches:
         x = self.pixels[index].permute(0, 3, 1, 2).float().contiguous()
         x = some_halved(x, uniform[5:].flatten(1), self.halved)
         if self.wild:
-            draws = torch.rand(DRAWS + 1, count, device=self.device, generator=generator)
+            draws = torch.rand(DRAWS_PER_PATCH + 1, count, device=self.device, generator=generator)
             noise = torch.randn(x.shape, device=self.device, generator=generator)
             x = some_in_the_wild(x, draws, noise, self.wild)
         return x - 128

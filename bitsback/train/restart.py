@@ -1,21 +1,27 @@
-"""A model file -> a checkpoint to train on from: what `train --resume MODEL.safetensors` reads, and `export` where a model lends experts.
+"""A model file as a checkpoint, for `train --resume MODEL.safetensors` and `export ... MODEL`.
 
-The integers become floats that compute the same (dequantise.py), and the rows that export.py made, one a level, become layers again
-that make them out of the level's embedding: those of least norm.  What rounding dropped of the weights is gone; training brings it back
-in a hundred steps.  So a shipped model is its own checkpoint.
+The integers become floats that compute the same (dequantise.py), and the rows that export.py made,
+one a level, become linear layers of the level's embedding again: those of least norm.  What
+rounding removed from the weights is lost; a hundred steps of training recover it.
 """
 
+from pathlib import Path
+from typing import Any, cast
+
 import torch
+from torch import Tensor, nn
 
 from bitsback.coder.model import Model
-from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.diffusion.levels import Level, default_levels, sigmas
 from bitsback.errors import TrainingError
-from bitsback.train.denoiser import Denoiser, QConv
+from bitsback.integer.experts import Expert
+from bitsback.train.denoiser import Denoiser
 from bitsback.train.dequantise import dequantised
+from bitsback.train.quantised import QConv
 
 
-def _fit(layer, inputs, rows):
-    """Weight and bias of a linear layer that gives rows (K, O) for inputs (K, I); K is at most I + 1."""
+def _fit(layer: nn.Linear, inputs: Tensor, rows: Tensor) -> None:
+    """Sets a linear layer so that inputs (K, I) give rows (K, O), K at most I + 1."""
     centre, mean = inputs.mean(0), rows.mean(0)
     weight = (
         torch.linalg.pinv((inputs - centre).double(), rtol=1e-6) @ (rows - mean).double()
@@ -25,8 +31,11 @@ def _fit(layer, inputs, rows):
 
 
 @torch.no_grad()
-def trainable(expert, levels):
-    """State dict of a Denoiser(expert.config) that computes what an Expert's integers do at its own levels; levels: of the model."""
+def trainable(expert: Expert, levels: tuple[Level, ...]) -> dict[str, Tensor]:
+    """State dict of a Denoiser(expert.config) equal to the expert's integers at its own levels.
+
+    levels: all levels of the model.
+    """
     noise = sigmas(levels)
     own = noise[expert.steps.start : expert.steps.stop]
     known = dequantised(expert.layers, expert.config, own)
@@ -39,26 +48,20 @@ def trainable(expert, levels):
     logs = torch.tensor(own).log()
     embedding = network.embed(logs)
     for name, layer in network.named_modules():
-        if name.endswith("level") and isinstance(
-            layer, torch.nn.Linear
-        ):  # first, last and each block's
-            _fit(layer, embedding, known.get_submodule(name).weight.T)
-    ratios = (
-        torch.tensor([0.0 if k == 0 else noise[k] / noise[k - 1] for k in expert.steps])
-        .clamp_min(1)
-        .log()
-    )
-    hidden = network.head_level[:2](
-        torch.cat([embedding, ratios[:, None], torch.tensor(expert.steps)[:, None] == 0], 1)
-    )
-    _fit(network.head_level[2], hidden, known.head_level.weight.T[: len(own)])
+        if name.endswith("level") and isinstance(layer, nn.Linear):  # not head_level
+            _fit(layer, embedding, known.get_parameter(f"{name}.weight").T)
+    ratios = torch.tensor([noise[k] / noise[k - 1] if k else 1.0 for k in expert.steps]).log()
+    pixels = torch.tensor(expert.steps) == 0
+    hidden = network.head_level[:2](torch.cat([embedding, ratios[:, None], pixels[:, None]], 1))
+    rows = known.get_parameter("head_level.weight").T[: len(own)]
+    _fit(cast(nn.Linear, network.head_level[2]), hidden, rows)
     return network.state_dict()
 
 
-def other_experts(path, taken):
-    """[(Denoiser, range of levels)] of the experts of a model that have none of the levels `taken`: what an export keeps of it.
+def other_experts(path: str | Path, taken: list[int]) -> list[tuple[Denoiser, range]]:
+    """[(Denoiser, its levels)] of the experts of a model that have none of the levels `taken`.
 
-    Errors: WrongModel, TrainingError where these levels are not the coder's (a model may have others).
+    Errors: WrongModel; TrainingError where these levels are not the coder's own.
     """
     model, kept, own = Model(path), [], default_levels()
     for expert in model.experts:
@@ -66,7 +69,8 @@ def other_experts(path, taken):
             first = max(expert.steps.start - 1, 0)
             if model.levels[first : expert.steps.stop] != own[first : expert.steps.stop]:
                 raise TrainingError(
-                    f"{path}: its levels {expert.steps[0]} to {expert.steps[-1]} are not those of the coder"
+                    f"{path}: its levels {expert.steps[0]} to {expert.steps[-1]} "
+                    "are not those of the coder"
                 )
             network = Denoiser(expert.config)
             network.load_state_dict(trainable(expert, model.levels))
@@ -74,10 +78,11 @@ def other_experts(path, taken):
     return kept
 
 
-def as_checkpoint(path, only=None):
-    """What `Trainer.save` would write of the expert with the levels `only` (a range; None: of a model of one network): averaged weights, sizes, counts.
+def as_checkpoint(path: str | Path, only: range | None = None) -> dict[str, Any]:
+    """The expert with the levels `only`, as `Trainer.save` writes it: weights, sizes, counts.
 
-    Errors: WrongModel where path is no model, TrainingError where no one network has these levels.
+    only None: the network of a model that has just one.  Errors: WrongModel where path is no model,
+    TrainingError where no one network has these levels.
     """
     model = Model(path)
     wanted = range(len(model.levels)) if only is None else only
@@ -89,12 +94,13 @@ def as_checkpoint(path, only=None):
     if not owners:
         shares = ", ".join(f"{expert.steps[0]} to {expert.steps[-1]}" for expert in model.experts)
         raise TrainingError(
-            f"no network of it has levels {wanted[0]} to {wanted[-1]}, they have {shares}: say which with --only"
+            f"no network of it has levels {wanted[0]} to {wanted[-1]}, they have {shares}: "
+            "choose levels with --only"
         )
-    told = model.description.get("training", {})
+    training = model.description.get("training", {})
     return {
         "average": trainable(owners[0], model.levels),
         "config": owners[0].config.as_dict(),
-        "steps": told.get("steps", 0),
-        "minutes": float(told.get("minutes", 0)),
+        "steps": training.get("steps", 0),
+        "minutes": float(training.get("minutes", 0)),
     }

@@ -1,54 +1,77 @@
-"""Grades of the reverse variance: p(y_s | y_t) = N((1 - a) y_t + a xhat, lambda^2 + a^2 v), v the variance of x given y_t.
+"""Grades of the reverse variance p(y_s | y_t) = N((1 - a) y_t + a xhat, lambda^2 + a^2 v).
 
-    beta-tilde              v = 0                                           VDM, arXiv 2107.00630
+v is the variance of x given y_t:
+
+    beta-tilde              v = 0; VDM, arXiv 2107.00630
     beta                    v = sigma_t^2: the total is sigma_t^2 - sigma_s^2
-    analytic                v = sigma_t^2 (1 - sigma_t^2 Gamma), Gamma = E |score|^2 a dimension, clipped to
-                            [0, min(sigma_t^2, 127.5^2)]                    Analytic-DPM, arXiv 2201.06503, Theorem 1 and corollary
-    error                   v = E (x - xhat)^2, a level and channel: right for an imperfect mean too (NPR)
-    head                    a pixel, from the network
-    head+colour             and R given G, B given G and R
-    head+colour+passes      and three quarters of the pixels given those before them: the coder's (bound.py)
+    analytic                v = sigma_t^2 (1 - sigma_t^2 Gamma), Gamma = E |score|^2 a dimension,
+                            clipped to [0, min(sigma_t^2, 127.5^2)];
+                            Analytic-DPM, arXiv 2201.06503, theorem 1 and corollary
+    error                   v = E (x - xhat)^2 by level and channel: right for any mean (NPR)
+    head                    v by pixel, from the network
+    head+colour             the same, with R given G, B given G and R
+    head+colour+passes      the same, with later passes given earlier ones: the coder's (bound.py)
 
-All are float: what they are worth is measured here, what is best is what the coder does.
+This module measures them, in floating point; the coder uses the last.
 """
 
 import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from bitsback.diffusion.schedule import preconditioning, reverse_step
 from bitsback.train.bound import (
-    _column,
-    _log_variance,
+    BoundNetwork,
     colour_mean,
     gaussian_noise,
     level_nats,
+    log_variance,
+    per_image,
     pixel_nats,
 )
 
-GRADES = ("beta-tilde", "beta", "analytic", "error", "head", "head+colour", "head+colour+passes")
-MAX_PIXEL_VARIANCE = 127.5**2  # variance of a pixel is at most this
+BOUND_GRADES = (
+    "beta-tilde",
+    "beta",
+    "analytic",
+    "error",
+    "head",
+    "head+colour",
+    "head+colour+passes",
+)
+MAX_PIXEL_VARIANCE = 127.5**2  # of values in 0..255
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Monte Carlo estimates of one level over training images: score2 = E |(xhat - y) / sigma^2|^2 a dimension; error2 (3,) = E (x - xhat)^2."""
+    """Monte Carlo estimates of one level over training images.
+
+    score2: E |(xhat - y) / sigma^2|^2 a dimension; error2: (3,) E (x - xhat)^2 by channel.
+    """
 
     score2: float
-    error2: torch.Tensor
+    error2: Tensor
 
 
-def _denoised(network, y, log_sigma, integer=False):
-    """(out, xhat) of the trunk at noise exp(log_sigma), (B,)."""
+def _denoised(
+    network: BoundNetwork, y: Tensor, log_sigma: Tensor, integer: bool = False
+) -> tuple[Tensor, Tensor]:
+    """(outputs of the trunk, xhat) at noise exp(log_sigma), (B,)."""
     out, _, _ = network.trunk(y, log_sigma, integer)
-    c_skip, c_out, _ = preconditioning(_column(log_sigma.exp()))
+    c_skip, c_out, _ = preconditioning(per_image(log_sigma.exp()))
     return out, c_skip * y + c_out * out[:, 0:3]
 
 
 @torch.no_grad()
-def measure_moments(network, sigma, images, generator):
-    """Moments at noise `sigma` (gray levels).  images: (N, 3, H, W) float32, pixels - 128, of training."""
+def measure_moments(
+    network: BoundNetwork, sigma: float, images: Tensor, generator: torch.Generator
+) -> Moments:
+    """Moments at noise `sigma`, gray levels.
+
+    images: (N, 3, H, W) float32, pixels - 128, of training.
+    """
     score2, error2 = 0.0, torch.zeros(3)
     for x in images.split(4):
         y = x + sigma * gaussian_noise(x, generator)
@@ -58,18 +81,27 @@ def measure_moments(network, sigma, images, generator):
     return Moments(score2 / len(images), error2 / len(images))
 
 
-def analytic_variance(sigma, score2):
-    """sigma^2 (1 - sigma^2 Gamma), clipped to what a variance of pixels can be."""
+def analytic_variance(sigma: float, score2: float) -> float:
+    """sigma^2 (1 - sigma^2 Gamma), clipped to the range of a variance of pixels."""
     return min(max(sigma**2 * (1 - sigma**2 * score2), 0.0), min(sigma**2, MAX_PIXEL_VARIANCE))
 
 
-def graded_level_nats(network, x, y_t, log_s, log_t, moments, generator=None, integer=False):
-    """{grade: KL(q(y_s | y_t, x) || p(y_s | y_t)), (B, 3, H, W) nats}, all but the passes from one pass, on the same noise."""
+def graded_level_nats(
+    network: BoundNetwork,
+    x: Tensor,
+    y_t: Tensor,
+    log_s: Tensor,
+    log_t: Tensor,
+    moments: Moments,
+    generator: torch.Generator | None = None,
+    integer: bool = False,
+) -> dict[str, Tensor]:
+    """KL(q(y_s | y_t, x) || p(y_s | y_t)), (B, 3, H, W) nats, by grade; arguments as level_nats."""
     out, xhat = _denoised(network, y_t, log_t, integer)
-    sigma_t = _column(log_t.exp())
-    a, lambda2 = reverse_step(_column(log_s.exp()), sigma_t)
+    sigma_t = per_image(log_t.exp())
+    a, lambda2 = reverse_step(per_image(log_s.exp()), sigma_t)
     mean_q, mean = (1 - a) * y_t + a * x, (1 - a) * y_t + a * xhat
-    head = (2 * preconditioning(sigma_t)[1].log() + _log_variance(out)).exp()
+    head = (2 * preconditioning(sigma_t)[1].log() + log_variance(out)).exp()
     v = {
         "beta-tilde": torch.zeros(1, 1, 1, 1),
         "beta": sigma_t**2,
@@ -95,25 +127,37 @@ def graded_level_nats(network, x, y_t, log_s, log_t, moments, generator=None, in
 
 
 @torch.no_grad()
-def graded_bits(network, sigmas, x, moments, integer=False, seed=1, batch=4):
-    """{grade: bits a dimension of each level, [p(x | y_0), level 1, ..., level K-1]}; p(x | y_0) is the coder's for every grade.
+def graded_bits(
+    network: BoundNetwork,
+    sigmas: list[float],
+    x: Tensor,
+    moments: list[Moments],
+    integer: bool = False,
+    seed: int = 1,
+    batch: int = 4,
+) -> dict[str, list[float]]:
+    """Bits a dimension of [p(x | y_0), level 1, ..., level K-1] by grade.
 
-    sigmas: noise of the levels; moments: one Moments a level; x: (N, 3, H, W) float32, pixels - 128.
+    p(x | y_0) is the coder's for every grade.  sigmas: noise of the levels; moments: one Moments a
+    level; x: (N, 3, H, W) float32, pixels - 128.
     """
-    parts = {grade: [] for grade in GRADES}
+    parts: dict[str, list[float]] = {grade: [] for grade in BOUND_GRADES}
     for k, sigma in enumerate(sigmas):
-        generator, nats = torch.Generator().manual_seed(seed + k), dict.fromkeys(GRADES, 0.0)
+        generator, nats = torch.Generator().manual_seed(seed + k), dict.fromkeys(BOUND_GRADES, 0.0)
         for some in x.split(batch):
             y = some + sigma * gaussian_noise(some, generator)
             log_t = torch.full((len(some),), math.log(sigma))
             if k == 0:
-                costs = dict.fromkeys(GRADES, pixel_nats(network, some, y, log_t, integer))
+                costs = dict.fromkeys(BOUND_GRADES, pixel_nats(network, some, y, log_t, integer))
             else:
                 log_s = torch.full_like(log_t, math.log(sigmas[k - 1]))
                 costs = graded_level_nats(
                     network, some, y, log_s, log_t, moments[k], generator, integer
                 )
-            nats = {grade: nats[grade] + costs[grade].mean().item() * len(some) for grade in GRADES}
-        for grade in GRADES:
+            nats = {
+                grade: nats[grade] + costs[grade].mean().item() * len(some)
+                for grade in BOUND_GRADES
+            }
+        for grade in BOUND_GRADES:
             parts[grade].append(nats[grade] / len(x) / math.log(2))
     return parts

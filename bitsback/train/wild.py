@@ -1,10 +1,10 @@
-"""Augmentation towards photographs as people have them, which a set of reduced images lacks.
+"""Augmentation towards photographs at full size, which a set of reduced images lacks.
 
-A camera's or a telephone's image at full size is soft (demosaiced, denoised, enlarged), graded,
-sharpened, noisy in proportion to its light, and was a JPEG at high quality, most often with colours
-at half the resolution.  The shipped models were trained with a quarter of their patches so
-(benchmarks/checkpoints/README.md).  No host waits in it, so that a training step on a GPU may be
-one CUDA graph.
+A camera's image at full size is soft (demosaiced, denoised, enlarged), graded, sharpened, noisy in
+proportion to its light, and was a JPEG at high quality, most often with colours at half the
+resolution.  The shipped models were trained with a quarter of their patches changed in this way
+(benchmarks/checkpoints/README.md).  Nothing here waits for the device, so that a training step on a
+GPU may be one CUDA graph.
 """
 
 import math
@@ -12,13 +12,13 @@ import math
 import torch
 import torch.nn.functional as F
 
-from bitsback.train.augment import TO_RGB, TO_YCC, _mixed
+from bitsback.train.augment import TO_RGB, TO_YCC, colour_transform
 
 WILD_SHARE = 1 / 4  # of the patches go through `in_the_wild`
-DRAWS = 16  # random numbers that a patch needs
-MCU = 16  # pixels of a JPEG's largest unit: patches may begin anywhere in it
-# Tables of ITU-T T.81, annex K, for quality 50
-LUMA = (
+DRAWS_PER_PATCH = 16  # random numbers that a patch needs
+MCU_SIDE = 16  # pixels, side of a JPEG's minimum coded unit at 4:2:0
+# Quantisation tables of ITU-T T.81, annex K, for quality 50
+LUMA_TABLE = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
     (14, 13, 16, 24, 40, 57, 69, 56),
@@ -28,23 +28,28 @@ LUMA = (
     (49, 64, 78, 87, 103, 121, 120, 101),
     (72, 92, 95, 98, 112, 100, 103, 99),
 )
-CHROMA = ((17, 18, 24, 47), (18, 21, 26, 66), (24, 26, 56, 99), (47, 66, 99, 99))  # the rest: 99
-BLUR = ((1, 2, 1), (2, 4, 2), (1, 2, 1))  # sixteenths
+CHROMA_TABLE = (
+    (17, 18, 24, 47),
+    (18, 21, 26, 66),
+    (24, 26, 56, 99),
+    (47, 66, 99, 99),
+)  # the rest: 99
+BINOMIAL = ((1, 2, 1), (2, 4, 2), (1, 2, 1))  # sixteenths
 
 
 def _each(values: torch.Tensor) -> torch.Tensor:
     return values.view(-1, 1, 1, 1)
 
 
-def _cosines(like):
+def _cosines(like: torch.Tensor) -> torch.Tensor:
     """The orthonormal DCT of 8 samples: (8, 8)."""
     k = torch.arange(8, device=like.device, dtype=like.dtype)
     rows = torch.cos(math.pi * (2 * k[None] + 1) * k[:, None] / 16) / 2
     return rows * torch.where(k[:, None] == 0, math.sqrt(0.5), 1.0)
 
 
-def _rounded_blocks(x, table):
-    """(B, C, H, W), sides multiples of 8, each 8x8 block's DCT rounded to steps of table (B, 8, 8)."""
+def _rounded_blocks(x: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W), H and W multiples of 8: 8x8 DCTs rounded to steps of table (B, 8, 8)."""
     batch, channels, height, width = x.shape
     cosines = _cosines(x)
     blocks = x.view(batch, channels, height // 8, 8, width // 8, 8).transpose(3, 4)
@@ -53,7 +58,7 @@ def _rounded_blocks(x, table):
     return (cosines.T @ rounded @ cosines).transpose(3, 4).reshape(x.shape)
 
 
-def _rolled(x, down, right):
+def _rolled(x: torch.Tensor, down: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """Each image of (B, C, H, W) rolled by its own number of rows and columns, (B,) int."""
     batch, _, height, width = x.shape
     rows = (torch.arange(height, device=x.device) + down[:, None]) % height
@@ -65,17 +70,17 @@ def _rolled(x, down, right):
 def jpeg(
     x: torch.Tensor, quality: torch.Tensor, halved: torch.Tensor, corner: torch.Tensor
 ) -> torch.Tensor:
-    """Images as they come back from JPEG, as whole numbers.
+    """Images after JPEG compression and decompression, as whole numbers.
 
     x: (B, 3, H, W) float, gray levels 0..255, sides multiples of 16; quality: (B,) 1..100, as
     libjpeg's; halved: (B,) bool, 4:2:0 and interpolated back, else 4:4:4; corner: (2, B) int, rows
-    and columns from the image's corner to that of the next unit of 16x16 pixels.
+    and columns from the image's corner to that of the next coded unit of 16x16 pixels.
     """
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality).view(-1, 1, 1) / 100
-    luma, chroma = x.new_tensor(LUMA), x.new_full((8, 8), 99)
-    chroma[:4, :4] = x.new_tensor(CHROMA)
+    luma, chroma = x.new_tensor(LUMA_TABLE), x.new_full((8, 8), 99)
+    chroma[:4, :4] = x.new_tensor(CHROMA_TABLE)
     luma, chroma = ((table * scale).round().clamp(1, 255) for table in (luma, chroma))
-    ycc = _mixed(_rolled(x, *corner).contiguous(), TO_YCC)
+    ycc = colour_transform(_rolled(x, *corner).contiguous(), TO_YCC)
     full = _rounded_blocks(ycc[:, 1:].contiguous(), chroma)
     half = F.interpolate(
         _rounded_blocks(F.avg_pool2d(ycc[:, 1:], 2), chroma),
@@ -85,18 +90,18 @@ def jpeg(
     )
     colours = torch.where(_each(halved), half, full).round()
     grays = (_rounded_blocks(ycc[:, :1] - 128, luma) + 128).round()
-    rgb = _mixed(torch.cat([grays, colours], 1), TO_RGB).round().clamp(0, 255)
+    rgb = colour_transform(torch.cat([grays, colours], 1), TO_RGB).round().clamp(0, 255)
     return _rolled(rgb, *-corner)
 
 
 def blurred(x: torch.Tensor) -> torch.Tensor:
-    """(B, C, H, W) under a 3x3 binomial filter, edges repeated."""
-    kernel = (x.new_tensor(BLUR) / 16).expand(x.shape[1], 1, 3, 3)
+    """(B, C, H, W) after a 3x3 binomial filter, edges repeated."""
+    kernel = (x.new_tensor(BINOMIAL) / 16).expand(x.shape[1], 1, 3, 3)
     return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, groups=x.shape[1])
 
 
 def enlarged(x: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
-    """The middle of each of (B, C, P, P), larger by (B,) factors from 1 on, in the same size."""
+    """The middle of each image (B, C, P, P), enlarged by its factor (B,) >= 1, in the same size."""
     batch, _, side, _ = x.shape
     ramp = (2 * torch.arange(side, device=x.device) + 1) / side - 1
     row, column = (ramp.view(shape) / by.view(-1, 1, 1) for shape in ((1, -1, 1), (1, 1, -1)))
@@ -111,10 +116,10 @@ def with_sensor_noise(
     gray: torch.Tensor,
     noise: torch.Tensor,
 ) -> torch.Tensor:
-    """Noise that grows with the root of the light, `level` gray levels at middle gray.
+    """x with noise that grows with the root of the light: sd `level` gray levels at middle gray.
 
-    x, noise: (B, 3, H, W), noise standard normal; level: (B,); smooth: (B,) bool, correlated as
-    demosaicing leaves it; gray: (B,) bool, the same in all three colours.
+    x, noise: (B, 3, H, W), noise standard normal; level: (B,); smooth: (B,) bool, spatially
+    correlated as after demosaicing; gray: (B,) bool, the same noise in all three colours.
     """
     noise = torch.where(_each(smooth), 1.6 * blurred(noise), noise)
     noise = torch.where(_each(gray), 1.7 * noise.mean(1, keepdim=True), noise)
@@ -122,10 +127,10 @@ def with_sensor_noise(
 
 
 def in_the_wild(x: torch.Tensor, uniform: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """Softened, graded, sharpened, noisy, JPEG: each done to a share of the patches.
+    """Softening, grading, sharpening, noise, JPEG: each applied to a share of the patches.
 
-    x: (B, 3, P, P) float, whole gray levels 0..255, P a multiple of 16; uniform: (DRAWS, B), random
-    in 0..1; noise: like x, standard normal.  Returns the like of x.
+    x: (B, 3, P, P) float, whole gray levels 0..255, P a multiple of 16; uniform:
+    (DRAWS_PER_PATCH, B), random in 0..1; noise: like x, standard normal.
     """
     u, one = uniform, torch.ones_like(uniform[0])
     x = torch.where(_each(u[0] < 0.6), enlarged(x, 1.2 + 0.8 * u[1]), x)
@@ -134,14 +139,17 @@ def in_the_wild(x: torch.Tensor, uniform: torch.Tensor, noise: torch.Tensor) -> 
     x = x + _each(torch.where(u[4] < 0.25, 0.8 * u[5], 0 * one)) * (x - blurred(x))
     level = torch.where(u[6] < 0.5, 3 * u[7] ** 2, 0 * one)
     x = with_sensor_noise(x, level, u[8] < 0.6, u[9] < 0.3, noise).round().clamp(0, 255)
-    packed = jpeg(x, 85 + 13 * u[13], u[14] < 0.6, (MCU * u[11:13]).long())
+    packed = jpeg(x, 85 + 13 * u[13], u[14] < 0.6, (MCU_SIDE * u[11:13]).long())
     return torch.where(_each(u[10] < 0.6), packed, x)
 
 
 def some_in_the_wild(
     x: torch.Tensor, uniform: torch.Tensor, noise: torch.Tensor, share: float = WILD_SHARE
 ) -> torch.Tensor:
-    """As in_the_wild, of `share` of the patches; uniform: (DRAWS + 1, B), the last chooses."""
+    """in_the_wild for `share` of the patches.
+
+    uniform: (DRAWS_PER_PATCH + 1, B); its last row chooses the patches.
+    """
     x, chosen = x.clone(), uniform[-1] < share
     x[chosen] = in_the_wild(x[chosen], uniform[:-1, chosen], noise[chosen])
     return x

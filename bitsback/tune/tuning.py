@@ -1,355 +1,170 @@
-"""Tunes a model's biases to the images at hand, before they are coded: their own bound is minimised.
+"""Tuning: bias updates that lower the bound of the images at hand, found before they are coded.
 
-A minute of it buys more than any other minute of encoding, and costs nothing at decoding: the decoder only adds
-small integers to biases.  Weights stay as they are; one bias a channel, shared by all levels, is little to store, and
-what it costs is part of what is minimised.  Layers differ a thousandfold in what a step of their biases does to the bound: both
-how far they move and how finely they are stored follow that.  (Tuning of biases alone: BitFit, arXiv 2106.10199; here the data
-are the image to be coded, as in learned codecs that store what they adapt.)
+Tuning takes encoding time only: the decoder adds small integers to biases.  Weights stay as they
+are; one bias a channel, shared by all levels, is little to store, and its cost is part of what is
+minimised.  (Tuning of biases alone: BitFit, arXiv 2106.10199; here the data are the image to be
+coded, as in learned codecs that store what they adapt.)
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from bitsback.ans.stack import Stack
+from bitsback.coder.model import Model
 from bitsback.diffusion.levels import sigmas
 from bitsback.errors import DamagedFile
-from bitsback.integer.bias_updates import (
-    COARSENESS,
-    MAX_UPDATE,
-    Deltas,
-    count,
-    delta_units,
-    kinds,
-    tuned_layers,
-)
-from bitsback.train.denoiser import QConv
-from bitsback.train.dequantise import dequantised, real_scales
-from bitsback.train.estimates import estimate_at_levels
+from bitsback.integer.bias_updates import Deltas, count, kinds, tuned_layers
+from bitsback.integer.experts import Expert
+from bitsback.tune.family import REFERENCE_PIXELS, FloatFamily
+from bitsback.tune.patches import BATCH_PATCHES, PATCH_SIDES, ImagePatches
 
-PATCHES = (64, 32, 16)  # sides; the largest that most pixels lie in images of
-BATCH = 8  # patches a step, shared out among the families
-FINE = 20.0  # gray levels: families whose first level is above carry too few bits for what their deltas would take
-GRID = 8  # the network's coarsest pixel: a bias may suit one place in it, as half-resolution colours have it
-RATE = 0.6  # Adam's, in the finest steps; times the root of the steps that a layer's deltas are stored in
-WARM = 5  # steps
-SMALL, MOST = (
-    400_000,
-    4,
-)  # steps are for an image of so many pixels; for others as the root of their size, at most so many times as many
-LEAST = 2**16  # pixels below which what is gained does not pay for what is stored
-# Exponents of the steps that deltas are stored in, against those of tuned.py: those whose rounding costs about half a bit a delta in an image of
-# SMALL pixels, by measurement of the default model, where uniform noise in a bias costs 1000 times as much in `first` as in `middle`.
-FINENESS = {
-    "first": 0,
-    "down1.a": 1,
-    "down1.b": 0,
-    "to2": 1,
-    "down2.a": 2,
-    "down2.b": 2,
-    "to3": 3,
-    "middle.a": 4,
-    "middle.b": 4,
-    "from3": 4,
-    "up2.a": 4,
-    "up2.b": 3,
-    "from2": 1,
-    "up1.a": 2,
-    "up1.b": 1,
-    "last": 0,
-    "head_features": 4,
-    "head_known": 5,
-    "head_mix": 5,
-    "head_out": 2,
-}
-CHECKS = 4  # batches on which gain and cost are weighed
+# Gray levels: families whose first level is noisier have too few bits for what updates would cost
+MAX_FIRST_SIGMA = 20.0
+WARM_UP_STEPS = 5
+MAX_STEP_FACTOR = 4  # steps grow with the root of an image's size, at most by this factor
+MIN_PIXELS = 2**16  # below, tuning gains less than its updates cost
+CHECK_BATCHES = 4  # batches on which gain and cost are compared
 
 
-def coarseness(name, total):
-    """Exponent of the steps in which a layer's deltas are stored in a file of `total` pixels: finer for a larger one, which rounding costs more."""
-    stage, _, kind = name.partition(".")
-    fineness = FINENESS.get(f"{stage}.{kind[-1:]}", FINENESS.get(stage, 2))
-    return min(max(fineness - round(0.5 * math.log2(total / SMALL)), 0), COARSENESS - 1)
+def steps_for(total: int, steps: int) -> int:
+    """Number of steps for `total` pixels, where `steps` are for REFERENCE_PIXELS.
 
-
-class Sampler:
-    """Random patches of images, list of (H, W, 3) or (H, W, 1) uint8, each by its share of the pixels.
-
-    masks: None, or for each image None or (H, W, C) bool, which samples cost bits; count: patches of the largest side in a batch.
+    A small image has fewer patches to learn from: for 320x320 pixels half the steps gain nearly as
+    much.
     """
-
-    def __init__(self, images, device, seed, masks=None, count=BATCH):
-        total = sum(pixels.size for pixels in images)
-        suit = {
-            side: [i for i, pixels in enumerate(images) if min(pixels.shape[:2]) >= side]
-            for side in PATCHES
-        }
-        self.side = next(
-            (side for side in PATCHES if 2 * sum(images[i].size for i in suit[side]) > total),
-            PATCHES[-1],
-        )
-        self.images, self.device = [images[i] for i in suit[self.side]], device
-        self.masks = [masks and masks[i] for i in suit[self.side]]
-        self.shares = torch.tensor([float(pixels.size) for pixels in self.images])
-        self.places, self.count = (
-            torch.Generator().manual_seed(seed),
-            count * (PATCHES[0] // self.side) ** 2,
-        )
-
-    def batch(self):
-        """(x, gray, weight): (B, 3, side, side) float32, pixels - 128, from rows and columns that are multiples of GRID, (B,) bool, which have
-        one channel only, and like x, 1 for samples that cost bits and 0 for others; B is more where patches are smaller."""
-        patches, weights, gray = [], [], []
-        place = lambda size: (
-            GRID * int(torch.randint((size - self.side) // GRID + 1, (), generator=self.places))
-        )  # noqa: E731
-        for i in torch.multinomial(
-            self.shares, self.count, replacement=True, generator=self.places
-        ).tolist():
-            pixels = self.images[i]
-            top, left = map(place, pixels.shape[:2])
-            here = np.s_[top : top + self.side, left : left + self.side]
-            free = (
-                np.ones(pixels[here].shape, bool) if self.masks[i] is None else self.masks[i][here]
-            )
-            patches.append(torch.from_numpy(np.ascontiguousarray(pixels[here])).expand(-1, -1, 3))
-            weights.append(torch.from_numpy(np.ascontiguousarray(free)).expand(-1, -1, 3))
-            gray.append(pixels.shape[2] == 1)
-        planes = lambda parts: torch.stack(parts).permute(0, 3, 1, 2).to(self.device, torch.float32)  # noqa: E731
-        return planes(patches) - 128, torch.tensor(gray, device=self.device), planes(weights)
+    if total < MIN_PIXELS:
+        return 0
+    return round(steps * min(math.sqrt(total / REFERENCE_PIXELS), MAX_STEP_FACTOR))
 
 
-def native_bfloat16(device):
-    """Whether the device multiplies bfloat16 itself, in half the time of float32: by its kind, since a timing would let files differ from run to run."""
-    able = lambda name: getattr(torch.cpu, name, lambda: False)()  # noqa: E731
-    return (
-        torch.device(device).type == "cuda"
-        or able("_is_avx512_bf16_supported")
-        or able("_is_amx_tile_supported")
-    )
+def passes(total: int, steps: int) -> int:
+    """Pixels that one level's network could evaluate in the time of tuning to `total` pixels.
+
+    A step's gradient takes about two more evaluations.
+    """
+    return 3 * steps_for(total, steps) * BATCH_PATCHES * PATCH_SIDES[0] ** 2
 
 
-class Tuned:
-    """The float twins of a family's experts, whose biases move together, in steps that a file of `total` pixels stores."""
-
-    def __init__(self, experts, levels, total, device):
-        self.levels, self.parts, self.bfloat16, noise = (
-            levels,
-            [],
-            native_bfloat16(device),
-            sigmas(levels),
-        )
-        self.sizes = {name: len(layer.shift) for name, layer in sorted(experts[0].layers.items())}
-        self.coarseness = {name: coarseness(name, total) for name in self.sizes}
-        self.moves = {
-            name: torch.zeros(size, device=device, requires_grad=True)
-            for name, size in self.sizes.items()
-        }  # in stored steps
-        for expert in experts:
-            network = dequantised(
-                expert.layers, expert.config, noise[expert.steps.start : expert.steps.stop]
-            ).to(device, memory_format=torch.channels_last)
-            convolutions = {
-                name: module
-                for name, module in network.named_modules()
-                if isinstance(module, QConv)
-            }
-            starts = {
-                name: module._parameters.pop("bias").detach()
-                for name, module in convolutions.items()
-            }  # from here on what `move` says
-            units = {
-                name: (
-                    delta_units(name, layer)
-                    * real_scales(name, layer)[1]
-                    * 2 ** self.coarseness[name]
-                )
-                .float()
-                .to(device)
-                for name, layer in expert.layers.items()
-            }
-            self.parts.append((network, expert.steps, convolutions, starts, units))
-
-    def rate(self, name):
-        """Adam's of a layer's moves."""
-        return RATE * 2.0 ** (coarseness(name, SMALL) / 2 - self.coarseness[name])
-
-    def move(self, moves):
-        """Puts biases where moves {name: (O,)} say, in stored steps."""
-        for _, _, convolutions, starts, units in self.parts:
-            for name, module in convolutions.items():
-                module.bias = starts[name] + moves[name] * units[name]
-
-    def bound(self, batch, generator, moves=None):
-        """Estimate of the family's share of the bound, bits a dimension, of what Sampler.batch gives: shared out among its experts; moves: or None, its own."""
-        self.move(self.moves if moves is None else moves)
-        total = 0.0
-        for i, (network, steps, *_) in enumerate(self.parts):
-            x, gray, weight = (part[i :: len(self.parts)] for part in batch)
-            parts = estimate_at_levels(
-                network,
-                None,
-                x,
-                generator,
-                True,
-                self.bfloat16,
-                gray,
-                levels=self.levels,
-                only=steps,
-                weight=weight,
-            )
-            total = total + sum(part.mean() for part in parts[:3])
-        return total
-
-    def flat(self):
-        """All moves as one tensor, layers in the order of their names."""
-        return torch.cat(list(self.moves.values()))
-
-    def stored(self, moves):
-        """Deltas (count,) int32 nearest to moves (count,)."""
-        parts = (
-            moves.detach()
-            .round()
-            .clamp(-MAX_UPDATE, MAX_UPDATE)
-            .to("cpu", torch.int32)
-            .split(list(self.sizes.values()))
-        )
-        return torch.cat(
-            [part << self.coarseness[name] for name, part in zip(self.sizes, parts)]
-        ).numpy()
-
-    def moves_of(self, deltas):
-        """{name: (O,)} moves that deltas (count,) int32 stand for."""
-        parts = torch.from_numpy(deltas).split(list(self.sizes.values()))
-        return {
-            name: (part >> self.coarseness[name]).to(self.moves[name])
-            for name, part in zip(self.sizes, parts)
-        }
-
-
-def steps_for(total, steps):
-    """Steps for `total` pixels, of `steps` for SMALL ones: a small image has fewer patches to learn from, and of 320x320 pixels half the steps gain nearly as much."""
-    return round(steps * min(math.sqrt(total / SMALL), MOST)) if total >= LEAST else 0
-
-
-def passes(total, steps):
-    """What tuning takes, in pixels that one level's network could pass: a step's gradient is about two more passes."""
-    return 3 * steps_for(total, steps) * BATCH * PATCHES[0] ** 2
-
-
-def fine_families(model):
-    """[experts] of the families that are tuned, and of the others [] in their places."""
+def fine_families(model: Model) -> list[list[Expert]]:
+    """The experts of each family that is tuned; [] for the others."""
     families = [
         [expert for expert in model.experts if expert.family == number]
         for number in range(model.experts[-1].family + 1)
     ]
+    noise = sigmas(model.levels)
     return [
-        family if not number or sigmas(model.levels)[family[0].steps.start] < FINE else []
+        family if not number or noise[family[0].steps.start] < MAX_FIRST_SIGMA else []
         for number, family in enumerate(families)
     ]
 
 
-def tune(model, images, steps, *, masks=None, device="cpu", seed=0, progress=lambda share: None):
-    """Deltas of all families, int32, under which `images` cost less, what the deltas cost included, or None where none were found.
+def tune(
+    model: Model,
+    images: Sequence[np.ndarray],
+    steps: int,
+    *,
+    masks: Sequence[np.ndarray | None] | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: Callable[[float], object] = lambda share: None,
+) -> np.ndarray | None:
+    """Bias updates of all families, int32, under which `images` cost less, or None.
 
-    model: a Model; images: list of (H, W, 3) or (H, W, 1) uint8; steps: for an image of SMALL pixels (steps_for);
-    masks: as Sampler takes them.  Each family is tuned by itself, and stays as it is where that does not pay.
+    images: (H, W, 3) or (H, W, 1) uint8; steps: for an image of REFERENCE_PIXELS (steps_for);
+    masks: as in ImagePatches; progress: called with the share done.  Each family is tuned by
+    itself, and gets zeros where the gain is below the cost of its updates.
     """
-    total, dims, families = (
-        sum(pixels.shape[0] * pixels.shape[1] for pixels in images),
-        sum(pixels.size for pixels in images),
-        fine_families(model),
-    )
-    steps, deltas, done, chosen = (
-        steps_for(total, steps),
-        [np.zeros(count(layers), np.int32) for layers in kinds(model.experts)],
-        0,
-        sum(map(bool, families)),
-    )
+    total = sum(pixels.shape[0] * pixels.shape[1] for pixels in images)
+    dims = sum(pixels.size for pixels in images)
+    families = fine_families(model)
+    updates = [np.zeros(count(layers), np.int32) for layers in kinds(model.experts)]
+    steps, done, chosen = steps_for(total, steps), 0, sum(map(bool, families))
     for number, family in enumerate(families):
         if not family:
             continue
-        sampler = Sampler(images, device, seed + number, masks, max(len(family), BATCH // chosen))
-        if not steps or not sampler.images:
+        batch = max(len(family), BATCH_PATCHES // chosen)
+        patches = ImagePatches(images, device, seed + number, masks, batch)
+        if not steps or not patches.images:
             return None
         found = _tune_family(
             model,
             family,
-            sampler,
+            patches,
             (total, dims),
             steps,
             seed + number,
             lambda share: progress((done + share) / chosen),
-        )  # noqa: B023
-        deltas[number], done = deltas[number] if found is None else found, done + 1
-    return np.concatenate(deltas) if any(part.any() for part in deltas) else None
+        )
+        if found is not None:
+            updates[number] = found
+        done += 1
+    return np.concatenate(updates) if any(part.any() for part in updates) else None
 
 
-def _tune_family(model, family, sampler, sizes, steps, seed, progress):
-    """Deltas (tuned.count,) int32 of one family, or None; sizes: pixels and samples that share them."""
+def _tune_family(
+    model: Model,
+    family: list[Expert],
+    patches: ImagePatches,
+    sizes: tuple[int, int],
+    steps: int,
+    seed: int,
+    progress: Callable[[float], object],
+) -> np.ndarray | None:
+    """Bias updates (count,) int32 of one family, or None; sizes: pixels, samples of the images."""
     total, dims = sizes
-    tuned, noise = (
-        Tuned(family, model.levels, total, sampler.device),
-        torch.Generator(sampler.device).manual_seed(seed),
-    )
+    networks = FloatFamily(family, model.levels, total, patches.device)
+    noise = torch.Generator(patches.device).manual_seed(seed)
     optimiser = torch.optim.Adam(
-        [{"params": [moves], "rate": tuned.rate(name)} for name, moves in tuned.moves.items()],
+        [
+            {"params": [moves], "rate": networks.rate(name)}
+            for name, moves in networks.moves.items()
+        ],
         betas=(0.9, 0.99),
     )
     for step in range(steps):
+        warm_up, fall = min(1, (step + 1) / WARM_UP_STEPS), math.cos(math.pi * step / steps)
         for group in optimiser.param_groups:
-            group["lr"] = (
-                group["rate"]
-                * min(1, (step + 1) / WARM)
-                * 0.5
-                * (1 + math.cos(math.pi * step / steps))
-            )
-        stored = torch.log2(1 + tuned.flat().abs()).sum() / dims  # about what the deltas will cost
+            group["lr"] = group["rate"] * warm_up * 0.5 * (1 + fall)
+        stored = torch.log2(1 + networks.flat().abs()).sum() / dims  # about what updates will cost
         optimiser.zero_grad(set_to_none=True)
-        (tuned.bound(sampler.batch(), noise) + stored).backward()
+        (networks.bound(patches.batch(), noise) + stored).backward()
         optimiser.step()
         progress((step + 1) / steps)
-    moves = tuned.flat().detach()
+    moves = networks.flat().detach()
     if not torch.isfinite(moves).all():
         return None
-    deltas = tuned.stored(moves)
+    updates = networks.stored(moves)
     try:
         for expert in family:
-            tuned_layers(expert.layers, deltas)
-    except DamagedFile:  # no decoder would take biases so large
+            tuned_layers(expert.layers, updates)
+    except DamagedFile:  # a decoder would refuse biases so large
         return None
-    return (
-        deltas
-        if _gain(tuned, deltas, sampler, noise) * dims > _cost(model, family, deltas)
-        else None
-    )
+    gain = _gain(networks, updates, patches, noise) * dims
+    return updates if gain > update_bits(model, family, updates) else None
 
 
 @torch.no_grad()
-def _gain(tuned, deltas, sampler, noise):
-    """Bits a dimension by which deltas lower the bound of a few patches, under the same noise."""
-    tuned.bfloat16 = False  # weighed as it will be coded
-    patches, state, bounds = (
-        [
-            sampler.batch()
-            for _ in range(CHECKS * BATCH * (PATCHES[0] // sampler.side) ** 2 // sampler.count)
-        ],
-        noise.get_state(),
-        [],
-    )
-    for chosen in (np.zeros_like(deltas), deltas):
+def _gain(
+    networks: FloatFamily, updates: np.ndarray, patches: ImagePatches, noise: torch.Generator
+) -> float:
+    """Bits a dimension by which updates lower the bound of a few patches, under the same noise."""
+    networks.bfloat16 = False  # measured as it will be coded
+    patches_wanted = CHECK_BATCHES * BATCH_PATCHES * (PATCH_SIDES[0] // patches.side) ** 2
+    batches = [patches.batch() for _ in range(patches_wanted // patches.count)]
+    state, bounds = noise.get_state(), []
+    for chosen in (np.zeros_like(updates), updates):
         noise.set_state(state)
-        bounds.append(
-            sum(float(tuned.bound(patch, noise, tuned.moves_of(chosen))) for patch in patches)
-            / len(patches)
-        )
+        moves = networks.moves_of(chosen)
+        bounds.append(sum(float(networks.bound(b, noise, moves)) for b in batches) / len(batches))
     return bounds[0] - bounds[1]
 
 
-def _cost(model, family, deltas):
-    """Bits that a family's deltas take on a stack."""
+def update_bits(model: Model, family: Sequence[Expert], updates: np.ndarray) -> int:
+    """Bits that a family's updates add to a stack."""
     stack = Stack(bytes(8))
     before = stack.size_bits
-    Deltas(model.gaussians, [family[0].layers]).push(stack, deltas)
+    Deltas(model.gaussians, [family[0].layers]).push(stack, updates)
     return stack.size_bits - before

@@ -1,0 +1,63 @@
+"""Reading checkpoints: the averaged weights of one network, or of several experts as one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bitsback.diffusion.levels import default_levels, sigmas
+from bitsback.errors import TrainingError
+from bitsback.integer.config import NetworkConfig
+from bitsback.train.denoiser import Denoiser
+from bitsback.train.experts import Experts
+from bitsback.train.restart import other_experts
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message; torch adds pages of advice."""
+    return str(error).splitlines()[0]
+
+
+def read_checkpoint(path: str | Path) -> tuple[Denoiser, dict[str, Any]]:
+    """(averaged network, facts) of a checkpoint that `train` wrote.
+
+    facts: "minutes", "steps" and, for an expert, "only", its range of levels.
+    Errors: TrainingError.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network = Denoiser(NetworkConfig.from_dict(state["config"]))
+        network.load_state_dict(state["average"])
+    except Exception as error:  # torch reports a foreign file in a dozen ways
+        raise TrainingError(f"{path}: not a checkpoint ({first_line(error)})") from None
+    facts = {"minutes": round(state["minutes"], 1), "steps": state["steps"]}
+    if "only" in state:
+        facts["only"] = range(*state["only"])
+    return network.requires_grad_(False).eval(), facts
+
+
+def read_checkpoints(
+    paths: Sequence[str | Path], families: list[int] | None = None
+) -> tuple[Denoiser | Experts, dict[str, Any]]:
+    """(network, facts) of one checkpoint of all levels, or of several experts' as Experts.
+
+    families: a number for each expert, None: all different.  A model file among the paths supplies
+    the experts that have none of the others' levels.  facts: minutes and steps, added up.
+    Errors: TrainingError, WrongModel.
+    """
+    models = [path for path in paths if Path(path).suffix == ".safetensors"]
+    read = [read_checkpoint(path) for path in paths if path not in models]
+    if len(paths) == len(read) == 1 and "only" not in read[0][1]:
+        return read[0]
+    noise = sigmas(default_levels())
+    parts = [(network, facts.get("only", range(len(noise)))) for network, facts in read]
+    for path in models:
+        parts += other_experts(path, [k for _, steps in parts for k in steps])
+    if models:
+        parts.sort(key=lambda part: part[1].start)
+    experts = Experts(
+        [network for network, _ in parts], [steps for _, steps in parts], noise, families
+    )
+    total = {key: round(sum(facts[key] for _, facts in read), 1) for key in ("minutes", "steps")}
+    return experts.requires_grad_(False).eval(), total
