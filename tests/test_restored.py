@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bitsback.cli.main import main
-from bitsback.codecs import archive
+from bitsback.codecs import archive, whole_file
 from bitsback.codecs.formats import image_files
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.formats.views import views
@@ -114,9 +114,9 @@ def test_what_could_not_be_restored_is_refused_before_the_work(tmp_path, monkeyp
             else ImageData("P", found.samples[::-1].copy(), found.look)
         )
 
-    monkeypatch.setattr(image_files, "_open_still", unreliable)
+    monkeypatch.setattr(image_files, "_open_image", unreliable)
     monkeypatch.setattr(
-        files.image, "encode_images", lambda *args, **options: pytest.fail("work was begun")
+        whole_file, "encode_images", lambda *args, **options: pytest.fail("work was begun")
     )
     result = run(
         "compress",

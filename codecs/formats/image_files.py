@@ -22,8 +22,8 @@ from bitsback.codecs.formats import (
     views,
 )
 from bitsback.codecs.image import MODES, ImageData, same_samples, with_whole_palette
-from bitsback.codecs.io.inputs import opened
 from bitsback.errors import DamagedFile, InputChanged, UnsupportedImage
+from bitsback.inputs import opened
 
 IMAGE_SUFFIXES = set(
     ".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .pcx .sgi .rgb .ras .qoi .jp2 .j2k "
