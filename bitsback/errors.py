@@ -1,12 +1,12 @@
-"""Every error this package raises on purpose.
+"""The errors that this package raises on purpose.
 
-Each is one line that names the file or the argument first.  The commands print it and go
-on with the next file; a library user catches `BitsbackError`.
+A message is one line that begins with the file or the argument it concerns.  Commands print it
+and go on with the next file; users of the library catch `BitsbackError`.
 """
 
 
 class BitsbackError(Exception):
-    """Base class: bad input, bad file, bad model.  Never a bug of ours."""
+    """Base class: a bad input, file or model, never a defect of the caller's code."""
 
 
 class NotOurFile(BitsbackError):
@@ -14,52 +14,55 @@ class NotOurFile(BitsbackError):
 
 
 class DamagedFile(BitsbackError):
-    """The bytes begin as ours do, but are cut short, altered or inconsistent."""
+    """The bytes begin as a bitsback file does, but are cut short, altered or inconsistent."""
 
 
 class WrongModel(BitsbackError):
-    """A file or a command names a model that is not installed, or that cannot be read."""
+    """A file or a command names a model that is not installed or cannot be read."""
 
 
 class UnsupportedImage(BitsbackError):
-    """An image that could not be given back exactly as it is, so it is refused."""
+    """The image is refused because it could not be restored exactly."""
 
 
 class VerifyFailed(BitsbackError):
-    """What was coded did not decode to what went in: a defect of this program or machine; nothing is written."""
+    """The coded image did not decode to the input, so nothing is written.
+
+    The cause is a defect of this program or of the machine.
+    """
 
 
 class LossySource(UnsupportedImage):
-    """An image that was compressed with loss already: its pixels would take more room than it does."""
+    """The image was lossily compressed before: its pixels would need more bytes than its file."""
 
 
 class MetadataLoss(UnsupportedImage):
-    """An input that was to be removed and carries what its output does not keep."""
+    """An input was to be removed although it holds metadata that its output does not keep."""
 
 
 class OutputExists(BitsbackError):
-    """The output is there already and `-f` was not given, or two inputs have one output."""
+    """The output exists and `-f` was not given, or two inputs have the same output."""
 
 
 class NoSuchFolder(BitsbackError):
-    """The folder an output should go to is not there."""
+    """The folder of an output does not exist."""
 
 
 class OutputFailed(BitsbackError):
-    """The output cannot be written: no space, a name that is too long, a closed stream.  Nothing is left of it."""
+    """The output cannot be written (no space, name too long, ...), and no part of it is left."""
 
 
 class InputChanged(BitsbackError):
-    """An input is no longer what was read, so it is not removed, or was altered while it was read."""
+    """An input changed after or while it was read, so it is not removed or not coded."""
 
 
 class TrainingError(BitsbackError):
-    """Training cannot start or go on: no images, a checkpoint of another network."""
+    """Training cannot start or continue: no images, or a checkpoint of another network."""
 
 
 class StackEmpty(BitsbackError):
-    """A pop asked for more bits than the stack holds."""
+    """A pop needs more bits than the stack holds."""
 
 
 class NoiseOutOfRange(BitsbackError):
-    """A noise level outside those a model was made for."""
+    """A noise level outside the range that a model was made for."""

@@ -1,34 +1,45 @@
-"""Keeps freed memory for the next array: the program's own process only, and only where glibc allocates.
+"""Tuning of glibc's allocator: freed memory is kept for the next array.
 
-By default glibc gives every large block back to the system, which then hands out zeroed pages for the
-next one: a fifth of the coder's time went to page faults (benchmarks/speed.py).
+By default glibc returns every large block to the system, which zeroes the pages of the next one:
+page faults took a fifth of the coding time (benchmarks/speed.py).
 """
 
 import ctypes
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names and numbers of malloc.h
-LARGE, KEPT = (
-    2**27,
-    2**30,
-)  # bytes: blocks of a whole large image go back at once, those of a segment are kept
+LARGE = 2**27  # bytes: larger blocks, such as whole large images, are returned at once
+KEPT = 2**30  # bytes of freed blocks that the process keeps, such as those of segments
 
 
-def keep_pages():
-    """True if the allocator took it.  Changes the process: for a program's start, not for a library."""
-    if not sys.platform.startswith("linux"):
-        return False
+def _libc():
+    """The C library of a Linux process, else None."""
+    return ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+
+
+def keep_pages() -> bool:
+    """Sets the allocator's thresholds; returns whether it accepted them.
+
+    This changes the whole process: programs call it at their start, libraries should not.
+    """
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another libc
+        libc = _libc()
+        if libc is None:
+            return False
+        mallopt = libc.mallopt
+    except (OSError, AttributeError):  # not glibc
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, LARGE) and mallopt(M_TRIM_THRESHOLD, KEPT))
 
 
-def give_pages_back():
-    """Hands the holes in freed memory back to the system: between segments of different sizes they would add up to several segments."""
-    if sys.platform.startswith("linux"):
-        try:
-            ctypes.CDLL(None).malloc_trim(0)
-        except (OSError, AttributeError):  # another libc
-            pass
+def give_pages_back() -> None:
+    """Returns free memory to the system.
+
+    Without it, the gaps left by segments of different sizes add up to the memory of several.
+    """
+    try:
+        libc = _libc()
+        if libc is not None:
+            libc.malloc_trim(0)
+    except (OSError, AttributeError):  # not glibc
+        pass

@@ -1,12 +1,13 @@
-"""Writing outputs: a whole file under its name or nothing, and nothing replaced unasked.
+"""Writing outputs: a complete file or nothing, and no existing file is replaced without `-f`.
 
-FIFOs and character devices are written into, links are written through; `whole.py` makes the files.
-`-` is standard output.
+Links are followed, FIFOs and character devices are opened and written to, `-` is standard output.
+`whole.py` writes the regular files.
 """
 
 import os
 import stat
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,26 +15,27 @@ from bitsback.errors import NoSuchFolder, OutputExists, OutputFailed
 from bitsback.whole import Stamp, write_all, write_whole
 
 STDIO = Path("-")
-STREAMS = (stat.S_ISFIFO, stat.S_ISCHR)  # kinds of files that are written into as they are
+STREAMS = (stat.S_ISFIFO, stat.S_ISCHR)  # kinds of files that are opened, not replaced
 
 
 def _why(error):
+    """An error's message without number and path."""
     return getattr(error, "strerror", None) or str(error)
 
 
 def _linked_file(path, status):
-    """The file that a link leads to, for a temporary file beside it."""
+    """The path that a link resolves to, beside which a temporary file can be made."""
     real = Path(os.path.realpath(path))
     if status is None and not real.parent.is_dir():
-        raise NoSuchFolder(f"{path}: leads to {real}, whose folder does not exist")
+        raise NoSuchFolder(f"{path}: links to {real}, whose folder does not exist")
     with suppress(OSError):
         if status is None or os.path.samestat(status, os.stat(real)):
             return real
-    raise OutputExists(f"{path}: leads to a file without a name, which cannot be replaced")
+    raise OutputExists(f"{path}: links to a file without a name, which cannot be replaced")
 
 
 def _place(path, force, plain):
-    """(path to write, status of what is there or None): links followed, or with plain refused.
+    """(path to write, status of an existing file or None); links are followed, or refused if plain.
 
     Errors: OutputExists, NoSuchFolder, OSError.
     """
@@ -46,7 +48,7 @@ def _place(path, force, plain):
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        status = None  # a link to what is not there yet
+        status = None  # a link to a file that does not exist yet
     mode = status.st_mode if status else stat.S_IFREG
     if stat.S_ISDIR(mode):
         raise OutputExists(f"{path}: is a folder")
@@ -55,18 +57,22 @@ def _place(path, force, plain):
     if not force:
         raise OutputExists(f"{path}: exists already (-f overwrites)")
     if plain and (linked or not stat.S_ISREG(mode)):
-        raise OutputExists(f"{path}: is a link or no file; only files are replaced here")
+        raise OutputExists(
+            f"{path}: is a link or not a regular file; only regular files are replaced here"
+        )
     if not stat.S_ISREG(mode):
         return path, status
     return (_linked_file(path, status) if linked else path), status
 
 
-def refuse(path, sources, force: bool, plain: bool = False) -> None:
-    """Says before any work is done what `write` would say after it.
+def refuse(
+    path: str | Path, sources: Iterable[str | Path], force: bool, plain: bool = False
+) -> None:
+    """Raises before any work the errors that `write` would raise after it.
 
-    sources: paths that the output must not be, under whatever name, even with force; plain: refuse
-    links, FIFOs and devices too.  Errors: OutputExists, NoSuchFolder, OutputFailed; OSError for a
-    source that is not there.
+    sources: input files, which the output must not overwrite even with force; plain: refuse links,
+    FIFOs and devices too.  Errors: OutputExists, NoSuchFolder, OutputFailed; OSError for a source
+    that does not exist.
     """
     path = Path(path)
     if path == STDIO:
@@ -76,42 +82,42 @@ def refuse(path, sources, force: bool, plain: bool = False) -> None:
     status = None
     with suppress(OSError, ValueError):
         status = os.stat(path)
-    for source in sources if status else ():
-        if os.path.samestat(status, os.stat(source)):
+    for source in sources:
+        if status and os.path.samestat(status, os.stat(source)):
             raise OutputExists(f"{path}: is the input itself")
     try:
         _, status = _place(path, force, plain)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise OutputFailed(f"{path}: {_why(error)}") from None
     if status and stat.S_ISREG(status.st_mode) and _is_our_output(status):
-        raise OutputExists(f"{path}: is standard output; -o - writes there")
+        raise OutputExists(f"{path}: is standard output; use -o - to write there")
 
 
 def _is_our_output(status):
-    with suppress(AttributeError, OSError, ValueError):  # closed, or not of the system
+    with suppress(AttributeError, OSError, ValueError):  # closed, or without a descriptor
         return os.path.samestat(status, os.fstat(sys.stdout.fileno()))
     return False
 
 
-def is_file(path) -> bool:
-    """Whether what is written to `path` can be read there: not of `-`, FIFOs and devices."""
+def is_file(path: str | Path) -> bool:
+    """Whether an output can be read back from `path`: False for `-`, FIFOs and devices."""
     path = Path(path)
     return path != STDIO and (not path.exists() or path.is_file())
 
 
 def write(
     data: bytes,
-    path,
+    path: str | Path,
     *,
     force: bool = False,
     like: os.stat_result | Stamp | None = None,
     plain: bool = False,
 ) -> None:
-    """`data` to a file, through a link, into a FIFO or a character device, or to standard output.
+    """Writes `data` to a file, FIFO, character device or standard output; links are followed.
 
-    force: replace what is there, or write into it; like: gives a file its permissions and its
-    modification time; plain: as of `refuse`.  Errors: OutputExists, NoSuchFolder, OutputFailed (no
-    space, ...), which leave nothing of a file; BrokenPipeError where nobody reads standard output.
+    force: replace an existing file, or write to a FIFO or device; like: permissions and times for
+    the file; plain: as in `refuse`.  Errors: OutputExists, NoSuchFolder, OutputFailed, after which
+    no part of a file is left; BrokenPipeError if the reader of standard output has gone.
     """
     path = Path(path)
     try:
@@ -124,7 +130,7 @@ def write(
         else:
             write_whole(data, place, force=force, like=like)
     except FileExistsError:
-        raise OutputExists(f"{path}: exists by now (-f overwrites)") from None
+        raise OutputExists(f"{path}: exists already, created meanwhile (-f overwrites)") from None
     except (OSError, ValueError) as error:
         if path == STDIO and isinstance(error, BrokenPipeError):
             raise
@@ -133,7 +139,7 @@ def write(
 
 
 def _write_out(data):
-    """Past the buffer, which would try again at exit what failed now."""
+    """Bypasses the buffer, which would repeat a failed write at exit."""
     if sys.stdout is None:
         raise OutputFailed("standard output: is closed")
     sys.stdout.flush()
@@ -143,7 +149,7 @@ def _write_out(data):
 def _write_into(path, data):
     with open(os.open(path, os.O_WRONLY | getattr(os, "O_NOCTTY", 0)), "wb", buffering=0) as stream:
         if not any(kind(os.fstat(stream.fileno()).st_mode) for kind in STREAMS):
-            raise OutputExists(f"{path}: has just become another file")
+            raise OutputExists(f"{path}: was replaced meanwhile by another kind of file")
         if stream.isatty():
-            raise OutputFailed(f"{path}: is a terminal, to which data are not written")
+            raise OutputFailed(f"{path}: is a terminal; data are not written to it")
         write_all(stream, data)

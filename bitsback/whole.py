@@ -1,18 +1,20 @@
-"""A file that appears whole under its name, or not at all.
+"""Atomic writing: a file appears complete under its name, or not at all.
 
-The bytes go into a file without a name (Linux) or with a short temporary one.  It gets its name by
-a hard link, which fails where the name exists; only with force is it renamed over what is there.
+The bytes are written to a file without a name (Linux) or with a short temporary name.  A hard link
+then makes the final name, which fails if that name exists; only with force is an existing file
+replaced, by renaming.
 """
 
 import os
 import secrets
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 
 class Stamp(NamedTuple):
-    """What a file gets of an os.stat_result, or of this: permissions, times in nanoseconds."""
+    """The fields of an os.stat_result that a file is given: permissions, times in nanoseconds."""
 
     st_mode: int
     st_atime_ns: int
@@ -22,17 +24,17 @@ class Stamp(NamedTuple):
 def write_whole(
     data: bytes, path: Path, *, force: bool, like: os.stat_result | Stamp | None
 ) -> None:
-    """`data` to a regular file.
+    """Writes `data` to a regular file.
 
-    force: replace one that is there; like: gives its permissions and modification time.  Errors:
-    FileExistsError, OSError, which leave nothing behind.
+    force: replace an existing one; like: permissions and times for the file.  Errors:
+    FileExistsError, OSError, after which nothing of the file is left.
     """
     if not _unnamed(path, data, force, like):
         _named(path, data, force, like)
 
 
-def write_all(stream, data: bytes) -> None:
-    """Everything to a stream without a buffer, which takes what it likes.  Errors: OSError."""
+def write_all(stream: BinaryIO, data: bytes) -> None:
+    """Writes all of `data` to an unbuffered stream, which may accept parts.  Errors: OSError."""
     rest = memoryview(data)
     while rest:
         rest = rest[stream.write(rest) :]
@@ -47,7 +49,7 @@ def _fill(handle, data, like):
 
 
 def _stamp(file, like):
-    """Some file systems have no permissions; what they have is enough."""
+    """Sets times and permissions, as far as the file system supports them."""
     with suppress(OSError, OverflowError):
         os.utime(file, ns=(like.st_atime_ns, like.st_mtime_ns))
     with suppress(OSError):
@@ -55,22 +57,26 @@ def _stamp(file, like):
 
 
 def _start_mode(like):
-    return 0o600 if like else 0o666  # less the umask; private from the start
+    """Permissions while the file is written: private if others are set later, else the default."""
+    return 0o600 if like else 0o666  # the umask is subtracted
 
 
 def _temporary(place):
-    """Short whatever the name: of 255 bytes no longer one could be made."""
+    """A short temporary path: a name derived from one of 255 bytes would be too long."""
     return place.parent / f".bitsback.{secrets.token_hex(6)}.part"
 
 
 def _unnamed(place, data, force, like):
-    """Whether the file system has files without a name, of which nothing is left after a kill."""
+    """Writes through a file without a name, of which a killed process leaves nothing.
+
+    Returns False where the file system has no such files.
+    """
     if not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"):
         return False
     try:
         handle = os.open(place.parent, os.O_TMPFILE | os.O_WRONLY, _start_mode(like))
     except OSError:
-        return False  # or there is a reason that the other way will tell
+        return False  # _named succeeds, or raises the error that explains this
     try:
         _fill(handle, data, like)
         return _link(handle, place, force)
@@ -79,7 +85,9 @@ def _unnamed(place, data, force, like):
 
 
 def _link(handle, place, force):
-    def link(name):  # with a descriptor: linkat, which follows links
+    """Names an open file; returns False where hard links fail."""
+
+    def link(name):  # src_dir_fd makes this linkat, which follows the link in /proc
         os.link(f"/proc/self/fd/{handle}", name, src_dir_fd=handle, follow_symlinks=True)
 
     try:
@@ -98,6 +106,7 @@ def _link(handle, place, force):
 
 
 def _named(place, data, force, like):
+    """Writes through a file with a temporary name."""
     temporary = _temporary(place)
     handle = os.open(
         temporary,
@@ -119,8 +128,8 @@ def _named(place, data, force, like):
 
 
 @contextmanager
-def _removed(path):
-    """Removes a file at the end of a block, if it is there still."""
+def _removed(path) -> Iterator[None]:
+    """Removes a file at the end of a block if it still exists."""
     try:
         yield
     finally:
@@ -129,12 +138,12 @@ def _removed(path):
 
 
 def _name(temporary, place):
-    """Gives a file a name that must be free.  Errors: FileExistsError."""
+    """Gives a file its final name.  Errors: FileExistsError if the name is taken."""
     try:
         os.link(temporary, place)
     except FileExistsError:
         raise
-    except OSError:  # no hard links: take the name, replace what took it
+    except OSError:  # no hard links: reserve the name with an empty file, then replace that
         os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:
             os.replace(temporary, place)
@@ -144,7 +153,7 @@ def _name(temporary, place):
 
 
 def _settle(folder):
-    """The name reaches the disk before an input is removed, where folders can be synchronised."""
+    """Flushes a folder to disk, where possible: an input is removed only after that."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -23,9 +23,9 @@ from bitsback.codecs.formats.image_files import (
 )
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.io.folders import files_below
-from bitsback.codecs.io.inputs import opened
 from bitsback.codecs.io.restored import DEFAULT_SUFFIXES, default_bytes
 from bitsback.errors import DamagedFile, UnsupportedImage
+from bitsback.inputs import opened
 from bitsback.outputs import Stamp
 
 LONGEST_NAME = 255  # bytes of a file's name, in every usual file system

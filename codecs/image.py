@@ -1,11 +1,11 @@
-"""A still image in memory: samples as they were stored, what gives them their look, and metadata.
+"""One image in memory: its samples as stored in its file, palette and transparency, metadata.
 
-mode      samples                       kept beside them (`look`)
-RGB       (H, W, 3) uint8               transparency: one colour of three numbers
+mode      samples                       stored beside them in `look`
+RGB       (H, W, 3) uint8               transparency: one colour of three integers
 P         (H, W) uint8, indices         palette: bytes of RGB; palette_alpha: bytes; transparency
 1         (H, W) uint8, 0 or 1          transparency
 I;16      (H, W) uint16                 transparency
-RGBA;16   (H, W, 4) uint16              modes that Pillow does not have
+RGBA;16   (H, W, 4) uint16              (a mode that Pillow does not have)
 F         (H, W) float32, bit for bit
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from bitsback.errors import UnsupportedImage
 
-MODES = {  # name: (dtype, channels); the place in this list is the code in a file
+MODES = {  # name: (dtype, channels); a mode's position in this dict is its code in a file
     "RGB": ("u1", 3),
     "RGBA": ("u1", 4),
     "L": ("u1", 1),
@@ -41,41 +41,45 @@ MODES = {  # name: (dtype, channels); the place in this list is the code in a fi
     "La": ("u1", 2),
     "I;16B": ("<u2", 1),
 }
-STRIP = 2**22  # samples worked on at once where a whole image's would take memory
-GRAYS = {"L", "LA"}  # one channel under the prior
-UNDER_PRIOR = {"RGB", "RGBA"} | GRAYS
+STRIP = 2**22  # samples of a strip: a computation's memory does not depend on the image's size
+GRAYS = {"L", "LA"}  # the prior codes one channel of these modes
+UNDER_PRIOR = {"RGB", "RGBA"} | GRAYS  # modes that the prior can code
 
 
-def shape_of(mode: str, height: int, width: int) -> tuple:
-    """The shape of an image's samples."""
+def shape_of(mode: str, height: int, width: int) -> tuple[int, ...]:
+    """The shape of an image's samples: (H, W) or (H, W, channels)."""
     channels = MODES[mode][1]
     return (height, width) if channels == 1 else (height, width, channels)
 
 
-def strips(samples):
-    """Views of a few rows each that make up (H, W, ...) samples: what is worked out of them takes little memory, however large the image."""
+def strips(samples: np.ndarray) -> list[np.ndarray]:
+    """Views of (H, W, ...) samples that partition the rows, STRIP samples each or one row."""
     rows = max(1, STRIP // (samples.size // len(samples)))
     return [samples[top : top + rows] for top in range(0, len(samples), rows)]
 
 
+def _same_bytes(a, b):
+    return np.array_equal(
+        np.ascontiguousarray(a).view(np.uint8), np.ascontiguousarray(b).view(np.uint8)
+    )
+
+
 def same_samples(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays hold the same bytes in the same shape: NaNs too, a byte order apart not."""
+    """Whether two arrays have the same shape and bytes, so that equal NaNs match."""
     return (
         a.shape == b.shape
         and a.dtype.itemsize == b.dtype.itemsize
-        and all(
-            np.array_equal(*(np.ascontiguousarray(part).view(np.uint8) for part in pair))
-            for pair in zip(strips(a), strips(b))
-        )
+        and all(_same_bytes(*pair) for pair in zip(strips(a), strips(b)))
     )
 
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """One image.  samples: as MODES says; look: palette and transparency; metadata: see metadata.py.
+    """One image.  samples: see MODES; look: palette and transparency; metadata: see metadata.py.
 
-    source: Pillow's name of the kind of file it came from, for `info`; lost: names of what that file
-    had and is not kept here, so that it can be told.  Errors: UnsupportedImage.
+    source: Pillow's name of the input's format, shown by `info`; lost: names of metadata in the
+    input that are not kept, for reports to the user.  Errors: UnsupportedImage for samples that do
+    not fit the mode.
     """
 
     mode: str
@@ -83,9 +87,9 @@ class ImageData:
     look: dict = field(default_factory=dict)
     metadata: dict = field(default_factory=dict)
     source: str = ""
-    lost: tuple = ()
+    lost: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise UnsupportedImage(f"mode {self.mode} is not known")
         if not isinstance(self.samples, np.ndarray):
@@ -97,11 +101,9 @@ class ImageData:
             or shape != shape_of(self.mode, *shape[:2])
             or 0 in shape
         ):
-            raise UnsupportedImage(
-                f"mode {self.mode} needs samples of shape {shape_of(self.mode, 'H', 'W')} and {dtype}".replace(
-                    "'", ""
-                )
-            )
+            channels = MODES[self.mode][1]
+            wanted = "(H, W)" if channels == 1 else f"(H, W, {channels})"
+            raise UnsupportedImage(f"mode {self.mode} needs samples of shape {wanted} and {dtype}")
         if self.mode == "1" and self.samples.max() > 1:
             raise UnsupportedImage("mode 1 has samples of 0 and 1")
 
@@ -115,41 +117,43 @@ class ImageData:
 
     @cached_property
     def alike(self) -> bool:
-        """Whether the three colours of an RGB or RGBA image are the same everywhere: a gray image stored as a coloured one."""
+        """Whether the image is RGB or RGBA and red, green and blue are equal at every pixel."""
         return self.mode in UNDER_PRIOR - GRAYS and all(
             (rows[..., :2] == rows[..., 1:3]).all() for rows in strips(self.samples)
         )
 
     @property
-    def colour(self):
-        """(H, W, 3) uint8 for the prior, (H, W, 1) where all is gray, or None where it does not code the mode."""
+    def colour(self) -> np.ndarray | None:
+        """The samples that the prior codes: (H, W, 3) uint8, or (H, W, 1) for gray images.
+
+        None where the prior does not code the mode.
+        """
         if self.mode not in UNDER_PRIOR:
             return None
-        return self.samples.reshape(self.height, self.width, -1)[
-            ..., : 1 if self.mode in GRAYS or self.alike else 3
-        ]
+        channels = 1 if self.mode in GRAYS or self.alike else 3
+        return self.samples.reshape(self.height, self.width, -1)[..., :channels]
 
     @property
-    def alpha(self):
-        """(H, W) uint8 beside `colour`, or None."""
+    def alpha(self) -> np.ndarray | None:
+        """(H, W) uint8, the alpha plane of modes RGBA and LA, else None."""
         return self.samples[..., -1] if self.mode in ("RGBA", "LA") else None
 
     def stripped(self) -> ImageData:
-        """The same image without metadata, and nothing is told as lost; its look stays."""
+        """The same image without metadata and without names of lost metadata; `look` is kept."""
         return replace(self, metadata={}, lost=())
 
 
 def joined(mode: str, colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """The mirror of `colour` and `alpha`: samples (H, W) to (H, W, 4) uint8."""
+    """The inverse of `colour` and `alpha`: an image's samples, (H, W) to (H, W, 4) uint8."""
     if mode not in GRAYS and colour.shape[2] == 1:
         colour = np.repeat(colour, 3, 2)
-    return (
-        (colour[..., 0] if mode == "L" else colour) if alpha is None else np.dstack([colour, alpha])
-    )
+    if alpha is not None:
+        return np.dstack([colour, alpha])
+    return colour[..., 0] if mode == "L" else colour
 
 
 def same(a: ImageData, b: ImageData) -> bool:
-    """Whether two images are equal in every bit that is kept: mode, samples (NaNs too), look, metadata."""
+    """Whether two images have the same mode, samples (NaNs included), look and metadata."""
     return (
         a.mode == b.mode
         and same_samples(a.samples, b.samples)
@@ -159,8 +163,9 @@ def same(a: ImageData, b: ImageData) -> bool:
 
 
 def with_whole_palette(image: ImageData) -> ImageData:
-    """Indices beyond the palette, which every reader shows as black, get an entry of black: else
-    Pillow's PNG writer cuts them to the palette's bits.
+    """The image with black palette entries for indices beyond its palette.
+
+    Readers show such indices as black; Pillow's PNG writer would truncate them.
     """
     palette = image.look.get("palette")
     if image.mode != "P" or palette is None or "palette_alpha" in image.look:

@@ -1,5 +1,5 @@
-"""avif.py and av1_headers.py: AVIFs without loss are taken and come back exactly; with loss, or
-where it cannot be told, they are refused.
+"""avif.py and av1_headers.py: lossless AVIFs are restored exactly; lossy ones, and those whose
+headers do not show it, are refused.
 """
 
 import io
@@ -12,6 +12,7 @@ from PIL import Image, features
 
 from bitsback.codecs.formats import av1_headers, avif
 from bitsback.codecs.formats.image_files import read_image
+from bitsback.codecs.formats.jpeg2000 import UNDECIDED
 from bitsback.codecs.io.restored import default_bytes
 from bitsback.errors import LossySource, UnsupportedImage
 
@@ -31,9 +32,9 @@ def read(data, **options):
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("shape", [(40, 50), (1, 1), (9, 5000)])
 @pytest.mark.parametrize("options", [{}, {"speed": 0}, {"speed": 10}, {"speed": 9}])
-def test_lossless_ones_are_taken(channels, shape, options):
-    """What went into the encoder comes out, through the default output too; a wide image has
-    several tiles.
+def test_lossless_files_are_read(channels, shape, options):
+    """Samples are those given to the encoder, in the default output too; a wide image has several
+    tiles.
     """
     if max(shape) > 100 and options.get("speed", 0) < 9:
         pytest.skip("slow")
@@ -76,8 +77,8 @@ REASONS = {
 
 
 @pytest.mark.parametrize("kind", LOSSY)
-def test_lossy_ones_are_refused_unless_allowed(kind):
-    """With the reason, which does not claim more than is known, and the way round it."""
+def test_lossy_files_are_refused_unless_allowed(kind):
+    """The error contains the reason and the option that allows lossy files."""
     data = LOSSY[kind]()
     with pytest.raises(
         LossySource, match=f"x.avif: AVIF .*({REASONS.get(kind, kind)}).*--allow-lossy-source"
@@ -88,20 +89,20 @@ def test_lossy_ones_are_refused_unless_allowed(kind):
     )
 
 
-def test_what_cannot_be_told_is_not_claimed():
-    """A grid of streams, premultiplied colours, and an auxiliary image that is no alpha."""
+def test_unknown_properties_are_not_called_lossy():
+    """A grid of streams, premultiplied colours, an auxiliary image other than alpha."""
     alpha = codecs.avif_encode(PIXELS.copy(), level=100)
-    assert avif.loss(alpha) is None
+    assert avif.lossy_reason(alpha) is None
     for data in (
         replaced(b"infe\2\0\0\0\0\1\0\0av01", b"infe\2\0\0\0\0\1\0\0grid"),
         alpha.replace(b"auxl", b"prem"),
         alpha.replace(b"auxiliary:alpha", b"auxiliary:depth"),
     ):
-        assert avif.loss(data).startswith("it cannot be told")
+        assert avif.lossy_reason(data).startswith(UNDECIDED)
 
 
 def bits(*fields):
-    """(value, count) as bytes, highest bit first."""
+    """Fields of (value, bits) as bytes, highest bit first."""
     text = "".join(format(value, f"0{count}b") for value, count in fields if count)
     return int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8), "big")
 
@@ -113,7 +114,7 @@ def units(*parts):
 def sequence(
     profile=1, superres=0, grain=0, colours=((0, 1), (1, 1), (1, 8), (13, 8), (0, 8), (0, 1))
 ):
-    """A reduced still image's sequence header, 16 by 16; colours: color_config of profile 1."""
+    """A reduced still picture header, 16x16; colours: color_config of profile 1."""
     return bits(
         (profile, 3),
         (1, 1),
@@ -134,7 +135,7 @@ def sequence(
 
 
 def frame(quantiser=0, deltas=(0, 0, 0), segments=0, superres=(), uniform=1):
-    told = [field for delta in deltas for field in ([(1, 1), (delta, 7)] if delta else [(0, 1)])]
+    fields = [field for delta in deltas for field in ([(1, 1), (delta, 7)] if delta else [(0, 1)])]
     return bits(
         (0, 1),
         (0, 1),
@@ -142,7 +143,7 @@ def frame(quantiser=0, deltas=(0, 0, 0), segments=0, superres=(), uniform=1):
         (0, 1),
         (uniform, 1),
         (quantiser, 8),
-        *told,
+        *fields,
         (0, 1),
         (segments, 1),
         (0, 16),
@@ -157,7 +158,7 @@ def frame(quantiser=0, deltas=(0, 0, 0), segments=0, superres=(), uniform=1):
         (units((1, sequence()), (6, frame(1))), "quantised"),
         (units((1, sequence()), (6, frame(deltas=(0, 0, 3)))), "quantised"),
         (units((1, sequence()), (6, frame(deltas=(5, 0, 0)))), "quantised"),
-        (units((1, sequence()), (6, frame(segments=1))), "quantisers of their own"),
+        (units((1, sequence()), (6, frame(segments=1))), "different quantisers"),
         (units((1, sequence(grain=1)), (6, frame())), "film grain"),
         (units((1, sequence(superres=1)), (6, frame(superres=((1, 1),)))), "quantised"),
         (units((1, sequence(superres=1)), (6, frame(superres=((0, 1),)))), None),
@@ -171,13 +172,13 @@ def frame(quantiser=0, deltas=(0, 0, 0), segments=0, superres=(), uniform=1):
     ],
 )
 def test_streams_by_hand(data, reason):
-    """Headers put together from the specification, each of which ends in its own answer."""
+    """Headers written by the specification, each with its own result."""
     found = av1_headers.read(data).reason
     assert found is None if reason is None else reason in found
 
 
 def test_boxes_of_every_width():
-    """Locations of four and eight bytes, long boxes, items of four bytes: the same item is found."""
+    """Offsets of 4 and 8 bytes, item ids of 4 bytes, boxes with 8-byte lengths."""
     body = struct.pack(">BBBBBBI", 2, 0, 0, 0, 0x88, 0x80, 1) + struct.pack(
         ">IHHQHQQ", 7, 0, 0, 100, 1, 20, 5
     )
@@ -194,25 +195,25 @@ def test_boxes_of_every_width():
     ) == [(b"free", 16, 20), (b"mdat", 28, 30)]
 
 
-def test_claims_are_bounded():
-    """Boxes that claim more items, extents or links than they hold end at once."""
+def test_counts_are_bounded():
+    """Boxes with too large counts of items, extents or links are given up at once."""
     items = bytes(6) + struct.pack(">H", 1000) + struct.pack(">HHH", 1, 0, 65535) * 1000
     links = bytes(4) + struct.pack(">I4sHH", 12, b"dimg", 1, 65535) * 1000
     for name, body in ((b"iloc", items), (b"iref", links)):
         meta = struct.pack(">I4sI", 20 + len(body), b"meta", 0)
         meta += struct.pack(">I4s", 8 + len(body), name) + body
         begin = time.perf_counter()
-        assert avif.loss(meta).startswith("it cannot be told") and time.perf_counter() - begin < 2
+        assert avif.lossy_reason(meta).startswith(UNDECIDED) and time.perf_counter() - begin < 2
 
 
 def test_damage_is_refused():
-    """Cut and altered headers: a reason, the pixels, or one error."""
+    """Cut and altered headers: an image, or an error with a reason."""
     for position in range(0, min(len(LOSSLESS), 400)):
         for data in (
             LOSSLESS[:position],
             LOSSLESS[:position] + bytes([LOSSLESS[position] ^ 255]) + LOSSLESS[position + 1 :],
         ):
-            assert avif.loss(data) is None or isinstance(avif.loss(data), str)
+            assert avif.lossy_reason(data) is None or isinstance(avif.lossy_reason(data), str)
             try:
                 assert read(data).samples.size
             except UnsupportedImage as error:

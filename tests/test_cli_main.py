@@ -555,7 +555,7 @@ def test_removal_after_verification(tree):
 def test_nothing_is_removed_that_is_not_whole(folder, monkeypatch):
     """If verification fails, or the written file is not what was written, the input stays."""
     from bitsback.codecs import decoder
-    from bitsback.codecs.io import files
+    from bitsback.codecs.io import delivery
 
     with monkeypatch.context() as patch:
         patch.setattr(decoder, "same", lambda a, b: False)
@@ -567,7 +567,7 @@ def test_nothing_is_removed_that_is_not_whole(folder, monkeypatch):
             and names(folder) == ["a.png", "b.png"]
         )
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_deliver", lambda data, target, *_: target.write_bytes(data[:-1]))
+        patch.setattr(delivery, "deliver", lambda data, target, *_: target.write_bytes(data[:-1]))
         result = call("compress", "--rm", folder / "a.png")
         assert (
             result.exit_code == 1 and "is kept" in told(result)[0] and (folder / "a.png").exists()

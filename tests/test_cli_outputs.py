@@ -325,10 +325,10 @@ def test_an_input_that_is_written_while_it_is_read(command, folder, monkeypatch,
         "archive": ("in/b.png", "new.bbk"),
         "decompress": ("a.bbk", "new.png"),
     }[command]
+    from bitsback import inputs
     from bitsback.codecs.formats import image_files
-    from bitsback.codecs.io import inputs
 
-    real_image, real_read = image_files.read_image, inputs._read
+    real_image, real_read = image_files.read_image, inputs.read_limited
 
     def read_image(*arguments, **options):
         image = real_image(*arguments, **options)
@@ -344,7 +344,7 @@ def test_an_input_that_is_written_while_it_is_read(command, folder, monkeypatch,
     monkeypatch.setattr(files, "read_image", read_image)
     monkeypatch.setattr(archive, "read_image", read_image)
     if command == "decompress":
-        monkeypatch.setattr(inputs, "_read", read)
+        monkeypatch.setattr(inputs, "read_limited", read)
     monkeypatch.chdir(folder)
     result = call(*WRITERS[command][0])
     assert (

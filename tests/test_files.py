@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import decode, encode
+from bitsback.codecs import decode, decoder, encode, encoder
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.io import files
 from bitsback.errors import DamagedFile, NotOurFile, OutputExists, UnsupportedImage
@@ -66,7 +66,7 @@ def test_existing_outputs_are_refused_before_any_work(tmp_path, small, monkeypat
     (tmp_path / "x.bbk").write_bytes(b"precious")
     with monkeypatch.context() as patch:
         patch.setattr(
-            files.encoder, "encode_image", lambda *args, **options: pytest.fail("work was begun")
+            encoder, "encode_image", lambda *args, **options: pytest.fail("work was begun")
         )
         with pytest.raises(OutputExists, match="x.bbk.*-f"):
             files.compress_file(tmp_path / "x.png", tmp_path / "x.bbk")
@@ -74,7 +74,7 @@ def test_existing_outputs_are_refused_before_any_work(tmp_path, small, monkeypat
     files.compress_file(tmp_path / "x.png", tmp_path / "x.bbk", force=True)
     with monkeypatch.context() as patch:
         patch.setattr(
-            files.decoder, "decode_image", lambda *args, **options: pytest.fail("work was begun")
+            decoder, "decode_image", lambda *args, **options: pytest.fail("work was begun")
         )
         with pytest.raises(OutputExists, match="x.png.*-f"):
             files.decompress_file(tmp_path / "x.bbk")

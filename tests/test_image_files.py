@@ -37,12 +37,12 @@ def saved(image, file_format, **options):
     return out.getvalue()
 
 
-def image_from(data, **options):
+def decoded(data, **options):
     return read_image(io.BytesIO(data), "it.png", **options)
 
 
 def read(data):
-    return image_from(data, allow_lossy=True).samples
+    return decoded(data, allow_lossy=True).samples
 
 
 def png(ihdr, rows):
@@ -100,9 +100,9 @@ def test_sixteen_bits_a_sample_are_kept(kind):
     """All 16 bits, though Pillow shows 8, and a PNG of them is written again."""
     if kind == "TIFF":
         pytest.importorskip("imagecodecs")
-    found = image_from(SIXTEEN_BITS[kind]())
+    found = decoded(SIXTEEN_BITS[kind]())
     assert found.mode == "RGB;16" and np.array_equal(found.samples, SIXTEEN)
-    assert same(image_from(image_bytes(found, "PNG", "x.png")[0]), found)
+    assert same(decoded(image_bytes(found, "PNG", "x.png")[0]), found)
 
 
 @pytest.mark.parametrize("kind", ["PPM", "plain PPM", "JPEG 2000"])
@@ -150,7 +150,7 @@ def test_jpeg_is_read_as_pillow_reads_it():
     """A lossy source is refused with the way round it; that way it is kept as the pixels it decodes to."""
     data = saved(Image.fromarray(PIXELS), "JPEG", quality=90)
     with pytest.raises(LossySource, match="it.png: JPEG .*--allow-lossy-source"):
-        image_from(data)
+        decoded(data)
     assert np.array_equal(read(data), np.array(Image.open(io.BytesIO(data))))
 
 
@@ -160,11 +160,11 @@ def test_pixels_are_not_rotated():
         exif = Image.Exif()
         exif[0x112] = orientation
         for file_format in ("PNG", "TIFF"):
-            found = image_from(saved(Image.fromarray(PIXELS), file_format, exif=exif))
+            found = decoded(saved(Image.fromarray(PIXELS), file_format, exif=exif))
             kept = Image.Exif()
             kept.load(views(found.metadata)["exif"])
             assert np.array_equal(found.samples, PIXELS) and kept[0x112] == orientation
-            assert same(image_from(image_bytes(found, file_format, "x")[0]), found)
+            assert same(decoded(image_bytes(found, file_format, "x")[0]), found)
 
 
 def test_interlaced_and_paletteless_depths():
@@ -200,7 +200,7 @@ def test_every_mode_comes_back_from_what_holds_it(mode):
             if (mode, file_format) == ("RGBA", "WEBP"):
                 image.samples[0, 0, 3] = 0  # or Pillow reads RGB
             assert (
-                image_from(image_bytes(image, file_format, "x")[0]).samples.tobytes()
+                decoded(image_bytes(image, file_format, "x")[0]).samples.tobytes()
                 == image.samples.tobytes()
             )
         else:
@@ -242,7 +242,7 @@ def test_transparency_is_kept(mode, transparency):
     image = of_mode(mode)
     image.look["transparency"] = transparency
     image.samples[0, 0] = 1
-    found = image_from(image_bytes(image, "PNG", "x.png")[0])
+    found = decoded(image_bytes(image, "PNG", "x.png")[0])
     assert found.look["transparency"] == transparency and found.mode == mode
     for file_format in ("BMP", "TIFF"):
         with pytest.raises(UnsupportedImage):
@@ -255,7 +255,7 @@ def test_colours_under_transparent_pixels_are_kept():
     image.samples[..., 3] = RNG.integers(0, 2, (12, 13)) * 255
     for file_format in ("PNG", "WEBP", "TIFF"):
         assert np.array_equal(
-            image_from(image_bytes(image, file_format, "x")[0]).samples, image.samples
+            decoded(image_bytes(image, file_format, "x")[0]).samples, image.samples
         )
 
 

@@ -1,5 +1,5 @@
-"""jpeg2000.py: reversible or not is found behind whatever boxes come first, for each component and
-tile; what Pillow would change is refused.
+"""jpeg2000.py: lossy files are recognised whatever boxes come first, for each component and tile;
+files that Pillow would change are refused.
 """
 
 import io
@@ -33,8 +33,8 @@ def box(name, body, long=False):
 
 
 def rebuilt(data, *before, long=False, colour=None, more=b""):
-    """A JP2 of Pillow's with boxes before its codestream, which may have a long length; colour:
-    another colr box; more: boxes within jp2h.
+    """A JP2 by Pillow, rebuilt.  before: boxes before the codestream; long: 8-byte length of jp2c;
+    colour: another colr box; more: boxes within jp2h.
     """
     ftyp, place = data[12 : 12 + int.from_bytes(data[12:16], "big")], data.index(b"jp2c")
     head = data[data.index(b"jp2h") + 4 : place - 4]
@@ -53,8 +53,9 @@ def rebuilt(data, *before, long=False, colour=None, more=b""):
 
 
 def inserted(data, before, segment):
-    """A bare codestream with a segment before the first marker `before`; that of a tile counts in
-    its length.
+    """A bare codestream with a segment before the first marker `before`.
+
+    Before SOD the length of the tile-part grows.
     """
     place = data.index(before)
     if before == b"\xff\x93":
@@ -103,16 +104,14 @@ COD = BARE[BARE.index(b"\xff\x52") :][:14]
         "large profile",
     ],
 )
-def test_lossless_ones_are_taken(data):
-    """Wherever the codestream lies: exactly the pixels that went in."""
+def test_lossless_files_are_read(data):
+    """The pixels are exact wherever the codestream lies."""
     found = read_image(io.BytesIO(data), "x.jp2")
     assert np.array_equal(found.samples, PIXELS if found.mode == "RGB" else PIXELS[..., 0])
 
 
-def test_the_profile_of_a_jp2_is_kept():
-    """Which Pillow does not read; one that is larger than what was searched for the codestream
-    before.
-    """
+def test_the_profile_of_a_jp2_is_stored():
+    """Pillow does not read it; this one is longer than 64 KiB."""
     assert (
         read_image(io.BytesIO(rebuilt(saved(), colour=b"\2\0\0" + PROFILE)), "x.jp2").metadata[
             "icc"
@@ -143,15 +142,15 @@ def test_the_profile_of_a_jp2_is_kept():
         "cut",
     ],
 )
-def test_lossy_ones_are_refused(data, reason):
-    """By any component's or tile's transform or quantisation, with what was found."""
+def test_lossy_files_are_refused(data, reason):
+    """Any component or tile may have the lossy transform or quantisation; the error names it."""
     assert inspect(io.BytesIO(data)).loss
-    with pytest.raises(UnsupportedImage, match="x.jp2: ") as told:
+    with pytest.raises(UnsupportedImage, match="x.jp2: ") as error:
         read_image(io.BytesIO(data), "x.jp2")
     assert (
-        isinstance(told.value, LossySource)
-        or "damaged" in str(told.value)
-        or "not an image" in str(told.value)
+        isinstance(error.value, LossySource)
+        or "damaged" in str(error.value)
+        or "not an image" in str(error.value)
     )
     assert re.search(reason, inspect(io.BytesIO(data)).loss)
 
@@ -165,7 +164,7 @@ def patched(data, marker, offset, value):
     "data, reason",
     [
         (patched(BARE, b"\xff\x51", 40, 0x87), "signed"),
-        (patched(BARE, b"\xff\x51", 41, 2), "fewer"),
+        (patched(BARE, b"\xff\x51", 41, 2), "subsampled"),
         (patched(BARE, b"\xff\x51", 40, 5), "6 bits|bits"),
         (rebuilt(saved(), colour=b"\1\0\0\0\0\0\x12"), "colours"),
         (
@@ -192,13 +191,13 @@ def patched(data, marker, offset, value):
     ],
 )
 def test_what_pillow_would_change_is_refused(data, reason):
-    """Depths, sampling, colours and channels that do not come back as they are stored."""
+    """Depths, subsampling, colours and channels that Pillow does not decode exactly."""
     with pytest.raises(UnsupportedImage, match=f"x.jp2: JPEG2000 with .*({reason})"):
         read_image(io.BytesIO(data), "x.jp2")
 
 
 def test_other_bits_against_imagecodecs():
-    """16 bits of gray are kept as imagecodecs stores them; 12 are refused."""
+    """16-bit gray is read as imagecodecs wrote it; 12 bits are refused."""
     codecs = pytest.importorskip("imagecodecs")
     words = RNG.integers(0, 2**16, (9, 11), dtype=np.uint16)
     assert np.array_equal(
@@ -214,8 +213,8 @@ def test_other_bits_against_imagecodecs():
         )
 
 
-def test_hostile_bytes_end():
-    """Every byte altered, every length cut: an answer or one error, never a loop."""
+def test_damaged_files_end():
+    """Every byte altered, every length cut: a result or struct.error, no endless loop."""
     data = rebuilt(saved(PIXELS[:8, :8]), box(b"xml ", b"x"))
     head = data.index(b"\xff\x93") + 4
     for position in range(head):

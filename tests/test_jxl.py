@@ -1,5 +1,5 @@
-"""jxl.py: lossless JPEG XLs of 8 and 16 bits come back as imagecodecs wrote them; with loss and
-with what cannot be kept they are refused.
+"""jxl.py: lossless JPEG XLs of 8 and 16 bits are decoded exactly; lossy ones and those with
+properties that cannot be stored are refused.
 """
 
 import io
@@ -51,9 +51,9 @@ def boxed(*parts):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("shape", [(9, 11), (64, 48), (1, 1), (30, 700)])
 @pytest.mark.parametrize("container", [False, True])
-def test_lossless_ones_are_kept(dtype, channels, shape, container):
-    """Sides of all ways to write them, bare and in boxes: samples and mode, through a .bbk and the
-    PNG of it.
+def test_lossless_files_are_read(dtype, channels, shape, container):
+    """All encodings of sides, bare and in boxes: samples and mode are equal after a .bbk and its
+    PNG.
     """
     samples = RNG.integers(
         0,
@@ -74,11 +74,9 @@ def test_lossless_ones_are_kept(dtype, channels, shape, container):
         and not left_out
         and np.array_equal(read(data).samples, samples)
     )
-    assert (
-        views(read(data).metadata).get("gamma")
-        == views(found.metadata).get("gamma")
-        == (1.0 if dtype == "u2" else None)
-    )  # imagecodecs' 16 bits are linear
+    gamma = 1.0 if dtype == "u2" else None  # imagecodecs declares 16 bits as linear
+    assert views(read(data).metadata).get("gamma") == gamma
+    assert views(found.metadata).get("gamma") == gamma
 
 
 @pytest.mark.parametrize(
@@ -90,16 +88,14 @@ def test_lossless_ones_are_kept(dtype, channels, shape, container):
     ],
     ids=["distance", "level", "JPEG"],
 )
-def test_lossy_ones_are_refused(make):
-    """XYB colours, and a JPEG that was packed again."""
+def test_lossy_files_are_refused(make):
+    """XYB colours, and a recompressed JPEG."""
     with pytest.raises(LossySource, match="x.jxl: JPEG XL .* loss"):
         read(make())
 
 
-def test_a_packed_jpeg_without_its_box_is_refused():
-    """VarDCT coding without XYB is told by the frame, where the box that says JPEG has been taken
-    away.
-    """
+def test_a_recompressed_jpeg_without_its_box_is_refused():
+    """VarDCT without XYB is recognised by the frame header if the box jbrd is missing."""
     data = codecs.jpegxl_encode_jpeg(jpeg())
     codestream, _, packed = jxl._parts(io.BytesIO(data))
     assert packed
@@ -108,7 +104,7 @@ def test_a_packed_jpeg_without_its_box_is_refused():
 
 
 def test_exif_and_xmp_are_kept():
-    """Boxes beside the codestream, which may be in parts; a turned Exif orientation is refused."""
+    """Boxes beside a codestream in parts; an Exif orientation other than 1 is refused."""
     exif = Image.Exif()
     exif[0x10F] = "camera"
     block = exif.tobytes()[6:]
@@ -132,7 +128,7 @@ def test_exif_and_xmp_are_kept():
 
 
 def written(*fields):
-    """A codestream's head of (value, bits), lowest bits first."""
+    """The start of a codestream: (value, bits) fields, lowest bits first."""
     value = at = 0
     for number, count in fields:
         value, at = value | number << at, at + count
@@ -140,52 +136,24 @@ def written(*fields):
 
 
 SMALL = ((1, 1), (0, 5), (1, 3))  # 8x8
-EIGHT = ((0, 1), (0, 2))
-HEADS = {
+EIGHT = ((0, 1), (0, 2))  # bits per sample
+PLAIN = ((0, 1), (0, 1))  # not all defaults, no extra fields
+REST = ((1, 1), (0, 2), (0, 1), (1, 1))  # 16-bit buffers, no extra channel, no XYB, sRGB
+COLOURS = (*PLAIN, *EIGHT, (1, 1), (0, 2), (0, 1), (0, 1))  # up to ColourEncoding.want_icc
+ENUMERATED = (*COLOURS, (0, 1), (0, 2), (1, 2))  # RGB, white point D65
+EXTRA_CHANNEL = (*PLAIN, *EIGHT, (1, 1), (1, 2), (0, 1))  # one, up to its type
+HEADS = {  # by a part of the reason
     "XYB": (SMALL, (1, 1)),
-    "orientation": (SMALL, (0, 1), (1, 1), (5, 3), (0, 3), *EIGHT, (1, 1), (0, 2), (0, 1), (1, 1)),
+    "orientation": (SMALL, (0, 1), (1, 1), (5, 3), (0, 3), *EIGHT, *REST),
     "an animation": (SMALL, (0, 1), (1, 1), (0, 3), (0, 1), (2, 2)),
-    "a size other": (
-        SMALL,
-        (0, 1),
-        (1, 1),
-        (0, 3),
-        (1, 1),
-        *SMALL,
-        (0, 2),
-        *EIGHT,
-        (1, 1),
-        (0, 2),
-        (0, 1),
-        (1, 1),
-    ),
-    "10 bits": (SMALL, (0, 1), (0, 1), (0, 1), (1, 2), (1, 1), (0, 2), (0, 1), (1, 1)),
-    "fractions": (SMALL, (0, 1), (0, 1), (1, 1), (1, 2), (4, 4), (1, 1), (0, 2), (0, 1), (1, 1)),
-    "3 extra": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (2, 2), (1, 4)),
-    "no alpha": (
-        SMALL,
-        (0, 1),
-        (0, 1),
-        *EIGHT,
-        (1, 1),
-        (1, 2),
-        (0, 1),
-        (1, 2),
-        *EIGHT,
-        (0, 2),
-        (0, 2),
-        (0, 1),
-        (0, 1),
-        (1, 1),
-    ),
+    "a preferred size": (SMALL, (0, 1), (1, 1), (0, 3), (1, 1), *SMALL, (0, 2), *EIGHT, *REST),
+    "10 bits": (SMALL, *PLAIN, (0, 1), (1, 2), *REST),
+    "floating-point": (SMALL, *PLAIN, (1, 1), (1, 2), (4, 4), *REST),
+    "3 extra": (SMALL, *PLAIN, *EIGHT, (1, 1), (2, 2), (1, 4)),
+    "not an alpha": (SMALL, *EXTRA_CHANNEL, (1, 2), *EIGHT, (0, 2), (0, 2), (0, 1), (0, 1), (1, 1)),
     "premultiplied": (
         SMALL,
-        (0, 1),
-        (0, 1),
-        *EIGHT,
-        (1, 1),
-        (1, 2),
-        (0, 1),
+        *EXTRA_CHANNEL,
         (0, 2),
         *EIGHT,
         (0, 2),
@@ -194,47 +162,16 @@ HEADS = {
         (0, 1),
         (1, 1),
     ),
-    "profile": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (0, 2), (0, 1), (0, 1), (1, 1), (0, 2)),
-    "primaries": (
-        SMALL,
-        (0, 1),
-        (0, 1),
-        *EIGHT,
-        (1, 1),
-        (0, 2),
-        (0, 1),
-        (0, 1),
-        (0, 1),
-        (0, 2),
-        (1, 2),
-        (2, 2),
-        (7, 4),
-    ),
-    "transfer": (
-        SMALL,
-        (0, 1),
-        (0, 1),
-        *EIGHT,
-        (1, 1),
-        (0, 2),
-        (0, 1),
-        (0, 1),
-        (0, 1),
-        (0, 2),
-        (1, 2),
-        (1, 2),
-        (0, 1),
-        (2, 2),
-        (14, 4),
-        (0, 2),
-    ),
-    "VarDCT": (SMALL, (0, 1), (0, 1), *EIGHT, (1, 1), (0, 2), (0, 1), (1, 1), (0, 2), (1, 1)),
+    "profile": (SMALL, *COLOURS, (1, 1), (0, 2)),
+    "primaries": (SMALL, *ENUMERATED, (2, 2), (7, 4)),
+    "transfer": (SMALL, *ENUMERATED, (1, 2), (0, 1), (2, 2), (14, 4), (0, 2)),
+    "VarDCT": (SMALL, *PLAIN, *EIGHT, *REST, (0, 2), (1, 1)),
 }
 
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_heads_that_are_refused(kind):
-    """Heads put together from the specification: each ends in its own reason."""
+    """Headers written by the specification: each is refused with its reason."""
     small, *rest = HEADS[kind]
     head = jxl_head.read_head(written(*small, *rest))
     assert (head.height, head.width) == (8, 8) and kind in (head.odd or head.loss or "")
@@ -243,7 +180,7 @@ def test_heads_that_are_refused(kind):
 
 
 def test_sides_of_a_size_header():
-    """Multiples of eight with a ratio or a width of their own, and long ones."""
+    """Multiples of eight, with a ratio or an explicit width, and 30-bit sides."""
     assert jxl_head._sides(Bits(written((1, 1), (3, 5), (0, 3), (7, 5))[2:])) == (32, 64)
     assert jxl_head._sides(Bits(written((1, 1), (14, 5), (5, 3))[2:])) == (120, 120 * 16 // 9)
     assert jxl_head._sides(
@@ -251,8 +188,8 @@ def test_sides_of_a_size_header():
     ) == (5000, 2**29 + 1)
 
 
-def test_damage_is_refused(monkeypatch):
-    """Cut and altered bytes: some pixels or UnsupportedImage; a bomb by its header alone."""
+def test_damage_is_refused():
+    """Cut and altered bytes: an image or UnsupportedImage; too large ones by their header."""
     for position in range(len(COLOUR)):
         for data in (
             COLOUR[:position],
@@ -263,32 +200,18 @@ def test_damage_is_refused(monkeypatch):
             except UnsupportedImage as error:
                 assert str(error).startswith("x.jxl: ")
     with pytest.raises(UnsupportedImage, match="more than Pillow's limit"):
-        read(
-            written(
-                (0, 1),
-                (3, 2),
-                (2**29, 30),
-                (1, 3),
-                (0, 1),
-                (0, 1),
-                *EIGHT,
-                (1, 1),
-                (0, 2),
-                (0, 1),
-                (1, 1),
-            )
-        )
+        read(written((0, 1), (3, 2), (2**29, 30), (1, 3), *PLAIN, *EIGHT, *REST))
 
 
 def test_without_imagecodecs(monkeypatch):
-    """The refusal names the extra."""
+    """The error names the extra to install."""
     monkeypatch.setattr(jxl, "readable", lambda: False)
     with pytest.raises(UnsupportedImage, match=r"x.jxl: .*bitsback\[deep\]"):
         read(COLOUR)
 
 
-def test_folders_are_looked_through_for_them(tmp_path):
-    """-r finds .jxl where they can be read."""
+def test_folders_are_searched_for_them(tmp_path):
+    """-r finds .jxl files if imagecodecs is installed."""
     (tmp_path / "x.jxl").write_bytes(COLOUR)
     assert (
         folders.below([tmp_path], True, image_files.IMAGE_SUFFIXES)[0]

@@ -179,7 +179,7 @@ def test_links_are_written_through(tmp_path, way, dangling):
 def test_links_that_lead_nowhere(tmp_path):
     """To a folder that is not there, or in a circle: refused with the name."""
     (tmp_path / "a").symlink_to(tmp_path / "nowhere" / "x")
-    with pytest.raises(NoSuchFolder, match="a: leads to"):
+    with pytest.raises(NoSuchFolder, match="a: links to"):
         outputs.write(b"x", tmp_path / "a", force=True)
     (tmp_path / "b").symlink_to(tmp_path / "b")
     with pytest.raises(OutputFailed, match="b: "):
@@ -260,7 +260,7 @@ def test_plain_outputs(tmp_path):
             outputs.refuse,
             lambda path, *_: outputs.write(b"x", path, force=True, plain=True),
         ):
-            with pytest.raises(OutputExists, match=f"{name}: is a link or no file"):
+            with pytest.raises(OutputExists, match=f"{name}: is a link or not a regular file"):
                 use(tmp_path / name, [], True, True)
     outputs.write(b"new", tmp_path / "file", force=True, plain=True)
     assert (tmp_path / "file").read_bytes() == b"new" and names(tmp_path) == [

@@ -1,4 +1,4 @@
-"""refusals.py: lossy, deep and many-pictured files are known by their headers."""
+"""refusals.py: lossy files and files of several images are recognised by their headers."""
 
 import io
 
@@ -41,7 +41,7 @@ LOSSLESS = [
 
 @pytest.mark.parametrize("file_format, mode, options", LOSSY)
 def test_lossy_sources_are_refused_unless_allowed(file_format, mode, options):
-    """One explanation, with the option that allows them; with it, the pixels are those that Pillow reads."""
+    """The error names the option that allows them; with it, pixels are those that Pillow reads."""
     if file_format == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
     data = saved(file_format, mode, **options)
@@ -52,8 +52,8 @@ def test_lossy_sources_are_refused_unless_allowed(file_format, mode, options):
 
 
 @pytest.mark.parametrize("file_format, mode, options", LOSSLESS)
-def test_lossless_sources_are_taken(file_format, mode, options):
-    """The same formats without loss: exactly the pixels that went in."""
+def test_lossless_sources_are_read(file_format, mode, options):
+    """The same formats without loss: the pixels are exact."""
     image = read_image(io.BytesIO(saved(file_format, mode, **options)), "x.y")
     assert image.mode == mode and (
         mode == "P"
@@ -62,7 +62,7 @@ def test_lossless_sources_are_taken(file_format, mode, options):
 
 
 def test_more_pixels_than_pillow_trusts(monkeypatch):
-    """Pillow's own limit, which it only warns of up to twice its value, is an error here."""
+    """Pillow only warns between its limit and twice the limit; here it is an error."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 32 * 40 - 1)
     with pytest.raises(UnsupportedImage, match="1279"):
         read_image(io.BytesIO(saved("PNG")), "x.png")
@@ -71,14 +71,14 @@ def test_more_pixels_than_pillow_trusts(monkeypatch):
 
 
 def test_icons_of_several_sizes():
-    """Which of them would it be?"""
+    """Refused, because only one could be stored; an icon of one size is read."""
     with pytest.raises(UnsupportedImage, match="icon of 2 sizes"):
         read_image(io.BytesIO(saved("ICO", sizes=[(16, 16), (32, 32)])), "x.ico")
     assert read_image(io.BytesIO(saved("ICO", sizes=[(16, 16)])), "x.ico").width == 16
 
 
-def test_drawings_are_no_images():
-    """PostScript is never run."""
+def test_postscript_is_refused():
+    """It would have to be run to draw an image."""
     with pytest.raises(UnsupportedImage, match="EPS"):
         read_image(
             io.BytesIO(

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bitsback.cli.main import main
-from bitsback.codecs import archive
+from bitsback.codecs import archive, encoder
 from bitsback.codecs.formats import image_files
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.formats.views import views
@@ -104,7 +104,7 @@ def test_what_could_not_be_restored_is_refused_before_the_work(tmp_path, monkeyp
     """
     (tmp_path / "x.png").write_bytes(beyond_palette(INDICES))
     before = read_image(tmp_path / "x.png", "x")
-    reader = image_files._open_image
+    reader = image_files.open_image
 
     def unreliable(stream, name, allow_lossy):
         found = reader(stream, name, allow_lossy)
@@ -114,9 +114,9 @@ def test_what_could_not_be_restored_is_refused_before_the_work(tmp_path, monkeyp
             else ImageData("P", found.samples[::-1].copy(), found.look)
         )
 
-    monkeypatch.setattr(image_files, "_open_image", unreliable)
+    monkeypatch.setattr(image_files, "open_image", unreliable)
     monkeypatch.setattr(
-        files.encoder, "encode_image", lambda *args, **options: pytest.fail("work was begun")
+        encoder, "encode_image", lambda *args, **options: pytest.fail("work was begun")
     )
     result = run(
         "compress",
@@ -126,8 +126,8 @@ def test_what_could_not_be_restored_is_refused_before_the_work(tmp_path, monkeyp
     )
     assert (
         result.exit_code == 1
-        and "x.png: could not be restored (PNG does not give" in result.output
-        and "TIFF does not give" in result.output
+        and "x.png: could not be restored (PNG does not restore" in result.output
+        and "TIFF does not restore" in result.output
     )
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"] and before.samples.max() == 63
 

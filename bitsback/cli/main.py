@@ -376,7 +376,7 @@ def check(sources, recursive, as_json, model, device, threads, quiet):
 def info(sources, recursive, borders, model, as_json):
     """Say what .bbk files hold and what they cost, without decoding them."""
     from bitsback.codecs.io.facts import describe
-    from bitsback.codecs.io.inputs import SUFFIX, read_packed
+    from bitsback.codecs.io.packed import SUFFIX, read_packed
 
     def work(source, _):
         data = read_packed(source)  # once: a pipe gives it only once

@@ -271,7 +271,7 @@ def preview(source, output, sigma, steps, segments, model, device, threads, forc
     import torch
 
     from bitsback.cli.shared import say, torch_device
-    from bitsback.codecs.io.inputs import read_packed
+    from bitsback.codecs.io.packed import read_packed
     from bitsback.sampling.preview import preview as look
 
     device = torch_device(device)

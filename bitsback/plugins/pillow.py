@@ -11,7 +11,7 @@ from PIL import Image, ImageFile
 
 from bitsback.codecs import decode_image, encode_image
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.formats import image_files
+from bitsback.codecs.formats import image_files, pillow_images
 from bitsback.codecs.formats.metadata import METADATA
 from bitsback.codecs.formats.views import gather, views
 from bitsback.codecs.image import MODES, ImageData
@@ -85,7 +85,10 @@ def _image(image, options):
         info["exif"] = info["exif"].tobytes()
     bare = Image.Image._new(image, image.im)  # gather asks a file's format, which this copy has not
     return ImageData(
-        image.mode, image_files._samples(image), image_files._look(image), gather(bare, info)
+        image.mode,
+        pillow_images.samples_of(image),
+        pillow_images.look_of(image),
+        gather(bare, info),
     )
 
 

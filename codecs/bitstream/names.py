@@ -1,11 +1,11 @@
-"""Which names the images of an archive may have."""
+"""The names that images in an archive may have."""
 
 
 def is_name(name: str) -> bool:
-    """Whether an image of an archive may be named so: Unicode, and in it U+DC80 to U+DCFF for
-    bytes that are no UTF-8, as os.fsdecode has them.
+    """Whether an archive can store the name: Unicode, with U+DC80 to U+DCFF for bytes that are not
+    UTF-8, as os.fsdecode maps them.
 
-    Such escapes must not add up to UTF-8, or two names would be one file's.
+    These escapes must not form valid UTF-8, or two names would denote the same file.
     """
     try:
         return name.encode(errors="surrogateescape").decode(errors="surrogateescape") == name

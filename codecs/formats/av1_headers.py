@@ -1,8 +1,8 @@
-"""The headers of a still AV1 stream, up to what says whether its samples were quantised (AV1
-specification, 5.5 and 5.9).
+"""The headers of an AV1 stream of one image, up to the quantisers (AV1 specification, sections
+5.5 and 5.9).
 
-Bounded: two headers are read, bit by bit; what a still image without loss does not need is not
-followed, but told as such.
+Only two headers are read.  Syntax that a lossless image does not need is not parsed; the result
+then names it as the reason why nothing is known.
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from bitsback.codecs.formats.bits import Bits
 from bitsback.errors import UnsupportedImage
 
 SEQUENCE, FRAME_HEADER, FRAME = 1, 3, 6  # kinds of OBU
-CHOSEN = 2  # by each frame, not by the sequence
+CHOSEN = 2  # a value that each frame chooses itself
 
 
 @dataclass
 class Stream:
-    """reason: why the samples are not those that were coded (lossy) or why that cannot be told, or
-    None; matrix: of colours, 0 is none.
+    """reason: why the stream is lossy or, if `lossy` is False, why that is not known; None if it is
+    lossless.  matrix: matrix_coefficients, 0 is identity.
     """
 
     reason: str | None = "its AV1 stream has no frame"
@@ -28,12 +28,12 @@ class Stream:
     subsampled: bool = False
 
 
-class _Untold(Exception):
-    """What the headers hold that is not followed."""
+class _NotParsed(Exception):
+    """The headers use syntax that is not parsed here."""
 
 
 def _units(data):
-    """[(kind, bytes)] of the OBUs.  Errors: IndexError."""
+    """[(type, bytes)] of the OBUs of a stream.  Errors: IndexError."""
     at, found = 0, []
     while at < len(data):
         head, size, shift = data[at], 0, 0
@@ -53,13 +53,13 @@ def _units(data):
 
 
 def _sequence(bits, stream):
-    """sequence_header_obu -> what frame headers need, in a dict."""
+    """sequence_header_obu: a dict of the values on which frame headers depend."""
     profile, _, reduced = bits.take(3), bits.take(1), bits.take(1)
     if reduced:
         bits.take(5)
     else:
         if bits.take(1):
-            raise _Untold("it has a timing of its own")
+            raise _NotParsed("it has timing information")
         delays = bits.take(1)
         for _ in range(bits.take(5) + 1):
             bits.take(12)
@@ -97,12 +97,12 @@ def _sequence(bits, stream):
     bits.take(2)
     head["separate"] = _colours(bits, profile, stream)
     if bits.take(1):
-        raise _Untold("it may have film grain")
+        raise _NotParsed("it may have film grain")
     return head
 
 
 def _colours(bits, profile, stream):
-    """color_config; returns whether U and V are quantised apart."""
+    """color_config; returns separate_uv_delta_q."""
     deep = bits.take(1)
     twelve = bits.take(1) if profile == 2 and deep else 0
     stream.gray = bool(bits.take(1)) if profile != 1 else False
@@ -127,24 +127,25 @@ def _colours(bits, profile, stream):
 
 
 def _log2(block, target):
+    """tile_log2: the smallest k with block << k >= target."""
     return max(0, (-(-target // block) - 1).bit_length())
 
 
 def _more(bits, least, most):
-    """A number that is counted up by ones."""
+    """A number in unary code: `least` plus one for each 1 bit, at most `most`."""
     while least < most and bits.take(1):
         least += 1
     return least
 
 
 def _tiles(bits, head):
-    """tile_info of tiles of one size."""
+    """tile_info with uniform spacing."""
     shift = 5 if head["large"] else 4
     across, down = (
         -(-2 * ((side + 7) >> 3) // (1 << shift)) for side in (head["width"], head["height"])
     )
     if not bits.take(1):
-        raise _Untold("its tiles are of many sizes")
+        raise _NotParsed("its tiles have different sizes")
     least = _log2(4096 >> shift + 2, across)
     both = max(least, _log2((4096 * 2304) >> 2 * (shift + 2), across * down))
     columns = _more(bits, least, _log2(1, min(across, 64)))
@@ -154,10 +155,10 @@ def _tiles(bits, head):
 
 
 def _frame(bits, head):
-    """uncompressed_header up to the quantisers; whether they are 0."""
+    """uncompressed_header up to the quantisers; returns whether all are 0."""
     reduced = head["reduced"]
     if not reduced and (bits.take(1) or bits.take(2) or not bits.take(1)):
-        raise _Untold("its first frame is no image of its own")
+        raise _NotParsed("its first frame is not a key frame that is shown")
     fixed = bits.take(1)
     tools = bits.take(1) if head["tools"] == CHOSEN else head["tools"]
     if tools and head["motion"] == CHOSEN:
@@ -168,9 +169,9 @@ def _frame(bits, head):
     if other_size:
         head |= {"width": bits.take(head["wide"]) + 1, "height": bits.take(head["high"]) + 1}
     if head["superres"] and bits.take(1):
-        return False  # stretched
+        return False  # scaled
     if bits.take(1):
-        bits.take(32)  # the size to show it in
+        bits.take(32)  # render size
     if tools:
         bits.take(1)
     if not (reduced or fixed):
@@ -181,18 +182,19 @@ def _frame(bits, head):
         apart = bits.take(1) if head["separate"] else 0
         quantisers += [_delta(bits) for _ in range(4 if apart else 2)]
     if bits.take(1):
-        bits.take(12 if head["separate"] else 8)  # matrices, which quantiser 0 does not use
+        bits.take(12 if head["separate"] else 8)  # quantiser matrices, unused at quantiser 0
     if bits.take(1):
-        raise _Untold("parts of it have quantisers of their own")
+        raise _NotParsed("its segments have different quantisers")
     return not any(quantisers)
 
 
 def _delta(bits):
+    """read_delta_q, as raw bits."""
     return bits.take(7) if bits.take(1) else 0
 
 
 def read(data: bytes) -> Stream:
-    """The bytes of an item of an AVIF -> Stream.  Hostile bytes end in a reason."""
+    """Parses the AV1 stream of an item of an AVIF.  Damaged data give a Stream with a reason."""
     stream, head, frames = Stream(), None, 0
     try:
         for kind, body in _units(data):
@@ -202,14 +204,14 @@ def read(data: bytes) -> Stream:
             elif kind in (FRAME_HEADER, FRAME):
                 frames += 1
                 if head is None or frames > 1:
-                    raise _Untold("it has several frames or layers")
+                    raise _NotParsed("it has several frames or layers")
                 exact = _frame(bits, head | {"gray": stream.gray})
                 stream.lossy, stream.reason = (
                     not exact,
                     None if exact else "its samples were quantised",
                 )
-    except _Untold as told:
-        stream.lossy, stream.reason = False, str(told)
+    except _NotParsed as error:
+        stream.lossy, stream.reason = False, str(error)
     except (IndexError, UnsupportedImage):
         stream.lossy, stream.reason = False, "its AV1 stream ends early"
     return stream

@@ -1,27 +1,25 @@
-"""Whether an AVIF was coded without loss, by its boxes (av1_headers.py reads the AV1 stream
-within).
+"""Whether an AVIF is lossless, by its boxes and its AV1 stream (av1_headers.py).
 
-Lossless are images of one coded item (and one of alpha), each with quantiser 0, whose colours are
-RGB as they are (matrix identity, full range, no subsampling) or gray.  All else is lossy, or cannot
-be told.
+Lossless images consist of one coded item, and one for alpha if present, with quantiser 0 and
+colours stored as gray or RGB (identity matrix, full range, no subsampling).  All others are lossy,
+or their headers do not show it.
 """
 
 import struct
 from dataclasses import dataclass, field
 
 from bitsback.codecs.formats import av1_headers
-from bitsback.codecs.formats.jpeg2000 import UNTOLD
+from bitsback.codecs.formats.jpeg2000 import UNDECIDED
 
 ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
-MAX_ITEMS = 2**14  # items, extents or links in a file
+MAX_ITEMS = 2**14  # limit of items, extents and links in a file
 
 
 @dataclass
 class Meta:
-    """What the meta box says.
+    """The meta box.  By item: kinds; places: [(start, size)]; properties: [(name, bytes)].
 
-    kinds: of items; places: [(start, size)] of each; properties: [(name, bytes)] of each; links:
-    [(kind, from, to)].
+    links: [(kind, from, to)].
     """
 
     primary: int = 0
@@ -32,7 +30,7 @@ class Meta:
 
 
 def _boxes(data, start, end):
-    """Yields (name, start, end) of the contents of the boxes of data[start:end]."""
+    """Yields (name, start, end) of the contents of each box in data[start:end]."""
     while start + 8 <= end:
         size, name = struct.unpack_from(">I4s", data, start)
         head = 8
@@ -46,25 +44,22 @@ def _boxes(data, start, end):
 
 
 def _times(count, left):
-    """A range of what a file claims to hold, no more than `left`.  Errors: EOFError."""
+    """range(count), a count from the file.  Errors: EOFError if it exceeds `left`."""
     if count > left:
         raise EOFError
     return range(count)
 
 
 def _sized(data, at, size):
+    """(big-endian integer of `size` bytes, position after it)."""
     return int.from_bytes(data[at : at + size], "big"), at + size
 
 
 def _locations(data, at):
-    """Contents of iloc; {item: [(start, size)]}, None for what does not lie in the file itself."""
+    """The box iloc: {item: [(start, size)]}, None for items not in the file itself."""
     version, found = data[at], {}
-    sizes = (
-        data[at + 4] >> 4,
-        data[at + 4] & 15,
-        data[at + 5] >> 4,
-        data[at + 5] & 15 if version else 0,
-    )  # of offset, length, base, index
+    offset_size, length_size = data[at + 4] >> 4, data[at + 4] & 15
+    base_size, index_size = data[at + 5] >> 4, data[at + 5] & 15 if version else 0
     wide = 4 if version == 2 else 2
     count, at = _sized(data, at + 6, wide)
     left = MAX_ITEMS
@@ -72,21 +67,21 @@ def _locations(data, at):
         item, at = _sized(data, at, wide)
         method, at = _sized(data, at, 2) if version else (0, at)
         _, at = _sized(data, at, 2)
-        base, at = _sized(data, at, sizes[2])
+        base, at = _sized(data, at, base_size)
         extents, at = _sized(data, at, 2)
         parts = []
         left -= extents
         for _ in _times(extents, left + extents):
-            _, at = _sized(data, at, sizes[3])
-            start, at = _sized(data, at, sizes[0])
-            length, at = _sized(data, at, sizes[1])
+            _, at = _sized(data, at, index_size)
+            start, at = _sized(data, at, offset_size)
+            length, at = _sized(data, at, length_size)
             parts.append((base + start, length))
         found[item] = None if method & 15 else parts
     return found
 
 
 def _kinds(data, start, end):
-    """Contents of iinf; {item: kind}."""
+    """The box iinf: {item: kind}."""
     found = {}
     for name, at, _ in _boxes(data, start + (6 if data[start] == 0 else 8), end):
         if name == b"infe" and data[at] >= 2:
@@ -96,7 +91,7 @@ def _kinds(data, start, end):
 
 
 def _properties(data, start, end):
-    """Contents of iprp; {item: [(name, bytes)]}."""
+    """The box iprp: {item: [(name, bytes)]}."""
     known, found = [], {}
     for name, at, stop in _boxes(data, start, end):
         if name == b"ipco":
@@ -116,7 +111,7 @@ def _properties(data, start, end):
 
 
 def _links(data, start, end):
-    """Contents of iref; [(kind, from, to)]."""
+    """The box iref: [(kind, from, to)]."""
     wide, found = 4 if data[start] else 2, []
     for kind, at, _ in _boxes(data, start + 4, end):
         source, at = _sized(data, at, wide)
@@ -128,6 +123,7 @@ def _links(data, start, end):
 
 
 def _meta(data):
+    """The meta box of an AVIF."""
     meta = Meta()
     for name, start, end in _boxes(data, 0, len(data)):
         if name != b"meta":
@@ -147,36 +143,35 @@ def _meta(data):
 
 
 def _item_reason(data, meta, item, alpha):
-    """Why an item is lossy, or cannot be told; None where it is lossless."""
+    """Why an item is lossy, or why that is not known; None if it is lossless."""
     places = meta.places.get(item)
     if meta.kinds.get(item) != b"av01" or not places:
-        return UNTOLD + "its image is not one AV1 stream"
+        return UNDECIDED + "its image is not one AV1 stream"
     stream = av1_headers.read(b"".join(data[start : start + length] for start, length in places))
     if stream.reason:
-        return stream.reason if stream.lossy else UNTOLD + stream.reason
+        return stream.reason if stream.lossy else UNDECIDED + stream.reason
     matrix, full = stream.matrix, stream.full_range
     for name, body in meta.properties.get(item, ()):
         if name == b"colr" and body[:4] == b"nclx":
             matrix, full = int.from_bytes(body[8:10], "big"), body[10] >> 7
         if name in (b"clap", b"lsel", b"a1op"):
-            return UNTOLD + "only a part of its image is meant"
+            return UNDECIDED + "only a part of its image is shown"
     if not full:
-        return "its samples are not of full range"
-    return (
-        None
-        if alpha or stream.gray or matrix == 0 and not stream.subsampled
-        else "its colours were converted"
-    )
+        return "its samples do not have full range"
+    if alpha or stream.gray or matrix == 0 and not stream.subsampled:
+        return None
+    return "its colours were converted"
 
 
-def loss(data: bytes) -> str | None:
-    """The bytes of an AVIF: why its pixels are not those that went in, or why that cannot be told;
-    None where they are.
+def lossy_reason(data: bytes) -> str | None:
+    """Why an AVIF is lossy, or (starting with UNDECIDED) why that is not known; None if lossless.
+
+    Damaged data give a reason.
     """
     try:
         meta = _meta(data)
         if b"prem" in {kind for kind, _, _ in meta.links} or b"tmap" in meta.kinds.values():
-            return UNTOLD + "its colours are premultiplied, or it has two renderings"
+            return UNDECIDED + "its colours are premultiplied, or it has two renderings"
         alphas = [
             source
             for kind, source, target in meta.links
@@ -189,10 +184,10 @@ def loss(data: bytes) -> str | None:
             )
             for item in alphas
         ):
-            return UNTOLD + "it has more than alpha beside its image"
+            return UNDECIDED + "it has auxiliary images other than alpha"
         items = [(meta.primary, False), *((item, True) for item in alphas)]
         return next(
             filter(None, (_item_reason(data, meta, item, alpha) for item, alpha in items)), None
         )
     except (IndexError, struct.error, EOFError):
-        return UNTOLD + "its headers end early"
+        return UNDECIDED + "its headers end early"

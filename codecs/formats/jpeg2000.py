@@ -1,39 +1,42 @@
-"""What the boxes and markers of a JPEG 2000 say: with or without loss, the bits of a sample,
-channels, the colour profile.
+"""The headers of a JPEG 2000: whether it is lossless, bits per sample, channels, colour profile.
 
-A JP2 is a row of boxes (length, name, contents; length 1: eight bytes of it follow, 0: to the end),
-of which jp2h describes and jp2c holds the codestream; that is a row of markers, some again before
-each tile.  A codestream cut to a rate under the reversible transform does not say so: it is taken
-for what it decodes to.
+A JP2 is a sequence of boxes (length, name, contents; length 1: an 8-byte length follows, 0: to the
+end).  Box jp2h describes the codestream and jp2c contains it: a sequence of markers, some repeated
+for each tile.  A codestream with the reversible transform that was truncated to a rate is not
+recognised as lossy; what it decodes to is stored.
 """
 
 import io
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
-UNTOLD = "it cannot be told whether it is lossless: "
+UNDECIDED = "its headers do not show whether it is lossless: "
 SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
 SIZ, COD, COC, QCD, QCC, SOT, SOD, EOC = 0x51, 0x52, 0x53, 0x5C, 0x5D, 0x90, 0x93, 0xD9
-HEADER = 2**22  # bytes of jp2h at most: a profile and little else
-KNOWN_COLOURS = (16, 17, 12)  # enumerated: sRGB, gray, CMYK
+HEADER = 2**22  # limit of bytes of jp2h, mostly a colour profile
+KNOWN_COLOURS = (16, 17, 12)  # EnumCS: sRGB, gray, CMYK
 
 
 @dataclass
 class Found:
-    """What is known of a file.
+    """The properties of a file.
 
-    loss: why its pixels are not those that went in, or None; odd: why Pillow would change them, or
-    None.
+    loss: why it is lossy (or UNDECIDED, ...), or None; odd: why Pillow would change its samples,
+    or None; depths: bits per sample; profile: the ICC profile.
     """
 
-    loss: str | None = UNTOLD + "its codestream was not found"
+    loss: str | None = UNDECIDED + "its codestream was not found"
     odd: str | None = None
     depths: set = field(default_factory=set)
     profile: bytes | None = None
 
 
-def boxes(stream, end):
-    """Yields (name, place, size) of the contents of the boxes up to `end`."""
+def boxes(stream: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yields (name, position, size) of the contents of each box from the stream's position to
+    `end`; the caller may move the stream.
+    """
     while (start := stream.tell()) + 8 <= end:
         size, name = struct.unpack(">I4s", stream.read(8))
         head = 8
@@ -47,11 +50,11 @@ def boxes(stream, end):
 
 
 def _header(data, found):
-    """The boxes within jp2h."""
+    """Reads the boxes within jp2h."""
     stream, colours = io.BytesIO(data), 0
     for name, place, size in boxes(stream, len(data)):
         body = data[place : place + size]
-        if name == b"colr" and not colours:  # the first one counts
+        if name == b"colr" and not colours:  # only the first one is valid
             colours = 1
             if body[:1] == b"\1" and int.from_bytes(body[3:7], "big") not in KNOWN_COLOURS:
                 found.odd = "colours that Pillow would convert"
@@ -62,12 +65,12 @@ def _header(data, found):
         if name == b"cdef":
             channels = [struct.unpack_from(">HHH", body, at) for at in range(2, len(body) - 5, 6)]
             if any((kind, of) not in ((0, number + 1), (1, 0)) for number, kind, of in channels):
-                found.odd = "channels that are no plain colours and alpha"
+                found.odd = "channels other than plain colours and alpha"
 
 
 def _segment(marker, body, wide, found):
-    """One marker segment's say in loss."""
-    at = 2 if wide else 1  # bytes of a component's number
+    """Updates found.loss by one marker segment."""
+    at = 2 if wide else 1  # bytes of a component index
     transform = body[9:10] if marker == COD else body[at + 5 : at + 6] if marker == COC else b"\1"
     style = body[:1] if marker == QCD else body[at : at + 1] if marker == QCC else b"\0"
     if transform != b"\1":
@@ -77,9 +80,9 @@ def _segment(marker, body, wide, found):
 
 
 def _codestream(stream, end, found):
-    """Markers up to the end, those of tiles too."""
+    """Reads all markers, including those of tiles."""
     tiles, count, wide, coded = set(), 1, False, set()
-    stop = None  # where the tile part in hand ends
+    stop = None  # end of the current tile-part
     while stream.tell() + 2 <= end:
         start, head = stream.tell(), stream.read(2)
         if head[0] != 0xFF or head[1] == EOC:
@@ -108,22 +111,21 @@ def _codestream(stream, end, found):
             coded.add(head[1])
             _segment(head[1], body, wide, found)
     if not {COD, QCD} <= coded or not found.depths:
-        found.loss = UNTOLD + "its codestream does not say how it was coded"
+        found.loss = UNDECIDED + "its codestream does not say how it was coded"
     elif len(tiles) < count:
         found.odd = "tiles that are missing"
 
 
 def _size(body, found):
-    """Depths and sampling of the components; returns the number of tiles."""
+    """Reads the marker segment SIZ; returns the number of tiles."""
     capabilities, width, height, left, top, across, down, tile_left, tile_top, channels = (
         struct.unpack_from(">H8IH", body)
     )
-    parts = list(
-        zip(*[iter(struct.unpack_from(f"{3 * channels}B", body, 36))] * 3)
-    )  # depth and sign, sampling across and down
+    numbers = struct.unpack_from(f"{3 * channels}B", body, 36)
+    parts = list(zip(numbers[::3], numbers[1::3], numbers[2::3]))  # depth and sign, subsampling
     found.depths = {1 + (depth & 127) for depth, _, _ in parts}
     if any(depth & 128 or sampling != [1, 1] for depth, *sampling in parts):
-        found.odd = "signed samples, or fewer of a channel than pixels"
+        found.odd = "signed or subsampled channels"
     elif not found.depths <= ({8, 16} if channels == 1 else {8}):
         found.odd = f"samples of {max(found.depths)} bits"
     elif capabilities & 0x8000:
@@ -131,10 +133,10 @@ def _size(body, found):
     return -(-(width - tile_left) // max(1, across)) * -(-(height - tile_top) // max(1, down))
 
 
-def inspect(stream) -> Found:
-    """A JP2 or a bare codestream -> Found.
+def inspect(stream: BinaryIO) -> Found:
+    """The properties of a JP2 or a bare codestream, from its markers, without decoding.
 
-    Cost: its markers, not its pixels; hostile bytes end in some answer, or in struct.error.
+    Damaged data give any result, or struct.error.
     """
     found, end = Found(), stream.seek(0, io.SEEK_END)
     stream.seek(0)

@@ -1,12 +1,13 @@
-"""JPEG XL without loss, by imagecodecs (extra [deep]), which does not say what was lost:
-jxl_head.py reads that.
+"""Lossless JPEG XL, decoded by imagecodecs (extra [deep]); jxl_head.py tells lossy files apart.
 
-The codestream lies bare or in boxes.  What is neither XYB nor VarDCT nor a JPEG in disguise (box
-jbrd) is taken for lossless: Modular coding can quantise too, but then what it decodes to is kept.
+The codestream is bare or in boxes.  A file is accepted as lossless if it uses neither XYB nor
+VarDCT and does not reconstruct a JPEG (box jbrd).  Modular coding can quantise too; then what it
+decodes to is stored.
 """
 
 import importlib.util
 import io
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -18,8 +19,8 @@ from bitsback.errors import LossySource, UnsupportedImage
 
 SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
 BARE = b"\xff\x0a"
-METADATA = 2**24  # bytes of an Exif or XML box, unpacked
-KEPT = (b"Exif", b"xml ")  # boxes, bare or packed in brob
+METADATA = 2**24  # limit of bytes of an Exif or XML box, unpacked
+KEPT = (b"Exif", b"xml ")  # boxes that are stored, plain or compressed in brob
 MODES = {
     (1, 8): "L",
     (2, 8): "LA",
@@ -30,11 +31,11 @@ MODES = {
     (3, 16): "RGB;16",
     (4, 16): "RGBA;16",
 }
-PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # sRGB's, as PNG has them
+PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)  # sRGB's, in PNG's order
 
 
 def is_jxl(head: bytes) -> bool:
-    """By the first twelve bytes."""
+    """Whether a file is a JPEG XL, by its first 12 bytes."""
     return head == SIGNATURE or head[:2] == BARE
 
 
@@ -44,7 +45,7 @@ def readable() -> bool:
 
 
 def _parts(stream):
-    """(codestream, {name: metadata box}, whether a JPEG can be made of it)."""
+    """(codestream, {name: metadata box}, whether a JPEG can be reconstructed from it)."""
     end = stream.seek(0, io.SEEK_END)
     stream.seek(0)
     if stream.read(2) == BARE:
@@ -69,10 +70,10 @@ def _parts(stream):
 
 
 def _metadata(kept, head):
-    """Exif, XMP and what the colours mean, as an ImageData has them.
+    """ImageData.metadata: Exif, XMP, gamma and chromaticity.
 
-    Errors: UnsupportedImage for an orientation, which other programs leave unheeded here and heed
-    in a PNG.
+    Errors: UnsupportedImage for an Exif orientation, which programs ignore in a JPEG XL but apply
+    in the restored PNG.
     """
     found = {}
     if b"Exif" in kept:
@@ -81,26 +82,24 @@ def _metadata(kept, head):
         exif.load(found["exif"])
         if exif.get(0x112, 1) != 1:
             raise UnsupportedImage(
-                "JPEG XL with an Exif orientation that is heeded in what is restored"
+                "JPEG XL with an Exif orientation, which programs would apply in the restored file"
             )
     if b"xml " in kept:
         found["xmp"] = kept[b"xml "]
     if head.gamma:
-        found |= (
-            {"gamma": head.gamma, "chromaticity": PRIMARIES}
-            if head.channels > 2
-            else {"gamma": head.gamma}
-        )
+        found["gamma"] = head.gamma
+        if head.channels > 2:
+            found["chromaticity"] = PRIMARIES
     return found
 
 
-def read(stream) -> ImageData:
-    """A JPEG XL without loss -> ImageData of 8 or 16 bits.
+def read(stream: BinaryIO) -> ImageData:
+    """Reads a lossless JPEG XL of 8 or 16 bits.
 
-    Errors: UnsupportedImage, LossySource, each with the reason.
+    Errors: UnsupportedImage, LossySource, with the reason.
     """
     if not readable():
-        raise UnsupportedImage("JPEG XL; pip install 'bitsback[deep]' reads it")
+        raise UnsupportedImage("JPEG XL; install 'bitsback[deep]' to read it")
     import imagecodecs
 
     data, kept, jpeg = _parts(stream)
@@ -111,7 +110,7 @@ def read(stream) -> ImageData:
             f"{head.width}x{head.height} pixels are more than Pillow's limit, {limit}"
         )
     if head.loss or jpeg:
-        reason = "a JPEG can be made of it" if jpeg else head.loss
+        reason = "a JPEG can be reconstructed from it" if jpeg else head.loss
         raise LossySource(
             f"JPEG XL was compressed with loss already ({reason}); keep the file as it is"
         )
@@ -119,7 +118,7 @@ def read(stream) -> ImageData:
         raise UnsupportedImage(f"JPEG XL with {head.odd}")
     try:
         samples = np.asarray(imagecodecs.jpegxl_decode(data))
-    except Exception as error:  # what libjxl says of damaged files
+    except Exception as error:  # libjxl's errors for damaged files
         raise UnsupportedImage(f"damaged image ({error})") from None
     expected = (head.height, head.width, head.channels)[: 2 if head.channels == 1 else 3]
     if samples.shape not in (expected, (*expected, 1)) or samples.dtype != f"u{head.bits // 8}":

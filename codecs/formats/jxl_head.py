@@ -1,8 +1,7 @@
-"""What the headers of a JPEG XL codestream (ISO/IEC 18181-1) say: size, bits, channels, colours,
-with or without loss.
+"""The headers of a JPEG XL codestream (ISO/IEC 18181-1): size, bits, channels, colours, loss.
 
-ImageMetadata tell bits, extra channels and whether the colours are XYB, the first FrameHeader
-whether they are VarDCT or Modular.
+ImageMetadata contains bits, extra channels and whether the colours are XYB; the first FrameHeader
+says whether the coding is VarDCT or Modular.
 """
 
 from dataclasses import dataclass
@@ -10,35 +9,37 @@ from dataclasses import dataclass
 from bitsback.codecs.formats.bits import Bits
 
 RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-SIZES = (
-    (0, 9),
-    (0, 13),
-    (0, 18),
-    (0, 30),
-)  # (what is added, bits) of the four ways to write a number
+# U32: (offset, bits) of the four ways to write a number
+SIZES = ((0, 9), (0, 13), (0, 18), (0, 30))
 ENUM = ((0, 0), (1, 0), (2, 4), (18, 6))
+DEPTHS = ((8, 0), (10, 0), (12, 0), (1, 6))
+SHIFTS = ((0, 0), (3, 0), (4, 0), (1, 3))
+NAME_LENGTHS = ((0, 0), (0, 4), (16, 5), (48, 10))
+EXTRA_CHANNELS = ((0, 0), (1, 0), (2, 4), (1, 12))
 LINEAR, SRGB = 8, 13  # transfer functions
 
 
 @dataclass
 class Head:
-    """Of a codestream.
+    """The properties of a codestream.
 
-    channels: with alpha; loss, odd: why it is lossy or cannot be kept, or None.
+    channels: including alpha; loss: why it is lossy, or None; odd: why it cannot be stored, or
+    None.
     """
 
     width: int = 0
     height: int = 0
-    bits: int = 8
+    bits: int | None = 8  # per sample; None: floating point
     channels: int = 3
-    gamma: float | None = None  # where the samples are not sRGB's
+    gamma: float | None = None  # if the transfer function is not sRGB's
     loss: str | None = None
     odd: str | None = None
 
 
 def _number(bits, ways):
-    added, count = ways[bits.take(2)]
-    return added + bits.take(count)
+    """U32."""
+    offset, count = ways[bits.take(2)]
+    return offset + bits.take(count)
 
 
 def _sides(bits):
@@ -50,49 +51,45 @@ def _sides(bits):
 
 
 def _depth(bits):
-    """Bits of a sample; None of a number with fractions."""
+    """Bits per sample; None of floating point."""
     if bits.take(1):
         return None
-    return _number(bits, ((8, 0), (10, 0), (12, 0), (1, 6)))
+    return _number(bits, DEPTHS)
 
 
 def _alpha(bits, head):
-    """The one extra channel: what is wrong with it, or None."""
+    """Reads the only extra channel; returns why it cannot be stored, or None."""
     if bits.take(1):
-        return None if head.bits == 8 else "an alpha of other bits than its colours"
-    kind, depth, shift = (
-        _number(bits, ENUM),
-        _depth(bits),
-        _number(bits, ((0, 0), (3, 0), (4, 0), (1, 3))),
-    )
-    bits.take(8 * _number(bits, ((0, 0), (0, 4), (16, 5), (48, 10))))  # its name
+        return None if head.bits == 8 else "an alpha with other bits than its colours"
+    kind, depth, shift = _number(bits, ENUM), _depth(bits), _number(bits, SHIFTS)
+    bits.take(8 * _number(bits, NAME_LENGTHS))  # the name
     if kind or shift or depth != head.bits:
-        return "an extra channel that is no alpha of the colours' bits"
+        return "an extra channel that is not an alpha with the colours' bits"
     return "colours premultiplied by alpha" if bits.take(1) else None
 
 
 def _colours(bits, head):
-    """ColourEncoding: gray is told in head; what cannot be kept, or None."""
+    """Reads ColourEncoding into `head`; returns why it cannot be stored, or None."""
     if bits.take(1):
         return None
     profile, space = bits.take(1), _number(bits, ENUM)
     head.channels -= 2 * (space == 1)
     if profile or space > 1:
-        return "a colour profile, which is not handed over"
+        return "a colour profile, which is not decoded"
     if _number(bits, ENUM) != 1 or space == 0 and _number(bits, ENUM) != 1:
-        return "colours of other primaries than sRGB's, which could not be kept"
+        return "colours with other primaries than sRGB's, which could not be stored"
     if bits.take(1):
         head.gamma = bits.take(24) / 1e7
     elif (transfer := _number(bits, ENUM)) != SRGB:
         if transfer != LINEAR:
-            return "colours of another transfer function than sRGB's, which could not be kept"
+            return "colours with another transfer function than sRGB's, which could not be stored"
         head.gamma = 1.0
     _number(bits, ENUM)  # rendering intent
     return None
 
 
 def read_head(data: bytes) -> Head:
-    """The first bytes of a codestream -> Head.  Errors: UnsupportedImage where they end early."""
+    """Parses the first bytes of a codestream.  Errors: UnsupportedImage if they end too early."""
     bits, head = Bits(data), Head()
     bits.take(16)
     head.height, head.width = _sides(bits)
@@ -102,18 +99,18 @@ def read_head(data: bytes) -> Head:
     extra = bits.take(1)
     if extra:
         if bits.take(3):
-            head.odd = "an orientation, which could not be kept"
+            head.odd = "an orientation, which could not be stored"
         if bits.take(1):
-            head.odd = "a size other than its pixels'"
+            head.odd = "a preferred size other than that of its pixels"
             _sides(bits)
         if bits.take(2):
             head.odd = "an animation or a preview"
             return head
     head.bits = _depth(bits)
     if head.bits not in (8, 16):
-        head.odd = f"samples of {head.bits} bits" if head.bits else "samples with fractions"
+        head.odd = f"samples of {head.bits} bits" if head.bits else "floating-point samples"
     bits.take(1)
-    count = _number(bits, ((0, 0), (1, 0), (2, 4), (1, 12)))
+    count = _number(bits, EXTRA_CHANNELS)
     if count > 1:
         head.odd = f"{count} extra channels"
         return head
@@ -130,12 +127,12 @@ def read_head(data: bytes) -> Head:
 
 
 def _frame(bits, head, extra):
-    """What lies between the colours and the first frame, and its kind."""
+    """Reads on from the colours to the first frame header's encoding."""
     if extra and not bits.take(1):
         bits.take(16 + 16 + 1 + 16)  # tone mapping
     if bits.take(2) or not bits.take(1):
-        head.odd = "extensions or transforms of its own"
+        head.odd = "extensions or custom transforms"
         return
     bits.align()
     if bits.take(1) or bits.take(2) or not bits.take(1):
-        head.loss = "it is coded by VarDCT, or does not say how"
+        head.loss = "it is coded by VarDCT, or not declared as lossless"

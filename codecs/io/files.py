@@ -1,253 +1,148 @@
-"""Paths in, paths out: names, what is made of what, and inputs removed.  "-" is standard input or output."""
+"""Commands on paths: compress_file and its inverse decompress_file; check_file.
+
+"-" is standard input or output.  Archives: archive_files.py; names of outputs: paths.py.
+"""
 
 import io
-import os
-import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bitsback import outputs
-from bitsback.codecs import archive, decoder, encoder
+from bitsback.codecs import decoder, encoder
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.formats.image_files import (
-    default_suffix,
-    image_bytes,
-    image_format,
-    read_image,
-    refuse_mode,
-)
-from bitsback.codecs.io.facts import describe as describe  # what paths are asked too
-from bitsback.codecs.io.inputs import (
-    SUFFIX,
-    opened,
-    read_packed,
-    read_packed_with,
-    refuse_removal,
-    remove_read,
-    standard_input,
+from bitsback.codecs.formats.image_files import image_bytes, image_format, read_image, refuse_mode
+from bitsback.codecs.image import ImageData
+from bitsback.codecs.io import delivery
+from bitsback.codecs.io.archive_files import Note, compress_archive, restore_archive
+from bitsback.codecs.io.facts import describe
+from bitsback.codecs.io.packed import SUFFIX, read_packed, read_packed_with
+from bitsback.codecs.io.paths import (
+    AnyPath,
+    archive_folder,
+    compressed_path,
+    compressed_paths,
+    restored_path,
+    restored_paths,
 )
 from bitsback.codecs.io.restored import default_bytes
-from bitsback.errors import BitsbackError, MetadataLoss, UnsupportedImage, VerifyFailed
+from bitsback.errors import BitsbackError
+from bitsback.inputs import opened, standard_input
 from bitsback.outputs import STDIO
 
-
-def _place(source, folder, root, name):
-    """folder/name, in the same sub-folder as `source` below `root`; or beside the source."""
-    source = Path(source)
-    if not folder:
-        return source.parent / name
-    return Path(folder, source.parent.relative_to(root) if root else "", name)
-
-
-def compressed_path(source, output=None, folder=None, root=None) -> Path:
-    """Where `compress` writes: `output`, else `folder`/stem.bbk, else beside the source; "-" goes to "-"."""
-    if output or str(source) == "-":
-        return Path(output or "-")
-    return _place(source, folder, root, Path(source).stem + SUFFIX)
-
-
-def compressed_paths(items, folder=None) -> list[Path]:
-    """Where `compress` writes each (source, root): compressed_path, if that is one's alone.
-
-    Of names that differ in their suffix only (a.png, a.webp) one takes a.bbk, the .png if there is
-    one, since .png is what comes back; each other one keeps its suffix: a.webp.bbk.
-    """
-    paths, suffixes = [compressed_path(source, None, folder, root) for source, root in items], {}
-    for (source, _), path in zip(items, paths):
-        suffixes.setdefault(path, set()).add(source.suffix)
-    short = {
-        path: min(rivals, key=lambda suffix: (suffix.lower() != ".png", suffix))
-        for path, rivals in suffixes.items()
-    }
-    return [
-        path if source.suffix == short[path] else path.with_name(source.name + SUFFIX)
-        for (source, _), path in zip(items, paths)
-    ]
-
-
-def restored_path(source, output=None, folder=None, root=None, suffix: str = ".png") -> Path:
-    """Where `decompress` writes: `output`, else stem and suffix; "-" goes to "-"."""
-    if output or str(source) == "-":
-        return Path(output or "-")
-    source = Path(source)
-    return _place(
-        source, folder, root, (source.stem if source.suffix == SUFFIX else source.name) + suffix
-    )
-
-
-def restored_paths(
-    header: container.Header, source, output=None, folder=None, root=None
-) -> list[Path]:
-    """Where `decompress` writes what a file with this header holds: restored_path(...), or an archive's tree below `folder`.
-
-    Errors: UnsupportedImage for an archive into one file; DamagedFile for names that would leave the folder.
-    """
-    source = Path(source)
-    if not header.archive:
-        return [restored_path(source, output, folder, root, default_suffix(header.entries[0].mode))]
-    if output or source == STDIO:
-        raise UnsupportedImage(f"{source}: an archive; give --dir, not -o")
-    return archive.targets(
-        header.entries, _place(source, folder, root, "") if folder else source.parent
-    )
-
-
-def _refuse(target, sources, force, remove, plain=False):
-    """What can be refused before any work is, removal included."""
-    outputs.refuse(target, sources, force, plain)
-    if remove and not outputs.is_file(target):
-        raise UnsupportedImage(
-            f"{target}: is no file to compare with; inputs are removed only after that"
-        )
-    for source in sources if remove else ():
-        refuse_removal(source)
-
-
-def _deliver(data, target, force, status=None):
-    """Bytes to a path or to standard output; permissions and times of an input that is a file."""
-    outputs.write(
-        data, target, force=force, like=status if status and stat.S_ISREG(status.st_mode) else None
-    )
-
-
-def _compare(data, target):
-    """Errors: VerifyFailed where `target` does not hold `data`."""
-    if Path(target).read_bytes() != data:
-        raise VerifyFailed(f"{target}: is not what was written; the input is kept")
-
-
-def _refuse_loss(image, source, allowed):
-    """Errors: MetadataLoss for an input to be removed that has what its output would not keep."""
-    if image.lost and not allowed:
-        raise MetadataLoss(
-            f"{source}: {', '.join(image.lost)} would be lost with it; nothing is done "
-            f"(--allow-metadata-loss removes it all the same, --strip without any metadata)"
-        )
-
-
-def compress_file(
-    source,
-    target,
-    *,
-    force=False,
-    strip=False,
-    allow_lossy=False,
-    allow_loss=False,
-    verify=True,
-    remove=False,
-    announce=lambda images: None,
-    **options,
-) -> tuple[container.Header, int]:
-    """Writes `target`.  Returns the Header and the file's size in bytes.
-
-    strip: leave metadata out; allow_lossy: take JPEG and the like; verify: write what decompress would,
-    decode and compare before the rename; remove: delete the source after that, refused before the
-    work if metadata would be lost, unless allow_loss; announce: told the [ImageData] before the work;
-    options as image.encode_image's.  What was lost is in the Header.  Errors: BitsbackError, OSError.
-    """
-    source, target = Path(source), Path(target)
-    if remove and not (verify and source != STDIO and target != STDIO):
-        raise ValueError("an input is removed only if its output was verified and is a file")
-    _refuse(target, [] if source == STDIO else [source], force, remove)
-    image, status = _read(source, allow_lossy, strip)
-    if remove:
-        _refuse_loss(image, source, allow_loss)
-    if verify:
-        default_bytes(image, source)  # what could not be restored is refused before the work
-    announce([image])
-    data = encoder.encode_image(image, verify=verify, **options)
-    _deliver(data, target, force, status)
-    if remove:
-        _compare(data, target)
-        remove_read([(source, status)])
-    return container.read_header(data), len(data)
+__all__ = [
+    "SUFFIX",
+    "check_file",
+    "compress_archive",
+    "compress_file",
+    "compressed_before",
+    "compressed_path",
+    "compressed_paths",
+    "decompress_file",
+    "describe",
+    "read_packed",
+    "restored_path",
+    "restored_paths",
+]
 
 
 def _read(source, allow_lossy, strip):
-    """(ImageData, the status of its file when it was opened, None of standard input)."""
+    """(ImageData, status of its file when it was opened, None of standard input)."""
+    status = None
     if source == STDIO:
-        image, status = (
-            read_image(io.BytesIO(standard_input()), "standard input", allow_lossy=allow_lossy),
-            None,
-        )
+        stream = io.BytesIO(standard_input())
+        image = read_image(stream, "standard input", allow_lossy=allow_lossy)
     else:
         with opened(source) as (stream, status):
             image = read_image(stream, source, allow_lossy=allow_lossy)
     return image.stripped() if strip else image, status
 
 
-def compressed_before(
-    source, target, *, strip=False, allow_lossy=False, model=None, device="cpu", **_
-) -> tuple[container.Header, int] | None:
-    """What `compress_file` would return, if `target` holds the image in `source` already, else None.
+def compress_file(
+    source: AnyPath,
+    target: AnyPath,
+    *,
+    force: bool = False,
+    strip: bool = False,
+    allow_lossy: bool = False,
+    allow_loss: bool = False,
+    verify: bool = True,
+    remove: bool = False,
+    announce: Callable[[list[ImageData]], None] = lambda images: None,
+    **options: Any,
+) -> tuple[container.Header, int]:
+    """Codes the image in `source` and writes `target`.  Returns the Header and the file's size.
 
-    Options as compress_file's.  Errors: BitsbackError, OSError.
+    strip: drop metadata; allow_lossy: accept JPEG and other lossy formats; verify: decode the
+    result and compare it before it is written; remove: delete the source afterwards; this is
+    refused beforehand if metadata would be lost, unless allow_loss; announce: called with the image
+    before it is coded; options: of encoder.encode_image.  Header.lost names lost metadata.
+    Errors: BitsbackError, OSError.
     """
-    image, _ = _read(Path(source), allow_lossy, strip)
+    source, target = Path(source), Path(target)
+    if remove and not (verify and source != STDIO and target != STDIO):
+        raise ValueError("an input is removed only if its output was verified and is a file")
+    delivery.refuse(target, [] if source == STDIO else [source], force, remove)
+    image, status = _read(source, allow_lossy, strip)
+    if remove:
+        delivery.refuse_loss(image, source, allow_loss)
+    if verify:
+        default_bytes(image, source)  # refuses an image that could not be restored
+    announce([image])
+    data = encoder.encode_image(image, verify=verify, **options)
+    delivery.deliver(data, target, force, status)
+    if remove:
+        delivery.compare(data, target)
+        delivery.remove_read([(source, status)])
+    return container.read_header(data), len(data)
+
+
+def compressed_before(
+    source: AnyPath,
+    target: AnyPath,
+    *,
+    strip: bool = False,
+    allow_lossy: bool = False,
+    model: Any = None,
+    device: Any = "cpu",
+    **_: Any,
+) -> tuple[container.Header, int] | None:
+    """What compress_file would return if `target` already holds the image in `source`, else None.
+
+    Options: as of compress_file.  Errors: BitsbackError, OSError.
+    """
+    image, _status = _read(Path(source), allow_lossy, strip)
     try:
         data = read_packed(target)
         header = container.read_header(data)
         decoder.check(data, [image], model=model, device=device)
     except (BitsbackError, OSError):
-        return None  # no file of ours, or of another image
+        return None  # not a bitsback file, or of another image
     return None if header.archive else (header, len(data))
 
 
-def compress_archive(
-    sources,
-    target,
-    *,
-    force=False,
-    verify=True,
-    remove=False,
-    allow_loss=False,
-    note=lambda path, names: None,
-    **options,
-) -> tuple[container.Header, int]:
-    """Writes one archive of the images in `sources`.  Returns the Header and the file's size.
-
-    remove, allow_loss: as compress_file's; note(path, names): told what each image's file has that
-    is not kept; options as archive.encode_archive's.
-    """
-    if remove and not verify:
-        raise ValueError("inputs are removed only if their output was verified")
-    read: list[tuple[Path, os.stat_result]] = []
-    _refuse(target, [path for path, _ in archive.collect(sources)], force, remove)
-
-    def noted(path, image, status):
-        read.append((path, status))
-        if remove:
-            _refuse_loss(image, path, allow_loss)
-        if image.lost:
-            note(path, image.lost)
-
-    data, _ = archive.encode_archive(sources, verify=verify, note=noted, **options)
-    _deliver(data, target, force)
-    if remove:
-        _compare(data, target)
-        remove_read(read)
-    return container.read_header(data), len(data)
-
-
 def decompress_file(
-    source,
-    output=None,
-    folder=None,
+    source: AnyPath,
+    output: AnyPath | None = None,
+    folder: AnyPath | None = None,
     *,
-    root=None,
-    force=False,
-    remove=False,
-    note=lambda path, names: None,
-    announce=lambda header: None,
-    claim=lambda paths: None,
-    **options,
+    root: AnyPath | None = None,
+    force: bool = False,
+    remove: bool = False,
+    note: Note = lambda path, names: None,
+    announce: Callable[[container.Header], None] = lambda header: None,
+    claim: Callable[[list[Path]], None] = lambda paths: None,
+    **options: Any,
 ) -> list[Path]:
-    """Restores one image to restored_path(...), or an archive's tree below `folder` (default: beside it).  Returns the paths written.
+    """Restores one image to restored_path, or an archive's images to restored_paths.
 
-    remove: delete the source after what was written was read again and compared, unless a format could not hold all metadata; note:
-    told (path, names) of such metadata; announce: told the Header before the work; claim: told the paths before the work, to refuse
-    them by an error; options as image.decode_image's.
+    remove: delete the source after the outputs were read back and compared, unless metadata did
+    not fit a format; note: called with (path, names) of such metadata; announce: called with the
+    Header before the work; claim: called with the paths before the work, may raise an error to
+    refuse them; options: of decoder.decode_image.  Returns the paths written.
     """
-    (data, status), source, left_out = read_packed_with(source), Path(source), []
+    source, left_out = Path(source), []
+    data, status = read_packed_with(source)
     header, sources = container.read_header(data), [] if source == STDIO else [source]
     targets = restored_paths(header, source, output, folder, root)
 
@@ -256,37 +151,30 @@ def decompress_file(
         note(path, names)
 
     if header.archive:
-
-        def refuse(target):
-            if os.path.lexists(target):  # its folder may be still to be made
-                _refuse(target, sources, force, remove, plain=True)
-
-        claim(targets)
-        for target in targets:
-            refuse(target)
-        if remove:
-            refuse_removal(source)
-
-        def deliver(written, target, stamp):
-            outputs.write(written, target, force=force, like=stamp, plain=True)
-            if remove:
-                _compare(written, target)
-
-        def replaced(target):
-            claim([target])
-            refuse(target)
-
-        announce(header)
-        below = _place(source, folder, root, "") if folder else source.parent
-        targets = archive.extract(data, below, targets, replaced, deliver, noted, **options)
+        targets = restore_archive(
+            data,
+            sources,
+            archive_folder(source, folder, root),
+            targets,
+            force=force,
+            remove=remove,
+            note=noted,
+            announce=announce,
+            claim=claim,
+            **options,
+        )
     else:
+
+        def accept(target):
+            claim([target])
+            delivery.refuse(target, sources, force, remove)
+
         mode, target = header.entries[0].mode, targets[0]
         stream = target == STDIO or not target.suffix and not outputs.is_file(target)
-        asked = output is not None and not stream  # the format is the user's choice
+        asked = output is not None and not stream  # the user chose the format by a suffix
         if asked:
             refuse_mode(mode, image_format(target), target)
-        claim(targets)
-        _refuse(target, sources, force, remove)
+        accept(target)
         announce(header)
         image = decoder.decode_image(data, **options)
         if asked:
@@ -294,20 +182,22 @@ def decompress_file(
         else:
             suffix, written, names = default_bytes(image, source)
             target = target if stream else restored_path(source, output, folder, root, suffix)
-            if target != targets[0]:  # not the format that the mode promised
-                targets = [target]
-                claim(targets)
-                _refuse(target, sources, force, remove)
-        _deliver(written, target, force, status)
+            if target != targets[0]:  # the format expected by the mode cannot restore the image
+                accept(target)
+        delivery.deliver(written, target, force, status)
         if names:
             noted(target, names)
         if remove and not left_out:
-            _compare(written, target)
+            delivery.compare(written, target)
+        targets = [target]
     if remove and not left_out:
-        remove_read([(source, status)])
+        delivery.remove_read([(source, status)])
     return targets
 
 
-def check_file(source, **options) -> container.Header:
-    """Decodes a file and checks its digests without writing.  Options as image.decode_image's; returns the Header."""
+def check_file(source: AnyPath, **options: Any) -> container.Header:
+    """Decodes a file and compares its checksums, without writing.  Returns its Header.
+
+    Options: of decoder.decode_image.
+    """
     return decoder.decode_images(read_packed(source), **options)[0]

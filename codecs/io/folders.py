@@ -1,21 +1,26 @@
-"""Which files of a folder are worked on, none left out in silence; which names can be kept."""
+"""The files below a folder; every file that is skipped is reported as an error."""
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from bitsback.errors import UnsupportedImage
 
 
-def files_below(folder, suffixes: set[str]) -> tuple[list[Path], list[tuple[Path, OSError]]]:
-    """Paths, sorted, of the files below `folder` whose suffix, in lower case, is one of `suffixes`;
-    and (path, error) of what could not be looked at.
+def files_below(
+    folder: str | Path, suffixes: Iterable[str]
+) -> tuple[list[Path], list[tuple[Path, OSError]]]:
+    """(sorted paths of the files below `folder` with one of the lower-case `suffixes`,
+    [(path, error)] of what could not be read).
 
-    Links to files are files.  Links to folders are not followed: what they lead to is somewhere
-    else, or above.  An error are folders that cannot be listed and names with such a suffix that
-    lead to no file: broken links, files that vanish meanwhile, pipes.
+    Links to files are followed, links to folders are not: they lead elsewhere or form a cycle.
+    Errors are folders that cannot be listed, and names with such a suffix that are no regular
+    files: broken links, files that vanish meanwhile, pipes.
     """
-    found, failures, folders = [], [], [os.fspath(folder)]
+    found: list[Path] = []
+    failures: list[tuple[Path, OSError]] = []
+    folders = [os.fspath(folder)]
 
     def look(entry):
         if entry.is_dir(follow_symlinks=False):
@@ -42,21 +47,23 @@ def files_below(folder, suffixes: set[str]) -> tuple[list[Path], list[tuple[Path
 
 
 def below(
-    sources, recursive: bool, suffixes: set[str]
+    sources: Iterable[str | Path], recursive: bool, suffixes: Iterable[str]
 ) -> tuple[list[tuple[Path, Path | None]], list[tuple[Path, Exception]]]:
-    """([(path, root)], [(path, error)]): each source with root None or, if recursive, the files
-    below a folder whose suffix is one of `suffixes`.
+    """([(path, root)], [(path, error)]) of inputs: each source with root None, except that with
+    `recursive` a folder stands for the files below it with one of `suffixes`, with root the folder.
 
-    The errors are those of files_below, and UnsupportedImage for a folder without any such file.
+    Errors: those of files_below, and UnsupportedImage for a folder without any such file.
     """
-    found, failures = [], []
+    found: list[tuple[Path, Path | None]] = []
+    failures: list[tuple[Path, Exception]] = []
     for source in map(Path, sources):
         if not (recursive and os.path.isdir(source)):
             found.append((source, None))
             continue
         paths, failed = files_below(source, suffixes)
         if not paths and not failed:
-            failed = [(source, UnsupportedImage(f"{source}: no files to work on below it"))]
+            error = UnsupportedImage(f"{source}: contains no files to work on")
+            failures.append((source, error))
         found += [(path, source) for path in paths]
         failures += failed
     return found, failures

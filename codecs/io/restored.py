@@ -1,23 +1,25 @@
-"""What is restored where nothing else is asked for: PNG, or TIFF where that does not give the
-image back.  compress asks it beforehand.
+"""The default output of `decompress`: PNG, or TIFF if PNG cannot restore the image.
+
+`compress` makes it too, to refuse images that neither can restore.
 """
+
+from collections.abc import Iterable
+from pathlib import Path
 
 from bitsback.codecs.formats.image_files import LOSSLESS_SUFFIXES, refuse_mode, written_bytes
 from bitsback.codecs.image import ImageData
 from bitsback.errors import UnsupportedImage
 
-DEFAULT_SUFFIXES = (".png", ".tiff")  # the first that gives the image back
+DEFAULT_SUFFIXES = (".png", ".tiff")  # the first that restores the image is used
 
 
 def default_bytes(
-    image: ImageData, name, suffixes=DEFAULT_SUFFIXES
+    image: ImageData, name: str | Path, suffixes: Iterable[str] = DEFAULT_SUFFIXES
 ) -> tuple[str, bytes, list[str]]:
-    """What decompress writes where nothing else is asked for: (suffix, bytes, names of the metadata
-    that the format cannot hold).
+    """The default output of an image: (suffix, bytes, names of metadata the format cannot hold).
 
-    suffixes: formats to try in turn, for all metadata that they hold and, where none can write
-    these, for the image without. name: of the image, for errors.  Errors: UnsupportedImage
-    where none gives the image back; compress then refuses it.
+    suffixes: formats, tried in turn with the metadata they support, then without metadata; name:
+    of the image, for errors.  Errors: UnsupportedImage if none restores the image.
     """
     reasons = []
     for attempt in [image, image.stripped()] if image.metadata else [image]:

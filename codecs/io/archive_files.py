@@ -1,0 +1,90 @@
+"""Archives on disk: compress_archive and its inverse, restore_archive."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from bitsback import outputs
+from bitsback.codecs import archive
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.io import delivery
+
+Note = Callable[[Path, Iterable[str]], None]  # (path, names of metadata that are lost)
+
+
+def compress_archive(
+    sources: Iterable[str | Path],
+    target: Path,
+    *,
+    force: bool = False,
+    verify: bool = True,
+    remove: bool = False,
+    allow_loss: bool = False,
+    note: Note = lambda path, names: None,
+    **options: Any,
+) -> tuple[container.Header, int]:
+    """Writes one archive of the images in `sources`.  Returns the Header and the file's size.
+
+    remove, allow_loss: as of files.compress_file; note: called for each image file with metadata
+    that is not kept; options: of archive.encode_archive.
+    """
+    if remove and not verify:
+        raise ValueError("inputs are removed only if their output was verified")
+    read: list[tuple[Path, os.stat_result]] = []
+    delivery.refuse(target, [path for path, _ in archive.collect(sources)], force, remove)
+
+    def noted(path, image, status):
+        read.append((path, status))
+        if remove:
+            delivery.refuse_loss(image, path, allow_loss)
+        if image.lost:
+            note(path, image.lost)
+
+    data, _ = archive.encode_archive(sources, verify=verify, note=noted, **options)
+    delivery.deliver(data, target, force)
+    if remove:
+        delivery.compare(data, target)
+        delivery.remove_read(read)
+    return container.read_header(data), len(data)
+
+
+def restore_archive(
+    data: bytes,
+    sources: list[Path],
+    folder: Path,
+    targets: list[Path],
+    *,
+    force: bool,
+    remove: bool,
+    note: Note,
+    announce: Callable[[container.Header], None],
+    claim: Callable[[list[Path]], None],
+    **options: Any,
+) -> list[Path]:
+    """Writes the images of an archive below `folder`.  Returns the paths written.
+
+    sources: [the archive], [] of standard input; targets: as of archive.targets; the rest: as of
+    files.decompress_file, except that the archive is not removed here.
+    """
+
+    def refuse(target):
+        if os.path.lexists(target):  # else its folder may not exist yet either
+            delivery.refuse(target, sources, force, remove, plain=True)
+
+    def replaced(target):
+        claim([target])
+        refuse(target)
+
+    def deliver(written, target, stamp):
+        outputs.write(written, target, force=force, like=stamp, plain=True)
+        if remove:
+            delivery.compare(written, target)
+
+    claim(targets)
+    for target in targets:
+        refuse(target)
+    for source in sources if remove else ():
+        delivery.refuse_removal(source)
+    announce(container.read_header(data))
+    return archive.extract(data, folder, targets, replaced, deliver, note, **options)

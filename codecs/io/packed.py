@@ -1,0 +1,33 @@
+"""Reading .bbk files."""
+
+import os
+from pathlib import Path
+
+from bitsback import inputs
+from bitsback.codecs.bitstream import container
+from bitsback.errors import NotOurFile, UnsupportedImage
+from bitsback.outputs import STDIO
+
+SUFFIX = ".bbk"
+
+
+def read_packed(source: str | Path) -> bytes:
+    """The bytes of a .bbk file or of standard input.
+
+    Errors: NotOurFile, after reading 4 bytes only; UnsupportedImage if it is too long; OSError.
+    """
+    return read_packed_with(source)[0]
+
+
+def read_packed_with(source: str | Path) -> tuple[bytes, os.stat_result | None]:
+    """(bytes as of `read_packed`, the opened file's status, None of standard input)."""
+    if Path(source) == STDIO:
+        return inputs.standard_input(), None
+    with inputs.held(source) as (stream, status):
+        head = stream.read(4)
+        if head != container.MAGIC:
+            raise NotOurFile("not a bitsback file")
+        data = head + inputs.read_limited(stream)
+        if len(data) > inputs.MOST_INPUT:
+            raise UnsupportedImage("longer than any bitsback file")
+        return data, status

@@ -1,0 +1,100 @@
+"""Paths of outputs, derived from those of inputs.  "-" is standard input or output."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bitsback.codecs import archive
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.formats.image_files import default_suffix
+from bitsback.codecs.io.packed import SUFFIX
+from bitsback.errors import UnsupportedImage
+from bitsback.outputs import STDIO
+
+AnyPath = str | Path
+
+
+def _place(source, folder, root, name):
+    """`name` beside the source, or in `folder`, there in the source's sub-folder below `root`."""
+    source = Path(source)
+    if not folder:
+        return source.parent / name
+    return Path(folder, source.parent.relative_to(root) if root else "", name)
+
+
+def compressed_path(
+    source: AnyPath,
+    output: AnyPath | None = None,
+    folder: AnyPath | None = None,
+    root: AnyPath | None = None,
+) -> Path:
+    """The output of `compress`: `output`, else `folder`/stem.bbk, else stem.bbk beside the source.
+
+    root: the folder below which the source was found, if `folder` mirrors it; "-" maps to "-".
+    """
+    if output or str(source) == "-":
+        return Path(output or "-")
+    return _place(source, folder, root, Path(source).stem + SUFFIX)
+
+
+def compressed_paths(
+    items: Sequence[tuple[Path, Path | None]], folder: AnyPath | None = None
+) -> list[Path]:
+    """A different output of `compress` for each (source, root).
+
+    If sources differ only in their suffix (a.png, a.webp), one gets a.bbk, a .png if possible,
+    because a .png is restored; the others keep their suffix: a.webp.bbk.
+    """
+    paths = [compressed_path(source, None, folder, root) for source, root in items]
+    suffixes: dict[Path, set[str]] = {}
+    for (source, _), path in zip(items, paths):
+        suffixes.setdefault(path, set()).add(source.suffix)
+    short = {
+        path: min(found, key=lambda suffix: (suffix.lower() != ".png", suffix))
+        for path, found in suffixes.items()
+    }
+    return [
+        path if source.suffix == short[path] else path.with_name(source.name + SUFFIX)
+        for (source, _), path in zip(items, paths)
+    ]
+
+
+def restored_path(
+    source: AnyPath,
+    output: AnyPath | None = None,
+    folder: AnyPath | None = None,
+    root: AnyPath | None = None,
+    suffix: str = ".png",
+) -> Path:
+    """The output of `decompress` for one image: `output`, else stem and suffix."""
+    if output or str(source) == "-":
+        return Path(output or "-")
+    source = Path(source)
+    name = source.stem if source.suffix == SUFFIX else source.name
+    return _place(source, folder, root, name + suffix)
+
+
+def archive_folder(
+    source: AnyPath, folder: AnyPath | None = None, root: AnyPath | None = None
+) -> Path:
+    """The folder below which an archive's images are restored."""
+    return _place(source, folder, root, "")
+
+
+def restored_paths(
+    header: container.Header,
+    source: AnyPath,
+    output: AnyPath | None = None,
+    folder: AnyPath | None = None,
+    root: AnyPath | None = None,
+) -> list[Path]:
+    """The outputs of `decompress` for a file with this header: restored_path, or for an archive
+    the paths of all its images below archive_folder.
+
+    Errors: UnsupportedImage for an archive and one output; DamagedFile for names that leave the
+    folder.
+    """
+    if not header.archive:
+        return [restored_path(source, output, folder, root, default_suffix(header.entries[0].mode))]
+    if output or Path(source) == STDIO:
+        raise UnsupportedImage(f"{source}: is an archive; give --dir, not -o")
+    return archive.targets(header.entries, archive_folder(source, folder, root))
