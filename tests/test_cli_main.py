@@ -509,7 +509,7 @@ def test_a_tree_there_and_back(tree):
         and not result.stderr
         and names(tree / "packed") == ["a.bbk", "sub/b.bbk", "sub/deep/c.bbk"]
     )
-    assert call("test", "-r", tree / "packed").stdout.count("as they were") == 3
+    assert call("test", "-r", tree / "packed").stdout.count("checksums match") == 3
     assert len(call("info", "-r", "--json", tree / "packed").stdout.splitlines()) == 3
     assert call("decompress", "-r", tree / "packed", "--dir", tree / "out").exit_code == 0
     assert names(tree / "out") == ["a.png", "sub/b.png", "sub/deep/c.png"]
@@ -728,7 +728,7 @@ def test_the_test_command(folder):
     """Good files: a line each, exit 0, nothing written.  A damaged one: exit 1 and its name."""
     call("compress", folder / "a.png", folder / "b.png")
     before = names(folder)
-    assert call("test", folder / "a.bbk", folder / "b.bbk").stdout.count("as they were") == 2
+    assert call("test", folder / "a.bbk", folder / "b.bbk").stdout.count("checksums match") == 2
     assert (
         json.loads(call("test", "--json", folder / "a.bbk").stdout)["ok"]
         and names(folder) == before
@@ -739,7 +739,7 @@ def test_the_test_command(folder):
         result.exit_code == 1
         and len(told(result)) == 1
         and "b.bbk" in told(result)[0]
-        and result.stdout.count("as they were") == 1
+        and result.stdout.count("checksums match") == 1
     )
 
 
@@ -1071,7 +1071,7 @@ def test_an_interrupt_ends_two_jobs(tmp_path, photograph, tiny_model, number, st
 
 def test_nohup_is_respected(folder):
     """A process that was started to live on ignores its terminal's end."""
-    code = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom bitsback.cli import main\nmain._prepare_process()\nprint(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+    code = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom bitsback.cli import process\nprocess.prepare_process()\nprint(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
     out, _ = python("-c", code, cwd=folder).communicate()
     assert out == "True\n"
 

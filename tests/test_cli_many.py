@@ -1,14 +1,11 @@
-"""compress of many files at once, and its efforts: the same outputs, every error told, exit status 1 if any failed."""
+"""compress of many files at once: the same outputs, every error told, exit status 1 if any failed."""
 
 import json
 
 import pytest
 from PIL import Image
 
-from bitsback import efforts
 from bitsback.cli.many import job_count
-from bitsback.codecs.bitstream import container
-from bitsback.integer import model_file
 from tests.test_cli_main import call, names, told
 
 
@@ -156,35 +153,3 @@ def test_a_cluster_that_is_not_there(tree, tiny_model):
 def test_how_many_jobs(monkeypatch, jobs, recursive, files, cores, expected):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)), raising=False)
     assert job_count(jobs, recursive, files) == expected
-
-
-def test_efforts_choose_models(tmp_path, tiny_model, other_model, photograph, monkeypatch):
-    """1 to 4 take the model named fast, 5 to 9 the default; --model has the last word; each tunes longer than the one before it."""
-    shipped = {"fast": other_model.path, "default": tiny_model.path}
-    monkeypatch.setattr(model_file, "shipped_models", lambda: shipped)
-    monkeypatch.setattr("bitsback.coder.model.shipped_models", lambda: shipped)
-    assert [efforts.chosen_model(effort) for effort in range(1, 10)] == ["fast"] * 4 + [
-        "default"
-    ] * 5 and efforts.chosen_model(1, "x") == "x"
-    for model in ("fast", "default"):
-        steps = [effort.tuning for effort in efforts.EFFORTS.values() if effort.model == model]
-        assert steps[0] == 0 and steps == sorted(set(steps))
-    asked = []
-    monkeypatch.setattr(
-        "bitsback.codecs.prior_codec.tune", lambda model, images, steps, **_: asked.append(steps)
-    )
-    Image.fromarray(photograph(64, 72)).save(tmp_path / "a.png")
-    for arguments, model in (
-        (["-e", "1"], other_model),
-        (["-e", "9"], tiny_model),
-        ([], tiny_model),
-        (["-e", "1", "--model", "default"], tiny_model),
-    ):
-        result = call("compress", "-v", "-f", tmp_path / "a.png", *arguments)
-        assert result.exit_code == 0 and model.id[:16] in result.stderr
-        assert container.read_header((tmp_path / "a.bbk").read_bytes()).width == 72
-    assert call("compress", tmp_path / "a.png", "-e", "10").exit_code == 2
-    asked.clear()
-    for effort in (1, 6, 9):
-        assert call("compress", "-f", tmp_path / "a.png", "-e", effort).exit_code == 0
-    assert asked == [efforts.EFFORTS[effort].tuning for effort in (1, 6, 9)]

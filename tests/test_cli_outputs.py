@@ -11,11 +11,10 @@ import pytest
 from PIL import Image
 
 from bitsback import outputs
-from bitsback.cli import pool, samples
-from bitsback.codecs import archive, decode, whole_file
+from bitsback.cli import pool
+from bitsback.codecs import archive, decode
 from bitsback.codecs.io import files
 from bitsback.errors import OutputExists
-from bitsback.integer import model_file
 from tests.test_cli_main import ROOT, TINY_RUN, call, load, names, save, told
 from tests.test_outputs import read_from
 
@@ -58,31 +57,21 @@ def checkpoint(folder):
     return (folder / "m.ckpt").rename(folder / "start.ckpt")
 
 
-WRITERS = {  # name: (arguments, output, where the work is done)
-    "compress": (["compress", "a.png", "-o", "new.bbk"], "new.bbk", (whole_file, "encode_image")),
-    "archive": (["compress", "--archive", "new.bbk", "in"], "new.bbk", (archive, "encode_archive")),
-    "decompress": (
-        ["decompress", "a.bbk", "-o", "new.png"],
-        "new.png",
-        (whole_file, "decode_image"),
-    ),
-    "unpack": (
-        ["decompress", "all.bbk", "--dir", "out"],
-        "out/b.png",
-        (whole_file, "decode_images"),
-    ),
-    "preview": (["preview", "a.bbk", "-o", "new.png"], "new.png", (samples, "_guarded")),
+WRITERS = {  # name: (arguments, output)
+    "compress": (["compress", "a.png", "-o", "new.bbk"], "new.bbk"),
+    "archive": (["compress", "--archive", "new.bbk", "in"], "new.bbk"),
+    "decompress": (["decompress", "a.bbk", "-o", "new.png"], "new.png"),
+    "unpack": (["decompress", "all.bbk", "--dir", "out"], "out/b.png"),
+    "preview": (["preview", "a.bbk", "-o", "new.png"], "new.png"),
     "sample": (
         ["sample", "-o", "new.png", "--count", "1", "--size", "8x8", "--steps", "1"],
         "new.png",
-        (samples, "_guarded"),
     ),
     "train": (
         ["train", "data", "-o", "new", "--minutes", "0.001", "--batch", "8", *TINY_RUN],
         "new.ckpt",
-        (model_file, "integer_model"),
     ),
-    "export": (["export", "start.ckpt", "-o", "new"], "new", (model_file, "integer_model")),
+    "export": (["export", "start.ckpt", "-o", "new"], "new"),
 }
 
 
@@ -91,7 +80,7 @@ def arguments_of(command, request, folder, monkeypatch, tiny_model):
     monkeypatch.chdir(folder)
     if command == "export":
         request.getfixturevalue("checkpoint")
-    arguments, output, _ = WRITERS[command]
+    arguments, output = WRITERS[command]
     return arguments + (["--model", str(tiny_model.path)] if command == "sample" else []), output
 
 
@@ -189,7 +178,7 @@ def test_a_worker_replaces_nothing(folder, monkeypatch):
 
 def test_a_task_that_is_done_twice(folder, photograph):
     """On a cluster: the second time has the result of the first; an output of another image is not its own."""
-    task = pool.Task("compress", str(folder / "a.png"), str(folder / "new.bbk"), again=True)
+    task = pool.Task("compress", str(folder / "a.png"), str(folder / "new.bbk"), repeatable=True)
     first = pool.do(task)
     assert pool.do(task) == first and first[1] == (folder / "new.bbk").stat().st_size
     with pytest.raises(OutputExists):

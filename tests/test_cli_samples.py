@@ -1,10 +1,10 @@
-"""commands_samples.py: sample and preview from the command line."""
+"""commands_sample.py: sample and preview from the command line."""
 
 import numpy as np
 import pytest
 import torch
 
-from bitsback.cli import samples
+from bitsback.cli import sample
 from bitsback.codecs import encode
 from bitsback.sampling.gallery import ALL_GRADES, TOPS
 from bitsback.sampling.samplers import SAMPLERS
@@ -13,8 +13,8 @@ from tests.test_cli_main import call, load, save, told
 
 def test_names():
     """The choices of the command line, written down there to keep --help quick, are those of the modules."""
-    assert samples.SAMPLER_NAMES == tuple(SAMPLERS)
-    assert set(samples.GRADE_NAMES) == set(ALL_GRADES) and samples.TOP_NAMES == TOPS
+    assert sample.SAMPLER_NAMES == tuple(SAMPLERS)
+    assert set(sample.GRADE_NAMES) == set(ALL_GRADES) and sample.TOP_NAMES == TOPS
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_an_experts_checkpoint(tiny_network, tmp_path):
 
 def test_too_large_a_photograph(tiny_model, tmp_path, photograph, monkeypatch):
     """Known when it was read: one line with its name; a part of it is drawn from."""
-    monkeypatch.setattr(samples, "MAX_PIXELS", 900)
+    monkeypatch.setattr(sample, "MAX_PIXELS", 900)
     source = save(photograph(20, 30), tmp_path / "photo.png")
     arguments = [
         "sample",
@@ -263,7 +263,7 @@ def test_preview(tiny_model, prior_file, tmp_path, photograph):
     result = call("preview", tmp_path / "plain.bbk", "-o", tmp_path / "b.png")
     assert (
         result.exit_code == 0
-        and "stored conventionally, decoded whole, " in result.stdout
+        and "coded by the fallback codec, decoded whole, " in result.stdout
         and "%" not in result.stdout
     )
     assert (load(tmp_path / "b.png") == pixels[:9, :9]).all()

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from bitsback.cli.waiting import ASKED, TURNS, asked, limit_turns
+from bitsback.cli.waiting import SPINS, VARIABLES, limit_spinning, wait_settings
 from tests.test_cli_main import ROOT, save
 
 
@@ -18,7 +18,7 @@ def run(*arguments, **environment):
     is given.
     """
     env = (
-        {name: value for name, value in os.environ.items() if name not in ASKED}
+        {name: value for name, value in os.environ.items() if name not in VARIABLES}
         | {"PYTHONPATH": str(ROOT)}
         | environment
     )
@@ -37,10 +37,10 @@ def run(*arguments, **environment):
 )
 def test_what_the_user_asks_for_has_the_last_word(user):
     environment = dict(user)
-    assert limit_turns(environment) == (not user)
-    assert environment == (user or {"GOMP_SPINCOUNT": str(TURNS)}) and asked(environment) == [
-        f"{name}={value}" for name, value in environment.items()
-    ]
+    assert limit_spinning(environment) == (not user)
+    assert environment == (user or {"GOMP_SPINCOUNT": str(SPINS)}) and wait_settings(
+        environment
+    ) == [f"{name}={value}" for name, value in environment.items()]
 
 
 @pytest.mark.parametrize("program", [["-m", "bitsback"], ["cli.py"]])
@@ -57,10 +57,10 @@ def test_the_program_asks_before_torch_is_loaded(tmp_path, photograph, tiny_mode
         tiny_model.path,
         OMP_DISPLAY_ENV="verbose",
     )
-    assert f"thread(s), GOMP_SPINCOUNT={TURNS}" in done.stderr
+    assert f"thread(s), GOMP_SPINCOUNT={SPINS}" in done.stderr
     if "GOMP_SPINCOUNT = " not in done.stderr:
         pytest.skip("torch has another OpenMP here")
-    assert f"GOMP_SPINCOUNT = '{TURNS}'" in done.stderr
+    assert f"GOMP_SPINCOUNT = '{SPINS}'" in done.stderr
     done = run(
         *program,
         "compress",
@@ -74,14 +74,14 @@ def test_the_program_asks_before_torch_is_loaded(tmp_path, photograph, tiny_mode
     )
     assert (
         "thread(s), OMP_WAIT_POLICY=passive" in done.stderr
-        and f"GOMP_SPINCOUNT = '{TURNS}'" not in done.stderr
+        and f"GOMP_SPINCOUNT = '{SPINS}'" not in done.stderr
     )
 
 
 def test_processes_of_many_ask_too():
     """Also those of a library's user, whose own process stays as it was."""
     code = "import os\nfrom bitsback.cli import pool\nwith pool.processes(1) as executor: print(executor.submit(os.getenv, 'GOMP_SPINCOUNT').result(), os.getenv('GOMP_SPINCOUNT'))"
-    assert run("-c", code).stdout.split() == [str(TURNS), "None"]
+    assert run("-c", code).stdout.split() == [str(SPINS), "None"]
 
 
 def test_the_library_changes_nothing():
