@@ -1,6 +1,6 @@
-"""Size and time by effort: what each of -e 1..9 costs and buys, on real files.
+"""Size and time by effort: what each of `-e` costs and buys, on real files.
 
-    python -m benchmarks.efforts IMAGE... [--efforts 1,5,6,9] [-o benchmarks/results/efforts]
+    python -m benchmarks.efforts IMAGE... [--efforts fast,max] [-o benchmarks/results/efforts]
 
 Each file is written, read back, decoded and compared.  Seconds are of encoding without the comparison with fallback codec, and of decoding,
 one thread, a megapixel; other work on the machine included.
@@ -19,7 +19,7 @@ from bitsback.codecs import decode, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from bitsback.coder.model import Model
-from bitsback.efforts import EFFORTS
+from bitsback.efforts import EFFORTS, effort_name
 
 
 def coded(pixels, model, tuning, path):
@@ -40,20 +40,19 @@ def coded(pixels, model, tuning, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("images", type=Path, nargs="+")
-    parser.add_argument("--efforts", default=",".join(map(str, EFFORTS)))
+    parser.add_argument("--efforts", default=",".join(EFFORTS))
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     images = [np.array(Image.open(path).convert("RGB")) for path in args.images]
-    dims, models = (
-        sum(image.size for image in images),
-        {name: Model.open(name) for name in ("fast", "default")},
-    )
+    dims = sum(image.size for image in images)
+    efforts = [effort_name(text) for text in args.efforts.split(",")]
+    models = {name: Model.open(name) for name in {EFFORTS[effort].model: 0 for effort in efforts}}
     lines = [
         "| effort | model | steps | bits/dim | of it deltas | encode s/MP | decode s/MP |",
         "|---|---|---|---|---|---|---|",
     ]
-    for effort in map(int, args.efforts.split(",")):
+    for effort in efforts:
         name, tuning = EFFORTS[effort]
         with tempfile.TemporaryDirectory() as folder:
             size, encode, decoding, deltas = map(
