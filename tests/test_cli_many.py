@@ -1,4 +1,6 @@
-"""compress of many files at once: the same outputs, every error told, exit status 1 if any failed."""
+"""-j: the same outputs as of one process, an error line per failure, exit status 1 if any
+failed.
+"""
 
 import json
 
@@ -20,7 +22,9 @@ def tree(tmp_path, photograph):
 
 
 def test_two_jobs(tree, tiny_model):
-    """The good ones as one process would write them, two of one name beside each other; the text is told; the tree is kept."""
+    """The bytes are those of one process; two files of one stem get two names; the text is an
+    error; the tree is kept.
+    """
     result = call(
         "compress", "-r", tree / "in", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path
     )
@@ -43,7 +47,9 @@ def test_two_jobs(tree, tiny_model):
 
 
 def test_two_jobs_that_decompress(tree, tiny_model):
-    """The same images as one process restores; the damaged file and an existing output are told, also in JSON; -j of a mode that PNG cannot hold is TIFF."""
+    """The images are those of one process; a damaged file and an existing output are errors, in
+    JSON too; a mode that PNG cannot hold becomes TIFF.
+    """
     Image.open(tree / "in/a.png").convert("CMYK").save(tree / "in/d.tif")
     for name in ("in/text.png", "in/b.webp"):
         (tree / name).unlink()
@@ -109,7 +115,7 @@ def test_two_jobs_that_decompress(tree, tiny_model):
 
 @pytest.mark.parametrize("command", ["compress", "decompress"])
 def test_the_parent_of_many_opens_no_model(tree, tiny_model, command, monkeypatch):
-    """Its processes do; but a model that is not there is one error, before any of them is started."""
+    """The workers do; but a missing model is one error, before any worker is started."""
     call("compress", tree / "in/a.png", tree / "in/b.png", "--model", tiny_model.path)
     monkeypatch.setattr(
         "bitsback.coder.model.Model.__init__", lambda *_: pytest.fail("a model was opened")
@@ -132,7 +138,7 @@ def test_the_parent_of_many_opens_no_model(tree, tiny_model, command, monkeypatc
 
 
 def test_a_cluster_that_is_not_there(tree, tiny_model):
-    """One line that names the address, exit status 1; --rm and --archive do not go with a cluster."""
+    """One line with the address, exit status 1; --rm cannot be combined with --dask."""
     pytest.importorskip("distributed")
     result = call(
         "compress", tree / "in/a.png", "--dask", "tcp://127.0.0.1:9", "--model", tiny_model.path

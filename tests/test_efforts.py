@@ -1,4 +1,6 @@
-"""efforts.py and `compress -e`: names and numbers, their models and tuning steps, one usage error."""
+"""efforts.py and `compress -e`: names and numbers, their models and tuning steps, one usage
+error.
+"""
 
 import pytest
 from PIL import Image
