@@ -9,7 +9,7 @@ from typing import NamedTuple
 class Effort(NamedTuple):
     """model: name of a shipped model; tuning: steps, as codecs.encode_image takes them.
 
-    A larger model also takes longer to decode with; tuning does not.
+    A larger model takes longer in both directions, tuning takes longer to encode only.
     """
 
     model: str
@@ -22,22 +22,14 @@ EFFORTS = {
     "best": Effort("best", 0),
     "max": Effort("best", 50),  # several times the time of "best", for a fraction of a percent
 }
-NUMBERS = {
-    str(number): name
-    for numbers, name in (
-        (range(1, 4), "fast"),
-        (range(4, 7), "default"),
-        (range(7, 9), "best"),
-        (range(9, 10), "max"),
-    )
-    for number in numbers
-}
+NUMBERS = dict(zip("123456789", ["fast"] * 3 + ["default"] * 3 + ["best"] * 2 + ["max"]))
 DEFAULT_EFFORT = "default"
 DEFAULT_STEPS = EFFORTS[DEFAULT_EFFORT].tuning
 
 
-def effort_name(text: str) -> str:
+def effort_name(effort: str | int) -> str:
     """The key of EFFORTS for a name in any case or a number 1 to 9.  Errors: ValueError."""
+    text = str(effort)
     name = NUMBERS.get(text, text.lower())
     if name not in EFFORTS:
         *others, last = EFFORTS

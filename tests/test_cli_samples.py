@@ -1,4 +1,4 @@
-"""commands_sample.py: sample and preview from the command line."""
+"""The commands sample and preview."""
 
 import numpy as np
 import pytest

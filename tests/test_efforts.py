@@ -32,7 +32,7 @@ def test_numbers_and_names():
     """1 to 9 map onto the four, in order; names in any case; nothing else."""
     numbers = [effort_name(str(number)) for number in range(1, 10)]
     assert numbers == ["fast"] * 3 + ["default"] * 3 + ["best"] * 2 + ["max"]
-    assert list(NUMBERS.values()) == numbers
+    assert list(NUMBERS.values()) == numbers == [effort_name(n) for n in range(1, 10)]
     for name in EFFORTS:
         assert effort_name(name) == effort_name(name.upper()) == effort_name(name.title()) == name
 
