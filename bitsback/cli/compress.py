@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,66 @@ from bitsback.efforts import DEFAULT_EFFORT, EFFORTS
 
 if TYPE_CHECKING:
     from bitsback.codecs.bitstream.container import Header
+
+
+def _check_options(
+    common: CommonOptions, archive: Path | None, verify: bool, allow_lossy: bool, dask: bool
+) -> None:
+    """Usage errors for options that cannot be combined."""
+    if archive and (common.output or common.folder):
+        raise click.UsageError("--archive names the output: it cannot be combined with -o or --dir")
+    if common.remove and (common.keep or not verify or allow_lossy):
+        raise click.UsageError(
+            "--rm cannot be combined with --keep, --no-verify or --allow-lossy-source"
+        )
+    if dask and (archive or common.remove):
+        raise click.UsageError("--dask cannot be combined with --archive or --rm")
+
+
+@dataclass(frozen=True)
+class _Reporter:
+    """Prints the results of a run.
+
+    archive: all images go into one file; to_stdout: the file goes to standard output.
+    """
+
+    common: CommonOptions
+    archive: bool
+    verify: bool
+    to_stdout: bool
+
+    def print_loss(self, path: Path, names: tuple[str, ...]) -> None:
+        """Prints which metadata of an input are not kept."""
+        if not self.common.quiet:
+            print_line(f"bitsback: {path}: not kept: {', '.join(names)}", to_stderr=True)
+
+    def print_file(
+        self, source: str | Path, target: Path, header: "Header", size: int, begin: float
+    ) -> None:
+        """Prints the result for one output of `size` bytes; begin: time.perf_counter()."""
+        if header.lost and not self.archive:
+            self.print_loss(Path(source), header.lost)
+        count = f"{len(header.entries)} images, " if header.archive else ""
+        seconds, rate = time.perf_counter() - begin, 8 * size / header.dims
+        facts = {
+            "source": str(source),
+            "target": str(target),
+            "bytes": size,
+            "bits_per_dim": rate,
+            "method": "prior" if header.model else "plain",
+            "images": len(header.entries),
+            "lost": list(header.lost),
+            "verified": self.verify,
+            "removed": self.common.remove,
+            "seconds": seconds,
+        }
+        print_result(
+            facts,
+            f"{source} -> {target}: {count}{size} bytes, {rate:.3f} bits/dim, {seconds:.1f} s",
+            as_json=self.common.as_json,
+            quiet=self.common.quiet,
+            to_stderr=self.to_stdout,
+        )
 
 
 @click.command()
@@ -84,19 +145,11 @@ def compress(
     from bitsback.codecs.formats import image_files
     from bitsback.codecs.io import files
 
-    if archive and (common.output or common.folder):
-        raise click.UsageError(
-            "--archive names the output: -o and --dir cannot be combined with it"
-        )
-    if common.remove and (common.keep or not verify or allow_lossy):
-        raise click.UsageError(
-            "--rm cannot be combined with --keep, --no-verify or --allow-lossy-source"
-        )
-    if address and (archive or common.remove):
-        raise click.UsageError("--dask cannot be combined with --archive or --rm")
+    _check_options(common, archive, verify, allow_lossy, dask=bool(address))
     items: list[Item]
-    items, failed = [(archive, None)] if archive else [], 0
-    if not archive:
+    if archive:
+        items, failed = [(archive, None)], 0
+    else:
         items, failed = find_inputs(
             common.sources, common.recursive, image_files.IMAGE_SUFFIXES, common.as_json
         )
@@ -113,38 +166,10 @@ def compress(
     }
     targets = dict(zip(items, files.compressed_paths(items, common.folder)))
     jobs, outputs = job_count(common.jobs, common.recursive, len(items)), RunOutputs()
+    reporter = _Reporter(common, bool(archive), verify, to_stdout)
 
     def target_of(source: Path, root: Path | None) -> Path:
         return common.output or targets[source, root]
-
-    def print_loss(path: Path, names: tuple[str, ...]) -> None:
-        if not common.quiet:
-            print_line(f"bitsback: {path}: not kept: {', '.join(names)}", to_stderr=True)
-
-    def report(source: str | Path, target: Path, header: "Header", size: int, begin: float) -> None:
-        if header.lost and not archive:
-            print_loss(Path(source), header.lost)
-        count = f"{len(header.entries)} images, " if header.archive else ""
-        seconds, rate = time.perf_counter() - begin, 8 * size / header.dims
-        facts = {
-            "source": str(source),
-            "target": str(target),
-            "bytes": size,
-            "bits_per_dim": rate,
-            "method": "prior" if header.model else "plain",
-            "images": len(header.entries),
-            "lost": list(header.lost),
-            "verified": verify,
-            "removed": common.remove,
-            "seconds": seconds,
-        }
-        print_result(
-            facts,
-            f"{source} -> {target}: {count}{size} bytes, {rate:.3f} bits/dim, {seconds:.1f} s",
-            as_json=common.as_json,
-            quiet=common.quiet,
-            to_stderr=to_stdout,
-        )
 
     if address or jobs > 1 and not (archive or to_stdout or common.output):
         run_begin = time.perf_counter()
@@ -155,7 +180,7 @@ def compress(
             model_path(name),
             device,
             options,
-            functools.partial(report, begin=run_begin),
+            functools.partial(reporter.print_file, begin=run_begin),
             jobs=jobs,
             address=address,
             force=common.force,
@@ -167,7 +192,7 @@ def compress(
     model = open_model(name, device, common.verbose)
     options |= {"force": common.force, "model": model, "device": device}
 
-    def print_estimate(path: Path) -> Callable:
+    def estimate_for(path: Path) -> Callable:
         return estimate_printer(
             path, verify=verify, quiet=common.quiet, model=model, device=device, tuning=tuning
         )
@@ -177,10 +202,10 @@ def compress(
         outputs.check(target, source, make_folder=bool(common.folder and root))
         with ProgressBar(source, common.quiet) as bar:
             header, size = files.compress_file(
-                source, target, progress=bar, announce=print_estimate(source), **options
+                source, target, progress=bar, announce=estimate_for(source), **options
             )
         outputs.add([target], source)
-        report(source, target, header, size, begin)
+        reporter.print_file(source, target, header, size, begin)
 
     def compress_all(target: Path, _: Path | None) -> None:
         begin = time.perf_counter()
@@ -188,12 +213,12 @@ def compress(
             header, size = files.compress_archive(
                 common.sources,
                 target,
-                note=print_loss,
+                note=reporter.print_loss,
                 progress=bar,
-                announce=print_estimate(target),
+                announce=estimate_for(target),
                 **options,
             )
-        report(" ".join(map(str, common.sources)), target, header, size, begin)
+        reporter.print_file(" ".join(map(str, common.sources)), target, header, size, begin)
 
     process_each(
         items,
