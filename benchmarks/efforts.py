@@ -47,7 +47,8 @@ def main():
     images = [np.array(Image.open(path).convert("RGB")) for path in args.images]
     dims = sum(image.size for image in images)
     efforts = [effort_name(text) for text in args.efforts.split(",")]
-    models = {name: Model.open(name) for name in {EFFORTS[effort].model: 0 for effort in efforts}}
+    names = dict.fromkeys(EFFORTS[effort].model for effort in efforts)
+    models = {name: Model.open(name) for name in names}
     lines = [
         "| effort | model | steps | bits/dim | of it deltas | encode s/MP | decode s/MP |",
         "|---|---|---|---|---|---|---|",
