@@ -1,6 +1,6 @@
-"""Size and time of real files by effort, -e 1..9.
+"""Size and time by effort: what each of `-e` costs and buys, on real files.
 
-    python -m benchmarks.efforts IMAGE... [--efforts 1,5,6,9] [-o benchmarks/results/efforts]
+    python -m benchmarks.efforts IMAGE... [--efforts fast,max] [-o benchmarks/results/efforts]
 
 Each file is written, read back, decoded and compared.  Seconds a megapixel are of encoding without
 the fallback codec, and of decoding, one thread; other work on the machine included.
@@ -21,7 +21,7 @@ from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from bitsback.codecs.bitstream.sections import Tag
 from bitsback.coder.model import Model
-from bitsback.efforts import EFFORTS
+from bitsback.efforts import EFFORTS, effort_name
 
 
 def coded(
@@ -50,20 +50,20 @@ def coded(
 def main() -> None:
     parser = argparse.ArgumentParser(description=summary(__doc__))
     parser.add_argument("images", type=Path, nargs="+")
-    parser.add_argument("--efforts", default=",".join(map(str, EFFORTS)))
+    parser.add_argument("--efforts", default=",".join(EFFORTS))
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     images = [np.array(Image.open(path).convert("RGB")) for path in args.images]
-    dims, models = (
-        sum(image.size for image in images),
-        {name: Model.open(name) for name in ("fast", "default")},
-    )
+    dims = sum(image.size for image in images)
+    efforts = [effort_name(text) for text in args.efforts.split(",")]
+    names = dict.fromkeys(EFFORTS[effort].model for effort in efforts)
+    models = {name: Model.open(name) for name in names}
     lines = [
         "| effort | model | steps | bits/dim | of it bias updates | encode s/MP | decode s/MP |",
         "|---|---|---|---|---|---|---|",
     ]
-    for effort in map(int, args.efforts.split(",")):
+    for effort in efforts:
         name, tuning = EFFORTS[effort]
         with tempfile.TemporaryDirectory() as folder:
             size, encoding, decoding, updates = map(

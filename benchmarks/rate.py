@@ -30,7 +30,7 @@ from bitsback.codecs import ImageData, decode_image, encode_image
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.sections import Tag
 from bitsback.coder.model import Model
-from bitsback.efforts import DEFAULT_EFFORT, EFFORTS
+from bitsback.efforts import DEFAULT_EFFORT, EFFORTS, effort_name
 
 Codec = tuple[
     Callable[[np.ndarray], bytes | bytearray], Callable[[bytes], np.ndarray]
@@ -199,7 +199,7 @@ def main() -> None:
         help="every N-th image by name, from the first: what is held out of training",
     )
     parser.add_argument(
-        "-e", "--effort", type=int, default=DEFAULT_EFFORT, help="model, and how long it is tuned"
+        "-e", "--effort", type=effort_name, default=DEFAULT_EFFORT, help="model and tuning steps"
     )
     parser.add_argument("--model", help="another model than the effort's")
     parser.add_argument("--gray", action="store_true", help="images converted to mode L")

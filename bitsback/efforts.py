@@ -1,34 +1,39 @@
-"""What an effort of 1..9 stands for: which shipped model, and how long it is tuned to each image."""
+"""The table of efforts (`-e`): the shipped model to encode with, and the tuning steps an image.
+
+Numbers are aliases: 1 to 3 are fast, 4 to 6 default, 7 and 8 best, 9 max.
+"""
 
 from typing import NamedTuple
 
 
 class Effort(NamedTuple):
-    """model: a shipped name; tuning: steps, as codecs.encode_image takes them.  Tuning costs nothing when a file is decoded."""
+    """model: name of a shipped model; tuning: steps, as codecs.encode_image takes them.
+
+    A larger model takes longer in both directions, tuning takes longer to encode only.
+    """
 
     model: str
     tuning: int
 
 
 EFFORTS = {
-    1: Effort("fast", 0),
-    2: Effort("fast", 15),
-    3: Effort("fast", 30),
-    4: Effort("fast", 60),
-    5: Effort("default", 0),
-    6: Effort("default", 50),
-    7: Effort("default", 100),
-    8: Effort("default", 200),
-    9: Effort("default", 400),
+    "fast": Effort("fast", 0),
+    "default": Effort("default", 0),
+    "best": Effort("best", 0),
+    "max": Effort("best", 50),  # several times the time of "best", for a fraction of a percent
 }
-DEFAULT_EFFORT = 5  # tuning takes more than twice as long as coding, for about 1 % of a file (benchmarks/results/efforts.md)
+NUMBERS = dict(zip("123456789", ["fast"] * 3 + ["default"] * 3 + ["best"] * 2 + ["max"]))
+DEFAULT_EFFORT = "default"
 DEFAULT_STEPS = EFFORTS[DEFAULT_EFFORT].tuning
 
 
-def chosen_model(effort, name=None):
-    """The model `name` if one was named, else the effort's; None where that is not shipped."""
-    from bitsback.integer.model_file import (
-        shipped_models,
-    )  # torch comes with it: not before it is needed
-
-    return name or (EFFORTS[effort].model if EFFORTS[effort].model in shipped_models() else None)
+def effort_name(effort: str | int) -> str:
+    """The key of EFFORTS for a name in any case or a number 1 to 9.  Errors: ValueError."""
+    text = str(effort)
+    name = NUMBERS.get(text, text.lower())
+    if name not in EFFORTS:
+        *others, last = EFFORTS
+        raise ValueError(
+            f"{text!r} is not an effort: give {', '.join(others)} or {last}, or a number 1 to 9"
+        )
+    return name

@@ -1,4 +1,4 @@
-"""commands.py: exit codes, one line for each file that failed, the others still done, nothing half-written."""
+"""The commands: exit statuses, one line for each file that failed, no half-written outputs."""
 
 import fcntl
 import json
@@ -110,7 +110,7 @@ def test_compress_and_decompress(folder, tiny_model):
 
 
 def test_the_prior_from_the_command_line(tmp_path, tiny_model, prior_file, photograph):
-    """A file under the prior is told by info and decoded with --model."""
+    """`info` prints the model of a file coded with the prior; --model decodes it."""
     pixels = photograph(64, 48)
     (tmp_path / "x.bbk").write_bytes(prior_file(pixels))
     assert (
@@ -144,7 +144,7 @@ def test_output_options(folder):
 
 
 def test_quiet_and_verbose(folder, tiny_model):
-    """-q says nothing; -v says which model and arithmetic on stderr."""
+    """-q prints nothing; -v prints the model and the arithmetic on stderr."""
     result = call("compress", "-q", folder / "a.png")
     assert result.exit_code == 0 and not result.stdout and not result.stderr
     result = call("compress", "-v", "-f", "--model", tiny_model.path, folder / "a.png")
@@ -156,7 +156,7 @@ def test_quiet_and_verbose(folder, tiny_model):
 
 
 def test_info(folder):
-    """Human: a line a fact.  --json: one object a line, a file a line, with the facts that scripts need."""
+    """One line per fact; with --json one object per file, with the facts that scripts need."""
     call("compress", folder / "a.png", folder / "b.png")
     result = call("info", folder / "a.bbk")
     facts = dict(line.split(None, 1) for line in result.stdout.splitlines())
@@ -182,7 +182,7 @@ def test_info(folder):
 
 
 def test_models(tmp_path, tiny_model, monkeypatch):
-    """Shipped models with id, size, levels, and what they were trained on and for how long; --json too."""
+    """The id, size, levels, training data and training time of shipped models; --json too."""
     (tmp_path / "small.safetensors").write_bytes(tiny_model.path.read_bytes())
     monkeypatch.setattr(model_file, "MODELS", tmp_path)
     (line,) = call("models").stdout.splitlines()
@@ -228,7 +228,7 @@ def test_help(command):
 
 
 def test_version():
-    """--version says it."""
+    """--version prints the version."""
     assert __version__ in call("--version").stdout
 
 
@@ -275,7 +275,9 @@ def test_usage_errors_exit_with_2(folder, monkeypatch, arguments):
 
 
 def test_existing_outputs(folder):
-    """Refused with exit 1, a line that names them and -f, and left alone; the others are done; -f overwrites."""
+    """Refused with exit 1 and a line that names them and -f; other files are done; -f
+    overwrites.
+    """
     (folder / "a.bbk").write_bytes(b"precious")
     result = call("compress", folder / "a.png", folder / "b.png")
     assert (
@@ -308,7 +310,9 @@ def test_the_output_is_never_the_input(folder, force):
 
 @pytest.mark.parametrize("jobs", [[], ["-j", "2"]])
 def test_two_inputs_of_one_stem_keep_apart(folder, jobs):
-    """a.png becomes a.bbk, which restores to it; a.bmp, though it was named first, keeps its suffix; -f changes nothing about it; all come back."""
+    """a.png becomes a.bbk, which restores to it; a.bmp, though named first, becomes a.bmp.bbk, with
+    -f too; both are restored.
+    """
     save(load(folder / "b.png"), folder / "a.bmp")
     for force in ([], ["-f"]):
         result = call(
@@ -330,7 +334,9 @@ def test_two_inputs_of_one_stem_keep_apart(folder, jobs):
 @pytest.mark.parametrize("jobs", [[], ["-j", "2"]])
 @pytest.mark.parametrize("force", [[], ["-f"]])
 def test_two_inputs_of_one_name_do_not_share_an_output(folder, force, jobs):
-    """x/a.png and y/a.png into one folder: the second is refused, with -f too, which is about what was there before the call, not about what the call wrote."""
+    """x/a.png and y/a.png into one folder: the second is refused, with -f too, which overwrites
+    only what was there before the run.
+    """
     for name, source in (("x", "a.png"), ("y", "b.png")):
         (folder / name).mkdir()
         save(load(folder / source), folder / name / "a.png")
@@ -379,7 +385,9 @@ def make_bad(kind, path, photograph):
     "kind", ["missing", "text", "empty", "folder", "stretched", "JPEG", "animation", "truncated"]
 )
 def test_a_bad_image_is_one_line_and_the_others_are_done(folder, photograph, kind):
-    """compress good bad good: exit 1, one line that names the bad one, both good ones written, nothing left of the bad one."""
+    """compress good bad good: exit 1, one line that names the bad one, an output for each good one
+    and none for the bad one.
+    """
     make_bad(kind, folder / "bad.png", photograph)
     before = names(folder)
     result = call("compress", folder / "a.png", folder / "bad.png", folder / "b.png")
@@ -502,14 +510,16 @@ def tree(tmp_path, photograph):
 
 
 def test_a_tree_there_and_back(tree):
-    """-r takes the images below a folder and no other files; --dir keeps the sub-folders, in both directions."""
+    """-r takes the images below a folder and no other files; --dir keeps the sub-folders, both
+    ways.
+    """
     result = call("compress", "-r", tree / "in", "--dir", tree / "packed")
     assert (
         result.exit_code == 0
         and not result.stderr
         and names(tree / "packed") == ["a.bbk", "sub/b.bbk", "sub/deep/c.bbk"]
     )
-    assert call("test", "-r", tree / "packed").stdout.count("as they were") == 3
+    assert call("test", "-r", tree / "packed").stdout.count("checksums match") == 3
     assert len(call("info", "-r", "--json", tree / "packed").stdout.splitlines()) == 3
     assert call("decompress", "-r", tree / "packed", "--dir", tree / "out").exit_code == 0
     assert names(tree / "out") == ["a.png", "sub/b.png", "sub/deep/c.png"]
@@ -520,7 +530,9 @@ def test_a_tree_there_and_back(tree):
 
 
 def test_recursion_beside_the_sources_and_without_any(tree):
-    """Without --dir outputs lie beside their inputs; a folder without images, or a folder without -r, is one line and exit 1."""
+    """Without --dir outputs lie beside their inputs; a folder without images, or without -r, is one
+    line and exit 1.
+    """
     assert (
         call("compress", "-r", tree / "in").exit_code == 0 and (tree / "in/sub/deep/c.bbk").exists()
     )
@@ -592,7 +604,9 @@ def test_removal_that_would_lose_something(folder, arguments):
 
 
 def test_pipes(folder):
-    """- is standard input and output; lines for people go to stderr then; what comes out is what went in."""
+    """- is standard input and output, and messages go to stderr; the image survives the round
+    trip.
+    """
     run = [sys.executable, "-m", "bitsback"]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     packed = subprocess.run(
@@ -682,7 +696,9 @@ def test_times_and_permissions(folder):
 
 
 def test_metadata_from_the_command_line(folder):
-    """Kept and told by info; --strip leaves it out; a format that does not hold it is told on stderr, not with -q; --rm then keeps the input."""
+    """Kept and listed by info; --strip leaves it out; a format that does not hold it is reported on
+    stderr (not with -q), and --rm then keeps the input.
+    """
     Image.open(folder / "a.png").save(
         folder / "m.png",
         dpi=(72, 72),
@@ -728,7 +744,7 @@ def test_the_test_command(folder):
     """Good files: a line each, exit 0, nothing written.  A damaged one: exit 1 and its name."""
     call("compress", folder / "a.png", folder / "b.png")
     before = names(folder)
-    assert call("test", folder / "a.bbk", folder / "b.bbk").stdout.count("as they were") == 2
+    assert call("test", folder / "a.bbk", folder / "b.bbk").stdout.count("checksums match") == 2
     assert (
         json.loads(call("test", "--json", folder / "a.bbk").stdout)["ok"]
         and names(folder) == before
@@ -739,7 +755,7 @@ def test_the_test_command(folder):
         result.exit_code == 1
         and len(told(result)) == 1
         and "b.bbk" in told(result)[0]
-        and result.stdout.count("as they were") == 1
+        and result.stdout.count("checksums match") == 1
     )
 
 
@@ -768,7 +784,9 @@ def test_both_names_of_one_output_are_told(folder):
 
 
 def test_modes_that_png_cannot_hold_become_tiff(folder):
-    """CMYK comes back as .tiff; asked for as .png it is refused before decoding, and the message says what can."""
+    """CMYK is restored as .tiff; -o x.png is refused before decoding, with a format that can hold
+    it.
+    """
     Image.fromarray(load(folder / "a.png")).convert("CMYK").save(folder / "c.tif")
     assert call("compress", folder / "c.tif").exit_code == 0
     result = call("decompress", folder / "c.bbk", "-o", folder / "c.png")
@@ -794,7 +812,7 @@ def test_an_estimate_before_a_long_run(folder, monkeypatch):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shell_completion(folder, shell):
-    """What the README says to put into a shell's start file is made by click."""
+    """The completion script of each shell in README is generated by click."""
     env = os.environ | {"PYTHONPATH": str(ROOT), "_BITSBACK_COMPLETE": f"{shell}_source"}
     done = subprocess.run(
         [
@@ -817,7 +835,9 @@ TINY_RUN = ["--device", "cpu", "--network", SIZES, "--patch", "16"]
 
 
 def test_train_resume_and_export(tmp_path, photograph):
-    """train writes a model, its checkpoint and a log; --resume goes on; export makes a model of a checkpoint."""
+    """train writes a model, a checkpoint and a log; --resume continues; export converts a
+    checkpoint.
+    """
     (tmp_path / "data").mkdir()
     save(photograph(24, 24), tmp_path / "data" / "p.png")
     arguments = [
@@ -925,7 +945,9 @@ def test_train_into_a_missing_folder(tmp_path, photograph):
 
 
 def test_launchers(folder, photograph):
-    """python cli.py in the checkout and python -m bitsback elsewhere; exit codes and streams are real; no traceback."""
+    """python cli.py in the checkout and python -m bitsback elsewhere, as real processes; no
+    traceback.
+    """
     make_bad("text", folder / "bad.png", photograph)
     process = python(
         "cli.py", "compress", folder / "a.png", folder / "bad.png", folder / "b.png", cwd=ROOT
@@ -1032,7 +1054,9 @@ def children(process):
     ],
 )
 def test_an_interrupt_ends_two_jobs(tmp_path, photograph, tiny_model, number, status, said):
-    """Ctrl-C at a terminal, which all processes get, and a signal to the first alone: all are gone at once, and nothing is left or said of them."""
+    """Ctrl-C at a terminal, which all processes receive, and a signal to the parent alone: all end
+    at once, without output or files.
+    """
     for name in "ab":
         save(photograph(768, 768), tmp_path / f"{name}.png")
     process = python(
@@ -1071,20 +1095,30 @@ def test_an_interrupt_ends_two_jobs(tmp_path, photograph, tiny_model, number, st
 
 def test_nohup_is_respected(folder):
     """A process that was started to live on ignores its terminal's end."""
-    code = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom bitsback.cli import main\nmain._prepare_process()\nprint(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+    code = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from bitsback.cli import process
+process.prepare_process()
+print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)
+"""
     out, _ = python("-c", code, cwd=folder).communicate()
     assert out == "True\n"
 
 
 def test_a_name_in_a_usage_error(folder):
-    """A file whose name looks like an option, and commands the terminal: exit 2, and it comes out escaped."""
+    """A file name that looks like an option and has an escape sequence: exit 2, and it is
+    escaped.
+    """
     process = python("-m", "bitsback", "compress", "--\x1b[31m.png", cwd=folder)
     _, err = process.communicate()
     assert process.returncode == 2 and "\\x1b[31m.png" in err and "\x1b" not in err
 
 
 def test_a_terminal_without_the_letters_of_a_name(folder, photograph):
-    """A name that standard output's encoding does not have: escaped, not an error after the work was done."""
+    """A name with characters outside standard output's encoding is printed escaped, without an
+    error.
+    """
     save(photograph(9, 11), folder / "\u5199.png")
     env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
     done = subprocess.run(
@@ -1097,7 +1131,9 @@ def test_a_terminal_without_the_letters_of_a_name(folder, photograph):
 
 
 def test_an_interrupt_at_a_terminal(tmp_path, tiny_model, photograph):
-    """With a terminal a bar shows what takes over a second; Ctrl-C then ends a real run with 130 and leaves nothing."""
+    """At a terminal a bar appears after a second; Ctrl-C then ends the run with 130 and leaves
+    nothing.
+    """
     save(
         photograph(768, 768), tmp_path / "large.png"
     )  # the last of its segments is most of it, and takes longer than the bar to appear

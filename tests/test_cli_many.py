@@ -1,14 +1,13 @@
-"""compress of many files at once, and its efforts: the same outputs, every error told, exit status 1 if any failed."""
+"""-j: the same outputs as of one process, an error line per failure, exit status 1 if any
+failed.
+"""
 
 import json
 
 import pytest
 from PIL import Image
 
-from bitsback import efforts
 from bitsback.cli.many import job_count
-from bitsback.codecs.bitstream import container
-from bitsback.integer import model_file
 from tests.test_cli_main import call, names, told
 
 
@@ -23,7 +22,9 @@ def tree(tmp_path, photograph):
 
 
 def test_two_jobs(tree, tiny_model):
-    """The good ones as one process would write them, two of one name beside each other; the text is told; the tree is kept."""
+    """The bytes are those of one process; two files of one stem get two names; the text is an
+    error; the tree is kept.
+    """
     result = call(
         "compress", "-r", tree / "in", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path
     )
@@ -46,7 +47,9 @@ def test_two_jobs(tree, tiny_model):
 
 
 def test_two_jobs_that_decompress(tree, tiny_model):
-    """The same images as one process restores; the damaged file and an existing output are told, also in JSON; -j of a mode that PNG cannot hold is TIFF."""
+    """The images are those of one process; a damaged file and an existing output are errors, in
+    JSON too; a mode that PNG cannot hold becomes TIFF.
+    """
     Image.open(tree / "in/a.png").convert("CMYK").save(tree / "in/d.tif")
     for name in ("in/text.png", "in/b.webp"):
         (tree / name).unlink()
@@ -112,7 +115,7 @@ def test_two_jobs_that_decompress(tree, tiny_model):
 
 @pytest.mark.parametrize("command", ["compress", "decompress"])
 def test_the_parent_of_many_opens_no_model(tree, tiny_model, command, monkeypatch):
-    """Its processes do; but a model that is not there is one error, before any of them is started."""
+    """The workers do; but a missing model is one error, before any worker is started."""
     call("compress", tree / "in/a.png", tree / "in/b.png", "--model", tiny_model.path)
     monkeypatch.setattr(
         "bitsback.coder.model.Model.__init__", lambda *_: pytest.fail("a model was opened")
@@ -135,7 +138,7 @@ def test_the_parent_of_many_opens_no_model(tree, tiny_model, command, monkeypatc
 
 
 def test_a_cluster_that_is_not_there(tree, tiny_model):
-    """One line that names the address, exit status 1; --rm and --archive do not go with a cluster."""
+    """One line with the address, exit status 1; --rm cannot be combined with --dask."""
     pytest.importorskip("distributed")
     result = call(
         "compress", tree / "in/a.png", "--dask", "tcp://127.0.0.1:9", "--model", tiny_model.path
@@ -156,35 +159,3 @@ def test_a_cluster_that_is_not_there(tree, tiny_model):
 def test_how_many_jobs(monkeypatch, jobs, recursive, files, cores, expected):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)), raising=False)
     assert job_count(jobs, recursive, files) == expected
-
-
-def test_efforts_choose_models(tmp_path, tiny_model, other_model, photograph, monkeypatch):
-    """1 to 4 take the model named fast, 5 to 9 the default; --model has the last word; each tunes longer than the one before it."""
-    shipped = {"fast": other_model.path, "default": tiny_model.path}
-    monkeypatch.setattr(model_file, "shipped_models", lambda: shipped)
-    monkeypatch.setattr("bitsback.coder.model.shipped_models", lambda: shipped)
-    assert [efforts.chosen_model(effort) for effort in range(1, 10)] == ["fast"] * 4 + [
-        "default"
-    ] * 5 and efforts.chosen_model(1, "x") == "x"
-    for model in ("fast", "default"):
-        steps = [effort.tuning for effort in efforts.EFFORTS.values() if effort.model == model]
-        assert steps[0] == 0 and steps == sorted(set(steps))
-    asked = []
-    monkeypatch.setattr(
-        "bitsback.codecs.prior_codec.tune", lambda model, images, steps, **_: asked.append(steps)
-    )
-    Image.fromarray(photograph(64, 72)).save(tmp_path / "a.png")
-    for arguments, model in (
-        (["-e", "1"], other_model),
-        (["-e", "9"], tiny_model),
-        ([], tiny_model),
-        (["-e", "1", "--model", "default"], tiny_model),
-    ):
-        result = call("compress", "-v", "-f", tmp_path / "a.png", *arguments)
-        assert result.exit_code == 0 and model.id[:16] in result.stderr
-        assert container.read_header((tmp_path / "a.bbk").read_bytes()).width == 72
-    assert call("compress", tmp_path / "a.png", "-e", "10").exit_code == 2
-    asked.clear()
-    for effort in (1, 6, 9):
-        assert call("compress", "-f", tmp_path / "a.png", "-e", effort).exit_code == 0
-    assert asked == [efforts.EFFORTS[effort].tuning for effort in (1, 6, 9)]

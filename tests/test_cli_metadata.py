@@ -1,4 +1,4 @@
-"""What the commands tell of metadata that is not kept, and that --rm loses none."""
+"""The commands report metadata that is not kept, and --rm loses none."""
 
 import io
 import json
@@ -39,7 +39,9 @@ def odd(folder):  # noqa: F811
 
 @pytest.mark.parametrize("case", SIX)
 def test_the_reported_losses_are_kept(folder, case):  # noqa: F811
-    """HDR chunks, an aspect ratio, two texts of one keyword, text that is not UTF-8: in the PNG that comes back, and info lists them."""
+    """HDR chunks, an aspect ratio, two texts of one keyword, text that is not UTF-8: all are in the
+    restored PNG, and info lists them.
+    """
     source = with_extra(folder / "a.png", SIX[case]).read_bytes()
     before = [
         entry for entry in chunks.chunks_of(source) if entry[0] not in (b"IHDR", b"IDAT", b"IEND")
@@ -61,7 +63,7 @@ def test_the_reported_losses_are_kept(folder, case):  # noqa: F811
 
 
 def test_what_is_not_kept_is_told(odd):
-    """compress in one line, with -q not; info of the file, with and without --json; compress --json."""
+    """By compress in one line (not with -q) and by its --json; by info, with and without --json."""
     result = call("compress", odd / "a.png", odd / "b.png")
     assert result.exit_code == 0
     (line,) = told(result)
@@ -84,7 +86,9 @@ def test_what_is_not_kept_is_told(odd):
 
 
 def test_removal_loses_nothing(odd):
-    """--rm keeps an input whose file would lack something and writes nothing, exit 1; others are done; --strip and --allow-metadata-loss say it is meant."""
+    """--rm keeps an input of which metadata would be lost and writes nothing, exit 1; others are
+    done; --strip and --allow-metadata-loss allow the loss.
+    """
     result = call("compress", "--rm", odd / "a.png", odd / "b.png")
     assert result.exit_code == 1 and names(odd) == ["a.png", "b.bbk"]
     (line,) = told(result)
@@ -103,7 +107,7 @@ def test_removal_loses_nothing(odd):
 
 
 def test_archives_tell_by_image_and_lose_nothing(odd):
-    """A line for each image with losses; --rm keeps all of them, unless told."""
+    """A line for each image with losses; --rm keeps all images unless losses are allowed."""
     with_extra(odd / "b.png", b"", b"tail")
     result = call("compress", "--archive", odd / "x.bbk", odd / "a.png", odd / "b.png")
     assert (
@@ -153,7 +157,7 @@ def test_several_processes_tell_the_same(odd):
 
 
 def test_names_of_strangers_do_not_reach_the_terminal(folder):  # noqa: F811
-    """Chunk names are any four bytes: what is no letter comes out as a number."""
+    """Chunk names are any four bytes: those that are not letters are printed as hex."""
     data = (folder / "a.png").read_bytes()
     (folder / "a.png").write_bytes(data[:-12] + chunk(b"a\x1b[m", b"") + data[-12:])
     result = call("compress", folder / "a.png")
@@ -162,7 +166,7 @@ def test_names_of_strangers_do_not_reach_the_terminal(folder):  # noqa: F811
 
 
 def test_decompress_tells_what_a_format_lacks(folder):  # noqa: F811
-    """A bitmap has no room for HDR chunks: told, and --rm keeps the .bbk."""
+    """BMP cannot hold HDR chunks: they are reported, and --rm keeps the .bbk."""
     with_extra(folder / "a.png", SIX["cICP"] + SIX["pHYs"])
     assert call("compress", folder / "a.png").exit_code == 0
     result = call("decompress", "--rm", folder / "a.bbk", "-o", folder / "a.bmp")
@@ -176,7 +180,9 @@ def test_decompress_tells_what_a_format_lacks(folder):  # noqa: F811
 
 
 def test_pillow_has_profile_and_resolution(folder):  # noqa: F811
-    """Image.open of a .bbk whose metadata are chunks or tags: profile, Exif, XMP and resolution in `info`, and saved from there."""
+    """Image.open of a .bbk with metadata as chunks or tags: profile, Exif and resolution are in
+    `info`, and are saved from there.
+    """
     import bitsback.plugins.pillow  # noqa: F401
 
     exif = Image.Exif()

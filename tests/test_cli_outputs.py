@@ -1,4 +1,6 @@
-"""What the commands do to files: nothing replaced unasked, nothing removed that was not read, streams as outputs and inputs."""
+"""The commands and files: no output replaced without -f, no input removed that has changed; streams
+as outputs and inputs.
+"""
 
 import os
 import shutil
@@ -11,11 +13,10 @@ import pytest
 from PIL import Image
 
 from bitsback import outputs
-from bitsback.cli import pool, samples
-from bitsback.codecs import archive, decode, decoder, encoder
+from bitsback.cli import pool
+from bitsback.codecs import archive, decode
 from bitsback.codecs.io import files
 from bitsback.errors import OutputExists
-from bitsback.integer import model_file
 from tests.test_cli_main import ROOT, TINY_RUN, call, load, names, save, told
 from tests.test_outputs import read_from
 
@@ -24,7 +25,7 @@ OTHER = b"another's"
 
 @pytest.fixture
 def folder(tmp_path, photograph):
-    """a.png, its file a.bbk, an archive all.bbk of in/b.png, images to train on, and a checkpoint m.ckpt of that."""
+    """a.png, its a.bbk, an archive all.bbk of in/b.png, and data/ with an image to train on."""
     save(photograph(9, 11, 1), tmp_path / "a.png")
     for place in ("in", "data"):
         (tmp_path / place).mkdir()
@@ -37,7 +38,7 @@ def folder(tmp_path, photograph):
 
 @pytest.fixture
 def checkpoint(folder):
-    """m.ckpt, a checkpoint."""
+    """start.ckpt, a checkpoint."""
     assert (
         call(
             "train",
@@ -58,31 +59,21 @@ def checkpoint(folder):
     return (folder / "m.ckpt").rename(folder / "start.ckpt")
 
 
-WRITERS = {  # name: (arguments, output, where the work is done)
-    "compress": (["compress", "a.png", "-o", "new.bbk"], "new.bbk", (encoder, "encode_image")),
-    "archive": (["compress", "--archive", "new.bbk", "in"], "new.bbk", (archive, "encode_archive")),
-    "decompress": (
-        ["decompress", "a.bbk", "-o", "new.png"],
-        "new.png",
-        (decoder, "decode_image"),
-    ),
-    "unpack": (
-        ["decompress", "all.bbk", "--dir", "out"],
-        "out/b.png",
-        (decoder, "decode_images"),
-    ),
-    "preview": (["preview", "a.bbk", "-o", "new.png"], "new.png", (samples, "_guarded")),
+WRITERS = {  # name: (arguments, output)
+    "compress": (["compress", "a.png", "-o", "new.bbk"], "new.bbk"),
+    "archive": (["compress", "--archive", "new.bbk", "in"], "new.bbk"),
+    "decompress": (["decompress", "a.bbk", "-o", "new.png"], "new.png"),
+    "unpack": (["decompress", "all.bbk", "--dir", "out"], "out/b.png"),
+    "preview": (["preview", "a.bbk", "-o", "new.png"], "new.png"),
     "sample": (
         ["sample", "-o", "new.png", "--count", "1", "--size", "8x8", "--steps", "1"],
         "new.png",
-        (samples, "_guarded"),
     ),
     "train": (
         ["train", "data", "-o", "new", "--minutes", "0.001", "--batch", "8", *TINY_RUN],
         "new.ckpt",
-        (model_file, "integer_model"),
     ),
-    "export": (["export", "start.ckpt", "-o", "new"], "new", (model_file, "integer_model")),
+    "export": (["export", "start.ckpt", "-o", "new"], "new"),
 }
 
 
@@ -91,7 +82,7 @@ def arguments_of(command, request, folder, monkeypatch, tiny_model):
     monkeypatch.chdir(folder)
     if command == "export":
         request.getfixturevalue("checkpoint")
-    arguments, output, _ = WRITERS[command]
+    arguments, output = WRITERS[command]
     return arguments + (["--model", str(tiny_model.path)] if command == "sample" else []), output
 
 
@@ -112,7 +103,9 @@ def before_writing(monkeypatch, deed):
 def test_what_another_process_wrote_meanwhile_is_not_replaced(
     command, request, folder, monkeypatch, tiny_model
 ):
-    """An output that appears during the work: exit 1, one line with its name, and it stays as it is; also one that was there before."""
+    """An output that exists, or appears during the work: exit 1, one line with its name and -f, and
+    it is not changed.
+    """
     arguments, output = arguments_of(command, request, folder, monkeypatch, tiny_model)
 
     def appear():
@@ -148,7 +141,9 @@ def test_the_loser_keeps_its_input(command, request, folder, monkeypatch, tiny_m
 
 
 def test_two_processes_with_one_output(tmp_path, photograph):
-    """a.png and a.webp at once with --rm: one is done, the other told with exit 1 and kept."""
+    """a.png and a.webp at once with --rm: one is done, the other is an error with exit 1 and
+    kept.
+    """
     images = {"a.png": photograph(40, 40, 1), "a.webp": photograph(30, 50, 2)}
     for name, pixels in images.items():
         Image.fromarray(pixels).save(tmp_path / name, lossless=True)
@@ -177,7 +172,9 @@ def test_two_processes_with_one_output(tmp_path, photograph):
 
 
 def test_a_worker_replaces_nothing(folder, monkeypatch):
-    """What appears after the parent looked is left alone by a process of -j as well; with -f it is replaced."""
+    """A worker of -j does not replace a file that appeared after the parent checked; with -f it
+    does.
+    """
     task = pool.Task("compress", str(folder / "a.png"), str(folder / "new.bbk"))
     before_writing(monkeypatch, lambda: (folder / "new.bbk").write_bytes(OTHER))
     with pytest.raises(OutputExists, match="new.bbk"):
@@ -188,8 +185,10 @@ def test_a_worker_replaces_nothing(folder, monkeypatch):
 
 
 def test_a_task_that_is_done_twice(folder, photograph):
-    """On a cluster: the second time has the result of the first; an output of another image is not its own."""
-    task = pool.Task("compress", str(folder / "a.png"), str(folder / "new.bbk"), again=True)
+    """On a cluster: the second run returns the result of the first, but not for an output of
+    another image.
+    """
+    task = pool.Task("compress", str(folder / "a.png"), str(folder / "new.bbk"), repeatable=True)
     first = pool.do(task)
     assert pool.do(task) == first and first[1] == (folder / "new.bbk").stat().st_size
     with pytest.raises(OutputExists):
@@ -207,7 +206,9 @@ def test_a_task_that_is_done_twice(folder, photograph):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_outputs_of_one_run_are_one_through_links_too(folder, jobs, photograph):
-    """x.bbk and y.bbk that are one file: with -f the second input is refused, not written over the first."""
+    """x.bbk and y.bbk are one file: with -f the second input is refused and does not overwrite the
+    first.
+    """
     (folder / "x.bbk").write_bytes(OTHER)
     (folder / "y.bbk").symlink_to("x.bbk")
     save(photograph(8, 8, 5), folder / "x.png")
@@ -247,7 +248,9 @@ def test_two_archives_of_one_name_inside(folder, jobs, photograph):
 
 
 def test_an_output_that_is_one_of_several_inputs(folder, checkpoint):
-    """An archive over an image that goes into it, an image of an archive over the archive, a model over its checkpoint: refused with -f too."""
+    """An archive over one of its images, an image of an archive over the archive, a model over its
+    checkpoint: refused with -f too.
+    """
     before = {name: (folder / name).read_bytes() for name in names(folder)}
     (folder / "in/b.bbk").write_bytes(before["all.bbk"])
     (folder / "in/b.bbk").rename(folder / "b.png")
@@ -287,7 +290,9 @@ CHANGES = ["replaced", "written in place", "same size"]
 def test_an_input_that_changes_is_not_removed(
     command, how, request, folder, monkeypatch, tiny_model, photograph
 ):
-    """--rm: what came after it was read is kept and told with exit 1; the output has what was read."""
+    """--rm keeps a file that changed after it was read, with exit 1; the output has the earlier
+    version.
+    """
     arguments, output = arguments_of(command, request, folder, monkeypatch, tiny_model)
     source, newer = (
         folder
@@ -319,7 +324,7 @@ def test_one_image_of_an_archive_that_changes(folder, photograph, monkeypatch):
 
 @pytest.mark.parametrize("command", ["compress", "archive", "decompress"])
 def test_an_input_that_is_written_while_it_is_read(command, folder, monkeypatch, photograph):
-    """Half of the one and half of the other may have been read: exit 1 and no output, without --rm too."""
+    """Parts of two versions may have been read: exit 1 and no output, without --rm too."""
     source, output = {
         "compress": ("a.png", "new.bbk"),
         "archive": ("in/b.png", "new.bbk"),
@@ -414,7 +419,9 @@ def test_commands_write_through_links(command, dangling, request, folder, monkey
     "command", [command for command in WRITERS if command not in ("train", "unpack")]
 )
 def test_commands_and_a_device_that_is_full(command, request, folder, monkeypatch, tiny_model):
-    """One line with the output's name, exit 1, inputs and device as they were.  By a link, so that no device of the machine is in danger."""
+    """One line with the output's name, exit 1, inputs and device unchanged.  The output is a link,
+    so that no device can be replaced.
+    """
     arguments, output = arguments_of(command, request, folder, monkeypatch, tiny_model)
     os.symlink("/dev/full", output)
     before = names(folder)
@@ -450,7 +457,9 @@ def test_removal_needs_files_on_both_sides(folder):
 
 
 def test_an_archive_is_not_unpacked_through_links(folder):
-    """Its names are a stranger's: a link where an image should go is refused, also with -f, and before any work."""
+    """Its names are not trusted: a link in the place of an image is refused before any work, with
+    -f too.
+    """
     (folder / "out").mkdir()
     (folder / "precious").write_bytes(OTHER)
     for target in ("../precious", "../nothing"):
@@ -482,7 +491,7 @@ def test_long_names(folder, length):
 
 
 def test_training_overwrites_what_it_goes_on_from(folder, checkpoint):
-    """--resume of the output's own checkpoint, or of the output, replaces both; of another run's does not."""
+    """--resume of the output or of its checkpoint replaces both; of another run's does not."""
     arguments = [
         "train",
         folder / "data",
@@ -538,7 +547,7 @@ def shell(line, cwd):
 
 
 def test_standard_streams_that_are_closed(folder):
-    """What needs them is told in one line, exit 1; the rest works."""
+    """A command that needs one prints one line, exit 1; others work."""
     assert shell("BB compress a.png -o one.bbk >&- <&-", folder) == (0, [], b"")
     assert (
         shell("BB compress a.png -o two.bbk 2>&-", folder)[0] == 0

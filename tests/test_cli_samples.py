@@ -1,10 +1,10 @@
-"""commands_samples.py: sample and preview from the command line."""
+"""The commands sample and preview."""
 
 import numpy as np
 import pytest
 import torch
 
-from bitsback.cli import samples
+from bitsback.cli import sample
 from bitsback.codecs import encode
 from bitsback.sampling.gallery import ALL_GRADES, TOPS
 from bitsback.sampling.samplers import SAMPLERS
@@ -12,9 +12,9 @@ from tests.test_cli_main import call, load, save, told
 
 
 def test_names():
-    """The choices of the command line, written down there to keep --help quick, are those of the modules."""
-    assert samples.SAMPLER_NAMES == tuple(SAMPLERS)
-    assert set(samples.GRADE_NAMES) == set(ALL_GRADES) and samples.TOP_NAMES == TOPS
+    """The names in the command line, copied to keep --help quick, are those in the modules."""
+    assert sample.SAMPLER_NAMES == tuple(SAMPLERS)
+    assert set(sample.GRADE_NAMES) == set(ALL_GRADES) and sample.TOP_NAMES == TOPS
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,9 @@ def test_sample(tiny_model, tmp_path, arguments):
 
 
 def test_sample_from_a_photograph(tiny_model, tmp_path, photograph):
-    """The photograph, its noised version, the restorations, up to four tiles in a row; whole, or its centre."""
+    """The photograph or its centre, its noised version and the restorations, up to four in
+    one row.
+    """
     pixels = photograph(20, 30)
     source = save(pixels, tmp_path / "photo.png")
     assert (
@@ -139,7 +141,9 @@ def test_options_that_do_not_go_together(tmp_path, arguments, message):
 
 
 def test_sample_errors(tiny_model, tmp_path, photograph):
-    """One line that begins with the file's name, exit status 1: a lossy or existing output, no photograph, no model, noise out of range."""
+    """One line that begins with the file's name, exit status 1: a lossy or existing output, no
+    photograph, no model, noise out of range.
+    """
     source, there = (
         save(photograph(8, 8), tmp_path / "photo.png"),
         save(photograph(8, 8), tmp_path / "there.png"),
@@ -186,7 +190,9 @@ def test_the_last_seeds(tiny_model, tmp_path, seed):
 
 
 def test_an_experts_checkpoint(tiny_network, tmp_path):
-    """Of the finest levels: refused as what draws images, with the levels it knows, in place of a sheet of noise."""
+    """A checkpoint for the finest levels only cannot draw images: an error that names its
+    levels.
+    """
     torch.save(
         {
             "config": tiny_network.config.as_dict(),
@@ -218,7 +224,7 @@ def test_an_experts_checkpoint(tiny_network, tmp_path):
 
 def test_too_large_a_photograph(tiny_model, tmp_path, photograph, monkeypatch):
     """Known when it was read: one line with its name; a part of it is drawn from."""
-    monkeypatch.setattr(samples, "MAX_PIXELS", 900)
+    monkeypatch.setattr(sample, "MAX_PIXELS", 900)
     source = save(photograph(20, 30), tmp_path / "photo.png")
     arguments = [
         "sample",
@@ -233,13 +239,16 @@ def test_too_large_a_photograph(tiny_model, tmp_path, photograph, monkeypatch):
     ]
     result = call(*arguments)
     assert result.exit_code == 1 and told(result) == [
-        f"bitsback: {source}: 2 x 30x20 are more than 900 pixels to draw at once: give a smaller --size or --count"
+        f"bitsback: {source}: 2 x 30x20 are more than 900 pixels to draw at once: "
+        "give a smaller --size or --count"
     ]
     assert not (tmp_path / "a.png").exists() and call(*arguments, "--size", "20x20").exit_code == 0
 
 
 def test_preview(tiny_model, prior_file, tmp_path, photograph):
-    """An image of the file's size, one line on stdout with what is shown and its cost; existing outputs and bad files are refused."""
+    """An image of the file's size, one line on stdout with the part shown and its cost; existing
+    outputs and bad files are refused.
+    """
     pixels = photograph(64, 48)
     (tmp_path / "a.bbk").write_bytes(prior_file(pixels))
     arguments = [
@@ -263,7 +272,7 @@ def test_preview(tiny_model, prior_file, tmp_path, photograph):
     result = call("preview", tmp_path / "plain.bbk", "-o", tmp_path / "b.png")
     assert (
         result.exit_code == 0
-        and "stored conventionally, decoded whole, " in result.stdout
+        and "coded by the fallback codec, decoded whole, " in result.stdout
         and "%" not in result.stdout
     )
     assert (load(tmp_path / "b.png") == pixels[:9, :9]).all()

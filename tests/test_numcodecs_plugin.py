@@ -1,4 +1,4 @@
-"""numcodecs_plugin.py: chunks of images there and back, in numcodecs and in Zarr."""
+"""plugins/numcodecs.py: chunks of images there and back, in numcodecs and in Zarr."""
 
 import importlib
 import json
@@ -42,7 +42,7 @@ def test_chunks_come_back(tiny_model, photograph, shape):
 
 
 def test_images_keep_their_places_under_the_prior(tiny_model, photograph, monkeypatch):
-    """The coder moves what does not suit the prior to the front; the chunk is in its own order all the same."""
+    """The coder moves images for the fallback codec to the front; the chunk keeps its order."""
     pixels = np.stack(
         [photograph(32, 32, 1), np.zeros((32, 32, 3), np.uint8), photograph(32, 32, 2)]
     )
@@ -64,7 +64,9 @@ def test_images_keep_their_places_under_the_prior(tiny_model, photograph, monkey
 
 
 def test_what_is_no_image_is_refused():
-    """Other types, other shapes, nothing at all, and buffers without a shape, unless the configuration has it."""
+    """Other types and shapes, empty chunks, and buffers without a shape, unless it is
+    configured.
+    """
     codec = Bitsback()
     for wrong in (
         np.zeros((4, 4, 3), np.uint16),
@@ -118,7 +120,9 @@ def test_the_entry_point_names_the_class():
 
 
 def test_zarr_arrays(tmp_path, tiny_model, photograph):
-    """A Zarr array of several chunks, written, opened again and read; partial chunks at the edge too."""
+    """A Zarr array of several chunks, with partial ones at the edge, written, opened again and
+    read.
+    """
     zarr = pytest.importorskip("zarr", reason="zarr is not installed")
     numcodecs.register_codec(Bitsback)
     pixels = np.stack([photograph(20, 24, i) for i in range(3)])

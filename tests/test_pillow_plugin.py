@@ -1,4 +1,6 @@
-"""pillow_plugin.py: .bbk through Image.open and Image.save, lazily, with metadata, and with the errors Pillow users expect."""
+"""plugins/pillow.py: .bbk by Image.open and Image.save, lazily, with metadata and Pillow's
+errors.
+"""
 
 import io
 import subprocess
@@ -26,7 +28,9 @@ def saved(image, **options):
 
 @pytest.mark.parametrize("mode", IN_PILLOW)
 def test_every_mode_opens_and_saves(photograph, mode):
-    """Pixels, palette and transparency of every mode Pillow has: open, save, and the ImageData is the one that was encoded, text too."""
+    """Pixels, palette and transparency of every mode of Pillow: opened and saved, the ImageData is
+    the one that was encoded.
+    """
     image = of_mode(mode, 9, 7, photograph)
     with Image.open(io.BytesIO(encode_image(image))) as pillow:
         assert (pillow.format, pillow.mode, pillow.size) == ("BITSBACK", mode, (7, 9))
@@ -44,7 +48,7 @@ def test_every_mode_opens_and_saves(photograph, mode):
 
 
 def test_pixels_are_decoded_only_when_they_are_asked_for(tmp_path, photograph, monkeypatch):
-    """open reads the header alone: size and mode are there though decoding fails; load then raises OSError with the file's name."""
+    """open reads the header alone: size and mode are available without decoding."""
     (tmp_path / "x.bbk").write_bytes(encode(photograph(9, 11)))
     with monkeypatch.context() as patch:
         patch.setattr(pillow, "decode_image", lambda *_, **__: pytest.fail("decoded"))
@@ -54,7 +58,9 @@ def test_pixels_are_decoded_only_when_they_are_asked_for(tmp_path, photograph, m
 
 
 def test_saving_by_suffix_with_options(tmp_path, tiny_model, photograph):
-    """The suffix chooses the format; model= reaches the coder; metadata may come by option, as in other formats."""
+    """The suffix determines the format; model= is passed on; metadata can be options, as of other
+    formats.
+    """
     Image.fromarray(photograph(60, 50)).save(
         tmp_path / "x.bbk",
         model=tiny_model,
@@ -73,7 +79,9 @@ def test_saving_by_suffix_with_options(tmp_path, tiny_model, photograph):
 
 
 def test_a_file_under_the_prior_opens_with_its_model(tiny_model, prior_file, photograph):
-    """model may be set between open and load; without it a model that is not shipped is an OSError that says so."""
+    """model may be set between open and load; without it, a model that is not shipped is an
+    OSError.
+    """
     data = prior_file(photograph(64, 48))
     with pytest.raises(OSError, match="not installed"):
         Image.open(io.BytesIO(data)).load()
@@ -83,7 +91,9 @@ def test_a_file_under_the_prior_opens_with_its_model(tiny_model, prior_file, pho
 
 
 def test_damage_is_what_pillow_users_expect(photograph):
-    """Cut or altered: UnidentifiedImageError at open.  A right checksum over wrong pixels: OSError at load.  16-bit colours: OSError."""
+    """Cut or altered: UnidentifiedImageError by open.  A right checksum of wrong pixels: OSError by
+    load.  16-bit colours: OSError.
+    """
     data = encode(photograph(9, 11))
     for bad in (data[:-1], data[:30] + bytes([data[30] ^ 1]) + data[31:], data[:4]):
         with pytest.raises(UnidentifiedImageError):
@@ -123,7 +133,12 @@ def test_other_formats_are_left_alone(photograph, monkeypatch):
         pillow.BitsbackImageFile, "_open", lambda self: pytest.fail("asked about a PNG")
     )
     assert isinstance(Image.open(io.BytesIO(out.getvalue())), ImageFile.ImageFile)
-    code = "import bitsback.codecs; from PIL import Image; Image.init(); print('.bbk' in Image.registered_extensions())"
+    code = """
+import bitsback.codecs
+from PIL import Image
+Image.init()
+print(".bbk" in Image.registered_extensions())
+"""
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=Path(__file__).parents[1],

@@ -1,4 +1,4 @@
-"""many.py: every file once and intact, in processes and on a dask cluster with a worker that dies."""
+"""pool.py: every file once and intact, in processes and on a dask cluster with a dying worker."""
 
 import ctypes
 import dataclasses
@@ -22,7 +22,7 @@ from tests.test_cli_main import ROOT, hears_interrupts
 
 @pytest.fixture
 def tasks(tmp_path, photograph, tiny_model):
-    """Ten images to compress, and one that is none."""
+    """Ten images to compress, and a file that is not an image."""
     made = []
     for i in range(10):
         path = tmp_path / f"{i}.png"
@@ -45,7 +45,10 @@ def tasks(tmp_path, photograph, tiny_model):
 
 
 def check(tasks, results, tmp_path, tiny_model, killed=0):
-    """Every task has one result; the bad one an error of ours that names it; the others decode to their images.  killed: processes that nothing was left to clean up after."""
+    """Every task has one result: an error with its name for the bad file, a file that decodes to
+    its image for each other.  killed: number of processes killed, which may leave a temporary file
+    each.
+    """
     assert sorted(task.source for task, _, _ in results) == sorted(task.source for task in tasks)
     for task, result, error in results:
         if "bad" in task.source:
@@ -68,13 +71,13 @@ def test_in_processes(tasks, tmp_path, tiny_model):
 
 
 def test_on_a_cluster_with_a_worker_that_is_killed(tasks, tmp_path, tiny_model):
-    """A LocalCluster of two; one process is killed while tasks run: all of them are done once and intact."""
+    """One of two workers is killed while tasks run: all tasks are done once and intact."""
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
         executor, client = pool.cluster(cluster.scheduler_address)
-        tasks = [dataclasses.replace(task, again=True) for task in tasks]
+        tasks = [dataclasses.replace(task, repeatable=True) for task in tasks]
         with client:
             victims = [
                 worker["pid"] for worker in client.run(lambda: {"pid": os.getpid()}).values()
@@ -110,7 +113,9 @@ with pool.processes(2) as executor:
 
 
 def hang(folder):
-    """A worker's task that has written half a file, and stays in a library's code where no exception of ours would reach it."""
+    """A task that has written half a file and hangs in C code, where no Python exception can be
+    raised.
+    """
     write_all = whole.write_all
 
     def half(stream, data):
@@ -143,7 +148,9 @@ def alive(process):
     ],
 )
 def test_workers_end_with_their_parent(tmp_path, victim, number):
-    """However it is ended, alone or with the whole group: the workers are gone in a moment, with the files they were at, and nobody holds standard output."""
+    """Whether the parent or the group is killed: the workers end at once, remove their temporary
+    files, and close standard output.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", PARENT, tmp_path],
         cwd=ROOT,
@@ -173,7 +180,9 @@ def test_workers_end_with_their_parent(tmp_path, victim, number):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 def test_an_error_ends_the_workers_at_once(tmp_path):
-    """An exception in the block: not after their tasks, which would take for ever here; their files go with them."""
+    """An exception in the block ends workers without waiting for their tasks, and removes their
+    files.
+    """
     begin = time.monotonic()
     with pytest.raises(KeyError), pool.processes(1) as executor:
         executor.submit(hang, tmp_path)
@@ -184,7 +193,7 @@ def test_an_error_ends_the_workers_at_once(tmp_path):
 
 
 def test_a_worker_that_is_ended(tmp_path):
-    """SIGTERM to a worker alone leaves no temporary file either; its parent is told."""
+    """SIGTERM to a worker alone leaves no temporary file either; the parent gets an exception."""
     with pytest.raises(BrokenProcessPool), pool.processes(1) as executor:
         task = executor.submit(hang, tmp_path)
         while not list(tmp_path.iterdir()):
@@ -196,13 +205,15 @@ def test_a_worker_that_is_ended(tmp_path):
 
 
 def test_an_ending_leaves_what_is_done(tmp_path):
-    """Files with their final names stay as they are, whatever these are."""
+    """Termination removes temporary files only: outputs with final names, whatever these are,
+    stay.
+    """
     code = """
 import os, sys
 from pathlib import Path
 from bitsback import whole
 from bitsback.cli import pool
-end = pool._Ending()
+end = pool._Termination()
 whole._unnamed = lambda *_: False
 for name in ("a.bbk", "b.part"):
     whole.write_whole(b"whole", Path(sys.argv[1]) / name, force=False, like=None)

@@ -1,7 +1,7 @@
-"""Many files at once: one task a file, in processes of this machine or on the workers of a dask cluster.
+"""Many files at once: one task a file, in local processes or on the workers of a dask cluster.
 
-Both are executors of concurrent.futures.  A task is done whole or not at all (outputs get their names when they are whole),
-so one that was lost with its worker is simply done again; what it finds of its own is then its result.
+Both are executors of concurrent.futures.  A task writes its whole output or nothing, so that one
+whose worker died is run again.
 """
 
 import functools
@@ -9,127 +9,137 @@ import os
 import signal
 import sys
 import threading
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
 
-from bitsback.cli.waiting import limit_turns
+from bitsback.cli.waiting import limit_spinning
 from bitsback.errors import BitsbackError, OutputExists
 from bitsback.memory import keep_pages
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from bitsback.coder.model import Model
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to do: action "compress" or "decompress"; options as codecs.files' function of that name takes; model: a path, or None."""
+    """One file to compress or decompress.
+
+    action: "compress" or "decompress"; target: None if decompress_file chooses it; options: those
+    of codecs.io.files.{compress,decompress}_file; model: path of a model, None for the default;
+    repeatable: the task may be run twice, as on a cluster, and then an output that holds the
+    same image is its own.
+    """
 
     action: str
     source: str
-    target: str | None  # decompress: None for what files.decompress_file makes of the source's name
+    target: str | None
     options: dict = field(default_factory=dict)
     model: str | None = None
     device: str = "cpu"
-    again: bool = False  # it may be done twice, as on a cluster: an output that holds the same image is its own
+    repeatable: bool = False
 
 
 @functools.lru_cache(maxsize=2)
-def _model(path):
-    """Opened once a process: the self-test of the arithmetic takes longer than a small image."""
+def _open_model(path: str) -> "Model":
+    """Opened once a process: the arithmetic's self-test takes longer than a small image."""
     from bitsback.coder.model import Model
 
     return Model.open(path)
 
 
-class _Ending:
-    """Ends this process at once and leaves no temporary file, whatever its main thread is at.
+class _Termination:
+    """Called to end this process at once and remove its temporary files.
 
-    That may be deep in a library, where nothing can be raised.  Names of temporary files are
-    learnt from Python's own audit of what is opened (sys.addaudithook): *.part, made for this
-    process alone.
+    The main thread may be deep inside a library, where no exception can be raised.  The names of
+    temporary files, *.part, are collected by an audit hook on open().
     """
 
-    def __init__(self):
-        self.temporary, self.ended = set(), False
+    def __init__(self) -> None:
+        self.temporary: set[str] = set()
+        self.ended = False
         sys.addaudithook(self._audit)
 
-    def _audit(self, event, arguments):
+    def _audit(self, event: str, arguments: tuple) -> None:
         if event == "open" and str(arguments[0]).endswith(".part") and arguments[2] & os.O_EXCL:
             if self.ended:
-                raise SystemExit  # no new one from now on
+                raise SystemExit  # no new temporary file from now on
             self.temporary.add(arguments[0])
 
-    def __call__(self, *_):
+    def __call__(self, *_: object) -> None:
         self.ended = True
         for path in tuple(self.temporary):
-            with suppress(OSError):  # most have their names by now
+            with suppress(OSError):  # most were renamed to their final names
                 os.unlink(path)
         os._exit(1)
 
 
-def _begin(parent):
-    """A worker's first act.
+def _start_worker(parent: "Connection") -> None:
+    """Initialises a worker process, so that it ends when its parent does.
 
-    parent: a connection on which nothing ever comes, until it closes as the parent lets go of it
-    or dies, of whatever.
+    parent: a connection on which nothing is sent; it closes when the parent closes it or dies.
     """
-    end = _Ending()
-    # Ctrl-C reaches the parent too, which ends this.
-    for name, action in (("SIGINT", signal.SIG_IGN), ("SIGTERM", end), ("SIGHUP", end)):
+    terminate = _Termination()
+    # Ctrl-C reaches the parent too, which ends this process.
+    for name, action in (("SIGINT", signal.SIG_IGN), ("SIGTERM", terminate), ("SIGHUP", terminate)):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), action)
 
-    def watch():
+    def watch() -> None:
         with suppress(EOFError, OSError):
             parent.recv_bytes()
-        end()
+        terminate()
 
     threading.Thread(target=watch, daemon=True).start()
-    limit_turns()
+    limit_spinning()
     import torch
 
     torch.set_num_threads(1)
     keep_pages()
 
 
-def do(task):
-    """One task, in a worker's process.  Errors: BitsbackError, OSError.
+def do(task: Task) -> tuple:
+    """Runs one task, in a worker.  Errors: BitsbackError, OSError.
 
-    compress: (Header, size in bytes); decompress: (paths written, [(path, names of metadata that it does not hold)]).
-    Outputs are overwritten only if `options` say so.
+    compress: (Header, size in bytes).  decompress: (paths written, [(path, names of the metadata
+    that its format does not hold)]).  Outputs are overwritten only if task.options allow it.
     """
     from bitsback.codecs.io import files
 
-    options = {
-        "model": _model(task.model) if task.model else None,
-        "device": task.device,
-    } | task.options
+    model = _open_model(task.model) if task.model else None
+    options = {"model": model, "device": task.device} | task.options
     if task.action == "compress":
         try:
             return files.compress_file(task.source, task.target, **options)
         except OutputExists:
-            done = (
-                files.compressed_before(task.source, task.target, **options) if task.again else None
-            )
+            done = None
+            if task.repeatable:
+                done = files.compressed_before(task.source, task.target, **options)
             if done is None:
                 raise
             return done
-    left_out = []
+    left_out: list[tuple] = []
     paths = files.decompress_file(
-        task.source, task.target, note=lambda *told: left_out.append(told), **options
+        task.source, task.target, note=lambda *entry: left_out.append(entry), **options
     )
     return paths, left_out
 
 
 @contextmanager
-def processes(count):
+def processes(count: int) -> Iterator[ProcessPoolExecutor]:
     """An executor of `count` processes with one thread each.
 
-    They end with this process, however it ends, and at once if the block is left by an error.
+    They end with this process, however it ends, and at once if the block raises.
     """
     context = get_context("spawn")
     watched, held = context.Pipe(duplex=False)
-    executor = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(watched,))
+    executor = ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=(watched,))
     try:
         yield executor
         executor.shutdown()
@@ -139,8 +149,8 @@ def processes(count):
         watched.close()
 
 
-def cluster(address):
-    """An executor on the workers of the dask cluster at `address`, and its client.  Errors: BitsbackError.
+def cluster(address: str) -> tuple[Executor, Any]:
+    """(executor, client) of the dask cluster at `address`.  Errors: BitsbackError.
 
     The workers need bitsback installed and the same paths as here.
     """
@@ -157,8 +167,13 @@ def cluster(address):
     return client.get_executor(pure=False, retries=2), client
 
 
-def run(tasks, executor):
-    """(task, result, None) or (task, None, error) of each, as they are done.  Leaves nothing running if it is closed early."""
+def run(
+    tasks: Iterable[Task], executor: Executor
+) -> Iterator[tuple[Task, Any, BaseException | None]]:
+    """(task, result, None) or (task, None, error) of each task, in the order of completion.
+
+    Tasks that have not begun are cancelled if the iterator is closed early.
+    """
     futures = {executor.submit(do, task): task for task in tasks}
     try:
         for future in as_completed(futures):
@@ -166,13 +181,10 @@ def run(tasks, executor):
             try:
                 yield task, future.result(), None
             except BrokenProcessPool:
-                yield (
-                    task,
-                    None,
-                    BitsbackError("its process was ended from outside (too little memory?)"),
-                )
-            except (BitsbackError, OSError, MemoryError) as error:
+                error = BitsbackError("its worker process was killed (out of memory?)")
                 yield task, None, error
+            except (BitsbackError, OSError, MemoryError) as failure:
+                yield task, None, failure
     finally:
         for future in futures:
             future.cancel()

@@ -1,11 +1,16 @@
 """`import bitsback.plugins.pillow` lets Pillow open and save .bbk files.
 
-    Image.open("x.bbk")                             size, mode and format at once; pixels and info when they are asked for
-    image.save("x.bbk", model=..., tuning=...)      options as codecs.encode_image's; icc_profile, exif, xmp, dpi too
+    Image.open("x.bbk")                           size, mode and format; pixels and info on access
+    image.save("x.bbk", model=..., tuning=...)    options of codecs.encode_image, and icc_profile,
+                                                  exif, xmp, dpi
 
-Errors are those Pillow users expect: UnidentifiedImageError where bytes are not ours or not whole, OSError where pixels
-do not decode or an image cannot be kept.  Archives hold several images: `bitsback decompress --dir` unpacks them.
+Errors are Pillow's usual ones: UnidentifiedImageError for bytes that are not a whole .bbk file,
+OSError for pixels that cannot be decoded and images that cannot be encoded.  An archive, which
+holds several images, is unpacked by `bitsback decompress --dir`.
 """
+
+import os
+from typing import IO, Any
 
 from PIL import Image, ImageFile
 
@@ -20,48 +25,58 @@ from bitsback.errors import BitsbackError, UnsupportedImage
 
 FORMAT = "BITSBACK"
 OPTIONS = ("model", "device", "verify", "tuning")
-PASSED_ON = ("icc_profile", "exif", "xmp", "dpi")  # save's options that other formats know too
+METADATA_OPTIONS = ("icc_profile", "exif", "xmp", "dpi")  # as other formats' save has them
 
 
-def _accept(prefix):
-    """Whether a file may be ours, by its first bytes; all other files go on to Pillow's own plugins."""
+def _accept(prefix: bytes) -> bool:
+    """Whether a file begins as ours do; Pillow asks its other plugins otherwise."""
     return prefix[:4] == container.MAGIC
 
 
+def _name(filename: str | bytes | None) -> str:
+    """For messages; streams have none."""
+    return os.fsdecode(filename) if filename else "bitsback"
+
+
 class BitsbackImageFile(ImageFile.ImageFile):
-    """A .bbk file of one image.  Modes of 16 bits a colour, which Pillow does not have, are refused."""
+    """A .bbk file of one image.
+
+    16-bit colours, for which Pillow has no mode, are refused.  model: a Model, name or path, for
+    files whose model is not shipped, set before the pixels are loaded; device: torch's.
+    """
 
     format = FORMAT
     format_description = "bitsback lossless image"
-    model, device = None, "cpu"
+    model: Any = None
+    device: str = "cpu"
 
-    def _open(self):
+    def _open(self) -> None:
+        assert self.fp is not None
+        self._data: bytes | None = self.fp.read()
         try:
-            self._data = self.fp.read()
             header = container.read_header(self._data)
         except BitsbackError as error:
-            raise SyntaxError(
-                str(error)
-            ) from None  # Pillow's word for "not mine": it ends in UnidentifiedImageError
+            raise SyntaxError(str(error)) from None  # becomes an UnidentifiedImageError
         if header.archive:
             raise OSError(
-                f"an archive of {len(header.entries)} images; unpack it with `bitsback decompress --dir`"
+                f"an archive of {len(header.entries)} images; "
+                "unpack it with `bitsback decompress --dir`"
             )
         mode = header.entries[0].mode
         if mode in image_files.DEEP:
             raise OSError(
-                f"Pillow has no mode {mode}; bitsback.codecs.decode_image gives the samples"
+                f"Pillow has no mode {mode}; bitsback.codecs.decode_image returns the samples"
             )
         self._size, self._mode, self.tile = (header.width, header.height), mode, []
 
-    def load(self):
-        """Decodes the pixels at the first call, with palette and metadata.  Errors: OSError."""
+    def load(self) -> Any:
+        """Decodes the pixels, palette and metadata at the first call.  Errors: OSError."""
         if self._data is not None:
             try:
                 image = decode_image(self._data, model=self.model, device=self.device)
                 pillow = image_files.to_image(image)
             except BitsbackError as error:
-                raise OSError(f"{self.filename or 'bitsback'}: {error}") from None
+                raise OSError(f"{_name(self.filename)}: {error}") from None
             self._data, self.im, self.palette = None, pillow.im, pillow.palette
             self.info |= pillow.info
             shown = views(image.metadata)
@@ -74,16 +89,15 @@ class BitsbackImageFile(ImageFile.ImageFile):
         return super().load()
 
 
-def _image(image, options):
+def _image(image: Image.Image, options: dict[str, Any]) -> ImageData:
+    """An ImageData of a Pillow image; metadata among the options override the image's own."""
     if image.mode not in MODES:
-        raise UnsupportedImage(f"mode {image.mode} is not known")
-    info = {
-        **image.info,
-        **{key: options[key] for key in PASSED_ON if options.get(key) is not None},
-    }
+        raise UnsupportedImage(f"mode {image.mode} is not supported")
+    given = {key: options[key] for key in METADATA_OPTIONS if options.get(key) is not None}
+    info = image.info | given
     if isinstance(info.get("exif"), Image.Exif):
         info["exif"] = info["exif"].tobytes()
-    bare = Image.Image._new(image, image.im)  # gather asks a file's format, which this copy has not
+    bare = Image.Image._new(image, image.im)  # without a format, by which gather chooses
     return ImageData(
         image.mode,
         pillow_images.samples_of(image),
@@ -92,14 +106,14 @@ def _image(image, options):
     )
 
 
-def _save(image, stream, filename):
+def _save(image: Image.Image, stream: IO[bytes], filename: str | bytes) -> None:
     options = image.encoderinfo
     try:
         data = encode_image(
             _image(image, options), **{key: options[key] for key in OPTIONS if key in options}
         )
     except BitsbackError as error:
-        raise OSError(f"{filename or 'bitsback'}: {error}") from None
+        raise OSError(f"{_name(filename)}: {error}") from None
     stream.write(data)
 
 

@@ -1,0 +1,108 @@
+"""The command `decompress`."""
+
+import time
+from pathlib import Path
+
+import click
+
+from bitsback.cli.each import RunOutputs, process_each
+from bitsback.cli.inputs import check_streams, find_inputs
+from bitsback.cli.many import job_count, run_many
+from bitsback.cli.messages import ProgressBar, print_line, print_result
+from bitsback.cli.options import CommonOptions, common_options
+from bitsback.cli.resources import model_path, open_model, set_up
+
+
+@click.command()
+@common_options
+def decompress(common: CommonOptions) -> None:
+    """Restore the images of .bbk files, and check all checksums.
+
+    The format is PNG (TIFF for what PNG cannot hold), or the one of the suffix of -o. An archive
+    becomes a tree of images.
+    """
+    from bitsback.codecs.bitstream import container
+    from bitsback.codecs.io import files
+
+    if common.remove and common.keep:
+        raise click.UsageError("--rm cannot be combined with --keep")
+    items, failed = find_inputs(common.sources, common.recursive, {files.SUFFIX}, common.as_json)
+    to_stdout = check_streams(items, common.output, common.folder, common.remove)
+    device = set_up(common.folder, common.threads, common.device)
+    jobs, outputs = job_count(common.jobs, common.recursive, len(items)), RunOutputs()
+
+    def print_loss(path: Path, names: list[str]) -> None:
+        if not common.quiet:
+            print_line(
+                f"bitsback: {path}: this format does not hold {', '.join(names)}"
+                f"{'; the input is kept' if common.remove else ''}",
+                to_stderr=True,
+            )
+
+    def report(source: Path, paths: list[Path], begin: float) -> None:
+        seconds = time.perf_counter() - begin
+        facts = {"source": str(source), "targets": list(map(str, paths)), "seconds": seconds}
+        where = f"{len(paths)} images below {common.folder or source.parent}"
+        print_result(
+            facts,
+            f"{source} -> {paths[0] if len(paths) == 1 else where}, {seconds:.1f} s",
+            as_json=common.as_json,
+            quiet=common.quiet,
+            to_stderr=to_stdout,
+        )
+
+    if jobs > 1 and not (to_stdout or common.output):
+        run_begin = time.perf_counter()
+
+        def targets_of(source: Path, root: Path | None) -> list[Path]:
+            header = container.read_header(files.read_packed(source))
+            return files.restored_paths(header, source, None, common.folder, root)
+
+        def report_task(source: Path, _: None, paths: list[Path], left_out: list) -> None:
+            for path, names in left_out:
+                print_loss(path, names)
+            report(source, paths, run_begin)
+
+        run_many(
+            "decompress",
+            items,
+            targets_of,
+            model_path(common.model),
+            device,
+            {"folder": common.folder, "remove": common.remove},
+            report_task,
+            jobs=jobs,
+            force=common.force,
+            quiet=common.quiet,
+            as_json=common.as_json,
+            failed=failed,
+            verbose=common.verbose,
+        )
+    model = open_model(common.model, device, common.verbose)
+
+    def decompress_one(source: Path, root: Path | None) -> None:
+        begin = time.perf_counter()
+
+        def check_targets(targets: list[Path]) -> None:
+            for target in targets:
+                make_folder = bool(common.folder and root) and len(targets) == 1
+                outputs.check(target, source, make_folder)
+
+        with ProgressBar(source, common.quiet) as bar:
+            paths = files.decompress_file(
+                source,
+                common.output,
+                common.folder,
+                root=root,
+                force=common.force,
+                remove=common.remove,
+                note=print_loss,
+                model=model,
+                device=device,
+                progress=bar,
+                claim=check_targets,
+            )
+        outputs.add(paths, source)
+        report(source, paths, begin)
+
+    process_each(items, decompress_one, output=common.output, as_json=common.as_json, failed=failed)

@@ -1,0 +1,134 @@
+"""The command `export`."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bitsback.cli.messages import print_error, print_line
+from bitsback.cli.options import force_option
+from bitsback.errors import BitsbackError, OutputExists, OutputFailed, TrainingError
+
+
+def _equalise(network: Any, training_data: Path, checkpoints: int) -> None:
+    """Equalises a network's hidden channels in place.  Errors: TrainingError."""
+    from bitsback.diffusion.levels import default_levels
+    from bitsback.train.measure import centre_crops
+
+    try:
+        from benchmarks.research.equalise import equalise
+    except ImportError:
+        raise TrainingError("--equalise needs a checkout, with the folder benchmarks") from None
+    if checkpoints > 1:
+        raise TrainingError("experts are trained with --integer: --equalise is not for them")
+    equalise(network, default_levels(), centre_crops(training_data, 6, side=192))
+
+
+def _print_bounds(network: Any, data: Path, limit: int) -> None:
+    """Prints the bound on centre crops of `data`, in float and in integer arithmetic."""
+    from bitsback.diffusion.levels import default_levels
+    from bitsback.train.measure import bound_bits, centre_crops
+
+    images = centre_crops(data, limit)
+    real, integer = (
+        sum(bound_bits(network, default_levels(), images, rounded)) for rounded in (False, True)
+    )
+    print_line(
+        f"bound on {len(images)} centre crops of {data}: float {real:.4f}, integer {integer:.4f} "
+        f"bits/dim; rounding costs {integer - real:+.4f}"
+    )
+
+
+@click.command()
+@click.argument(
+    "checkpoints",
+    nargs=-1,
+    required=True,
+    metavar="CHECKPOINT...",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of images on which to measure the cost of rounding.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    default=12,
+    show_default=True,
+    help="Number of images of DATA.",
+)
+@click.option(
+    "--equalise",
+    "training_data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Training images on which to equalise hidden channels, for a model trained without "
+    "--integer.",
+)
+@click.option(
+    "--families",
+    help="The family of each expert, such as 0,1,1,2: those of one family grew out of one network "
+    "and share bias updates (default: a family each).",
+)
+@click.option(
+    "--data-name",
+    default="not said",
+    help="Name of the training data in `bitsback models`.",
+)
+@click.option(
+    "--device-name",
+    default="cpu",
+    show_default=True,
+    help="Name of the training devices in `bitsback models`.",
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0),
+    help="Minutes of training in `bitsback models` (default: those in the checkpoints).",
+)
+@force_option
+def export(
+    checkpoints: tuple[Path, ...],
+    output: Path,
+    data: Path | None,
+    limit: int,
+    training_data: Path | None,
+    families: str | None,
+    data_name: str,
+    device_name: str,
+    minutes: float | None,
+    force: bool,
+) -> None:
+    """Turn checkpoints of `train` into an integer model.
+
+    One checkpoint, or those of several experts (--only).
+    A model file (.safetensors) among them contributes its experts for the levels that no checkpoint
+    has. With --data the cost of rounding is printed.
+    """
+    from bitsback import outputs
+    from bitsback.diffusion.levels import default_levels
+    from bitsback.train.export import save_model
+    from bitsback.train.loop import read_checkpoints
+
+    try:
+        numbers = [int(number) for number in families.split(",")] if families else None
+    except ValueError:
+        raise click.UsageError("--families takes whole numbers, such as 0,1,1,2") from None
+    try:
+        outputs.refuse(output, checkpoints, force)
+        network, training = read_checkpoints(checkpoints, numbers)
+        if training_data:
+            _equalise(network, training_data, len(checkpoints))
+        training |= {"device": device_name, "data": data_name}
+        if minutes is not None:
+            training["minutes"] = minutes
+        save_model(output, network, default_levels(), training, force=force)
+        if data:
+            _print_bounds(network, data, limit)
+    except (BitsbackError, OSError) as error:
+        of_output = isinstance(error, (OutputExists, OutputFailed))
+        print_error(error, output if of_output else checkpoints[0])
+        sys.exit(1)

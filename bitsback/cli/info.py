@@ -1,0 +1,65 @@
+"""The command `info`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from bitsback.cli.each import process_each
+from bitsback.cli.inputs import find_inputs
+from bitsback.cli.messages import print_line
+from bitsback.cli.options import json_option, recursive_option, sources_argument
+
+
+@click.command()
+@sources_argument
+@recursive_option
+@click.option(
+    "--borders",
+    is_flag=True,
+    help="Also the cost of borders between segments: decodes each image and codes it as one "
+    "segment (slow).",
+)
+@click.option("--model", help="With --borders: name of a shipped model, or a path.")
+@json_option
+def info(
+    sources: tuple[Path, ...], recursive: bool, borders: bool, model: str | None, as_json: bool
+) -> None:
+    """Print contents, sizes and rates of .bbk files without decoding."""
+    from bitsback.codecs.io.facts import describe
+    from bitsback.codecs.io.packed import SUFFIX, read_packed
+
+    def print_info(source: Path, _: Path | None) -> None:
+        data = read_packed(source)  # once: a pipe cannot be read again
+        facts = describe(source, data)
+        if borders:
+            facts |= border_facts(data, facts, model)
+        if as_json:
+            print_line(json.dumps(facts))
+        else:
+            print_facts(facts)
+
+    items, failed = find_inputs(sources, recursive, {SUFFIX}, as_json)
+    process_each(items, print_info, as_json=as_json, failed=failed)
+
+
+def border_facts(data: bytes, facts: dict, model: str | None) -> dict:
+    """What borders cost, in bytes and bits per dimension; nothing for a file without the prior."""
+    from bitsback.codecs.borders import border_bits
+
+    bits = border_bits(data, model=model)
+    if bits is None:
+        return {}
+    dims = 3 * facts["width"] * facts["height"]
+    return {"border_bytes": round(bits / 8), "border_bits_per_dim": bits / dims}
+
+
+def print_facts(facts: dict) -> None:
+    """Prints a line for each fact, and one for each name of an archive's images."""
+    for key, value in facts.items():
+        names = value if key == "names" else []
+        if isinstance(value, list):
+            value = "" if names else ", ".join(value) or "none"
+        print_line(f"{key:22} {value:.4f}" if isinstance(value, float) else f"{key:22} {value}")
+        for name in names:
+            print_line(f"    {name}")

@@ -1,0 +1,91 @@
+"""What the commands print: results, errors and a progress bar."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from bitsback.errors import BitsbackError, OutputFailed
+
+
+def printable(text: str) -> str:
+    """Control characters escaped: names of files, and in files, could forge lines or command a
+    terminal.
+    """
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
+
+
+def print_line(line: str, to_stderr: bool = False) -> None:
+    """Prints one line, whatever characters the names in it have.
+
+    Errors: OutputFailed if the stream cannot be written to; BrokenPipeError.
+    """
+    try:
+        click.echo(printable(line), err=to_stderr)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        stream = "error" if to_stderr else "output"
+        raise OutputFailed(f"standard {stream}: {error.strerror}") from None
+
+
+def print_error(error: BaseException, name: str | Path) -> None:
+    """Prints an error as one line on standard error that begins with the file's name."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{name}: {error.strerror}"
+    elif str(name) not in text:
+        text = f"{name}: {text}"
+    print_line(f"bitsback: {text}", to_stderr=True)
+
+
+def print_file_error(error: BaseException, source: str | Path, as_json: bool = False) -> None:
+    """`print_error` for one input file of a run; as a JSON object too if asked for."""
+    if isinstance(error, MemoryError):
+        error = BitsbackError("not enough memory for this file")
+    print_error(error, source)
+    if as_json:
+        with suppress(OutputFailed):  # the error is on standard error already
+            print_line(json.dumps({"source": str(source), "error": str(error)}))
+
+
+def print_result(facts: dict, line: str, *, as_json: bool, quiet: bool, to_stderr: bool) -> None:
+    """Prints the result for one file: `facts` as JSON if asked for, else `line` unless quiet.
+
+    to_stderr: standard output carries data.
+    """
+    if as_json:
+        print_line(json.dumps(facts), to_stderr)
+    elif not quiet:
+        print_line(line, to_stderr)
+
+
+class ProgressBar:
+    """A bar on standard error after the first second; none with quiet or without a terminal.
+
+    Called with the share done, 0 to 1.
+    """
+
+    def __init__(self, name: str | Path, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        self.bar = tqdm(
+            total=100,
+            desc=printable(str(name)),
+            unit="%",
+            delay=1,
+            leave=False,
+            disable=True if quiet else None,
+        )
+
+    def __call__(self, share: float) -> None:
+        self.bar.update(round(100 * share) - self.bar.n)
+
+    def __enter__(self) -> "ProgressBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()

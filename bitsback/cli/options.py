@@ -1,0 +1,138 @@
+"""Options that several commands share, and their types."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bitsback.efforts import EFFORTS, effort_name
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+Command = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class CommonOptions:
+    """What compress and decompress were called with, but for their own options."""
+
+    sources: tuple[Path, ...]
+    output: Path | None
+    folder: Path | None
+    recursive: bool
+    force: bool
+    keep: bool
+    remove: bool
+    as_json: bool
+    model: str | None
+    device: str
+    threads: int | None
+    jobs: int | None
+    quiet: bool
+    verbose: bool
+
+
+sources_argument = click.argument(
+    "sources", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+recursive_option = click.option(
+    "-r",
+    "--recursive",
+    is_flag=True,
+    help="Also the files below folders, chosen by suffix; --dir keeps the tree.",
+)
+force_option = click.option("-f", "--force", is_flag=True, help="Overwrite an existing output.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print a JSON object per line.")
+model_option = click.option("--model", help="Name of a shipped model, or a path.")
+device_option = click.option(
+    "--device",
+    default="cpu",
+    show_default=True,
+    help="Device of the network: auto, cpu, cuda or cuda:N.",
+)
+threads_option = click.option(
+    "-T", "--threads", type=click.IntRange(1), help="CPU threads of the network."
+)
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+image_output_option = click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Image file in a lossless format, chosen by suffix.",
+)
+
+_COMMON = (
+    sources_argument,
+    click.option(
+        "-o", "--output", type=click.Path(path_type=Path), help="Output file (one input only)."
+    ),
+    click.option(
+        "--dir",
+        "folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder for the outputs.",
+    ),
+    recursive_option,
+    force_option,
+    click.option("-k", "--keep", is_flag=True, help="Keep the inputs (the default)."),
+    click.option(
+        "--rm",
+        "remove",
+        is_flag=True,
+        help="Remove each input after its output was written, decoded and compared.",
+    ),
+    json_option,
+    model_option,
+    device_option,
+    threads_option,
+    click.option(
+        "-j",
+        "--jobs",
+        type=click.IntRange(1),
+        help="Files at once, one process each (with -r: the number of cores).",
+    ),
+    quiet_option,
+    click.option(
+        "-v", "--verbose", is_flag=True, help="Print the model and the arithmetic in use."
+    ),
+)
+
+
+def common_options(command: Command) -> Command:
+    """Adds the fields of CommonOptions as options; they become the command's first argument."""
+
+    @functools.wraps(command)
+    def with_common(**values: Any) -> Any:
+        common = CommonOptions(**{f.name: values.pop(f.name) for f in fields(CommonOptions)})
+        return command(common, **values)
+
+    decorated: Command = with_common
+    for option in reversed(_COMMON):
+        decorated = option(decorated)
+    return decorated
+
+
+class EffortType(click.ParamType):
+    """A key of bitsback.efforts.EFFORTS, by name in any case or by number."""
+
+    name = "effort"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name; a usage error for anything else."""
+        try:
+            return effort_name(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem]":
+        """The names that begin with what was typed."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(name) for name in EFFORTS if name.startswith(incomplete.lower())]

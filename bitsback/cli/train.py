@@ -1,0 +1,231 @@
+"""The command `train`."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bitsback.cli.messages import ProgressBar, print_error, print_line
+from bitsback.cli.options import quiet_option
+from bitsback.cli.resources import set_up
+from bitsback.errors import BitsbackError, OutputExists, OutputFailed
+
+if TYPE_CHECKING:
+    from bitsback.integer.config import NetworkConfig
+
+
+@contextmanager
+def denormals_as_zero() -> Iterator[None]:
+    """Flushes denormal numbers, which vanishing activations become, to zero in the block.
+
+    The processor is a hundred times slower with them.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def _continues(output: Path, resume: Path | None) -> bool:
+    """Whether --resume names a file of an earlier run with this output, which is replaced then."""
+    if not resume:
+        return False
+    written = (output, Path(f"{output}.ckpt"))
+    return any(path.exists() and path.samefile(resume) for path in written)
+
+
+def _network_config(sizes: str, passes: str) -> "NetworkConfig":
+    from bitsback.integer.config import NetworkConfig
+
+    try:
+        width1, n1, width2, n2, width3, n3 = map(int, sizes.split(","))
+        return NetworkConfig(width1, n1, width2, n2, width3, n3, passes=int(passes))
+    except ValueError:
+        raise click.UsageError(
+            "--network takes six whole numbers, such as 48,3,64,2,96,2"
+        ) from None
+
+
+def _expert_levels(only: tuple[int, int] | None, at_levels: bool) -> range | None:
+    from bitsback.diffusion.levels import default_levels
+
+    if not only:
+        return None
+    count = len(default_levels())
+    if not (at_levels and 0 <= only[0] <= only[1] < count):
+        raise click.UsageError(
+            f"--only takes the first and the last of some of the levels 0 to {count - 1}, and "
+            "needs --at-levels"
+        )
+    return range(only[0], only[1] + 1)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Model file; the checkpoint is OUTPUT.ckpt.  With --only the checkpoint alone is written: "
+    "`export` makes a model of several experts.",
+)
+@click.option(
+    "--minutes", type=click.FloatRange(0, min_open=True), default=100.0, show_default=True
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Checkpoint (.ckpt) or model file (.safetensors) to continue from; a smaller network is "
+    "grown.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--network",
+    "sizes",
+    default="48,3,64,2,96,2",
+    show_default=True,
+    help="Width and number of blocks at half, quarter and eighth resolution.",
+)
+@click.option(
+    "--passes",
+    type=click.Choice(["2", "4", "8"]),
+    default="4",
+    show_default=True,
+    help="Coding passes over a 2x2 block of pixels; with fewer than --resume has, its later heads "
+    "are taken.",
+)
+@click.option("--batch", type=click.IntRange(8), help="Patches a step (16; 256 on a GPU).")
+@click.option(
+    "--patch",
+    type=click.IntRange(16),
+    default=64,
+    show_default=True,
+    help="Side of a patch, a multiple of 8.",
+)
+@click.option(
+    "--decay-from",
+    type=click.FloatRange(0, 1),
+    default=0.33,
+    show_default=True,
+    help="Share of the run before the learning rate falls.",
+)
+@click.option(
+    "--lr-scale",
+    type=click.FloatRange(0, 10, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Factor of the learning rates: 0.3 to continue from a trained network.",
+)
+@click.option("--integer", is_flag=True, help="Round in training as the integer model does.")
+@click.option(
+    "--at-levels",
+    is_flag=True,
+    help="Train at the coder's own noise levels only: for the last part of a training.",
+)
+@click.option(
+    "--only",
+    type=(int, int),
+    help="With --at-levels: train an expert for these levels, the first and the last of them, "
+    "counted from 0.",
+)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option(
+    "--data-name", help="Name of the training data in `bitsback models` (default: FOLDER)."
+)
+@click.option(
+    "-T", "--threads", type=click.IntRange(1), help="CPU threads; one is best on a busy machine."
+)
+@click.option(
+    "-f",
+    "--force",
+    is_flag=True,
+    help="Overwrite existing outputs; so does --resume of OUTPUT.ckpt or OUTPUT.",
+)
+@quiet_option
+def train(
+    folder: Path,
+    output: Path,
+    minutes: float,
+    resume: Path | None,
+    device: str,
+    sizes: str,
+    passes: str,
+    batch: int | None,
+    patch: int,
+    decay_from: float,
+    lr_scale: float,
+    integer: bool,
+    at_levels: bool,
+    only: tuple[int, int] | None,
+    seed: int,
+    data_name: str | None,
+    threads: int | None,
+    force: bool,
+    quiet: bool,
+) -> None:
+    """Train a prior on the images below FOLDER; the losses go to OUTPUT.log.jsonl."""
+    from bitsback import outputs
+    from bitsback.train import loop
+
+    device = set_up(None, threads, device)
+    network, levels = _network_config(sizes, passes), _expert_levels(only, at_levels)
+    if patch % 8:
+        raise click.UsageError("--patch must be a multiple of 8")
+    config = loop.TrainingConfig(
+        minutes=minutes,
+        batch=batch or (256 if device.startswith("cuda") else 16),
+        patch=patch,
+        decay_from=min(decay_from, 0.999),
+        lr_scale=lr_scale,
+        integer=integer,
+        at_levels=at_levels,
+        only=levels,
+        seed=seed,
+        bfloat16=loop.prefers_bfloat16(device),
+    )
+    try:
+        may_replace = force or _continues(output, resume)
+        for path in [f"{output}.ckpt"] if levels else [output, f"{output}.ckpt"]:
+            outputs.refuse(path, [], may_replace)
+        log = open(f"{output}.log.jsonl", "w" if force and not resume else "a", encoding="utf-8")
+    except (BitsbackError, OSError) as error:
+        print_error(error, output)
+        sys.exit(1)
+
+    def report(row: dict[str, Any]) -> None:
+        log.write(json.dumps(row) + "\n")
+        log.flush()
+        bar(row["share"])
+        if not quiet:
+            print_line(
+                f"{row['minutes']:7.1f} min  step {row['steps']:6d}  bits/dim {row['total']:.4f} = "
+                f"levels {row['level']:.4f} + pixels {row['pixel']:.4f} + top {row['top']:.4f}  "
+                f"{row['pixels_per_second']} pixels/s",
+                to_stderr=True,
+            )
+
+    try:
+        with log, ProgressBar(output, quiet) as bar, denormals_as_zero():
+            loop.train(
+                folder,
+                output,
+                network=network,
+                config=config,
+                device=device,
+                resume=resume,
+                report=report,
+                data_name=data_name,
+                force=may_replace,
+            )
+    except (BitsbackError, OSError) as error:
+        of_output = isinstance(error, (OutputExists, OutputFailed))
+        print_error(error, output if of_output else folder)
+        sys.exit(1)
