@@ -93,7 +93,7 @@ def main():
         before, after = before + path.stat().st_size * bool(mode), after + size
     kept = sum(mode != "refused" for _, mode, _ in rows)
     text = (
-        f"python -m benchmarks.formats {args.folder.name}   ({len(rows)} files, {kept} kept, {len(rows) - kept} refused, Pillow {PIL.__version__}, "
+        f"python -m benchmarks.formats {args.folder.name}   (no model; {len(rows)} files, {kept} kept, {len(rows) - kept} refused, Pillow {PIL.__version__}, "
         f"numpy {np.__version__}; the kept ones: {before} bytes as found, {after} as .bbk by fallback codec alone)\n\n{table(rows)}\n"
     )
     print(text)

@@ -117,7 +117,7 @@ def main() -> None:
     args = parser.parse_args()
     lines, well = run(args.folders, args.kills, args.seed)
     head = [
-        f"python -m benchmarks.kills {' '.join(f.name for f in args.folders)} --kills {args.kills} --seed {args.seed}",
+        f"python -m benchmarks.kills {' '.join(f.name for f in args.folders)} --kills {args.kills} --seed {args.seed}   (no model matters: files are counted)",
         "",
         "| round | ended | exit status | .bbk files | workers gone | temporary files |",
         "|---|---|---|---|---|---|",

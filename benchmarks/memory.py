@@ -176,6 +176,8 @@ def main():
     if args.step:
         print(json.dumps(step(*json.loads(args.step))))
         return
+    from bitsback.integer.model_file import shipped_models, told_id
+
     lines = [
         f"python -m benchmarks.memory --tiny {args.tiny or chr(34) * 2} --flat {args.flat or chr(34) * 2} --segments {args.segments}\n",
         "| what | peak MiB | seconds |",
@@ -204,9 +206,11 @@ def main():
                 f"{megapixels} megapixels, decompress, {kind}",
                 apart("decompress", packed, back, model, flat),
             )
+        shipped = shipped_models()
         for name in [str(model), *filter(None, args.segments.split(","))]:
+            known = name != str(model) and f"{name} {told_id(shipped.get(name, name))[:16]}"
             tell(
-                f"one segment on one level, {'tiny' if name == str(model) else name}",
+                f"one segment on one level, {known or 'tiny'}",
                 apart("segment", "", "", name, ""),
             )
     if args.output:

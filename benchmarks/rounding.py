@@ -100,7 +100,7 @@ def main():
         bound_bits(network, default_levels(), images, True),
     )
     text = (
-        f"python -m benchmarks.rounding CHECKPOINT {args.folder.name} {args.training.name} --limit {args.limit}   ({told['steps']} steps, {told['minutes']} minutes)\n\n"
+        f"python -m benchmarks.rounding {args.checkpoint.name} {args.folder.name} {args.training.name} --limit {args.limit}   ({told['steps']} steps, {told['minutes']} minutes)\n\n"
         "| rounding | bits/dim | against float | pixels, levels 1.., top |\n|---|---|---|---|\n"
         + "\n".join(rows)
         + "\n"
