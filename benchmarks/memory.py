@@ -176,7 +176,7 @@ def main():
     if args.step:
         print(json.dumps(step(*json.loads(args.step))))
         return
-    from bitsback.integer.model_file import shipped_models, told_id
+    from bitsback.coder.model import Model
 
     lines = [
         f"python -m benchmarks.memory --tiny {args.tiny or chr(34) * 2} --flat {args.flat or chr(34) * 2} --segments {args.segments}\n",
@@ -206,9 +206,8 @@ def main():
                 f"{megapixels} megapixels, decompress, {kind}",
                 apart("decompress", packed, back, model, flat),
             )
-        shipped = shipped_models()
         for name in [str(model), *filter(None, args.segments.split(","))]:
-            known = name != str(model) and f"{name} {told_id(shipped.get(name, name))[:16]}"
+            known = name != str(model) and f"{name} {Model.open(name).id[:16]}"
             tell(
                 f"one segment on one level, {known or 'tiny'}",
                 apart("segment", "", "", name, ""),

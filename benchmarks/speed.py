@@ -181,16 +181,16 @@ def main():
     if args.one:
         print(json.dumps(one(args.image, args.one, int(args.threads))))
         return
-    from bitsback.integer.model_file import shipped_models, told_id
+    from bitsback.coder.model import Model
 
-    names, shipped = args.models.split(","), shipped_models()
+    names = args.models.split(",")
     lines = [(name, 1) for name in OTHERS] + [
         (name, int(t)) for name in names for t in args.threads.split(",")
     ]
     results = [(name, threads, _apart(args.image, name, threads)) for name, threads in lines]
     jxl = next(facts for name, _, facts in results if name == "JPEG XL e9")
     command = f"python -m benchmarks.speed {args.image.name} --models {args.models} --threads {args.threads}"
-    ids = ", ".join(f"{name} {told_id(shipped.get(name, name))[:16]}" for name in names)
+    ids = ", ".join(f"{name} {Model.open(name).id[:16]}" for name in names)
     text = [
         f"{command}   ({ids}; {results[0][2]['megapixels']:.2f} megapixels, {platform.machine()}, {os.cpu_count()} cores)\n",
         "| codec | threads | bytes | encode MP/s | decode MP/s | encode time against JPEG XL e9 | peak MiB | network | coding | network time / (operations / peak) | int8 peak, GOP/s | start s |",
