@@ -246,7 +246,7 @@ def main():
         findings = fuzz(args.minutes, args.seed, folder, args.drawn)
     text = report(
         findings,
-        f"python -m benchmarks.fuzz --minutes {args.minutes:g} --seed {args.seed}{' --drawn' * args.drawn}",
+        f"python -m benchmarks.fuzz --minutes {args.minutes:g} --seed {args.seed}{' --drawn' * args.drawn}   (no shipped model: random weights)",
     )
     print(text)
     args.output.with_suffix(".md").write_text(text)
