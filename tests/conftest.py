@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from PIL import Image
 
 from bitsback.ans.gaussian_tables import Gaussians, gaussian_frequencies
 from bitsback.codecs import prior_codec
@@ -60,6 +61,12 @@ def random_network(seed, config=TINY):
 
 @pytest.fixture(scope="session")
 def tiny_network():
+    """Two coding passes a level: coding takes time in proportion to the passes."""
+    return random_network(7, dataclasses.replace(TINY, passes=2))
+
+
+@pytest.fixture(scope="session")
+def eight_pass_network():
     return random_network(7)
 
 
@@ -80,6 +87,11 @@ def tiny_model(tmp_path_factory, tiny_network):
 
 
 @pytest.fixture(scope="session")
+def eight_pass_model(tmp_path_factory, eight_pass_network):
+    return Model(_model_file(tmp_path_factory.mktemp("eight"), eight_pass_network))
+
+
+@pytest.fixture(scope="session")
 def expert_model(tmp_path_factory, tiny_network):
     """Two networks of different sizes and passes that share the levels out."""
     noise = sigmas(default_levels())
@@ -95,18 +107,11 @@ def expert_model(tmp_path_factory, tiny_network):
 
 
 @pytest.fixture(scope="session")
-def two_pass_model(tmp_path_factory):
-    return Model(
-        _model_file(
-            tmp_path_factory.mktemp("two"), random_network(10, dataclasses.replace(TINY, passes=2))
-        )
-    )
-
-
-@pytest.fixture(scope="session")
-def other_model(tmp_path_factory):
+def other_model(tmp_path_factory, tiny_network):
     """Another model of the same network, with another id."""
-    return Model(_model_file(tmp_path_factory.mktemp("other"), random_network(8)))
+    return Model(
+        _model_file(tmp_path_factory.mktemp("other"), random_network(8, tiny_network.config))
+    )
 
 
 @pytest.fixture(scope="session")
@@ -145,3 +150,11 @@ def prior_file(tiny_model):
         return container.write(header, payload)
 
     return make
+
+
+@pytest.fixture
+def folder(tmp_path, photograph):
+    """A folder with a.png and b.png, 9x11 and 7x5."""
+    Image.fromarray(photograph(9, 11, 1)).save(tmp_path / "a.png")
+    Image.fromarray(photograph(7, 5, 2)).save(tmp_path / "b.png")
+    return tmp_path

@@ -23,7 +23,7 @@ from bitsback.integer.network import IntegerExperts, IntegerNetwork
 from bitsback.integer.overflow import prove_exact
 from tests import numpy_decoder as yardstick
 from tests.conftest import unshuffled
-from tests.told import grids, pop_bytes, push_bytes
+from tests.side_information import grids, pop_bytes, push_bytes
 
 CASES = [
     ((24, 40), "smooth"),
@@ -108,18 +108,32 @@ LOUD = {
 }
 
 
-@pytest.fixture(scope="module", params=["tiny", "loud", "experts", "two passes"])
-def model(request, tiny_model, expert_model, two_pass_model, tmp_path_factory):
-    """The tiny model, one of two experts, one of two passes, and one whose numbers reach every clamp: some layers shift right by fewer bits (LOUD), in part to the left."""
+MODELS = [
+    pytest.param("eight passes", marks=pytest.mark.slow),
+    "loud",
+    pytest.param("experts", marks=pytest.mark.slow),
+    "two passes",
+]
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request, tiny_model, eight_pass_model, expert_model, tmp_path_factory):
+    """Models of eight and two passes, one of two experts, and a loud one of eight passes.
+
+    The loud one's numbers reach every clamp: some layers shift right by fewer bits (LOUD), in part
+    to the left.
+    """
     if request.param != "loud":
-        return {"tiny": tiny_model, "experts": expert_model, "two passes": two_pass_model}[
-            request.param
-        ]
-    tensors = load_file(tiny_model.path)
+        return {
+            "two passes": tiny_model,
+            "eight passes": eight_pass_model,
+            "experts": expert_model,
+        }[request.param]
+    tensors = load_file(eight_pass_model.path)
     for name, bits in LOUD.items():
         tensors[f"0.{name}.shift"] -= bits
     path = tmp_path_factory.mktemp("loud") / "loud.safetensors"
-    write_model(path, tensors, tiny_model.description)
+    write_model(path, tensors, eight_pass_model.description)
     loud = Model(path)
     prove_exact(loud.layers)
     return loud

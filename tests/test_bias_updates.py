@@ -22,7 +22,7 @@ from bitsback.sampling.preview import preview
 from bitsback.train.denoiser import QConv
 from bitsback.train.dequantise import dequantised, real_scales
 from tests import numpy_decoder as yardstick
-from tests.told import grids, pop_bytes
+from tests.side_information import grids, pop_bytes
 
 
 def some_differences(model, size=4.0, seed=0):
@@ -216,6 +216,7 @@ def test_info_preview_and_borders_know_of_deltas(tiny_model, tuned_file, tmp_pat
     assert 0 < abs(border_bits(data, model=tiny_model)) < 0.2 * header.net_bits
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.integers(0, bias_updates.COARSENESS - 1))
 def test_coarser_deltas_cost_less(tiny_model, seed, coarse):
     """Multiples of 2^c are stored in steps of it, for the bits of what they are multiples of."""

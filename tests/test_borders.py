@@ -8,7 +8,7 @@ from bitsback.codecs.bitstream import container
 from bitsback.codecs.borders import border_bits, net_in_one_piece
 from bitsback.codecs.segment_layout import turned
 from bitsback.coder.top import Top
-from tests.test_cli_main import call
+from tests.commands import call
 
 
 def test_border_bits(tiny_model, prior_file, photograph):

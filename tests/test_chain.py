@@ -25,6 +25,13 @@ from bitsback.train.bound import gaussian_noise, level_nats, pixel_nats
 from tests.conftest import unshuffled
 from tests.laws import check_codec, credit
 
+
+@pytest.fixture(scope="module")
+def tiny_model(eight_pass_model):
+    """Here, eight passes a level."""
+    return eight_pass_model
+
+
 BOUND_TOLERANCE = 0.005  # net rate of real coding against the bound of the same levels
 IMAGES = sorted((Path(__file__).parent / "images").glob("*.png"))
 SHAPES = [(1, 1), (1, 9), (9, 1), (2, 2), (7, 5), (8, 24), (16, 16)]
@@ -446,7 +453,14 @@ def test_information_is_the_bound_for_random_weights(tiny_model, photograph):
 
 
 @pytest.mark.skipif(DEFAULT_MODEL not in shipped_models(), reason="no model is shipped yet")
-@pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.slow) if "kodim07" in path.stem else path
+        for path in IMAGES
+    ],
+    ids=lambda path: path.stem,
+)
 def test_net_rate_is_the_bound_shipped_model(path):
     """On 256x256 pixels of a real photograph the shipped model's net rate is within 0.5 % of the bound of its levels."""
     model, pixels = Model.open(), np.array(Image.open(path).convert("RGB"))[:256, :256]

@@ -45,6 +45,7 @@ def test_two_jobs(tree, tiny_model):
     assert again.exit_code == 1 and len(told(again)) == 5 and not again.stdout
 
 
+@pytest.mark.slow
 def test_two_jobs_that_decompress(tree, tiny_model):
     """The same images as one process restores; the damaged file and an existing output are told, also in JSON; -j of a mode that PNG cannot hold is TIFF."""
     Image.open(tree / "in/a.png").convert("CMYK").save(tree / "in/d.tif")
@@ -134,6 +135,7 @@ def test_the_parent_of_many_opens_no_model(tree, tiny_model, command, monkeypatc
     assert missing.exit_code == 1 and len(told(missing)) == 1 and "nowhere" in told(missing)[0]
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there(tree, tiny_model):
     """One line that names the address, exit status 1; --rm and --archive do not go with a cluster."""
     pytest.importorskip("distributed")
@@ -158,6 +160,7 @@ def test_how_many_jobs(monkeypatch, jobs, recursive, files, cores, expected):
     assert job_count(jobs, recursive, files) == expected
 
 
+@pytest.mark.slow
 def test_efforts_choose_models(tmp_path, tiny_model, other_model, photograph, monkeypatch):
     """1 to 4 take the model named fast, 5 to 9 the default; --model has the last word; each tunes longer than the one before it."""
     shipped = {"fast": other_model.path, "default": tiny_model.path}

@@ -14,6 +14,12 @@ from bitsback.integer.config import EXACT, INNOVATION_REACH, INPUT_REACH, Networ
 from bitsback.train.denoiser import INNER_WEIGHT, TOP, Denoiser, QConv, scale_exponent
 from tests.conftest import random_network, unshuffled
 
+@pytest.fixture(scope="module")
+def tiny_network(eight_pass_network):
+    """Here, eight passes a level."""
+    return eight_pass_network
+
+
 REACH = {"first": INPUT_REACH, "head_known": INNOVATION_REACH}
 
 

@@ -35,7 +35,7 @@ from bitsback.train.measure import bound_bits
 from bitsback.tune import tuning
 from tests import numpy_decoder as yardstick
 from tests.conftest import TINY, random_network
-from tests.told import grids, pop_bytes
+from tests.side_information import grids, pop_bytes
 
 LEVELS = default_levels()
 NOISE = sigmas(LEVELS)
@@ -196,6 +196,7 @@ def family_model(tmp_path_factory):
     return Model(path)
 
 
+@pytest.mark.slow
 def test_a_family_is_tuned_together(family_model, photograph, monkeypatch):
     """One set of deltas moves both of its networks, and the bound of both's levels falls; the first family is another's affair."""
     pixels = photograph(256, 264)
@@ -276,6 +277,7 @@ def test_samples_of_all_levels(expert_model):
         assert torch.isfinite(xhat).all() and (v > 0).all()
 
 
+@pytest.mark.slow
 def test_estimates_of_shares_add_up(networks, x):
     """The mean over many draws of the two shares is that of the whole bound."""
     generator, network, means = torch.Generator().manual_seed(3), networks[0], {}

@@ -20,7 +20,7 @@ from bitsback.codecs.io import files
 from bitsback.coder.model import Model
 from bitsback.integer import model_file, selftest
 from bitsback.sampling.preview import preview
-from tests.test_cli_main import call
+from tests.commands import call
 
 PHOTOGRAPH = np.array(Image.open(Path(__file__).parent / "images" / "kodim07_crop.png"))[
     :64, 96:160
@@ -84,6 +84,7 @@ def made_with(data, model):
     return container.read_header(data).model == model.id[:16]
 
 
+@pytest.mark.slow
 def test_by_name_path_and_model(made, mode, name, models):
     """Same bytes whichever way it is named; decoded by its id whatever model is at hand."""
     assert made_with(made[mode], models[name])
@@ -119,7 +120,14 @@ def test_another_shipped_model_is_opened_once(made, models, monkeypatch):
     assert np.array_equal(decode(made["RGB"], model=models["default"]), PHOTOGRAPH)
 
 
-@pytest.mark.parametrize("kinds", [("RGB", "fast"), ("L", "other"), ("both", "other")])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("RGB", "fast"),
+        pytest.param(("L", "other"), marks=pytest.mark.slow),
+        pytest.param(("both", "other"), marks=pytest.mark.slow),
+    ],
+)
 def test_archives(kinds, models, tmp_path):
     """The images of one mode or both; verified, unpacked without a word about the model."""
     modes, name = kinds
@@ -137,6 +145,7 @@ def test_archives(kinds, models, tmp_path):
         assert np.array_equal(np.array(Image.open(restored)), wanted[restored.stem].samples)
 
 
+@pytest.mark.slow
 def test_commands(made, mode, name, path, models, tmp_path):
     """compress, alone, in processes and into archives; then test, info, preview and decompress, told nothing or of another model."""
     one, whole = tmp_path / "one.bbk", tmp_path / "all.bbk"
@@ -172,6 +181,7 @@ def test_commands(made, mode, name, path, models, tmp_path):
     assert told[0] == told[1] and told[0]["model"] == models[name].id[:16] and looks[0] == looks[1]
 
 
+@pytest.mark.slow
 def test_efforts(path, mode, models, tmp_path):
     """-e 1 is the fast model: of gray, that or none."""
     assert call("compress", path, "-o", tmp_path / "one.bbk", "-e", "1").exit_code == 0
@@ -179,6 +189,7 @@ def test_efforts(path, mode, models, tmp_path):
     assert header.model in [models["fast"].id[:16]] + [""] * (mode == "L")
 
 
+@pytest.mark.slow
 def test_tasks_of_other_processes(made, mode, name, path, models, tmp_path):
     """What -j and --dask hand to a worker: the path of the model."""
     task = pickle.loads(
@@ -194,6 +205,7 @@ def test_tasks_of_other_processes(made, mode, name, path, models, tmp_path):
     assert np.array_equal(np.array(Image.open(restored)), STILLS[mode].samples)
 
 
+@pytest.mark.slow
 def test_preview_and_borders(made, mode, name, models):
     """From Python, with the name of the model, another, or none."""
     looks, costs = zip(
@@ -209,6 +221,7 @@ def test_preview_and_borders(made, mode, name, models):
     )
 
 
+@pytest.mark.slow
 def test_pillow(mode, name, models):
     """save(model=...) by name and Model; open reads it without."""
     for named in (name, models[name]):
@@ -220,6 +233,7 @@ def test_pillow(mode, name, models):
         )
 
 
+@pytest.mark.slow
 def test_numcodecs(mode, name, models):
     """By name and path, pickled, several images in a chunk; read by a codec of another model, which goes on with its own."""
     Bitsback = pytest.importorskip(
@@ -243,6 +257,7 @@ def test_numcodecs(mode, name, models):
         )
 
 
+@pytest.mark.slow
 def test_threads_of_several_models(models):
     """Threads that share models: each file is that of its own."""
     pairs = [("RGB", "fast"), ("L", "other"), ("RGB", "default")]

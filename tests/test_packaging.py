@@ -99,6 +99,7 @@ def modules_of_the_tree():
     return {f"bitsback/{name}" if name.startswith("codecs/") else name for name in names}
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_the_package_and_nothing_at_the_top(built):
     """bitsback/codecs as real files, the shipped models, the command; no top-level codecs, cli, tests or benchmarks."""
     with zipfile.ZipFile(built[0]) as wheel:
@@ -114,6 +115,7 @@ def test_a_wheel_holds_the_package_and_nothing_at_the_top(built):
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"bitsback"}
 
 
+@pytest.mark.slow
 def test_an_sdist_holds_the_whole_tree(built):
     """Everything that a checkout has but .ci: from the archive one can test and measure."""
     unpacked = built[1]
@@ -125,6 +127,7 @@ def test_an_sdist_holds_the_whole_tree(built):
         assert (unpacked / name).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1])
 def test_wheel_and_sdist_work_in_an_environment_of_their_own(built, which, tmp_path):
     """Installed with nothing else of bitsback there: the import, a round trip and the command."""
@@ -155,6 +158,7 @@ def test_wheel_and_sdist_work_in_an_environment_of_their_own(built, which, tmp_p
         assert before.tobytes() == after.tobytes()
 
 
+@pytest.mark.slow
 def test_the_sdist_passes_a_smoke_test(built):
     """Its own tests run from it: the stack and the golden files."""
     unpacked = built[1]

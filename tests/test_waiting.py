@@ -43,7 +43,9 @@ def test_what_the_user_asks_for_has_the_last_word(user):
     ]
 
 
-@pytest.mark.parametrize("program", [["-m", "bitsback"], ["cli.py"]])
+@pytest.mark.parametrize(
+    "program", [["-m", "bitsback"], pytest.param(["cli.py"], marks=pytest.mark.slow)]
+)
 def test_the_program_asks_before_torch_is_loaded(tmp_path, photograph, tiny_model, program):
     """-v says so, and the OpenMP library itself, where it is GNU's, tells what it took."""
     source = save(photograph(9, 11), tmp_path / "a.png")
