@@ -92,12 +92,12 @@ def eight_pass_model(tmp_path_factory, eight_pass_network):
 
 
 @pytest.fixture(scope="session")
-def expert_model(tmp_path_factory, tiny_network):
+def expert_model(tmp_path_factory, eight_pass_network):
     """Two networks of different sizes and passes that share the levels out."""
     noise = sigmas(default_levels())
     experts = Experts(
         [
-            tiny_network,
+            eight_pass_network,
             random_network(9, NetworkConfig(16, 1, 24, 2, 16, 1, embedding=16, head=24)),
         ],
         [range(5), range(5, len(noise))],

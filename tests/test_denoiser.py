@@ -14,7 +14,7 @@ from bitsback.integer.config import EXACT, INNOVATION_REACH, INPUT_REACH, Networ
 from bitsback.train.denoiser import INNER_WEIGHT, TOP, Denoiser, QConv, scale_exponent
 from tests.conftest import random_network, unshuffled
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tiny_network(eight_pass_network):
     """Here, eight passes a level."""
     return eight_pass_network
