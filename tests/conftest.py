@@ -1,6 +1,7 @@
 """What all tests share: fixed seeds, one thread, a tiny model with random weights, a synthetic photograph."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -59,15 +60,20 @@ def random_network(seed, config=TINY):
     return network.eval().requires_grad_(False)
 
 
+@functools.cache
+def tiny_network_of(passes):
+    return random_network(7, dataclasses.replace(TINY, passes=passes))
+
+
 @pytest.fixture(scope="session")
 def tiny_network():
     """Two coding passes a level: coding takes time in proportion to the passes."""
-    return random_network(7, dataclasses.replace(TINY, passes=2))
+    return tiny_network_of(2)
 
 
 @pytest.fixture(scope="session")
 def eight_pass_network():
-    return random_network(7)
+    return tiny_network_of(8)
 
 
 def _model_file(folder, network):
@@ -82,22 +88,23 @@ def _model_file(folder, network):
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory, tiny_network):
-    return Model(_model_file(tmp_path_factory.mktemp("tiny"), tiny_network))
+def tiny_model(tmp_path_factory):
+    """Two passes; a module about passes overrides this by eight_pass_model."""
+    return Model(_model_file(tmp_path_factory.mktemp("tiny"), tiny_network_of(2)))
 
 
 @pytest.fixture(scope="session")
-def eight_pass_model(tmp_path_factory, eight_pass_network):
-    return Model(_model_file(tmp_path_factory.mktemp("eight"), eight_pass_network))
+def eight_pass_model(tmp_path_factory):
+    return Model(_model_file(tmp_path_factory.mktemp("eight"), tiny_network_of(8)))
 
 
 @pytest.fixture(scope="session")
-def expert_model(tmp_path_factory, eight_pass_network):
+def expert_model(tmp_path_factory):
     """Two networks of different sizes and passes that share the levels out."""
     noise = sigmas(default_levels())
     experts = Experts(
         [
-            eight_pass_network,
+            tiny_network_of(8),
             random_network(9, NetworkConfig(16, 1, 24, 2, 16, 1, embedding=16, head=24)),
         ],
         [range(5), range(5, len(noise))],
@@ -107,10 +114,12 @@ def expert_model(tmp_path_factory, eight_pass_network):
 
 
 @pytest.fixture(scope="session")
-def other_model(tmp_path_factory, tiny_network):
+def other_model(tmp_path_factory):
     """Another model of the same network, with another id."""
     return Model(
-        _model_file(tmp_path_factory.mktemp("other"), random_network(8, tiny_network.config))
+        _model_file(
+            tmp_path_factory.mktemp("other"), random_network(8, dataclasses.replace(TINY, passes=2))
+        )
     )
 
 

@@ -15,14 +15,15 @@ import torch.nn.functional as F
 
 from bitsback.codecs import prior_codec
 from bitsback.codecs.bitstream import container
-from bitsback.errors import BitsbackError, TrainingError
+from bitsback.errors import BitsbackError
 from bitsback.integer import convolution, onednn, selftest
+from bitsback.integer.config import EXACT
 from bitsback.integer.convolution import Layer, Reference
 from bitsback.integer.network import IntegerNetwork
 from bitsback.integer.onednn import Fast
-from bitsback.integer.overflow import prove_exact
 from tests import numpy_decoder as yardstick
 from tests.conftest import unshuffled
+from tests.layers import make_layer
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,6 @@ def tiny_model(eight_pass_model):
 
 
 BACKENDS = [Reference, Fast]
-EXACT = 2**24
-
 
 agrees = functools.cache(selftest.agrees)
 
@@ -41,17 +40,6 @@ agrees = functools.cache(selftest.agrees)
 def skip_if_unused(backend):
     if not agrees(backend):
         pytest.skip(f"{backend.name} is not exact on this machine, and not used")
-
-
-def make_layer(weight, bias=0, shift=0, stride=1):
-    """weight: (O, I, k, k) array, int8 makes an inner layer; bias and shift: a number or (O,)."""
-    outputs = len(weight)
-    return Layer(
-        torch.from_numpy(np.ascontiguousarray(weight)),
-        torch.from_numpy(np.broadcast_to(bias, (1, outputs)).astype(np.int32)),
-        torch.from_numpy(np.broadcast_to(shift, outputs).astype(np.int8)),
-        stride,
-    )
 
 
 def by_the_document(layer, x):
@@ -273,7 +261,7 @@ def test_activation_rounds_and_clamps(narrow):
 )
 def test_a_quantiser_that_is_not_exact_is_not_used(broken, monkeypatch):
     """Rounding half up, a sum out of range that wraps around, a torch without it: the backend goes on in four passes."""
-    monkeypatch.setattr(convolution, "in_one_pass", broken)
+    monkeypatch.setattr(onednn, "in_one_pass", broken)
     monkeypatch.setattr(onednn, "one_pass_agrees", onednn.one_pass_agrees.__wrapped__)
     assert not onednn.one_pass_agrees()
     wide = torch.tensor([8.0, 24.0, 1e6]).view(1, 1, 1, 3)
@@ -480,61 +468,12 @@ def test_choose_falls_back(tiny_model, monkeypatch):
         selftest.choose(tiny_model.layers)
 
 
-# The proof at export
-
-
-def inner(count, bias=0):
-    """A layer that sums `count` inputs with weights of 64 (count * 16320 at most); its shift keeps the output small."""
-    return make_layer(np.full((1, count, 1, 1), 64, np.int8), bias, 12)
-
-
 @pytest.mark.parametrize("device", ["cpux", "cuda:99", ""])
 def test_a_device_that_is_not_there(tiny_model, device):
     """One line, an error of ours, which names it, whichever way torch says no."""
     with pytest.raises(BitsbackError, match=f"^{device}: no such device here") as caught:
         tiny_model.chain(device)
     assert "\n" not in str(caught.value)
-
-
-def test_proof_draws_the_line():
-    room = EXACT - 1 - 1028 * 64 * 255
-    assert prove_exact({"down1.0.a": inner(1028, room)}) == EXACT - 1
-    for layer in (inner(1028, room + 1), inner(1028, -room - 1), inner(1029)):
-        with pytest.raises(TrainingError, match="down1.0.a"):
-            prove_exact({"down1.0.a": layer})
-
-
-def test_proof_looks_at_every_row_of_biases():
-    layer = inner(1028)
-    rows = torch.tensor([[0], [EXACT - 1 - 1028 * 64 * 255 + 1], [0]], dtype=torch.int32)
-    with pytest.raises(TrainingError):
-        prove_exact({"middle.0.a": Layer(layer.weight, rows, layer.shift)})
-
-
-@pytest.mark.parametrize("name, reach", [("first", 1023), ("head_known", 96), ("last", 255)])
-def test_proof_knows_what_enters(name, reach):
-    weight = (EXACT - 1) // (12 * reach)
-    prove_exact({name: make_layer(np.full((1, 12, 1, 1), weight, np.int32), shift=12)})
-    with pytest.raises(TrainingError, match=name):
-        prove_exact({name: make_layer(np.full((1, 12, 1, 1), weight + 1, np.int32), shift=12)})
-
-
-def test_proof_counts_wide_sums():
-    """Each convolution is within the range, their sum is not."""
-    half = make_layer(np.full((1, 4, 1, 1), 64, np.int8), bias=2**23 - 64 * 4 * 255)
-    with pytest.raises(TrainingError, match="wide sums"):
-        prove_exact({"down1.0.b": half, "down1.1.b": half})
-
-
-def test_proof_counts_the_first_layer_in_the_wide_sum():
-    half = make_layer(np.full((1, 4, 1, 1), 64, np.int8), bias=2**23 - 64 * 4 * 255)
-    first = make_layer(np.full((1, 12, 1, 1), 600, np.int32), bias=2**23 - 600 * 12 * 1023)
-    with pytest.raises(TrainingError, match="wide sums"):
-        prove_exact({"first": first, "down1.0.b": half})
-
-
-def test_proof_holds_for_a_model(tiny_model):
-    assert 0 < prove_exact(tiny_model.layers) < EXACT
 
 
 # Threads, batches, layouts

@@ -14,10 +14,16 @@ from bitsback.integer.config import EXACT, INNOVATION_REACH, INPUT_REACH, Networ
 from bitsback.train.denoiser import INNER_WEIGHT, TOP, Denoiser, QConv, scale_exponent
 from tests.conftest import random_network, unshuffled
 
-@pytest.fixture(scope="session")
+
+@pytest.fixture(scope="module")
 def tiny_network(eight_pass_network):
     """Here, eight passes a level."""
     return eight_pass_network
+
+
+@pytest.fixture(scope="module")
+def tiny_model(eight_pass_model):
+    return eight_pass_model
 
 
 REACH = {"first": INPUT_REACH, "head_known": INNOVATION_REACH}
