@@ -28,7 +28,6 @@ TESTED_ELSEWHERE = {
     "bitsback/coder/conditional.py": "test_chain",
     "bitsback/coder/model.py": "test_model_named",
     "bitsback/diffusion/steps.py": "test_levels",
-    "bitsback/integer/model_file.py": "test_levels",
     "bitsback/integer/network.py": "test_arithmetic",
     "bitsback/integer/onednn.py": "test_convolution",
     "bitsback/integer/selftest.py": "test_convolution",
