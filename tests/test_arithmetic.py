@@ -1,4 +1,4 @@
-"""ARITHMETIC.md says what the codec does: a decoder written from it alone reads the codec's files, and no integer on the way differs."""
+"""A decoder written from ARITHMETIC.md alone reads the codec's files, integer by integer."""
 
 from unittest.mock import patch
 
@@ -52,7 +52,7 @@ def make_pixels(height, width, kind, seed=0):
 
 
 def encode(images, model):
-    """(Header, payload) of one image, or of a list as in an archive, under the prior also where fallback codec would be smaller."""
+    """(Header, payload) of a list of images, under the prior even where the fallback is smaller."""
     entries = tuple(
         container.Entry(
             pixels.shape[1], pixels.shape[0], mode="RGB" if pixels.shape[2] == 3 else "L"
@@ -69,7 +69,7 @@ def encode(images, model):
 
 
 def decode(model, header, payload):
-    """(images, credit, bytes that tell block means) by the yardstick."""
+    """(images, credit, bytes of the block means) by the document's decoder."""
     stack = yardstick.Stack(payload)
     told = pop_bytes(stack, header.mean_bytes)
     images = yardstick.decode(
@@ -90,7 +90,7 @@ def decode(model, header, payload):
 
 
 def make_images(kind):
-    """Images of an archive: the first is cut into segments of rows, the others pass together."""
+    """Images of an archive: the first is cut into segments of rows, the others form a batch."""
     return [
         make_pixels(*size, kind, seed)
         for seed, size in enumerate([(40, 16), (12, 9), (12, 9), (12, 9)])
@@ -141,7 +141,7 @@ def model(request, tiny_model, eight_pass_model, expert_model, tmp_path_factory)
 
 @pytest.fixture(scope="module")
 def numbers(model):
-    """The yardstick's own reading of the model file."""
+    """The document's decoder reads the model file by itself."""
     return yardstick.Model(model.path.read_bytes())
 
 
@@ -151,7 +151,10 @@ def test_model_id(model, numbers):
 
 @pytest.mark.parametrize("size, kind", CASES, ids=str)
 def test_files_by_the_document(size, kind, model, numbers):
-    """The document's decoder gives the very pixels, its encoder the very words; with several segments, with and without context and batch."""
+    """The document's decoder returns the pixels, its encoder the same words.
+
+    With several segments, with and without context and batches.
+    """
     images = make_images(kind) if size == "archive" else [make_pixels(*size, kind)]
     check_by_the_document(images, model, numbers, size)
 
@@ -222,7 +225,7 @@ class RecordingModel(yardstick.Model):
 
 
 def assert_equal_records(ours, numpys):
-    """The yardstick's outputs reach over the padding; the codec's are cut to the image."""
+    """The document's outputs include the padding; the codec's are cut to the image."""
     assert len(ours) == len(numpys)
     for one, other in zip(ours, numpys):
         for a, b in zip(one, other):
@@ -232,7 +235,10 @@ def assert_equal_records(ours, numpys):
 @pytest.mark.parametrize("backend", [convolution.Reference, onednn.Fast])
 @pytest.mark.parametrize("size", [(33, 21), "archive"], ids=str)
 def test_every_integer_of_a_file(size, backend, model):
-    """Trunk and head outputs of every segment, step and pass, as they come up in decoding: torch against numpy int64."""
+    """Trunk and head outputs of all segments, levels and passes of a file.
+
+    In the order of decoding: torch against int64 of numpy.
+    """
     if not selftest.agrees(backend):
         pytest.skip(f"{backend.name} is not exact on this machine, and not used")
     images = make_images("smooth") if size == "archive" else [make_pixels(*size, "smooth")]
@@ -280,7 +286,7 @@ def test_every_integer_of_a_file(size, backend, model):
 @pytest.mark.parametrize("backend", [convolution.Reference, onednn.Fast])
 @pytest.mark.parametrize("reach", [3, 300, 2**12])
 def test_network_far_from_any_image(reach, backend, model, numbers):
-    """Lattice indices and innovations at the limits that ARITHMETIC.md gives, odd sizes, 32-bit sums."""
+    """Lattice indices and innovations at the limits in ARITHMETIC.md, odd sizes, 32-bit sums."""
     if not selftest.agrees(backend):
         pytest.skip(f"{backend.name} is not exact on this machine, and not used")
     network = model.chain(backend=backend(model.layers)).network
@@ -304,7 +310,10 @@ def test_network_far_from_any_image(reach, backend, model, numbers):
 
 @pytest.mark.parametrize("reach", [2, 60, 2**12])
 def test_distributions_of_any_values(reach, model, numbers):
-    """Means and scales of every pass and colour, for values that need not be likely: all clamps of section 7, with and without context."""
+    """Means and scales of every pass and colour for improbable values: all clamps of section 7.
+
+    With and without context.
+    """
     network = model.chain(backend=convolution.Reference(model.layers)).network
     rng = np.random.default_rng(reach)
     for k in range(len(model.levels)):
@@ -339,7 +348,10 @@ def test_distributions_of_any_values(reach, model, numbers):
 
 
 def test_distributions_fit_32_bits(numbers):
-    """Section 8: no product or sum of section 7 leaves int32 for lattice indices within +-2^12, by the limits of its factors."""
+    """Section 8: no product or sum of section 7 leaves int32, by the limits of its factors.
+
+    For lattice indices within +-2^12.
+    """
     for k in range(numbers.count):
         input_scale, from_y, from_f, base = np.abs(
             numbers.tensors["steps.scalars"][k].astype(np.int64)

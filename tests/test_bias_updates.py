@@ -1,4 +1,4 @@
-"""Deltas of a model's biases: their codec, what they move, what is refused, and files that carry them."""
+"""Bias updates of a model: their codec, what they change, what is refused, files with them."""
 
 import dataclasses
 
@@ -50,7 +50,7 @@ def tuned_file(tiny_model, photograph):
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.3, 3.0, 60.0]))
 def test_what_is_pushed_is_popped(tiny_model, seed, size):
-    """Any deltas come back and leave the stack as it was."""
+    """Any updates come back and leave the stack as it was."""
     deltas, codec, stack = (
         some_differences(tiny_model, size, seed),
         tiny_model.deltas,
@@ -62,7 +62,7 @@ def test_what_is_pushed_is_popped(tiny_model, seed, size):
 
 
 def test_they_cost_what_their_sizes_say(tiny_model):
-    """Nothing much where they are zero; about the entropy of the Gaussian they are drawn from."""
+    """Close to nothing where they are zero; about their entropy where they are Gaussian."""
     count, layers = bias_updates.count(tiny_model.layers), len(tiny_model.layers)
     for size, least, most in (
         (0.0, 0, 10 * layers + 32),
@@ -75,7 +75,10 @@ def test_they_cost_what_their_sizes_say(tiny_model):
 
 
 def test_biases_move_and_nothing_else(tiny_model):
-    """By delta * unit in every level's row, which is 1/256 of an activation's 1.0 in the float twin."""
+    """Each level's biases move by update * unit.
+
+    In the float twin the unit is 1/256 of an activation's 1.0.
+    """
     deltas = some_differences(tiny_model)
     moved, parts = (
         bias_updates.tuned_layers(tiny_model.layers, deltas),
@@ -95,7 +98,8 @@ def test_biases_move_and_nothing_else(tiny_model):
             (torch.from_numpy(parts[name]) * units).to(torch.int32).expand_as(layer.bias),
         )
         real = units * real_scales(name, layer)[1]
-        # exactly but for channels of weights so small that the unit would not fit, and the scales' unit, a power of two near 1/64
+        # exact but for channels of weights so small that the unit would not fit, and the scales'
+        # unit, a power of two near 1/64
         shares = real[(layer.shift + 2 < bias_updates.FARTHEST) & (layer.shift >= 3)] * 256
         assert ((shares > 0.6) & (shares < 1.5)).all() and (
             name == "last" or name.startswith("head_out") or (shares == 1).all()
@@ -138,7 +142,7 @@ def test_a_tuned_file_decodes(tiny_model, tuned_file):
 
 
 def test_a_tuned_file_decodes_by_the_document(tiny_model, tuned_file):
-    """ARITHMETIC.md, section 9, in numpy: the same deltas, the same pixels, a proof of the same numbers."""
+    """ARITHMETIC.md, section 9, in numpy: equal updates, pixels and largest sums."""
     data, pixels, deltas = tuned_file
     header, payload = container.read(data)
     model, stack = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Stack(payload)
@@ -167,7 +171,7 @@ def test_a_tuned_file_decodes_by_the_document(tiny_model, tuned_file):
 
 
 def test_without_its_deltas_a_file_is_damaged(tiny_model, tuned_file):
-    """The deltas are needed: a header that hides them is found out by a checksum, not by luck."""
+    """A header that hides the updates fails by the checksum."""
     header, payload = container.read(tuned_file[0])
     with pytest.raises(DamagedFile):
         decode(
@@ -176,7 +180,7 @@ def test_without_its_deltas_a_file_is_damaged(tiny_model, tuned_file):
 
 
 def test_a_header_that_claims_deltas_is_checked(tiny_model, prior_file, photograph):
-    """A file without deltas whose header claims some; and the flag without a number, or without a stack."""
+    """A header that claims updates of a file without; the flag without a number or a stack."""
     header, payload = container.read(prior_file(photograph(56, 56)))
     with pytest.raises(DamagedFile):
         decode(
@@ -198,7 +202,7 @@ def test_a_header_that_claims_deltas_is_checked(tiny_model, prior_file, photogra
 
 
 def test_info_preview_and_borders_know_of_deltas(tiny_model, tuned_file, tmp_path, monkeypatch):
-    """info names what they cost; a preview and the cost of borders use the tuned network."""
+    """`info` prints their size; previews and border costs use the tuned network."""
     data, pixels, _ = tuned_file
     (tmp_path / "t.bbk").write_bytes(data)
     facts = files.describe(tmp_path / "t.bbk")
@@ -219,7 +223,7 @@ def test_info_preview_and_borders_know_of_deltas(tiny_model, tuned_file, tmp_pat
 @pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.integers(0, bias_updates.COARSENESS - 1))
 def test_coarser_deltas_cost_less(tiny_model, seed, coarse):
-    """Multiples of 2^c are stored in steps of it, for the bits of what they are multiples of."""
+    """Multiples of 2^c are stored as multiples, for the bits of the quotients."""
     deltas, codec, sizes = some_differences(tiny_model, 3.0, seed), tiny_model.deltas, []
     for part in bias_updates.split(deltas, tiny_model.layers).values():
         part[0] = 1  # odd: so that nothing coarser would do

@@ -1,4 +1,7 @@
-"""plain.py: samples of every kind come back, the result is the smallest at hand, and each coder's bytes are checked."""
+"""The fallback codec: samples of every kind come back, in the smallest form at hand.
+
+The bytes of each coder are checked.
+"""
 
 import io
 

@@ -1,4 +1,7 @@
-"""Every way in that takes a model, asked for one that is not the default: it is the file's, of colour and of gray; and the file is read by whoever has another."""
+"""Every call that takes a model, with one that is not the default, for colour and gray.
+
+The file names that model, and is decoded whatever other model is given.
+"""
 
 import io
 import json
@@ -34,7 +37,10 @@ NAMES = {"RGB": "fast", "L": "other"}  # the fast model was not trained on gray,
 
 @pytest.fixture(scope="module", autouse=True)
 def shipped(tmp_path_factory):
-    """{name: path}: as if three models were shipped; the third is the default but for one number.  What the self-test says of oneDNN is asked once."""
+    """{name: path} of three models, the third the default but for one number.
+
+    The self-test of oneDNN runs once.
+    """
     folder = tmp_path_factory.mktemp("models")
     for path in model_file.shipped_models().values():
         (folder / path.name).symlink_to(path)
@@ -59,7 +65,7 @@ def models(shipped):
 
 @pytest.fixture(scope="module")
 def made(models):
-    """{mode: bytes} with the model as a Model: what all other ways must make too."""
+    """The bytes for each mode with the model as a Model: what all other calls must make too."""
     return {mode: encode_image(image, model=models[NAMES[mode]]) for mode, image in STILLS.items()}
 
 
@@ -106,7 +112,7 @@ def test_arrays(models):
 
 
 def test_gray_is_never_another_models(models):
-    """A model that was not trained on gray leaves it to fallback codec: no other takes its place."""
+    """A model not trained on gray leaves it to the fallback codec, not to another model."""
     data = encode_image(STILLS["L"], model="fast")
     assert container.read_header(data).model in ("", models["fast"].id[:16]) and same(
         decode_image(data, model="fast"), STILLS["L"]
@@ -114,7 +120,10 @@ def test_gray_is_never_another_models(models):
 
 
 def test_another_shipped_model_is_opened_once(made, models, monkeypatch):
-    """A Model asked for files of another keeps that one: opening takes longer than a small image."""
+    """A Model keeps the other model that it opened for a file.
+
+    Opening takes longer than a small image.
+    """
     decode(made["RGB"], model=models["default"])
     monkeypatch.setattr(Model, "open", lambda *_, **__: pytest.fail("opened again"))
     assert np.array_equal(decode(made["RGB"], model=models["default"]), PHOTOGRAPH)
@@ -129,7 +138,7 @@ def test_another_shipped_model_is_opened_once(made, models, monkeypatch):
     ],
 )
 def test_archives(kinds, models, tmp_path):
-    """The images of one mode or both; verified, unpacked without a word about the model."""
+    """The images of one mode or both; verified; unpacked without naming the model."""
     modes, name = kinds
     wanted = {mode: image for mode, image in STILLS.items() if modes in (mode, "both")}
     for mode, image in wanted.items():
@@ -147,7 +156,7 @@ def test_archives(kinds, models, tmp_path):
 
 @pytest.mark.slow
 def test_commands(made, mode, name, path, models, tmp_path):
-    """compress, alone, in processes and into archives; then test, info, preview and decompress, told nothing or of another model."""
+    """compress, alone, in processes and into archives; then all that reads, with any model."""
     one, whole = tmp_path / "one.bbk", tmp_path / "all.bbk"
     assert call("compress", path, "-o", one, "--model", name).exit_code == 0
     (tmp_path / "other.png").write_bytes(path.read_bytes())
@@ -191,7 +200,7 @@ def test_efforts(path, mode, models, tmp_path):
 
 @pytest.mark.slow
 def test_tasks_of_other_processes(made, mode, name, path, models, tmp_path):
-    """What -j and --dask hand to a worker: the path of the model."""
+    """Workers of -j and --dask get the path of the model."""
     task = pickle.loads(
         pickle.dumps(
             pool.Task("compress", str(path), str(tmp_path / "a.bbk"), model=str(models[name].path))
@@ -235,7 +244,10 @@ def test_pillow(mode, name, models):
 
 @pytest.mark.slow
 def test_numcodecs(mode, name, models):
-    """By name and path, pickled, several images in a chunk; read by a codec of another model, which goes on with its own."""
+    """By name and path, pickled, several images in a chunk; read by a codec of another model.
+
+    Which goes on with its own.
+    """
     Bitsback = pytest.importorskip(
         "bitsback.plugins.numcodecs", reason="numcodecs is not installed"
     ).Bitsback
@@ -286,7 +298,7 @@ def test_small_chunks_open_no_model(monkeypatch):
 
 
 def test_a_small_archive_is_the_same_by_name_and_by_model(models):
-    """Two images too small for the prior alone: whether it is tried hangs on them, not on how the model is named."""
+    """Two images too small for the prior alone: how the model is named changes nothing."""
     images = [
         ImageData("RGB", np.ascontiguousarray(PHOTOGRAPH[top : top + 30, 8:38])) for top in (4, 34)
     ]

@@ -1,4 +1,7 @@
-"""The package: one import name, `bitsback.codecs`, from a checkout, elsewhere, and in a wheel; never a bare `codecs`."""
+"""The package `bitsback.codecs`, from a checkout, from elsewhere and in a wheel.
+
+Never a bare `codecs`, which is the standard library's.
+"""
 
 import os
 import shutil
@@ -47,7 +50,7 @@ def source_copy(folder: Path) -> Path:
 
 
 def test_import_from_the_checkout():
-    """In the root of a checkout `import bitsback.codecs` works, and `import codecs` is still the standard library's."""
+    """In the root of a checkout, too, `import codecs` is still the standard library's."""
     assert python(["-c", ROUND_TRIP], ROOT).strip() == str(ROOT / "codecs" / "__init__.py")
 
 
@@ -70,7 +73,7 @@ def test_no_symbolic_link_in_the_tree():
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """(wheel, sdist) built from a copy of the checkout, the wheel out of the sdist, without network."""
+    """(wheel, sdist) built from a copy of the checkout without network, the wheel from the sdist."""
     pytest.importorskip("hatchling", reason="hatchling is not installed: nothing can be built here")
     source, folder = (
         source_copy(tmp_path_factory.mktemp("source") / "bitsback"),
@@ -101,7 +104,7 @@ def modules_of_the_tree():
 
 @pytest.mark.slow
 def test_a_wheel_holds_the_package_and_nothing_at_the_top(built):
-    """bitsback/codecs as real files, the shipped models, the command; no top-level codecs, cli, tests or benchmarks."""
+    """bitsback/codecs, the shipped models and the command; no other package at the top."""
     with zipfile.ZipFile(built[0]) as wheel:
         names = wheel.namelist()
         (entry,) = [name for name in names if name.endswith("entry_points.txt")]
