@@ -1,4 +1,4 @@
-"""What all tests share: fixed seeds, one thread, a tiny model with random weights, a synthetic photograph."""
+"""Fixtures of all tests: fixed seeds, one thread, tiny models with random weights, photographs."""
 
 import dataclasses
 import functools
@@ -24,7 +24,10 @@ TINY = NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16, passes=8)
 
 
 def unshuffled(known):
-    """(B, 3, H, W) innovations, all of them -> (B, h, w, 12) int8 of 2x2 blocks, zeros up to multiples of 8: what IntegerNetwork.head takes."""
+    """(B, 3, H, W) innovations -> (B, h, w, 12) int8 of 2x2 blocks, as IntegerNetwork.head takes.
+
+    Zeros are added up to multiples of 8.
+    """
     padded = np.pad(known, ((0, 0), (0, 0), (0, -known.shape[2] % 8), (0, -known.shape[3] % 8)))
     batch, channels, height, width = padded.shape
     blocks = padded.reshape(batch, channels, height // 2, 2, width // 2, 2).transpose(
@@ -147,9 +150,9 @@ def photograph():
 
 @pytest.fixture(scope="session")
 def prior_file(tiny_model):
-    """prior_file(pixels, model=tiny_model) -> the bytes of a file whose segments are under the prior.
+    """prior_file(pixels, model=tiny_model) -> bytes of a file whose segments are under the prior.
 
-    With random weights the prior loses against fallback codec, so `encode` would not choose it.
+    With random weights the prior loses against the fallback codec: `encode` would not choose it.
     """
 
     def make(pixels, model=tiny_model):

@@ -1,4 +1,4 @@
-"""What a file tells before its segments, popped from and pushed to the yardstick's stack, and read by FORMAT.md's words."""
+"""Side information on the stack of numpy_decoder.py; block means as FORMAT.md describes them."""
 
 from itertools import groupby
 
@@ -20,7 +20,10 @@ def push_bytes(stack, data):
 
 
 def grids(data, sizes):
-    """Block means: (r, c, C) or None for each image, None where a file tells none at all.  sizes: (height, width, channels)."""
+    """Block means: a list of (r, c, C), or None, of each image; None for a file without any.
+
+    sizes: (height, width, channels) of each image.
+    """
     reader, found = Reader(data), []
     if not data:
         return None

@@ -280,7 +280,7 @@ def test_of_small_images_nothing_is_sure():
     assert not surely_smaller(best + 1, [pixels])
 
 
-def test_conventional_coding_stops_where_it_has_lost(tiny_model, photograph, monkeypatch):
+def test_the_fallback_codec_stops_where_it_has_lost(tiny_model, photograph, monkeypatch):
     """The fallback codec stops once its bytes exceed the prior's whole file, which is returned."""
     images, asked, coder = (
         [ImageData("RGB", photograph(16, 16, i)) for i in range(12)],

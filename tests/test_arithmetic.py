@@ -71,7 +71,7 @@ def encode(images, model):
 def decode(model, header, payload):
     """(images, credit, bytes of the block means) by the document's decoder."""
     stack = yardstick.Stack(payload)
-    told = pop_bytes(stack, header.mean_bytes)
+    mean_data = pop_bytes(stack, header.mean_bytes)
     images = yardstick.decode(
         model,
         stack,
@@ -80,12 +80,12 @@ def decode(model, header, payload):
         header.segments,
         header.top,
         sharpness=header.sharpness,
-        means=grids(told, header.sizes),
+        means=grids(mean_data, header.sizes),
     )
     return (
         [turned(pixels, header.flips) for pixels in images],
         stack.credit(header.credit_bytes),
-        told,
+        mean_data,
     )
 
 
@@ -178,7 +178,7 @@ def check_by_the_document(images, model, numbers, size=None):
         )
     elif size == (64, 16):
         assert len(header.segments) > 1
-    got, credit, told = decode(numbers, header, payload)
+    got, credit, mean_data = decode(numbers, header, payload)
     segments.unpack_fallback_parts(
         credit, [turned(pixels, header.flips) for pixels in got], header.start
     )
@@ -192,9 +192,9 @@ def check_by_the_document(images, model, numbers, size=None):
         header.segments,
         header.top,
         sharpness=header.sharpness,
-        means=grids(told, header.sizes),
+        means=grids(mean_data, header.sizes),
     )
-    push_bytes(stack, told)
+    push_bytes(stack, mean_data)
     assert stack.to_bytes() == payload
 
 
@@ -445,7 +445,7 @@ def test_stack_and_tables(model, numbers, seed, count, kind, start):
             pop()
 
 
-def test_columns_without_mass(model, numbers):
+def test_columns_of_frequency_zero(model, numbers):
     """No push gets past one: the file is damaged."""
     row = next(row for row, edges in enumerate(numbers.q) if edges[1] == 0)
     values, mean, row_set = np.array([-31]), np.array([row % 32]), np.array([row // 32])

@@ -116,7 +116,7 @@ def test_sums_that_could_overflow_are_refused(tiny_model):
         )
 
 
-def test_a_delta_out_of_range_is_refused(tiny_model):
+def test_an_update_out_of_range_is_refused(tiny_model):
     """What no encoder writes: 129 under the widest scale, which escapes."""
     stack, deltas = Stack(bytes(8)), some_differences(tiny_model, 0.0)
     deltas[-1] = bias_updates.MAX_UPDATE + 2
@@ -170,7 +170,7 @@ def test_a_tuned_file_decodes_by_the_document(tiny_model, tuned_file):
     )
 
 
-def test_without_its_deltas_a_file_is_damaged(tiny_model, tuned_file):
+def test_without_its_updates_a_file_is_damaged(tiny_model, tuned_file):
     """A header that hides the updates fails by the checksum."""
     header, payload = container.read(tuned_file[0])
     with pytest.raises(DamagedFile):
@@ -179,7 +179,7 @@ def test_without_its_deltas_a_file_is_damaged(tiny_model, tuned_file):
         )
 
 
-def test_a_header_that_claims_deltas_is_checked(tiny_model, prior_file, photograph):
+def test_a_header_that_claims_updates_is_checked(tiny_model, prior_file, photograph):
     """A header that claims updates of a file without; the flag without a number or a stack."""
     header, payload = container.read(prior_file(photograph(56, 56)))
     with pytest.raises(DamagedFile):
@@ -201,7 +201,7 @@ def test_a_header_that_claims_deltas_is_checked(tiny_model, prior_file, photogra
             container.read(bytes(wrong))
 
 
-def test_info_preview_and_borders_know_of_deltas(tiny_model, tuned_file, tmp_path, monkeypatch):
+def test_info_preview_and_borders_of_a_tuned_file(tiny_model, tuned_file, tmp_path, monkeypatch):
     """`info` prints their size; previews and border costs use the tuned network."""
     data, pixels, _ = tuned_file
     (tmp_path / "t.bbk").write_bytes(data)
@@ -222,7 +222,7 @@ def test_info_preview_and_borders_know_of_deltas(tiny_model, tuned_file, tmp_pat
 
 @pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.integers(0, bias_updates.COARSENESS - 1))
-def test_coarser_deltas_cost_less(tiny_model, seed, coarse):
+def test_coarser_updates_cost_less(tiny_model, seed, coarse):
     """Multiples of 2^c are stored as multiples, for the bits of the quotients."""
     deltas, codec, sizes = some_differences(tiny_model, 3.0, seed), tiny_model.deltas, []
     for part in bias_updates.split(deltas, tiny_model.layers).values():

@@ -77,7 +77,7 @@ class Knows:
     """A prior equal to the posterior: p(y_k | y_{k+1}) := q(y_k | y_{k-1}), with y_{k-1} given.
 
     Under it x is certain, y_0 has the distribution q(y_0 | x) it was popped from, and so on up:
-    every symbol is pushed under the frequencies it was popped with.  values[k]: y_{k-1}, or x for 0.
+    every symbol is pushed under the frequencies it was popped with.  values[k]: y_{k-1}, x for 0.
     """
 
     def __init__(self, forward):
@@ -261,13 +261,13 @@ def test_chain_laws_at_the_ends_of_the_range(tiny_model, pixels):
     chain_laws(tiny_model, planes(pixels), no_context(planes(pixels)), pixels)
 
 
-def test_a_batch_is_coded_as_one_group(tiny_model, photograph):
+def test_a_batch_is_coded_at_once(tiny_model, photograph):
     """B images of one shape obey the laws too."""
     x = np.concatenate([planes(photograph(8, 12, seed)) for seed in range(3)])
     chain_laws(tiny_model, x, no_context(x), photograph(8, 12), 30_000)
 
 
-def test_known_rows_change_the_code(tiny_model, photograph):
+def test_the_context_changes_the_code(tiny_model, photograph):
     """Another context makes other words, and cannot decode these ones to the same pixels."""
     pixels, chain, top = photograph(16, 24), tiny_model.chain(), Top((0, 0, 0), (70, 70, 70))
     x, context, wrong = (planes(p) for p in (pixels[:8], pixels[8:], 255 - pixels[8:]))
@@ -316,7 +316,7 @@ def test_watch_sees_every_pop_and_the_deepest_debt(tiny_model, photograph):
     assert 1.5 * x.size < held - seen[0] < 3 * x.size  # y_0: 2.05 bits and what the lattice adds
 
 
-def test_a_group_beyond_the_credit_is_an_error(tiny_model, photograph):
+def test_a_segment_beyond_the_credit_is_an_error(tiny_model, photograph):
     """Too little credit is StackEmpty at the first pops, and the caller's copy is untouched."""
     pixels = photograph(16, 16)
     stack = credit(100)

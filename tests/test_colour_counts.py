@@ -43,7 +43,7 @@ KEYS = {"gray": 0, GREEN: 0, RED: 7 << 8, BLUE: 7 << 16 | 9 << 8}
 
 @pytest.fixture(scope="module")
 def few(photograph):
-    """A photograph of few colours, as luma and coarse chroma leave it; or gray, every third value."""
+    """A photograph of few colours, as coarse chroma leaves it; or gray, every third value."""
 
     def make(height, width, channels=3, seed=0):
         r, g, b = photograph(height, width, seed).astype(int).transpose(2, 0, 1)
@@ -113,7 +113,7 @@ def test_chunks(size):
 
 
 @given(st.sampled_from(NUMBERS), st.sampled_from(sorted(KEYS, key=str)), st.integers(0, 2**32))
-def test_masses(gaussians, sharpness, kind, seed):
+def test_frequencies(gaussians, sharpness, kind, seed):
     """Frequencies: at least 1, 2^24 in all, for any counts and means, and the document's."""
     rng, n = np.random.default_rng(seed), 40
     colours, document = Colours(sharpness), yardstick.Counts(sharpness)
@@ -164,7 +164,7 @@ def test_values_that_are_no_pixels(gaussians):
 
 
 @given(st.integers(0, 2**32), st.integers(0, 60), st.integers(2, 40))
-def test_each_symbol_under_its_own_masses(seed, count, symbols):
+def test_each_symbol_under_its_own_frequencies(seed, count, symbols):
     """push_each and pop_each make the words of the document's stack, and return.
 
     Some rows have one frequency of nearly all.
@@ -360,7 +360,7 @@ def test_by_the_document(tiny_model, few, case):
         yardstick.Stack(payload),
         lambda pixels: turned(pixels, header.flips),
     )
-    blurred, data, told = (
+    blurred, data, flat = (
         pop_bytes(stack, header.mean_bytes),
         pop_bytes(stack, header.flat_bytes),
         None,
@@ -368,7 +368,7 @@ def test_by_the_document(tiny_model, few, case):
     if data:
         painted = [turn(np.zeros_like(pixels)) for pixels in images]
         masks = prior_codec.flats.read(data, painted)
-        told = (
+        flat = (
             painted,
             [
                 np.full(pixels.shape, True) if mask is None else mask
@@ -382,7 +382,7 @@ def test_by_the_document(tiny_model, few, case):
         header.start,
         header.segments,
         header.top,
-        told,
+        flat,
         header.sharpness,
         grids(blurred, header.sizes),
     )
@@ -400,7 +400,7 @@ def test_by_the_document(tiny_model, few, case):
         header.start,
         header.segments,
         header.top,
-        told and told[1],
+        flat and flat[1],
         header.sharpness,
         grids(blurred, header.sizes),
     )

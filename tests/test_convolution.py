@@ -662,9 +662,9 @@ def test_instruction_sets(setting, tiny_model, small_image):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    told = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
-    assert told["float32_reference"] == ["True", expected]
-    assert told["oneDNN_int8"] == (["True", expected] if selftest.agrees(Fast) else ["False"])
+    printed = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+    assert printed["float32_reference"] == ["True", expected]
+    assert printed["oneDNN_int8"] == (["True", expected] if selftest.agrees(Fast) else ["False"])
 
 
 @pytest.mark.skipif(

@@ -82,7 +82,7 @@ def test_forward_rows_are_distributions_without_a_floor():
 
 
 def bin_shares(mean, sd):
-    """Probabilities of N(mean, sd^2) by bin, ends open, by Gauss-Legendre quadrature, without erf."""
+    """Probabilities of N(mean, sd^2) by bin, ends open, by Gauss-Legendre quadrature, no erf."""
     nodes, weights = np.polynomial.legendre.leggauss(40)
     pieces = max(1, math.ceil(2 / sd))  # a smooth piece is at most half an sd wide
     edges = np.arange(-100, 101)[:, None] - 0.5 + np.arange(pieces) / pieces
@@ -98,7 +98,7 @@ def bin_shares(mean, sd):
 
 @pytest.mark.parametrize("scale", [0, 1, 17, 40, 63, 64, 65, 68, 80, 96, 111])
 @pytest.mark.parametrize("fraction", [0, 1, 16, 31])
-def test_masses_agree_with_an_independent_integral(gaussians, scale, fraction):
+def test_frequencies_agree_with_an_independent_integral(gaussians, scale, fraction):
     """Frequencies are the Gaussian's shares of what the floors leave, within 1e-6 and rounding.
 
     The largest takes the remainder.
@@ -231,7 +231,7 @@ FORWARD = Gaussians(gaussian_tables.forward_frequencies([55, 64, 70]))
 
 
 @pytest.mark.parametrize("offset", [-31, -12, 12, 32, 100, -100])
-def test_a_value_without_mass_is_damage(offset):
+def test_a_value_of_frequency_zero_is_damage(offset):
     """A value that q cannot draw cannot be pushed: DamagedFile, which only altered words cause."""
     stack = credit(100)
     with pytest.raises(DamagedFile):

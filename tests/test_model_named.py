@@ -28,7 +28,7 @@ from tests.commands import call
 PHOTOGRAPH = np.array(Image.open(Path(__file__).parent / "images" / "kodim07_crop.png"))[
     :64, 96:160
 ]
-STILLS = {
+IMAGES = {
     "RGB": ImageData("RGB", PHOTOGRAPH),
     "L": ImageData("L", np.ascontiguousarray(PHOTOGRAPH[..., 1])),
 }
@@ -63,13 +63,24 @@ def models(shipped):
     return {name: Model.open(name) for name in shipped}
 
 
+class Made(dict):
+    """Makes the file of a mode when it is first asked for."""
+
+    def __init__(self, models):
+        self.models = models
+
+    def __missing__(self, mode):
+        self[mode] = encode_image(IMAGES[mode], model=self.models[NAMES[mode]])
+        return self[mode]
+
+
 @pytest.fixture(scope="module")
 def made(models):
     """The bytes for each mode with the model as a Model: what all other calls must make too."""
-    return {mode: encode_image(image, model=models[NAMES[mode]]) for mode, image in STILLS.items()}
+    return Made(models)
 
 
-@pytest.fixture(params=list(STILLS))
+@pytest.fixture(params=list(IMAGES))
 def mode(request):
     return request.param
 
@@ -82,7 +93,7 @@ def name(mode):
 @pytest.fixture
 def path(tmp_path, mode):
     """The image as a file."""
-    Image.fromarray(STILLS[mode].samples).save(tmp_path / "in.png")
+    Image.fromarray(IMAGES[mode].samples).save(tmp_path / "in.png")
     return tmp_path / "in.png"
 
 
@@ -95,10 +106,10 @@ def test_by_name_path_and_model(made, mode, name, models):
     """Same bytes whichever way it is named; decoded by its id whatever model is at hand."""
     assert made_with(made[mode], models[name])
     for named in (name, models[name].path):
-        assert encode_image(STILLS[mode], model=named, verify=True) == made[mode]
+        assert encode_image(IMAGES[mode], model=named, verify=True) == made[mode]
     for named in (None, name, "default", models["default"]):
-        assert same(decode_image(made[mode], model=named), STILLS[mode])
-    assert made_with(encode_image(STILLS[mode]), models["default"])
+        assert same(decode_image(made[mode], model=named), IMAGES[mode])
+    assert made_with(encode_image(IMAGES[mode]), models["default"])
 
 
 def test_arrays(models):
@@ -113,9 +124,9 @@ def test_arrays(models):
 
 def test_gray_is_never_another_models(models):
     """A model not trained on gray leaves it to the fallback codec, not to another model."""
-    data = encode_image(STILLS["L"], model="fast")
+    data = encode_image(IMAGES["L"], model="fast")
     assert container.read_header(data).model in ("", models["fast"].id[:16]) and same(
-        decode_image(data, model="fast"), STILLS["L"]
+        decode_image(data, model="fast"), IMAGES["L"]
     )
 
 
@@ -140,7 +151,7 @@ def test_another_shipped_model_is_opened_once(made, models, monkeypatch):
 def test_archives(kinds, models, tmp_path):
     """The images of one mode or both; verified; unpacked without naming the model."""
     modes, name = kinds
-    wanted = {mode: image for mode, image in STILLS.items() if modes in (mode, "both")}
+    wanted = {mode: image for mode, image in IMAGES.items() if modes in (mode, "both")}
     for mode, image in wanted.items():
         Image.fromarray(image.samples).save(tmp_path / f"{mode}.png")
     data, count = archive.encode_archive(sorted(tmp_path.glob("*.png")), model=name, verify=True)
@@ -180,14 +191,16 @@ def test_commands(made, mode, name, path, models, tmp_path):
     assert call("compress", "--archive", whole, path, "--model", name).exit_code == 0
     assert made_with(whole.read_bytes(), models[name])
     assert call("test", one, whole).exit_code == 0
-    told, looks = [], []
+    facts, looks = [], []
     for named in ((), ("--model", "default")):
-        told.append(json.loads(call("info", "--borders", "--json", *named, one).stdout))
+        facts.append(json.loads(call("info", "--borders", "--json", *named, one).stdout))
         assert call("preview", one, "-f", "-o", tmp_path / "look.png", *named).exit_code == 0
         assert call("decompress", one, "-f", "-o", tmp_path / "out.png", *named).exit_code == 0
         looks.append((tmp_path / "look.png").read_bytes())
-        assert np.array_equal(np.array(Image.open(tmp_path / "out.png")), STILLS[mode].samples)
-    assert told[0] == told[1] and told[0]["model"] == models[name].id[:16] and looks[0] == looks[1]
+        assert np.array_equal(np.array(Image.open(tmp_path / "out.png")), IMAGES[mode].samples)
+    assert (
+        facts[0] == facts[1] and facts[0]["model"] == models[name].id[:16] and looks[0] == looks[1]
+    )
 
 
 @pytest.mark.slow
@@ -211,7 +224,7 @@ def test_tasks_of_other_processes(made, mode, name, path, models, tmp_path):
     (restored,), _ = pool.do(
         pool.Task("decompress", str(tmp_path / "a.bbk"), str(tmp_path / "a.png"))
     )
-    assert np.array_equal(np.array(Image.open(restored)), STILLS[mode].samples)
+    assert np.array_equal(np.array(Image.open(restored)), IMAGES[mode].samples)
 
 
 @pytest.mark.slow
@@ -235,10 +248,10 @@ def test_pillow(mode, name, models):
     """save(model=...) by name and Model; open reads it without."""
     for named in (name, models[name]):
         out = io.BytesIO()
-        Image.fromarray(STILLS[mode].samples).save(out, "BITSBACK", model=named)
+        Image.fromarray(IMAGES[mode].samples).save(out, "BITSBACK", model=named)
         assert made_with(out.getvalue(), models[name])
         assert np.array_equal(
-            np.array(Image.open(io.BytesIO(out.getvalue()))), STILLS[mode].samples
+            np.array(Image.open(io.BytesIO(out.getvalue()))), IMAGES[mode].samples
         )
 
 
@@ -251,7 +264,7 @@ def test_numcodecs(mode, name, models):
     Bitsback = pytest.importorskip(
         "bitsback.plugins.numcodecs", reason="numcodecs is not installed"
     ).Bitsback
-    pixels, codec, other = STILLS[mode].samples, Bitsback(model=models[name].path), Bitsback()
+    pixels, codec, other = IMAGES[mode].samples, Bitsback(model=models[name].path), Bitsback()
     data, own = codec.encode(pixels), other.encode(pixels)
     assert (
         made_with(data, models[name])
@@ -273,13 +286,13 @@ def test_numcodecs(mode, name, models):
 def test_threads_of_several_models(models):
     """Threads that share models: each file is that of its own."""
     pairs = [("RGB", "fast"), ("L", "other"), ("RGB", "default")]
-    wanted = {pair: encode_image(STILLS[pair[0]], model=models[pair[1]]) for pair in pairs}
+    wanted = {pair: encode_image(IMAGES[pair[0]], model=models[pair[1]]) for pair in pairs}
 
     def work(i):
         mode, name = pairs[i % 3]
-        data = encode_image(STILLS[mode], model=models[name])
+        data = encode_image(IMAGES[mode], model=models[name])
         return data == wanted[mode, name] and same(
-            decode_image(data, model=models[pairs[(i + 1) % 3][1]]), STILLS[mode]
+            decode_image(data, model=models[pairs[(i + 1) % 3][1]]), IMAGES[mode]
         )
 
     with ThreadPoolExecutor(3) as pool:
@@ -290,7 +303,7 @@ def test_small_chunks_open_no_model(monkeypatch):
     """Neither colour nor gray of a few pixels."""
     module = pytest.importorskip("bitsback.plugins.numcodecs", reason="numcodecs is not installed")
     monkeypatch.setattr(module.Model, "open", lambda *_, **__: pytest.fail("a model was opened"))
-    for image in STILLS.values():
+    for image in IMAGES.values():
         small = np.ascontiguousarray(image.samples[:20, :20])
         assert np.array_equal(
             module.Bitsback("fast").decode(module.Bitsback("fast").encode(small)), small

@@ -73,7 +73,7 @@ def test_no_symbolic_link_in_the_tree():
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """(wheel, sdist) built from a copy of the checkout without network, the wheel from the sdist."""
+    """(wheel, sdist) built from a copy of the checkout offline, the wheel from the sdist."""
     pytest.importorskip("hatchling", reason="hatchling is not installed: nothing can be built here")
     source, folder = (
         source_copy(tmp_path_factory.mktemp("source") / "bitsback"),

@@ -96,7 +96,7 @@ def test_what_decodes_earlier_lies_below_and_right():
     )
 
 
-def test_plain_parts_come_back():
+def test_fallback_parts_come_back():
     """plain_parts / unpack_plain_parts over whole images and a block; a cut is refused."""
     rng = np.random.default_rng(2)
     images = [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in ((5, 7), (3, 3), (20, 9))]

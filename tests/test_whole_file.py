@@ -105,7 +105,7 @@ def test_round_trip_of_extremes_under_the_prior(tiny_model, prior_file, photogra
     assert np.array_equal(decode(prior_file(pixels), model=tiny_model), pixels)
 
 
-def test_what_cannot_pay_for_its_start_is_left_to_plain_coding(tiny_model, photograph):
+def test_without_credit_the_fallback_codec_is_used(tiny_model, photograph):
     """A flat strip gives no credit: encode_stack returns None, and the fallback codec is used."""
     pixels = image_of("flat", 64, 64, photograph)
     header = container.Header((container.Entry(64, 64),), container.pixel_digest([pixels]))
@@ -198,19 +198,19 @@ def test_progress_rises_to_one(tiny_model, prior_file, photograph):
     """Encoder and decoder report shares that rise to exactly 1."""
     pixels = photograph(120, 48)
     header = container.Header((container.Entry(48, 120),), container.pixel_digest([pixels]))
-    told = []
+    shares = []
     data = container.write(
-        *prior_codec.encode_stack([pixels], header, tiny_model, progress=told.append)
+        *prior_codec.encode_stack([pixels], header, tiny_model, progress=shares.append)
     )
     assert (
-        len(told) >= 2
-        and all(a < b for a, b in zip(told, told[1:]))
-        and 0 < told[0]
-        and told[-1] <= 1
+        len(shares) >= 2
+        and all(a < b for a, b in zip(shares, shares[1:]))
+        and 0 < shares[0]
+        and shares[-1] <= 1
     )
-    shares = []
-    decode(data, model=tiny_model, progress=shares.append)
-    assert len(shares) == len(told) and all(0 < a < b <= 1 for a, b in zip(shares, shares[1:]))
+    decoded = []
+    decode(data, model=tiny_model, progress=decoded.append)
+    assert len(decoded) == len(shares) and all(0 < a < b <= 1 for a, b in zip(decoded, decoded[1:]))
 
 
 # --- models ----------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_a_model_that_is_none_is_an_error(tmp_path, photograph):
             encode(photograph(64, 64), model=name)
 
 
-def test_plain_files_need_no_model(photograph):
+def test_fallback_files_need_no_model(photograph):
     """A small image is coded and decoded where no model is at hand."""
     pixels = photograph(20, 30)
     assert np.array_equal(
@@ -332,10 +332,10 @@ def test_altered_headers_are_damage(tiny_model, parts):
             pytest.fail(f"decoded with {change}")
     assert decode(
         container.write(replace(header, net_bits=1), payload), model=tiny_model
-    ).shape == (height, width, 3)  # told, not used
+    ).shape == (height, width, 3)  # informative only
 
 
-def test_altered_plain_parts_are_damage(photograph):
+def test_altered_fallback_payloads_are_damage(photograph):
     """Each byte of a fallback payload altered, with a valid CRC: DamagedFile, or equal pixels.
 
     Some bytes change no pixel.
@@ -355,7 +355,7 @@ def test_altered_plain_parts_are_damage(photograph):
 
 
 @pytest.mark.parametrize("width, height", [(12, 9), (11, 10), (2**20, 2**10), (1, 1)])
-def test_a_plain_file_of_another_size_is_damage(photograph, width, height):
+def test_a_fallback_file_of_another_size_is_damage(photograph, width, height):
     """A size that is not the payload's is DamagedFile before the pixels are unpacked."""
     header, payload = container.read(encode(photograph(9, 11)))
     with pytest.raises(DamagedFile):
@@ -378,7 +378,7 @@ def test_a_plain_file_of_another_size_is_damage(photograph, width, height):
         b"\x89PNG\r\n\x1a\n",
     ],
 )
-def test_plain_parts_that_are_none_are_damage(photograph, payload):
+def test_payloads_that_no_codec_reads_are_damage(photograph, payload):
     """Bytes that Pillow cannot read end in DamagedFile."""
     header, _ = container.read(encode(photograph(9, 11)))
     with pytest.raises(DamagedFile):
@@ -430,7 +430,7 @@ def drawn(photograph):
 
 
 @pytest.mark.parametrize("kind", [*drawn(lambda *_: 0)])
-def test_plain_coding_is_its_own_inverse(photograph, kind):
+def test_the_fallback_codec_is_lossless(photograph, kind):
     """decode_fallback(encode_fallback(x)) == x, and a wrong size is DamagedFile."""
     pixels = drawn(photograph)[kind].astype(np.uint8)
     data = encode_fallback(pixels)
@@ -440,7 +440,7 @@ def test_plain_coding_is_its_own_inverse(photograph, kind):
 
 
 @pytest.mark.parametrize("size", [(8, 16384), (16384, 2), (1, 20000)])
-def test_plain_coding_of_sides_that_webp_cannot_hold(size):
+def test_the_fallback_codec_of_sides_that_webp_cannot_hold(size):
     """Beyond 16383 pixels PNG takes over."""
     pixels = np.random.default_rng(1).integers(0, 4, (*size, 3), dtype=np.uint8)
     assert (
@@ -468,7 +468,7 @@ def test_small_images_cost_no_more_than_the_best_of_png_and_webp(photograph, hei
         assert len(encode(pixels)) <= min(sizes)
 
 
-def test_plain_coding_is_the_smallest_at_hand(photograph):
+def test_the_fallback_codec_is_no_larger_than_quick_webp(photograph):
     """No image's fallback codec is larger than the quick one that `encode` makes anyway."""
     images = {
         kind: drawn(photograph)[kind].astype(np.uint8)
@@ -480,8 +480,8 @@ def test_plain_coding_is_the_smallest_at_hand(photograph):
 
 
 @pytest.mark.parametrize("kind", ["tiles", "ramp", "photograph"])
-def test_a_prior_larger_than_plain_coding_is_not_kept(tiny_model, photograph, monkeypatch, kind):
-    """One byte more than the fallback codec's file: that is taken; far fewer, and the prior's is."""
+def test_a_prior_larger_than_the_fallback_is_not_kept(tiny_model, photograph, monkeypatch, kind):
+    """A byte more than the fallback codec's file: that is taken; far fewer, and the prior's is."""
     pixels = drawn(photograph)[kind].astype(np.uint8)
     best, more = len(fallback_file(pixels)), 1
 
@@ -627,7 +627,7 @@ def test_gray_is_not_tried_where_it_was_not_trained_for(tiny_model, photograph, 
         )
 
 
-def test_equal_colours_are_not_told_of_plain_parts(photograph):
+def test_equal_colours_under_the_fallback_are_damage(photograph):
     """One channel for equal colours exists under the prior only: elsewhere it is damage."""
     header, payload = container.read(encode_image(of_mode("RGB", 9, 9, photograph)))
     assert not header.model
@@ -639,7 +639,7 @@ def test_equal_colours_are_not_told_of_plain_parts(photograph):
         )
 
 
-def test_altered_conventional_parts_under_the_prior_are_damage(tiny_model, photograph, monkeypatch):
+def test_altered_fallback_parts_are_damage(tiny_model, photograph, monkeypatch):
     """Another mode, metadata mask or credit, with a valid CRC: DamagedFile."""
     header, payload = container.read(
         forced([of_mode("RGBA", 56, 48, photograph)], tiny_model, monkeypatch)
@@ -662,7 +662,7 @@ def test_altered_conventional_parts_under_the_prior_are_damage(tiny_model, photo
 
 
 @pytest.mark.parametrize("mode", ["P", "CMYK", "I;16", "F", "1"])
-def test_altered_plain_stills_are_damage_never_wrong_pixels(photograph, mode):
+def test_altered_fallback_images_are_damage_never_wrong_pixels(photograph, mode):
     """Each byte inverted, with a valid CRC, or another mode: DamagedFile or the same image."""
     image = of_mode(mode, 9, 7, photograph)
     header, payload = container.read(encode_image(image))
@@ -712,7 +712,7 @@ def test_an_archive_chooses_for_each_image(tiny_model, photograph, monkeypatch):
     whole_file.check(data, images, model=tiny_model)
 
 
-def test_what_suits_a_image_of_an_archive(tiny_model, photograph):
+def test_images_of_an_archive_that_the_prior_codes(tiny_model, photograph):
     """Photographs get the prior untried; noise and drawings only if a trial beats the fallback.
 
     Random weights do not.
