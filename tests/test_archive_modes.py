@@ -1,7 +1,4 @@
-"""Archives of images of any modes and sizes, and what many small images cost.
-
-The network evaluates images of one size together.
-"""
+"""Archives of images of any modes and sizes, and what many small ones take: the network sees those of one size together."""
 
 import itertools
 import lzma
@@ -92,10 +89,7 @@ def test_every_pair_of_modes(tiny_model):
     st.integers(0, 99),
 )
 def test_up_to_three_images_of_any_mode_and_size(tiny_model, shapes, wins, seed):
-    """Images that the prior codes well, alone and beside images of other modes.
-
-    wins: whether the prior is chosen wherever it can start at all.
-    """
+    """Noise and slopes: what the prior suits, with and without company that it does not.  wins: whether the prior is taken where it starts at all."""
     rng = np.random.default_rng(seed)
     images = [drawn(mode, height, width, rng, smooth) for mode, height, width, smooth in shapes]
     suit = (lambda images, *_: [True] * len(images)) if wins else suits.suit_prior
@@ -151,7 +145,7 @@ def trunks(model, monkeypatch):
 
 
 def test_small_images_are_tried_together(tiny_model, monkeypatch):
-    """Forty images of one size are one evaluation a level; those of another size one more."""
+    """Forty images of noise pass the network once a level, not forty times; those of another size once more."""
     asked = trunks(tiny_model, monkeypatch)
     images = [ImageData("RGB", pixels) for pixels in noise(40) + noise(3, (5, 9))]
     assert suits.suit_prior(images, tiny_model, "cpu") == [False] * 43
@@ -206,7 +200,7 @@ def test_a_single_small_image_is_not_tried(tiny_model, photograph, monkeypatch):
 
 
 def test_equal_images_are_coded_once(tiny_model, monkeypatch):
-    """The fallback codec codes equal contents once; metadata and names are kept for each."""
+    """Conventional coding of an archive: once for each content; metadata and names are told of each."""
     asked, coder = [], encode_fallback
     monkeypatch.setattr(
         codec,
@@ -223,11 +217,7 @@ def test_equal_images_are_coded_once(tiny_model, monkeypatch):
 
 
 def test_what_is_remembered_is_what_would_be_made():
-    """What is remembered equals what would be coded anew.
-
-    (H, W, 1) counts as (H, W); equal bytes of another shape, dtype or with other patience are coded
-    apart; large arrays are not remembered.
-    """
+    """Of every shape, dtype and way: (H, W, 1) as (H, W), patience apart, equal bytes of another shape or dtype apart; large arrays are not kept."""
     remembered, rng = Remembered(), np.random.default_rng(0)
     block = rng.integers(0, 5, (8, 8, 4), dtype=np.uint8)
     for array in (
@@ -254,10 +244,7 @@ def test_what_is_remembered_is_what_would_be_made():
 
 
 def test_a_small_dictionary_changes_nothing():
-    """A dictionary as long as the data gives the same bytes as LZMA's full one.
-
-    Clearing the full one takes twenty times as long.
-    """
+    """LZMA with a dictionary as long as the data: the same bytes as with the whole one, which takes twenty times as long to clear."""
     rng = np.random.default_rng(0)
     for length in (1, 192, 4095, 4097, 70000):
         data = np.repeat(rng.integers(0, 40, length, dtype=np.uint8), 3).tobytes()[:length]
@@ -270,18 +257,15 @@ def test_a_small_dictionary_changes_nothing():
 
 
 def test_of_small_images_nothing_is_sure():
-    """The fallback codec's best file of this 16x16 crop is below 0.8 of a quick WebP.
-
-    So it must be tried.
-    """
+    """A crop of 16x16 whose best fallback codec is smaller than 0.8 of a quick WebP: it must be tried."""
     pixels = noise(1, (16, 16))[0]
     quick, best = codec.webp_size(pixels), len(encode_fallback(pixels))
     assert codec.photographic(pixels, quick) and best < 0.9 * quick
     assert not surely_smaller(best + 1, [pixels])
 
 
-def test_the_fallback_codec_stops_where_it_has_lost(tiny_model, photograph, monkeypatch):
-    """The fallback codec stops once its bytes exceed the prior's whole file, which is returned."""
+def test_conventional_coding_stops_where_it_has_lost(tiny_model, photograph, monkeypatch):
+    """Once what is coded is as long as the prior's whole file, the rest need not be coded; the prior's file is what comes out."""
     images, asked, coder = (
         [ImageData("RGB", photograph(16, 16, i)) for i in range(12)],
         [],
@@ -303,7 +287,7 @@ def test_the_fallback_codec_stops_where_it_has_lost(tiny_model, photograph, monk
 
 
 def test_an_archive_of_files_that_need_no_prior(tmp_path, tiny_model):
-    """One image of a mode that the prior does not code, beside small images of any other mode."""
+    """One image of a mode that the prior does not code beside small ones of those it does: any of them, by --archive's own way."""
     Image.fromarray(noise(1)[0]).save(tmp_path / "b.png")
     for mode in ("P", "1", "I;16", "CMYK", "F", "RGBA;16"):
         path = tmp_path / f"a{'.png' if IN_FILES[mode] == 'PNG' else '.tiff'}"

@@ -1,7 +1,4 @@
-"""Differences and LZMA: every dtype and shape comes back; false bytes are DamagedFile.
-
-Memory stays bounded.
-"""
+"""deltas.py: every dtype and shape comes back bit for bit; packed bytes that lie are DamagedFile, with bounded memory."""
 
 import lzma
 import zlib
@@ -86,7 +83,7 @@ def test_damage():
 
 @pytest.mark.parametrize("way", [0, LZMA])
 def test_a_bomb_is_not_unpacked(way):
-    """A megabyte for ten pixels is refused after ten; ten bytes for 2^62 take no memory."""
+    """A megabyte that claims to be ten pixels is refused after ten; ten bytes that claim 2^62 ask for no memory."""
     data = bytes(2**24)
     bomb = bytes([way]) + (
         lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS) if way else zlib.compress(data)

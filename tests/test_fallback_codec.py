@@ -1,7 +1,4 @@
-"""The fallback codec: samples of every kind come back, in the smallest form at hand.
-
-The bytes of each coder are checked.
-"""
+"""plain.py: samples of every kind come back, the result is the smallest at hand, and each coder's bytes are checked."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Whole files: any image comes back exactly, and altered files never decode to wrong pixels."""
+"""image.py and plain.py: any image comes back exactly, whichever coder took it; altered files never give wrong pixels."""
 
 import io
 import time
@@ -61,10 +61,7 @@ def fallback_file(pixels):
     + [(64, 64, "noise"), (48, 48, "photograph"), (48, 160, "photograph"), (97, 101, "photograph")],
 )
 def test_round_trip(tiny_model, photograph, kind, height, width):
-    """decode(encode(x)) == x for sizes around every limit.
-
-    The file is never larger than the fallback codec's and a header.
-    """
+    """decode(encode(x)) == x for sizes on both sides of every limit, and the file is never larger than fallback codec and a header."""
     pixels = image_of(kind, height, width, photograph)
     data = encode(pixels, model=tiny_model)
     assert np.array_equal(decode(data, model=tiny_model), pixels)
@@ -99,14 +96,14 @@ def test_round_trip_under_the_prior(tiny_model, prior_file, photograph, height, 
 
 @pytest.mark.parametrize("kind", ["noise", "black and white"])
 def test_round_trip_of_extremes_under_the_prior(tiny_model, prior_file, photograph, kind):
-    """Noise, and black and white, below rows that give credit: improbable under any prior."""
+    """Noise and bare black and white, which no prior of photographs expects, below rows that give credit."""
     pixels = image_of(kind, 64, 56, photograph)
     pixels[:8] = image_of("noise", 8, 56, photograph)
     assert np.array_equal(decode(prior_file(pixels), model=tiny_model), pixels)
 
 
-def test_without_credit_the_fallback_codec_is_used(tiny_model, photograph):
-    """A flat strip gives no credit: encode_stack returns None, and the fallback codec is used."""
+def test_what_cannot_pay_for_its_start_is_left_to_plain_coding(tiny_model, photograph):
+    """A flat strip gives no credit: encode_stack says so with None, and encode does without."""
     pixels = image_of("flat", 64, 64, photograph)
     header = container.Header((container.Entry(64, 64),), container.pixel_digest([pixels]))
     assert prior_codec.encode_stack([pixels], header, tiny_model) is None
@@ -125,7 +122,6 @@ def test_round_trip_of_random_small_arrays(tiny_model, pixels):
     assert np.array_equal(decode(data), pixels) and len(data) <= len(fallback_file(pixels))
 
 
-@pytest.mark.slow
 @settings(max_examples=12)
 @given(
     pixels=st.tuples(st.integers(24, 32), st.integers(24, 32)).flatmap(
@@ -133,7 +129,7 @@ def test_round_trip_of_random_small_arrays(tiny_model, pixels):
     )
 )
 def test_round_trip_of_random_arrays_under_the_prior(tiny_model, pixels):
-    """Arrays of Hypothesis, with noise that gives them credit, through the prior."""
+    """Arrays that Hypothesis makes, beside and below noise that gives them credit, through the prior."""
     noise = pixels[:-8, :-8]
     noise[:] = np.random.default_rng(0).integers(0, 256, noise.shape, dtype=np.uint8)
     header = container.Header(
@@ -195,29 +191,29 @@ def test_other_arrays_are_refused(tiny_model, pixels):
 
 
 def test_progress_rises_to_one(tiny_model, prior_file, photograph):
-    """Encoder and decoder report shares that rise to exactly 1."""
+    """Encoder and decoder tell shares that rise to exactly 1."""
     pixels = photograph(120, 48)
     header = container.Header((container.Entry(48, 120),), container.pixel_digest([pixels]))
-    shares = []
+    told = []
     data = container.write(
-        *prior_codec.encode_stack([pixels], header, tiny_model, progress=shares.append)
+        *prior_codec.encode_stack([pixels], header, tiny_model, progress=told.append)
     )
     assert (
-        len(shares) >= 2
-        and all(a < b for a, b in zip(shares, shares[1:]))
-        and 0 < shares[0]
-        and shares[-1] <= 1
+        len(told) >= 2
+        and all(a < b for a, b in zip(told, told[1:]))
+        and 0 < told[0]
+        and told[-1] <= 1
     )
-    decoded = []
-    decode(data, model=tiny_model, progress=decoded.append)
-    assert len(decoded) == len(shares) and all(0 < a < b <= 1 for a, b in zip(decoded, decoded[1:]))
+    shares = []
+    decode(data, model=tiny_model, progress=shares.append)
+    assert len(shares) == len(told) and all(0 < a < b <= 1 for a, b in zip(shares, shares[1:]))
 
 
 # --- models ----------------------------------------------------------------------------------
 
 
 def test_a_file_names_its_model(tiny_model, other_model, prior_file, photograph):
-    """Decoded with another model, or none where its own is not shipped: WrongModel with the id."""
+    """Decoded with another model, or with none where its own is not shipped: WrongModel, which says the id."""
     data = prior_file(photograph(64, 64))
     for wrong in (other_model, other_model.path, str(other_model.path), None):
         with pytest.raises(WrongModel, match=tiny_model.id[:16]):
@@ -241,7 +237,7 @@ def test_a_model_that_is_none_is_an_error(tmp_path, photograph):
             encode(photograph(64, 64), model=name)
 
 
-def test_fallback_files_need_no_model(photograph):
+def test_plain_files_need_no_model(photograph):
     """A small image is coded and decoded where no model is at hand."""
     pixels = photograph(20, 30)
     assert np.array_equal(
@@ -285,7 +281,7 @@ def test_altered_words_are_damage_never_wrong_pixels(tiny_model, parts):
 
 @pytest.mark.parametrize("cut", [0, 4, 8, 12, 40, 200, 800])
 def test_missing_words_are_damage(tiny_model, parts, cut):
-    """Words cut off at either end of the stack, or all, with a valid CRC: DamagedFile."""
+    """Words cut off at the top or the bottom of the stack, or all of them, behind a right CRC: DamagedFile."""
     header, payload = parts
     for words in (payload[:cut], payload[len(payload) - cut :]):
         with pytest.raises(DamagedFile):
@@ -302,7 +298,7 @@ def test_added_words_are_damage(tiny_model, parts, extra):
 
 
 def test_altered_headers_are_damage(tiny_model, parts):
-    """Any number of the header altered within its range, with a valid CRC: DamagedFile."""
+    """Any number of the header that decoding uses, altered within its range behind a right CRC: DamagedFile, never wrong pixels."""
     header, payload = parts
     (first, *rest), (width, height) = header.segments, (header.width, header.height)
     top = list(header.top)
@@ -332,14 +328,11 @@ def test_altered_headers_are_damage(tiny_model, parts):
             pytest.fail(f"decoded with {change}")
     assert decode(
         container.write(replace(header, net_bits=1), payload), model=tiny_model
-    ).shape == (height, width, 3)  # informative only
+    ).shape == (height, width, 3)  # told, not used
 
 
-def test_altered_fallback_payloads_are_damage(photograph):
-    """Each byte of a fallback payload altered, with a valid CRC: DamagedFile, or equal pixels.
-
-    Some bytes change no pixel.
-    """
+def test_altered_plain_parts_are_damage(photograph):
+    """Each byte of a plain payload altered, behind a right CRC: DamagedFile, or the very same pixels (bytes no pixel depends on)."""
     pixels = photograph(9, 11)
     header, payload = container.read(encode(pixels))
     outcomes = {"damage": 0, "same": 0}
@@ -355,7 +348,7 @@ def test_altered_fallback_payloads_are_damage(photograph):
 
 
 @pytest.mark.parametrize("width, height", [(12, 9), (11, 10), (2**20, 2**10), (1, 1)])
-def test_a_fallback_file_of_another_size_is_damage(photograph, width, height):
+def test_a_plain_file_of_another_size_is_damage(photograph, width, height):
     """A size that is not the payload's is DamagedFile before the pixels are unpacked."""
     header, payload = container.read(encode(photograph(9, 11)))
     with pytest.raises(DamagedFile):
@@ -378,7 +371,7 @@ def test_a_fallback_file_of_another_size_is_damage(photograph, width, height):
         b"\x89PNG\r\n\x1a\n",
     ],
 )
-def test_payloads_that_no_codec_reads_are_damage(photograph, payload):
+def test_plain_parts_that_are_none_are_damage(photograph, payload):
     """Bytes that Pillow cannot read end in DamagedFile."""
     header, _ = container.read(encode(photograph(9, 11)))
     with pytest.raises(DamagedFile):
@@ -393,7 +386,7 @@ def test_foreign_bytes_are_not_ours():
 
 
 def test_a_segment_larger_than_any_encoder_makes_is_damage(tiny_model, monkeypatch):
-    """A segment of more than ENCODER_MAX_PIXELS pixels is refused before memory is allocated."""
+    """An encoder's segments are at most ENCODER_MAX_PIXELS pixels; a file that names a far larger one is refused before memory is asked for."""
     monkeypatch.setattr(Chain, "pop", lambda *_: pytest.fail("decoding was begun"))
     header = container.Header(
         (container.Entry(2**15, 2**12),),
@@ -430,8 +423,8 @@ def drawn(photograph):
 
 
 @pytest.mark.parametrize("kind", [*drawn(lambda *_: 0)])
-def test_the_fallback_codec_is_lossless(photograph, kind):
-    """decode_fallback(encode_fallback(x)) == x, and a wrong size is DamagedFile."""
+def test_plain_coding_is_its_own_inverse(photograph, kind):
+    """decode_plain(encode_plain(x)) == x, and a wrong size is DamagedFile."""
     pixels = drawn(photograph)[kind].astype(np.uint8)
     data = encode_fallback(pixels)
     assert np.array_equal(decode_fallback(data, (128, 128, 3)), pixels)
@@ -440,7 +433,7 @@ def test_the_fallback_codec_is_lossless(photograph, kind):
 
 
 @pytest.mark.parametrize("size", [(8, 16384), (16384, 2), (1, 20000)])
-def test_the_fallback_codec_of_sides_that_webp_cannot_hold(size):
+def test_plain_coding_of_sides_that_webp_cannot_hold(size):
     """Beyond 16383 pixels PNG takes over."""
     pixels = np.random.default_rng(1).integers(0, 4, (*size, 3), dtype=np.uint8)
     assert (
@@ -468,7 +461,7 @@ def test_small_images_cost_no_more_than_the_best_of_png_and_webp(photograph, hei
         assert len(encode(pixels)) <= min(sizes)
 
 
-def test_the_fallback_codec_is_no_larger_than_quick_webp(photograph):
+def test_plain_coding_is_the_smallest_at_hand(photograph):
     """No image's fallback codec is larger than the quick one that `encode` makes anyway."""
     images = {
         kind: drawn(photograph)[kind].astype(np.uint8)
@@ -480,8 +473,8 @@ def test_the_fallback_codec_is_no_larger_than_quick_webp(photograph):
 
 
 @pytest.mark.parametrize("kind", ["tiles", "ramp", "photograph"])
-def test_a_prior_larger_than_the_fallback_is_not_kept(tiny_model, photograph, monkeypatch, kind):
-    """A byte more than the fallback codec's file: that is taken; far fewer, and the prior's is."""
+def test_a_prior_larger_than_plain_coding_is_not_kept(tiny_model, photograph, monkeypatch, kind):
+    """A byte more than fallback codec, and that is taken; far fewer, and the prior is."""
     pixels = drawn(photograph)[kind].astype(np.uint8)
     best, more = len(fallback_file(pixels)), 1
 
@@ -495,7 +488,7 @@ def test_a_prior_larger_than_the_fallback_is_not_kept(tiny_model, photograph, mo
     assert len(encode(pixels, model=tiny_model)) == best + more
 
 
-# --- images of other modes -------------------------------------------------------------------
+# --- stills of other modes -------------------------------------------------------------------
 
 
 EXTRAS = {
@@ -507,7 +500,7 @@ EXTRAS = {
 
 
 def of_mode(mode, height, width, photograph):
-    """An image of any mode with metadata."""
+    """A still of any mode with some contents."""
     dtype, channels = MODES[mode]
     colours = np.dstack([photograph(height, width, 3), photograph(height, width, 4)])[
         ..., :channels
@@ -526,7 +519,7 @@ def of_mode(mode, height, width, photograph):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_round_trips(tiny_model, photograph, mode):
-    """Samples, palette and metadata of every mode, of a size at which the prior is tried."""
+    """Samples, look and metadata of every mode, of a size at which the prior is tried where it can be."""
     image = of_mode(mode, 50, 52, photograph)
     data = encode_image(image, model=tiny_model, verify=True)
     back = decode_image(data, model=tiny_model)
@@ -542,7 +535,7 @@ def test_every_mode_round_trips(tiny_model, photograph, mode):
 
 
 def forced(images, model, monkeypatch, archive=False):
-    """A file whose colours are under the prior, though it loses with random weights."""
+    """A file whose colours are under the prior, though with random weights it loses."""
     monkeypatch.setattr(whole_file, "surely_smaller", lambda size, images: True)
     monkeypatch.setattr(prior_codec, "SMALLEST", 1)
     entries = tuple(
@@ -563,7 +556,7 @@ def forced(images, model, monkeypatch, archive=False):
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
 def test_alpha_and_metadata_are_credit(tiny_model, photograph, monkeypatch, mode):
-    """Fallback parts lie at the bottom of the stack, where they add their bytes and no more."""
+    """Under the prior, what is coded conventionally lies at the bottom of the stack: it adds its bytes and no more, and comes back."""
     image = of_mode(mode, 64, 48, photograph)
     data = forced([image], tiny_model, monkeypatch)
     assert same(decode_image(data, model=tiny_model), image)
@@ -580,10 +573,7 @@ def test_alpha_and_metadata_are_credit(tiny_model, photograph, monkeypatch, mode
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_equal_colours_are_one_channel(tiny_model, photograph, monkeypatch, mode):
-    """A gray photograph stored as RGB is coded as one channel, in half the bytes at most.
-
-    One pixel that differs prevents that.
-    """
+    """A gray photograph stored as RGB: one channel under the prior, half the bytes at most, all of it comes back; one pixel that differs is seen."""
     image = of_mode(mode, 64, 48, photograph)
     equal = image.samples.copy()
     equal[..., :3] = equal[..., :1]
@@ -612,7 +602,7 @@ def test_equal_colours_are_one_channel(tiny_model, photograph, monkeypatch, mode
 
 
 def test_gray_is_not_tried_where_it_was_not_trained_for(tiny_model, photograph, monkeypatch):
-    """A model not trained on gray leaves one channel to the fallback codec, but not colours."""
+    """A model that says so leaves one channel to fallback codec; colours pass it as before."""
     monkeypatch.setitem(tiny_model.description["training"], "grey", False)
     monkeypatch.setattr(whole_file, "surely_smaller", lambda *_: True)
     colours, gray = photograph(64, 64), of_mode("L", 64, 64, photograph)
@@ -627,8 +617,8 @@ def test_gray_is_not_tried_where_it_was_not_trained_for(tiny_model, photograph, 
         )
 
 
-def test_equal_colours_under_the_fallback_are_damage(photograph):
-    """One channel for equal colours exists under the prior only: elsewhere it is damage."""
+def test_equal_colours_are_not_told_of_plain_parts(photograph):
+    """The form belongs to the prior: in a plain file it is damage."""
     header, payload = container.read(encode_image(of_mode("RGB", 9, 9, photograph)))
     assert not header.model
     with pytest.raises(DamagedFile, match="fallback parts"):
@@ -639,8 +629,8 @@ def test_equal_colours_under_the_fallback_are_damage(photograph):
         )
 
 
-def test_altered_fallback_parts_are_damage(tiny_model, photograph, monkeypatch):
-    """Another mode, metadata mask or credit, with a valid CRC: DamagedFile."""
+def test_altered_conventional_parts_under_the_prior_are_damage(tiny_model, photograph, monkeypatch):
+    """A form, a mask of metadata or a credit that is not the file's: DamagedFile behind a right CRC."""
     header, payload = container.read(
         forced([of_mode("RGBA", 56, 48, photograph)], tiny_model, monkeypatch)
     )
@@ -662,8 +652,8 @@ def test_altered_fallback_parts_are_damage(tiny_model, photograph, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", ["P", "CMYK", "I;16", "F", "1"])
-def test_altered_fallback_images_are_damage_never_wrong_pixels(photograph, mode):
-    """Each byte inverted, with a valid CRC, or another mode: DamagedFile or the same image."""
+def test_altered_plain_stills_are_damage_never_wrong_pixels(photograph, mode):
+    """Each byte inverted behind a right CRC: DamagedFile or the very same image; another mode of the same samples: DamagedFile."""
     image = of_mode(mode, 9, 7, photograph)
     header, payload = container.read(encode_image(image))
     for position in range(len(payload)):
@@ -682,7 +672,7 @@ def test_altered_fallback_images_are_damage_never_wrong_pixels(photograph, mode)
 
 
 def test_an_archive_chooses_for_each_image(tiny_model, photograph, monkeypatch):
-    """Images that the prior does not code come first; the others share the stack."""
+    """Images of modes and kinds that the prior does not suit come first, conventionally coded; the others share the stack; all come back."""
     flat = np.zeros((160, 160, 3), np.uint8)
     flat[40:90, 30:140] = (200, 0, 0)
     images = [
@@ -712,11 +702,8 @@ def test_an_archive_chooses_for_each_image(tiny_model, photograph, monkeypatch):
     whole_file.check(data, images, model=tiny_model)
 
 
-def test_images_of_an_archive_that_the_prior_codes(tiny_model, photograph):
-    """Photographs get the prior untried; noise and drawings only if a trial beats the fallback.
-
-    Random weights do not.
-    """
+def test_what_suits_a_image_of_an_archive(tiny_model, photograph):
+    """Photographs go under the prior untried; noise and drawings only if a trial of the prior beats fallback codec (random weights do not)."""
     rng = np.random.default_rng(0)
     drawing = np.repeat(np.repeat(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), 8, 0), 8, 1)
     images = photograph(64, 64), rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), drawing
@@ -755,10 +742,7 @@ def test_a_decoder_that_errs_is_noticed(photograph, monkeypatch):
 
 
 def test_estimates_count_what_the_prior_takes(tiny_model, photograph, monkeypatch):
-    """Seconds and megapixels under the prior; doubled by verification; 0 for other modes.
-
-    Nothing is timed where it is short.
-    """
+    """Seconds and megapixels of images the prior is tried on; twice as long with verification; none for other modes; no trial where it is short."""
     images = [ImageData("RGB", photograph(200, 300)), of_mode("CMYK", 200, 300, photograph)]
     monkeypatch.setattr(
         suits, "seconds_a_megapixel", lambda *_: pytest.fail("timed for a short run")
@@ -779,7 +763,7 @@ def test_estimates_count_what_the_prior_takes(tiny_model, photograph, monkeypatc
 
 
 def test_the_pace_is_the_models_own(tiny_model, monkeypatch):
-    """A slower network has a larger figure; a second question is not timed again."""
+    """A network that takes longer makes a larger figure; a second question is not timed again."""
     suits.seconds_a_megapixel.cache_clear()
     fast = suits.seconds_a_megapixel(tiny_model, "cpu")
     assert suits.seconds_a_megapixel(tiny_model, "cpu") == fast
