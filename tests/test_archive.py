@@ -86,7 +86,7 @@ def test_one_stack_round_trip(tree, tiny_model):
 
 
 def test_one_damaged_image_is_no_whole_archive(tree, tiny_model):
-    """A wrong check, a wrong digest, an altered word, each with a valid CRC: DamagedFile."""
+    """A check that does not fit, a digest that does not fit, an altered word: DamagedFile, with a valid CRC."""
     header, payload, _ = one_stack(tree, tiny_model)
     entries = list(header.entries)
     entries[4] = dataclasses.replace(entries[4], check=entries[4].check ^ 1)

@@ -160,7 +160,6 @@ def test_how_many_jobs(monkeypatch, jobs, recursive, files, cores, expected):
     assert job_count(jobs, recursive, files) == expected
 
 
-@pytest.mark.slow
 def test_efforts_choose_models(tmp_path, tiny_model, other_model, photograph, monkeypatch):
     """1 to 4 take the model named fast, 5 to 9 the default; --model has the last word; each tunes longer than the one before it."""
     shipped = {"fast": other_model.path, "default": tiny_model.path}

@@ -1,4 +1,4 @@
-"""Colours counted while decoding, and the files that use them."""
+"""colours.py: colours counted while decoding, and the files that use them."""
 
 import dataclasses
 import zlib
@@ -43,7 +43,7 @@ KEYS = {"gray": 0, GREEN: 0, RED: 7 << 8, BLUE: 7 << 16 | 9 << 8}
 
 @pytest.fixture(scope="module")
 def few(photograph):
-    """A photograph of few colours, as coarse chroma leaves it; or gray, every third value."""
+    """A photograph that was kept as luma and coarse chroma for a while: few colours; as a gray one, every third value."""
 
     def make(height, width, channels=3, seed=0):
         r, g, b = photograph(height, width, seed).astype(int).transpose(2, 0, 1)
@@ -97,7 +97,7 @@ def without(images, model, monkeypatch, tuning=0):
 
 @given(st.integers(0, 200_000) | st.sampled_from([1, 127, 128, 129, 288, 289]))
 def test_chunks(size):
-    """Chunks cover an array once, each a quarter longer than the one before it."""
+    """They cover an array once, each a quarter longer than the one before it."""
     parts = chunks(size)
     assert [i for part in parts for i in (part.start, part.stop)][1:-1] == [
         part.stop for part in parts[:-1] for _ in range(2)
@@ -113,8 +113,8 @@ def test_chunks(size):
 
 
 @given(st.sampled_from(NUMBERS), st.sampled_from(sorted(KEYS, key=str)), st.integers(0, 2**32))
-def test_frequencies(gaussians, sharpness, kind, seed):
-    """Frequencies: at least 1, 2^24 in all, for any counts and means, and the document's."""
+def test_masses(gaussians, sharpness, kind, seed):
+    """At least 1 and 2^24 in all, whatever was counted, wherever the mean lies; the document's."""
     rng, n = np.random.default_rng(seed), 40
     colours, document = Colours(sharpness), yardstick.Counts(sharpness)
     counts = rng.choice(
@@ -143,10 +143,7 @@ def test_frequencies(gaussians, sharpness, kind, seed):
 
 
 def test_values_that_are_no_pixels(gaussians):
-    """Values beyond pixels, in damaged files, count as the nearest pixel and code like others.
-
-    Removing them restores the counts.
-    """
+    """Those of a damaged file count as the nearest pixel, are taken back exactly, and code like others."""
     colours, far = Colours(2), np.array([-(2**31), -(2**15), -129, 128, 2**15, 2**31 - 1], np.int32)
     x = np.stack([far, far[::-1], far]).reshape(1, 3, 2, 3)
     colours.count_all(x)
@@ -164,11 +161,8 @@ def test_values_that_are_no_pixels(gaussians):
 
 
 @given(st.integers(0, 2**32), st.integers(0, 60), st.integers(2, 40))
-def test_each_symbol_under_its_own_frequencies(seed, count, symbols):
-    """push_each and pop_each make the words of the document's stack, and return.
-
-    Some rows have one frequency of nearly all.
-    """
+def test_each_symbol_under_its_own_masses(seed, count, symbols):
+    """push_each and pop_each: the words of the yardstick's stack, and back; rows of one frequency that is nearly all included."""
     rng, start = np.random.default_rng(seed), bytes(range(1, 200))
     frequencies = (rng.dirichlet(np.full(symbols, 0.05), count) * (2**24 - symbols)).astype(
         np.int64
@@ -188,10 +182,7 @@ def test_each_symbol_under_its_own_frequencies(seed, count, symbols):
 
 @pytest.mark.parametrize("sharpness", [1, 5])
 def test_arrays_there_and_back(gaussians, sharpness):
-    """Arrays of several chunks with escapes: stack and counts return, words are the document's.
-
-    The size is the estimate's.
-    """
+    """Arrays of several chunks, escapes among them: the stack and the counts are as they were, the words the document's, the size the estimate's."""
     rng, n, start = np.random.default_rng(sharpness), 13_000, bytes(range(256)) * 8
     numbers = [[0, *row] for row in np.cumsum(gaussians.frequencies, 1, dtype=np.int64).tolist()]
     values = [rng.integers(-32, 32, n) * 4, rng.integers(-128, 128, n)]
@@ -239,7 +230,7 @@ def test_arrays_there_and_back(gaussians, sharpness):
 
 
 def test_what_is_not_counted_is_not_pushed(gaussians):
-    """Otherwise frequencies would be made of negative counts."""
+    """Whoever forgets to count first would make frequencies of negative counts."""
     array = GREEN, np.zeros(9, np.int64), *(np.full(9, value, np.int32) for value in (3, 96, 64))
     with pytest.raises(ValueError, match="not been counted"):
         Colours(1).push(Stack(bytes(64)), gaussians, [array])
@@ -247,10 +238,7 @@ def test_what_is_not_counted_is_not_pushed(gaussians):
 
 @pytest.mark.parametrize("flat", [False, True])
 def test_a_segment_that_ran_dry_is_counted_again(tiny_model, few, monkeypatch, flat):
-    """A segment that empties the stack is coded again, smaller, with the right counts.
-
-    It is empty at the first pop or, with flat blocks, after the pixels were pushed too.
-    """
+    """Guesses far too large run the stack dry at the first pop or, with flat blocks, after the pixels were pushed too; what is made smaller then has right counts."""
     pixels, counted, push = few(104, 96), [], Chain.push
     pixels = clipped(pixels) if flat else pixels
 
@@ -274,7 +262,7 @@ def test_a_segment_that_ran_dry_is_counted_again(tiny_model, few, monkeypatch, f
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("change", ["plain", "tuned", "flat", "experts"])
 def test_few_colours(tiny_model, expert_model, few, monkeypatch, size, channels, change):
-    """Smaller with counts, and exact: several segments, tuned, with flat blocks, by experts."""
+    """Smaller than without, the same pixels: in several segments, tuned, with flat blocks, by experts."""
     pixels, model, tuning = (
         few(*size, channels),
         expert_model if change == "experts" else tiny_model,
@@ -301,10 +289,7 @@ def test_few_colours(tiny_model, expert_model, few, monkeypatch, size, channels,
 
 
 def test_all_colours(tiny_model, photograph, monkeypatch):
-    """No counts where no colour recurs; uniform noise all but ignores its counts.
-
-    There only values beyond pixels are saved.
-    """
+    """Where nothing recurs nothing is counted; noise without end, where only values that are no pixels are saved, all but ignores its counts."""
     pixels = photograph(104, 96)
     header, payload = coded([pixels], tiny_model)
     assert not header.sharpness and container.write(header, payload) == without(
@@ -360,7 +345,7 @@ def test_by_the_document(tiny_model, few, case):
         yardstick.Stack(payload),
         lambda pixels: turned(pixels, header.flips),
     )
-    blurred, data, flat = (
+    blurred, data, told = (
         pop_bytes(stack, header.mean_bytes),
         pop_bytes(stack, header.flat_bytes),
         None,
@@ -368,7 +353,7 @@ def test_by_the_document(tiny_model, few, case):
     if data:
         painted = [turn(np.zeros_like(pixels)) for pixels in images]
         masks = prior_codec.flats.read(data, painted)
-        flat = (
+        told = (
             painted,
             [
                 np.full(pixels.shape, True) if mask is None else mask
@@ -382,7 +367,7 @@ def test_by_the_document(tiny_model, few, case):
         header.start,
         header.segments,
         header.top,
-        flat,
+        told,
         header.sharpness,
         grids(blurred, header.sizes),
     )
@@ -400,7 +385,7 @@ def test_by_the_document(tiny_model, few, case):
         header.start,
         header.segments,
         header.top,
-        flat and flat[1],
+        told and told[1],
         header.sharpness,
         grids(blurred, header.sizes),
     )
@@ -410,7 +395,7 @@ def test_by_the_document(tiny_model, few, case):
 
 
 def test_preview(tiny_model, few):
-    """Segments that a preview decodes completely are exact: the second needs the first's counts."""
+    """Segments that a preview decodes to their end are exact: the second needs the counts of the first."""
     pixels = few(104, 96)
     header, payload = coded([pixels], tiny_model)
     assert header.sharpness and len(header.segments) > 2
@@ -429,7 +414,7 @@ def test_preview(tiny_model, few):
 
 
 def test_borders_are_measured_with_counting(tiny_model, few):
-    """With the file's sharpness, or the difference would appear as cost of the borders."""
+    """Of the right sharpness, or else the difference would show as the borders' cost."""
     header, payload = coded([few(104, 96)], tiny_model)
     cost = borders.border_bits(container.write(header, payload), model=tiny_model)
     top, chain = Top(header.top[::2], header.top[1::2]), tiny_model.chain()
@@ -443,7 +428,7 @@ def test_borders_are_measured_with_counting(tiny_model, few):
 
 
 def test_a_trial_of_nothing(tiny_model, few, monkeypatch):
-    """Sharpness is tried outside a flat middle; where all is flat, nothing is counted."""
+    """Where the middle is flat sharpness is tried elsewhere; where all places are, nothing speaks for counting."""
     pixels = few(104, 96)
     pixels[32:80, 24:72] = 90
     monkeypatch.setattr(prior_codec, "TRIAL", 32)
@@ -459,7 +444,7 @@ def test_a_trial_of_nothing(tiny_model, few, monkeypatch):
 
 
 def test_headers_that_lie(tiny_model, few):
-    """Sharpness 0, 7, another than the file's, none, or some without counts: BitsbackError."""
+    """Sharpness 0 or 7, another than the file's, none, or one of a file that does not count: always an error of ours."""
     header, payload = coded([few(72, 64)], tiny_model)
     good, other = (
         container.write(dataclasses.replace(header, sharpness=n), payload)
@@ -487,7 +472,7 @@ def test_headers_that_lie(tiny_model, few):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_altered_words(tiny_model, few, seed):
-    """Values beyond pixels, or no words left: BitsbackError."""
+    """Values that are no pixels, or no words left: an error of ours."""
     header, payload = coded([few(56, 48)], tiny_model)
     rng, words = np.random.default_rng(seed), bytearray(payload)
     words[len(words) - 5 - int(rng.integers(len(words) * 7 // 8)) * (seed > 0)] ^= 1 << int(

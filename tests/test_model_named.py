@@ -1,7 +1,4 @@
-"""Every call that takes a model, with one that is not the default, for colour and gray.
-
-The file names that model, and is decoded whatever other model is given.
-"""
+"""Every way in that takes a model, asked for one that is not the default: it is the file's, of colour and of gray; and the file is read by whoever has another."""
 
 import io
 import json
@@ -28,7 +25,7 @@ from tests.commands import call
 PHOTOGRAPH = np.array(Image.open(Path(__file__).parent / "images" / "kodim07_crop.png"))[
     :64, 96:160
 ]
-IMAGES = {
+STILLS = {
     "RGB": ImageData("RGB", PHOTOGRAPH),
     "L": ImageData("L", np.ascontiguousarray(PHOTOGRAPH[..., 1])),
 }
@@ -37,10 +34,7 @@ NAMES = {"RGB": "fast", "L": "other"}  # the fast model was not trained on gray,
 
 @pytest.fixture(scope="module", autouse=True)
 def shipped(tmp_path_factory):
-    """{name: path} of three models, the third the default but for one number.
-
-    The self-test of oneDNN runs once.
-    """
+    """{name: path}: as if three models were shipped; the third is the default but for one number.  What the self-test says of oneDNN is asked once."""
     folder = tmp_path_factory.mktemp("models")
     for path in model_file.shipped_models().values():
         (folder / path.name).symlink_to(path)
@@ -70,17 +64,17 @@ class Made(dict):
         self.models = models
 
     def __missing__(self, mode):
-        self[mode] = encode_image(IMAGES[mode], model=self.models[NAMES[mode]])
+        self[mode] = encode_image(STILLS[mode], model=self.models[NAMES[mode]])
         return self[mode]
 
 
 @pytest.fixture(scope="module")
 def made(models):
-    """The bytes for each mode with the model as a Model: what all other calls must make too."""
+    """{mode: bytes} with the model as a Model: what all other ways must make too."""
     return Made(models)
 
 
-@pytest.fixture(params=list(IMAGES))
+@pytest.fixture(params=list(STILLS))
 def mode(request):
     return request.param
 
@@ -93,7 +87,7 @@ def name(mode):
 @pytest.fixture
 def path(tmp_path, mode):
     """The image as a file."""
-    Image.fromarray(IMAGES[mode].samples).save(tmp_path / "in.png")
+    Image.fromarray(STILLS[mode].samples).save(tmp_path / "in.png")
     return tmp_path / "in.png"
 
 
@@ -106,10 +100,10 @@ def test_by_name_path_and_model(made, mode, name, models):
     """Same bytes whichever way it is named; decoded by its id whatever model is at hand."""
     assert made_with(made[mode], models[name])
     for named in (name, models[name].path):
-        assert encode_image(IMAGES[mode], model=named, verify=True) == made[mode]
+        assert encode_image(STILLS[mode], model=named, verify=True) == made[mode]
     for named in (None, name, "default", models["default"]):
-        assert same(decode_image(made[mode], model=named), IMAGES[mode])
-    assert made_with(encode_image(IMAGES[mode]), models["default"])
+        assert same(decode_image(made[mode], model=named), STILLS[mode])
+    assert made_with(encode_image(STILLS[mode]), models["default"])
 
 
 def test_arrays(models):
@@ -123,18 +117,15 @@ def test_arrays(models):
 
 
 def test_gray_is_never_another_models(models):
-    """A model not trained on gray leaves it to the fallback codec, not to another model."""
-    data = encode_image(IMAGES["L"], model="fast")
+    """A model that was not trained on gray leaves it to fallback codec: no other takes its place."""
+    data = encode_image(STILLS["L"], model="fast")
     assert container.read_header(data).model in ("", models["fast"].id[:16]) and same(
-        decode_image(data, model="fast"), IMAGES["L"]
+        decode_image(data, model="fast"), STILLS["L"]
     )
 
 
 def test_another_shipped_model_is_opened_once(made, models, monkeypatch):
-    """A Model keeps the other model that it opened for a file.
-
-    Opening takes longer than a small image.
-    """
+    """A Model asked for files of another keeps that one: opening takes longer than a small image."""
     decode(made["RGB"], model=models["default"])
     monkeypatch.setattr(Model, "open", lambda *_, **__: pytest.fail("opened again"))
     assert np.array_equal(decode(made["RGB"], model=models["default"]), PHOTOGRAPH)
@@ -149,9 +140,9 @@ def test_another_shipped_model_is_opened_once(made, models, monkeypatch):
     ],
 )
 def test_archives(kinds, models, tmp_path):
-    """The images of one mode or both; verified; unpacked without naming the model."""
+    """The images of one mode or both; verified, unpacked without a word about the model."""
     modes, name = kinds
-    wanted = {mode: image for mode, image in IMAGES.items() if modes in (mode, "both")}
+    wanted = {mode: image for mode, image in STILLS.items() if modes in (mode, "both")}
     for mode, image in wanted.items():
         Image.fromarray(image.samples).save(tmp_path / f"{mode}.png")
     data, count = archive.encode_archive(sorted(tmp_path.glob("*.png")), model=name, verify=True)
@@ -167,7 +158,7 @@ def test_archives(kinds, models, tmp_path):
 
 @pytest.mark.slow
 def test_commands(made, mode, name, path, models, tmp_path):
-    """compress, alone, in processes and into archives; then all that reads, with any model."""
+    """compress, alone, in processes and into archives; then test, info, preview and decompress, told nothing or of another model."""
     one, whole = tmp_path / "one.bbk", tmp_path / "all.bbk"
     assert call("compress", path, "-o", one, "--model", name).exit_code == 0
     (tmp_path / "other.png").write_bytes(path.read_bytes())
@@ -191,16 +182,14 @@ def test_commands(made, mode, name, path, models, tmp_path):
     assert call("compress", "--archive", whole, path, "--model", name).exit_code == 0
     assert made_with(whole.read_bytes(), models[name])
     assert call("test", one, whole).exit_code == 0
-    facts, looks = [], []
+    told, looks = [], []
     for named in ((), ("--model", "default")):
-        facts.append(json.loads(call("info", "--borders", "--json", *named, one).stdout))
+        told.append(json.loads(call("info", "--borders", "--json", *named, one).stdout))
         assert call("preview", one, "-f", "-o", tmp_path / "look.png", *named).exit_code == 0
         assert call("decompress", one, "-f", "-o", tmp_path / "out.png", *named).exit_code == 0
         looks.append((tmp_path / "look.png").read_bytes())
-        assert np.array_equal(np.array(Image.open(tmp_path / "out.png")), IMAGES[mode].samples)
-    assert (
-        facts[0] == facts[1] and facts[0]["model"] == models[name].id[:16] and looks[0] == looks[1]
-    )
+        assert np.array_equal(np.array(Image.open(tmp_path / "out.png")), STILLS[mode].samples)
+    assert told[0] == told[1] and told[0]["model"] == models[name].id[:16] and looks[0] == looks[1]
 
 
 @pytest.mark.slow
@@ -213,7 +202,7 @@ def test_efforts(path, mode, models, tmp_path):
 
 @pytest.mark.slow
 def test_tasks_of_other_processes(made, mode, name, path, models, tmp_path):
-    """Workers of -j and --dask get the path of the model."""
+    """What -j and --dask hand to a worker: the path of the model."""
     task = pickle.loads(
         pickle.dumps(
             pool.Task("compress", str(path), str(tmp_path / "a.bbk"), model=str(models[name].path))
@@ -224,7 +213,7 @@ def test_tasks_of_other_processes(made, mode, name, path, models, tmp_path):
     (restored,), _ = pool.do(
         pool.Task("decompress", str(tmp_path / "a.bbk"), str(tmp_path / "a.png"))
     )
-    assert np.array_equal(np.array(Image.open(restored)), IMAGES[mode].samples)
+    assert np.array_equal(np.array(Image.open(restored)), STILLS[mode].samples)
 
 
 @pytest.mark.slow
@@ -248,23 +237,20 @@ def test_pillow(mode, name, models):
     """save(model=...) by name and Model; open reads it without."""
     for named in (name, models[name]):
         out = io.BytesIO()
-        Image.fromarray(IMAGES[mode].samples).save(out, "BITSBACK", model=named)
+        Image.fromarray(STILLS[mode].samples).save(out, "BITSBACK", model=named)
         assert made_with(out.getvalue(), models[name])
         assert np.array_equal(
-            np.array(Image.open(io.BytesIO(out.getvalue()))), IMAGES[mode].samples
+            np.array(Image.open(io.BytesIO(out.getvalue()))), STILLS[mode].samples
         )
 
 
 @pytest.mark.slow
 def test_numcodecs(mode, name, models):
-    """By name and path, pickled, several images in a chunk; read by a codec of another model.
-
-    Which goes on with its own.
-    """
+    """By name and path, pickled, several images in a chunk; read by a codec of another model, which goes on with its own."""
     Bitsback = pytest.importorskip(
         "bitsback.plugins.numcodecs", reason="numcodecs is not installed"
     ).Bitsback
-    pixels, codec, other = IMAGES[mode].samples, Bitsback(model=models[name].path), Bitsback()
+    pixels, codec, other = STILLS[mode].samples, Bitsback(model=models[name].path), Bitsback()
     data, own = codec.encode(pixels), other.encode(pixels)
     assert (
         made_with(data, models[name])
@@ -286,13 +272,13 @@ def test_numcodecs(mode, name, models):
 def test_threads_of_several_models(models):
     """Threads that share models: each file is that of its own."""
     pairs = [("RGB", "fast"), ("L", "other"), ("RGB", "default")]
-    wanted = {pair: encode_image(IMAGES[pair[0]], model=models[pair[1]]) for pair in pairs}
+    wanted = {pair: encode_image(STILLS[pair[0]], model=models[pair[1]]) for pair in pairs}
 
     def work(i):
         mode, name = pairs[i % 3]
-        data = encode_image(IMAGES[mode], model=models[name])
+        data = encode_image(STILLS[mode], model=models[name])
         return data == wanted[mode, name] and same(
-            decode_image(data, model=models[pairs[(i + 1) % 3][1]]), IMAGES[mode]
+            decode_image(data, model=models[pairs[(i + 1) % 3][1]]), STILLS[mode]
         )
 
     with ThreadPoolExecutor(3) as pool:
@@ -303,7 +289,7 @@ def test_small_chunks_open_no_model(monkeypatch):
     """Neither colour nor gray of a few pixels."""
     module = pytest.importorskip("bitsback.plugins.numcodecs", reason="numcodecs is not installed")
     monkeypatch.setattr(module.Model, "open", lambda *_, **__: pytest.fail("a model was opened"))
-    for image in IMAGES.values():
+    for image in STILLS.values():
         small = np.ascontiguousarray(image.samples[:20, :20])
         assert np.array_equal(
             module.Bitsback("fast").decode(module.Bitsback("fast").encode(small)), small
@@ -311,7 +297,7 @@ def test_small_chunks_open_no_model(monkeypatch):
 
 
 def test_a_small_archive_is_the_same_by_name_and_by_model(models):
-    """Two images too small for the prior alone: how the model is named changes nothing."""
+    """Two images too small for the prior alone: whether it is tried hangs on them, not on how the model is named."""
     images = [
         ImageData("RGB", np.ascontiguousarray(PHOTOGRAPH[top : top + 30, 8:38])) for top in (4, 34)
     ]
