@@ -3,7 +3,7 @@
 import struct
 import zlib
 
-from bitsback.codecs.fallback.codec import chunk
+from bitsback.codecs.fallback.png import chunk
 
 
 def png(width, height, depth, kind, rows, *chunks):

@@ -1,11 +1,13 @@
-"""What all tests share: fixed seeds, one thread, a tiny model with random weights, a synthetic photograph."""
+"""Fixtures of all tests: fixed seeds, one thread, tiny models with random weights, photographs."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from PIL import Image
 
 from bitsback.ans.gaussian_tables import Gaussians, gaussian_frequencies
 from bitsback.codecs import prior_codec
@@ -22,7 +24,10 @@ TINY = NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16, passes=8)
 
 
 def unshuffled(known):
-    """(B, 3, H, W) innovations, all of them -> (B, h, w, 12) int8 of 2x2 blocks, zeros up to multiples of 8: what IntegerNetwork.head takes."""
+    """(B, 3, H, W) innovations -> (B, h, w, 12) int8 of 2x2 blocks, as IntegerNetwork.head takes.
+
+    Zeros are added up to multiples of 8.
+    """
     padded = np.pad(known, ((0, 0), (0, 0), (0, -known.shape[2] % 8), (0, -known.shape[3] % 8)))
     batch, channels, height, width = padded.shape
     blocks = padded.reshape(batch, channels, height // 2, 2, width // 2, 2).transpose(
@@ -58,9 +63,20 @@ def random_network(seed, config=TINY):
     return network.eval().requires_grad_(False)
 
 
+@functools.cache
+def tiny_network_of(passes):
+    return random_network(7, dataclasses.replace(TINY, passes=passes))
+
+
 @pytest.fixture(scope="session")
 def tiny_network():
-    return random_network(7)
+    """Two coding passes a level: coding takes time in proportion to the passes."""
+    return tiny_network_of(2)
+
+
+@pytest.fixture(scope="session")
+def eight_pass_network():
+    return tiny_network_of(8)
 
 
 def _model_file(folder, network):
@@ -75,17 +91,23 @@ def _model_file(folder, network):
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory, tiny_network):
-    return Model(_model_file(tmp_path_factory.mktemp("tiny"), tiny_network))
+def tiny_model(tmp_path_factory):
+    """Two passes; a module about passes overrides this by eight_pass_model."""
+    return Model(_model_file(tmp_path_factory.mktemp("tiny"), tiny_network_of(2)))
 
 
 @pytest.fixture(scope="session")
-def expert_model(tmp_path_factory, tiny_network):
+def eight_pass_model(tmp_path_factory):
+    return Model(_model_file(tmp_path_factory.mktemp("eight"), tiny_network_of(8)))
+
+
+@pytest.fixture(scope="session")
+def expert_model(tmp_path_factory):
     """Two networks of different sizes and passes that share the levels out."""
     noise = sigmas(default_levels())
     experts = Experts(
         [
-            tiny_network,
+            tiny_network_of(8),
             random_network(9, NetworkConfig(16, 1, 24, 2, 16, 1, embedding=16, head=24)),
         ],
         [range(5), range(5, len(noise))],
@@ -95,18 +117,13 @@ def expert_model(tmp_path_factory, tiny_network):
 
 
 @pytest.fixture(scope="session")
-def two_pass_model(tmp_path_factory):
-    return Model(
-        _model_file(
-            tmp_path_factory.mktemp("two"), random_network(10, dataclasses.replace(TINY, passes=2))
-        )
-    )
-
-
-@pytest.fixture(scope="session")
 def other_model(tmp_path_factory):
     """Another model of the same network, with another id."""
-    return Model(_model_file(tmp_path_factory.mktemp("other"), random_network(8)))
+    return Model(
+        _model_file(
+            tmp_path_factory.mktemp("other"), random_network(8, dataclasses.replace(TINY, passes=2))
+        )
+    )
 
 
 @pytest.fixture(scope="session")
@@ -133,9 +150,9 @@ def photograph():
 
 @pytest.fixture(scope="session")
 def prior_file(tiny_model):
-    """prior_file(pixels, model=tiny_model) -> the bytes of a file whose segments are under the prior.
+    """prior_file(pixels, model=tiny_model) -> bytes of a file whose segments are under the prior.
 
-    With random weights the prior loses against fallback codec, so `encode` would not choose it.
+    With random weights the prior loses against the fallback codec: `encode` would not choose it.
     """
 
     def make(pixels, model=tiny_model):
@@ -145,3 +162,11 @@ def prior_file(tiny_model):
         return container.write(header, payload)
 
     return make
+
+
+@pytest.fixture
+def folder(tmp_path, photograph):
+    """A folder with a.png and b.png, 9x11 and 7x5."""
+    Image.fromarray(photograph(9, 11, 1)).save(tmp_path / "a.png")
+    Image.fromarray(photograph(7, 5, 2)).save(tmp_path / "b.png")
+    return tmp_path

@@ -1,4 +1,4 @@
-"""ARITHMETIC.md says what the codec does: a decoder written from it alone reads the codec's files, and no integer on the way differs."""
+"""A decoder written from ARITHMETIC.md alone reads the codec's files, integer by integer."""
 
 from unittest.mock import patch
 
@@ -24,7 +24,7 @@ from bitsback.integer.network import IntegerExperts, IntegerNetwork
 from bitsback.integer.overflow import prove_exact
 from tests import numpy_decoder as yardstick
 from tests.conftest import unshuffled
-from tests.told import grids
+from tests.side_information import grids
 
 CASES = [
     ((24, 40), "smooth"),
@@ -53,7 +53,7 @@ def make_pixels(height, width, kind, seed=0):
 
 
 def encode(images, model):
-    """(Header, payload) of one image, or of a list as in an archive, under the prior also where fallback codec would be smaller."""
+    """(Header, payload) of a list of images, under the prior even where the fallback is smaller."""
     entries = tuple(
         container.Entry(
             pixels.shape[1], pixels.shape[0], mode="RGB" if pixels.shape[2] == 3 else "L"
@@ -70,9 +70,9 @@ def encode(images, model):
 
 
 def decode(model, header, payload):
-    """(images, credit, bytes that tell block means) by the yardstick."""
+    """(images, credit, bytes of the block means) by the document's decoder."""
     stack = yardstick.Stack(payload)
-    told = header.section(Tag.BLOCK_MEANS)
+    mean_data = header.section(Tag.BLOCK_MEANS)
     images = yardstick.decode(
         model,
         stack,
@@ -81,17 +81,17 @@ def decode(model, header, payload):
         header.segments,
         header.top,
         sharpness=header.sharpness,
-        means=grids(told, header.sizes),
+        means=grids(mean_data, header.sizes),
     )
     return (
         [turned(pixels, header.flips) for pixels in images],
         stack.credit(header.credit_bytes),
-        told,
+        mean_data,
     )
 
 
 def make_images(kind):
-    """Images of an archive: the first is cut into segments of rows, the others pass together."""
+    """Images of an archive: the first is cut into segments of rows, the others form a batch."""
     return [
         make_pixels(*size, kind, seed)
         for seed, size in enumerate([(40, 16), (12, 9), (12, 9), (12, 9)])
@@ -109,18 +109,32 @@ LOUD = {
 }
 
 
-@pytest.fixture(scope="module", params=["tiny", "loud", "experts", "two passes"])
-def model(request, tiny_model, expert_model, two_pass_model, tmp_path_factory):
-    """The tiny model, one of two experts, one of two passes, and one whose numbers reach every clamp: some layers shift right by fewer bits (LOUD), in part to the left."""
+MODELS = [
+    pytest.param("eight passes", marks=pytest.mark.slow),
+    "loud",
+    pytest.param("experts", marks=pytest.mark.slow),
+    "two passes",
+]
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request, tiny_model, eight_pass_model, expert_model, tmp_path_factory):
+    """Models of eight and two passes, one of two experts, and a loud one of eight passes.
+
+    The loud one's numbers reach every clamp: some layers shift right by fewer bits (LOUD), in part
+    to the left.
+    """
     if request.param != "loud":
-        return {"tiny": tiny_model, "experts": expert_model, "two passes": two_pass_model}[
-            request.param
-        ]
-    tensors = load_file(tiny_model.path)
+        return {
+            "two passes": tiny_model,
+            "eight passes": eight_pass_model,
+            "experts": expert_model,
+        }[request.param]
+    tensors = load_file(eight_pass_model.path)
     for name, bits in LOUD.items():
         tensors[f"0.{name}.shift"] -= bits
     path = tmp_path_factory.mktemp("loud") / "loud.safetensors"
-    write_model(path, tensors, tiny_model.description)
+    write_model(path, tensors, eight_pass_model.description)
     loud = Model(path)
     prove_exact(loud.layers)
     return loud
@@ -128,7 +142,7 @@ def model(request, tiny_model, expert_model, two_pass_model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def numbers(model):
-    """The yardstick's own reading of the model file."""
+    """The document's decoder reads the model file by itself."""
     return yardstick.Model(model.path.read_bytes())
 
 
@@ -138,7 +152,10 @@ def test_model_id(model, numbers):
 
 @pytest.mark.parametrize("size, kind", CASES, ids=str)
 def test_files_by_the_document(size, kind, model, numbers):
-    """The document's decoder gives the very pixels, its encoder the very words; with several segments, with and without context and batch."""
+    """The document's decoder returns the pixels, its encoder the same words.
+
+    With several segments, with and without context and batches.
+    """
     images = make_images(kind) if size == "archive" else [make_pixels(*size, kind)]
     check_by_the_document(images, model, numbers, size)
 
@@ -162,7 +179,7 @@ def check_by_the_document(images, model, numbers, size=None):
         )
     elif size == (64, 16):
         assert len(header.segments) > 1
-    got, credit, told = decode(numbers, header, payload)
+    got, credit, mean_data = decode(numbers, header, payload)
     segments.unpack_fallback_parts(
         credit, [turned(pixels, header.flips) for pixels in got], header.start
     )
@@ -176,7 +193,7 @@ def check_by_the_document(images, model, numbers, size=None):
         header.segments,
         header.top,
         sharpness=header.sharpness,
-        means=grids(told, header.sizes),
+        means=grids(mean_data, header.sizes),
     )
     assert stack.to_bytes() == payload
 
@@ -208,7 +225,7 @@ class RecordingModel(yardstick.Model):
 
 
 def assert_equal_records(ours, numpys):
-    """The yardstick's outputs reach over the padding; the codec's are cut to the image."""
+    """The document's outputs include the padding; the codec's are cut to the image."""
     assert len(ours) == len(numpys)
     for one, other in zip(ours, numpys):
         for a, b in zip(one, other):
@@ -218,7 +235,10 @@ def assert_equal_records(ours, numpys):
 @pytest.mark.parametrize("backend", [convolution.Reference, onednn.Fast])
 @pytest.mark.parametrize("size", [(33, 21), "archive"], ids=str)
 def test_every_integer_of_a_file(size, backend, model):
-    """Trunk and head outputs of every segment, step and pass, as they come up in decoding: torch against numpy int64."""
+    """Trunk and head outputs of all segments, levels and passes of a file.
+
+    In the order of decoding: torch against int64 of numpy.
+    """
     if not selftest.agrees(backend):
         pytest.skip(f"{backend.name} is not exact on this machine, and not used")
     images = make_images("smooth") if size == "archive" else [make_pixels(*size, "smooth")]
@@ -266,7 +286,7 @@ def test_every_integer_of_a_file(size, backend, model):
 @pytest.mark.parametrize("backend", [convolution.Reference, onednn.Fast])
 @pytest.mark.parametrize("reach", [3, 300, 2**12])
 def test_network_far_from_any_image(reach, backend, model, numbers):
-    """Lattice indices and innovations at the limits that ARITHMETIC.md gives, odd sizes, 32-bit sums."""
+    """Lattice indices and innovations at the limits in ARITHMETIC.md, odd sizes, 32-bit sums."""
     if not selftest.agrees(backend):
         pytest.skip(f"{backend.name} is not exact on this machine, and not used")
     network = model.chain(backend=backend(model.layers)).network
@@ -290,7 +310,10 @@ def test_network_far_from_any_image(reach, backend, model, numbers):
 
 @pytest.mark.parametrize("reach", [2, 60, 2**12])
 def test_distributions_of_any_values(reach, model, numbers):
-    """Means and scales of every pass and colour, for values that need not be likely: all clamps of section 7, with and without context."""
+    """Means and scales of every pass and colour for improbable values: all clamps of section 7.
+
+    With and without context.
+    """
     network = model.chain(backend=convolution.Reference(model.layers)).network
     rng = np.random.default_rng(reach)
     for k in range(len(model.levels)):
@@ -325,7 +348,10 @@ def test_distributions_of_any_values(reach, model, numbers):
 
 
 def test_distributions_fit_32_bits(numbers):
-    """Section 8: no product or sum of section 7 leaves int32 for lattice indices within +-2^12, by the limits of its factors."""
+    """Section 8: no product or sum of section 7 leaves int32, by the limits of its factors.
+
+    For lattice indices within +-2^12.
+    """
     for k in range(numbers.count):
         input_scale, from_y, from_f, base = np.abs(
             numbers.tensors["steps.scalars"][k].astype(np.int64)
@@ -419,7 +445,7 @@ def test_stack_and_tables(model, numbers, seed, count, kind, start):
             pop()
 
 
-def test_columns_without_mass(model, numbers):
+def test_columns_of_frequency_zero(model, numbers):
     """No push gets past one: the file is damaged."""
     row = next(row for row, edges in enumerate(numbers.q) if edges[1] == 0)
     values, mean, row_set = np.array([-31]), np.array([row % 32]), np.array([row // 32])

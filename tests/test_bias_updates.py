@@ -1,4 +1,4 @@
-"""Deltas of a model's biases: their codec, what they move, what is refused, and files that carry them."""
+"""Bias updates of a model: their codec, what they change, what is refused, files with them."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ from bitsback.sampling.preview import preview
 from bitsback.train.dequantise import dequantised, real_scales
 from bitsback.train.quantised import QConv
 from tests import numpy_decoder as yardstick
-from tests.told import grids
+from tests.side_information import grids
 
 
 def some_differences(model, size=4.0, seed=0):
@@ -51,7 +51,7 @@ def tuned_file(tiny_model, photograph):
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.3, 3.0, 60.0]))
 def test_what_is_pushed_is_popped(tiny_model, seed, size):
-    """Any deltas come back and leave the stack as it was."""
+    """Any updates come back and leave the stack as it was."""
     deltas, codec, stack = (
         some_differences(tiny_model, size, seed),
         tiny_model.deltas,
@@ -63,7 +63,7 @@ def test_what_is_pushed_is_popped(tiny_model, seed, size):
 
 
 def test_they_cost_what_their_sizes_say(tiny_model):
-    """Nothing much where they are zero; about the entropy of the Gaussian they are drawn from."""
+    """Close to nothing where they are zero; about their entropy where they are Gaussian."""
     count, layers = bias_updates.count(tiny_model.layers), len(tiny_model.layers)
     for size, least, most in (
         (0.0, 0, 10 * layers + 32),
@@ -76,7 +76,10 @@ def test_they_cost_what_their_sizes_say(tiny_model):
 
 
 def test_biases_move_and_nothing_else(tiny_model):
-    """By delta * unit in every level's row, which is 1/256 of an activation's 1.0 in the float twin."""
+    """Each level's biases move by update * unit.
+
+    In the float twin the unit is 1/256 of an activation's 1.0.
+    """
     deltas = some_differences(tiny_model)
     moved, parts = (
         bias_updates.tuned_layers(tiny_model.layers, deltas),
@@ -96,7 +99,8 @@ def test_biases_move_and_nothing_else(tiny_model):
             (torch.from_numpy(parts[name]) * units).to(torch.int32).expand_as(layer.bias),
         )
         real = units * real_scales(name, layer)[1]
-        # exactly but for channels of weights so small that the unit would not fit, and the scales' unit, a power of two near 1/64
+        # exact but for channels of weights so small that the unit would not fit, and the scales'
+        # unit, a power of two near 1/64
         shares = real[(layer.shift + 2 < bias_updates.FARTHEST) & (layer.shift >= 3)] * 256
         assert ((shares > 0.6) & (shares < 1.5)).all() and (
             name == "last" or name.startswith("head_out") or (shares == 1).all()
@@ -113,7 +117,7 @@ def test_sums_that_could_overflow_are_refused(tiny_model):
         )
 
 
-def test_a_delta_out_of_range_is_refused(tiny_model):
+def test_an_update_out_of_range_is_refused(tiny_model):
     """What no encoder writes: 129 under the widest scale, which escapes."""
     stack, deltas = Stack(bytes(8)), some_differences(tiny_model, 0.0)
     deltas[-1] = bias_updates.MAX_UPDATE + 2
@@ -139,7 +143,7 @@ def test_a_tuned_file_decodes(tiny_model, tuned_file):
 
 
 def test_a_tuned_file_decodes_by_the_document(tiny_model, tuned_file):
-    """ARITHMETIC.md, section 9, in numpy: the same deltas, the same pixels, a proof of the same numbers."""
+    """ARITHMETIC.md, section 9, in numpy: equal updates, pixels and largest sums."""
     data, pixels, deltas = tuned_file
     header, payload = container.read(data)
     model, stack = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Stack(payload)
@@ -201,8 +205,8 @@ def test_bias_updates_that_are_none(tiny_model, tuned_file, prior_file, photogra
         container.read(container.write(plain, b"\5\x08\1\0\2\x4e\xcc\x40\0"))
 
 
-def test_info_preview_and_borders_know_of_deltas(tiny_model, tuned_file, tmp_path, monkeypatch):
-    """info names what they cost; a preview and the cost of borders use the tuned network."""
+def test_info_preview_and_borders_of_a_tuned_file(tiny_model, tuned_file, tmp_path, monkeypatch):
+    """`info` prints their size; previews and border costs use the tuned network."""
     data, pixels, _ = tuned_file
     (tmp_path / "t.bbk").write_bytes(data)
     facts = files.describe(tmp_path / "t.bbk")
@@ -223,9 +227,10 @@ def test_info_preview_and_borders_know_of_deltas(tiny_model, tuned_file, tmp_pat
     assert 0 < abs(border_bits(data, model=tiny_model)) < 0.2 * header.net_bits
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.integers(0, bias_updates.COARSENESS - 1))
-def test_coarser_deltas_cost_less(tiny_model, seed, coarse):
-    """Multiples of 2^c are stored in steps of it, for the bits of what they are multiples of."""
+def test_coarser_updates_cost_less(tiny_model, seed, coarse):
+    """Multiples of 2^c are stored as multiples, for the bits of the quotients."""
     deltas, codec, sizes = some_differences(tiny_model, 3.0, seed), tiny_model.deltas, []
     for part in bias_updates.split(deltas, tiny_model.layers).values():
         part[0] = 1  # odd: so that nothing coarser would do

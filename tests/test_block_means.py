@@ -21,7 +21,7 @@ from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.errors import BitsbackError, DamagedFile
 from bitsback.sampling.preview import preview
 from tests import numpy_decoder as yardstick
-from tests.told import grids
+from tests.side_information import grids
 
 LEVELS = default_levels()
 
@@ -188,10 +188,10 @@ def test_many_small_images_share():
 @pytest.mark.parametrize(
     "sizes",
     [
-        [(104, 136)],
+        pytest.param([(104, 136)], marks=pytest.mark.slow),
         [(97, 101, 1)],
-        [(64, 40), (64, 40), (90, 120)],
-        [(120, 130), (40, 40, 1), (40, 40, 1)],
+        pytest.param([(64, 40), (64, 40), (90, 120)], marks=pytest.mark.slow),
+        pytest.param([(120, 130), (40, 40, 1), (40, 40, 1)], marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -246,6 +246,7 @@ def test_files_there_and_back(tiny_model, monkeypatch, sizes):
     assert again.to_bytes() == payload
 
 
+@pytest.mark.slow
 def test_files_are_smaller(monkeypatch):
     """Of a shipped model by more than chance: what latents happen to be drawn moves a file of this size by some 70 bytes (of a random network by 300)."""
     images, model = [hills(320, 320)], Model.open("fast")

@@ -1,4 +1,4 @@
-"""borders.py: the cost of borders is the net of the file against the same image in one piece."""
+"""The cost of borders: a file's net bits against those of the same image in one segment."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,11 @@ from bitsback.codecs.bitstream import container
 from bitsback.codecs.borders import border_bits, net_in_one_piece
 from bitsback.codecs.segment_layout import turned
 from bitsback.coder.top import Top
-from tests.test_cli_main import call
+from tests.commands import call
 
 
 def test_border_bits(tiny_model, prior_file, photograph):
-    """net_bits minus the one piece's growth, scaled to what the segments cover; nothing for a plain file."""
+    """Net bits minus those of one segment, scaled to the segments' area; None for fallback."""
     pixels = photograph(64, 56)
     data = prior_file(pixels)
     header = container.read_header(data)
@@ -30,7 +30,7 @@ def test_border_bits(tiny_model, prior_file, photograph):
 
 
 def test_one_piece_is_the_stacks_growth_whatever_the_limit(tiny_model, photograph, monkeypatch):
-    """In two pieces it costs nearly what it does in one: pieces bound memory, they do not change the figure much."""
+    """Two pieces cost nearly what one does: pieces bound memory and hardly change the figure."""
     pixels = photograph(64, 40)
     _, top = block_means.write([pixels], Top.fitted([pixels], tiny_model.levels), tiny_model.levels)
     top = (

@@ -14,79 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
 from bitsback import __version__
-from bitsback.cli.main import main
 from bitsback.codecs import decode, encode
 from bitsback.codecs.bitstream import container
 from bitsback.coder.model import Model
 from bitsback.integer import model_file
-from tests.conftest import TINY
+from tests.commands import ROOT, TINY_RUN, call, load, names, python, save  # noqa: F401
+from tests.commands import default_sigint as hears_interrupts  # noqa: F401
+from tests.commands import error_lines as told
 from tests.test_outputs import unnamed
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def call(*arguments):
-    """Runs a command in this process: click's result, whose stdout and stderr are apart."""
-    try:
-        runner = CliRunner(mix_stderr=False)  # click 8.1
-    except TypeError:
-        runner = CliRunner()
-    result = runner.invoke(main, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
-def told(result):
-    """The lines of standard error."""
-    return result.stderr.strip().splitlines()
-
-
-def hears_interrupts():
-    """For a child: a suite that was started in the background, as by nohup, ignores SIGINT, and so would its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def python(*arguments, cwd=None, **options):
-    """A real process, with this checkout on its path."""
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        cwd=cwd,
-        env=env,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=hears_interrupts,
-        **options,
-    )
-
-
-def names(folder):
-    return sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
-    )
-
-
-def save(pixels, path):
-    Image.fromarray(pixels).save(path)
-    return path
-
-
-def load(path):
-    return np.array(Image.open(path))
-
-
-@pytest.fixture
-def folder(tmp_path, photograph):
-    """a.png and b.png, 9x11 and 7x5."""
-    save(photograph(9, 11, 1), tmp_path / "a.png")
-    save(photograph(7, 5, 2), tmp_path / "b.png")
-    return tmp_path
-
 
 # --- what works ------------------------------------------------------------------------------
 
@@ -308,7 +246,7 @@ def test_the_output_is_never_the_input(folder, force):
     assert {name: (folder / name).read_bytes() for name in names(folder)} == before
 
 
-@pytest.mark.parametrize("jobs", [[], ["-j", "2"]])
+@pytest.mark.parametrize("jobs", [[], pytest.param(["-j", "2"], marks=pytest.mark.slow)])
 def test_two_inputs_of_one_stem_keep_apart(folder, jobs):
     """a.png becomes a.bbk, which restores to it; a.bmp, though named first, becomes a.bmp.bbk, with
     -f too; both are restored.
@@ -830,10 +768,6 @@ def test_shell_completion(folder, shell):
 # --- train and export ------------------------------------------------------------------------
 
 
-SIZES = ",".join(str(TINY.as_dict()[name]) for name in ("c1", "n1", "c2", "n2", "c3", "n3"))
-TINY_RUN = ["--device", "cpu", "--network", SIZES, "--patch", "16"]
-
-
 def test_train_resume_and_export(tmp_path, photograph):
     """train writes a model, a checkpoint and a log; --resume continues; export converts a
     checkpoint.
@@ -1022,7 +956,12 @@ run()
 
 
 @pytest.mark.parametrize(
-    "number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    "number, status",
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize(
     "where", ["coding", "writing a named file", pytest.param("writing", marks=unnamed)]
@@ -1049,8 +988,8 @@ def children(process):
     "number, status, said",
     [
         (signal.SIGINT, 130, "bitsback: interrupted\n"),
-        (signal.SIGTERM, 143, ""),
-        (signal.SIGKILL, -9, ""),
+        pytest.param(signal.SIGTERM, 143, "", marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, -9, "", marks=pytest.mark.slow),
     ],
 )
 def test_an_interrupt_ends_two_jobs(tmp_path, photograph, tiny_model, number, status, said):

@@ -46,6 +46,7 @@ def test_two_jobs(tree, tiny_model):
     assert again.exit_code == 1 and len(told(again)) == 5 and not again.stdout
 
 
+@pytest.mark.slow
 def test_two_jobs_that_decompress(tree, tiny_model):
     """The images are those of one process; a damaged file and an existing output are errors, in
     JSON too; a mode that PNG cannot hold becomes TIFF.
@@ -137,6 +138,7 @@ def test_the_parent_of_many_opens_no_model(tree, tiny_model, command, monkeypatc
     assert missing.exit_code == 1 and len(told(missing)) == 1 and "nowhere" in told(missing)[0]
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there(tree, tiny_model):
     """One line with the address, exit status 1; --rm cannot be combined with --dask."""
     pytest.importorskip("distributed")

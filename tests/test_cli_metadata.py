@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.fallback.codec import chunk
+from bitsback.codecs.fallback.png import chunk
 from bitsback.codecs.formats import chunks
-from tests.test_cli_main import call, folder, load, names, told  # noqa: F401  (a fixture)
+from tests.test_cli_main import call, load, names, told
 
 SIX = {
     "cICP": chunk(b"cICP", b"\x09\x10\0\1"),
@@ -145,6 +145,7 @@ def test_archives_tell_by_image_and_lose_nothing(odd):
     assert dict(chunks.chunks_of((odd / "out/a.png").read_bytes()))[b"cICP"] == b"\x09\x10\0\1"
 
 
+@pytest.mark.slow
 def test_several_processes_tell_the_same(odd):
     """-j 2: the same lines and the same refusals."""
     result = call("compress", "-j", 2, "--rm", odd / "a.png", odd / "b.png")

@@ -490,6 +490,7 @@ def test_long_names(folder, length):
 # --- training goes on -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_training_overwrites_what_it_goes_on_from(folder, checkpoint):
     """--resume of the output or of its checkpoint replaces both; of another run's does not."""
     arguments = [
@@ -546,6 +547,7 @@ def shell(line, cwd):
     return done.returncode, done.stderr.decode().splitlines(), done.stdout
 
 
+@pytest.mark.slow
 def test_standard_streams_that_are_closed(folder):
     """A command that needs one prints one line, exit 1; others work."""
     assert shell("BB compress a.png -o one.bbk >&- <&-", folder) == (0, [], b"")
@@ -587,6 +589,7 @@ def test_a_standard_output_that_is_full(folder, command):
     )
 
 
+@pytest.mark.slow
 def test_pipes_as_inputs(folder):
     """What cannot seek is read whole: a process substitution is an input like any file."""
     assert shell("BB compress <(cat a.png) -o new.bbk", folder)[:2] == (0, [])

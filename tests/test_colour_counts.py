@@ -37,7 +37,7 @@ from bitsback.coder.top import Top
 from bitsback.errors import BitsbackError, DamagedFile, StackEmpty
 from bitsback.sampling.preview import preview
 from tests import numpy_decoder as yardstick
-from tests.told import grids
+from tests.side_information import grids
 
 NUMBERS = range(1, len(SHARPNESS) + 1)
 PLACES = {
@@ -305,7 +305,9 @@ def test_a_segment_that_ran_dry_is_counted_again(tiny_model, few, monkeypatch, f
     assert np.array_equal(decoded(container.write(header, payload), tiny_model)[0], pixels)
 
 
-@pytest.mark.parametrize("size", [(104, 96), (101, 95)], ids=str)
+@pytest.mark.parametrize(
+    "size", [pytest.param((104, 96), marks=pytest.mark.slow), (101, 95)], ids=str
+)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("change", ["plain", "tuned", "flat", "experts"])
 def test_few_colours(tiny_model, expert_model, few, monkeypatch, size, channels, change):

@@ -38,7 +38,7 @@ def test_hash_bits_are_uniform_and_uncorrelated():
 
 
 def test_chain_has_the_levels_noise():
-    """Variance of y_k - x over known pixels is sigma_k^2 within 3 %, its mean 0 within 4 standard errors."""
+    """Noise of known pixels: variance sigma_k^2 within 3 %, mean 0 within 4 standard errors."""
     levels = default_levels()
     x = np.random.default_rng(1).integers(-128, 128, (1, 3, 32, 400), dtype=np.int32)
     chain = context.context_chain(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs.fallback.codec import chunk
+from bitsback.codecs.fallback.png import chunk
 from bitsback.codecs.formats import deep
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.errors import DamagedFile, UnsupportedImage

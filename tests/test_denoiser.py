@@ -17,6 +17,18 @@ from bitsback.train.denoiser import Denoiser
 from bitsback.train.quantised import QConv, scale_exponent
 from tests.conftest import random_network, unshuffled
 
+
+@pytest.fixture(scope="module")
+def tiny_network(eight_pass_network):
+    """Here, eight passes a level."""
+    return eight_pass_network
+
+
+@pytest.fixture(scope="module")
+def tiny_model(eight_pass_model):
+    return eight_pass_model
+
+
 REACH = {"first": INPUT_REACH, "head_known": INNOVATION_REACH}
 
 

@@ -38,7 +38,7 @@ from bitsback.train.trainer import TrainingConfig
 from bitsback.tune import tuning
 from tests import numpy_decoder as yardstick
 from tests.conftest import TINY, random_network
-from tests.told import grids
+from tests.side_information import grids
 
 LEVELS = default_levels()
 NOISE = sigmas(LEVELS)
@@ -110,7 +110,7 @@ def test_a_file_there_and_back(expert_model, prior_file, photograph):
 
 
 def test_tuning_moves_each(expert_model, photograph, monkeypatch):
-    """Deltas of both, and the bound of both's levels falls; only of those that begin with little noise."""
+    """Updates of both experts lower the bound of both; only levels of little noise are tuned."""
     pixels = photograph(256, 264)
     monkeypatch.setattr(tuning, "update_bits", lambda *_: 0)
     deltas, layers = (
@@ -199,8 +199,12 @@ def family_model(tmp_path_factory):
     return Model(path)
 
 
+@pytest.mark.slow
 def test_a_family_is_tuned_together(family_model, photograph, monkeypatch):
-    """One set of deltas moves both of its networks, and the bound of both's levels falls; the first family is another's affair."""
+    """One set of updates moves both networks of a family, and lowers the bound of both.
+
+    The first family is not touched.
+    """
     pixels = photograph(256, 264)
     monkeypatch.setattr(tuning, "update_bits", lambda *_: 0)
     deltas = tuning.tune(family_model, [pixels], 61)
@@ -246,7 +250,10 @@ def test_a_file_tuned_by_family(family_model, photograph, monkeypatch):
     "families", [[1, 1, 1], [0, 2, 2], [0, 1, 0], [0, 0, 0], [0, 1], []], ids=str
 )
 def test_families_that_do_not_fit(families, family_model, tmp_path):
-    """Numbers from 0 on by one at a time, one for each expert, of the same sizes: when experts are put together, and when a file is read."""
+    """Families are 0, 1, ... in order, one for each expert, of equal sizes.
+
+    Checked when experts are put together and when a file is read.
+    """
     other = random_network(9, NetworkConfig(16, 1, 24, 2, 16, 1, embedding=16, head=24))
     with pytest.raises(TrainingError, match="families"):
         Experts(
@@ -279,6 +286,7 @@ def test_samples_of_all_levels(expert_model):
         assert torch.isfinite(xhat).all() and (v > 0).all()
 
 
+@pytest.mark.slow
 def test_estimates_of_shares_add_up(networks, x):
     """The mean over many draws of the two shares is that of the whole bound."""
     generator, network, means = torch.Generator().manual_seed(3), networks[0], {}
@@ -352,7 +360,7 @@ def test_a_model_file_with_a_level_missing(tmp_path, expert_model):
 
 @pytest.mark.parametrize("reach", [0, INNOVATION_REACH])
 def test_a_bias_beside_tiny_weights(reach):
-    """A layer that an expert hardly needs: its bias still fits, to a 2^-20th, because its weights are counted in coarser units."""
+    """A bias of a hardly used layer fits, to 2^-20, because its weights use coarser units."""
     bias = torch.tensor([[300.0, -0.001], [-20.0, 5.0]])
     layer = make_layer(torch.full((2, 12, 3, 3), 1e-9), bias, reach=reach, factor=4)
     assert largest_sum(layer, INNOVATION_REACH).max() < EXACT
@@ -362,7 +370,7 @@ def test_a_bias_beside_tiny_weights(reach):
 
 
 def test_a_dead_channels_bias_is_cut_to_what_matters():
-    """Biases of an activation far below or above what its inputs can outweigh: the same outputs for any inputs, the largest of them included."""
+    """Biases far beyond what an activation's inputs can outweigh give the same outputs."""
     rng = np.random.default_rng(4)
     weight = rng.integers(-64, 65, (9, 4, 3, 3))
     weight[0], weight[1] = 64, -64

@@ -20,7 +20,7 @@ from bitsback.diffusion.levels import sigmas
 from bitsback.errors import BitsbackError, DamagedFile
 from bitsback.sampling.preview import preview
 from tests import numpy_decoder as yardstick
-from tests.told import grids
+from tests.side_information import grids
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +107,21 @@ def test_a_block_costs_what_it_saves(clipped):
     assert not data or 8 * len(data) < flat_map.WORTH * 16 * np.count_nonzero(found.blocks)
 
 
-@pytest.mark.parametrize("size", [(104, 96), (101, 95)], ids=str)
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("tuning", [0, 1])
+@pytest.mark.parametrize(
+    "size, channels, tuning",
+    [
+        *(
+            pytest.param((104, 96), n, tuning, marks=pytest.mark.slow)
+            for n in (1, 3)
+            for tuning in (0, 1)
+        ),
+        ((101, 95), 3, 0),
+        ((101, 95), 1, 1),
+        pytest.param((101, 95), 3, 1, marks=pytest.mark.slow),
+        pytest.param((101, 95), 1, 0, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_a_file_there_and_back(tiny_model, clipped, monkeypatch, size, channels, tuning):
     """Smaller than without, the same pixels, whichever corner it starts from, with deltas above and without."""
     pixels = clipped(*size, channels)

@@ -67,6 +67,7 @@ def test_an_unreadable_folder_is_told_and_the_rest_is_done(locked, photograph):
     ] == [str(locked / "locked")]
 
 
+@pytest.mark.slow
 def test_an_unreadable_folder_and_two_jobs(tmp_path, photograph, monkeypatch):
     """The same with -j, both ways, where a disk fails."""
     real = os.scandir
@@ -241,7 +242,7 @@ def test_names_that_are_no_utf8_come_back_out_of_an_archive(tmp_path, photograph
         )
 
 
-@pytest.mark.parametrize("jobs", [[], ["-j", "2"]])
+@pytest.mark.parametrize("jobs", [[], pytest.param(["-j", "2"], marks=pytest.mark.slow)])
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_names_that_are_no_utf8(tmp_path, photograph, jobs, form):
     """There, told, tested and back, one file or one of two at once; nothing that is said is more
@@ -310,7 +311,7 @@ def quiet_names(result):
     )
 
 
-@pytest.mark.parametrize("jobs", [[], ["-j", "2"]])
+@pytest.mark.parametrize("jobs", [[], pytest.param(["-j", "2"], marks=pytest.mark.slow)])
 def test_control_characters_in_names(tmp_path, photograph, jobs):
     """Names that command a terminal or forge lines come out escaped, one line each: results,
     errors, notes, info and JSON.

@@ -1,4 +1,4 @@
-"""codecs/FORMAT.md against the program: golden files by a parser written from the document alone."""
+"""codecs/FORMAT.md against the program: golden files by a parser written from the document."""
 
 import hashlib
 import json
@@ -122,7 +122,10 @@ def items(section):
 
 
 def test_chunks_tags_and_losses_are_as_the_document_says():
-    """Codes, bits of the mask and tags of storage are the text's; a PNG's and a TIFF's metadata by the text alone."""
+    """Mode codes, bits of the mask and storage tags are those of the document.
+
+    So is the metadata of a PNG and a TIFF.
+    """
     text = DOCUMENT.replace("\n", " ")
     codes = re.findall(
         r"(\d+) ([A-Za-z]{4})\b", text.split("Codes: ")[1].split("A name without")[0]
@@ -206,7 +209,7 @@ def test_archives_are_as_the_document_says(tiny_model):
 
 
 def test_differences_and_digest_are_as_the_document_says():
-    """The pixels of golden files coded by differences, undone by the document's words; the digest over them."""
+    """Golden files coded by differences, decoded as the document says; the digest over them."""
     found = 0
     for path in GOLDEN:
         (facts, payload), (_, width, height, _, _, form) = (

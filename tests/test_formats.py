@@ -48,6 +48,7 @@ def test_all_small_files_are_there():
     assert {path.stem for path in files_of(SMALL)} == set(MODES)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not LARGE.is_dir(), reason="the folder of formats is not there (set BITSBACK_DATA)"
 )

@@ -35,7 +35,10 @@ symbols = st.lists(
 
 
 def arrays(drawn, clip):
-    """(values, mean32, scale) of drawn (mean32, scale, offset); clip: limits of the offset, or of the value."""
+    """(values, mean32, scale) of drawn (mean32, scale, offset).
+
+    clip: limits of the offset, or of the value.
+    """
     table = np.array(drawn, np.int32).reshape(-1, 3)
     mean32, scale = table[:, 0].copy(), table[:, 1].copy()
     floor = mean32 >> 5
@@ -59,7 +62,7 @@ def test_rows_are_distributions(gaussians):
 
 
 def test_forward_rows_are_distributions_without_a_floor():
-    """forward_masses: 32 rows a step, sum exactly 2^24, zeros at the ends only, each frequency within a rounding of the Gaussian's share."""
+    """32 rows a step, each of sum 2^24, zeros at the ends only, frequencies rounded Gaussians."""
     steps = [40, 55, 64, 70]
     frequencies = gaussian_tables.forward_frequencies(steps)
     assert frequencies.shape == (len(steps) * FRACTIONS, COLUMNS) and frequencies.dtype == np.int32
@@ -79,7 +82,7 @@ def test_forward_rows_are_distributions_without_a_floor():
 
 
 def bin_shares(mean, sd):
-    """Shares of N(mean, sd^2) by bin, ends open, by Gauss-Legendre quadrature of the density: no erf anywhere."""
+    """Probabilities of N(mean, sd^2) by bin, ends open, by Gauss-Legendre quadrature, no erf."""
     nodes, weights = np.polynomial.legendre.leggauss(40)
     pieces = max(1, math.ceil(2 / sd))  # a smooth piece is at most half an sd wide
     edges = np.arange(-100, 101)[:, None] - 0.5 + np.arange(pieces) / pieces
@@ -95,8 +98,11 @@ def bin_shares(mean, sd):
 
 @pytest.mark.parametrize("scale", [0, 1, 17, 40, 63, 64, 65, 68, 80, 96, 111])
 @pytest.mark.parametrize("fraction", [0, 1, 16, 31])
-def test_masses_agree_with_an_independent_integral(gaussians, scale, fraction):
-    """Masses are the Gaussian's shares of what the floors leave, within 1e-6 and rounding; the largest takes the rest."""
+def test_frequencies_agree_with_an_independent_integral(gaussians, scale, fraction):
+    """Frequencies are the Gaussian's shares of what the floors leave, within 1e-6 and rounding.
+
+    The largest takes the remainder.
+    """
     row = gaussians.frequencies[scale * FRACTIONS + fraction]
     expected = (
         bin_shares(fraction / FRACTIONS, 2 ** ((scale - 64) / 16))
@@ -136,7 +142,7 @@ def test_laws_with_escapes(gaussians, drawn):
 
 @given(drawn=symbols)
 def test_laws_without_escapes(gaussians, drawn):
-    """Values -31..32 about the mean's floor: both laws; the end columns are values, nothing follows them."""
+    """Both laws for values -31..32 about the floor of the mean; the end columns do not escape."""
     values, mean32, scale = arrays(drawn, "offset")
     check_codec(
         lambda s, v: gaussians.push(s, v, mean32, scale, escapes=False),
@@ -163,7 +169,7 @@ def test_arrays_are_in_the_order_of_decoding(gaussians, drawn, count):
 @pytest.mark.parametrize("escapes", [True, False])
 @pytest.mark.parametrize("scales", [(0, SCALES - 1), (64, 64), (0, 8), (100, 112)])
 def test_coded_length_is_the_information(gaussians, scales, escapes):
-    """The stack grows by -log2 of the frequencies within 0.1 %, for 20,000 symbols of mixed rows."""
+    """The stack grows by -log2 of the frequencies within 0.1 %: 20,000 symbols of mixed rows."""
     rng = np.random.default_rng(scales[0])
     mean32 = rng.integers(-5000, 5000, 20000).astype(np.int32)
     scale = rng.integers(scales[0], scales[1] + 1, 20000).astype(np.int32)
@@ -191,7 +197,7 @@ def test_coded_length_is_the_information(gaussians, scales, escapes):
 
 
 def test_an_escape_costs_the_end_column_and_sixteen_bits(gaussians):
-    """With escapes a far value costs its column and 16 bits, and returns; without, it stands for the end column."""
+    """With escapes a far value costs its column and 16 bits; without, it is the end column's."""
     mean32, scale, values = (
         np.zeros(1, np.int32),
         np.full(1, 64, np.int32),
@@ -209,7 +215,7 @@ def test_an_escape_costs_the_end_column_and_sixteen_bits(gaussians):
 
 @given(mean32=st.lists(st.integers(-(2**18), 2**18), max_size=60), step=st.integers(0, 2))
 def test_laws_of_a_forward_table(mean32, step):
-    """Both laws for rows with empty ends: any words pop values that have frequency, and those go back."""
+    """Both laws for rows with empty ends: what any words pop has a frequency and can be pushed."""
     table = FORWARD
     mean32, scale = np.array(mean32, np.int32), np.full(len(mean32), step, np.int32)
     values = (mean32 + 16) >> 5  # the nearest: it has frequency in every row
@@ -225,8 +231,8 @@ FORWARD = Gaussians(gaussian_tables.forward_frequencies([55, 64, 70]))
 
 
 @pytest.mark.parametrize("offset", [-31, -12, 12, 32, 100, -100])
-def test_a_value_without_mass_is_damage(offset):
-    """What q can never have drawn cannot be pushed: DamagedFile, and only a decoder of altered words meets it."""
+def test_a_value_of_frequency_zero_is_damage(offset):
+    """A value that q cannot draw cannot be pushed: DamagedFile, which only altered words cause."""
     stack = credit(100)
     with pytest.raises(DamagedFile):
         FORWARD.push(

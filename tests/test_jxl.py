@@ -49,7 +49,9 @@ def boxed(*parts):
 
 @pytest.mark.parametrize("dtype", ["u1", "u2"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("shape", [(9, 11), (64, 48), (1, 1), (30, 700)])
+@pytest.mark.parametrize(
+    "shape", [(9, 11), (64, 48), (1, 1), pytest.param((30, 700), marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("container", [False, True])
 def test_lossless_files_are_read(dtype, channels, shape, container):
     """All encodings of sides, bare and in boxes: samples and mode are equal after a .bbk and its

@@ -1,4 +1,4 @@
-"""levels.py and the formulas of schedule.py: sigmas, one reverse step, and its integers."""
+"""The ladder of noise levels, one reverse step, and its integers."""
 
 import math
 from fractions import Fraction
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bitsback.ans import gaussian_tables
-from bitsback.coder.conditional import FAR, MEAN_SHIFT, TOLD_SHIFT
+from bitsback.coder.distributions import FAR, INNOVATION_SHIFT, MEAN_SHIFT
 from bitsback.diffusion.levels import default_levels, doubling, sigmas, spaced
 from bitsback.diffusion.schedule import DATA_SD, geometric, preconditioning, reverse_step
 from bitsback.diffusion.steps import (
@@ -38,7 +38,7 @@ def ladder(names=tuple(LADDERS)):
 
 
 def test_doubling_doubles():
-    """Each level of `doubling` is twice as noisy as the one before, on a lattice twice as coarse."""
+    """Each level of `doubling` doubles the noise and the spacing of the lattice."""
     levels = doubling()
     assert [level.exponent for level in levels] == list(range(-1, len(levels) - 1))
     ratios = np.array(sigmas(levels)[1:]) / sigmas(levels)[:-1]
@@ -54,7 +54,11 @@ def test_levels_are_a_ladder(levels):
 
 
 def test_default_levels_are_further_apart_where_there_is_more_noise():
-    """The first four of 12 from 0.5 to 285, ratios as near to each other as 1/16 doublings and powers of two allow; further apart from there on, twice as far at most."""
+    """12 levels from 0.5 to 285: the first four in equal ratios, later ones further apart.
+
+    Equal as far as 1/16 doublings and powers of two allow; later ratios are at most twice as large
+    in the logarithm.
+    """
     sigma = np.array(sigmas(default_levels()))
     assert sigma[0] == pytest.approx(0.5, rel=0.03) and sigma[-1] == pytest.approx(285, rel=0.03)
     even, steps = math.log(285 / 0.5) / 11, np.log(sigma[1:] / sigma[:-1])
@@ -72,8 +76,10 @@ def test_default_levels_are_what_shipped_models_were_trained_for():
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8, 12, 20, 40, 100])
 def test_spacings_follow_what_is_left_to_say(count):
-    """The more levels, the less each says: spacings fall with a sigma, where lambda = sqrt(a) sigma is the sd of what is coded,
-    and are never above 1.2 sigma; the sigmas stay where they were wanted."""
+    """With more levels each codes less, and spacings fall, at most 1.2 sigma; sigmas stay put.
+
+    They fall with a sigma, where lambda = sqrt(a) sigma is the sd of what is coded.
+    """
     levels, wanted = spaced(count), np.array(geometric(0.5, 285.0, count))
     spacing, sigma = np.array([level.spacing for level in levels]), np.array(sigmas(levels))
     a = 1 - (wanted[0] / wanted[1]) ** 2 if count > 1 else 1.0
@@ -84,7 +90,7 @@ def test_spacings_follow_what_is_left_to_say(count):
 
 @ladder()
 def test_a_simulated_forward_chain_has_these_sigmas(levels):
-    """Rounding Gaussian steps to the lattices gives y_k - x the variance sigma_k^2, within sampling error, and no bias."""
+    """Simulated: y_k - x has variance sigma_k^2 within sampling error, and mean 0."""
     rng, count = np.random.default_rng(3), 200_000
     x = rng.integers(-128, 128, count).astype(float)
     y = x
@@ -103,7 +109,10 @@ def test_a_simulated_forward_chain_has_these_sigmas(levels):
 @ladder()
 @pytest.mark.parametrize("fraction", range(0, 32, 8))
 def test_forward_rows_have_the_variance_the_sigmas_assume(levels, fraction):
-    """The rows of q have mean 0 and variance tau^2 + 1/12 within 0.1 %: a floor of 16 in far columns added 2 %, and cost 1 % of the rate."""
+    """The rows of q have mean 0 and variance tau^2 + 1/12 within 0.1 %.
+
+    A floor of 16 in far columns added 2 % to it, and 1 % to the rate.
+    """
     for level, rows in zip(
         levels,
         gaussian_tables.forward_frequencies([level.step for level in levels]).reshape(
@@ -124,7 +133,10 @@ def test_forward_rows_have_the_variance_the_sigmas_assume(levels, fraction):
 
 @pytest.mark.parametrize("sigma_s, sigma_t", PAIRS)
 def test_reverse_step_is_bayes(sigma_s, sigma_t):
-    """(1-a) y_t + a x and lambda2 are the mean and variance of N(y_s; x, sigma_s^2) N(y_t; y_s, sigma_t^2 - sigma_s^2)."""
+    """(1-a) y_t + a x and lambda2 are the moments of q(y_s given x, y_t), by Bayes' rule.
+
+    It is N(y_s; x, sigma_s^2) N(y_t; y_s, sigma_t^2 - sigma_s^2), normalised.
+    """
     a, lambda2 = reverse_step(sigma_s, sigma_t)
     s2, t2 = Fraction(sigma_s) ** 2, Fraction(sigma_t) ** 2
     precision = 1 / s2 + 1 / (t2 - s2)
@@ -147,7 +159,14 @@ def test_reverse_step_on_tensors_is_the_same():
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 17.0, 64.0, 285.0])
 def test_preconditioning_is_the_best_linear_estimate(sigma):
-    """For x ~ N(0, D^2): c_skip y is E[x | y], c_out^2 is Var[x | y], c_in y has unit variance, c_skip + (sigma/D)^2 c_skip = 1."""
+    """For x ~ N(0, D^2): c_skip y is E[x
+
+    y], c_out^2 is Var[x
+
+    y], c_in y has variance 1.
+
+    And c_skip + (sigma/D)^2 c_skip = 1.
+    """
     c_skip, c_out, c_in = preconditioning(sigma)
     total = DATA_SD**2 + sigma**2
     assert c_in**2 * total == pytest.approx(1)
@@ -158,7 +177,7 @@ def test_preconditioning_is_the_best_linear_estimate(sigma):
 
 @ladder()
 def test_products_of_a_step_fit_32_bits(levels):
-    """Worst cases of every product and sum that prior.py and the network form from a step's integers."""
+    """Worst cases of every product and sum that the coder forms from a step's integers."""
     (_, f_max), (_, _), (_, rho_trunk) = TRUNK_LIMITS
     (_, f_head), (_, _), (_, rho_head) = HEAD_LIMITS
     limit = 2**31
@@ -180,7 +199,7 @@ def test_products_of_a_step_fit_32_bits(levels):
             + 2 ** (COLOUR_BITS + GAIN_BITS - 1)
             < limit
         )
-        assert 8 * FAR * max(tables["inverse"]) + 2 ** (TOLD_SHIFT - 1) < limit
+        assert 8 * FAR * max(tables["inverse"]) + 2 ** (INNOVATION_SHIFT - 1) < limit
         head = (max(tables["shift"]) * f_head >> MEAN_SHIFT) + 1
         colour = (
             2 * (rho_trunk + rho_head) * max(tables["gain"]) * FAR >> COLOUR_BITS + GAIN_BITS
@@ -192,7 +211,7 @@ def test_products_of_a_step_fit_32_bits(levels):
 
 @ladder()
 def test_integers_of_a_step_are_its_formulas(levels):
-    """mean, scale, gain, shift and inverse reproduce the float formulas to the precision of their units."""
+    """The integers of a step reproduce the float formulas to the precision of their units."""
     sigma, rng = sigmas(levels), np.random.default_rng(1)
     for k, step in enumerate(make_steps(levels)):
         spacing_s, a, lambda2 = (

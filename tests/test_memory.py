@@ -1,4 +1,7 @@
-"""What a whole image takes beside the segments, in a process of its own; benchmarks/memory.py measures whole runs."""
+"""Memory for a whole image besides its segments, in a process of its own.
+
+benchmarks/memory.py measures whole runs.
+"""
 
 import json
 import subprocess
@@ -34,7 +37,7 @@ print(json.dumps(peaks))
 
 
 def test_what_looks_at_a_whole_image_takes_little_memory(tmp_path, photograph):
-    """18 megapixels: reading takes Pillow's copy and some of ours; colours, moments, check and comparison beside two copies at most 80 MiB."""
+    """18 megapixels: all steps together take at most 80 MiB beside two copies of the image."""
     pixels = np.tile(photograph(500, 500), (6, 12, 1))
     Image.fromarray(pixels).save(tmp_path / "large.png", compress_level=1)
     done = subprocess.run(

@@ -22,7 +22,7 @@ from bitsback.codecs.io import files
 from bitsback.coder.model import Model
 from bitsback.integer import model_file, selftest
 from bitsback.sampling.preview import preview
-from tests.test_cli_main import call
+from tests.commands import call
 
 PHOTOGRAPH = np.array(Image.open(Path(__file__).parent / "images" / "kodim07_crop.png"))[
     :64, 96:160
@@ -61,10 +61,21 @@ def models(shipped):
     return {name: Model.open(name) for name in shipped}
 
 
+class Made(dict):
+    """Makes the file of a mode when it is first asked for."""
+
+    def __init__(self, models):
+        self.models = models
+
+    def __missing__(self, mode):
+        self[mode] = encode_image(STILLS[mode], model=self.models[NAMES[mode]])
+        return self[mode]
+
+
 @pytest.fixture(scope="module")
 def made(models):
     """{mode: bytes} with the model as a Model: what all other ways must make too."""
-    return {mode: encode_image(image, model=models[NAMES[mode]]) for mode, image in STILLS.items()}
+    return Made(models)
 
 
 @pytest.fixture(params=list(STILLS))
@@ -88,6 +99,7 @@ def made_with(data, model):
     return container.read_header(data).model == model.id[:16]
 
 
+@pytest.mark.slow
 def test_by_name_path_and_model(made, mode, name, models):
     """Same bytes whichever way it is named; decoded by its id whatever model is at hand."""
     assert made_with(made[mode], models[name])
@@ -123,7 +135,14 @@ def test_another_shipped_model_is_opened_once(made, models, monkeypatch):
     assert np.array_equal(decode(made["RGB"], model=models["default"]), PHOTOGRAPH)
 
 
-@pytest.mark.parametrize("kinds", [("RGB", "fast"), ("L", "other"), ("both", "other")])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("RGB", "fast"),
+        pytest.param(("L", "other"), marks=pytest.mark.slow),
+        pytest.param(("both", "other"), marks=pytest.mark.slow),
+    ],
+)
 def test_archives(kinds, models, tmp_path):
     """The images of one mode or both; verified, unpacked without a word about the model."""
     modes, name = kinds
@@ -141,6 +160,7 @@ def test_archives(kinds, models, tmp_path):
         assert np.array_equal(np.array(Image.open(restored)), wanted[restored.stem].samples)
 
 
+@pytest.mark.slow
 def test_commands(made, mode, name, path, models, tmp_path):
     """compress, alone, in processes and into archives; then test, info, preview and decompress,
     without --model or with another.
@@ -180,6 +200,7 @@ def test_commands(made, mode, name, path, models, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_efforts(path, mode, models, tmp_path):
     """-e 1 is the fast model: of gray, that or none."""
     assert call("compress", path, "-o", tmp_path / "one.bbk", "-e", "1").exit_code == 0
@@ -187,6 +208,7 @@ def test_efforts(path, mode, models, tmp_path):
     assert header.model in [models["fast"].id[:16]] + [""] * (mode == "L")
 
 
+@pytest.mark.slow
 def test_tasks_of_other_processes(made, mode, name, path, models, tmp_path):
     """What -j and --dask hand to a worker: the path of the model."""
     task = pickle.loads(
@@ -202,6 +224,7 @@ def test_tasks_of_other_processes(made, mode, name, path, models, tmp_path):
     assert np.array_equal(np.array(Image.open(restored)), STILLS[mode].samples)
 
 
+@pytest.mark.slow
 def test_preview_and_borders(made, mode, name, models):
     """From Python, with the name of the model, another, or none."""
     looks, costs = zip(
@@ -217,6 +240,7 @@ def test_preview_and_borders(made, mode, name, models):
     )
 
 
+@pytest.mark.slow
 def test_pillow(mode, name, models):
     """save(model=...) by name and Model; open reads it without."""
     for named in (name, models[name]):
@@ -228,6 +252,7 @@ def test_pillow(mode, name, models):
         )
 
 
+@pytest.mark.slow
 def test_numcodecs(mode, name, models):
     """By name and path, pickled, several images in a chunk; read by a codec of another model,
     which goes on encoding with its own.
@@ -282,6 +307,7 @@ def test_numcodecs_codes_with_the_model_asked_for(name, channels, models):
         assert np.array_equal(Bitsback(model=name).decode(data), several)
 
 
+@pytest.mark.slow
 def test_threads_of_several_models(models):
     """Threads that share models: each file is that of its own."""
     pairs = [("RGB", "fast"), ("L", "other"), ("RGB", "default")]

@@ -1,4 +1,7 @@
-"""The package: one import name, `bitsback.codecs`, from a checkout, elsewhere, and in a wheel; never a bare `codecs`."""
+"""The package `bitsback.codecs`, from a checkout, from elsewhere and in a wheel.
+
+Never a bare `codecs`, which is the standard library's.
+"""
 
 import os
 import shutil
@@ -47,7 +50,7 @@ def source_copy(folder: Path) -> Path:
 
 
 def test_import_from_the_checkout():
-    """In the root of a checkout `import bitsback.codecs` works, and `import codecs` is still the standard library's."""
+    """In the root of a checkout, too, `import codecs` is still the standard library's."""
     assert python(["-c", ROUND_TRIP], ROOT).strip() == str(ROOT / "codecs" / "__init__.py")
 
 
@@ -70,7 +73,7 @@ def test_no_symbolic_link_in_the_tree():
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """(wheel, sdist) built from a copy of the checkout, the wheel out of the sdist, without network."""
+    """(wheel, sdist) built from a copy of the checkout offline, the wheel from the sdist."""
     pytest.importorskip("hatchling", reason="hatchling is not installed: nothing can be built here")
     source, folder = (
         source_copy(tmp_path_factory.mktemp("source") / "bitsback"),
@@ -99,8 +102,9 @@ def modules_of_the_tree():
     return {f"bitsback/{name}" if name.startswith("codecs/") else name for name in names}
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_the_package_and_nothing_at_the_top(built):
-    """bitsback/codecs as real files, the shipped models, the command; no top-level codecs, cli, tests or benchmarks."""
+    """bitsback/codecs, the shipped models and the command; no other package at the top."""
     with zipfile.ZipFile(built[0]) as wheel:
         names = wheel.namelist()
         (entry,) = [name for name in names if name.endswith("entry_points.txt")]
@@ -114,6 +118,7 @@ def test_a_wheel_holds_the_package_and_nothing_at_the_top(built):
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"bitsback"}
 
 
+@pytest.mark.slow
 def test_an_sdist_holds_the_whole_tree(built):
     """Everything that a checkout has but .ci: from the archive one can test and measure."""
     unpacked = built[1]
@@ -125,6 +130,7 @@ def test_an_sdist_holds_the_whole_tree(built):
         assert (unpacked / name).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1])
 def test_wheel_and_sdist_work_in_an_environment_of_their_own(built, which, tmp_path):
     """Installed with nothing else of bitsback there: the import, a round trip and the command."""
@@ -155,6 +161,7 @@ def test_wheel_and_sdist_work_in_an_environment_of_their_own(built, which, tmp_p
         assert before.tobytes() == after.tobytes()
 
 
+@pytest.mark.slow
 def test_the_sdist_passes_a_smoke_test(built):
     """Its own tests run from it: the stack and the golden files."""
     unpacked = built[1]

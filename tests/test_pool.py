@@ -70,6 +70,7 @@ def test_in_processes(tasks, tmp_path, tiny_model):
         check(tasks, list(pool.run(tasks, executor)), tmp_path, tiny_model)
 
 
+@pytest.mark.slow
 def test_on_a_cluster_with_a_worker_that_is_killed(tasks, tmp_path, tiny_model):
     """One of two workers is killed while tasks run: all tasks are done once and intact."""
     distributed = pytest.importorskip("distributed")
@@ -91,6 +92,7 @@ def test_on_a_cluster_with_a_worker_that_is_killed(tasks, tmp_path, tiny_model):
             ]
 
 
+@pytest.mark.slow
 def test_no_scheduler_there():
     """An address where nobody listens: one clear error, soon."""
     pytest.importorskip("distributed")
@@ -142,8 +144,8 @@ def alive(process):
     "victim, number",
     [
         ("parent", signal.SIGKILL),
-        ("parent", signal.SIGTERM),
-        ("group", signal.SIGTERM),
+        pytest.param("parent", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("group", signal.SIGTERM, marks=pytest.mark.slow),
         ("group", signal.SIGINT),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from bitsback.codecs import decode_image, encode_image
-from bitsback.codecs.fallback.codec import chunk
+from bitsback.codecs.fallback.png import chunk
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.io.restored import default_bytes
 from bitsback.errors import UnsupportedImage

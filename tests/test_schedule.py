@@ -1,4 +1,4 @@
-"""schedule.py: the learned schedule.  The formulas of a reverse step are tested in test_levels.py."""
+"""The learned schedule.  The formulas of a reverse step are tested in test_levels.py."""
 
 import math
 
@@ -45,7 +45,7 @@ def test_learned_slope_is_the_derivative(schedule):
 
 
 def test_geometric_levels_have_one_ratio():
-    """geometric(a, b, n): n levels from a to b whose neighbours have the same ratio; one level is a."""
+    """geometric(a, b, n): n levels from a to b in equal ratios; one level is a."""
     levels = np.array(geometric(0.5, 300, 7))
     assert len(levels) == 7 and levels[0] == 0.5 and levels[-1] == pytest.approx(300)
     assert np.allclose(np.log(levels[1:] / levels[:-1]), math.log(600) / 6)

@@ -21,7 +21,10 @@ SIZES = st.lists(
 
 @given(SIZES, st.floats(1e3, 1e6))
 def test_next_segment_always_leads_to_a_cover(sizes, bits):
-    """Following next_segment from the top either stops with None or covers all images exactly once, within the credit."""
+    """Following next_segment from the top covers all images once, or stops with None.
+
+    Either way within the credit.
+    """
     corner, plan, covered = Corner(0), [], [np.zeros(size[:2], int) for size in sizes]
     while corner.image < len(sizes):
         segment = segment_layout.next_segment(sizes, corner, bits, 3.0)
@@ -62,13 +65,16 @@ def test_next_segment_always_leads_to_a_cover(sizes, bits):
     ],
 )
 def test_plans_that_do_not_fit_are_refused(start, plan):
-    """locate() raises DamagedFile unless the segments cover the two images from `start` on, in blocks of 8 that end at edges."""
+    """locate() raises DamagedFile unless segments cover both images from `start` on.
+
+    In blocks of 8 that end at edges.
+    """
     with pytest.raises(DamagedFile):
         segment_layout.locate([(40, 16, 3), (16, 16, 3)], start, plan)
 
 
 def test_what_decodes_earlier_lies_below_and_right():
-    """Walking a plan backwards, everything that known_around() hands out was decoded before, and nothing else is missing from it."""
+    """All that known_around() returns was decoded before, and it returns all of that."""
     sizes = [(72, 104, 3), (24, 16, 3)]
     plan = [(2, 24), (1, 16), (1, 32), (2, 72), (0, 1)]
     start = Corner(0, 24, 8)
@@ -90,7 +96,7 @@ def test_what_decodes_earlier_lies_below_and_right():
     )
 
 
-def test_plain_parts_come_back():
+def test_fallback_parts_come_back():
     """plain_parts / unpack_plain_parts over whole images and a block; a cut is refused."""
     rng = np.random.default_rng(2)
     images = [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in ((5, 7), (3, 3), (20, 9))]

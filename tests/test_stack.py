@@ -1,4 +1,4 @@
-"""stack.py: what is pushed comes back in any order of distributions; credit returns; dry is an error."""
+"""The stack: pushes and pops are mirrors, credit returns, and an empty stack is an error."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ codings = st.lists(
 
 @given(sequence=codings, data=st.binary(min_size=1, max_size=40))
 def test_pops_what_was_pushed_whatever_the_order_of_distributions(gaussians, sequence, data):
-    """A last in, first out stack: all pushes undone in reverse give all values, the words and the credit."""
+    """Last in, first out: all pushes undone in reverse return values, words and credit."""
     stack = Stack(data)
     before, parts = stack.to_words(), [Coding(gaussians, drawn) for drawn in sequence]
     for part in parts:
@@ -98,7 +98,7 @@ def test_words_carry_a_stack_through_a_file(gaussians, sequence):
 
 @pytest.mark.parametrize("size", [2, 3, 255, 256, 1000, 2**16, 2**24 - 1, 2**24])
 def test_uniform_obeys_the_laws_and_costs_log2_of_its_size(size):
-    """push_uniform and pop_uniform mirror each other; 2,000 symbols cost log2(size) each within 0.1 %."""
+    """push_uniform and pop_uniform: 2,000 symbols cost log2(size) each within 0.1 %."""
     values = np.random.default_rng(size).integers(0, size, 2000).astype(np.int32)
     values[:2] = 0, size - 1
     check_codec(
@@ -138,7 +138,7 @@ def test_credit_of_every_length_comes_back(gaussians, length, fill):
 
 @pytest.mark.parametrize("length", range(0, 12))
 def test_credit_of_another_length_is_damage(length):
-    """A length that the stack did not start from is DamagedFile, unless only zero padding tells them apart."""
+    """A credit of another length is DamagedFile, unless only zero padding differs."""
     stack = Stack(b"\x05" * 7)
     if length == 7:
         assert stack.credit(7) == b"\x05" * 7
@@ -151,7 +151,7 @@ def test_credit_of_another_length_is_damage(length):
 
 @pytest.mark.parametrize("symbols", [1, 3, 40])
 def test_credit_of_a_stack_that_still_holds_symbols_is_damage(symbols):
-    """Anything left above the credit is DamagedFile, never other bytes and never a foreign exception."""
+    """Anything left above the credit is DamagedFile, never other bytes or another error."""
     stack = Stack(b"\x05" * 8)
     stack.push_uniform(np.arange(symbols, dtype=np.int32), 1000)
     with pytest.raises(DamagedFile):
@@ -160,7 +160,7 @@ def test_credit_of_a_stack_that_still_holds_symbols_is_damage(symbols):
 
 @given(length=st.integers(0, 60), seed=st.integers(0, 1000), size=st.integers(2, 2**24))
 def test_empty_is_raised_exactly_when_dry(length, seed, size):
-    """Pops succeed while over a word and a symbol is left, never give more than there is, and lose nothing."""
+    """Pops succeed while more than a word and a symbol is left, and never lose anything."""
     stack = credit(length, seed)
     held, start, popped = stack.size_bits, stack.to_words(), []
     last = stack.copy()
@@ -186,7 +186,7 @@ def test_empty_is_raised_exactly_when_dry(length, seed, size):
     size=st.sampled_from([2, 10, 256, 2**20]),
 )
 def test_one_long_pop_is_empty_where_many_short_ones_are(length, seed, count, size):
-    """An array pop that runs dry half-way raises too, even though constriction returns symbols for ever."""
+    """An array pop that runs dry half-way raises, though constriction returns symbols for ever."""
 
     def outcome(pops):
         stack = credit(length, seed)
@@ -234,7 +234,7 @@ def test_copy_and_restore():
 
 @given(data=st.binary(max_size=64))
 def test_garbage_words_are_damage_or_a_stack(gaussians, data):
-    """from_words on any bytes: DamagedFile, or a stack of exactly these words that pops or runs dry."""
+    """from_words on any bytes: DamagedFile, or a stack of these words that pops or runs dry."""
     try:
         stack = Stack.from_words(data)
     except DamagedFile:
@@ -256,7 +256,7 @@ def test_garbage_words_are_damage_or_a_stack(gaussians, data):
 
 @given(data=st.binary(max_size=64))
 def test_garbage_words_end_in_damage_or_in_credit(data):
-    """credit on any words: DamagedFile, or bytes from which the same words are made; nothing else."""
+    """credit on any words: DamagedFile, or bytes that make the same words again."""
     try:
         stack = Stack.from_words(data)
         length = max(len(data) - 8, 0)

@@ -43,7 +43,9 @@ def test_what_the_user_asks_for_has_the_last_word(user):
     ) == [f"{name}={value}" for name, value in environment.items()]
 
 
-@pytest.mark.parametrize("program", [["-m", "bitsback"], ["cli.py"]])
+@pytest.mark.parametrize(
+    "program", [["-m", "bitsback"], pytest.param(["cli.py"], marks=pytest.mark.slow)]
+)
 def test_the_program_asks_before_torch_is_loaded(tmp_path, photograph, tiny_model, program):
     """-v prints the setting, and so does the OpenMP library itself if it is GNU's."""
     source = save(photograph(9, 11), tmp_path / "a.png")

@@ -110,8 +110,8 @@ def export(
     """
     from bitsback import outputs
     from bitsback.diffusion.levels import default_levels
+    from bitsback.train.checkpoints import read_checkpoints
     from bitsback.train.export import save_model
-    from bitsback.train.loop import read_checkpoints
 
     try:
         numbers = [int(number) for number in families.split(",")] if families else None

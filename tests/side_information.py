@@ -9,7 +9,10 @@ from bitsback.codecs.fallback.codec import decode_fallback
 
 
 def grids(data, sizes):
-    """Block means: (r, c, C) or None for each image, None where a file tells none at all.  sizes: (height, width, channels)."""
+    """Block means: a list of (r, c, C), or None, of each image; None for a file without any.
+
+    sizes: (height, width, channels) of each image.
+    """
     reader, found = Reader(data), []
     if not data:
         return None

@@ -1,0 +1,192 @@
+"""Rules that hold for the source as a whole: layers, imports, lengths, types, a test a module."""
+
+import ast
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.commands import ROOT
+
+LONGEST = 250  # lines of a module
+CODECS_MODULES, DECODER_MODULES = 11, 52  # of bitsback: most that are loaded
+MODULES = sorted(
+    path
+    for folder in ("bitsback", "codecs")
+    for path in (ROOT / folder).rglob("*.py")
+    if path.name not in ("__init__.py", "__main__.py")
+)
+
+# Modules without a tests/test_<module>.py, and the tests that exercise them.
+TESTED_ELSEWHERE = {
+    "bitsback/cli/main.py": "test_cli_main",
+    "bitsback/cli/many.py": "test_cli_many",
+    "bitsback/cli/samples.py": "test_cli_samples",
+    "bitsback/cli/shared.py": "test_cli_main",
+    "bitsback/cli/training.py": "test_cli_main",
+    "bitsback/coder/conditional.py": "test_chain",
+    "bitsback/coder/model.py": "test_model_named",
+    "bitsback/diffusion/steps.py": "test_levels",
+    "bitsback/integer/network.py": "test_arithmetic",
+    "bitsback/integer/onednn.py": "test_convolution",
+    "bitsback/integer/selftest.py": "test_convolution",
+    "bitsback/plugins/numcodecs.py": "test_numcodecs_plugin",
+    "bitsback/plugins/pillow.py": "test_pillow_plugin",
+    "bitsback/train/bound.py": "test_chain",
+    "bitsback/train/estimates.py": "test_train_loop",
+    "bitsback/train/export.py": "test_levels",
+    "bitsback/train/loop.py": "test_train_loop",
+    "bitsback/train/measure.py": "test_train_loop",
+    "bitsback/train/muon.py": "test_train_loop",
+    "bitsback/train/patches.py": "test_train_loop",
+    "bitsback/whole.py": "test_outputs",
+    "codecs/fallback/codec.py": "test_fallback_codec",
+    "codecs/formats/av1_headers.py": "test_avif",
+    "codecs/formats/bits.py": "test_jxl",
+    "codecs/formats/jxl_head.py": "test_jxl",
+    "codecs/formats/views.py": "test_metadata",
+    "codecs/io/facts.py": "test_files",
+    "codecs/io/inputs.py": "test_folders",
+    "codecs/prior_codec.py": "test_whole_file",
+    "codecs/rivals.py": "test_mode_decision",
+    "codecs/segment_layout.py": "test_segments",
+    "codecs/suits.py": "test_mode_decision",
+}
+
+
+def relative(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def run(*arguments, cwd=ROOT):
+    """Runs this Python with `cwd` first on its path; returns what it wrote, and its exit status."""
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True
+    )
+    return done.stdout + done.stderr, done.returncode
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A copy of the source with codecs/ inside bitsback/, as in a wheel: what static tools find."""
+    folder = tmp_path_factory.mktemp("tree")
+    only_source = shutil.ignore_patterns("models", "checkpoints", "results", "__pycache__")
+    for source, target in (
+        ("bitsback", "bitsback"),
+        ("codecs", "bitsback/codecs"),
+        ("benchmarks", "benchmarks"),
+    ):
+        shutil.copytree(ROOT / source, folder / target, ignore=only_source)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def test_dependencies_go_one_way(tree):
+    """The contracts of pyproject.toml, [tool.importlinter]."""
+    pytest.importorskip("importlinter", reason="import-linter is not installed")
+    code = "from importlinter.cli import lint_imports_command as command; command()"
+    output, status = run("-c", code, "--no-cache", cwd=tree)
+    assert status == 0 and "0 broken" in output, output
+
+
+def loaded(code):
+    """Names of all modules in a process that ran `code`."""
+    output, status = run("-c", f"{code}\nimport sys\nprint('loaded:', *sys.modules)")
+    assert status == 0, output
+    return output.split("loaded: ")[1].split()
+
+
+def ours(names):
+    return sorted(name for name in names if name.split(".")[0] == "bitsback")
+
+
+def test_importing_codecs_loads_little():
+    """Neither torch nor more of bitsback than headers and images in memory need."""
+    names = loaded("import bitsback.codecs")
+    assert "torch" not in names and "PIL" not in names
+    assert len(ours(names)) <= CODECS_MODULES, ours(names)
+
+
+def test_decoding_loads_nothing_of_training():
+    """A file under the prior decodes without training, tuning, sampling and the command line."""
+    file = ROOT / "tests" / "golden" / "v0" / "noise_56x64.bbk"
+    names = ours(
+        loaded(
+            "from pathlib import Path; from bitsback.codecs import decode\n"
+            f"assert decode(Path({str(file)!r}).read_bytes()).shape == (56, 64, 3)"
+        )
+    )
+    assert "bitsback.codecs.prior_codec" in names and "bitsback.integer.network" in names
+    assert not [
+        name
+        for name in names
+        if name.split(".")[1:2]
+        and name.split(".")[1] in ("train", "tune", "sampling", "cli", "plugins")
+    ]
+    assert len(names) <= DECODER_MODULES, names
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]], ids=" ".join)
+def test_ruff(arguments):
+    """Rules and layout of pyproject.toml, [tool.ruff], in the whole tree."""
+    pytest.importorskip("ruff", reason="ruff is not installed")
+    output, status = run(
+        "-m",
+        "ruff",
+        *arguments,
+        "--no-cache",
+        *(["--output-format=concise"] if arguments == ["check"] else []),
+        ".",
+    )
+    assert status == 0, output
+
+
+@pytest.mark.slow
+def test_mypy(tree):
+    """The whole package under the settings of pyproject.toml, [tool.mypy]."""
+    pytest.importorskip("mypy", reason="mypy is not installed")
+    output, status = run("-m", "mypy", "--cache-dir", tree / "cache", "-p", "bitsback", cwd=tree)
+    assert status == 0, output
+
+
+def test_modules_are_short():
+    lines = {relative(path): path.read_text().count("\n") for path in MODULES}
+    assert {path: count for path, count in lines.items() if count > LONGEST} == {}
+
+
+def public_functions(body):
+    """Functions and methods of a module or class body whose names do not begin with _."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_functions(node.body)
+        elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node
+
+
+def untyped(function):
+    """Whether a parameter other than self or cls, or the returned value, has no annotation."""
+    arguments = function.args
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    extra = [one for one in (arguments.vararg, arguments.kwarg) if one]
+    return function.returns is None or any(
+        one.annotation is None for one in [*named, *extra] if one.arg not in ("self", "cls")
+    )
+
+
+def test_public_functions_have_types():
+    missing = [
+        f"{relative(path)}:{function.lineno} {function.name}"
+        for path in MODULES
+        for function in public_functions(ast.parse(path.read_text()).body)
+        if untyped(function)
+    ]
+    assert missing == []
+
+
+def test_every_module_has_its_tests():
+    """tests/test_<module>.py, or an entry in TESTED_ELSEWHERE, of which none is out of date."""
+    tests = {path.stem for path in (ROOT / "tests").glob("test_*.py")}
+    own = {relative(path): f"test_{path.stem}" in tests for path in MODULES}
+    assert {path for path, has in own.items() if not has} == set(TESTED_ELSEWHERE)
+    assert set(TESTED_ELSEWHERE.values()) <= tests
