@@ -14,6 +14,7 @@ from bitsback.codecs.formats import metadata
 from bitsback.codecs.image import UNDER_PRIOR, ImageData, joined, same
 from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import pop_segments, unpack_fallback_parts
+from bitsback.coder.ledger import Ledger
 from bitsback.coder.model import Model
 from bitsback.errors import DamagedFile, UnsupportedImage, VerifyFailed
 
@@ -31,15 +32,18 @@ def decode_images(
     model: ModelOption = None,
     device: str = "cpu",
     progress: Progress = no_progress,
+    ledger: Ledger | None = None,
 ) -> tuple[Header, list[ImageData]]:
     """The bytes of a file -> (Header, its images).  Options as decode_image.
+
+    ledger: records the bits of each segment, level, coding pass and colour.
 
     Errors: NotOurFile, DamagedFile, WrongModel.
     """
     header, payload = container.read(data)
     colours: list[np.ndarray] = []
     if header.model:
-        colours, payload = _decode_stack(header, payload, model, device, progress)
+        colours, payload = _decode_stack(header, payload, model, device, progress, ledger)
     packed, samples, alphas, rest = split_parts(payload, header)
     if header.model:
         unpack_fallback_parts(rest, [turned(c, header.flips) for c in colours], header.start)
@@ -65,7 +69,7 @@ def decode_images(
     return header, images
 
 
-def _decode_stack(header, payload, model, device, progress):
+def _decode_stack(header, payload, model, device, progress, ledger):
     """([(H, W, C) uint8] of the images under the prior, the fallback parts)."""
     if any(entry.mode not in UNDER_PRIOR for entry in header.entries[header.plain :]):
         raise DamagedFile("a mode that the prior does not code")
@@ -74,7 +78,8 @@ def _decode_stack(header, payload, model, device, progress):
     arrays = [np.empty(size, np.uint8) for size in header.sizes]
     views = [turned(pixels, header.flips) for pixels in arrays]
     chain, stack, top, masks, counts = prior_codec.open_stack(header, payload, model, views, device)
-    pop_segments(chain, stack, views, header.start, header.segments, top, progress, masks, counts)
+    start, segments = header.start, header.segments
+    pop_segments(chain, stack, views, start, segments, top, progress, masks, counts, ledger)
     return arrays, stack.credit(header.credit_bytes)
 
 

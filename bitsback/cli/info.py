@@ -20,10 +20,20 @@ from bitsback.cli.options import json_option, recursive_option, sources_argument
     help="Also the cost of borders between segments: decodes each image and codes it as one "
     "segment (slow).",
 )
-@click.option("--model", help="With --borders: name of a shipped model, or a path.")
+@click.option(
+    "--levels",
+    is_flag=True,
+    help="Also the bits of each part of the file and of each noise level: decodes it.",
+)
+@click.option("--model", help="With --borders, --levels: name of a shipped model, or a path.")
 @json_option
 def info(
-    sources: tuple[Path, ...], recursive: bool, borders: bool, model: str | None, as_json: bool
+    sources: tuple[Path, ...],
+    recursive: bool,
+    borders: bool,
+    levels: bool,
+    model: str | None,
+    as_json: bool,
 ) -> None:
     """Print contents, sizes and rates of .bbk files without decoding."""
     from bitsback.codecs.io.facts import describe
@@ -34,6 +44,8 @@ def info(
         facts = describe(source, data)
         if borders:
             facts |= border_facts(data, facts, model)
+        if levels:
+            facts |= level_facts(data, model)
         if as_json:
             print_line(json.dumps(facts))
         else:
@@ -54,8 +66,35 @@ def border_facts(data: bytes, facts: dict, model: str | None) -> dict:
     return {"border_bytes": round(bits / 8), "border_bits_per_dim": bits / dims}
 
 
+def level_facts(data: bytes, model: str | None) -> dict:
+    """Bits of each part of a file, which add up to it, and the noise of each latent."""
+    from bitsback.codecs.bit_costs import bit_costs
+
+    costs = bit_costs(data, model=model)
+    names = ["x", *(f"y_{k}" for k in range(len(costs.latents) - 1))]
+    latents = dict(zip(names, costs.latents))
+    bits = {"header": costs.header} | costs.sections | {"fallback": costs.fallback} | latents
+    if costs.latents:
+        bits["rounding"] = costs.rounding
+    return {"bits": bits, "sigmas": dict(zip(names, costs.sigmas))}
+
+
+def print_bits(bits: dict[str, int], noise: dict[str, float], dims: int) -> None:
+    """Prints a table of the parts of a file: bits, bits/dim, share, and the noise of latents."""
+    total = sum(bits.values())
+    print_line(f"{'part':16} {'bits':>12} {'bits/dim':>9} {'share':>7}  sigma")
+    for name, count in (bits | {"file": total}).items():
+        sigma = f"{noise[name]:6.2f}" if noise.get(name) else ""
+        share = f"{count / dims:9.4f} {100 * count / total:6.1f}%"
+        print_line(f"{name:16} {count:12} {share} {sigma}".rstrip())
+
+
 def print_facts(facts: dict) -> None:
     """Prints a line for each fact, and one for each name of an archive's images."""
+    facts = dict(facts)
+    bits, noise = facts.pop("bits", None), facts.pop("sigmas", None)
+    if bits:
+        print_bits(bits, noise, round(8 * facts["file_bytes"] / facts["bits_per_dim"]))
     for key, value in facts.items():
         names = value if key == "names" else []
         if isinstance(value, list):

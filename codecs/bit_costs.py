@@ -1,0 +1,72 @@
+"""Where the bits of a file are, from coding itself: decoding with a ledger, no estimate.
+
+The cost of a latent is what the encoder pushed of it less what it popped:
+
+    x           -log2 p(x | y_0)
+    y_k         -log2 p(y_k | y_{k+1}) + log2 q(y_k | y_{k-1})
+    y_{K-1}     -log2 p(y_{K-1})       + log2 q(y_{K-1} | y_{K-2})
+"""
+
+from typing import NamedTuple
+
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.sections import Tag
+from bitsback.codecs.decoder import ModelOption, Progress, decode_images, no_progress
+from bitsback.coder.ledger import Ledger
+from bitsback.coder.model import Model
+from bitsback.diffusion.levels import sigmas
+from bitsback.errors import DamagedFile
+
+
+class BitCosts(NamedTuple):
+    """Bits of a file by part; `total` is 8 times its bytes.
+
+    header: all but sections and payload, checksum included; sections: {name: bits} of side
+    information; fallback: the fallback parts, in whole words; latents: of x, y_0, ..., y_{K-1};
+    sigmas: noise of each in gray levels, 0 for x; rounding: what the stack's last word leaves free.
+    """
+
+    header: int
+    sections: dict[str, int]
+    fallback: int
+    latents: tuple[int, ...] = ()
+    sigmas: tuple[float, ...] = ()
+    rounding: int = 0
+
+    @property
+    def total(self) -> int:
+        """The sum of all parts."""
+        parts = self.header, *self.sections.values(), self.fallback, *self.latents, self.rounding
+        return sum(parts)
+
+
+def bit_costs(
+    data: bytes,
+    *,
+    model: ModelOption = None,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+) -> BitCosts:
+    """Decodes a .bbk file and adds up its parts.  Options and errors as decode_images."""
+    header, payload = container.read(data)
+    sections = {Tag(tag).name.lower(): 8 * len(body) for tag, body in header.sections.items()}
+    head = 8 * (len(data) - len(payload)) - sum(sections.values())
+    if not header.model:
+        return BitCosts(head, sections, 8 * len(payload))
+    model, ledger = Model.of_file(model, header.model), Ledger()
+    decode_images(data, model=model, device=device, progress=progress, ledger=ledger)
+    latents = latent_bits(ledger, len(model.levels))
+    fallback = 8 * (header.credit_bytes + -header.credit_bytes % 4)
+    rounding = 8 * len(payload) - fallback - sum(latents)
+    if not 0 <= rounding < 64:
+        raise DamagedFile("the bits of the levels are not those of the words")
+    noise = (0.0, *sigmas(model.levels))
+    return BitCosts(head, sections, fallback, latents, noise, rounding)
+
+
+def latent_bits(ledger: Ledger, levels: int) -> tuple[int, ...]:
+    """Bits of x, y_0, ..., y_{K-1}, from a decoder's ledger of K levels."""
+    sums = ledger.sums(lambda entry: entry.level)
+    popped = [sums.get(k, (0, 0))[0] for k in range(levels + 1)]
+    pushed = [sums.get(k, (0, 0))[1] for k in range(levels)]
+    return popped[0], *(popped[k + 1] - pushed[k] for k in range(levels))
