@@ -8,6 +8,7 @@ The decoder reads the side information, pops the segments, and finds the credit 
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,6 @@ from bitsback.coder.chain import Chain
 from bitsback.coder.context import context_chain
 from bitsback.coder.model import Model
 from bitsback.coder.top import Top
-from bitsback.tune.tuning import tune
 
 # The block of the first image that the fallback codec codes, as the first credit: a square of 64
 # pixels, or 1/8 of a small image's side; doubled where that is too little credit.
@@ -40,6 +40,15 @@ TUNING_SHARE = 0.4  # of the encoder's time, about
 TRIAL_SIDE, TRIAL_VALUES = 192, 2**15
 # Share of the cost of p(x | y_0) that counting colours must save, for the time it takes.
 SHARPNESS_PAYS = 0.002
+
+
+def tune(model: Model, images: list[np.ndarray], steps: int, **options: Any) -> np.ndarray | None:
+    """Bias updates for these images (tune/tuning.py); None for no steps, or where none pay."""
+    if not steps:
+        return None
+    from bitsback.tune.tuning import tune as found  # training code: only where a file is tuned
+
+    return found(model, images, steps, **options)
 
 
 def _starts(sizes):
