@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bitsback.ans import gaussian_tables
-from bitsback.coder.conditional import FAR, MEAN_SHIFT, TOLD_SHIFT
+from bitsback.coder.distributions import FAR, INNOVATION_SHIFT, MEAN_SHIFT
 from bitsback.diffusion.levels import default_levels, doubling, sigmas, spaced
 from bitsback.diffusion.schedule import DATA_SD, geometric, preconditioning, reverse_step
 from bitsback.diffusion.steps import (
@@ -180,7 +180,7 @@ def test_products_of_a_step_fit_32_bits(levels):
             + 2 ** (COLOUR_BITS + GAIN_BITS - 1)
             < limit
         )
-        assert 8 * FAR * max(tables["inverse"]) + 2 ** (TOLD_SHIFT - 1) < limit
+        assert 8 * FAR * max(tables["inverse"]) + 2 ** (INNOVATION_SHIFT - 1) < limit
         head = (max(tables["shift"]) * f_head >> MEAN_SHIFT) + 1
         colour = (
             2 * (rho_trunk + rho_head) * max(tables["gain"]) * FAR >> COLOUR_BITS + GAIN_BITS

@@ -13,8 +13,9 @@ from bitsback.ans.colour_counts import ColourCounts, PixelArray, table_and_keys
 from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.ans.stack import Stack
 from bitsback.coder.context import Context, free_values
-from bitsback.coder.distributions import Network, Request, distributions
+from bitsback.coder.distributions import Request, distributions
 from bitsback.coder.ledger import Ledger
+from bitsback.integer.network import IntegerExperts
 
 
 def on_host(tensor: torch.Tensor) -> np.ndarray:
@@ -44,7 +45,7 @@ class Conditional:
     index: 0 for p(x | y_0), k for p(y_{k-1} | y_k).
     """
 
-    def __init__(self, network: Network, gaussians: Gaussians, index: int):
+    def __init__(self, network: IntegerExperts, gaussians: Gaussians, index: int):
         self.network, self.gaussians, self.index = network, gaussians, index
 
     def push(
@@ -86,7 +87,7 @@ class Conditional:
         fixed: (n,) the values that are not coded, in C order.  Errors: StackEmpty.
         """
         values = np.empty(y.shape, np.int32)
-        if context.free is not None:
+        if context.free is not None and fixed is not None:
             values[~context.free] = fixed
 
         def popped(request: Request) -> np.ndarray:
