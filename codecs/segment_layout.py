@@ -90,7 +90,7 @@ def place_of(sizes: Sequence[Size], covered: Corner, extent: Extent) -> tuple[Pl
 
 
 def locate(sizes: Sequence[Size], start: Sequence[int], extents: Iterable[Extent]) -> list[Place]:
-    """The segments that cover all from `start` (a Corner's three numbers) on, in encoding order.
+    """The segments that cover all from `start` (image, rows, columns) on, in encoding order.
 
     Errors: DamagedFile.
     """
