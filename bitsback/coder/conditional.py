@@ -23,7 +23,7 @@ def on_host(tensor: torch.Tensor) -> np.ndarray:
     return tensor.cpu().numpy()
 
 
-def answered(
+def run_requests(
     requests: Generator[Request, np.ndarray, None], answer: Callable[[Request], np.ndarray]
 ) -> None:
     """Runs a generator of requests to its end; sends it `answer(request)` for each.
@@ -57,7 +57,7 @@ class Conditional:
         counts: ColourCounts | None = None,
         ledger: Ledger | None = None,
     ) -> None:
-        """values, y: (B, 3 or 1, H, W) int32; context: of y's level; context.free is coded.
+        """values, y: (B, 3 or 1, H, W) int32; context: of y's level; codes where it is free.
 
         counts: for pixels only; all of the values are in the counts, and none of them then.
         """
@@ -109,7 +109,7 @@ class Conditional:
             request.places.put(values[:, request.colour : request.colour + 1], here[:, None])
             return here
 
-        answered(distributions(self.network, self.index, y, context), popped)
+        run_requests(distributions(self.network, self.index, y, context), popped)
         if counts and context.free is not None:
             counts.count_all(values, 1, ~context.free)
         return values
@@ -132,7 +132,7 @@ class Conditional:
             found.append((request, here))
             return here
 
-        answered(distributions(self.network, self.index, y, context), known)
+        run_requests(distributions(self.network, self.index, y, context), known)
         return found
 
 

@@ -89,8 +89,8 @@ def spaced(
 def default_levels() -> tuple[Level, ...]:
     """The coder's levels: the first four of 12 that are even in log sigma, then five for eight.
 
-    All levels take about equal time, and the noisier eight held a quarter of an image's bits: five
-    cost 0.7 % more of an image (benchmarks/checkpoints/README.md).
+    All levels take about equal time, and the noisy ones hold few bits: fewer of them cost little
+    (benchmarks/checkpoints/README.md).
     """
     even = geometric(SIGMA_MIN, SIGMA_MAX, EVEN)
     return nearest_levels([*even[:4], 6.2, 15, 41, 0.75 * even[-2], even[-1]])
