@@ -1,4 +1,10 @@
-"""What the borders between segments cost: the same images again, each in one piece on a stack with plenty of bits."""
+"""What the borders between segments cost: the same images again, each in one piece.
+
+The stack of that second coding starts with plenty of bits, which come back.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -8,16 +14,28 @@ from bitsback.codecs import prior_codec, segment_layout
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.decoder import decode_image
 from bitsback.codecs.segment_layout import Place, turned
-from bitsback.codecs.segments import context_around, planes
+from bitsback.codecs.segments import Masks, context_around, planes
+from bitsback.coder.chain import Chain
 from bitsback.coder.model import Model
+from bitsback.coder.top import Top
 
-SEED = 0  # of the bits that lie on the stack; they come back
+SEED = 0  # of the bits that the stack starts with
 
 
-def one_piece(chain, images, top, masks=None, sharpness=0) -> tuple[int, int]:
-    """(growth, peak debt) in bits of (H, W, 3) uint8 of one size, coded as one segment with nothing known around it; masks: as segments.context_around's;
-    sharpness: of ColourCounts, 0 for none."""
-    x, lowest, counts = planes(np.stack(images)), [], ColourCounts(sharpness) if sharpness else None
+def one_piece(
+    chain: Chain,
+    images: Sequence[np.ndarray],
+    top: Top,
+    masks: Masks | None = None,
+    sharpness: int = 0,
+) -> tuple[int, int]:
+    """(growth, largest debt) in bits of images coded as one segment without context.
+
+    images: (H, W, 3 or 1) uint8 of one size; masks: as segments.context_around's; sharpness: of the
+    colour counts, 0 for none.
+    """
+    x, lowest = planes(np.stack(images)), []
+    counts = ColourCounts(sharpness) if sharpness else None
     if counts:
         counts.count_all(x)
     stack = Stack(np.random.default_rng(SEED).bytes(2 * x.size + 64))
@@ -27,51 +45,43 @@ def one_piece(chain, images, top, masks=None, sharpness=0) -> tuple[int, int]:
     return stack.size_bits - before, before - min(lowest)
 
 
-def net_in_one_piece(chain, pixels, top, mask=None, sharpness=0) -> tuple[int, float]:
-    """(bits, peak debt in bits a dimension) of (H, W, 3) uint8 under the prior without start and borders (in pieces of places.LIMIT pixels, which bounds memory)."""
+def net_in_one_piece(
+    chain: Chain, pixels: np.ndarray, top: Top, mask: np.ndarray | None = None, sharpness: int = 0
+) -> tuple[int, float]:
+    """(bits, largest debt in bits per dimension) of (H, W, 3 or 1) uint8 under the prior.
+
+    Without start part or borders, but in pieces of at most ENCODER_MAX_PIXELS, to bound memory.
+    """
     height, width, channels = pixels.shape
-    rows, bits, debt = (
-        max(
-            segment_layout.STEP,
-            segment_layout.ENCODER_MAX_PIXELS // width // segment_layout.STEP * segment_layout.STEP,
-        ),
-        0,
-        0.0,
-    )
+    step, bits, debt = segment_layout.STEP, 0, 0.0
+    rows = max(step, segment_layout.ENCODER_MAX_PIXELS // width // step * step)
     for begin in range(0, height, rows):
-        piece, told = (
-            pixels[begin : begin + rows],
-            None if mask is None else [mask[begin : begin + rows]],
-        )
-        growth, owed = one_piece(
-            chain,
-            [piece],
-            top.at(Place(0, 1, begin, 0, len(piece), width), channels),
-            told,
-            sharpness,
-        )
+        piece = pixels[begin : begin + rows]
+        masks = None if mask is None else [mask[begin : begin + rows]]
+        at = top.at(Place(0, 1, begin, 0, len(piece), width), channels)
+        growth, owed = one_piece(chain, [piece], at, masks, sharpness)
         bits, debt = bits + growth, max(debt, owed / piece.size)
     return bits, debt
 
 
-def border_bits(data: bytes, *, model=None, device="cpu") -> float | None:
-    """Decodes a file of one image and codes it in one piece: bits that its borders cost (negative where context gained more); None without a prior.
+def border_bits(
+    data: bytes, *, model: Model | str | Path | None = None, device: str = "cpu"
+) -> float | None:
+    """Bits that the borders of a file of one image cost; negative where context saves more.
 
-    The start block, which the prior did not code, is taken at the image's mean rate.  Errors: as image.decode_image's.
+    The image is decoded and coded in one piece; the start part, which the prior did not code, is
+    taken at the image's mean rate.  None without a prior.  Errors: as decode_image's.
     """
     header, payload = container.read(data)
     if not header.model or header.archive:
         return None
     model = Model.of_file(model, header.model)
-    colour = np.ascontiguousarray(
-        turned(decode_image(data, model=model, device=device).colour, header.flips)
-    )
-    coded = sum(
-        place.pixels for place in segment_layout.locate(header.sizes, header.start, header.segments)
-    )
+    pixels = decode_image(data, model=model, device=device).colour
+    pixels = np.ascontiguousarray(turned(pixels, header.flips))
+    segments = segment_layout.locate(header.sizes, header.start, header.segments)
+    coded = sum(segment.pixels for segment in segments)
     chain, _, top, masks, _ = prior_codec.open_stack(
-        header, payload, model, [np.empty_like(colour)], device
+        header, payload, model, [np.empty_like(pixels)], device
     )
-    return header.net_bits - net_in_one_piece(
-        chain, colour, top, masks and masks[0], header.sharpness
-    )[0] * coded / (header.width * header.height)
+    net, _ = net_in_one_piece(chain, pixels, top, masks and masks[0], header.sharpness)
+    return header.net_bits - net * coded / (header.width * header.height)

@@ -1,36 +1,44 @@
-"""Where the segments of images lie: whole images, or blocks that enlarge a rectangle.
+"""Where the segments of images lie: whole images, or rectangles that enlarge a rectangle.
 
-    +-----+---+------+      one image: the plain block S at the corner, then each segment makes
-    |  S  | 1 |      |      the coded rectangle wider (RIGHT: 1, 3) or higher (DOWN: 2, 4), on the
-    +-----+---+  3   |      side that is shorter, so that the borders between segments are short
+    +-----+---+------+      one image: after the fallback part F at the top left, each segment makes
+    |  F  | 1 |      |      the covered rectangle wider (RIGHT: 1, 3) or higher (DOWN: 2, 4), along
+    +-----+---+  3   |      its longer side, so that borders between segments stay short
     |    2    |      |
-    +---------+------+      decoding meets them in reverse: all that lies below and to the right of
-    |        4       |      a block is known then
+    +---------+------+      segments are decoded in reverse: all pixels below a segment and to its
+    |        4       |      right are decoded before it
     +----------------+
 
-Which corner of the images is the "top left" one is the encoder's choice: see `turned`.
-A segment is (kind, size): images of one size (WHOLE), rows (DOWN) or columns (RIGHT).
+The encoder chooses which corner of the images is the "top left" one: see `turned`.
+A file stores an extent (kind, size) for each segment: a number of images of equal size (WHOLE), of
+rows (DOWN) or of columns (RIGHT).
 """
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from bitsback.errors import DamagedFile
 
-STEP = 8  # blocks end at multiples of 8, as the network's coarsest stage, or at the image's edge
-ENCODER_MAX_PIXELS = (
-    2**20
-)  # pixels of a segment that an encoder makes: bounds memory (benchmarks/results/memory.md)
-DECODER_MAX_PIXELS = 2**21  # ... and that a decoder takes
+STEP = 8  # segments end at multiples of 8, the network's coarsest stage, or at the image's edge
+ENCODER_MAX_PIXELS = 2**20  # of a segment: bounds memory (benchmarks/results/memory.md)
+DECODER_MAX_PIXELS = 2**21
 WHOLE, DOWN, RIGHT = 0, 1, 2
 
+Size = Sequence[int]  # height, width, and what follows of an array's shape
+Extent = tuple[int, int]
 
-def turned(pixels, flips):
-    """A view of (H, W, 3) pixels with another corner at the top left: flips & 1 left-right, flips & 2 upside down."""
+
+def turned(pixels: np.ndarray, flips: int) -> np.ndarray:
+    """A view of (H, W, ...) with another corner at the top left.
+
+    flips: 1 mirrors left-right, 2 upside down, 3 both.
+    """
     return pixels[:: -1 if flips & 2 else 1, :: -1 if flips & 1 else 1]
 
 
 class Corner(NamedTuple):
-    """What is coded so far: all images before `image`, and its rows x columns at the top left (0 x 0: nothing of it)."""
+    """What is covered so far: the images before `image`, and rows x columns at its top left."""
 
     image: int
     rows: int = 0
@@ -38,7 +46,7 @@ class Corner(NamedTuple):
 
 
 class Place(NamedTuple):
-    """`images` images from `image` on, and the block of each."""
+    """A segment: one rectangle in each of `images` images from number `image` on."""
 
     image: int
     images: int
@@ -48,60 +56,66 @@ class Place(NamedTuple):
     width: int
 
     @property
-    def pixels(self):
+    def pixels(self) -> int:
         return self.images * self.height * self.width
 
 
-def place_of(sizes, corner, segment):
-    """(Place, Corner after it) of a segment that follows `corner`.  sizes: (height, width, channels) of each image.
+def place_of(sizes: Sequence[Size], covered: Corner, extent: Extent) -> tuple[Place, Corner]:
+    """(the segment of an extent, what is covered after it).
 
-    Errors: DamagedFile unless it fits.
+    sizes: (height, width, channels) of each image.  Errors: DamagedFile unless it fits.
     """
-    kind, size = segment
-    image, rows, columns = corner
+    kind, size = extent
+    image, rows, columns = covered
     if image >= len(sizes) or size < 1:
         raise DamagedFile("the segments do not fit the images")
     height, width = sizes[image][:2]
     if kind == WHOLE:
-        place, after = Place(image, size, 0, 0, height, width), Corner(image + size)
-        ok = rows == 0 and image + size <= len(sizes) and len(set(sizes[image : image + size])) == 1
+        segment, after = Place(image, size, 0, 0, height, width), Corner(image + size)
+        equal = len(set(map(tuple, sizes[image : image + size]))) == 1
+        fits = rows == 0 and image + size <= len(sizes) and equal
     elif kind == DOWN:
-        columns = columns or width  # of an untouched image: rows of full width
-        place, after = Place(image, 1, rows, 0, size, columns), Corner(image, rows + size, columns)
-        ok = rows + size <= height and (size % STEP == 0 or rows + size == height)
+        columns = columns or width  # in an image not yet begun: rows of full width
+        segment = Place(image, 1, rows, 0, size, columns)
+        after = Corner(image, rows + size, columns)
+        fits = rows + size <= height and (size % STEP == 0 or rows + size == height)
     else:
-        place, after = Place(image, 1, 0, columns, rows, size), Corner(image, rows, columns + size)
-        ok = (
-            kind == RIGHT
-            and rows > 0
-            and columns + size <= width
-            and (size % STEP == 0 or columns + size == width)
-        )
-    if not ok or place.pixels > DECODER_MAX_PIXELS:
+        segment = Place(image, 1, 0, columns, rows, size)
+        after = Corner(image, rows, columns + size)
+        fits = kind == RIGHT and rows > 0 and columns + size <= width
+        fits = fits and (size % STEP == 0 or columns + size == width)
+    if not fits or segment.pixels > DECODER_MAX_PIXELS:
         raise DamagedFile("the segments do not fit the images")
-    return place, Corner(image + 1) if after[1:] == (height, width) else after
+    return segment, Corner(image + 1) if after[1:] == (height, width) else after
 
 
-def locate(sizes, start, segments):
-    """The Places of segments that cover everything from the Corner `start` on, in order.  Errors: DamagedFile."""
-    corner, places = Corner(*start), []
-    if corner.image < len(sizes):
+def locate(sizes: Sequence[Size], start: Sequence[int], extents: Iterable[Extent]) -> list[Place]:
+    """The segments that cover all from `start` (image, rows, columns) on, in encoding order.
+
+    Errors: DamagedFile.
+    """
+    covered, segments = Corner(*start), []
+    if covered.image < len(sizes):
+        size = tuple(sizes[covered.image][:2])
         fits = all(
             0 < part <= whole and (part % STEP == 0 or part == whole)
-            for part, whole in zip(corner[1:], sizes[corner.image])
+            for part, whole in zip(covered[1:], size)
         )
-        if not (fits and corner[1:] != sizes[corner.image][:2] or corner[1:] == (0, 0)):
+        if not (fits and covered[1:] != size or covered[1:] == (0, 0)):
             raise DamagedFile("the segments start outside the images")
-    for segment in segments:
-        place, corner = place_of(sizes, corner, segment)
-        places.append(place)
-    if corner != (len(sizes), 0, 0):
+    for extent in extents:
+        segment, covered = place_of(sizes, covered, extent)
+        segments.append(segment)
+    if covered != (len(sizes), 0, 0):
         raise DamagedFile("the segments do not cover the images")
-    return places
+    return segments
 
 
-def _part(most, left):
-    """How much of `left` to take where `most` is possible: all, or a multiple of STEP; two even halves rather than a small rest."""
+def _part(most: int, left: int) -> int:
+    """How many of `left` rows or columns to take where `most` fit: all, or a multiple of STEP.
+
+    Two even halves are better than a large part and a small rest.
+    """
     if most >= left:
         return left
     if most * 1.5 > left:
@@ -109,12 +123,14 @@ def _part(most, left):
     return most // STEP * STEP
 
 
-def next_segment(sizes, corner, size_bits, debt):
-    """The segment to try after `corner`: as large as `size_bits` of credit allow, or None if none fits.
+def next_segment(
+    sizes: Sequence[Size], covered: Corner, size_bits: int, debt: float
+) -> Extent | None:
+    """The extent to try next: as large as a stack of `size_bits` allows; None if none fits.
 
-    debt: bits a dimension that a segment may owe at its worst.
+    debt: bits per dimension that coding a segment may take from the stack before it adds any.
     """
-    image, rows, columns = corner
+    image, rows, columns = covered
     height, width, channels = sizes[image]
     pixels = min(int(size_bits / (channels * debt)), ENCODER_MAX_PIXELS)
     if rows == 0 and pixels >= height * width:
@@ -124,7 +140,7 @@ def next_segment(sizes, corner, size_bits, debt):
         return WHOLE, same
     down = (DOWN, _part(pixels // (columns or width), height - rows))
     right = (RIGHT, _part(pixels // rows, width - columns) if rows else 0)
-    for segment in (right, down) if columns < rows or rows == height else (down, right):
-        if segment[1]:
-            return segment
+    for extent in (right, down) if columns < rows or rows == height else (down, right):
+        if extent[1]:
+            return extent
     return None

@@ -1,200 +1,219 @@
-"""Images as a sequence of segments, each coded at once on one stack, each as large as its credit.
+"""Images as a sequence of segments on one stack, each as large as the bits on the stack allow.
 
-The bytes of a small block of the first image, plainly coded, are the bottom of the stack: the first
-credit.  Each segment after it (places.py) may owe what the stack then holds, and leaves more than it
-found.  How large one may be is a guess that is then counted: a segment that runs the stack dry is
-undone and made smaller.  No bit is borrowed that is not in the file.
+The bottom of the stack is the first credit: bytes of a small part of the first image, coded by the
+fallback codec.  Coding a segment first pops bits and then pushes more than it popped, so the stack
+grows.  Its size is guessed from the stack's; a segment that runs the stack dry is undone and made
+smaller.  No bit is borrowed that is not in the file.
 """
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from bitsback.ans.colour_counts import ColourCounts
+from bitsback.ans.stack import Stack
 from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
-from bitsback.codecs.segment_layout import locate, next_segment, place_of
+from bitsback.codecs.segment_layout import (
+    Corner,
+    Extent,
+    Place,
+    locate,
+    next_segment,
+    place_of,
+)
+from bitsback.coder.chain import Chain
 from bitsback.coder.context import CONTEXT_ROWS, Context
+from bitsback.coder.ledger import Ledger
+from bitsback.coder.top import Top
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.memory import give_pages_back
 
-PATIENT = 2**11  # pixels of the plain block for which all is tried
-LEAST = 0.25  # bits a dimension: a segment of many pixels that a stack of fewer holds is none
-MANY = 2**12  # dimensions; the more, the surer
-LARGE = 2**18  # pixels of a segment whose memory is worth handing back
-DEBT = 3.2  # bits a dimension that a segment may owe at its worst, first guess
-LEAST_DEBT = 1.0  # ... and last: where flat samples are told a segment may owe nothing, which promises nothing of the next
+PATIENT = 2**11  # pixels of the start part up to which the fallback codec tries everything
+LEAST = 0.25  # bits per dimension: fewer than these on the stack cannot hold a segment ...
+MANY = 2**12  # ... of more dimensions than these; the more, the surer
+LARGE = 2**18  # pixels of a segment whose memory is worth returning to the system
+DEBT = 3.2  # bits per dimension that a segment may pop before it pushes: first guess
+LEAST_DEBT = 1.0  # ... and smallest later one: a segment of fixed samples pops nothing
+
+Progress = Callable[[float], object]
+Masks = Sequence[np.ndarray | None]
 
 
-def planes(rows):
-    """(..., h, W, C) uint8 -> (B, C, h, W) int32, minus 128."""
-    rows = rows if rows.ndim == 4 else rows[None]
-    return np.ascontiguousarray(rows.transpose(0, 3, 1, 2)).astype(np.int32) - 128
+def planes(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, C) or (B, H, W, C) uint8 -> (B, C, H, W) int32, minus 128."""
+    pixels = pixels if pixels.ndim == 4 else pixels[None]
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.int32) - 128
 
 
-def fallback_parts(images, start):
-    """Plain coding of all images before the Corner `start`, and of its block."""
+def fallback_parts(images: Sequence[np.ndarray], start: Sequence[int]) -> bytes:
+    """Fallback coding of what `start` covers: whole images, and a part of the next one.
+
+    images: (H, W, C) uint8; start: (image, rows, columns), as segment_layout's.
+    """
     image, rows, columns = start
     parts = [encode_fallback(np.ascontiguousarray(pixels)) for pixels in images[:image]]
     if rows:
-        parts.append(
-            encode_fallback(
-                np.ascontiguousarray(images[image][:rows, :columns]), rows * columns < PATIENT
-            )
-        )
+        part = np.ascontiguousarray(images[image][:rows, :columns])
+        parts.append(encode_fallback(part, rows * columns < PATIENT))
     return b"".join(number(len(p)) + p for p in parts[:-1]) + (parts[-1] if parts else b"")
 
 
-def unpack_fallback_parts(data, images, start):
-    """The mirror of plain_parts, into `images`.  Errors: DamagedFile."""
+def unpack_fallback_parts(data: bytes, images: Sequence[np.ndarray], start: Sequence[int]) -> None:
+    """The mirror of fallback_parts: writes into `images`.  Errors: DamagedFile."""
     image, rows, columns = start
     reader, count = Reader(data), image + bool(rows)
     for i in range(count):
         length = reader.number(len(data)) if i + 1 < count else len(data) - reader.position
-        block = images[i][:rows, :columns] if i == image else images[i]
-        block[:] = decode_fallback(reader.take(length), block.shape)
+        part = images[i][:rows, :columns] if i == image else images[i]
+        part[:] = decode_fallback(reader.take(length), part.shape)
     if reader.position != len(data):
         raise DamagedFile("bytes left over after the fallback parts")
 
 
-def context_around(images, place, masks=None):
-    """Context of a place: pixels - 128 of up to ROWS rows below and columns to its right, and where a mask says so inside.
-
-    masks: (H, W, C) bool of each image, False where its sample is known beforehand, None for one of which none is; or None.
-    """
-    bottom, end, rows = place.top + place.height, place.left + place.width, CONTEXT_ROWS
-    chosen = images[place.image : place.image + place.images]
-    return Context(
-        planes(
-            np.stack([pixels[bottom : bottom + rows, place.left : end + rows] for pixels in chosen])
-        ),
-        planes(np.stack([pixels[place.top : bottom, end : end + rows] for pixels in chosen])),
-        *_known_inside(images, place, masks),
-    )
-
-
-def _known_inside(images, place, masks):
-    """(free, fixed) of Context."""
-    told = (
-        [] if masks is None else [masks[i] for i in range(place.image, place.image + place.images)]
-    )
-    if all(mask is None for mask in told):
-        return None, None
-    full = [np.ones(images[place.image].shape, bool) if mask is None else mask for mask in told]
-    free = np.stack(blocks(full, place._replace(image=0))).transpose(0, 3, 1, 2)
-    if free.all():
-        return None, None
-    return np.ascontiguousarray(free), planes(np.stack(blocks(images, place)))[~free]
-
-
-def blocks(images, place):
-    """Views of the block of each image of a place."""
+def blocks(images: Sequence[np.ndarray], segment: Place) -> list[np.ndarray]:
+    """Views of a segment's rectangle in each of its images."""
     return [
-        pixels[place.top : place.top + place.height, place.left : place.left + place.width]
-        for pixels in images[place.image : place.image + place.images]
+        pixels[segment.top : segment.top + segment.height, segment.left :][:, : segment.width]
+        for pixels in images[segment.image : segment.image + segment.images]
     ]
 
 
-def give_back(place):
-    """Frees what a large segment left behind, for the next one is of another size."""
-    if place.pixels >= LARGE:
+def context_around(
+    images: Sequence[np.ndarray], segment: Place, masks: Masks | None = None
+) -> Context:
+    """Context of a segment: pixels - 128 of up to CONTEXT_ROWS rows below and columns to its right.
+
+    masks: for each image (H, W, C) bool, False for fixed samples, which side information already
+    put there; None for an image without any, or for all of them.
+    """
+    bottom, right = segment.top + segment.height, segment.left + segment.width
+    last_row, last_column = bottom + CONTEXT_ROWS, right + CONTEXT_ROWS
+    chosen = images[segment.image : segment.image + segment.images]
+    return Context(
+        planes(np.stack([p[bottom:last_row, segment.left : last_column] for p in chosen])),
+        planes(np.stack([p[segment.top : bottom, right:last_column] for p in chosen])),
+        *_fixed_inside(images, segment, masks),
+    )
+
+
+def _fixed_inside(
+    images: Sequence[np.ndarray], segment: Place, masks: Masks | None
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """(free, fixed) of Context."""
+    chosen = [] if masks is None else masks[segment.image : segment.image + segment.images]
+    if all(mask is None for mask in chosen):
+        return None, None
+    full = np.ones(images[segment.image].shape, bool)
+    whole = [full if mask is None else mask for mask in chosen]
+    free = np.stack(blocks(whole, segment._replace(image=0))).transpose(0, 3, 1, 2)
+    if free.all():
+        return None, None
+    return np.ascontiguousarray(free), planes(np.stack(blocks(images, segment)))[~free]
+
+
+def give_back(segment: Place) -> None:
+    """Returns the memory of a large segment to the system: the next one has another size."""
+    if segment.pixels >= LARGE:
         give_pages_back()
 
 
 def push_segments(
-    chain,
-    stack,
-    images,
-    start,
-    top,
-    progress=lambda share: None,
-    masks=None,
-    counts=None,
-    ledger=None,
-):
-    """Codes all from `start` on; returns the segments, or None if one does not fit at all.
+    chain: Chain,
+    stack: Stack,
+    images: Sequence[np.ndarray],
+    start: Corner,
+    top: Top,
+    progress: Progress = lambda share: None,
+    masks: Masks | None = None,
+    counts: ColourCounts | None = None,
+    ledger: Ledger | None = None,
+) -> tuple[Extent, ...] | None:
+    """Pushes all that `start` does not cover; returns the segments' extents, or None if none fits.
 
-    images: list of (H, W, 3) or (H, W, 1) uint8; masks: as context_around's; counts: ColourCounts
-    that have counted all pixels from `start` on, and none then; ledger: numbers the segments from 0.
-    The stack grows by what the prior costs.
+    images: (H, W, 3 or 1) uint8; masks: as context_around's; counts: of all these pixels, and of
+    none then; ledger: segments are numbered from 0.  The stack grows by what the prior costs.
     """
     sizes = [pixels.shape for pixels in images]
     total = sum(h * w for h, w, _ in sizes)
-    segments, debt, corner, done = [], DEBT, start, 0
-    while corner[0] < len(images):
-        segment = next_segment(sizes, corner, stack.size_bits, debt)
-        if segment is None:
+    extents: list[Extent] = []
+    debt, covered, done = DEBT, start, 0
+    while covered[0] < len(images):
+        extent = next_segment(sizes, covered, stack.size_bits, debt)
+        if extent is None:
             return None
-        place, after = place_of(sizes, corner, segment)
-        x, context = planes(np.stack(blocks(images, place))), context_around(images, place, masks)
+        segment, after = place_of(sizes, covered, extent)
+        x = planes(np.stack(blocks(images, segment)))
+        context = context_around(images, segment, masks)
         before, lowest = stack.copy(), [stack.size_bits]
         if counts:
             counts.snapshot()
         if ledger:
-            ledger.begin(len(segments), stack)
+            ledger.begin(len(extents), stack)
+
+        def watch(stack: Stack, lowest: list[int] = lowest) -> None:
+            lowest.append(stack.size_bits)
+
         try:
-            chain.push(
-                stack,
-                x,
-                top.at(place, x.shape[1]),
-                context,
-                lambda s: lowest.append(min(lowest[-1], s.size_bits)),
-                counts,
-                ledger,
-            )
+            chain.push(stack, x, top.at(segment, x.shape[1]), context, watch, counts, ledger)
         except StackEmpty:
             stack.restore(before)
             if counts:
                 counts.restore()
             debt *= 1.15
             continue
-        debt = max(LEAST_DEBT, 1.03 * (before.size_bits - lowest[-1]) / x.size)
-        segments.append(segment)
-        corner = after
+        debt = max(LEAST_DEBT, 1.03 * (before.size_bits - min(lowest)) / x.size)
+        extents.append(extent)
+        covered = after
         del x, before
-        give_back(place)
-        done += place.pixels
+        give_back(segment)
+        done += segment.pixels
         progress(done / total)
-    return tuple(segments)
+    return tuple(extents)
 
 
 def pop_segments(
-    chain,
-    stack,
-    images,
-    start,
-    segments,
-    top,
-    progress=lambda share: None,
-    masks=None,
-    counts=None,
-    ledger=None,
-):
-    """The mirror of push_segments: fills `images`, in which what the masks tell is there already; counts: ColourCounts that have counted nothing.  Errors: DamagedFile."""
+    chain: Chain,
+    stack: Stack,
+    images: Sequence[np.ndarray],
+    start: Sequence[int],
+    extents: Sequence[Extent],
+    top: Top,
+    progress: Progress = lambda share: None,
+    masks: Masks | None = None,
+    counts: ColourCounts | None = None,
+    ledger: Ledger | None = None,
+) -> None:
+    """The mirror of push_segments: writes into `images`, where fixed samples already are.
+
+    counts: of nothing, and of all pixels then.  Errors: DamagedFile.
+    """
     sizes = [pixels.shape for pixels in images]
     total, done = sum(h * w for h, w, _ in sizes), 0
-    for index, place in reversed(list(enumerate(locate(sizes, start, segments)))):
-        channels, context = sizes[place.image][2], context_around(images, place, masks)
-        count = channels * place.pixels if context.free is None else np.count_nonzero(context.free)
+    for index, segment in reversed(list(enumerate(locate(sizes, start, extents)))):
+        channels = sizes[segment.image][2]
+        context = context_around(images, segment, masks)
+        free = context.free
+        count = channels * segment.pixels if free is None else np.count_nonzero(free)
         if count > MANY and stack.size_bits < LEAST * count:
-            # an encoder pops over 1.3 bits a dimension of y_0 before it pushes, and by Markov's inequality loses k bits with
-            # probability 2^-k: whoever claims this lies, and would have the network work for nothing
+            # An encoder pops over 1.3 bits per dimension of y_0 before it pushes.  By Markov's
+            # inequality it ends k bits below that with probability 2^-k: no encoder made this
+            # file, and the network's work would be in vain.
             raise DamagedFile("the words are too few for the pixels they claim")
+        shape = segment.images, channels, segment.height, segment.width
         if ledger:
             ledger.begin(index, stack)
         try:
             x = chain.pop(
-                stack,
-                (place.images, channels, place.height, place.width),
-                top.at(place, channels),
-                context,
-                counts=counts,
-                ledger=ledger,
+                stack, shape, top.at(segment, channels), context, counts=counts, ledger=ledger
             )
         except StackEmpty:
             raise DamagedFile("the words end too early") from None
         if x.min() < -128 or x.max() > 127:
             raise DamagedFile("the words decode to values that are no pixels")
-        for block, values in zip(blocks(images, place), x):
+        for block, values in zip(blocks(images, segment), x):
             block[:] = values.transpose(1, 2, 0) + 128
         del x, values
-        give_back(place)
-        done += place.pixels
+        give_back(segment)
+        done += segment.pixels
         progress(done / total)

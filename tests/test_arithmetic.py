@@ -1,5 +1,6 @@
 """A decoder written from ARITHMETIC.md alone reads the codec's files, integer by integer."""
 
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -9,17 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+import bitsback
 from bitsback.ans.stack import Stack
 from bitsback.codecs import prior_codec, segments
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.segment_layout import turned
 from bitsback.coder import context
-from bitsback.coder.conditional import distributions
+from bitsback.coder.chain import CODER_ARITHMETIC
+from bitsback.coder.distributions import distributions
 from bitsback.coder.model import Model
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.integer import convolution, onednn, selftest
-from bitsback.integer.model_file import write_model
+from bitsback.integer.model_file import MODEL_ARITHMETIC, write_model
 from bitsback.integer.network import IntegerExperts, IntegerNetwork
 from bitsback.integer.overflow import prove_exact
 from tests import numpy_decoder as yardstick
@@ -196,6 +199,14 @@ def check_by_the_document(images, model, numbers, size=None):
         means=grids(mean_data, header.sizes),
     )
     assert stack.to_bytes() == payload
+
+
+def test_versions_of_the_document():
+    """The document names both version numbers of this program; a model file stores its own."""
+    text = (Path(bitsback.__file__).parent / "ARITHMETIC.md").read_text()
+    assert f"MODEL_ARITHMETIC ({MODEL_ARITHMETIC})" in text
+    assert f"CODER_ARITHMETIC ({CODER_ARITHMETIC})" in text
+    assert Model.open().description["arithmetic"] == MODEL_ARITHMETIC
 
 
 class RecordingNetwork(IntegerNetwork):

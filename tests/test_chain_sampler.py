@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from bitsback.coder.conditional import distributions
 from bitsback.coder.context import no_context
+from bitsback.coder.distributions import distributions
 from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.sampling.chain_sampler import (
     draw,

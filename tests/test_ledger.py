@@ -72,7 +72,7 @@ def test_entries_are_the_changes_of_the_stack(tiny_model, photograph, channels, 
 
 
 def test_each_part_has_its_own_entry(tiny_model, photograph):
-    """One entry a pop of a level, one a pass and colour of each level, one for the top; all nonzero."""
+    """One entry for each pop, each pass and colour of a level, and the top; none is zero."""
     pixels, ledger = photograph(16, 16), Ledger()
     x, stack = segments.planes(pixels), Stack(np.random.default_rng(1).bytes(9000))
     ledger.begin(3, stack)

@@ -43,7 +43,7 @@ class PixelArray(NamedTuple):
 
 
 def chunks(size: int) -> list[slice]:
-    """Slices of an array of `size` values; a chunk is coded by the counts of all values before it."""
+    """Slices of an array of `size` values; each is coded by the counts of all values before it."""
     ends, length = [0], FIRST_CHUNK
     while ends[-1] < size:
         ends.append(min(size, ends[-1] + length))
@@ -65,7 +65,7 @@ def table_and_keys(x: np.ndarray, colour: int) -> tuple[Table, np.ndarray]:
 
 
 def _byte(values: np.ndarray) -> np.ndarray:
-    """Pixels - 128 -> 0..255; a value that is no pixel, in a damaged file, counts as the nearest."""
+    """Pixels - 128 -> 0..255; a value that is no pixel (a damaged file) counts as the nearest."""
     return np.clip(values, -128, 127).astype(np.int64) + 128
 
 
@@ -114,12 +114,14 @@ class ColourCounts:
 
         which: bool of x's shape, the samples that are counted; None for all.
         """
-        which = np.ones(x.shape, bool) if which is None else which
-        x, which = (array.reshape(*x.shape[:2], -1) for array in (x, which))
+        x = x.reshape(*x.shape[:2], -1)
         for colour in range(x.shape[1]):
             table, keys = table_and_keys(x, colour)
-            here = which[:, colour]
-            self.count(table, keys[here], x[:, colour][here], times)
+            if which is None:
+                self.count(table, keys.ravel(), x[:, colour].ravel(), times)
+            else:
+                here = which[:, colour].reshape(keys.shape)
+                self.count(table, keys[here], x[:, colour][here], times)
 
     def push(self, stack: Stack, gaussians: Gaussians, array: PixelArray) -> None:
         """Pushes one array whose values are in the counts, and removes them from the counts.

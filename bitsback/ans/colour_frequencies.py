@@ -16,7 +16,7 @@ import numpy as np
 
 from bitsback.ans.gaussian_tables import CENTRE, FRACTION_BITS, FRACTIONS, TOTAL, Gaussians
 
-# (share, prior) of each sharpness, numbered from 1: small where few colours occur, large where all do
+# (share, prior) of each sharpness, from number 1: small for few colours, large for all
 SHARPNESS = ((0, 1), (1, 1), (1, 5), (3, 5), (8, 8), (32, 32))
 BEHIND, AHEAD = 7, 8  # the window: values from floor(mean) - 7 to floor(mean) + 8
 WIDTH = BEHIND + AHEAD + 1
@@ -24,7 +24,7 @@ MAX_COUNT = 1023  # larger counts are taken for this one
 
 
 class Window(NamedTuple):
-    """What `reweighted` needs of n values; the window's values run down, so that sums are of rows."""
+    """What `reweighted` needs for n values; a window runs down, so that sums are over rows."""
 
     inside: np.ndarray  # (WIDTH, n) int64: Gaussian frequencies of the window's values
     outside: np.ndarray  # (n,) int64: ... of all other values together
@@ -39,7 +39,7 @@ def window(
     mean32: np.ndarray,
     scale: np.ndarray,
 ) -> Window:
-    """The windows of n values: counts: a table, int32; keys: (n,) indices of value -128 in it."""
+    """The windows of n values.  counts: a table, int32; keys: (n,) indices of value -128 in it."""
     rows = scale * FRACTIONS + (mean32 & (FRACTIONS - 1))
     inside, outside = gaussians.window(CENTRE - BEHIND, CENTRE + AHEAD + 1)
     first = (mean32 >> FRACTION_BITS) + (128 - BEHIND)

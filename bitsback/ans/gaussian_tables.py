@@ -6,47 +6,49 @@ list, 16 to a doubling, so that every distribution is one row of one table:
 
         row = 32 * scale + (mean32 & 31)            column = n - (mean32 >> 5) + 31
 
-        column   0        1 .. 62        63         frequencies sum to 2^24, each at least 4
-                 <= -31   -30 .. 31      >= 32      of the symbols around floor(mean)
+        column   0        1 .. 62        63         n - floor(mean) in the line below;
+                 <= -31   -30 .. 31      >= 32      frequencies sum to 2^24, each at least 4
 
-The end columns escape: the value itself follows, 16 bits.  The table is made once, at export,
-and stored with the model; the coder never evaluates an erf.
+The end columns are escapes: the value itself follows in 16 bits.  The table is computed once, at
+export, and stored with the model; the coder never evaluates an erf.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import constriction
 import numpy as np
 
+from bitsback.ans.stack import Stack
 from bitsback.errors import DamagedFile
 
 FRACTION_BITS = 5
-FRACTIONS = (
-    2**FRACTION_BITS
-)  # positions of the mean inside a spacing; with 16 they cost 0.002 bits a dimension more over 12 levels
+# Positions of the mean inside a spacing; 16 would cost 0.002 bits per dimension more on 12 levels.
+FRACTIONS = 2**FRACTION_BITS
 SCALES_PER_DOUBLING = 16
 SCALE_ONE = 64  # index of sd = 1; index 0 is sd = 1/16
 SCALES = 113  # up to sd = 8
 COLUMNS = 64
 CENTRE = 31
 TOTAL = 2**24
-MIN_FREQUENCY = 4  # no symbol costs more than 22 bits; a level pays 2e-5 for it
+MIN_FREQUENCY = 4  # no symbol costs more than 22 bits; costs a level 2e-5 bits per dimension
 ESCAPE = 2**16  # escaped values are -2^15 .. 2^15 - 1
 
 
-def scale_sd(index):
+def scale_sd(index: int) -> float:
     """sd, in spacings, of a scale index."""
     return 2.0 ** ((index - SCALE_ONE) / SCALES_PER_DOUBLING)
 
 
-def scale_index(sd):
+def scale_index(sd: float | np.ndarray) -> np.ndarray:
     """Nearest scale index of an sd in spacings, clipped to the list.  sd: float or array."""
     index = np.rint(SCALE_ONE + SCALES_PER_DOUBLING * np.log2(np.maximum(sd, 1e-9)))
     return np.clip(index, 0, SCALES - 1).astype(np.int32)
 
 
-def _row(scale, fraction, floor):
-    """Masses of one row; `floor` for every column at least, the rest by the Gaussian.  Float64 erfc."""
+def _row(scale: int, fraction: int, floor: int) -> np.ndarray:
+    """Frequencies of one row: `floor` for every column, and the Gaussian's share of the rest."""
     edges = np.arange(COLUMNS + 1) - CENTRE - 0.5
     edges[0], edges[-1] = -1e9, 1e9
     erfc = np.vectorize(math.erfc)
@@ -58,28 +60,32 @@ def _row(scale, fraction, floor):
     return row
 
 
-def gaussian_frequencies():
+def gaussian_frequencies() -> np.ndarray:
     """The table of p: (SCALES * FRACTIONS, COLUMNS) int32.  For export only."""
     return np.array(
         [_row(s, f, MIN_FREQUENCY) for s in range(SCALES) for f in range(FRACTIONS)], np.int32
     )
 
 
-def forward_frequencies(steps):
-    """The table of q: (len(steps) * FRACTIONS, COLUMNS) int32, scale indices in, no floor: a column
-    that the Gaussian hardly reaches has no frequency, so q draws no outliers that would mislead the
-    network (with the floor they cost 1 % of the rate).  For export only."""
+def forward_frequencies(steps: Sequence[int]) -> np.ndarray:
+    """The table of q: (len(steps) * FRACTIONS, COLUMNS) int32 of these scale indices.
+
+    Without a floor: a column that the Gaussian hardly reaches has frequency 0, so that q draws no
+    outliers, which would mislead the network (with the floor they cost 1 % of the rate).  For
+    export only.
+    """
     return np.array([_row(s, f, 0) for s in steps for f in range(FRACTIONS)], np.int32)
 
 
-class _Models(dict):
-    """constriction's model of each row, over the columns that have frequency, made when it is asked for first."""
+class _Models(dict[int, Any]):
+    """constriction's model of each row, over its columns of frequency > 0, made on first use."""
 
-    def __init__(self, frequencies):
+    def __init__(self, frequencies: np.ndarray):
         super().__init__()
         self._frequencies = frequencies
 
-    def __missing__(self, row):  # frequencies - 1 with perfect=False comes out exactly as given
+    def __missing__(self, row: int) -> Any:
+        # frequencies - 1 with perfect=False makes exactly these frequencies
         inside = self._frequencies[row][self._frequencies[row] > 0]
         self[row] = constriction.stream.model.Categorical(
             (inside - 1).astype(np.float32), perfect=False
@@ -91,31 +97,33 @@ class Gaussians:
     """Pushes and pops arrays of integers, each under its own row of `frequencies`.
 
     frequencies: (rows, COLUMNS) int32, 32 rows a scale, rows sum to 2^24, zeros at their ends only.
-    Symbols are grouped by row (stable sort), one call of constriction a row; rows come out in
-    ascending order when decoding.
+    Symbols are sorted by row (stable), with one call of constriction a row; a decoder pops rows in
+    ascending order.
     """
 
-    def __init__(self, frequencies):
+    def __init__(self, frequencies: np.ndarray):
         self.frequencies = frequencies
-        self._whole = bool(
-            (frequencies > 0).all()
-        )  # no column without frequency: all rows have the same symbols
-        self._first, self._symbols = (
-            (frequencies > 0).argmax(1).astype(np.int32),
-            (frequencies > 0).sum(1).astype(np.uint32),
-        )
-        self._models, self._windows = _Models(frequencies), {}
+        self._whole = bool((frequencies > 0).all())  # all rows have the same symbols
+        self._first = (frequencies > 0).argmax(1).astype(np.int32)
+        self._symbols = (frequencies > 0).sum(1).astype(np.uint32)
+        self._models = _Models(frequencies)
+        self._windows: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
 
-    def window(self, begin, end):
-        """((end - begin, rows), (rows,)) int64: frequencies of some columns of each row, and of all others together, over 16 and at least 1."""
+    def window(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Frequencies of columns begin..end - 1 of each row, and of all other columns together.
+
+        (end - begin, rows) and (rows,) int64, divided by 16, at least 1.
+        """
         if (begin, end) not in self._windows:
             inside = self.frequencies.T[begin:end].astype(np.int64, order="C")
             self._windows[begin, end] = (inside >> 4) + 1, (TOTAL - inside.sum(0) >> 4) + 1
         return self._windows[begin, end]
 
     @staticmethod
-    def _runs(mean32, scale):
-        """Order of coding, the row of each value in it; of each run its row, and where it begins."""
+    def _runs(
+        mean32: np.ndarray, scale: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, list[int], np.ndarray]:
+        """Order of coding and each value's row in it; each run's row and begin."""
         rows = scale.astype(np.int16) * np.int16(FRACTIONS) + (mean32 & (FRACTIONS - 1)).astype(
             np.int16
         )
@@ -124,7 +132,14 @@ class Gaussians:
         begins = np.concatenate([[0], np.flatnonzero(rows[1:] != rows[:-1]) + 1])
         return order, rows, rows[begins].tolist(), begins
 
-    def push(self, stack, values, mean32, scale, escapes=True):
+    def push(
+        self,
+        stack: Stack,
+        values: np.ndarray,
+        mean32: np.ndarray,
+        scale: np.ndarray,
+        escapes: bool = True,
+    ) -> None:
         """values: (N,) int32; mean32: (N,) int32, 1/32 spacings; scale: (N,) int32 indices.
 
         Without `escapes` the end columns stand for exactly -31 and 32 from the mean's floor.
@@ -140,9 +155,8 @@ class Gaussians:
         if not self._whole:
             symbols -= self._first[rows]
             if (symbols.view(np.uint32) >= self._symbols[rows]).any():  # also those below 0
-                raise DamagedFile(
-                    "a value lies where its distribution has no frequency"
-                )  # no encoder pops one
+                # no encoder pops such a value
+                raise DamagedFile("a value lies where its distribution has no frequency")
         if escapes:
             far = (columns == 0) | (columns == COLUMNS - 1)
             stack.push_uniform(values[far] + ESCAPE // 2, ESCAPE)
@@ -154,15 +168,15 @@ class Gaussians:
             ]
         )
 
-    def pop(self, stack, mean32, scale, escapes=True):
+    def pop(
+        self, stack: Stack, mean32: np.ndarray, scale: np.ndarray, escapes: bool = True
+    ) -> np.ndarray:
         """The mirror of push: (N,) int32.  Errors: StackEmpty."""
         if not len(mean32):
             return np.empty(0, np.int32)
         order, rows, kinds, begins = self._runs(mean32, scale)
-        columns, counts = (
-            np.empty(len(mean32), np.int32),
-            np.diff(begins, append=len(rows)).tolist(),
-        )
+        columns = np.empty(len(mean32), np.int32)
+        counts = np.diff(begins, append=len(rows)).tolist()
         symbols = stack.pop_runs(list(zip(counts, map(self._models.__getitem__, kinds))))
         columns[order] = symbols if self._whole else symbols + self._first[rows]
         values = columns + (mean32 >> FRACTION_BITS) - CENTRE
@@ -171,7 +185,9 @@ class Gaussians:
             values[far] = stack.pop_uniform(int(far.sum()), ESCAPE) - ESCAPE // 2
         return values
 
-    def bits_of_each(self, values, mean32, scale, escapes=True):
+    def bits_of_each(
+        self, values: np.ndarray, mean32: np.ndarray, scale: np.ndarray, escapes: bool = True
+    ) -> np.ndarray:
         """(N,) float64: -log2 of the frequencies that push would use."""
         columns = np.clip(values - (mean32 >> FRACTION_BITS) + CENTRE, 0, COLUMNS - 1)
         bits = PRECISION_BITS - np.log2(
@@ -181,8 +197,10 @@ class Gaussians:
             bits[(columns == 0) | (columns == COLUMNS - 1)] += math.log2(ESCAPE)
         return bits
 
-    def information_bits(self, values, mean32, scale, escapes=True):
-        """The sum of bits_of_each: what the stack should grow by."""
+    def information_bits(
+        self, values: np.ndarray, mean32: np.ndarray, scale: np.ndarray, escapes: bool = True
+    ) -> float:
+        """The sum of bits_of_each: what a push adds to the stack."""
         return float(self.bits_of_each(values, mean32, scale, escapes).sum())
 
 

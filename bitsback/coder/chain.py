@@ -5,8 +5,8 @@
            ...                     push y_{K-1} under its top Gaussian
     pop:   the same lines from the last to the first, push and pop swapped
 
-What is popped comes back with interest: the net growth is the bound of these levels, and the
-message is never deeper in debt than about two levels' worth (3.4 bits a dimension).
+The pushes add more than the pops took: the net growth is the bound of these levels.  Because each
+level is pushed as soon as the next one is popped, only a few levels' bits are borrowed at a time.
 """
 
 from collections.abc import Callable
@@ -18,10 +18,15 @@ from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.ans.stack import Stack
 from bitsback.coder.conditional import Conditional
 from bitsback.coder.context import Context, context_chain, free_values
-from bitsback.coder.distributions import Network
 from bitsback.coder.ledger import Ledger
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import Levels, forward_mean32
+from bitsback.integer.network import IntegerExperts
+
+# Version of the arithmetic that ARITHMETIC.md specifies beyond a model's integers, for which there
+# is integer.model_file.MODEL_ARITHMETIC.  No file stores it yet: until a format version promises
+# to be read for ever, the version of the format (FORMAT.md) stands for it.
+CODER_ARITHMETIC = 7
 
 
 class Forward:
@@ -74,7 +79,9 @@ class Chain:
     x: (B, 3, H, W) int32, or (B, 1, H, W) of gray images, pixels - 128.
     """
 
-    def __init__(self, network: Network, gaussians: Gaussians, forward: Gaussians, levels: Levels):
+    def __init__(
+        self, network: IntegerExperts, gaussians: Gaussians, forward: Gaussians, levels: Levels
+    ):
         self.network, self.gaussians, self.levels = network, gaussians, levels
         self.forward_table = forward
         self.forward = [Forward(forward, levels, k) for k in range(len(levels))]

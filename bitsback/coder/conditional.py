@@ -13,8 +13,9 @@ from bitsback.ans.colour_counts import ColourCounts, PixelArray, table_and_keys
 from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.ans.stack import Stack
 from bitsback.coder.context import Context, free_values
-from bitsback.coder.distributions import Network, Request, distributions
+from bitsback.coder.distributions import Request, distributions
 from bitsback.coder.ledger import Ledger
+from bitsback.integer.network import IntegerExperts
 
 
 def on_host(tensor: torch.Tensor) -> np.ndarray:
@@ -22,7 +23,7 @@ def on_host(tensor: torch.Tensor) -> np.ndarray:
     return tensor.cpu().numpy()
 
 
-def answered(
+def run_requests(
     requests: Generator[Request, np.ndarray, None], answer: Callable[[Request], np.ndarray]
 ) -> None:
     """Runs a generator of requests to its end; sends it `answer(request)` for each.
@@ -44,7 +45,7 @@ class Conditional:
     index: 0 for p(x | y_0), k for p(y_{k-1} | y_k).
     """
 
-    def __init__(self, network: Network, gaussians: Gaussians, index: int):
+    def __init__(self, network: IntegerExperts, gaussians: Gaussians, index: int):
         self.network, self.gaussians, self.index = network, gaussians, index
 
     def push(
@@ -56,7 +57,7 @@ class Conditional:
         counts: ColourCounts | None = None,
         ledger: Ledger | None = None,
     ) -> None:
-        """values, y: (B, 3 or 1, H, W) int32; context: of y's level; context.free is coded.
+        """values, y: (B, 3 or 1, H, W) int32; context: of y's level; codes where it is free.
 
         counts: for pixels only; all of the values are in the counts, and none of them then.
         """
@@ -86,7 +87,7 @@ class Conditional:
         fixed: (n,) the values that are not coded, in C order.  Errors: StackEmpty.
         """
         values = np.empty(y.shape, np.int32)
-        if context.free is not None:
+        if context.free is not None and fixed is not None:
             values[~context.free] = fixed
 
         def popped(request: Request) -> np.ndarray:
@@ -108,7 +109,7 @@ class Conditional:
             request.places.put(values[:, request.colour : request.colour + 1], here[:, None])
             return here
 
-        answered(distributions(self.network, self.index, y, context), popped)
+        run_requests(distributions(self.network, self.index, y, context), popped)
         if counts and context.free is not None:
             counts.count_all(values, 1, ~context.free)
         return values
@@ -131,7 +132,7 @@ class Conditional:
             found.append((request, here))
             return here
 
-        answered(distributions(self.network, self.index, y, context), known)
+        run_requests(distributions(self.network, self.index, y, context), known)
         return found
 
 

@@ -1,25 +1,35 @@
-"""What is already known when a group is decoded: pixels beyond its border, and samples inside that were told before.
+"""Context of a segment: pixels around it that are decoded before it, and fixed samples inside.
 
-The network expects noised pixels y_k = x + noise of level k.  For known pixels both sides make
-them: the forward chain itself, with its random numbers replaced by a hash of (level, channel,
-side, row, column).  In distribution for the network, equal on every machine, and it costs no bits.
+The network expects noised pixels y_k = x + noise of level k.  Encoder and decoder both compute them
+for known pixels by the forward chain, with a hash of (level, channel, side, row, column) in place
+of random numbers: distributed as the network expects, equal on every machine, at no cost in bits.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from bitsback.ans.gaussian_tables import CENTRE, COLUMNS, FRACTION_BITS, FRACTIONS, TOTAL
-from bitsback.diffusion.levels import forward_mean32
+from bitsback.ans.gaussian_tables import (
+    CENTRE,
+    COLUMNS,
+    FRACTION_BITS,
+    FRACTIONS,
+    TOTAL,
+    Gaussians,
+)
+from bitsback.diffusion.levels import Levels, forward_mean32
 
-CONTEXT_ROWS = 8  # rows and columns of context: 16 and 32 are no better (within 0.05 % on six images) and take a twentieth and a tenth more time
+# Rows and columns of context.  16 and 32 are no better (within 0.05 % on six images) and take a
+# twentieth and a tenth more time.
+CONTEXT_ROWS = 8
 BELOW, RIGHT, INSIDE = 0, 1, 2  # sides
 
 
 class Context(NamedTuple):
-    """Values around a group of (B, 3, H, W): below (B, 3, h, W + w), to the right (B, 3, H, w); and in it.
+    """Values around a segment (B, C, H, W): below (B, C, h, W + w), to the right (B, C, H, w).
 
-    free: (B, 3, H, W) bool, what is not known in the group and must be coded, or None: all of it; fixed: (n,) values of the rest, in C order.
+    free: (B, C, H, W) bool, which values of the segment are coded; None for all.  fixed: (n,) the
+    other values, which side information gives, in C order.
     """
 
     below: np.ndarray
@@ -27,31 +37,31 @@ class Context(NamedTuple):
     free: np.ndarray | None = None
     fixed: np.ndarray | None = None
 
-    def placed(self, coded, shape):
-        """(n,) values of what is free -> all of the group: an array of `shape` (B, 3, H, W)."""
-        if self.free is None:
+    def placed(self, coded: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """(n,) int32, the coded values -> the segment (B, C, H, W), fixed values included."""
+        if self.free is None or self.fixed is None:
             return coded.reshape(shape)
         values = np.empty(shape, np.int32)
         values[self.free], values[~self.free] = coded, self.fixed
         return values
 
-    def around(self, values):
-        """The group and what is known, as one (B, 3, H + h, W + w) array."""
+    def around(self, values: np.ndarray) -> np.ndarray:
+        """The segment (B, C, H, W) and its context, as one (B, C, H + h, W + w) array."""
         return np.concatenate([np.concatenate([values, self.right], 3), self.below], 2)
 
 
-def free_values(values, free):
-    """(n,) those of `values` that are free: all where free is None."""
+def free_values(values: np.ndarray, free: np.ndarray | None) -> np.ndarray:
+    """(n,) the values where `free` is true, in C order; all of them where it is None."""
     return values.ravel() if free is None else values[free]
 
 
-def no_context(values):
-    """The Context of a group with nothing known around it."""
+def no_context(values: np.ndarray) -> Context:
+    """The empty Context of a segment (B, C, H, W)."""
     return Context(values[:, :, :0], values[:, :, :, :0])
 
 
-def hash_bits(level, side, channels, rows, columns):
-    """hash_at for all channels, rows and columns: (channels, rows, columns) uint32."""
+def hash_bits(level: int, side: int, channels: int, rows: int, columns: int) -> np.ndarray:
+    """hash_at of all channels, rows and columns below these: (channels, rows, columns) uint32."""
     return hash_at(
         level,
         side,
@@ -61,8 +71,10 @@ def hash_bits(level, side, channels, rows, columns):
     )
 
 
-def hash_at(level, side, channel, row, column):
-    """24 random-looking bits for each place, uint32; channel, row, column: integers that broadcast.
+def hash_at(
+    level: int, side: int, channel: np.ndarray, row: np.ndarray, column: np.ndarray
+) -> np.ndarray:
+    """24 random-looking bits for each sample, uint32.  channel, row, column: integers, broadcast.
 
     x = (((level * 4 + channel) * 4 + side) * 2^22 + row) * 2^24 + column, mixed by the finaliser
     of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), top 24 bits.
@@ -76,40 +88,34 @@ def hash_at(level, side, channel, row, column):
     return ((z ^ (z >> np.uint64(31))) >> np.uint64(40)).astype(np.uint32)
 
 
-def sample(forward, mean32, scale, bits):
-    """Integers drawn from row set `scale` of a table of frequencies by 24-bit `bits`; all arrays of one shape."""
+def sample(forward: Gaussians, mean32: np.ndarray, scale: int, bits: np.ndarray) -> np.ndarray:
+    """int32 drawn from row set `scale` of a table by 24-bit numbers `bits`; arrays of one shape."""
     rows = slice(scale * FRACTIONS, (scale + 1) * FRACTIONS)
-    edges = (
-        np.cumsum(forward.frequencies[rows].astype(np.int64), 1)
-        + TOTAL * np.arange(FRACTIONS)[:, None]
-    )  # of all rows, one after the other: sorted
+    edges = np.cumsum(forward.frequencies[rows].astype(np.int64), 1)
+    edges += TOTAL * np.arange(FRACTIONS)[:, None]  # of all rows in one sorted list
     fraction = mean32 & (FRACTIONS - 1)
-    place = np.searchsorted(edges.ravel(), fraction * np.int64(TOTAL) + bits, side="right")
-    return (place - fraction * COLUMNS + (mean32 >> FRACTION_BITS) - CENTRE).astype(np.int32)
+    found = np.searchsorted(edges.ravel(), fraction * np.int64(TOTAL) + bits, side="right")
+    return (found - fraction * COLUMNS + (mean32 >> FRACTION_BITS) - CENTRE).astype(np.int32)
 
 
-def context_chain(forward, levels, context):
-    """context: Context of int32 pixels - 128 -> [of y_0, ..., of y_{K-1}], lattice indices, as Context.
+def context_chain(forward: Gaussians, levels: Levels, context: Context) -> list[Context]:
+    """Context of int32 pixels - 128 -> [Context of y_0, ..., of y_{K-1}], lattice indices.
 
     forward: Gaussians over the forward table, row set k for level k.
     """
-    chain, values, inside = (
-        [],
-        context,
-        () if context.free is None else np.nonzero(~context.free)[1:],
-    )
+    chain, values = [], context
+    inside = () if context.free is None else np.nonzero(~context.free)[1:]
     for k in range(len(levels)):
-        noised = lambda value, bits: sample(
-            forward, forward_mean32(levels, k, value), k, np.broadcast_to(bits, value.shape)
-        )  # noqa: E731, B023
-        around = (
-            noised(value, hash_bits(k, side, *value.shape[1:]))
-            for side, value in ((BELOW, values.below), (RIGHT, values.right))
-        )
+
+        def noised(value: np.ndarray, bits: np.ndarray, k: int = k) -> np.ndarray:
+            mean32 = forward_mean32(levels, k, value)
+            return sample(forward, mean32, k, np.broadcast_to(bits, value.shape))
+
         values = Context(
-            *around,
+            noised(values.below, hash_bits(k, BELOW, *values.below.shape[1:])),
+            noised(values.right, hash_bits(k, RIGHT, *values.right.shape[1:])),
             context.free,
-            None if context.free is None else noised(values.fixed, hash_at(k, INSIDE, *inside)),
+            None if values.fixed is None else noised(values.fixed, hash_at(k, INSIDE, *inside)),
         )
         chain.append(values)
     return chain

@@ -25,7 +25,7 @@ from bitsback.diffusion.steps import (
 )
 from bitsback.integer.config import INNOVATION_REACH
 from bitsback.integer.fixed_point import rounded_shift
-from bitsback.integer.network import IntegerExperts, IntegerNetwork
+from bitsback.integer.network import IntegerExperts
 
 COLOURS = (1, 0, 2)  # G, then R given G, then B given G and R
 COEFFICIENT_BITS = COLOUR_BITS + GAIN_BITS
@@ -34,8 +34,6 @@ FAR = (
 )  # differences to the mean are clipped to 64 spacings, 8 sd of the widest row: int32 holds
 MEAN_SHIFT = SHIFT - FINE_BITS
 INNOVATION_SHIFT = FINE_BITS + INVERSE_BITS - 4  # innovations are counted in 1/16 sd
-
-Network = IntegerExperts | IntegerNetwork
 
 
 class Request(NamedTuple):
@@ -57,13 +55,13 @@ def looked_up(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 
 def distributions(
-    network: Network, index: int, y: np.ndarray, context: Context
+    network: IntegerExperts, index: int, y: np.ndarray, context: Context
 ) -> Generator[Request, np.ndarray, None]:
     """The requests of p(. | y) for step `index`; send the values (B, n) int32 of each.
 
-    y: (B, 3 or 1, H, W) int32, lattice indices of level `index`; context: Context of that level (H or
-    W is even where it has rows below or columns to the right).  A gray image enters the network as
-    three equal channels, and is coded by the network's outputs for G.
+    y: (B, 3 or 1, H, W) int32, lattice indices of level `index`; context: Context of that level (H
+    or W is even where it has rows below or columns to the right).  A gray image enters the network
+    as three equal channels, and is coded by the network's outputs for G.
     All arithmetic is done on the network's device without waiting for it.
     """
     step, device = network.tables(index), network.device
@@ -94,7 +92,8 @@ def distributions(
             v = (v + added[:, 3:6]).clamp_(0, V_INDICES - 1)
             rho = rho + added[:, 6:9]
         scale, gain = looked_up(step.scale, v), looked_up(step.gain, v[:, :2])
-        fine, d = torch.empty_like(trunk_mean), {}
+        fine = torch.empty_like(trunk_mean)
+        d: dict[int, torch.Tensor] = {}  # value - mean of the colours coded so far
         for colour in COLOURS[:channels]:
             m_c = m[:, colour]
             if colour == 0:

@@ -1,22 +1,26 @@
 """A model ready to code: weights, levels, tables and id in one object.
 
-`Model.open()` takes a shipped name, a path or an id and returns the thing whose `chain()` codes.
+`Model.open()` takes a shipped name, a path or an id; the model's `chain()` is the codec.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.coder.chain import Chain
 from bitsback.diffusion.levels import Level
 from bitsback.errors import WrongModel
 from bitsback.integer.bias_updates import Deltas, by_expert, kinds, tuned_layers
+from bitsback.integer.convolution import Reference
 from bitsback.integer.model_file import (
-    ARITHMETIC,
+    MODEL_ARITHMETIC,
     read_experts,
     read_model,
     read_steps,
     shipped_models,
-    told_id,
+    stored_id,
 )
 from bitsback.integer.network import IntegerExperts, IntegerNetwork
 from bitsback.integer.selftest import choose
@@ -25,17 +29,20 @@ DEFAULT_MODEL = "default"
 
 
 class Model:
-    """id: 64 hex digits; levels: tuple of Level; experts: tuple of Expert; description: what the file says of itself.
+    """A model file in memory.
 
-    layers and config are the first expert's, which has the finest levels.
+    id: 64 hex digits; levels: tuple of Level; steps: of Step; experts: of Expert; config and
+    layers: of the first expert, which has the finest levels; description: the file's metadata.
+    Errors: WrongModel.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = Path(path)
         tensors, self.description, self.id = read_model(path)
-        if self.description.get("arithmetic") != ARITHMETIC:
+        arithmetic = self.description.get("arithmetic")
+        if arithmetic != MODEL_ARITHMETIC:
             raise WrongModel(
-                f"{path}: arithmetic {self.description.get('arithmetic')}, this program computes {ARITHMETIC}"
+                f"{path}: arithmetic {arithmetic}, this program computes {MODEL_ARITHMETIC}"
             )
         try:
             self.levels = tuple(Level(*pair) for pair in self.description["levels"])
@@ -45,23 +52,24 @@ class Model:
             self.forward = Gaussians(tensors["forward_masses"].numpy())
         except (KeyError, TypeError, ValueError) as error:
             raise WrongModel(f"{path}: not an exported model ({error})") from None
-        self._chains, self._others = {}, {}
+        self._chains: dict[str, Chain] = {}
+        self._others: dict[str, Model] = {}
 
     @property
-    def deltas(self):
-        """The codec of its Deltas."""
+    def deltas(self) -> Deltas:
+        """The codec of this model's bias updates."""
         return Deltas(self.gaussians, kinds(self.experts))
 
     @property
-    def knows_gray(self):
-        """Whether one channel passes as trained for: a model that does not say is tried."""
+    def knows_gray(self) -> bool:
+        """Whether the model was trained on gray images too; True where its file does not say."""
         return bool(self.description.get("training", {}).get("grey", True))
 
     @classmethod
-    def open(cls, name=None, *, model_id=None):
-        """By shipped name or path (`name`), or the shipped model whose id begins with `model_id`.
+    def open(cls, name: str | Path | None = None, *, model_id: str | None = None) -> "Model":
+        """By shipped name or path, or the shipped model whose id begins with `model_id`.
 
-        Errors: WrongModel, which says what is installed.
+        Errors: WrongModel, with the names of the shipped models.
         """
         shipped = shipped_models()
         if name is None and model_id is None:
@@ -72,32 +80,34 @@ class Model:
                 raise WrongModel(f"{name}: no such model; shipped: {', '.join(shipped) or 'none'}")
             return cls(path)
         for path in shipped.values():
-            if (told_id(path) or "").startswith(model_id):
+            if (stored_id(path) or "").startswith(str(model_id)):
                 return cls(path)
         raise WrongModel(
             f"made with model {model_id}, which is not installed; give it with --model PATH "
-            f"or install the release that ships it (`bitsback models` lists what is here)"
+            "or install the release that ships it (`bitsback models` lists what is here)"
         )
 
     @classmethod
-    def of_file(cls, model, model_id):
-        """The model a file was made with: `model`, a Model, name or path, if it is that one, else the shipped one, which a Model keeps for the next file.
+    def of_file(cls, model: "Model | str | Path | None", model_id: str) -> "Model":
+        """The model that a file was made with: `model` if its id fits, else the shipped one.
 
+        model: a Model, which keeps the other one for the next file, or a name or path.
         Errors: WrongModel.
         """
         if model is None:
             return cls.open(model_id=model_id)
-        model = model if isinstance(model, cls) else cls.open(model)
+        model = model if isinstance(model, Model) else cls.open(model)
         if model.id.startswith(model_id):
             return model
         if model_id not in model._others:
             model._others[model_id] = cls.open(model_id=model_id)
         return model._others[model_id]
 
-    def chain(self, device="cpu", backend=None):
-        """The codec of groups of pixels on `device`, by the fastest exact backend (selftest.choose).
+    def chain(self, device: str = "cpu", backend: Reference | None = None) -> Chain:
+        """The codec of segments on `device`, by the fastest exact backend (selftest.choose).
 
-        Made once a device, self-test included, unless a backend is given.
+        Built once per device, self-test included, unless a backend is given.
+        Errors: BitsbackError where no backend is exact.
         """
         if backend is None and device in self._chains:
             return self._chains[device]
@@ -107,10 +117,10 @@ class Model:
             self._chains[device] = chain
         return chain
 
-    def tuned_chain(self, deltas, device="cpu"):
-        """The codec with biases moved by deltas, all families' in one array of int32.  Errors: DamagedFile."""
+    def tuned_chain(self, updates: np.ndarray, device: str = "cpu") -> Chain:
+        """The codec with updated biases.  updates: int32, of all families.  Errors: DamagedFile."""
         backends = [network.backend for _, network in self.chain(device).network.networks]
-        parts = by_expert(deltas, self.experts)
+        parts = by_expert(updates, self.experts)
         return self._chain(
             [
                 backend.like(tuned_layers(expert.layers, part)) if part.any() else backend
@@ -118,8 +128,8 @@ class Model:
             ]
         )
 
-    def _chain(self, backends):
-        """A Chain of one backend an expert."""
+    def _chain(self, backends: Sequence[Reference]) -> Chain:
+        """A Chain with one backend for each expert."""
         networks = [
             (expert.steps, IntegerNetwork(backend, expert.config, self.steps, expert.steps.start))
             for expert, backend in zip(self.experts, backends)

@@ -1,24 +1,32 @@
 """The distribution of the noisiest level, y_{K-1}: a Gaussian for each channel."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from bitsback.ans import gaussian_tables
-from bitsback.coder.context import free_values
-from bitsback.diffusion.levels import sigmas
+from bitsback.ans.gaussian_tables import Gaussians
+from bitsback.ans.stack import Stack
+from bitsback.coder.context import Context, free_values
+from bitsback.diffusion.levels import Levels, sigmas
 
 
 @dataclass(frozen=True)
 class Top:
-    """y_{K-1} under a Gaussian a channel; mean32 and scale: three integers each, in the header.  Of one group mean32 may be (B, 3 or 1, H, W) int32."""
+    """y_{K-1} under one Gaussian a channel.
 
-    mean32: tuple | np.ndarray
-    scale: tuple
+    mean32, in 1/32 spacings, and scale: three integers each, as the header stores them; mean32 of
+    one segment may be (B, 3 or 1, H, W) int32.
+    """
+
+    mean32: tuple[int, ...] | np.ndarray
+    scale: tuple[int, ...]
 
     @classmethod
-    def fitted(cls, images, levels):
-        """From the mean and variance of x over a list of (H, W, 3) or (H, W, 1) uint8."""
+    def fitted(cls, images: Sequence[np.ndarray], levels: Levels) -> "Top":
+        """From mean and variance of x over images (H, W, 3 or 1) uint8."""
         count = sum(p.shape[0] * p.shape[1] for p in images)
         total = np.zeros(3, np.int64) + sum(p.sum((0, 1), dtype=np.int64) for p in images)
         squares = np.zeros(3, np.int64) + sum(
@@ -33,25 +41,36 @@ class Top:
             tuple(gaussian_tables.scale_index(np.sqrt(variance) / spacing).tolist()),
         )
 
-    def at(self, place, channels):
-        """The Top of the group at a Place of images with `channels`: the same everywhere."""
+    def at(self, segment: Any, channels: int) -> "Top":
+        """The Top of one segment of images with `channels`: here the same for all.
+
+        segment: segment_layout's.
+        """
         return self
 
-    def _parameters(self, shape, free):
-        colours = slice(None) if shape[1] == 3 else slice(1, 2)  # a gray image's is G's
-        each = lambda values: np.array(values[colours], np.int32)[None, :, None, None]  # noqa: E731
+    def _parameters(
+        self, shape: tuple[int, ...], free: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        colours = slice(None) if shape[1] == 3 else slice(1, 2)  # gray images use G's
+
+        def each(values: tuple[int, ...]) -> np.ndarray:
+            return np.array(values[colours], np.int32)[None, :, None, None]
+
         mean32 = self.mean32 if isinstance(self.mean32, np.ndarray) else each(self.mean32)
-        return tuple(
-            free_values(np.broadcast_to(values, shape), free)
-            for values in (mean32, each(self.scale))
+        return (
+            free_values(np.broadcast_to(mean32, shape), free),
+            free_values(np.broadcast_to(each(self.scale), shape), free),
         )
 
-    def push(self, gaussians, stack, values, context):
+    def push(
+        self, gaussians: Gaussians, stack: Stack, values: np.ndarray, context: Context
+    ) -> None:
         """values: (B, 3 or 1, H, W) int32; context: Context of that level."""
-        gaussians.push(
-            stack, free_values(values, context.free), *self._parameters(values.shape, context.free)
-        )
+        parameters = self._parameters(values.shape, context.free)
+        gaussians.push(stack, free_values(values, context.free), *parameters)
 
-    def pop(self, gaussians, stack, shape, context):
-        """The mirror of push."""
+    def pop(
+        self, gaussians: Gaussians, stack: Stack, shape: tuple[int, ...], context: Context
+    ) -> np.ndarray:
+        """The mirror of push: int32 of `shape`.  Errors: StackEmpty."""
         return context.placed(gaussians.pop(stack, *self._parameters(shape, context.free)), shape)

@@ -1,4 +1,4 @@
-"""The coder's own noise levels: lattices, forward steps, and the integer tables of each step.
+"""The coder's noise levels: lattices and forward steps.
 
 Level k lives on multiples of spacing_k = 2^exponent_k gray levels.  Its forward step
 q(y_k | y_{k-1}) is one row set of the Gaussian table: mean y_{k-1} (y_{-1} = x), sd one of the
@@ -6,13 +6,14 @@ listed scales.  Integrating over bins adds spacing^2 / 12 to the variance, so
 
     sigma_k^2 = sigma_{k-1}^2 + tau_k^2 + spacing_k^2 / 12,     tau_k = spacing_k * scale_sd(step_k)
 
-and the sigmas are derived from two integers a level.  Everything the coder needs from the
-formulas of schedule.py is turned into integers here, once, when a model is exported.
+and the sigmas follow from two integers a level.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from bitsback.ans import gaussian_tables
 from bitsback.diffusion.schedule import geometric
@@ -23,13 +24,13 @@ CLOSENESS = 1.7  # of nearest_levels: below 1.2 sigma from about 12 levels on
 
 @dataclass(frozen=True)
 class Level:
-    """Two integers: spacing = 2^exponent gray levels, forward step = scale index `step`."""
+    """Two integers: spacing = 2^exponent gray levels; forward step: scale index `step`."""
 
     exponent: int
     step: int
 
     @property
-    def spacing(self):
+    def spacing(self) -> float:
         return 2.0**self.exponent
 
 
@@ -38,7 +39,8 @@ Levels = Sequence[Level]
 
 def sigmas(levels: Levels) -> list[float]:
     """Noise of each level, gray levels, rounding to the lattice included."""
-    result, variance = [], 0.0
+    result: list[float] = []
+    variance = 0.0
     for level in levels:
         variance += (
             level.spacing * gaussian_tables.scale_sd(level.step)
@@ -47,21 +49,23 @@ def sigmas(levels: Levels) -> list[float]:
     return result
 
 
-def doubling(count=10, first_exponent=-1):
+def doubling(count: int = 10, first_exponent: int = -1) -> tuple[Level, ...]:
     """`count` levels, each twice as noisy as the one before: sigma_k = 1.22 spacing_k."""
     levels = [Level(first_exponent, gaussian_tables.SCALE_ONE + 4)]
     levels += [Level(first_exponent + k, gaussian_tables.SCALE_ONE) for k in range(1, count)]
     return tuple(levels)
 
 
-def nearest_levels(wanted, coarseness=1.2):
-    """Levels whose sigmas are as near to `wanted` (rising) as the lists of integers allow.
+def nearest_levels(wanted: Sequence[float], coarseness: float = 1.2) -> tuple[Level, ...]:
+    """Levels whose sigmas are as near to `wanted` (rising, gray levels) as the integers allow.
 
-    A lattice's spacing is the largest power of two up to `coarseness` sigmas and up to CLOSENESS a sigma, a to the
-    next level (of the last: from the one before).  Rounded means cost (spacing / lambda)^2 a level, lambda^2 = a sigma^2, and
-    there are about 1 / a levels a doubling: spacings in proportion to a sigma keep the sum where it is for few levels.
+    A lattice's spacing is the largest power of two up to `coarseness` sigma and up to CLOSENESS
+    a sigma, where a is that of the step to the next level (for the last: from the one before).
+    Rounded means cost (spacing / lambda)^2 a level, lambda^2 = a sigma^2, and there are about 1 / a
+    levels a doubling: with spacings in proportion to a sigma, more levels cost no more in total.
     """
-    levels, variance = [], 0.0
+    levels: list[Level] = []
+    variance = 0.0
     for k, sigma in enumerate(wanted):
         near, far = wanted[min(k, len(wanted) - 2) :][:2] if len(wanted) > 1 else (0.0, 1.0)
         a = 1 - (near / far) ** 2
@@ -72,22 +76,31 @@ def nearest_levels(wanted, coarseness=1.2):
     return tuple(levels)
 
 
-def spaced(count=EVEN, sigma_min=SIGMA_MIN, sigma_max=SIGMA_MAX, coarseness=1.2):
+def spaced(
+    count: int = EVEN,
+    sigma_min: float = SIGMA_MIN,
+    sigma_max: float = SIGMA_MAX,
+    coarseness: float = 1.2,
+) -> tuple[Level, ...]:
     """`count` levels as near to evenly spaced in log sigma as the lists of integers allow."""
     return nearest_levels(geometric(sigma_min, sigma_max, count), coarseness)
 
 
-def default_levels():
-    """The coder's levels: the first four of 12 that are even in log sigma, then five instead of eight.
+def default_levels() -> tuple[Level, ...]:
+    """The coder's levels: the first four of 12 that are even in log sigma, then five for eight.
 
-    A level takes about as long as any other, and the noisier eight said a quarter of an image: five say the same in 0.7 % of it more (benchmarks/checkpoints/README.md).
+    All levels take about equal time, and the noisy ones hold few bits: fewer of them cost little
+    (benchmarks/checkpoints/README.md).
     """
     even = geometric(SIGMA_MIN, SIGMA_MAX, EVEN)
     return nearest_levels([*even[:4], 6.2, 15, 41, 0.75 * even[-2], even[-1]])
 
 
-def forward_mean32(levels, k, previous):
-    """Mean of q(y_k | y_{k-1}) in 1/32 spacings of level k; previous: int32 indices of level k - 1, pixels - 128 for k = 0."""
+def forward_mean32(levels: Levels, k: int, previous: np.ndarray) -> np.ndarray:
+    """Mean of q(y_k | y_{k-1}) in 1/32 spacings of level k, int32.
+
+    previous: int32, indices of level k - 1, or pixels - 128 for k = 0.
+    """
     shift = levels[k].exponent - (levels[k - 1].exponent if k else 0)
     fine = previous << gaussian_tables.FRACTION_BITS
     return fine >> shift if shift >= 0 else fine << -shift

@@ -1,8 +1,11 @@
-"""Passes: the pixels of a level that are coded together, each given those of the passes before it.
+"""Coding passes: a level's pixels in subsets, each coded given the passes before it.
 
-Pixels next to one another say much of one another's noise, which one pass over all of them cannot use (subset coding, as in multi-scale
-autoregression, arXiv 1703.03664).  More passes know more neighbours, and each asks the head once more.
+Neighbouring pixels carry information about one another's noise, which a single pass over all pixels
+could not use (after multi-scale autoregression, arXiv 1703.03664).  With more passes a pixel has
+more decoded neighbours, and the head is evaluated once more for each.
 """
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +14,16 @@ ORDER = ((0, 0), (1, 1), (0, 1), (1, 0))  # inside a 2x2 block
 PASS_COUNTS = (2, 4, 8)
 
 
-def coding_passes(count):
-    """The passes in order: for each its parts, each (row, column, stride) of a regular grid of pixels.
+Part = tuple[int, int, int]  # row, column and stride of a regular grid of pixels
+Pass = tuple[Part, ...]
+Array = Any  # numpy's or torch's
 
-    count: 2, the colours of a chessboard; 4, the pixels of a 2x2 block one after the other; or 8, each of those in two halves, again like a chessboard's.
+
+def coding_passes(count: int) -> tuple[Pass, ...]:
+    """The passes in order.
+
+    count: 2, the fields of a chessboard of one colour, then of the other; 4, the pixels of a 2x2
+    block one after the other; 8, each of those in two halves, like a chessboard's.
     """
     if count == 2:
         return tuple(tuple((row, column, 2) for row, column in ORDER[i : i + 2]) for i in (0, 2))
@@ -26,7 +35,7 @@ def coding_passes(count):
     )
 
 
-def _joined(arrays):
+def _joined(arrays: list[Array]) -> Array:
     if len(arrays) == 1:
         return arrays[0]
     return (
@@ -35,12 +44,13 @@ def _joined(arrays):
 
 
 class Places:
-    """Where a pass's pixels lie in images of height x width: its parts one after the other, each in C order.  Arrays are numpy's or torch's.
+    """The pixels of one coding pass in images of height x width.
 
-    parts: of a pass, as `passes` gives them; n: their pixels, of one image.
+    They are ordered part by part, each in C order.  Arrays are numpy's or torch's.  parts: an
+    element of `coding_passes`; pass_number: its index there; n: pixels of one image.
     """
 
-    def __init__(self, parts, height, width, pass_number=0):
+    def __init__(self, parts: Pass, height: int, width: int, pass_number: int = 0):
         sizes = [
             (len(range(row, height, stride)), len(range(column, width, stride)))
             for row, column, stride in parts
@@ -49,22 +59,22 @@ class Places:
         self._height, self._width, self.pass_number = height, width, pass_number
         self.n = sum(rows * columns for *_, rows, columns in self._parts)
 
-    def _views(self, array):
+    def _views(self, array: Array) -> list[Array]:
         return [
             array[:, :, row : self._height : stride, column : self._width : stride]
             for row, column, stride, _, _ in self._parts
         ]
 
-    def of(self, array):
-        """(B, C, H, W), of these images or with more below and to the right -> (B, C, n)."""
+    def of(self, array: Array) -> Array:
+        """(B, C, H, W), which may reach further down and to the right -> (B, C, n)."""
         return _joined([view.reshape(*array.shape[:2], -1) for view in self._views(array)])
 
-    def of_colour(self, array, colour):
-        """(B, n) of one colour."""
+    def of_colour(self, array: Array, colour: int) -> Array:
+        """(B, C, H, W) -> (B, n) of one channel."""
         return self.of(array[:, colour : colour + 1])[:, 0]
 
-    def of_blocks(self, array):
-        """(B, C, h, w), what is said of each 2x2 block -> (B, C, n)."""
+    def of_blocks(self, array: Array) -> Array:
+        """(B, C, h, w), one value for each 2x2 block -> (B, C, n)."""
         return _joined(
             [
                 array[:, :, row // 2 :: stride // 2, column // 2 :: stride // 2][
@@ -74,7 +84,7 @@ class Places:
             ]
         )
 
-    def put(self, array, values):
+    def put(self, array: Array, values: Array) -> None:
         """The mirror of `of`: writes values (B, C, n) into (B, C, H, W)."""
         begin = 0
         for view in self._views(array):
@@ -82,8 +92,11 @@ class Places:
             view[...] = values[:, :, begin:end].reshape(view.shape)
             begin = end
 
-    def put_unshuffled(self, array, values):
-        """Writes values (B, 3, n) into (B, h, w, 12), where 4 colour + 2 i + j is row i and column j of a 2x2 block."""
+    def put_unshuffled(self, array: torch.Tensor, values: torch.Tensor) -> None:
+        """Writes values (B, 3, n) into (B, h, w, 12).
+
+        There channel 4 colour + 2 i + j is row i and column j of a 2x2 block.
+        """
         begin = 0
         for row, column, stride, rows, columns in self._parts:
             view = array[

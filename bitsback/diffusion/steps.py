@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitsback.ans import gaussian_tables
-from bitsback.diffusion.levels import sigmas
+from bitsback.diffusion.levels import Levels, sigmas
 from bitsback.diffusion.schedule import preconditioning, reverse_step
 
 MEAN_BITS = 8  # network means: 1/256
@@ -26,34 +26,39 @@ V_ONE = 96
 
 @dataclass(frozen=True)
 class Step:
-    """Integers of p(y_s | y_t), or of p(x | y_0): whose values are pixels, at a spacing of 1.
+    """Integers of p(y_s | y_t), or of p(x | y_0), whose values are pixels, at a spacing of 1.
 
-    mean = from_y * n_t + from_f * f in 1/2^SHIFT spacings of s.  The arrays are
-    indexed by the scale of v (0..255): `scale` a row set of the Gaussian table, `gain` of colour
-    coefficients, `shift` of the head's mean, `inverse` sd of innovations.
+    mean = from_y * n_t + from_f * f in 1/2^SHIFT spacings of s.  The arrays are indexed by the
+    scale of v (0..255): `scale` is a row set of the Gaussian table, `gain` multiplies colour
+    coefficients, `shift` the head's mean, `inverse` (of the sd) innovations.
     """
 
     input_scale: int  # integer input of the network = (input_scale * n_t + half) >> 8
     from_y: int
     from_f: int
-    base: int  # index of v where the network says 0
+    base: int  # index of v where the network's output is 0
     scale: np.ndarray  # (256,) int32
     gain: np.ndarray  # (256,) int32, 1/256
     shift: np.ndarray  # (256,) int32, 1/2^(SHIFT - MEAN_BITS) spacings
     inverse: np.ndarray  # (256,) int32, 1/2^INVERSE_BITS
 
 
-def make_step(sigma_t, spacing_t, sigma_s=None, spacing_s=1.0):
+def make_step(
+    sigma_t: float, spacing_t: float, sigma_s: float | None = None, spacing_s: float = 1.0
+) -> Step:
     """The integers of one reverse step; sigma_s None makes p(x | y_0)."""
     pixels = sigma_s is None
-    a, lambda2 = (1.0, 0.0) if pixels else reverse_step(sigma_s, sigma_t)
+    a, lambda2 = (1.0, 0.0) if sigma_s is None else reverse_step(sigma_s, sigma_t)
     c_skip, c_out, c_in = preconditioning(sigma_t)
     v = a * a * 4.0 ** ((np.arange(V_INDICES) - V_ONE) / SCALE_UNIT)
     total = v + lambda2
     binned = total if pixels else np.maximum(total - spacing_s**2 / 12, 1e-12)
     gain = np.ones_like(v) if pixels else v / total
     innovation = np.sqrt(total + (1 / 12 if pixels else 0.0))
-    integers = lambda array: np.rint(array).astype(np.int32)  # noqa: E731
+
+    def integers(array: np.ndarray) -> np.ndarray:
+        return np.rint(array).astype(np.int32)
+
     return Step(
         input_scale=round(256 * spacing_t * c_in * 256),
         from_y=round(((1 - a) + a * c_skip) * spacing_t / spacing_s * 2**SHIFT),
@@ -66,7 +71,7 @@ def make_step(sigma_t, spacing_t, sigma_s=None, spacing_s=1.0):
     )
 
 
-def make_steps(levels):
+def make_steps(levels: Levels) -> list[Step]:
     """Steps of all levels: index 0 is p(x | y_0), index k is p(y_{k-1} | y_k)."""
     sigma = sigmas(levels)
     steps = [make_step(sigma[0], levels[0].spacing)]

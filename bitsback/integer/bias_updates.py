@@ -1,56 +1,59 @@
-"""Biases moved to suit one image: what a file may carry of its own beside the model's weights.
+"""Bias updates: per-image changes of a model's biases, which a file may carry.
 
-A file's deltas are one small integer for each output channel of each layer of an expert, the same for all its levels and for all
-experts of its family.  They are
-pushed last and popped first: the network that they make decodes the rest.  Delta t adds t * 2^n to a
-channel's accumulator, n by its shift and the kind of its layer, so that a step is 1/256 of an
-activation's 1.0 wherever it is added (ARITHMETIC.md, section 9).  How finely a layer's deltas are told is the encoder's
-choice: it stores them in steps of 2^coarseness.  Whoever reads deltas proves anew that no sum can leave
-float32's exact range.
+A file stores one small integer t for each output channel of each layer of a family of experts, the
+same for all its levels.  Updates are pushed last and popped first: the network with the changed
+biases decodes the rest.  t adds t * 2^n to the channel's accumulator; n depends on the channel's
+shift and on the kind of layer, such that a step is 1/256 of an activation's 1.0 everywhere
+(ARITHMETIC.md, section 9).  The encoder chooses how finely a layer's updates are stored: in steps
+of 2^coarseness.  A decoder proves anew that no sum can leave float32's exact range.
 """
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
 from bitsback.ans import gaussian_tables
+from bitsback.ans.gaussian_tables import Gaussians
+from bitsback.ans.stack import Stack
 from bitsback.errors import DamagedFile, TrainingError
 from bitsback.integer.convolution import Layer
+from bitsback.integer.experts import Expert
 from bitsback.integer.overflow import prove_exact
 
-MAX_UPDATE = 127  # largest delta, in the steps that it is stored in
+MAX_UPDATE = 127  # largest update, in the steps in which it is stored
 COARSENESS = 8  # these are 2^0, ..., 2^7
 SCALE_CODES = 128  # a scale's index is stored in 7 bits
-FARTHEST = 14  # largest n: a delta moves no accumulator by more than 2^28
-STEP_SHIFTS = {
-    "a": -1,
-    "head_mix": -2,
-}  # 1/256 in output units of a layer, as a power of two; others add to wide sums of 1/1024
+FARTHEST = 14  # largest n: an update moves no accumulator by more than 2^28
+# 1/256 in output units of a layer, as a power of two; 2 for other layers, whose unit is 1/1024
+STEP_SHIFTS = {"a": -1, "head_mix": -2}
+Layers = Mapping[str, Layer]
 OUTPUT_SHIFTS = (0, -3, -2)  # of the last layers: mean 1/256, scale 1/16 doubling, colour 1/64
 
 
-def delta_units(name, layer):
-    """(O,) int64: what a delta of 1 adds to the accumulators of a layer's channels."""
+def delta_units(name: str, layer: Layer) -> torch.Tensor:
+    """(O,) int64: what an update of 1 adds to the accumulators of a layer's channels."""
     if name == "last" or name.startswith("head_out"):
         more = torch.tensor(OUTPUT_SHIFTS).repeat_interleave(len(layer.shift) // 3)
     else:
-        more = STEP_SHIFTS.get(name if name == "head_mix" else name.split(".")[-1], 2)
+        more = torch.tensor(STEP_SHIFTS.get(name.split(".")[-1], 2))
     return 1 << (layer.shift.long() + more).clamp(0, FARTHEST)
 
 
-def count(layers):
-    """Number of deltas of an expert."""
+def count(layers: Layers) -> int:
+    """Number of updates of an expert."""
     return sum(len(layer.shift) for layer in layers.values())
 
 
-def split(deltas, layers):
-    """{name: (O,)} of all deltas in one array: layers in the order of their names."""
+def split(updates: np.ndarray, layers: Layers) -> dict[str, np.ndarray]:
+    """{name: (O,)} of an expert's updates (count,): layers in the order of their names."""
     names = sorted(layers)
     ends = np.cumsum([len(layers[name].shift) for name in names])
-    return dict(zip(names, np.split(deltas, ends[:-1])))
+    return dict(zip(names, np.split(updates, ends[:-1])))
 
 
-def kinds(experts):
-    """[{name: Layer}] of the first expert of each family: what a family's deltas are told by."""
+def kinds(experts: Sequence[Expert]) -> list[Layers]:
+    """[{name: Layer}] of the first expert of each family, whose shifts give the units."""
     return [
         expert.layers
         for before, expert in zip([None, *experts], experts)
@@ -58,21 +61,24 @@ def kinds(experts):
     ]
 
 
-def by_kind(deltas, kinds):
-    """[(count,)] of all deltas of a file in one array: one for each family."""
-    return np.split(deltas, np.cumsum([count(layers) for layers in kinds])[:-1])
+def by_kind(updates: np.ndarray, kinds: Sequence[Layers]) -> list[np.ndarray]:
+    """A file's updates in one array -> (count,) of each family."""
+    return np.split(updates, np.cumsum([count(layers) for layers in kinds])[:-1])
 
 
-def by_expert(deltas, experts):
-    """The same, one for each expert: its family's."""
-    parts = by_kind(deltas, kinds(experts))
+def by_expert(updates: np.ndarray, experts: Sequence[Expert]) -> list[np.ndarray]:
+    """A file's updates in one array -> (count,) of each expert: its family's."""
+    parts = by_kind(updates, kinds(experts))
     return [parts[expert.family] for expert in experts]
 
 
-def tuned_layers(layers, deltas):
-    """The layers with their biases moved.  deltas: (count,) int32.  Errors: DamagedFile where sums could overflow."""
+def tuned_layers(layers: Layers, updates: np.ndarray) -> dict[str, Layer]:
+    """The layers with updated biases.  updates: (count,) int32.
+
+    Errors: DamagedFile where sums could overflow.
+    """
     moved = {}
-    for name, part in split(deltas, layers).items():
+    for name, part in split(updates, layers).items():
         layer = layers[name]
         bias = layer.bias.long() + torch.from_numpy(part).long() * delta_units(name, layer)
         moved[name] = Layer(layer.weight, bias.to(torch.int32), layer.shift, layer.stride)
@@ -83,23 +89,24 @@ def tuned_layers(layers, deltas):
     return {name: moved[name] for name in layers}
 
 
-def coarseness(part):
-    """Largest exponent, below COARSENESS, of a power of two that divides all of a layer's deltas."""
+def coarseness(part: np.ndarray) -> int:
+    """Largest c < COARSENESS such that 2^c divides all of a layer's updates."""
     bits = int(np.bitwise_or.reduce(np.abs(part)))
     return min(COARSENESS - 1, (bits & -bits).bit_length() - 1) if bits else 0
 
 
 class Deltas:
-    """The codec of deltas, family by family: under the Gaussian table with mean 0, each layer's coarseness and scale before its values.
+    """The codec of bias updates, family by family: one bit for a family without any.
 
-    kinds: [{name: Layer}], one for each family; one whose deltas are all zero takes a bit.
+    A layer's coarseness and scale come first, then its values under the Gaussian table, mean 0.
+    kinds: {name: Layer} of each family.
     """
 
-    def __init__(self, gaussians, kinds):
+    def __init__(self, gaussians: Gaussians, kinds: Sequence[Layers]):
         self.gaussians, self.kinds = gaussians, kinds
         self.size = sum(map(count, kinds))
 
-    def _scale(self, values):
+    def _scale(self, values: np.ndarray) -> int:
         """The scale index under which values cost least."""
         costs = [
             self.gaussians.information_bits(values, *self._parameters(len(values), scale))
@@ -108,26 +115,17 @@ class Deltas:
         return int(np.argmin(costs))
 
     @staticmethod
-    def _parameters(size, scale):
+    def _parameters(size: int, scale: int) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(size, np.int32), np.full(size, scale, np.int32)
 
-    def push(self, stack, deltas):
-        """deltas: all families' in one array of int32, each within +-MAX_UPDATE times its layer's 2^coarseness."""
-        for some, layers in reversed(list(zip(by_kind(deltas, self.kinds), self.kinds))):
+    def push(self, stack: Stack, updates: np.ndarray) -> None:
+        """updates: int32, of all families; each within +-MAX_UPDATE * 2^coarseness of its layer."""
+        for some, layers in reversed(list(zip(by_kind(updates, self.kinds), self.kinds))):
             if some.any():
                 self._push_layers(stack, some, layers)
             stack.push_uniform(np.array([int(some.any())]), 2)
 
-    def _push_layers(self, stack, deltas, layers):
-        for part in reversed(split(deltas, layers).values()):
-            coarse = coarseness(part)
-            values = part >> coarse
-            scale = self._scale(values)
-            self.gaussians.push(stack, values, *self._parameters(len(part), scale))
-            stack.push_uniform(np.array([scale]), SCALE_CODES)
-            stack.push_uniform(np.array([coarse]), COARSENESS)
-
-    def pop(self, stack):
+    def pop(self, stack: Stack) -> np.ndarray:
         """The mirror of push.  Errors: StackEmpty, DamagedFile."""
         return np.concatenate(
             [
@@ -138,7 +136,16 @@ class Deltas:
             ]
         )
 
-    def _pop_layers(self, stack, layers):
+    def _push_layers(self, stack: Stack, updates: np.ndarray, layers: Layers) -> None:
+        for part in reversed(split(updates, layers).values()):
+            coarse = coarseness(part)
+            values = part >> coarse
+            scale = self._scale(values)
+            self.gaussians.push(stack, values, *self._parameters(len(part), scale))
+            stack.push_uniform(np.array([scale]), SCALE_CODES)
+            stack.push_uniform(np.array([coarse]), COARSENESS)
+
+    def _pop_layers(self, stack: Stack, layers: Layers) -> np.ndarray:
         parts = []
         for name in sorted(layers):
             coarse, scale = (

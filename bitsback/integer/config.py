@@ -11,8 +11,7 @@ EXACT = 2**24  # float32 adds integers exactly below this
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Widths and depths of the stages; `head` is the width of the head, `passes` the number of
-    coding passes it is asked for (PASS_COUNTS)."""
+    """Widths c and depths n of the stages; width of the head; number of coding passes."""
 
     c1: int = 64
     n1: int = 3
@@ -24,12 +23,12 @@ class NetworkConfig:
     head: int = 48
     passes: int = 4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.passes not in PASS_COUNTS:
-            raise ValueError(f"{self.passes} passes: {PASS_COUNTS} are known")
+            raise ValueError(f"{self.passes} passes: not one of {PASS_COUNTS}")
 
     def as_dict(self) -> dict[str, int]:
-        """As files hold it, where the coding passes are called phases."""
+        """As stored in files, where the coding passes are called phases."""
         sizes = asdict(self)
         return {"phases" if key == "passes" else key: value for key, value in sizes.items()}
 

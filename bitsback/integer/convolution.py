@@ -2,25 +2,26 @@
 
 Float32 convolutions of integer values.  Every partial sum stays below 2^24 (overflow.py proves it
 from the weights), so the order of summation does not matter.  onednn.py is the fast backend;
-selftest.py judges both at start-up.
+selftest.py tests both at start-up.
 
 Both end in the same requantisation: round_half_even((acc + bias) * 2^-shift), a power of two
 per output channel, exact in float32 because acc + bias is below 2^24.
 """
 
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
-TOP = 255  # largest activation, steps
+TOP = 255  # largest activation, in its steps
 WEIGHT = 64  # largest integer weight between two 8-bit activations
-WIDE = 16  # wide sums are counted in 1/16 of an activation's step
+WIDE = 16  # wide sums are in units of 1/16 of an activation's step
 
 
 @contextmanager
-def plain_algorithms(device):
+def plain_algorithms(device: torch.device) -> Iterator[None]:
     """Direct or im2col convolution in full float32: no Winograd, no reduced precision.
 
     NNPACK (CPU builds without oneDNN) and cuDNN choose Winograd or TF32 by the size of a batch.
@@ -42,7 +43,10 @@ def plain_algorithms(device):
 
 @dataclass(frozen=True)
 class Layer:
-    """Integers of one convolution.  weight (O, I, k, k); bias (levels or 1, O); shift (O,)."""
+    """Integers of one convolution.  weight (O, I, k, k); bias (rows, O); shift (O,).
+
+    rows: 1, one for each step of an expert, or (passes - 1) for each step (`head_known`).
+    """
 
     weight: torch.Tensor  # int8 between two 8-bit activations, else int32
     bias: torch.Tensor  # int32, in units of the accumulator
@@ -50,40 +54,46 @@ class Layer:
     stride: int = 1
 
     @property
-    def inner(self):
+    def inner(self) -> bool:
+        """Whether inputs and weights are of 8 bits."""
         return self.weight.dtype == torch.int8
 
     @property
-    def padding(self):
+    def padding(self) -> int:
+        """Zeros at each edge."""
         return self.weight.shape[-1] // 2 if self.stride == 1 else 0
 
-    def bias_of(self, index):
+    def bias_of(self, index: int) -> torch.Tensor:
+        """(O,) int32: the row of a step, or the only one."""
         return self.bias[index if len(self.bias) > 1 else 0]
 
 
 class Reference:
-    """Any device torch has; channels last."""
+    """The reference backend: float32 convolutions on any torch device; channels last."""
 
     name = "float32 reference"
 
-    def __init__(self, layers, device="cpu"):
+    def __init__(self, layers: Mapping[str, Layer], device: str | torch.device = "cpu"):
         self.device = torch.device(device)
         self.layers = layers
         self._prepared = {name: self._prepare(layer) for name, layer in layers.items()}
 
-    def _prepare(self, layer):
+    def _prepare(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         weight = layer.weight.to(self.device, torch.float32).contiguous(
             memory_format=torch.channels_last
         )
         scale = torch.exp2(-layer.shift.to(self.device, torch.float32)).view(1, -1, 1, 1)
         return weight, scale, layer.bias.to(self.device, torch.float32)
 
-    def like(self, layers):
-        """This backend for other layers: what the self-test found of it holds for them."""
+    def like(self, layers: Mapping[str, Layer]) -> "Reference":
+        """This backend with other layers; the self-test's result holds for them too."""
         return Reference(layers, self.device)
 
-    def convolve(self, name, x, index, clamp=False):
-        """x: (B, I, H, W) integers, uint8, int8 or float32 -> float32 integers, or uint8 0..255 if clamp."""
+    def convolve(self, name: str, x: torch.Tensor, index: int, clamp: bool = False) -> torch.Tensor:
+        """(B, I, H, W) integers in uint8, int8 or float32 -> float32 integers, requantised.
+
+        index: row of the bias; clamp: to 0..255, uint8.
+        """
         weight, scale, bias = self._prepared[name]
         layer = self.layers[name]
         bias = bias[index if len(bias) > 1 else 0]
@@ -92,11 +102,14 @@ class Reference:
         acc = acc.mul_(scale).round_()
         return acc.clamp_(0, TOP).to(torch.uint8) if clamp else acc
 
-    def narrow(self, wide, divisor=WIDE):
-        """Wide sums, float32 integers -> clamp(round_half_even(wide / divisor), 0, 255) uint8.  divisor: a power of two."""
+    def narrow(self, wide: torch.Tensor, divisor: int = WIDE) -> torch.Tensor:
+        """clamp(round_half_even(wide / divisor), 0, 255) uint8 of wide sums, float32 integers.
+
+        divisor: a power of two.
+        """
         return in_four_passes(wide, divisor)
 
 
-def in_four_passes(wide, divisor):
+def in_four_passes(wide: torch.Tensor, divisor: int) -> torch.Tensor:
     """clamp(round_half_even(wide / divisor), 0, 255) uint8 of float32 integers."""
     return (wide * (1 / divisor)).round_().clamp_(0, TOP).to(torch.uint8)

@@ -1,14 +1,18 @@
 """Model files: safetensors with one JSON string of metadata; ids; the models that are shipped.
 
-A model file holds integers only (export.py) and says what it is: `{"arithmetic": 7, "experts":
-[{"network": {...}, "steps": [0, K], "family": 0}], "levels": [...], "training": {...}, "id": ...}`.  The id is a SHA-256 over the integers and what they
-mean; it depends neither on how the file is laid out nor on what is told of the training.
+A model file holds integers only (export.py).  Its metadata are `{"arithmetic": 7, "experts":
+[{"network": {...}, "steps": [0, K], "family": 0}], "levels": [...], "training": {...}, "id": ...}`.
+The id is a SHA-256 over the integers and their meaning; it depends neither on the file's layout nor
+on `training`.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -21,11 +25,17 @@ from bitsback.outputs import write
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 KEY = "bitsback"
-ARITHMETIC = 7  # version of ARITHMETIC.md
+# Version of a model's integers and of what the network computes with them (ARITHMETIC.md,
+# sections 1, 2, 6 and 8); a model's id depends on it.  chain.CODER_ARITHMETIC is for all else and
+# may change without a change of any model file.
+MODEL_ARITHMETIC = 7
 
 
-def model_id(tensors, description):
-    """SHA-256, as hex, of what the coder's numbers depend on."""
+Tensors = Mapping[str, torch.Tensor]
+
+
+def model_id(tensors: Tensors, description: Mapping[str, Any]) -> str:
+    """SHA-256, 64 hex digits, of the tensors and of the parts of the description they depend on."""
     meaning = {key: description.get(key) for key in ("arithmetic", "experts", "levels")}
     digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
     for name in sorted(tensors):
@@ -35,14 +45,23 @@ def model_id(tensors, description):
     return digest.hexdigest()
 
 
-def write_model(path, tensors, description, *, force=False):
-    """Writes a model file; its description says the id, so that a model is found by it without reading all that are shipped.  Errors: as outputs.write's."""
-    told = description | {"id": model_id(tensors, description)}
-    write(save(tensors, {KEY: json.dumps(told, sort_keys=True)}), path, force=force)
+def write_model(
+    path: str | Path,
+    tensors: dict[str, torch.Tensor],
+    description: Mapping[str, Any],
+    *,
+    force: bool = False,
+) -> None:
+    """Writes a model file, the id in its metadata, where `stored_id` finds it at once.
+
+    Errors: as outputs.write's.
+    """
+    metadata = {**description, "id": model_id(tensors, description)}
+    write(save(tensors, {KEY: json.dumps(metadata, sort_keys=True)}), path, force=force)
 
 
-def told_id(path):
-    """The id that a model file says it has, without reading its integers; None where it says none or is no model."""
+def stored_id(path: str | Path) -> str | None:
+    """The id in a model file's metadata, without reading its integers; None if there is none."""
     try:
         with safe_open(str(path), framework="pt") as f:
             return json.loads((f.metadata() or {})[KEY])["id"]
@@ -50,8 +69,8 @@ def told_id(path):
         return None
 
 
-def read_model(path):
-    """(tensors, description, id) of a model file; WrongModel if it is not one."""
+def read_model(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], str]:
+    """(tensors, description, id) of a model file.  Errors: WrongModel."""
     try:
         with safe_open(str(path), framework="pt") as f:
             description = json.loads((f.metadata() or {})[KEY])
@@ -66,10 +85,13 @@ def read_model(path):
     return tensors, description, found
 
 
-def read_experts(tensors, description):
-    """The tuple of Expert out of a model file's tensors and description.  Errors: KeyError, TypeError, ValueError where it is no model."""
+def read_experts(tensors: Tensors, description: Mapping[str, Any]) -> tuple[Expert, ...]:
+    """The experts in a model file's tensors and description.
+
+    Errors: KeyError, TypeError, ValueError where they are no model.
+    """
     experts = []
-    for i, told in enumerate(description["experts"]):
+    for i, sizes in enumerate(description["experts"]):
         start, end = f"{i}.", ".weight"
         names = [
             name[len(start) : -len(end)]
@@ -78,17 +100,19 @@ def read_experts(tensors, description):
         ]
         layers = {
             name: Layer(
-                *(tensors[f"{i}.{name}.{part}"] for part in ("weight", "bias", "shift")),
+                tensors[f"{i}.{name}.weight"],
+                tensors[f"{i}.{name}.bias"],
+                tensors[f"{i}.{name}.shift"],
                 int(tensors[f"{i}.{name}.stride"][0]),
             )
             for name in names
         }
         experts.append(
             Expert(
-                NetworkConfig.from_dict(told["network"]),
-                range(*told["steps"]),
+                NetworkConfig.from_dict(sizes["network"]),
+                range(*sizes["steps"]),
                 layers,
-                told["family"],
+                sizes["family"],
             )
         )
     if not share_out([expert.steps for expert in experts], len(description["levels"])):
@@ -100,8 +124,8 @@ def read_experts(tensors, description):
     return tuple(experts)
 
 
-def read_steps(tensors):
-    """The list of Step out of a model file's tensors."""
+def read_steps(tensors: Tensors) -> list[Step]:
+    """The integer constants of each step, in a model file's tensors."""
     arrays = {
         name: tensors[f"steps.{name}"].numpy() for name in ("scale", "gain", "shift", "inverse")
     }
@@ -111,6 +135,6 @@ def read_steps(tensors):
     ]
 
 
-def shipped_models():
+def shipped_models() -> dict[str, Path]:
     """{name: path} of the models inside the package."""
     return {path.stem: path for path in sorted(MODELS.glob("*.safetensors"))}

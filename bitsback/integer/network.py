@@ -1,66 +1,89 @@
-"""The denoiser in integers: what the coder evaluates.  Specified in ARITHMETIC.md.
+"""The denoiser in integers, which the coder evaluates (ARITHMETIC.md, section 6).
 
-The same graph as denoiser.py, read from the integers of a model file.  `backend` does the
-convolutions (exact.py); all else is sums, clamps and rounding of float32 integers below 2^24.
+The graph of denoiser.py with the integers of a model file.  A backend (convolution.py, onednn.py)
+computes the convolutions; all else is sums, clamps and rounding of float32 integers below 2^24.
 """
 
-import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
-from bitsback.diffusion.passes import coding_passes
-from bitsback.diffusion.steps import MEAN_BITS, SCALE_UNIT
-from bitsback.integer.config import INPUT_REACH
+from bitsback.diffusion.passes import Pass, coding_passes
+from bitsback.diffusion.steps import MEAN_BITS, SCALE_UNIT, Step
+from bitsback.integer.config import INPUT_REACH, NetworkConfig
+from bitsback.integer.convolution import Reference
 from bitsback.integer.fixed_point import rounded_shift
 
-# Largest values handed on: mean +-16 (trunk) and +-8 (head); scales -8.65..4.3 and -2.9..1.4
+# Limits of the outputs: mean +-16 (trunk) and +-8 (head); scales -8.65..4.3 and -2.9..1.4
 # doublings; colour coefficients +-4.
-TRUNK_LIMITS = ((-16 << MEAN_BITS, 16 << MEAN_BITS), (-139, 69), (-256, 256))
-HEAD_LIMITS = ((-8 << MEAN_BITS, 8 << MEAN_BITS), (-46, 23), (-256, 256))
+Limits = tuple[tuple[int, int], ...]
+TRUNK_LIMITS: Limits = ((-16 << MEAN_BITS, 16 << MEAN_BITS), (-139, 69), (-256, 256))
+HEAD_LIMITS: Limits = ((-8 << MEAN_BITS, 8 << MEAN_BITS), (-46, 23), (-256, 256))
 assert SCALE_UNIT == 16
 
 
-def _limited(out, limits):
+def _limited(out: torch.Tensor, limits: Limits) -> torch.Tensor:
     """(B, 9, h, w) float32 integers -> int32, each kind clamped to its limits."""
     for part, (low, high) in zip(out.split(3, 1), limits):
         part.clamp_(low, high)
     return out.to(torch.int32)
 
 
-class IntegerNetwork:
-    """trunk(index, y) and head(index, pass, state, known): integers in, integers out, on `device`; order(index): the passes; tables(index): of its step.
+class StepTables(NamedTuple):
+    """diffusion.steps.Step with its arrays as int32 tensors on the network's device."""
 
-    index: which step, 0 is p(x | y_0); steps: the integers of steps.Step; first: the step of the first row of biases.
+    from_y: int
+    from_f: int
+    base: int
+    scale: torch.Tensor
+    gain: torch.Tensor
+    shift: torch.Tensor
+    inverse: torch.Tensor
+
+
+class IntegerNetwork:
+    """One expert's network: integers in, integers out, on `device`.
+
+    steps: constants of all steps of the model; first: the expert's first step.  Methods take the
+    index of a step: 0 is p(x | y_0), k is p(y_{k-1} | y_k).
     """
 
-    def __init__(self, backend, config, steps, first=0):
+    def __init__(
+        self, backend: Reference, config: NetworkConfig, steps: Sequence[Step], first: int = 0
+    ):
         self.backend, self.config, self.steps, self.first = backend, config, steps, first
-        self._tables = {}
+        self._tables: dict[int, StepTables] = {}
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         return self.backend.device
 
-    def tables(self, index):
-        """steps.Step of a step, its arrays int32 tensors on the network's device."""
+    def tables(self, index: int) -> StepTables:
+        """The constants of a step, on the network's device."""
         if index not in self._tables:
             step = self.steps[index]
-            arrays = {
-                name: torch.from_numpy(getattr(step, name)).to(self.device)
-                for name in ("scale", "gain", "shift", "inverse")
-            }
-            self._tables[index] = dataclasses.replace(step, **arrays)
+            arrays = (step.scale, step.gain, step.shift, step.inverse)
+            self._tables[index] = StepTables(
+                step.from_y,
+                step.from_f,
+                step.base,
+                *(torch.from_numpy(array).to(self.device) for array in arrays),
+            )
         return self._tables[index]
 
-    def _input(self, array):
-        """(B, 3, H, W) int32, or (B, 1, H, W) which count three times -> (B, 12, H/2, W/2) float32, zeros up to multiples of 8."""
+    def _input(self, array: torch.Tensor) -> torch.Tensor:
+        """(B, 3 or 1, H, W) int32 -> (B, 12, H/2, W/2) float32.
+
+        One channel is used three times; zeros fill up to multiples of 8.
+        """
         height, width = array.shape[2:]
         tensor = array.clamp(-INPUT_REACH, INPUT_REACH).to(torch.float32).expand(-1, 3, -1, -1)
         tensor = F.pad(tensor, (0, -width % 8, 0, -height % 8))
         return F.pixel_unshuffle(tensor, 2).contiguous(memory_format=torch.channels_last)
 
-    def _blocks(self, stage, count, wide, index):
+    def _blocks(self, stage: str, count: int, wide: torch.Tensor, index: int) -> torch.Tensor:
         for i in range(count):
             h = self.backend.convolve(
                 f"{stage}.{i}.a", self.backend.narrow(wide), index, clamp=True
@@ -69,8 +92,8 @@ class IntegerNetwork:
         return wide
 
     @torch.no_grad()
-    def trunk(self, index, y):
-        """y: (B, 3 or 1, H, W) int32 lattice indices -> (B, 9, H, W) int32 and a state for `head`."""
+    def trunk(self, index: int, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, 3 or 1, H, W) int32 lattice indices -> ((B, 9, H, W) int32, a state for `head`)."""
         c, convolve, activation = self.config, self.backend.convolve, self.backend.narrow
         height, width = y.shape[2:]
         x = self._input(rounded_shift(y * self.steps[index].input_scale, 8))
@@ -86,8 +109,14 @@ class IntegerNetwork:
         return _limited(out, TRUNK_LIMITS), convolve("head_features", features, index)
 
     @torch.no_grad()
-    def head(self, index, pass_number, state, innovations):
-        """innovations: (B, h, w, 12) int8 innovations, 1/16 sd, within INNOVATION_REACH, of 2x2 blocks (passes.Places.put_unshuffled) -> (B, 9, h, w) int32."""
+    def head(
+        self, index: int, pass_number: int, state: torch.Tensor, innovations: torch.Tensor
+    ) -> torch.Tensor:
+        """(B, 9, h, w) int32, what a coding pass adds to the trunk's outputs for each 2x2 block.
+
+        innovations: (B, h, w, 12) int8 within INNOVATION_REACH, in 1/16 standard deviation, laid
+        out as by passes.Places.put_unshuffled.
+        """
         index, innovations = index - self.first, innovations.permute(0, 3, 1, 2)
         h = self.backend.narrow(
             self.backend.convolve(
@@ -99,37 +128,44 @@ class IntegerNetwork:
             self.backend.convolve(f"head_out.{pass_number - 1}", mixed, index), HEAD_LIMITS
         )
 
-    def order(self, index):
-        """Passes of a step, as denoiser.passes gives them."""
+    def order(self, index: int) -> tuple[Pass, ...]:
+        """The coding passes of a step."""
         return coding_passes(self.config.passes)
 
 
 class IntegerExperts:
-    """trunk, head and order of the expert that a step asks.  networks: [(range of steps, IntegerNetwork)]."""
+    """An IntegerNetwork made of experts: each step uses the expert that it belongs to.
 
-    def __init__(self, networks):
+    networks: [(range of steps, IntegerNetwork)].
+    """
+
+    def __init__(self, networks: Sequence[tuple[range, IntegerNetwork]]):
         self.networks = networks
         self.steps = networks[0][1].steps
 
     @property
-    def backend(self):
+    def backend(self) -> Reference:
+        """The first expert's."""
         return self.networks[0][1].backend
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         return self.backend.device
 
-    def of(self, index):
+    def of(self, index: int) -> IntegerNetwork:
+        """The network of a step."""
         return next(network for steps, network in self.networks if index in steps)
 
-    def trunk(self, index, y):
+    def trunk(self, index: int, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.of(index).trunk(index, y)
 
-    def head(self, index, pass_number, state, innovations):
+    def head(
+        self, index: int, pass_number: int, state: torch.Tensor, innovations: torch.Tensor
+    ) -> torch.Tensor:
         return self.of(index).head(index, pass_number, state, innovations)
 
-    def order(self, index):
+    def order(self, index: int) -> tuple[Pass, ...]:
         return self.of(index).order(index)
 
-    def tables(self, index):
+    def tables(self, index: int) -> StepTables:
         return self.of(index).tables(index)

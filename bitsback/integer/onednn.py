@@ -7,61 +7,62 @@ VNNI) are exact.
 
 import functools
 import warnings
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
-from bitsback.integer.convolution import TOP, WEIGHT, WIDE, Reference, in_four_passes
+from bitsback.integer.convolution import TOP, WEIGHT, WIDE, Layer, Reference, in_four_passes
 
 SPLIT = 7  # weights of more bits are 2^7 high + low
 # A layer of up to FEW weights is packed once for all inputs of at least MANY pixels, for TYPICAL
-# height and width; one whose outputs are at most BLOCKS whole blocks of oneDNN's, for any input.
+# height and width; one whose outputs fill at most BLOCKS blocks of BLOCK, for any input.
 FEW, MANY, TYPICAL = 2**17, 2**12, (64, 64)
 BLOCK, BLOCKS = 16, 8
 
 
 class _Int8(NamedTuple):
-    """A layer as oneDNN takes it.  weight (O, I, k, k) int8, scale (O,), zero (O,); biases: (O,) float32 of each level; signed: the same for
-    signed inputs, or None where float32 could not hold a sum then; one_order: whether oneDNN wants its weights in one order for all inputs."""
+    """A layer in oneDNN's form.  weight (O, I, k, k) int8, scale (O,), zero (O,).
+
+    biases: (O,) float32 of each row; signed: the same for signed inputs, None where float32 could
+    not hold a sum then; one_order: whether oneDNN wants the weights in one order for all inputs.
+    """
 
     weight: torch.Tensor
     scale: torch.Tensor
     zero: torch.Tensor
-    biases: tuple
-    signed: tuple | None
+    biases: tuple[torch.Tensor, ...]
+    signed: tuple[torch.Tensor, ...] | None
     one_order: bool
 
 
 class Fast(Reference):
     """Layers with 8-bit inputs by oneDNN's int8 kernels; the others as in the reference.  CPU only.
 
-    Weights of more than 7 bits are two of 7, w = 128 high + low, convolved side by side.  Signed inputs are counted from -128.
+    Weights of more than 7 bits are split, w = 128 high + low, and convolved side by side.  Signed
+    inputs are shifted by 128.
     """
 
     name = "oneDNN int8"
 
-    def __init__(self, layers):
+    def __init__(self, layers: Mapping[str, Layer]):
         super().__init__(layers)
         self._int8 = {name: self._split(layer) for name, layer in layers.items()}
-        self._packed = {}  # of each layer the latest: (shape it was packed for, weights)
+        # the latest of each layer: (shape it was packed for, weights)
+        self._packed: dict[str, tuple[tuple[int, ...], torch.Tensor]] = {}
         self._narrow = in_one_pass if one_pass_agrees() else in_four_passes
 
     @staticmethod
-    def _split(layer):
+    def _split(layer: Layer) -> _Int8 | None:
         """The _Int8 of a layer, or None where float32 could not hold a sum."""
-        weight, bias, scale = (
-            layer.weight.long(),
-            layer.bias.long(),
-            torch.exp2(-layer.shift.to(torch.float32)),
-        )
+        weight, bias = layer.weight.long(), layer.bias.long()
+        scale = torch.exp2(-layer.shift.to(torch.float32))
         if not layer.inner:
             high = (weight + WEIGHT) >> SPLIT
-            weight, bias, scale = (
-                torch.cat([weight - (high << SPLIT), high]),
-                F.pad(bias, (0, len(weight))),
-                torch.cat([scale, scale * 2**SPLIT]),
-            )
+            bias = F.pad(bias, (0, len(weight)))
+            weight = torch.cat([weight - (high << SPLIT), high])
+            scale = torch.cat([scale, scale * 2**SPLIT])
         reach, largest, outputs = weight.flatten(1).abs().sum(1), bias.abs().amax(0), len(weight)
         if weight.abs().max() > WEIGHT or (reach * TOP + largest).max() >= 2**24:
             return None
@@ -77,15 +78,19 @@ class Fast(Reference):
             one_order,
         )
 
-    def _pack(self, name, shape, padding):
-        """Weights in the order that oneDNN wants for inputs of this shape.  In another it puts them right in every call, which can take a hundred times
-        as long as the convolution.  Layers of few weights want one order for all inputs of many pixels, and those whose outputs can be
-        shared out in one way only (96 are twice 48; 192 are thrice 64 or four times 48) for all inputs, but it must be asked for with a shape."""
-        layer = self._int8[name]
+    def _pack(self, name: str, layer: _Int8, shape: torch.Size, padding: int) -> torch.Tensor:
+        """Weights in the order that oneDNN wants for inputs of this shape.
+
+        Weights in another order are reordered in every call, which can take a hundred times as long
+        as the convolution.  Layers of few weights have one order for all inputs of many pixels;
+        those whose outputs can be divided in one way only (96 are twice 48; 192 are thrice 64 or
+        four times 48) have one for all inputs.  Packing needs a shape in any case.
+        """
         if layer.one_order or shape[2] * shape[3] >= MANY and layer.weight.numel() <= FEW:
-            shape = (1, shape[1], *TYPICAL)
-        kept, packed = self._packed.get(name, (None, None))
-        if kept != shape:
+            wanted: tuple[int, ...] = (1, shape[1], *TYPICAL)
+        else:
+            wanted = tuple(shape)
+        if name not in self._packed or self._packed[name][0] != wanted:
             packed = torch.ops.onednn.qconv_prepack(
                 layer.weight,
                 layer.scale,
@@ -95,19 +100,20 @@ class Fast(Reference):
                 [padding] * 2,
                 [1, 1],
                 1,
-                list(shape),
+                list(wanted),
             )
-            self._packed[name] = shape, packed
-        return packed
+            self._packed[name] = wanted, packed
+        return self._packed[name][1]
 
-    def like(self, layers):
+    def like(self, layers: Mapping[str, Layer]) -> "Fast":
         return Fast(layers)
 
-    def convolve(self, name, x, index, clamp=False):
+    def convolve(self, name: str, x: torch.Tensor, index: int, clamp: bool = False) -> torch.Tensor:
         layer, int8, signed = self.layers[name], self._int8[name], x.dtype == torch.int8
-        if int8 is None or x.dtype == torch.float32 or signed and int8.signed is None:
+        biases = None if int8 is None else int8.signed if signed else int8.biases
+        if int8 is None or biases is None or x.dtype == torch.float32:
             return super().convolve(name, x, index, clamp)
-        biases, padding, inner = int8.signed if signed else int8.biases, layer.padding, layer.inner
+        padding, inner = layer.padding, layer.inner
         if signed:
             x, padding = F.pad(x.view(torch.uint8).bitwise_xor(128), [padding] * 4, value=128), 0
         at_once = clamp and inner
@@ -115,7 +121,7 @@ class Fast(Reference):
             x,
             1.0,
             0,
-            self._pack(name, x.shape, padding),
+            self._pack(name, int8, x.shape, padding),
             int8.scale,
             int8.zero,
             biases[index if len(biases) > 1 else 0],
@@ -135,12 +141,12 @@ class Fast(Reference):
         out = (out if inner else torch.add(*out.tensor_split(2, 1))).round_()
         return out.clamp_(0, TOP).to(torch.uint8) if clamp else out
 
-    def narrow(self, wide, divisor=WIDE):
+    def narrow(self, wide: torch.Tensor, divisor: int = WIDE) -> torch.Tensor:
         return self._narrow(wide, divisor)
 
 
-def in_one_pass(wide, divisor):
-    """The same by torch's quantiser, whose numbers are taken for uint8 where they lie: six times as fast."""
+def in_one_pass(wide: torch.Tensor, divisor: int) -> torch.Tensor:
+    """in_four_passes by torch's quantiser, its memory read as uint8: six times as fast."""
     quantised = torch.quantize_per_tensor(wide, float(divisor), 0, torch.quint8)
     return torch.empty(0, dtype=torch.uint8).set_(
         quantised.untyped_storage(),
@@ -151,8 +157,11 @@ def in_one_pass(wide, divisor):
 
 
 @functools.cache
-def one_pass_agrees():
-    """True if in_one_pass gives what in_four_passes does: at every sixteenth around 0..255, between halves, and far outside."""
+def one_pass_agrees() -> bool:
+    """Whether in_one_pass returns what in_four_passes does.
+
+    Tested at every sixteenth around 0..255, between halves, and far outside.
+    """
     near = torch.arange(-16 * 300, 16 * 300, dtype=torch.float32)
     wide = (
         torch.cat([near, near * 3495, torch.tensor([2.0**24, -(2.0**24), 2.0**24 - 1])])
@@ -161,9 +170,7 @@ def one_pass_agrees():
     )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # torch means to drop its quantiser one day: then four passes do
+            warnings.simplefilter("ignore")  # torch means to drop its quantiser one day
             return all(
                 torch.equal(in_one_pass(some, divisor), in_four_passes(some, divisor))
                 for divisor in (1, WIDE)

@@ -1,7 +1,10 @@
-"""The self-test of a backend of exact.py: worst-case layers against convolutions in int64; and the choice by it.
+"""The self-test of a backend, worst-case layers against convolutions in int64, and the choice.
 
-It runs once a process, before the first image: what a machine's library cannot do exactly is not used there.
+It runs once per process and device, before the first image: a backend that is not exact on this
+machine is not used.
 """
+
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -11,10 +14,11 @@ from bitsback.integer.convolution import TOP, WEIGHT, Layer, Reference
 from bitsback.integer.onednn import Fast
 
 
-def _worst_case_layers():
-    """Layers and inputs that reach the limits the exporter allows, with sums that need every bit."""
+def _worst_case_layers() -> tuple[dict[str, Layer], dict[str, np.ndarray]]:
+    """Layers and inputs at the exporter's limits, with sums that need every bit."""
     generator = np.random.default_rng(5)
-    layers, inputs = {}, {}
+    layers: dict[str, Layer] = {}
+    inputs: dict[str, np.ndarray] = {}
     for width, size, stride in (
         (64, 3, 1),
         (48, 3, 1),
@@ -27,15 +31,13 @@ def _worst_case_layers():
             [-WEIGHT, -WEIGHT, WEIGHT, WEIGHT, 63, -63, 1, 0], (width, width, size, size)
         )
         weight[:2], weight[2:4] = WEIGHT, -WEIGHT
-        bias, shift = (
-            generator.integers(-(2**18), 2**18, (1, width)),
-            generator.integers(0, 13, width),
-        )
+        bias = generator.integers(-(2**18), 2**18, (1, width))
+        shifts = generator.integers(0, 13, width)
         name = f"{width}_{size}"
         layers[name] = Layer(
             torch.from_numpy(weight.astype(np.int8)),
             torch.from_numpy(bias.astype(np.int32)),
-            torch.from_numpy(shift.astype(np.int8)),
+            torch.from_numpy(shifts.astype(np.int8)),
             stride,
         )
         x = generator.choice(
@@ -56,11 +58,9 @@ def _worst_case_layers():
             torch.full((1, 36), 2**22 - 1, dtype=torch.int32),
             torch.full((36,), shift, dtype=torch.int8),
         )
-        inputs[name] = generator.choice(values, (16, wide.shape[1], 16, 24)).astype(
-            np.float32
-        )  # 16: where batches change algorithms
-    wide = layers["last"].weight
-    wide[0], inputs["last"][0] = 56, TOP  # 576 * 56 * 255 = 0.98 * 2^23
+        # 16 images: libraries choose other algorithms for batches
+        inputs[name] = generator.choice(values, (16, wide.shape[1], 16, 24)).astype(np.float32)
+    layers["last"].weight[0], inputs["last"][0] = 56, TOP  # 576 * 56 * 255 = 0.98 * 2^23
     layers["bytes"], inputs["bytes"] = layers["last"], inputs["last"].astype(np.uint8)
     layers["signed"] = Layer(
         torch.from_numpy(
@@ -83,11 +83,13 @@ def _worst_case_layers():
     return layers, inputs
 
 
-def integer_convolution(layer, x, index=0, clamp=False):
-    """The same numbers tap by tap, the yardstick of the self-test.  x: (B, I, H, W) int.
+def integer_convolution(
+    layer: Layer, x: np.ndarray, index: int = 0, clamp: bool = False
+) -> np.ndarray:
+    """What convolve must return, computed tap by tap in int64.  x: (B, I, H, W) int.
 
-    The products of a tap are summed by numpy's float64, in a quarter of the time of its integers:
-    below 2^53 these are the same numbers.
+    The products of a tap are summed in float64, exact below 2^53, in a quarter of the time that
+    numpy's integers take.
     """
     weight = layer.weight.numpy().astype(np.int64)
     pad, size, stride = layer.padding, layer.weight.shape[-1], layer.stride
@@ -111,8 +113,10 @@ def integer_convolution(layer, x, index=0, clamp=False):
     return np.clip(acc, 0, TOP) if clamp else acc
 
 
-def agrees(make, device="cpu"):
-    """True if the backend that `make(layers)` builds gives the yardstick's integers on worst cases."""
+def agrees(
+    make: Callable[[Mapping[str, Layer]], Reference], device: str | torch.device = "cpu"
+) -> bool:
+    """Whether the backend `make(layers)` returns integer_convolution's integers on worst cases."""
     layers, inputs = _worst_case_layers()
     try:
         backend = make(layers)
@@ -131,8 +135,11 @@ def agrees(make, device="cpu"):
     return True
 
 
-def choose(layers, device="cpu"):
-    """The fastest backend that passes the self-test here.  Errors: BitsbackError if none does, or there is no such device."""
+def choose(layers: Mapping[str, Layer], device: str | torch.device = "cpu") -> Reference:
+    """The fastest backend that passes the self-test on `device`.
+
+    Errors: BitsbackError if none does, or there is no such device.
+    """
     try:
         device = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
@@ -144,5 +151,6 @@ def choose(layers, device="cpu"):
     if agrees(lambda these: Reference(these, device), device):
         return Reference(layers, device)
     raise BitsbackError(
-        f"{device}: convolutions of integers are not exact here (a reduced-precision mode is on?); nothing was coded"
+        f"{device}: convolutions of integers are not exact here (a reduced-precision mode is on?); "
+        "nothing was coded"
     )

@@ -19,7 +19,7 @@ from bitsback.diffusion.levels import Level, sigmas
 from bitsback.diffusion.steps import COLOUR_BITS, MEAN_BITS, SCALE_UNIT, make_steps
 from bitsback.integer.config import EXACT, INPUT_REACH
 from bitsback.integer.convolution import TOP, WEIGHT, WIDE, Layer
-from bitsback.integer.model_file import ARITHMETIC, write_model
+from bitsback.integer.model_file import MODEL_ARITHMETIC, write_model
 from bitsback.integer.overflow import prove_exact
 from bitsback.train.denoiser import HIDDEN_GAIN, Denoiser
 from bitsback.train.experts import Experts
@@ -192,7 +192,7 @@ def save_model(
     else:
         networks, families = [(network, range(len(levels)))], [0]
     description = {
-        "arithmetic": ARITHMETIC,
+        "arithmetic": MODEL_ARITHMETIC,
         "experts": [
             {"network": one.config.as_dict(), "steps": [steps.start, steps.stop], "family": family}
             for (one, steps), family in zip(networks, families)
