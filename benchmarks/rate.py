@@ -11,12 +11,10 @@ not runs.
 """
 
 import argparse
-import io
 import json
 import platform
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,33 +23,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.other_codecs import OTHER_CODECS, Codec
 from benchmarks.report import images_below, summary
 from bitsback.codecs import ImageData, decode_image, encode_image
 from bitsback.codecs.bitstream import container
 from bitsback.coder.model import Model
 from bitsback.efforts import DEFAULT_EFFORT, EFFORTS
-
-Codec = tuple[
-    Callable[[np.ndarray], bytes | bytearray], Callable[[bytes], np.ndarray]
-]  # write, read
-
-
-def _pillow(**options: Any) -> Codec:
-    def write(pixels: np.ndarray) -> bytes:
-        out = io.BytesIO()
-        Image.fromarray(pixels).save(out, **options)
-        return out.getvalue()
-
-    return write, lambda data: np.asarray(Image.open(io.BytesIO(data)))
-
-
-def _jxl(effort: int) -> Codec:
-    return (
-        lambda pixels: imagecodecs.jpegxl_encode(
-            pixels, lossless=True, effort=effort, numthreads=1
-        ),
-        lambda data: imagecodecs.jpegxl_decode(data, numthreads=1),
-    )
 
 
 def ours(model: Model, tuning: int, mode: str) -> Codec:
@@ -60,18 +37,6 @@ def ours(model: Model, tuning: int, mode: str) -> Codec:
         lambda pixels: encode_image(ImageData(mode, pixels), model=model, tuning=tuning),
         lambda data: decode_image(data, model=model).samples,
     )
-
-
-OTHER_CODECS: dict[str, Codec] = {
-    "PNG": _pillow(format="PNG", optimize=True),
-    "WebP": _pillow(format="WEBP", lossless=True, quality=100, method=6, exact=True),
-    "JPEG 2000": (
-        lambda pixels: imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, numthreads=1),
-        imagecodecs.jpeg2k_decode,
-    ),
-    "JPEG XL e7": _jxl(7),
-    "JPEG XL e9": _jxl(9),
-}
 
 
 def measure(

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.samplers import Patches, command, parser
+from benchmarks.samplers import command, parser
+from benchmarks.samplers_measures import PatchDistance
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,10 @@ def x(photograph):
 
 def test_distance_of_patches(x):
     """None from the photographs themselves, in any order or brighter; far is noise, more of it farther, and a blurred image; pixels are clipped."""
-    patches, noise = Patches(x), torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    patches, noise = (
+        PatchDistance(x),
+        torch.randn(x.shape, generator=torch.Generator().manual_seed(1)),
+    )
     assert patches.distance(x) == patches.distance(x.flip(0)) == 0
     assert (
         patches.distance(0.5 * x + 10) == pytest.approx(patches.distance(0.5 * x), rel=1e-6)
@@ -39,7 +43,7 @@ def test_distance_of_patches(x):
 def test_the_unit_is_a_standard_deviation(x):
     """Of whitened patches: a flat image's are all zero, so its distance is the mean size of a standard normal, about sqrt(2 / pi)."""
     noise = 20 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
-    assert Patches(noise).distance(torch.zeros_like(x)) == pytest.approx(
+    assert PatchDistance(noise).distance(torch.zeros_like(x)) == pytest.approx(
         (2 / np.pi) ** 0.5, rel=0.05
     )
 
