@@ -30,7 +30,7 @@ from bitsback.coder.model import Model
 from bitsback.diffusion.levels import default_levels
 from bitsback.train.export import save_model
 
-CUT_EVERYWHERE = ("plain bare", "plain P", "prior RGB", "plain archive")  # cut at every length
+CUT_EVERYWHERE = ("fallback bare", "fallback P", "prior RGB", "fallback archive")  # cut at every length
 
 
 def tiny_model(folder: str | Path) -> Model:

@@ -100,8 +100,8 @@ def _under_prior(
 
 def good_files(model: Model, rng: np.random.Generator) -> Files:
     """Files under the fallback codec of every mode, archives, and files under the prior."""
-    found = {f"plain {mode}": [image_of(mode, 5, 7, rng)] for mode in MODES}
-    found["plain bare"] = [ImageData("RGB", smooth_pixels(3, 4, 3, rng))]
+    found = {f"fallback {mode}": [image_of(mode, 5, 7, rng)] for mode in MODES}
+    found["fallback bare"] = [ImageData("RGB", smooth_pixels(3, 4, 3, rng))]
     files = {name: (encode_image(images[0]), images) for name, images in found.items()}
     bare = ImageData("RGB", smooth_pixels(24, 32, 3, rng))
     several = [
@@ -148,7 +148,7 @@ def good_files(model: Model, rng: np.random.Generator) -> Files:
         for i, s in enumerate(several)
     )
     with patch.object(whole_file, "may_suit", lambda *_: False):
-        files["plain archive"] = whole_file.encode_images(several, entries, archive=True), several
+        files["fallback archive"] = whole_file.encode_images(several, entries, archive=True), several
     return files
 
 

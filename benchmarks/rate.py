@@ -104,7 +104,7 @@ def run(
             row[name], data = measure(codec, pixels, folder, f"{path.stem}.{name.replace(' ', '')}")
             if name == "bitsback":
                 header = container.read_header(data)
-                row["method"] = "prior" if header.model else "plain"
+                row["method"] = "prior" if header.model else "fallback codec"
                 row |= prior_facts(header) if header.model else {}
         before = known.get(path.name, {})
         row |= {name: before[name] for name in OTHER_CODECS if name in before}

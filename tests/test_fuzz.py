@@ -29,7 +29,7 @@ def judged(cases, model, every=1, folder=None, commands=0):
     return findings.outcomes
 
 
-@pytest.mark.parametrize("name", ["plain bare", "plain P", "prior RGB", "plain archive"])
+@pytest.mark.parametrize("name", ["fallback bare", "fallback P", "prior RGB", "fallback archive"])
 def test_cut_and_flipped_files(files, tiny_model, name):
     """Lengths and bits: nothing but its own images or an error of ours; bare damage is always refused."""
     rng, data, images = np.random.default_rng(2), *files[name]
