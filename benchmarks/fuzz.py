@@ -30,10 +30,15 @@ from bitsback.coder.model import Model
 from bitsback.diffusion.levels import default_levels
 from bitsback.train.export import save_model
 
-CUT_EVERYWHERE = ("fallback bare", "fallback P", "prior RGB", "fallback archive")  # cut at every length
+CUT_EVERYWHERE = (
+    "fallback bare",
+    "fallback P",
+    "prior RGB",
+    "fallback archive",
+)  # cut at every length
 
 
-def tiny_model(folder: str | Path) -> Model:
+def random_model(folder: str | Path) -> Model:
     """A Model of random weights: that of the tests."""
     from tests.conftest import random_network
 
@@ -85,7 +90,7 @@ def fuzz(
 ) -> Findings:
     """Findings of all fixed cases unless drawn_only, then of drawn ones for `minutes`."""
     rng, findings = np.random.default_rng(seed), Findings()
-    model = tiny_model(folder)
+    model = random_model(folder)
     files = good_files(model, rng)
     warm(model, files)
     through_commands = (

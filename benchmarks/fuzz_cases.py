@@ -148,7 +148,10 @@ def good_files(model: Model, rng: np.random.Generator) -> Files:
         for i, s in enumerate(several)
     )
     with patch.object(whole_file, "may_suit", lambda *_: False):
-        files["fallback archive"] = whole_file.encode_images(several, entries, archive=True), several
+        files["fallback archive"] = (
+            whole_file.encode_images(several, entries, archive=True),
+            several,
+        )
     return files
 
 

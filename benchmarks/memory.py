@@ -82,7 +82,7 @@ def image(path: Path, megapixels: float, flat: bool) -> None:
     Image.fromarray(pixels).save(path, compress_level=1)
 
 
-def tiny_model(path: Path) -> None:
+def write_tiny_model(path: Path) -> None:
     """Writes a model file of random weights, as small as the network's layers allow."""
     import torch
 
@@ -213,7 +213,7 @@ def main() -> None:
         source, packed, back, model = (
             Path(folder, name) for name in ("in.png", "in.bbk", "out.png", "tiny.safetensors")
         )
-        tiny_model(model)
+        write_tiny_model(model)
         for kind, megapixels in [("tiny", n) for n in args.tiny.split(",") if n] + [
             ("flat", n) for n in args.flat.split(",") if n
         ]:

@@ -39,7 +39,7 @@ def ours(model: Model, tuning: int, mode: str) -> Codec:
     )
 
 
-def measure(
+def measure_codec(
     codec: Codec, pixels: np.ndarray, folder: Path, name: str
 ) -> tuple[dict[str, float], bytes]:
     """({"bytes", "encode_s", "decode_s"}, the bytes) of one image, read back and compared."""
@@ -73,7 +73,7 @@ def prior_facts(header: container.Header) -> dict[str, float]:
     }
 
 
-def run(
+def measure_images(
     files: list[Path],
     model: Model | None,
     folder: Path,
@@ -101,7 +101,9 @@ def run(
             if name not in known.get(path.name, {})
         }
         for name, codec in codecs.items():
-            row[name], data = measure(codec, pixels, folder, f"{path.stem}.{name.replace(' ', '')}")
+            row[name], data = measure_codec(
+                codec, pixels, folder, f"{path.stem}.{name.replace(' ', '')}"
+            )
             if name == "bitsback":
                 header = container.read_header(data)
                 row["method"] = "prior" if header.model else "fallback codec"
@@ -183,7 +185,7 @@ def main() -> None:
     )
     files = images_below(args.folder)[:: args.every][: args.limit]
     with tempfile.TemporaryDirectory() as folder:
-        rows = run(
+        rows = measure_images(
             files,
             model,
             Path(folder),
