@@ -196,7 +196,7 @@ def main() -> None:
     if args.step:
         print(json.dumps(step(*json.loads(args.step))))
         return
-    from bitsback.integer.model_file import shipped_models, told_id
+    from bitsback.coder.model import Model
 
     lines = [
         f"python -m benchmarks.memory --tiny {args.tiny or chr(34) * 2} "
@@ -227,10 +227,8 @@ def main() -> None:
                 f"{megapixels} megapixels, decompress, {kind}",
                 apart("decompress", packed, back, model, flat),
             )
-        shipped = shipped_models()
         for name in [str(model), *filter(None, args.segments.split(","))]:
-            model_id = told_id(shipped.get(name, Path(name))) or ""
-            known = name != str(model) and f"{name} {model_id[:16]}"
+            known = name != str(model) and f"{name} {Model.open(name).id[:16]}"
             add(
                 f"one segment on one level, {known or 'tiny'}",
                 apart("segment", "", "", name, ""),
