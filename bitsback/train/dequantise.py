@@ -93,7 +93,8 @@ def dequantised_model(model: Model, updates: np.ndarray | None = None) -> Expert
     noise, layers = sigmas(model.levels), [expert.layers for expert in model.experts]
     if updates is not None:
         layers = [
-            tuned_layers(some, part) for some, part in zip(layers, by_expert(updates, model.experts))
+            tuned_layers(some, part)
+            for some, part in zip(layers, by_expert(updates, model.experts))
         ]
     networks = [
         dequantised(some, expert.config, noise[expert.steps.start : expert.steps.stop])
