@@ -38,7 +38,7 @@ HEAD_VARIANTS: dict[str, dict[str, Any]] = {
     "G, then B, then R": {"order": "GBR"},
     "B, then G, then R": {"order": "BGR"},
 }
-CHANNELS = "RGB"
+COLOUR_LETTERS = "RGB"
 
 
 class Reordered:
@@ -49,7 +49,7 @@ class Reordered:
     """
 
     def __init__(self, network: Denoiser, order: str) -> None:
-        first, second, third = (CHANNELS.index(colour) for colour in order)
+        first, second, third = (COLOUR_LETTERS.index(colour) for colour in order)
         self.network, self.channels = network, [second, first, third]
         self.back = [self.channels.index(i) for i in range(3)]
 

@@ -64,7 +64,7 @@ def is_there(original: Path, copy: Path) -> str:
     return "LOST"
 
 
-def run(folders: list[Path], kills: int, seed: int) -> tuple[list[str], bool]:
+def run_rounds(folders: list[Path], kills: int, seed: int) -> tuple[list[str], bool]:
     """(lines of the report, whether nothing was lost)."""
     chance, lines, well = random.Random(seed), [], True
     with tempfile.TemporaryDirectory() as place:
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
-    lines, well = run(args.folders, args.kills, args.seed)
+    lines, well = run_rounds(args.folders, args.kills, args.seed)
     head = [
         f"python -m benchmarks.kills {' '.join(f.name for f in args.folders)} "
         f"--kills {args.kills} --seed {args.seed}   (no model matters: files are counted)",

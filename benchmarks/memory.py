@@ -82,7 +82,7 @@ def image(path: Path, megapixels: float, flat: bool) -> None:
     Image.fromarray(pixels).save(path, compress_level=1)
 
 
-def tiny_model(path: Path) -> None:
+def write_tiny_model(path: Path) -> None:
     """Writes a model file of random weights, as small as the network's layers allow."""
     import torch
 
@@ -196,7 +196,7 @@ def main() -> None:
     if args.step:
         print(json.dumps(step(*json.loads(args.step))))
         return
-    from bitsback.integer.model_file import shipped_models, told_id
+    from bitsback.coder.model import Model
 
     lines = [
         f"python -m benchmarks.memory --tiny {args.tiny or chr(34) * 2} "
@@ -213,7 +213,7 @@ def main() -> None:
         source, packed, back, model = (
             Path(folder, name) for name in ("in.png", "in.bbk", "out.png", "tiny.safetensors")
         )
-        tiny_model(model)
+        write_tiny_model(model)
         for kind, megapixels in [("tiny", n) for n in args.tiny.split(",") if n] + [
             ("flat", n) for n in args.flat.split(",") if n
         ]:
@@ -227,10 +227,8 @@ def main() -> None:
                 f"{megapixels} megapixels, decompress, {kind}",
                 apart("decompress", packed, back, model, flat),
             )
-        shipped = shipped_models()
         for name in [str(model), *filter(None, args.segments.split(","))]:
-            model_id = told_id(shipped.get(name, Path(name))) or ""
-            known = name != str(model) and f"{name} {model_id[:16]}"
+            known = name != str(model) and f"{name} {Model.open(name).id[:16]}"
             add(
                 f"one segment on one level, {known or 'tiny'}",
                 apart("segment", "", "", name, ""),

@@ -24,7 +24,7 @@ from bitsback.sampling.preview import preview
 STOP_SIGMAS = (3.0, 6.0, 15.0, 40.0)
 
 
-def measure(model: Model, pixels: np.ndarray, data: bytes) -> list[tuple[float, ...]]:
+def measure_preview(model: Model, pixels: np.ndarray, data: bytes) -> list[tuple[float, ...]]:
     """[(noise, share of the pixels, of the network evaluations, of the time, PSNR)] of one file."""
     begin = time.perf_counter()
     decode(data, model=model)
@@ -63,7 +63,7 @@ def main() -> None:
         pixels = np.array(Image.open(path).convert("RGB"))
         data = encode(pixels, model=model)
         if container.read_header(data).model:
-            results.append(measure(model, pixels, data))
+            results.append(measure_preview(model, pixels, data))
             print(
                 path.name,
                 *["  ".join(f"{number:.2f}" for number in row) for row in results[-1]],

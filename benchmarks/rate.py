@@ -11,12 +11,10 @@ not runs.
 """
 
 import argparse
-import io
 import json
 import platform
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,34 +23,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.other_codecs import OTHER_CODECS, Codec
 from benchmarks.report import images_below, summary
 from bitsback.codecs import ImageData, decode_image, encode_image
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.sections import Tag
 from bitsback.coder.model import Model
 from bitsback.efforts import DEFAULT_EFFORT, EFFORTS, effort_name
-
-Codec = tuple[
-    Callable[[np.ndarray], bytes | bytearray], Callable[[bytes], np.ndarray]
-]  # write, read
-
-
-def _pillow(**options: Any) -> Codec:
-    def write(pixels: np.ndarray) -> bytes:
-        out = io.BytesIO()
-        Image.fromarray(pixels).save(out, **options)
-        return out.getvalue()
-
-    return write, lambda data: np.asarray(Image.open(io.BytesIO(data)))
-
-
-def _jxl(effort: int) -> Codec:
-    return (
-        lambda pixels: imagecodecs.jpegxl_encode(
-            pixels, lossless=True, effort=effort, numthreads=1
-        ),
-        lambda data: imagecodecs.jpegxl_decode(data, numthreads=1),
-    )
 
 
 def ours(model: Model, tuning: int, mode: str) -> Codec:
@@ -63,19 +40,7 @@ def ours(model: Model, tuning: int, mode: str) -> Codec:
     )
 
 
-OTHER_CODECS: dict[str, Codec] = {
-    "PNG": _pillow(format="PNG", optimize=True),
-    "WebP": _pillow(format="WEBP", lossless=True, quality=100, method=6, exact=True),
-    "JPEG 2000": (
-        lambda pixels: imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, numthreads=1),
-        imagecodecs.jpeg2k_decode,
-    ),
-    "JPEG XL e7": _jxl(7),
-    "JPEG XL e9": _jxl(9),
-}
-
-
-def measure(
+def measure_codec(
     codec: Codec, pixels: np.ndarray, folder: Path, name: str
 ) -> tuple[dict[str, float], bytes]:
     """({"bytes", "encode_s", "decode_s"}, the bytes) of one image, read back and compared."""
@@ -109,7 +74,7 @@ def prior_facts(header: container.Header) -> dict[str, float]:
     }
 
 
-def run(
+def measure_images(
     files: list[Path],
     model: Model | None,
     folder: Path,
@@ -137,10 +102,12 @@ def run(
             if name not in known.get(path.name, {})
         }
         for name, codec in codecs.items():
-            row[name], data = measure(codec, pixels, folder, f"{path.stem}.{name.replace(' ', '')}")
+            row[name], data = measure_codec(
+                codec, pixels, folder, f"{path.stem}.{name.replace(' ', '')}"
+            )
             if name == "bitsback":
                 header = container.read_header(data)
-                row["method"] = "prior" if header.model else "plain"
+                row["method"] = "prior" if header.model else "fallback codec"
                 row |= prior_facts(header) if header.model else {}
         before = known.get(path.name, {})
         row |= {name: before[name] for name in OTHER_CODECS if name in before}
@@ -219,7 +186,7 @@ def main() -> None:
     )
     files = images_below(args.folder)[:: args.every][: args.limit]
     with tempfile.TemporaryDirectory() as folder:
-        rows = run(
+        rows = measure_images(
             files,
             model,
             Path(folder),

@@ -116,10 +116,11 @@ def one(path: Path, name: str, threads: int) -> dict[str, Any]:
     pixels = np.array(Image.open(path).convert("RGB"))
     facts: dict[str, Any] = {"megapixels": pixels.size / 3e6, "start_s": None}
     if name in OTHER_NAMES:
-        from benchmarks.rate import OTHER_CODECS
+        from benchmarks.other_codecs import OTHER_CODECS
 
         write, read = OTHER_CODECS[name]
-        facts["encode_s"], data = _timed(lambda: write(pixels))
+        facts["encode_s"], written = _timed(lambda: write(pixels))
+        data = bytes(written)
         facts["decode_s"], back = _timed(lambda: read(data))
     else:
         begin = time.perf_counter()
@@ -199,17 +200,15 @@ def main() -> None:
     if args.one:
         print(json.dumps(one(args.image, args.one, int(args.threads))))
         return
-    from bitsback.integer.model_file import shipped_models, told_id
+    from bitsback.coder.model import Model
 
-    names, shipped = args.models.split(","), shipped_models()
+    names = args.models.split(",")
     lines = [(name, 1) for name in OTHER_NAMES] + [
         (name, int(t)) for name in names for t in args.threads.split(",")
     ]
     results = [(name, threads, _apart(args.image, name, threads)) for name, threads in lines]
     jxl = next(facts for name, _, facts in results if name == "JPEG XL e9")
-    ids = ", ".join(
-        f"{name} {(told_id(shipped.get(name, Path(name))) or '')[:16]}" for name in names
-    )
+    ids = ", ".join(f"{name} {Model.open(name).id[:16]}" for name in names)
     text = [
         f"python -m benchmarks.speed {args.image.name} --models {args.models} "
         f"--threads {args.threads}   ({ids}; {results[0][2]['megapixels']:.2f} megapixels, "

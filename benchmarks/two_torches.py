@@ -5,8 +5,8 @@
 
 Makes a virtual environment for each version in a temporary folder, encodes the images (their
 centres, --side pixels) in each with the backend that is chosen there and with the reference,
-decodes every file in the other one, compares bytes and pixels, and prints a table.  Exit status 1 if
-anything differs.
+decodes every file in the other one, compares bytes and pixels, and prints a table.  The exit status
+is 1 if anything differs.
 
 torch is installed without its dependencies, so that no gigabytes of CUDA packages are fetched.
 Builds that are linked to CUDA get stand-ins for those libraries, compiled here (with gcc and
@@ -43,7 +43,7 @@ PACKAGES = [
     "tqdm",
 ]
 
-# Runs inside an environment.  encode: images -> files; decode: files -> pixels' hashes.  Prints JSON.
+# Runs inside an environment.  encode: images -> files; decode: files -> hashes.  Prints JSON.
 WORKER = """
 import hashlib, json, sys, time
 from pathlib import Path
@@ -135,10 +135,8 @@ def stand_in_for_cuda(folder: Path) -> None:
     for library in sorted(needed - {path.name for path in folder.iterdir()}):
         prefix = re.sub(r"^lib([a-z]+).*", r"\1", library)
         if re.match(r"lib(cu|nv|nccl)", library):
-            names = symbols.get(library, set()) | {
-                name for name in symbols.get("", ()) if name.startswith(prefix)
-            }
-            owners[library] = sorted(names)
+            unversioned = {name for name in symbols.get("", ()) if name.startswith(prefix)}
+            owners[library] = sorted(symbols.get(library, set()) | unversioned)
     for library, names in owners.items():
         with tempfile.TemporaryDirectory() as work:
             source, script = Path(work) / "stub.c", Path(work) / "stub.map"

@@ -30,7 +30,10 @@ def chroma(x):
     [(0, True, False), (1, True, True), (2, False, False), (3, False, True)],
 )
 def test_halved_colours(x, kind, across, repeats):
-    """Whole numbers of 0..255 with the luminance they had; the colour differences of each block keep their mean, and where samples are repeated they are equal."""
+    """Whole numbers of 0..255 with the same luminance.
+
+    The colour differences of each block keep their mean; where samples are repeated they are equal.
+    """
     y = chroma_halved(x, torch.full((4,), kind))
     assert torch.equal(y, y.round()) and y.min() >= 0 and y.max() <= 255 and y.shape == x.shape
     assert (gray(y) - gray(x)).abs().max() <= 2
@@ -46,7 +49,7 @@ def test_halved_colours(x, kind, across, repeats):
 
 
 def test_kinds_are_a_patch_each(x):
-    """A batch of several kinds is each of them."""
+    """Every patch of a batch has its own kind."""
     mixed = chroma_halved(x, torch.arange(4))
     assert all(
         torch.equal(mixed[k], chroma_halved(x[k : k + 1], torch.tensor([k]))[0]) for k in range(4)
@@ -71,7 +74,7 @@ def test_a_share_is_halved(x):
 
 
 def test_a_share_is_gray(x):
-    """Told which; they have the luminance of BT.601 three times, the others are untouched."""
+    """The chosen ones have the luminance of BT.601 three times, the others are unchanged."""
     many = x.repeat(50, 1, 1, 1) - 128
     some, chosen = some_gray(many, torch.Generator().manual_seed(1), 0.25)
     assert 0.17 < chosen.float().mean() < 0.33 and torch.equal(some[~chosen], many[~chosen])

@@ -1,4 +1,4 @@
-"""Every benchmark can be imported and prints its usage: what a renamed function breaks first."""
+"""Every benchmark can be imported and prints its usage: a renamed function would break that."""
 
 import importlib
 import subprocess

@@ -1,10 +1,11 @@
-"""benchmarks/samplers.py: its distance of patches, and the command that it says it was."""
+"""benchmarks/samplers.py: its distance of patches, and the command in its results."""
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.samplers import Patches, command, parser
+from benchmarks.samplers import command, parser
+from benchmarks.samplers_measures import PatchDistance
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +20,14 @@ def x(photograph):
 
 
 def test_distance_of_patches(x):
-    """None from the photographs themselves, in any order or brighter; far is noise, more of it farther, and a blurred image; pixels are clipped."""
-    patches, noise = Patches(x), torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    """Zero for the photographs, in any order or brighter; larger for noise and for blur.
+
+    Pixels are clipped.
+    """
+    patches, noise = (
+        PatchDistance(x),
+        torch.randn(x.shape, generator=torch.Generator().manual_seed(1)),
+    )
     assert patches.distance(x) == patches.distance(x.flip(0)) == 0
     assert (
         patches.distance(0.5 * x + 10) == pytest.approx(patches.distance(0.5 * x), rel=1e-6)
@@ -37,15 +44,15 @@ def test_distance_of_patches(x):
 
 
 def test_the_unit_is_a_standard_deviation(x):
-    """Of whitened patches: a flat image's are all zero, so its distance is the mean size of a standard normal, about sqrt(2 / pi)."""
+    """A flat image's whitened patches are zero: its distance is a standard normal's mean size."""
     noise = 20 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
-    assert Patches(noise).distance(torch.zeros_like(x)) == pytest.approx(
+    assert PatchDistance(noise).distance(torch.zeros_like(x)) == pytest.approx(
         (2 / np.pi) ** 0.5, rel=0.05
     )
 
 
 def test_the_command_names_all_that_matters():
-    """What it says runs again: the same folder's name, limit, side, model and checkpoints."""
+    """It can be run again: the same folder's name, limit, side, model and checkpoints."""
     given = [
         "valid",
         "--limit",

@@ -1,4 +1,4 @@
-"""calibration.py: a bias that was put in is taken out, a wrong variance is mended, and export carries the table."""
+"""calibration.py: removes a bias of means and of variances; export carries the table."""
 
 import torch
 
@@ -13,7 +13,7 @@ from tests.test_variances import Silent
 
 
 class Biased(Silent):
-    """The exact denoiser with its means off by BIAS a channel and place, its standard deviations by a factor."""
+    """The exact denoiser with means moved by BIAS a channel and position, sds by a factor."""
 
     BIAS = torch.arange(12.0).view(3, 2, 2) / 100
     LOG_SD = 0.1
@@ -26,7 +26,7 @@ class Biased(Silent):
 
 
 def test_what_was_put_in_is_taken_out():
-    """Means to five standard errors, log standard deviations to 0.03, at every level; the bound falls."""
+    """Means to five standard errors, log sds to 0.03, at every level; the bound falls."""
     levels = default_levels()[3:6]
     x = torch.randn(24, 3, 64, 64, generator=torch.Generator().manual_seed(7)) * DATA_SD
     noise = [4.0, 9.0, 20.0]

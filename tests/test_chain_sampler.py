@@ -1,4 +1,4 @@
-"""chain_sampler.py: popping from random bits is sampling, exactly."""
+"""chain_sampler.py: popping from random bits is exact sampling."""
 
 import numpy as np
 import torch
@@ -21,8 +21,10 @@ def generator(seed=1):
 
 
 def test_what_is_drawn_is_in_the_bits(tiny_model):
-    """Pushing all levels of a draw under the distributions they came from restores the random stack, word for word:
-    a bijection from uniform bits, so each value has the probability of its frequency."""
+    """Pushing all levels of a draw under their distributions restores the random stack exactly.
+
+    A bijection from uniform bits: each value has the probability of its frequency.
+    """
     chain, shape = tiny_model.chain(), (2, 3, 8, 9)
     stack = random_stack(20_000, generator())
     before = stack.to_words()
@@ -35,7 +37,7 @@ def test_what_is_drawn_is_in_the_bits(tiny_model):
 
 
 def test_moments_of_a_draw(tiny_model):
-    """Values of one step against the means and scales of the network: innovations have mean 0 and variance 1."""
+    """Values of one step: their innovations by the network have mean 0 and variance 1."""
     chain, k = tiny_model.chain(), 6
     y = on_lattice(chain.levels, k, torch.zeros(1, 3, 64, 64), generator())
     stack = random_stack(100_000, generator(2))
@@ -67,7 +69,7 @@ def test_seeds_and_enough_bits(tiny_model):
 
 
 def test_starting_below_the_top(tiny_model):
-    """From y of level k only the levels below are drawn."""
+    """From y of level k only the levels below are sampled."""
     chain = tiny_model.chain()
     y = on_lattice(chain.levels, 3, torch.zeros(1, 3, 8, 8), generator())
     values = sample_chain(chain, y.shape, generator(), (3, y))
@@ -75,7 +77,7 @@ def test_starting_below_the_top(tiny_model):
 
 
 def test_noise_on_the_lattice():
-    """on_lattice has the level's variance, rounding included, where the spacing is wide; the nearest level is by ratio."""
+    """on_lattice has the level's variance, rounding included; the nearest level is by ratio."""
     levels = default_levels()
     for k in (0, 5, len(levels) - 1):
         y = (

@@ -1,4 +1,4 @@
-"""denoiser.py: made to be rounded, and causal over the passes; prior.py decodes what it encodes."""
+"""denoiser.py and quantised.py: rounding, and causality over the passes, also of the coder."""
 
 import dataclasses
 
@@ -56,7 +56,7 @@ def layers(network):
 
 
 def test_integer_activations_are_bytes(tiny_network):
-    """In the rounded forward pass every inner and last convolution receives integers of 0..255, and not only zeros."""
+    """With rounding inner and last convolutions receive integers of 0..255, not only zeros."""
     seen = {}
 
     def note(name):
@@ -90,7 +90,10 @@ def test_float_activations_are_not_rounded(tiny_network):
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 100.0])
 def test_effective_weights_are_integers_times_a_power_of_two(tiny_network, scale):
-    """Inner weights are within +-64, the largest of a channel above 32; outer sums times their reach stay below 2^24."""
+    """Inner weights are within +-64, the largest of a channel above 32.
+
+    Outer sums times their reach stay below 2^24.
+    """
     for name, layer in layers(tiny_network).items():
         copy = QConv(
             layer.in_channels,
@@ -155,7 +158,7 @@ def test_config_travels():
 
 
 def test_multiply_adds_are_those_of_the_convolutions(tiny_network):
-    """multiply_adds() a pixel is what a forward pass does: outputs of each convolution times its weights per output."""
+    """multiply_adds() a pixel: the outputs of each convolution times its weights an output."""
     counted = {"trunk": 0, "head": 0}
 
     def note(name):
@@ -189,8 +192,8 @@ def test_multiply_adds_are_those_of_the_convolutions(tiny_network):
 
 
 @pytest.fixture(scope="module")
-def phased(tiny_network):
-    """{count: a network of so many passes}."""
+def networks(tiny_network):
+    """{count: a network with that number of passes}."""
     return {
         count: random_network(7, dataclasses.replace(tiny_network.config, passes=count))
         for count in (2, 4, 8)
@@ -203,8 +206,8 @@ def at(values, part):
 
 
 @pytest.mark.parametrize("count", [2, 4, 8])
-def test_phases_take_every_pixel_once(count):
-    """In equal shares, and no two of a pass touch."""
+def test_passes_take_every_pixel_once(count):
+    """In equal shares, and no two pixels of a pass touch."""
     seen = torch.zeros(1, 1, 8, 8)
     for parts in coding_passes(count):
         before = seen.clone()
@@ -222,17 +225,17 @@ def test_phases_take_every_pixel_once(count):
     "count, pass_number",
     [(count, pass_number) for count in (2, 4, 8) for pass_number in range(count)],
 )
-def test_heads_see_only_earlier_passes(phased, integer, count, pass_number):
+def test_heads_see_only_earlier_passes(networks, integer, count, pass_number):
     """Changing the innovations of a pass changes heads of later passes only; pass 0 has no head."""
-    phased, order = phased[count], coding_passes(count)
+    network, order = networks[count], coding_passes(count)
     y, log_sigma, innovations = inputs(5)
-    _, features, e = phased.trunk(y, log_sigma, integer)
+    _, features, e = network.trunk(y, log_sigma, integer)
     ratio, pixels = torch.tensor([0.0, 0.7]), torch.tensor([True, False])
-    before = phased.heads(features, e, ratio, pixels, innovations, integer)
+    before = network.heads(features, e, ratio, pixels, innovations, integer)
     changed = innovations.clone()
     for part in order[pass_number]:
         at(changed, part).mul_(-1).add_(1)
-    after = phased.heads(features, e, ratio, pixels, changed, integer)
+    after = network.heads(features, e, ratio, pixels, changed, integer)
     assert not any(at(before, part).any() for part in order[0])
     for other, parts in enumerate(order):
         assert all(
@@ -269,7 +272,7 @@ def latents(model, index, height, width, seed=0):
     [(index, array) for index, arrays in ((0, 24), (1, 24), (6, 12)) for array in range(arrays)],
 )
 def test_distributions_depend_on_what_is_decoded_only(expert_model, index, array):
-    """Changing one colour of a pass of the values leaves its own and all earlier distributions as they are, and changes a later one."""
+    """Changing one colour of a pass changes a later distribution, not its own or an earlier one."""
     network, tiny_model = expert_model.chain().network, expert_model
     y, values, context = latents(tiny_model, index, 8, 12)
     before = collected(network, index, y, values, context)
@@ -288,10 +291,10 @@ def test_distributions_depend_on_what_is_decoded_only(expert_model, index, array
 @pytest.mark.parametrize("index", [0, 1, 6])
 @pytest.mark.parametrize("height, width", [(1, 1), (1, 8), (7, 9), (8, 8)])
 def test_pop_side_meets_the_distributions_of_the_push_side(tiny_model, index, height, width):
-    """Every value is popped under the very (mean32, scale) it was pushed with, place by place."""
+    """Every value is popped under the (mean32, scale) it was pushed with, position by position."""
 
     class Recorder:
-        """Stands for Gaussians over a list: push stores with the distribution, pop checks it."""
+        """Stands in for Gaussians over a list: push stores the distribution, pop checks it."""
 
         def __init__(self):
             self.stack = []
@@ -314,7 +317,7 @@ def test_pop_side_meets_the_distributions_of_the_push_side(tiny_model, index, he
 
 
 def test_each_place_is_coded_once(tiny_model):
-    """The places of a step cover (B, 3, H, W) exactly, greens before reds before blues."""
+    """The positions of a step cover (B, 3, H, W) exactly, greens before reds before blues."""
     y, values, context = latents(tiny_model, 1, 9, 7)
     count, order = np.zeros(y.shape, int), []
     for places, colour, mean32, scale in collected(
@@ -329,12 +332,15 @@ def test_each_place_is_coded_once(tiny_model):
 @pytest.mark.parametrize("count", [2, 4, 8])
 @pytest.mark.parametrize("height, width", [(1, 1), (2, 3), (9, 7), (8, 16)])
 def test_places(count, height, width):
-    """What `of` gathers `put` puts back, all passes together are the image, a block's numbers are its pixels', `put_unshuffled` is put and pixel_unshuffle."""
+    """`put` restores what `of` gathers, and all passes together are the image.
+
+    A block's numbers are its pixels'; `put_unshuffled` is put and pixel_unshuffle.
+    """
     rng = np.random.default_rng(height * width)
     values, back = rng.integers(0, 99, (2, 3, height, width)), np.full((2, 3, height, width), -1)
     blocks = rng.integers(0, 99, (2, 5, (height + 7) // 8 * 4, (width + 7) // 8 * 4))
     spread, total = blocks.repeat(2, 2).repeat(2, 3), 0
-    told = torch.zeros((2, *blocks.shape[2:], 12), dtype=torch.int8)
+    unshuffled_values = torch.zeros((2, *blocks.shape[2:], 12), dtype=torch.int8)
     for parts in coding_passes(count):
         places = Places(parts, height, width)
         total += places.n
@@ -344,6 +350,6 @@ def test_places(count, height, width):
             places.of(spread), places.of_blocks(blocks)
         )
         places.put(back, places.of(values))
-        places.put_unshuffled(told, torch.from_numpy(places.of(values)))
+        places.put_unshuffled(unshuffled_values, torch.from_numpy(places.of(values)))
     assert total == height * width and np.array_equal(back, values)
-    assert np.array_equal(told, unshuffled(values))
+    assert np.array_equal(unshuffled_values, unshuffled(values))

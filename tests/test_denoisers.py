@@ -1,4 +1,4 @@
-"""denoisers.py: a shipped model at any noise level, a checkpoint at any, and the levels that samplers go through."""
+"""denoisers.py: a shipped model and a checkpoint at any noise level, and samplers' levels."""
 
 import math
 from itertools import pairwise
@@ -35,7 +35,7 @@ def rms(x):
 
 @pytest.mark.parametrize("k", [0, 5, len(OWN) - 1])
 def test_at_its_own_levels_a_model_computes_what_the_coder_does(tiny_model, k):
-    """On a y of the coder's lattice: mean and variance are those the coder makes of the same trunk's integers."""
+    """On a y of the coder's lattice mean and variance are those of the same trunk's integers."""
     level, sigma = tiny_model.levels[k], OWN[k]
     lattice = np.rint(noisy(sigma).numpy() / level.spacing).astype(np.int32)
     out = tiny_model.chain().network.trunk(k, torch.from_numpy(lattice))[0].numpy()
@@ -48,8 +48,8 @@ def test_at_its_own_levels_a_model_computes_what_the_coder_does(tiny_model, k):
     assert rms(torch.log2(v) / 2 - torch.from_numpy(scale) / 16) < 0.1
 
 
-def test_between_levels_a_model_is_asked_at_the_lower_one(tiny_model):
-    """For a paler image with that level's noise; a level that rounding left a little below its number counts as itself."""
+def test_between_levels_a_model_is_evaluated_at_the_lower_one(tiny_model):
+    """For a paler image with that level's noise; a sigma rounded below a level is the level."""
     between = [math.sqrt(a * b) for a, b in pairwise(OWN)]
     denoise = model_denoiser(tiny_model, [*OWN[::-1]])
     for low, sigma in zip(OWN, between):
@@ -61,7 +61,7 @@ def test_between_levels_a_model_is_asked_at_the_lower_one(tiny_model):
 
 
 def test_the_shipped_model_denoises_everywhere(photograph):
-    """At and between its levels the shipped model removes most of the noise, and its variance tells what is left."""
+    """At and between its levels it removes most of the noise, and v estimates the rest."""
     model, x = (
         Model.open(),
         torch.from_numpy(photograph(64, 64)).permute(2, 0, 1)[None].float() - 128,
@@ -78,7 +78,7 @@ def test_the_shipped_model_denoises_everywhere(photograph):
 
 @pytest.mark.parametrize("shape", [(1, 3, 1, 1), (1, 3, 7, 13)])
 def test_any_size(tiny_model, tiny_network, shape):
-    """Sizes that are no multiples of 8."""
+    """Sizes that are not multiples of 8."""
     y = noisy(9.0, shape)
     for denoise in (model_denoiser(tiny_model, [9.0]), checkpoint_denoiser(tiny_network)):
         xhat, v = denoise(y, 9.0)
@@ -86,7 +86,7 @@ def test_any_size(tiny_model, tiny_network, shape):
 
 
 def test_sampling_levels():
-    """The model's own ones by default, from sigma down; else as many as asked for, evenly spaced in log sigma; 0 last."""
+    """The model's own from sigma down, or as many as asked, evenly spaced in log sigma; 0 last."""
     levels = default_levels()
     assert sampling_levels(levels) == [*OWN[::-1], 0.0]
     assert sampling_levels(levels, sigma=25.0) == [
@@ -107,7 +107,7 @@ def test_sampling_levels():
 
 
 def test_levels_out_of_range(tiny_model):
-    """Below, above, or not falling: an error that says what the model knows."""
+    """Below, above, or not falling: an error with the model's range."""
     low, high = noise_range(tiny_model.levels)
     assert (low, high) == (OWN[0], OWN[-1])
     check_levels(tiny_model.levels, [high, low, 0.0])
@@ -149,6 +149,6 @@ def test_a_part_of_the_levels():
     ],
 )
 def test_what_is_refused_is_named(given, message):
-    """In numbers that people write; what is no number is refused too."""
+    """Messages with readable numbers; NaN and infinity are refused too."""
     with pytest.raises(NoiseOutOfRange, match=message):
         check_levels(default_levels(), given)

@@ -1,4 +1,4 @@
-"""The mirror of the export: a float network out of a model's integers."""
+"""dequantise.py, the inverse of export: a float network from a model's integers."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,10 @@ def twin(tiny_model):
 
 
 def test_exported_again_it_is_the_same_network(tiny_model, twin):
-    """Every weight and bias over its power of two, each level's row; a channel may only be counted in finer units."""
+    """Every weight and bias over its power of two, each level's row.
+
+    A channel may only have finer units.
+    """
     again = integer_layers(twin, tiny_model.levels)
     assert set(again) == set(tiny_model.layers)
     for name, layer in tiny_model.layers.items():
@@ -47,7 +50,7 @@ def test_its_bound_is_the_rounded_networks(tiny_model, tiny_network, twin, photo
 
 
 def test_its_outputs_are_the_integer_networks(tiny_model, twin, photograph):
-    """Trunk outputs for the same lattice indices, but for the rounding of inputs and wide sums."""
+    """Trunk outputs for the same lattice indices, except for rounding of inputs and wide sums."""
     network, levels = tiny_model.chain().network, default_levels()
     x = photograph(24, 32).transpose(2, 0, 1)[None].astype(np.int32) - 128
     for k in (0, 3, len(levels) - 1):
@@ -65,7 +68,10 @@ def test_its_outputs_are_the_integer_networks(tiny_model, twin, photograph):
 
 @pytest.mark.parametrize("k", [0, 4])
 def test_a_network_of_one_level(tiny_model, tiny_network, photograph, k):
-    """An expert's only row of biases is a level's row, not what levels share: it counts once, and goes back into a checkpoint as it was."""
+    """An expert's only row of biases is a level's row, not what levels share.
+
+    It counts once, and goes back into a checkpoint unchanged.
+    """
     levels = default_levels()
     layers = integer_layers(tiny_network, levels, None, range(k, k + 1))
     noise = sigmas(levels)[k : k + 1]
@@ -85,7 +91,7 @@ def test_a_network_of_one_level(tiny_model, tiny_network, photograph, k):
 
 
 def test_a_shared_bias_moves_every_level(tiny_model, photograph):
-    """What tuning changes: one number a channel, added at all levels alike."""
+    """Tuning changes one number a channel, added at all levels."""
     network = dequantised(tiny_model.layers, tiny_model.config, sigmas(tiny_model.levels))
     network.get_submodule("down1.0.a").bias[3] += 0.25
     moved, before = (

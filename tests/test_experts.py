@@ -1,4 +1,4 @@
-"""experts.py: networks that share the levels out, from checkpoints to files."""
+"""experts.py: networks that share the levels, from checkpoints to files."""
 
 import math
 
@@ -110,14 +110,14 @@ def test_a_file_there_and_back(expert_model, prior_file, photograph):
 
 
 def test_tuning_moves_each(expert_model, photograph, monkeypatch):
-    """Updates of both experts lower the bound of both; only levels of little noise are tuned."""
+    """Bias updates of both experts lower the bound of both's levels; noisy families get none."""
     pixels = photograph(256, 264)
     monkeypatch.setattr(tuning, "update_bits", lambda *_: 0)
-    deltas, layers = (
+    updates, layers = (
         tuning.tune(expert_model, [pixels], 49),
         [expert.layers for expert in expert_model.experts],
     )
-    first, second = bias_updates.by_expert(deltas, expert_model.experts)
+    first, second = bias_updates.by_expert(updates, expert_model.experts)
     assert (
         len(first) == bias_updates.count(layers[0])
         and len(second) == bias_updates.count(layers[1])
@@ -127,7 +127,7 @@ def test_tuning_moves_each(expert_model, photograph, monkeypatch):
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 128
     before, after = (
         bound_bits(dequantised_model(expert_model, moved), LEVELS, x, True)
-        for moved in (None, deltas)
+        for moved in (None, updates)
     )
     assert sum(after[:5]) < sum(before[:5]) and sum(after[5:]) < sum(before[5:])
     monkeypatch.setattr(tuning, "MAX_FIRST_SIGMA", 8.0)
@@ -137,15 +137,15 @@ def test_tuning_moves_each(expert_model, photograph, monkeypatch):
 
 
 def test_a_file_tuned_by_expert(expert_model, photograph, monkeypatch):
-    """Deltas of none but the second; the file decodes, by the document too."""
+    """Bias updates of the second only; the file decodes, by the document too."""
     pixels, layers = photograph(56, 64), [expert.layers for expert in expert_model.experts]
-    deltas = np.concatenate(
+    updates = np.concatenate(
         [
             np.zeros(bias_updates.count(layers[0]), np.int32),
             np.random.default_rng(1).integers(-3, 4, bias_updates.count(layers[1]), np.int32),
         ]
     )
-    monkeypatch.setattr(prior_codec, "tune", lambda *_, **__: deltas)
+    monkeypatch.setattr(prior_codec, "tune", lambda *_, **__: updates)
     header, payload = prior_codec.encode_stack(
         [pixels], Header((Entry(64, 56),), pixel_digest([pixels])), expert_model, tuning=1
     )
@@ -154,7 +154,7 @@ def test_a_file_tuned_by_expert(expert_model, photograph, monkeypatch):
     theirs = yardstick.pop_deltas(numbers, yardstick.Stack(header.section(Tag.BIAS_UPDATES)))
     assert {name[:2] for name in theirs} == {"1."} and np.array_equal(
         np.concatenate([theirs[name] for name in sorted(theirs)]),
-        deltas[-bias_updates.count(layers[1]) :],
+        updates[-bias_updates.count(layers[1]) :],
     )
     yardstick.tune(numbers, theirs)
     means = grids(header.section(Tag.BLOCK_MEANS), header.sizes)
@@ -201,20 +201,17 @@ def family_model(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_family_is_tuned_together(family_model, photograph, monkeypatch):
-    """One set of updates moves both networks of a family, and lowers the bound of both.
-
-    The first family is not touched.
-    """
+    """One set of updates moves both networks of a family, and the bound of all levels falls."""
     pixels = photograph(256, 264)
     monkeypatch.setattr(tuning, "update_bits", lambda *_: 0)
-    deltas = tuning.tune(family_model, [pixels], 61)
-    assert len(deltas) == family_model.deltas.size == 2 * bias_updates.count(family_model.layers)
-    first, second, third = bias_updates.by_expert(deltas, family_model.experts)
+    updates = tuning.tune(family_model, [pixels], 61)
+    assert len(updates) == family_model.deltas.size == 2 * bias_updates.count(family_model.layers)
+    first, second, third = bias_updates.by_expert(updates, family_model.experts)
     assert np.array_equal(second, third) and second.any() and not np.array_equal(first, second)
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 128
     before, after = (
         bound_bits(dequantised_model(family_model, moved), LEVELS, x, True)
-        for moved in (None, deltas)
+        for moved in (None, updates)
     )
     assert all(
         sum(after[part]) < sum(before[part]) for part in (slice(3), slice(3, 6), slice(6, None))
@@ -222,10 +219,10 @@ def test_a_family_is_tuned_together(family_model, photograph, monkeypatch):
 
 
 def test_a_file_tuned_by_family(family_model, photograph, monkeypatch):
-    """Each expert's biases are the family's, by the document too."""
+    """Each expert has its family's biases, by the document too."""
     pixels, size = photograph(56, 64), bias_updates.count(family_model.layers)
-    deltas = np.random.default_rng(1).integers(-3, 4, 2 * size, np.int32)
-    monkeypatch.setattr(prior_codec, "tune", lambda *_, **__: deltas)
+    updates = np.random.default_rng(1).integers(-3, 4, 2 * size, np.int32)
+    monkeypatch.setattr(prior_codec, "tune", lambda *_, **__: updates)
     header, payload = prior_codec.encode_stack(
         [pixels], Header((Entry(64, 56),), pixel_digest([pixels])), family_model, tuning=1
     )
@@ -238,7 +235,7 @@ def test_a_file_tuned_by_family(family_model, photograph, monkeypatch):
         if name[0] == "1"
     )
     yardstick.tune(numbers, theirs)
-    chain = family_model.tuned_chain(deltas)
+    chain = family_model.tuned_chain(updates)
     for i, (_, network) in enumerate(chain.network.networks):
         assert all(
             np.array_equal(layer.bias.numpy(), numbers.tensors[f"{i}.{name}.bias"])
@@ -250,9 +247,9 @@ def test_a_file_tuned_by_family(family_model, photograph, monkeypatch):
     "families", [[1, 1, 1], [0, 2, 2], [0, 1, 0], [0, 0, 0], [0, 1], []], ids=str
 )
 def test_families_that_do_not_fit(families, family_model, tmp_path):
-    """Families are 0, 1, ... in order, one for each expert, of equal sizes.
+    """Numbers must rise from 0 in steps of 1, one for each expert, of the same sizes in a family.
 
-    Checked when experts are put together and when a file is read.
+    Checked when experts are combined, and when a file is read.
     """
     other = random_network(9, NetworkConfig(16, 1, 24, 2, 16, 1, embedding=16, head=24))
     with pytest.raises(TrainingError, match="families"):
@@ -263,13 +260,13 @@ def test_families_that_do_not_fit(families, family_model, tmp_path):
             families,
         )
     if len(families) == 3 and families != [0, 0, 0]:
-        told = family_model.description | {
+        facts = family_model.description | {
             "experts": [
                 one | {"family": number}
                 for one, number in zip(family_model.description["experts"], families)
             ]
         }
-        write_model(tmp_path / "m.safetensors", load_file(family_model.path), told)
+        write_model(tmp_path / "m.safetensors", load_file(family_model.path), facts)
         with pytest.raises(WrongModel, match="families do not fit"):
             Model(tmp_path / "m.safetensors")
 
@@ -330,12 +327,14 @@ def test_trained_apart_and_exported_together(tmp_path, photograph):
             and last["level"] > 0
         )
     checkpoints = [f"{path}.ckpt" for path in paths]
-    network, told = read_checkpoints(checkpoints)
+    network, facts = read_checkpoints(checkpoints)
     assert (
         network.shares == [FINE, COARSE]
-        and told["steps"] == sum(read_checkpoints([p, q])[1]["steps"] for p, q in [checkpoints]) > 1
+        and facts["steps"]
+        == sum(read_checkpoints([p, q])[1]["steps"] for p, q in [checkpoints])
+        > 1
     )
-    save_model(tmp_path / "m.safetensors", network, LEVELS, told)
+    save_model(tmp_path / "m.safetensors", network, LEVELS, facts)
     model = Model(tmp_path / "m.safetensors")
     assert [expert.steps for expert in model.experts] == [FINE, COARSE] and [
         expert.family for expert in model.experts
@@ -352,15 +351,15 @@ def test_trained_apart_and_exported_together(tmp_path, photograph):
 
 
 def test_a_model_file_with_a_level_missing(tmp_path, expert_model):
-    told = expert_model.description | {"experts": [expert_model.description["experts"][0]]}
-    write_model(tmp_path / "m.safetensors", load_file(expert_model.path), told)
+    facts = expert_model.description | {"experts": [expert_model.description["experts"][0]]}
+    write_model(tmp_path / "m.safetensors", load_file(expert_model.path), facts)
     with pytest.raises(WrongModel, match="do not share all levels"):
         Model(tmp_path / "m.safetensors")
 
 
 @pytest.mark.parametrize("reach", [0, INNOVATION_REACH])
 def test_a_bias_beside_tiny_weights(reach):
-    """A bias of a hardly used layer fits, to 2^-20, because its weights use coarser units."""
+    """A bias beside tiny weights still fits, to a 2^-20th: the weights get coarser units."""
     bias = torch.tensor([[300.0, -0.001], [-20.0, 5.0]])
     layer = make_layer(torch.full((2, 12, 3, 3), 1e-9), bias, reach=reach, factor=4)
     assert largest_sum(layer, INNOVATION_REACH).max() < EXACT
@@ -370,7 +369,7 @@ def test_a_bias_beside_tiny_weights(reach):
 
 
 def test_a_dead_channels_bias_is_cut_to_what_matters():
-    """Biases far beyond what an activation's inputs can outweigh give the same outputs."""
+    """Biases far beyond what inputs can outweigh are cut; outputs stay the same for any inputs."""
     rng = np.random.default_rng(4)
     weight = rng.integers(-64, 65, (9, 4, 3, 3))
     weight[0], weight[1] = 64, -64

@@ -205,7 +205,7 @@ def test_archives_are_as_the_document_says(tiny_model):
     files = fuzz_cases.good_files(tiny_model, np.random.default_rng(5))
     header, _ = compare(files["prior archive"][0])
     assert header.archive and header.model and header.metadata and len(header.entries) == 4
-    assert not compare(files["plain archive"][0])[0].model
+    assert not compare(files["fallback archive"][0])[0].model
 
 
 def test_differences_and_digest_are_as_the_document_says():

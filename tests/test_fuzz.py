@@ -1,9 +1,9 @@
-"""benchmarks/fuzz.py in small: each kind of hostile file, and that the fuzzer notices what it looks for."""
+"""benchmarks/fuzz.py in small: each kind of hostile file, and that it notices faults."""
 
 import numpy as np
 import pytest
 
-from benchmarks import fuzz, fuzz_cases
+from benchmarks import fuzz, fuzz_bombs, fuzz_cases, fuzz_checks, fuzz_damage, fuzz_metadata
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.formats.image_files import image_bytes
@@ -19,22 +19,22 @@ def files(tiny_model):
 
 
 def judged(cases, model, every=1, folder=None, commands=0):
-    """Findings over every `every`-th case; of those every `commands`-th through the commands too."""
-    findings = fuzz.Findings()
+    """Findings over every `every`-th case; every `commands`-th of them by the commands too."""
+    findings = fuzz_checks.Findings()
     for i, case in enumerate(list(cases)[::every]):
-        fuzz.by_library(case, model, findings)
+        fuzz_checks.by_library(case, model, findings)
         if commands and i % commands == 0:
-            fuzz.by_command(case, model, findings, folder)
+            fuzz_checks.by_command(case, model, findings, folder)
     assert findings.faults == []
     return findings.outcomes
 
 
-@pytest.mark.parametrize("name", ["plain bare", "plain P", "prior RGB", "plain archive"])
+@pytest.mark.parametrize("name", ["fallback bare", "fallback P", "prior RGB", "fallback archive"])
 def test_cut_and_flipped_files(files, tiny_model, name):
-    """Lengths and bits: nothing but its own images or an error of ours; bare damage is always refused."""
+    """Only its own images or this package's errors; damage with a wrong checksum is refused."""
     rng, data, images = np.random.default_rng(2), *files[name]
-    outcomes = judged(fuzz_cases.truncations(name, data, images), tiny_model, 1 + len(data) // 300)
-    outcomes |= judged(fuzz_cases.flips(name, data, images, rng, 10), tiny_model, 5)
+    outcomes = judged(fuzz_damage.truncations(name, data, images), tiny_model, 1 + len(data) // 300)
+    outcomes |= judged(fuzz_damage.flips(name, data, images, rng, 10), tiny_model, 5)
     assert all(
         set(outcomes[kind]) <= {"DamagedFile", "NotOurFile"} for kind in ("cut short", "one bit")
     )
@@ -44,16 +44,16 @@ def test_altered_numbers(files, tiny_model):
     """Right checksums over wrong numbers, in every good file."""
     rng = np.random.default_rng(3)
     outcomes = judged(
-        (case for name, file in files.items() for case in fuzz_cases.numbers(name, *file, rng, 4)),
+        (case for name, file in files.items() for case in fuzz_damage.numbers(name, *file, rng, 4)),
         tiny_model,
     )
     assert outcomes["numbers, right CRC"]["DamagedFile"] > 30
 
 
 def test_sizes_and_bombs(tiny_model, tmp_path):
-    """Claims of 2^31 pixels and more, gibibytes out of little: refused in bounded time and memory, by the commands too."""
-    outcomes = judged(fuzz_cases.lying_sizes(tiny_model.id), tiny_model, 3, tmp_path, 20) | judged(
-        fuzz_cases.bombs(1024), tiny_model, 1, tmp_path, 6
+    """Huge claims and bombs are refused in bounded time and memory, by the commands too."""
+    outcomes = judged(fuzz_bombs.lying_sizes(tiny_model.id), tiny_model, 3, tmp_path, 20) | judged(
+        fuzz_bombs.bombs(1024), tiny_model, 1, tmp_path, 6
     )
     assert all(
         set(outcomes[kind]) <= {"DamagedFile", "exit 1", "exit 0"}
@@ -62,12 +62,12 @@ def test_sizes_and_bombs(tiny_model, tmp_path):
 
 
 def test_noise_odd_metadata_and_odd_names(tiny_model, tmp_path):
-    """Well-made files that mean harm, through every command: no traceback, nothing outside the folder, messages of one printable line."""
+    """No traceback, nothing outside the folder, messages of one printable line."""
     rng = np.random.default_rng(4)
-    outcomes = judged(fuzz_cases.odd_names(), tiny_model, 1, tmp_path, 1) | judged(
-        fuzz_cases.random_bytes(rng, 20), tiny_model
+    outcomes = judged(fuzz_metadata.odd_names(), tiny_model, 1, tmp_path, 1) | judged(
+        fuzz_damage.random_bytes(rng, 20), tiny_model
     )
-    outcomes |= judged(fuzz_cases.odd_metadata(rng, 12), tiny_model, 1, tmp_path, 1)
+    outcomes |= judged(fuzz_metadata.odd_metadata(rng, 12), tiny_model, 1, tmp_path, 1)
     assert (
         outcomes["odd name, right digest"]["exit 1"] >= 8
         and outcomes["odd metadata, right digest"]["exit 0"] >= 12
@@ -75,18 +75,18 @@ def test_noise_odd_metadata_and_odd_names(tiny_model, tmp_path):
 
 
 def test_the_fuzzer_notices(tiny_model, monkeypatch, tmp_path):
-    """A foreign exception, other images, memory and time beyond the bounds, a command that leaves files: each is a fault."""
+    """Foreign exceptions, other images, much memory or time, files left by a command: faults."""
     data, findings = (
         fuzz_cases.fallback_file([ImageData("L", np.zeros((2, 2), np.uint8))]),
-        fuzz.Findings(),
+        fuzz_checks.Findings(),
     )
     other = fuzz_cases.Case("x", "other", data, [ImageData("L", np.ones((2, 2), np.uint8))])
-    fuzz.by_library(other, tiny_model, findings)
-    monkeypatch.setattr(fuzz.decoder, "decode_images", lambda *_, **__: {}["foreign"])
-    fuzz.by_library(other, tiny_model, findings)
-    fuzz.by_command(other, tiny_model, findings, tmp_path)
-    findings.add(other, "decoded", fuzz.SECONDS + 1, 0)
-    findings.add(other, "decoded", 0, fuzz.MEBIBYTES + 1)
+    fuzz_checks.by_library(other, tiny_model, findings)
+    monkeypatch.setattr(fuzz_checks.decoder, "decode_images", lambda *_, **__: {}["foreign"])
+    fuzz_checks.by_library(other, tiny_model, findings)
+    fuzz_checks.by_command(other, tiny_model, findings, tmp_path)
+    findings.add(other, "decoded", fuzz_checks.SECONDS + 1, 0)
+    findings.add(other, "decoded", 0, fuzz_checks.MEBIBYTES + 1)
     text = "\n".join(findings.faults)
     assert (
         "OTHER IMAGES" in text
@@ -127,7 +127,7 @@ def test_a_transparent_colour_has_few_numbers():
 
 
 def test_metadata_that_a_writer_cannot_take_are_left_out_by_name():
-    """Exif that is no TIFF makes Pillow raise SyntaxError: the image is written all the same, and the caller told."""
+    """Exif that is no TIFF makes Pillow raise SyntaxError: it is left out and named."""
     image = ImageData(
         "CMYK", np.zeros((1, 1, 4), np.uint8), {}, {"exif": b"Exif\0\0nonsense", "xmp": b"x"}
     )

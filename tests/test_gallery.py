@@ -1,4 +1,4 @@
-"""gallery.py: every sampler out of every kind of prior."""
+"""gallery.py: every sampler with every kind of prior."""
 
 import math
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_every_sampler_of_every_prior(name, kind, tiny_model, tiny_network):
 
 
 def test_grades(tiny_model, tiny_network):
-    """Each is another image; passes is the default of a model at its own levels, and of nothing else."""
+    """Each gives another image; passes is the default of a model at its own levels only."""
     ends = [
         draw(tiny_model, sampler="ancestral", grade=grade)[1] for grade in (None, *VARIANCE_GRADES)
     ]
@@ -56,7 +56,7 @@ def test_grades(tiny_model, tiny_network):
 
 
 def test_depth(tiny_model):
-    """Of restoration-degradation: 1 is DDIM, less is not."""
+    """Depth 1 is DDIM, less is not."""
     ddim = draw(tiny_model, sampler="ddim")[1]
     torch.testing.assert_close(
         draw(tiny_model, sampler="restoration-degradation")[1], ddim, atol=0.5, rtol=0
@@ -67,7 +67,7 @@ def test_depth(tiny_model):
 
 
 def test_the_shipped_model_restores(photograph):
-    """From a noised photograph every sampler and the coder's chain come back near to it, and from another seed's noise otherwise."""
+    """Every sampler and the coder's chain restore a noised photograph, seeds differ."""
     model, photo = Model.open(), torch.from_numpy(photograph(32, 40)).permute(2, 0, 1).float() - 128
     for options in [
         {"sampler": name, "grade": "head" if name == "ancestral" else None} for name in SAMPLERS
@@ -92,7 +92,7 @@ def test_the_shipped_model_restores(photograph):
 
 
 def test_tops(tiny_model):
-    """Clouds hold together over pixels, the coder's top does not; for floats and for the chain."""
+    """Clouds have large structure, the coder's top has none; for floats and for the chain."""
     for name in ("seeds1", "ancestral"):
         means = {}
         for top in ("clouds", "coder"):
@@ -104,7 +104,7 @@ def test_tops(tiny_model):
 
 
 def test_an_expert_draws_at_its_own_levels_only(tiny_network, tmp_path):
-    """Its checkpoint says which they are: from a photograph with little noise it is a prior as any, beyond them it is refused before it draws noise."""
+    """From a photograph with little noise it is a prior like others; beyond its levels refused."""
     state = {
         "config": tiny_network.config.as_dict(),
         "average": tiny_network.state_dict(),
@@ -139,7 +139,7 @@ def test_an_expert_draws_at_its_own_levels_only(tiny_network, tmp_path):
 
 
 def test_open_prior(tmp_path):
-    """A shipped model, a checkpoint by its suffix, and our errors for what is neither."""
+    """A shipped model, a checkpoint by its suffix, and this package's errors for anything else."""
     assert isinstance(open_prior(), Model) and isinstance(open_prior("default"), Model)
     if CHECKPOINT.is_file():
         assert isinstance(open_prior(CHECKPOINT), Denoiser)

@@ -16,7 +16,7 @@ TINY = dataclasses.replace(EIGHT, passes=4)
 
 
 def _random_network():
-    """A TINY network with no zero layer left: growth must preserve a trained function, not a fresh one."""
+    """A TINY network without zero layers: growth must preserve a trained function."""
     torch.manual_seed(3)
     network = Denoiser(TINY)
     with torch.no_grad():
@@ -39,7 +39,10 @@ def _outputs(network, integer):
 @pytest.mark.parametrize("integer", [False, True])
 @pytest.mark.parametrize("size", GROWS)
 def test_a_grown_network_computes_the_same(size, integer):
-    """Every size alone, rounded and not: outputs agree to float32's summation order.  More passes hear of more: not those whose heads are deaf."""
+    """Every size alone, rounded and not: outputs agree to float32's summation order.
+
+    More passes use more innovations: here the head ignores them.
+    """
     small = _random_network()
     if size == "passes":
         small.head_known.weight.data.zero_()
@@ -54,7 +57,10 @@ def test_a_grown_network_computes_the_same(size, integer):
 
 
 def test_every_new_weight_learns(tmp_path):
-    """Three steps after growth every weight of an inner convolution has moved; a full checkpoint may be of the small size."""
+    """Three steps after growth every weight of an inner convolution has moved.
+
+    A full checkpoint may be of the small size.
+    """
     small = Trainer(TINY, TrainingConfig(), "cpu")
     small.save(tmp_path / "small.ckpt", 1.0)
     config = dataclasses.replace(
@@ -78,8 +84,8 @@ def test_every_new_weight_learns(tmp_path):
 
 
 @pytest.mark.parametrize("integer", [False, True])
-def test_of_eight_phases_four_are_those_that_heard_of_more(integer):
-    """Where a half of eight knows all of the passes before and none of its own, the same is said of it by four."""
+def test_four_passes_of_eight_are_the_first_halves(integer):
+    """First halves of eight passes use the innovations of their pass of four: equal outputs."""
     torch.manual_seed(6)
     eight, four = Denoiser(EIGHT), Denoiser(TINY)
     with torch.no_grad():
@@ -88,7 +94,7 @@ def test_of_eight_phases_four_are_those_that_heard_of_more(integer):
     four.load_state_dict(grow_weights(EIGHT, eight.state_dict(), TINY))
     (trunk, fine), (same, coarse) = _outputs(eight, integer), _outputs(four, integer)
     assert torch.equal(trunk, same) and not coarse[:, :, ::2, ::2].any()
-    for pass_number in (2, 4, 6):  # their first halves hear of all that came before, and of no more
+    for pass_number in (2, 4, 6):  # first halves: they use the innovations of all earlier passes
         for row, column, stride in coding_passes(8)[pass_number]:
             there = fine[:, :, row::stride, column::stride]
             assert there.abs().max() > 0.01
@@ -97,8 +103,8 @@ def test_of_eight_phases_four_are_those_that_heard_of_more(integer):
             )
 
 
-def test_two_phases_of_more():
-    """Of four two, of eight two: one head is left, and it is asked."""
+def test_two_passes_of_more():
+    """Two passes from four or from eight: one head is left, and it is evaluated."""
     for old in (EIGHT, TINY):
         config = dataclasses.replace(old, passes=2)
         network = Denoiser(config)

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from bitsback.coder.model import Model
 from bitsback.errors import OutputExists, WrongModel
 from bitsback.integer import model_file
-from bitsback.integer.model_file import model_id, read_model, told_id, write_model
+from bitsback.integer.model_file import model_id, read_model, stored_id, write_model
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_what_is_written_is_read_back(tmp_path, contents):
     again, told, found = read_model(tmp_path / "m")
     assert again.keys() == tensors.keys() and told == description | {"id": found}
     assert all(torch.equal(again[name], tensors[name]) for name in tensors)
-    assert found == told_id(tmp_path / "m") == model_id(tensors, description)
+    assert found == stored_id(tmp_path / "m") == model_id(tensors, description)
     with pytest.raises(OutputExists):
         write_model(tmp_path / "m", tensors, description)
 
@@ -59,7 +59,7 @@ def test_other_files_are_no_models(tmp_path, kind):
         path.write_text("no model")
     elif kind == "without metadata":
         save_file({"a": torch.zeros(2)}, path)
-    assert told_id(path) is None
+    assert stored_id(path) is None
     with pytest.raises(WrongModel, match="x.safetensors: not a bitsback model"):
         read_model(path)
 
@@ -82,4 +82,4 @@ def test_another_arithmetic_is_refused(tmp_path, contents):
 def test_shipped_models_are_whole():
     """Each says its id, and it is that of its integers."""
     for name, path in model_file.shipped_models().items():
-        assert path.stem == name and told_id(path) == read_model(path)[2]
+        assert path.stem == name and stored_id(path) == read_model(path)[2]

@@ -1,4 +1,4 @@
-"""preview.py: what decodes first, at a part of the cost, near to the image; elsewhere means of blocks, or gray."""
+"""preview.py: the segment that decodes first, near to the image; elsewhere block means or gray."""
 
 import dataclasses
 
@@ -31,16 +31,16 @@ def shipped():
     return Model.open()
 
 
-def tell_nothing(images, top, levels):
-    """In place of means.told."""
+def no_block_means(images, top, levels):
+    """Replaces block_means.told."""
     return b"", top
 
 
 @pytest.fixture(scope="module")
 def data(pixels, prior_file, shipped):
-    """A file that tells neither means nor flat blocks."""
+    """A file without block means and flat map."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(block_means, "write", tell_nothing)
+        patch.setattr(block_means, "write", no_block_means)
         return prior_file(pixels, shipped)
 
 
@@ -57,7 +57,10 @@ def covered(header, count):
 
 
 def test_the_part_that_decodes_first(data, pixels, shipped):
-    """The last segment, near to the image, nearer where more of it is decoded; all else gray; a part of the passes."""
+    """The last segment is near to the image, nearer at less noise; all else is gray.
+
+    It takes a part of the network evaluations.
+    """
     last = covered(container.read_header(data), 1)
     quick, good = (preview(data, model=shipped, sigma=sigma) for sigma in (40.0, 3.0))
     for seen in (quick, good):
@@ -76,7 +79,7 @@ def test_the_part_that_decodes_first(data, pixels, shipped):
 
 
 def test_the_share_counts_network_passes(data, shipped, monkeypatch):
-    """share is what the network was asked for beside the context, pixels times passes, of what a full decode asks."""
+    """share: pixels times network evaluations, without context, over those of a full decode."""
     passes, network = [], type(shipped.chain().network)
     trunk, header = network.trunk, container.read_header(data)
     monkeypatch.setattr(
@@ -91,7 +94,7 @@ def test_the_share_counts_network_passes(data, shipped, monkeypatch):
 
 
 def test_more_segments(data, pixels, shipped):
-    """All but the last of them come out exactly, and the last is near; with all of them only the plain block is gray."""
+    """All but the last are exact, the last is near; with all of them only the start is gray."""
     header = container.read_header(data)
     assert len(header.segments) > 1
     seen = preview(data, model=shipped, segments=len(header.segments) + 5)
@@ -106,7 +109,7 @@ def test_more_segments(data, pixels, shipped):
 
 
 def fields(height, width, channels=3):
-    """Bright and dark places, twice as large as the blocks whose means are told."""
+    """Bright and dark areas, twice as large as the blocks of block means."""
     rng = np.random.default_rng([height, width, channels])
     coarse = (
         rng.integers(20, 236, (-(-height // 64), -(-width // 64), channels))
@@ -123,8 +126,11 @@ def far(a, b):
 
 @pytest.mark.parametrize("channels", [3, 1])
 @pytest.mark.parametrize("flips", range(4))
-def test_told_means_fill_the_rest(tiny_model, monkeypatch, channels, flips):
-    """Whichever corner is coded first, what is not decoded is nearer to the image than to the same means turned over, and than gray; gray images stay gray."""
+def test_block_means_fill_the_rest(tiny_model, monkeypatch, channels, flips):
+    """From any corner, the rest is nearer to the image than turned means and gray are.
+
+    Gray images stay gray.
+    """
     monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: flips)
     pixels = fields(160, 136, channels)
     header, payload = coded([pixels], tiny_model)
@@ -144,7 +150,7 @@ def test_told_means_fill_the_rest(tiny_model, monkeypatch, channels, flips):
 
 
 def test_no_bands(tiny_model):
-    """Of a smooth slope the blurred image is one too: within a step of the means, and from row to row within the rounding."""
+    """Block means of a smooth slope are smooth: within a step of the means, without jumps."""
     rows, columns = np.mgrid[:320, :64]
     pixels = np.stack(
         [20 + 0.6 * rows + columns / 8, 230 - 0.6 * rows, np.full(rows.shape, 90.0)], -1
@@ -173,11 +179,11 @@ def clipped(height, width):
     return pixels
 
 
-@pytest.mark.parametrize("tells_means", [True, False])
-def test_a_channel_told_alone_is_no_colour(tiny_model, monkeypatch, tells_means):
-    """Flat blocks that tell red only: beside it stand the means, or all of the pixel is gray; no red on gray."""
-    if not tells_means:
-        monkeypatch.setattr(block_means, "write", tell_nothing)
+@pytest.mark.parametrize("has_means", [True, False])
+def test_one_known_channel_is_no_colour(tiny_model, monkeypatch, has_means):
+    """Where the flat map has red only, block means fill the rest, or all of the pixel is gray."""
+    if not has_means:
+        monkeypatch.setattr(block_means, "write", no_block_means)
     monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: 0)
     pixels = clipped(160, 136)
     header, payload = coded([pixels], tiny_model)
@@ -185,10 +191,10 @@ def test_a_channel_told_alone_is_no_colour(tiny_model, monkeypatch, tells_means)
     red = ~seen.known & (pixels[..., 0] == 255)
     assert (
         header.section(Tag.FLAT_MAP)
-        and bool(header.section(Tag.BLOCK_MEANS)) == tells_means
+        and bool(header.section(Tag.BLOCK_MEANS)) == has_means
         and red.mean() > 0.1
     )
-    if tells_means:
+    if has_means:
         assert (seen.pixels[red][:, 0] == 255).all() and far(seen.pixels[red], pixels[red]) < 20
     else:
         assert (seen.pixels[~seen.known] == MIDDLE_GRAY).all()
@@ -196,7 +202,10 @@ def test_a_channel_told_alone_is_no_colour(tiny_model, monkeypatch, tells_means)
 
 @pytest.mark.parametrize("channels", [3, 1])
 def test_fill(channels):
-    """Told means, clipped, in what is free alone; a gray image's start is green's; without means a pixel of which anything is free is gray."""
+    """Block means, clipped, in free samples alone; a gray image uses green's start.
+
+    Without block means a pixel with a free sample is gray.
+    """
     spacing, grid = 256.0, np.full((2, 3, channels), block_means.ZERO, np.int32)
     grid[..., -1] += 2
     top, rng = block_means.LocalTop((0, -8, 1), (64,) * 3, (grid,), 8), np.random.default_rng(1)
@@ -249,15 +258,15 @@ def test_decoding_stops_at_a_level(tiny_model, prior_file, photograph, k):
     assert (y == block).all()
 
 
-def test_a_plain_file_is_decoded(photograph):
-    """Nothing to save there: the image itself, a share of 1."""
+def test_a_file_under_the_fallback_codec_is_decoded(photograph):
+    """The image itself, a share of 1."""
     pixels = photograph(9, 11)
     seen = preview(encode(pixels))
     assert (seen.pixels == pixels).all() and seen.share == 1 and seen.known.all()
 
 
 def test_bad_input(data, shipped, other_model, prior_file, photograph, tmp_path):
-    """Archives, foreign bytes, altered bytes, missing models, words that end: our errors."""
+    """Archives, foreign and altered bytes, missing models, a short stack: this package's errors."""
     from PIL import Image
 
     Image.fromarray(photograph(9, 11)).save(tmp_path / "a.png")

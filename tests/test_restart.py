@@ -1,4 +1,4 @@
-"""restart.py: a model file is its own checkpoint."""
+"""restart.py: a model file as a checkpoint."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ LAST = len(default_levels()) - 1
 
 
 def restarted(model):
-    """The Experts out of a model, ready to train on."""
+    """The Experts of a model, ready for training."""
     networks = []
     for expert in model.experts:
         network = Denoiser(expert.config)
@@ -53,7 +53,10 @@ def test_it_computes_what_the_file_does(request, which, photograph):
 
 
 def test_training_goes_on_from_a_model(expert_model, tmp_path, photograph):
-    """Sizes are the expert's that has the levels, a larger network grows from it, minutes and steps go on."""
+    """Sizes are those of the expert that has the levels.
+
+    A larger network grows from it; minutes and steps continue.
+    """
     Image.fromarray(photograph(40, 56, 1)).save(tmp_path / "a.png")
     trainer = Trainer(TINY, TrainingConfig(at_levels=True, only=range(1, 3)), "cpu")
     trainer.load(expert_model.path)
@@ -98,7 +101,10 @@ def test_training_goes_on_from_a_model(expert_model, tmp_path, photograph):
 
 
 def test_a_model_lends_the_experts_that_are_missing(expert_model, tmp_path, photograph):
-    """One expert trained on for some of another's levels, exported with the model it came from: the untouched expert's integers are the same."""
+    """An expert trained further for some of another's levels is exported with the model it is from.
+
+    The untouched expert's integers are the same.
+    """
     Image.fromarray(photograph(40, 56, 1)).save(tmp_path / "a.png")
     for name, only in (("a", range(2)), ("b", range(2, 5))):
         train(
@@ -138,7 +144,7 @@ def test_a_model_lends_the_experts_that_are_missing(expert_model, tmp_path, phot
 
 
 def test_levels_that_are_not_the_coders_are_not_lent(tiny_network, tmp_path):
-    """A model may have other levels; an expert for them would be asked at the wrong ones.  Those that agree are lent."""
+    """An expert for other levels than the coder's is refused; those with the same are used."""
     levels = spaced(12)
     assert levels[:4] == default_levels()[:4] and levels[4] != default_levels()[4]
     save_model(

@@ -1,7 +1,8 @@
-"""samplers.py on data whose score is known: exact moments, orders, identities, noise, a forward process that is not linear.
+"""samplers.py on data with a known score: moments, orders, identities, noise, other processes.
 
-Gaussian data make every sampler affine in its start and noises, so a batch of basis vectors gives the law without
-Monte Carlo.  On a mixture, steps are integrated on a grid: Gauss-Hermite in the noises, backwards from the function.
+Gaussian data make every sampler affine in its start and noises, so a batch of basis vectors has the
+law without Monte Carlo.  On a mixture, steps are integrated on a grid: Gauss-Hermite in the noises,
+backwards from the function.
 """
 
 import math
@@ -42,7 +43,10 @@ def mixture(y, sigma):
 
 
 def end_variance(monkeypatch, sampler, levels, variance=VARIANCE, **options):
-    """Variance at levels[-1] from N(0, variance + levels[0]^2): component j of y is the weight of the j-th noise."""
+    """Variance at levels[-1] from N(0, variance + levels[0]^2).
+
+    Component j of y is the weight of the j-th noise.
+    """
     drawn = [0]
 
     def unit(like, generator):
@@ -57,7 +61,7 @@ def end_variance(monkeypatch, sampler, levels, variance=VARIANCE, **options):
 
 
 def slopes(errors):
-    """log2 of how much each halving of the step gains."""
+    """log2 of the gain of each halving of the step."""
     return [math.log2(a / b) for a, b in pairwise(errors)]
 
 
@@ -80,7 +84,7 @@ ORDERS = [
 
 @pytest.mark.parametrize("name, options, order", ORDERS)
 def test_order_on_gaussian_data(monkeypatch, name, options, order):
-    """The variance converges to the exact one, at the order each method promises, and no faster."""
+    """The variance converges to the exact one, at the order of each method, and no faster."""
     errors = []
     for count in (384, 768, 1536):
         levels = geometric(0.1, 50.0, count + 1)[::-1]
@@ -99,7 +103,7 @@ def test_order_on_gaussian_data(monkeypatch, name, options, order):
 
 @pytest.mark.parametrize("share", [0.3, 0.75])
 def test_a_stage_anywhere(monkeypatch, share):
-    """SEEDS-2 keeps its order 2 wherever between two levels its stage lies: a model's own levels are not evenly spaced."""
+    """SEEDS-2 keeps its order 2 with its stage anywhere: a model's levels are not evenly spaced."""
     errors = []
     for count in (192, 384, 768):
         ends = geometric(0.1, 50.0, count + 1)[::-1]
@@ -114,7 +118,7 @@ def test_a_stage_anywhere(monkeypatch, share):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_mean_on_gaussian_data(monkeypatch, name):
-    """The mean of the start is carried to the mean of the end: exactly where y - mean stays in proportion to its sd."""
+    """The start's mean becomes the end's: exactly where y - mean stays in proportion to its sd."""
     monkeypatch.setattr(samplers, "gaussian_noise", lambda like, generator: torch.zeros_like(like))
     mean, levels = 1.5, geometric(0.1, 50.0, 97)[::-1]
     end = SAMPLERS[name](
@@ -125,13 +129,13 @@ def test_mean_on_gaussian_data(monkeypatch, name):
 
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_the_head_grade_is_exact_on_gaussian_data(monkeypatch, count):
-    """With the true variance of x given y the reverse step is the true one, however few steps."""
+    """With the true variance of x given y the reverse step is exact, for any number of steps."""
     levels = geometric(0.1, 50.0, count + 1)[::-1]
     assert abs(end_variance(monkeypatch, ancestral, levels) - (VARIANCE + 0.01)) < 1e-12
 
 
 def test_the_scalar_grade():
-    """On Gaussian data the average is the true variance too: exact in two steps, but for chance; each channel apart."""
+    """On Gaussian data the average is the true variance too: exact in two steps, by channel."""
     generator = torch.Generator().manual_seed(1)
     variance = torch.tensor([1.0, 25.0, 400.0], dtype=torch.float64).view(1, 3, 1, 1)
 
@@ -163,8 +167,10 @@ def test_the_scalar_grade():
     ],
 )
 def test_errors_derived_apart(monkeypatch, stages, noise, errors):
-    """Variance errors of 20, 40, 80, 160 steps that were computed with other code, in variance-preserving
-    variables: data N(0, 1/2), log SNR / 2 from -3 to 3.  The two forms are one method."""
+    """Equal to variance errors of 20, 40, 80, 160 steps that other code computed.
+
+    In variance-preserving variables: data N(0, 1/2), log SNR / 2 from -3 to 3.
+    """
     for steps, expected in zip((20, 40, 80, 160), errors):
         if expected:
             levels = geometric(math.exp(-3), math.exp(3), steps * stages + 1)[::-1]
@@ -191,7 +197,7 @@ def grid(sigma, size=401):
 
 
 def cubic(points, places, values):
-    """Interpolation through the four nearest values on an even grid; beyond its ends the last cubic goes on."""
+    """Interpolation by cubics through the four nearest values on an even grid."""
     at = (points - places[0]) / (places[1] - places[0])
     first = np.clip(np.floor(at).astype(int) - 1, 0, len(places) - 4)
     u = at - first
@@ -204,7 +210,7 @@ def cubic(points, places, values):
 
 
 def end_moments(monkeypatch, sampler, levels, stages, nodes):
-    """E[y] and E[y^2] at levels[-1] from the exact law at levels[0], one block of levels at a time, backwards."""
+    """E[y], E[y^2] at levels[-1] from the exact law at levels[0], by blocks of levels."""
     z, weights = np.polynomial.hermite_e.hermegauss(nodes)
     weights = weights / weights.sum()
     drawn = [0]
@@ -238,7 +244,7 @@ EXACT_SQUARE = sum(w * (m * m + SD**2) for w, m in zip(WEIGHTS, MEANS))
 
 
 def graded(monkeypatch, grade):
-    """ancestral of a grade; what "scalar" takes the mean of is weighed as the mixture's law at that level is, for a grid is no draw."""
+    """ancestral of a grade; "scalar" averages by the mixture's density: a grid is no sample."""
 
     def sampler(denoiser, start, levels, generator):
         share = torch.from_numpy(density(start.numpy(), levels[0]))
@@ -249,7 +255,7 @@ def graded(monkeypatch, grade):
 
 
 def moment_errors(monkeypatch, name, levels, stages):
-    """(of the mean, of the second moment) at levels[-1]; name: a key of SAMPLERS or of VARIANCE_GRADES."""
+    """(of the mean, of the second moment) at levels[-1]; name: of SAMPLERS or VARIANCE_GRADES."""
     sampler = SAMPLERS[name] if name in SAMPLERS else graded(monkeypatch, name)
     mean, square = end_moments(monkeypatch, sampler, levels, stages, nodes=16 if stages == 1 else 6)
     return mean - EXACT_MEAN, square - EXACT_SQUARE - levels[-1] ** 2
@@ -268,9 +274,10 @@ def moment_errors(monkeypatch, name, levels, stages):
     ],
 )
 def test_order_on_a_mixture(monkeypatch, name, stages, counts, error, low, high):
-    """Two modes: mean and second moment converge to the exact ones, at the weak order of the method.
+    """Two modes: mean and second moment converge to the exact ones, at the method's weak order.
 
-    SEEDS-3 comes to its order 2 late: 1.2, 1.5, 1.8 for 48, 96, 192 steps; its error is far below SEEDS-2's all along.  Grade head tends to 2 too.
+    SEEDS-3 reaches its order 2 late: 1.2, 1.5, 1.8 for 48, 96, 192 steps; its error is always far
+    below SEEDS-2's.  Grade head tends to 2 too.
     """
     errors = [
         math.hypot(
@@ -288,7 +295,10 @@ def test_order_on_a_mixture(monkeypatch, name, stages, counts, error, low, high)
     "grade, exact", [("head", True), ("scalar", True), ("beta", False), ("beta-tilde", False)]
 )
 def test_moments_of_one_step_on_a_mixture(monkeypatch, grade, exact):
-    """From the exact law the true mean and variance of x given y, or their mean, lead to exact moments however long the step."""
+    """From the exact law the true mean and variance of x given y lead to exact moments in any step.
+
+    So does the variance's mean.
+    """
     for levels in ([20.0, 1.0], [3.0, 0.5]):
         mean, square = moment_errors(monkeypatch, grade, levels, 1)
         assert (
@@ -298,7 +308,7 @@ def test_moments_of_one_step_on_a_mixture(monkeypatch, grade, exact):
 
 @pytest.mark.parametrize("levels", [[50.0, 40.0], [3.0, 0.5]])
 def test_the_beta_grade(monkeypatch, levels):
-    """The variance of a step is sigma_t^2 - sigma_s^2 (DDPM's beta), whatever the denoiser says."""
+    """The variance of a step is sigma_t^2 - sigma_s^2 (DDPM's beta), for any denoiser."""
     ends = []
     for noise in (0.0, 1.0):
         monkeypatch.setattr(
@@ -315,7 +325,7 @@ def test_the_beta_grade(monkeypatch, levels):
 
 
 def exact_map(y, sigma_t, sigma_s):
-    """The probability flow in one dimension keeps quantiles: the point at sigma_s with the quantile of y at sigma_t."""
+    """The probability flow in one dimension keeps quantiles: y at sigma_t to sigma_s."""
 
     def cdf(y, sigma):
         return sum(
@@ -340,7 +350,7 @@ def exact_map(y, sigma_t, sigma_s):
     ],
 )
 def test_deterministic_samplers_follow_the_flow_of_a_mixture(name, options, order):
-    """Point by point they reach where the probability flow leads, at their order."""
+    """Point by point they reach the end of the probability flow, at their order."""
     starts = torch.tensor([-30.0, -12.0, -1.0, 6.0, 25.0], dtype=torch.float64)
     exact = torch.tensor([exact_map(y, 20.0, 0.2) for y in starts.tolist()], dtype=torch.float64)
     errors = [
@@ -375,7 +385,7 @@ LEVELS = [50.0, 21.0, 9.0, 7.0, 2.0, 0.7, 0.0]
 
 
 def test_seeds1_is_the_ancestral_step(start):
-    """The same noises in, the same image out: SEEDS-1 is the coder's reverse step with beta-tilde."""
+    """The same noise, the same image: SEEDS-1 is the coder's reverse step with beta-tilde."""
     ours = SAMPLERS["seeds1"](mixture, start, LEVELS, generator())
     torch.testing.assert_close(
         ours,
@@ -387,7 +397,7 @@ def test_seeds1_is_the_ancestral_step(start):
 
 
 def test_restoration_degradation_is_ddim_for_the_linear_process(start):
-    """Restored to clean data and degraded again: DDIM, at every level; restored less far, it is another sampler."""
+    """Restored to clean data, then degraded: DDIM at every level; less deeply: another sampler."""
     for end in range(2, len(LEVELS) + 1):
         ours = restoration_degradation(mixture, start, LEVELS[:end])
         torch.testing.assert_close(ours, ddim(mixture, start, LEVELS[:end]), rtol=1e-12, atol=1e-12)
@@ -409,7 +419,7 @@ def test_seeds1_without_noise_is_ddim(start):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_one_evaluation_a_level(name, start):
-    """Every sampler asks the denoiser once at each positive level, from the noisiest on, and ends in its answer."""
+    """One evaluation at each positive level, noisiest first; the last answer is the result."""
     asked = []
 
     def denoiser(y, sigma):
@@ -423,8 +433,8 @@ def test_one_evaluation_a_level(name, start):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_seed_is_a_image(name, start):
-    """The generator alone decides; ddim and restoration-degradation do not ask it."""
+def test_a_seed_is_an_image(name, start):
+    """The generator alone decides; ddim and restoration-degradation do not use it."""
     first, again, other = (
         SAMPLERS[name](mixture, start, LEVELS, generator(seed)) for seed in (1, 1, 2)
     )
@@ -438,8 +448,11 @@ def test_a_seed_is_a_image(name, start):
 @pytest.mark.parametrize("stages", [1, 2, 3])
 @pytest.mark.parametrize("noise", [1.0, 0.4])
 def test_noise_of_a_seeds_step(stages, noise):
-    """By simulation from y = 0, xhat = 0: variance sigma_s^2 (1 - e^-2 noise h) at every stage and at the end, and
-    covariance of stage and end e^-k(h - h') times the stage's: one path, not a new draw a stage."""
+    """One path of noise, not a new draw a stage, by simulation from y = 0, xhat = 0.
+
+    Variance sigma_s^2 (1 - e^-2 noise h) at every stage and at the end; covariance of stage and end
+    e^-k(h - h') times the stage's.
+    """
     block, seen = [8.0, 5.0, 3.5, 2.0][: stages + 1], []
 
     def silent(y, sigma):
@@ -478,7 +491,7 @@ BENES_PAIRS = [
 
 
 def benes_score(y, t):
-    """Of the law at t when the data are N(v, v) / 2 + N(-v, v) / 2."""
+    """The score at t when the data are N(v, v) / 2 + N(-v, v) / 2."""
     return torch.tanh(y) - y / (BENES_V + t)
 
 
@@ -498,8 +511,11 @@ def benes_error(steps, restore_to):
 
 
 def test_restoration_degradation_of_a_process_that_is_not_linear():
-    """The Benes process dy = tanh(y) dt + dW, whose score is known: order 1/2 when the restoration's depth is
-    sqrt(step) / 2, no convergence when it is the step itself (the degradation then has nothing to do)."""
+    """The Benes process dy = tanh(y) dt + dW, whose score is known.
+
+    Order 1/2 when the restoration's depth is sqrt(step) / 2; no convergence when it is the step
+    itself, without degradation.
+    """
 
     def shallow(t, s):
         return max(0.0, t - max(t - s, math.sqrt(t - s) / 2))
@@ -513,7 +529,7 @@ def test_restoration_degradation_of_a_process_that_is_not_linear():
 
 
 def test_the_laws_of_the_benes_process():
-    """Its kernel, many small steps of it, leads from the data to the law whose score the test above uses."""
+    """Its kernel, in many small steps, leads from the data to the law with the score used above."""
     source = generator()
     y = math.sqrt(BENES_V) * torch.randn(200_000, dtype=torch.float64, generator=source) + BENES_V
     y[::2] *= -1

@@ -1,4 +1,4 @@
-"""starts.py: clouds with the spectrum of photographs, noise of the right strength, a sheet of tiles."""
+"""starts.py: clouds with the spectrum of photographs, the strength of noise, a sheet of images."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ def generator(seed=1):
 
 
 def test_clouds():
-    """Standard deviation DATA_SD, colours correlated as said, power falling with the square of the frequency."""
+    """Standard deviation DATA_SD, correlated colours, power falling with the squared frequency."""
     x = clouds((64, 3, 64, 64), generator()).double()
     assert abs(x.square().mean().sqrt() / DATA_SD - 1) < 0.05
     assert abs((x[:, 0] * x[:, 1]).mean() / DATA_SD**2 - LUMINANCE_SHARE) < 0.1
@@ -30,7 +30,7 @@ def test_noise():
 
 
 def test_tiles():
-    """Row by row, clipped and rounded, white between; every tile is found where it belongs."""
+    """Row by row, clipped and rounded, white between; every image is in its position."""
     x = torch.stack([torch.full((3, 2, 4), value) for value in (-500.0, -1.4, 0.6, 500.0, 5.0)])
     sheet = tiles(x)
     assert sheet.shape == (2 * 4 - 2, 3 * 6 - 2, 3) and sheet.dtype == np.uint8

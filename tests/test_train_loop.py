@@ -1,4 +1,4 @@
-"""training.py and muon.py: a short run from images to a model file, and the gradients that drive it."""
+"""loop.py, trainer.py, muon.py: a short run from images to a model file, and its gradients."""
 
 import dataclasses
 import json
@@ -71,18 +71,18 @@ def test_a_run_reports_finite_parts_that_add_up(trained):
 
 
 def test_a_run_leaves_a_model_that_codes(trained, photograph):
-    """The output opens as a Model that says what it was trained on, and codes an image there and back."""
+    """The output opens as a Model that names its training data, and codes an image."""
     from bitsback.coder.top import Top
     from tests.laws import check_codec, credit
 
     path, rows, _ = trained
     model = Model(path)
-    told = model.description["training"]
+    facts = model.description["training"]
     assert (
-        told["data"] == "three images"
-        and told["images"] == 3
-        and told["steps"] >= rows[-1]["steps"]
-        and told["device"] == "cpu"
+        facts["data"] == "three images"
+        and facts["images"] == 3
+        and facts["steps"] >= rows[-1]["steps"]
+        and facts["device"] == "cpu"
     )
     assert model.levels == tuple(default_levels()) and model.config == TINY
     pixels = photograph(8, 16)
@@ -106,7 +106,7 @@ def test_a_run_leaves_a_model_that_codes(trained, photograph):
     ids=lambda o: "+".join(o),
 )
 def test_variants_of_a_run_are_finite(images, tmp_path, options):
-    """Rounded, at the coder's own levels, and in bfloat16: the loss is finite and a model comes out."""
+    """Rounded, at the coder's own levels, in bfloat16: the loss is finite, a model is written."""
     rows, config = [], TrainingConfig(minutes=0.005, batch=8, patch=16, **options)
     train(
         images,
@@ -121,7 +121,7 @@ def test_variants_of_a_run_are_finite(images, tmp_path, options):
 
 
 def test_training_lowers_the_loss(images):
-    """Forty steps on three images cost the last ten fewer bits than the first ten."""
+    """Sixty steps on three images: the last fifteen cost fewer bits than the first five."""
     trainer, patches = (
         Trainer(TINY, TrainingConfig(batch=8, patch=16), "cpu"),
         Patches(images, 16, "cpu", wild=0),
@@ -134,7 +134,7 @@ def test_training_lowers_the_loss(images):
 
 
 def test_resume_goes_on_from_the_checkpoint(trained, images, tmp_path):
-    """A resumed run counts steps and minutes on, starts from the saved weights, and keeps the log."""
+    """A resumed run continues steps, minutes and log, and starts from the saved weights."""
     path, rows, _ = trained
     state = torch.load(f"{path}.ckpt", weights_only=True)
     trainer = Trainer(TINY, SHORT, "cpu")
@@ -148,20 +148,20 @@ def test_resume_goes_on_from_the_checkpoint(trained, images, tmp_path):
         for name, value in trainer.network.state_dict().items()
     )
     assert [json.loads(line) for line in trainer.history] == rows
-    told = []
+    resumed = []
     train(
         images,
         tmp_path / "n.safetensors",
         network=TINY,
         config=SHORT,
         resume=f"{path}.ckpt",
-        report=told.append,
+        report=resumed.append,
         log_every=1,
     )
-    assert [row["steps"] for row in told] == list(
-        range(state["steps"] + 1, state["steps"] + 1 + len(told))
+    assert [row["steps"] for row in resumed] == list(
+        range(state["steps"] + 1, state["steps"] + 1 + len(resumed))
     )
-    assert told[0]["minutes"] >= round(state["minutes"], 2)
+    assert resumed[0]["minutes"] >= round(state["minutes"], 2)
 
 
 def test_a_step_after_a_resume_is_the_step_without_one(images, tmp_path):
@@ -199,14 +199,14 @@ def test_a_folder_without_images_is_an_error(tmp_path, photograph, content):
 
 
 def test_a_missing_folder_is_an_error(tmp_path):
-    """So is a folder that is not there."""
+    """A folder that does not exist is a TrainingError too."""
     with pytest.raises(TrainingError, match="nowhere"):
         train(tmp_path / "nowhere", tmp_path / "m.safetensors", network=TINY, config=SHORT)
 
 
 @pytest.mark.parametrize("kind", ["text", "pickle", "model", "another network", "cut"])
 def test_a_foreign_checkpoint_is_an_error(trained, images, tmp_path, kind):
-    """Anything but a checkpoint of this very network: TrainingError that names the file."""
+    """Anything but a checkpoint of this network: TrainingError that names the file."""
     path, _, _ = trained
     foreign, network = tmp_path / "foreign.ckpt", TINY
     if kind == "text":
@@ -225,11 +225,11 @@ def test_a_foreign_checkpoint_is_an_error(trained, images, tmp_path, kind):
 
 
 def test_read_checkpoint_gives_the_averaged_network(trained, tmp_path):
-    """`export` takes the running average of the weights; a foreign file is a TrainingError."""
+    """`export` uses the running average of the weights; a foreign file is a TrainingError."""
     path, _, _ = trained
-    network, told = checkpoints.read_checkpoint(f"{path}.ckpt")
+    network, facts = checkpoints.read_checkpoint(f"{path}.ckpt")
     average = torch.load(f"{path}.ckpt", weights_only=True)["average"]
-    assert network.config == TINY and told["steps"] > 0
+    assert network.config == TINY and facts["steps"] > 0
     assert all(torch.equal(value, average[name]) for name, value in network.state_dict().items())
     (tmp_path / "x.ckpt").write_text("hello")
     with pytest.raises(TrainingError, match="x.ckpt"):
@@ -240,7 +240,10 @@ def test_read_checkpoint_gives_the_averaged_network(trained, tmp_path):
 
 
 def test_patches_are_of_the_images(images, photograph):
-    """Every patch, flipped or transposed back, lies somewhere in one of the images; unreadable and small files are skipped."""
+    """Every patch, flipped or transposed back, lies in one of the images.
+
+    Unreadable and small files are skipped.
+    """
     patches = Patches(images, 16, "cpu", halved=0, wild=0)
     assert len(patches) == 3 and sorted(path.name for path in patches.skipped) == [
         "small.png",
@@ -287,7 +290,10 @@ def cost(log_sigma):
 
 
 def test_schedule_gradients_are_those_of_the_written_objective():
-    """Ends: gradient of the mean estimate; interior: of the mean squared estimate, by plain autograd through the schedule."""
+    """Equal to plain autograd through the schedule.
+
+    Ends: gradient of the mean estimate; interior: of the mean squared estimate.
+    """
     t, offsets = (
         (torch.arange(9).double() + 0.3) / 9,
         torch.tensor([-0.2, 0.1, 0.3], dtype=torch.float64),
@@ -332,7 +338,7 @@ def test_schedule_gradients_are_those_of_the_written_objective():
 
 
 def test_variance_falls_when_the_interior_learns():
-    """Descending these gradients makes estimates of a toy cost nearly constant in t, which is what the interior is for."""
+    """Descent makes estimates of a toy cost nearly constant in t, the interior's purpose."""
     schedule, generator = LearnedSchedule(), torch.Generator().manual_seed(1)
     optimiser = torch.optim.Adam([schedule.w1, schedule.b1, schedule.w2], lr=0.02)
     grid, spread = (torch.arange(200) + 0.5) / 200, []
@@ -360,7 +366,7 @@ def test_variance_falls_when_the_interior_learns():
 
 
 def test_the_estimate_is_unbiased(monkeypatch):
-    """With toy costs in the network's place, estimates average to the integral of cost over log sigma, for any schedule."""
+    """Estimates of toy costs average to the integral of cost over log sigma, for any schedule."""
 
     def level_nats(network, x, y, log_s, log_t, generator, integer, *_):
         return ((log_t - log_s) * cost(log_s)).view(-1, 1, 1, 1) * torch.ones_like(x) * math.log(2)
@@ -399,7 +405,7 @@ def test_the_estimate_is_unbiased(monkeypatch):
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 16, 144), (2, 144, 16), (1, 1, 9)])
 def test_orthogonalise_gives_singular_values_near_one(shape):
-    """Random matrices become semi-orthogonal, roughly: singular values in 0.6..1.3, directions kept."""
+    """Random matrices become semi-orthogonal: singular values in 0.6..1.3, directions kept."""
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(4)) * 1e-3
     result = orthogonalise(matrices)
     assert result.shape == shape
@@ -410,7 +416,7 @@ def test_orthogonalise_gives_singular_values_near_one(shape):
 
 
 def test_muon_moves_against_the_gradient_by_its_rate():
-    """One step changes a weight by lr times a near-orthogonal matrix, downhill, whatever the gradient's size."""
+    """One step moves a weight downhill by lr times a near-orthogonal matrix, for any gradient."""
     for size in (1e-4, 1e4):
         weight = torch.nn.Parameter(
             torch.randn(16, 8, 3, 3, generator=torch.Generator().manual_seed(1))
@@ -440,7 +446,7 @@ def test_a_step_that_is_not_finite_is_skipped(images):
 
 
 def test_an_expert_for_pixels_alone(images, tmp_path):
-    """--only 0 0: no pair of levels in a batch, p(x | y_0) alone, which learns."""
+    """--only 0 0: no pair of levels in a batch, p(x | y_0) alone, whose cost falls."""
     config = dataclasses.replace(SHORT, at_levels=True, only=range(0, 1), minutes=0.02)
     row = train(images, tmp_path / "e", network=TINY, config=config, log_every=1)
     assert row["pixel"] > 0 and row["level"] == 0 and row["top"] == 0

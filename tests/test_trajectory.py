@@ -1,4 +1,4 @@
-"""trajectory.py: the shortest chain is the shortest of all, and cost tables are the bound's own numbers."""
+"""trajectory.py: the best chain is the shortest path, and cost tables are the bound's numbers."""
 
 import itertools
 import math
@@ -29,7 +29,7 @@ def test_best_chains_against_all_chains(seed):
 
 
 def test_cost_tables(photograph):
-    """Shapes, infinite where no step goes, pixels rising with noise and the top falling, for a fresh network."""
+    """Shapes; infinite where no step goes; pixels rise and the top falls with noise."""
     torch.manual_seed(1)
     x = torch.from_numpy(photograph(32, 32).copy()).permute(2, 0, 1)[None].float() - 128
     grid = [0.5, 1.0, 3.0, 9.0, 40.0]

@@ -1,4 +1,4 @@
-"""Tuning of a model's biases to images: it pays, says when it does not, and the files that use it are smaller."""
+"""Tuning of a model's biases to images: it pays or returns None; tuned files are smaller."""
 
 import numpy as np
 import pytest
@@ -28,12 +28,12 @@ def large(request, photograph):
 
 
 @pytest.fixture(scope="module")
-def deltas(tiny_model, large):
+def updates(tiny_model, large):
     return tuning.tune(tiny_model, [large], STEPS)
 
 
-def test_the_bound_falls(tiny_model, large, deltas):
-    """Of the whole image, under the integers that the coder will use, by more than the deltas cost."""
+def test_the_bound_falls(tiny_model, large, updates):
+    """For the whole image, under the coder's integers, by more than the updates cost."""
     x = torch.from_numpy(large).permute(2, 0, 1)[None].float().expand(-1, 3, -1, -1) - 128
     gray = torch.tensor([large.shape[2] == 1])
     before, after = (
@@ -46,22 +46,22 @@ def test_the_bound_falls(tiny_model, large, deltas):
                 gray=gray,
             )
         )
-        for layers in (tiny_model.layers, bias_updates.tuned_layers(tiny_model.layers, deltas))
+        for layers in (tiny_model.layers, bias_updates.tuned_layers(tiny_model.layers, updates))
     )
     assert (
-        deltas.dtype == np.int32
-        and len(deltas) == bias_updates.count(tiny_model.layers)
-        and np.abs(deltas).max() <= bias_updates.MAX_UPDATE
+        updates.dtype == np.int32
+        and len(updates) == bias_updates.count(tiny_model.layers)
+        and np.abs(updates).max() <= bias_updates.MAX_UPDATE
     )
     assert (
         (before - after) * large.size
-        > tuning.update_bits(tiny_model, tiny_model.experts, deltas)
+        > tuning.update_bits(tiny_model, tiny_model.experts, updates)
         > 0
     )
 
 
-def test_the_file_is_smaller_and_decodes(tiny_model, large, deltas, monkeypatch):
-    """Also where the image is turned: what is tuned to is what is coded, a corner brought to the top left."""
+def test_the_file_is_smaller_and_decodes(tiny_model, large, updates, monkeypatch):
+    """Also for a turned image, tuned as it is coded: with a corner brought to the top left."""
     monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: 3)
     image = ImageData("RGB", large) if large.shape[2] == 3 else ImageData("L", large[..., 0])
     header = Header(
@@ -80,8 +80,8 @@ def test_the_file_is_smaller_and_decodes(tiny_model, large, deltas, monkeypatch)
     )
 
 
-def test_the_same_twice(tiny_model, large, deltas):
-    assert np.array_equal(tuning.tune(tiny_model, [large], STEPS), deltas)
+def test_the_same_twice(tiny_model, large, updates):
+    assert np.array_equal(tuning.tune(tiny_model, [large], STEPS), updates)
 
 
 def test_progress_reaches_the_end(tiny_model, large, monkeypatch):
@@ -107,18 +107,18 @@ def test_progress_reaches_the_end(tiny_model, large, monkeypatch):
     "shape, steps", [((256, 264), 0), ((200, 200), 30), ((5000, 14), 30)], ids=str
 )
 def test_what_is_not_tuned(tiny_model, photograph, shape, steps):
-    """No steps, an image that would not pay, one too narrow for any patch."""
+    """No steps, an image too small for tuning to pay, one too narrow for any patch."""
     assert tuning.tune(tiny_model, [photograph(*shape)], steps) is None
 
 
-def test_deltas_that_do_not_pay_are_dropped(tiny_model, large, monkeypatch):
-    """Steps that move next to nothing gain less than the deltas' scales cost."""
+def test_updates_that_do_not_pay_are_dropped(tiny_model, large, monkeypatch):
+    """Steps that move next to nothing gain less than the scales of the updates cost."""
     monkeypatch.setattr(family, "LEARNING_RATE", 1e-9)
     assert tuning.tune(tiny_model, [large], 2) is None
 
 
-def test_what_no_decoder_would_take_is_dropped(tiny_model, large, monkeypatch):
-    """A run that leaves numbers behind that are none, or biases that could overflow."""
+def test_updates_that_a_decoder_refuses_are_dropped(tiny_model, large, monkeypatch):
+    """A run that ends in NaN, or in biases that could overflow."""
     with monkeypatch.context() as patch:
         patch.setattr(family, "LEARNING_RATE", float("nan"))
         assert tuning.tune(tiny_model, [large], 2) is None
@@ -132,7 +132,7 @@ def test_what_no_decoder_would_take_is_dropped(tiny_model, large, monkeypatch):
 
 
 def test_patches_are_of_the_images_on_the_grid(photograph):
-    """The largest side that fits most of the pixels; small images give as many pixels a batch."""
+    """The largest side that most pixels fit; of smaller patches more, for as many pixels."""
     images = [photograph(64, 96, 1), photograph(40, 40, 2)]
     sampler = ImagePatches(images, "cpu", 0)
     x, gray, weight = sampler.batch()
@@ -148,7 +148,7 @@ def test_patches_are_of_the_images_on_the_grid(photograph):
 
 
 def test_steps_grow_with_the_image(tiny_model, photograph, monkeypatch):
-    """As the root of its size, up to a limit: counted, not run."""
+    """With the root of the size, up to a limit: counted, not run."""
     monkeypatch.setattr(
         FloatFamily, "bound", lambda self, batch, generator, moves=None: self.flat().sum() * 0
     )
@@ -164,13 +164,13 @@ def test_steps_grow_with_the_image(tiny_model, photograph, monkeypatch):
 
 
 def test_small_images_of_one_file_are_tuned_together(tiny_model, photograph):
-    """An archive's stack has one set of deltas."""
+    """An archive's stack has one set of bias updates."""
     images = [photograph(48, 56, seed) for seed in range(30)]
     assert tuning.tune(tiny_model, images, 18) is not None
 
 
 def test_encode_still_tunes_where_asked(tiny_model, photograph, monkeypatch):
-    """As many steps as it is told, by default those of the default effort."""
+    """As many steps as given, by default those of the default effort."""
     asked = []
     monkeypatch.setattr(prior_codec, "tune", lambda model, images, steps, **_: asked.append(steps))
     for options in ({}, {"tuning": 0}, {"tuning": 7}):
@@ -178,8 +178,8 @@ def test_encode_still_tunes_where_asked(tiny_model, photograph, monkeypatch):
     assert asked == [EFFORTS[DEFAULT_EFFORT].tuning, 0, 7]
 
 
-def test_what_is_told_does_not_count(tiny_model, photograph):
-    """Samples outside the mask weigh nothing in the bound, and a patch of them alone moves no bias."""
+def test_side_information_does_not_count(tiny_model, photograph):
+    """Samples outside the mask add nothing to the bound; a patch of them alone moves no bias."""
     pixels = photograph(256, 264)
     sampler = ImagePatches([pixels], "cpu", 0, [np.zeros(pixels.shape, bool)])
     moved = FloatFamily(tiny_model.experts, tiny_model.levels, pixels.size // 3, "cpu")
@@ -195,8 +195,8 @@ def test_what_is_told_does_not_count(tiny_model, photograph):
 
 
 @pytest.mark.parametrize("total", [70_000, 400_000, 10**8])
-def test_steps_that_deltas_are_stored_in(tiny_model, total):
-    """Moves come back from storage to half a step; finer for larger images; every layer has a fineness."""
+def test_steps_that_updates_are_stored_in(tiny_model, total):
+    """Moves survive storage to half a step, finer for larger images; every layer has a fineness."""
     names = sorted(tiny_model.layers)
     assert all(
         name.split(".")[0] in family.FINENESS
@@ -212,9 +212,9 @@ def test_steps_that_deltas_are_stored_in(tiny_model, total):
     moves = torch.from_numpy(
         np.random.default_rng(0).normal(0, 9, bias_updates.count(tiny_model.layers))
     )
-    deltas = moved.stored(moves)
+    updates = moved.stored(moves)
     assert all(
         not np.any(part % 2**c)
-        for c, part in zip(coarse, bias_updates.split(deltas, tiny_model.layers).values())
+        for c, part in zip(coarse, bias_updates.split(updates, tiny_model.layers).values())
     )
-    assert (torch.cat(list(moved.moves_of(deltas).values())) - moves).abs().max() < 0.51
+    assert (torch.cat(list(moved.moves_of(updates).values())) - moves).abs().max() < 0.51

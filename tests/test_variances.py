@@ -1,4 +1,4 @@
-"""variances.py on data whose every answer is known: pixels N(0, D^2), for which a network that says 0 is the exact denoiser."""
+"""variances.py on pixels N(0, D^2), for which a network with outputs 0 is the exact denoiser."""
 
 import math
 
@@ -48,7 +48,7 @@ def test_scalars_are_the_posterior_variance(data, sigma):
 
 
 def test_the_scalar_is_clipped():
-    """To [0, min(sigma^2, 127.5^2)], whatever the estimate of the score says."""
+    """To [0, min(sigma^2, 127.5^2)], for any estimate of the score."""
     assert (
         analytic_variance(10.0, 1.0) == 0
         and analytic_variance(10.0, -1.0) == 100
@@ -57,7 +57,10 @@ def test_the_scalar_is_clipped():
 
 
 def test_the_right_variance_costs_least(data):
-    """With the exact variance a chain of few levels costs the exact entropy; beta-tilde and beta cost more; head equals error here."""
+    """With the exact variance a chain of few levels costs the exact entropy.
+
+    beta-tilde and beta cost more; head equals error here.
+    """
     sigmas = [8.0, 32.0, 128.0]
     moments = [
         measure_moments(Silent(), sigma, data, torch.Generator().manual_seed(3)) for sigma in sigmas
@@ -66,7 +69,7 @@ def test_the_right_variance_costs_least(data):
         grade: sum(parts[1:])
         for grade, parts in graded_bits(Silent(), sigmas, data, moments).items()
     }
-    # the levels' KLs telescope: I(y_0; y_K-1's rest) = sum of log ratios of total variances, in closed form
+    # the levels' KLs telescope: I(y_0; y_K-1's rest) = sum of log ratios of total variances
     exact = sum(
         0.5 * math.log2((s**2 + DATA_SD**2) / s**2) - 0.5 * math.log2((t**2 + DATA_SD**2) / t**2)
         for s, t in zip(sigmas, sigmas[1:])
@@ -79,7 +82,7 @@ def test_the_right_variance_costs_least(data):
 
 
 def test_the_last_grade_is_the_coders():
-    """head+colour+passes is bound.level_nats on the same noise; head+colour differs from head where colours are told."""
+    """head+colour+passes is bound.level_nats on the same noise; head+colour differs from head."""
     torch.manual_seed(5)
     network = Denoiser(TINY)
     for parameter in network.parameters():
@@ -103,4 +106,5 @@ def test_the_last_grade_is_the_coders():
             costs["head+colour+passes"], level_nats(network, x, y, log_s, log_t, generator)
         )
     assert tuple(costs) == BOUND_GRADES and not torch.allclose(costs["head"], costs["head+colour"])
-    assert torch.allclose(costs["head"][:, 1], costs["head+colour"][:, 1])  # green is told nothing
+    # green depends on no other channel
+    assert torch.allclose(costs["head"][:, 1], costs["head+colour"][:, 1])

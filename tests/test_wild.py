@@ -1,4 +1,4 @@
-"""wild.py: what photographs went through, against Pillow's JPEG and against the laws of each step."""
+"""wild.py: its JPEG against Pillow's, and the properties of each other step."""
 
 import io
 from pathlib import Path
@@ -23,7 +23,7 @@ def x():
 
 
 def by_pillow(x, quality, halved):
-    """The same by libjpeg."""
+    """The same through libjpeg."""
     found = []
     for one in x.permute(0, 2, 3, 1).byte().numpy():
         out = io.BytesIO()
@@ -35,7 +35,7 @@ def by_pillow(x, quality, halved):
 @pytest.mark.parametrize("halved", [False, True])
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_jpeg_is_as_libjpegs(x, quality, halved):
-    """Whole numbers, nearly those of libjpeg, whose transform and interpolation are its own."""
+    """Whole numbers, near to those of libjpeg, which has its own transform and interpolation."""
     each = torch.full((4,), float(quality))
     made = wild.jpeg(x, each, torch.full((4,), halved), torch.zeros(2, 4, dtype=torch.long))
     assert torch.equal(made, made.round()) and made.min() >= 0 and made.max() <= 255
@@ -46,7 +46,7 @@ def test_jpeg_is_as_libjpegs(x, quality, halved):
 
 
 def test_where_a_unit_begins(x):
-    """An image that begins within a unit is the part of a larger one, away from its seam."""
+    """An image that begins inside a coded unit equals that part of a larger one, off the seam."""
     whole, none = x[:1], torch.zeros(2, 1, dtype=torch.long)
     quality, full = torch.tensor([70.0]), torch.tensor([False])
     larger = wild.jpeg(whole, quality, full, none)
@@ -57,7 +57,7 @@ def test_where_a_unit_begins(x):
 
 
 def test_enlarging(x):
-    """By 1 nothing changes; by 2 the middle fills the image; constant images stay."""
+    """Factor 1 changes nothing; factor 2 fills the image with the middle; constant images stay."""
     assert torch.allclose(wild.enlarged(x, torch.ones(4)), x, atol=1e-3)
     twice = wild.enlarged(x, torch.full((4,), 2.0))
     middle = torch.nn.functional.interpolate(
@@ -67,7 +67,7 @@ def test_enlarging(x):
 
 
 def test_noise_has_its_level():
-    """At middle gray: standard deviation as said, alike in all colours where that is asked for."""
+    """At middle gray: the given standard deviation, equal in all colours where asked."""
     flat, noise = (
         torch.full((2, 3, 128, 128), 128.0),
         torch.randn(2, 3, 128, 128, generator=GENERATOR),
@@ -81,7 +81,7 @@ def test_noise_has_its_level():
 
 
 def test_a_share_went_through_it(x):
-    """Whole gray levels; none, about the share, or nearly all are changed, the others untouched."""
+    """Whole gray levels; none, about the share, or nearly all change, the others do not."""
     many = x.repeat(25, 1, 1, 1)
     uniform = torch.rand(wild.DRAWS_PER_PATCH + 1, 100, generator=GENERATOR)
     noise = torch.randn(many.shape, generator=GENERATOR)

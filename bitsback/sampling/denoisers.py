@@ -24,6 +24,7 @@ from bitsback.integer.network import IntegerExperts, IntegerNetwork
 from bitsback.sampling.samplers import Denoise
 from bitsback.train.bound import log_variance
 from bitsback.train.denoiser import Denoiser
+from bitsback.train.experts import Experts
 
 SIGMA_TOLERANCE = 1e-6  # relative: rounding of a level given as a number
 
@@ -80,7 +81,7 @@ def sampling_levels(
     return [*chosen, 0.0]
 
 
-def checkpoint_denoiser(network: Denoiser, device: str = "cpu") -> Denoise:
+def checkpoint_denoiser(network: Denoiser | Experts, device: str = "cpu") -> Denoise:
     """The denoiser of a float network, at any sigma; y: (B, 3, H, W) float32 on any device."""
     network = network.to(device)
 

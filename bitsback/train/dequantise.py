@@ -85,15 +85,16 @@ def dequantised(layers: dict[str, Layer], config: NetworkConfig, noise: list[flo
     return network.requires_grad_(False).eval()
 
 
-def dequantised_model(model: Model, deltas: np.ndarray | None = None) -> Experts:
+def dequantised_model(model: Model, updates: np.ndarray | None = None) -> Experts:
     """All networks of a model as Experts, for its own levels.
 
-    deltas: bias updates of all families in one int32 array (integer/bias_updates.py), or None.
+    updates: bias updates of all families in one int32 array (integer/bias_updates.py), or None.
     """
     noise, layers = sigmas(model.levels), [expert.layers for expert in model.experts]
-    if deltas is not None:
+    if updates is not None:
         layers = [
-            tuned_layers(some, part) for some, part in zip(layers, by_expert(deltas, model.experts))
+            tuned_layers(some, part)
+            for some, part in zip(layers, by_expert(updates, model.experts))
         ]
     networks = [
         dequantised(some, expert.config, noise[expert.steps.start : expert.steps.stop])

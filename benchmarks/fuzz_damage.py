@@ -1,0 +1,127 @@
+"""Damaged files for benchmarks/fuzz.py: cut, bits flipped, header numbers altered, noise."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from benchmarks.fuzz_cases import Case, sealed
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Header
+from bitsback.codecs.image import MODES, ImageData
+
+
+def truncations(name: str, data: bytes, images: list[ImageData]) -> Iterator[Case]:
+    """Every shorter length; with a correct checksum too, within a stack every 61st length.
+
+    Those are decoded, which takes time.
+    """
+    header, payload = container.read(data)
+    for length in range(len(data)):
+        yield Case("cut short", name, data[:length], images)
+        if length >= 6 and (
+            not header.model or length < len(data) - len(payload) or length % 61 == 0
+        ):
+            yield Case("cut short, right CRC", name, sealed(data[:length]), images)
+
+
+def flips(
+    name: str, data: bytes, images: list[ImageData], rng: np.random.Generator, body: int = 60
+) -> Iterator[Case]:
+    """Every bit of the header and `body` bits of the rest; also with a correct checksum."""
+    length = len(data) - len(container.read(data)[1]) - 4
+    bits = [
+        *range(8 * length),
+        *sorted(set(rng.integers(8 * length, 8 * len(data), body).tolist())),
+    ]
+    for bit in bits:
+        altered = bytearray(data)
+        altered[bit // 8] ^= 1 << bit % 8
+        yield Case("one bit", name, bytes(altered), images)
+        if bit < 8 * (len(data) - 4):
+            yield Case("one bit, right CRC", name, sealed(altered[:-4]), images)
+
+
+def random_bytes(rng: np.random.Generator, count: int) -> Iterator[Case]:
+    """Noise: by itself, after the magic, and with a correct checksum after a kind that exists."""
+    for _ in range(count):
+        noise = rng.bytes(int(rng.integers(0, 200)))
+        yield Case("random bytes", "noise", noise)
+        yield Case("random bytes", "noise after the magic", container.MAGIC + noise)
+        head = container.MAGIC + bytes([container.VERSION, int(rng.integers(0, 16))])
+        yield Case("random bytes, right CRC", "noise after a kind", sealed(head + noise))
+
+
+def _altered(header: Header, rng: np.random.Generator) -> dict[str, Any]:
+    """One or two altered fields: hostile values of every number of a Header."""
+    value = int(
+        rng.choice([0, 1, 2, 3, 7, 8, 255, 2**12, 2**20, 2**24, 2**31, int(rng.integers(0, 2**40))])
+    )
+    entry, others = header.entries[0], header.entries[1:]
+    choices: list[dict[str, Any]] = [
+        {"metadata": value},
+        {"metadata": header.metadata ^ 1 << int(rng.integers(0, 27))},
+        {"digest": bytes(len(header.digest))},
+        {"entries": (replace(entry, width=max(value, 1)), *others)},
+        {"entries": (replace(entry, height=max(value, 1)), *others)},
+        {"entries": (replace(entry, mode=[*MODES][value % len(MODES)], alike=False), *others)},
+        {"entries": header.entries[::-1]},
+        {
+            "entries": (
+                replace(entry, alike=not entry.alike and entry.mode in ("RGB", "RGBA")),
+                *others,
+            )
+        },
+        {"entries": header.entries * 3},
+    ]
+    if header.archive:
+        choices += [
+            {"entries": (replace(entry, check=value & 0xFFFF), *others)},
+            {"entries": (replace(entry, mtime=value - 2**39), *others)},
+            {"entries": (replace(entry, permissions=value), *others)},
+            {"plain": value},
+        ]
+    if header.model:
+        which = int(rng.integers(0, len(header.segments)))
+        segment = (int(rng.integers(0, 3)), value)
+        choices += [
+            {"model": "0" * 16},
+            {"sections": {**header.sections, int(rng.integers(1, 5)): rng.bytes(value % 40 + 1)}},
+            {"sections": {}},
+            {"credit_bytes": value},
+            {"flips": value % 4},
+            {"start": tuple(rng.permutation([0, value % 99, 8]).tolist())},
+            {"segments": (*header.segments[:which], segment, *header.segments[which + 1 :])},
+            {"segments": (*header.segments, segment)},
+            {"segments": header.segments[:-1]},
+            {"top": tuple(rng.integers(-(2**15), 2**15, 6).tolist())},
+            {
+                "top": tuple(
+                    int(n)
+                    for pair in zip(rng.integers(-999, 999, 3), rng.integers(0, 113, 3))
+                    for n in pair
+                )
+            },
+        ]
+    changes: dict[str, Any] = {}
+    for _ in range(int(rng.integers(1, 3))):
+        changes |= choices[int(rng.integers(0, len(choices)))]
+    return changes
+
+
+def numbers(
+    name: str, data: bytes, images: list[ImageData], rng: np.random.Generator, count: int
+) -> Iterator[Case]:
+    """`count` files with altered header numbers; those that cannot be written are left out."""
+    header, payload = container.read(data)
+    for _ in range(count):
+        try:
+            yield Case(
+                "numbers, right CRC",
+                name,
+                container.write(replace(header, **_altered(header, rng)), payload),
+                images,
+            )
+        except (OverflowError, ValueError):
+            continue
