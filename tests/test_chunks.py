@@ -14,7 +14,7 @@ from PIL import Image
 
 from bitsback.codecs import decode_image, encode_image
 from bitsback.codecs.fallback.codec import chunk
-from bitsback.codecs.formats import chunks, metadata
+from bitsback.codecs.formats import chunks, entry_codecs, metadata
 from bitsback.codecs.formats.image_files import image_bytes, read_image
 from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import same
@@ -284,7 +284,7 @@ lists = st.lists(st.tuples(names, st.integers(0, 2), st.binary(max_size=30)), ma
 def test_any_list_is_packed_and_unpacked(entries, depth):
     """Names known and unknown, any places in order, any bodies."""
     entries = ((b"IHDR", 0, depth),) * bool(depth) + entries
-    assert chunks.unpack_chunks(chunks.pack_chunks(entries), 10) == entries
+    assert entry_codecs.unpack_chunks(entry_codecs.pack_chunks(entries), 10) == entries
 
 
 @given(
@@ -332,7 +332,7 @@ def test_any_list_goes_through_a_file(entries):
 def test_lists_that_are_none(data):
     """Cut short, unknown places, places out of order, chunks that may not be there, a depth that is none, bytes left over, too many."""
     with pytest.raises(DamagedFile):
-        chunks.unpack_chunks(data, 4)
+        entry_codecs.unpack_chunks(data, 4)
 
 
 def test_a_crafted_list_does_not_spoil_the_pixels():
@@ -376,7 +376,7 @@ def test_views_are_what_pillow_reads():
         ("BMP", {"dpi"}),
     ):
         written, left = image_bytes(image, file_format, "y")
-        assert set(left) == set(metadata.told(image.metadata)) - held
+        assert set(left) == set(metadata.labels(image.metadata)) - held
         if "icc" in held:
             assert views(read_image(io.BytesIO(written), "y").metadata)["icc"] == profile
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bitsback.codecs import decode_image, encode_image
-from bitsback.codecs.formats import metadata, tags
+from bitsback.codecs.formats import entry_codecs, metadata, tags
 from bitsback.codecs.formats.image_files import image_bytes, read_image
 from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import ImageData, same
@@ -226,8 +226,8 @@ def test_any_list_is_packed_and_unpacked_and_written(entries, exif, interoperabi
     """Every type and count, directories within directories; and a TIFF with the list is read as having it."""
     inner = *exif, (0xA005, 0, interoperability)
     entries = *entries, (0x8769, 0, inner), (0x8825, 0, gps)
-    assert tags.unpack_tags(tags.pack_tags(entries), 99) == entries
-    assert tags.count(entries) == len(entries) + len(inner) + len(interoperability) + len(gps)
+    assert entry_codecs.unpack_tags(entry_codecs.pack_tags(entries), 99) == entries
+    assert entry_codecs.count_tags(entries) == len(entries) + len(inner) + len(interoperability) + len(gps)
     out = io.BytesIO()
     Image.fromarray(PIXELS).save(out, "TIFF")
     assert tags.read_tags(io.BytesIO(tags.with_tags(out.getvalue(), entries)), 2**20, 2**10) == (
@@ -255,4 +255,4 @@ def test_any_list_is_packed_and_unpacked_and_written(entries, exif, interoperabi
 def test_lists_that_are_none(data):
     """Cut short, storage, unknown types, tags not rising, half values, directories where none belong, bytes left over, too many."""
     with pytest.raises(DamagedFile):
-        tags.unpack_tags(data, 8)
+        entry_codecs.unpack_tags(data, 8)
