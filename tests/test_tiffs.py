@@ -259,8 +259,8 @@ def test_few_bits_and_their_order(bits, photometric, fill):
 
 PLAIN = {256: 4, 257: 3, 258: (8, 8, 8), 259: 1, 262: 2, 277: 3, 278: 3}
 REFUSED = {
-    "subsampled YCbCr": ({262: 6, 530: (2, 2)}, "fewer colour samples"),
-    "YCbCr of unsaid sampling": ({262: 6}, "fewer colour samples"),
+    "subsampled YCbCr": ({262: 6, 530: (2, 2)}, "subsampled colours"),
+    "YCbCr of unsaid sampling": ({262: 6}, "subsampled colours"),
     "planes of YCbCr": (
         {262: 6, 530: (1, 1), 284: 2, 273: (8, 20, 32), 279: (12, 12, 12)},
         "planes",
@@ -269,7 +269,7 @@ REFUSED = {
     "layers": ({37724: (1, 2, 3)}, "layers"),
     "a missing strip": ({273: (8, 0), 279: (24, 12), 278: 2}, "missing"),
     "an empty strip": ({273: (8, 32), 279: (24, 0), 278: 2}, "missing"),
-    "other inks": ({262: 5, 258: (8, 8, 8, 8), 277: 4, 256: 3, 332: 2}, "other inks"),
+    "other inks": ({262: 5, 258: (8, 8, 8, 8), 277: 4, 256: 3, 332: 2}, "inks other"),
     "one plane of few bits": ({258: 4, 262: 1, 277: 1, 284: 2, 256: 8, 257: 9, 278: 9}, "planes"),
 }
 
