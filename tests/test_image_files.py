@@ -3,7 +3,6 @@
 import io
 import struct
 import sys
-import zlib
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from bitsback.codecs.formats.image_files import (
 from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import MODES, ImageData, same
 from bitsback.errors import DamagedFile, LossySource, UnsupportedImage
+from tests.by_hand import png, unfiltered
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # about damaged TIFFs
 
@@ -41,19 +41,6 @@ def decoded(data, **options):
 
 def read(data):
     return decoded(data, allow_lossy=True).samples
-
-
-def png(ihdr, rows):
-    """A PNG by hand: width, height, depth, colour type and the filtered rows."""
-    chunk = lambda kind, body: (
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    )  # noqa: E731
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", *ihdr, 0, 0, 0))
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
 
 
 def tiff16(samples):
@@ -83,9 +70,7 @@ def jpeg2000_16(samples):
 
 
 SIXTEEN_BITS = {
-    "PNG": lambda: png(
-        (5, 6, 16, 2), b"".join(b"\0" + row.astype(">u2").tobytes() for row in SIXTEEN)
-    ),
+    "PNG": lambda: png(5, 6, 16, 2, unfiltered(SIXTEEN.astype(">u2"))),
     "TIFF": lambda: tiff16(SIXTEEN),
     "PPM": lambda: b"P6 5 6 65535\n" + SIXTEEN.astype(">u2").tobytes(),
     "plain PPM": lambda: b"P3 5 6 65535\n" + b" ".join(b"%d" % v for v in SIXTEEN.ravel().tolist()),
@@ -170,8 +155,8 @@ def test_pixels_are_not_rotated():
 def test_rgb_and_gray_pngs_by_hand():
     """A PNG of 8-bit RGB written by hand is read, and the same samples as 8-bit gray."""
     rows = b"".join(b"\0" + row.tobytes() for row in PIXELS)
-    assert np.array_equal(read(png((13, 12, 8, 2), rows)), PIXELS)
-    assert np.array_equal(read(png((39, 12, 8, 0), rows)), PIXELS.reshape(12, 39))
+    assert np.array_equal(read(png(13, 12, 8, 2, rows)), PIXELS)
+    assert np.array_equal(read(png(39, 12, 8, 0, rows)), PIXELS.reshape(12, 39))
 
 
 def of_mode(mode):
@@ -292,7 +277,7 @@ def test_several_frames_are_refused(file_format):
 def test_a_bomb_is_refused():
     """A far too large size is refused by Pillow's limit, before memory is allocated."""
     with pytest.raises(UnsupportedImage):
-        read(png((2**17, 2**16, 8, 2), b""))
+        read(png(2**17, 2**16, 8, 2, b""))
 
 
 @pytest.mark.parametrize(

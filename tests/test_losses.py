@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from bitsback.codecs.formats.image_files import read_image
-from bitsback.codecs.formats.losses import losses
+from bitsback.codecs.formats.losses import lost_names
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
 
@@ -141,5 +141,5 @@ def test_damaged_metadata_raise_no_error(data):
             data[:position] + bytes([data[position] ^ 255]) + data[position + 1 :],
         ):
             assert all(
-                name and name.isprintable() for name in losses(image, io.BytesIO(altered), {})
+                name and name.isprintable() for name in lost_names(image, io.BytesIO(altered), {})
             )

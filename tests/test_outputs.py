@@ -262,11 +262,11 @@ def test_plain_outputs(tmp_path):
     for name in ("link", "dangling", "fifo"):
         for use in (
             outputs.refuse,
-            lambda path, *_: outputs.write(b"x", path, force=True, plain=True),
+            lambda path, *_: outputs.write(b"x", path, force=True, regular=True),
         ):
             with pytest.raises(OutputExists, match=f"{name}: is a link or not a regular file"):
                 use(tmp_path / name, [], True, True)
-    outputs.write(b"new", tmp_path / "file", force=True, plain=True)
+    outputs.write(b"new", tmp_path / "file", force=True, regular=True)
     assert (tmp_path / "file").read_bytes() == b"new" and names(tmp_path) == [
         "dangling",
         "fifo",

@@ -175,7 +175,7 @@ BY_FORMAT: dict[str, Callable[[BinaryIO, dict], Iterator[str]]] = {
 }
 
 
-def losses(image: ImageFile.ImageFile, stream: BinaryIO, metadata: dict) -> tuple[str, ...]:
+def lost_names(image: ImageFile.ImageFile, stream: BinaryIO, metadata: dict) -> tuple[str, ...]:
     """Names of what the file of a loaded image holds besides samples, look and `metadata`."""
     if image.format in ("JPEG", "MPO"):
         find = _jpeg(image)

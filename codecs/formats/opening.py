@@ -56,7 +56,7 @@ def open_image(stream: BinaryIO, name: str | Path, allow_lossy: bool) -> ImageDa
         look = look_of(pillow)
         if pillow.format == "PNG" and "transparency" in look:
             look["transparency"] = chunks.transparent_level(stream, look["transparency"])
-        kept, lost = views.carried(pillow, stream, look, before, orientation)
+        kept, lost = views.read_metadata(pillow, stream, look, before, orientation)
         return ImageData(mode, samples, look, kept, source or "", lost)
 
 

@@ -116,8 +116,8 @@ def _ico(image, data):
     size, width, height, _, bits, compression, _, _, _, used = struct.unpack_from(
         "<IiiHHIIiiI", data
     )
-    plain = size == 40 and not compression and width > 0 and height > 1 and height % 2 == 0
-    if not plain or (bits == 32) != (entry.bpp == 32):
+    usual = size == 40 and not compression and width > 0 and height > 1 and height % 2 == 0
+    if not usual or (bits == 32) != (entry.bpp == 32):
         return "an unusual header"
     with BmpImagePlugin.DibImageFile(io.BytesIO(data)) as inner:
         reason = _bmp(inner, data) if bits < 32 else None
@@ -178,8 +178,8 @@ def refuse_inexact(image: ImageFile.ImageFile, stream: BinaryIO, lossy: bool) ->
     if image.format == "JPEG2000":
         found = jpeg2000.inspect(stream)
         image.info.setdefault("icc_profile", found.profile)  # Pillow drops it
-        if found.odd and not lossy:
-            raise UnsupportedImage(f"{image.format} with {found.odd}")
+        if found.inexact and not lossy:
+            raise UnsupportedImage(f"{image.format} with {found.inexact}")
     if image.format in REASONS:
         stream.seek(0)
         reason = REASONS[image.format](image, stream.read())

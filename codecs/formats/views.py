@@ -94,7 +94,7 @@ def _doubles(key, value):
     return values[0] if DOUBLES[key] == 1 else values
 
 
-def carried(
+def read_metadata(
     image: ImageFile.ImageFile, stream: BinaryIO, look: dict, before: dict, orientation: int = 1
 ) -> tuple[dict, tuple[str, ...]]:
     """(metadata, names of metadata that are not stored) of a loaded Pillow image and its file.
@@ -108,7 +108,7 @@ def carried(
         found, lost = tags.read_tags(stream, ROOM, TEXTS)
         return {"tiff": found} if found else {}, lost
     found = gather(image, before, orientation)
-    return found, losses.losses(image, stream, found)
+    return found, losses.lost_names(image, stream, found)
 
 
 def views(metadata: dict) -> dict:
