@@ -34,8 +34,8 @@ def _linked_file(path, status):
     raise OutputExists(f"{path}: links to a file without a name, which cannot be replaced")
 
 
-def _place(path, force, plain):
-    """(path to write, status of an existing file or None); links are followed, or refused if plain.
+def _place(path, force, regular):
+    """(path to write, status of an existing file or None), links followed.  regular: as `refuse`.
 
     Errors: OutputExists, NoSuchFolder, OSError.
     """
@@ -56,7 +56,7 @@ def _place(path, force, plain):
         raise OutputExists(f"{path}: is a block device or a socket, which are not written to")
     if not force:
         raise OutputExists(f"{path}: exists already (-f overwrites)")
-    if plain and (linked or not stat.S_ISREG(mode)):
+    if regular and (linked or not stat.S_ISREG(mode)):
         raise OutputExists(
             f"{path}: is a link or not a regular file; only regular files are replaced here"
         )
@@ -66,13 +66,13 @@ def _place(path, force, plain):
 
 
 def refuse(
-    path: str | Path, sources: Iterable[str | Path], force: bool, plain: bool = False
+    path: str | Path, sources: Iterable[str | Path], force: bool, regular: bool = False
 ) -> None:
     """Raises before any work the errors that `write` would raise after it.
 
-    sources: input files, which the output must not overwrite even with force; plain: refuse links,
-    FIFOs and devices too.  Errors: OutputExists, NoSuchFolder, OutputFailed; OSError for a source
-    that does not exist.
+    sources: input files, which the output must not overwrite even with force; regular: accept only
+    regular files, no links, FIFOs or devices.  Errors: OutputExists, NoSuchFolder, OutputFailed;
+    OSError for a source that does not exist.
     """
     path = Path(path)
     if path == STDIO:
@@ -86,7 +86,7 @@ def refuse(
         if status and os.path.samestat(status, os.stat(source)):
             raise OutputExists(f"{path}: is the input itself")
     try:
-        _, status = _place(path, force, plain)
+        _, status = _place(path, force, regular)
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise OutputFailed(f"{path}: {_why(error)}") from None
     if status and stat.S_ISREG(status.st_mode) and _is_our_output(status):
@@ -111,20 +111,20 @@ def write(
     *,
     force: bool = False,
     like: os.stat_result | Stamp | None = None,
-    plain: bool = False,
+    regular: bool = False,
 ) -> None:
     """Writes `data` to a file, FIFO, character device or standard output; links are followed.
 
     force: replace an existing file, or write to a FIFO or device; like: permissions and times for
-    the file; plain: as in `refuse`.  Errors: OutputExists, NoSuchFolder, OutputFailed, after which
-    no part of a file is left; BrokenPipeError if the reader of standard output has gone.
+    the file; regular: as of `refuse`.  Errors: OutputExists, NoSuchFolder, OutputFailed, after
+    which no part of a file is left; BrokenPipeError if the reader of standard output has gone.
     """
     path = Path(path)
     try:
         if path == STDIO:
             _write_out(data)
             return
-        place, status = _place(path, force, plain)
+        place, status = _place(path, force, regular)
         if status and not stat.S_ISREG(status.st_mode):
             _write_into(place, data)
         else:

@@ -1,4 +1,6 @@
-"""chunks.py: every ancillary chunk of a PNG comes back byte for byte, in its place and order; what cannot is named."""
+"""chunks.py: all ancillary chunks of a PNG are restored byte for byte, in place and order; those
+that cannot be are named.
+"""
 
 import io
 import os
@@ -14,7 +16,7 @@ from PIL import Image
 
 from bitsback.codecs import decode_image, encode_image
 from bitsback.codecs.fallback.png import chunk
-from bitsback.codecs.formats import chunks, metadata
+from bitsback.codecs.formats import chunks, entry_codecs, metadata
 from bitsback.codecs.formats.image_files import image_bytes, read_image
 from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import same
@@ -48,7 +50,9 @@ KINDS = {
 
 
 def png(kind="RGB", before=(), between=(), after=(), tail=b"", palette=PALETTE):
-    """A PNG by hand, 4x3, with chunks [(name, body)] before the palette, behind it and behind the samples."""
+    """A 4x3 PNG by hand.  before, between, after: chunks [(name, body)] relative to palette and
+    samples.
+    """
     depth, colour, row = KINDS[kind]
     rows = b"".join(
         b"\0" + (bytes([0x01, 0x23]) if kind == "P" else RNG.bytes(row)) for _ in range(3)
@@ -60,7 +64,7 @@ def png(kind="RGB", before=(), between=(), after=(), tail=b"", palette=PALETTE):
 
 
 def stored(data, **options):
-    """(ImageData, PNG written of what came back, names of what did not), through a .bbk file."""
+    """(ImageData, PNG written after a .bbk file, names of metadata it lacks)."""
     image = read_image(io.BytesIO(data), "x.png")
     back = decode_image(encode_image(image, verify=True))
     assert same(back, image)
@@ -69,7 +73,9 @@ def stored(data, **options):
 
 
 def extras(data):
-    """All chunks but head, samples and end; and where the samples stand among them."""
+    """All chunks except header, samples and end; and the names, which show
+    where the samples are.
+    """
     names = [name for name, _ in chunks.chunks_of(data) if name not in (b"IHDR", b"IEND")]
     names = [name for i, name in enumerate(names) if name != b"IDAT" or name not in names[:i]]
     return [(name, body) for name, body in chunks.chunks_of(data) if name not in CRITICAL], names
@@ -112,7 +118,9 @@ EVERY = [
 )
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_every_chunk_alone(name, body, place):
-    """Each kind, before and behind the samples where it may stand: the same bytes in the same place; `info` has a name for it."""
+    """Each kind, before and after the samples where allowed: the same bytes in the same place, and
+    `info` names it.
+    """
     if name == b"PLTE" and place == "after":
         pytest.skip("the standard has it before the samples")
     data = png(**{place: [(name, body)]})
@@ -128,7 +136,9 @@ def test_every_chunk_alone(name, body, place):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_chunks_at_once_in_order(kind):
-    """In every mode of PNG, before, between palette and samples, and behind: order, repetitions, bytes, palette and depth come back."""
+    """In every mode of PNG, at all three places: order, repetitions, bytes, palette and depth are
+    restored.
+    """
     plain = [entry for entry in EVERY if entry[0] not in (b"PLTE", b"sBIT", b"bKGD", b"hIST")]
     own = [(b"bKGD", {"P": b"\3"}.get(kind, b"\0\1" if KINDS[kind][1] in (0, 4) else bytes(6)))]
     own += [(b"hIST", bytes(10))] if kind == "P" else []
@@ -161,7 +171,7 @@ TRANSPARENT = {
 @pytest.mark.parametrize("kind", TRANSPARENT)
 @pytest.mark.parametrize("where", range(3))
 def test_transparency_keeps_its_place(kind, where):
-    """tRNS, which is part of the look, stands where it stood among other chunks, with its bytes."""
+    """The chunk tRNS, part of ImageData.look, keeps its place among other chunks and its bytes."""
     others = [
         (b"bKGD", b"\0" if kind == "P" else bytes(6) if "RGB" in kind else bytes(2)),
         (b"pHYs", bytes(9)),
@@ -187,8 +197,10 @@ def test_transparency_keeps_its_place(kind, where):
 
 
 @pytest.mark.parametrize("depth", [2, 4])
-def test_the_transparent_level_of_few_bits_is_right_without_chunks_too(depth):
-    """Samples widened to 8 bits and their transparent level with them: Pillow leaves the level as it was, and other samples would show through."""
+def test_the_transparent_level_of_few_bits_without_chunks(depth):
+    """Samples and their transparent level are both scaled to 8 bits; Pillow scales the samples
+    only.
+    """
     data = png(f"L{depth}", before=[(b"tRNS", b"\0\2")])
     image = read_image(io.BytesIO(data), "x").stripped()
     written, _ = image_bytes(image, "PNG", "y")
@@ -197,8 +209,10 @@ def test_the_transparent_level_of_few_bits_is_right_without_chunks_too(depth):
     )
 
 
-def test_the_palettes_entries_and_their_number_come_back():
-    """Fewer entries than the depth has room for, and more than are used; a gray 4-bit image keeps its depth with a background."""
+def test_palette_entries_and_their_number_are_restored():
+    """Palettes smaller than the depth allows and larger than used; a gray 4-bit image with a
+    background keeps its depth.
+    """
     for entries in (4, 5, 9, 16):
         data = png("P", between=[(b"hIST", bytes(2 * entries))], palette=RNG.bytes(3 * entries))
         assert dict(extras(stored(data)[1])[0])[b"PLTE"] == dict(extras(data)[0])[b"PLTE"]
@@ -236,16 +250,18 @@ def wrong(name, body):
         "storage",
     ],
 )
-def test_what_cannot_be_kept_is_named(data, lost):
-    """Its name is in the ImageData, and after encoding in the header, where it costs nothing else; the rest is kept."""
+def test_chunks_that_cannot_be_stored_are_named(data, lost):
+    """Their names are in ImageData.lost and in the header, where they cost nothing else; the rest
+    is stored.
+    """
     image = read_image(io.BytesIO(data), "x.png")
     assert list(image.lost) == lost and not image.metadata
     assert list(decode_image(encode_image(image, verify=True)).lost) == lost
     assert not image.stripped().lost
 
 
-def test_what_is_too_large_or_too_much_is_named(monkeypatch):
-    """A chunk beyond the room, and the first of too many: the others are kept."""
+def test_chunks_beyond_the_limits_are_named(monkeypatch):
+    """A chunk that is too long, and the first of too many; the others are stored."""
     data = png(
         before=[(b"tEXt", b"a\0" + b"x" * 900)], after=[(b"pHYs", bytes(9)), (b"gAMA", bytes(4))]
     )
@@ -255,8 +271,8 @@ def test_what_is_too_large_or_too_much_is_named(monkeypatch):
     assert [name for name, *_ in kept] == [b"tEXt"] and lost == ("pHYs", "gAMA")
 
 
-def test_bombs_are_kept_packed():
-    """What would inflate to a gigabyte costs its own bytes; nothing inflates it on the way through a .bbk, and the PNG has it again."""
+def test_compressed_chunks_are_stored_compressed():
+    """A chunk that inflates to a gigabyte is never inflated on its way through a .bbk to a PNG."""
     packer = zlib.compressobj(9)
     bomb = b"".join(packer.compress(bytes(2**20)) for _ in range(1024)) + packer.flush()
     entries = ((b"zTXt", chunks.BEFORE, b"a\0\0" + bomb), (b"iCCP", chunks.BEFORE, b"a\0\0" + bomb))
@@ -282,9 +298,9 @@ lists = st.lists(st.tuples(names, st.integers(0, 2), st.binary(max_size=30)), ma
 
 @given(entries=lists, depth=st.sampled_from([None, b"\2", b"\4"]))
 def test_any_list_is_packed_and_unpacked(entries, depth):
-    """Names known and unknown, any places in order, any bodies."""
+    """Known and unknown names, all places in order, any bodies."""
     entries = ((b"IHDR", 0, depth),) * bool(depth) + entries
-    assert chunks.unpack_chunks(chunks.pack_chunks(entries), 10) == entries
+    assert entry_codecs.unpack_chunks(entry_codecs.pack_chunks(entries), 10) == entries
 
 
 @given(
@@ -300,7 +316,7 @@ def test_any_list_is_packed_and_unpacked(entries, depth):
     )
 )
 def test_any_list_goes_through_a_file(entries):
-    """Random lists in a palette's image: what a file has is what the file of it has."""
+    """Random lists in an image with a palette are restored in the written file."""
     places = [
         [(name, body) for name, where, body in entries if where == place] for place in range(3)
     ]
@@ -329,14 +345,16 @@ def test_any_list_goes_through_a_file(entries):
     ],
     ids=repr,
 )
-def test_lists_that_are_none(data):
-    """Cut short, unknown places, places out of order, chunks that may not be there, a depth that is none, bytes left over, too many."""
+def test_invalid_lists(data):
+    """Cut short, unknown or unordered places, forbidden chunks, an invalid depth, bytes left over,
+    too many chunks.
+    """
     with pytest.raises(DamagedFile):
-        chunks.unpack_chunks(data, 4)
+        entry_codecs.unpack_chunks(data, 4)
 
 
 def test_a_crafted_list_does_not_spoil_the_pixels():
-    """A list that makes no good PNG is left out by name, and the pixels are right."""
+    """A list that makes an invalid PNG is left out and named, and the pixels are right."""
     image = read_image(io.BytesIO(png("RGB")), "x")
     for entries in (
         ((b"acTL", 0, struct.pack(">II", 2, 0)), (b"fcTL", 0, bytes(26))),
@@ -353,7 +371,9 @@ def test_a_crafted_list_does_not_spoil_the_pixels():
 
 
 def test_views_are_what_pillow_reads():
-    """Profile, Exif, XMP, resolution, gamma, intent and text of the chunks, for conversion; other formats tell what they do not hold."""
+    """Profile, Exif, XMP, resolution, gamma, intent and text of the chunks, for conversion to other
+    formats, which name what they cannot hold.
+    """
     profile, phys = bytes(range(200)), struct.pack(">IIB", 2835, 2835, 1)
     data = png(
         before=[entry for entry in EVERY if entry[0] not in (b"pHYs", b"PLTE", b"hIST")]
@@ -376,13 +396,15 @@ def test_views_are_what_pillow_reads():
         ("BMP", {"dpi"}),
     ):
         written, left = image_bytes(image, file_format, "y")
-        assert set(left) == set(metadata.told(image.metadata)) - held
+        assert set(left) == set(metadata.labels(image.metadata)) - held
         if "icc" in held:
             assert views(read_image(io.BytesIO(written), "y").metadata)["icc"] == profile
 
 
 def test_typical_metadata_cost_no_more_than_as_values():
-    """Resolution, gamma, chromaticities, intent and text take no more bytes as chunks than as numbers and texts; a bare file nothing."""
+    """Resolution, gamma, chromaticities, intent and text take no more bytes as chunks than as
+    numbers and texts; a bare file takes none.
+    """
     text = [(b"tEXt", b"Software\0bitsback of 2026"), (b"tEXt", b"Title\0a image")]
     for entries in (
         [(b"pHYs", struct.pack(">IIB", 2835, 2835, 1))],
@@ -404,7 +426,7 @@ FILES = [path for suite in SUITES if suite.is_dir() for path in sorted(suite.glo
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_png_suite(path):
-    """Every file that is accepted comes back with every chunk byte for byte and in order."""
+    """Every accepted file is restored with all chunks byte for byte and in order."""
     data = path.read_bytes()
     try:
         image = read_image(path, path)

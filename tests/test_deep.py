@@ -1,4 +1,6 @@
-"""deep.py: 16-bit PNGs with every filter and both orders of rows, against the 8 bits that Pillow sees and against imagecodecs."""
+"""deep.py: 16-bit PNGs with every filter and both row orders, against Pillow's 8 bits and
+imagecodecs.
+"""
 
 import io
 import struct
@@ -18,7 +20,7 @@ COLOUR_TYPES = {3: 2, 2: 4, 4: 6}
 
 
 def filtered(samples, kind):
-    """Rows of (H, W, C) uint16 as a PNG encoder filters them; kind 5: all five in turn."""
+    """Rows of (H, W, C) uint16 after a PNG filter; kind 5: all five filters in turn."""
     height, width, channels = samples.shape
     rows = samples.astype(">u2").view(np.uint8).reshape(height, -1).astype(int)
     out, step = b"", 2 * channels
@@ -67,7 +69,7 @@ def smooth(height, width, channels):
 @pytest.mark.parametrize("kind", range(6))
 @pytest.mark.parametrize("interlaced", [False, True])
 def test_every_filter_is_undone(channels, kind, interlaced):
-    """All filters, numbers of channels and both orders; Pillow sees the high bytes of the same samples."""
+    """All filters, numbers of channels and both row orders; Pillow decodes the high bytes."""
     for height, width in ((1, 1), (3, 2), (13, 11)):
         samples = smooth(height, width, channels)
         data = png(samples, kind, interlaced)
@@ -78,7 +80,9 @@ def test_every_filter_is_undone(channels, kind, interlaced):
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
 def test_written_pngs(channels):
-    """write_png then read_png, and imagecodecs where it is installed; Pillow's chunks are there, the size is that of the samples."""
+    """read_png, and imagecodecs if installed, read what write_png wrote; Pillow's other chunks and
+    the size are in it.
+    """
     samples, out = smooth(9, 14, channels), io.BytesIO()
     deep.write_png(samples, out, dpi=(72.009, 72.009), icc_profile=b"profile")
     assert np.array_equal(deep.read_png(out.getvalue()), samples)
@@ -94,7 +98,9 @@ def test_written_pngs(channels):
 
 
 def test_missing_rows_are_damage():
-    """A stream that ends early, which Pillow completes with black: refused, at 16 bits and at 8, with and without interlacing."""
+    """A truncated stream, which Pillow completes with black, is refused at 16 and 8 bits, with and
+    without interlacing.
+    """
     samples = smooth(8, 8, 3)
     for interlaced in (False, True):
         parts = (
@@ -127,7 +133,7 @@ def test_missing_rows_are_damage():
 
 
 def test_unknown_filters_are_damage():
-    """A sixth filter, or a stream that does not inflate."""
+    """An unknown filter, or a stream that is not deflate."""
     with pytest.raises(DamagedFile):
         deep.read_png(png(smooth(2, 2, 3), rows=(b"\5" + bytes(12)) * 2))
     data = png(smooth(2, 2, 3))
@@ -136,7 +142,7 @@ def test_unknown_filters_are_damage():
 
 
 def test_a_tiff_is_read_with_imagecodecs():
-    """The samples of an uncompressed TIFF made by hand; what is no TIFF is refused by name."""
+    """An uncompressed TIFF written by hand is read; other data are refused with the file's name."""
     pytest.importorskip("imagecodecs")
     from tests.test_image_files import tiff16
 

@@ -1,4 +1,4 @@
-"""files.py: where outputs go, what is never overwritten, and that there is never half a file."""
+"""files.py: paths of outputs, no overwriting without force, no partial outputs."""
 
 import os
 
@@ -33,14 +33,14 @@ def names(folder):
         ("a/x.png", "y.z", "out", "y.z", "y.z"),
     ],
 )
-def test_where_outputs_go(source, output, folder, compressed, restored):
-    """-o wins, then --dir, else beside the source; .bbk is added or taken off, the pixels become .png."""
+def test_paths_of_outputs(source, output, folder, compressed, restored):
+    """-o, else --dir, else beside the source; .bbk is appended or removed, images become .png."""
     assert str(files.compressed_path(source, output, folder)) == compressed
     assert str(files.restored_path(source, output, folder)) == restored
 
 
 def test_compress_and_decompress_a_file(tmp_path, small):
-    """Pixels to .bbk to pixels, and what the functions return."""
+    """Pixels to .bbk to pixels, and the return values."""
     Image.fromarray(small).save(tmp_path / "x.bmp")
     header, size = files.compress_file(tmp_path / "x.bmp", tmp_path / "x.bbk")
     assert (header.width, header.height) == (11, 9) and size == (tmp_path / "x.bbk").stat().st_size
@@ -61,7 +61,7 @@ def test_the_suffix_chooses_the_format(tmp_path, small, suffix):
 
 
 def test_existing_outputs_are_refused_before_any_work(tmp_path, small, monkeypatch):
-    """OutputExists unless force; neither reading nor coding is begun."""
+    """OutputExists without force, before anything is read or coded."""
     Image.fromarray(small).save(tmp_path / "x.png")
     (tmp_path / "x.bbk").write_bytes(b"precious")
     with monkeypatch.context() as patch:
@@ -84,7 +84,7 @@ def test_existing_outputs_are_refused_before_any_work(tmp_path, small, monkeypat
 @pytest.mark.parametrize("alias", ["same", "symbolic link", "hard link", "other spelling"])
 @pytest.mark.parametrize("force", [False, True])
 def test_the_output_is_never_the_input(tmp_path, small, alias, force):
-    """Under whatever name, even with force: the input stays as it is."""
+    """Under any name, even with force: the input is unchanged."""
     source = tmp_path / "x.png"
     Image.fromarray(small).save(source)
     other = {"same": source, "other spelling": tmp_path / "." / ".." / tmp_path.name / "x.png"}
@@ -99,7 +99,7 @@ def test_the_output_is_never_the_input(tmp_path, small, alias, force):
 
 
 def test_a_folder_is_never_an_output(tmp_path, small):
-    """Even with force a folder of that name is left alone."""
+    """A folder with the output's name is not replaced, even with force."""
     Image.fromarray(small).save(tmp_path / "x.png")
     (tmp_path / "x.bbk").mkdir()
     with pytest.raises(OutputExists, match="folder"):
@@ -107,8 +107,10 @@ def test_a_folder_is_never_an_output(tmp_path, small):
     assert names(tmp_path) == ["x.bbk", "x.png"]
 
 
-def test_a_image_that_the_format_cannot_hold_is_refused(tmp_path):
-    """WebP ends at 16383 pixels: UnsupportedImage that names the output, and no file, not even a part of one."""
+def test_an_image_that_the_format_cannot_hold_is_refused(tmp_path):
+    """WebP's sides end at 16383 pixels: UnsupportedImage that names the output, and no part of a
+    file.
+    """
     pixels = np.zeros((1, 16384, 3), np.uint8)
     (tmp_path / "x.bbk").write_bytes(plain(pixels))
     with pytest.raises(UnsupportedImage, match="x.webp"):
@@ -143,8 +145,8 @@ def test_no_output_of_a_damaged_file(tmp_path, small, data, error):
 # --- describe --------------------------------------------------------------------------------
 
 
-def test_describe_a_plain_file(tmp_path, small):
-    """Size, mode, bytes and bits a dimension; nothing of a prior."""
+def test_describe_a_fallback_file(tmp_path, small):
+    """Size, mode, bytes and bits/dim; nothing about a prior."""
     (tmp_path / "x.bbk").write_bytes(encode(small))
     told, size = files.describe(tmp_path / "x.bbk"), (tmp_path / "x.bbk").stat().st_size
     assert (told["width"], told["height"], told["mode"], told["method"], told["file_bytes"]) == (
@@ -158,7 +160,9 @@ def test_describe_a_plain_file(tmp_path, small):
 
 
 def test_describe_a_file_under_the_prior(tmp_path, prior_file, tiny_model, photograph):
-    """bits = net + overhead, overhead = header + start + rest, net_bits is the stack's growth; nothing is decoded."""
+    """bits = net + overhead, overhead = header + start + rest; net_bits is the
+    growth of the stack.
+    """
     data = prior_file(photograph(72, 50))
     (tmp_path / "x.bbk").write_bytes(data)
     told, (header, _) = files.describe(tmp_path / "x.bbk"), container.read(data)
@@ -187,7 +191,7 @@ def test_describe_a_file_under_the_prior(tmp_path, prior_file, tiny_model, photo
 
 
 def test_describe_a_stack_without_segments(tmp_path, small, tiny_model):
-    """A header may name a model and code nothing with it: described or refused, but no foreign error."""
+    """A header may name a model although nothing is coded with it: described or refused."""
     header = container.Header(
         (container.Entry(11, 9),),
         container.pixel_digest([small]),

@@ -1,4 +1,4 @@
-"""folders.py: what is below a folder is worked on or told, never left out in silence."""
+"""folders.py: every file below a folder is processed or reported."""
 
 import json
 import os
@@ -21,8 +21,8 @@ NOBODY = 65534
 
 @pytest.fixture
 def locked(photograph):
-    """A folder with a.png and locked/b.png, of which the second cannot be listed: for root too, who
-    is somebody else meanwhile.
+    """A folder with a.png and locked/b.png, of which the second cannot be listed; root becomes
+    another user meanwhile.
     """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -43,9 +43,9 @@ def locked(photograph):
             (folder / "locked").chmod(0o700)
 
 
-def test_an_unreadable_folder_is_told_and_the_rest_is_done(locked, photograph):
-    """compress -r, then info, test and decompress -r: exit 1 and a line that names it, each time;
-    the rest is done.
+def test_an_unreadable_folder_is_reported_and_the_rest_is_done(locked, photograph):
+    """compress, info, test and decompress with -r: exit status 1 and one line that names it; the
+    rest is done.
     """
     for command, made in (
         ("compress", "a.bbk"),
@@ -69,7 +69,7 @@ def test_an_unreadable_folder_is_told_and_the_rest_is_done(locked, photograph):
 
 @pytest.mark.slow
 def test_an_unreadable_folder_and_two_jobs(tmp_path, photograph, monkeypatch):
-    """The same with -j, both ways, where a disk fails."""
+    """The same with -j, in both directions, for a failing disk."""
     real = os.scandir
     monkeypatch.setattr(
         os, "scandir", lambda path: real(path if "bad" not in str(path) else "/nowhere")
@@ -89,7 +89,7 @@ def test_an_unreadable_folder_and_two_jobs(tmp_path, photograph, monkeypatch):
 
 
 def test_no_archive_without_an_unreadable_folder(locked):
-    """--archive: exit 1, a line that names the folder, no archive; with --rm every input is
+    """--archive: exit status 1, a line that names the folder, no archive; with --rm all inputs are
     kept.
     """
     result = call("compress", "--archive", locked / "all.bbk", "--rm", locked)
@@ -102,7 +102,7 @@ def test_no_archive_without_an_unreadable_folder(locked):
 
 
 def test_a_source_in_an_unreadable_folder(locked):
-    """A path below it, given by name, to each way of working: one line, not a traceback."""
+    """A path below it as argument of each command: one line, not a traceback."""
     for arguments in ([], ["-r"], ["--archive", locked / "all.bbk"]):
         result = call("compress", locked / "locked/b.png", *arguments)
         assert (
@@ -114,8 +114,8 @@ def test_a_source_in_an_unreadable_folder(locked):
 
 
 def test_links(tmp_path, photograph):
-    """Links to files are taken, links to folders are not followed, loops end; names that lead to no
-    file are told, once each, in whatever way they do so.
+    """Links to files are followed, links to folders are not, loops end; names that lead to no file
+    are reported once each.
     """
     (tmp_path / "in/sub").mkdir(parents=True)
     save(photograph(9, 11), tmp_path / "in/sub/a.png")
@@ -143,7 +143,7 @@ def test_links(tmp_path, photograph):
 
 
 def test_a_file_and_a_folder_that_vanish(tmp_path, photograph, monkeypatch):
-    """Between being listed and being looked at: told, and the rest is found."""
+    """If they vanish after being listed, they are reported, and the rest is found."""
     for name in ("a.png", "b.png", "sub/c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         save(photograph(9, 11), tmp_path / name)
@@ -165,7 +165,7 @@ def test_a_file_and_a_folder_that_vanish(tmp_path, photograph, monkeypatch):
 
 
 def test_a_folder_without_images_does_not_stop_the_others(tmp_path, photograph):
-    """It is told and makes exit 1; a run of nothing else ends with that."""
+    """It is reported with exit status 1; if there is nothing else, the run ends with that."""
     for name in ("empty", "full"):
         (tmp_path / name).mkdir()
     save(photograph(9, 11), tmp_path / "full/a.png")
@@ -180,9 +180,9 @@ def test_a_folder_without_images_does_not_stop_the_others(tmp_path, photograph):
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_files_with_loss_below_a_folder_are_left(tmp_path, photograph, jobs):
-    """-r leaves a JPEG alone, says how many such there are, and has not failed; its name beside it
-    is the PNG's; given by name it is an error as ever.
+def test_lossy_files_below_a_folder_are_skipped(tmp_path, photograph, jobs):
+    """-r skips a JPEG, reports how many were skipped, and succeeds; the PNG of the same stem gets
+    the short name; as an argument the JPEG is an error.
     """
     for name in ("a.jpg", "a.png", "b.png"):
         save(photograph(24, 24), tmp_path / name)
@@ -209,16 +209,16 @@ def test_files_with_loss_below_a_folder_are_left(tmp_path, photograph, jobs):
 
 
 def latin(folder, photograph):
-    """An image whose name is no UTF-8, or a skip."""
+    """An image whose name is not UTF-8, or a skip."""
     try:
         return save(photograph(9, 11), folder / os.fsdecode(b"caf\xe9.png"))
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
 
 
-def test_names_that_are_no_utf8_come_back_out_of_an_archive(tmp_path, photograph):
-    """Byte for byte, beside one that is UTF-8; info tells both, for people and in JSON, and --rm
-    removes both.
+def test_names_that_are_not_utf8_are_restored_from_an_archive(tmp_path, photograph):
+    """Byte for byte, beside a name in UTF-8; info shows both, as text and as JSON, and --rm removes
+    both.
     """
     (tmp_path / "in").mkdir()
     pixels = [
@@ -244,9 +244,9 @@ def test_names_that_are_no_utf8_come_back_out_of_an_archive(tmp_path, photograph
 
 @pytest.mark.parametrize("jobs", [[], pytest.param(["-j", "2"], marks=pytest.mark.slow)])
 @pytest.mark.parametrize("form", [[], ["--json"]])
-def test_names_that_are_no_utf8(tmp_path, photograph, jobs, form):
-    """There, told, tested and back, one file or one of two at once; nothing that is said is more
-    than ASCII, whatever the name.
+def test_names_that_are_not_utf8(tmp_path, photograph, jobs, form):
+    """compress, info, test and decompress, one or two at once; all output is ASCII whatever the
+    name.
     """
     source = latin(tmp_path, photograph)
     pixels, other = load(source), save(photograph(8, 9), tmp_path / "b.png")
@@ -277,10 +277,8 @@ def test_names_that_are_no_utf8(tmp_path, photograph, jobs, form):
         ("\udc2f", False),
     ],
 )
-def test_which_names_an_archive_takes(name, good):
-    """Unicode, and bytes that are none; not those that would be another name on disk, nor what is
-    neither.
-    """
+def test_names_that_an_archive_can_store(name, good):
+    """Unicode, and bytes that are not UTF-8; not names that would be another name on disk."""
     assert is_name(name) == good
     header = container.Header((Entry(1, 1, name),), bytes(8), archive=True)
     if good:
@@ -291,7 +289,7 @@ def test_which_names_an_archive_takes(name, good):
 
 
 def test_a_name_that_an_index_cannot_hold(tmp_path):
-    """One error that names it when it is written, not a file that nobody reads."""
+    """An error names it when the archive is written; no unreadable archive is made."""
     with pytest.raises(UnsupportedImage, match="too long"):
         container.write(container.Header((Entry(1, 1, "x" * 9000),), bytes(8), archive=True), b"")
 
@@ -313,8 +311,8 @@ def quiet_names(result):
 
 @pytest.mark.parametrize("jobs", [[], pytest.param(["-j", "2"], marks=pytest.mark.slow)])
 def test_control_characters_in_names(tmp_path, photograph, jobs):
-    """Names that command a terminal or forge lines come out escaped, one line each: results,
-    errors, notes, info and JSON.
+    """Control characters in names are escaped, one line each: in results, errors, notes, info and
+    JSON.
     """
     good, other, bad = (
         save(photograph(9, 11), tmp_path / f"{EVIL}.png"),

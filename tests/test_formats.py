@@ -1,8 +1,4 @@
-"""Every file of a collection of formats is kept whole or refused with a reason; nothing else happens.
-
-The large collection is looked for in $BITSBACK_DATA/formats, else in ../shared/data/formats beside the checkout; sixteen small
-files are in tests/images/formats.
-"""
+"""Every file of a collection of image formats is stored exactly or refused with a reason."""
 
 import os
 from pathlib import Path
@@ -37,14 +33,14 @@ MODES = {
 
 @pytest.mark.parametrize("path", files_of(SMALL), ids=lambda path: path.stem)
 def test_a_file_of_each_mode(path):
-    """Kept in its mode, or refused where it is broken; never larger than the file and the container's bytes."""
+    """Stored in its mode, or refused if it is broken; never larger than the file."""
     mode, what, size = fate(path, path.name)
     assert mode == MODES[path.stem] and (what == "kept") == bool(mode)
     assert size <= path.stat().st_size
 
 
 def test_all_small_files_are_there():
-    """A lost sample does not pass."""
+    """A missing sample file fails the test."""
     assert {path.stem for path in files_of(SMALL)} == set(MODES)
 
 
@@ -54,7 +50,9 @@ def test_all_small_files_are_there():
 )
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_every_file_of_the_large_collection(monkeypatch):
-    """No file of nearly 400 ends in another exception or another image; most are kept.  (WebP at its quick effort only, for time.)"""
+    """No file of nearly 400 raises another exception or decodes to another image; most are stored.
+    (For time, WebP runs at its quick effort only.)
+    """
     for effort in ("GOOD", "BEST"):
         monkeypatch.setattr(webp, effort, webp.QUICK)
     fates = [fate(path, path.relative_to(LARGE)) for path in files_of(LARGE)]
@@ -63,7 +61,7 @@ def test_every_file_of_the_large_collection(monkeypatch):
 
 
 def test_the_table_counts():
-    """One row a folder, mode and reason."""
+    """One row for each folder, mode and reason."""
     assert table([("a", "L", "kept"), ("a", "L", "kept"), ("b", "refused", "x")]).splitlines()[
         2:
     ] == ["| a | L | kept | 2 |", "| b | refused | x | 1 |"]

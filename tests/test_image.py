@@ -1,4 +1,4 @@
-"""still.py: samples of the wrong shape or type are no image; two images are the same only in every bit."""
+"""image.py: samples must fit the mode; two images are the same only if every bit is."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,9 @@ from bitsback.errors import UnsupportedImage
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_has_its_samples(mode):
-    """The right shape and dtype are taken; another dtype, more channels and an empty image are refused."""
+    """The mode's shape and dtype are accepted; other dtypes, more channels and empty images are
+    not.
+    """
     dtype, channels = MODES[mode]
     good = np.zeros(shape_of(mode, 3, 5), dtype)
     assert (ImageData(mode, good).height, ImageData(mode, good).width) == (3, 5)
@@ -25,15 +27,17 @@ def test_every_mode_has_its_samples(mode):
 
 
 def test_unknown_modes_and_samples_beyond_the_mode():
-    """A mode that is none, and a bilevel image of more than two levels."""
+    """An unknown mode, and a bilevel image with a sample of 2."""
     with pytest.raises(UnsupportedImage, match="mode X"):
         ImageData("X", np.zeros((2, 2), np.uint8))
     with pytest.raises(UnsupportedImage, match="mode 1"):
         ImageData("1", np.full((2, 2), 2, np.uint8))
 
 
-def test_colour_and_alpha_are_apart_and_joined_again():
-    """RGBA is three channels for the prior and one beside it, LA one and one; other modes have no colour."""
+def test_colour_and_alpha_are_split_and_joined():
+    """RGBA has three channels under the prior and an alpha plane, LA one; other modes have no
+    colour.
+    """
     samples = np.random.default_rng(0).integers(0, 256, (4, 5, 4), dtype=np.uint8)
     image = ImageData("RGBA", samples)
     assert np.array_equal(joined("RGBA", image.colour, image.alpha), samples)
@@ -56,8 +60,8 @@ def test_colour_and_alpha_are_apart_and_joined_again():
     )
 
 
-def test_same_sees_every_difference():
-    """Mode, samples, NaN bits, look and metadata; not where the file came from."""
+def test_same_detects_every_difference():
+    """Mode, samples, NaN bits, look and metadata count; the source format does not."""
     zeros = np.zeros((2, 3, 3), np.uint8)
     image = ImageData("RGB", zeros, {"transparency": (1, 2, 3)}, {"gamma": 0.5})
     assert same(
@@ -82,7 +86,7 @@ def test_same_sees_every_difference():
 @pytest.mark.parametrize(
     "samples", [[[1, 2], [3, 4]], None, b"1234", "1234", Image.new("L", (2, 2))]
 )
-def test_samples_that_are_no_array_are_refused(samples):
-    """An error of ours, which says what came."""
+def test_samples_must_be_an_array(samples):
+    """Another type raises UnsupportedImage that names the type."""
     with pytest.raises(UnsupportedImage, match=type(samples).__name__):
         ImageData("L", samples)

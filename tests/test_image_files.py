@@ -1,9 +1,8 @@
-"""images.py: every still image is read as it is stored, or refused in one way; what is written is what was read."""
+"""image_files.py: every image is read exactly or refused; what is written is read back the same."""
 
 import io
 import struct
 import sys
-import zlib
 
 import numpy as np
 import pytest
@@ -21,10 +20,9 @@ from bitsback.codecs.formats.image_files import (
 from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import MODES, ImageData, same
 from bitsback.errors import DamagedFile, LossySource, UnsupportedImage
+from tests.by_hand import png, unfiltered
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::UserWarning:PIL"
-)  # what Pillow says of damaged TIFFs
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # about damaged TIFFs
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (12, 13, 3), dtype=np.uint8)
@@ -43,19 +41,6 @@ def decoded(data, **options):
 
 def read(data):
     return decoded(data, allow_lossy=True).samples
-
-
-def png(ihdr, rows):
-    """A PNG by hand: width, height, depth, colour type and the filtered rows."""
-    chunk = lambda kind, body: (
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    )  # noqa: E731
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", *ihdr, 0, 0, 0))
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
 
 
 def tiff16(samples):
@@ -85,9 +70,7 @@ def jpeg2000_16(samples):
 
 
 SIXTEEN_BITS = {
-    "PNG": lambda: png(
-        (5, 6, 16, 2), b"".join(b"\0" + row.astype(">u2").tobytes() for row in SIXTEEN)
-    ),
+    "PNG": lambda: png(5, 6, 16, 2, unfiltered(SIXTEEN.astype(">u2"))),
     "TIFF": lambda: tiff16(SIXTEEN),
     "PPM": lambda: b"P6 5 6 65535\n" + SIXTEEN.astype(">u2").tobytes(),
     "plain PPM": lambda: b"P3 5 6 65535\n" + b" ".join(b"%d" % v for v in SIXTEEN.ravel().tolist()),
@@ -96,8 +79,8 @@ SIXTEEN_BITS = {
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_sixteen_bits_a_sample_are_kept(kind):
-    """All 16 bits, though Pillow shows 8, and a PNG of them is written again."""
+def test_16_bits_per_sample_are_read(kind):
+    """All 16 bits are read, of which Pillow decodes 8, and the PNG written of them is the same."""
     if kind == "TIFF":
         pytest.importorskip("imagecodecs")
     found = decoded(SIXTEEN_BITS[kind]())
@@ -106,8 +89,8 @@ def test_sixteen_bits_a_sample_are_kept(kind):
 
 
 @pytest.mark.parametrize("kind", ["PPM", "plain PPM", "JPEG 2000"])
-def test_sixteen_bits_that_cannot_be_had_are_refused(kind):
-    """An image of 16-bit samples that Pillow narrows and nothing else reads is refused."""
+def test_16_bits_that_nothing_reads_are_refused(kind):
+    """16-bit samples that Pillow reduces to 8 bits and no other reader decodes are refused."""
     data = SIXTEEN_BITS[kind]()
     assert Image.open(io.BytesIO(data)).size == (5, 6)  # the file itself is a good one
     with pytest.raises(UnsupportedImage, match="it.png"):
@@ -115,14 +98,14 @@ def test_sixteen_bits_that_cannot_be_had_are_refused(kind):
 
 
 def test_sixteen_bit_tiffs_without_imagecodecs(monkeypatch):
-    """The refusal names the extra that reads them."""
+    """The error names the extra to install."""
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     with pytest.raises(UnsupportedImage, match=r"it.png.*bitsback\[deep\]"):
         read(SIXTEEN_BITS["TIFF"]())
 
 
 def test_a_ppm_of_another_maximum_is_refused():
-    """Samples of 0..100 are not samples of 0..255: stretched ones could not be given back."""
+    """Pillow would scale samples of 0..100 to 0..255, which could not be restored."""
     with pytest.raises(UnsupportedImage):
         read(b"P6 5 6 100\n" + (SIXTEEN % 101).astype(np.uint8).tobytes())
 
@@ -141,13 +124,13 @@ def test_a_ppm_of_another_maximum_is_refused():
     ],
 )
 def test_lossless_formats_are_read_exactly(file_format, options):
-    """The pixels that went in come out, as (H, W, 3) uint8 of our own."""
+    """The samples are those that were saved, as (H, W, 3) uint8."""
     pixels = read(saved(Image.fromarray(PIXELS), file_format, **options))
     assert pixels.dtype == np.uint8 and np.array_equal(pixels, PIXELS) and pixels.flags.writeable
 
 
 def test_jpeg_is_read_as_pillow_reads_it():
-    """A lossy source is refused with the way round it; that way it is kept as the pixels it decodes to."""
+    """A lossy source is refused, naming the option; with it, the decoded pixels are read."""
     data = saved(Image.fromarray(PIXELS), "JPEG", quality=90)
     with pytest.raises(LossySource, match="it.png: JPEG .*--allow-lossy-source"):
         decoded(data)
@@ -155,7 +138,9 @@ def test_jpeg_is_read_as_pillow_reads_it():
 
 
 def test_pixels_are_not_rotated():
-    """An Exif orientation is a remark about the pixels, not a change of them: kept, in PNG and in TIFF, which Pillow turns."""
+    """An Exif orientation is metadata: it is stored and the pixels are not rotated, in PNG and in
+    TIFF, which Pillow rotates.
+    """
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x112] = orientation
@@ -167,11 +152,11 @@ def test_pixels_are_not_rotated():
             assert same(decoded(image_bytes(found, file_format, "x")[0]), found)
 
 
-def test_interlaced_and_paletteless_depths():
-    """A PNG of 8-bit RGB by hand is read, and the same samples as 8-bit gray."""
+def test_rgb_and_gray_pngs_by_hand():
+    """A PNG of 8-bit RGB written by hand is read, and the same samples as 8-bit gray."""
     rows = b"".join(b"\0" + row.tobytes() for row in PIXELS)
-    assert np.array_equal(read(png((13, 12, 8, 2), rows)), PIXELS)
-    assert np.array_equal(read(png((39, 12, 8, 0), rows)), PIXELS.reshape(12, 39))
+    assert np.array_equal(read(png(13, 12, 8, 2, rows)), PIXELS)
+    assert np.array_equal(read(png(39, 12, 8, 0, rows)), PIXELS.reshape(12, 39))
 
 
 def of_mode(mode):
@@ -190,8 +175,10 @@ def of_mode(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_mode_comes_back_from_what_holds_it(mode):
-    """Written in every format that is said to hold it and read again: the same samples; elsewhere refused with what would do."""
+def test_every_mode_is_restored_from_formats_that_hold_it(mode):
+    """Each format in HOLDS restores the samples of the mode; others refuse it and name those that
+    can.
+    """
     image = of_mode(mode)
     if mode == "F":
         image.samples[0, :3] = np.array([np.nan, -0.0, np.inf], "<f4")
@@ -214,8 +201,8 @@ def test_every_mode_comes_back_from_what_holds_it(mode):
 @pytest.mark.parametrize(
     "mode", [mode for mode in MODES if mode not in ("RGB;16", "RGBA;16", "LA;16")]
 )
-def test_a_still_as_a_pillow_image(mode):
-    """to_image gives Pillow the mode and samples."""
+def test_an_image_as_a_pillow_image(mode):
+    """to_image returns a Pillow image of the same mode and samples."""
     image = of_mode(mode)
     pillow = to_image(image)
     assert pillow.mode == mode and pillow.size == (13, 12)
@@ -237,8 +224,10 @@ LOOKS = [
 
 
 @pytest.mark.parametrize("mode, transparency", LOOKS)
-def test_transparency_is_kept(mode, transparency):
-    """A transparent colour, index or alpha for each index goes through PNG; a format without it is refused."""
+def test_transparency_is_restored(mode, transparency):
+    """PNG restores a transparent colour, index or alpha per index; a format
+    without it is refused.
+    """
     image = of_mode(mode)
     image.look["transparency"] = transparency
     image.samples[0, 0] = 1
@@ -249,8 +238,8 @@ def test_transparency_is_kept(mode, transparency):
             image_bytes(image, file_format, "x")
 
 
-def test_colours_under_transparent_pixels_are_kept():
-    """Nothing is cleared below alpha 0, in PNG, WebP and TIFF."""
+def test_colours_under_transparent_pixels_are_restored():
+    """PNG, WebP and TIFF restore the colours of pixels with alpha 0."""
     image = of_mode("RGBA")
     image.samples[..., 3] = RNG.integers(0, 2, (12, 13)) * 255
     for file_format in ("PNG", "WEBP", "TIFF"):
@@ -260,7 +249,7 @@ def test_colours_under_transparent_pixels_are_kept():
 
 
 def test_a_palette_with_alpha():
-    """Pillow's RGBA palettes come back from PNG as what they show."""
+    """Pillow's RGBA palettes are restored from PNG with the same appearance."""
     image = of_mode("P")
     image.look["palette_alpha"] = bytes(range(256))
     pillow = Image.open(io.BytesIO(image_bytes(image, "PNG", "x")[0]))
@@ -271,24 +260,24 @@ def test_a_palette_with_alpha():
 
 
 @pytest.mark.parametrize("palette", [b"", b"ab", bytes(771)])
-def test_a_palette_that_is_none(palette):
-    """A crafted file's palette is DamagedFile, not a traceback."""
+def test_an_invalid_palette(palette):
+    """An invalid palette from a crafted file is DamagedFile, not another exception."""
     with pytest.raises(DamagedFile):
         to_image(ImageData("P", np.zeros((2, 2), np.uint8), {"palette": palette}))
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])
 def test_several_frames_are_refused(file_format):
-    """Animations and many pages are more than their first frame."""
+    """Animations and files of several pages hold more than one image."""
     frames = [Image.fromarray(RNG.integers(0, 256, (12, 13, 3), dtype=np.uint8)) for _ in range(3)]
     with pytest.raises(UnsupportedImage, match="animation|pages"):
         read(saved(frames[0], file_format, save_all=True, append_images=frames[1:]))
 
 
 def test_a_bomb_is_refused():
-    """A size far beyond any image is refused by Pillow's own limit, before memory is asked for."""
+    """A far too large size is refused by Pillow's limit, before memory is allocated."""
     with pytest.raises(UnsupportedImage):
-        read(png((2**17, 2**16, 8, 2), b""))
+        read(png(2**17, 2**16, 8, 2, b""))
 
 
 @pytest.mark.parametrize(
@@ -296,15 +285,15 @@ def test_a_bomb_is_refused():
     [b"", b"hello, this is text\n" * 20, b"\x89PNG\r\n\x1a\n", bytes(5000)],
     ids=["empty", "text", "magic", "zeros"],
 )
-def test_what_is_no_image_is_refused(data):
-    """Bytes that Pillow does not know: UnsupportedImage that names the file."""
+def test_other_data_are_refused(data):
+    """Bytes that are not an image: UnsupportedImage that names the file."""
     with pytest.raises(UnsupportedImage, match="it.png"):
         read(data)
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder"])
-def test_what_is_no_file_is_an_os_error(tmp_path, kind):
-    """A missing file or a folder is told as the system tells it."""
+def test_a_missing_file_is_an_os_error(tmp_path, kind):
+    """A missing file or a folder raises the system's error."""
     with pytest.raises(OSError):
         read_image(tmp_path if kind == "folder" else tmp_path / "missing.png", "it.png")
 
@@ -322,8 +311,8 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_a_image_cut_short_is_refused(file_format):
-    """Cut anywhere: UnsupportedImage, or exactly the pixels of the whole (what was cut held none)."""
+def test_a_truncated_image_is_refused(file_format):
+    """At every length: UnsupportedImage, or exactly the pixels of the whole file."""
     if not features.check("avif") and file_format == "AVIF":
         pytest.skip("this Pillow has no AVIF")
     data = saved(Image.fromarray(PIXELS), file_format, **FORMATS[file_format])
@@ -338,7 +327,9 @@ def test_a_image_cut_short_is_refused(file_format):
 
 @pytest.mark.parametrize("file_format", [*list(FORMATS)[:6], "TIFF", "AVIF"])
 def test_an_altered_image_is_read_or_refused(file_format):
-    """Each byte inverted in turn: some pixels (a format without checksums cannot know) or UnsupportedImage, never another exception."""
+    """Each byte inverted in turn: some image (formats without checksums cannot detect it) or
+    UnsupportedImage.
+    """
     if not features.check("avif") and file_format == "AVIF":
         pytest.skip("this Pillow has no AVIF")
     data = saved(Image.fromarray(PIXELS), file_format, **FORMATS[file_format])
@@ -353,7 +344,7 @@ def test_an_altered_image_is_read_or_refused(file_format):
 @pytest.mark.parametrize("suffix", LOSSLESS_SUFFIXES)
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5)])
 def test_every_output_format_is_lossless(tmp_path, suffix, shape):
-    """Written and read again, the same pixels in each format that decompress offers."""
+    """Each format that decompress can write restores the same pixels."""
     pixels = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
     path = tmp_path / f"x{suffix.upper()}"
     path.write_bytes(image_bytes(ImageData("RGB", pixels), image_format(path), path)[0])
@@ -362,6 +353,6 @@ def test_every_output_format_is_lossless(tmp_path, suffix, shape):
 
 @pytest.mark.parametrize("name", ["x.jpg", "x.gif", "x", "x.bbk", "x.png.txt"])
 def test_other_outputs_are_refused(tmp_path, name):
-    """A suffix that names no lossless format is refused, with those that do."""
+    """A suffix of no lossless format is refused; the error lists those that are."""
     with pytest.raises(UnsupportedImage, match=f"{name}.*\\.png"):
         image_format(tmp_path / name)

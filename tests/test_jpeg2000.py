@@ -130,7 +130,7 @@ def test_the_profile_of_a_jp2_is_stored():
         (inserted(BARE, b"\xff\x90", QCC), "quantised"),
         (inserted(TILED, b"\xff\x93", COD[:13] + b"\0"), "irreversible"),
         (rebuilt(saved(irreversible=True), box(b"free", BARE[:200])), "irreversible|quantised"),
-        (saved()[:60], "not found|does not say"),
+        (saved()[:60], "not found|lacks"),
     ],
     ids=[
         "JP2",

@@ -1,4 +1,4 @@
-"""losses.py: what files carry that is not kept is named, what is kept is not."""
+"""losses.py: metadata in a file that are not stored are named, stored ones are not."""
 
 import io
 import struct
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from bitsback.codecs.formats.image_files import read_image
-from bitsback.codecs.formats.losses import losses
+from bitsback.codecs.formats.losses import lost_names
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
 
@@ -48,7 +48,7 @@ def application(name):
 
 
 def bmp5(colours=b"BGRs", profile=b""):
-    """A BMP of version 5 by hand, with a profile behind the samples."""
+    """A BMP of version 5 written by hand, with a profile after the samples."""
     rows = PIXELS[::-1, :8].tobytes()
     head = (
         struct.pack("<IiiHHIIiiII", 124, 8, 8, 1, 24, 0, len(rows), 0, 0, 0, 0)
@@ -105,12 +105,12 @@ FOOT = struct.pack("<II", 500, 0) + b"TRUEVISION-XFILE.\0"
     ids=lambda v: "" if isinstance(v, bytes) else "-".join(v) or "nothing",
 )
 def test_names_by_format(data, names):
-    """Chunks, extensions, blocks and comments that are not kept, and nothing of what is."""
+    """Chunks, extensions, blocks and comments that are not stored, and nothing that is."""
     assert lost(data) == names
 
 
 def test_boxes_of_jpeg_2000():
-    """XML and other boxes behind a JP2's codestream's siblings are named; in its bare codestream are none."""
+    """XML and other boxes of a JP2 are named; a bare codestream has none."""
     data = saved("JPEG2000")
     at = data.index(b"jp2c") - 4
     box = struct.pack(">I4s", 8 + 5, b"xml ") + b"<xml>"
@@ -130,8 +130,10 @@ def test_boxes_of_jpeg_2000():
     ],
     ids=["WebP", "GIF", "BMP", "PPM", "TGA", "JPEG 2000"],
 )
-def test_damage_is_no_error(data):
-    """What Pillow has read is read: a file cut anywhere, or with any byte altered, gives names and no exception."""
+def test_damaged_metadata_raise_no_error(data):
+    """A file that Pillow has read, then cut anywhere or with any byte altered:
+    names, no exception.
+    """
     image = Image.open(io.BytesIO(data))
     for position in range(min(len(data), 400)):
         for altered in (
@@ -139,5 +141,5 @@ def test_damage_is_no_error(data):
             data[:position] + bytes([data[position] ^ 255]) + data[position + 1 :],
         ):
             assert all(
-                name and name.isprintable() for name in losses(image, io.BytesIO(altered), {})
+                name and name.isprintable() for name in lost_names(image, io.BytesIO(altered), {})
             )

@@ -1,4 +1,6 @@
-"""metadata.py: what is packed is unpacked; a bomb is not; what a format holds is written and read again."""
+"""metadata.py: unpack inverts pack and bounds memory; what a format holds is written and read
+again.
+"""
 
 import io
 import zlib
@@ -44,8 +46,8 @@ looks = st.fixed_dictionaries(
 
 
 @given(items=st.lists(st.tuples(looks, metadata), min_size=1, max_size=4))
-def test_what_is_packed_is_unpacked(items):
-    """For several images, with anything in any of the items; nothing at all takes no bytes."""
+def test_unpack_inverts_pack(items):
+    """For several images with any values of the items; no items take no bytes."""
     images = [ImageData("RGB", PIXELS, *item) for item in items]
     data = pack(images)
     assert unpack(data, len(images)) == items
@@ -56,14 +58,14 @@ def test_what_is_packed_is_unpacked(items):
 
 
 def test_one_profile_of_many_images_is_stored_once():
-    """A hundred images with the same profile cost little more than one."""
+    """A hundred images with the same profile take little more than one."""
     profile = np.random.default_rng(1).bytes(3000)
     one, many = (len(pack([ImageData("RGB", PIXELS, {}, {"icc": profile})] * n)) for n in (1, 100))
     assert 3000 < one < 3100 and many < one + 300
 
 
 def test_too_much_is_refused():
-    """More than the limit is refused when packing, with the way out."""
+    """More than the limit is refused when packing; the error names --strip."""
     with pytest.raises(UnsupportedImage, match="--strip"):
         pack([ImageData("RGB", PIXELS, {}, {"icc": bytes(MAX_METADATA + 1)})])
 
@@ -88,7 +90,9 @@ def test_too_much_is_refused():
     ids=lambda d: repr(d[:8]),
 )
 def test_damage(data):
-    """Unknown packing, unknown tags, lengths beyond the end, bytes left over, one tag twice, bombs: DamagedFile."""
+    """Unknown compression, unknown items, lengths beyond the end, bytes left over, a repeated item,
+    far too large data: DamagedFile.
+    """
     with pytest.raises(DamagedFile):
         unpack(data, 1)
 
@@ -118,7 +122,7 @@ def everything():
 
 
 def test_png_holds_everything():
-    """Written to PNG and read again: every value, Exif's orientation and two kinds of text included."""
+    """Written to PNG and read again: every value, with Exif's orientation and two kinds of text."""
     image = everything()
     data, left_out = image_bytes(image, "PNG", "x.png")
     back = views(read_image(io.BytesIO(data), "x.png").metadata)
@@ -135,8 +139,8 @@ def test_png_holds_everything():
         ("PPM", ["icc", "exif", "xmp", "dpi", "gamma", "chromaticity", "text"]),
     ],
 )
-def test_other_formats_tell_what_they_do_not_hold(file_format, expected):
-    """The names of what was lost, and the rest is there."""
+def test_other_formats_name_what_they_cannot_hold(file_format, expected):
+    """The names of lost metadata, and the rest is in the file."""
     image = everything()
     data, left_out = image_bytes(image, file_format, "x")
     back = views(read_image(io.BytesIO(data), "x").metadata)
@@ -160,8 +164,8 @@ def test_srgb_and_comments():
     )
 
 
-def test_exif_that_tiff_cannot_write_is_told_not_fatal():
-    """Pixels are restored, the broken block is named."""
+def test_exif_that_tiff_cannot_write_is_named():
+    """The pixels are restored, and the invalid block is named."""
     _, left_out = image_bytes(
         ImageData("RGB", PIXELS, {}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\1garbage"}), "TIFF", "x"
     )

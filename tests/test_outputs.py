@@ -1,4 +1,4 @@
-"""outputs.py, whole.py: whole files or none, nothing replaced unasked, links and streams written through."""
+"""outputs.py, whole.py: complete files or none, no replacing without force, links and streams."""
 
 import os
 import socket
@@ -21,7 +21,7 @@ WAYS = ("unnamed", "named", "no links")
 
 @pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
-    """As the system can, as one without O_TMPFILE, and as one without hard links either."""
+    """As the system allows, without O_TMPFILE, and without hard links either."""
     if request.param != "unnamed":
         monkeypatch.setattr(whole, "_unnamed", lambda *_: False)
     if request.param == "no links":
@@ -38,7 +38,7 @@ def names(folder):
 
 
 def read_from(fifo):
-    """(thread that reads all of a FIFO, list that it puts it into)."""
+    """(thread that reads all of a FIFO, list to which it appends the bytes)."""
     got = []
     thread = threading.Thread(target=lambda: got.append(fifo.read_bytes()), daemon=True)
     thread.start()
@@ -46,7 +46,7 @@ def read_from(fifo):
 
 
 def test_a_new_file_and_a_replaced_one(tmp_path, way):
-    """Whole, with the permissions any new file gets, and nothing beside it; an old one only with force."""
+    """Complete, with the default permissions and no file beside it; an old one only with force."""
     path = tmp_path / "x"
     outputs.write(b"first", path)
     with pytest.raises(OutputExists, match="x: exists already.*-f"):
@@ -97,7 +97,7 @@ def test_nothing_is_left_of_a_failure(tmp_path, way, monkeypatch, error, before)
 
 
 def test_a_name_that_another_takes_meanwhile(tmp_path, way, monkeypatch):
-    """What appears between the look and the last step is not replaced without force."""
+    """A file that appears between the check and the last step is not replaced without force."""
     path, real = tmp_path / "x", os.fsync
 
     def meanwhile(handle):
@@ -116,7 +116,7 @@ def test_a_name_that_another_takes_meanwhile(tmp_path, way, monkeypatch):
 
 @pytest.mark.parametrize("place", WAYS)
 def test_many_writers_of_one_name(tmp_path, monkeypatch, place):
-    """Of eight threads at once without force exactly one has written, whole; the others are told."""
+    """Of eight threads without force exactly one writes its file; the others raise an error."""
     if place != "unnamed":
         monkeypatch.setattr(whole, "_unnamed", lambda *_: False)
     if place == "no links":
@@ -145,7 +145,7 @@ def test_many_writers_of_one_name(tmp_path, monkeypatch, place):
 
 @unnamed
 def test_a_killed_writer_leaves_no_part(tmp_path):
-    """SIGKILL while the data are half on disk: no file at all, since it has no name yet."""
+    """SIGKILL after half of the data: no file at all, since it has no name yet."""
     code = (
         "import os, signal, sys; from bitsback import outputs\n"
         "os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -159,8 +159,10 @@ def test_a_killed_writer_leaves_no_part(tmp_path):
 
 
 @pytest.mark.parametrize("dangling", [False, True])
-def test_links_are_written_through(tmp_path, way, dangling):
-    """The link stays, its target gets the data, by a temporary file beside the target; not without force."""
+def test_links_are_followed(tmp_path, way, dangling):
+    """The link stays and its target gets the data, by a temporary file beside the target; not
+    without force.
+    """
     (tmp_path / "far").mkdir()
     target, middle, link = tmp_path / "far" / "target", tmp_path / "middle", tmp_path / "link"
     middle.symlink_to("far/target")
@@ -177,7 +179,7 @@ def test_links_are_written_through(tmp_path, way, dangling):
 
 
 def test_links_that_lead_nowhere(tmp_path):
-    """To a folder that is not there, or in a circle: refused with the name."""
+    """To a missing folder or in a circle: refused with the name."""
     (tmp_path / "a").symlink_to(tmp_path / "nowhere" / "x")
     with pytest.raises(NoSuchFolder, match="a: links to"):
         outputs.write(b"x", tmp_path / "a", force=True)
@@ -188,7 +190,7 @@ def test_links_that_lead_nowhere(tmp_path):
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_a_fifo_is_written_into(tmp_path, linked):
+def test_a_fifo_is_written_to(tmp_path, linked):
     """Its reader gets the data, and it stays a FIFO; not without force."""
     fifo = path = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -207,7 +209,7 @@ def test_a_fifo_is_written_into(tmp_path, linked):
 
 
 def test_a_fifo_whose_reader_goes(tmp_path):
-    """An error with the name, not the quiet end of a closed standard output."""
+    """An error with the name, unlike a closed standard output."""
     os.mkfifo(tmp_path / "fifo")
 
     def look():
@@ -222,8 +224,10 @@ def test_a_fifo_whose_reader_goes(tmp_path):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's devices")
-def test_devices_are_written_into(tmp_path):
-    """By a link here, so that no device of the machine is in danger: the null device takes all, a full one is told."""
+def test_devices_are_written_to(tmp_path):
+    """Through a link, so that no device is in danger: the null device takes all, a full one is an
+    error.
+    """
     for name in ("null", "full"):
         (tmp_path / name).symlink_to(f"/dev/{name}")
     outputs.write(b"data", tmp_path / "null", force=True)
@@ -237,7 +241,7 @@ def test_devices_are_written_into(tmp_path):
 
 
 def test_sockets_and_folders_are_refused(tmp_path, monkeypatch):
-    """Even with force, before the work and after it, and they stay."""
+    """Even with force, before and after the work, and they stay."""
     monkeypatch.chdir(tmp_path)  # a socket's path is short
     (tmp_path / "folder").mkdir()
     with socket.socket(socket.AF_UNIX) as listener:
@@ -250,7 +254,7 @@ def test_sockets_and_folders_are_refused(tmp_path, monkeypatch):
 
 
 def test_plain_outputs(tmp_path):
-    """What an archive names: neither links nor FIFOs, even with force."""
+    """Outputs of an archive: neither links nor FIFOs are replaced, even with force."""
     (tmp_path / "file").write_bytes(b"old")
     (tmp_path / "link").symlink_to("file")
     (tmp_path / "dangling").symlink_to("nothing")
@@ -258,11 +262,11 @@ def test_plain_outputs(tmp_path):
     for name in ("link", "dangling", "fifo"):
         for use in (
             outputs.refuse,
-            lambda path, *_: outputs.write(b"x", path, force=True, plain=True),
+            lambda path, *_: outputs.write(b"x", path, force=True, regular=True),
         ):
             with pytest.raises(OutputExists, match=f"{name}: is a link or not a regular file"):
                 use(tmp_path / name, [], True, True)
-    outputs.write(b"new", tmp_path / "file", force=True, plain=True)
+    outputs.write(b"new", tmp_path / "file", force=True, regular=True)
     assert (tmp_path / "file").read_bytes() == b"new" and names(tmp_path) == [
         "dangling",
         "fifo",
@@ -276,7 +280,7 @@ def test_plain_outputs(tmp_path):
 
 @pytest.mark.parametrize("length", [230, 244, 255])
 def test_long_names(tmp_path, way, length):
-    """As long as the file system has them."""
+    """As long as the file system allows."""
     path = tmp_path / ("x" * length)
     outputs.write(b"data", path)
     outputs.write(b"other", path, force=True)
@@ -284,8 +288,8 @@ def test_long_names(tmp_path, way, length):
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "x\0y"])
-def test_names_that_cannot_be(tmp_path, name):
-    """One error that has them, before the work as after it."""
+def test_impossible_names(tmp_path, name):
+    """One error that contains the name, before the work as after it."""
     for use in (
         lambda: outputs.refuse(tmp_path / name, [], False),
         lambda: outputs.write(b"", tmp_path / name),
@@ -295,7 +299,7 @@ def test_names_that_cannot_be(tmp_path, name):
 
 
 def test_a_missing_folder(tmp_path):
-    """Not made by guess."""
+    """It is not created."""
     for use in (
         lambda: outputs.refuse(tmp_path / "nowhere" / "x", [], False),
         lambda: outputs.write(b"", tmp_path / "nowhere" / "x"),
@@ -306,7 +310,9 @@ def test_a_missing_folder(tmp_path):
 
 
 def test_a_full_disk(tmp_path):
-    """No more than 4096 bytes a file, of which 5000 are to be written: told with the name, nothing left, the old one kept."""
+    """A limit of 4096 bytes a file and 5000 to be written: an error with the name, no part left,
+    the old file kept.
+    """
     (tmp_path / "old").write_bytes(b"old")
     code = (
         "import resource, sys; from bitsback import errors, outputs, whole\n"
@@ -324,8 +330,8 @@ def test_a_full_disk(tmp_path):
     assert names(tmp_path) == ["old"] and (tmp_path / "old").read_bytes() == b"old"
 
 
-def test_the_program_s_own_output_is_not_replaced(tmp_path):
-    """/dev/stdout that is a file: refused, since what was said before would be lost."""
+def test_the_programs_own_output_is_not_replaced(tmp_path):
+    """/dev/stdout that is a file: refused, since earlier output in it would be lost."""
     code = (
         "from bitsback import errors, outputs; print('said', flush=True)\n"
         "try: outputs.refuse('/dev/stdout', [], True)\n"

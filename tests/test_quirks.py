@@ -1,6 +1,4 @@
-"""quirks.py: files by hand of every other format; the samples they hold come back, or the file is
-refused with the reason.
-"""
+"""quirks.py: files of all other formats, written by hand, are restored exactly or refused."""
 
 import io
 import struct
@@ -119,8 +117,8 @@ def pcx(bits, planes, stride, body, version=5, palette=bytes(48), tail=b""):
 
 def xpm(digits):
     return (
-        b'/* XPM */\nstatic char *x[] = {\n"2 1 2 1",\n"a c #%s",\n"b c #%s",\n/* pixels */\n"ab"\n};\n'
-        % (b"102030" * (digits // 6), b"405060" * (digits // 6))
+        b'/* XPM */\nstatic char *x[] = {\n"2 1 2 1",\n"a c #%s",\n"b c #%s",\n'
+        b'/* pixels */\n"ab"\n};\n' % (b"102030" * (digits // 6), b"405060" * (digits // 6))
     )
 
 
@@ -130,7 +128,7 @@ def runs(*parts):
 
 SKIPPED = np.array(
     [[0, 0, 0, 5], [0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 2, 3]], np.uint8
-)  # as the runs below leave it, index 0 where they skip
+)  # the result of the runs below, with index 0 where they skip
 GRAYS = bytes(v for i in range(256) for v in (i, i, i, 0))
 TRANSPARENT = np.full((6, 5), 3, np.uint8)
 TRANSPARENT[1:5, 1:5] = FEW
@@ -272,26 +270,26 @@ REFUSED = {  # name: (file, part of the reason)
         "2 images",
     ),
     "ICO 32 that calls itself 24": (icon(dib(32, rows(FOUR), mask(BITS))), "unusual header"),
-    "ICO of two masks": (icon(dib(32, rows(FOUR), mask(BITS)), bits=32), "other than its alpha"),
+    "ICO of two masks": (icon(dib(32, rows(FOUR), mask(BITS)), bits=32), "differs from its alpha"),
     "ICO without alpha in 32 bits": (
         icon(dib(32, rows(np.dstack([COLOUR, 0 * GRAY])), mask(0 * BITS)), bits=32),
-        "other than its alpha",
+        "differs from its alpha",
     ),
     "ICO with more behind": (
         icon(dib(24, rows(COLOUR), mask(BITS), tail=bytes(16))),
-        "another place",
+        "another position",
     ),
     "PFM of a scale": (pfm(b"-2.5"), "scale of 2.5"),
     "PGMs": (
         b"P5 4 4 255\n" + GRAY.tobytes() + b"P5 4 4 255\n" + GRAY.tobytes(),
         "several images",
     ),
-    "PGM of 100": (b"P5 4 4 100\n" + (GRAY % 101).tobytes(), "stretch"),
-    "Pillow's own": (b"PyRGBA 4 4 255\n" + FOUR.tobytes(), "no other program"),
+    "PGM of 100": (b"P5 4 4 100\n" + (GRAY % 101).tobytes(), "which Pillow would scale"),
+    "Pillow's own": (b"PyRGBA 4 4 255\n" + FOUR.tobytes(), "extension by Pillow"),
     "SGI 16": (sgi(2), "16 bits"),
     "SGI by palette": (sgi(colours=1), "palette"),
-    "SUN 32": (sun(32, 1, rows(FOUR, False)), "wrongly"),
-    "SUN 1 with a palette": (sun(1, 1, bytes(8), MAP[:2].T.tobytes()), "wrongly"),
+    "SUN 32": (sun(32, 1, rows(FOUR, False)), "misread"),
+    "SUN 1 with a palette": (sun(1, 1, bytes(8), MAP[:2].T.tobytes()), "misread"),
     "PCX of longer rows": (pcx(8, 3, 8, bytes(96)), "another length"),
     "PCX without a palette": (pcx(1, 4, 2, bytes(32), version=3), "palette"),
     "XPM of 16 bits": (xpm(12), "colours of other"),
@@ -309,10 +307,8 @@ REFUSED = {  # name: (file, part of the reason)
 
 
 @pytest.mark.parametrize("kind", KEPT)
-def test_samples_as_the_file_holds_them(kind):
-    """Read, stored, decoded and written by default: the samples that were put into the file by
-    hand.
-    """
+def test_samples_are_exact(kind):
+    """Read, coded, decoded and written by default: the samples that the file was made of."""
     data, expected = KEPT[kind]
     back = decode_image(encode_image(read(data)))
     assert back.samples.shape == expected.shape and np.array_equal(back.samples, expected)
@@ -320,8 +316,8 @@ def test_samples_as_the_file_holds_them(kind):
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_would_be_changed_is_refused(kind):
-    """One line with the file's name and the reason; Pillow itself opens each."""
+def test_inexact_files_are_refused(kind):
+    """One line with the file's name and the reason; Pillow opens each of them."""
     data, reason = REFUSED[kind]
     Image.open(io.BytesIO(data)).close()
     with pytest.raises(UnsupportedImage, match=f"^x: .*{reason}"):
@@ -330,8 +326,8 @@ def test_what_would_be_changed_is_refused(kind):
 
 @pytest.mark.parametrize("depth, value", [(1, 0), (1, 1), (2, 1), (4, 5), (8, 5), (16, 5)])
 def test_a_transparent_gray_is_the_gray_of_its_depth(depth, value):
-    """What is transparent in a PNG of few bits is so in what is restored: Pillow spreads the
-    samples and not the tRNS chunk.
+    """A transparent level of few bits stays transparent: Pillow scales the samples, not the chunk
+    tRNS.
     """
     values = np.arange(16).reshape(4, 4) % 2**depth
     packed = np.packbits(
@@ -346,20 +342,20 @@ def test_a_transparent_gray_is_the_gray_of_its_depth(depth, value):
 
 
 def test_palettes_of_icons_and_transparency_within():
-    """An icon's PNG brings its palette and transparency along."""
+    """Palette and transparency of the PNG in an icon are stored."""
     look = read(KEPT["ICO of a PNG"][0]).look
     assert look["palette"][:48] == MAP.tobytes() and look["transparency"] == bytes(range(16))
 
 
 def test_the_bytes_of_a_qoi():
-    """As imagecodecs writes them."""
+    """QOI files written by imagecodecs."""
     codecs = pytest.importorskip("imagecodecs")
     for samples in (COLOUR, FOUR, np.zeros((4, 4, 4), np.uint8)):
         assert np.array_equal(read(codecs.qoi_encode(samples)).samples, samples)
 
 
-def test_an_animation_of_one_frame_is_one():
-    """A WebP of one frame with a place on its canvas, whose loss Pillow's own headers do not show."""
+def test_an_animation_of_one_frame_is_refused():
+    """A WebP of one frame at a position on its canvas, which Pillow does not report as lossy."""
     frame = io.BytesIO()
     Image.fromarray(COLOUR).save(frame, "WEBP", quality=50)
     body = frame.getvalue()[12:]
@@ -375,7 +371,7 @@ def test_an_animation_of_one_frame_is_one():
 
 
 def test_a_tiff_by_hand_is_read():
-    """The builder that other tests use makes good files."""
+    """The builder of by_hand.py makes valid files."""
     assert np.array_equal(
         read(
             tiff(COLOUR.tobytes(), {256: 4, 257: 4, 258: (8, 8, 8), 259: 1, 262: 2, 277: 3, 278: 4})

@@ -1,4 +1,6 @@
-"""What compress accepts, decompress restores by default: files.py, archive.py and restored.py."""
+"""Every image that compress accepts can be restored by default: files.py,
+archive.py, restored.py.
+"""
 
 import io
 
@@ -30,10 +32,8 @@ def colours(path):
     return np.array(Image.open(path).convert("RGB"))
 
 
-def test_indices_beyond_the_palette_come_back(tmp_path):
-    """compress --rm, test and decompress of a palette of 16 and indices up to 63: indices and
-    colours as they were.
-    """
+def test_indices_beyond_the_palette_are_restored(tmp_path):
+    """compress --rm, test and decompress of indices up to 63 with a palette of 16 colours."""
     (tmp_path / "x.png").write_bytes(beyond_palette(INDICES))
     before, shown = read_image(tmp_path / "x.png", "x"), colours(tmp_path / "x.png")
     for action in (
@@ -47,8 +47,8 @@ def test_indices_beyond_the_palette_come_back(tmp_path):
     assert np.array_equal(colours(tmp_path / "x.png"), shown)
 
 
-def test_indices_beyond_the_palette_come_back_from_an_archive(tmp_path):
-    """The same in an archive, with its name."""
+def test_indices_beyond_the_palette_are_restored_from_an_archive(tmp_path):
+    """The same in an archive, with the image's name."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "x.png").write_bytes(beyond_palette(INDICES))
     files.compress_archive([tmp_path / "in"], tmp_path / "all.bbk")
@@ -60,15 +60,15 @@ def test_indices_beyond_the_palette_come_back_from_an_archive(tmp_path):
 
 @pytest.fixture
 def profiled(tmp_path):
-    """A TIFF with a colour profile of 1.5 MiB, which Pillow takes from TIFFs and not from PNGs."""
+    """A TIFF with a colour profile of 1.5 MiB, which Pillow reads from TIFFs but not from PNGs."""
     pixels, profile = RNG.integers(0, 256, (9, 11, 3), dtype=np.uint8), RNG.bytes(3 * 2**19)
     Image.fromarray(pixels).save(tmp_path / "x.tif", icc_profile=profile)
     return tmp_path / "x.tif", pixels, profile
 
 
-def test_what_png_cannot_hold_becomes_tiff(tmp_path, profiled):
-    """PNG holds the mode, but not this profile: the default output is a TIFF then, with all
-    metadata, and an existing one is not overwritten.
+def test_metadata_that_png_cannot_hold_become_tiff(tmp_path, profiled):
+    """PNG holds the mode but not the profile: the default output is a TIFF with all metadata, which
+    does not overwrite an existing file without force.
     """
     path, pixels, profile = profiled
     files.compress_file(path, tmp_path / "y.bbk")
@@ -84,8 +84,8 @@ def test_what_png_cannot_hold_becomes_tiff(tmp_path, profiled):
     assert np.array_equal(found.samples, pixels) and views(found.metadata)["icc"] == profile
 
 
-def test_what_png_cannot_hold_becomes_tiff_in_an_archive(tmp_path, profiled):
-    """The same in an archive: under a name of PNG's, .tiff behind it."""
+def test_metadata_that_png_cannot_hold_become_tiff_in_an_archive(tmp_path, profiled):
+    """The same in an archive, for an image named .png: .tiff is appended."""
     path, pixels, profile = profiled
     (tmp_path / "in").mkdir()
     path.rename(tmp_path / "in" / "x.png")  # a TIFF by another name
@@ -98,9 +98,11 @@ def test_what_png_cannot_hold_becomes_tiff_in_an_archive(tmp_path, profiled):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_what_could_not_be_restored_is_refused_before_the_work(tmp_path, monkeypatch, packed):
-    """An image that no format gives back: neither compress nor an archive takes it, and --rm
-    removes nothing.
+def test_an_image_that_could_not_be_restored_is_refused_before_coding(
+    tmp_path, monkeypatch, packed
+):
+    """An image that no format restores: compress and archives refuse it, and
+    --rm removes nothing.
     """
     (tmp_path / "x.png").write_bytes(beyond_palette(INDICES))
     before = read_image(tmp_path / "x.png", "x")
@@ -134,7 +136,7 @@ def test_what_could_not_be_restored_is_refused_before_the_work(tmp_path, monkeyp
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_is_restored_or_refused(mode):
-    """default_bytes of each mode gives the samples back, or says that nothing holds them."""
+    """default_bytes restores the samples of each mode, or reports that no format holds it."""
     dtype, channels = MODES[mode]
     samples = RNG.integers(0, 2, shape_of(mode, 5, 7)).astype(dtype)
     image = ImageData(mode, samples, {"palette": bytes(range(12))} if mode in ("P", "PA") else {})
@@ -158,15 +160,15 @@ def test_every_mode_is_restored_or_refused(mode):
         ("x" * 251 + ".gif", "too long"),
     ],
 )
-def test_names_that_cannot_be_unpacked_are_not_packed(tmp_path, name, reason):
-    """A name that extract refuses, or that grows too long by its suffix, is refused by compress."""
+def test_names_that_could_not_be_restored_are_refused(tmp_path, name, reason):
+    """A name that extract refuses, or that its suffix makes too long, is refused by compress."""
     Image.fromarray(INDICES).save(tmp_path / name, "PNG")
     with pytest.raises(UnsupportedImage, match=reason):
         archive.encode_archive([tmp_path / name])
 
 
-def test_two_that_would_be_unpacked_to_one_name_are_not_packed(tmp_path):
-    """x.gif comes back as x.gif.png, where x.gif.png lies already."""
+def test_two_images_that_would_be_restored_to_one_name_are_refused(tmp_path):
+    """x.gif would be restored as x.gif.png, which another image has."""
     for name in ("x.gif", "x.gif.png"):
         Image.fromarray(INDICES).save(tmp_path / name)
     with pytest.raises(

@@ -1,4 +1,6 @@
-"""tags.py: a TIFF written back has the tags of the one that was read, by type, count and bytes, as tifffile sees them."""
+"""tags.py: a written TIFF has the tags of the one that was read: type, count and bytes, as tifffile
+reads them.
+"""
 
 import io
 import struct
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bitsback.codecs import decode_image, encode_image
-from bitsback.codecs.formats import metadata, tags
+from bitsback.codecs.formats import entry_codecs, metadata, tags
 from bitsback.codecs.formats.image_files import image_bytes, read_image
 from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import ImageData, same
@@ -71,8 +73,10 @@ def listed(data):
     [{}, {"byteorder": ">"}, {"bigtiff": True}, {"compression": "zlib", "tile": (16, 16)}],
     ids=["little", "big-endian", "BigTIFF", "tiles"],
 )
-def test_tags_come_back_in_a_tiff(options):
-    """IPTC, Photoshop, XMP, profile, GeoTIFF and private tags of every type, through a .bbk; what says how samples lie is the new file's own."""
+def test_tags_are_restored_in_a_tiff(options):
+    """IPTC, Photoshop, XMP, profile, GeoTIFF and private tags of every type, through a .bbk; tags
+    about layout are the new file's.
+    """
     data = tiff(**options)
     image = read_image(io.BytesIO(data), "x.tif")
     assert (
@@ -84,8 +88,8 @@ def test_tags_come_back_in_a_tiff(options):
     assert same(read_image(io.BytesIO(written), "y"), image)
 
 
-def test_exif_folders_come_back():
-    """Exif and GPS directories with all their tags, what a maker wrote in his own way too."""
+def test_exif_directories_are_restored():
+    """Exif and GPS directories with all their tags, the maker note too."""
     exif = Image.Exif()
     exif[0x112], exif[0x10F] = 6, "camera"
     exif.get_ifd(0x8769)[0x9003], exif.get_ifd(0x8769)[0x927C] = (
@@ -115,8 +119,10 @@ def test_exif_folders_come_back():
     )
 
 
-def test_other_formats_have_what_they_hold_and_tell_the_rest():
-    """PNG has profile, XMP, Exif and resolution; the rest is named, tags by their names in the standard."""
+def test_other_formats_hold_a_part_and_name_the_rest():
+    """PNG holds profile, XMP, Exif and resolution; the rest is named, by the standard's names of
+    tags.
+    """
     image = read_image(io.BytesIO(tiff()), "x")
     written, left = image_bytes(image, "PNG", "y")
     assert set(left) == {
@@ -177,8 +183,10 @@ def by_hand(entries, more=b""):
     ],
     ids=["beyond", "huge", "type", "images", "loop", "nowhere"],
 )
-def test_what_cannot_be_kept_is_named(entry, lost):
-    """Values that are not there, unknown types, directories within themselves and further images: named, the rest is kept."""
+def test_tags_that_cannot_be_stored_are_named(entry, lost):
+    """Missing values, unknown types, directories that contain themselves and further images are
+    named; the rest is stored.
+    """
     image_kept, named = tags.read_tags(
         io.BytesIO(by_hand([entry, (65001, 3, 1, b"\7\0\0\0")])), 1000, 100
     )
@@ -187,8 +195,10 @@ def test_what_cannot_be_kept_is_named(entry, lost):
     assert image.lost == ("tag 65000 (damaged or too long)",)
 
 
-def test_no_more_than_there_is_room_for():
-    """Bytes and numbers of tags are bounded: many tags that share one large value cannot fill memory."""
+def test_limits_of_tags():
+    """Bytes and numbers of tags are bounded: many tags that share one large value cannot fill
+    memory.
+    """
     data = by_hand([(65000 + i, 7, 900, b"\x0a\0\0\0") for i in range(9)], bytes(900))
     kept, lost = tags.read_tags(io.BytesIO(data), 2000, 100)
     assert len(kept) == 2 and len(lost) == 7
@@ -196,8 +206,10 @@ def test_no_more_than_there_is_room_for():
     assert tags.read_tags(io.BytesIO(b"MM\0*"), 10, 10) == ((), ("tags",))
 
 
-def test_names_of_what_is_missing_are_few():
-    """A PNG made of a TIFF with thousands of private tags: a hundred names and the number of others."""
+def test_names_of_missing_tags_are_bounded():
+    """A PNG made of a TIFF with thousands of private tags: 100 names and the
+    number of the others.
+    """
     image = ImageData(
         "RGB", PIXELS, {}, {"tiff": tuple((tag, 1, b"x") for tag in range(50000, 55000))}
     )
@@ -223,11 +235,15 @@ flat = st.dictionaries(ordinary, values, max_size=6).map(
 
 @given(entries=flat, exif=flat, interoperability=flat, gps=flat)
 def test_any_list_is_packed_and_unpacked_and_written(entries, exif, interoperability, gps):
-    """Every type and count, directories within directories; and a TIFF with the list is read as having it."""
+    """Every type and count, directories within directories; a TIFF written with the list has the
+    list.
+    """
     inner = *exif, (0xA005, 0, interoperability)
     entries = *entries, (0x8769, 0, inner), (0x8825, 0, gps)
-    assert tags.unpack_tags(tags.pack_tags(entries), 99) == entries
-    assert tags.count(entries) == len(entries) + len(inner) + len(interoperability) + len(gps)
+    assert entry_codecs.unpack_tags(entry_codecs.pack_tags(entries), 99) == entries
+    assert entry_codecs.count_tags(entries) == len(entries) + len(inner) + len(
+        interoperability
+    ) + len(gps)
     out = io.BytesIO()
     Image.fromarray(PIXELS).save(out, "TIFF")
     assert tags.read_tags(io.BytesIO(tags.with_tags(out.getvalue(), entries)), 2**20, 2**10) == (
@@ -252,7 +268,9 @@ def test_any_list_is_packed_and_unpacked_and_written(entries, exif, interoperabi
     ],
     ids=repr,
 )
-def test_lists_that_are_none(data):
-    """Cut short, storage, unknown types, tags not rising, half values, directories where none belong, bytes left over, too many."""
+def test_invalid_lists(data):
+    """Cut short, tags about layout, unknown types, unordered tags, fractions of values, misplaced
+    directories, bytes left over, too many tags.
+    """
     with pytest.raises(DamagedFile):
-        tags.unpack_tags(data, 8)
+        entry_codecs.unpack_tags(data, 8)

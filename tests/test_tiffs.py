@@ -1,5 +1,5 @@
-"""tiffs.py: TIFFs of every kind that tifffile writes come back with the file's own samples, or are
-refused with the reason.
+"""tiffs.py: TIFFs of every kind that tifffile writes are restored exactly, or refused with the
+reason.
 """
 
 import io
@@ -145,7 +145,7 @@ def written(array, **options):
 
 
 def restored(data):
-    """(suffix, bytes, samples) of what decompress writes of a file's .bbk."""
+    """(suffix, bytes, samples) of the default output of a file's .bbk."""
     suffix, back, _ = default_bytes(
         decode_image(encode_image(read_image(io.BytesIO(data), "x.tif"))), "x"
     )
@@ -158,8 +158,8 @@ def restored(data):
     list(itertools.product(KINDS, (None, "zlib", "lzw", "packbits"), "<>")),
 )
 def test_samples_as_tifffile_wrote_them(kind, compression, order):
-    """Refused by name and reason, or the samples are the file's own (black and white the right way
-    round), and are restored so.
+    """Refused with name and reason, or the samples are exact (inverted if 0 is
+    white) and restored.
     """
     array, options, expected = KINDS[kind]
     if (
@@ -194,10 +194,8 @@ def test_samples_as_tifffile_wrote_them(kind, compression, order):
 
 
 @pytest.mark.parametrize("kind", ["RGB and assocalpha", "L and assocalpha", "RGB and unspecified"])
-def test_the_restored_file_means_the_same(kind):
-    """The fourth (or second) channel of what is restored is marked as it was: tifffile reads the
-    same samples and the same ExtraSamples.
-    """
+def test_the_meaning_of_extra_samples_is_restored(kind):
+    """tifffile reads the same samples and the same ExtraSamples from the restored file."""
     array, options, _ = KINDS[kind]
     if array.shape[2] == 4:
         array = array.copy()
@@ -217,7 +215,7 @@ def test_the_restored_file_means_the_same(kind):
 
 
 def packed(values, bits, reverse=False):
-    """(H, W) numbers as rows of bits; reverse: FillOrder 2."""
+    """(H, W) integers as rows of bits; reverse: FillOrder 2."""
     planes = values[..., None] >> np.arange(bits - 1, -1, -1) & 1
     rows = np.packbits(planes.reshape(len(values), -1).astype(np.uint8), axis=1)
     return (
@@ -231,8 +229,8 @@ def packed(values, bits, reverse=False):
     "bits, photometric, fill", list(itertools.product((1, 2, 4, 8, 12, 16), (0, 1, 3), (1, 2)))
 )
 def test_few_bits_and_their_order(bits, photometric, fill):
-    """1 to 16 bits of gray and of palettes, both orders of bits: each value keeps its gray, or its
-    index; 12 and 16 bits their number.
+    """1 to 16 bits of gray and of palettes, both bit orders: each value has its gray level or
+    index; 12 and 16 bits are the same integers.
     """
     values = RNG.integers(0, 2**bits, (5, 16))
     tags = {256: 16, 257: 5, 258: bits, 259: 1, 262: photometric, 266: fill, 277: 1, 278: 5}
@@ -259,8 +257,8 @@ def test_few_bits_and_their_order(bits, photometric, fill):
 
 PLAIN = {256: 4, 257: 3, 258: (8, 8, 8), 259: 1, 262: 2, 277: 3, 278: 3}
 REFUSED = {
-    "subsampled YCbCr": ({262: 6, 530: (2, 2)}, "fewer colour samples"),
-    "YCbCr of unsaid sampling": ({262: 6}, "fewer colour samples"),
+    "subsampled YCbCr": ({262: 6, 530: (2, 2)}, "subsampled colours"),
+    "YCbCr of unsaid sampling": ({262: 6}, "subsampled colours"),
     "planes of YCbCr": (
         {262: 6, 530: (1, 1), 284: 2, 273: (8, 20, 32), 279: (12, 12, 12)},
         "planes",
@@ -269,15 +267,15 @@ REFUSED = {
     "layers": ({37724: (1, 2, 3)}, "layers"),
     "a missing strip": ({273: (8, 0), 279: (24, 12), 278: 2}, "missing"),
     "an empty strip": ({273: (8, 32), 279: (24, 0), 278: 2}, "missing"),
-    "other inks": ({262: 5, 258: (8, 8, 8, 8), 277: 4, 256: 3, 332: 2}, "other inks"),
+    "other inks": ({262: 5, 258: (8, 8, 8, 8), 277: 4, 256: 3, 332: 2}, "inks other"),
     "one plane of few bits": ({258: 4, 262: 1, 277: 1, 284: 2, 256: 8, 257: 9, 278: 9}, "planes"),
 }
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_is_refused_with_its_reason(kind):
-    """Files by hand, whose samples Pillow hands over changed or in part; the same without what
-    makes it so is read.
+def test_inexact_tiffs_are_refused(kind):
+    """Files written by hand that Pillow decodes changed or in part; without the critical tag they
+    are read.
     """
     tags, reason = REFUSED[kind]
     data = RNG.bytes(36)
@@ -288,8 +286,8 @@ def test_what_is_refused_with_its_reason(kind):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("order", "<>")
-def test_orientation_is_data(orientation, order):
-    """All eight, both byte orders, of associated alpha too: the samples as they lie in the file."""
+def test_orientation_is_metadata(orientation, order):
+    """All eight values, both byte orders, with associated alpha: the samples are not rotated."""
     array = samples("u1", 4, 6, 4)
     tags = {
         256: 6,
@@ -310,7 +308,7 @@ def test_orientation_is_data(orientation, order):
 
 
 def test_twelve_bits_of_a_camera():
-    """The collection's compressed image of 12 bits, where it is there, against tifffile."""
+    """The collection's compressed image of 12 bits, if present, against tifffile."""
     path = (
         Path(__file__).parents[2] / "shared" / "data" / "formats" / "pillow" / "12bit.cropped.tif"
     )
@@ -320,7 +318,7 @@ def test_twelve_bits_of_a_camera():
 
 
 def test_marking_changes_one_number():
-    """mark_associated alters the value of ExtraSamples and nothing else."""
+    """mark_associated changes the value of ExtraSamples and nothing else."""
     out = io.BytesIO()
     Image.fromarray(samples("u1", 3, 4, 4), "RGBA").save(out, "TIFF")
     before, after = out.getvalue(), tiffs.mark_associated(out.getvalue())

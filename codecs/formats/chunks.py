@@ -1,29 +1,30 @@
-"""A PNG's ancillary chunks, kept as they are and put back: (name, place, body) in the file's order.
+"""A PNG's ancillary chunks, stored unchanged as (name, place, body) in the file's order.
 
-Kept are the chunks whose meaning holds for the same samples and palette (KNOWN) and unknown ones
-that say of themselves that they may be copied (fourth letter small).  Three entries are others:
-PLTE of an image that needs no palette (a suggestion), tRNS where it does not stand at its usual
-place (an empty body: the transparency is in the look), and IHDR, the depth of a gray image of 2
-or 4 bits where other chunks count in it.  iDOT, which says where in the file Apple's decoder may
-begin, is about storage and left out like filters.
+Stored are the chunks that stay valid with the same samples and palette (KNOWN), and unknown ones
+that are marked as safe to copy (fourth letter lower case).  Three entries are special: PLTE is the
+suggested palette of an image without indices; tRNS marks an unusual place of this chunk, with an
+empty body if ImageData.look holds the transparency; IHDR is the depth (2 or 4 bits) of a gray
+image with other chunks in that scale.  iDOT describes the file's layout and is dropped.
 """
 
 import io
 import string
 import struct
 import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.fallback.png import chunk
+from bitsback.codecs.formats.losses import MOST_LOST
 from bitsback.errors import DamagedFile
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# places: before palette and samples; between them, with a palette only; after the samples
+# places: before palette and samples; between them (with a palette only); after the samples
 BEFORE, PALETTE, AFTER = range(3)
-# the place here is the code in a file; acTL, fcTL: of an animation of this one image
+# a chunk's index is its code in a file; acTL, fcTL: of an animation of one frame
 KNOWN = (
     b"",
     *b"iCCP sRGB gAMA cHRM cICP mDCV cLLI sBIT bKGD hIST pHYs sPLT tIME eXIf tEXt zTXt "
@@ -32,9 +33,9 @@ KNOWN = (
 STRUCTURE = {b"tRNS", b"IHDR"}
 CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 STORAGE = {b"iDOT"}
-SHALLOW = {b"\2\0", b"\4\0"}  # depth and colour type of what Pillow reads as 8-bit gray
-STEPS = {2: 85, 4: 17}  # between its levels then, by depth
-IN_DEPTH = {b"bKGD", b"sBIT"}  # count in the samples' own depth
+SHALLOW = {b"\2\0", b"\4\0"}  # depth and colour type of gray that Pillow reads as 8 bits
+STEPS = {2: 85, 4: 17}  # depth: difference of adjacent 8-bit levels
+IN_DEPTH = {b"bKGD", b"sBIT"}  # in the scale of the file's depth
 NAMES = {
     b"iCCP": "icc",
     b"eXIf": "exif",
@@ -46,23 +47,24 @@ NAMES = {
     b"iTXt": "text",
 }
 XMP = b"XML:com.adobe.xmp\0"
-MOST_NAMES = 200  # of chunks that are not kept
 LETTERS = set(string.ascii_letters.encode())
 
+Chunk = tuple[bytes, int, bytes]  # name, place, body
 
-# --- a file's chunks -> list -----------------------------------------------------------------
+
+# --- reading ---------------------------------------------------------------------------------
 
 
-def _kept(name):
-    """Whether a chunk of this name may be kept."""
-    copied = len(name) == 4 and LETTERS.issuperset(name) and name[0] & name[3] & 32 != 0
-    return copied or name in KNOWN[1:]
+def is_stored(name: bytes) -> bool:
+    """Whether a chunk with this name can be stored."""
+    safe = len(name) == 4 and LETTERS.issuperset(name) and name[0] & name[3] & 32 != 0
+    return safe or name in KNOWN[1:]
 
 
 def _walk(stream, most):
-    """Yields (name, body, whether its checksum is right) of a PNG's chunks, and ends behind IEND.
+    """Yields (name, body, whether the checksum is correct) of a PNG's chunks up to IEND.
 
-    body: None for samples and where it is longer than `most`.
+    body: None for samples, and if it is longer than `most`.
     """
     stream.seek(len(SIGNATURE))
     while len(head := stream.read(8)) == 8:
@@ -77,40 +79,37 @@ def _walk(stream, most):
             return
 
 
-def transparent_level(stream, transparency):
-    """The transparent colour of a PNG as Pillow says it -> in the samples' scale.
+def transparent_level(stream: BinaryIO, transparency: Any) -> Any:
+    """Converts a PNG's transparent colour from Pillow's value to the scale of its samples.
 
-    Pillow widens gray samples of 2 and 4 bits to 8, but not this.  Only as many bits of it count as
-    a sample has (PNG, section 11.3.2.1), of which Pillow takes all where that is one.
+    Pillow scales gray samples of 2 and 4 bits to 8 bits, but not this colour.  Only the low bits of
+    it count, as many as a sample has (PNG, section 11.3.2.1); for 1 bit Pillow uses all of them.
     """
     stream.seek(24)
     head = stream.read(2)
     if head == b"\1\0":
-        return 255 * next(
-            (
-                body[1] & 1
-                for name, body, _ in _walk(stream, 6)
-                if name == b"tRNS" and body and len(body) > 1
-            ),
-            0,
-        )
+        bodies = (body for name, body, _ in _walk(stream, 6) if name == b"tRNS")
+        return 255 * next((body[1] & 1 for body in bodies if body and len(body) > 1), 0)
     if head not in SHALLOW:
         return transparency
     return transparency % 2 ** head[0] * STEPS[head[0]]
 
 
-def told(name: bytes) -> str:
-    """A chunk's name for people: strangers' bytes, so that only letters are shown as they are."""
+def label(name: bytes) -> str:
+    """A chunk's name for display: as it is if it consists of letters, else in hexadecimal."""
     return name.decode() if LETTERS.issuperset(name) else f"chunk {name.hex()}"
 
 
-def read_chunks(stream, look: dict, most_bytes: int, most: int) -> tuple[tuple, tuple]:
-    """A seekable stream of a PNG that Pillow has read -> (list, names of what the list has not).
+def read_chunks(
+    stream: BinaryIO, look: dict, most_bytes: int, most: int
+) -> tuple[tuple[Chunk, ...], tuple[str, ...]]:
+    """Reads a PNG that Pillow has read: (chunks, names of what is not among them).
 
-    look: palette and transparency as they are kept.  most_bytes, most: of all bodies and entries;
-    what is beyond is among the names.
+    look: ImageData.look; most_bytes, most: limits for all chunks; those beyond are among the names.
     """
-    kept, lost, place, head, seen = [], {}, BEFORE, b"", set()
+    kept: list[Chunk] = []
+    lost: dict[str, bool] = {}
+    place, head, seen = BEFORE, b"", set()
     for name, body, whole in _walk(stream, most_bytes):
         if name == b"IHDR" and not head:
             head = body or bytes(13)
@@ -121,9 +120,9 @@ def read_chunks(stream, look: dict, most_bytes: int, most: int) -> tuple[tuple, 
         elif name not in STORAGE | {b"IEND"}:
             once = name not in (b"PLTE", b"tRNS") or name not in seen and place != AFTER
             room = body is not None and len(body) + 8 <= most_bytes and len(kept) < most
-            if not (whole and room and once and _kept(name) and name != b"IHDR"):
-                if len(lost) < MOST_NAMES:
-                    lost[told(name) if whole else f"{told(name)} (wrong checksum)"] = True
+            if not (whole and room and once and is_stored(name) and name != b"IHDR"):
+                if len(lost) < MOST_LOST:
+                    lost[label(name) if whole else f"{label(name)} (wrong checksum)"] = True
                 continue
             if name == b"tRNS" and "transparency" in look:
                 body = b""
@@ -141,16 +140,16 @@ def read_chunks(stream, look: dict, most_bytes: int, most: int) -> tuple[tuple, 
 
 
 def _usual_place(entries, indexed):
-    """Where in a list tRNS stands if nothing is said: behind a palette, else before the samples."""
+    """The usual index of tRNS in a list: directly after a palette, else before the samples."""
     before = sum(place == BEFORE for _, place, _ in entries)
     return before if indexed or (b"tRNS", BEFORE, b"") not in entries else before - 1
 
 
-# --- list -> a file --------------------------------------------------------------------------
+# --- writing ---------------------------------------------------------------------------------
 
 
-def chunks_of(data: bytes):
-    """Yields (name, body) of a PNG's chunks, checksums not looked at."""
+def chunks_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yields (name, body) of a PNG's chunks; checksums are ignored."""
     position = len(SIGNATURE)
     while position + 8 <= len(data):
         length, name = struct.unpack(">I4s", data[position : position + 8])
@@ -159,20 +158,20 @@ def chunks_of(data: bytes):
 
 
 def _shallow(samples, depth):
-    """(H, W) uint8 that came from `depth` bits -> an IDAT of that depth.  Errors: DamagedFile."""
+    """(H, W) uint8 samples of `depth` bits to an IDAT of that depth.  Errors: DamagedFile."""
     low = samples // STEPS[depth]
     if samples.ndim != 2 or not np.array_equal(low * STEPS[depth], samples):
-        raise DamagedFile("samples of more bits than their depth")
+        raise DamagedFile("the samples have more bits than their depth")
     bits = np.unpackbits(low[..., None], axis=2)[..., 8 - depth :].reshape(len(low), -1)
     return zlib.compress(np.insert(np.packbits(bits, axis=1), 0, 0, 1).tobytes(), 9)
 
 
-def with_chunks(data: bytes, entries, samples: np.ndarray) -> bytes:
-    """IHDR, PLTE, tRNS and IDAT of a PNG of these samples, and a list's chunks.
+def with_chunks(data: bytes, entries: Sequence[Chunk], samples: np.ndarray) -> bytes:
+    """A PNG from IHDR, PLTE, tRNS and IDAT of `data`, a PNG of these samples, and from `entries`.
 
-    Errors: DamagedFile where the list has a depth that these samples have not.
+    Errors: DamagedFile if `entries` contains a depth that does not fit the samples.
     """
-    parts = {b"IHDR": [], b"PLTE": [], b"tRNS": [], b"IDAT": []}
+    parts: dict[bytes, list[bytes]] = {b"IHDR": [], b"PLTE": [], b"tRNS": [], b"IDAT": []}
     for name, body in chunks_of(data):
         parts.setdefault(name, []).append(body)
     depth = next((body[0] for name, _, body in entries if name == b"IHDR"), None)
@@ -183,24 +182,24 @@ def with_chunks(data: bytes, entries, samples: np.ndarray) -> bytes:
             (int.from_bytes(body, "big") // STEPS[depth]).to_bytes(2, "big")
             for body in parts[b"tRNS"]
         ]
-    if parts[b"IHDR"][0][8:10] == b"\1\0":  # Pillow says 255 for the level 1
+    if parts[b"IHDR"][0][8:10] == b"\1\0":  # Pillow writes 255 for the level 1
         parts[b"tRNS"] = [bytes([0, body != bytes(2)]) for body in parts[b"tRNS"]]
     indexed, alpha = bool(parts[b"PLTE"]), [(b"tRNS", body) for body in parts[b"tRNS"]]
-    entries = [entry for entry in entries if entry[0] != b"IHDR"]
-    if not any(name == b"tRNS" for name, *_ in entries):
+    rest = [entry for entry in entries if entry[0] != b"IHDR"]
+    if not any(name == b"tRNS" for name, *_ in rest):
         place = PALETTE if indexed else BEFORE
-        entries.insert(_usual_place(entries, indexed), (b"tRNS", place, b""))
+        rest.insert(_usual_place(rest, indexed), (b"tRNS", place, b""))
     order = [(b"IHDR", parts[b"IHDR"][0])]
     for place, critical in ((BEFORE, b"PLTE"), (PALETTE, b"IDAT"), (AFTER, b"IEND")):
-        for name, where, body in entries:
+        for name, where, body in rest:
             if where == place:
                 order += alpha if name == b"tRNS" and not body else [(name, body)]
         order += [(critical, body) for body in parts[critical]]
     return SIGNATURE + b"".join(chunk(name, body) for name, body in order)
 
 
-def shown(entries) -> Image.Image:
-    """A loaded Pillow image of one pixel, a list's chunks in its `info`.  Errors: any of Pillow's."""
+def pillow_with_chunks(entries: Sequence[Chunk]) -> Image.Image:
+    """A loaded Pillow image of one pixel with the chunks in `info`.  Errors: any of Pillow's."""
     out, aside = io.BytesIO(), STRUCTURE | {b"PLTE", b"acTL", b"fcTL"}
     Image.new("L", (1, 1)).save(out, "PNG")
     entries = [entry for entry in entries if entry[0] not in aside]
@@ -209,11 +208,8 @@ def shown(entries) -> Image.Image:
     return image
 
 
-# --- list <-> bytes --------------------------------------------------------------------------
-
-
-def names(entries) -> list[str]:
-    """What a list has, for people and `info`: keys of metadata.METADATA, or a chunk's own name."""
+def names(entries: Iterable[Chunk]) -> list[str]:
+    """The contents of a list for display: keys of metadata.METADATA, or names of chunks."""
     found = []
     for name, _, body in entries:
         if name == b"pHYs" and body[8:9] == b"\1":
@@ -221,32 +217,5 @@ def names(entries) -> list[str]:
         elif name == b"iTXt" and body.startswith(XMP):
             found.append("xmp")
         elif name not in STRUCTURE:
-            found.append(NAMES.get(name) or told(name))
+            found.append(NAMES.get(name) or label(name))
     return list(dict.fromkeys(found)) or ["png"]
-
-
-def pack_chunks(entries) -> bytes:
-    """A list -> bytes: count; of each code in KNOWN | place << 5, an unknown name, length, body."""
-    out = bytearray(number(len(entries)))
-    for name, place, body in entries:
-        code = KNOWN.index(name) if name in KNOWN else 0
-        out += bytes([code | place << 5]) + (b"" if code else name) + number(len(body)) + body
-    return bytes(out)
-
-
-def unpack_chunks(data: bytes, most: int) -> tuple:
-    """The mirror of pack_chunks, at most `most` entries.  Errors: DamagedFile."""
-    reader, found = Reader(data), []
-    for _ in range(reader.number(most)):
-        code = reader.take(1)[0]
-        name, place = KNOWN[code & 31] if code & 31 < len(KNOWN) else b"", code >> 5
-        name = name or bytes(reader.take(4))
-        body = bytes(reader.take(reader.number(len(data))))
-        ordered = place <= AFTER and (not found or place >= found[-1][1])
-        depth = name != b"IHDR" or not found and body in (b"\2", b"\4")
-        if not (_kept(name) and ordered and depth):
-            raise DamagedFile("a chunk that cannot be kept")
-        found.append((name, place, body))
-    if reader.position != len(data):
-        raise DamagedFile("bytes left over after the chunks")
-    return tuple(found)

@@ -1,22 +1,30 @@
-"""16-bit RGB, RGBA and LA, which Pillow reads as 8-bit without a word: PNG by hand, TIFF by imagecodecs (extra [deep]).
+"""16-bit RGB, RGBA and LA, which Pillow reduces to 8 bits without a warning.
 
-PNG: chunks; a deflate stream of rows, each begun by its filter's number; Adam7 has seven passes of rows.
+PNGs are read and written here, TIFFs are read by imagecodecs (extra [deep]).  A PNG contains a
+deflate stream of rows, each with the number of its filter first; Adam7 has seven passes of rows.
 """
 
 import io
 import struct
 import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from bitsback.codecs.fallback.png import chunk
+from bitsback.codecs.formats.chunks import SIGNATURE, chunks_of
 from bitsback.errors import DamagedFile, UnsupportedImage
 
-CHANNELS = {2: 3, 4: 2, 6: 4}  # of colour types
-PIECE = 2**16  # packed bytes inflated at once
-MODES = {2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}
-ADAM7 = (
+CHANNELS = {2: 3, 4: 2, 6: 4}  # by PNG's colour type
+PIECE = 2**16  # compressed bytes decompressed at once
+MODES = {  # by number of channels
+    2: "LA;16",
+    3: "RGB;16",
+    4: "RGBA;16",
+}
+ADAM7 = (  # first row and column, steps between rows and columns, of each pass
     (0, 0, 8, 8),
     (0, 4, 8, 8),
     (4, 0, 8, 4),
@@ -24,19 +32,14 @@ ADAM7 = (
     (2, 0, 4, 2),
     (0, 1, 2, 2),
     (1, 0, 2, 1),
-)  # first row, column, steps
-
-
-def _chunks(data):
-    position = 8
-    while position + 8 <= len(data):
-        length, kind = struct.unpack(">I4s", data[position : position + 8])
-        yield kind, data[position + 8 : position + 8 + length]
-        position += 12 + length
+)
 
 
 def _unfilter_slow(kind, row, above, step):
-    """Average and Paeth: every byte needs the one decoded before it.  Lists of ints, with `step` zeros before them."""
+    """The filters Average (3) and Paeth (4), in which a byte depends on the one decoded before.
+
+    row, above: lists of integers, preceded by `step` zeros.
+    """
     for i in range(step, len(row)):
         a, b, c = row[i - step], above[i], above[i - step]
         if kind == 3:
@@ -49,7 +52,7 @@ def _unfilter_slow(kind, row, above, step):
 
 
 def _unfilter(data, height, width, channels):
-    """Rows with their filters -> (height, width, channels) uint16.  Errors: DamagedFile."""
+    """Filtered rows to (height, width, channels) uint16.  Errors: DamagedFile."""
     step = 2 * channels
     rows = np.frombuffer(data, np.uint8).reshape(height, 1 + step * width)
     out, above = np.empty((height, step * width), np.uint8), np.zeros(step * width, np.uint8)
@@ -78,24 +81,20 @@ def _head(data):
 
 def _passes(shape, interlaced):
     """The shapes (height, width) of the passes."""
+    if not interlaced:
+        return [shape]
     height, width = shape
-    return (
-        [
-            (-(-(height - top) // down), -(-(width - left) // right))
-            for top, left, down, right in ADAM7
-        ]
-        if interlaced
-        else [shape]
-    )
+    return [
+        (-(-(height - top) // down), -(-(width - left) // right))
+        for top, left, down, right in ADAM7
+    ]
 
 
 def _inflated(data, bits, passes):
-    """Yields the rows of a PNG in pieces that memory can hold; DamagedFile at the end if some are missing."""
+    """Yields the rows of a PNG in pieces.  Errors: DamagedFile, at the end if rows are missing."""
     size = sum(h * (1 + (w * bits + 7) // 8) for h, w in passes if h > 0 and w > 0)
-    unpacker, packed = (
-        zlib.decompressobj(),
-        b"".join(body for name, body in _chunks(data) if name == b"IDAT"),
-    )
+    unpacker = zlib.decompressobj()
+    packed = b"".join(body for name, body in chunks_of(data) if name == b"IDAT")
     for position in range(0, len(packed), PIECE):
         try:
             piece = unpacker.decompress(packed[position : position + PIECE])[:size]
@@ -109,14 +108,14 @@ def _inflated(data, bits, passes):
 
 
 def refuse_missing_rows(data: bytes) -> None:
-    """A PNG that Pillow has opened: DamagedFile if its stream ends before its rows do, which Pillow fills with black without a word."""
+    """Errors: DamagedFile for a PNG with missing rows, which Pillow fills with black."""
     shape, depth, kind, interlaced = _head(data)
     for _ in _inflated(data, depth * CHANNELS.get(kind, 1), _passes(shape, interlaced)):
         pass
 
 
 def read_png(data: bytes) -> np.ndarray:
-    """Bytes of a 16-bit RGB, RGBA or LA PNG -> (H, W, C) uint16.  Errors: DamagedFile."""
+    """Reads a 16-bit RGB, RGBA or LA PNG: (H, W, C) uint16.  Errors: DamagedFile."""
     shape, depth, kind, interlaced = _head(data)
     if depth != 16 or kind not in CHANNELS:
         raise DamagedFile("not a PNG of 16-bit colours")
@@ -135,8 +134,11 @@ def read_png(data: bytes) -> np.ndarray:
     return out
 
 
-def write_png(samples: np.ndarray, stream, **options) -> None:
-    """(H, W, C) uint16 -> a 16-bit PNG.  options: as Pillow's for the same image in 8 bits, whose other chunks are taken over."""
+def write_png(samples: np.ndarray, stream: BinaryIO, **options: Any) -> None:
+    """Writes (H, W, C) uint16 as a 16-bit PNG.
+
+    options: of Image.save; Pillow writes an 8-bit PNG, whose chunks other than IDAT are used.
+    """
     out, rows = io.BytesIO(), samples.astype(">u2").view(np.uint8).reshape(samples.shape[0], -1)
     Image.fromarray((samples[:1, :1] >> 8).astype(np.uint8)).save(out, format="PNG", **options)
     up = rows.copy()
@@ -151,31 +153,32 @@ def write_png(samples: np.ndarray, stream, **options) -> None:
         ),
         key=len,
     )
-    stream.write(b"\x89PNG\r\n\x1a\n")
-    for kind, body in _chunks(out.getvalue()):
+    stream.write(SIGNATURE)
+    for kind, body in chunks_of(out.getvalue()):
         if kind == b"IHDR":
             body = struct.pack(">IIB", samples.shape[1], samples.shape[0], 16) + body[9:]
         stream.write(chunk(kind, packed if kind == b"IDAT" else body))
 
 
-def read_tiff(data: bytes, name, planar: bool = False) -> np.ndarray:
-    """Bytes of a 16-bit RGB or RGBA TIFF -> (H, W, C) uint16; planar: it keeps each channel apart.
+def read_tiff(data: bytes, name: str | Path, planar: bool = False) -> np.ndarray:
+    """Reads a 16-bit RGB or RGBA TIFF: (H, W, C) uint16; planar: its channels are stored apart.
 
-    Errors: UnsupportedImage, also where imagecodecs is not installed.
+    Errors: UnsupportedImage, also if imagecodecs is not installed.
     """
     try:
         from imagecodecs import tiff_decode
     except ImportError:
         raise UnsupportedImage(
-            f"{name}: 16 bits a sample, which Pillow would read as 8; pip install 'bitsback[deep]' for such TIFFs"
+            f"{name}: 16 bits a sample, which Pillow would read as 8; "
+            "install 'bitsback[deep]' to read such TIFFs"
         ) from None
     try:
         samples = np.asarray(tiff_decode(data))
         samples = np.moveaxis(samples, 0, -1) if planar and samples.ndim == 3 else samples
-    except Exception as error:  # imagecodecs raises what its libraries do
+    except Exception as error:  # imagecodecs raises many kinds
         raise UnsupportedImage(f"{name}: damaged image ({error})") from None
     if samples.ndim != 3 or samples.shape[2] not in (3, 4) or samples.dtype != np.uint16:
         raise UnsupportedImage(
-            f"{name}: 16-bit samples in an order that is not known ({samples.dtype} {samples.shape})"
+            f"{name}: 16-bit samples in an unknown order ({samples.dtype} {samples.shape})"
         )
     return np.ascontiguousarray(samples, "<u2")

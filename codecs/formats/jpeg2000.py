@@ -23,12 +23,12 @@ KNOWN_COLOURS = (16, 17, 12)  # EnumCS: sRGB, gray, CMYK
 class Found:
     """The properties of a file.
 
-    loss: why it is lossy (or UNDECIDED, ...), or None; odd: why Pillow would change its samples,
-    or None; depths: bits per sample; profile: the ICC profile.
+    loss: why it is lossy (or UNDECIDED, ...), or None; inexact: why Pillow would change its
+    samples, or None; depths: bits per sample; profile: the ICC profile.
     """
 
     loss: str | None = UNDECIDED + "its codestream was not found"
-    odd: str | None = None
+    inexact: str | None = None
     depths: set = field(default_factory=set)
     profile: bytes | None = None
 
@@ -57,15 +57,15 @@ def _header(data, found):
         if name == b"colr" and not colours:  # only the first one is valid
             colours = 1
             if body[:1] == b"\1" and int.from_bytes(body[3:7], "big") not in KNOWN_COLOURS:
-                found.odd = "colours that Pillow would convert"
+                found.inexact = "colours that Pillow would convert"
             elif body[:1] in (b"\2", b"\3"):
                 found.profile = body[3:]
         if name in (b"pclr", b"cmap"):
-            found.odd = "a palette"
+            found.inexact = "a palette"
         if name == b"cdef":
             channels = [struct.unpack_from(">HHH", body, at) for at in range(2, len(body) - 5, 6)]
             if any((kind, of) not in ((0, number + 1), (1, 0)) for number, kind, of in channels):
-                found.odd = "channels other than plain colours and alpha"
+                found.inexact = "channels other than plain colours and alpha"
 
 
 def _segment(marker, body, wide, found):
@@ -111,9 +111,9 @@ def _codestream(stream, end, found):
             coded.add(head[1])
             _segment(head[1], body, wide, found)
     if not {COD, QCD} <= coded or not found.depths:
-        found.loss = UNDECIDED + "its codestream does not say how it was coded"
+        found.loss = UNDECIDED + "its codestream lacks the coding parameters"
     elif len(tiles) < count:
-        found.odd = "tiles that are missing"
+        found.inexact = "tiles that are missing"
 
 
 def _size(body, found):
@@ -125,11 +125,11 @@ def _size(body, found):
     parts = list(zip(numbers[::3], numbers[1::3], numbers[2::3]))  # depth and sign, subsampling
     found.depths = {1 + (depth & 127) for depth, _, _ in parts}
     if any(depth & 128 or sampling != [1, 1] for depth, *sampling in parts):
-        found.odd = "signed or subsampled channels"
+        found.inexact = "signed or subsampled channels"
     elif not found.depths <= ({8, 16} if channels == 1 else {8}):
-        found.odd = f"samples of {max(found.depths)} bits"
+        found.inexact = f"samples of {max(found.depths)} bits"
     elif capabilities & 0x8000:
-        found.odd = "extensions of Part 2"
+        found.inexact = "extensions of Part 2"
     return -(-(width - tile_left) // max(1, across)) * -(-(height - tile_top) // max(1, down))
 
 

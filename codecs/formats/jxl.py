@@ -1,4 +1,4 @@
-"""Lossless JPEG XL, decoded by imagecodecs (extra [deep]); jxl_head.py tells lossy files apart.
+"""Lossless JPEG XL, decoded by imagecodecs (extra [deep]); jxl_head.py recognises lossy files.
 
 The codestream is bare or in boxes.  A file is accepted as lossless if it uses neither XYB nor
 VarDCT and does not reconstruct a JPEG (box jbrd).  Modular coding can quantise too; then what it
@@ -114,8 +114,8 @@ def read(stream: BinaryIO) -> ImageData:
         raise LossySource(
             f"JPEG XL was compressed with loss already ({reason}); keep the file as it is"
         )
-    if head.odd:
-        raise UnsupportedImage(f"JPEG XL with {head.odd}")
+    if head.unsupported:
+        raise UnsupportedImage(f"JPEG XL with {head.unsupported}")
     try:
         samples = np.asarray(imagecodecs.jpegxl_decode(data))
     except Exception as error:  # libjxl's errors for damaged files

@@ -23,8 +23,8 @@ LINEAR, SRGB = 8, 13  # transfer functions
 class Head:
     """The properties of a codestream.
 
-    channels: including alpha; loss: why it is lossy, or None; odd: why it cannot be stored, or
-    None.
+    channels: including alpha; loss: why it is lossy, or None; unsupported: why it cannot be
+    stored, or None.
     """
 
     width: int = 0
@@ -33,7 +33,7 @@ class Head:
     channels: int = 3
     gamma: float | None = None  # if the transfer function is not sRGB's
     loss: str | None = None
-    odd: str | None = None
+    unsupported: str | None = None
 
 
 def _number(bits, ways):
@@ -99,29 +99,29 @@ def read_head(data: bytes) -> Head:
     extra = bits.take(1)
     if extra:
         if bits.take(3):
-            head.odd = "an orientation, which could not be stored"
+            head.unsupported = "an orientation, which could not be stored"
         if bits.take(1):
-            head.odd = "a preferred size other than that of its pixels"
+            head.unsupported = "a preferred size other than that of its pixels"
             _sides(bits)
         if bits.take(2):
-            head.odd = "an animation or a preview"
+            head.unsupported = "an animation or a preview"
             return head
     head.bits = _depth(bits)
     if head.bits not in (8, 16):
-        head.odd = f"samples of {head.bits} bits" if head.bits else "floating-point samples"
+        head.unsupported = f"samples of {head.bits} bits" if head.bits else "floating-point samples"
     bits.take(1)
     count = _number(bits, EXTRA_CHANNELS)
     if count > 1:
-        head.odd = f"{count} extra channels"
+        head.unsupported = f"{count} extra channels"
         return head
     if count:
         head.channels += 1
-        head.odd = _alpha(bits, head) or head.odd
+        head.unsupported = _alpha(bits, head) or head.unsupported
     if bits.take(1):
         head.loss = "its colours are XYB"
         return head
-    head.odd = head.odd or _colours(bits, head)
-    if not head.odd:
+    head.unsupported = head.unsupported or _colours(bits, head)
+    if not head.unsupported:
         _frame(bits, head, extra)
     return head
 
@@ -131,7 +131,7 @@ def _frame(bits, head, extra):
     if extra and not bits.take(1):
         bits.take(16 + 16 + 1 + 16)  # tone mapping
     if bits.take(2) or not bits.take(1):
-        head.odd = "extensions or custom transforms"
+        head.unsupported = "extensions or custom transforms"
         return
     bits.align()
     if bits.take(1) or bits.take(2) or not bits.take(1):

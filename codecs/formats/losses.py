@@ -1,16 +1,18 @@
-"""What files other than PNG and TIFF carry that is not kept, by name, so that it can be told.
+"""Names of metadata in files other than PNG and TIFF that are not stored, for reports to the user.
 
-Not counted: how samples are stored, and what only animations need (they are refused).
+The layout of samples does not count, nor data that only animations need (they are refused).
 """
 
 import io
 import re
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
-from PIL import Image
+from PIL import ImageFile
 
-STILL = {b"VP8X", b"VP8L", b"VP8 ", b"ALPH", b"ANIM", b"ANMF"}
+SAMPLES_IN_WEBP = {b"VP8X", b"VP8L", b"VP8 ", b"ALPH", b"ANIM", b"ANMF"}
 KEPT_IN_WEBP = {b"ICCP", b"EXIF", b"XMP "}
-LOOPS = {b"NETSCAPE2.0", b"ANIMEXTS1.0"}
+LOOPS = {b"NETSCAPE2.0", b"ANIMEXTS1.0"}  # numbers of repetitions of a GIF
 JPEG_KEPT = (
     b"JFIF\0",
     b"JFXX\0",
@@ -19,34 +21,26 @@ JPEG_KEPT = (
     b"ICC_PROFILE\0",
     b"Adobe",
 )
-MOST_NAMES = 200
+MOST_LOST = 200  # names of parts that are not stored, for one file
 END = "data after the end"
-# texts in `info` that are kept or say how samples are stored
-OF_PILLOW = {
-    "compression",
-    "comment",
-    "icc_profile",
-    "exif",
-    "xmp",
-    "file_format",
-    "mode",
-    "version",
-}
+# texts in Pillow's `info` that are stored or describe the layout of samples
+OF_PILLOW = {"compression", "comment", "icc_profile", "exif", "xmp"}
+OF_PILLOW |= {"file_format", "mode", "version"}
 
 
 def _name(data):
-    """Bytes out of a file as a name: ASCII that prints, at most 40 characters."""
+    """Bytes of a file as a name: printable ASCII, at most 40 characters."""
     text = "".join(chr(c) if 32 < c < 127 else " " for c in data[:40]).strip()
     return text or f"block {data[:8].hex()}"
 
 
-def _webp(stream, _):
+def _webp(stream, metadata):
     stream.seek(4)
     end, seen = 8 + int.from_bytes(stream.read(4), "little"), set()
     stream.seek(12)
     while stream.tell() + 8 <= end and len(head := stream.read(8)) == 8:
         name = head[:4]
-        if name not in STILL | KEPT_IN_WEBP or name in seen & KEPT_IN_WEBP:
+        if name not in SAMPLES_IN_WEBP | KEPT_IN_WEBP or name in seen & KEPT_IN_WEBP:
             yield _name(name)
         seen.add(name)
         length = int.from_bytes(head[4:], "little")
@@ -57,6 +51,7 @@ def _webp(stream, _):
 
 
 def _sub_blocks(stream):
+    """The contents of a GIF's data sub-blocks."""
     parts = []
     while (length := stream.read(1)) not in (b"", b"\0"):
         parts.append(stream.read(length[0]))
@@ -132,10 +127,11 @@ def _jpeg(image):
         if name != "COM" and not body.startswith(JPEG_KEPT):
             yield f"{name} {_name(bytes(body).split(bytes(1))[0])}"
     if sum(name == "COM" for name, _ in segments) > 1:
-        yield "comment"  # Pillow has the last of them
+        yield "comment"  # Pillow keeps the last of them only
 
 
 def _boxes(stream, end):
+    """Yields (name, end) of each box, with the stream at its contents."""
     while stream.tell() + 8 <= end and len(head := stream.read(8)) == 8:
         begin, length = stream.tell() - 8, int.from_bytes(head[:4], "big")
         length = int.from_bytes(stream.read(8), "big") if length == 1 else length or end - begin
@@ -161,17 +157,15 @@ def _jpeg2000(stream, metadata):
 
 
 def _other(image):
-    def found(*_):
-        for key, value in image.info.items():
-            if isinstance(value, (str, bytes)) and value and key not in OF_PILLOW:
-                yield _name(str(key).encode("ascii", "replace"))
-        if image.format == "PSD" and any(kind != 1039 for kind, *_ in image.resources):
-            yield "resources"
-
-    return found
+    """Of a format without a function of its own: texts in Pillow's `info`."""
+    for key, value in image.info.items():
+        if isinstance(value, (str, bytes)) and value and key not in OF_PILLOW:
+            yield _name(str(key).encode("ascii", "replace"))
+    if image.format == "PSD" and any(kind != 1039 for kind, *_ in image.resources):
+        yield "resources"
 
 
-BY_FORMAT = {
+BY_FORMAT: dict[str, Callable[[BinaryIO, dict], Iterator[str]]] = {
     "WEBP": _webp,
     "GIF": _gif,
     "BMP": _bmp,
@@ -181,18 +175,23 @@ BY_FORMAT = {
 }
 
 
-def losses(image: Image.Image, stream, metadata: dict) -> tuple:
-    """Names of what the file of a loaded image carries besides samples, look and `metadata`."""
-    find = (
-        _jpeg(image)
-        if image.format in ("JPEG", "MPO")
-        else BY_FORMAT.get(image.format, _other(image))(stream, metadata)
-    )
-    found = {}
+def lost_names(image: ImageFile.ImageFile, stream: BinaryIO, metadata: dict) -> tuple[str, ...]:
+    """Names of what the file of a loaded image holds besides samples, look and `metadata`."""
+    if image.format in ("JPEG", "MPO"):
+        find = _jpeg(image)
+    elif image.format in BY_FORMAT:
+        find = BY_FORMAT[image.format](stream, metadata)
+    else:
+        find = _other(image)
+    found: dict[str, bool] = {}
     try:
         for name in find:
-            if len(found) < MOST_NAMES:
+            if len(found) < MOST_LOST:
                 found[name] = True
-    except (IndexError, ValueError, OverflowError):  # what Pillow leaves alone may be damaged
+    except (
+        IndexError,
+        ValueError,
+        OverflowError,
+    ):  # parts that Pillow does not read may be damaged
         found["damaged parts"] = True
     return tuple(found)

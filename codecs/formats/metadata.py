@@ -1,104 +1,100 @@
-"""What an image carries besides samples: palette and transparency, profiles, Exif, XMP, resolution, text.
+"""Palette, transparency and metadata (profile, Exif, XMP, resolution, text) of images, as bytes.
 
-What came from a PNG or TIFF is kept as it was there, chunks (chunks.py) or tags (tags.py), under
-one key; views.py makes of them what other formats hold, as Pillow reads it.  What came from other
-files is kept as Pillow reads it.
+Metadata of a PNG or TIFF are stored unchanged as its chunks (chunks.py) or tags (tags.py), under
+one key; views.py converts them for other formats.  Metadata of other files are stored as Pillow
+reads them.
 
-In memory two dicts, `look` and `metadata` of an ImageData; in a file one section for all images:
+In memory these are ImageData.look and ImageData.metadata; in a file one section for all images:
 
-    1       how it is packed: 0 not, 1 deflate, 2 LZMA
+    1       compression: 0 none, 1 deflate, 2 LZMA
     ...     for each image: LEB128 number of items, then for each item
             1 tag, LEB128 length, value
 
-Numbers are little-endian doubles, so that what Pillow read comes back exactly.
+Real numbers are little-endian doubles, so that the values that Pillow read are restored exactly.
 """
 
 import lzma
 import struct
 import zlib
+from collections.abc import Iterable, Sequence
 
 from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.fallback.differences import FILTERS, inflate
 from bitsback.codecs.formats import chunks, tags
+from bitsback.codecs.formats.entry_codecs import (
+    count_tags,
+    pack_chunks,
+    pack_tags,
+    unpack_chunks,
+    unpack_tags,
+)
+from bitsback.codecs.image import ImageData
 from bitsback.errors import DamagedFile, UnsupportedImage
 
-MAX_METADATA = 2**24  # bytes of one image's items, unpacked
-TOGETHER = 16 * MAX_METADATA  # ... of all images of an archive
-TEXTS = 2**18  # texts, chunks, tags in a file: empty ones take 100 times their bytes
-ROOM = MAX_METADATA - 2**16  # bytes of chunks or tags taken from one file: a palette still fits
-MOST_NAMES = 100  # of metadata that a format does not hold
-LOOK = ("palette", "palette_alpha", "transparency")  # tags 0, 1, 2: not metadata, never stripped
+MAX_METADATA = 2**24  # bytes of one image's items, uncompressed
+TOGETHER = 16 * MAX_METADATA  # the same of all images of an archive
+TEXTS = 2**18  # texts, chunks and tags in a file: in memory an empty one takes 100 bytes
+ROOM = MAX_METADATA - 2**16  # bytes of chunks or tags read from one file: leaves room for a palette
+MOST_LISTED = 100  # names in a message about metadata that a format cannot hold
+LOOK = ("palette", "palette_alpha", "transparency")  # items 0, 1, 2: never stripped
 METADATA = ("icc", "exif", "xmp", "dpi", "gamma", "chromaticity", "srgb", "text")
-WHOLE = ("png", "tiff")  # tags 11, 12: chunks, tags
+WHOLE = ("png", "tiff")  # items 11, 12: all chunks, all tags
 TAGS = LOOK + METADATA + WHOLE
-# bits of a header's mask; "lost" is container.LOST
+# bits of the mask in a file's header; "lost" is container.LOST
 KINDS = (
-    *LOOK,
-    *METADATA,
-    "lost",
-    "cICP",
-    "sBIT",
-    "png",
-    "bKGD",
-    "pHYs",
-    "tIME",
-    "mDCV",
-    "cLLI",
-    "hIST",
-    "sPLT",
-    "PLTE",
-    "tiff",
-    "iptc",
-    "photoshop",
-    "geotiff",
+    *(*LOOK, *METADATA, "lost", "cICP", "sBIT", "png", "bKGD", "pHYs", "tIME", "mDCV", "cLLI"),
+    *("hIST", "sPLT", "PLTE", "tiff", "iptc", "photoshop", "geotiff"),
 )
-DOUBLES = {"dpi": 2, "gamma": 1, "chromaticity": 8}
+DOUBLES = {"dpi": 2, "gamma": 1, "chromaticity": 8}  # numbers of doubles
 
 
 # --- names ---------------------------------------------------------------------------------
 
 
-def told(metadata: dict) -> list[str]:
-    """Names of all that there is, for people: keys, and what chunks and tags are called."""
-    found, inner = [], {"png": chunks.names, "tiff": tags.names}
+def labels(metadata: dict) -> list[str]:
+    """The names of all metadata, for display: keys, and names of chunks and tags."""
+    found: list[str] = []
     for key, value in metadata.items():
-        found += inner[key](value) if key in inner else [key]
+        if key == "png":
+            found += chunks.names(value)
+        elif key == "tiff":
+            found += tags.names(value)
+        else:
+            found.append(key)
     return found
 
 
 def missing(metadata: dict, written: dict) -> list[str]:
-    """Names of what an image carries and a file made of it does not, or in another form."""
+    """Names of an image's metadata that a written file does not hold, or holds in another form."""
     for key in WHOLE:
         if key in metadata and key in written:
-            there = set(written[key])
-            left = [entry for entry in metadata[key] if entry not in there]
-            return _few(told({key: left})) if left else []
-    there = set(told(written))
-    return _few([name for name in told(metadata) if name not in there])
+            present = set(written[key])
+            left = [entry for entry in metadata[key] if entry not in present]
+            return _few(labels({key: left})) if left else []
+    present = set(labels(written))
+    return _few([name for name in labels(metadata) if name not in present])
 
 
 def _few(names):
-    """No more names than a line can have."""
-    more = len(names) - MOST_NAMES
-    return names[:MOST_NAMES] + [f"{more} others"] if more > 0 else names
+    """The first MOST_LISTED names and the number of the others."""
+    more = len(names) - MOST_LISTED
+    return names[:MOST_LISTED] + [f"{more} others"] if more > 0 else names
 
 
 # --- dicts -> bytes and back -----------------------------------------------------------------
 
 
-def _value(key, value):
+def _write_value(key, value):
     if key in DOUBLES:
         return struct.pack(f"<{DOUBLES[key]}d", *(value if DOUBLES[key] > 1 else (value,)))
     if key == "srgb":
         return number(value)
-    if key == "transparency":  # bytes: one alpha an index; numbers: the one transparent colour
-        return (
-            b"\0" + value
-            if isinstance(value, bytes)
-            else b"\1" + b"".join(map(number, value if isinstance(value, tuple) else (value,)))
-        )
+    if key == "transparency":  # bytes: one alpha per index; integers: the transparent colour
+        if isinstance(value, bytes):
+            return b"\0" + value
+        return b"\1" + b"".join(map(number, value if isinstance(value, tuple) else (value,)))
     if key in WHOLE:
-        return chunks.pack_chunks(value) if key == "png" else tags.pack_tags(value)
+        return pack_chunks(value) if key == "png" else pack_tags(value)
     if key == "text":
         parts = [part.encode("utf-8", "surrogatepass") for item in value for part in item[:4]]
         flags = bytes(item[4] for item in value)
@@ -111,7 +107,7 @@ def _read_value(key, data, most_texts):
         values = struct.unpack(f"<{DOUBLES[key]}d", data)
         return values[0] if DOUBLES[key] == 1 else values
     if key in WHOLE:
-        return (chunks.unpack_chunks if key == "png" else tags.unpack_tags)(data, most_texts)
+        return (unpack_chunks if key == "png" else unpack_tags)(data, most_texts)
     reader = Reader(data)
     if key == "srgb":
         return reader.number(255)
@@ -122,54 +118,55 @@ def _read_value(key, data, most_texts):
         while reader.position < len(data):
             values.append(reader.number(2**16))
             if len(values) > 4:
-                raise DamagedFile("a transparent colour of too many numbers")
+                raise DamagedFile("a transparent colour has too many numbers")
         return values[0] if len(values) == 1 else tuple(values)
     if key == "text":
         flags = reader.take(reader.number(most_texts))
-        items = [
-            [
-                reader.take(reader.number(len(data))).decode("utf-8", "surrogatepass")
-                for _ in range(4)
-            ]
-            for _ in flags
+        parts = [
+            reader.take(reader.number(len(data))).decode("utf-8", "surrogatepass")
+            for _ in range(4 * len(flags))
         ]
-        return tuple((*item, bool(flag)) for item, flag in zip(items, flags))
+        return tuple((*parts[4 * i : 4 * i + 4], bool(flag)) for i, flag in enumerate(flags))
     return data
 
 
-def kinds(items) -> int:
-    """The mask of [(look, metadata)] of images: bit i for KINDS[i]."""
+def kinds(items: Iterable[tuple[dict, dict]]) -> int:
+    """The mask for a file's header of images' [(look, metadata)]: bit i for KINDS[i]."""
     mask = 0
     for look, others in items:
         for key in (*look, *others):
-            found = told({key: others[key]}) if key in WHOLE else [key]
+            found = labels({key: others[key]}) if key in WHOLE else [key]
             for name in found:
                 mask |= 1 << KINDS.index(name if name in KINDS and name != "lost" else key)
     return mask
 
 
 def names(mask: int) -> list[str]:
-    """What `info` says of the bits of `kinds`."""
+    """The names of a mask's bits, for `info`."""
     return [kind for i, kind in enumerate(KINDS) if mask >> i & 1]
 
 
 def _pieces(metadata):
+    """The number of texts, chunks and tags."""
     texts, entries = metadata.get("text", ()), metadata.get("png", ())
-    return len(texts) + len(entries) + tags.count(metadata.get("tiff", ()))
+    return len(texts) + len(entries) + count_tags(metadata.get("tiff", ()))
 
 
-def pack(images) -> bytes:
-    """Look and metadata of images -> bytes; none at all -> b"".  Errors: UnsupportedImage where they are too large."""
+def pack(images: Sequence[ImageData]) -> bytes:
+    """Look and metadata of images as bytes, b"" if there are none.
+
+    Errors: UnsupportedImage if they exceed the limits.
+    """
     parts = []
     for image in images:
         items = {**image.look, **image.metadata}
         part = number(len(items))
         for key, value in items.items():
-            data = _value(key, value)
+            data = _write_value(key, value)
             part += bytes([TAGS.index(key)]) + number(len(data)) + data
         if len(part) > MAX_METADATA:
             raise UnsupportedImage(
-                f"more than {MAX_METADATA // 2**20} MiB of metadata; --strip leaves it out"
+                f"more than {MAX_METADATA // 2**20} MiB of metadata; --strip drops it"
             )
         parts.append(part)
     if not any(image.look or image.metadata for image in images):
@@ -178,7 +175,7 @@ def pack(images) -> bytes:
     if len(data) > TOGETHER or sum(_pieces(image.metadata) for image in images) > TEXTS:
         raise UnsupportedImage(
             f"more than {TOGETHER // 2**20} MiB of metadata or {TEXTS} texts, "
-            f"chunks and tags in all; --strip leaves them out"
+            f"chunks and tags in all; --strip drops them"
         )
     return min(
         [
@@ -191,16 +188,14 @@ def pack(images) -> bytes:
 
 
 def unpack(data: bytes, count: int) -> list[tuple[dict, dict]]:
-    """The mirror of pack: [(look, metadata)] of `count` images.  Errors: DamagedFile."""
+    """The inverse of pack: [(look, metadata)] of `count` images.  Errors: DamagedFile."""
     if not data:
         return [({}, {}) for _ in range(count)]
     if data[0] > 2:
-        raise DamagedFile("the metadata are packed in an unknown way")
-    unpacked = (
-        data[1:]
-        if data[0] == 0
-        else inflate(data[1:], min(count * MAX_METADATA, TOGETHER), data[0] == 2)
-    )
+        raise DamagedFile("the metadata are compressed in an unknown way")
+    unpacked = data[1:]
+    if data[0]:
+        unpacked = inflate(unpacked, min(count * MAX_METADATA, TOGETHER), data[0] == 2)
     reader, found, texts = Reader(unpacked), [], TEXTS
     try:
         for _ in range(count):
@@ -208,15 +203,11 @@ def unpack(data: bytes, count: int) -> list[tuple[dict, dict]]:
             for _ in range(reader.number(len(TAGS))):
                 key = TAGS[reader.take(1)[0]]
                 if key in items:
-                    raise DamagedFile("an item of metadata twice")
+                    raise DamagedFile("an item of metadata is repeated")
                 items[key] = _read_value(key, reader.take(reader.number(len(unpacked))), texts)
             texts -= _pieces(items)
-            found.append(
-                (
-                    {k: v for k, v in items.items() if k in LOOK},
-                    {k: v for k, v in items.items() if k not in LOOK},
-                )
-            )
+            look = {key: value for key, value in items.items() if key in LOOK}
+            found.append((look, {key: items[key] for key in items if key not in LOOK}))
     except (IndexError, struct.error, UnicodeDecodeError):
         raise DamagedFile("the metadata do not unpack") from None
     if reader.position != len(unpacked):

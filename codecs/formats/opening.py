@@ -52,11 +52,11 @@ def open_image(stream: BinaryIO, name: str | Path, allow_lossy: bool) -> ImageDa
             samples = _load(pillow, orientation, name)
         else:
             _load_deep(pillow, orientation, samples, name)
-        quirks.refuse_unsaid_alpha(pillow, stream, samples)
+        quirks.refuse_undeclared_alpha(pillow, stream, samples)
         look = look_of(pillow)
         if pillow.format == "PNG" and "transparency" in look:
             look["transparency"] = chunks.transparent_level(stream, look["transparency"])
-        kept, lost = views.carried(pillow, stream, look, before, orientation)
+        kept, lost = views.read_metadata(pillow, stream, look, before, orientation)
         return ImageData(mode, samples, look, kept, source or "", lost)
 
 

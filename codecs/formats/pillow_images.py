@@ -1,5 +1,7 @@
 """The samples, palette and transparency of an image, from Pillow and to Pillow."""
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -14,7 +16,8 @@ INFO = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp", "dpi": "dpi"}  # key
 
 def look_of(pillow: Image.Image) -> dict:
     """Palette and transparency of a loaded Pillow image, as ImageData.look."""
-    look, transparency = {}, pillow.info.get("transparency")
+    look: dict[str, Any] = {}
+    transparency = pillow.info.get("transparency")
     if pillow.mode in ("P", "PA") and pillow.palette:
         kind = "RGB" if pillow.im.getpalettemode() == "RGB" else "RGBA"
         look["palette"] = bytes(pillow.im.getpalette(kind, "RGB"))

@@ -1,72 +1,32 @@
-"""A TIFF's tags, kept as they are and put back: a list of (tag, type, value), by rising tag.
+"""A TIFF's tags, stored unchanged as (tag, type, value) in rising order.
 
-value: little-endian bytes, or with type 0 the list of another directory (Exif, GPS,
-Interoperability), to which the tag points.  Not kept are the tags that say how samples are stored,
-which a written file has of its own, and those that point to further images.
+value: little-endian bytes; with type 0 the list of tags of the directory (Exif, GPS,
+Interoperability) to which the tag points.  Not stored are tags about the layout of samples, which
+a written file has itself, and those that point to further images.
 """
 
 import io
 import struct
+from collections.abc import Iterable
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, TiffTags
 
-from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.errors import DamagedFile
-
-# bytes of a value of each type, and of what a byte order turns round in it
-SIZES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}
+# by type: bytes of a value, and bytes of the words in it that depend on the byte order
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+SIZES |= {16: 8, 17: 8, 18: 8}
 WORDS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-FOLDERS = {0x8769: {0xA005: {}}, 0x8825: {}}  # tags that point to directories, those within them
-STORAGE = {
-    254,
-    255,
-    256,
-    257,
-    258,
-    259,
-    262,
-    266,
-    273,
-    277,
-    278,
-    279,
-    284,
-    288,
-    289,
-    292,
-    293,
-    317,
-    320,
-    322,
-    323,
-    324,
-    325,
-    338,
-    339,
-    347,
-    530,
-    *range(512, 522),
+FOLDERS: dict[int, dict] = {  # tags that point to directories: such tags within those
+    0x8769: {0xA005: {}},
+    0x8825: {},
 }
-IMAGES = {330}  # further directories with images
-PACKED, SHORT = {3, 4, 5, 13, 16, 18}, 16  # types packed as numbers, up to so many words
+STORAGE = {  # tags about the layout of samples
+    *(254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 288, 289, 292, 293, 317),
+    *(320, 322, 323, 324, 325, 338, 339, 347, 530, *range(512, 522)),
+}
+IMAGES = {330}  # tags that point to directories with images
+MOST_TAGS = 2**16  # in a directory
 NAMES = {
     34675: "icc",
     700: "xmp",
@@ -81,17 +41,20 @@ NAMES = {
 }
 
 
-def told(tag: int) -> str:
-    """A tag's name for people."""
+def label(tag: int) -> str:
+    """A tag's name for display."""
     name = TiffTags.lookup(tag).name
     return NAMES.get(tag) or (f"tag {tag}" if name == "unknown" else name)
 
 
-# --- a file's tags -> list -------------------------------------------------------------------
+Tag = tuple[int, int, Any]  # tag, type, value
+
+
+# --- reading ---------------------------------------------------------------------------------
 
 
 class _File:
-    """A TIFF's stream, its byte order, its fields' formats; how much may still be kept."""
+    """A TIFF that is read: stream, byte order, formats of its fields, remaining limits."""
 
     def __init__(self, stream, most_bytes, most):
         self.stream, self.most_bytes, self.most = stream, most_bytes, most
@@ -107,13 +70,15 @@ class _File:
         return struct.unpack(self.order + form, data)[0]
 
     def at(self, offset, size):
+        """`size` bytes at an offset.  Errors: ValueError."""
         self.stream.seek(offset)
         data = self.stream.read(size)
         if len(data) < size:
-            raise ValueError("beyond the file's end")
+            raise ValueError("beyond the end of the file")
         return data
 
     def value(self, kind, count, field):
+        """An entry's value in little-endian order.  field: value or offset.  Errors: ValueError."""
         size = SIZES[kind] * count
         if size > self.most_bytes or self.most < 1:
             raise ValueError("too much")
@@ -124,13 +89,13 @@ class _File:
         return np.frombuffer(field[:size], f"{self.order}u{word}").astype(f"<u{word}").tobytes()
 
     def directory(self, offset, folders, storage):
-        """The list of the directory at an offset.  Errors: ValueError, struct.error."""
+        """The tags of the directory at an offset.  Errors: ValueError, struct.error."""
         if offset in self.seen:
-            raise ValueError("a directory within itself")
+            raise ValueError("a directory that contains itself")
         self.seen.add(offset)
         first, head, width = (8, 12, 20) if self.big else (2, 8, 12)
         count = self.number(self.count, self.at(offset, first))
-        if count > 2**16:
+        if count > MOST_TAGS:
             raise ValueError("too many tags")
         data, found = self.at(offset + first, width * count), {}
         for i in range(count):
@@ -140,7 +105,7 @@ class _File:
                 continue
             try:
                 if tag in found or tag in IMAGES:
-                    raise ValueError("twice, or images")
+                    raise ValueError("a repeated tag, or images")
                 value = self.value(kind, values, entry[head:])
                 if tag in folders:
                     self.most -= 1
@@ -150,14 +115,16 @@ class _File:
                     found[tag] = (tag, kind, value)
             except (ValueError, KeyError, struct.error, OverflowError):
                 damage = "" if tag in IMAGES else " (damaged or too long)"
-                self.lost.append(told(tag) + damage)
+                self.lost.append(label(tag) + damage)
         return tuple(found[tag] for tag in sorted(found))
 
 
-def read_tags(stream, most_bytes: int, most: int) -> tuple[tuple, tuple]:
-    """A seekable stream of a TIFF that Pillow has read -> (list, names of what the list has not).
+def read_tags(
+    stream: BinaryIO, most_bytes: int, most: int
+) -> tuple[tuple[Tag, ...], tuple[str, ...]]:
+    """Reads a TIFF that Pillow has read: (tags, names of what is not among them).
 
-    most_bytes, most: of all values and tags; what is beyond is among the names.
+    most_bytes, most: limits for all tags; those beyond are among the names.
     """
     try:
         file = _File(stream, most_bytes, most)
@@ -167,11 +134,11 @@ def read_tags(stream, most_bytes: int, most: int) -> tuple[tuple, tuple]:
     return found, tuple(dict.fromkeys(file.lost))
 
 
-# --- list -> a file --------------------------------------------------------------------------
+# --- writing ---------------------------------------------------------------------------------
 
 
 def _directory(entries, own, offset):
-    """A directory for `offset`, and what its entries point to.  own: {tag: its 12 bytes}."""
+    """A directory to be placed at `offset`, and its values.  own: {tag: its 12 bytes}."""
     fields, behind = dict(own), bytearray()
     begin = offset + 6 + 12 * (len(own) + len(entries))
     for tag, kind, value in entries:
@@ -188,86 +155,29 @@ def _directory(entries, own, offset):
     return struct.pack("<H", len(fields)) + listed + bytes(4) + behind
 
 
-def with_tags(data: bytes, entries) -> bytes:
-    """A little-endian TIFF of one image with a list's tags beside its own about storage."""
+def with_tags(data: bytes, entries: Iterable[Tag]) -> bytes:
+    """`data`, a little-endian TIFF of one image, with `entries` and its own tags about layout."""
     (offset,) = struct.unpack("<I", data[4:8])
     (count,) = struct.unpack("<H", data[offset : offset + 2])
     fields = [data[offset + 2 + 12 * i : offset + 14 + 12 * i] for i in range(count)]
     own = {int.from_bytes(field[:2], "little"): field for field in fields}
     own = {tag: field for tag, field in own.items() if tag in STORAGE}
     data += bytes(len(data) % 2)
-    return data[:4] + struct.pack("<I", len(data)) + data[8:] + _directory(entries, own, len(data))
+    return (
+        data[:4]
+        + struct.pack("<I", len(data))
+        + data[8:]
+        + _directory(list(entries), own, len(data))
+    )
 
 
-def shown(entries) -> Image.Image:
-    """A Pillow image of one pixel, not yet loaded, that has the list's tags."""
+def pillow_with_tags(entries: Iterable[Tag]) -> Image.Image:
+    """A Pillow image of one pixel, not yet loaded, that has the tags."""
     out = io.BytesIO()
     Image.new("L", (1, 1)).save(out, "TIFF")
     return Image.open(io.BytesIO(with_tags(out.getvalue(), entries)))
 
 
-# --- list <-> bytes --------------------------------------------------------------------------
-
-
-def names(entries) -> list[str]:
-    """What a list has, for people and for `info`."""
-    return list(dict.fromkeys(told(tag) for tag, *_ in entries)) or ["tiff"]
-
-
-def count(entries) -> int:
-    """Tags in a list and in the directories within it."""
-    return sum(1 + (count(value) if kind == 0 else 0) for _, kind, value in entries)
-
-
-def pack_tags(entries) -> bytes:
-    """A list -> bytes: count; for each what the tag rises by, type, a directory's list or a value.
-
-    A value: count of words and these, as LEB128 where few numbers are as a rule small.
-    """
-    out, before = bytearray(number(len(entries))), 0
-    for tag, kind, value in entries:
-        out += number(tag - before) + bytes([kind])
-        before = tag
-        if kind == 0:
-            out += pack_tags(value)
-            continue
-        word = WORDS.get(kind, 1)
-        count = len(value) // word
-        out += number(count)
-        if kind in PACKED and count <= SHORT:
-            value = b"".join(map(number, np.frombuffer(value, f"<u{word}").tolist()))
-        out += value
-    return bytes(out)
-
-
-def _unpack(reader, most, folders, storage):
-    found, before = [], -1
-    for _ in range(reader.number(most)):
-        tag, kind = max(before, 0) + reader.number(2**16), reader.take(1)[0]
-        known = kind in SIZES if kind else tag in folders
-        if tag <= before or tag >= 2**16 or tag in storage or not known:
-            raise DamagedFile("a tag that cannot be kept")
-        before = tag
-        if kind == 0:
-            found.append((tag, 0, _unpack(reader, most, folders[tag], ())))
-            continue
-        word = WORDS.get(kind, 1)
-        count = reader.number(reader.end)
-        if kind in PACKED and count <= SHORT:
-            words = [reader.number(256**word - 1) for _ in range(count)]
-            value = b"".join(value.to_bytes(word, "little") for value in words)
-        else:
-            value = bytes(reader.take(word * count))
-        if len(value) % SIZES[kind]:
-            raise DamagedFile("a tag of half a value")
-        found.append((tag, kind, value))
-    return tuple(found)
-
-
-def unpack_tags(data: bytes, most: int) -> tuple:
-    """The mirror of pack_tags, at most `most` entries a directory.  Errors: DamagedFile."""
-    reader = Reader(data)
-    found = _unpack(reader, most, FOLDERS, STORAGE | IMAGES)
-    if reader.position != len(data):
-        raise DamagedFile("bytes left over after the tags")
-    return found
+def names(entries: Iterable[Tag]) -> list[str]:
+    """The contents of a list for display."""
+    return list(dict.fromkeys(label(tag) for tag, *_ in entries)) or ["tiff"]

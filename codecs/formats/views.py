@@ -1,40 +1,33 @@
-"""Metadata between Pillow and an ImageData: what is read of an image file, what is handed to Pillow's writers."""
+"""Metadata from Pillow's images to ImageData.metadata, and from there to Pillow's writers."""
 
 import math
 import struct
 import warnings
+from typing import Any, BinaryIO
 
-from PIL import Image
+from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
 from bitsback.codecs.formats import chunks, losses, tags
 from bitsback.codecs.formats.metadata import DOUBLES, METADATA, ROOM, TEXTS, WHOLE
 
-HOLDS = {
+HELD_METADATA = {  # by formats that Pillow writes
     "PNG": set(METADATA),
     "WEBP": {"icc", "exif", "xmp"},
     "TIFF": {"icc", "exif", "xmp", "dpi"},
     "BMP": {"dpi"},
 }
 ORIENTATION, XMP, RESOLUTION = 0x112, 0x2BC, 0x11A
-TIFF_TAGS = (
-    0x10E,
-    0x10F,
-    0x110,
-    ORIENTATION,
-    0x131,
-    0x132,
-    0x13B,
-    0x8298,
-)  # description, camera, orientation, software, date, artist, copyright
+# description, make, model, orientation, software, date, artist, copyright
+TIFF_TAGS = (0x10E, 0x10F, 0x110, ORIENTATION, 0x131, 0x132, 0x13B, 0x8298)
 TIFF_FOLDERS = (0x8769, 0x8825)  # Exif, GPS
 
 
-# --- Pillow -> dicts -------------------------------------------------------------------------
+# --- from Pillow -----------------------------------------------------------------------------
 
 
 def _tiff_exif(image, orientation):
-    """The Exif block of a loaded TIFF, whose tags lie in the file's own folder; None if there is none."""
+    """An Exif block of a loaded TIFF's tags, None if it has no such tags."""
     found, exif = image.getexif(), Image.Exif()
     for tag in TIFF_TAGS:
         if tag in found:
@@ -49,21 +42,21 @@ def _tiff_exif(image, orientation):
 
 
 def gather(image: Image.Image, before: dict, orientation: int = 1) -> dict:
-    """A loaded Pillow image -> metadata, only what is there.
+    """ImageData.metadata of a loaded Pillow image.
 
-    before, orientation: the info and a TIFF's orientation as they were before loading, when Pillow changes both.
+    before, orientation: its `info` and a TIFF's orientation before loading, which changes both.
     """
-    info, found = {**image.info, **before}, {}
-    text = image.text if image.format == "PNG" else {}
+    info = {**image.info, **before}
+    found: dict[str, Any] = {}
+    text = getattr(image, "text") if image.format == "PNG" else {}
     found["icc"] = info.get("icc_profile")
     found["exif"] = _tiff_exif(image, orientation) if image.format == "TIFF" else info.get("exif")
     found["xmp"] = info.get("xmp")
-    found["dpi"] = (
-        None if image.format == "TIFF" and RESOLUTION not in image.tag_v2 else info.get("dpi")
-    )  # Pillow says 1 where there is none
-    for key in ("gamma", "chromaticity"):
+    # Pillow returns 1 dpi for a TIFF without a resolution
+    resolved = image.format != "TIFF" or RESOLUTION in getattr(image, "tag_v2")
+    found["dpi"] = info.get("dpi") if resolved else None
+    for key in ("gamma", "chromaticity", "srgb"):
         found[key] = info.get(key)
-    found["srgb"] = info.get("srgb")
     texts = [
         (
             key,
@@ -78,18 +71,7 @@ def gather(image: Image.Image, before: dict, orientation: int = 1) -> dict:
     if isinstance(info.get("comment"), bytes):
         texts.append(("Comment", info["comment"].decode("latin-1"), "", "", False))
     for key in DOUBLES:
-        try:
-            values = tuple(
-                map(float, found[key] if isinstance(found[key], (tuple, list)) else (found[key],))
-            )
-        except (TypeError, ValueError, ZeroDivisionError):
-            values = ()
-        good = (
-            len(values) == DOUBLES[key]
-            and all(map(math.isfinite, values))
-            and (key != "dpi" or min(values) > 0)
-        )
-        found[key] = (values[0] if DOUBLES[key] == 1 else values) if good else None
+        found[key] = _doubles(key, found[key])
     if isinstance(found["xmp"], str):
         found["xmp"] = found["xmp"].encode()
     return {
@@ -99,10 +81,26 @@ def gather(image: Image.Image, before: dict, orientation: int = 1) -> dict:
     }
 
 
-def carried(
-    image: Image.Image, stream, look: dict, before: dict, orientation: int = 1
-) -> tuple[dict, tuple]:
-    """A loaded Pillow image and its file's stream -> (metadata, names of what the file has besides).  The rest as `gather`."""
+def _doubles(key, value):
+    """A value of Pillow's as one float or a tuple of them; None if it is invalid."""
+    try:
+        values = tuple(map(float, value if isinstance(value, (tuple, list)) else (value,)))
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    if len(values) != DOUBLES[key] or not all(map(math.isfinite, values)):
+        return None
+    if key == "dpi" and min(values) <= 0:
+        return None
+    return values[0] if DOUBLES[key] == 1 else values
+
+
+def read_metadata(
+    image: ImageFile.ImageFile, stream: BinaryIO, look: dict, before: dict, orientation: int = 1
+) -> tuple[dict, tuple[str, ...]]:
+    """(metadata, names of metadata that are not stored) of a loaded Pillow image and its file.
+
+    look: ImageData.look; before, orientation: as of `gather`.
+    """
     if image.format == "PNG":
         found, lost = chunks.read_chunks(stream, look, ROOM, TEXTS)
         return {"png": found} if found else {}, lost
@@ -110,42 +108,44 @@ def carried(
         found, lost = tags.read_tags(stream, ROOM, TEXTS)
         return {"tiff": found} if found else {}, lost
     found = gather(image, before, orientation)
-    return found, losses.losses(image, stream, found)
+    return found, losses.lost_names(image, stream, found)
 
 
 def views(metadata: dict) -> dict:
-    """Metadata with chunks and tags as Pillow reads them; those that it cannot read are left out."""
+    """Metadata with a PNG's chunks and a TIFF's tags replaced by what Pillow reads of them."""
     found = {key: value for key, value in metadata.items() if key not in WHOLE}
-    for key, show in (("png", chunks.shown), ("tiff", tags.shown)):
+    for key, show in (("png", chunks.pillow_with_chunks), ("tiff", tags.pillow_with_tags)):
         if key in metadata:
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # Pillow's remarks about damaged metadata
+                    warnings.simplefilter("ignore")  # Pillow warns of damaged metadata
                     image = show(metadata[key])
                     found |= gather(
                         image,
                         dict(image.info),
                         image.getexif().get(ORIENTATION, 1) if key == "tiff" else 1,
                     )
-            except Exception:  # Pillow's plugins raise a dozen kinds on odd chunks
+            except Exception:  # Pillow's plugins raise many kinds on unusual chunks
                 continue
     return found
 
 
-# --- dicts -> Pillow -------------------------------------------------------------------------
+# --- to Pillow -------------------------------------------------------------------------------
+
+
+def _png_numbers(values):
+    """Real numbers as PNG's integers of 1/100000."""
+    scaled = (max(0, min(2**31 - 1, int(value * 100000 + 0.5))) for value in values)
+    return b"".join(struct.pack(">I", number) for number in scaled)
 
 
 def _png_info(metadata):
-    info, packed = (
-        PngInfo(),
-        lambda values: b"".join(
-            struct.pack(">I", max(0, min(2**31 - 1, int(v * 100000 + 0.5)))) for v in values
-        ),
-    )
+    """Pillow's PngInfo of gamma, chromaticity, sRGB, texts and XMP."""
+    info = PngInfo()
     if "gamma" in metadata:
-        info.add(b"gAMA", packed([metadata["gamma"]]))
+        info.add(b"gAMA", _png_numbers([metadata["gamma"]]))
     if "chromaticity" in metadata:
-        info.add(b"cHRM", packed(metadata["chromaticity"]))
+        info.add(b"cHRM", _png_numbers(metadata["chromaticity"]))
     if "srgb" in metadata:
         info.add(b"sRGB", bytes([metadata["srgb"]]))
     for key, value, language, translated, international in metadata.get("text", ()):
@@ -159,12 +159,16 @@ def _png_info(metadata):
 
 
 def save_options(metadata: dict, file_format: str) -> dict:
-    """Keyword arguments of Image.save that write what the format holds; chunks to PNG and tags to TIFF are not Pillow's to write."""
-    metadata = (
-        {} if {"PNG": "png", "TIFF": "tiff"}.get(file_format) in metadata else views(metadata)
-    )
-    held = {key: value for key, value in metadata.items() if key in HOLDS.get(file_format, ())}
-    options = {}
+    """Keyword arguments for Image.save, to write the metadata that the format holds.
+
+    They are empty for chunks to a PNG and tags to a TIFF, which Pillow does not write.
+    """
+    whole = {"PNG": "png", "TIFF": "tiff"}.get(file_format)
+    metadata = {} if whole in metadata else views(metadata)
+    held = {
+        key: value for key, value in metadata.items() if key in HELD_METADATA.get(file_format, ())
+    }
+    options: dict[str, Any] = {}
     for key, option in (("icc", "icc_profile"), ("exif", "exif"), ("dpi", "dpi")):
         if key in held:
             options[option] = held[key]

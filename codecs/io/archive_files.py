@@ -70,14 +70,14 @@ def restore_archive(
 
     def refuse(target):
         if os.path.lexists(target):  # else its folder may not exist yet either
-            delivery.refuse(target, sources, force, remove, plain=True)
+            delivery.refuse(target, sources, force, remove, regular=True)
 
     def replaced(target):
         claim([target])
         refuse(target)
 
     def deliver(written, target, stamp):
-        outputs.write(written, target, force=force, like=stamp, plain=True)
+        outputs.write(written, target, force=force, like=stamp, regular=True)
         if remove:
             delivery.compare(written, target)
 

@@ -12,14 +12,14 @@ from bitsback.inputs import identity
 
 
 def refuse(
-    target: Path, sources: Sequence[Path], force: bool, remove: bool, plain: bool = False
+    target: Path, sources: Sequence[Path], force: bool, remove: bool, regular: bool = False
 ) -> None:
     """Raises before any work the errors of writing `target` and, if `remove`, of removing sources.
 
-    plain: as of outputs.refuse.  Errors: OutputExists, NoSuchFolder, OutputFailed,
+    regular: as of outputs.refuse.  Errors: OutputExists, NoSuchFolder, OutputFailed,
     UnsupportedImage, OSError.
     """
-    outputs.refuse(target, sources, force, plain)
+    outputs.refuse(target, sources, force, regular)
     if remove and not outputs.is_file(target):
         raise UnsupportedImage(
             f"{target}: cannot be read back; inputs are removed only after that comparison"
