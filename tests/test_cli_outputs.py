@@ -580,7 +580,7 @@ def test_standard_streams_that_are_closed(folder):
     ],
 )
 def test_a_standard_output_that_is_full(folder, command):
-    """One line that says so, exit 1, no traceback of Python's at its end."""
+    """One line with the reason, exit 1, and no traceback when Python exits."""
     code, lines, _ = shell(f"BB {command} >/dev/full", folder)
     assert (
         code == 1

@@ -14,9 +14,7 @@ from tests.test_cli_main import ROOT, save
 
 
 def run(*arguments, **environment):
-    """A process of this checkout without what the caller's environment asks of OpenMP, but for what
-    is given.
-    """
+    """Runs Python on this checkout, without OpenMP variables but those in `environment`."""
     env = (
         {name: value for name, value in os.environ.items() if name not in VARIABLES}
         | {"PYTHONPATH": str(ROOT)}

@@ -140,7 +140,7 @@ def compress(
 ) -> None:
     """Compress each image to NAME.bbk; - is standard input and output.
 
-    Any still image that Pillow reads is an input.
+    An input is any image that Pillow reads, but not an animation.
     """
     from bitsback.codecs.formats import image_files
     from bitsback.codecs.io import files
