@@ -1,4 +1,4 @@
-"""Every benchmark can be imported and prints its usage: what a renamed function breaks first."""
+"""Every benchmark can be imported and says how it is called: what a renamed function would break first."""
 
 import importlib
 import subprocess

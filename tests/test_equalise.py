@@ -9,7 +9,7 @@ from bitsback.diffusion.levels import default_levels
 
 
 def test_equalise_keeps_the_function_and_fills_the_range(tiny_network):
-    """Equal to the last bit where nothing is clamped; peaks land in 64..255, or scales at 2^3."""
+    """Powers of two: without clamping the outputs are equal to the last bit; every live peak lands in 64..255 or at 2^3."""
     network, levels = copy.deepcopy(tiny_network), default_levels()
     x = 30 * torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     log_sigma = torch.zeros(2)

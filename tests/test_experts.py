@@ -107,7 +107,7 @@ def test_a_file_there_and_back(expert_model, prior_file, photograph):
 
 
 def test_tuning_moves_each(expert_model, photograph, monkeypatch):
-    """Updates of both experts lower the bound of both; only levels of little noise are tuned."""
+    """Deltas of both, and the bound of both's levels falls; only of those that begin with little noise."""
     pixels = photograph(256, 264)
     monkeypatch.setattr(tuning, "_cost", lambda *_: 0)
     deltas, layers = (
@@ -198,10 +198,7 @@ def family_model(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_family_is_tuned_together(family_model, photograph, monkeypatch):
-    """One set of updates moves both networks of a family, and lowers the bound of both.
-
-    The first family is not touched.
-    """
+    """One set of deltas moves both of its networks, and the bound of both's levels falls; the first family is another's affair."""
     pixels = photograph(256, 264)
     monkeypatch.setattr(tuning, "_cost", lambda *_: 0)
     deltas = tuning.tune(family_model, [pixels], 61)
@@ -247,10 +244,7 @@ def test_a_file_tuned_by_family(family_model, photograph, monkeypatch):
     "families", [[1, 1, 1], [0, 2, 2], [0, 1, 0], [0, 0, 0], [0, 1], []], ids=str
 )
 def test_families_that_do_not_fit(families, family_model, tmp_path):
-    """Families are 0, 1, ... in order, one for each expert, of equal sizes.
-
-    Checked when experts are put together and when a file is read.
-    """
+    """Numbers from 0 on by one at a time, one for each expert, of the same sizes: when experts are put together, and when a file is read."""
     other = random_network(9, NetworkConfig(16, 1, 24, 2, 16, 1, embedding=16, head=24))
     with pytest.raises(TrainingError, match="families"):
         Experts(
@@ -357,7 +351,7 @@ def test_a_model_file_with_a_level_missing(tmp_path, expert_model):
 
 @pytest.mark.parametrize("reach", [0, INNOVATION_REACH])
 def test_a_bias_beside_tiny_weights(reach):
-    """A bias of a hardly used layer fits, to 2^-20, because its weights use coarser units."""
+    """A layer that an expert hardly needs: its bias still fits, to a 2^-20th, because its weights are counted in coarser units."""
     bias = torch.tensor([[300.0, -0.001], [-20.0, 5.0]])
     layer = make_layer(torch.full((2, 12, 3, 3), 1e-9), bias, reach=reach, factor=4)
     assert largest_sum(layer, INNOVATION_REACH).max() < EXACT
@@ -367,7 +361,7 @@ def test_a_bias_beside_tiny_weights(reach):
 
 
 def test_a_dead_channels_bias_is_cut_to_what_matters():
-    """Biases far beyond what an activation's inputs can outweigh give the same outputs."""
+    """Biases of an activation far below or above what its inputs can outweigh: the same outputs for any inputs, the largest of them included."""
     rng = np.random.default_rng(4)
     weight = rng.integers(-64, 65, (9, 4, 3, 3))
     weight[0], weight[1] = 64, -64
