@@ -19,9 +19,9 @@ from bitsback.codecs.fallback.codec import webp_size
 from bitsback.codecs.segment_layout import STEP, Corner, Place, turned
 from bitsback.codecs.segments import blocks, context_around, fallback_parts, planes, push_segments
 from bitsback.coder.context import context_chain
+from bitsback.coder.model import Model
 from bitsback.coder.top import Top
 from bitsback.errors import DamagedFile, StackEmpty
-from bitsback.tune.tuning import tune
 
 START_SIDE, START_SHARE = (
     64,
@@ -113,6 +113,13 @@ def _colours(sharpness, images, start):
         if not i and rows:
             colours.count_all(planes(pixels[:rows, :columns]), -1)
     return colours
+
+
+def tune(model: Model, images: list[np.ndarray], steps: int, **options) -> np.ndarray | None:
+    """bitsback.tune.tuning.tune, imported when called: decoders need none of the training code."""
+    from bitsback.tune import tuning
+
+    return tuning.tune(model, images, steps, **options)
 
 
 def encode_stack(
