@@ -4,11 +4,11 @@ import ast
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT
-
+ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 250  # lines of a module
 CODECS_MODULES, DECODER_MODULES = 12, 60  # of bitsback: most that are loaded
 MODULES = sorted(
