@@ -9,6 +9,7 @@ at the bottom    the fallback parts                 (image.py): the first credit
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -115,7 +116,7 @@ def _colours(sharpness, images, start):
     return colours
 
 
-def tune(model: Model, images: list[np.ndarray], steps: int, **options) -> np.ndarray | None:
+def tune(model: Model, images: list[np.ndarray], steps: int, **options: Any) -> np.ndarray | None:
     """bitsback.tune.tuning.tune, imported when called: decoders need none of the training code."""
     from bitsback.tune import tuning
 
