@@ -35,9 +35,9 @@ CASES = [
     ((25, 9), "edges"),
     ((24, 2), "flat"),
     ((64, 16), "smooth"),
-    ((64, 16), "edges"),
+    pytest.param((64, 16), "edges", marks=pytest.mark.slow),
     ("archive", "smooth"),
-    ("archive", "noise"),
+    pytest.param("archive", "noise", marks=pytest.mark.slow),
 ]  # height and width
 
 
@@ -163,7 +163,9 @@ def test_files_by_the_document(size, kind, model, numbers):
     check_by_the_document(images, model, numbers, size)
 
 
-@pytest.mark.parametrize("grays", [{0}, {1, 2}, {0, 1, 2, 3}], ids=str)
+@pytest.mark.parametrize(
+    "grays", [pytest.param({0}, marks=pytest.mark.slow), {1, 2}, {0, 1, 2, 3}], ids=str
+)
 def test_gray_images_by_the_document(grays, model, numbers):
     """One channel, alone and beside images of three on the same stack."""
     images = make_images("smooth")
