@@ -69,7 +69,8 @@ def main() -> None:
         lines.append(
             f"| {path.name} | "
             + " | ".join(f"{rate:.4f}" for rate, _, _ in results)
-            + f" | {100 * (1 - last / first):.1f} % | {8 * len(header.section(Tag.FLAT_MAP)) / pixels.size:.4f} "
+            + f" | {100 * (1 - last / first):.1f} % "
+            f"| {8 * len(header.section(Tag.FLAT_MAP)) / pixels.size:.4f} "
             f"| {header.sharpness} | {begun:.0f}, {ended:.0f} |"
         )
         print(lines[-1], flush=True)

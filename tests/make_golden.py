@@ -1,9 +1,10 @@
 """Writes the golden files, once per format version:  python -m tests.make_golden --write
 
 Each case is NAME.png (the image), NAME.bbk (its file under the shipped default model) and, where
-the prior was used, NAME.plain (the fallback parts, so that the check does not depend on the installed
-libwebp).  modes/ has an image of each of several modes with metadata: NAME.bbk beside the file that it
-must decode to; a gray image and one with tuned biases (any biases: how an encoder finds them is its affair) lie there under the prior.  Refuses to overwrite: a golden file that no longer holds is a broken promise, not a chore.
+the prior was used, NAME.plain (the fallback parts, so that the check does not depend on the
+installed libwebp).  modes/ holds one image for each of several modes, with metadata: NAME.bbk
+beside the file that it must decode to; a gray image and one with arbitrary bias updates are under
+the prior.  Nothing is overwritten: a golden file that no longer holds is a broken promise.
 """
 
 import sys
@@ -39,7 +40,7 @@ def cases():
 
 
 def clipped(pixels):
-    """The same in fewer colours, red and green of its upper part at their end: flat blocks are told and colours counted."""
+    """The image in fewer colours; red and green of its upper part are 255, which is a flat area."""
     pixels = pixels // 3 * 3
     pixels[:40, :, :2] = 255
     return pixels

@@ -1,11 +1,14 @@
-"""The yardstick: a decoder and an encoder of segments, written from bitsback/ARITHMETIC.md alone, in numpy int64 and Python integers.
+"""A second decoder (and an encoder of segments), written from bitsback/ARITHMETIC.md alone.
 
-It shares no code with the project, uses neither torch nor constriction nor safetensors, and is slow.  Section numbers are ARITHMETIC.md's.
+In numpy int64 and Python integers.
+
+It shares no code with the package, uses neither torch nor constriction nor safetensors, and is
+slow.  Section numbers are ARITHMETIC.md's.
 The file's header is no arithmetic; what it says comes in as arguments:
 
     model = Model(open("m.safetensors", "rb").read())
     stack = Stack(payload)
-    images = decode(model, stack, sizes, start, segments, top)      # what lies before `start` is 0: it is in the credit
+    images = decode(model, stack, sizes, start, segments, top)  # 0 before `start`: in the credit
     credit = stack.credit(length)
 """
 
@@ -148,7 +151,10 @@ class Model:
         return half_even(total, shift[:, None, None])
 
     def trunk(self, k, n):
-        """Step k for lattice indices (3, H, W) with their context -> (f, s, rho) of (9, H8, W8) before padding is cut, state."""
+        """(f, s, rho) of (9, H8, W8) before padding is cut, and the head's state.
+
+        Step k, for lattice indices (3, H, W) with their context.
+        """
         size = self.about["experts"][self.expert(k)[0]]["network"]
 
         def blocks(a, name, count):
@@ -214,7 +220,7 @@ def pop_deltas(model, stack):
 
 
 def tune(model, deltas):
-    """Section 9: moves the biases of a model.  Returns the largest of the sums that the proof bounds."""
+    """Section 9: adds bias updates to a model.  Returns the largest sum that the proof bounds."""
     totals, largest = Counter(), 0
     for name, t in deltas.items():
         expert, layer = name.split(".", 1)
@@ -281,7 +287,7 @@ class Stack:
         self.state = (self.state // frequency << 24) + self.state % frequency + low
 
     def pop_array(self, table, mean, row_set, escapes):
-        """table: Model.p or .q; mean (in 1/32) and row_set: arrays of one shape -> values of that shape."""
+        """table: Model.p or .q; mean (in 1/32), row_set: arrays of the shape that is returned."""
         rows, base, order = _rows(mean, row_set)
         columns = np.zeros(mean.size, np.int64)
         for i in order:
@@ -316,7 +322,10 @@ def forward(model, k, below):
 
 
 def top_parameters(shape, top, more):
-    """top: mean32 and scale of R, of G, of B; more: (images, 3, H, W), section 13 -> both as arrays of shape (images, 3, H, W)."""
+    """mean32 and scale, (images, 3, H, W) each.
+
+    top: mean32 and scale of R, of G, of B; more: (images, 3, H, W), section 13.
+    """
     mean, scale = (
         np.broadcast_to(
             np.reshape(top[i::2] if shape[1] == 3 else top[2 + i : 3 + i], (-1, 1, 1)), shape
@@ -368,7 +377,9 @@ def draw(k, side, colour, row, column):
 
 
 def context(model, sides):
-    """x of the known rows below (images, 3, h, W + w) and columns to the right (images, 3, H, w) -> pairs of their latents, one per level."""
+    """x of the rows below (images, 3, h, W + w) and the columns to the right (images, 3, H, w)
+    -> pairs of their latents, one a level.
+    """
     return list(zip(*(side_context(model, side, x) for side, x in enumerate(sides))))
 
 
@@ -392,7 +403,11 @@ def side_context(model, side, x):
 
 
 def step(model, k, y, known, code):
-    """The level below y (level k; known: its context below and to the right), whose arrays come from code(parts, colour, mean32, scale), (images, n) each, parts: of a pass, in the decoder's order."""
+    """The level below y.
+
+    y: of level k; known: its context below and to the right; code(parts, colour, mean32, scale)
+    returns the values of one array, (images, n); parts: of a pass, in the decoder's order.
+    """
     height, width = y.shape[2:]
     _, from_y, from_f, base = model.tensors["steps.scalars"][k].tolist()
     gray = y.shape[1] == 1
@@ -466,7 +481,9 @@ def part(values, parts, colour):
 
 
 def pop_step(model, stack, k, y, known, free, told, counts=None):
-    """free: bool, what is coded, section 11; told: values of the level below where it is not; counts: Counts, or None, section 12."""
+    """free: bool, what is coded, section 11; told: values of the level below where nothing is;
+    counts: Counts, or None, section 12.
+    """
     below, seen = told.copy(), counts and Counter(counts.seen)
 
     def code(parts, colour, mean, scale):
@@ -486,7 +503,10 @@ def pop_step(model, stack, k, y, known, free, told, counts=None):
 
 
 def distributions(model, k, y, known, below, free=None):
-    """All arrays of a step in the decoder's order when the level below is known: (values, mean32, scale); with `free` cut to what is coded."""
+    """All arrays of a step, in the decoder's order, when the level below is known.
+
+    (values, mean32, scale); with `free` only what is coded.
+    """
     arrays = []
 
     def code(parts, colour, mean, scale):
@@ -509,7 +529,9 @@ def byte(value):
 
 
 def keys(x, parts, colour, coded=...):
-    """For each coded value of an array of x (images, 3, H, W): (table, bytes of the colours before it); with its own byte, its place in Counts.seen."""
+    """For each coded value of an array of x (images, 3, H, W): (table, bytes of the colours before
+    it); with its own byte that is its place in Counts.seen.
+    """
     count = part(x, parts, colour)[coded].size
     if x.shape[1] == 1:
         return [("gray",)] * count
@@ -521,7 +543,9 @@ def keys(x, parts, colour, coded=...):
 
 
 class Counts:
-    """Of the pixels decoded so far.  `seen` in its methods is a copy that counts the values of the segment being decoded too."""
+    """Counts of the pixels decoded so far.  `seen` in its methods is a copy that includes the
+    segment being decoded.
+    """
 
     def __init__(self, sharpness):
         self.share, self.prior = [(0, 1), (1, 1), (1, 5), (3, 5), (8, 8), (32, 32)][sharpness - 1]
@@ -572,7 +596,10 @@ class Counts:
         return values
 
     def push_arrays(self, stack, table, arrays):
-        """All arrays of step 0, (places, values, mean32, scale), in the decoder's order: in it the distributions are found, against it they are pushed."""
+        """All arrays of step 0, (places, values, mean32, scale), in the decoder's order.
+
+        They are pushed in the reverse order.
+        """
         coded, seen = [], Counter(self.seen)
         for places, values, mean, row_set in arrays:
             rows, bases, _ = _rows(mean, row_set)
@@ -598,7 +625,10 @@ class Counts:
 
 
 def pop_segment(model, stack, x, sides, top, free, counts=None, *, more):
-    """x (images, 3, H, W), of which what is not free is there, with the known x below it and to its right; top: mean32 and scale of R, of G, of B."""
+    """x (images, 3, H, W) with the samples that are not free, and the x below it and to its right.
+
+    top: mean32 and scale of R, of G, of B.
+    """
     known, told = context(model, sides), [x, *side_context(model, 2, x)]
     y = told[-1].copy()
     y[free] = stack.pop_array(
@@ -636,7 +666,10 @@ def push_segment(model, stack, x, sides, top, free, counts=None, *, more):
 
 
 def places(sizes, start, segments):
-    """(slice of images, slice of rows, slice of columns) of each segment (kind, size), one after the other from `start` = (image, rows, columns) on."""
+    """(slice of images, slice of rows, slice of columns) of each segment (kind, size).
+
+    One after the other from `start` = (image, rows, columns).
+    """
     image, rows, columns = start
     for kind, size in segments:
         height, width = sizes[image][:2]
@@ -671,8 +704,11 @@ def free_of(masks, which, rows, columns):
 
 
 def decode(model, stack, sizes, start, segments, top, told=None, sharpness=0, means=None):
-    """All segments, last first -> list of (H, W, C) uint8, 0 where the fallback parts lie.  sizes: (height, width, channels) of each image; start: (image, rows, columns);
-    told: (images (H, W, C) uint8, masks (H, W, C) bool, False where a sample of these is told), section 11; sharpness: section 12;
+    """All segments, last first -> list of (H, W, C) uint8, 0 where the fallback parts lie.
+
+    sizes: (height, width, channels) of each image; start: (image, rows, columns);
+    told: (images (H, W, C) uint8, masks (H, W, C) bool, False where a sample is known), section 11;
+    sharpness: section 12;
     means: (r, c, C) or None for each image, section 13."""
     more = mean_maps(model, sizes, means)
     counts = Counts(sharpness) if sharpness else None

@@ -55,7 +55,9 @@ def coded(arrays, model):
 
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32), st.sampled_from([1, 3]))
 def test_straight_lines_between_the_centres(rows, columns, seed, channels):
-    """At a block's centre between four pixels the mean of theirs is its own, beyond the outer centres nothing changes, between two it is in proportion."""
+    """Interpolation: the mean of four neighbours between their centres, linear between two,
+    constant beyond the outer centres.
+    """
     grid = np.random.default_rng(seed).integers(0, 17, (rows, columns, channels))
     plane = block_means.interpolated(grid, (0, 32 * rows), (0, 32 * columns))
     centres = plane.reshape(rows, 32, columns, 32, channels)[:, 15:17, :, 15:17].sum((1, 3))
@@ -108,7 +110,7 @@ def test_told_and_read(seed, sizes, copies):
 
 
 def test_means_are_near_the_image():
-    """In gray levels, within half a step of a smooth image where nothing is clipped; the scale is that of what is left."""
+    """Means within half a step of a smooth image's where nothing is clipped; a scale for the rest."""
     ramp = np.add.outer(np.arange(320.0) / 2, np.arange(256.0) / 4)
     pixels = np.dstack([ramp + 10, 230 - ramp, ramp]).round().astype(np.uint8)
     _, top = tell([pixels])
@@ -123,7 +125,7 @@ def test_means_are_near_the_image():
 
 
 def test_what_they_buy():
-    """The top's cost falls by what the formula says, and the bytes are fewer: measured with the table's frequencies."""
+    """The top costs what the formula says, measured with the table's frequencies; fewer bytes."""
     from bitsback.ans.gaussian_tables import Gaussians, gaussian_frequencies
 
     gaussians, spacing = Gaussians(gaussian_frequencies()), LEVELS[-1].spacing
@@ -170,7 +172,7 @@ def test_nothing_to_tell():
 
 
 def test_many_small_images_share():
-    """Thumbnails of different brightness: a mean each, in one small image, where one alone would not pay."""
+    """Thumbnails of different brightness share one small image of means; one alone would not pay."""
     rng = np.random.default_rng(2)
     images = [
         np.clip(rng.normal(level, 9, (32, 32, 3)), 0, 255).astype(np.uint8)
@@ -248,7 +250,9 @@ def test_files_there_and_back(tiny_model, monkeypatch, sizes):
 
 @pytest.mark.slow
 def test_files_are_smaller(monkeypatch):
-    """Of a shipped model by more than chance: what latents happen to be drawn moves a file of this size by some 70 bytes (of a random network by 300)."""
+    """With a shipped model, by more than chance: the latents drawn move a file of this size by some
+    70 bytes (of a random network by 300).
+    """
     images, model = [hills(320, 320)], Model.open("fast")
     header, payload = coded(images, model)
     monkeypatch.setattr(block_means, "write", lambda images, top, levels: (b"", top))

@@ -51,7 +51,7 @@ KEYS = {"gray": 0, GREEN: 0, RED: 7 << 8, BLUE: 7 << 16 | 9 << 8}
 
 @pytest.fixture(scope="module")
 def few(photograph):
-    """A photograph that was kept as luma and coarse chroma for a while: few colours; as a gray one, every third value."""
+    """A photograph that went through luma and coarse chroma: few colours; gray: every third value."""
 
     def make(height, width, channels=3, seed=0):
         r, g, b = photograph(height, width, seed).astype(int).transpose(2, 0, 1)
@@ -149,7 +149,7 @@ def test_masses(gaussians, sharpness, kind, seed):
 
 
 def test_values_that_are_no_pixels(gaussians):
-    """Those of a damaged file count as the nearest pixel, are taken back exactly, and code like others."""
+    """Values outside 0..255 count as the nearest pixel, are undone exactly, and code like others."""
     colours, far = (
         ColourCounts(2),
         np.array([-(2**31), -(2**15), -129, 128, 2**15, 2**31 - 1], np.int32),
@@ -171,7 +171,7 @@ def test_values_that_are_no_pixels(gaussians):
 
 @given(st.integers(0, 2**32), st.integers(0, 60), st.integers(2, 40))
 def test_each_symbol_under_its_own_masses(seed, count, symbols):
-    """push_each and pop_each: the words of the yardstick's stack, and back; rows of one frequency that is nearly all included."""
+    """push_each and pop_each give the words of the document's stack; nearly certain rows too."""
     rng, start = np.random.default_rng(seed), bytes(range(1, 200))
     frequencies = (rng.dirichlet(np.full(symbols, 0.05), count) * (2**24 - symbols)).astype(
         np.int64
@@ -191,7 +191,9 @@ def test_each_symbol_under_its_own_masses(seed, count, symbols):
 
 @pytest.mark.parametrize("sharpness", [1, 5])
 def test_arrays_there_and_back(gaussians, sharpness):
-    """Arrays of several chunks, escapes among them: the stack and the counts are as they were, the words the document's, the size the estimate's."""
+    """Arrays of several chunks with escapes: stack and counts come back, the words are the
+    document's, the size is the estimate's.
+    """
     rng, n, start = np.random.default_rng(sharpness), 13_000, bytes(range(256)) * 8
     numbers = [[0, *row] for row in np.cumsum(gaussians.frequencies, 1, dtype=np.int64).tolist()]
     values = [rng.integers(-32, 32, n) * 4, rng.integers(-128, 128, n)]
@@ -252,7 +254,9 @@ def test_what_is_not_counted_is_not_pushed(gaussians):
 
 @pytest.mark.parametrize("pushed", [0, 1, 2])
 def test_restore_undoes_all_since_the_snapshot(gaussians, pushed):
-    """Counts and tables are as at the snapshot, whatever was counted, pushed and popped since; what came before it stays."""
+    """restore gives counts and tables of the snapshot, whatever was counted, pushed and popped since;
+    counts from before it stay.
+    """
     rng, counts = np.random.default_rng(pushed), ColourCounts(3)
     x = rng.integers(-128, 128, (2, 3, 6, 50))
     counts.count_all(x)
@@ -275,7 +279,9 @@ def test_restore_undoes_all_since_the_snapshot(gaussians, pushed):
 
 @pytest.mark.parametrize("flat", [False, True])
 def test_a_segment_that_ran_dry_is_counted_again(tiny_model, few, monkeypatch, flat):
-    """Guesses far too large run the stack dry at the first pop or, with flat blocks, after the pixels were pushed too; what is made smaller then has right counts."""
+    """First guesses that are too large run the stack dry, at the first pop or, with flat blocks, after
+    the pixels were pushed; the smaller segment is then coded with the right counts.
+    """
     pixels, counted, restored = few(104, 96), [], []
     push, restore = Chain.push, ColourCounts.restore
     pixels = clipped(pixels) if flat else pixels
@@ -311,7 +317,7 @@ def test_a_segment_that_ran_dry_is_counted_again(tiny_model, few, monkeypatch, f
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("change", ["plain", "tuned", "flat", "experts"])
 def test_few_colours(tiny_model, expert_model, few, monkeypatch, size, channels, change):
-    """Smaller than without, the same pixels: in several segments, tuned, with flat blocks, by experts."""
+    """Smaller, and the same pixels: in several segments, tuned, with a flat map, by experts."""
     pixels, model, tuning = (
         few(*size, channels),
         expert_model if change == "experts" else tiny_model,
@@ -338,7 +344,9 @@ def test_few_colours(tiny_model, expert_model, few, monkeypatch, size, channels,
 
 
 def test_all_colours(tiny_model, photograph, monkeypatch):
-    """Where nothing recurs nothing is counted; noise without end, where only values that are no pixels are saved, all but ignores its counts."""
+    """Where no colour recurs nothing is counted; for noise, where only values outside 0..255 are
+    saved, the weakest sharpness is chosen.
+    """
     pixels = photograph(104, 96)
     header, payload = coded([pixels], tiny_model)
     assert not header.sharpness and container.write(header, payload) == without(
@@ -442,7 +450,7 @@ def test_by_the_document(tiny_model, few, case):
 
 
 def test_preview(tiny_model, few):
-    """Segments that a preview decodes to their end are exact: the second needs the counts of the first."""
+    """Segments that a preview decodes fully are exact: the second needs the counts of the first."""
     pixels = few(104, 96)
     header, payload = coded([pixels], tiny_model)
     assert header.sharpness and len(header.segments) > 2
@@ -475,7 +483,7 @@ def test_borders_are_measured_with_counting(tiny_model, few):
 
 
 def test_a_trial_of_nothing(tiny_model, few, monkeypatch):
-    """Where the middle is flat sharpness is tried elsewhere; where all places are, nothing speaks for counting."""
+    """A flat middle moves the trial elsewhere; an image that is all flat is not counted."""
     pixels = few(104, 96)
     pixels[32:80, 24:72] = 90
     monkeypatch.setattr(prior_codec, "TRIAL_SIDE", 32)

@@ -1,4 +1,4 @@
-"""container.py: what is written is read; what was not written is refused, in one of two ways only."""
+"""container.py: read is the mirror of write; anything else is NotOurFile or DamagedFile."""
 
 import json
 import zlib
@@ -132,7 +132,7 @@ def small_files():
 
 @pytest.mark.parametrize("kind", small_files())
 def test_every_truncation_is_refused(kind):
-    """A file cut anywhere is NotOurFile or DamagedFile; once the magic is there, always DamagedFile."""
+    """A file cut anywhere is NotOurFile or DamagedFile; with a whole magic always DamagedFile."""
     data = small_files()[kind]
     for length in range(len(data)):
         with pytest.raises(NotOurFile if length < 4 else DamagedFile):
@@ -141,7 +141,7 @@ def test_every_truncation_is_refused(kind):
 
 @pytest.mark.parametrize("kind", small_files())
 def test_every_flipped_bit_is_refused(kind):
-    """Any single bit flipped is NotOurFile (in magic and version) or DamagedFile, never a header."""
+    """A flipped bit is NotOurFile (in magic and version) or DamagedFile, never a header."""
     data = small_files()[kind]
     for bit in range(8 * len(data)):
         altered = bytearray(data)
@@ -215,13 +215,13 @@ def leb(value, more=0):
     ],
 )
 def test_lying_sizes_are_damage(width, height):
-    """Sizes of nothing, beyond a side's limit or beyond the pixels' limit are refused before anything is allocated."""
+    """Sizes of 0, beyond a side's or the pixels' limit are refused before memory is allocated."""
     with pytest.raises(DamagedFile):
         read(sealed(b"\0\0" + leb(width) + leb(height) + b"abcdpayload"))
 
 
 def test_the_largest_honest_size_is_read():
-    """Limits are not off by one: a side of 2^24 and 2^31 pixels are read (and refused later, by the payload)."""
+    """A side of 2^24 and 2^31 pixels are read (and refused later, by the payload)."""
     assert read(sealed(b"\0\0" + leb(MAX_SIDE) + leb(MAX_PIXELS // MAX_SIDE) + b"abcd"))[
         0
     ].entries == (Entry(MAX_SIDE, MAX_PIXELS // MAX_SIDE),)
@@ -243,7 +243,7 @@ def test_the_largest_honest_size_is_read():
     ids=str,
 )
 def test_numbers_out_of_range_are_damage(change):
-    """Each number of a stack's header has a range, and a file outside it is refused though its CRC is right."""
+    """Each number of a stack has a range; a file outside it is refused though its CRC is right."""
     header, payload = read(small_files()["stack"])
     with pytest.raises(DamagedFile):
         read(write(replace(header, **change), payload))
@@ -265,13 +265,13 @@ def test_unknown_modes_are_damage(form):
 
 
 def test_a_plain_image_costs_17_bytes():
-    """Magic, version, kind, form, two sizes, digest and CRC of an image of less than 128 pixels a side."""
+    """Magic, version, kind, form, two sizes, digest and CRC, for sides of less than 128 pixels."""
     assert len(write(Header((Entry(100, 90),), b"abcd"), b"")) == 17
 
 
 @given(body=st.binary(max_size=80))
 def test_any_body_is_read_or_is_damage(body):
-    """A right magic, version and CRC around anything: a Header or DamagedFile, and never another exception."""
+    """A right magic, version and CRC around anything: a Header or an error of ours, no other."""
     try:
         header, payload = read(sealed(body))
     except (DamagedFile, NotOurFile):
@@ -311,7 +311,7 @@ INDEXES = [
 
 @pytest.mark.parametrize("text", INDEXES, ids=lambda text: text[:20] or "empty")
 def test_any_index_is_damage_unless_it_is_one(text):
-    """The index of an archive, JSON that a liar wrote: DamagedFile for wrong shapes, types and sizes."""
+    """An index of wrong shapes, types or sizes is DamagedFile."""
     index = zlib.compress(text.encode()) + b"\0\0"
     with pytest.raises(DamagedFile):
         read(sealed(b"\2" + leb(len(index)) + leb(1) + index + bytes(8)))
@@ -336,7 +336,7 @@ def test_an_honest_index_is_read():
 
 
 def test_digest_tells_size_and_pixels_apart():
-    """The digest changes with any pixel, with the shape, and with where one image ends and the next begins."""
+    """The digest changes with any pixel, with the shape, and with where an image ends."""
     flat = np.arange(36, dtype=np.uint8)
     images = [
         [flat.reshape(3, 4, 3)],
@@ -364,7 +364,7 @@ def test_dims_count_every_sample():
 
 
 def test_names_of_what_was_lost_are_bounded():
-    """Hundreds of names are cut to the limit with a sign that there are more; names that are none are damage."""
+    """Hundreds of names are cut to the limit, with "..." at the end; invalid names are damage."""
     names = tuple(f"chunk {i:08x}" for i in range(900))
     found = read(write(Header((Entry(1, 1),), b"abcd", lost=names), b""))[0].lost
     assert 100 < len(found) < 900 and found[:-1] == names[: len(found) - 1] and found[-1] == "..."
@@ -382,7 +382,7 @@ def with_sections(body):
 
 
 def test_unknown_sections_are_passed_over_or_refused():
-    """From tag 128 on they may be ignored; below, the file needs a later version: its error names the section."""
+    """Tags from 128 on may be ignored; an unknown one below is refused, and the error names it."""
     text = leb(5) + b"chunk"
     header, payload = read(with_sections(leb(3) + b"\x80\2ab" + b"\x81" + text + b"\xff\1x"))
     assert header.lost == ("chunk",) and not header.sections and not payload

@@ -126,7 +126,7 @@ def test_decoding_loads_nothing_of_training():
     names = ours(
         loaded(
             "from pathlib import Path; from bitsback.codecs import decode\n"
-            f"assert decode(Path({str(file)!r}).read_bytes()).shape == (56, 64, 3)"
+            f"assert decode(Path({str(file)!r}).read_bytes()).shape == (64, 56, 3)"
         )
     )
     assert "bitsback.codecs.prior_codec" in names and "bitsback.integer.network" in names

@@ -25,7 +25,7 @@ from tests.side_information import grids
 
 @pytest.fixture(scope="module")
 def clipped(photograph):
-    """A photograph whose sky is clipped in red and green, and which has a black border in all channels."""
+    """A photograph with a sky clipped in red and green, and a border black in all channels."""
 
     def make(height, width, channels=3):
         pixels = photograph(height, width)
@@ -53,7 +53,7 @@ def coded(pixels, model, tuning=0):
     st.integers(1, 30),
 )
 def test_told_and_read(seed, height, width, channels, size):
-    """Whatever is told comes back in place, the rest is left alone, and the mask says which is which."""
+    """What the map holds comes back in place, the rest is left alone; the mask says which is which."""
     rng = np.random.default_rng(seed)
     pixels = (
         rng.integers(0, 3, (-(-height // size), -(-width // size), channels), np.uint8)
@@ -74,7 +74,7 @@ def test_told_and_read(seed, height, width, channels, size):
 
 
 def test_what_is_flat(clipped):
-    """Every whole block of a clipped sky and of the border, those at the edges too; nothing of the rest."""
+    """Every block of a clipped sky and of the border, partial ones too; nothing of the rest."""
     pixels = clipped(101, 95)
     _, (mask,) = flat_map.write([pixels])
     sky = np.zeros(pixels.shape, bool)
@@ -123,7 +123,7 @@ def test_a_block_costs_what_it_saves(clipped):
     ids=str,
 )
 def test_a_file_there_and_back(tiny_model, clipped, monkeypatch, size, channels, tuning):
-    """Smaller than without, the same pixels, whichever corner it starts from, with deltas above and without."""
+    """Smaller, the same pixels, from whichever corner, with bias updates and without."""
     pixels = clipped(*size, channels)
     monkeypatch.setattr(
         prior_codec,
@@ -270,7 +270,9 @@ def test_a_header_that_lies(tiny_model, clipped):
 
 
 def test_segments_of_which_all_is_told(tiny_model, photograph):
-    """Nothing of them reaches the stack, and their debt, which is none, says nothing of the next one's: no division by it."""
+    """A segment whose samples are all known adds nothing to the stack; its debt of 0 is not used to
+    guess the next segment's size (no division by it).
+    """
     for height, width in ((104, 96), (56, 48)):
         pixels = np.full((height, width, 3), 90, np.uint8)
         pixels[-8:, :8] = photograph(8, 8)

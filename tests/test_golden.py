@@ -1,4 +1,4 @@
-"""Golden files: made once by tests/make_golden.py, they must decode, and encode to the same bytes, for ever."""
+"""Golden files, made once by tests/make_golden.py: they decode, and encode to the same bytes."""
 
 from dataclasses import replace
 from pathlib import Path

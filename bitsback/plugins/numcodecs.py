@@ -5,7 +5,8 @@
 
 A chunk is one image, (H, W), (H, W, 3) or (H, W, 4), or several images on one stack,
 (N, H, W, 3 or 4); a fourth channel is alpha.  Its samples are restored exactly, in C order.  A
-model that was not trained on gray leaves gray to the fallback codec.  The class is registered with numcodecs by an entry point of the package.
+model that was not trained on gray leaves gray to the fallback codec.  The class is registered with
+numcodecs by an entry point of the package.
 """
 
 import threading
