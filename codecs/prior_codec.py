@@ -117,7 +117,9 @@ def _colours(sharpness, images, start):
 
 
 def tune(model: Model, images: list[np.ndarray], steps: int, **options: Any) -> np.ndarray | None:
-    """bitsback.tune.tuning.tune, imported when called: decoders need none of the training code."""
+    """bitsback.tune.tuning.tune, which needs the training code: imported where it is used only."""
+    if not steps:
+        return None
     from bitsback.tune import tuning
 
     return tuning.tune(model, images, steps, **options)
