@@ -110,7 +110,7 @@ def test_told_and_read(seed, sizes, copies):
 
 
 def test_means_are_near_the_image():
-    """Means within half a step of a smooth image's where nothing is clipped; a scale for the rest."""
+    """Within half a step of a smooth image's where nothing is clipped; a scale for the rest."""
     ramp = np.add.outer(np.arange(320.0) / 2, np.arange(256.0) / 4)
     pixels = np.dstack([ramp + 10, 230 - ramp, ramp]).round().astype(np.uint8)
     _, top = tell([pixels])
@@ -172,7 +172,7 @@ def test_nothing_to_tell():
 
 
 def test_many_small_images_share():
-    """Thumbnails of different brightness share one small image of means; one alone would not pay."""
+    """Thumbnails of unequal brightness share a small image of means; one alone would not pay."""
     rng = np.random.default_rng(2)
     images = [
         np.clip(rng.normal(level, 9, (32, 32, 3)), 0, 255).astype(np.uint8)

@@ -51,7 +51,7 @@ KEYS = {"gray": 0, GREEN: 0, RED: 7 << 8, BLUE: 7 << 16 | 9 << 8}
 
 @pytest.fixture(scope="module")
 def few(photograph):
-    """A photograph that went through luma and coarse chroma: few colours; gray: every third value."""
+    """A photograph kept as luma and coarse chroma: few colours; gray: every third value."""
 
     def make(height, width, channels=3, seed=0):
         r, g, b = photograph(height, width, seed).astype(int).transpose(2, 0, 1)
@@ -149,7 +149,7 @@ def test_masses(gaussians, sharpness, kind, seed):
 
 
 def test_values_that_are_no_pixels(gaussians):
-    """Values outside 0..255 count as the nearest pixel, are undone exactly, and code like others."""
+    """Values beyond 0..255 count as the nearest pixel, are undone and code like others."""
     colours, far = (
         ColourCounts(2),
         np.array([-(2**31), -(2**15), -129, 128, 2**15, 2**31 - 1], np.int32),
@@ -254,7 +254,7 @@ def test_what_is_not_counted_is_not_pushed(gaussians):
 
 @pytest.mark.parametrize("pushed", [0, 1, 2])
 def test_restore_undoes_all_since_the_snapshot(gaussians, pushed):
-    """restore gives counts and tables of the snapshot, whatever was counted, pushed and popped since;
+    """restore: counts and tables of the snapshot, whatever was counted, pushed and popped since;
     counts from before it stay.
     """
     rng, counts = np.random.default_rng(pushed), ColourCounts(3)
@@ -279,7 +279,7 @@ def test_restore_undoes_all_since_the_snapshot(gaussians, pushed):
 
 @pytest.mark.parametrize("flat", [False, True])
 def test_a_segment_that_ran_dry_is_counted_again(tiny_model, few, monkeypatch, flat):
-    """First guesses that are too large run the stack dry, at the first pop or, with flat blocks, after
+    """Too large first guesses run the stack dry, at the first pop or, with flat blocks, after
     the pixels were pushed; the smaller segment is then coded with the right counts.
     """
     pixels, counted, restored = few(104, 96), [], []

@@ -53,7 +53,7 @@ def coded(pixels, model, tuning=0):
     st.integers(1, 30),
 )
 def test_told_and_read(seed, height, width, channels, size):
-    """What the map holds comes back in place, the rest is left alone; the mask says which is which."""
+    """What the map holds comes back in place, the rest is left; the mask tells them apart."""
     rng = np.random.default_rng(seed)
     pixels = (
         rng.integers(0, 3, (-(-height // size), -(-width // size), channels), np.uint8)
