@@ -52,8 +52,8 @@ CODER_LOSES = 1.04
 # or HOPELESS_GOOD of a GOOD one's in strips.
 # Training photographs: the best coder takes at least 0.979 of a quick WebP at 128x128, 0.965 at
 # 96x96, 0.897 at 64x64, 0.70 at 8x8.  HOPELESS_QUICK could be 0.95 by these; 0.93 only costs time.
-# The best WebP was the smaller of QUICK and GOOD in all 48; HOPELESS_GOOD is a margin for what large
-# strips may add, which these small images cannot show: not fitted again.
+# The best WebP was the smaller of QUICK and GOOD in all 48.  HOPELESS_GOOD leaves a margin for what
+# large strips may add, which these small images cannot show: not fitted again.
 # Too high: the prior is taken though the fallback codec is smaller (bytes); too low: the fallback
 # codec tried in vain (time).
 HOPELESS_PIXELS = 96 * 96
