@@ -36,7 +36,8 @@ TRIAL_SIDE = 256  # pixels of the crop that is coded both ways; smaller: a crop 
 
 # A photograph has at least so many bits a dimension as a quick WebP and so many colours a pixel.
 # Training images, graphics among them, 128x128: medians 2.9 bits and 0.14 colours; 48 of 68 pass.
-# Too low: a drawing whose best coder is not tried (bytes); too high: coders tried in vain (time).
+# On these BEST never beat the smaller of QUICK and GOOD.  Too low: a drawing whose best coder is
+# not tried (bytes); too high: coders tried in vain (time).
 PHOTO_BITS = 1.4
 PHOTO_COLOURS = 1 / 16
 SAMPLE_PIXELS = 2**15  # of the bands on which colours are counted and coders compared
@@ -51,6 +52,8 @@ CODER_LOSES = 1.04
 # or HOPELESS_GOOD of a GOOD one's in strips.
 # Training photographs: the best coder takes at least 0.979 of a quick WebP at 128x128, 0.965 at
 # 96x96, 0.897 at 64x64, 0.70 at 8x8.  HOPELESS_QUICK could be 0.95 by these; 0.93 only costs time.
+# The best WebP was the smaller of QUICK and GOOD in all 48.  HOPELESS_GOOD leaves a margin for what
+# large strips may add, which these small images cannot show: not fitted again.
 # Too high: the prior is taken though the fallback codec is smaller (bytes); too low: the fallback
 # codec tried in vain (time).
 HOPELESS_PIXELS = 96 * 96
