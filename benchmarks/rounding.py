@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.report import summary
-from benchmarks.research.equalise import equalise
 from bitsback.diffusion.levels import default_levels
 from bitsback.integer.config import INPUT_REACH
 from bitsback.train import denoiser, quantised
 from bitsback.train.checkpoints import read_checkpoint
+from bitsback.train.equalise import equalise
 from bitsback.train.measure import bound_bits, centre_crops
 
 

@@ -38,7 +38,8 @@ def collect(sources: Iterable[str | os.PathLike]) -> list[tuple[Path, str]]:
     """
     found: dict[str, Path] = {}
     for source in map(Path, sources):
-        paths, failures = [source], []
+        paths: list[Path] = [source]
+        failures: list[tuple[Path, OSError]] = []
         if os.path.isdir(source):
             paths, failures = files_below(source, IMAGE_SUFFIXES)
         for path, error in failures:

@@ -53,14 +53,14 @@ def bit_costs(
     head = 8 * (len(data) - len(payload)) - sum(sections.values())
     if not header.model:
         return BitCosts(head, sections, 8 * len(payload))
-    model, ledger = Model.of_file(model, header.model), Ledger()
-    decode_images(data, model=model, device=device, progress=progress, ledger=ledger)
-    latents = latent_bits(ledger, len(model.levels))
+    chosen, ledger = Model.of_file(model, header.model), Ledger()
+    decode_images(data, model=chosen, device=device, progress=progress, ledger=ledger)
+    latents = latent_bits(ledger, len(chosen.levels))
     fallback = 8 * (header.credit_bytes + -header.credit_bytes % 4)
     rounding = 8 * len(payload) - fallback - sum(latents)
     if not 0 <= rounding < 64:
         raise DamagedFile("the bits of the levels are not those of the words")
-    noise = (0.0, *sigmas(model.levels))
+    noise = (0.0, *sigmas(chosen.levels))
     return BitCosts(head, sections, fallback, latents, noise, rounding)
 
 

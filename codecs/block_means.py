@@ -168,7 +168,8 @@ def read(data: bytes, sizes: Sequence[tuple[int, int, int]], top: Top, levels: L
 
     sizes: (height, width, channels) of each image.  Errors: DamagedFile.
     """
-    reader, grids = Reader(data), []
+    reader = Reader(data)
+    grids: list[np.ndarray | None] = []
     for (height, width, channels), begin, end in _runs(sizes):
         length, rows, columns = reader.number(len(data)), -(-height // SIDE), -(-width // SIDE)
         if not length:

@@ -76,12 +76,13 @@ def border_bits(
     if not header.model or header.archive:
         return None
     model = Model.of_file(model, header.model)
-    pixels = decode_image(data, model=model, device=device).colour
-    pixels = np.ascontiguousarray(turned(pixels, header.flips))
+    colour = decode_image(data, model=model, device=device).colour
+    assert colour is not None  # its mode lies under the prior
+    pixels = np.ascontiguousarray(turned(colour, header.flips))
     segments = segment_layout.locate(header.sizes, header.start, header.segments)
     coded = sum(segment.pixels for segment in segments)
     chain, _, top, masks, _ = prior_codec.open_stack(
         header, payload, model, [np.empty_like(pixels)], device
     )
-    net, _ = net_in_one_piece(chain, pixels, top, masks and masks[0], header.sharpness)
+    net, _ = net_in_one_piece(chain, pixels, top, masks[0] if masks else None, header.sharpness)
     return header.net_bits - net * coded / (header.width * header.height)

@@ -11,6 +11,7 @@ import numpy as np
 from bitsback.codecs import mode_decision, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
+from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.checksums import file_digest
 from bitsback.codecs.decoder import ModelOption, Progress, check, no_progress
 from bitsback.codecs.fallback.codec import FallbackCache
@@ -19,7 +20,7 @@ from bitsback.codecs.formats import metadata
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.prior_trial import prior_bits
 from bitsback.coder.model import Model
-from bitsback.efforts import DEFAULT_EFFORT, EFFORTS
+from bitsback.efforts import DEFAULT_EFFORT, EFFORTS, effort_name
 from bitsback.errors import UnsupportedImage
 
 
@@ -27,9 +28,9 @@ class Encoder:
     """Codes images with one model, which is opened when the first image needs it.
 
     model: a Model, a shipped name or a path (default: the effort's, else the shipped default);
-    device: torch's; effort: a key of EFFORTS (default: DEFAULT_EFFORT); tuning: steps of finding
-    bias updates for a small image, 0 for none (default: the effort's); verify: decode each file and
-    compare it with what went in.  Errors: ValueError for an unknown effort.
+    device: torch's; effort: a name of EFFORTS or a number 1..9 (default: DEFAULT_EFFORT); tuning:
+    steps of finding bias updates for a small image, 0 for none (default: the effort's); verify:
+    decode each file and compare it with what went in.  Errors: ValueError for an unknown effort.
     """
 
     def __init__(
@@ -40,12 +41,10 @@ class Encoder:
         tuning: int | None = None,
         verify: bool = False,
     ) -> None:
-        if effort is not None and effort not in EFFORTS:
-            raise ValueError(f"effort {effort!r} is none of {', '.join(map(str, EFFORTS))}")
-        chosen = EFFORTS[DEFAULT_EFFORT if effort is None else effort]
+        chosen = EFFORTS[DEFAULT_EFFORT if effort is None else effort_name(effort)]
         self.device, self.verify = device, verify
         self.tuning = chosen.tuning if tuning is None else tuning
-        self._model = chosen.model if model is None and effort is not None else model
+        self._model: ModelOption = chosen.model if model is None and effort is not None else model
 
     def open_model(self) -> Model:
         """The model, opened once.  Errors: WrongModel."""
@@ -142,16 +141,23 @@ class Encoder:
             dataclasses.replace(entry, alike=image.alike)
             for entry, image in zip(header.entries[header.plain :], under_prior)
         )
-        result = prior_codec.encode_stack(
-            [np.ascontiguousarray(image.colour) for image in under_prior],
-            dataclasses.replace(header, entries=entries),
-            self.open_model(),
-            self.device,
-            progress,
-            join_parts(packed, coded + alphas),
-            self.tuning,
-        )
-        return container.write(*result) if result else None, coded
+        colours = [np.ascontiguousarray(image.colour) for image in under_prior]
+        header = dataclasses.replace(header, entries=entries)
+        first = join_parts(packed, coded + alphas)
+
+        def encoded(tuning, progress):
+            model = self.open_model()
+            result = prior_codec.encode_stack(
+                colours, header, model, self.device, progress, first, tuning
+            )
+            return container.write(*result) if result else None
+
+        data = encoded(self.tuning, progress)
+        if data and container.read_header(data).section(Tag.BIAS_UPDATES):
+            # Their gain is an estimate, so the file without them is made too; that takes little
+            # time beside finding them.
+            data = min(data, encoded(0, no_progress), key=len)
+        return data, coded
 
 
 def _can_start(images, chosen):

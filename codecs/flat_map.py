@@ -68,7 +68,8 @@ def find_flat(pixels: np.ndarray) -> FlatMap | None:
 
 def write(images: Sequence[np.ndarray]) -> tuple[bytes, Masks | None]:
     """(H, W, C) uint8 each -> (the maps that pay for themselves, masks); (b"", None) if none do."""
-    parts, masks = [], []
+    parts: list[bytes] = []
+    masks: Masks = []
     for pixels in images:
         flat = find_flat(pixels)
         part = _packed(flat)
@@ -81,7 +82,8 @@ def write(images: Sequence[np.ndarray]) -> tuple[bytes, Masks | None]:
 
 def read(data: bytes, images: Sequence[np.ndarray]) -> Masks:
     """The mirror of write: paints the flat blocks into `images`.  Errors: DamagedFile."""
-    reader, masks = Reader(data), []
+    reader = Reader(data)
+    masks: Masks = []
     for pixels in images:
         length = reader.number(len(data))
         if not length:

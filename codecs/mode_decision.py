@@ -66,9 +66,10 @@ HOPELESS_GOOD = 0.975
 
 def prior_possible(image: ImageData) -> bool:
     """Whether the prior is worth trying: it codes the image's mode, and it is no large drawing."""
-    return image.colour is not None and (
-        image.height * image.width <= DRAWING_PIXELS or not _has_few_colours(image.colour)
-    )
+    colour = image.colour
+    if colour is None:
+        return False
+    return image.height * image.width <= DRAWING_PIXELS or not _has_few_colours(colour)
 
 
 def _has_few_colours(colour):
@@ -99,11 +100,13 @@ def prior_likely(
     likely = [True] * len(images)
     sizes: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
     for i, image in enumerate(images):
-        quick, (low, high) = webp.webp_size(image.colour), PRIOR_LIKELY_BITS
-        if quick is None or low < 8 * quick / image.colour.size < high:
+        colour = image.colour
+        assert colour is not None  # prior_possible
+        quick, (low, high) = webp.webp_size(colour), PRIOR_LIKELY_BITS
+        if quick is None or low < 8 * quick / colour.size < high:
             continue
-        top, left = (max(0, side - TRIAL_SIDE) // 2 for side in image.colour.shape[:2])
-        crop = image.colour[top : top + TRIAL_SIDE, left : left + TRIAL_SIDE]
+        top, left = (max(0, side - TRIAL_SIDE) // 2 for side in colour.shape[:2])
+        crop = colour[top : top + TRIAL_SIDE, left : left + TRIAL_SIDE]
         sizes.setdefault(crop.shape, []).append((i, np.ascontiguousarray(crop)))
     for (height, width, _), crops in sizes.items():
         at_once = max(1, TRIAL_SIDE**2 // (height * width))
@@ -126,8 +129,9 @@ def fallback_hopeless(size: int, images: list[np.ndarray]) -> bool:
         for samples in images
     ):
         return False
-    quick = [webp.webp_size(samples) for samples in images]
-    if None in quick or not all(map(photographic, images, quick)):
+    sizes = [webp.webp_size(samples) for samples in images]
+    quick = [n for n in sizes if n is not None]
+    if len(quick) < len(images) or not all(map(photographic, images, quick)):
         return False
     if size < HOPELESS_QUICK * sum(quick):
         return True
@@ -135,7 +139,8 @@ def fallback_hopeless(size: int, images: list[np.ndarray]) -> bool:
     return (
         large
         and size < sum(quick)
-        and size < HOPELESS_GOOD * sum(webp.webp_size(samples, webp.GOOD) for samples in images)
+        and size
+        < HOPELESS_GOOD * sum(webp.webp_size(samples, webp.GOOD) or 0 for samples in images)
     )
 
 
@@ -163,7 +168,7 @@ def coders_worth_trying(samples: np.ndarray) -> Coders:
         return Coders(True, True, True)
     bands = _bands(samples)
     quick = webp.webp_size(bands)
-    if not photographic(bands, quick):
+    if quick is None or not photographic(bands, quick):
         return Coders(True, True, True)
     limit = CODER_LOSES * quick
     return Coders(len(encode_differences(bands)) < limit, len(encode_png(bands, 8)) < limit, False)

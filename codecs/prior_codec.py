@@ -7,7 +7,7 @@ The decoder reads the side information, pops the segments, and finds the credit 
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ def _starts(sizes):
         count *= 2
 
 
-def can_start(sizes) -> bool:
+def can_start(sizes: Sequence[tuple[int, ...]]) -> bool:
     """Whether images of these (height, width, ...) are enough to be tried under the prior.
 
     One that is large enough, or several.
@@ -102,7 +102,7 @@ def _trial(image, mask):
     return most, [image], None if mask is None else [mask]
 
 
-def sharpness_of(chain, images, masks):
+def sharpness_of(chain: Chain, images: list[np.ndarray], masks: flat_map.Masks | None) -> int:
     """Number of the SHARPNESS under which a block of the largest image costs least; 0 for none.
 
     Every second row of the rest is counted before.

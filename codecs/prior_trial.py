@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.ans.stack import Stack
 from bitsback.codecs.segments import planes
 from bitsback.coder.chain import Chain
@@ -10,7 +11,7 @@ from bitsback.coder.model import Model
 from bitsback.coder.top import Top
 
 
-class _BitCounter:
+class _BitCounter(Gaussians):
     """In place of a chain's Gaussians: adds the bits of what is pushed and subtracts those of what
     is popped, image by image.  bits: (B,) float64."""
 

@@ -13,11 +13,13 @@ from bitsback.codecs import (
     decoder,
     encode,
     encode_image,
+    mode_decision,
     prior_codec,
     read_header,
 )
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry
+from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.checksums import image_check
 from bitsback.codecs.decoder import decode_images
 from bitsback.codecs.image import ImageData, same
@@ -82,8 +84,29 @@ def test_efforts(effort, tiny_model):
     assert encoder.open_model().id == Model.open(EFFORTS[effort].model).id
     assert Encoder(tiny_model, effort=effort, tuning=3).open_model() is tiny_model
     assert Encoder(tiny_model, effort=effort, tuning=3).tuning == 3
-    with pytest.raises(ValueError, match="'huge'.*" + str(effort)):
+    with pytest.raises(ValueError, match="'huge'.*" + effort):
         Encoder(effort="huge")
+
+
+def test_efforts_by_number():
+    """Numbers and names in any case are aliases."""
+    assert Encoder(effort=9).tuning == Encoder(effort="MAX").tuning == EFFORTS["max"].tuning
+    assert Encoder(effort="9").tuning > 0 == Encoder(effort=1).tuning
+
+
+def test_bias_updates_that_do_not_pay_are_left_out(tiny_model, photograph, monkeypatch):
+    """The encoder codes with them and without, and keeps the smaller file."""
+    size = sum(len(layer.shift) for layer in tiny_model.layers.values())
+    for scale, kept in ((0, False), (40, False)):
+        updates = np.full(size, scale, np.int32)
+        found = lambda model, images, steps, **_: updates if steps else None  # noqa: B023, E731
+        monkeypatch.setattr(prior_codec, "tune", found)
+        monkeypatch.setattr(mode_decision, "fallback_hopeless", lambda *_: True)
+        pixels = photograph(64, 64)
+        data, without = (Encoder(tiny_model, tuning=n).encode(pixels) for n in (1, 0))
+        header = container.read_header(data)
+        assert header.model and bool(header.section(Tag.BIAS_UPDATES)) == kept
+        assert data == without and np.array_equal(decode(data, model=tiny_model), pixels)
 
 
 def test_defaults(tiny_model):

@@ -4,8 +4,8 @@ import copy
 
 import torch
 
-from benchmarks.research.equalise import equalise, hidden_peaks
 from bitsback.diffusion.levels import default_levels
+from bitsback.train.equalise import equalise, hidden_peaks
 
 
 def test_equalise_keeps_the_function_and_fills_the_range(tiny_network):

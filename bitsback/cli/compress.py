@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +48,7 @@ class _Reporter:
     verify: bool
     to_stdout: bool
 
-    def print_loss(self, path: Path, names: tuple[str, ...]) -> None:
+    def print_loss(self, path: Path, names: Iterable[str]) -> None:
         """Prints which metadata of an input are not kept."""
         if not self.common.quiet:
             print_line(f"bitsback: {path}: not kept: {', '.join(names)}", to_stderr=True)

@@ -1,6 +1,7 @@
 """The command `decompress`."""
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -31,7 +32,7 @@ def decompress(common: CommonOptions) -> None:
     device = set_up(common.folder, common.threads, common.device)
     jobs, outputs = job_count(common.jobs, common.recursive, len(items)), RunOutputs()
 
-    def print_loss(path: Path, names: list[str]) -> None:
+    def print_loss(path: Path, names: Iterable[str]) -> None:
         if not common.quiet:
             print_line(
                 f"bitsback: {path}: this format does not hold {', '.join(names)}"

@@ -14,12 +14,9 @@ from bitsback.errors import BitsbackError, OutputExists, OutputFailed, TrainingE
 def _equalise(network: Any, training_data: Path, checkpoints: int) -> None:
     """Equalises a network's hidden channels in place.  Errors: TrainingError."""
     from bitsback.diffusion.levels import default_levels
+    from bitsback.train.equalise import equalise
     from bitsback.train.measure import centre_crops
 
-    try:
-        from benchmarks.research.equalise import equalise
-    except ImportError:
-        raise TrainingError("--equalise needs a checkout, with the folder benchmarks") from None
     if checkpoints > 1:
         raise TrainingError("experts are trained with --integer: --equalise is not for them")
     equalise(network, default_levels(), centre_crops(training_data, 6, side=192))

@@ -115,6 +115,7 @@ def do(task: Task) -> tuple:
     model = _open_model(task.model) if task.model else None
     options = {"model": model, "device": task.device} | task.options
     if task.action == "compress":
+        assert task.target is not None
         try:
             return files.compress_file(task.source, task.target, **options)
         except OutputExists:

@@ -193,7 +193,8 @@ def train(
     )
     try:
         may_replace = force or _continues(output, resume)
-        for path in [f"{output}.ckpt"] if levels else [output, f"{output}.ckpt"]:
+        checkpoint = Path(f"{output}.ckpt")
+        for path in [checkpoint] if levels else [output, checkpoint]:
             outputs.refuse(path, [], may_replace)
         log = open(f"{output}.log.jsonl", "w" if force and not resume else "a", encoding="utf-8")
     except (BitsbackError, OSError) as error:

@@ -3,6 +3,7 @@
 `Model.open()` takes a shipped name, a path or an id; the model's `chain()` is the codec.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class Model:
         return bool(self.description.get("training", {}).get("grey", True))
 
     @classmethod
-    def open(cls, name: str | Path | None = None, *, model_id: str | None = None) -> "Model":
+    def open(cls, name: str | os.PathLike | None = None, *, model_id: str | None = None) -> "Model":
         """By shipped name or path, or the shipped model whose id begins with `model_id`.
 
         Errors: WrongModel, with the names of the shipped models.
@@ -88,7 +89,7 @@ class Model:
         )
 
     @classmethod
-    def of_file(cls, model: "Model | str | Path | None", model_id: str) -> "Model":
+    def of_file(cls, model: "Model | str | os.PathLike | None", model_id: str) -> "Model":
         """The model that a file was made with: `model` if its id fits, else the shipped one.
 
         model: a Model, which keeps the other one for the next file, or a name or path.

@@ -17,7 +17,7 @@ from bitsback.ans.stack import Stack
 from bitsback.coder.chain import Chain
 from bitsback.coder.context import no_context
 from bitsback.coder.top import Top
-from bitsback.diffusion.levels import Level, sigmas
+from bitsback.diffusion.levels import Levels, sigmas
 from bitsback.diffusion.schedule import DATA_SD
 from bitsback.sampling.starts import noised
 
@@ -26,7 +26,7 @@ from bitsback.sampling.starts import noised
 BITS_A_VALUE = 8
 
 
-def wide_top(levels: tuple[Level, ...]) -> Top:
+def wide_top(levels: Levels) -> Top:
     """The Top of an unknown image: mean 0, standard deviation DATA_SD in every channel."""
     spacing = levels[-1].spacing
     sd = math.sqrt(sigmas(levels)[-1] ** 2 + DATA_SD**2 - spacing**2 / 12)
@@ -34,14 +34,12 @@ def wide_top(levels: tuple[Level, ...]) -> Top:
     return Top((0, 0, 0), (scale, scale, scale))
 
 
-def nearest_level(levels: tuple[Level, ...], sigma: float) -> int:
+def nearest_level(levels: Levels, sigma: float) -> int:
     """Index of the level whose sigma is nearest by ratio."""
     return min(range(len(levels)), key=lambda k: abs(math.log(sigmas(levels)[k] / sigma)))
 
 
-def on_lattice(
-    levels: tuple[Level, ...], k: int, x: Tensor, generator: torch.Generator
-) -> np.ndarray:
+def on_lattice(levels: Levels, k: int, x: Tensor, generator: torch.Generator) -> np.ndarray:
     """y_k from q(y_k | x) in one step: lattice indices of level k, int32.
 
     x: (B, 3, H, W) float, pixels - 128.

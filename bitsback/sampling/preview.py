@@ -118,7 +118,7 @@ def preview(
         prior_codec.open_stack(header, payload, chosen, images, device),
         nearest_level(chosen.levels, sigma),
     )
-    if masks is not None:
+    if masks is not None and masks[0] is not None:
         shown[0][:] = ~masks[0].any(2)
     evaluated = 0  # pixels times network evaluations
     for place in places[:segments]:

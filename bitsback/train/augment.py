@@ -1,8 +1,7 @@
 """Augmentation by what most images went through: gray images, colours at half resolution.
 
 An image that was once a JPEG, a video frame or a Photo CD scan has its two colour differences
-stored at half the resolution.  The fast model, trained without such images, costs 13 % more than
-JPEG XL on them, where it costs 2 % more on their originals (benchmarks/results/domain.md).
+stored at half the resolution.  A model trained without such images codes them badly.
 """
 
 import torch

@@ -6,6 +6,7 @@ bound.py on top of it, applies unchanged: for measuring a shipped model, and for
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ def real_scales(name: str, layer: Layer) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def dequantised(layers: dict[str, Layer], config: NetworkConfig, noise: list[float]) -> Denoiser:
+def dequantised(layers: Mapping[str, Layer], config: NetworkConfig, noise: list[float]) -> Denoiser:
     """A Denoiser of an expert's integer layers, for its own levels; others count as the nearest.
 
     layers: by name; noise: sigmas of their rows.  The biases of its QConvs are what all levels

@@ -159,12 +159,12 @@ def integer_model(
                 f"{i}.{name}.shift": layer.shift,
                 f"{i}.{name}.stride": torch.tensor([layer.stride], dtype=torch.int8),
             }
-    steps = make_steps(levels)
+    tables = make_steps(levels)
     tensors["steps.scalars"] = torch.tensor(
-        [[s.input_scale, s.from_y, s.from_f, s.base] for s in steps], dtype=torch.int32
+        [[s.input_scale, s.from_y, s.from_f, s.base] for s in tables], dtype=torch.int32
     )
     for name in ("scale", "gain", "shift", "inverse"):
-        tensors[f"steps.{name}"] = torch.stack([torch.from_numpy(getattr(s, name)) for s in steps])
+        tensors[f"steps.{name}"] = torch.stack([torch.from_numpy(getattr(s, name)) for s in tables])
     tensors["gaussian_masses"] = torch.from_numpy(gaussian_frequencies())
     tensors["forward_masses"] = torch.from_numpy(
         forward_frequencies([level.step for level in levels])

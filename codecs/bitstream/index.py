@@ -20,8 +20,8 @@ def write_index(entries: tuple[Entry, ...]) -> bytes:
     rows = []
     for e in entries:
         row = [e.name, e.width, e.height, e.permissions, e.mtime, e.form]
-        text = json.dumps(row, separators=(",", ":"), ensure_ascii=False)
-        rows.append(text.encode(errors="backslashreplace"))  # lone surrogates as JSON's \udcXX
+        line = json.dumps(row, separators=(",", ":"), ensure_ascii=False)
+        rows.append(line.encode(errors="backslashreplace"))  # lone surrogates as JSON's \udcXX
         if len(rows[-1].decode()) > MAX_ROW:
             raise UnsupportedImage(f"{e.name}: the name is too long for an archive's index")
     checks = b"".join(e.check.to_bytes(2, "little") for e in entries)

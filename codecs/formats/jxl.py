@@ -114,8 +114,8 @@ def read(stream: BinaryIO) -> ImageData:
         raise LossySource(
             f"JPEG XL was compressed with loss already ({reason}); keep the file as it is"
         )
-    if head.unsupported:
-        raise UnsupportedImage(f"JPEG XL with {head.unsupported}")
+    if head.unsupported or head.bits is None:
+        raise UnsupportedImage(f"JPEG XL with {head.unsupported or 'floating-point samples'}")
     try:
         samples = np.asarray(imagecodecs.jpegxl_decode(data))
     except Exception as error:  # libjxl's errors for damaged files

@@ -102,11 +102,11 @@ def read_metadata(
     look: ImageData.look; before, orientation: as of `gather`.
     """
     if image.format == "PNG":
-        found, lost = chunks.read_chunks(stream, look, ROOM, TEXTS)
-        return {"png": found} if found else {}, lost
+        kept, lost = chunks.read_chunks(stream, look, ROOM, TEXTS)
+        return {"png": kept} if kept else {}, lost
     if image.format == "TIFF":
-        found, lost = tags.read_tags(stream, ROOM, TEXTS)
-        return {"tiff": found} if found else {}, lost
+        fields, lost = tags.read_tags(stream, ROOM, TEXTS)
+        return {"tiff": fields} if fields else {}, lost
     found = gather(image, before, orientation)
     return found, losses.lost_names(image, stream, found)
 

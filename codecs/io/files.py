@@ -190,7 +190,7 @@ def decompress_file(
         if remove and not left_out:
             delivery.compare(written, target)
         targets = [target]
-    if remove and not left_out:
+    if remove and not left_out and status is not None:
         delivery.remove_read([(source, status)])
     return targets
 
