@@ -69,7 +69,7 @@ def fate(path: Path, name: str | Path, allow_lossy: bool = False) -> tuple[str, 
     )
 
 
-def table(rows: list[tuple[str, str, str]]) -> str:
+def fates_table(rows: list[tuple[str, str, str]]) -> str:
     """Markdown of (folder, mode, result) of all files, equal ones counted."""
     lines = ["| folder | mode | result | files |", "|---|---|---|---|"]
     counts: dict[tuple[str, str, str], int] = {}
@@ -101,7 +101,7 @@ def main() -> None:
         f"python -m benchmarks.formats {args.folder.name}   (no model; {len(rows)} files, "
         f"{kept} kept, {len(rows) - kept} refused, Pillow {PIL.__version__}, "
         f"numpy {np.__version__}; the kept ones: {before} bytes as found, "
-        f"{after} as .bbk by fallback codec alone)\n\n{table(rows)}\n"
+        f"{after} as .bbk by fallback codec alone)\n\n{fates_table(rows)}\n"
     )
     print(text)
     args.output.write_text(text)

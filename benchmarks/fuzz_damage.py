@@ -65,11 +65,16 @@ def _altered(header: Header, rng: np.random.Generator) -> dict[str, Any]:
         {"digest": bytes(len(header.digest))},
         {"entries": (replace(entry, width=max(value, 1)), *others)},
         {"entries": (replace(entry, height=max(value, 1)), *others)},
-        {"entries": (replace(entry, mode=[*MODES][value % len(MODES)], alike=False), *others)},
+        {
+            "entries": (
+                replace(entry, mode=[*MODES][value % len(MODES)], gray_as_rgb=False),
+                *others,
+            )
+        },
         {"entries": header.entries[::-1]},
         {
             "entries": (
-                replace(entry, alike=not entry.alike and entry.mode in ("RGB", "RGBA")),
+                replace(entry, gray_as_rgb=not entry.gray_as_rgb and entry.mode in ("RGB", "RGBA")),
                 *others,
             )
         },
@@ -80,7 +85,7 @@ def _altered(header: Header, rng: np.random.Generator) -> dict[str, Any]:
             {"entries": (replace(entry, check=value & 0xFFFF), *others)},
             {"entries": (replace(entry, mtime=value - 2**39), *others)},
             {"entries": (replace(entry, permissions=value), *others)},
-            {"plain": value},
+            {"fallback_count": value},
         ]
     if header.model:
         which = int(rng.integers(0, len(header.segments)))

@@ -78,13 +78,13 @@ def archive_net(model: Model, data: bytes, images: list[ImageData]) -> float:
     header, payload = container.read(data)
     views = [
         np.ascontiguousarray(segment_layout.turned(image.samples[..., : size[2]], header.flips))
-        for image, size in zip(images[header.plain :], header.sizes)
+        for image, size in zip(images[header.fallback_count :], header.sizes)
     ]
     chain, _, top, masks, _ = prior_codec.open_stack(
         header, payload, model, [np.empty_like(view) for view in views]
     )
     net = 8.0 * header.side_bytes
-    net += sum(8 * len(encode_fallback(image.samples)) for image in images[: header.plain])
+    net += sum(8 * len(encode_fallback(image.samples)) for image in images[: header.fallback_count])
     begin = 0
     while begin < len(views):
         height, width, channels = views[begin].shape
@@ -95,7 +95,7 @@ def archive_net(model: Model, data: bytes, images: list[ImageData]) -> float:
             and views[end].shape == views[begin].shape
         ):
             end += 1
-        at = top.at(segment_layout.Place(begin, end - begin, 0, 0, height, width), channels)
+        at = top.at(segment_layout.Segment(begin, end - begin, 0, 0, height, width), channels)
         net += one_piece(chain, views[begin:end], at, masks and masks[begin:end], header.sharpness)[
             0
         ]

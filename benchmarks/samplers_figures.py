@@ -20,14 +20,16 @@ from benchmarks.samplers_measures import (
 )
 from bitsback.coder.model import Model
 from bitsback.sampling.gallery import draw_images
-from bitsback.sampling.starts import tiles
+from bitsback.sampling.starts import image_sheet
 
 
 def sheets(model: Model, x: Tensor, output: Path) -> None:
     """Writes sheets of images, lossy WebP: draws from clouds, and photographs x restored."""
 
     def save(images: Tensor, columns: int, name: str) -> None:
-        Image.fromarray(tiles(images, columns)).save(f"{output}_{name}.webp", quality=80, method=6)
+        Image.fromarray(image_sheet(images, columns)).save(
+            f"{output}_{name}.webp", quality=80, method=6
+        )
 
     side = 128
     free: dict[str, dict[str, Any]] = {

@@ -20,7 +20,7 @@ import numpy as np
 from bitsback.ans.gaussian_tables import FRACTION_BITS, FRACTIONS, scale_index
 from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
-from bitsback.codecs.segment_layout import Place
+from bitsback.codecs.segment_layout import Segment
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import Levels, sigmas
 from bitsback.errors import DamagedFile
@@ -38,9 +38,9 @@ def _weights(begin, end, count):
 
     count: blocks of the axis.
     """
-    place = np.clip(2 * np.arange(begin, end) + 1 - SIDE, 0, 2 * SIDE * (count - 1))
-    before = np.minimum(place // (2 * SIDE), max(count - 2, 0))
-    return before, np.minimum(before + 1, count - 1), place - 2 * SIDE * before
+    segment = np.clip(2 * np.arange(begin, end) + 1 - SIDE, 0, 2 * SIDE * (count - 1))
+    before = np.minimum(segment // (2 * SIDE), max(count - 2, 0))
+    return before, np.minimum(before + 1, count - 1), segment - 2 * SIDE * before
 
 
 def interpolated(grid: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
@@ -77,16 +77,16 @@ class LocalTop(Top):
             2, 0, 1
         )
 
-    def at(self, place: Place, channels: int) -> Top:
+    def at(self, segment: Segment, channels: int) -> Top:
         rows, columns = (
-            (place.top, place.top + place.height),
-            (place.left, place.left + place.width),
+            (segment.top, segment.top + segment.height),
+            (segment.left, segment.left + segment.width),
         )
         return Top(
             np.stack(
                 [
                     self.mean_at(i, rows, columns, channels)
-                    for i in range(place.image, place.image + place.images)
+                    for i in range(segment.image, segment.image + segment.images)
                 ]
             ),
             self.scale,

@@ -13,7 +13,7 @@ from bitsback.ans.stack import Stack
 from bitsback.codecs import prior_codec, segment_layout
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.decoder import decode_image
-from bitsback.codecs.segment_layout import Place, turned
+from bitsback.codecs.segment_layout import Segment, turned
 from bitsback.codecs.segments import Masks, context_around, planes
 from bitsback.coder.chain import Chain
 from bitsback.coder.model import Model
@@ -40,7 +40,7 @@ def one_piece(
         counts.count_all(x)
     stack = Stack(np.random.default_rng(SEED).bytes(2 * x.size + 64))
     before = stack.size_bits
-    context = context_around(images, Place(0, len(images), 0, 0, *images[0].shape[:2]), masks)
+    context = context_around(images, Segment(0, len(images), 0, 0, *images[0].shape[:2]), masks)
     chain.push(stack, x, top, context, lambda s: lowest.append(s.size_bits), counts)
     return stack.size_bits - before, before - min(lowest)
 
@@ -58,7 +58,7 @@ def net_in_one_piece(
     for begin in range(0, height, rows):
         piece = pixels[begin : begin + rows]
         masks = None if mask is None else [mask[begin : begin + rows]]
-        at = top.at(Place(0, 1, begin, 0, len(piece), width), channels)
+        at = top.at(Segment(0, 1, begin, 0, len(piece), width), channels)
         growth, owed = one_piece(chain, [piece], at, masks, sharpness)
         bits, debt = bits + growth, max(debt, owed / piece.size)
     return bits, debt

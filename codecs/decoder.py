@@ -71,7 +71,7 @@ def decode_images(
 
 def _decode_stack(header, payload, model, device, progress, ledger):
     """([(H, W, C) uint8] of the images under the prior, the fallback parts)."""
-    if any(entry.mode not in UNDER_PRIOR for entry in header.entries[header.plain :]):
+    if any(entry.mode not in UNDER_PRIOR for entry in header.entries[header.fallback_count :]):
         raise DamagedFile("a mode that the prior does not code")
     locate(header.sizes, header.start, header.segments)
     model = Model.of_file(model, header.model)

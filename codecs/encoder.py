@@ -89,7 +89,7 @@ class Encoder:
             file_digest(images, packed),
             archive,
             metadata.kinds([(image.look, image.metadata) for image in images]),
-            plain=chosen.count(False),
+            fallback_count=chosen.count(False),
             lost=tuple(dict.fromkeys(name for image in images for name in image.lost)),
         )
         prior, coded = None, []
@@ -103,7 +103,7 @@ class Encoder:
             if prior and sum(map(len, coded)) >= len(prior):
                 return prior
         digest = header.digest if archive else header.digest[:4]
-        header = dataclasses.replace(header, plain=0, digest=digest)
+        header = dataclasses.replace(header, fallback_count=0, digest=digest)
         without = container.write(header, join_parts(packed, coded[:-1], coded[-1]))
         return min([without] + [prior] * bool(prior), key=len)
 
@@ -113,7 +113,7 @@ class Encoder:
         if _can_start(images, chosen):
             model = self.open_model()
             chosen = [
-                possible and (model.knows_gray or image.colour.shape[2] == 3)
+                possible and (model.codes_gray or image.colour.shape[2] == 3)
                 for image, possible in zip(images, chosen)
             ]
             if archive:
@@ -128,18 +128,20 @@ class Encoder:
         return chosen if _can_start(images, chosen) else [False] * len(images)
 
     def _with_prior(self, images, header, packed, progress, fallback):
-        """(bytes, fallback codes of the first header.plain images); None for the bytes where the
-        images under the prior hold too few bits to start a stack."""
-        first, under_prior = images[: header.plain], images[header.plain :]
+        """(bytes, fallback codes of the first header.fallback_count images).
+
+        None for the bytes where the images under the prior hold too few bits to start a stack.
+        """
+        first, under_prior = images[: header.fallback_count], images[header.fallback_count :]
         coded = [fallback(image.samples) for image in first]
         alphas = [
             fallback(np.ascontiguousarray(image.alpha))
             for image in under_prior
             if image.alpha is not None
         ]
-        entries = header.entries[: header.plain] + tuple(
-            dataclasses.replace(entry, alike=image.alike)
-            for entry, image in zip(header.entries[header.plain :], under_prior)
+        entries = header.entries[: header.fallback_count] + tuple(
+            dataclasses.replace(entry, gray_as_rgb=image.gray_as_rgb)
+            for entry, image in zip(header.entries[header.fallback_count :], under_prior)
         )
         colours = [np.ascontiguousarray(image.colour) for image in under_prior]
         header = dataclasses.replace(header, entries=entries)

@@ -36,10 +36,10 @@ def estimate(
 
     0 seconds below LONG megapixels.  Images the prior is not tried on do not count.
     """
-    from bitsback.tune.tuning import passes  # with torch's training half: only for encoders
+    from bitsback.tune.tuning import network_pixels  # with torch's training half: only for encoders
 
     pixels = sum(image.height * image.width for image in images if prior_possible(image))
     if pixels < LONG * 1e6:
         return 0, pixels / 1e6
-    work = pixels * (1 + verify) + passes(pixels, tuning) / len(model.levels)
+    work = pixels * (1 + verify) + network_pixels(pixels, tuning) / len(model.levels)
     return work / 1e6 * seconds_per_megapixel(model, device), pixels / 1e6

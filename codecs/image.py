@@ -116,7 +116,7 @@ class ImageData:
         return self.samples.shape[1]
 
     @cached_property
-    def alike(self) -> bool:
+    def gray_as_rgb(self) -> bool:
         """Whether the image is RGB or RGBA and red, green and blue are equal at every pixel."""
         return self.mode in UNDER_PRIOR - GRAYS and all(
             (rows[..., :2] == rows[..., 1:3]).all() for rows in strips(self.samples)
@@ -130,7 +130,7 @@ class ImageData:
         """
         if self.mode not in UNDER_PRIOR:
             return None
-        channels = 1 if self.mode in GRAYS or self.alike else 3
+        channels = 1 if self.mode in GRAYS or self.gray_as_rgb else 3
         return self.samples.reshape(self.height, self.width, -1)[..., :channels]
 
     @property

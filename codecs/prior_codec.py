@@ -17,7 +17,7 @@ from bitsback.ans.stack import Stack
 from bitsback.codecs import block_means, flat_map
 from bitsback.codecs.bitstream.header import Header
 from bitsback.codecs.fallback.webp import webp_size
-from bitsback.codecs.segment_layout import STEP, Corner, Place, turned
+from bitsback.codecs.segment_layout import STEP, Covered, Segment, turned
 from bitsback.codecs.segments import (
     blocks,
     context_around,
@@ -60,11 +60,11 @@ def _starts(sizes):
     side = max(STEP, min(START_SIDE, math.isqrt(height * width) // START_SHARE) // STEP * STEP)
     if height * width >= SMALLEST:
         while 2 * min(side, height) * min(side, width) < height * width:
-            yield Corner(0, min(side, height), min(side, width))
+            yield Covered(0, min(side, height), min(side, width))
             side *= 2
     count = 1
     while count < len(sizes):
-        yield Corner(count)
+        yield Covered(count)
         count *= 2
 
 
@@ -86,7 +86,7 @@ def _busiest_corner(pixels):
 
 
 def _trial(image, mask):
-    """Place of the block on which the sharpness is tried, the image, and its mask.
+    """Segment on which the sharpness is tried, the image, and its mask.
 
     The middle, cut to a grid of STEP, or where more samples are coded.
     """
@@ -95,9 +95,10 @@ def _trial(image, mask):
         [(whole - part) * quarter // 4 // STEP * STEP for quarter in (2, 1, 3, 0, 4)]
         for whole, part in zip(image.shape[:2], (height, width))
     )
-    places = [Place(0, 1, top, left, height, width) for top in tops for left in lefts]
+    segments = [Segment(0, 1, top, left, height, width) for top in tops for left in lefts]
     most = max(
-        places, key=lambda place: mask is not None and np.count_nonzero(blocks([mask], place)[0])
+        segments,
+        key=lambda segment: mask is not None and np.count_nonzero(blocks([mask], segment)[0]),
     )
     return most, [image], None if mask is None else [mask]
 
@@ -108,20 +109,21 @@ def sharpness_of(chain: Chain, images: list[np.ndarray], masks: flat_map.Masks |
     Every second row of the rest is counted before.
     """
     largest = max(range(len(images)), key=lambda i: images[i].size)
-    place, one, mask = _trial(images[largest], masks and masks[largest])
-    x, context = planes(np.stack(blocks(one, place))), context_around(one, place, mask)
+    segment, one, mask = _trial(images[largest], masks and masks[largest])
+    x, context = planes(np.stack(blocks(one, segment))), context_around(one, segment, mask)
     inside = context_chain(chain.forward_table, chain.levels[:1], context)[0]
     y = chain.forward[0].pop(Stack(np.random.default_rng(0).bytes(4 * x.size + 64)), x, inside)
     arrays = chain.reverse[0].pixel_arrays(x, y, inside)
     counts = ColourCounts(1)
     for pixels in images:
         counts.count_all(planes(pixels[::2]))
-    counts.count_all(x[:, :, (-place.top) % 2 :: 2], -1)
+    counts.count_all(x[:, :, (-segment.top) % 2 :: 2], -1)
     every = max(1, x.size // TRIAL_VALUES)
-    plain = sum(
-        chain.gaussians.information_bits(*(part[::every] for part in array[2:])) for array in arrays
+    uncounted = sum(
+        chain.gaussians.information_bits(a.values[::every], a.mean32[::every], a.scale[::every])
+        for a in arrays
     )
-    costs = [plain, *counts.information_bits(chain.gaussians, arrays, every)]
+    costs = [uncounted, *counts.information_bits(chain.gaussians, arrays, every)]
     best = int(np.argmin(costs))
     return best if costs[best] < (1 - SHARPNESS_PAYS) * costs[0] else 0
 

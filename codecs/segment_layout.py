@@ -37,7 +37,7 @@ def turned(pixels: np.ndarray, flips: int) -> np.ndarray:
     return pixels[:: -1 if flips & 2 else 1, :: -1 if flips & 1 else 1]
 
 
-class Corner(NamedTuple):
+class Covered(NamedTuple):
     """What is covered so far: the images before `image`, and rows x columns at its top left."""
 
     image: int
@@ -45,7 +45,7 @@ class Corner(NamedTuple):
     columns: int = 0
 
 
-class Place(NamedTuple):
+class Segment(NamedTuple):
     """A segment: one rectangle in each of `images` images from number `image` on."""
 
     image: int
@@ -60,7 +60,7 @@ class Place(NamedTuple):
         return self.images * self.height * self.width
 
 
-def place_of(sizes: Sequence[Size], covered: Corner, extent: Extent) -> tuple[Place, Corner]:
+def segment_at(sizes: Sequence[Size], covered: Covered, extent: Extent) -> tuple[Segment, Covered]:
     """(the segment of an extent, what is covered after it).
 
     sizes: (height, width, channels) of each image.  Errors: DamagedFile unless it fits.
@@ -71,30 +71,30 @@ def place_of(sizes: Sequence[Size], covered: Corner, extent: Extent) -> tuple[Pl
         raise DamagedFile("the segments do not fit the images")
     height, width = sizes[image][:2]
     if kind == WHOLE:
-        segment, after = Place(image, size, 0, 0, height, width), Corner(image + size)
+        segment, after = Segment(image, size, 0, 0, height, width), Covered(image + size)
         equal = len(set(map(tuple, sizes[image : image + size]))) == 1
         fits = rows == 0 and image + size <= len(sizes) and equal
     elif kind == DOWN:
         columns = columns or width  # in an image not yet begun: rows of full width
-        segment = Place(image, 1, rows, 0, size, columns)
-        after = Corner(image, rows + size, columns)
+        segment = Segment(image, 1, rows, 0, size, columns)
+        after = Covered(image, rows + size, columns)
         fits = rows + size <= height and (size % STEP == 0 or rows + size == height)
     else:
-        segment = Place(image, 1, 0, columns, rows, size)
-        after = Corner(image, rows, columns + size)
+        segment = Segment(image, 1, 0, columns, rows, size)
+        after = Covered(image, rows, columns + size)
         fits = kind == RIGHT and rows > 0 and columns + size <= width
         fits = fits and (size % STEP == 0 or columns + size == width)
     if not fits or segment.pixels > DECODER_MAX_PIXELS:
         raise DamagedFile("the segments do not fit the images")
-    return segment, Corner(image + 1) if after[1:] == (height, width) else after
+    return segment, Covered(image + 1) if after[1:] == (height, width) else after
 
 
-def locate(sizes: Sequence[Size], start: Sequence[int], extents: Iterable[Extent]) -> list[Place]:
+def locate(sizes: Sequence[Size], start: Sequence[int], extents: Iterable[Extent]) -> list[Segment]:
     """The segments that cover all from `start` (image, rows, columns) on, in encoding order.
 
     Errors: DamagedFile.
     """
-    covered, segments = Corner(*start), []
+    covered, segments = Covered(*start), []
     if covered.image < len(sizes):
         size = tuple(sizes[covered.image][:2])
         fits = all(
@@ -104,7 +104,7 @@ def locate(sizes: Sequence[Size], start: Sequence[int], extents: Iterable[Extent
         if not (fits and covered[1:] != size or covered[1:] == (0, 0)):
             raise DamagedFile("the segments start outside the images")
     for extent in extents:
-        segment, covered = place_of(sizes, covered, extent)
+        segment, covered = segment_at(sizes, covered, extent)
         segments.append(segment)
     if covered != (len(sizes), 0, 0):
         raise DamagedFile("the segments do not cover the images")
@@ -124,7 +124,7 @@ def _part(most: int, left: int) -> int:
 
 
 def next_segment(
-    sizes: Sequence[Size], covered: Corner, size_bits: int, debt: float
+    sizes: Sequence[Size], covered: Covered, size_bits: int, debt: float
 ) -> Extent | None:
     """The extent to try next: as large as a stack of `size_bits` allows; None if none fits.
 

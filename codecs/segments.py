@@ -15,12 +15,12 @@ from bitsback.ans.stack import Stack
 from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
 from bitsback.codecs.segment_layout import (
-    Corner,
+    Covered,
     Extent,
-    Place,
+    Segment,
     locate,
     next_segment,
-    place_of,
+    segment_at,
 )
 from bitsback.coder.chain import Chain
 from bitsback.coder.context import CONTEXT_ROWS, Context
@@ -71,7 +71,7 @@ def unpack_fallback_parts(data: bytes, images: Sequence[np.ndarray], start: Sequ
         raise DamagedFile("bytes left over after the fallback parts")
 
 
-def blocks(images: Sequence[np.ndarray], segment: Place) -> list[np.ndarray]:
+def blocks(images: Sequence[np.ndarray], segment: Segment) -> list[np.ndarray]:
     """Views of a segment's rectangle in each of its images."""
     return [
         pixels[segment.top : segment.top + segment.height, segment.left :][:, : segment.width]
@@ -80,7 +80,7 @@ def blocks(images: Sequence[np.ndarray], segment: Place) -> list[np.ndarray]:
 
 
 def context_around(
-    images: Sequence[np.ndarray], segment: Place, masks: Masks | None = None
+    images: Sequence[np.ndarray], segment: Segment, masks: Masks | None = None
 ) -> Context:
     """Context of a segment: pixels - 128 of up to CONTEXT_ROWS rows below and columns to its right.
 
@@ -98,7 +98,7 @@ def context_around(
 
 
 def _fixed_inside(
-    images: Sequence[np.ndarray], segment: Place, masks: Masks | None
+    images: Sequence[np.ndarray], segment: Segment, masks: Masks | None
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """(free, fixed) of Context."""
     chosen = [] if masks is None else masks[segment.image : segment.image + segment.images]
@@ -112,7 +112,7 @@ def _fixed_inside(
     return np.ascontiguousarray(free), planes(np.stack(blocks(images, segment)))[~free]
 
 
-def give_back(segment: Place) -> None:
+def give_back(segment: Segment) -> None:
     """Returns the memory of a large segment to the system: the next one has another size."""
     if segment.pixels >= LARGE:
         give_pages_back()
@@ -122,7 +122,7 @@ def push_segments(
     chain: Chain,
     stack: Stack,
     images: Sequence[np.ndarray],
-    start: Corner,
+    start: Covered,
     top: Top,
     progress: Progress = lambda share: None,
     masks: Masks | None = None,
@@ -142,7 +142,7 @@ def push_segments(
         extent = next_segment(sizes, covered, stack.size_bits, debt)
         if extent is None:
             return None
-        segment, after = place_of(sizes, covered, extent)
+        segment, after = segment_at(sizes, covered, extent)
         x = planes(np.stack(blocks(images, segment)))
         context = context_around(images, segment, masks)
         before, lowest = stack.copy(), [stack.size_bits]

@@ -90,7 +90,7 @@ def pack_updates(updates: np.ndarray | None, model: Model) -> bytes:
     if updates is None:
         return b""
     stack = Stack(CREDIT)
-    model.deltas.push(stack, updates)
+    model.updates.push(stack, updates)
     return stack.to_words()
 
 
@@ -98,7 +98,7 @@ def unpack_updates(data: bytes, model: Model) -> np.ndarray:
     """The mirror of pack_updates.  Errors: DamagedFile."""
     stack = Stack.from_words(data)
     try:
-        updates = model.deltas.pop(stack)
+        updates = model.updates.pop(stack)
     except StackEmpty:
         raise DamagedFile("bias updates that end too early") from None
     if stack.credit(len(CREDIT)) != CREDIT:

@@ -113,12 +113,12 @@ def main():
         target = FOLDER / "modes" / f"{name}.bbk"
         if target.exists():
             raise SystemExit(f"{target} exists; golden files are never overwritten")
-        suffix, deltas = (
+        suffix, updates = (
             default_suffix(image.mode),
-            np.rint(np.random.default_rng(9).normal(0, 2, model.deltas.size)).astype(np.int32),
+            np.rint(np.random.default_rng(9).normal(0, 2, model.updates.size)).astype(np.int32),
         )
         found, kept = (
-            deltas if name.startswith("tuned") else None,
+            updates if name.startswith("tuned") else None,
             patch.object(mode_decision, "fallback_hopeless", lambda *_: True),
         )  # so small, some would lose
         with patch.object(prior_codec, "tune", lambda *_, **__: found), kept:

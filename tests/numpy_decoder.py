@@ -188,7 +188,7 @@ class Model:
 
 def pop_deltas(model, stack):
     """Section 9: {"expert.layer": (O,)} from the top of a stack."""
-    deltas, halves, eighths, uniform = (
+    updates, halves, eighths, uniform = (
         {},
         [i << 23 for i in range(3)],
         [i << 21 for i in range(9)],
@@ -208,21 +208,21 @@ def pop_deltas(model, stack):
                 stack.pop(uniform),
                 len(model.tensors[f"{layer}.shift"]),
             )
-            deltas[layer] = stack.pop_array(
+            updates[layer] = stack.pop_array(
                 model.p, np.zeros(count, np.int64), np.full(count, scale), True
             )
-            assert abs(deltas[layer]).max() <= 127, "a delta out of range"
-            deltas[layer] *= 2**coarseness
+            assert abs(updates[layer]).max() <= 127, "a delta out of range"
+            updates[layer] *= 2**coarseness
             for other, family in enumerate(families):
                 if family == families[i]:
-                    deltas[f"{other}.{layer.split('.', 1)[1]}"] = deltas[layer]
-    return deltas
+                    updates[f"{other}.{layer.split('.', 1)[1]}"] = updates[layer]
+    return updates
 
 
-def tune(model, deltas):
+def tune(model, updates):
     """Section 9: adds bias updates to a model.  Returns the largest sum that the proof bounds."""
     totals, largest = Counter(), 0
-    for name, t in deltas.items():
+    for name, t in updates.items():
         expert, layer = name.split(".", 1)
         weight, bias, shift = (
             model.tensors[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias", "shift")

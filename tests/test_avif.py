@@ -134,8 +134,8 @@ def sequence(
     )
 
 
-def frame(quantiser=0, deltas=(0, 0, 0), segments=0, superres=(), uniform=1):
-    fields = [field for delta in deltas for field in ([(1, 1), (delta, 7)] if delta else [(0, 1)])]
+def frame(quantiser=0, updates=(0, 0, 0), segments=0, superres=(), uniform=1):
+    fields = [field for delta in updates for field in ([(1, 1), (delta, 7)] if delta else [(0, 1)])]
     return bits(
         (0, 1),
         (0, 1),
@@ -156,8 +156,8 @@ def frame(quantiser=0, deltas=(0, 0, 0), segments=0, superres=(), uniform=1):
         (units((1, sequence()), (6, frame())), None),
         (units((2, b""), (1, sequence()), (5, b"\1\2"), (3, frame())), None),
         (units((1, sequence()), (6, frame(1))), "quantised"),
-        (units((1, sequence()), (6, frame(deltas=(0, 0, 3)))), "quantised"),
-        (units((1, sequence()), (6, frame(deltas=(5, 0, 0)))), "quantised"),
+        (units((1, sequence()), (6, frame(updates=(0, 0, 3)))), "quantised"),
+        (units((1, sequence()), (6, frame(updates=(5, 0, 0)))), "quantised"),
         (units((1, sequence()), (6, frame(segments=1))), "different quantisers"),
         (units((1, sequence(grain=1)), (6, frame())), "film grain"),
         (units((1, sequence(superres=1)), (6, frame(superres=((1, 1),)))), "quantised"),

@@ -38,28 +38,28 @@ def some_differences(model, size=4.0, seed=0):
 @pytest.fixture(scope="module")
 def tuned_file(tiny_model, photograph):
     """(file's bytes, its pixels, the deltas it carries)."""
-    pixels, deltas = photograph(72, 88), some_differences(tiny_model)
+    pixels, updates = photograph(72, 88), some_differences(tiny_model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prior_codec, "tune", lambda *_, **__: deltas)
+        patch.setattr(prior_codec, "tune", lambda *_, **__: updates)
         header = Header((Entry(88, 72),), pixel_digest([pixels]))
         return (
             container.write(*prior_codec.encode_stack([pixels], header, tiny_model, tuning=1)),
             pixels,
-            deltas,
+            updates,
         )
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.3, 3.0, 60.0]))
 def test_what_is_pushed_is_popped(tiny_model, seed, size):
     """Any updates come back and leave the stack as it was."""
-    deltas, codec, stack = (
+    updates, codec, stack = (
         some_differences(tiny_model, size, seed),
-        tiny_model.deltas,
+        tiny_model.updates,
         Stack(b"what lay there before"),
     )
     before = stack.to_words()
-    codec.push(stack, deltas)
-    assert np.array_equal(codec.pop(stack), deltas) and stack.to_words() == before
+    codec.push(stack, updates)
+    assert np.array_equal(codec.pop(stack), updates) and stack.to_words() == before
 
 
 def test_they_cost_what_their_sizes_say(tiny_model):
@@ -71,7 +71,7 @@ def test_they_cost_what_their_sizes_say(tiny_model):
     ):
         stack = Stack(bytes(8))
         before = stack.size_bits
-        tiny_model.deltas.push(stack, some_differences(tiny_model, size))
+        tiny_model.updates.push(stack, some_differences(tiny_model, size))
         assert least <= stack.size_bits - before <= most
 
 
@@ -80,10 +80,10 @@ def test_biases_move_and_nothing_else(tiny_model):
 
     In the float twin the unit is 1/256 of an activation's 1.0.
     """
-    deltas = some_differences(tiny_model)
+    updates = some_differences(tiny_model)
     moved, parts = (
-        bias_updates.tuned_layers(tiny_model.layers, deltas),
-        bias_updates.split(deltas, tiny_model.layers),
+        bias_updates.updated_layers(tiny_model.layers, updates),
+        bias_updates.split(updates, tiny_model.layers),
     )
     twin = dequantised(tiny_model.layers, tiny_model.config, sigmas(tiny_model.levels))
     assert list(moved) == list(tiny_model.layers) and {
@@ -93,7 +93,7 @@ def test_biases_move_and_nothing_else(tiny_model):
         assert torch.equal(moved[name].weight, layer.weight) and torch.equal(
             moved[name].shift, layer.shift
         )
-        units = bias_updates.delta_units(name, layer)
+        units = bias_updates.update_units(name, layer)
         assert torch.equal(
             moved[name].bias - layer.bias,
             (torch.from_numpy(parts[name]) * units).to(torch.int32).expand_as(layer.bias),
@@ -111,7 +111,7 @@ def test_sums_that_could_overflow_are_refused(tiny_model):
     layer = tiny_model.layers["head_known"]
     full = Layer(layer.weight, torch.full_like(layer.bias, 2**24 - 2**12), layer.shift)
     with pytest.raises(DamagedFile, match="tuned"):
-        bias_updates.tuned_layers(
+        bias_updates.updated_layers(
             tiny_model.layers | {"head_known": full},
             np.zeros(bias_updates.count(tiny_model.layers), np.int32),
         )
@@ -119,11 +119,11 @@ def test_sums_that_could_overflow_are_refused(tiny_model):
 
 def test_an_update_out_of_range_is_refused(tiny_model):
     """What no encoder writes: 129 under the widest scale, which escapes."""
-    stack, deltas = Stack(bytes(8)), some_differences(tiny_model, 0.0)
-    deltas[-1] = bias_updates.MAX_UPDATE + 2
-    tiny_model.deltas.push(stack, deltas)
+    stack, updates = Stack(bytes(8)), some_differences(tiny_model, 0.0)
+    updates[-1] = bias_updates.MAX_UPDATE + 2
+    tiny_model.updates.push(stack, updates)
     with pytest.raises(DamagedFile, match="range"):
-        tiny_model.deltas.pop(stack)
+        tiny_model.updates.pop(stack)
 
 
 def test_a_scale_out_of_range_is_refused(tiny_model):
@@ -132,7 +132,7 @@ def test_a_scale_out_of_range_is_refused(tiny_model):
     stack.push_uniform(np.array([0]), 8)
     stack.push_uniform(np.array([1]), 2)
     with pytest.raises(DamagedFile, match="scale"):
-        tiny_model.deltas.pop(stack)
+        tiny_model.updates.pop(stack)
 
 
 def test_a_tuned_file_decodes(tiny_model, tuned_file):
@@ -143,14 +143,14 @@ def test_a_tuned_file_decodes(tiny_model, tuned_file):
 
 
 def test_a_tuned_file_decodes_by_the_document(tiny_model, tuned_file):
-    """ARITHMETIC.md, section 9, in numpy: equal updates, pixels and largest sums."""
-    data, pixels, deltas = tuned_file
+    """ARITHMETIC.md, section 9, in numpy: equal own_stack, pixels and largest sums."""
+    data, pixels, updates = tuned_file
     header, payload = container.read(data)
     model, stack = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Stack(payload)
-    updates = yardstick.Stack(header.section(Tag.BIAS_UPDATES))
-    theirs = yardstick.pop_deltas(model, updates)
-    assert updates.credit(1) == b"\1"
-    assert np.array_equal(np.concatenate([theirs[name] for name in sorted(theirs)]), deltas)
+    own_stack = yardstick.Stack(header.section(Tag.BIAS_UPDATES))
+    theirs = yardstick.pop_deltas(model, own_stack)
+    assert own_stack.credit(1) == b"\1"
+    assert np.array_equal(np.concatenate([theirs[name] for name in sorted(theirs)]), updates)
     assert yardstick.tune(model, theirs) < 2**24
     means = grids(header.section(Tag.BLOCK_MEANS), header.sizes)
     images = yardstick.decode(
@@ -231,10 +231,10 @@ def test_info_preview_and_borders_of_a_tuned_file(tiny_model, tuned_file, tmp_pa
 @given(st.integers(0, 2**32 - 1), st.integers(0, bias_updates.COARSENESS - 1))
 def test_coarser_updates_cost_less(tiny_model, seed, coarse):
     """Multiples of 2^c are stored as multiples, for the bits of the quotients."""
-    deltas, codec, sizes = some_differences(tiny_model, 3.0, seed), tiny_model.deltas, []
-    for part in bias_updates.split(deltas, tiny_model.layers).values():
+    updates, codec, sizes = some_differences(tiny_model, 3.0, seed), tiny_model.updates, []
+    for part in bias_updates.split(updates, tiny_model.layers).values():
         part[0] = 1  # odd: so that nothing coarser would do
-    for values in (deltas, deltas << coarse):
+    for values in (updates, updates << coarse):
         stack = Stack(bytes(8))
         codec.push(stack, values)
         sizes.append(stack.size_bits)

@@ -14,7 +14,7 @@ from bitsback.codecs.bitstream.numbers import number
 from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.fallback.codec import encode_fallback
 from bitsback.codecs.image import ImageData
-from bitsback.codecs.segment_layout import Place, turned
+from bitsback.codecs.segment_layout import Segment, turned
 from bitsback.coder.model import Model
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import default_levels, sigmas
@@ -141,7 +141,7 @@ def test_what_they_buy():
         )
         / spacing
     ).astype(np.int32)
-    place = Place(0, 1, 0, 0, 320, 320)
+    place = Segment(0, 1, 0, 0, 320, 320)
     before, after = (
         gaussians.information_bits(y.ravel(), *one.at(place, 3)._parameters(y.shape, None))
         for one in (plain, top)
@@ -306,7 +306,7 @@ def test_bad_bytes(data):
 def test_good_bytes():
     top = block_means.read(part(GOOD) + b"\0", SIZES, Top((1, 2, 3), (64,) * 3), LEVELS)
     assert [grid is None for grid in top.grids] == [False, False, True]
-    at = top.at(Place(0, 2, 8, 16, 24, 24), 3)
+    at = top.at(Segment(0, 2, 8, 16, 24, 24), 3)
     assert (
         at.mean32.shape == (2, 3, 24, 24)
         and (at.mean32 == np.array([1, 2, 3])[:, None, None]).all()

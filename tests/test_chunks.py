@@ -179,12 +179,12 @@ def test_transparency_keeps_its_place(kind, where):
     others.insert(where, (b"tRNS", TRANSPARENT[kind]))
     data = png(kind, before=[(b"gAMA", bytes(4))], between=others)
     image, written, left = stored(data)
-    alike = [
+    gray_as_rgb = [
         (name, b"" if name == b"tRNS" and kind == "1" else body)
         for name, body in extras(written)[0]
     ]  # of 1 bit only the last one counts
     assert (
-        alike
+        gray_as_rgb
         == [
             (name, b"" if name == b"tRNS" and kind == "1" else body)
             for name, body in extras(data)[0]

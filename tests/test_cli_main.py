@@ -21,9 +21,17 @@ from bitsback.codecs import decode, encode
 from bitsback.codecs.bitstream import container
 from bitsback.coder.model import Model
 from bitsback.integer import model_file
-from tests.commands import ROOT, TINY_RUN, call, load, names, python, save  # noqa: F401
-from tests.commands import default_sigint as hears_interrupts  # noqa: F401
-from tests.commands import error_lines as told
+from tests.commands import (
+    ROOT,
+    TINY_RUN,
+    call,
+    default_sigint,
+    error_lines,
+    load,
+    names,
+    python,
+    save,
+)
 from tests.test_outputs import unnamed
 
 # --- what works ------------------------------------------------------------------------------
@@ -223,12 +231,12 @@ def test_existing_outputs(folder):
         and (folder / "a.bbk").read_bytes() == b"precious"
         and (folder / "b.bbk").exists()
     )
-    (line,) = told(result)
+    (line,) = error_lines(result)
     assert "a.bbk" in line and "-f" in line
     assert call("compress", "-f", folder / "a.png").exit_code == 0
     assert np.array_equal(decode((folder / "a.bbk").read_bytes()), load(folder / "a.png"))
     result = call("decompress", folder / "a.bbk")
-    assert result.exit_code == 1 and "a.png" in told(result)[0]
+    assert result.exit_code == 1 and "a.png" in error_lines(result)[0]
     assert call("decompress", "--force", folder / "a.bbk").exit_code == 0
 
 
@@ -242,7 +250,7 @@ def test_the_output_is_never_the_input(folder, force):
         ["decompress", folder / "b.bbk", "-o", folder / "b.bbk"],
     ):
         result = call(*arguments, *force)
-        assert result.exit_code == 1 and len(told(result)) == 1
+        assert result.exit_code == 1 and len(error_lines(result)) == 1
     assert {name: (folder / name).read_bytes() for name in names(folder)} == before
 
 
@@ -281,7 +289,11 @@ def test_two_inputs_of_one_name_do_not_share_an_output(folder, force, jobs):
     result = call(
         "compress", *force, *jobs, folder / "x/a.png", folder / "y/a.png", "--dir", folder / "out"
     )
-    assert result.exit_code == 1 and len(told(result)) == 1 and "y/a.png" in told(result)[0]
+    assert (
+        result.exit_code == 1
+        and len(error_lines(result)) == 1
+        and "y/a.png" in error_lines(result)[0]
+    )
     assert names(folder / "out") == ["a.bbk"] and np.array_equal(
         decode((folder / "out/a.bbk").read_bytes()), load(folder / "a.png")
     )
@@ -295,7 +307,7 @@ def test_names_that_are_no_utf8(folder, archive):
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
     result = call("compress", "-q", source, *(["--archive", folder / "all.bbk"] if archive else []))
-    assert result.exit_code == 0 or result.exit_code == 1 and len(told(result)) == 1
+    assert result.exit_code == 0 or result.exit_code == 1 and len(error_lines(result)) == 1
 
 
 def make_bad(kind, path, photograph):
@@ -330,7 +342,7 @@ def test_a_bad_image_is_one_line_and_the_others_are_done(folder, photograph, kin
     before = names(folder)
     result = call("compress", folder / "a.png", folder / "bad.png", folder / "b.png")
     assert result.exit_code == 1
-    (line,) = told(result)
+    (line,) = error_lines(result)
     assert (
         line.startswith("bitsback: ")
         and "bad.png" in line
@@ -384,7 +396,7 @@ def test_a_bad_file_is_one_line_and_the_others_are_done(
     before = names(folder)
     result = call("decompress", folder / "a.bbk", bad, folder / "b.bbk")
     assert result.exit_code == 1
-    (line,) = told(result)
+    (line,) = error_lines(result)
     assert line.startswith("bitsback: ") and "bad.bbk" in line and "Traceback" not in line
     assert names(folder) == sorted([*before, "a.png", "b.png"])
     if kind == "another model":
@@ -393,8 +405,8 @@ def test_a_bad_file_is_one_line_and_the_others_are_done(
     result = call("info", folder / "a.bbk", bad, folder / "b.bbk")
     assert (
         result.exit_code == 1
-        and len(told(result)) == 1
-        and "bad.bbk" in told(result)[0]
+        and len(error_lines(result)) == 1
+        and "bad.bbk" in error_lines(result)[0]
         and result.stdout.count("file_bytes") == 2
     )
 
@@ -407,8 +419,8 @@ def test_a_bad_model_is_one_line(folder, model):
     result = call("compress", "--model", path if model == "text" else model, folder / "a.png")
     assert (
         result.exit_code == 1
-        and len(told(result)) == 1
-        and ("m.safetensors" if model == "text" else model) in told(result)[0]
+        and len(error_lines(result)) == 1
+        and ("m.safetensors" if model == "text" else model) in error_lines(result)[0]
     )
 
 
@@ -418,14 +430,22 @@ def test_an_output_that_cannot_be_made_leaves_nothing(folder):
     before = names(folder)
     for target in ("x.jpg", "x", "x.bbk"):
         result = call("decompress", folder / "a.bbk", "-o", folder / target)
-        assert result.exit_code == 1 and len(told(result)) == 1 and target in told(result)[0]
+        assert (
+            result.exit_code == 1
+            and len(error_lines(result)) == 1
+            and target in error_lines(result)[0]
+        )
     assert names(folder) == before
 
 
 def test_a_missing_output_folder_is_named(folder):
     """-o into a folder that is not there: one line that names the folder."""
     result = call("compress", folder / "a.png", "-o", folder / "nowhere" / "x.bbk")
-    assert result.exit_code == 1 and len(told(result)) == 1 and "nowhere" in told(result)[0]
+    assert (
+        result.exit_code == 1
+        and len(error_lines(result)) == 1
+        and "nowhere" in error_lines(result)[0]
+    )
 
 
 def test_an_output_folder_that_cannot_be_made(folder):
@@ -479,8 +499,8 @@ def test_recursion_beside_the_sources_and_without_any(tree):
         result = call("compress", *arguments)
         assert (
             result.exit_code == 1
-            and len(told(result)) == 1
-            and str(arguments[-1]) in told(result)[0]
+            and len(error_lines(result)) == 1
+            and str(arguments[-1]) in error_lines(result)[0]
         )
 
 
@@ -488,7 +508,7 @@ def test_removal_after_verification(tree):
     """--rm removes inputs once their outputs are there; a refused one stays."""
     (tree / "in/bad.png").write_text("hello")
     result = call("compress", "--rm", "-r", tree / "in")
-    assert result.exit_code == 1 and len(told(result)) == 1
+    assert result.exit_code == 1 and len(error_lines(result)) == 1
     assert names(tree / "in") == [
         "a.bbk",
         "bad.png",
@@ -512,15 +532,17 @@ def test_nothing_is_removed_that_is_not_whole(folder, monkeypatch):
         result = call("compress", "--rm", folder / "a.png")
         assert (
             result.exit_code == 1
-            and "a.png" in told(result)[0]
-            and "another image" in told(result)[0]
+            and "a.png" in error_lines(result)[0]
+            and "another image" in error_lines(result)[0]
             and names(folder) == ["a.png", "b.png"]
         )
     with monkeypatch.context() as patch:
         patch.setattr(delivery, "deliver", lambda data, target, *_: target.write_bytes(data[:-1]))
         result = call("compress", "--rm", folder / "a.png")
         assert (
-            result.exit_code == 1 and "is kept" in told(result)[0] and (folder / "a.png").exists()
+            result.exit_code == 1
+            and "is kept" in error_lines(result)[0]
+            and (folder / "a.png").exists()
         )
 
 
@@ -653,7 +675,7 @@ def test_metadata_from_the_command_line(folder):
     assert Image.open(folder / "m.png").info["icc_profile"] == b"a profile"
     result = call("decompress", "--rm", folder / "m.bbk", "-o", folder / "m.bmp")
     assert result.exit_code == 0 and (folder / "m.bbk").exists()
-    (line,) = told(result)
+    (line,) = error_lines(result)
     assert "m.bmp" in line and "icc, exif" in line
     assert not call("decompress", "-f", "-q", folder / "m.bbk", "-o", folder / "m.bmp").stderr
     assert call("compress", "-f", "--strip", folder / "m.png").exit_code == 0
@@ -671,8 +693,8 @@ def test_lossy_sources(folder):
     result = call("compress", folder / "j.jpg")
     assert (
         result.exit_code == 1
-        and "loss" in told(result)[0]
-        and "--allow-lossy-source" in told(result)[0]
+        and "loss" in error_lines(result)[0]
+        and "--allow-lossy-source" in error_lines(result)[0]
     )
     assert call("compress", "--allow-lossy-source", folder / "j.jpg").exit_code == 0
     assert np.array_equal(decode((folder / "j.bbk").read_bytes()), load(folder / "j.jpg"))
@@ -691,8 +713,8 @@ def test_the_test_command(folder):
     result = call("test", folder / "b.bbk", folder / "a.bbk")
     assert (
         result.exit_code == 1
-        and len(told(result)) == 1
-        and "b.bbk" in told(result)[0]
+        and len(error_lines(result)) == 1
+        and "b.bbk" in error_lines(result)[0]
         and result.stdout.count("checksums match") == 1
     )
 
@@ -717,7 +739,7 @@ def test_both_names_of_one_output_are_told(folder):
     """Two inputs for one output: the error names both and the output."""
     (folder / "x").mkdir()
     save(load(folder / "b.png"), folder / "x/a.png")
-    (line,) = told(call("compress", folder / "a.png", folder / "x/a.png", "--dir", folder))
+    (line,) = error_lines(call("compress", folder / "a.png", folder / "x/a.png", "--dir", folder))
     assert "/a.png" in line and "x/a.png" in line and "a.bbk" in line
 
 
@@ -728,7 +750,7 @@ def test_modes_that_png_cannot_hold_become_tiff(folder):
     Image.fromarray(load(folder / "a.png")).convert("CMYK").save(folder / "c.tif")
     assert call("compress", folder / "c.tif").exit_code == 0
     result = call("decompress", folder / "c.bbk", "-o", folder / "c.png")
-    assert result.exit_code == 1 and "PNG cannot hold mode CMYK; TIFF can" in told(result)[0]
+    assert result.exit_code == 1 and "PNG cannot hold mode CMYK; TIFF can" in error_lines(result)[0]
     assert call("decompress", folder / "c.bbk").exit_code == 0
     assert (
         np.array_equal(load(folder / "c.tiff"), load(folder / "c.tif"))
@@ -743,7 +765,7 @@ def test_an_estimate_before_a_long_run(folder, monkeypatch):
     monkeypatch.setattr(
         estimate, "estimate", lambda images, verify, model, device, tuning: (120.0, 2.0)
     )
-    (line,) = told(call("compress", folder / "a.png"))
+    (line,) = error_lines(call("compress", folder / "a.png"))
     assert "2 minutes" in line and "GB" in line and "a.png" in line
     assert not call("compress", "-f", "-q", folder / "a.png").stderr
 
@@ -830,7 +852,11 @@ def test_train_without_images(tmp_path):
             "0.01",
             *TINY_RUN,
         )
-        assert result.exit_code == 1 and len(told(result)) == 1 and name in told(result)[0]
+        assert (
+            result.exit_code == 1
+            and len(error_lines(result)) == 1
+            and name in error_lines(result)[0]
+        )
     assert "m.safetensors" not in names(tmp_path) and "m.safetensors.ckpt" not in names(tmp_path)
 
 
@@ -850,12 +876,16 @@ def test_train_from_a_foreign_checkpoint(tmp_path, photograph):
         "--resume",
         tmp_path / "x.ckpt",
     )
-    assert result.exit_code == 1 and len(told(result)) == 1 and "x.ckpt" in told(result)[0]
+    assert (
+        result.exit_code == 1
+        and len(error_lines(result)) == 1
+        and "x.ckpt" in error_lines(result)[0]
+    )
     result = call("export", tmp_path / "x.ckpt", "-o", tmp_path / "e.safetensors")
     assert (
         result.exit_code == 1
-        and len(told(result)) == 1
-        and "x.ckpt" in told(result)[0]
+        and len(error_lines(result)) == 1
+        and "x.ckpt" in error_lines(result)[0]
         and "e.safetensors" not in names(tmp_path)
     )
 
@@ -1093,7 +1123,7 @@ def test_an_interrupt_at_a_terminal(tmp_path, tiny_model, photograph):
         env=env,
         stdout=subprocess.PIPE,
         stderr=terminal,
-        preexec_fn=hears_interrupts,
+        preexec_fn=default_sigint,
     )
     os.close(terminal)
     shown = b""

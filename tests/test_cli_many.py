@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from bitsback.cli.many import job_count
-from tests.test_cli_main import call, names, told
+from tests.commands import call, error_lines, names
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_two_jobs(tree, tiny_model):
         "compress", "-r", tree / "in", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path
     )
     assert result.exit_code == 1 and len(result.stdout.splitlines()) == 4
-    assert len(told(result)) == 1 and "text.png" in told(result)[0]
+    assert len(error_lines(result)) == 1 and "text.png" in error_lines(result)[0]
     call(
         "compress", "-r", tree / "in", "--dir", tree / "one", "-j", "1", "--model", tiny_model.path
     )
@@ -43,7 +43,7 @@ def test_two_jobs(tree, tiny_model):
     again = call(
         "compress", "-r", tree / "in", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path
     )
-    assert again.exit_code == 1 and len(told(again)) == 5 and not again.stdout
+    assert again.exit_code == 1 and len(error_lines(again)) == 5 and not again.stdout
 
 
 @pytest.mark.slow
@@ -81,7 +81,11 @@ def test_two_jobs_that_decompress(tree, tiny_model):
         tiny_model.path,
         "--json",
     )
-    assert result.exit_code == 1 and len(told(result)) == 1 and "bad.bbk" in told(result)[0]
+    assert (
+        result.exit_code == 1
+        and len(error_lines(result)) == 1
+        and "bad.bbk" in error_lines(result)[0]
+    )
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert len(lines) == 5 and [line["source"] for line in lines if "error" in line] == [
         str(tree / "packed/bad.bbk")
@@ -111,7 +115,7 @@ def test_two_jobs_that_decompress(tree, tiny_model):
         "--model",
         tiny_model.path,
     )
-    assert again.exit_code == 1 and len(told(again)) == 5 and not again.stdout
+    assert again.exit_code == 1 and len(error_lines(again)) == 5 and not again.stdout
 
 
 @pytest.mark.parametrize("command", ["compress", "decompress"])
@@ -131,11 +135,15 @@ def test_the_parent_of_many_opens_no_model(tree, tiny_model, command, monkeypatc
         tree / "out",
     ]
     result = call(*arguments, "-v", "--model", tiny_model.path)
-    assert result.exit_code == 0 and told(result) == [
+    assert result.exit_code == 0 and error_lines(result) == [
         f"model {tiny_model.path.name}, 2 processes with one thread each"
     ]
     missing = call(*arguments, "--model", "nowhere")
-    assert missing.exit_code == 1 and len(told(missing)) == 1 and "nowhere" in told(missing)[0]
+    assert (
+        missing.exit_code == 1
+        and len(error_lines(missing)) == 1
+        and "nowhere" in error_lines(missing)[0]
+    )
 
 
 @pytest.mark.slow
@@ -147,8 +155,8 @@ def test_a_cluster_that_is_not_there(tree, tiny_model):
     )
     assert (
         result.exit_code == 1
-        and len(told(result)) == 1
-        and "127.0.0.1:9" in told(result)[0]
+        and len(error_lines(result)) == 1
+        and "127.0.0.1:9" in error_lines(result)[0]
         and names(tree / "in") == ["a.png", "b.png", "b.webp", "below/c.png", "text.png"]
     )
     assert call("compress", tree / "in/a.png", "--dask", "x", "--rm").exit_code == 2

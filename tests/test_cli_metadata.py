@@ -11,7 +11,7 @@ from PIL import Image
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.fallback.png import chunk
 from bitsback.codecs.formats import chunks
-from tests.test_cli_main import call, load, names, told
+from tests.commands import call, error_lines, load, names
 
 SIX = {
     "cICP": chunk(b"cICP", b"\x09\x10\0\1"),
@@ -66,7 +66,7 @@ def test_what_is_not_kept_is_told(odd):
     """By compress in one line (not with -q) and by its --json; by info, with and without --json."""
     result = call("compress", odd / "a.png", odd / "b.png")
     assert result.exit_code == 0
-    (line,) = told(result)
+    (line,) = error_lines(result)
     assert "a.png" in line and "not kept: prVW, data after the end" in line
     assert json.loads(call("info", "--json", odd / "a.bbk").stdout)["lost"] == [
         "prVW",
@@ -91,7 +91,7 @@ def test_removal_loses_nothing(odd):
     """
     result = call("compress", "--rm", odd / "a.png", odd / "b.png")
     assert result.exit_code == 1 and names(odd) == ["a.png", "b.bbk"]
-    (line,) = told(result)
+    (line,) = error_lines(result)
     assert (
         "a.png" in line and "prVW" in line and "--allow-metadata-loss" in line and "--strip" in line
     )
@@ -112,9 +112,9 @@ def test_archives_tell_by_image_and_lose_nothing(odd):
     result = call("compress", "--archive", odd / "x.bbk", odd / "a.png", odd / "b.png")
     assert (
         result.exit_code == 0
-        and len(told(result)) == 2
-        and "a.png: not kept: prVW" in told(result)[0]
-        and "b.png" in told(result)[1]
+        and len(error_lines(result)) == 2
+        and "a.png: not kept: prVW" in error_lines(result)[0]
+        and "b.png" in error_lines(result)[1]
     )
     assert set(json.loads(call("info", "--json", odd / "x.bbk").stdout)["lost"]) == {
         "prVW",
@@ -125,7 +125,7 @@ def test_archives_tell_by_image_and_lose_nothing(odd):
     )
     assert (
         result.exit_code == 1
-        and "a.png" in told(result)[-1]
+        and "a.png" in error_lines(result)[-1]
         and names(odd) == ["a.png", "b.png", "x.bbk"]
     )
     assert (

@@ -17,7 +17,7 @@ from bitsback.cli import pool
 from bitsback.codecs import archive, decode
 from bitsback.codecs.io import files
 from bitsback.errors import OutputExists
-from tests.test_cli_main import ROOT, TINY_RUN, call, load, names, save, told
+from tests.commands import ROOT, TINY_RUN, call, error_lines, load, names, save
 from tests.test_outputs import read_from
 
 OTHER = b"another's"
@@ -117,9 +117,11 @@ def test_what_another_process_wrote_meanwhile_is_not_replaced(
         before_writing(patch, appear)
         during = call(*arguments)
     for result in (during, call(*arguments)):
-        assert result.exit_code == 1 and output in told(result)[-1] and "-f" in told(result)[-1], (
-            told(result)
-        )
+        assert (
+            result.exit_code == 1
+            and output in error_lines(result)[-1]
+            and "-f" in error_lines(result)[-1]
+        ), error_lines(result)
         with open(output, "rb") as stream:
             assert stream.read() == OTHER
     assert not [name for name in names(folder) if name.endswith(".part")]
@@ -214,7 +216,9 @@ def test_outputs_of_one_run_are_one_through_links_too(folder, jobs, photograph):
     save(photograph(8, 8, 5), folder / "x.png")
     save(photograph(8, 8, 6), folder / "y.png")
     result = call("compress", "-f", "--rm", "-j", jobs, folder / "x.png", folder / "y.png")
-    assert result.exit_code == 1 and "y.png" in told(result)[0] and (folder / "y.png").exists()
+    assert (
+        result.exit_code == 1 and "y.png" in error_lines(result)[0] and (folder / "y.png").exists()
+    )
     assert np.array_equal(decode((folder / "x.bbk").read_bytes()), photograph(8, 8, 5))
 
 
@@ -236,9 +240,9 @@ def test_two_archives_of_one_name_inside(folder, jobs, photograph):
     )
     assert (
         result.exit_code == 1
-        and len(told(result)) == 1
-        and "other.bbk" in told(result)[0]
-        and "all.bbk" in told(result)[0]
+        and len(error_lines(result)) == 1
+        and "other.bbk" in error_lines(result)[0]
+        and "all.bbk" in error_lines(result)[0]
     )
     assert (
         load(folder / "out/b.png").shape == (7, 5, 3)
@@ -260,7 +264,9 @@ def test_an_output_that_is_one_of_several_inputs(folder, checkpoint):
         ["export", checkpoint, "-o", checkpoint],
     ):
         result = call(*arguments, "-f")
-        assert result.exit_code == 1 and "is the input itself" in told(result)[0], told(result)
+        assert result.exit_code == 1 and "is the input itself" in error_lines(result)[0], (
+            error_lines(result)
+        )
     assert (folder / "b.png").read_bytes() == before["all.bbk"]
     (folder / "b.png").unlink()
     assert {name: (folder / name).read_bytes() for name in names(folder)} == before
@@ -306,9 +312,9 @@ def test_an_input_that_changes_is_not_removed(
     result = call(*arguments, "--rm")
     assert (
         result.exit_code == 1
-        and len(told(result)) == 1
-        and source.name in told(result)[0]
-        and "is kept" in told(result)[0]
+        and len(error_lines(result)) == 1
+        and source.name in error_lines(result)[0]
+        and "is kept" in error_lines(result)[0]
     )
     assert [source.read_bytes()] == newer and (folder / output).exists()
 
@@ -318,7 +324,11 @@ def test_one_image_of_an_archive_that_changes(folder, photograph, monkeypatch):
     save(photograph(8, 8, 5), folder / "in" / "c.png")
     before_writing(monkeypatch, lambda: change("replaced", folder / "in/b.png", photograph))
     result = call("compress", "--rm", "--archive", folder / "new.bbk", folder / "in")
-    assert result.exit_code == 1 and len(told(result)) == 1 and "b.png" in told(result)[0]
+    assert (
+        result.exit_code == 1
+        and len(error_lines(result)) == 1
+        and "b.png" in error_lines(result)[0]
+    )
     assert names(folder / "in") == ["b.png"]
 
 
@@ -353,7 +363,9 @@ def test_an_input_that_is_written_while_it_is_read(command, folder, monkeypatch,
     monkeypatch.chdir(folder)
     result = call(*WRITERS[command][0])
     assert (
-        result.exit_code == 1 and len(told(result)) == 1 and "while it was read" in told(result)[0]
+        result.exit_code == 1
+        and len(error_lines(result)) == 1
+        and "while it was read" in error_lines(result)[0]
     )
     assert not (folder / output).exists()
 
@@ -365,7 +377,11 @@ def test_archives_that_are_not_what_was_written(folder, monkeypatch):
         outputs, "write", lambda data, path, **options: real(data[:-1], path, **options)
     )
     result = call("decompress", "--rm", folder / "all.bbk", "--dir", folder / "out")
-    assert result.exit_code == 1 and "is kept" in told(result)[0] and (folder / "all.bbk").exists()
+    assert (
+        result.exit_code == 1
+        and "is kept" in error_lines(result)[0]
+        and (folder / "all.bbk").exists()
+    )
 
 
 # --- outputs that are no regular files ------------------------------------------------------------
@@ -428,8 +444,8 @@ def test_commands_and_a_device_that_is_full(command, request, folder, monkeypatc
     result = call(*arguments, "-f")
     assert (
         result.exit_code == 1
-        and len(told(result)) == 1
-        and f"{output}: No space left on device" in told(result)[0]
+        and len(error_lines(result)) == 1
+        and f"{output}: No space left on device" in error_lines(result)[0]
     )
     assert (
         names(folder) == before
@@ -447,7 +463,7 @@ def test_removal_needs_files_on_both_sides(folder):
         ["fifo.png", "-o", folder / "new.bbk"],
     ):
         result = call("compress", "--rm", folder / arguments[0], *arguments[1:])
-        assert result.exit_code == 1 and len(told(result)) == 1, told(result)
+        assert result.exit_code == 1 and len(error_lines(result)) == 1, error_lines(result)
     assert (
         (folder / "a.png").exists()
         and (folder / "null").is_symlink()
@@ -465,7 +481,7 @@ def test_an_archive_is_not_unpacked_through_links(folder):
     for target in ("../precious", "../nothing"):
         (folder / "out/b.png").symlink_to(target)
         result = call("decompress", "-f", folder / "all.bbk", "--dir", folder / "out")
-        assert result.exit_code == 1 and "out/b.png: is a link" in told(result)[0]
+        assert result.exit_code == 1 and "out/b.png: is a link" in error_lines(result)[0]
         (folder / "out/b.png").unlink()
     assert (folder / "precious").read_bytes() == OTHER and not (folder / "nothing").exists()
 
@@ -482,8 +498,8 @@ def test_long_names(folder, length):
     result = call("compress", source, "-o", folder / ("y" * 256))
     assert (
         result.exit_code == 1
-        and len(told(result)) == 1
-        and "yyy: File name too long" in told(result)[0]
+        and len(error_lines(result)) == 1
+        and "yyy: File name too long" in error_lines(result)[0]
     )
 
 
@@ -510,12 +526,16 @@ def test_training_overwrites_what_it_goes_on_from(folder, checkpoint):
     result = call(
         "train", folder / "data", "-o", folder / ("m" * 256), *arguments[4:], "--resume", checkpoint
     )
-    assert result.exit_code == 1 and len(told(result)) == 1 and "name too long" in told(result)[0]
+    assert (
+        result.exit_code == 1
+        and len(error_lines(result)) == 1
+        and "name too long" in error_lines(result)[0]
+    )
     result = call(*arguments, "--resume", checkpoint)
     assert (
         result.exit_code == 1
-        and len(told(result)) == 1
-        and "exists already" in told(result)[0]
+        and len(error_lines(result)) == 1
+        and "exists already" in error_lines(result)[0]
         and (folder / "m").read_bytes() == first
     )
     assert call(*arguments, "--resume", folder / "m.ckpt").exit_code == 0

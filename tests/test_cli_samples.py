@@ -8,7 +8,7 @@ from bitsback.cli import sample
 from bitsback.codecs import encode
 from bitsback.sampling.gallery import ALL_GRADES, TOPS
 from bitsback.sampling.samplers import SAMPLERS
-from tests.test_cli_main import call, load, save, told
+from tests.commands import call, error_lines, load, save
 
 
 def test_names():
@@ -159,9 +159,9 @@ def test_sample_errors(tiny_model, tmp_path, photograph):
         result = call("sample", *model, *arguments)
         assert (
             result.exit_code == 1
-            and len(told(result)) == 1
-            and told(result)[0].startswith(f"bitsback: {name}: ")
-        ), (arguments, told(result))
+            and len(error_lines(result)) == 1
+            and error_lines(result)[0].startswith(f"bitsback: {name}: ")
+        ), (arguments, error_lines(result))
     result = call("sample", "--model", "nothing", "-o", new)
     assert result.exit_code == 1 and "no such model" in result.stderr and not new.exists()
 
@@ -216,7 +216,7 @@ def test_an_experts_checkpoint(tiny_network, tmp_path):
     )
     assert (
         result.exit_code == 1
-        and len(told(result)) == 1
+        and len(error_lines(result)) == 1
         and "this expert knows" in result.stderr
         and not (tmp_path / "a.png").exists()
     )
@@ -238,7 +238,7 @@ def test_too_large_a_photograph(tiny_model, tmp_path, photograph, monkeypatch):
         tmp_path / "a.png",
     ]
     result = call(*arguments)
-    assert result.exit_code == 1 and told(result) == [
+    assert result.exit_code == 1 and error_lines(result) == [
         f"bitsback: {source}: 2 x 30x20 are more than 900 pixels to draw at once: "
         "give a smaller --size or --count"
     ]
@@ -283,6 +283,6 @@ def test_preview(tiny_model, prior_file, tmp_path, photograph):
     result = call("preview", tmp_path / "c.bbk", "-o", tmp_path / "c.png")
     assert (
         result.exit_code == 1
-        and told(result)[0].startswith(f"bitsback: {tmp_path / 'c.bbk'}: ")
+        and error_lines(result)[0].startswith(f"bitsback: {tmp_path / 'c.bbk'}: ")
         and not (tmp_path / "c.png").exists()
     )

@@ -70,20 +70,20 @@ def test_equal_colours_are_one_channel(tiny_model, photograph, monkeypatch, mode
     data, full = (forced([one], tiny_model, monkeypatch) for one in (gray, image))
     header = container.read_header(data)
     assert (
-        header.entries[0].alike
+        header.entries[0].gray_as_rgb
         and header.sizes == [(64, 48, 1)]
-        and not container.read_header(full).entries[0].alike
+        and not container.read_header(full).entries[0].gray_as_rgb
     )
     assert (
         same(decode_image(data, model=tiny_model), gray)
         and header.net_bits < 0.5 * container.read_header(full).net_bits
     )
     equal[63, 47, 2] ^= 1
-    assert not ImageData(mode, equal).alike
+    assert not ImageData(mode, equal).gray_as_rgb
     with pytest.raises(DamagedFile):  # the same words said to be of three channels
         decode_image(
             container.write(
-                replace(header, entries=(replace(header.entries[0], alike=False),)),
+                replace(header, entries=(replace(header.entries[0], gray_as_rgb=False),)),
                 container.read(data)[1],
             ),
             model=tiny_model,
@@ -113,7 +113,7 @@ def test_fallback_parts_have_no_form_of_equal_colours(photograph):
     with pytest.raises(DamagedFile, match="fallback parts"):
         container.read(
             container.write(
-                replace(header, entries=(replace(header.entries[0], alike=True),)), payload
+                replace(header, entries=(replace(header.entries[0], gray_as_rgb=True),)), payload
             )
         )
 
@@ -181,7 +181,7 @@ def test_an_archive_chooses_for_each_image(tiny_model, photograph, monkeypatch):
     monkeypatch.setattr(mode_decision, "prior_likely", lambda images, *_: [True] * len(images))
     data = forced(images, tiny_model, monkeypatch, archive=True)
     header, back = decoder.decode_images(data, model=tiny_model)
-    assert header.plain == 3 and [e.mode for e in header.entries] == [
+    assert header.fallback_count == 3 and [e.mode for e in header.entries] == [
         "P",
         "RGB",
         "F",

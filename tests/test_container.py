@@ -84,7 +84,7 @@ def headers(draw):
                 st.dictionaries(st.integers(1, 4), st.binary(min_size=1, max_size=20), max_size=4)
             ),
             credit_bytes=draw(st.integers(0, len(payload))),
-            plain=draw(st.integers(0, len(entries) - 1)),
+            fallback_count=draw(st.integers(0, len(entries) - 1)),
             flips=draw(st.integers(0, 3)),
             start=(
                 draw(st.integers(0, len(entries))),

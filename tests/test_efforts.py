@@ -10,7 +10,7 @@ from bitsback.cli.resources import effort_model
 from bitsback.codecs.bitstream import container
 from bitsback.efforts import DEFAULT_EFFORT, DEFAULT_STEPS, EFFORTS, NUMBERS, Effort, effort_name
 from bitsback.integer import model_file
-from tests.test_cli_main import call
+from tests.commands import call
 
 
 def test_the_table():

@@ -153,7 +153,7 @@ def test_describe_a_fallback_file(tmp_path, small):
         11,
         9,
         "RGB",
-        "plain",
+        "fallback",
         size,
     )
     assert told["bits_per_dim"] == pytest.approx(8 * size / small.size) and "model" not in told

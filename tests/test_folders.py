@@ -14,7 +14,7 @@ from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.bitstream.names import is_name
 from bitsback.codecs.io import folders
 from bitsback.errors import DamagedFile, UnsupportedImage
-from tests.test_cli_main import call, load, names, save, told
+from tests.commands import call, error_lines, load, names, save
 
 NOBODY = 65534
 
@@ -58,7 +58,7 @@ def test_an_unreadable_folder_is_reported_and_the_rest_is_done(locked, photograp
         result = call(command, "-r", locked)
         assert result.exit_code == 1 and (not made or (locked / made).exists())
         assert (
-            told(result) == [f"bitsback: {locked / 'locked'}: Permission denied"]
+            error_lines(result) == [f"bitsback: {locked / 'locked'}: Permission denied"]
             and "a.bbk" in result.stdout
         )
     result = call("compress", "-r", locked, "-f", "--json")
@@ -83,7 +83,7 @@ def test_an_unreadable_folder_and_two_jobs(tmp_path, photograph, monkeypatch):
     ):
         result = call(command, "-r", tmp_path / source, "--dir", tmp_path / command, "-j", "2")
         assert result.exit_code == 1 and names(tmp_path / command) == made
-        assert len(told(result)) == 1 and "in/bad: No such file" in told(result)[0]
+        assert len(error_lines(result)) == 1 and "in/bad: No such file" in error_lines(result)[0]
         for name in made:
             (tmp_path / command / name).rename(tmp_path / "in" / name)
 
@@ -95,8 +95,8 @@ def test_no_archive_without_an_unreadable_folder(locked):
     result = call("compress", "--archive", locked / "all.bbk", "--rm", locked)
     assert (
         result.exit_code == 1
-        and len(told(result)) == 1
-        and "locked: Permission denied" in told(result)[0]
+        and len(error_lines(result)) == 1
+        and "locked: Permission denied" in error_lines(result)[0]
     )
     assert not (locked / "all.bbk").exists() and (locked / "a.png").exists()
 
@@ -107,9 +107,9 @@ def test_a_source_in_an_unreadable_folder(locked):
         result = call("compress", locked / "locked/b.png", *arguments)
         assert (
             result.exit_code == 1
-            and len(told(result)) == 1
-            and "locked/b." in told(result)[0]  # the input, or where its output would be
-            and told(result)[0].endswith("Permission denied")
+            and len(error_lines(result)) == 1
+            and "locked/b." in error_lines(result)[0]  # the input, or where its output would be
+            and error_lines(result)[0].endswith("Permission denied")
         )
 
 
@@ -135,7 +135,7 @@ def test_links(tmp_path, photograph):
     result = call("compress", "-r", tmp_path / "in", "-j", "1", "--dir", tmp_path / "out")
     assert (
         result.exit_code == 1
-        and len(told(result)) == 3
+        and len(error_lines(result)) == 3
         and names(tmp_path / "out") == ["b.bbk", "sub/a.bbk"]
     )
     with pytest.raises(UnsupportedImage, match="no archive is made without it"):
@@ -172,8 +172,8 @@ def test_a_folder_without_images_does_not_stop_the_others(tmp_path, photograph):
     result = call("compress", "-r", tmp_path / "empty", tmp_path / "full")
     assert (
         result.exit_code == 1
-        and len(told(result)) == 1
-        and "empty" in told(result)[0]
+        and len(error_lines(result)) == 1
+        and "empty" in error_lines(result)[0]
         and names(tmp_path / "full") == ["a.bbk", "a.png"]
     )
     assert call("compress", "-r", tmp_path / "empty").exit_code == 1
@@ -189,19 +189,23 @@ def test_lossy_files_below_a_folder_are_skipped(tmp_path, photograph, jobs):
     result = call("compress", "-r", tmp_path, "-j", jobs, "--rm")
     assert (
         result.exit_code == 0
-        and len(told(result)) == 1
-        and "1 file compressed with loss already" in told(result)[0]
+        and len(error_lines(result)) == 1
+        and "1 file compressed with loss already" in error_lines(result)[0]
     )
     assert names(tmp_path) == ["a.bbk", "a.jpg", "b.bbk"]
     (tmp_path / "a.jpg").rename(tmp_path / "c.jpg")
-    assert not told(call("compress", "-r", tmp_path, "-q"))
+    assert not error_lines(call("compress", "-r", tmp_path, "-q"))
     (line,) = call("compress", "-r", tmp_path, "--json").stdout.splitlines()
     assert (
         json.loads(line)["source"] == str(tmp_path / "c.jpg")
         and "with loss" in json.loads(line)["left"]
     )
     result = call("compress", tmp_path / "c.jpg")
-    assert result.exit_code == 1 and len(told(result)) == 1 and "c.jpg" in told(result)[0]
+    assert (
+        result.exit_code == 1
+        and len(error_lines(result)) == 1
+        and "c.jpg" in error_lines(result)[0]
+    )
     assert call("compress", "-r", tmp_path, "--allow-lossy-source", "-f").exit_code == 0
 
 
@@ -251,7 +255,7 @@ def test_names_that_are_not_utf8(tmp_path, photograph, jobs, form):
     source = latin(tmp_path, photograph)
     pixels, other = load(source), save(photograph(8, 9), tmp_path / "b.png")
     assert (
-        not told(result := call("compress", source, other, *jobs, *form, "--rm"))
+        not error_lines(result := call("compress", source, other, *jobs, *form, "--rm"))
         and result.exit_code == 0
         and "caf\\udce9.png" in result.stdout
     )
@@ -262,7 +266,7 @@ def test_names_that_are_not_utf8(tmp_path, photograph, jobs, form):
         "decompress", packed, tmp_path / "b.bbk", *jobs, *form
     ).exit_code == 0 and np.array_equal(load(source), pixels)
     again = call("decompress", packed, *form)
-    assert again.exit_code == 1 and "caf\\udce9.png" in told(again)[0]
+    assert again.exit_code == 1 and "caf\\udce9.png" in error_lines(again)[0]
 
 
 @pytest.mark.parametrize(

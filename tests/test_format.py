@@ -66,7 +66,7 @@ def parse(data):
     facts["digest"] = left.take(8 if kind & 3 else 4)
     if kind & 1:
         facts["model"], facts["credit_bytes"] = left.take(8).hex(), left.n()
-        facts["plain"] = left.n() if facts["archive"] else 0
+        facts["fallback_count"] = left.n() if facts["archive"] else 0
         facts["flips"], facts["start"] = left.n(), (left.n(), left.n(), left.n())
         facts["segments"] = tuple(
             (code % 3, code // 3) for code in [left.n() for _ in range(left.n())]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.formats import fate, files_of, table
+from benchmarks.formats import fate, fates_table, files_of
 from bitsback.codecs.fallback import webp
 
 HERE = Path(__file__).parent
@@ -62,6 +62,6 @@ def test_every_file_of_the_large_collection(monkeypatch):
 
 def test_the_table_counts():
     """One row for each folder, mode and reason."""
-    assert table([("a", "L", "kept"), ("a", "L", "kept"), ("b", "refused", "x")]).splitlines()[
-        2:
-    ] == ["| a | L | kept | 2 |", "| b | refused | x | 1 |"]
+    assert fates_table(
+        [("a", "L", "kept"), ("a", "L", "kept"), ("b", "refused", "x")]
+    ).splitlines()[2:] == ["| a | L | kept | 2 |", "| b | refused | x | 1 |"]

@@ -6,7 +6,7 @@ import pytest
 from bitsback.ans.colour_counts import ColourCounts
 from bitsback.ans.stack import Stack
 from bitsback.codecs import segments
-from bitsback.codecs.segment_layout import Corner
+from bitsback.codecs.segment_layout import Covered
 from bitsback.coder.chain import Chain
 from bitsback.coder.context import no_context
 from bitsback.coder.ledger import Entry, Ledger
@@ -43,7 +43,7 @@ def test_entries_are_the_changes_of_the_stack(tiny_model, photograph, channels, 
             chain,
             stack,
             images,
-            Corner(0),
+            Covered(0),
             top,
             counts=counted(images) if counting else None,
             ledger=encoder,
@@ -58,7 +58,7 @@ def test_entries_are_the_changes_of_the_stack(tiny_model, photograph, channels, 
         chain,
         stack,
         [np.zeros_like(pixels) for pixels in images],
-        Corner(0),
+        Covered(0),
         plan,
         top,
         counts=ColourCounts(2) if counting else None,
@@ -104,7 +104,7 @@ def test_an_attempt_that_failed_leaves_no_entry(tiny_model, photograph, monkeypa
     monkeypatch.setattr(segments, "DEBT", 0.9)
     monkeypatch.setattr(Chain, "push", watched)
     top = Top.fitted(images, tiny_model.levels)
-    plan = segments.push_segments(tiny_model.chain(), stack, images, Corner(0), top, ledger=ledger)
+    plan = segments.push_segments(tiny_model.chain(), stack, images, Covered(0), top, ledger=ledger)
     assert failed and len(plan) > 1
     (popped, pushed), *rest = ledger.sums(lambda e: None).values()
     assert not rest and stack.size_bits - before == pushed - popped

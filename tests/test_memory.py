@@ -61,8 +61,8 @@ def test_a_decoder_takes_larger_segments_than_an_encoder_makes(photograph):
         )
         == 2
     )
-    kind, size = segment_layout.next_segment(sizes, segment_layout.Corner(0), 1e12, 3.0)
+    kind, size = segment_layout.next_segment(sizes, segment_layout.Covered(0), 1e12, 3.0)
     assert (
-        segment_layout.place_of(sizes, segment_layout.Corner(0), (kind, size))[0].pixels
+        segment_layout.segment_at(sizes, segment_layout.Covered(0), (kind, size))[0].pixels
         <= segment_layout.ENCODER_MAX_PIXELS
     )

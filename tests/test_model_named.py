@@ -153,7 +153,7 @@ def test_archives(kinds, models, tmp_path):
     assert (
         count == len(wanted)
         and made_with(data, models[name])
-        and container.read_header(data).plain == 0
+        and container.read_header(data).fallback_count == 0
     )
     (tmp_path / "all.bbk").write_bytes(data)
     for restored in files.decompress_file(tmp_path / "all.bbk", folder=tmp_path / "out"):
@@ -216,9 +216,9 @@ def test_tasks_of_other_processes(made, mode, name, path, models, tmp_path):
             pool.Task("compress", str(path), str(tmp_path / "a.bbk"), model=str(models[name].path))
         )
     )
-    header, size = pool.do(task)
+    header, size = pool.run_task(task)
     assert header.model == models[name].id[:16] and size == len(made[mode])
-    (restored,), _ = pool.do(
+    (restored,), _ = pool.run_task(
         pool.Task("decompress", str(tmp_path / "a.bbk"), str(tmp_path / "a.png"))
     )
     assert np.array_equal(np.array(Image.open(restored)), STILLS[mode].samples)
@@ -285,6 +285,7 @@ CHUNKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", CHUNKS)
 @pytest.mark.parametrize("name", ["fast", "default", "best"])
 def test_numcodecs_codes_with_the_model_asked_for(name, channels, models):
@@ -296,7 +297,7 @@ def test_numcodecs_codes_with_the_model_asked_for(name, channels, models):
     ).Bitsback
     chunk = CHUNKS[channels]
     data = Bitsback(model=name).encode(chunk)
-    codes = channels > 1 or models[name].knows_gray
+    codes = channels > 1 or models[name].codes_gray
     assert container.read_header(data).model == (models[name].id[:16] if codes else "")
     for other in (name, None):
         assert np.array_equal(Bitsback(model=other).decode(data), chunk)

@@ -56,7 +56,9 @@ def test_images_keep_their_places_under_the_prior(tiny_model, photograph, monkey
     data = codec.encode(pixels)
     header = container.read_header(data)
     assert (
-        header.model and header.plain == 1 and [e.name for e in header.entries] == ["1", "0", "2"]
+        header.model
+        and header.fallback_count == 1
+        and [e.name for e in header.entries] == ["1", "0", "2"]
     )
     assert np.array_equal(Bitsback(model=tiny_model.path).decode(data), pixels)
     with pytest.raises(WrongModel):

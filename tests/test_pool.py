@@ -17,7 +17,7 @@ from PIL import Image
 from bitsback import whole
 from bitsback.cli import pool
 from bitsback.errors import BitsbackError
-from tests.test_cli_main import ROOT, hears_interrupts
+from tests.commands import ROOT, default_sigint
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def check(tasks, results, tmp_path, tiny_model, killed=0):
             assert isinstance(error, BitsbackError) and "bad.png" in str(error)
             continue
         assert error is None and result[1] == os.path.getsize(task.target)
-        back = pool.do(
+        back = pool.run_task(
             pool.Task("decompress", task.target, task.target + ".png", model=str(tiny_model.path))
         )
         assert np.array_equal(np.array(Image.open(back[0][0])), np.array(Image.open(task.source)))
@@ -161,7 +161,7 @@ def test_workers_end_with_their_parent(tmp_path, victim, number):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=hears_interrupts,
+        preexec_fn=default_sigint,
     )
     workers = [int(process.stdout.readline()) for _ in range(2)]
     try:

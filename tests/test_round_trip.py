@@ -104,6 +104,7 @@ def test_round_trip_of_random_small_arrays(tiny_model, pixels):
     assert np.array_equal(decode(data), pixels) and len(data) <= len(fallback_file(pixels))
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(
     pixels=st.tuples(st.integers(24, 32), st.integers(24, 32)).flatmap(

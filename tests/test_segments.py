@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bitsback.ans.stack import Stack
 from bitsback.codecs import segment_layout, segments
-from bitsback.codecs.segment_layout import Corner
+from bitsback.codecs.segment_layout import Covered
 from bitsback.coder.context import CONTEXT_ROWS
 from bitsback.coder.top import Top
 from bitsback.errors import DamagedFile
@@ -25,12 +25,12 @@ def test_next_segment_always_leads_to_a_cover(sizes, bits):
 
     Either way within the credit.
     """
-    corner, plan, covered = Corner(0), [], [np.zeros(size[:2], int) for size in sizes]
+    corner, plan, covered = Covered(0), [], [np.zeros(size[:2], int) for size in sizes]
     while corner.image < len(sizes):
         segment = segment_layout.next_segment(sizes, corner, bits, 3.0)
         if segment is None:
             return
-        place, corner = segment_layout.place_of(sizes, corner, segment)
+        place, corner = segment_layout.segment_at(sizes, corner, segment)
         assert (
             sizes[place.image][2] * 3.0 * place.pixels <= bits
             and len({size[2] for size in sizes[place.image : place.image + place.images]}) == 1
@@ -39,7 +39,7 @@ def test_next_segment_always_leads_to_a_cover(sizes, bits):
         for image in covered[place.image : place.image + place.images]:
             image[place.top : place.top + place.height, place.left : place.left + place.width] += 1
     assert all((image == 1).all() for image in covered)
-    assert sum(place.pixels for place in segment_layout.locate(sizes, Corner(0), plan)) == sum(
+    assert sum(place.pixels for place in segment_layout.locate(sizes, Covered(0), plan)) == sum(
         h * w for h, w, _ in sizes
     )
 
@@ -77,7 +77,7 @@ def test_what_decodes_earlier_lies_below_and_right():
     """All that known_around() returns was decoded before, and it returns all of that."""
     sizes = [(72, 104, 3), (24, 16, 3)]
     plan = [(2, 24), (1, 16), (1, 32), (2, 72), (0, 1)]
-    start = Corner(0, 24, 8)
+    start = Covered(0, 24, 8)
     images = [np.zeros(size, np.uint8) for size in sizes]
     for place in reversed(segment_layout.locate(sizes, start, plan)):
         known = segments.context_around(images, place)
@@ -97,7 +97,7 @@ def test_what_decodes_earlier_lies_below_and_right():
 
 
 def test_fallback_parts_come_back():
-    """plain_parts / unpack_plain_parts over whole images and a block; a cut is refused."""
+    """fallback_parts and unpack_fallback_parts over whole images and a block; a cut is refused."""
     rng = np.random.default_rng(2)
     images = [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in ((5, 7), (3, 3), (20, 9))]
     for start in ((0, 4, 7), (1, 0, 0), (2, 16, 8), (3, 0, 0)):
@@ -130,10 +130,10 @@ def test_push_and_pop_are_mirrors(tiny_model, sizes, seed):
     images = [rng.integers(0, 256, size, dtype=np.uint8) for size in sizes]
     stack = Stack(rng.bytes(20000))
     before, top = stack.to_words(), Top.fitted(images, tiny_model.levels)
-    plan = segments.push_segments(tiny_model.chain(), stack, images, Corner(0), top)
+    plan = segments.push_segments(tiny_model.chain(), stack, images, Covered(0), top)
     assert plan
     back = [np.zeros_like(p) for p in images]
-    segments.pop_segments(tiny_model.chain(), stack, back, Corner(0), plan, top)
+    segments.pop_segments(tiny_model.chain(), stack, back, Covered(0), plan, top)
     assert all(np.array_equal(a, b) for a, b in zip(images, back)) and stack.to_words() == before
 
 
@@ -143,7 +143,7 @@ def test_a_stack_too_small_gives_no_plan(tiny_model):
     words = stack.to_words()
     assert (
         segments.push_segments(
-            tiny_model.chain(), stack, [image], Corner(0), Top.fitted([image], tiny_model.levels)
+            tiny_model.chain(), stack, [image], Covered(0), Top.fitted([image], tiny_model.levels)
         )
         is None
     )

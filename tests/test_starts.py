@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from bitsback.diffusion.schedule import DATA_SD
-from bitsback.sampling.starts import LUMINANCE_SHARE, clouds, coder_start, noised, tiles
+from bitsback.sampling.starts import LUMINANCE_SHARE, clouds, coder_start, image_sheet, noised
 
 
 def generator(seed=1):
@@ -32,7 +32,7 @@ def test_noise():
 def test_tiles():
     """Row by row, clipped and rounded, white between; every image is in its position."""
     x = torch.stack([torch.full((3, 2, 4), value) for value in (-500.0, -1.4, 0.6, 500.0, 5.0)])
-    sheet = tiles(x)
+    sheet = image_sheet(x)
     assert sheet.shape == (2 * 4 - 2, 3 * 6 - 2, 3) and sheet.dtype == np.uint8
     assert [sheet[0, 0, 0], sheet[1, 7, 1], sheet[0, 13, 2], sheet[4, 0, 0], sheet[5, 9, 0]] == [
         0,
@@ -44,4 +44,4 @@ def test_tiles():
     assert (
         (sheet[2:4] == 255).all() and (sheet[:, 4:6] == 255).all() and (sheet[4:, 12:] == 255).all()
     )
-    assert tiles(x, columns=5).shape == (2, 28, 3)
+    assert image_sheet(x, columns=5).shape == (2, 28, 3)

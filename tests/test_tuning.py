@@ -46,7 +46,7 @@ def test_the_bound_falls(tiny_model, large, updates):
                 gray=gray,
             )
         )
-        for layers in (tiny_model.layers, bias_updates.tuned_layers(tiny_model.layers, updates))
+        for layers in (tiny_model.layers, bias_updates.updated_layers(tiny_model.layers, updates))
     )
     assert (
         updates.dtype == np.int32

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from bitsback.cli.waiting import SPINS, VARIABLES, limit_spinning, wait_settings
-from tests.test_cli_main import ROOT, save
+from tests.commands import ROOT, save
 
 
 def run(*arguments, **environment):

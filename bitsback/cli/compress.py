@@ -66,7 +66,7 @@ class _Reporter:
             "target": str(target),
             "bytes": size,
             "bits_per_dim": rate,
-            "method": "prior" if header.model else "plain",
+            "method": "prior" if header.model else "fallback",
             "images": len(header.entries),
             "lost": list(header.lost),
             "verified": self.verify,

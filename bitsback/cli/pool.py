@@ -104,7 +104,7 @@ def _start_worker(parent: "Connection") -> None:
     keep_pages()
 
 
-def do(task: Task) -> tuple:
+def run_task(task: Task) -> tuple:
     """Runs one task, in a worker.  Errors: BitsbackError, OSError.
 
     compress: (Header, size in bytes).  decompress: (paths written, [(path, names of the metadata
@@ -175,7 +175,7 @@ def run(
 
     Tasks that have not begun are cancelled if the iterator is closed early.
     """
-    futures = {executor.submit(do, task): task for task in tasks}
+    futures = {executor.submit(run_task, task): task for task in tasks}
     try:
         for future in as_completed(futures):
             task = futures[future]

@@ -176,7 +176,7 @@ def sample(
         import torch
 
         from bitsback.sampling.gallery import draw_images, open_prior
-        from bitsback.sampling.starts import tiles
+        from bitsback.sampling.starts import image_sheet
 
         generator = torch.Generator().manual_seed(seed)
         photograph = _read_photograph(source, size) if source else None
@@ -197,9 +197,9 @@ def sample(
             device=device,
         )
         if photograph is None:
-            return tiles(images)
+            return image_sheet(images)
         sheet = torch.cat([photograph[None], start[:1], images])
-        return tiles(sheet, len(sheet) if len(sheet) <= ROW else None)
+        return image_sheet(sheet, len(sheet) if len(sheet) <= ROW else None)
 
     write_drawing(output, source, force, draw)
     if not quiet:

@@ -13,7 +13,7 @@ from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.coder.chain import Chain
 from bitsback.diffusion.levels import Level
 from bitsback.errors import WrongModel
-from bitsback.integer.bias_updates import Deltas, by_expert, kinds, tuned_layers
+from bitsback.integer.bias_updates import BiasUpdates, by_expert, kinds, updated_layers
 from bitsback.integer.convolution import Reference
 from bitsback.integer.model_file import (
     MODEL_ARITHMETIC,
@@ -57,12 +57,12 @@ class Model:
         self._others: dict[str, Model] = {}
 
     @property
-    def deltas(self) -> Deltas:
+    def updates(self) -> BiasUpdates:
         """The codec of this model's bias updates."""
-        return Deltas(self.gaussians, kinds(self.experts))
+        return BiasUpdates(self.gaussians, kinds(self.experts))
 
     @property
-    def knows_gray(self) -> bool:
+    def codes_gray(self) -> bool:
         """Whether the model was trained on gray images too; True where its file does not say."""
         return bool(self.description.get("training", {}).get("grey", True))
 
@@ -124,7 +124,7 @@ class Model:
         parts = by_expert(updates, self.experts)
         return self._chain(
             [
-                backend.like(tuned_layers(expert.layers, part)) if part.any() else backend
+                backend.like(updated_layers(expert.layers, part)) if part.any() else backend
                 for backend, expert, part in zip(backends, self.experts, parts)
             ]
         )

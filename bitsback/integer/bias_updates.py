@@ -31,7 +31,7 @@ Layers = Mapping[str, Layer]
 OUTPUT_SHIFTS = (0, -3, -2)  # of the last layers: mean 1/256, scale 1/16 doubling, colour 1/64
 
 
-def delta_units(name: str, layer: Layer) -> torch.Tensor:
+def update_units(name: str, layer: Layer) -> torch.Tensor:
     """(O,) int64: what an update of 1 adds to the accumulators of a layer's channels."""
     if name == "last" or name.startswith("head_out"):
         more = torch.tensor(OUTPUT_SHIFTS).repeat_interleave(len(layer.shift) // 3)
@@ -72,7 +72,7 @@ def by_expert(updates: np.ndarray, experts: Sequence[Expert]) -> list[np.ndarray
     return [parts[expert.family] for expert in experts]
 
 
-def tuned_layers(layers: Layers, updates: np.ndarray) -> dict[str, Layer]:
+def updated_layers(layers: Layers, updates: np.ndarray) -> dict[str, Layer]:
     """The layers with updated biases.  updates: (count,) int32.
 
     Errors: DamagedFile where sums could overflow.
@@ -80,7 +80,7 @@ def tuned_layers(layers: Layers, updates: np.ndarray) -> dict[str, Layer]:
     moved = {}
     for name, part in split(updates, layers).items():
         layer = layers[name]
-        bias = layer.bias.long() + torch.from_numpy(part).long() * delta_units(name, layer)
+        bias = layer.bias.long() + torch.from_numpy(part).long() * update_units(name, layer)
         moved[name] = Layer(layer.weight, bias.to(torch.int32), layer.shift, layer.stride)
     try:
         prove_exact(moved)
@@ -95,7 +95,7 @@ def coarseness(part: np.ndarray) -> int:
     return min(COARSENESS - 1, (bits & -bits).bit_length() - 1) if bits else 0
 
 
-class Deltas:
+class BiasUpdates:
     """The codec of bias updates, family by family: one bit for a family without any.
 
     A layer's coarseness and scale come first, then its values under the Gaussian table, mean 0.

@@ -44,7 +44,7 @@ def coder_start(shape: tuple[int, ...], sigma: float, generator: torch.Generator
     return math.sqrt(DATA_SD**2 + sigma**2) * torch.randn(shape, generator=generator)
 
 
-def tiles(x: Tensor, columns: int | None = None, gap: int = 2) -> np.ndarray:
+def image_sheet(x: Tensor, columns: int | None = None, gap: int = 2) -> np.ndarray:
     """Images (B, 3, H, W), pixels - 128 -> one (H', W', 3) uint8 image, white lines between them.
 
     Values are rounded and clipped.  columns None: as near to a square as B allows.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import sigmas
-from bitsback.integer.bias_updates import by_expert, tuned_layers
+from bitsback.integer.bias_updates import by_expert, updated_layers
 from bitsback.integer.config import NetworkConfig
 from bitsback.integer.convolution import Layer
 from bitsback.train.denoiser import Denoiser
@@ -94,7 +94,7 @@ def dequantised_model(model: Model, updates: np.ndarray | None = None) -> Expert
     noise, layers = sigmas(model.levels), [expert.layers for expert in model.experts]
     if updates is not None:
         layers = [
-            tuned_layers(some, part)
+            updated_layers(some, part)
             for some, part in zip(layers, by_expert(updates, model.experts))
         ]
     networks = [

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bitsback.diffusion.levels import Level, sigmas
-from bitsback.integer.bias_updates import COARSENESS, MAX_UPDATE, delta_units
+from bitsback.integer.bias_updates import COARSENESS, MAX_UPDATE, update_units
 from bitsback.integer.experts import Expert
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.dequantise import dequantised, real_scales
@@ -105,7 +105,7 @@ def _float_expert(
     for module in convolutions.values():
         del module.bias  # no parameter any more: FloatFamily.move sets a tensor
     units = {
-        name: (delta_units(name, layer) * real_scales(name, layer)[1] * 2 ** exponents[name])
+        name: (update_units(name, layer) * real_scales(name, layer)[1] * 2 ** exponents[name])
         .float()
         .to(device)
         for name, layer in expert.layers.items()

@@ -16,7 +16,7 @@ from bitsback.ans.stack import Stack
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import sigmas
 from bitsback.errors import DamagedFile
-from bitsback.integer.bias_updates import Deltas, count, kinds, tuned_layers
+from bitsback.integer.bias_updates import BiasUpdates, count, kinds, updated_layers
 from bitsback.integer.experts import Expert
 from bitsback.tune.family import REFERENCE_PIXELS, FloatFamily
 from bitsback.tune.patches import BATCH_PATCHES, PATCH_SIDES, ImagePatches
@@ -40,7 +40,7 @@ def steps_for(total: int, steps: int) -> int:
     return round(steps * min(math.sqrt(total / REFERENCE_PIXELS), MAX_STEP_FACTOR))
 
 
-def passes(total: int, steps: int) -> int:
+def network_pixels(total: int, steps: int) -> int:
     """Pixels that one level's network could evaluate in the time of tuning to `total` pixels.
 
     A step's gradient takes about two more evaluations.
@@ -139,7 +139,7 @@ def _tune_family(
     updates = networks.stored(moves)
     try:
         for expert in family:
-            tuned_layers(expert.layers, updates)
+            updated_layers(expert.layers, updates)
     except DamagedFile:  # a decoder would refuse biases so large
         return None
     gain = _gain(networks, updates, patches, noise) * dims
@@ -166,5 +166,5 @@ def update_bits(model: Model, family: Sequence[Expert], updates: np.ndarray) -> 
     """Bits that a family's updates add to a stack."""
     stack = Stack(bytes(8))
     before = stack.size_bits
-    Deltas(model.gaussians, [family[0].layers]).push(stack, updates)
+    BiasUpdates(model.gaussians, [family[0].layers]).push(stack, updates)
     return stack.size_bits - before

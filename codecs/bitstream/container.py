@@ -116,8 +116,8 @@ def read(data: bytes) -> tuple[Header, bytes]:
         **numbers,
         payload_bytes=reader.end - reader.position,
     )
-    fallback = entries[: header.plain] if kind & STACK else entries
-    if any(entry.alike for entry in fallback):
+    fallback = entries[: header.fallback_count] if kind & STACK else entries
+    if any(entry.gray_as_rgb for entry in fallback):
         raise DamagedFile("a gray image stored as three equal colours, in the fallback parts")
     return header, reader.take(header.payload_bytes)
 
@@ -131,7 +131,7 @@ def write_stack_numbers(header: Header) -> bytes:
     """Model id, credit, images in the fallback parts, flips, start, segments and top."""
     out = bytes.fromhex(header.model)[:ID_BYTES] + number(header.credit_bytes)
     if header.archive:
-        out += number(header.plain)
+        out += number(header.fallback_count)
     for value in (header.flips, *header.start, len(header.segments)):
         out += number(value)
     for kind, size in header.segments:
@@ -145,7 +145,7 @@ def read_stack_numbers(reader: Reader, count: int, archive: bool) -> dict[str, A
         "model": reader.take(ID_BYTES).hex(),
         "credit_bytes": reader.number(reader.end),
     }
-    fields["plain"] = reader.number(count - 1) if archive else 0
+    fields["fallback_count"] = reader.number(count - 1) if archive else 0
     fields["flips"] = reader.number(3)
     corner = reader.number(count), reader.number(MAX_SIDE), reader.number(MAX_SIDE)
     fields["start"] = corner

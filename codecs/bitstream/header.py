@@ -12,7 +12,7 @@ from bitsback.errors import DamagedFile
 # Kinds of files that an image came from; "" stands for all others.
 SOURCES = ("PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "", "JPEG")
 # Forms beyond those of the modes: RGB and RGBA whose three colours are equal in every pixel.
-ALIKE = {mode: len(MODES) + i for i, mode in enumerate(sorted(UNDER_PRIOR - GRAYS))}
+GRAY_AS_RGB = {mode: len(MODES) + i for i, mode in enumerate(sorted(UNDER_PRIOR - GRAYS))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Entry:
     """One image: size in pixels, mode, kind of file it came from.
 
     In an archive also: name, permissions, modification time (s) and a 16-bit checksum.
-    alike: the mode has three colours, which are equal and lie under the prior as one channel.
+    gray_as_rgb: the mode has three colours, which are equal and lie under the prior as one channel.
     """
 
     width: int
@@ -31,7 +31,7 @@ class Entry:
     mode: str = "RGB"
     source: str = "PNG"
     mtime: int = 0
-    alike: bool = False
+    gray_as_rgb: bool = False
 
     @property
     def dims(self) -> int:
@@ -40,19 +40,19 @@ class Entry:
 
     @property
     def form(self) -> int:
-        """The byte that stores mode, source and alike."""
-        mode = ALIKE[self.mode] if self.alike else list(MODES).index(self.mode)
+        """The byte that stores mode, source and gray_as_rgb."""
+        mode = GRAY_AS_RGB[self.mode] if self.gray_as_rgb else list(MODES).index(self.mode)
         source = self.source if self.source in SOURCES else ""
         return mode | SOURCES.index(source) << 5
 
 
 def read_form(form: int) -> dict:
-    """{mode, source, alike} of a form.  Errors: DamagedFile."""
-    modes = [*MODES, *ALIKE]
+    """{mode, source, gray_as_rgb} of a form.  Errors: DamagedFile."""
+    modes = [*MODES, *GRAY_AS_RGB]
     if type(form) is not int or not 0 <= form < 256 or form & 31 >= len(modes):
         raise DamagedFile("an unknown mode")
-    alike = form & 31 >= len(MODES)
-    return {"mode": modes[form & 31], "source": SOURCES[form >> 5], "alike": alike}
+    gray_as_rgb = form & 31 >= len(MODES)
+    return {"mode": modes[form & 31], "source": SOURCES[form >> 5], "gray_as_rgb": gray_as_rgb}
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class Header:
     sections: {tag: bytes} of side information (sections.py).
 
     With a stack: model: the first 16 hex digits of its id; credit_bytes: length of the fallback
-    parts that the stack started from; plain: how many images lie in them; flips: how the others
-    were turned (1 left-right, 2 upside down); start: (image, rows, columns) where the segments
-    begin, counted from the first image under the prior; segments: (kind, size) in the order of
-    coding (segment_layout.py); top: mean32 and scale of the noisiest level for R, G, B.
+    parts that the stack started from; fallback_count: how many images lie in them; flips: how the
+    others were turned (1 left-right, 2 upside down); start: (image, rows, columns) where the
+    segments begin, counted from the first image under the prior; segments: (kind, size) in the
+    order of coding (segment_layout.py); top: mean32 and scale of the noisiest level for R, G, B.
     """
 
     entries: tuple[Entry, ...]
@@ -78,7 +78,7 @@ class Header:
     sections: dict[int, bytes] = field(default_factory=dict)
     model: str = ""
     credit_bytes: int = 0
-    plain: int = 0
+    fallback_count: int = 0
     flips: int = 0
     start: tuple[int, int, int] = (0, 0, 0)
     segments: tuple[tuple[int, int], ...] = ()
@@ -101,8 +101,10 @@ class Header:
     @property
     def sizes(self) -> list[tuple[int, int, int]]:
         """(height, width, channels) of the images under the prior, alpha not counted."""
-        under_prior = self.entries[self.plain :]
-        return [(e.height, e.width, 1 if e.mode in GRAYS or e.alike else 3) for e in under_prior]
+        under_prior = self.entries[self.fallback_count :]
+        return [
+            (e.height, e.width, 1 if e.mode in GRAYS or e.gray_as_rgb else 3) for e in under_prior
+        ]
 
     @property
     def net_bits(self) -> int:

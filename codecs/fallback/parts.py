@@ -29,7 +29,7 @@ def split_parts(
     planes of those under it, None where there is none, the rest).  Errors: DamagedFile."""
     reader = Reader(parts)
     packed = reader.take(reader.number(len(parts))) if header.metadata else b""
-    count, samples = header.plain if header.model else len(header.entries), []
+    count, samples = header.fallback_count if header.model else len(header.entries), []
     for i, entry in enumerate(header.entries[:count]):
         without_length = not header.model and i + 1 == count
         left = len(parts) - reader.position

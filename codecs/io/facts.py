@@ -29,7 +29,7 @@ def describe(source: str | Path, data: bytes | None = None) -> dict[str, Any]:
         "height": header.height,
         "mode": header.entries[0].mode,
         "source": header.entries[0].source or "other",
-        "method": "prior" if header.model else "plain",
+        "method": "prior" if header.model else "fallback",
         "metadata": metadata.names(header.metadata),
         "lost": list(header.lost),
         "file_bytes": len(data),
@@ -38,7 +38,7 @@ def describe(source: str | Path, data: bytes | None = None) -> dict[str, Any]:
     if header.archive:
         info |= {
             "images": len(header.entries),
-            "under_prior": len(header.entries) - header.plain if header.model else 0,
+            "under_prior": len(header.entries) - header.fallback_count if header.model else 0,
             "modes": sorted({e.mode for e in header.entries}),
             "names": [e.name for e in header.entries],
         }
