@@ -125,7 +125,7 @@ def good_files(model: Model, rng: np.random.Generator) -> Files:
         ), f"{name} does not decode"
         files[name] = data, decoded
         assert container.read_header(files[name][0]).model, f"{name} is not under the prior"
-    updates = rng.integers(-3, 4, model.updates.size, dtype=np.int32)
+    updates = rng.integers(-3, 4, model.update_codec.size, dtype=np.int32)
     gray = image_of("L", 24, 32, rng)
     flat = smooth_pixels(64, 64, 3, rng)
     flat[:24] = 255

@@ -29,8 +29,9 @@ class Encoder:
 
     model: a Model, a shipped name or a path (default: the effort's, else the shipped default);
     device: torch's; effort: a name of EFFORTS or a number 1..9 (default: DEFAULT_EFFORT); tuning:
-    steps of finding bias updates for a small image, 0 for none (default: the effort's); verify:
-    decode each file and compare it with what went in.  Errors: ValueError for an unknown effort.
+    steps of finding bias updates for 400,000 pixels, scaled with the root of the size
+    (tune/tuning.py), 0 for none (default: the effort's); verify: decode each file and compare it
+    with what went in.  Errors: ValueError for an unknown effort.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class Encoder:
         return chosen if _can_start(images, chosen) else [False] * len(images)
 
     def _with_prior(self, images, header, packed, progress, fallback):
-        """(bytes, fallback codes of the first header.fallback_count images).
+        """(bytes, codes of the images that the prior does not code).
 
         None for the bytes where the images under the prior hold too few bits to start a stack.
         """

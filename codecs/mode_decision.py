@@ -1,8 +1,12 @@
 """The mode decision: which images the prior codes, and which fallback coders are tried.
 
-A single image's file is the smaller of prior and fallback codec, so these rules only leave out a
-trial that cannot win.  A wrong rule costs time (a useless trial) or bytes (a trial left out), never
-an image.  All thresholds are here; "training images" below means the output of
+A single image's file is the smaller of prior and fallback codec; these rules leave out trials that
+are unlikely to win.  In an archive they choose for each image, and the whole file is then compared
+with one by the fallback codec alone (encoder.py).  A wrong rule costs, as noted below,
+    (bytes)     a file larger than it could be: a winner was not tried
+    (time)      a slower encoder: a trial for nothing
+Smallest images for which a stack can start are in prior_codec.py.  "Training images" means the
+output of
     python -m benchmarks.research.mode_thresholds TRAIN TRAIN2
 """
 
@@ -18,19 +22,19 @@ from bitsback.codecs.image import ImageData, strips
 
 # --- thresholds ------------------------------------------------------------------------------
 
-# A larger image with at most so many colours (gray: grays) is a drawing, for which the prior is not
-# tried.  A definition, not fitted: GIF's palette.  Of the middle 128x128 of the training images,
-# graphics among them, 95 % have more than 311 colours and 28 grays.  If wrong: the prior would have
-# won and was not tried (bytes).
+# An image of more than DRAWING_PIXELS with at most so many colours (gray: grays) is a drawing, for
+# which the prior is not tried.  A definition, not fitted: GIF's palette.  Of the middle 128x128 of
+# the training images, graphics among them, 95 % have more than 311 colours and 28 grays.  If wrong:
+# the prior would have won (bytes).
 DRAWING_PIXELS = 128 * 128
 DRAWING_COLOURS = 256
 DRAWING_GRAYS = 24
 
 # Bits a dimension of a quick WebP between which an image of an archive is assumed to gain from the
 # prior.  Training images, 64x64: the prior wins in 48 of 51 crops, with a median of 0.82 to 0.87 of
-# the fallback codec's bytes, and needs at most 1.11 in the other 3.  From 1.4 to 2 bits it wins
-# too, below 1.4 it may lose; above 6 there was none.  Too wide: a few images may be a tenth larger
-# (bytes); too narrow: a trial for nothing (time).
+# the fallback codec's bytes, and takes at most 1.11 times its bytes in the other 3.  From 1.4 to 2
+# bits it won too, in few crops; below 1.4 it may lose; above 6 there was none.  Too wide: a few
+# images may be a tenth larger (bytes); too narrow: a trial for nothing (time).
 PRIOR_LIKELY_BITS = 2.0, 6.0
 TRIAL_SIDE = 256  # pixels of the crop that is coded both ways; smaller: a crop unlike the image
 

@@ -2,7 +2,7 @@
 
 flat map        blocks of one value: their samples are known before the segments (flat_map.py)
 block means     blurred images: means of the noisiest level (block_means.py)
-sharpness       with which colours are counted (ans/colour_counts.py)
+sharpness       the parameter of the colour counts (ans/colour_frequencies.py)
 bias updates    of the model's biases for these images (integer/bias_updates.py), as the words
                 of a stack of their own
 """
@@ -23,7 +23,7 @@ from bitsback.coder.model import Model
 from bitsback.coder.top import Top
 from bitsback.errors import DamagedFile, StackEmpty
 
-CREDIT = b"\1"  # what the stack of bias updates starts from: one that starts empty cannot be read
+CREDIT = b"\1"  # of the stack of bias updates: one without any cannot be told from one run dry
 
 
 class Decoding(NamedTuple):
@@ -90,7 +90,7 @@ def pack_updates(updates: np.ndarray | None, model: Model) -> bytes:
     if updates is None:
         return b""
     stack = Stack(CREDIT)
-    model.updates.push(stack, updates)
+    model.update_codec.push(stack, updates)
     return stack.to_words()
 
 
@@ -98,7 +98,7 @@ def unpack_updates(data: bytes, model: Model) -> np.ndarray:
     """The mirror of pack_updates.  Errors: DamagedFile."""
     stack = Stack.from_words(data)
     try:
-        updates = model.updates.pop(stack)
+        updates = model.update_codec.pop(stack)
     except StackEmpty:
         raise DamagedFile("bias updates that end too early") from None
     if stack.credit(len(CREDIT)) != CREDIT:

@@ -115,7 +115,9 @@ def main():
             raise SystemExit(f"{target} exists; golden files are never overwritten")
         suffix, updates = (
             default_suffix(image.mode),
-            np.rint(np.random.default_rng(9).normal(0, 2, model.updates.size)).astype(np.int32),
+            np.rint(np.random.default_rng(9).normal(0, 2, model.update_codec.size)).astype(
+                np.int32
+            ),
         )
         found, kept = (
             updates if name.startswith("tuned") else None,

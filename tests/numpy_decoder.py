@@ -548,7 +548,7 @@ class Counts:
     """
 
     def __init__(self, sharpness):
-        self.share, self.prior = [(0, 1), (1, 1), (1, 5), (3, 5), (8, 8), (32, 32)][sharpness - 1]
+        self.share, self.base = [(0, 1), (1, 1), (1, 5), (3, 5), (8, 8), (32, 32)][sharpness - 1]
         self.seen = Counter()
 
     def add(self, x, times=1):
@@ -565,7 +565,7 @@ class Counts:
         values = range(b - 7, b + 9)
         m = [(gaussian[25 + i] - gaussian[24 + i] >> 4) + 1 for i in range(16)]
         n = [min(seen[(*key, byte(v))], 1023) if -128 <= v <= 127 else 0 for v in values]
-        e = (sum(n) * self.share >> 4) + self.prior
+        e = (sum(n) * self.share >> 4) + self.base
         w = [m[i] * (16 * n[i] + e) if -128 <= v <= 127 else 0 for i, v in enumerate(values)]
         w.append(((2**24 - gaussian[40] + gaussian[24] >> 4) + 1) * (sum(n) + e))
         q = [one * (2**24 - 17) // sum(w) + 1 for one in w]

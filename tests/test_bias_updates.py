@@ -54,7 +54,7 @@ def test_what_is_pushed_is_popped(tiny_model, seed, size):
     """Any updates come back and leave the stack as it was."""
     updates, codec, stack = (
         some_differences(tiny_model, size, seed),
-        tiny_model.updates,
+        tiny_model.update_codec,
         Stack(b"what lay there before"),
     )
     before = stack.to_words()
@@ -71,7 +71,7 @@ def test_they_cost_what_their_sizes_say(tiny_model):
     ):
         stack = Stack(bytes(8))
         before = stack.size_bits
-        tiny_model.updates.push(stack, some_differences(tiny_model, size))
+        tiny_model.update_codec.push(stack, some_differences(tiny_model, size))
         assert least <= stack.size_bits - before <= most
 
 
@@ -121,9 +121,9 @@ def test_an_update_out_of_range_is_refused(tiny_model):
     """What no encoder writes: 129 under the widest scale, which escapes."""
     stack, updates = Stack(bytes(8)), some_differences(tiny_model, 0.0)
     updates[-1] = bias_updates.MAX_UPDATE + 2
-    tiny_model.updates.push(stack, updates)
+    tiny_model.update_codec.push(stack, updates)
     with pytest.raises(DamagedFile, match="range"):
-        tiny_model.updates.pop(stack)
+        tiny_model.update_codec.pop(stack)
 
 
 def test_a_scale_out_of_range_is_refused(tiny_model):
@@ -132,7 +132,7 @@ def test_a_scale_out_of_range_is_refused(tiny_model):
     stack.push_uniform(np.array([0]), 8)
     stack.push_uniform(np.array([1]), 2)
     with pytest.raises(DamagedFile, match="scale"):
-        tiny_model.updates.pop(stack)
+        tiny_model.update_codec.pop(stack)
 
 
 def test_a_tuned_file_decodes(tiny_model, tuned_file):
@@ -231,7 +231,7 @@ def test_info_preview_and_borders_of_a_tuned_file(tiny_model, tuned_file, tmp_pa
 @given(st.integers(0, 2**32 - 1), st.integers(0, bias_updates.COARSENESS - 1))
 def test_coarser_updates_cost_less(tiny_model, seed, coarse):
     """Multiples of 2^c are stored as multiples, for the bits of the quotients."""
-    updates, codec, sizes = some_differences(tiny_model, 3.0, seed), tiny_model.updates, []
+    updates, codec, sizes = some_differences(tiny_model, 3.0, seed), tiny_model.update_codec, []
     for part in bias_updates.split(updates, tiny_model.layers).values():
         part[0] = 1  # odd: so that nothing coarser would do
     for values in (updates, updates << coarse):

@@ -205,7 +205,11 @@ def test_a_family_is_tuned_together(family_model, photograph, monkeypatch):
     pixels = photograph(256, 264)
     monkeypatch.setattr(tuning, "update_bits", lambda *_: 0)
     updates = tuning.tune(family_model, [pixels], 61)
-    assert len(updates) == family_model.updates.size == 2 * bias_updates.count(family_model.layers)
+    assert (
+        len(updates)
+        == family_model.update_codec.size
+        == 2 * bias_updates.count(family_model.layers)
+    )
     first, second, third = bias_updates.by_expert(updates, family_model.experts)
     assert np.array_equal(second, third) and second.any() and not np.array_equal(first, second)
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 128

@@ -76,7 +76,7 @@ class ColourCounts:
     """
 
     def __init__(self, sharpness: int):
-        self.share, self.prior = SHARPNESS[sharpness - 1]
+        self.share, self.base = SHARPNESS[sharpness - 1]
         self.counted = 0
         self._tables: dict[Table, np.ndarray] = {}
         self._changes: list[tuple[Table, np.ndarray, int]] | None = None  # since `snapshot`
@@ -170,7 +170,7 @@ class ColourCounts:
     ) -> np.ndarray:
         """(n, WIDTH + 1) int64, each row of sum 2^24: values of the window, then the escape."""
         found = window(gaussians, self._table(table), keys, mean32, scale)
-        return reweighted(found, self.share, self.prior).T
+        return reweighted(found, self.share, self.base).T
 
     def information_bits(
         self, gaussians: Gaussians, arrays: Sequence[PixelArray], every: int = 1

@@ -2,11 +2,11 @@
 
 The frequency of each value in a window around the mean is multiplied by
 
-    w = 16 n + (S share >> 4) + prior      n: count of the value after the pixel's G, or G and R
+    w = 16 n + (S share >> 4) + base      n: count of the value after the pixel's G, or G and R
                                            S: sum of n over the window
 
 All values outside the window share one symbol, the escape, weighed with S in place of 16 n; a value
-that is no pixel gets weight 0.  (share, prior) is the sharpness, which the encoder chooses and
+that is no pixel gets weight 0.  (share, base) is the sharpness, which the encoder chooses and
 stores in the file.  Integers only (ARITHMETIC.md, section 12).
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from bitsback.ans.gaussian_tables import CENTRE, FRACTION_BITS, FRACTIONS, TOTAL, Gaussians
 
-# (share, prior) of each sharpness, from number 1: small for few colours, large for all
+# (share, base) of each sharpness, from number 1: small for few colours, large for all
 SHARPNESS = ((0, 1), (1, 1), (1, 5), (3, 5), (8, 8), (32, 32))
 BEHIND, AHEAD = 7, 8  # the window: values from floor(mean) - 7 to floor(mean) + 8
 WIDTH = BEHIND + AHEAD + 1
@@ -53,10 +53,10 @@ def window(
     return Window(inside.take(rows, 1), outside.take(rows), pixel, n)
 
 
-def reweighted(window: Window, share: int, prior: int) -> np.ndarray:
+def reweighted(window: Window, share: int, base: int) -> np.ndarray:
     """(WIDTH + 1, n) int64: the window's values and the escape, each column of sum 2^24."""
     total = window.counts.sum(0, dtype=np.int64)
-    even = (total * share >> 4) + prior
+    even = (total * share >> 4) + base
     weighed = np.empty((WIDTH + 1, len(total)), np.int64)
     weights = np.multiply(window.counts, 16, out=weighed[:WIDTH])
     weights += even

@@ -1,4 +1,4 @@
-"""Discretised Gaussians on a lattice, as integer frequencies: the only distributions of the coder.
+"""Discretised Gaussians on a lattice, as integer frequencies: the coder's distributions.
 
 A value is an integer n; its distribution is N(mean, sd^2) in units of the lattice spacing,
 integrated over [n - 1/2, n + 1/2].  mean is a whole number of 1/32 spacings, sd one of a fixed

@@ -1,12 +1,12 @@
 """Bits-back along the noise levels, in Bit-Swap order (arXiv 1905.06845), for one segment.
 
-    push:  pop y_0 ~ q(y_0|x)      push x under p(x|y_0)
-           pop y_1 ~ q(y_1|y_0)    push y_0 under p(y_0|y_1)
-           ...                     push y_{K-1} under its top Gaussian
-    pop:   the same lines from the last to the first, push and pop swapped
+    encode: pop y_0 ~ q(y_0|x)      push x under p(x|y_0)
+            pop y_1 ~ q(y_1|y_0)    push y_0 under p(y_0|y_1)
+            ...                     push y_{K-1} under its top Gaussian
+    decode: the same lines from the last to the first, push and pop swapped
 
 The pushes add more than the pops took: the net growth is the bound of these levels.  Because each
-level is pushed as soon as the next one is popped, only a few levels' bits are borrowed at a time.
+level is pushed as soon as the next one is popped, about two levels' bits are borrowed at a time.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ from bitsback.diffusion.levels import Levels, forward_mean32
 from bitsback.integer.network import IntegerExperts
 
 # Version of the arithmetic that ARITHMETIC.md specifies beyond a model's integers, for which there
-# is integer.model_file.MODEL_ARITHMETIC.  No file stores it yet: until a format version promises
-# to be read for ever, the version of the format (FORMAT.md) stands for it.
+# is integer.model_file.MODEL_ARITHMETIC.  No file stores it: the format version (FORMAT.md)
+# implies it.
 CODER_ARITHMETIC = 7
 
 
@@ -99,7 +99,7 @@ class Chain:
     ) -> None:
         """Pushes x.  context: Context of pixels - 128; watch: called after every pop.
 
-        counts: of this segment and of all that is decoded before it; of the latter only, then.
+        counts: on entry they include this segment, on return only what is decoded before it.
         Errors: StackEmpty, half-way: the caller restores stack and counts.
         """
         value, contexts = x, context_chain(self.forward_table, self.levels, context)
@@ -122,7 +122,7 @@ class Chain:
         counts: ColourCounts | None = None,
         ledger: Ledger | None = None,
     ) -> np.ndarray:
-        """The mirror of push: x of `shape`, which is in the counts then.
+        """The mirror of push: x of `shape`.  It has been added to the counts.
 
         down_to: k to stop at y_k, lattice indices of that level.  Errors: StackEmpty.
         """

@@ -1,4 +1,4 @@
-"""The codec of one level given the level above: p(y_s | y_t), and p(x | y_0).
+"""The codec of one level given the level above: p(y_{k-1} | y_k), and p(x | y_0).
 
 One generator of requests (distributions.py) serves both directions.  A decoder pops the values of
 each request; an encoder, which has the values, keeps the requests and pushes them in reverse.
@@ -59,7 +59,7 @@ class Conditional:
     ) -> None:
         """values, y: (B, 3 or 1, H, W) int32; context: of y's level; codes where it is free.
 
-        counts: for pixels only; all of the values are in the counts, and none of them then.
+        counts: for pixels only; on entry they include these values, push removes them.
         """
         if counts and context.free is not None:
             counts.count_all(values, -1, ~context.free)
@@ -84,7 +84,7 @@ class Conditional:
     ) -> np.ndarray:
         """The mirror of push: int32 of y's shape.
 
-        fixed: (n,) the values that are not coded, in C order.  Errors: StackEmpty.
+        fixed: (n,) the known values of the level that is returned, in C order.  Errors: StackEmpty.
         """
         values = np.empty(y.shape, np.int32)
         if context.free is not None and fixed is not None:

@@ -57,7 +57,7 @@ class Model:
         self._others: dict[str, Model] = {}
 
     @property
-    def updates(self) -> BiasUpdates:
+    def update_codec(self) -> BiasUpdates:
         """The codec of this model's bias updates."""
         return BiasUpdates(self.gaussians, kinds(self.experts))
 

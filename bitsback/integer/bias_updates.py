@@ -1,11 +1,11 @@
-"""Bias updates: per-image changes of a model's biases, which a file may carry.
+"""Bias updates: changes of a model's biases for the images of one file, stored in it.
 
 A file stores one small integer t for each output channel of each layer of a family of experts, the
-same for all its levels.  Updates are pushed last and popped first: the network with the changed
-biases decodes the rest.  t adds t * 2^n to the channel's accumulator; n depends on the channel's
-shift and on the kind of layer, such that a step is 1/256 of an activation's 1.0 everywhere
-(ARITHMETIC.md, section 9).  The encoder chooses how finely a layer's updates are stored: in steps
-of 2^coarseness.  A decoder proves anew that no sum can leave float32's exact range.
+same for all its levels.  They are a section of the file, a stack of its own, which a decoder reads
+before the payload (codecs/side_information.py).  t adds t * 2^n to the channel's accumulator; n
+depends on the channel's shift and on the kind of layer, such that a step is 1/256 of an
+activation's 1.0 everywhere (ARITHMETIC.md, section 9).  The encoder chooses how finely a layer's
+updates are stored: in steps of 2^coarseness.  A decoder proves anew that no sum can leave float32's exact range.
 """
 
 from collections.abc import Mapping, Sequence
