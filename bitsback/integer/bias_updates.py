@@ -5,7 +5,8 @@ same for all its levels.  They are a section of the file, a stack of its own, wh
 before the payload (codecs/side_information.py).  t adds t * 2^n to the channel's accumulator; n
 depends on the channel's shift and on the kind of layer, such that a step is 1/256 of an
 activation's 1.0 everywhere (ARITHMETIC.md, section 9).  The encoder chooses how finely a layer's
-updates are stored: in steps of 2^coarseness.  A decoder proves anew that no sum can leave float32's exact range.
+updates are stored: in steps of 2^coarseness.  A decoder proves anew that no sum can leave
+float32's exact range.
 """
 
 from collections.abc import Mapping, Sequence
