@@ -180,9 +180,9 @@ def test_a_worker_replaces_nothing(folder, monkeypatch):
     task = pool.Task("compress", str(folder / "a.png"), str(folder / "new.bbk"))
     before_writing(monkeypatch, lambda: (folder / "new.bbk").write_bytes(OTHER))
     with pytest.raises(OutputExists, match="new.bbk"):
-        pool.do(task)
+        pool.run_task(task)
     assert (folder / "new.bbk").read_bytes() == OTHER
-    pool.do(pool.Task(task.action, task.source, task.target, {"force": True}))
+    pool.run_task(pool.Task(task.action, task.source, task.target, {"force": True}))
     assert np.array_equal(decode((folder / "new.bbk").read_bytes()), load(folder / "a.png"))
 
 
@@ -191,19 +191,19 @@ def test_a_task_that_is_done_twice(folder, photograph):
     another image.
     """
     task = pool.Task("compress", str(folder / "a.png"), str(folder / "new.bbk"), repeatable=True)
-    first = pool.do(task)
-    assert pool.do(task) == first and first[1] == (folder / "new.bbk").stat().st_size
+    first = pool.run_task(task)
+    assert pool.run_task(task) == first and first[1] == (folder / "new.bbk").stat().st_size
     with pytest.raises(OutputExists):
-        pool.do(pool.Task("compress", task.source, task.target))
+        pool.run_task(pool.Task("compress", task.source, task.target))
     for other in (OTHER, (folder / "all.bbk").read_bytes()):
         (folder / "new.bbk").write_bytes(other)
         with pytest.raises(OutputExists):
-            pool.do(task)
+            pool.run_task(task)
         assert (folder / "new.bbk").read_bytes() == other
     (folder / "new.bbk").unlink()
     (folder / "new.bbk").mkdir()
     with pytest.raises(OutputExists):
-        pool.do(task)
+        pool.run_task(task)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

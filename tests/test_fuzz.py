@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import fuzz, fuzz_bombs, fuzz_cases, fuzz_checks, fuzz_damage, fuzz_metadata
-from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream import container, index
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.formats.image_files import image_bytes
 from bitsback.codecs.image import ImageData
@@ -112,7 +112,7 @@ def test_limits_are_the_writers_too(monkeypatch):
             patch.setattr(metadata, name, 2)
             with pytest.raises(UnsupportedImage, match="strip"):
                 metadata.pack(images)
-    monkeypatch.setattr(container, "MAX_INDEX", 10)
+    monkeypatch.setattr(index, "MAX_INDEX", 10)
     with pytest.raises(UnsupportedImage, match="index"):
         container.write(
             container.Header((container.Entry(1, 1, "a"),), bytes(8), archive=True), b""

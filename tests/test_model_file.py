@@ -75,7 +75,7 @@ def test_experts_must_share_all_levels_out(tmp_path, contents):
 def test_another_arithmetic_is_refused(tmp_path, contents):
     tensors, description = contents
     write_model(tmp_path / "m", tensors, description | {"arithmetic": 1})
-    with pytest.raises(WrongModel, match=f"arithmetic 1, .* {model_file.ARITHMETIC}"):
+    with pytest.raises(WrongModel, match=f"arithmetic 1, .* {model_file.MODEL_ARITHMETIC}"):
         Model(tmp_path / "m")
 
 

@@ -281,7 +281,7 @@ def test_numcodecs(mode, name, models):
 CHUNKS = {
     1: PHOTOGRAPH[..., 1],
     3: PHOTOGRAPH,
-    4: np.dstack([PHOTOGRAPH, PHOTOGRAPH[..., 0]]),
+    4: np.dstack([PHOTOGRAPH, np.full(PHOTOGRAPH.shape[:2], 200, np.uint8)]),
 }
 
 
