@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bitsback.codecs.bitstream.container import Entry
-from bitsback.codecs.bitstream.names import is_name
+from bitsback.codecs.bitstream.names import is_name, leaves_folder
 from bitsback.codecs.checksums import image_check
 from bitsback.codecs.decoder import Progress, decode_images, no_progress
 from bitsback.codecs.encoder import Encoder
@@ -130,17 +130,9 @@ def target_path(folder: str | os.PathLike, name: str, mode: str = "RGB") -> Path
 
     Errors: DamagedFile for a name that would leave the folder.
     """
-    pure = PurePosixPath(name)
-    if (
-        not pure.parts
-        or pure.is_absolute()
-        or ".." in pure.parts
-        or "\\" in name
-        or ":" in name
-        or "\0" in name
-    ):
+    if leaves_folder(name):
         raise DamagedFile(f"the name {name!r} would leave the output folder")
-    path = Path(folder, *pure.parts)
+    path = Path(folder, *PurePosixPath(name).parts)
     file_format = LOSSLESS_SUFFIXES.get(path.suffix.lower(), "WEBP")
     keeps = file_format != "WEBP" and mode in HOLDS[file_format]  # a .webp may have been lossy
     return path if keeps else path.with_name(path.name + default_suffix(mode))

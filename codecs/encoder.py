@@ -11,8 +11,9 @@ import numpy as np
 from bitsback.codecs import mode_decision, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
+from bitsback.codecs.bitstream.names import is_name, leaves_folder
 from bitsback.codecs.bitstream.sections import Tag
-from bitsback.codecs.checksums import file_digest
+from bitsback.codecs.checksums import file_digest, image_check
 from bitsback.codecs.decoder import ModelOption, Progress, check, no_progress
 from bitsback.codecs.fallback.codec import FallbackCache
 from bitsback.codecs.fallback.parts import join_parts
@@ -31,7 +32,8 @@ class Encoder:
     device: torch's; effort: a name of EFFORTS or a number 1..9 (default: DEFAULT_EFFORT); tuning:
     steps of finding bias updates for 400,000 pixels, scaled with the root of the size
     (tune/tuning.py), 0 for none (default: the effort's); verify: decode each file and compare it
-    with what went in.  Errors: ValueError for an unknown effort.
+    with what went in.  Errors: ValueError for an unknown effort or
+    a tuning that is no number of steps.
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class Encoder:
     ) -> None:
         chosen = EFFORTS[DEFAULT_EFFORT if effort is None else effort_name(effort)]
         self.device, self.verify = device, verify
+        if tuning is not None and (not isinstance(tuning, int) or tuning < 0):
+            raise ValueError(f"tuning {tuning!r} is not a number of steps")
         self.tuning = chosen.tuning if tuning is None else tuning
         self._model: ModelOption = chosen.model if model is None and effort is not None else model
 
@@ -68,9 +72,12 @@ class Encoder:
         entries: tuple[Entry, ...],
         progress: Progress = no_progress,
     ) -> bytes:
-        """Images -> the bytes of an archive.  entries: their names, sizes and checks, in the same
-        order.  The file may store them in another order.  Errors: as encode's."""
-        return self._encode(images, entries, True, progress)
+        """Images -> the bytes of an archive, which may store them in another order.
+
+        entries: name, size and so on of each image, in the same order; checks are filled in.
+        Errors: as encode's; UnsupportedImage where entries are not the images'.
+        """
+        return self._encode(images, _checked_entries(images, entries), True, progress)
 
     def _encode(self, images, entries, archive, progress):
         data = self._smallest_file(images, entries, archive, progress)
@@ -161,6 +168,29 @@ class Encoder:
             # time beside finding them.
             data = min(data, encoded(0, no_progress), key=len)
         return data, coded
+
+
+def _checked_entries(images, entries):
+    """Entries with the images' checks.  Errors: UnsupportedImage."""
+    if not images or len(images) != len(entries):
+        raise UnsupportedImage(
+            f"{len(images)} images and {len(entries)} entries: an archive has one of each or more"
+        )
+    if len({entry.name for entry in entries}) < len(entries):
+        raise UnsupportedImage("two images of an archive have one name")
+    for image, entry in zip(images, entries):
+        if not is_name(entry.name) or leaves_folder(entry.name):
+            raise UnsupportedImage(f"{entry.name!r}: not a name that an archive can store")
+        same = (entry.width, entry.height, entry.mode) == (image.width, image.height, image.mode)
+        if not same or max(image.width, image.height) > container.MAX_SIDE:
+            raise UnsupportedImage(
+                f"{entry.name}: an entry of {entry.width}x{entry.height}, {entry.mode}, "
+                f"for an image of {image.width}x{image.height}, {image.mode}"
+            )
+    return tuple(
+        dataclasses.replace(entry, check=image_check(image.samples))
+        for image, entry in zip(images, entries)
+    )
 
 
 def _can_start(images, chosen):

@@ -88,6 +88,42 @@ def test_efforts(effort, tiny_model):
         Encoder(effort="huge")
 
 
+def entry(name="a", width=8, mode="L"):
+    return container.Entry(width, 8, name, mode=mode)
+
+
+@pytest.mark.parametrize(
+    "entries, message",
+    [
+        ((), "2 images and 0 entries"),
+        ((entry(),), "2 images and 1 entries"),
+        ((entry(), entry()), "one name"),
+        ((entry(), entry("b", 7)), "b: an entry of 7x8, L, for an image of 8x8, L"),
+        ((entry(), entry("b", mode="RGB")), "RGB, for an image"),
+        ((entry(), entry("\ud800")), "not a name"),
+        ((entry(), entry("../b")), "not a name"),
+        ((entry(), entry("")), "not a name"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_entries_that_are_not_the_images(entries, message):
+    """One clear error before any work; checks are the encoder's affair, not the caller's."""
+    images = [ImageData("L", np.full((8, 8), value, np.uint8)) for value in (1, 2)]
+    with pytest.raises(UnsupportedImage, match=message):
+        Encoder().encode_many(images, entries)
+    with pytest.raises(UnsupportedImage, match="0 images"):
+        Encoder().encode_many([], ())
+    _, back = decode_images(Encoder().encode_many(images, (entry(), entry("b"))))
+    assert sorted(int(image.samples[0, 0]) for image in back) == [1, 2]
+
+
+@pytest.mark.parametrize("tuning", [-1, "x", 1.5])
+def test_tuning_that_is_none(tuning):
+    """A ValueError at once, not when an image needs it."""
+    with pytest.raises(ValueError, match="not a number of steps"):
+        Encoder(tuning=tuning)
+
+
 def test_efforts_by_number():
     """Numbers and names in any case are aliases."""
     assert Encoder(effort=9).tuning == Encoder(effort="MAX").tuning == EFFORTS["max"].tuning

@@ -6,14 +6,16 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from bitsback.codecs import decode_image, encode, encode_image
+from bitsback.codecs import decode_image, encode, encode_image, mode_decision
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.image import MODES, ImageData, same
+from bitsback.coder.model import Model
 from bitsback.plugins import pillow
 from tests.image_modes import of_mode
 
@@ -147,3 +149,13 @@ print(".bbk" in Image.registered_extensions())
         check=True,
     )
     assert done.stdout.strip() == "False"
+
+
+def test_efforts(photograph):
+    """save takes an effort by name or number; another one is an OSError, and nothing is written."""
+    image = Image.fromarray(photograph(64, 64))
+    with patch.object(mode_decision, "fallback_hopeless", lambda *_: True):
+        data = saved(image, effort="fast")
+    assert container.read_header(data).model == Model.open("fast").id[:16]
+    with pytest.raises(OSError, match="'huge' is not an effort"):
+        saved(image, effort="huge")

@@ -93,8 +93,6 @@ def print_facts(facts: dict) -> None:
     """Prints a line for each fact, and one for each name of an archive's images."""
     facts = dict(facts)
     bits, noise = facts.pop("bits", None), facts.pop("sigmas", None)
-    if bits:
-        print_bits(bits, noise, round(8 * facts["file_bytes"] / facts["bits_per_dim"]))
     for key, value in facts.items():
         names = value if key == "names" else []
         if isinstance(value, list):
@@ -102,3 +100,5 @@ def print_facts(facts: dict) -> None:
         print_line(f"{key:22} {value:.4f}" if isinstance(value, float) else f"{key:22} {value}")
         for name in names:
             print_line(f"    {name}")
+    if bits:
+        print_bits(bits, noise, round(8 * facts["file_bytes"] / facts["bits_per_dim"]))

@@ -24,7 +24,7 @@ from bitsback.codecs.io.files import SUFFIX
 from bitsback.errors import BitsbackError, UnsupportedImage
 
 FORMAT = "BITSBACK"
-OPTIONS = ("model", "device", "verify", "tuning")
+OPTIONS = ("model", "device", "verify", "tuning", "effort")
 METADATA_OPTIONS = ("icc_profile", "exif", "xmp", "dpi")  # as other formats' save has them
 
 
@@ -112,7 +112,7 @@ def _save(image: Image.Image, stream: IO[bytes], filename: str | bytes) -> None:
         data = encode_image(
             _image(image, options), **{key: options[key] for key in OPTIONS if key in options}
         )
-    except BitsbackError as error:
+    except (BitsbackError, ValueError) as error:
         raise OSError(f"{_name(filename)}: {error}") from None
     stream.write(data)
 
