@@ -1,7 +1,7 @@
 """`import bitsback.plugins.pillow` lets Pillow open and save .bbk files.
 
     Image.open("x.bbk")                           size, mode and format; pixels and info on access
-    image.save("x.bbk", model=..., tuning=...)    options of codecs.encode_image, and icc_profile,
+    image.save("x.bbk", effort=..., model=...)    options of codecs.encode_image, and icc_profile,
                                                   exif, xmp, dpi
 
 Errors are Pillow's usual ones: UnidentifiedImageError for bytes that are not a whole .bbk file,
