@@ -11,9 +11,8 @@ import numpy as np
 from bitsback.codecs import mode_decision, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
-from bitsback.codecs.bitstream.names import is_name, leaves_folder
 from bitsback.codecs.bitstream.sections import Tag
-from bitsback.codecs.checksums import file_digest, image_check
+from bitsback.codecs.checksums import checked_entries, file_digest
 from bitsback.codecs.decoder import ModelOption, Progress, check, no_progress
 from bitsback.codecs.fallback.codec import FallbackCache
 from bitsback.codecs.fallback.parts import join_parts
@@ -77,7 +76,7 @@ class Encoder:
         entries: name, size and so on of each image, in the same order; checks are filled in.
         Errors: as encode's; UnsupportedImage where entries are not the images'.
         """
-        return self._encode(images, _checked_entries(images, entries), True, progress)
+        return self._encode(images, checked_entries(images, entries), True, progress)
 
     def _encode(self, images, entries, archive, progress):
         data = self._smallest_file(images, entries, archive, progress)
@@ -168,29 +167,6 @@ class Encoder:
             # time beside finding them.
             data = min(data, encoded(0, no_progress), key=len)
         return data, coded
-
-
-def _checked_entries(images, entries):
-    """Entries with the images' checks.  Errors: UnsupportedImage."""
-    if not images or len(images) != len(entries):
-        raise UnsupportedImage(
-            f"{len(images)} images and {len(entries)} entries: an archive has one of each or more"
-        )
-    if len({entry.name for entry in entries}) < len(entries):
-        raise UnsupportedImage("two images of an archive have one name")
-    for image, entry in zip(images, entries):
-        if not is_name(entry.name) or leaves_folder(entry.name):
-            raise UnsupportedImage(f"{entry.name!r}: not a name that an archive can store")
-        same = (entry.width, entry.height, entry.mode) == (image.width, image.height, image.mode)
-        if not same or max(image.width, image.height) > container.MAX_SIDE:
-            raise UnsupportedImage(
-                f"{entry.name}: an entry of {entry.width}x{entry.height}, {entry.mode}, "
-                f"for an image of {image.width}x{image.height}, {image.mode}"
-            )
-    return tuple(
-        dataclasses.replace(entry, check=image_check(image.samples))
-        for image, entry in zip(images, entries)
-    )
 
 
 def _can_start(images, chosen):
