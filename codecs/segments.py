@@ -12,8 +12,9 @@ import numpy as np
 
 from bitsback.ans.colour_counts import ColourCounts
 from bitsback.ans.stack import Stack
-from bitsback.codecs.bitstream.numbers import Reader, number
+from bitsback.codecs.bitstream.numbers import Reader
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
+from bitsback.codecs.fallback.parts import join_parts
 from bitsback.codecs.segment_layout import (
     Covered,
     Extent,
@@ -56,7 +57,7 @@ def fallback_parts(images: Sequence[np.ndarray], start: Sequence[int]) -> bytes:
     if rows:
         part = np.ascontiguousarray(images[image][:rows, :columns])
         parts.append(encode_fallback(part, rows * columns < PATIENT))
-    return b"".join(number(len(p)) + p for p in parts[:-1]) + (parts[-1] if parts else b"")
+    return join_parts(b"", parts[:-1], parts[-1] if parts else b"")
 
 
 def unpack_fallback_parts(data: bytes, images: Sequence[np.ndarray], start: Sequence[int]) -> None:
