@@ -11,7 +11,6 @@ from typing import Any
 
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.bitstream.names import is_name, leaves_folder
-from bitsback.codecs.checksums import image_check
 from bitsback.codecs.decoder import Progress, decode_images, no_progress
 from bitsback.codecs.encoder import Encoder
 from bitsback.codecs.formats.image_files import (
@@ -84,7 +83,7 @@ def encode_archive(
 
 
 def _load(path, name, strip, allow_lossy, note):
-    """(Entry, ImageData) of one file."""
+    """(Entry without its check, which the encoder fills in, ImageData) of one file."""
     try:
         with opened(path) as (stream, status):
             image = read_image(stream, path, allow_lossy=allow_lossy)
@@ -97,10 +96,9 @@ def _load(path, name, strip, allow_lossy, note):
         image.height,
         name,
         status.st_mode & 0o777,
-        image_check(image.samples),
-        image.mode,
-        image.source,
-        int(status.st_mtime),
+        mode=image.mode,
+        source=image.source,
+        mtime=int(status.st_mtime),
     )
     return entry, image
 

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from bitsback.codecs.bitstream.container import MAX_SIDE, Entry, pixel_digest
+from bitsback.codecs.bitstream.container import Entry, pixel_digest
 from bitsback.codecs.bitstream.names import is_name, leaves_folder
 from bitsback.codecs.image import ImageData
 from bitsback.errors import UnsupportedImage
@@ -41,7 +41,7 @@ def checked_entries(images: list[ImageData], entries: tuple[Entry, ...]) -> tupl
         if not is_name(entry.name) or leaves_folder(entry.name):
             raise UnsupportedImage(f"{entry.name!r}: not a name that an archive can store")
         same = (entry.width, entry.height, entry.mode) == (image.width, image.height, image.mode)
-        if not same or max(image.width, image.height) > MAX_SIDE:
+        if not same:
             raise UnsupportedImage(
                 f"{entry.name}: an entry of {entry.width}x{entry.height}, {entry.mode}, "
                 f"for an image of {image.width}x{image.height}, {image.mode}"

@@ -76,7 +76,10 @@ class Encoder:
         entries: name, size and so on of each image, in the same order; checks are filled in.
         Errors: as encode's; UnsupportedImage where entries are not the images'.
         """
-        return self._encode(images, checked_entries(images, entries), True, progress)
+        entries = checked_entries(images, entries)
+        for image in images:
+            _refuse_size(image)
+        return self._encode(images, entries, True, progress)
 
     def _encode(self, images, entries, archive, progress):
         data = self._smallest_file(images, entries, archive, progress)
@@ -156,16 +159,18 @@ class Encoder:
 
         def encoded(tuning, progress):
             model = self.open_model()
-            result = prior_codec.encode_stack(
+            return prior_codec.encode_stack(
                 colours, header, model, self.device, progress, first, tuning
             )
-            return container.write(*result) if result else None
 
-        data = encoded(self.tuning, progress)
-        if data and container.read_header(data).section(Tag.BIAS_UPDATES):
+        result = encoded(self.tuning, progress)
+        if not result:
+            return None, coded
+        data = container.write(*result)
+        if result[0].section(Tag.BIAS_UPDATES):
             # Their gain is an estimate, so the file without them is made too; that takes little
             # time beside finding them.
-            data = min(data, encoded(0, no_progress), key=len)
+            data = min(data, container.write(*encoded(0, no_progress)), key=len)
         return data, coded
 
 
@@ -183,11 +188,15 @@ def _order(image, under_prior):
     return True, image.height * image.width, image.height, image.colour.shape[2]
 
 
-def _entry(image):
+def _refuse_size(image):
     height, width = image.height, image.width
     if max(height, width) > container.MAX_SIDE or height * width > container.MAX_PIXELS:
         raise UnsupportedImage(f"{width}x{height} pixels are too many")
-    return Entry(width, height, mode=image.mode, source=image.source)
+
+
+def _entry(image):
+    _refuse_size(image)
+    return Entry(image.width, image.height, mode=image.mode, source=image.source)
 
 
 def _image_of_array(pixels):

@@ -18,7 +18,6 @@ from numcodecs.compat import ensure_bytes, ndarray_copy
 
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry
-from bitsback.codecs.checksums import image_check
 from bitsback.codecs.decoder import decode_images
 from bitsback.codecs.encoder import Encoder
 from bitsback.codecs.image import ImageData
@@ -99,8 +98,7 @@ class Bitsback(Codec):
             if not archive:
                 return self._encoder.encode(images[0])
             entries = tuple(
-                Entry(s.width, s.height, str(i), check=image_check(s.samples), mode=s.mode)
-                for i, s in enumerate(images)
+                Entry(s.width, s.height, str(i), mode=s.mode) for i, s in enumerate(images)
             )  # the name of an image is its index in the chunk
             return self._encoder.encode_many(images, entries)
 
