@@ -1,6 +1,6 @@
 """What the borders between segments cost: the same images again, each in one piece.
 
-The stack of that second coding starts with plenty of bits, which come back.
+The message of that second coding starts with plenty of bits, which come back.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bitsback.ans.colour_counts import ColourCounts
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import random_lanes
 from bitsback.codecs import prior_codec, segment_layout
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.decoder import decode_image
@@ -18,8 +18,6 @@ from bitsback.codecs.segments import Masks, context_around, planes
 from bitsback.coder.chain import Chain
 from bitsback.coder.model import Model
 from bitsback.coder.top import Top
-
-SEED = 0  # of the bits that the stack starts with
 
 
 def one_piece(
@@ -38,11 +36,11 @@ def one_piece(
     counts = ColourCounts(sharpness) if sharpness else None
     if counts:
         counts.count_all(x)
-    stack = Stack(np.random.default_rng(SEED).bytes(2 * x.size + 64))
-    before = stack.size_bits
+    lanes = random_lanes(x.size)
+    before = lanes.size_bits
     context = context_around(images, Segment(0, len(images), 0, 0, *images[0].shape[:2]), masks)
-    chain.push(stack, x, top, context, lambda s: lowest.append(s.size_bits), counts)
-    return stack.size_bits - before, before - min(lowest)
+    chain.push(lanes, x, top, context, lambda s: lowest.append(s.size_bits), counts)
+    return lanes.size_bits - before, before - min(lowest)
 
 
 def net_in_one_piece(

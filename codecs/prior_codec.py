@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 
 from bitsback.ans.colour_counts import ColourCounts
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import Lanes, random_lanes
 from bitsback.codecs import block_means, flat_map
 from bitsback.codecs.bitstream.header import Header
 from bitsback.codecs.fallback.webp import webp_size
-from bitsback.codecs.segment_layout import STEP, Covered, Segment, turned
+from bitsback.codecs.segment_layout import STEP, Covered, Segment, locate, turned
 from bitsback.codecs.segments import (
     blocks,
     context_around,
     fallback_parts,
+    lane_counts,
     planes,
     push_segments,
 )
@@ -112,7 +113,7 @@ def sharpness_of(chain: Chain, images: list[np.ndarray], masks: flat_map.Masks |
     segment, one, mask = _trial(images[largest], masks and masks[largest])
     x, context = planes(np.stack(blocks(one, segment))), context_around(one, segment, mask)
     inside = context_chain(chain.forward_table, chain.levels[:1], context)[0]
-    y = chain.forward[0].pop(Stack(np.random.default_rng(0).bytes(4 * x.size + 64)), x, inside)
+    y = chain.forward[0].pop(random_lanes(x.size), x, inside)
     arrays = chain.reverse[0].pixel_arrays(x, y, inside)
     counts = ColourCounts(1)
     for pixels in images:
@@ -172,10 +173,10 @@ def encode_stack(
     side = SideInformation(flat, means, sharpness, pack_updates(updates, model))
     for start in _starts([pixels.shape[:2] for pixels in images]):
         credit = first + fallback_parts(images, start)
-        stack = Stack(credit)
+        lanes = Lanes(credit)
         segments = push_segments(
             chain,
-            stack,
+            lanes,
             images,
             start,
             top,
@@ -184,7 +185,7 @@ def encode_stack(
             _colours(sharpness, images, start),
         )
         if segments:
-            payload = stack.to_words()
+            payload = lanes.to_bytes()
             return dataclasses.replace(
                 header,
                 model=model.id[:16],
@@ -201,13 +202,14 @@ def encode_stack(
 
 def open_stack(
     header: Header, payload: bytes, model: Model, images: list[np.ndarray], device: str = "cpu"
-) -> tuple[Chain, Stack, Top, list[np.ndarray | None] | None, ColourCounts | None]:
+) -> tuple[Chain, Lanes, Top, list[np.ndarray | None] | None, ColourCounts | None]:
     """What the segments of a file are popped with: the mirror of encode_stack's beginning.
 
     images: turned views of the images under the prior, into which flat blocks are painted; masks:
     (H, W, C) bool of each, True where a sample is coded, or None.  Errors: DamagedFile.
     """
-    stack = Stack.from_words(payload)
     side = SideInformation.from_header(header)
     chain, top, masks, colours = side.decoding(model, header, images, device)
-    return chain, stack, top, masks, colours
+    segments = locate(header.sizes, header.start, header.segments)
+    lanes = Lanes.from_bytes(payload, lane_counts(header.sizes, segments, masks)[-1])
+    return chain, lanes, top, masks, colours

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bitsback.ans.gaussian_tables import Gaussians
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import random_lanes
 from bitsback.codecs.segments import planes
 from bitsback.coder.chain import Chain
 from bitsback.coder.context import no_context
@@ -21,11 +21,11 @@ class _BitCounter(Gaussians):
     def _each(self, *arguments):
         return self.gaussians.bits_of_each(*arguments).reshape(len(self.bits), -1).sum(1)
 
-    def push(self, stack, values, mean32, scale, escapes=True):
+    def push(self, lanes, values, mean32, scale, escapes=True):
         self.bits += self._each(values, mean32, scale, escapes)
 
-    def pop(self, stack, mean32, scale, escapes=True):
-        values = self.gaussians.pop(stack, mean32, scale, escapes)
+    def pop(self, lanes, mean32, scale, escapes=True):
+        values = self.gaussians.pop(lanes, mean32, scale, escapes)
         self.bits -= self._each(values, mean32, scale, escapes)
         return values
 
@@ -36,13 +36,12 @@ def prior_bits(crops: np.ndarray, model: Model, device: str = "cpu") -> np.ndarr
     The network sees all of them in one batch a level.
     """
     chain, bits, x = model.chain(device), np.zeros(len(crops)), planes(crops)
-    # a byte a dimension and level: no level pops more than half of it
-    stack = Stack(np.random.default_rng(0).bytes(len(model.levels) * x.size + 64))
+    lanes = random_lanes(x.size, len(model.levels))
     counting = Chain(
         chain.network,
         _BitCounter(chain.gaussians, bits),
         _BitCounter(chain.forward_table, bits),
         chain.levels,
     )
-    counting.push(stack, x, Top.fitted(list(crops), model.levels), no_context(x))
+    counting.push(lanes, x, Top.fitted(list(crops), model.levels), no_context(x))
     return bits

@@ -7,11 +7,12 @@ smaller.  No bit is borrowed that is not in the file.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import numpy as np
 
 from bitsback.ans.colour_counts import ColourCounts
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import MAX_LANES, Lanes
 from bitsback.codecs.bitstream.numbers import Reader
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
 from bitsback.codecs.fallback.parts import join_parts
@@ -19,6 +20,7 @@ from bitsback.codecs.segment_layout import (
     Covered,
     Extent,
     Segment,
+    Size,
     locate,
     next_segment,
     segment_at,
@@ -30,6 +32,8 @@ from bitsback.coder.top import Top
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.memory import give_pages_back
 
+# Coded samples for each lane: its closing costs 4.5 bits, once a file (benchmarks/results/lanes.md)
+SAMPLES_PER_LANE = 3 * 2**12
 PATIENT = 2**11  # pixels of the start part up to which the fallback codec tries everything
 LEAST = 0.25  # bits per dimension: fewer than these on the stack cannot hold a segment ...
 MANY = 2**12  # ... of more dimensions than these; the more, the surer
@@ -113,6 +117,32 @@ def _fixed_inside(
     return np.ascontiguousarray(free), planes(np.stack(blocks(images, segment)))[~free]
 
 
+def coded_samples(segment: Segment, channels: int, masks: Masks | None) -> int:
+    """Samples of a segment that are not fixed.  masks: as context_around's."""
+    fixed = 0
+    for i in range(segment.image, segment.image + segment.images if masks else 0):
+        if masks[i] is not None:
+            (free,) = blocks([masks[i]], segment._replace(image=0, images=1))
+            fixed += free.size - np.count_nonzero(free)
+    return channels * segment.pixels - fixed
+
+
+def lanes_for(coded: int) -> int:
+    """Lanes that are open while a segment is coded; coded: samples of it and of those before."""
+    return max(1, min(MAX_LANES, coded // SAMPLES_PER_LANE))
+
+
+def lane_counts(
+    sizes: Sequence[Size], segments: Sequence[Segment], masks: Masks | None
+) -> list[int]:
+    """[lanes open before the first segment (0), while it is coded, while the second is, ...].
+
+    sizes: (height, width, channels) of each image.
+    """
+    coded = accumulate(coded_samples(s, sizes[s.image][2], masks) for s in segments)
+    return [0, *map(lanes_for, coded)]
+
+
 def give_back(segment: Segment) -> None:
     """Returns the memory of a large segment to the system: the next one has another size."""
     if segment.pixels >= LARGE:
@@ -121,7 +151,7 @@ def give_back(segment: Segment) -> None:
 
 def push_segments(
     chain: Chain,
-    stack: Stack,
+    lanes: Lanes,
     images: Sequence[np.ndarray],
     start: Covered,
     top: Top,
@@ -133,39 +163,41 @@ def push_segments(
     """Pushes all that `start` does not cover; returns the segments' extents, or None if none fits.
 
     images: (H, W, 3 or 1) uint8; masks: as context_around's; counts: of all these pixels, and of
-    none then; ledger: segments are numbered from 0.  The stack grows by what the prior costs.
+    none then; ledger: segments are numbered from 0.  The message grows by what the prior costs.
     """
     sizes = [pixels.shape for pixels in images]
     total = sum(h * w for h, w, _ in sizes)
     extents: list[Extent] = []
-    debt, covered, done = DEBT, start, 0
+    debt, covered, done, coded = DEBT, start, 0, 0
     while covered[0] < len(images):
-        extent = next_segment(sizes, covered, stack.size_bits, debt)
+        extent = next_segment(sizes, covered, lanes.size_bits, debt)
         if extent is None:
             return None
         segment, after = segment_at(sizes, covered, extent)
         x = planes(np.stack(blocks(images, segment)))
         context = context_around(images, segment, masks)
-        before, lowest = stack.copy(), [stack.size_bits]
+        before, lowest = lanes.copy(), [lanes.size_bits]
         if counts:
             counts.snapshot()
         if ledger:
-            ledger.begin(len(extents), stack)
+            ledger.begin(len(extents), lanes)
 
-        def watch(stack: Stack, lowest: list[int] = lowest) -> None:
-            lowest.append(stack.size_bits)
+        def watch(lanes: Lanes, lowest: list[int] = lowest) -> None:
+            lowest.append(lanes.size_bits)
 
         try:
-            chain.push(stack, x, top.at(segment, x.shape[1]), context, watch, counts, ledger)
+            fresh = coded_samples(segment, x.shape[1], masks)
+            lanes.widen(lanes_for(coded + fresh))
+            chain.push(lanes, x, top.at(segment, x.shape[1]), context, watch, counts, ledger)
         except StackEmpty:
-            stack.restore(before)
+            lanes.restore(before)
             if counts:
                 counts.restore()
             debt *= 1.15
             continue
         debt = max(LEAST_DEBT, 1.03 * (before.size_bits - min(lowest)) / x.size)
         extents.append(extent)
-        covered = after
+        covered, coded = after, coded + fresh
         del x, before
         give_back(segment)
         done += segment.pixels
@@ -175,7 +207,7 @@ def push_segments(
 
 def pop_segments(
     chain: Chain,
-    stack: Stack,
+    lanes: Lanes,
     images: Sequence[np.ndarray],
     start: Sequence[int],
     extents: Sequence[Extent],
@@ -191,25 +223,28 @@ def pop_segments(
     """
     sizes = [pixels.shape for pixels in images]
     total, done = sum(h * w for h, w, _ in sizes), 0
-    for index, segment in reversed(list(enumerate(locate(sizes, start, extents)))):
+    segments = locate(sizes, start, extents)
+    open_lanes = lane_counts(sizes, segments, masks)
+    for index, segment in reversed(list(enumerate(segments))):
         channels = sizes[segment.image][2]
         context = context_around(images, segment, masks)
         free = context.free
         count = channels * segment.pixels if free is None else np.count_nonzero(free)
-        if count > MANY and stack.size_bits < LEAST * count:
+        if count > MANY and lanes.size_bits < LEAST * count:
             # An encoder pops over 1.3 bits per dimension of y_0 before it pushes.  By Markov's
             # inequality it ends k bits below that with probability 2^-k: no encoder made this
             # file, and the network's work would be in vain.
             raise DamagedFile("the words are too few for the pixels they claim")
         shape = segment.images, channels, segment.height, segment.width
         if ledger:
-            ledger.begin(index, stack)
+            ledger.begin(index, lanes)
         try:
             x = chain.pop(
-                stack, shape, top.at(segment, channels), context, counts=counts, ledger=ledger
+                lanes, shape, top.at(segment, channels), context, counts=counts, ledger=ledger
             )
         except StackEmpty:
             raise DamagedFile("the words end too early") from None
+        lanes.narrow(open_lanes[index])
         if x.min() < -128 or x.max() > 127:
             raise DamagedFile("the words decode to values that are no pixels")
         for block, values in zip(blocks(images, segment), x):

@@ -14,13 +14,12 @@ import numpy as np
 from bitsback.ans.colour_frequencies import (
     BEHIND,
     SHARPNESS,
-    WIDTH,
     reweighted,
     symbols_of,
     window,
 )
-from bitsback.ans.gaussian_tables import ESCAPE, FRACTION_BITS, TOTAL, Gaussians
-from bitsback.ans.stack import Stack
+from bitsback.ans.gaussian_tables import FRACTION_BITS, TOTAL, Gaussians
+from bitsback.ans.lanes import Lanes
 
 FIRST_CHUNK = 128  # values coded by the same counts; each later chunk is a quarter longer
 RED, GREEN, BLUE = 0, 1, 2
@@ -123,7 +122,7 @@ class ColourCounts:
                 here = which[:, colour].reshape(keys.shape)
                 self.count(table, keys[here], x[:, colour][here], times)
 
-    def push(self, stack: Stack, gaussians: Gaussians, array: PixelArray) -> None:
+    def push(self, lanes: Lanes, gaussians: Gaussians, array: PixelArray) -> None:
         """Pushes one array whose values are in the counts, and removes them from the counts.
 
         Errors: ValueError where fewer values than these have been counted.
@@ -133,15 +132,15 @@ class ColourCounts:
             raise ValueError("what is pushed has not been counted")
         for part in reversed(chunks(len(values))):  # each by the counts that its decoder will have
             self.count(table, keys[part], values[part], -1)
-            symbols, escaped = symbols_of(values[part], mean32[part])
-            stack.push_uniform(values[part][escaped] + ESCAPE // 2, ESCAPE)
-            stack.push_each(
-                symbols, self.frequencies(gaussians, table, keys[part], mean32[part], scale[part])
+            lanes.push_each(
+                values[part],
+                (mean32[part] >> FRACTION_BITS) - BEHIND,
+                self.frequencies(gaussians, table, keys[part], mean32[part], scale[part]),
             )
 
     def pop(
         self,
-        stack: Stack,
+        lanes: Lanes,
         gaussians: Gaussians,
         table: Table,
         keys: np.ndarray,
@@ -151,12 +150,10 @@ class ColourCounts:
         """The mirror of push: (n,) int32, which are in the counts then.  Errors: StackEmpty."""
         values = np.empty(len(keys), np.int32)
         for part in chunks(len(keys)):
-            symbols = stack.pop_each(
-                self.frequencies(gaussians, table, keys[part], mean32[part], scale[part])
+            values[part] = lanes.pop_each(
+                (mean32[part] >> FRACTION_BITS) - BEHIND,
+                self.frequencies(gaussians, table, keys[part], mean32[part], scale[part]),
             )
-            escaped = symbols == WIDTH
-            values[part] = symbols + (mean32[part] >> FRACTION_BITS) - BEHIND
-            values[part][escaped] = stack.pop_uniform(int(escaped.sum()), ESCAPE) - ESCAPE // 2
             self.count(table, keys[part], values[part])
         return values
 

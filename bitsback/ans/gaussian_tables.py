@@ -13,15 +13,14 @@ The end columns are escapes: the value itself follows in 16 bits.  The table is 
 export, and stored with the model; the coder never evaluates an erf.
 """
 
+import functools
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import constriction
 import numpy as np
 
-from bitsback.ans.stack import Stack
-from bitsback.errors import DamagedFile
+from bitsback.ans.lanes import Lanes
+from bitsback.ans.row_table import CENTRE, COLUMNS, PRECISION, RowTable, row_table
 
 FRACTION_BITS = 5
 # Positions of the mean inside a spacing; 16 would cost 0.002 bits per dimension more on 12 levels.
@@ -29,9 +28,7 @@ FRACTIONS = 2**FRACTION_BITS
 SCALES_PER_DOUBLING = 16
 SCALE_ONE = 64  # index of sd = 1; index 0 is sd = 1/16
 SCALES = 113  # up to sd = 8
-COLUMNS = 64
-CENTRE = 31
-TOTAL = 2**24
+TOTAL = 2**PRECISION
 MIN_FREQUENCY = 4  # no symbol costs more than 22 bits; costs a level 2e-5 bits per dimension
 ESCAPE = 2**16  # escaped values are -2^15 .. 2^15 - 1
 
@@ -77,37 +74,20 @@ def forward_frequencies(steps: Sequence[int]) -> np.ndarray:
     return np.array([_row(s, f, 0) for s in steps for f in range(FRACTIONS)], np.int32)
 
 
-class _Models(dict[int, Any]):
-    """constriction's model of each row, over its columns of frequency > 0, made on first use."""
-
-    def __init__(self, frequencies: np.ndarray):
-        super().__init__()
-        self._frequencies = frequencies
-
-    def __missing__(self, row: int) -> Any:
-        # frequencies - 1 with perfect=False makes exactly these frequencies
-        inside = self._frequencies[row][self._frequencies[row] > 0]
-        self[row] = constriction.stream.model.Categorical(
-            (inside - 1).astype(np.float32), perfect=False
-        )
-        return self[row]
-
-
 class Gaussians:
     """Pushes and pops arrays of integers, each under its own row of `frequencies`.
 
     frequencies: (rows, COLUMNS) int32, 32 rows a scale, rows sum to 2^24, zeros at their ends only.
-    Symbols are sorted by row (stable), with one call of constriction a row; a decoder pops rows in
-    ascending order.
     """
 
     def __init__(self, frequencies: np.ndarray):
         self.frequencies = frequencies
-        self._whole = bool((frequencies > 0).all())  # all rows have the same symbols
-        self._first = (frequencies > 0).argmax(1).astype(np.int32)
-        self._symbols = (frequencies > 0).sum(1).astype(np.uint32)
-        self._models = _Models(frequencies)
         self._windows: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+
+    @functools.cached_property
+    def table(self) -> RowTable:
+        """The rows as lanes code under them."""
+        return row_table(self.frequencies)
 
     def window(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """Frequencies of columns begin..end - 1 of each row, and of all other columns together.
@@ -119,78 +99,33 @@ class Gaussians:
             self._windows[begin, end] = (inside >> 4) + 1, (TOTAL - inside.sum(0) >> 4) + 1
         return self._windows[begin, end]
 
-    @staticmethod
-    def _runs(
-        mean32: np.ndarray, scale: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, list[int], np.ndarray]:
-        """Order of coding and each value's row in it; each run's row and begin."""
-        rows = scale.astype(np.int16) * np.int16(FRACTIONS) + (mean32 & (FRACTIONS - 1)).astype(
-            np.int16
-        )
-        order = np.argsort(rows, kind="stable")
-        rows = rows[order]
-        begins = np.concatenate([[0], np.flatnonzero(rows[1:] != rows[:-1]) + 1])
-        return order, rows, rows[begins].tolist(), begins
-
     def push(
         self,
-        stack: Stack,
+        lanes: Lanes,
         values: np.ndarray,
         mean32: np.ndarray,
         scale: np.ndarray,
         escapes: bool = True,
     ) -> None:
-        """values: (N,) int32; mean32: (N,) int32, 1/32 spacings; scale: (N,) int32 indices.
+        """values: (N,) int32; mean32: (N,) int32, 1/32 spacings; scale: (N,) or (1,) int32 indices.
 
         Without `escapes` the end columns stand for exactly -31 and 32 from the mean's floor.
         Errors: DamagedFile for a value without frequency.
         """
-        if not len(values):
-            return
-        columns = np.clip(values + CENTRE - (mean32 >> FRACTION_BITS), 0, COLUMNS - 1).astype(
-            np.int32, copy=False
-        )
-        order, rows, kinds, begins = self._runs(mean32, scale)
-        symbols = columns[order]  # for all runs at once: there are many short ones
-        if not self._whole:
-            symbols -= self._first[rows]
-            if (symbols.view(np.uint32) >= self._symbols[rows]).any():  # also those below 0
-                # no encoder pops such a value
-                raise DamagedFile("a value lies where its distribution has no frequency")
-        if escapes:
-            far = (columns == 0) | (columns == COLUMNS - 1)
-            stack.push_uniform(values[far] + ESCAPE // 2, ESCAPE)
-        models, begins = self._models, begins.tolist()
-        stack.push_runs(
-            [
-                (symbols[begin:end], models[row])
-                for row, begin, end in zip(kinds, begins, [*begins[1:], len(rows)])
-            ]
-        )
+        lanes.push_gaussian(self.table, values, mean32, scale, escapes)
 
     def pop(
-        self, stack: Stack, mean32: np.ndarray, scale: np.ndarray, escapes: bool = True
+        self, lanes: Lanes, mean32: np.ndarray, scale: np.ndarray, escapes: bool = True
     ) -> np.ndarray:
         """The mirror of push: (N,) int32.  Errors: StackEmpty."""
-        if not len(mean32):
-            return np.empty(0, np.int32)
-        order, rows, kinds, begins = self._runs(mean32, scale)
-        columns = np.empty(len(mean32), np.int32)
-        counts = np.diff(begins, append=len(rows)).tolist()
-        symbols = stack.pop_runs(list(zip(counts, map(self._models.__getitem__, kinds))))
-        columns[order] = symbols if self._whole else symbols + self._first[rows]
-        values = columns + (mean32 >> FRACTION_BITS) - CENTRE
-        if escapes:
-            far = (columns == 0) | (columns == COLUMNS - 1)
-            values[far] = stack.pop_uniform(int(far.sum()), ESCAPE) - ESCAPE // 2
-        return values
+        return lanes.pop_gaussian(self.table, mean32, scale, escapes)
 
     def bits_of_each(
         self, values: np.ndarray, mean32: np.ndarray, scale: np.ndarray, escapes: bool = True
     ) -> np.ndarray:
         """(N,) float64: -log2 of the frequencies that push would use."""
         columns = np.clip(values - (mean32 >> FRACTION_BITS) + CENTRE, 0, COLUMNS - 1)
-        bits = PRECISION_BITS - np.log2(
+        bits = PRECISION - np.log2(
             self.frequencies[scale * FRACTIONS + (mean32 & (FRACTIONS - 1)), columns]
         )
         if escapes:
@@ -202,6 +137,3 @@ class Gaussians:
     ) -> float:
         """The sum of bits_of_each: what a push adds to the stack."""
         return float(self.bits_of_each(values, mean32, scale, escapes).sum())
-
-
-PRECISION_BITS = math.log2(TOTAL)

@@ -9,7 +9,6 @@ it pops from an empty stack; here that is `StackEmpty`.  Arrays are in the order
 push of an array is undone by one pop of the same length.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import constriction
@@ -17,9 +16,6 @@ import numpy as np
 
 from bitsback.errors import DamagedFile, StackEmpty
 
-PRECISION = 24
-# from frequencies - 1 this model makes exactly these frequencies
-_EACH = constriction.stream.model.Categorical(perfect=False)
 _STATE_FLOOR = 2**32  # a state below it, with no words left: the stack is empty
 
 ConstrictionModel = Any  # of constriction.stream.model
@@ -68,59 +64,25 @@ class Stack:
         """Bits on the stack."""
         return self._coder.num_valid_bits()
 
-    def copy(self) -> "Stack":
-        """A stack of the same bits."""
-        stack = Stack.__new__(Stack)
-        stack._coder = self._coder.clone()
-        return stack
-
-    def restore(self, other: "Stack") -> None:
-        """Undoes everything since `other = self.copy()`."""
-        self._coder = other._coder.clone()
-
     def push(self, symbols: np.ndarray, model: ConstrictionModel) -> None:
         """symbols: (N,) int32 under one constriction model."""
-        self.push_runs([(symbols, model)])
+        self._coder.encode_reverse(np.ascontiguousarray(symbols, np.int32), model)
 
     def pop(self, count: int, model: ConstrictionModel) -> np.ndarray:
         """The mirror of push: (count,) int32.  Errors: StackEmpty."""
-        return self.pop_runs([(int(count), model)])
-
-    def push_runs(self, runs: Sequence[tuple[np.ndarray, ConstrictionModel]]) -> None:
-        """runs: [(symbols (N,) int32, model)], in the order of decoding; many short ones."""
-        encode = self._coder.encode_reverse
-        for symbols, model in reversed(runs):
-            encode(symbols, model)
-
-    def pop_runs(self, runs: Sequence[tuple[int, ConstrictionModel]]) -> np.ndarray:
-        """The mirror of push_runs: all symbols in one int32 array.  runs: [(N, model)].
-
-        Errors: StackEmpty, found at the end: a stack once empty stays so.
-        """
-        decode = self._coder.decode
-        symbols = [decode(model, count) for count, model in runs]
-        self._check()
-        return np.concatenate(symbols)
-
-    def push_each(self, symbols: np.ndarray, frequencies: np.ndarray) -> None:
-        """symbols: (N,) integers, each under its own row of frequencies (N, K).
-
-        Frequencies are integers >= 1, of sum 2^24 in each row.
-        """
-        if len(symbols):
-            self._coder.encode_reverse(
-                np.ascontiguousarray(symbols, np.int32),
-                _EACH,
-                (frequencies - 1).astype(np.float32, order="C"),
-            )
-
-    def pop_each(self, frequencies: np.ndarray) -> np.ndarray:
-        """The mirror of push_each: (N,) int32.  Errors: StackEmpty."""
-        if not len(frequencies):
-            return np.empty(0, np.int32)
-        symbols = self._coder.decode(_EACH, (frequencies - 1).astype(np.float32, order="C"))
-        self._check()
+        symbols = self._coder.decode(model, int(count))
+        words, state = self._coder.pos()
+        if words == 0 and state < _STATE_FLOOR:  # once empty it stays so
+            raise StackEmpty("the stack ran dry")
         return symbols
+
+    def push_row(self, columns: np.ndarray, frequencies: np.ndarray) -> None:
+        """columns: (N,) integers, all under one row of frequencies (K,) >= 1, of sum 2^24."""
+        self.push(columns, _row_model(frequencies))
+
+    def pop_row(self, count: int, frequencies: np.ndarray) -> np.ndarray:
+        """The mirror of push_row: (count,) int32.  Errors: StackEmpty."""
+        return self.pop(count, _row_model(frequencies))
 
     def push_uniform(self, values: np.ndarray, size: int) -> None:
         """values: (N,) integers in 0..size-1, each for log2(size) bits; size in 2..2^24."""
@@ -135,7 +97,9 @@ class Stack:
             return np.empty(0, np.int32)
         return self.pop(count, constriction.stream.model.Uniform(size))
 
-    def _check(self) -> None:
-        words, state = self._coder.pos()
-        if words == 0 and state < _STATE_FLOOR:
-            raise StackEmpty("the stack ran dry")
+
+def _row_model(frequencies: np.ndarray) -> ConstrictionModel:
+    # frequencies - 1 with perfect=False makes exactly these frequencies
+    return constriction.stream.model.Categorical(
+        (frequencies - 1).astype(np.float32), perfect=False
+    )

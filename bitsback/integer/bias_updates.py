@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from bitsback.ans import gaussian_tables
-from bitsback.ans.gaussian_tables import Gaussians
+from bitsback.ans.gaussian_tables import CENTRE, COLUMNS, ESCAPE, FRACTIONS, Gaussians
 from bitsback.ans.stack import Stack
 from bitsback.errors import DamagedFile, TrainingError
 from bitsback.integer.convolution import Layer
@@ -96,6 +96,15 @@ def coarseness(part: np.ndarray) -> int:
     return min(COARSENESS - 1, (bits & -bits).bit_length() - 1) if bits else 0
 
 
+def _parameters(size: int, scale: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros(size, np.int32), np.full(size, scale, np.int32)
+
+
+def _ends(columns: np.ndarray) -> np.ndarray:
+    """Which columns are escapes."""
+    return (columns == 0) | (columns == COLUMNS - 1)
+
+
 class BiasUpdates:
     """The codec of bias updates, family by family: one bit for a family without any.
 
@@ -110,14 +119,14 @@ class BiasUpdates:
     def _scale(self, values: np.ndarray) -> int:
         """The scale index under which values cost least."""
         costs = [
-            self.gaussians.information_bits(values, *self._parameters(len(values), scale))
+            self.gaussians.information_bits(values, *_parameters(len(values), scale))
             for scale in range(gaussian_tables.SCALES)
         ]
         return int(np.argmin(costs))
 
-    @staticmethod
-    def _parameters(size: int, scale: int) -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros(size, np.int32), np.full(size, scale, np.int32)
+    def _row(self, scale: int) -> np.ndarray:
+        """Frequencies of N(0, sd of the scale), (COLUMNS,)."""
+        return self.gaussians.frequencies[scale * FRACTIONS]
 
     def push(self, stack: Stack, updates: np.ndarray) -> None:
         """updates: int32, of all families; each within +-MAX_UPDATE * 2^coarseness of its layer."""
@@ -142,7 +151,9 @@ class BiasUpdates:
             coarse = coarseness(part)
             values = part >> coarse
             scale = self._scale(values)
-            self.gaussians.push(stack, values, *self._parameters(len(part), scale))
+            columns = np.clip(values + CENTRE, 0, COLUMNS - 1)
+            stack.push_uniform(values[_ends(columns)] + ESCAPE // 2, ESCAPE)
+            stack.push_row(columns, self._row(scale))
             stack.push_uniform(np.array([scale]), SCALE_CODES)
             stack.push_uniform(np.array([coarse]), COARSENESS)
 
@@ -154,7 +165,9 @@ class BiasUpdates:
             )
             if scale >= gaussian_tables.SCALES:
                 raise DamagedFile("a scale of tuned biases is out of range")
-            values = self.gaussians.pop(stack, *self._parameters(len(layers[name].shift), scale))
+            columns = stack.pop_row(len(layers[name].shift), self._row(scale))
+            values, far = columns - CENTRE, _ends(columns)
+            values[far] = stack.pop_uniform(int(far.sum()), ESCAPE) - ESCAPE // 2
             if np.abs(values).max() > MAX_UPDATE:
                 raise DamagedFile("a tuned bias is out of range")
             parts.append(values << coarse)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bitsback.ans import gaussian_tables
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import Lanes
 from bitsback.coder.chain import Chain
 from bitsback.coder.context import no_context
 from bitsback.coder.top import Top
@@ -49,16 +49,17 @@ def on_lattice(levels: Levels, k: int, x: Tensor, generator: torch.Generator) ->
     return torch.round(noised(x, sd, generator) / spacing).to(torch.int32).numpy()
 
 
-def random_stack(count: int, generator: torch.Generator) -> Stack:
-    """A stack of `count` random bytes."""
-    return Stack(
-        torch.randint(0, 256, (count,), dtype=torch.uint8, generator=generator).numpy().tobytes()
-    )
+def random_bits(count: int, generator: torch.Generator, lanes: int = 64) -> Lanes:
+    """Lanes over `count` random bytes."""
+    numbers = torch.randint(0, 256, (count,), dtype=torch.uint8, generator=generator)
+    found = Lanes(numbers.numpy().tobytes())
+    found.widen(lanes)
+    return found
 
 
 def draw(
     chain: Chain,
-    stack: Stack,
+    lanes: Lanes,
     shape: tuple[int, ...],
     start: tuple[int, np.ndarray] | None = None,
 ) -> list[np.ndarray]:
@@ -71,12 +72,12 @@ def draw(
     k, y = start or (
         top,
         wide_top(chain.levels).pop(
-            chain.gaussians, stack, shape, no_context(np.empty(shape, np.int32))
+            chain.gaussians, lanes, shape, no_context(np.empty(shape, np.int32))
         ),
     )
     values = [y]
     for reverse in reversed(chain.reverse[: k + 1]):
-        values.append(reverse.pop(stack, values[-1], no_context(values[-1])))
+        values.append(reverse.pop(lanes, values[-1], no_context(values[-1])))
     return values
 
 
@@ -87,5 +88,5 @@ def sample_chain(
     start: tuple[int, np.ndarray] | None = None,
 ) -> list[np.ndarray]:
     """`draw` from random bits of `generator`, as many as it can need."""
-    count = math.prod(shape) * BITS_A_VALUE // 8 * (len(chain.levels) + 1) + 64
-    return draw(chain, random_stack(count, generator), shape, start)
+    count = math.prod(shape) * BITS_A_VALUE // 8 * (len(chain.levels) + 1) + 512
+    return draw(chain, random_bits(count, generator), shape, start)

@@ -1,0 +1,219 @@
+"""Lanes, compiled: the loops of lanes_numpy.py, value by value, with the same results.
+
+numba compiles them (compiled.py).  Their speed does not depend on the number of lanes: the values
+of a step are independent of one another, and the processor overlaps them.
+"""
+
+import numpy as np
+
+from bitsback.ans.compiled import compiled, inlined
+from bitsback.ans.lanes_numpy import CENTRE, DRY, EDGES, FLOOR, IMPOSSIBLE, LAST, SLOTS
+from bitsback.ans.row_table import GUIDE_BITS
+
+GUIDE_SHIFT = 24 - GUIDE_BITS
+
+
+@inlined
+def pop_update(s, slot, start, frequency):
+    """The state after a symbol is popped, before it takes a word."""
+    return frequency * (s >> 24) + slot - start
+
+
+@inlined
+def push_update(s, start, frequency):
+    """The state after a symbol is pushed, once it has given its word."""
+    quotient = np.int64(np.uint64(s) // np.uint64(frequency))
+    return (quotient << 24) + (s - quotient * frequency) + start
+
+
+@compiled
+def push(state, words, count, starts, frequencies):
+    """As lanes_numpy.push."""
+    lanes, n = state.size, starts.size
+    for j in range(n - 1, -1, -1):
+        lane = j % lanes
+        s, f = state[lane], np.int64(frequencies[j])
+        if s >> 39 >= f:
+            words[count] = s & 0xFFFFFFFF
+            count += 1
+            s >>= 32
+        state[lane] = push_update(s, np.int64(starts[j]), f)
+    return count
+
+
+@compiled
+def pop_uniform(state, words, count, bits, values):
+    """As lanes_numpy.pop_uniform."""
+    lanes, n, shift = state.size, values.size, 24 - bits
+    for j in range(n):
+        lane = j % lanes
+        s = state[lane]
+        slot = s & SLOTS
+        value = slot >> shift
+        s = pop_update(s, slot, value << shift, np.int64(1) << shift)
+        if s < FLOOR:
+            if count == 0:
+                return DRY
+            count -= 1
+            s = s << 32 | np.int64(words[count])
+        state[lane] = s
+        values[j] = value
+    return count
+
+
+@compiled
+def push_gaussian(state, words, count, edges, guide, values, mean32, scale, escapes):
+    """As lanes_numpy.push_gaussian."""
+    lanes, n, many = state.size, values.size, scale.size > 1
+    end = n
+    while end > 0:
+        begin = (end - 1) // lanes * lanes
+        if escapes:
+            for j in range(end - 1, begin - 1, -1):
+                column = values[j] - (mean32[j] >> 5) + CENTRE
+                if column <= 0 or column >= LAST:
+                    s = state[j - begin]
+                    if s >> 39 >= 256:
+                        words[count] = s & 0xFFFFFFFF
+                        count += 1
+                        s >>= 32
+                    start = np.int64((values[j] + 2**15) & 0xFFFF) << 8
+                    state[j - begin] = (s >> 8 << 24) + (s & 255) + start
+        for j in range(end - 1, begin - 1, -1):
+            mean = mean32[j]
+            row = (scale[j] if many else scale[0]) * 32 + (mean & 31)
+            column = values[j] - (mean >> 5) + CENTRE
+            if column <= 0 or column >= LAST:
+                column = 0 if column <= 0 else LAST
+            i = row * EDGES + column
+            start = np.int64(edges[i])
+            f = np.int64(edges[i + 1]) - start
+            if f == 0:
+                return IMPOSSIBLE
+            s = state[j - begin]
+            if s >> 39 >= f:
+                words[count] = s & 0xFFFFFFFF
+                count += 1
+                s >>= 32
+            state[j - begin] = push_update(s, start, f)
+        end = begin
+    return count
+
+
+@compiled
+def pop_gaussian(state, words, count, edges, guide, mean32, scale, escapes, values):
+    """As lanes_numpy.pop_gaussian."""
+    lanes, n, many = state.size, values.size, scale.size > 1
+    for begin in range(0, n, lanes):
+        end = min(begin + lanes, n)
+        escaped = False
+        for j in range(begin, end):
+            s = state[j - begin]
+            slot = s & SLOTS
+            mean = mean32[j]
+            row = (scale[j] if many else scale[0]) * 32 + (mean & 31)
+            i = row * EDGES + guide[(row << GUIDE_BITS) + (slot >> GUIDE_SHIFT)]
+            end_of_column = np.int64(edges[i + 1])
+            while end_of_column <= slot:
+                i += 1
+                end_of_column = np.int64(edges[i + 1])
+            start = np.int64(edges[i])
+            s = pop_update(s, slot, start, end_of_column - start)
+            if s < FLOOR:
+                if count == 0:
+                    return DRY
+                count -= 1
+                s = s << 32 | np.int64(words[count])
+            state[j - begin] = s
+            column = i - row * EDGES
+            escaped |= column == 0 or column == LAST
+            values[j] = column + (mean >> 5) - CENTRE
+        if escaped and escapes:
+            for j in range(begin, end):
+                column = values[j] - (mean32[j] >> 5) + CENTRE
+                if column == 0 or column == LAST:
+                    s = state[j - begin]
+                    value = s >> 8 & 0xFFFF
+                    s = pop_update(s, s & SLOTS, value << 8, np.int64(256))
+                    if s < FLOOR:
+                        if count == 0:
+                            return DRY
+                        count -= 1
+                        s = s << 32 | np.int64(words[count])
+                    state[j - begin] = s
+                    values[j] = value - 2**15
+    return count
+
+
+@compiled
+def push_each(state, words, count, values, first, frequencies):
+    """As lanes_numpy.push_each."""
+    lanes, n, escape = state.size, values.size, frequencies.shape[1] - 1
+    end = n
+    while end > 0:
+        begin = (end - 1) // lanes * lanes
+        for j in range(end - 1, begin - 1, -1):
+            symbol = values[j] - first[j]
+            if symbol < 0 or symbol >= escape:
+                s = state[j - begin]
+                if s >> 39 >= 256:
+                    words[count] = s & 0xFFFFFFFF
+                    count += 1
+                    s >>= 32
+                start = np.int64((values[j] + 2**15) & 0xFFFF) << 8
+                state[j - begin] = (s >> 8 << 24) + (s & 255) + start
+        for j in range(end - 1, begin - 1, -1):
+            symbol = values[j] - first[j]
+            if symbol < 0 or symbol >= escape:
+                symbol = escape
+            start = np.int64(0)
+            for i in range(symbol):
+                start += frequencies[j, i]
+            f = np.int64(frequencies[j, symbol])
+            s = state[j - begin]
+            if s >> 39 >= f:
+                words[count] = s & 0xFFFFFFFF
+                count += 1
+                s >>= 32
+            state[j - begin] = push_update(s, start, f)
+        end = begin
+    return count
+
+
+@compiled
+def pop_each(state, words, count, first, frequencies, values):
+    """As lanes_numpy.pop_each."""
+    lanes, n, escape = state.size, values.size, frequencies.shape[1] - 1
+    for begin in range(0, n, lanes):
+        end = min(begin + lanes, n)
+        escaped = False
+        for j in range(begin, end):
+            s = state[j - begin]
+            slot = s & SLOTS
+            start, symbol = np.int64(0), 0
+            while symbol < escape and start + frequencies[j, symbol] <= slot:
+                start += frequencies[j, symbol]
+                symbol += 1
+            s = pop_update(s, slot, start, np.int64(frequencies[j, symbol]))
+            if s < FLOOR:
+                if count == 0:
+                    return DRY
+                count -= 1
+                s = s << 32 | np.int64(words[count])
+            state[j - begin] = s
+            escaped |= symbol == escape
+            values[j] = symbol + first[j]
+        if escaped:
+            for j in range(begin, end):
+                if values[j] - first[j] == escape:
+                    s = state[j - begin]
+                    value = s >> 8 & 0xFFFF
+                    s = pop_update(s, s & SLOTS, value << 8, np.int64(256))
+                    if s < FLOOR:
+                        if count == 0:
+                            return DRY
+                        count -= 1
+                        s = s << 32 | np.int64(words[count])
+                    state[j - begin] = s
+                    values[j] = value - 2**15
+    return count
