@@ -37,7 +37,7 @@ def costs_of(path: Path, model: Model) -> BitCosts:
 def columns(costs: BitCosts, levels: int) -> list[int]:
     """Bits of header, side information, fallback parts, x, y_0, ..., y_{K-1}."""
     latents = costs.latents or (0,) * (levels + 1)
-    head = costs.header + costs.rounding
+    head = costs.header + costs.closing
     return [head, sum(costs.sections.values()), costs.fallback, *latents]
 
 

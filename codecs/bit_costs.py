@@ -9,6 +9,7 @@ The cost of a latent is what the encoder pushed of it less what it popped:
 
 from typing import NamedTuple
 
+from bitsback.ans.lanes import EXPONENT_BITS, MAX_LANES
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.decoder import ModelOption, Progress, decode_images, no_progress
@@ -23,7 +24,8 @@ class BitCosts(NamedTuple):
 
     header: all but sections and payload, checksum included; sections: {name: bits} of side
     information; fallback: the fallback parts, in whole words; latents: of x, y_0, ..., y_{K-1};
-    sigmas: noise of each in gray levels, 0 for x; rounding: what the stack's last word leaves free.
+    sigmas: noise of each in gray levels, 0 for x; closing: what closing the lanes
+    costs, and rounding up to a byte.
     """
 
     header: int
@@ -31,12 +33,12 @@ class BitCosts(NamedTuple):
     fallback: int
     latents: tuple[int, ...] = ()
     sigmas: tuple[float, ...] = ()
-    rounding: int = 0
+    closing: int = 0
 
     @property
     def total(self) -> int:
         """The sum of all parts."""
-        parts = self.header, *self.sections.values(), self.fallback, *self.latents, self.rounding
+        parts = self.header, *self.sections.values(), self.fallback, *self.latents, self.closing
         return sum(parts)
 
 
@@ -57,11 +59,11 @@ def bit_costs(
     decode_images(data, model=chosen, device=device, progress=progress, ledger=ledger)
     latents = latent_bits(ledger, len(chosen.levels))
     fallback = 8 * (header.credit_bytes + -header.credit_bytes % 4)
-    rounding = 8 * len(payload) - fallback - sum(latents)
-    if not 0 <= rounding < 64:
+    closing = 8 * len(payload) - fallback - sum(latents)
+    if not 0 <= closing <= 8 + EXPONENT_BITS * MAX_LANES:
         raise DamagedFile("the bits of the levels are not those of the words")
     noise = (0.0, *sigmas(chosen.levels))
-    return BitCosts(head, sections, fallback, latents, noise, rounding)
+    return BitCosts(head, sections, fallback, latents, noise, closing)
 
 
 def latent_bits(ledger: Ledger, levels: int) -> tuple[int, ...]:

@@ -7,9 +7,9 @@ slow.  Section numbers are ARITHMETIC.md's.
 The file's header is no arithmetic; what it says comes in as arguments:
 
     model = Model(open("m.safetensors", "rb").read())
-    stack = Stack(payload)
-    images = decode(model, stack, sizes, start, segments, top)  # 0 before `start`: in the credit
-    credit = stack.credit(length)
+    lanes = Lanes(payload)
+    images = decode(model, lanes, sizes, start, segments, top)  # 0 before `start`: in the credit
+    credit = lanes.credit(length)
 """
 
 import hashlib
@@ -208,9 +208,7 @@ def pop_deltas(model, stack):
                 stack.pop(uniform),
                 len(model.tensors[f"{layer}.shift"]),
             )
-            updates[layer] = stack.pop_array(
-                model.p, np.zeros(count, np.int64), np.full(count, scale), True
-            )
+            updates[layer] = stack.pop_row(model.p[32 * scale], count)
             assert abs(updates[layer]).max() <= 127, "a delta out of range"
             updates[layer] *= 2**coarseness
             for other, family in enumerate(families):
@@ -240,12 +238,10 @@ def tune(model, updates):
 
 
 class Stack:
-    """Section 3, and the coding of arrays of section 2."""
-
-    UNIFORM = [256 * i for i in range(2**16 + 1)]  # cumulative frequencies of a number below 2^16
+    """Section 9: the stack of bias updates, one state."""
 
     def __init__(self, data):
-        """data: the payload of a file."""
+        """data: the section of a file."""
         self.words, self.state = np.frombuffer(data, "<u4").tolist(), 0
         self._refill()
 
@@ -286,30 +282,128 @@ class Stack:
             self.state >>= 32
         self.state = (self.state // frequency << 24) + self.state % frequency + low
 
+    def pop_row(self, cumulative, count):
+        """Section 9: values of mean 0 under one row, with escapes."""
+        values = [self.pop(cumulative) - 31 for _ in range(count)]
+        return np.array([self.pop(UNIFORM) - 2**15 if v in (-31, 32) else v for v in values])
+
+
+UNIFORM = [256 * i for i in range(2**16 + 1)]  # cumulative frequencies of a number below 2^16
+
+
+class Lanes:
+    """Section 3, and the coding of arrays of section 2."""
+
+    def __init__(self, data):
+        """data: the payload of a file; `open` comes before all else."""
+        self.data, self.words, self.states = data, [], []
+
+    @classmethod
+    def from_credit(cls, data):
+        lanes = cls(b"")
+        lanes.words = np.frombuffer(data + bytes(-len(data) % 4), "<u4").tolist()
+        return lanes
+
+    def open(self, count):
+        if self.words:
+            return
+        bits = "".join(f"{byte:08b}" for byte in self.data)
+        exponents, place = [], 5 * count
+        for i in range(count):
+            exponents.append(31 + int(bits[5 * i : 5 * i + 5], 2))
+        for e in exponents:
+            self.states.append(1 << e | int(bits[place : place + e], 2))
+            place += e
+        closing = -(-place // 8)
+        assert "1" not in bits[place : 8 * closing], "padding that is not zero"
+        self.words = np.frombuffer(self.data[closing:], "<u4").tolist()
+
+    def to_bytes(self):
+        exponents = [state.bit_length() - 1 for state in self.states]
+        bits = "".join(f"{e - 31:05b}" for e in exponents)
+        bits += "".join(f"{state:b}"[1:] for state in self.states)
+        bits += "0" * (-len(bits) % 8)
+        closing = bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
+        return closing + np.array(self.words, "<u4").tobytes()
+
+    def widen(self, count):
+        opened = count - len(self.states)
+        if opened > 0:
+            self.states += [2**32 + word for word in self.words[-opened:]]
+            del self.words[-opened:]
+
+    def narrow(self, count):
+        for state in self.states[count:]:
+            assert state >> 32 == 1, "a lane does not end where it began"
+            self.words.append(state & 0xFFFFFFFF)
+        del self.states[count:]
+
+    def credit(self, length):
+        data = np.array(self.words, "<u4").tobytes()
+        assert not self.states and len(data) == length + -length % 4 and not any(data[length:])
+        return data[:length]
+
+    def _pop(self, lane, cumulative):
+        state = self.states[lane]
+        q = state & 0xFFFFFF
+        symbol = bisect_right(cumulative, q) - 1
+        low, high = cumulative[symbol : symbol + 2]
+        state = (high - low) * (state >> 24) + q - low
+        if state < 2**31:
+            state = state << 32 | self.words.pop()
+        self.states[lane] = state
+        return symbol
+
+    def _push(self, lane, cumulative, symbol):
+        state, (low, high) = self.states[lane], cumulative[symbol : symbol + 2]
+        frequency = high - low
+        assert frequency, "a column without frequency: the file is damaged"
+        if state >= frequency << 39:
+            self.words.append(state & 0xFFFFFFFF)
+            state >>= 32
+        self.states[lane] = (state // frequency << 24) + state % frequency + low
+
+    def pop_symbols(self, distributions, escapes):
+        """[(symbol, the number of an escaped one or None)]; distributions: cumulative of each."""
+        found = []
+        for begin in range(0, len(distributions), len(self.states)):
+            step = distributions[begin : begin + len(self.states)]
+            symbols = [self._pop(lane, cumulative) for lane, cumulative in enumerate(step)]
+            for lane, symbol in enumerate(symbols):
+                number = self._pop(lane, UNIFORM) if symbol in escapes else None
+                found.append((symbol, number))
+        return found
+
+    def push_symbols(self, distributions, symbols, escapes):
+        """symbols: as pop_symbols returns them."""
+        for begin in reversed(range(0, len(distributions), len(self.states))):
+            step = range(begin, min(begin + len(self.states), len(distributions)))
+            for i in reversed(step):
+                if symbols[i][0] in escapes:
+                    self._push(i - begin, UNIFORM, symbols[i][1])
+            for i in reversed(step):
+                self._push(i - begin, distributions[i], symbols[i][0])
+
     def pop_array(self, table, mean, row_set, escapes):
         """table: Model.p or .q; mean (in 1/32), row_set: arrays of the shape that is returned."""
-        rows, base, order = _rows(mean, row_set)
-        columns = np.zeros(mean.size, np.int64)
-        for i in order:
-            columns[i] = self.pop(table[rows[i]])
-        values = columns - 31 + base
-        for i in np.flatnonzero(escapes & np.isin(columns, (0, 63))):
-            values[i] = self.pop(self.UNIFORM) - 2**15
-        return values.reshape(mean.shape)
+        rows, base = _rows(mean, row_set)
+        found = self.pop_symbols([table[row] for row in rows], (0, 63) if escapes else ())
+        values = [
+            b - 31 + symbol if number is None else number - 2**15
+            for b, (symbol, number) in zip(base, found)
+        ]
+        return np.array(values, np.int64).reshape(mean.shape)
 
     def push_array(self, table, values, mean, row_set, escapes):
-        rows, base, order = _rows(mean, row_set)
-        columns = (values.ravel() - base + 31).clip(0, 63)
-        for i in np.flatnonzero(escapes & np.isin(columns, (0, 63)))[::-1]:
-            self.push(self.UNIFORM, int(values.ravel()[i]) + 2**15)
-        for i in order[::-1]:
-            self.push(table[rows[i]], int(columns[i]))
+        rows, base = _rows(mean, row_set)
+        columns = (values.ravel() - base + 31).clip(0, 63).tolist()
+        symbols = [(column, int(v) + 2**15) for column, v in zip(columns, values.ravel())]
+        self.push_symbols([table[row] for row in rows], symbols, (0, 63) if escapes else ())
 
 
 def _rows(mean, row_set):
     mean, row_set = mean.ravel(), row_set.ravel()
-    rows = 32 * row_set + (mean & 31)
-    return rows, mean >> 5, np.argsort(rows, kind="stable")
+    return 32 * row_set + (mean & 31), mean >> 5
 
 
 # Section 4: levels.  Latents and x of a segment are (images, 3, H, W).
@@ -480,7 +574,7 @@ def part(values, parts, colour):
     return gathered(values, parts)[:, colour if values.shape[1] == 3 else 0]
 
 
-def pop_step(model, stack, k, y, known, free, told, counts=None):
+def pop_step(model, lanes, k, y, known, free, told, counts=None):
     """free: bool, what is coded, section 11; told: values of the level below where nothing is;
     counts: Counts, or None, section 12.
     """
@@ -490,10 +584,10 @@ def pop_step(model, stack, k, y, known, free, told, counts=None):
         values, coded = part(below, parts, colour), part(free, parts, colour)
         if counts:
             values[coded] = counts.pop_array(
-                stack, model.p, keys(below, parts, colour, coded), mean[coded], scale[coded], seen
+                lanes, model.p, keys(below, parts, colour, coded), mean[coded], scale[coded], seen
             )
         else:
-            values[coded] = stack.pop_array(model.p, mean[coded], scale[coded], escapes=True)
+            values[coded] = lanes.pop_array(model.p, mean[coded], scale[coded], escapes=True)
         scatter(
             below[:, colour : colour + 1] if below.shape[1] == 3 else below, parts, values[:, None]
         )
@@ -579,73 +673,66 @@ class Counts:
             yield range(begin, min(begin + length, count))
             begin, length = begin + length, length * 5 // 4
 
-    def pop_array(self, stack, table, places, mean, row_set, seen):
-        rows, bases, _ = _rows(mean, row_set)
+    def pop_array(self, lanes, table, places, mean, row_set, seen):
+        rows, bases = _rows(mean, row_set)
         values = np.zeros(len(rows), np.int64)
         for chunk in self.chunks(len(rows)):
-            symbols = [
-                stack.pop(self.cumulative(table[rows[i]], places[i], int(bases[i]), seen))
-                for i in chunk
+            distributions = [
+                self.cumulative(table[rows[i]], places[i], int(bases[i]), seen) for i in chunk
             ]
-            for i, symbol in zip(chunk, symbols):
-                values[i] = (
-                    bases[i] - 7 + symbol if symbol < 16 else stack.pop(stack.UNIFORM) - 2**15
-                )
+            for i, (symbol, number) in zip(chunk, lanes.pop_symbols(distributions, (16,))):
+                values[i] = bases[i] - 7 + symbol if number is None else number - 2**15
             for i in chunk:
                 seen[(*places[i], byte(values[i]))] += 1
         return values
 
-    def push_arrays(self, stack, table, arrays):
+    def push_arrays(self, lanes, table, arrays):
         """All arrays of step 0, (places, values, mean32, scale), in the decoder's order.
 
         They are pushed in the reverse order.
         """
         coded, seen = [], Counter(self.seen)
         for places, values, mean, row_set in arrays:
-            rows, bases, _ = _rows(mean, row_set)
+            rows, bases = _rows(mean, row_set)
             for chunk in self.chunks(len(rows)):
                 symbols = [int(values[i] - bases[i]) + 7 for i in chunk]
                 symbols = [symbol if 0 <= symbol < 16 else 16 for symbol in symbols]
-                coded += [
-                    (self.cumulative(table[rows[i]], places[i], int(bases[i]), seen), symbol)
-                    for i, symbol in zip(chunk, symbols)
+                distributions = [
+                    self.cumulative(table[rows[i]], places[i], int(bases[i]), seen) for i in chunk
                 ]
-                coded += [
-                    (stack.UNIFORM, int(values[i]) + 2**15)
-                    for i, symbol in zip(chunk, symbols)
-                    if symbol == 16
-                ]
+                numbers = [int(values[i]) + 2**15 for i in chunk]
+                coded.append((distributions, list(zip(symbols, numbers))))
                 for i in chunk:
                     seen[(*places[i], byte(values[i]))] += 1
-        for cumulative, symbol in reversed(coded):
-            stack.push(cumulative, symbol)
+        for distributions, symbols in reversed(coded):
+            lanes.push_symbols(distributions, symbols, (16,))
 
 
 # Sections 4 and 5: segments
 
 
-def pop_segment(model, stack, x, sides, top, free, counts=None, *, more):
+def pop_segment(model, lanes, x, sides, top, free, counts=None, *, more):
     """x (images, 3, H, W) with the samples that are not free, and the x below it and to its right.
 
     top: mean32 and scale of R, of G, of B.
     """
     known, told = context(model, sides), [x, *side_context(model, 2, x)]
     y = told[-1].copy()
-    y[free] = stack.pop_array(
+    y[free] = lanes.pop_array(
         model.p, *(part[free] for part in top_parameters(x.shape, top, more)), escapes=True
     )
     for k in reversed(range(model.count)):
-        down = pop_step(model, stack, k, y, known[k], free, told[k], None if k else counts)
-        stack.push_array(model.q, y[free], *forward(model, k, down[free]), escapes=False)
+        down = pop_step(model, lanes, k, y, known[k], free, told[k], None if k else counts)
+        lanes.push_array(model.q, y[free], *forward(model, k, down[free]), escapes=False)
         y = down
     return y
 
 
-def push_segment(model, stack, x, sides, top, free, counts=None, *, more):
+def push_segment(model, lanes, x, sides, top, free, counts=None, *, more):
     known, told = context(model, sides), side_context(model, 2, x)
     for k in range(model.count):
         y = told[k].copy()
-        y[free] = stack.pop_array(model.q, *forward(model, k, x[free]), escapes=False)
+        y[free] = lanes.pop_array(model.q, *forward(model, k, x[free]), escapes=False)
         arrays = distributions(model, k, y, known[k], x, free)
         if counts and not k:
             places = [
@@ -654,13 +741,13 @@ def push_segment(model, stack, x, sides, top, free, counts=None, *, more):
                 for colour in ((G,) if x.shape[1] == 1 else (G, R, B))
             ]
             counts.push_arrays(
-                stack, model.p, [(key, *array) for key, array in zip(places, arrays, strict=True)]
+                lanes, model.p, [(key, *array) for key, array in zip(places, arrays, strict=True)]
             )
             arrays = []
         for array in reversed(arrays):
-            stack.push_array(model.p, *array, escapes=True)
+            lanes.push_array(model.p, *array, escapes=True)
         x = y
-    stack.push_array(
+    lanes.push_array(
         model.p, x[free], *(part[free] for part in top_parameters(x.shape, top, more)), escapes=True
     )
 
@@ -699,11 +786,22 @@ def around(images, rows, columns):
     )
 
 
+def lane_counts(sizes, start, segments, masks=None):
+    """Section 3: [0, lanes of the first segment, of the second, ...]; masks: (C, H, W) bool."""
+    counts, coded = [0], 0
+    for which, rows, columns in places(sizes, start, segments):
+        for i in range(which.start, which.stop):
+            mask = np.full((sizes[i][2], *sizes[i][:2]), True) if masks is None else masks[i]
+            coded += int(mask[:, rows, columns].sum())
+        counts.append(max(1, min(4096, coded // 12288)))
+    return counts
+
+
 def free_of(masks, which, rows, columns):
     return np.stack([mask[:, rows, columns] for mask in masks[which]])
 
 
-def decode(model, stack, sizes, start, segments, top, told=None, sharpness=0, means=None):
+def decode(model, lanes, sizes, start, segments, top, told=None, sharpness=0, means=None):
     """All segments, last first -> list of (H, W, C) uint8, 0 where the fallback parts lie.
 
     sizes: (height, width, channels) of each image; start: (image, rows, columns);
@@ -719,11 +817,13 @@ def decode(model, stack, sizes, start, segments, top, told=None, sharpness=0, me
     for i, (pixels, mask) in enumerate(zip(*told or ([], []))):
         masks[i] = mask.transpose(2, 0, 1)
         images[i][~masks[i]] = pixels.transpose(2, 0, 1)[~masks[i]].astype(np.int64) - 128
+    counted = lane_counts(sizes, start, segments, masks)
+    lanes.open(counted.pop())
     for which, rows, columns in reversed(list(places(sizes, start, segments))):
         x = np.stack([x[:, rows, columns] for x in images[which]])
         got = pop_segment(
             model,
-            stack,
+            lanes,
             x,
             around(images[which], rows, columns),
             top,
@@ -731,6 +831,7 @@ def decode(model, stack, sizes, start, segments, top, told=None, sharpness=0, me
             counts,
             more=np.stack([one[:, rows, columns] for one in more[which]]),
         )
+        lanes.narrow(counted.pop())
         assert got.min() >= -128 and got.max() <= 127
         if counts:
             counts.add(got)
@@ -739,7 +840,7 @@ def decode(model, stack, sizes, start, segments, top, told=None, sharpness=0, me
     return [(x + 128).transpose(1, 2, 0).astype(np.uint8) for x in images]
 
 
-def encode(model, stack, images, start, segments, top, masks=None, sharpness=0, means=None):
+def encode(model, lanes, images, start, segments, top, masks=None, sharpness=0, means=None):
     """Pushes what `decode` pops."""
     more = mean_maps(model, [pixels.shape for pixels in images], means)
     masks = [
@@ -757,12 +858,14 @@ def encode(model, stack, images, start, segments, top, masks=None, sharpness=0, 
     ]
     for x in parts if counts else ():
         counts.add(x)
-    for (which, rows, columns), x in zip(blocks, parts):
+    counted = lane_counts([x.shape[1:] + x.shape[:1] for x in images], start, segments, masks)[1:]
+    for (which, rows, columns), x, count in zip(blocks, parts, counted):
+        lanes.widen(count)
         if counts:
             counts.add(x, -1)  # those after it are decoded before
         push_segment(
             model,
-            stack,
+            lanes,
             x,
             around(images[which], rows, columns),
             top,

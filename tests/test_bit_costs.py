@@ -36,7 +36,7 @@ def test_parts_add_up_to_the_file(tiny_model, files):
         assert costs.sections == {
             Tag(tag).name.lower(): 8 * len(body) for tag, body in header.sections.items()
         }
-        assert costs.header > 0 and costs.fallback > 0 and 0 <= costs.rounding < 64
+        assert costs.header > 0 and costs.fallback > 0 and 0 <= costs.closing < 13
         seen |= set(costs.sections)
     assert seen == {"bias_updates", "flat_map", "block_means", "sharpness"}
 

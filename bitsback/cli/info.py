@@ -75,7 +75,7 @@ def level_facts(data: bytes, model: str | None) -> dict:
     latents = dict(zip(names, costs.latents))
     bits = {"header": costs.header} | costs.sections | {"fallback": costs.fallback} | latents
     if costs.latents:
-        bits["rounding"] = costs.rounding
+        bits["closing"] = costs.closing
     return {"bits": bits, "sigmas": dict(zip(names, costs.sigmas))}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import Lanes
 
 
 class Entry(NamedTuple):
@@ -23,27 +23,27 @@ class Entry(NamedTuple):
 
 
 class Ledger:
-    """Records the bits that coding pops and pushes, by the stack's size before and after.
+    """Records the bits that coding pops and pushes, by the message's size before and after.
 
     An encoder's cost is pushed - popped, a decoder's popped - pushed.  Entries of a segment add up
-    to the change of `stack.size_bits`.
+    to the change of `lanes.size_bits`.
     """
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self._segment, self._bits = 0, 0
 
-    def begin(self, segment: int, stack: Stack) -> None:
+    def begin(self, segment: int, lanes: Lanes) -> None:
         """Starts a segment; entries of an earlier attempt at it, which failed, are dropped."""
         while self.entries and self.entries[-1].segment == segment:
             self.entries.pop()
-        self._segment, self._bits = segment, stack.size_bits
+        self._segment, self._bits = segment, lanes.size_bits
 
     def record(
-        self, stack: Stack, level: int, coding_pass: int | None = None, colour: int | None = None
+        self, lanes: Lanes, level: int, coding_pass: int | None = None, colour: int | None = None
     ) -> None:
         """Records what the stack lost or gained since the last call."""
-        bits = stack.size_bits - self._bits
+        bits = lanes.size_bits - self._bits
         self._bits += bits
         self.entries.append(
             Entry(self._segment, level, coding_pass, colour, max(0, -bits), max(0, bits))
