@@ -1,8 +1,8 @@
 """Lanes on a GPU: one Triton program codes an array, with the results of lanes_numpy.py.
 
-state: (L,) int64 with L at most LANES, a power of two; words: int64; count: (1,) int64, -2^40 or so
-once a pop found no word: it stays negative whatever follows.  A step is L values; in it a prefix sum gives each lane that needs a word
-its own.  TRITON_INTERPRET=1 runs the kernels on CPU tensors.
+state: (L,) int64 with L at most LANES, a power of two; words: int64; count: (1,) int64, about -2^40
+once a pop found no word: it stays negative whatever follows.  A step is L values; in it a prefix
+sum gives each lane that needs a word its own.  TRITON_INTERPRET=1 runs the kernels on CPU tensors.
 """
 
 import triton
