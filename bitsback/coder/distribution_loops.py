@@ -1,8 +1,7 @@
-"""The distributions of a step on the CPU: one compiled loop for each colour of a pass.
+"""The distributions of a step on the CPU: compiled loops over the grid of a pass, where it lies.
 
-The same integers as distribution_arrays.py, whose operations each read and write all pixels.  A
-loop reads the grid of a pass where it lies.  The arithmetic is that of int32, wrapped where a
-damaged file holds values that no encoder codes.
+The same integers as distribution_arrays.py, whose operations each read and write all pixels.  The
+arithmetic is that of int32, wrapped where a damaged file holds values that no encoder codes.
 """
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from bitsback.ans.compiled import compiled, inlined
 from bitsback.ans.gaussian_tables import FRACTION_BITS
 from bitsback.coder.distribution_arrays import COEFFICIENT_BITS, FAR, INNOVATION_SHIFT, MEAN_SHIFT
-from bitsback.coder.sample_loops import EVERYWHERE
+from bitsback.coder.sample_loops import free_values, of_colour
 from bitsback.diffusion.passes import Places
 from bitsback.diffusion.steps import FINE_BITS, V_INDICES
 from bitsback.integer.config import INNOVATION_REACH
@@ -19,6 +18,7 @@ from bitsback.integer.network import StepTables
 
 TABLE_BITS = FINE_BITS - FRACTION_BITS
 NO_HEAD = np.empty((0, 0, 0, 9), np.int32)
+MEAN_0, INVERSE, MEAN, COEFFICIENT = range(4)  # rows of what `prepare` writes
 
 
 def channels_last(tensor: torch.Tensor) -> np.ndarray:
@@ -38,100 +38,128 @@ def within(value, low, high):
 
 
 @compiled
-def write_parameters(
-    colour,
-    parts,
-    numbers,
-    scales,
-    gains,
-    shifts,
-    trunk,
-    head,
-    y,
-    values,
-    free,
-    means,
-    mean32,
-    scale,
-):
-    """Distributions of one colour of a pass, for all images, part by part; returns how many.
+def prepare(parts, numbers, tables, trunk, head, y, prepared, scale):
+    """What does not depend on values of the pass, of all pixels of all images, part by part.
 
-    trunk: (B, H', W', 9), head: (B, h, w, 9) or without images; numbers: from_y, from_f, base.
-    Writes means[colour] of all pixels, 1/64 spacings, and mean32 and scale of the free ones.
+    numbers: from_y, from_f, base; tables: (4, 256), scale, gain, shift, inverse; trunk: (B, H', W',
+    9); head: (B, h, w, 9), or of no image.  prepared: (4, 3, n) int32, scale: (3, n) int32.
     """
     from_y, from_f, base = numbers[0], numbers[1], numbers[2]
+    scales, gains, shifts, inverses = tables
     images, channels, height, width = y.shape
-    headed, masked, last = head.size > 0, free.size > 0, V_INDICES - 1
-    channel = colour if channels == 3 else 0
-    pixel, count = 0, 0
+    headed, last = head.size > 0, V_INDICES - 1
+    begin = 0
     for image in range(images):
         for part in range(parts.shape[0]):
-            stride = parts[part, 2]
+            first, stride = parts[part, 1], parts[part, 2]
+            columns = (width - first + stride - 1) // stride
             for row in range(parts[part, 0], height, stride):
-                for column in range(parts[part, 1], width, stride):
-                    numbers_here = trunk[image, row, column]
-                    n = np.int64(y[image, channel, row, column])
-                    mean = rounded(from_y * n + from_f * numbers_here[colour], MEAN_SHIFT)
-                    v = within(base + numbers_here[3 + colour], 0, last)
+                for channel in range(channels):
+                    colour = channel if channels == 3 else 1
+                    ys, out = (
+                        y[image, channel, row, first::stride],
+                        trunk[image, row, first::stride],
+                    )
+                    means_0 = prepared[MEAN_0, colour, begin:]
+                    inverse = prepared[INVERSE, colour, begin:]
+                    means = prepared[MEAN, colour, begin:]
+                    gain = prepared[COEFFICIENT, colour, begin:]
+                    scale_row = scale[colour, begin:]
                     if headed:
-                        added = head[image, row >> 1, column >> 1]
-                        mean += rounded(np.int64(shifts[v]) * added[colour], MEAN_SHIFT)
-                        v = within(v + added[3 + colour], 0, last)
-                    if colour != 1:  # given G
-                        v_g = within(base + numbers_here[4], 0, last)
-                        rho = np.int64(numbers_here[6 if colour == 0 else 7])
+                        added = head[image, row >> 1, first >> 1 :: stride >> 1]
+                        for i in range(columns):
+                            mean = rounded(from_y * ys[i] + from_f * out[i, colour], MEAN_SHIFT)
+                            v = np.uint64(within(base + out[i, 3 + colour], 0, last))
+                            means_0[i], inverse[i] = mean, inverses[v]
+                            means[i] = mean + rounded(
+                                np.int64(shifts[v]) * added[i, colour], MEAN_SHIFT
+                            )
+                            v = np.uint64(within(np.int64(v) + added[i, 3 + colour], 0, last))
+                            scale_row[i], gain[i] = scales[v], gains[v]
+                    else:
+                        for i in range(columns):
+                            mean = rounded(from_y * ys[i] + from_f * out[i, colour], MEAN_SHIFT)
+                            v = np.uint64(within(base + out[i, 3 + colour], 0, last))
+                            means_0[i], inverse[i], means[i] = mean, inverses[v], mean
+                            scale_row[i], gain[i] = scales[v], gains[v]
+                if channels == 3:
+                    out = trunk[image, row, first::stride]
+                    gain_r, gain_g = (
+                        prepared[COEFFICIENT, 0, begin:],
+                        prepared[COEFFICIENT, 1, begin:],
+                    )
+                    gain_b = prepared[COEFFICIENT, 2, begin:]
+                    if headed:
+                        added = head[image, row >> 1, first >> 1 :: stride >> 1]
+                    else:
+                        added = out[:0]
+                    for i in range(columns):
+                        r, s, t = out[i, 6], out[i, 7], out[i, 8]
                         if headed:
-                            v_g = within(v_g + added[4], 0, last)
-                            rho += added[6 if colour == 0 else 7]
-                        fine = values[image, 1, row, column] << FINE_BITS
-                        d = within(np.int32(fine - means[1, pixel]), -FAR, FAR)
-                        moved = rho * gains[v_g] * d
-                        if colour == 2:  # given R too
-                            v_r = within(base + numbers_here[3], 0, last)
-                            rho = np.int64(numbers_here[8])
-                            if headed:
-                                v_r = within(v_r + added[3], 0, last)
-                                rho += added[8]
-                            fine = values[image, 0, row, column] << FINE_BITS
-                            d = within(np.int32(fine - means[0, pixel]), -FAR, FAR)
-                            moved += rho * gains[v_r] * d
-                        mean += rounded(moved, COEFFICIENT_BITS)
-                    mean = np.int64(np.int32(mean))
-                    means[colour, pixel] = mean
-                    pixel += 1
-                    if not masked or free[image, channel, row, column]:
-                        mean32[count] = rounded(mean, TABLE_BITS)
-                        scale[count] = scales[v]
-                        count += 1
-    return count
+                            r, s, t = r + added[i, 6], s + added[i, 7], t + added[i, 8]
+                        red, green = gain_r[i], gain_g[i]
+                        gain_r[i], gain_g[i], gain_b[i] = r * green, s * green, t * red
+                begin += columns
 
 
 @compiled
-def write_innovations(parts, numbers, inverses, trunk, y, values, innovations):
-    """Innovations of a pass; innovations: (B, h, w, 12) int8."""
-    from_y, from_f, base = numbers[0], numbers[1], numbers[2]
-    images, channels, height, width = y.shape
+def write_means(colour, parts, values, prepared, mean32):
+    """mean32 of one colour of all pixels, given the values of the colours before it."""
+    images, channels, height, width = values.shape
+    begin = 0
     for image in range(images):
         for part in range(parts.shape[0]):
-            stride = parts[part, 2]
+            first, stride = parts[part, 1], parts[part, 2]
+            columns = (width - first + stride - 1) // stride
             for row in range(parts[part, 0], height, stride):
-                for column in range(parts[part, 1], width, stride):
-                    numbers_here = trunk[image, row, column]
-                    here = innovations[image, row >> 1, column >> 1]
-                    place = 2 * (row & 1) + (column & 1)
-                    for channel in range(channels):
-                        colour = channel if channels == 3 else 1
-                        n = np.int64(y[image, channel, row, column])
-                        mean = rounded(from_y * n + from_f * numbers_here[colour], MEAN_SHIFT)
-                        v = within(base + numbers_here[3 + colour], 0, V_INDICES - 1)
-                        fine = values[image, channel, row, column] << FINE_BITS
-                        far = within(np.int32(fine - mean), -8 * FAR, 8 * FAR)
-                        found = rounded(np.int64(far) * inverses[v], INNOVATION_SHIFT)
-                        found = within(found, -INNOVATION_REACH, INNOVATION_REACH)
-                        if channels == 3:
-                            here[4 * channel + place] = found
-                        else:
-                            here[place], here[4 + place], here[8 + place] = found, found, found
+                means, found = prepared[MEAN, colour, begin:], mean32[begin:]
+                if colour == 1:
+                    for i in range(columns):
+                        found[i] = rounded(np.int64(means[i]), TABLE_BITS)
+                else:
+                    green, mean_g = values[image, 1, row, first::stride], prepared[MEAN, 1, begin:]
+                    red, mean_r = values[image, 0, row, first::stride], prepared[MEAN, 0, begin:]
+                    from_g = prepared[COEFFICIENT, colour >> 1, begin:]
+                    from_r = prepared[COEFFICIENT, 2, begin:]
+                    for i in range(columns):
+                        fine = np.int32(green[i] << FINE_BITS)
+                        d = within(np.int32(fine - mean_g[i]), -FAR, FAR)
+                        moved = np.int64(from_g[i]) * d
+                        if colour == 2:
+                            fine = np.int32(red[i] << FINE_BITS)
+                            d = within(np.int32(fine - mean_r[i]), -FAR, FAR)
+                            moved += np.int64(from_r[i]) * d
+                        mean = np.int32(means[i] + rounded(moved, COEFFICIENT_BITS))
+                        means[i] = mean
+                        found[i] = rounded(np.int64(mean), TABLE_BITS)
+                begin += columns
+
+
+@compiled
+def write_innovations(parts, values, prepared, innovations):
+    """Innovations of a pass; innovations: (B, h, w, 12) int8."""
+    images, channels, height, width = values.shape
+    begin = 0
+    for image in range(images):
+        for part in range(parts.shape[0]):
+            first, stride = parts[part, 1], parts[part, 2]
+            columns = (width - first + stride - 1) // stride
+            for row in range(parts[part, 0], height, stride):
+                here = innovations[image, row >> 1, first >> 1 :: stride >> 1]
+                place = 2 * (row & 1) + (first & 1)
+                for k in range(3):
+                    channel, colour = (k, k) if channels == 3 else (0, 1)
+                    line = values[image, channel, row, first::stride]
+                    means, inverse = (
+                        prepared[MEAN_0, colour, begin:],
+                        prepared[INVERSE, colour, begin:],
+                    )
+                    for i in range(columns):
+                        fine = np.int32(line[i] << FINE_BITS)
+                        far = within(np.int32(fine - means[i]), -8 * FAR, 8 * FAR)
+                        found = rounded(np.int64(far) * inverse[i], INNOVATION_SHIFT)
+                        here[i, 4 * k + place] = within(found, -INNOVATION_REACH, INNOVATION_REACH)
+                begin += columns
 
 
 class StepDistributions:
@@ -146,43 +174,37 @@ class StepDistributions:
         free: np.ndarray | None,
     ):
         self._numbers = np.array([step.from_y, step.from_f, step.base])
-        self._rows = step.scale.numpy(), step.gain.numpy(), step.shift.numpy()
-        self._inverse, self._trunk = step.inverse.numpy(), channels_last(trunk)
-        self._y, self._values = np.ascontiguousarray(y), values
-        self._free = EVERYWHERE if free is None else np.ascontiguousarray(free)
-        self._means = np.empty((3, 0), np.int32)
+        self._tables = torch.stack([step.scale, step.gain, step.shift, step.inverse]).numpy()
+        self._trunk, self._y = channels_last(trunk), np.ascontiguousarray(y)
+        self._values, self._free = np.ascontiguousarray(values), free
+        self._prepared = np.empty((4, 3, 0), np.int32)
+        if not np.shares_memory(self._values, values):
+            raise ValueError("values must be contiguous")
 
     def begin(self, places: Places, head: torch.Tensor | None) -> None:
-        self._parts, self._n = places.grid, len(self._y) * places.n
-        self._head = NO_HEAD if head is None else channels_last(head)
-        if self._means.shape[1] < self._n:
-            self._means = np.empty((3, self._n), np.int32)
+        self._places, n = places, len(self._y) * places.n
+        self._scale = np.empty((3, n), np.int32)
+        if self._prepared.shape[2] < n:
+            self._prepared = np.empty((4, 3, n), np.int32)
+        prepare(
+            places.grid,
+            self._numbers,
+            self._tables,
+            self._trunk,
+            NO_HEAD if head is None else channels_last(head),
+            self._y,
+            self._prepared,
+            self._scale,
+        )
 
     def of(self, colour: int) -> tuple[np.ndarray, np.ndarray]:
-        mean32, scale = np.empty(self._n, np.int32), np.empty(self._n, np.int32)
-        count = write_parameters(
-            colour,
-            self._parts,
-            self._numbers,
-            *self._rows,
-            self._trunk,
-            self._head,
-            self._y,
-            self._values,
-            self._free,
-            self._means,
-            mean32,
-            scale,
-        )
-        return mean32[:count], scale[:count]
+        mean32, scale = np.empty_like(self._scale[colour]), self._scale[colour]
+        write_means(colour, self._places.grid, self._values, self._prepared, mean32)
+        if self._free is None:
+            return mean32, scale
+        channel = colour if self._free.shape[1] == 3 else 0
+        free = of_colour(self._places, self._free, channel, None)
+        return free_values(mean32, free), free_values(scale, free)
 
     def put_innovations(self, innovations: torch.Tensor) -> None:
-        write_innovations(
-            self._parts,
-            self._numbers,
-            self._inverse,
-            self._trunk,
-            self._y,
-            self._values,
-            innovations.numpy(),
-        )
+        write_innovations(self._places.grid, self._values, self._prepared, innovations.numpy())

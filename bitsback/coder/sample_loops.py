@@ -79,7 +79,7 @@ def _get(parts, array, colour, free, here):
 def of_colour(
     places: Places, array: np.ndarray, colour: int, free: np.ndarray | None
 ) -> np.ndarray:
-    here = np.empty(len(array) * places.n, np.int32)
+    here = np.empty(len(array) * places.n, array.dtype)
     return here[: _get(places.grid, np.ascontiguousarray(array), colour, _mask(free), here)]
 
 
