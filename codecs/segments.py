@@ -8,10 +8,12 @@ smaller.  No bit is borrowed that is not in the file.
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
 from bitsback.ans.colour_counts import ColourCounts
+from bitsback.ans.device_lanes import DeviceLanes
 from bitsback.ans.lanes import MAX_LANES, Lanes
 from bitsback.codecs.bitstream.numbers import Reader
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
@@ -168,6 +170,7 @@ def push_segments(
     sizes = [pixels.shape for pixels in images]
     total = sum(h * w for h, w, _ in sizes)
     extents: list[Extent] = []
+    counts = chain.counts_for(counts)
     debt, covered, done, coded = DEBT, start, 0, 0
     while covered[0] < len(images):
         extent = next_segment(sizes, covered, lanes.size_bits, debt)
@@ -182,7 +185,7 @@ def push_segments(
         if ledger:
             ledger.begin(len(extents), lanes)
 
-        def watch(lanes: Lanes, lowest: list[int] = lowest) -> None:
+        def watch(lanes: Lanes | DeviceLanes, lowest: list[Any] = lowest) -> None:
             lowest.append(lanes.size_bits)
 
         try:
@@ -195,7 +198,7 @@ def push_segments(
                 counts.restore()
             debt *= 1.15
             continue
-        debt = max(LEAST_DEBT, 1.03 * (before.size_bits - min(lowest)) / x.size)
+        debt = max(LEAST_DEBT, 1.03 * (before.size_bits - min(map(int, lowest))) / x.size)
         extents.append(extent)
         covered, coded = after, coded + fresh
         del x, before
@@ -224,6 +227,7 @@ def pop_segments(
     sizes = [pixels.shape for pixels in images]
     total, done = sum(h * w for h, w, _ in sizes), 0
     segments = locate(sizes, start, extents)
+    counts = chain.counts_for(counts)
     open_lanes = lane_counts(sizes, segments, masks)
     for index, segment in reversed(list(enumerate(segments))):
         channels = sizes[segment.image][2]

@@ -71,6 +71,12 @@ class DeviceLanes:
             )
         return self._tables[key]
 
+    @property
+    def size_bits(self) -> Tensor:
+        """() int64: bits on the stack and in the lanes; fetching it waits for the device."""
+        exponents = torch.frexp((self.state >> 31).double())[1] + 30
+        return exponents.sum() + 32 * self.count
+
     def push_gaussian(
         self, table: RowTable, values: Tensor, mean32: Tensor, scale: Tensor, escapes: bool = True
     ) -> None:
@@ -78,12 +84,15 @@ class DeviceLanes:
         if not len(values):
             return
         edges, guide = self._edges(table)
-        if not self._kernels:
-            self.count = lanes_torch.push_gaussian(
-                self.state, self.words, self.count, edges, guide, values, mean32, scale, escapes
-            )
+        if self._kernels:
+            many = int(len(scale) > 1)
+            arrays = edges, *map(Tensor.contiguous, (mean32, scale, values))
+            sizes = len(values), len(self), many, len(self.words)
+            self._launch("push_gaussian", *arrays, *sizes, ESCAPES=escapes)
             return
-        self._launch("push_gaussian", edges, mean32, scale, values, escapes)
+        self.count = lanes_torch.push_gaussian(
+            self.state, self.words, self.count, edges, guide, values, mean32, scale, escapes
+        )
 
     def pop_gaussian(
         self, table: RowTable, mean32: Tensor, scale: Tensor, escapes: bool = True
@@ -93,17 +102,39 @@ class DeviceLanes:
         if not len(values):
             return values
         edges, guide = self._edges(table)
-        if not self._kernels:
-            self.count = lanes_torch.pop_gaussian(
-                self.state, self.words, self.count, edges, guide, mean32, scale, escapes, values
-            )
-        else:
-            self._launch("pop_gaussian", edges, mean32, scale, values, escapes)
+        if self._kernels:
+            many = int(len(scale) > 1)
+            arrays = edges, mean32.contiguous(), scale.contiguous(), values
+            self._launch("pop_gaussian", *arrays, len(values), len(self), many, ESCAPES=escapes)
+            return values
+        self.count = lanes_torch.pop_gaussian(
+            self.state, self.words, self.count, edges, guide, mean32, scale, escapes, values
+        )
         return values
 
-    def _launch(
-        self, name: str, edges: Tensor, mean32: Tensor, scale: Tensor, values: Tensor, escapes: bool
-    ) -> None:
+    def push_each(self, values: Tensor, first: Tensor, ends: Tensor) -> None:
+        """As Lanes.push_each, of int32 tensors.  ends: (K, n), cumulative frequencies."""
+        if not len(values):
+            return
+        if self._kernels:
+            arrays = first.contiguous(), ends.contiguous(), values.contiguous()
+            sizes = len(values), len(self), len(self.words)
+            self._launch("push_each", *arrays, *sizes, SYMBOLS=len(ends))
+            return
+        self.count = lanes_torch.push_each(self.state, self.words, self.count, values, first, ends)
+
+    def pop_each(self, first: Tensor, ends: Tensor, values: Tensor) -> None:
+        """The mirror of push_each: writes values (n,), contiguous."""
+        if not len(values):
+            return
+        if self._kernels:
+            arrays = first.contiguous(), ends.contiguous(), values
+            sizes = len(values), len(self)
+            self._launch("pop_each", *arrays, *sizes, SYMBOLS=len(ends))
+            return
+        self.count = lanes_torch.pop_each(self.state, self.words, self.count, first, ends, values)
+
+    def _launch(self, name: str, *arguments: Tensor | int, **constants: int) -> None:
         from bitsback.ans import lanes_triton
 
         width = 64  # of the program: a power of two of at least two warps
@@ -114,14 +145,8 @@ class DeviceLanes:
             self.state,
             self.words,
             self.count,
-            edges,
-            mean32,
-            scale,
-            values,
-            len(values),
-            len(self),
-            int(len(scale) > 1),
-            ESCAPES=escapes,
+            *arguments,
+            **constants,
             LANES=width,
             num_warps=min(32, width // 32),
         )

@@ -3,7 +3,8 @@
 No function waits for the device.  state: (L,) int64; words: (n,) int64, of which the last is spare;
 count: () int64, words on the stack, DRY_COUNT or less once a pop found none: it stays so whatever
 follows, and the caller looks at it where it waits anyway.  state and words change in place, the new
-count is returned.  A push of a value without frequency leaves the lanes dry, too.
+count is returned.  A push of a value without frequency leaves the lanes dry, too, and so does one
+of more words than there is room for.
 """
 
 import torch
@@ -86,7 +87,7 @@ def push_gaussian(
             count = _give(state, words, count, far[step], escaped[step], wide[step])
         which = torch.ones_like(far[step])
         count = _give(state, words, count, which, starts[step], frequencies[step])
-    return torch.where(impossible, DRY_COUNT, count)
+    return torch.where(impossible | (count >= len(words)), DRY_COUNT, count)
 
 
 def pop_gaussian(
@@ -121,4 +122,50 @@ def pop_gaussian(
             count = _take(state, words, count, far, number << ESCAPE_SHIFT, wide)
             found = torch.where(far, number - HALF, found)
         values[step] = found.to(torch.int32)
+    return count
+
+
+def push_each(
+    state: Tensor, words: Tensor, count: Tensor, values: Tensor, first: Tensor, ends: Tensor
+) -> Tensor:
+    """As lanes_numpy.push_each; values, first: (n,) int32; ends: (K, n) int32.
+
+    ends: cumulative frequencies of each value's symbols, the last 2^24.
+    """
+    escape = len(ends) - 1
+    symbols = (values - first).long()
+    far = (symbols < 0) | (symbols >= escape)
+    symbols = torch.where(far, escape, symbols)[None]
+    end = ends.gather(0, symbols)[0].long()
+    starts = ends.gather(0, (symbols - 1).clamp_(min=0))[0].long().mul_(symbols[0] > 0)
+    frequencies = end - starts
+    escaped = (values.long() + HALF & 2**ESCAPE_BITS - 1) << ESCAPE_SHIFT
+    wide = torch.full_like(frequencies, 1 << ESCAPE_SHIFT)
+    for begin in reversed(steps(len(values), len(state))):
+        step = slice(begin, begin + len(state))
+        count = _give(state, words, count, far[step], escaped[step], wide[step])
+        which = torch.ones_like(far[step])
+        count = _give(state, words, count, which, starts[step], frequencies[step])
+    return torch.where(count >= len(words), DRY_COUNT, count)
+
+
+def pop_each(
+    state: Tensor, words: Tensor, count: Tensor, first: Tensor, ends: Tensor, values: Tensor
+) -> Tensor:
+    """The mirror of push_each: writes values (n,) int32."""
+    escape = len(ends) - 1
+    for begin in steps(len(values), len(state)):
+        step = slice(begin, begin + len(state))
+        here = ends[:, step].long()
+        slot = state[: here.shape[1]] & SLOTS
+        symbols = (here <= slot).sum(0)
+        starts = torch.where(here <= slot, here, 0).amax(0)
+        which = torch.ones_like(symbols, dtype=torch.bool)
+        frequencies = here.gather(0, symbols[None])[0] - starts
+        count = _take(state, words, count, which, starts, frequencies)
+        number = (state[: len(symbols)] & SLOTS) >> ESCAPE_SHIFT
+        far = symbols == escape
+        wide = torch.full_like(number, 1 << ESCAPE_SHIFT)
+        count = _take(state, words, count, far, number << ESCAPE_SHIFT, wide)
+        values[step] = torch.where(far, number - HALF, symbols + first[step]).to(torch.int32)
     return count

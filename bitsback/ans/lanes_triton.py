@@ -27,13 +27,13 @@ def _take(s, ok, slot, start, frequency, words, p):
 
 
 @triton.jit
-def _give(s, ok, start, frequency, words, p):
+def _give(s, ok, start, frequency, words, p, room):
     """The mirror of _take: the lanes where `ok` is true push a symbol."""
     over = ok & ((s >> 39) >= frequency)
     rank = tl.cumsum(over.to(tl.int64), 0)
     given = tl.sum(over.to(tl.int64), 0)
     place = p + given - rank
-    tl.store(words + place, s & 0xFFFFFFFF, mask=over & (place >= 0))
+    tl.store(words + place, s & 0xFFFFFFFF, mask=over & (place >= 0) & (place < room))
     t = tl.where(over, s >> 32, s)
     f = tl.where(ok, frequency, 1)
     quotient = t // f
@@ -43,12 +43,15 @@ def _give(s, ok, start, frequency, words, p):
 
 @triton.jit
 def _ahead(i, edges, slot, ok, step: tl.constexpr):
-    """A step of the binary search for the last column whose cumulative frequency is <= slot."""
-    edge = tl.load(edges + i + step, mask=ok, other=0)
-    return tl.where(edge <= slot.to(tl.int32), i + step, i)
+    """i + the number of those of the 7 cumulative frequencies after i, `step` apart, <= slot."""
+    passed = i * 0
+    for k in tl.static_range(1, 8):
+        edge = tl.load(edges + i + k * step, mask=ok, other=0)
+        passed += (edge <= slot).to(tl.int32)
+    return i + passed * step
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n", "lanes", "many"])
 def pop_gaussian(
     state, words, count, edges, mean32, scale, values, n, lanes, many,
     ESCAPES: tl.constexpr, LANES: tl.constexpr,
@@ -66,12 +69,9 @@ def pop_gaussian(
         row = tl.load(scale + j * many, mask=ok, other=0) * 32 + (mean & 31)
         slot = s & 0xFFFFFF
         first = row * EDGES
-        i = _ahead(first, edges, slot, ok, 32)
-        i = _ahead(i, edges, slot, ok, 16)
-        i = _ahead(i, edges, slot, ok, 8)
-        i = _ahead(i, edges, slot, ok, 4)
-        i = _ahead(i, edges, slot, ok, 2)
-        i = _ahead(i, edges, slot, ok, 1)
+        # loads of one line do not wait for one another, as those of a binary search would
+        i = _ahead(first, edges, slot.to(tl.int32), ok, 8)
+        i = _ahead(i, edges, slot.to(tl.int32), ok, 1)
         start = tl.load(edges + i, mask=ok, other=0).to(tl.int64)
         frequency = tl.load(edges + i + 1, mask=ok, other=1).to(tl.int64) - start
         s, p = _take(s, ok, slot, start, frequency, words, p)
@@ -89,12 +89,15 @@ def pop_gaussian(
     tl.store(count, tl.where(p < 0, p * 0 - 1099511627776, p))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n", "lanes", "many", "room"])
 def push_gaussian(
-    state, words, count, edges, mean32, scale, values, n, lanes, many,
+    state, words, count, edges, mean32, scale, values, n, lanes, many, room,
     ESCAPES: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """The mirror of pop_gaussian; a value without frequency makes the count -2^40."""
+    """The mirror of pop_gaussian; a value without frequency makes the count -2^40.
+
+    So does a word more than the `room` of words.
+    """
     lane = tl.arange(0, LANES)
     here = lane < lanes
     s = tl.load(state + lane, mask=here, other=0)
@@ -113,13 +116,85 @@ def push_gaussian(
             far = ok & ((column == 0) | (column == LAST))
             if tl.sum(far.to(tl.int32), 0) > 0:
                 number = (value + 32768).to(tl.int64) & 0xFFFF
-                s, p = _give(s, far, number << 8, tl.full((LANES,), 256, tl.int64), words, p)
+                s, p = _give(s, far, number << 8, tl.full((LANES,), 256, tl.int64), words, p, room)
         i = row * EDGES + column
         start = tl.load(edges + i, mask=ok, other=0).to(tl.int64)
         frequency = tl.load(edges + i + 1, mask=ok, other=1).to(tl.int64) - start
         impossible += tl.sum((ok & (frequency == 0)).to(tl.int32), 0)
-        s, p = _give(s, ok, start, tl.where(frequency == 0, 1, frequency), words, p)
+        s, p = _give(s, ok, start, tl.where(frequency == 0, 1, frequency), words, p, room)
         begin -= lanes
-    p = tl.where(impossible > 0, p * 0 - 1099511627776, p)
+    p = tl.where((impossible > 0) | (p >= room), p * 0 - 1099511627776, p)
     tl.store(state + lane, s, mask=here)
     tl.store(count, p)
+
+
+@triton.jit(do_not_specialize=["n", "lanes"])
+def pop_each(
+    state, words, count, first, ends, values, n, lanes,
+    SYMBOLS: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    """values (n,) int32, each under ends (SYMBOLS, n) int32, see lanes_torch.
+
+    first: (n,) int32, the value of symbol 0; the last symbol is the escape.
+    """
+    lane = tl.arange(0, LANES)
+    here = lane < lanes
+    s = tl.load(state + lane, mask=here, other=0)
+    p = tl.load(count)
+    begin = n * 0
+    while begin < n:
+        j = begin + lane
+        ok = here & (j < n)
+        value = tl.load(first + j, mask=ok, other=0)
+        slot = s & 0xFFFFFF
+        symbol = j * 0
+        start = j * 0
+        end = j * 0 + 16777216
+        for k in tl.static_range(SYMBOLS - 1):
+            edge = tl.load(ends + k * n + j, mask=ok, other=16777216)
+            below = edge <= slot.to(tl.int32)
+            symbol += below.to(tl.int32)
+            start = tl.where(below, tl.maximum(start, edge), start)
+            end = tl.where(below, end, tl.minimum(end, edge))
+        start = start.to(tl.int64)
+        s, p = _take(s, ok, slot, start, end.to(tl.int64) - start, words, p)
+        value += symbol
+        far = ok & (symbol == SYMBOLS - 1)
+        if tl.sum(far.to(tl.int32), 0) > 0:
+            number = (s >> 8) & 0xFFFF
+            value = tl.where(far, (number - 32768).to(tl.int32), value)
+            s, p = _take(s, far, s & 0xFFFFFF, number << 8, 256, words, p)
+        tl.store(values + j, value, mask=ok)
+        begin += lanes
+    tl.store(state + lane, s, mask=here)
+    tl.store(count, tl.where(p < 0, p * 0 - 1099511627776, p))
+
+
+@triton.jit(do_not_specialize=["n", "lanes", "room"])
+def push_each(
+    state, words, count, first, ends, values, n, lanes, room,
+    SYMBOLS: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    """The mirror of pop_each."""
+    lane = tl.arange(0, LANES)
+    here = lane < lanes
+    s = tl.load(state + lane, mask=here, other=0)
+    p = tl.load(count)
+    begin = (n - 1) // lanes * lanes
+    while begin >= 0:
+        j = begin + lane
+        ok = here & (j < n)
+        value = tl.load(values + j, mask=ok, other=0)
+        symbol = value - tl.load(first + j, mask=ok, other=0)
+        far = ok & ((symbol < 0) | (symbol >= SYMBOLS - 1))
+        symbol = tl.where(far, SYMBOLS - 1, symbol)
+        end = tl.load(ends + symbol * n + j, mask=ok, other=1).to(tl.int64)
+        start = tl.load(ends + (symbol - 1) * n + j, mask=ok & (symbol > 0), other=0)
+        start = start.to(tl.int64)
+        if tl.sum(far.to(tl.int32), 0) > 0:
+            number = (value + 32768).to(tl.int64) & 0xFFFF
+            s, p = _give(s, far, number << 8, tl.full((LANES,), 256, tl.int64), words, p, room)
+        s, p = _give(s, ok, start, end - start, words, p, room)
+        begin -= lanes
+    tl.store(state + lane, s, mask=here)
+    tl.store(count, tl.where(p >= room, p * 0 - 1099511627776, p))

@@ -9,15 +9,19 @@ The pushes add more than the pops took: the net growth is the bound of these lev
 level is pushed as soon as the next one is popped, about two levels' bits are borrowed at a time.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
 from bitsback.ans.colour_counts import ColourCounts
+from bitsback.ans.device_counts import DeviceCounts
+from bitsback.ans.device_lanes import DeviceLanes
 from bitsback.ans.gaussian_tables import Gaussians
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import Lanes
 from bitsback.coder.conditional import Conditional
-from bitsback.coder.context import Context, context_chain, free_values
+from bitsback.coder.context import Array, Context, context_chain, free_values, on_device
 from bitsback.coder.ledger import Ledger
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import Levels, forward_mean32
@@ -38,16 +42,18 @@ class Forward:
     def __init__(self, forward: Gaussians, levels: Levels, k: int):
         self.gaussians, self.levels, self.k = forward, levels, k
 
-    def _parameters(self, previous: np.ndarray, context: Context) -> tuple[np.ndarray, np.ndarray]:
+    def _parameters(self, previous: Array, context: Context) -> tuple[Array, Array]:
         """mean32 (n,) and scale (1,), which is that of all values."""
         mean32 = forward_mean32(self.levels, self.k, free_values(previous, context.free))
+        if isinstance(mean32, torch.Tensor):
+            return mean32, torch.full((1,), self.k, dtype=torch.int32, device=mean32.device)
         return mean32, np.array([self.k], np.int32)
 
     def push(
         self,
-        stack: Stack,
-        values: np.ndarray,
-        previous: np.ndarray,
+        stack: Lanes | DeviceLanes,
+        values: Array,
+        previous: Array,
         context: Context,
         ledger: Ledger | None = None,
     ) -> None:
@@ -62,11 +68,11 @@ class Forward:
 
     def pop(
         self,
-        stack: Stack,
-        previous: np.ndarray,
+        stack: Lanes | DeviceLanes,
+        previous: Array,
         context: Context,
         ledger: Ledger | None = None,
-    ) -> np.ndarray:
+    ) -> Array:
         """The mirror of push: int32 of previous's shape.  Errors: StackEmpty."""
         coded = self.gaussians.pop(stack, *self._parameters(previous, context), escapes=False)
         if ledger:
@@ -78,32 +84,64 @@ class Chain:
     """The codec of a segment under the diffusion prior.
 
     x: (B, 3, H, W) int32, or (B, 1, H, W) of gray images, pixels - 128.
+    tensors: whether a segment is coded as tensors on the network's device, which nothing leaves
+    but the lanes and x at its end; None for all devices but the CPU.  kernels: as DeviceLanes'.
     """
 
     def __init__(
-        self, network: IntegerExperts, gaussians: Gaussians, forward: Gaussians, levels: Levels
+        self,
+        network: IntegerExperts,
+        gaussians: Gaussians,
+        forward: Gaussians,
+        levels: Levels,
+        tensors: bool | None = None,
+        kernels: bool | None = None,
     ):
         self.network, self.gaussians, self.levels = network, gaussians, levels
-        self.forward_table = forward
+        self.forward_table, self.kernels = forward, kernels
+        self.tensors = network.device.type != "cpu" if tensors is None else tensors
         self.forward = [Forward(forward, levels, k) for k in range(len(levels))]
-        self.reverse = [Conditional(network, gaussians, k) for k in range(len(levels))]
+        self.reverse = [Conditional(network, gaussians, k, kernels) for k in range(len(levels))]
+
+    def counts_for(self, counts: ColourCounts | None) -> ColourCounts | DeviceCounts | None:
+        """What push and pop take for `counts`, for all segments of a file."""
+        if counts is None or not self.tensors:
+            return counts
+        return DeviceCounts(counts, self.network.device, self.kernels)
+
+    def _contexts(self, context: Context) -> list[Context]:
+        """Those of the levels, where the segment is coded."""
+        contexts = context_chain(self.forward_table, self.levels, context)
+        if not self.tensors:
+            return contexts
+        orders = [self.network.order(k) for k in range(len(self.levels))]
+        return on_device(contexts, orders, self.network.device)
+
+    def _lanes(self, lanes: Lanes, values: int) -> Lanes | DeviceLanes:
+        """The lanes where the segment is coded; values: in the segment."""
+        if not self.tensors:
+            return lanes
+        pushed = values * (len(self.levels) + 1)  # at most, if nothing were popped
+        room = min(2 * pushed, pushed // 2 + 2**16)
+        return DeviceLanes(lanes, self.network.device, room, self.kernels)
 
     def push(
         self,
-        stack: Stack,
+        lanes: Lanes,
         x: np.ndarray,
         top: Top,
         context: Context,
-        watch: Callable[[Stack], object] = lambda stack: None,
-        counts: ColourCounts | None = None,
+        watch: Callable[[Lanes | DeviceLanes], object] = lambda lanes: None,
+        counts: ColourCounts | DeviceCounts | None = None,
         ledger: Ledger | None = None,
     ) -> None:
         """Pushes x.  context: Context of pixels - 128; watch: called after every pop.
 
-        counts: on entry they include this segment, on return only what is decoded before it.
-        Errors: StackEmpty, half-way: the caller restores stack and counts.
+        counts: from counts_for; on entry they include this segment, on return only what is decoded
+        before it.  Errors: StackEmpty, half-way: the caller restores lanes and counts.
         """
-        value, contexts = x, context_chain(self.forward_table, self.levels, context)
+        stack, contexts = self._lanes(lanes, x.size), self._contexts(context)
+        value = torch.from_numpy(x).to(self.network.device) if self.tensors else x
         for k, (forward, reverse, around) in enumerate(zip(self.forward, self.reverse, contexts)):
             y = forward.pop(stack, value, around, ledger)
             watch(stack)
@@ -112,30 +150,39 @@ class Chain:
         top.push(self.gaussians, stack, value, contexts[-1])
         if ledger:
             ledger.record(stack, len(self.levels))
+        if isinstance(stack, DeviceLanes):
+            stack.to_lanes()
 
     def pop(
         self,
-        stack: Stack,
+        lanes: Lanes,
         shape: tuple[int, ...],
         top: Top,
         context: Context,
         down_to: int = -1,
-        counts: ColourCounts | None = None,
+        counts: ColourCounts | DeviceCounts | None = None,
         ledger: Ledger | None = None,
     ) -> np.ndarray:
         """The mirror of push: x of `shape`.  It has been added to the counts.
 
         down_to: k to stop at y_k, lattice indices of that level.  Errors: StackEmpty.
         """
-        contexts = context_chain(self.forward_table, self.levels, context)
+        stack, contexts = self._lanes(lanes, math.prod(shape)), self._contexts(context)
         y = top.pop(self.gaussians, stack, shape, contexts[-1])
         if ledger:
             ledger.record(stack, len(self.levels))
         for k in range(len(self.levels) - 1, down_to, -1):
-            below = contexts[k - 1] if k else context
-            value = self.reverse[k].pop(
-                stack, y, contexts[k], below.fixed, None if k else counts, ledger
-            )
+            fixed = contexts[k - 1].fixed if k else self._fixed(context)
+            value = self.reverse[k].pop(stack, y, contexts[k], fixed, None if k else counts, ledger)
             self.forward[k].push(stack, y, value, contexts[k], ledger)
             y = value
+        if isinstance(stack, DeviceLanes):
+            stack.to_lanes()
+            return y.cpu().numpy()
         return y
+
+    def _fixed(self, context: Context) -> Array | None:
+        """The fixed samples of the pixels, where the segment is coded."""
+        if context.fixed is None or not self.tensors:
+            return context.fixed
+        return torch.from_numpy(context.fixed).to(self.network.device)

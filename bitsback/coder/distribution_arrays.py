@@ -3,6 +3,8 @@
 distribution_loops.py computes the same integers on the CPU.  ARITHMETIC.md, section 7.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -36,17 +38,18 @@ class StepDistributions:
     """Means and scales of the values of a step, pass by pass and colour by colour.
 
     trunk: (B, 9, H', W') int32, H' >= H, W' >= W; y, values: (B, 3 or 1, H, W) int32, of level
-    `index` and of the level below; free: like them, bool, or None.  Colours of `values` are read
-    once they are coded.  Nothing waits for the device but reading `values`.
+    `index` and of the level below, numpy's or tensors on trunk's device; free: like them, bool, or
+    FreeSamples for tensors, or None.  Colours of `values` are read once they are coded.  Nothing
+    waits for the device but reading arrays of numpy.
     """
 
     def __init__(
         self,
         step: StepTables,
         trunk: torch.Tensor,
-        y: np.ndarray,
-        values: np.ndarray,
-        free: np.ndarray | None,
+        y: np.ndarray | torch.Tensor,
+        values: np.ndarray | torch.Tensor,
+        free: Any,
     ):
         self._step, self._trunk, self._values, self._free = step, trunk, values, free
         self._y = torch.as_tensor(y, device=trunk.device)
@@ -87,8 +90,15 @@ class StepDistributions:
         if self._free is None:
             return mean32.reshape(-1), scale.reshape(-1)
         channel = colour if self._free.shape[1] == 3 else 0
-        free = torch.as_tensor(self._places.of_colour(self._free, channel), device=mean32.device)
-        return mean32[free], scale[free]
+        if isinstance(self._free, np.ndarray):
+            which = np.flatnonzero(self._places.of_colour(self._free, channel))
+            index = torch.from_numpy(which).to(mean32.device)
+        else:
+            index = self._free.of(self._places, channel)
+        return (
+            mean32.reshape(-1).index_select(0, index),
+            scale.reshape(-1).index_select(0, index),
+        )
 
     def _fine(self, channel: int) -> torch.Tensor:
         """(B, n): values of a channel, which are known by now, 1/64 spacings."""

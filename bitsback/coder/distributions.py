@@ -24,8 +24,8 @@ class Request(NamedTuple):
     """What a decoder pops next: one colour of one coding pass.
 
     places: of its pixels; colour: channel of the values, 0 for gray; mean32 and scale: (m,) int32
-    of the free values, in coding order, the rows of the Gaussian table: numpy's on the CPU, else
-    tensors on the network's device.
+    of the free values, in coding order, the rows of the Gaussian table: tensors on the network's
+    device, or numpy's on the CPU.
     """
 
     places: Places
@@ -35,7 +35,12 @@ class Request(NamedTuple):
 
 
 def distributions(
-    network: IntegerExperts, index: int, y: np.ndarray, values: np.ndarray, context: Context
+    network: IntegerExperts,
+    index: int,
+    y: np.ndarray | torch.Tensor,
+    values: np.ndarray | torch.Tensor,
+    context: Context,
+    kernels: bool | None = None,
 ) -> Iterator[Request]:
     """The requests of p(values | y) for step `index`, in the order of decoding.
 
@@ -43,18 +48,19 @@ def distributions(
     context: Context of level `index` (H or W is even where it has rows below or columns to the
     right).  A request's colour must be in `values` before the next request is asked for; fixed
     samples of `values` are in it before the first.
+    kernels: as distribution_module's.
     A gray image enters the network as three equal channels, and is coded by the outputs for G.
     """
     device = network.device
     (channels, height, width), gray = y.shape[1:], y.shape[1] == 1
-    seen = torch.from_numpy(context.around(y)).to(device)
+    seen = torch.as_tensor(context.around(y), device=device)
     out, state = network.trunk(index, seen)
     innovations = torch.zeros(
         (len(y), (seen.shape[2] + 7) // 8 * 4, (seen.shape[3] + 7) // 8 * 4, 12),
         dtype=torch.int8,
         device=device,
     )
-    found = distribution_module(device).StepDistributions(
+    found = distribution_module(values, device, kernels).StepDistributions(
         network.tables(index), out, y, values, context.free
     )
     order = network.order(index)

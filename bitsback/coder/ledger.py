@@ -3,6 +3,7 @@
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
+from bitsback.ans.device_lanes import DeviceLanes
 from bitsback.ans.lanes import Lanes
 
 
@@ -40,10 +41,14 @@ class Ledger:
         self._segment, self._bits = segment, lanes.size_bits
 
     def record(
-        self, lanes: Lanes, level: int, coding_pass: int | None = None, colour: int | None = None
+        self,
+        lanes: Lanes | DeviceLanes,
+        level: int,
+        coding_pass: int | None = None,
+        colour: int | None = None,
     ) -> None:
-        """Records what the stack lost or gained since the last call."""
-        bits = lanes.size_bits - self._bits
+        """Records what the stack lost or gained since the last call; waits for a device."""
+        bits = int(lanes.size_bits) - self._bits
         self._bits += bits
         self.entries.append(
             Entry(self._segment, level, coding_pass, colour, max(0, -bits), max(0, bits))

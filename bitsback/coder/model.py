@@ -104,35 +104,48 @@ class Model:
             model._others[model_id] = cls.open(model_id=model_id)
         return model._others[model_id]
 
-    def chain(self, device: str = "cpu", backend: Reference | None = None) -> Chain:
+    def chain(
+        self,
+        device: str = "cpu",
+        backend: Reference | None = None,
+        tensors: bool | None = None,
+        kernels: bool | None = None,
+    ) -> Chain:
         """The codec of segments on `device`, by the fastest exact backend (selftest.choose).
 
-        Built once per device, self-test included, unless a backend is given.
-        Errors: BitsbackError where no backend is exact.
+        tensors, kernels: as Chain's.  Built once per device, self-test included, unless a backend
+        is given.  Errors: BitsbackError where no backend is exact.
         """
         if backend is None and device in self._chains:
             return self._chains[device]
         chosen = backend or choose(self.layers, device)
-        chain = self._chain([chosen] + [chosen.like(expert.layers) for expert in self.experts[1:]])
+        backends = [chosen] + [chosen.like(expert.layers) for expert in self.experts[1:]]
+        chain = self._chain(backends, tensors, kernels)
         if backend is None:
             self._chains[device] = chain
         return chain
 
     def tuned_chain(self, updates: np.ndarray, device: str = "cpu") -> Chain:
         """The codec with updated biases.  updates: int32, of all families.  Errors: DamagedFile."""
-        backends = [network.backend for _, network in self.chain(device).network.networks]
+        chain = self.chain(device)
+        backends = [network.backend for _, network in chain.network.networks]
         parts = by_expert(updates, self.experts)
         return self._chain(
             [
                 backend.like(updated_layers(expert.layers, part)) if part.any() else backend
                 for backend, expert, part in zip(backends, self.experts, parts)
-            ]
+            ],
+            chain.tensors,
+            chain.kernels,
         )
 
-    def _chain(self, backends: Sequence[Reference]) -> Chain:
+    def _chain(
+        self, backends: Sequence[Reference], tensors: bool | None, kernels: bool | None
+    ) -> Chain:
         """A Chain with one backend for each expert."""
         networks = [
             (expert.steps, IntegerNetwork(backend, expert.config, self.steps, expert.steps.start))
             for expert, backend in zip(self.experts, backends)
         ]
-        return Chain(IntegerExperts(networks), self.gaussians, self.forward, self.levels)
+        experts = IntegerExperts(networks)
+        return Chain(experts, self.gaussians, self.forward, self.levels, tensors, kernels)

@@ -6,7 +6,7 @@ samples are coded; arrays in coding order have the free samples of one colour of
 
 import numpy as np
 
-from bitsback.ans.colour_counts import Table, table_and_keys
+from bitsback.ans.colour_counts import ColourCounts, Table, table_and_keys
 from bitsback.ans.gaussian_tables import (
     CENTRE,
     COLUMNS,
@@ -29,6 +29,24 @@ def placed(coded: np.ndarray, fixed: np.ndarray, free: np.ndarray) -> np.ndarray
     values = np.empty(free.shape, np.int32)
     values[free], values[~free] = coded, fixed
     return values
+
+
+def with_fixed(
+    like: np.ndarray, shape: tuple[int, ...], fixed: np.ndarray | None, free: np.ndarray | None
+) -> np.ndarray:
+    """int32 of `shape`: `fixed` (m,), if given, where `free` is false; the rest is not set.
+
+    like: any array that is where the result shall be.
+    """
+    values = np.empty(shape, np.int32)
+    if free is not None and fixed is not None:
+        values[~free] = fixed
+    return values
+
+
+def count_fixed(counts: ColourCounts, x: np.ndarray, free: np.ndarray, times: int) -> None:
+    """Adds `times` to the counts of the pixels x (B, 3 or 1, H, W) that are not free."""
+    counts.count_all(x, times, ~free)
 
 
 def of_colour(

@@ -14,8 +14,11 @@ from bitsback.ans.gaussian_tables import (
     FRACTIONS,
     Gaussians,
 )
+from bitsback.coder import sample_arrays
 from bitsback.diffusion.levels import Levels, forward_shift
 from bitsback.diffusion.passes import Places
+
+with_fixed, count_fixed = sample_arrays.with_fixed, sample_arrays.count_fixed
 
 EVERYWHERE = np.empty((0, 0, 0, 0), np.bool_)  # in place of a mask, where all samples are free
 

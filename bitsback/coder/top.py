@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from bitsback.ans import gaussian_tables
+from bitsback.ans.device_lanes import DeviceLanes
 from bitsback.ans.gaussian_tables import Gaussians
-from bitsback.ans.stack import Stack
-from bitsback.coder.context import Context, free_values
+from bitsback.ans.lanes import Lanes
+from bitsback.coder.context import Array, Context, free_values
 from bitsback.diffusion.levels import Levels, sigmas
 
 
@@ -48,29 +50,34 @@ class Top:
         """
         return self
 
-    def _parameters(
-        self, shape: tuple[int, ...], free: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _parameters(self, shape: tuple[int, ...], context: Context) -> tuple[Array, Array]:
+        free = context.free
+        device = context.right.device if isinstance(context.right, torch.Tensor) else None
         colours = slice(None) if shape[1] == 3 else slice(1, 2)  # gray images use G's
 
         def each(values: tuple[int, ...]) -> np.ndarray:
             return np.array(values[colours], np.int32)[None, :, None, None]
 
         mean32 = self.mean32 if isinstance(self.mean32, np.ndarray) else each(self.mean32)
-        return (
-            free_values(np.broadcast_to(mean32, shape), free),
-            free_values(np.broadcast_to(each(self.scale), shape), free),
-        )
+        arrays = np.broadcast_to(mean32, shape), np.broadcast_to(each(self.scale), shape)
+        if device is None:
+            return free_values(arrays[0], free), free_values(arrays[1], free)
+        mean32, scale = (torch.from_numpy(array.copy()).to(device) for array in arrays)
+        return free_values(mean32, free), free_values(scale, free)
 
     def push(
-        self, gaussians: Gaussians, stack: Stack, values: np.ndarray, context: Context
+        self, gaussians: Gaussians, stack: Lanes | DeviceLanes, values: Array, context: Context
     ) -> None:
         """values: (B, 3 or 1, H, W) int32; context: Context of that level."""
-        parameters = self._parameters(values.shape, context.free)
+        parameters = self._parameters(values.shape, context)
         gaussians.push(stack, free_values(values, context.free), *parameters)
 
     def pop(
-        self, gaussians: Gaussians, stack: Stack, shape: tuple[int, ...], context: Context
-    ) -> np.ndarray:
+        self,
+        gaussians: Gaussians,
+        stack: Lanes | DeviceLanes,
+        shape: tuple[int, ...],
+        context: Context,
+    ) -> Array:
         """The mirror of push: int32 of `shape`.  Errors: StackEmpty."""
-        return context.placed(gaussians.pop(stack, *self._parameters(shape, context.free)), shape)
+        return context.placed(gaussians.pop(stack, *self._parameters(shape, context)), shape)

@@ -12,8 +12,7 @@ and the sigmas follow from two integers a level.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from bitsback.ans import gaussian_tables
 from bitsback.diffusion.schedule import geometric
@@ -101,10 +100,11 @@ def forward_shift(levels: Levels, k: int) -> int:
     return levels[k].exponent - (levels[k - 1].exponent if k else 0)
 
 
-def forward_mean32(levels: Levels, k: int, previous: np.ndarray) -> np.ndarray:
+def forward_mean32(levels: Levels, k: int, previous: Any) -> Any:
     """Mean of q(y_k | y_{k-1}) in 1/32 spacings of level k, int32.
 
-    previous: int32 within +-2^20, indices of level k - 1, or pixels - 128 for k = 0.
+    previous: int32 within +-2^20, indices of level k - 1, or pixels - 128 for k = 0; an array of
+    numpy or a tensor, as is the result.
     """
     shift = forward_shift(levels, k) - gaussian_tables.FRACTION_BITS
     return previous >> shift if shift >= 0 else previous << -shift

@@ -1,0 +1,97 @@
+"""Triton kernels of colour counts: frequencies, value by value in parallel, and counting.
+
+They compute the integers of colour_frequencies.py.  TRITON_INTERPRET=1 runs them on CPU tensors.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+BLOCK = 64
+BEHIND = tl.constexpr(7)
+WIDTH = tl.constexpr(16)
+MAX_COUNT = tl.constexpr(1023)
+FIRST = tl.constexpr(31 - 7)  # column of the Gaussian table where the window begins
+TOTAL = tl.constexpr(2**24)
+SHARED = tl.constexpr(2**24 - 17)  # what symbols get by their weight; each has 1 more
+
+
+@triton.jit(do_not_specialize=["n", "share", "base"])
+def ends_kernel(
+    frequencies, counts, keys, mean32, scale, ends, n, share, base, BLOCK: tl.constexpr
+):
+    """ends (17, n) int32: cumulative frequencies of 17 symbols of each value."""
+    j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    ok = (j < n)[:, None]
+    k = tl.arange(0, 32)[None, :]
+    mean = tl.load(mean32 + j, mask=j < n, other=0)
+    row = tl.load(scale + j, mask=j < n, other=0) * 32 + (mean & 31)
+    key = tl.load(keys + j, mask=j < n, other=0)
+    window = k < WIDTH
+    inside = tl.load(frequencies + row[:, None] * 64 + FIRST + k, mask=ok & window, other=0)
+    outside = ((TOTAL - tl.sum(inside, 1)) >> 4) + 1
+    place = (mean >> 5)[:, None] + (128 - BEHIND) + k
+    pixel = ok & window & (place >= 0) & (place < 256)
+    count = tl.load(counts + key[:, None] + place, mask=pixel, other=0)
+    count = tl.minimum(count, MAX_COUNT)
+    total = tl.sum(count, 1)
+    even = ((total * share) >> 4) + base
+    weight = ((inside >> 4) + 1).to(tl.int64) * (count * 16 + even[:, None]).to(tl.int64)
+    weight = tl.where(pixel, weight, 0)
+    escape = outside.to(tl.int64) * (total + even).to(tl.int64)
+    weight = tl.where(k == WIDTH, escape[:, None], weight)
+    whole = tl.sum(weight, 1)
+    found = (weight * SHARED) // whole[:, None] + 1
+    found = tl.where(k <= WIDTH, found, 0).to(tl.int32)
+    rest = TOTAL - tl.sum(found, 1)
+    found = tl.where(k == BEHIND, found + rest[:, None], found)
+    there = ends + k * n + j[:, None]
+    tl.store(there, tl.cumsum(found, 1), mask=ok & (k <= WIDTH))
+
+
+@triton.jit(do_not_specialize=["n", "times"])
+def count_kernel(counts, keys, values, n, times, BLOCK: tl.constexpr):
+    """Adds `times` to the counts of values after keys."""
+    j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    ok = j < n
+    value = tl.load(values + j, mask=ok, other=0)
+    byte = tl.minimum(tl.maximum(value, -128), 127) + 128
+    index = tl.load(keys + j, mask=ok, other=0) + byte
+    tl.atomic_add(counts + index, tl.zeros((BLOCK,), tl.int32) + times, mask=ok)
+
+
+def ends(
+    frequencies: Tensor,
+    counts: Tensor,
+    keys: Tensor,
+    mean32: Tensor,
+    scale: Tensor,
+    share: int,
+    base: int,
+) -> Tensor:
+    """As colour_tensors.ends; frequencies and counts are contiguous."""
+    n = len(keys)
+    found = torch.empty((17, n), dtype=torch.int32, device=keys.device)
+    if n:
+        ends_kernel[(triton.cdiv(n, BLOCK),)](
+            frequencies,
+            counts,
+            keys.contiguous(),
+            mean32.contiguous(),
+            scale.contiguous(),
+            found,
+            n,
+            share,
+            base,
+            BLOCK=BLOCK,
+        )
+    return found
+
+
+def count(counts: Tensor, keys: Tensor, values: Tensor, times: int) -> None:
+    """As colour_tensors.count."""
+    if len(keys):
+        count_kernel[(triton.cdiv(len(keys), 256),)](
+            counts, keys.contiguous(), values.contiguous(), len(keys), times, BLOCK=256
+        )

@@ -1,0 +1,111 @@
+"""Colour counts on a device: ColourCounts with tensors in place of arrays.
+
+The tables stay on the device for all segments of a file.  A chunk takes three operations: the
+cumulative frequencies of its values, a push or pop under them, and counting.
+"""
+
+import torch
+from torch import Tensor
+
+from bitsback.ans import colour_tensors
+from bitsback.ans.colour_counts import TABLE_SIZES, ColourCounts, PixelArray, Table, chunks
+from bitsback.ans.colour_frequencies import BEHIND
+from bitsback.ans.colour_tensors import byte
+from bitsback.ans.device_lanes import DeviceLanes, have_triton
+from bitsback.ans.gaussian_tables import FRACTION_BITS, Gaussians
+
+__all__ = ["DeviceCounts", "byte"]
+
+
+class DeviceCounts:
+    """The counts of `counts` on a device; those are not used meanwhile.
+
+    kernels: True for Triton, False for torch operations, None for Triton where it runs.  Methods
+    are those of ColourCounts; none waits for the device.
+    """
+
+    def __init__(self, counts: ColourCounts, device: torch.device, kernels: bool | None = None):
+        self.share, self.base, self.counted = counts.share, counts.base, counts.counted
+        self._device = device
+        self._kernels = have_triton(device) if kernels is None else kernels
+        self._tables = {
+            table: torch.from_numpy(found).to(device, copy=True)
+            for table, found in counts._tables.items()
+        }
+        self._frequencies: dict[int, Tensor] = {}
+        self._changes: list[tuple[Table, Tensor, Tensor, int]] | None = None
+
+    def _table(self, table: Table) -> Tensor:
+        if table not in self._tables:
+            self._tables[table] = torch.zeros(
+                TABLE_SIZES[table], dtype=torch.int32, device=self._device
+            )
+        return self._tables[table]
+
+    def snapshot(self) -> None:
+        """Marks the state that `restore` returns to, in place of any earlier one."""
+        self._changes = []
+
+    def restore(self) -> None:
+        """Undoes all changes since `snapshot`, and ends it."""
+        changes, self._changes = self._changes or [], None
+        for table, keys, values, times in reversed(changes):
+            self.count(table, keys, values, -times)
+
+    def count(self, table: Table, keys: Tensor, values: Tensor, times: int = 1) -> None:
+        """Adds `times` to the counts of values (n,) after keys (n,), int32."""
+        if not len(values):
+            return
+        if self._kernels:
+            from bitsback.ans import colour_triton
+
+            colour_triton.count(self._table(table), keys, values, times)
+        else:
+            colour_tensors.count(self._table(table), keys, values, times)
+        self.counted += times * len(values)
+        if self._changes is not None:
+            self._changes.append((table, keys, values, times))
+
+    def push(self, lanes: DeviceLanes, gaussians: Gaussians, array: PixelArray) -> None:
+        """As ColourCounts.push, of int32 tensors."""
+        table, keys, values, mean32, scale = array
+        if self.counted < len(values):
+            raise ValueError("what is pushed has not been counted")
+        first = (mean32 >> FRACTION_BITS) - BEHIND
+        for part in reversed(chunks(len(values))):
+            self.count(table, keys[part], values[part], -1)
+            ends = self.ends(gaussians, table, keys[part], mean32[part], scale[part])
+            lanes.push_each(values[part], first[part], ends)
+
+    def pop(
+        self,
+        lanes: DeviceLanes,
+        gaussians: Gaussians,
+        table: Table,
+        keys: Tensor,
+        mean32: Tensor,
+        scale: Tensor,
+    ) -> Tensor:
+        """The mirror of push: (n,) int32, which are in the counts then."""
+        values = torch.empty(len(keys), dtype=torch.int32, device=self._device)
+        first = (mean32 >> FRACTION_BITS) - BEHIND
+        for part in chunks(len(keys)):
+            ends = self.ends(gaussians, table, keys[part], mean32[part], scale[part])
+            lanes.pop_each(first[part], ends, values[part])
+            self.count(table, keys[part], values[part])
+        return values
+
+    def ends(
+        self, gaussians: Gaussians, table: Table, keys: Tensor, mean32: Tensor, scale: Tensor
+    ) -> Tensor:
+        """(WIDTH + 1, n) int32: cumulative frequencies of each value's symbols, the last 2^24."""
+        rows = self._frequencies.get(id(gaussians))
+        if rows is None:
+            rows = torch.from_numpy(gaussians.frequencies).to(self._device)
+            self._frequencies[id(gaussians)] = rows
+        arguments = rows, self._table(table), keys, mean32, scale, self.share, self.base
+        if self._kernels:
+            from bitsback.ans import colour_triton
+
+            return colour_triton.ends(*arguments)
+        return colour_tensors.ends(*arguments)
