@@ -101,21 +101,13 @@ def without(images, model, monkeypatch, tuning=0):
         return container.write(*coded(images, model, tuning))
 
 
-@given(st.integers(0, 200_000) | st.sampled_from([1, 127, 128, 129, 288, 289]))
+@given(st.integers(0, 300_000) | st.sampled_from([1, 256, 257, 3072, 3073, 250_000]))
 def test_chunks(size):
-    """They cover an array once, each a quarter longer than the one before it."""
-    parts = chunks(size)
-    assert [i for part in parts for i in (part.start, part.stop)][1:-1] == [
-        part.stop for part in parts[:-1] for _ in range(2)
-    ]
-    assert not size and not parts or (parts[0].start, parts[-1].stop) == (0, size)
-    lengths = [part.stop - part.start for part in parts]
-    expected = [128]
-    while len(expected) < len(lengths):
-        expected.append(expected[-1] * 5 // 4)
-    assert lengths[:-1] == expected[: len(lengths) - 1] and (
-        not lengths or 0 < lengths[-1] <= expected[-1]
-    )
+    """They cover an array once, in at most 12 pieces of equal length, or in shorter ones of 256."""
+    lengths = [part.stop - part.start for part in chunks(size)]
+    assert [i for part in chunks(size) for i in range(part.start, part.stop)] == list(range(size))
+    assert len(lengths) <= 12 and set(lengths[:-1]) <= {max(256, (size + 11) // 12)}
+    assert not size or 0 < lengths[-1] <= max(256, (size + 11) // 12)
 
 
 @given(st.sampled_from(NUMBERS), st.sampled_from(sorted(KEYS, key=str)), st.integers(0, 2**32))

@@ -21,7 +21,11 @@ from bitsback.ans.colour_frequencies import (
 from bitsback.ans.gaussian_tables import FRACTION_BITS, TOTAL, Gaussians
 from bitsback.ans.lanes import Lanes
 
-FIRST_CHUNK = 128  # values coded by the same counts; each later chunk is a quarter longer
+# An array is cut into this many chunks of equal length, each coded by the counts of all before it.
+# 12 save as many bits (100.1 % on 71 training images, model 4a23efd3) as up to 28 chunks that grow by
+# a quarter from 128 values on; 10 save 99.4 % of that, 6 save 97.5 %, 4 save 94.3 %.
+CHUNKS = 12
+LEAST_CHUNK = 256  # but no chunk is shorter, except the last
 RED, GREEN, BLUE = 0, 1, 2
 Table = int | str
 TABLE_SIZES: dict[Table, int] = {"gray": 2**8, GREEN: 2**8, RED: 2**16, BLUE: 2**24}
@@ -43,11 +47,8 @@ class PixelArray(NamedTuple):
 
 def chunks(size: int) -> list[slice]:
     """Slices of an array of `size` values; each is coded by the counts of all values before it."""
-    ends, length = [0], FIRST_CHUNK
-    while ends[-1] < size:
-        ends.append(min(size, ends[-1] + length))
-        length += length >> 2
-    return [slice(begin, end) for begin, end in zip(ends, ends[1:])]
+    length = max(LEAST_CHUNK, -(-size // CHUNKS))
+    return [slice(begin, min(begin + length, size)) for begin in range(0, size, length)]
 
 
 def table_and_keys(x: np.ndarray, colour: int) -> tuple[Table, np.ndarray]:
