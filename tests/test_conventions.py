@@ -21,6 +21,7 @@ MODULES = sorted(
 # Modules without a tests/test_<module>.py, or folders of some, and the tests that exercise them.
 TESTED_ELSEWHERE = {
     "bitsback/ans/colour_frequencies.py": "test_colour_counts",
+    "bitsback/ans/colour_intervals.py": "test_colour_loops",
     "bitsback/cli/": "test_cli_main",
     "bitsback/coder/conditional.py": "test_chain",
     "bitsback/coder/distributions.py": "test_arithmetic",
