@@ -44,14 +44,15 @@ def test_quotients_close_to_integers():
         [rng.integers(1, 2**bits, 20_000) for bits in range(1, 38)] + [[1, 17, LARGEST, SHARED]]
     )
     near = totals * rng.integers(0, SHARED, len(totals), endpoint=True) // SHARED
+    wrong = 0
     for weights in (near, near - 1, near + 1, totals, totals - 1, 0 * totals, totals // 2):
-        check_quotients(np.clip(weights, 0, totals), totals)
-    divided = np.array([d for d in range(1, 4096) if SHARED % d == 0])
-    check_quotients(divided, np.full(len(divided), SHARED))
-    weights = rng.integers(0, totals, endpoint=True)
-    rounded = (weights * (SHARED / totals)).astype(np.int64)
-    exact = weights * SHARED // totals
-    assert abs(rounded - exact).max() <= 1
+        weights = np.clip(weights, 0, totals)
+        check_quotients(weights, totals)
+        rounded = (weights * (SHARED / totals)).astype(np.int64)
+        error = rounded - weights * SHARED // totals
+        wrong += np.count_nonzero(error)
+        assert abs(error).max() <= 1
+    assert wrong > 100
 
 
 def sample(gaussians, seed, n=300):

@@ -1,7 +1,7 @@
 """The interval of one symbol under colour counts, compiled: `reweighted` for a single value.
 
-The quotients of frequencies take most of the time.  Only those are computed that the interval
-needs: from the left below symbol BEHIND, which has the rest of rounding down, from the right above.
+Of the quotients only those are computed that the interval needs: from the left below symbol BEHIND,
+which has the rest of rounding down, from the right above it.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ SHARED = TOTAL - WIDTH - 1  # what symbols get by their weight; each has 1 more
 
 
 @inlined
-def quotient(weight, total, ratio):
+def quotient(weight: float, total: float, ratio: float) -> int:
     """weight * SHARED // total, exactly; ratio: SHARED / total in float64.
 
     weight and total are integers below 2^37, so exact in float64.  One division and one product
@@ -29,7 +29,16 @@ def quotient(weight, total, ratio):
 
 
 @compiled
-def weigh(frequencies, row, table, key, first, share, base, weights):
+def weigh(
+    frequencies: np.ndarray,
+    row: int,
+    table: np.ndarray,
+    key: int,
+    first: int,
+    share: int,
+    base: int,
+    weights: np.ndarray,
+) -> float:
     """Fills weights (WIDTH + 1,) float64, all integers, of one value; returns their sum.
 
     frequencies: those of the Gaussian table, one row after the other; row: the value's; first: the
@@ -77,60 +86,37 @@ def weigh(frequencies, row, table, key, first, share, base, weights):
 
 
 @compiled
-def interval(weights, total, symbol):
-    """(start, frequency) of a symbol: sums from the end of the range that is nearer."""
+def interval(weights: np.ndarray, total: float, symbol: int) -> tuple[int, int]:
+    """(start, frequency) of a symbol."""
     ratio = SHARED / total
     start, end = 0, TOTAL
-    for i in range(WIDTH, max(symbol, BEHIND), -1):
-        if symbol >= BEHIND:
-            end -= quotient(weights[i], total, ratio) + 1
+    if symbol < BEHIND:
+        for i in range(symbol):
+            start += quotient(weights[i], total, ratio) + 1
+        return start, quotient(weights[symbol], total, ratio) + 1
+    for i in range(WIDTH, symbol, -1):
+        end -= quotient(weights[i], total, ratio) + 1
     if symbol > BEHIND:
         frequency = quotient(weights[symbol], total, ratio) + 1
         return end - frequency, frequency
-    for i in range(symbol):
+    for i in range(BEHIND):
         start += quotient(weights[i], total, ratio) + 1
-    if symbol < BEHIND:
-        return start, quotient(weights[symbol], total, ratio) + 1
     return start, end - start
 
 
-@inlined
-def below(weights, total, ratio, slot):
-    """(symbol, start, frequency) of the slot, if its symbol is below BEHIND; else (BEHIND, start of
-    BEHIND, 0).
-    """
-    symbol, start, frequency = 0, 0, 0
-    while symbol < BEHIND:
-        frequency = quotient(weights[symbol], total, ratio) + 1
-        if slot < start + frequency:
-            break
-        start += frequency
-        frequency = 0
-        symbol += 1
-    return symbol, start, frequency
-
-
 @compiled
-def search(weights, total, slot):
+def search(weights: np.ndarray, total: float, slot: int) -> tuple[int, int, int]:
     """(symbol, start, frequency) of the symbol whose interval holds the slot."""
-    ratio = SHARED / total
-    left = 0.0
-    for i in range(BEHIND):
-        left += weights[i]
-    likely = slot < left * ratio  # where to look first; either way finds the same
-    symbol, start, frequency = BEHIND, 0, 0
-    if likely:
-        symbol, start, frequency = below(weights, total, ratio, slot)
-        if symbol < BEHIND:
-            return symbol, start, frequency
-    end = TOTAL
-    for i in range(WIDTH, BEHIND, -1):
-        frequency = quotient(weights[i], total, ratio) + 1
-        end -= frequency
-        if slot >= end:
-            return i, end, frequency
-    if not likely:
-        symbol, start, frequency = below(weights, total, ratio, slot)
-        if symbol < BEHIND:
-            return symbol, start, frequency
-    return BEHIND, start, end - start
+    symbol, before, goal = 0, 0.0, slot * total / SHARED
+    while symbol < WIDTH and before + weights[symbol] <= goal:
+        before += weights[symbol]
+        symbol += 1
+    # Without rounding down the ends would be those of the sums; the exact ones are close by.
+    start, frequency = interval(weights, total, symbol)
+    while slot < start:
+        symbol -= 1
+        start, frequency = interval(weights, total, symbol)
+    while slot >= start + frequency:
+        symbol += 1
+        start, frequency = interval(weights, total, symbol)
+    return symbol, start, frequency

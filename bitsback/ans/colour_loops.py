@@ -116,7 +116,7 @@ def _bits(frequencies, table, keys, values, mean32, scale, sharpness, bits):
 
 
 @compiled
-def add(counts, indices, times):
+def add(counts: np.ndarray, indices: np.ndarray, times: int) -> None:
     """As colour_frequencies.add."""
     for j in range(indices.size):
         counts[indices[j]] += times
