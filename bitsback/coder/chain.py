@@ -39,8 +39,9 @@ class Forward:
         self.gaussians, self.levels, self.k = forward, levels, k
 
     def _parameters(self, previous: np.ndarray, context: Context) -> tuple[np.ndarray, np.ndarray]:
+        """mean32 (n,) and scale (1,), which is that of all values."""
         mean32 = forward_mean32(self.levels, self.k, free_values(previous, context.free))
-        return mean32, np.full(mean32.shape, self.k, np.int32)
+        return mean32, np.array([self.k], np.int32)
 
     def push(
         self,
