@@ -180,6 +180,7 @@ def information_bits(
     scale: np.ndarray,
 ) -> np.ndarray:
     """As colour_frequencies.information_bits, but for the order of the sum."""
-    bits, rows = np.zeros(len(SHARPNESS)), (keys, values, mean32, scale)
+    bits = np.zeros(len(SHARPNESS))
+    rows = (np.ascontiguousarray(row) for row in (keys, values, mean32, scale))  # compiled once
     _bits(gaussians.frequencies.ravel(), counts, *rows, SHARPNESS, bits)
     return bits
