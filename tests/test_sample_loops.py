@@ -38,12 +38,18 @@ def test_masks(shape, share, dtype, seed):
         whole = sample_loops.placed(values[free], values[~free], free)
         assert whole.dtype == np.int32 and np.array_equal(whole, values)
         assert same(sample_arrays.placed(values[free], values[~free], free), whole)
+        for module in (sample_arrays, sample_loops):
+            partly = np.full(shape, 7, np.int32)
+            module.put_fixed(partly, whole[~free], free)
+            assert np.array_equal(partly, np.where(free, 7, whole))
 
 
 def test_placed_refuses_another_number_of_values():
     free = np.array([True, False, True]).reshape(1, 1, 1, 3)
     with pytest.raises(ValueError, match="values"):
         sample_loops.placed(np.zeros(1, np.int32), np.zeros(2, np.int32), free)
+    with pytest.raises(ValueError, match="values"):
+        sample_loops.put_fixed(np.zeros(free.shape, np.int32), np.zeros(2, np.int32), free)
 
 
 @given(
