@@ -69,7 +69,7 @@ class Conditional:
         free, samples = context.free, sample_functions()
         values = np.empty(y.shape, np.int32)
         if free is not None and fixed is not None:
-            values[~free] = fixed
+            samples.put_fixed(values, fixed, free)
         for request in distributions(self.network, self.index, y, values, context):
             places, colour, parameters = request.places, request.colour, _parameters(request)
             if counts:

@@ -31,6 +31,11 @@ def placed(coded: np.ndarray, fixed: np.ndarray, free: np.ndarray) -> np.ndarray
     return values
 
 
+def put_fixed(values: np.ndarray, fixed: np.ndarray, free: np.ndarray) -> None:
+    """Writes `fixed` (m,) int32 into values, int32 of free's shape, where free is false."""
+    values[~free] = fixed
+
+
 def of_colour(
     places: Places, array: np.ndarray, colour: int, free: np.ndarray | None
 ) -> np.ndarray:

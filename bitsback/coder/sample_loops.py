@@ -62,6 +62,21 @@ def placed(coded: np.ndarray, fixed: np.ndarray, free: np.ndarray) -> np.ndarray
 
 
 @compiled
+def _put_fixed(values, fixed, free):
+    count = 0
+    for i in range(values.size):
+        if not free[i]:
+            values[i] = fixed[count]
+            count += 1
+
+
+def put_fixed(values: np.ndarray, fixed: np.ndarray, free: np.ndarray) -> None:
+    if free.size - np.count_nonzero(free) != len(fixed):
+        raise ValueError("as many values as samples")
+    _put_fixed(values.reshape(-1), fixed, free.ravel())
+
+
+@compiled
 def _get(parts, array, colour, free, here):
     images, _, height, width = array.shape
     masked, count = free.size > 0, 0
