@@ -15,7 +15,7 @@ import numpy as np
 
 from bitsback.ans.colour_counts import ColourCounts
 from bitsback.ans.gaussian_tables import Gaussians
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import Lanes
 from bitsback.coder.conditional import Conditional
 from bitsback.coder.context import Context, context_chain, free_values
 from bitsback.coder.ledger import Ledger
@@ -45,7 +45,7 @@ class Forward:
 
     def push(
         self,
-        stack: Stack,
+        stack: Lanes,
         values: np.ndarray,
         previous: np.ndarray,
         context: Context,
@@ -62,12 +62,12 @@ class Forward:
 
     def pop(
         self,
-        stack: Stack,
+        stack: Lanes,
         previous: np.ndarray,
         context: Context,
         ledger: Ledger | None = None,
     ) -> np.ndarray:
-        """The mirror of push: int32 of previous's shape.  Errors: StackEmpty."""
+        """The mirror of push: int32 of previous's shape.  Errors: LanesEmpty."""
         coded = self.gaussians.pop(stack, *self._parameters(previous, context), escapes=False)
         if ledger:
             ledger.record(stack, self.k)
@@ -90,18 +90,18 @@ class Chain:
 
     def push(
         self,
-        stack: Stack,
+        stack: Lanes,
         x: np.ndarray,
         top: Top,
         context: Context,
-        watch: Callable[[Stack], object] = lambda stack: None,
+        watch: Callable[[Lanes], object] = lambda stack: None,
         counts: ColourCounts | None = None,
         ledger: Ledger | None = None,
     ) -> None:
         """Pushes x.  context: Context of pixels - 128; watch: called after every pop.
 
         counts: on entry they include this segment, on return only what is decoded before it.
-        Errors: StackEmpty, half-way: the caller restores stack and counts.
+        Errors: LanesEmpty, half-way: the caller restores stack and counts.
         """
         value, contexts = x, context_chain(self.forward_table, self.levels, context)
         for k, (forward, reverse, around) in enumerate(zip(self.forward, self.reverse, contexts)):
@@ -115,7 +115,7 @@ class Chain:
 
     def pop(
         self,
-        stack: Stack,
+        stack: Lanes,
         shape: tuple[int, ...],
         top: Top,
         context: Context,
@@ -125,7 +125,7 @@ class Chain:
     ) -> np.ndarray:
         """The mirror of push: x of `shape`.  It has been added to the counts.
 
-        down_to: k to stop at y_k, lattice indices of that level.  Errors: StackEmpty.
+        down_to: k to stop at y_k, lattice indices of that level.  Errors: LanesEmpty.
         """
         contexts = context_chain(self.forward_table, self.levels, context)
         y = top.pop(self.gaussians, stack, shape, contexts[-1])

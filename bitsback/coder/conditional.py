@@ -10,7 +10,7 @@ import torch
 
 from bitsback.ans.colour_counts import ColourCounts, PixelArray
 from bitsback.ans.gaussian_tables import Gaussians
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import Lanes
 from bitsback.coder.context import Context
 from bitsback.coder.distributions import Request, distributions
 from bitsback.coder.fastest import sample_functions
@@ -29,7 +29,7 @@ class Conditional:
 
     def push(
         self,
-        stack: Stack,
+        stack: Lanes,
         values: np.ndarray,
         y: np.ndarray,
         context: Context,
@@ -55,7 +55,7 @@ class Conditional:
 
     def pop(
         self,
-        stack: Stack,
+        stack: Lanes,
         y: np.ndarray,
         context: Context,
         fixed: np.ndarray | None = None,
@@ -64,7 +64,7 @@ class Conditional:
     ) -> np.ndarray:
         """The mirror of push: int32 of y's shape.
 
-        fixed: (n,) the known values of the level that is returned, in C order.  Errors: StackEmpty.
+        fixed: (n,) the known values of the level that is returned, in C order.  Errors: LanesEmpty.
         """
         free, samples = context.free, sample_functions()
         values = np.empty(y.shape, np.int32)

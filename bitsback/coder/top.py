@@ -8,7 +8,7 @@ import numpy as np
 
 from bitsback.ans import gaussian_tables
 from bitsback.ans.gaussian_tables import Gaussians
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import Lanes
 from bitsback.coder.context import Context, free_values
 from bitsback.diffusion.levels import Levels, sigmas
 
@@ -63,14 +63,14 @@ class Top:
         )
 
     def push(
-        self, gaussians: Gaussians, stack: Stack, values: np.ndarray, context: Context
+        self, gaussians: Gaussians, stack: Lanes, values: np.ndarray, context: Context
     ) -> None:
         """values: (B, 3 or 1, H, W) int32; context: Context of that level."""
         parameters = self._parameters(values.shape, context.free)
         gaussians.push(stack, free_values(values, context.free), *parameters)
 
     def pop(
-        self, gaussians: Gaussians, stack: Stack, shape: tuple[int, ...], context: Context
+        self, gaussians: Gaussians, stack: Lanes, shape: tuple[int, ...], context: Context
     ) -> np.ndarray:
-        """The mirror of push: int32 of `shape`.  Errors: StackEmpty."""
+        """The mirror of push: int32 of `shape`.  Errors: LanesEmpty."""
         return context.placed(gaussians.pop(stack, *self._parameters(shape, context.free)), shape)
