@@ -13,7 +13,7 @@ from typing import Any
 try:
     import numba
 except Exception:  # missing, or broken: numba checks versions of numpy when it is imported
-    numba = None
+    numba = None  # type: ignore[assignment]
 
 HAVE_NUMBA = numba is not None
 PACKAGES = "ans", "coder", "diffusion", "integer"  # that compiled loops import from
@@ -39,7 +39,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
     plain = functools.partial(numba.njit, error_model="numpy")
     try:
-        dispatcher = plain(cache=True)(function)
+        dispatcher: Any = plain(cache=True)(function)
         file = dispatcher._cache._cache_file  # numba has no public way to say it
         file._source_stamp = (file._source_stamp, _sources())
     except (RuntimeError, AttributeError):  # no folder can be written; another numba
