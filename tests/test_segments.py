@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import Lanes
 from bitsback.codecs import segment_layout, segments
 from bitsback.codecs.segment_layout import Covered
 from bitsback.coder.context import CONTEXT_ROWS
@@ -128,23 +128,23 @@ def test_push_and_pop_are_mirrors(tiny_model, sizes, seed):
     """Segments of images of several sizes: pixels and words come back, whatever the plan was."""
     rng = np.random.default_rng(seed)
     images = [rng.integers(0, 256, size, dtype=np.uint8) for size in sizes]
-    stack = Stack(rng.bytes(20000))
-    before, top = stack.to_words(), Top.fitted(images, tiny_model.levels)
-    plan = segments.push_segments(tiny_model.chain(), stack, images, Covered(0), top)
+    lanes = Lanes(rng.bytes(20000))
+    before, top = lanes.to_bytes(), Top.fitted(images, tiny_model.levels)
+    plan = segments.push_segments(tiny_model.chain(), lanes, images, Covered(0), top)
     assert plan
     back = [np.zeros_like(p) for p in images]
-    segments.pop_segments(tiny_model.chain(), stack, back, Covered(0), plan, top)
-    assert all(np.array_equal(a, b) for a, b in zip(images, back)) and stack.to_words() == before
+    segments.pop_segments(tiny_model.chain(), lanes, back, Covered(0), plan, top)
+    assert all(np.array_equal(a, b) for a, b in zip(images, back)) and lanes.to_bytes() == before
 
 
-def test_a_stack_too_small_gives_no_plan(tiny_model):
-    """Without credit nothing is borrowed: push_segments returns None and the stack is as it was."""
-    image, stack = np.zeros((64, 64, 3), np.uint8), Stack(b"abc")
-    words = stack.to_words()
+def test_a_credit_too_small_gives_no_plan(tiny_model):
+    """Without credit nothing is borrowed: push_segments returns None and the lanes are as they were."""
+    image, lanes = np.zeros((64, 64, 3), np.uint8), Lanes(b"abc")
+    message = lanes.to_bytes()
     assert (
         segments.push_segments(
-            tiny_model.chain(), stack, [image], Covered(0), Top.fitted([image], tiny_model.levels)
+            tiny_model.chain(), lanes, [image], Covered(0), Top.fitted([image], tiny_model.levels)
         )
         is None
     )
-    assert stack.to_words() == words
+    assert lanes.to_bytes() == message
