@@ -21,6 +21,7 @@ MODULES = sorted(
 # Modules without a tests/test_<module>.py, or folders of some, and the tests that exercise them.
 TESTED_ELSEWHERE = {
     "bitsback/ans/colour_frequencies.py": "test_colour_counts",
+    "bitsback/ans/lanes_numpy.py": "test_lanes_numba",
     "bitsback/cli/": "test_cli_main",
     "bitsback/coder/conditional.py": "test_chain",
     "bitsback/coder/distributions.py": "test_arithmetic",
@@ -118,9 +119,9 @@ def ours(names):
 
 
 def test_importing_codecs_loads_little():
-    """Neither torch nor more of bitsback than headers and images in memory need."""
+    """Neither torch nor numba nor more of bitsback than headers and images in memory need."""
     names = loaded("import bitsback.codecs")
-    assert "torch" not in names and "PIL" not in names
+    assert not {"torch", "numba", "PIL"} & set(names)
     assert len(ours(names)) <= CODECS_MODULES, ours(names)
 
 

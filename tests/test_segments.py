@@ -138,7 +138,7 @@ def test_push_and_pop_are_mirrors(tiny_model, sizes, seed):
 
 
 def test_a_credit_too_small_gives_no_plan(tiny_model):
-    """Without credit nothing is borrowed: push_segments returns None and the lanes are as they were."""
+    """Without credit nothing is borrowed: no plan, and the lanes are as they were."""
     image, lanes = np.zeros((64, 64, 3), np.uint8), Lanes(b"abc")
     message = lanes.to_bytes()
     assert (
