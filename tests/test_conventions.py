@@ -21,11 +21,15 @@ MODULES = sorted(
 # Modules without a tests/test_<module>.py, or folders of some, and the tests that exercise them.
 TESTED_ELSEWHERE = {
     "bitsback/ans/colour_frequencies.py": "test_colour_counts",
+    "bitsback/ans/colour_intervals.py": "test_colour_loops",
     "bitsback/ans/lanes_numpy.py": "test_lanes_numba",
+    "bitsback/ans/lanes_torch.py": "test_device_lanes",
     "bitsback/cli/": "test_cli_main",
     "bitsback/coder/conditional.py": "test_chain",
+    "bitsback/coder/distribution_arrays.py": "test_distribution_loops",
     "bitsback/coder/distributions.py": "test_arithmetic",
     "bitsback/coder/model.py": "test_model_named",
+    "bitsback/coder/sample_arrays.py": "test_sample_loops",
     "bitsback/diffusion/steps.py": "test_levels",
     "bitsback/inputs.py": "test_files",
     "bitsback/integer/fixed_point.py": "test_arithmetic",

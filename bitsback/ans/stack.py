@@ -1,4 +1,4 @@
-"""The ANS message: a stack of bits, last in, first out (arXiv 0902.0271).
+"""An ANS message of one state, for the bias updates of a file (arXiv 0902.0271); see lanes.py.
 
     push:  adds symbols under a distribution: the stack grows by their information content
     pop:   the mirror: removes as many bits and returns the symbols

@@ -26,7 +26,7 @@ from bitsback.integer.network import IntegerExperts
 # Version of the arithmetic that ARITHMETIC.md specifies beyond a model's integers, for which there
 # is integer.model_file.MODEL_ARITHMETIC.  No file stores it: the format version (FORMAT.md)
 # implies it.
-CODER_ARITHMETIC = 7
+CODER_ARITHMETIC = 8
 
 
 class Forward:
@@ -39,8 +39,9 @@ class Forward:
         self.gaussians, self.levels, self.k = forward, levels, k
 
     def _parameters(self, previous: np.ndarray, context: Context) -> tuple[np.ndarray, np.ndarray]:
+        """mean32 (n,) and scale (1,), which is that of all values."""
         mean32 = forward_mean32(self.levels, self.k, free_values(previous, context.free))
-        return mean32, np.full(mean32.shape, self.k, np.int32)
+        return mean32, np.array([self.k], np.int32)
 
     def push(
         self,

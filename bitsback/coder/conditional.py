@@ -1,42 +1,21 @@
 """The codec of one level given the level above: p(y_{k-1} | y_k), and p(x | y_0).
 
-One generator of requests (distributions.py) serves both directions.  A decoder pops the values of
-each request; an encoder, which has the values, keeps the requests and pushes them in reverse.
+One iterator of requests (distributions.py) serves both directions.  A decoder pops the values of
+each request and writes them into the level's array, which the next request is computed from; an
+encoder, which has the array, keeps the requests and pushes them in reverse.
 """
-
-from collections.abc import Callable, Generator
 
 import numpy as np
 import torch
 
-from bitsback.ans.colour_counts import ColourCounts, PixelArray, table_and_keys
+from bitsback.ans.colour_counts import ColourCounts, PixelArray
 from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.ans.stack import Stack
-from bitsback.coder.context import Context, free_values
+from bitsback.coder.context import Context
 from bitsback.coder.distributions import Request, distributions
+from bitsback.coder.fastest import sample_functions
 from bitsback.coder.ledger import Ledger
 from bitsback.integer.network import IntegerExperts
-
-
-def on_host(tensor: torch.Tensor) -> np.ndarray:
-    """A tensor of any device as numpy's array."""
-    return tensor.cpu().numpy()
-
-
-def run_requests(
-    requests: Generator[Request, np.ndarray, None], answer: Callable[[Request], np.ndarray]
-) -> None:
-    """Runs a generator of requests to its end; sends it `answer(request)` for each.
-
-    Both directions use it: a decoder's answer pops the values; an encoder's looks them up and
-    keeps the request, because what a decoder pops first must be pushed last.
-    """
-    try:
-        request = next(requests)
-        while True:
-            request = requests.send(answer(request))
-    except StopIteration:
-        return
 
 
 class Conditional:
@@ -61,15 +40,16 @@ class Conditional:
 
         counts: for pixels only; on entry they include these values, push removes them.
         """
-        if counts and context.free is not None:
-            counts.count_all(values, -1, ~context.free)
-        for request, here in reversed(self._requests(values, y, context)):
+        free, samples = context.free, sample_functions()
+        if counts and free is not None:
+            counts.count_all(values, -1, ~free)
+        requests = list(distributions(self.network, self.index, y, values, context))
+        for request in reversed(requests):
             if counts:
-                array = _pixel_array(request, here, values, context)
-                counts.push(stack, self.gaussians, array)
+                counts.push(stack, self.gaussians, _pixel_array(request, values, free))
             else:
-                free = _free(request, context)
-                self.gaussians.push(stack, free_values(here, free), *_parameters(request, free))
+                here = samples.of_colour(request.places, values, request.colour, free)
+                self.gaussians.push(stack, here, *_parameters(request))
             if ledger:
                 ledger.record(stack, self.index, request.places.pass_number, request.colour)
 
@@ -86,74 +66,44 @@ class Conditional:
 
         fixed: (n,) the known values of the level that is returned, in C order.  Errors: StackEmpty.
         """
+        free, samples = context.free, sample_functions()
         values = np.empty(y.shape, np.int32)
-        if context.free is not None and fixed is not None:
-            values[~context.free] = fixed
-
-        def popped(request: Request) -> np.ndarray:
-            free = _free(request, context)
-            parameters = _parameters(request, free)
+        if free is not None and fixed is not None:
+            samples.put_fixed(values, fixed, free)
+        for request in distributions(self.network, self.index, y, values, context):
+            places, colour, parameters = request.places, request.colour, _parameters(request)
             if counts:
-                table, keys = table_and_keys(request.places.of(values), request.colour)
-                keys = free_values(keys, free)
+                table, keys = samples.counted(places, values, colour, free)
                 coded = counts.pop(stack, self.gaussians, table, keys, *parameters)
             else:
                 coded = self.gaussians.pop(stack, *parameters)
             if ledger:
-                ledger.record(stack, self.index, request.places.pass_number, request.colour)
-            if free is None:
-                here = coded.reshape(tuple(request.mean32.shape))
-            else:
-                here = request.places.of_colour(values, request.colour)
-                here[free] = coded
-            request.places.put(values[:, request.colour : request.colour + 1], here[:, None])
-            return here
-
-        run_requests(distributions(self.network, self.index, y, context), popped)
-        if counts and context.free is not None:
-            counts.count_all(values, 1, ~context.free)
+                ledger.record(stack, self.index, places.pass_number, colour)
+            samples.put(places, values, colour, free, coded)
+        if counts and free is not None:
+            counts.count_all(values, 1, ~free)
         return values
 
     def pixel_arrays(self, x: np.ndarray, y: np.ndarray, context: Context) -> list[PixelArray]:
         """What push pushes under colour counts, in the order of decoding; nothing is pushed."""
         return [
-            _pixel_array(request, here, x, context)
-            for request, here in self._requests(x, y, context)
+            _pixel_array(request, x, context.free)
+            for request in distributions(self.network, self.index, y, x, context)
         ]
 
-    def _requests(
-        self, values: np.ndarray, y: np.ndarray, context: Context
-    ) -> list[tuple[Request, np.ndarray]]:
-        """Each request and its values (B, n), in the order of decoding."""
-        found = []
 
-        def known(request: Request) -> np.ndarray:
-            here = request.places.of_colour(values, request.colour)
-            found.append((request, here))
-            return here
-
-        run_requests(distributions(self.network, self.index, y, context), known)
-        return found
+def on_host(array: np.ndarray | torch.Tensor) -> np.ndarray:
+    """An array, or a tensor of any device, as numpy's array."""
+    return array.cpu().numpy() if isinstance(array, torch.Tensor) else array
 
 
-def _free(request: Request, context: Context) -> np.ndarray | None:
-    """(B, n) bool: which of a request's values are coded; None for all."""
-    if context.free is None:
-        return None
-    return request.places.of_colour(context.free, request.colour)
+def _parameters(request: Request) -> tuple[np.ndarray, np.ndarray]:
+    """mean32 and scale, (m,) int32 each, on the host."""
+    return on_host(request.mean32), on_host(request.scale)
 
 
-def _parameters(request: Request, free: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """mean32 and scale, (m,) int32 each, of the values that are coded."""
-    return (
-        free_values(on_host(request.mean32), free),
-        free_values(on_host(request.scale), free),
-    )
-
-
-def _pixel_array(request: Request, here: np.ndarray, x: np.ndarray, context: Context) -> PixelArray:
-    free = _free(request, context)
-    table, keys = table_and_keys(request.places.of(x), request.colour)
-    return PixelArray(
-        table, free_values(keys, free), free_values(here, free), *_parameters(request, free)
-    )
+def _pixel_array(request: Request, x: np.ndarray, free: np.ndarray | None) -> PixelArray:
+    places, colour, samples = request.places, request.colour, sample_functions()
+    table, keys = samples.counted(places, x, colour, free)
+    here = samples.of_colour(places, x, colour, free)
+    return PixelArray(table, keys, here, *_parameters(request))

@@ -96,11 +96,15 @@ def default_levels() -> tuple[Level, ...]:
     return nearest_levels([*even[:4], 6.2, 15, 41, 0.75 * even[-2], even[-1]])
 
 
+def forward_shift(levels: Levels, k: int) -> int:
+    """Doublings of the spacing from level k - 1, or from pixels for k = 0, to level k."""
+    return levels[k].exponent - (levels[k - 1].exponent if k else 0)
+
+
 def forward_mean32(levels: Levels, k: int, previous: np.ndarray) -> np.ndarray:
     """Mean of q(y_k | y_{k-1}) in 1/32 spacings of level k, int32.
 
-    previous: int32, indices of level k - 1, or pixels - 128 for k = 0.
+    previous: int32 within +-2^20, indices of level k - 1, or pixels - 128 for k = 0.
     """
-    shift = levels[k].exponent - (levels[k - 1].exponent if k else 0)
-    fine = previous << gaussian_tables.FRACTION_BITS
-    return fine >> shift if shift >= 0 else fine << -shift
+    shift = forward_shift(levels, k) - gaussian_tables.FRACTION_BITS
+    return previous >> shift if shift >= 0 else previous << -shift

@@ -47,7 +47,8 @@ class Places:
     """The pixels of one coding pass in images of height x width.
 
     They are ordered part by part, each in C order.  Arrays are numpy's or torch's.  parts: an
-    element of `coding_passes`; pass_number: its index there; n: pixels of one image.
+    element of `coding_passes`; pass_number: its index there; n: pixels of one image; grid: (parts,
+    3) int64, `parts` for compiled loops.
     """
 
     def __init__(self, parts: Pass, height: int, width: int, pass_number: int = 0):
@@ -57,6 +58,7 @@ class Places:
         ]
         self._parts = [(*part, *size) for part, size in zip(parts, sizes) if all(size)]
         self._height, self._width, self.pass_number = height, width, pass_number
+        self.grid = np.array(parts, np.int64)
         self.n = sum(rows * columns for *_, rows, columns in self._parts)
 
     def _views(self, array: Array) -> list[Array]:

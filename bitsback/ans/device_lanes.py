@@ -1,0 +1,127 @@
+"""Lanes that live on a torch device while a segment is coded, so that no array leaves it.
+
+The loops are a Triton kernel an array where Triton is there, on a GPU or under its interpreter,
+else torch operations.  Both give the results of lanes_numpy.py.  Nothing waits for the device until
+`to_lanes`.
+"""
+
+import torch
+from torch import Tensor
+
+from bitsback.ans import lanes_torch
+from bitsback.ans.lanes import MAX_LANES, Lanes
+from bitsback.ans.row_table import RowTable
+from bitsback.errors import StackEmpty
+
+
+def have_triton(device: torch.device) -> bool:
+    """Whether Triton runs kernels on tensors of this device."""
+    try:
+        import triton
+    except ImportError:
+        return False
+    return device.type == "cuda" or bool(triton.knobs.runtime.interpret)
+
+
+class DeviceLanes:
+    """The lanes of `lanes` on a device; those are not used meanwhile.
+
+    kernels: True for Triton, False for torch operations, None for Triton where it runs.
+    room: words that are pushed on top at most, for which memory is taken now.
+    """
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        device: torch.device,
+        room: int,
+        kernels: bool | None = None,
+    ):
+        self._lanes, self._device = lanes, device
+        self._kernels = have_triton(device) if kernels is None else kernels
+        self.state = torch.from_numpy(lanes.state.copy()).to(device)
+        words = torch.zeros(lanes.count + room + 1, dtype=torch.int64)
+        words[: lanes.count] = torch.from_numpy(lanes.words[: lanes.count].astype("int64"))
+        self.words = words.to(device)
+        self.count = torch.full((), lanes.count, dtype=torch.int64, device=device)
+        self._tables: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def to_lanes(self) -> Lanes:
+        """The lanes given at first, as they are now; waits for the device.  Errors: StackEmpty.
+
+        A value without frequency was pushed where that is the error of a decoder's lanes.
+        """
+        count = int(self.count)
+        if count < 0:
+            raise StackEmpty("the stack ran dry")
+        self._lanes.state = self.state.cpu().numpy()
+        self._lanes.words = self.words[:count].cpu().numpy().astype("uint32")
+        self._lanes.count = count
+        return self._lanes
+
+    def _edges(self, table: RowTable) -> tuple[Tensor, Tensor]:
+        key = id(table.edges)
+        if key not in self._tables:
+            self._tables[key] = (
+                torch.from_numpy(table.edges).to(self._device),
+                torch.from_numpy(table.guide).to(self._device),
+            )
+        return self._tables[key]
+
+    def push_gaussian(
+        self, table: RowTable, values: Tensor, mean32: Tensor, scale: Tensor, escapes: bool = True
+    ) -> None:
+        """As Lanes.push_gaussian, of int32 tensors; errors are found by to_lanes."""
+        if not len(values):
+            return
+        edges, guide = self._edges(table)
+        if not self._kernels:
+            self.count = lanes_torch.push_gaussian(
+                self.state, self.words, self.count, edges, guide, values, mean32, scale, escapes
+            )
+            return
+        self._launch("push_gaussian", edges, mean32, scale, values, escapes)
+
+    def pop_gaussian(
+        self, table: RowTable, mean32: Tensor, scale: Tensor, escapes: bool = True
+    ) -> Tensor:
+        """The mirror of push_gaussian: (n,) int32."""
+        values = torch.empty(len(mean32), dtype=torch.int32, device=self._device)
+        if not len(values):
+            return values
+        edges, guide = self._edges(table)
+        if not self._kernels:
+            self.count = lanes_torch.pop_gaussian(
+                self.state, self.words, self.count, edges, guide, mean32, scale, escapes, values
+            )
+        else:
+            self._launch("pop_gaussian", edges, mean32, scale, values, escapes)
+        return values
+
+    def _launch(
+        self, name: str, edges: Tensor, mean32: Tensor, scale: Tensor, values: Tensor, escapes: bool
+    ) -> None:
+        from bitsback.ans import lanes_triton
+
+        width = 64  # of the program: a power of two of at least two warps
+        while width < len(self):
+            width *= 2
+        assert width <= MAX_LANES
+        getattr(lanes_triton, name)[(1,)](
+            self.state,
+            self.words,
+            self.count,
+            edges,
+            mean32,
+            scale,
+            values,
+            len(values),
+            len(self),
+            int(len(scale) > 1),
+            ESCAPES=escapes,
+            LANES=width,
+            num_warps=min(32, width // 32),
+        )

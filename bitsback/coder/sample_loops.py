@@ -1,0 +1,207 @@
+"""Samples in coding order, masks and the noise of the context, by compiled loops.
+
+The same functions as in sample_arrays.py, with the same results; arrays are on the host.
+"""
+
+import numpy as np
+
+from bitsback.ans.colour_counts import GREEN, Table
+from bitsback.ans.compiled import compiled, inlined
+from bitsback.ans.gaussian_tables import (
+    CENTRE,
+    COLUMNS,
+    FRACTION_BITS,
+    FRACTIONS,
+    Gaussians,
+)
+from bitsback.diffusion.levels import Levels, forward_shift
+from bitsback.diffusion.passes import Places
+
+EVERYWHERE = np.empty((0, 0, 0, 0), np.bool_)  # in place of a mask, where all samples are free
+
+
+def _mask(free: np.ndarray | None) -> np.ndarray:
+    return EVERYWHERE if free is None else np.ascontiguousarray(free)
+
+
+@compiled
+def _keep(values, free, kept):
+    count = 0
+    for i in range(values.size):
+        if free[i]:
+            kept[count] = values[i]
+            count += 1
+    return count
+
+
+def free_values(values: np.ndarray, free: np.ndarray | None) -> np.ndarray:
+    if free is None:
+        return values.ravel()
+    kept = np.empty(values.size, values.dtype)
+    return kept[: _keep(values.ravel(), free.ravel(), kept)]
+
+
+@compiled
+def _place(coded, fixed, free, values):
+    first, second = 0, 0
+    for i in range(values.size):
+        if free[i]:
+            values[i] = coded[first]
+            first += 1
+        else:
+            values[i] = fixed[second]
+            second += 1
+
+
+def placed(coded: np.ndarray, fixed: np.ndarray, free: np.ndarray) -> np.ndarray:
+    if len(coded) + len(fixed) != free.size or np.count_nonzero(free) != len(coded):
+        raise ValueError("as many values as samples")
+    values = np.empty(free.size, np.int32)
+    _place(coded, fixed, free.ravel(), values)
+    return values.reshape(free.shape)
+
+
+@compiled
+def _put_fixed(values, fixed, free):
+    count = 0
+    for i in range(values.size):
+        if not free[i]:
+            values[i] = fixed[count]
+            count += 1
+
+
+def put_fixed(values: np.ndarray, fixed: np.ndarray, free: np.ndarray) -> None:
+    if free.size - np.count_nonzero(free) != len(fixed):
+        raise ValueError("as many values as samples")
+    _put_fixed(values.reshape(-1), fixed, free.ravel())
+
+
+@compiled
+def _get(parts, array, colour, free, here):
+    images, _, height, width = array.shape
+    masked, count = free.size > 0, 0
+    for image in range(images):
+        for part in range(parts.shape[0]):
+            stride = parts[part, 2]
+            for row in range(parts[part, 0], height, stride):
+                for column in range(parts[part, 1], width, stride):
+                    if not masked or free[image, colour, row, column]:
+                        here[count] = array[image, colour, row, column]
+                        count += 1
+    return count
+
+
+def of_colour(
+    places: Places, array: np.ndarray, colour: int, free: np.ndarray | None
+) -> np.ndarray:
+    here = np.empty(len(array) * places.n, array.dtype)
+    return here[: _get(places.grid, np.ascontiguousarray(array), colour, _mask(free), here)]
+
+
+@compiled
+def _put(parts, array, colour, free, coded):
+    images, _, height, width = array.shape
+    masked, count = free.size > 0, 0
+    for image in range(images):
+        for part in range(parts.shape[0]):
+            stride = parts[part, 2]
+            for row in range(parts[part, 0], height, stride):
+                for column in range(parts[part, 1], width, stride):
+                    if not masked or free[image, colour, row, column]:
+                        array[image, colour, row, column] = coded[count]
+                        count += 1
+
+
+def put(
+    places: Places, array: np.ndarray, colour: int, free: np.ndarray | None, coded: np.ndarray
+) -> None:
+    _put(places.grid, array, colour, _mask(free), coded)
+
+
+@inlined
+def _byte(value):
+    return np.int64(min(max(value, -128), 127) + 128)
+
+
+@compiled
+def _write_keys(parts, x, colour, free, keys):
+    images, _, height, width = x.shape
+    masked, count = free.size > 0, 0
+    for image in range(images):
+        for part in range(parts.shape[0]):
+            stride = parts[part, 2]
+            for row in range(parts[part, 0], height, stride):
+                for column in range(parts[part, 1], width, stride):
+                    if not masked or free[image, colour, row, column]:
+                        key = _byte(x[image, 1, row, column])
+                        if colour == 2:
+                            key = key << 8 | _byte(x[image, 0, row, column])
+                        keys[count] = key << 8
+                        count += 1
+    return count
+
+
+def counted(
+    places: Places, x: np.ndarray, colour: int, free: np.ndarray | None
+) -> tuple[Table, np.ndarray]:
+    if x.shape[1] == 1 or colour == GREEN:
+        n = len(x) * places.n
+        if free is not None:
+            n = int(np.count_nonzero(places.of_colour(free, colour)))
+        return "gray" if x.shape[1] == 1 else GREEN, np.zeros(n, np.int64)
+    keys = np.empty(len(x) * places.n, np.int64)
+    count = _write_keys(places.grid, np.ascontiguousarray(x), colour, _mask(free), keys)
+    return colour, keys[:count]
+
+
+@compiled
+def _noise(previous, shape, free, shift, edges, base, result):
+    """Moves samples one level up: of all places of shape, or of those that are not free."""
+    images, channels, rows, columns = shape
+    masked, i = free.size > 0, 0
+    for image in range(images):
+        for channel in range(channels):
+            for row in range(rows):
+                for column in range(columns):
+                    if masked and free[image, channel, row, column]:
+                        continue
+                    z = base + (np.uint64(channel) << np.uint64(48))
+                    z += (np.uint64(row) << np.uint64(24)) + np.uint64(column)
+                    z += np.uint64(0x9E3779B97F4A7C15)
+                    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+                    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+                    bits = np.int64((z ^ (z >> np.uint64(31))) >> np.uint64(40))
+                    fine = np.int32(previous[i] << FRACTION_BITS)
+                    mean32 = np.int32(fine >> shift if shift >= 0 else fine << -shift)
+                    fraction = mean32 & (FRACTIONS - 1)
+                    low, high = 0, COLUMNS - 1  # the first column whose edge exceeds the bits
+                    while low < high:
+                        middle = (low + high) >> 1
+                        if edges[fraction, middle] > bits:
+                            high = middle
+                        else:
+                            low = middle + 1
+                    result[i] = low + (mean32 >> FRACTION_BITS) - CENTRE
+                    i += 1
+
+
+def _noised(forward, levels, k, side, previous, shape, free):
+    rows = forward.frequencies[k * FRACTIONS : (k + 1) * FRACTIONS]
+    result = np.empty(previous.size, np.int32)
+    base = np.uint64(k << 50 | side << 46)
+    shift, edges = forward_shift(levels, k), rows.cumsum(1, dtype=np.int32)
+    _noise(previous.ravel(), shape, free, shift, edges, base, result)
+    return result
+
+
+def noised(
+    forward: Gaussians, levels: Levels, k: int, side: int, previous: np.ndarray
+) -> np.ndarray:
+    shape = previous.shape
+    return _noised(forward, levels, k, side, previous, shape, EVERYWHERE).reshape(shape)
+
+
+def noised_where(
+    forward: Gaussians, levels: Levels, k: int, side: int, previous: np.ndarray, free: np.ndarray
+) -> np.ndarray:
+    return _noised(forward, levels, k, side, previous, free.shape, _mask(free))

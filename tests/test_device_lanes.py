@@ -1,0 +1,102 @@
+"""Lanes on a device: torch operations and Triton kernels, as the reference does it."""
+
+import numpy as np
+import pytest
+import torch
+
+from bitsback.ans import lanes_numpy
+from bitsback.ans.device_lanes import DeviceLanes
+from bitsback.ans.gaussian_tables import Gaussians, forward_frequencies
+from bitsback.ans.lanes import Lanes
+from bitsback.errors import DamagedFile, StackEmpty
+
+pytest.importorskip("triton")
+KINDS = ["torch", "triton"]
+
+
+def message(lanes, words, seed=0):
+    found = Lanes(np.random.default_rng(seed).bytes(4 * (words + lanes)), lanes_numpy)
+    found.widen(lanes)
+    return found
+
+
+def array(n, seed, far):
+    """(values, mean32, scale) of n values, a share `far` of them anywhere in 16 bits."""
+    rng = np.random.default_rng(seed)
+    mean32 = rng.integers(-3000, 3000, n).astype(np.int32)
+    values = ((mean32 >> 5) + rng.integers(-3, 5, n)).astype(np.int32)
+    anywhere = rng.random(n) < far
+    values[anywhere] = rng.integers(-(2**15), 2**15, int(anywhere.sum()))
+    return values, mean32, rng.integers(0, 113, n).astype(np.int32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "n, lanes, far",
+    [(1, 1, 0), (7, 1, 0.5), (64, 64, 0.1), (200, 33, 0.3), (5, 70, 1), (300, 100, 0)],
+)
+def test_both_directions_equal_the_reference(gaussians, kind, n, lanes, far):
+    """Push, then pop, of an array: states and words are those of lanes_numpy at each step."""
+    values, mean32, scale = array(n, n + lanes, far)
+    ours, reference = message(lanes, 50), message(lanes, 50)
+    device = DeviceLanes(ours, torch.device("cpu"), 2 * n, kernels=kind == "triton")
+    tensors = [torch.from_numpy(a) for a in (values, mean32, scale)]
+    reference.push_gaussian(gaussians.table, values, mean32, scale)
+    device.push_gaussian(gaussians.table, *tensors)
+    assert device.to_lanes().to_bytes() == reference.to_bytes()
+    again = DeviceLanes(ours, torch.device("cpu"), 2 * n, kernels=kind == "triton")
+    assert np.array_equal(again.pop_gaussian(gaussians.table, *tensors[1:]).numpy(), values)
+    assert again.to_lanes().to_bytes() == message(lanes, 50).to_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n, lanes", [(40, 8), (3, 64)])
+def test_forward_rows_of_one_scale(kind, n, lanes):
+    """Without escapes, one scale for all values: pops and pushes as the reference does."""
+    table = Gaussians(forward_frequencies([40, 70])).table
+    mean32, scale = array(n, 3, 0)[1], np.ones(1, np.int32)
+    ours, reference = message(lanes, 80), message(lanes, 80)
+    device = DeviceLanes(ours, torch.device("cpu"), 2 * n, kernels=kind == "triton")
+    mean, one = torch.from_numpy(mean32), torch.from_numpy(scale)
+    values = device.pop_gaussian(table, mean, one, escapes=False)
+    expected = reference.pop_gaussian(table, mean32, scale, escapes=False)
+    assert np.array_equal(values.numpy(), expected)
+    assert device.to_lanes().to_bytes() == reference.to_bytes()
+    again = DeviceLanes(ours, torch.device("cpu"), 2 * n, kernels=kind == "triton")
+    again.push_gaussian(table, values, mean, one, escapes=False)
+    assert again.to_lanes().to_bytes() == message(lanes, 80).to_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_dry_stack_is_found_whatever_is_pushed_afterwards(gaussians, kind):
+    """A pop without words is StackEmpty at the end, even where pushes follow."""
+    values, mean32, scale = (torch.from_numpy(a) for a in array(200, 1, 0.2))
+    device = DeviceLanes(message(4, 2), torch.device("cpu"), 1000, kernels=kind == "triton")
+    device.pop_gaussian(gaussians.table, mean32, scale)
+    for _ in range(2):
+        device.push_gaussian(gaussians.table, values, mean32, scale)
+    with pytest.raises(StackEmpty):
+        device.to_lanes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_value_without_frequency_is_found(kind):
+    """A push that no encoder's pop mirrors is an error on the device as in the reference."""
+    table = Gaussians(forward_frequencies([40])).table
+    values, mean32 = np.array([25], np.int32), np.zeros(1, np.int32)
+    with pytest.raises(DamagedFile):
+        message(1, 4).push_gaussian(table, values, mean32, mean32, escapes=False)
+    device = DeviceLanes(message(1, 4), torch.device("cpu"), 10, kernels=kind == "triton")
+    tensors = [torch.from_numpy(a) for a in (values, mean32, mean32)]
+    device.push_gaussian(table, *tensors, escapes=False)
+    with pytest.raises(StackEmpty):
+        device.to_lanes()
+
+
+def test_empty_arrays_change_nothing(gaussians):
+    """An array of no values is no launch and no change."""
+    none = torch.zeros(0, dtype=torch.int32)
+    device = DeviceLanes(message(3, 4), torch.device("cpu"), 0)
+    device.push_gaussian(gaussians.table, none, none, none)
+    assert len(device.pop_gaussian(gaussians.table, none, none)) == 0
+    assert device.to_lanes().to_bytes() == message(3, 4).to_bytes()
