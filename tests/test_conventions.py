@@ -22,7 +22,8 @@ MODULES = sorted(
 TESTED_ELSEWHERE = {
     "bitsback/ans/colour_frequencies.py": "test_colour_counts",
     "bitsback/ans/colour_intervals.py": "test_colour_loops",
-    "bitsback/ans/compiled.py": "test_fastest",
+    "bitsback/ans/lanes_numpy.py": "test_lanes_numba",
+    "bitsback/ans/lanes_torch.py": "test_device_lanes",
     "bitsback/cli/": "test_cli_main",
     "bitsback/coder/conditional.py": "test_chain",
     "bitsback/coder/distribution_arrays.py": "test_distribution_loops",
@@ -122,9 +123,9 @@ def ours(names):
 
 
 def test_importing_codecs_loads_little():
-    """Neither torch nor more of bitsback than headers and images in memory need."""
+    """Neither torch nor numba nor more of bitsback than headers and images in memory need."""
     names = loaded("import bitsback.codecs")
-    assert "torch" not in names and "PIL" not in names
+    assert not {"torch", "numba", "PIL"} & set(names)
     assert len(ours(names)) <= CODECS_MODULES, ours(names)
 
 

@@ -32,7 +32,7 @@ def test_arrays_serve_where_numba_is_missing_and_on_other_devices(monkeypatch):
 @pytest.mark.skipif(not compiled.HAVE_NUMBA, reason="numba is missing")
 @pytest.mark.parametrize("masked", [False, True])
 def test_same_bits_without_numba(tiny_model, monkeypatch, masked):
-    """A segment with context, pushed with compiled loops, is popped with arrays, word for word."""
+    """A segment with context, pushed with compiled loops, is popped with arrays, bit for bit."""
     rng, chain = np.random.default_rng(0), tiny_model.chain()
     x, below, right = (
         rng.integers(-128, 128, (2, 3, *size)).astype(np.int32)
@@ -41,14 +41,14 @@ def test_same_bits_without_numba(tiny_model, monkeypatch, masked):
     free = rng.random(x.shape) < 0.8 if masked else None
     context = Context(below, right, free, x[~free] if masked else None)
     stack, top = credit(20_000), Top((0, 0, 0), (70, 70, 70))
-    before = stack.to_words()
+    before = stack.to_bytes()
     chain.push(stack, x, top, context)
     pushed = stack.copy()
     assert np.array_equal(chain.pop(stack, x.shape, top, context), x)
-    assert stack.to_words() == before
+    assert stack.to_bytes() == before
     monkeypatch.setattr(compiled, "HAVE_NUMBA", False)
     assert np.array_equal(chain.pop(pushed, x.shape, top, context), x)
-    assert pushed.to_words() == before
+    assert pushed.to_bytes() == before
     chain.push(pushed, x, top, context)
     chain.push(stack, x, top, context)
-    assert pushed.to_words() == stack.to_words()
+    assert pushed.to_bytes() == stack.to_bytes()
