@@ -54,45 +54,33 @@ def _prepare(parts, numbers, tables, trunk, head, y, prepared, scale):
             first, stride = parts[part, 1], parts[part, 2]
             columns = (width - first + stride - 1) // stride
             for row in range(parts[part, 0], height, stride):
+                out = trunk[image, row, first::stride]
+                if headed:
+                    added = head[image, row >> 1, first >> 1 :: stride >> 1]
+                else:
+                    added = out[:0]
                 for channel in range(channels):
                     colour = channel if channels == 3 else 1
-                    ys, out = (
-                        y[image, channel, row, first::stride],
-                        trunk[image, row, first::stride],
-                    )
+                    ys = y[image, channel, row, first::stride]
                     means_0 = prepared[MEAN_0, colour, begin:]
                     inverse = prepared[INVERSE, colour, begin:]
                     means = prepared[MEAN, colour, begin:]
                     gain = prepared[COEFFICIENT, colour, begin:]
                     scale_row = scale[colour, begin:]
-                    if headed:
-                        added = head[image, row >> 1, first >> 1 :: stride >> 1]
-                        for i in range(columns):
-                            mean = _rounded(from_y * ys[i] + from_f * out[i, colour], MEAN_SHIFT)
-                            v = np.uint64(_within(base + out[i, 3 + colour], 0, last))
-                            means_0[i], inverse[i] = mean, inverses[v]
-                            means[i] = mean + _rounded(
-                                np.int64(shifts[v]) * added[i, colour], MEAN_SHIFT
-                            )
-                            v = np.uint64(_within(np.int64(v) + added[i, 3 + colour], 0, last))
-                            scale_row[i], gain[i] = scales[v], gains[v]
-                    else:
-                        for i in range(columns):
-                            mean = _rounded(from_y * ys[i] + from_f * out[i, colour], MEAN_SHIFT)
-                            v = np.uint64(_within(base + out[i, 3 + colour], 0, last))
-                            means_0[i], inverse[i], means[i] = mean, inverses[v], mean
-                            scale_row[i], gain[i] = scales[v], gains[v]
+                    for i in range(columns):
+                        mean = _rounded(from_y * ys[i] + from_f * out[i, colour], MEAN_SHIFT)
+                        v = _within(base + out[i, 3 + colour], 0, last)
+                        means_0[i], inverse[i] = mean, inverses[np.uint64(v)]
+                        if headed:
+                            shift = np.int64(shifts[np.uint64(v)])
+                            mean += _rounded(shift * added[i, colour], MEAN_SHIFT)
+                            v = _within(v + added[i, 3 + colour], 0, last)
+                        means[i] = mean
+                        scale_row[i], gain[i] = scales[np.uint64(v)], gains[np.uint64(v)]
                 if channels == 3:
-                    out = trunk[image, row, first::stride]
-                    gain_r, gain_g = (
-                        prepared[COEFFICIENT, 0, begin:],
-                        prepared[COEFFICIENT, 1, begin:],
-                    )
+                    gain_r = prepared[COEFFICIENT, 0, begin:]
+                    gain_g = prepared[COEFFICIENT, 1, begin:]
                     gain_b = prepared[COEFFICIENT, 2, begin:]
-                    if headed:
-                        added = head[image, row >> 1, first >> 1 :: stride >> 1]
-                    else:
-                        added = out[:0]
                     for i in range(columns):
                         r, s, t = out[i, 6], out[i, 7], out[i, 8]
                         if headed:
