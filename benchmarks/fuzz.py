@@ -21,7 +21,7 @@ import torch
 from benchmarks.fuzz_bombs import bombs, lying_sizes
 from benchmarks.fuzz_cases import Case, Files, good_files
 from benchmarks.fuzz_checks import Findings, by_command, by_library
-from benchmarks.fuzz_damage import flips, numbers, random_bytes, truncations
+from benchmarks.fuzz_damage import flips, lanes, numbers, random_bytes, truncations
 from benchmarks.fuzz_metadata import odd_metadata, odd_names
 from benchmarks.report import summary
 from bitsback.codecs import decoder
@@ -36,6 +36,7 @@ CUT_EVERYWHERE = (
     "prior RGB",
     "fallback archive",
 )  # cut at every length
+WITH_LANES = "prior RGB", "prior lanes", "prior archive", "prior flat"  # whose lanes are altered
 
 
 def random_model(folder: str | Path) -> Model:
@@ -63,6 +64,8 @@ def fixed_cases(
         yield from truncations(name, *files[name])
     for name, file in files.items():
         yield from flips(name, *file, rng)
+    for name in WITH_LANES:
+        yield from lanes(name, *files[name], rng, model)
 
 
 def drawn_cases(files: Files, rng: np.random.Generator, count: int) -> Iterator[Case]:

@@ -17,6 +17,8 @@ from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.fallback.codec import encode_fallback
 from bitsback.codecs.fallback.parts import join_parts
 from bitsback.codecs.image import MODES, ImageData, same, shape_of
+from bitsback.codecs.segment_layout import locate
+from bitsback.codecs.segments import lane_counts
 from bitsback.coder.model import Model
 
 EXTRAS = {
@@ -138,6 +140,7 @@ def good_files(model: Model, rng: np.random.Generator) -> Files:
         ("prior tuned", bare, updates),
         ("prior flat", ImageData("RGB", flat), None),
         ("prior alike", ImageData("RGB", np.repeat(gray.samples[..., None], 3, 2)), None),
+        ("prior lanes", ImageData("RGB", smooth_pixels(112, 112, 3, rng)), None),
     ):
         files[name] = _under_prior([image], model, updates=moved), [image]
     header = container.read_header(files["prior flat"][0])
@@ -145,6 +148,10 @@ def good_files(model: Model, rng: np.random.Generator) -> Files:
         header.section(Tag.FLAT_MAP)
         and header.sharpness
         and container.read_header(files["prior means"][0]).section(Tag.BLOCK_MEANS)
+    )
+    header = container.read_header(files["prior lanes"][0])
+    assert (
+        lane_counts(header.sizes, locate(header.sizes, header.start, header.segments), None)[-1] > 1
     )
     entries = tuple(
         Entry(s.width, s.height, f"{i}.png", check=checksums.image_check(s.samples), mode=s.mode)

@@ -1,4 +1,4 @@
-"""Damaged files for benchmarks/fuzz.py: cut, bits flipped, header numbers altered, noise."""
+"""Damaged files for benchmarks/fuzz.py: cut, bits flipped, numbers and lanes altered, noise."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fuzz_cases import Case, sealed
+from bitsback.codecs import prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Header
 from bitsback.codecs.image import MODES, ImageData
+from bitsback.coder.model import Model
 
 
 def truncations(name: str, data: bytes, images: list[ImageData]) -> Iterator[Case]:
@@ -41,6 +43,43 @@ def flips(
         yield Case("one bit", name, bytes(altered), images)
         if bit < 8 * (len(data) - 4):
             yield Case("one bit, right CRC", name, sealed(altered[:-4]), images)
+
+
+def lanes(
+    name: str, data: bytes, images: list[ImageData], rng: np.random.Generator, model: Model
+) -> Iterator[Case]:
+    """A file under the prior whose lanes, or the words below them, are others.
+
+    Every bit of the closing, every length up to its end and some of the words'; states that no
+    encoder left, lanes in another order, more of them; words lost, added or moved.
+    """
+    header, payload = container.read(data)
+    painted = [np.zeros(size, np.uint8) for size in header.sizes]
+    _, message, *_ = prior_codec.open_stack(header, payload, model, painted)
+    words = payload[len(payload) - 4 * message.count :]
+    closing = len(payload) - len(words)
+    altered = []
+    for bit in range(8 * closing):
+        flipped = bytearray(payload)
+        flipped[bit // 8] ^= 0x80 >> bit % 8
+        altered.append(bytes(flipped))
+    altered += [payload[:n] for n in (*range(closing + 9), *range(closing, len(payload), 399))]
+    for lane in range(len(message)):
+        for state in (2**31, 2**32, 2**63 - 1, int(rng.integers(2**31, 2**63))):
+            other = message.copy()
+            other.state[lane] = state
+            altered.append(other.to_bytes())
+    head = payload[:closing]
+    altered += [head + moved for moved in (words[4:], words + words, bytes(4) + words, words[::-1])]
+    wider = message.copy()
+    wider.widen(len(message) + 1)
+    altered.append(wider.to_bytes())
+    if len(message) > 1:
+        wider.restore(message)
+        wider.state = message.state[::-1].copy()
+        altered.append(wider.to_bytes())
+    for other in altered:
+        yield Case("lanes, right CRC", name, container.write(header, other), images)
 
 
 def random_bytes(rng: np.random.Generator, count: int) -> Iterator[Case]:

@@ -6,7 +6,8 @@
 Each line is a process of its own, for its own peak memory.  Times, the best of two, are of coding
 under the prior: no fallback codec, no verification, no tuning (benchmarks.efforts has it).  Network
 and coding are shares of the decode's time; the network's time is also a multiple of its operations
-over the int8 peak that one convolution reaches here just before.
+over the int8 peak that one convolution reaches here just before.  Popped and pushed are values of
+Gaussian arrays a second while decoding, all that Lanes does included.
 """
 
 import argparse
@@ -40,15 +41,17 @@ def _timed(work: Callable[[], Result], runs: int = 2) -> tuple[float, Result]:
 
 
 class Clock:
-    """Adds up the time spent inside functions that it wraps."""
+    """Adds up the time spent inside functions that it wraps, and the values they code."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds, self.values = 0.0, 0
 
-    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, timed."""
+    def around(self, function: Callable[..., Any], coded: int | None = None) -> Callable[..., Any]:
+        """The function, timed.  coded: the number of its argument that is an array of values."""
 
         def timed(*arguments: Any, **options: Any) -> Any:
+            if coded is not None:
+                self.values += len(arguments[coded])
             begin = time.perf_counter()
             try:
                 return function(*arguments, **options)
@@ -56,6 +59,11 @@ class Clock:
                 self.seconds += time.perf_counter() - begin
 
         return timed
+
+    @property
+    def rate(self) -> float:
+        """Values a second, in millions."""
+        return self.values / max(self.seconds, 1e-9) / 1e6
 
 
 class Counter:
@@ -126,7 +134,8 @@ def one(path: Path, name: str, threads: int) -> dict[str, Any]:
         begin = time.perf_counter()
         import torch
 
-        from bitsback.ans.gaussian_tables import Gaussians
+        from bitsback.ans.colour_counts import ColourCounts
+        from bitsback.ans.lanes import Lanes
         from bitsback.codecs import decoder, prior_codec
         from bitsback.codecs.bitstream import container
         from bitsback.coder.model import Model
@@ -143,7 +152,8 @@ def one(path: Path, name: str, threads: int) -> dict[str, Any]:
         )
         data = container.write(*result)
         facts["decode_s"], back = _timed(lambda: decoder.decode(data, model=model))
-        network, coding, counter, top = Clock(), Clock(), Counter(), peak()
+        network, popped, pushed, counted = Clock(), Clock(), Clock(), Clock()
+        counter, top = Counter(), peak()
         chain = model.chain()
         for _, part in chain.network.networks:
             part.backend.convolve = counter.around(part.backend)
@@ -153,10 +163,13 @@ def one(path: Path, name: str, threads: int) -> dict[str, Any]:
                 network.around(step.network.head),
             )
             break  # all steps share one network
-        for way in ("push", "pop"):
-            setattr(Gaussians, way, coding.around(getattr(Gaussians, way)))
+        Lanes.push_gaussian = pushed.around(Lanes.push_gaussian, 2)
+        Lanes.pop_gaussian = popped.around(Lanes.pop_gaussian, 2)
+        ColourCounts.pop = counted.around(ColourCounts.pop)
         total, _ = _timed(lambda: decoder.decode(data, model=model), 1)
-        facts["network"], facts["coding"] = network.seconds / total, coding.seconds / total
+        coding = popped.seconds + pushed.seconds + counted.seconds
+        facts["network"], facts["coding"] = network.seconds / total, coding / total
+        facts["popped"], facts["pushed"] = popped.rate, pushed.rate
         facts["of_peak"], facts["peak_gops"] = (
             network.seconds * top / counter.multiply_adds,
             2 * top / 1e9,
@@ -214,16 +227,17 @@ def main() -> None:
         f"--threads {args.threads}   ({ids}; {results[0][2]['megapixels']:.2f} megapixels, "
         f"{platform.machine()}, {os.cpu_count()} cores)\n",
         "| codec | threads | bytes | encode MP/s | decode MP/s | encode time against JPEG XL e9 "
-        "| peak MiB | network | coding | network time / (operations / peak) | int8 peak, GOP/s "
-        "| start s |",
-        "|" + "---|" * 12,
+        "| peak MiB | network | coding | all but network | popped, million/s | pushed, million/s "
+        "| network time / (operations / peak) | int8 peak, GOP/s | start s |",
+        "|" + "---|" * 15,
     ]
     for name, threads, facts in results:
         rates = [f"{facts['megapixels'] / facts[kind]:.3f}" for kind in ("encode_s", "decode_s")]
         shares = [f"{facts[kind]:.0%}" if kind in facts else "" for kind in ("network", "coding")]
+        shares.append(f"{1 - facts['network']:.0%}" if "network" in facts else "")
         shares += [
             f"{facts[kind]:.{places}f}" if kind in facts else ""
-            for kind, places in (("of_peak", 2), ("peak_gops", 0))
+            for kind, places in (("popped", 0), ("pushed", 0), ("of_peak", 2), ("peak_gops", 0))
         ]
         start = f"{facts['start_s']:.1f}" if facts["start_s"] else ""
         text.append(

@@ -121,12 +121,10 @@ def _fixed_inside(
 
 def coded_samples(segment: Segment, channels: int, masks: Masks | None) -> int:
     """Samples of a segment that are not fixed.  masks: as context_around's."""
-    fixed = 0
-    for i in range(segment.image, segment.image + segment.images if masks else 0):
-        if masks[i] is not None:
-            (free,) = blocks([masks[i]], segment._replace(image=0, images=1))
-            fixed += free.size - np.count_nonzero(free)
-    return channels * segment.pixels - fixed
+    chosen = masks[segment.image : segment.image + segment.images] if masks else ()
+    inside = segment._replace(image=0, images=1)
+    parts = [blocks([mask], inside)[0] for mask in chosen if mask is not None]
+    return channels * segment.pixels - sum(p.size - int(np.count_nonzero(p)) for p in parts)
 
 
 def lanes_for(coded: int) -> int:
@@ -134,13 +132,8 @@ def lanes_for(coded: int) -> int:
     return max(1, min(MAX_LANES, coded // SAMPLES_PER_LANE))
 
 
-def lane_counts(
-    sizes: Sequence[Size], segments: Sequence[Segment], masks: Masks | None
-) -> list[int]:
-    """[lanes open before the first segment (0), while it is coded, while the second is, ...].
-
-    sizes: (height, width, channels) of each image.
-    """
+def lane_counts(sizes: Sequence[Size], segments: list[Segment], masks: Masks | None) -> list[int]:
+    """Lanes open before the first segment (0), while it is coded, while the second one is, ..."""
     coded = accumulate(coded_samples(s, sizes[s.image][2], masks) for s in segments)
     return [0, *map(lanes_for, coded)]
 

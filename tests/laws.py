@@ -1,4 +1,4 @@
-"""The laws every codec obeys, word for word, in both directions.
+"""The laws every codec obeys, bit for bit, in both directions.
 
 pop(push(s, x)) == (s, x)           what is pushed comes back, and nothing else has moved
 push(pop(s)) == s                   any message is valid: what is popped can be given back
@@ -6,34 +6,36 @@ push(pop(s)) == s                   any message is valid: what is popped can be 
 
 import numpy as np
 
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import Lanes
 
 
-def credit(size, seed=0):
-    """A stack of `size` random bytes, for tests only: a file never starts from uncharged bits."""
-    return Stack(np.random.default_rng(seed).bytes(size))
+def credit(size, seed=0, lanes=5, loops=None):
+    """Lanes over `size` random bytes, for tests only: a file starts from no uncharged bits."""
+    found = Lanes(np.random.default_rng(seed).bytes(size), loops)
+    found.widen(lanes)
+    return found
 
 
-def check_codec(push, pop, stack, values, refuses=()):
-    """push(stack, values), pop(stack) -> values; `stack` must hold enough for one pop.
+def check_codec(push, pop, lanes, values, refuses=()):
+    """push(lanes, values), pop(lanes) -> values; `lanes` must hold enough for one pop.
 
     refuses: the error, if any, by which pop may decline words that no push has made.  Returns
     whether the second law could be checked.
     """
-    before = stack.to_words()
-    push(stack, values)
-    back = pop(stack)
+    before = lanes.to_bytes()
+    push(lanes, values)
+    back = pop(lanes)
     assert back.shape == values.shape and np.array_equal(back, values)
-    assert stack.to_words() == before
-    saved = stack.copy()
+    assert lanes.to_bytes() == before
+    saved = lanes.copy()
     try:
-        drawn = pop(stack)
+        drawn = pop(lanes)
     except refuses:
-        stack.restore(saved)
+        lanes.restore(saved)
         return False
-    popped = stack.to_words()
-    push(stack, drawn)
-    assert stack.to_words() == before
-    assert np.array_equal(pop(stack), drawn) and stack.to_words() == popped
-    push(stack, drawn)
+    popped = lanes.to_bytes()
+    push(lanes, drawn)
+    assert lanes.to_bytes() == before
+    assert np.array_equal(pop(lanes), drawn) and lanes.to_bytes() == popped
+    push(lanes, drawn)
     return True

@@ -668,10 +668,9 @@ class Counts:
 
     @staticmethod
     def chunks(count):
-        begin, length = 0, 128
-        while begin < count:
+        length = max(256, (count + 11) // 12)
+        for begin in range(0, count, length):
             yield range(begin, min(begin + length, count))
-            begin, length = begin + length, length * 5 // 4
 
     def pop_array(self, lanes, table, places, mean, row_set, seen):
         rows, bases = _rows(mean, row_set)

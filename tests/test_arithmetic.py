@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 import bitsback
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import Lanes
 from bitsback.codecs import prior_codec, segments
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.segment_layout import turned
-from bitsback.coder import context
+from bitsback.coder import context, sample_arrays
 from bitsback.coder.chain import CODER_ARITHMETIC
 from bitsback.coder.distributions import distributions
 from bitsback.coder.model import Model
@@ -74,11 +74,11 @@ def encode(images, model):
 
 def decode(model, header, payload):
     """(images, credit, bytes of the block means) by the document's decoder."""
-    stack = yardstick.Stack(payload)
+    lanes = yardstick.Lanes(payload)
     mean_data = header.section(Tag.BLOCK_MEANS)
     images = yardstick.decode(
         model,
-        stack,
+        lanes,
         header.sizes,
         header.start,
         header.segments,
@@ -88,7 +88,7 @@ def decode(model, header, payload):
     )
     return (
         [turned(pixels, header.flips) for pixels in images],
-        stack.credit(header.credit_bytes),
+        lanes.credit(header.credit_bytes),
         mean_data,
     )
 
@@ -167,7 +167,7 @@ def test_files_by_the_document(size, kind, model, numbers):
     "grays", [pytest.param({0}, marks=pytest.mark.slow), {1, 2}, {0, 1, 2, 3}], ids=str
 )
 def test_gray_images_by_the_document(grays, model, numbers):
-    """One channel, alone and beside images of three on the same stack."""
+    """One channel, alone and beside images of three in the same lanes."""
     images = make_images("smooth")
     check_by_the_document(
         [pixels[..., :1] if i in grays else pixels for i, pixels in enumerate(images)],
@@ -189,10 +189,10 @@ def check_by_the_document(images, model, numbers, size=None):
         credit, [turned(pixels, header.flips) for pixels in got], header.start
     )
     assert all(map(np.array_equal, got, images))
-    stack = yardstick.Stack.from_credit(credit)
+    lanes = yardstick.Lanes.from_credit(credit)
     yardstick.encode(
         numbers,
-        stack,
+        lanes,
         [turned(pixels, header.flips) for pixels in images],
         header.start,
         header.segments,
@@ -200,7 +200,7 @@ def check_by_the_document(images, model, numbers, size=None):
         sharpness=header.sharpness,
         means=grids(mean_data, header.sizes),
     )
-    assert stack.to_bytes() == payload
+    assert lanes.to_bytes() == payload
 
 
 def test_versions_of_the_document():
@@ -272,8 +272,8 @@ def test_every_integer_of_a_file(size, backend, model):
         reverse.network = IntegerExperts(networks)
     got = [np.zeros_like(pixels) for pixels in images]
     views = [turned(pixels, header.flips) for pixels in got]
-    _, stack, top, _, counts = prior_codec.open_stack(header, payload, model, views)
-    segments.pop_segments(chain, stack, views, header.start, header.segments, top, counts=counts)
+    _, lanes, top, _, counts = prior_codec.open_stack(header, payload, model, views)
+    segments.pop_segments(chain, lanes, views, header.start, header.segments, top, counts=counts)
     numbers = RecordingModel(model.path.read_bytes())
     numbers.record = []
     expected, _, _ = decode(numbers, header, payload)
@@ -345,19 +345,14 @@ def test_distributions_of_any_values(reach, model, numbers):
                 network,
                 k,
                 y.astype(np.int32),
+                values.astype(np.int32),
                 context.Context(*(side.astype(np.int32) for side in known)),
             )
-            sent = None
-            for expected, mean, scale in yardstick.distributions(numbers, k, y, known, values):
-                if not mean.size:
-                    continue
-                _, _, our_mean, our_scale = ours.send(sent)
-                assert np.array_equal(our_mean.numpy(), mean) and np.array_equal(
-                    our_scale.numpy(), scale
-                )
-                sent = expected.astype(np.int32)
-            with pytest.raises(StopIteration):
-                ours.send(sent)
+            theirs = yardstick.distributions(numbers, k, y, known, values)
+            expected = [(mean, scale) for _, mean, scale in theirs if mean.size]
+            for request, (mean, scale) in zip(ours, expected, strict=True):
+                assert np.array_equal(request.mean32, mean.ravel())
+                assert np.array_equal(request.scale, scale.ravel())
 
 
 def test_distributions_fit_32_bits(numbers):
@@ -406,7 +401,7 @@ def test_drawing_at_the_edges_of_columns(model, numbers):
         columns = np.flatnonzero(np.diff(edges))
         u = np.concatenate([edges[columns], edges[columns + 1] - 1]).astype(np.uint32)[None]
         mean = np.full(u.shape, -320 + row % 32, np.int32)
-        assert context.sample(model.forward, mean, row // 32, u)[0].tolist() == [
+        assert sample_arrays.sample(model.forward, mean, row // 32, u)[0].tolist() == [
             *(columns - 41),
             *(columns - 41),
         ]
@@ -418,9 +413,10 @@ def test_drawing_at_the_edges_of_columns(model, numbers):
     count=st.integers(1, 60),
     kind=st.sampled_from(["escapes", "no escapes", "forward"]),
     start=st.binary(min_size=1, max_size=40),
+    lanes=st.integers(1, 70),
 )
-def test_stack_and_tables(model, numbers, seed, count, kind, start):
-    """Both stacks hold the same words after the same pushes under any row, and run dry."""
+def test_lanes_and_tables(model, numbers, seed, count, kind, start, lanes):
+    """Both hold the same bytes after the same pushes under any row, and run dry."""
     rng, escapes, sets = (
         np.random.default_rng(seed),
         kind == "escapes",
@@ -429,7 +425,10 @@ def test_stack_and_tables(model, numbers, seed, count, kind, start):
     tables, table = (
         (model.forward, numbers.q) if kind == "forward" else (model.gaussians, numbers.p)
     )
-    ours, numpys, arrays = Stack(start), yardstick.Stack.from_credit(start), []
+    start = start + rng.bytes(4 * lanes)
+    ours, numpys, arrays = Lanes(start), yardstick.Lanes.from_credit(start), []
+    for message in (ours, numpys):
+        message.widen(lanes)
     for _ in range(3):
         mean, row_set = rng.integers(-(2**12), 2**12, count), rng.integers(0, sets, count)
         columns = np.array(
@@ -441,20 +440,23 @@ def test_stack_and_tables(model, numbers, seed, count, kind, start):
         arrays.append([a.astype(np.int32) for a in (values, mean, row_set)])
         tables.push(ours, *arrays[-1], escapes)
         numpys.push_array(table, values, mean, row_set, escapes)
-        assert ours.to_words() == numpys.to_bytes()
+        assert ours.to_bytes() == numpys.to_bytes()
     for values, mean, row_set in reversed(arrays):
         assert np.array_equal(
             numpys.pop_array(table, mean.astype(np.int64), row_set.astype(np.int64), escapes),
             values,
         )
         assert np.array_equal(tables.pop(ours, mean, row_set, escapes), values)
-    assert ours.credit(len(start)) == numpys.credit(len(start)) == start
-    mean, row_set = np.zeros(400, np.int64), np.full(400, sets - 1)
+    for message in (ours, numpys):
+        message.narrow(0)
+        assert message.credit(len(start)) == start
+        message.widen(lanes)
+    mean, row_set = np.zeros(9000, np.int64), np.full(9000, sets - 1)
     for pop in (
         lambda: tables.pop(ours, mean.astype(np.int32), row_set.astype(np.int32), False),
         lambda: numpys.pop_array(table, mean, row_set, False),
     ):
-        with pytest.raises((StackEmpty, AssertionError)):
+        with pytest.raises((StackEmpty, IndexError)):
             pop()
 
 
@@ -462,9 +464,10 @@ def test_columns_of_frequency_zero(model, numbers):
     """No push gets past one: the file is damaged."""
     row = next(row for row, edges in enumerate(numbers.q) if edges[1] == 0)
     values, mean, row_set = np.array([-31]), np.array([row % 32]), np.array([row // 32])
-    with pytest.raises(AssertionError):
-        yardstick.Stack.from_credit(b"credit").push_array(numbers.q, values, mean, row_set, False)
-    with pytest.raises(DamagedFile):
-        model.forward.push(
-            Stack(b"credit"), *(a.astype(np.int32) for a in (values, mean, row_set)), False
-        )
+    ours, numpys = Lanes(b"credit"), yardstick.Lanes.from_credit(b"credit")
+    for message in (ours, numpys):
+        message.widen(1)
+    with pytest.raises(AssertionError, match="frequency"):
+        numpys.push_array(numbers.q, values, mean, row_set, False)
+    with pytest.raises(DamagedFile, match="frequency"):
+        model.forward.push(ours, *(a.astype(np.int32) for a in (values, mean, row_set)), False)

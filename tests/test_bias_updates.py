@@ -146,7 +146,7 @@ def test_a_tuned_file_decodes_by_the_document(tiny_model, tuned_file):
     """ARITHMETIC.md, section 9, in numpy: equal own_stack, pixels and largest sums."""
     data, pixels, updates = tuned_file
     header, payload = container.read(data)
-    model, stack = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Stack(payload)
+    model, lanes = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Lanes(payload)
     own_stack = yardstick.Stack(header.section(Tag.BIAS_UPDATES))
     theirs = yardstick.pop_deltas(model, own_stack)
     assert own_stack.credit(1) == b"\1"
@@ -155,7 +155,7 @@ def test_a_tuned_file_decodes_by_the_document(tiny_model, tuned_file):
     means = grids(header.section(Tag.BLOCK_MEANS), header.sizes)
     images = yardstick.decode(
         model,
-        stack,
+        lanes,
         header.sizes,
         header.start,
         header.segments,
@@ -169,7 +169,7 @@ def test_a_tuned_file_decodes_by_the_document(tiny_model, tuned_file):
     got[:rows, :columns] = turned[:rows, :columns]  # the start lies in the credit
     assert (
         np.array_equal(got, turned)
-        and len(stack.credit(header.credit_bytes)) == header.credit_bytes
+        and len(lanes.credit(header.credit_bytes)) == header.credit_bytes
     )
 
 

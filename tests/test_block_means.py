@@ -214,13 +214,13 @@ def test_files_there_and_back(tiny_model, monkeypatch, sizes):
             np.array_equal(image.samples.reshape(pixels.shape), pixels)
             for image, pixels in zip(images, arrays)
         )
-    numbers, stack = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Stack(payload)
+    numbers, lanes = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Lanes(payload)
     blurred, flat = header.section(Tag.BLOCK_MEANS), header.section(Tag.FLAT_MAP)
     assert not flat
     told = grids(blurred, header.sizes)
     got = yardstick.decode(
         numbers,
-        stack,
+        lanes,
         header.sizes,
         header.start,
         header.segments,
@@ -234,7 +234,7 @@ def test_files_there_and_back(tiny_model, monkeypatch, sizes):
         part = np.s_[:, :] if i < image else np.s_[:rows, :columns]
         got[i][part] = pixels[part]
     assert all(map(np.array_equal, got, expected))
-    again = yardstick.Stack.from_credit(stack.credit(header.credit_bytes))
+    again = yardstick.Lanes.from_credit(lanes.credit(header.credit_bytes))
     yardstick.encode(
         numbers,
         again,

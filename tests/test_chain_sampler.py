@@ -10,7 +10,7 @@ from bitsback.sampling.chain_sampler import (
     draw,
     nearest_level,
     on_lattice,
-    random_stack,
+    random_bits,
     sample_chain,
     wide_top,
 )
@@ -21,38 +21,32 @@ def generator(seed=1):
 
 
 def test_what_is_drawn_is_in_the_bits(tiny_model):
-    """Pushing all levels of a draw under their distributions restores the random stack exactly.
+    """Pushing all levels of a draw under their distributions restores the random bits exactly.
 
     A bijection from uniform bits: each value has the probability of its frequency.
     """
     chain, shape = tiny_model.chain(), (2, 3, 8, 9)
-    stack = random_stack(20_000, generator())
-    before = stack.to_words()
-    values = draw(chain, stack, shape)
-    assert len(values) == len(chain.levels) + 1 and stack.to_words() != before
+    lanes = random_bits(20_000, generator())
+    before = lanes.to_bytes()
+    values = draw(chain, lanes, shape)
+    assert len(values) == len(chain.levels) + 1 and lanes.to_bytes() != before
     for reverse, y, value in zip(chain.reverse, values[-2::-1], values[:0:-1]):
-        reverse.push(stack, value, y, no_context(y))
-    wide_top(chain.levels).push(chain.gaussians, stack, values[0], no_context(values[0]))
-    assert stack.to_words() == before
+        reverse.push(lanes, value, y, no_context(y))
+    wide_top(chain.levels).push(chain.gaussians, lanes, values[0], no_context(values[0]))
+    assert lanes.to_bytes() == before
 
 
 def test_moments_of_a_draw(tiny_model):
     """Values of one step: their innovations by the network have mean 0 and variance 1."""
     chain, k = tiny_model.chain(), 6
     y = on_lattice(chain.levels, k, torch.zeros(1, 3, 64, 64), generator())
-    stack = random_stack(100_000, generator(2))
-    values = chain.reverse[k].pop(stack, y, no_context(y))
-    steps, total = distributions(chain.network, k, y, no_context(y)), []
-    places, colour, mean32, scale = next(steps)
-    while True:
-        mean32, scale = mean32.numpy(), scale.numpy()
+    lanes = random_bits(100_000, generator(2))
+    values = chain.reverse[k].pop(lanes, y, no_context(y))
+    total = []
+    for places, colour, mean32, scale in distributions(chain.network, k, y, values, no_context(y)):
         sd = np.sqrt(4.0 ** ((scale - 64) / 16) + 1 / 12)
-        here = places.of(values)[:, colour]
-        total.append(((here - mean32 / 32) / sd).ravel())
-        try:
-            places, colour, mean32, scale = steps.send(here)
-        except StopIteration:
-            break
+        here = places.of_colour(values, colour).ravel()
+        total.append((here - mean32 / 32) / sd)
     total = np.concatenate(total)
     assert total.size == y.size and abs(total.mean()) < 0.04 and abs(total.std() - 1) < 0.03
 

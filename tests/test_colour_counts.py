@@ -1,4 +1,4 @@
-"""colours.py: colours counted while decoding, and the files that use them."""
+"""colour_counts.py: colours counted while decoding, and the files that use them."""
 
 import dataclasses
 
@@ -7,16 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitsback.ans.colour_counts import (
-    BLUE,
-    GREEN,
-    RED,
-    ColourCounts,
-    PixelArray,
-    chunks,
-)
+from bitsback.ans import colour_frequencies, compiled
+from bitsback.ans.colour_counts import BLUE, GREEN, RED, ColourCounts, PixelArray, chunks, fastest
 from bitsback.ans.colour_frequencies import MAX_COUNT, SHARPNESS, WIDTH
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import Lanes
 from bitsback.codecs import (
     borders,
     checksums,
@@ -39,6 +33,8 @@ from bitsback.sampling.preview import preview
 from tests import numpy_decoder as yardstick
 from tests.side_information import grids
 
+LOOPS = {module.__name__.split(".")[-1]: module for module in (colour_frequencies, fastest())}
+every_loops = pytest.mark.parametrize("loops", LOOPS.values(), ids=LOOPS)
 NUMBERS = range(1, len(SHARPNESS) + 1)
 PLACES = {
     "gray": ("gray",),
@@ -47,6 +43,25 @@ PLACES = {
     BLUE: (yardstick.B, 7, 9),
 }  # the yardstick's name of KEYS
 KEYS = {"gray": 0, GREEN: 0, RED: 7 << 8, BLUE: 7 << 16 | 9 << 8}
+
+
+def opened(data, lanes=37):
+    """Lanes over these bytes."""
+    found = Lanes(data)
+    found.widen(lanes)
+    return found
+
+
+def closed(lanes, length):
+    """The bytes that they were opened over."""
+    lanes.narrow(0)
+    return lanes.credit(length)
+
+
+def by_document(data, lanes=37):
+    found = yardstick.Lanes.from_credit(data)
+    found.widen(lanes)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -101,21 +116,13 @@ def without(images, model, monkeypatch, tuning=0):
         return container.write(*coded(images, model, tuning))
 
 
-@given(st.integers(0, 200_000) | st.sampled_from([1, 127, 128, 129, 288, 289]))
+@given(st.integers(0, 300_000) | st.sampled_from([1, 256, 257, 3072, 3073, 250_000]))
 def test_chunks(size):
-    """They cover an array once, each a quarter longer than the one before it."""
-    parts = chunks(size)
-    assert [i for part in parts for i in (part.start, part.stop)][1:-1] == [
-        part.stop for part in parts[:-1] for _ in range(2)
-    ]
-    assert not size and not parts or (parts[0].start, parts[-1].stop) == (0, size)
-    lengths = [part.stop - part.start for part in parts]
-    expected = [128]
-    while len(expected) < len(lengths):
-        expected.append(expected[-1] * 5 // 4)
-    assert lengths[:-1] == expected[: len(lengths) - 1] and (
-        not lengths or 0 < lengths[-1] <= expected[-1]
-    )
+    """They cover an array once, in at most 12 pieces of equal length, or in shorter ones of 256."""
+    lengths = [part.stop - part.start for part in chunks(size)]
+    assert [i for part in chunks(size) for i in range(part.start, part.stop)] == list(range(size))
+    assert len(lengths) <= 12 and set(lengths[:-1]) <= {max(256, (size + 11) // 12)}
+    assert not size or 0 < lengths[-1] <= max(256, (size + 11) // 12)
 
 
 @given(st.sampled_from(NUMBERS), st.sampled_from(sorted(KEYS, key=str)), st.integers(0, 2**32))
@@ -169,28 +176,17 @@ def test_values_that_are_no_pixels(gaussians):
     assert not any(table.any() for table in colours._tables.values())
 
 
-@given(st.integers(0, 2**32), st.integers(0, 60), st.integers(2, 40))
-def test_each_symbol_under_its_own_masses(seed, count, symbols):
-    """push_each and pop_each give the words of the document's stack; nearly certain rows too."""
-    rng, start = np.random.default_rng(seed), bytes(range(1, 200))
-    frequencies = (rng.dirichlet(np.full(symbols, 0.05), count) * (2**24 - symbols)).astype(
-        np.int64
-    ) + 1
-    frequencies[:1] = 1
-    frequencies[np.arange(count), frequencies.argmax(1)] += 2**24 - frequencies.sum(1)
-    values = rng.integers(0, symbols, count)
-    stack, slow = Stack(start), yardstick.Stack.from_credit(start)
-    stack.push_each(values, frequencies)
-    for value, row in zip(values[::-1].tolist(), frequencies[::-1]):
-        slow.push([0, *np.cumsum(row).tolist()], value)
-    assert stack.to_words() == slow.to_bytes()
-    assert np.array_equal(stack.pop_each(frequencies), values) and stack.credit(len(start)) == start
-    with pytest.raises(StackEmpty):
-        Stack(b"1").pop_each(np.full((9, 4), 2**22))
+def test_numpy_serves_without_numba(monkeypatch):
+    """Who has no numba codes by the reference."""
+    monkeypatch.setattr(compiled, "HAVE_NUMBA", False)
+    assert ColourCounts(1).loops is colour_frequencies
+    monkeypatch.setattr(compiled, "HAVE_NUMBA", True)
+    assert ColourCounts(1).loops.__name__ == "bitsback.ans.colour_loops"
 
 
+@every_loops
 @pytest.mark.parametrize("sharpness", [1, 5])
-def test_arrays_there_and_back(gaussians, sharpness):
+def test_arrays_there_and_back(gaussians, sharpness, loops):
     """Arrays of several chunks with escapes: stack and counts come back, the words are the
     document's, the size is the estimate's.
     """
@@ -206,26 +202,26 @@ def test_arrays_there_and_back(gaussians, sharpness):
         )
         for kind, key, x, mean32 in zip((GREEN, RED), keys, values, means)
     ]
-    colours, document = ColourCounts(sharpness), yardstick.Counts(sharpness)
+    colours, document = ColourCounts(sharpness, loops), yardstick.Counts(sharpness)
     before = np.stack([values[0], values[0], values[1]])[:, :600].reshape(1, 3, 20, 30)[
         :, [2, 1, 0]
     ]  # counted before; blue does not matter
     colours.count_all(before)
     document.add(before)
     tables = {kind: table.copy() for kind, table in colours._tables.items()}
-    stack = Stack(start)
-    size, estimate = stack.size_bits, colours.information_bits(gaussians, arrays)[sharpness - 1]
+    lanes = opened(start)
+    size, estimate = lanes.size_bits, colours.information_bits(gaussians, arrays)[sharpness - 1]
     for kind, key, x, _, _ in arrays:  # they were counted
         colours.count(kind, key, x, -1)
     assert all(np.array_equal(table, tables[kind]) for kind, table in colours._tables.items())
     sampled = colours.information_bits(gaussians, arrays, 3)[sharpness - 1]
     assert abs(3 * sampled / estimate - 1) < 0.05
     for array in reversed(arrays):
-        colours.push(stack, gaussians, array)
-    assert abs(stack.size_bits - size - estimate) < 64
+        colours.push(lanes, gaussians, array)
+    assert abs(lanes.size_bits - size - estimate) < 64
     assert all(np.array_equal(table, tables[kind]) for kind, table in colours._tables.items())
     order = [[(yardstick.G,)] * n, [(yardstick.R, int(g) + 128) for g in values[0]]]
-    slow = yardstick.Stack.from_credit(start)
+    slow = by_document(start)
     document.push_arrays(
         slow,
         numbers,
@@ -234,10 +230,10 @@ def test_arrays_there_and_back(gaussians, sharpness):
             for place, array in zip(order, arrays)
         ],
     )
-    assert slow.to_bytes() == stack.to_words()
+    assert slow.to_bytes() == lanes.to_bytes()
     for kind, key, x, mean32, scale in arrays:
-        assert np.array_equal(colours.pop(stack, gaussians, kind, key, mean32, scale), x)
-    assert stack.credit(len(start)) == start
+        assert np.array_equal(colours.pop(lanes, gaussians, kind, key, mean32, scale), x)
+    assert closed(lanes, len(start)) == start
     for kind, key, x, _, _ in arrays:
         colours.count(kind, key, x, -1)
     assert all(np.array_equal(table, tables[kind]) for kind, table in colours._tables.items())
@@ -249,27 +245,28 @@ def test_what_is_not_counted_is_not_pushed(gaussians):
         GREEN, np.zeros(9, np.int64), *(np.full(9, value, np.int32) for value in (3, 96, 64))
     )
     with pytest.raises(ValueError, match="not been counted"):
-        ColourCounts(1).push(Stack(bytes(64)), gaussians, array)
+        ColourCounts(1).push(opened(bytes(64), 1), gaussians, array)
 
 
+@every_loops
 @pytest.mark.parametrize("pushed", [0, 1, 2])
-def test_restore_undoes_all_since_the_snapshot(gaussians, pushed):
+def test_restore_undoes_all_since_the_snapshot(gaussians, pushed, loops):
     """restore: counts and tables of the snapshot, whatever was counted, pushed and popped since;
     counts from before it stay.
     """
-    rng, counts = np.random.default_rng(pushed), ColourCounts(3)
+    rng, counts = np.random.default_rng(pushed), ColourCounts(3, loops)
     x = rng.integers(-128, 128, (2, 3, 6, 50))
     counts.count_all(x)
     counts.snapshot()
     counts.count_all(x, -1, rng.random(x.shape) < 0.1)
     counts.snapshot()
     before, tables = counts.counted, {table: n.copy() for table, n in counts._tables.items()}
-    stack, keys = Stack(rng.bytes(4000)), np.zeros(300, np.int64)
+    lanes, keys = opened(rng.bytes(4000)), np.zeros(300, np.int64)
     means, scales = np.zeros(300, np.int32), np.full(300, 112, np.int32)
     for values in x[0, :pushed].astype(np.int32).reshape(-1, 300):
-        counts.push(stack, gaussians, PixelArray(GREEN, keys, values, means, scales))
+        counts.push(lanes, gaussians, PixelArray(GREEN, keys, values, means, scales))
     counts.count_all(rng.integers(-128, 128, (1, 1, 4, 4)), 2)
-    counts.pop(stack, gaussians, RED, keys + (5 << 8), means, scales)
+    counts.pop(lanes, gaussians, RED, keys + (5 << 8), means, scales)
     assert counts.counted != before
     counts.restore()
     assert counts.counted == before
@@ -286,10 +283,10 @@ def test_a_segment_that_ran_dry_is_counted_again(tiny_model, few, monkeypatch, f
     push, restore = Chain.push, ColourCounts.restore
     pixels = clipped(pixels) if flat else pixels
 
-    def watched(self, stack, x, top, context, watch, counts, ledger):
+    def watched(self, lanes, x, top, context, watch, counts, ledger):
         before = counts.counted, {table: n.copy() for table, n in counts._tables.items()}
         try:
-            push(self, stack, x, top, context, watch, counts, ledger)
+            push(self, lanes, x, top, context, watch, counts, ledger)
         except StackEmpty:
             counted.append(counts.counted)
             restored.append(before)
@@ -399,7 +396,7 @@ def test_by_the_document(tiny_model, few, case):
     assert header.sharpness and len(header.segments) > 1
     numbers, stack, turn = (
         yardstick.Model(tiny_model.path.read_bytes()),
-        yardstick.Stack(payload),
+        yardstick.Lanes(payload),
         lambda pixels: turned(pixels, header.flips),
     )
     blurred, data, told = (
@@ -434,7 +431,7 @@ def test_by_the_document(tiny_model, few, case):
         part = np.s_[:, :] if i < image else np.s_[:rows, :columns]
         got[i][part] = pixels[part]
     assert all(map(np.array_equal, got, expected))
-    again = yardstick.Stack.from_credit(stack.credit(header.credit_bytes))
+    again = yardstick.Lanes.from_credit(stack.credit(header.credit_bytes))
     yardstick.encode(
         numbers,
         again,

@@ -4,7 +4,7 @@ import numpy as np
 
 from bitsback.ans import gaussian_tables
 from bitsback.ans.gaussian_tables import Gaussians
-from bitsback.coder import context
+from bitsback.coder import context, sample_arrays
 from bitsback.diffusion.levels import default_levels, sigmas
 
 
@@ -22,14 +22,14 @@ def splitmix(level, side, channel, row, column):
 def test_hash_is_the_formula():
     """hash_bits equals the formula of ARITHMETIC.md section 5, computed with unbounded integers."""
     for side in (context.BELOW, context.RIGHT, context.INSIDE):
-        bits = context.hash_bits(7, side, 3, 32, 50)
+        bits = sample_arrays.hash_bits(7, side, 3, 32, 50)
         for channel, row, column in ((0, 0, 0), (1, 5, 49), (2, 31, 17)):
             assert bits[channel, row, column] == splitmix(7, side, channel, row, column)
 
 
 def test_hash_bits_are_uniform_and_uncorrelated():
     """24-bit numbers: mean and lag-one correlations within five standard errors."""
-    u = context.hash_bits(3, 0, 3, 64, 512) / 2**24
+    u = sample_arrays.hash_bits(3, 0, 3, 64, 512) / 2**24
     n = u.size
     assert abs(u.mean() - 0.5) < 5 * (1 / 12 / n) ** 0.5
     for axis in (0, 1, 2):
@@ -62,7 +62,7 @@ def test_sample_inverts_the_table():
     gaussians = Gaussians(gaussian_tables.gaussian_frequencies())
     mean32, scale = np.array([0, 5, -7, 160], np.int32), 60
     for bits in (0, 1, 2**23, 2**24 - 1):
-        values = context.sample(gaussians, mean32, scale, np.full(4, bits, np.uint32))
+        values = sample_arrays.sample(gaussians, mean32, scale, np.full(4, bits, np.uint32))
         for value, mean in zip(values.tolist(), mean32.tolist()):
             column = value - (mean >> 5) + 31
             row = gaussians.frequencies[scale * 32 + (mean & 31)].tolist()

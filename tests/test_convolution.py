@@ -568,7 +568,7 @@ def test_large_batch_without_onednn(tiny_model):
 def test_chain_of_a_batch(backend, tiny_model):
     """Groups side by side in a batch come back, and from the other backend."""
     skip_if_unused(backend)
-    from bitsback.ans.stack import Stack
+    from bitsback.ans.lanes import Lanes
     from bitsback.coder.context import Context
     from bitsback.coder.top import Top
 
@@ -581,12 +581,14 @@ def test_chain_of_a_batch(backend, tiny_model):
         Top.fitted(list((x + 128).astype(np.uint8).transpose(0, 2, 3, 1)), tiny_model.levels),
         rng.bytes(4000),
     )
-    stack = Stack(credit)
-    tiny_model.chain(backend=backend(tiny_model.layers)).push(stack, x, top, Context(below, right))
+    lanes = Lanes(credit)
+    lanes.widen(3)
+    tiny_model.chain(backend=backend(tiny_model.layers)).push(lanes, x, top, Context(below, right))
     got = tiny_model.chain(backend=Reference(tiny_model.layers)).pop(
-        stack, x.shape, top, Context(below, right)
+        lanes, x.shape, top, Context(below, right)
     )
-    assert np.array_equal(got, x) and stack.credit(4000) == credit
+    lanes.narrow(0)
+    assert np.array_equal(got, x) and lanes.credit(4000) == credit
 
 
 # Instruction sets

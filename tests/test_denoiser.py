@@ -246,14 +246,10 @@ def test_heads_see_only_earlier_passes(networks, integer, count, pass_number):
 
 def collected(network, index, y, values, context):
     """[(places, colour, mean32, scale)] of a step, in the order of decoding."""
-    parts, generator = [], distributions(network, index, y, context)
-    try:
-        places, colour, mean32, scale = next(generator)
-        while True:
-            parts.append((places, colour, mean32.numpy().copy(), scale.numpy().copy()))
-            places, colour, mean32, scale = generator.send(places.of(values)[:, colour])
-    except StopIteration:
-        return parts
+    return [
+        (places, colour, mean32.copy(), scale.copy())
+        for places, colour, mean32, scale in distributions(network, index, y, values, context)
+    ]
 
 
 def latents(model, index, height, width, seed=0):
@@ -325,7 +321,7 @@ def test_each_place_is_coded_once(tiny_model):
     ):
         places.put(count[:, colour : colour + 1], places.of(count)[:, colour : colour + 1] + 1)
         order.append(colour)
-        assert mean32.shape == scale.shape == (1, places.n)
+        assert mean32.shape == scale.shape == (places.n,)
     assert (count == 1).all() and order == [1, 0, 2] * 8
 
 

@@ -150,7 +150,7 @@ def test_a_file_tuned_by_expert(expert_model, photograph, monkeypatch):
         [pixels], Header((Entry(64, 56),), pixel_digest([pixels])), expert_model, tuning=1
     )
     assert np.array_equal(decode(container.write(header, payload), model=expert_model), pixels)
-    numbers, stack = yardstick.Model(expert_model.path.read_bytes()), yardstick.Stack(payload)
+    numbers, lanes = yardstick.Model(expert_model.path.read_bytes()), yardstick.Lanes(payload)
     theirs = yardstick.pop_deltas(numbers, yardstick.Stack(header.section(Tag.BIAS_UPDATES)))
     assert {name[:2] for name in theirs} == {"1."} and np.array_equal(
         np.concatenate([theirs[name] for name in sorted(theirs)]),
@@ -160,7 +160,7 @@ def test_a_file_tuned_by_expert(expert_model, photograph, monkeypatch):
     means = grids(header.section(Tag.BLOCK_MEANS), header.sizes)
     (got,) = yardstick.decode(
         numbers,
-        stack,
+        lanes,
         header.sizes,
         header.start,
         header.segments,

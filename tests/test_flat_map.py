@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitsback.ans.stack import Stack
 from bitsback.codecs import borders, checksums, decode, decoder, flat_map, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
@@ -20,6 +19,7 @@ from bitsback.diffusion.levels import sigmas
 from bitsback.errors import BitsbackError, DamagedFile
 from bitsback.sampling.preview import preview
 from tests import numpy_decoder as yardstick
+from tests.laws import credit
 from tests.side_information import grids
 
 
@@ -158,13 +158,13 @@ def test_by_the_document(tiny_model, clipped):
     """The decoder that was written from ARITHMETIC.md gives the pixels, its encoder the words."""
     pixels = clipped(72, 64)
     header, payload = coded(pixels, tiny_model)
-    numbers, stack = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Stack(payload)
+    numbers, lanes = yardstick.Model(tiny_model.path.read_bytes()), yardstick.Lanes(payload)
     blurred, data = header.section(Tag.BLOCK_MEANS), header.section(Tag.FLAT_MAP)
     painted = turned(np.zeros_like(pixels), header.flips)
     masks = flat_map.read(data, [painted])
     (got,) = yardstick.decode(
         numbers,
-        stack,
+        lanes,
         header.sizes,
         header.start,
         header.segments,
@@ -177,8 +177,7 @@ def test_by_the_document(tiny_model, clipped):
     expected = turned(pixels, header.flips).copy()
     got[:rows, :columns] = expected[:rows, :columns]  # the start's block lies in the credit
     assert np.array_equal(got, expected) and len(header.segments) > 1
-    credit = stack.credit(header.credit_bytes)
-    again = yardstick.Stack.from_credit(credit)
+    again = yardstick.Lanes.from_credit(lanes.credit(header.credit_bytes))
     yardstick.encode(
         numbers,
         again,
@@ -209,11 +208,11 @@ def test_told_samples_have_the_levels_noise(tiny_model):
         assert np.array_equal(placed[~free], around.fixed) and not placed[free].any()
     top, sizes = Top.fitted([np.zeros((8, 8, 3), np.uint8)], tiny_model.levels), []
     for all_told in (False, True):
-        stack = Stack(np.random.default_rng(5).bytes(200_000))
-        before, mask = stack.size_bits, np.full(x.shape, not all_told)
+        lanes = credit(200_000, 5)
+        before, mask = lanes.size_bits, np.full(x.shape, not all_told)
         mask[:, :, -1, -1] = True
-        tiny_model.chain().push(stack, x, top, Context(x[:, :, :0], x[:, :, :, :0], mask, x[~mask]))
-        sizes.append(stack.size_bits - before)
+        tiny_model.chain().push(lanes, x, top, Context(x[:, :, :0], x[:, :, :, :0], mask, x[~mask]))
+        sizes.append(lanes.size_bits - before)
     assert sizes[1] < 0.01 * sizes[0]
 
 

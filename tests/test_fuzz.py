@@ -40,6 +40,14 @@ def test_cut_and_flipped_files(files, tiny_model, name):
     )
 
 
+@pytest.mark.parametrize("name, every", [("prior RGB", 4), ("prior lanes", 23)])
+def test_altered_lanes(files, tiny_model, name, every):
+    """Another closing, other states, words lost or moved: always damage, never other images."""
+    cases = fuzz_damage.lanes(name, *files[name], np.random.default_rng(5), tiny_model)
+    outcomes = judged(cases, tiny_model, every)["lanes, right CRC"]
+    assert set(outcomes) == {"DamagedFile"} and outcomes["DamagedFile"] > 10
+
+
 def test_altered_numbers(files, tiny_model):
     """Right checksums over wrong numbers, in every good file."""
     rng = np.random.default_rng(3)

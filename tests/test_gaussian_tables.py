@@ -1,4 +1,4 @@
-"""lattice.py: the table of frequencies, and arrays coded each under its own row of it."""
+"""gaussian_tables.py: the table of frequencies, and arrays coded each under its own row of it."""
 
 import math
 
@@ -157,13 +157,13 @@ def test_arrays_are_in_the_order_of_decoding(gaussians, drawn, count):
     """Pushed last part first, popped first part first: the parts come out in order."""
     values, mean32, scale = arrays(drawn, "value")
     parts, stack = np.array_split(np.arange(len(values)), count), credit(100)
-    before = stack.to_words()
+    before = stack.to_bytes()
     for part in reversed(parts):
         gaussians.push(stack, values[part], mean32[part], scale[part])
     assert np.array_equal(
         np.concatenate([gaussians.pop(stack, mean32[part], scale[part]) for part in parts]), values
     )
-    assert stack.to_words() == before
+    assert stack.to_bytes() == before
 
 
 @pytest.mark.parametrize("escapes", [True, False])
@@ -247,7 +247,7 @@ def test_a_value_of_frequency_zero_is_damage(offset):
 def test_no_symbols_cost_nothing(gaussians):
     """An empty array neither changes the stack nor fails."""
     none, stack = np.empty(0, np.int32), credit(20)
-    before = stack.to_words()
+    before = stack.to_bytes()
     gaussians.push(stack, none, none, none)
-    assert len(gaussians.pop(stack, none, none)) == 0 and stack.to_words() == before
+    assert len(gaussians.pop(stack, none, none)) == 0 and stack.to_bytes() == before
     assert gaussians.information_bits(none, none, none) == 0

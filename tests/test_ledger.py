@@ -1,10 +1,10 @@
-"""ledger.py: the bits of each segment, level, pass and colour add up to the change of the stack."""
+"""ledger.py: the bits of each segment, level, pass and colour add up to the change of the lanes."""
 
 import numpy as np
 import pytest
 
 from bitsback.ans.colour_counts import ColourCounts
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import Lanes
 from bitsback.codecs import segments
 from bitsback.codecs.segment_layout import Covered
 from bitsback.coder.chain import Chain
@@ -12,6 +12,7 @@ from bitsback.coder.context import no_context
 from bitsback.coder.ledger import Entry, Ledger
 from bitsback.coder.top import Top
 from bitsback.errors import StackEmpty
+from tests.laws import credit
 
 
 def counted(images):
@@ -23,25 +24,25 @@ def counted(images):
 
 @pytest.mark.parametrize("counting", [False, True])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_entries_are_the_changes_of_the_stack(tiny_model, photograph, channels, counting):
+def test_entries_are_the_changes_of_the_lanes(tiny_model, photograph, channels, counting):
     """A segment's entries sum to its growth exactly, and decoding takes what encoding added."""
     images = [photograph(24, 24, seed)[..., :channels] for seed in range(2)] + [
         photograph(16, 40)[..., :channels]
     ]
     chain, top = tiny_model.chain(), Top.fitted(images, tiny_model.levels)
-    stack, sizes, push = Stack(np.random.default_rng(0).bytes(9000)), [], Chain.push
+    lanes, sizes, push = Lanes(np.random.default_rng(0).bytes(9000)), [], Chain.push
 
-    def watched(self, stack, *rest):
-        sizes.append([stack.size_bits])
-        push(self, stack, *rest)
-        sizes[-1].append(stack.size_bits)
+    def watched(self, lanes, *rest):
+        sizes.append([lanes.size_bits])
+        push(self, lanes, *rest)
+        sizes[-1].append(lanes.size_bits)
 
     encoder, decoder = Ledger(), Ledger()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Chain, "push", watched)
         plan = segments.push_segments(
             chain,
-            stack,
+            lanes,
             images,
             Covered(0),
             top,
@@ -56,7 +57,7 @@ def test_entries_are_the_changes_of_the_stack(tiny_model, photograph, channels, 
     assert len(growth) == len(plan) == 2
     segments.pop_segments(
         chain,
-        stack,
+        lanes,
         [np.zeros_like(pixels) for pixels in images],
         Covered(0),
         plan,
@@ -74,10 +75,10 @@ def test_entries_are_the_changes_of_the_stack(tiny_model, photograph, channels, 
 def test_each_part_has_its_own_entry(tiny_model, photograph):
     """One entry for each pop, each pass and colour of a level, and the top; none is zero."""
     pixels, ledger = photograph(16, 16), Ledger()
-    x, stack = segments.planes(pixels), Stack(np.random.default_rng(1).bytes(9000))
-    ledger.begin(3, stack)
+    x, lanes = segments.planes(pixels), credit(9000, 1)
+    ledger.begin(3, lanes)
     chain = tiny_model.chain()
-    chain.push(stack, x, Top.fitted([pixels], tiny_model.levels), no_context(x), ledger=ledger)
+    chain.push(lanes, x, Top.fitted([pixels], tiny_model.levels), no_context(x), ledger=ledger)
     count, passes = len(tiny_model.levels), len(chain.network.order(0))
     expected = {(3, k, None, None) for k in range(count + 1)} | {
         (3, k, p, c) for k in range(count) for p in range(passes) for c in range(3)
@@ -89,10 +90,10 @@ def test_each_part_has_its_own_entry(tiny_model, photograph):
 
 
 def test_an_attempt_that_failed_leaves_no_entry(tiny_model, photograph, monkeypatch):
-    """Segments that ran the stack dry are not in the ledger: it adds up to the stack's growth."""
+    """Segments that ran the lanes dry are not in the ledger: it adds up to their growth."""
     images, failed, push = [photograph(104, 96)], [], Chain.push
-    stack, ledger = Stack(np.random.default_rng(0).bytes(2500)), Ledger()
-    before = stack.size_bits
+    lanes, ledger = Lanes(np.random.default_rng(0).bytes(2500)), Ledger()
+    before = lanes.size_bits
 
     def watched(self, *rest):
         try:
@@ -104,10 +105,10 @@ def test_an_attempt_that_failed_leaves_no_entry(tiny_model, photograph, monkeypa
     monkeypatch.setattr(segments, "DEBT", 0.9)
     monkeypatch.setattr(Chain, "push", watched)
     top = Top.fitted(images, tiny_model.levels)
-    plan = segments.push_segments(tiny_model.chain(), stack, images, Covered(0), top, ledger=ledger)
+    plan = segments.push_segments(tiny_model.chain(), lanes, images, Covered(0), top, ledger=ledger)
     assert failed and len(plan) > 1
     (popped, pushed), *rest = ledger.sums(lambda e: None).values()
-    assert not rest and stack.size_bits - before == pushed - popped
+    assert not rest and lanes.size_bits - before == pushed - popped
 
 
 def test_sums():
@@ -127,11 +128,11 @@ def test_sums():
 
 
 def test_beginning_again_drops_the_segments_entries():
-    """Those of other segments stay; what is recorded next starts from the stack as it is now."""
-    ledger, stack = Ledger(), Stack(bytes(8))
+    """Those of other segments stay; what is recorded next starts from the lanes as they are now."""
+    ledger, lanes = Ledger(), credit(8, lanes=1)
     for segment in (0, 1, 1):
-        ledger.begin(segment, stack)
-        stack.push_uniform(np.array([5] * 16), 256)
-        ledger.record(stack, 2)
+        ledger.begin(segment, lanes)
+        lanes.push_uniform(np.array([5] * 16), 8)
+        ledger.record(lanes, 2)
     assert [e.segment for e in ledger.entries] == [0, 1]
     assert ledger.sums(lambda e: e.segment) == {0: (0, 128), 1: (0, 128)}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bitsback.ans import gaussian_tables
-from bitsback.coder.distributions import FAR, INNOVATION_SHIFT, MEAN_SHIFT
+from bitsback.coder.distribution_arrays import FAR, INNOVATION_SHIFT, MEAN_SHIFT
 from bitsback.diffusion.levels import default_levels, doubling, sigmas, spaced
 from bitsback.diffusion.schedule import DATA_SD, geometric, preconditioning, reverse_step
 from bitsback.diffusion.steps import (

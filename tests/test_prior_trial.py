@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import random_lanes
 from bitsback.codecs import (
     mode_decision,
     prior_trial,
@@ -52,15 +52,15 @@ def test_a_batch_is_no_larger_than_one_trial(tiny_model, monkeypatch):
     ]
 
 
-def test_bits_of_a_trial_are_what_the_stack_grows_by(tiny_model, photograph):
+def test_bits_of_a_trial_are_what_the_lanes_grow_by(tiny_model, photograph):
     """Of one image and of several, but for what other random bits make of it; each its own."""
     crops = np.stack([photograph(24, 16), noise(1, (24, 16))[0], np.full((24, 16, 3), 9, np.uint8)])
     for some in (crops[:1], crops):
         x = planes(some)
-        stack = Stack(np.random.default_rng(0).bytes(len(tiny_model.levels) * x.size + 64))
-        before = stack.size_bits
-        tiny_model.chain().push(stack, x, Top.fitted(list(some), tiny_model.levels), no_context(x))
+        lanes = random_lanes(x.size, len(tiny_model.levels))
+        before = lanes.size_bits
+        tiny_model.chain().push(lanes, x, Top.fitted(list(some), tiny_model.levels), no_context(x))
         bits = prior_trial.prior_bits(some, tiny_model, "cpu")
-        assert abs(bits.sum() / (stack.size_bits - before) - 1) < 0.06
+        assert abs(bits.sum() / (lanes.size_bits - before) - 1) < 0.06
     alone = [prior_trial.prior_bits(crop[None], tiny_model, "cpu")[0] for crop in crops]
     assert np.allclose(bits, alone, rtol=0.06) and max(alone) > 1.5 * min(alone)

@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitsback.ans.stack import Stack
+from bitsback.ans.lanes import MAX_LANES, Lanes
 from bitsback.codecs import segment_layout, segments
 from bitsback.codecs.segment_layout import Covered
+from bitsback.coder.chain import Chain
 from bitsback.coder.context import CONTEXT_ROWS
 from bitsback.coder.top import Top
 from bitsback.errors import DamagedFile
+from tests import numpy_decoder as yardstick
 
 SIZES = st.lists(
     st.sampled_from([(8, 8, 3), (40, 16, 3), (40, 16, 1), (40, 16, 3), (100, 7, 3), (64, 64, 1)]),
@@ -128,23 +130,160 @@ def test_push_and_pop_are_mirrors(tiny_model, sizes, seed):
     """Segments of images of several sizes: pixels and words come back, whatever the plan was."""
     rng = np.random.default_rng(seed)
     images = [rng.integers(0, 256, size, dtype=np.uint8) for size in sizes]
-    stack = Stack(rng.bytes(20000))
-    before, top = stack.to_words(), Top.fitted(images, tiny_model.levels)
-    plan = segments.push_segments(tiny_model.chain(), stack, images, Covered(0), top)
+    lanes = Lanes(rng.bytes(20000))
+    before, top = lanes.to_bytes(), Top.fitted(images, tiny_model.levels)
+    plan = segments.push_segments(tiny_model.chain(), lanes, images, Covered(0), top)
     assert plan
     back = [np.zeros_like(p) for p in images]
-    segments.pop_segments(tiny_model.chain(), stack, back, Covered(0), plan, top)
-    assert all(np.array_equal(a, b) for a, b in zip(images, back)) and stack.to_words() == before
+    segments.pop_segments(tiny_model.chain(), lanes, back, Covered(0), plan, top)
+    assert all(np.array_equal(a, b) for a, b in zip(images, back)) and lanes.to_bytes() == before
 
 
-def test_a_stack_too_small_gives_no_plan(tiny_model):
-    """Without credit nothing is borrowed: push_segments returns None and the stack is as it was."""
-    image, stack = np.zeros((64, 64, 3), np.uint8), Stack(b"abc")
-    words = stack.to_words()
+def test_a_credit_too_small_gives_no_plan(tiny_model):
+    """Without credit nothing is borrowed: no plan, and the lanes are as they were."""
+    image, lanes = np.zeros((64, 64, 3), np.uint8), Lanes(b"abc")
+    message = lanes.to_bytes()
     assert (
         segments.push_segments(
-            tiny_model.chain(), stack, [image], Covered(0), Top.fitted([image], tiny_model.levels)
+            tiny_model.chain(), lanes, [image], Covered(0), Top.fitted([image], tiny_model.levels)
         )
         is None
     )
-    assert stack.to_words() == words
+    assert lanes.to_bytes() == message
+
+
+# How many lanes
+
+
+def test_lanes_for_coded_samples():
+    """One lane for each SAMPLES_PER_LANE, at least 1, at most 4,096."""
+    each = segments.SAMPLES_PER_LANE
+    assert [segments.lanes_for(n) for n in (0, 1, each - 1, each, 2 * each - 1)] == [1] * 5
+    assert segments.lanes_for(2 * each) == 2 and segments.lanes_for(7 * each + 5) == 7
+    assert segments.lanes_for(MAX_LANES * each - 1) == MAX_LANES - 1
+    assert segments.lanes_for(MAX_LANES * each) == segments.lanes_for(2**40) == MAX_LANES == 4096
+
+
+@given(st.integers(0, 2**27), st.integers(0, 2**27))
+def test_more_samples_never_take_fewer_lanes(one, other):
+    few, many = sorted((one, other))
+    assert 1 <= segments.lanes_for(few) <= segments.lanes_for(many) <= MAX_LANES
+    assert segments.lanes_for(many) <= max(1, many // segments.SAMPLES_PER_LANE)
+
+
+PLANS = [
+    ([(40, 16, 3), (16, 16, 3)], (0, 8, 8), [(2, 8), (1, 32), (0, 1)]),
+    ([(40, 16, 1), (16, 16, 1)], (0, 0, 0), [(1, 16), (1, 24), (0, 1)]),
+    ([(16, 24, 3)] * 3 + [(8, 8, 1)] * 2, (0, 0, 0), [(0, 3), (0, 2)]),
+    ([(300, 400, 3)], (0, 64, 64), [(2, 136), (1, 136), (2, 200), (1, 100)]),
+]
+
+
+@pytest.mark.parametrize("sizes, start, plan", PLANS)
+@pytest.mark.parametrize("masked", ["none", "some", "all"])
+def test_coded_samples_are_those_that_are_not_fixed(sizes, start, plan, masked):
+    """Counted one by one; images without a mask, or without any, count whole; by the document too.
+
+    lane_counts: no lane before the first segment, then what lanes_for says of all samples so far.
+    """
+    rng = np.random.default_rng(len(sizes))
+    masks = None
+    if masked != "none":
+        masks = [rng.random(size) < 0.5 for size in sizes]
+        masks[0] = masks[0] if masked == "all" else None
+    found = segment_layout.locate(sizes, start, plan)
+    total, expected = 0, [0]
+    for segment in found:
+        channels = sizes[segment.image][2]
+        own = 0
+        for i in range(segment.image, segment.image + segment.images):
+            mask = np.ones(sizes[i], bool) if masks is None or masks[i] is None else masks[i]
+            own += sum(
+                mask[row, column, c]
+                for row in range(segment.top, segment.top + segment.height)
+                for column in range(segment.left, segment.left + segment.width)
+                for c in range(channels)
+            )
+        assert segments.coded_samples(segment, channels, masks) == own
+        total += own
+        expected.append(segments.lanes_for(total))
+    counts = segments.lane_counts(sizes, found, masks)
+    assert counts == expected == sorted(counts) and counts[1] >= 1
+    whole = masks and [
+        (np.ones(size, bool) if mask is None else mask).transpose(2, 0, 1)
+        for mask, size in zip(masks, sizes)
+    ]
+    assert yardstick.lane_counts(sizes, start, plan, whole) == counts
+    if sizes[0][0] == 300 and masked != "all":
+        assert counts[-1] > counts[1] > 1
+
+
+def test_gray_images_take_a_third_of_the_lanes():
+    """Samples are counted, not pixels."""
+    plan = [(1, 512)]
+    colour, gray = (
+        segments.lane_counts(
+            [(512, 720, channels)],
+            segment_layout.locate([(512, 720, channels)], (0, 0, 0), plan),
+            None,
+        )
+        for channels in (3, 1)
+    )
+    assert colour == [0, 90] and gray == [0, 30]
+
+
+def test_small_images_use_one_lane(tiny_model, photograph, monkeypatch):
+    """Up to 24,575 coded samples: a file's payload closes one lane."""
+    opened, widen = [], Lanes.widen
+    monkeypatch.setattr(
+        Lanes, "widen", lambda self, lanes: opened.append(lanes) or widen(self, lanes)
+    )
+    pixels = photograph(90, 91)
+    plan = segments.push_segments(
+        tiny_model.chain(),
+        Lanes(bytes(2**17)),
+        [pixels],
+        Covered(0),
+        Top.fitted([pixels], tiny_model.levels),
+    )
+    assert plan and set(opened) == {1} and pixels.size == 24_570
+    monkeypatch.setattr(segments, "SAMPLES_PER_LANE", 1000)
+    segments.push_segments(
+        tiny_model.chain(),
+        Lanes(bytes(2**17)),
+        [pixels[:40]],
+        Covered(0),
+        Top.fitted([pixels], tiny_model.levels),
+    )
+    assert max(opened) == 10
+
+
+@pytest.mark.parametrize("each", [1, 7, 300, 900])
+def test_segments_come_back_from_many_lanes(tiny_model, photograph, monkeypatch, each):
+    """More lanes with every segment, each coded in as many as lane_counts says."""
+    monkeypatch.setattr(segments, "SAMPLES_PER_LANE", each)
+    images = [photograph(33, 19), photograph(16, 24)[..., :1], photograph(16, 24)]
+    masks = [np.random.default_rng(1).random((33, 19, 3)) < 0.7, None, None]
+    top, widths, push, pop = Top.fitted(images, tiny_model.levels), [], Chain.push, Chain.pop
+    data = np.random.default_rng(each).bytes(20_001)
+    lanes = Lanes(data)
+
+    def pushed(self, lanes, *rest):
+        push(self, lanes, *rest)
+        widths.append(len(lanes))
+
+    def popped(self, lanes, *rest, **options):
+        assert len(lanes) == widths.pop()
+        return pop(self, lanes, *rest, **options)
+
+    monkeypatch.setattr(Chain, "push", pushed)
+    monkeypatch.setattr(Chain, "pop", popped)
+    plan = segments.push_segments(tiny_model.chain(), lanes, images, Covered(0), top, masks=masks)
+    sizes = [pixels.shape for pixels in images]
+    counts = segments.lane_counts(sizes, segment_layout.locate(sizes, Covered(0), plan), masks)
+    assert widths == counts[1:] and len(lanes) == counts[-1] and (counts[-1] > 1)
+    lanes = Lanes.from_bytes(lanes.to_bytes(), counts[-1])
+    back = [np.where(masks[0], 0, images[0]).astype(np.uint8), *map(np.zeros_like, images[1:])]
+    segments.pop_segments(tiny_model.chain(), lanes, back, Covered(0), plan, top, masks=masks)
+    assert not widths and all(map(np.array_equal, images, back))
+    assert len(lanes) == 0 and lanes.credit(len(data)) == data

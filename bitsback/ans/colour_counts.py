@@ -7,21 +7,21 @@ noise, but counts of the values that followed the same G, or G and R, show which
 """
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
-from bitsback.ans.colour_frequencies import (
-    BEHIND,
-    SHARPNESS,
-    reweighted,
-    symbols_of,
-    window,
-)
-from bitsback.ans.gaussian_tables import FRACTION_BITS, TOTAL, Gaussians
+from bitsback.ans import colour_frequencies
+from bitsback.ans.colour_frequencies import SHARPNESS, byte, reweighted, window
+from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.ans.lanes import Lanes
 
-FIRST_CHUNK = 128  # values coded by the same counts; each later chunk is a quarter longer
+# An array is cut into this many chunks of equal length, each coded by the counts of all before it.
+# 12 save as many bits (100.1 % on 71 training images, model 4a23efd3) as up to 28 that grow by
+# a quarter from 128 values on; 10 save 99.4 % of that, 6 save 97.5 %, 4 save 94.3 %.
+CHUNKS = 12
+LEAST_CHUNK = 256  # but no chunk is shorter, except the last
 RED, GREEN, BLUE = 0, 1, 2
 Table = int | str
 TABLE_SIZES: dict[Table, int] = {"gray": 2**8, GREEN: 2**8, RED: 2**16, BLUE: 2**24}
@@ -43,11 +43,8 @@ class PixelArray(NamedTuple):
 
 def chunks(size: int) -> list[slice]:
     """Slices of an array of `size` values; each is coded by the counts of all values before it."""
-    ends, length = [0], FIRST_CHUNK
-    while ends[-1] < size:
-        ends.append(min(size, ends[-1] + length))
-        length += length >> 2
-    return [slice(begin, end) for begin, end in zip(ends, ends[1:])]
+    length = max(LEAST_CHUNK, -(-size // CHUNKS))
+    return [slice(begin, min(begin + length, size)) for begin in range(0, size, length)]
 
 
 def table_and_keys(x: np.ndarray, colour: int) -> tuple[Table, np.ndarray]:
@@ -57,25 +54,33 @@ def table_and_keys(x: np.ndarray, colour: int) -> tuple[Table, np.ndarray]:
     """
     if x.shape[1] == 1 or colour == GREEN:
         return "gray" if x.shape[1] == 1 else GREEN, np.zeros(x[:, 0].shape, np.int64)
-    keys = _byte(x[:, GREEN])
+    keys = byte(x[:, GREEN])
     if colour == BLUE:
-        keys = keys << 8 | _byte(x[:, RED])
+        keys = keys << 8 | byte(x[:, RED])
     return colour, keys << 8
 
 
-def _byte(values: np.ndarray) -> np.ndarray:
-    """Pixels - 128 -> 0..255; a value that is no pixel (a damaged file) counts as the nearest."""
-    return np.clip(values, -128, 127).astype(np.int64) + 128
+def fastest() -> ModuleType:
+    """The compiled implementation where numba is installed, else the one in numpy."""
+    from bitsback.ans.compiled import HAVE_NUMBA
+
+    if not HAVE_NUMBA:
+        return colour_frequencies
+    from bitsback.ans import colour_loops
+
+    return colour_loops
 
 
 class ColourCounts:
     """Counts of the colours seen so far, and the codec of pixel values under them.
 
-    sharpness: 1..len(SHARPNESS); counted: how many values are in the counts.
+    sharpness: 1..len(SHARPNESS); loops: colour_frequencies or colour_loops, which do the same; None
+    for the faster.  counted: how many values are in the counts.
     """
 
-    def __init__(self, sharpness: int):
+    def __init__(self, sharpness: int, loops: ModuleType | None = None):
         self.share, self.base = SHARPNESS[sharpness - 1]
+        self.loops = fastest() if loops is None else loops
         self.counted = 0
         self._tables: dict[Table, np.ndarray] = {}
         self._changes: list[tuple[Table, np.ndarray, int]] | None = None  # since `snapshot`
@@ -96,17 +101,15 @@ class ColourCounts:
         """Undoes all changes since `snapshot`, and ends it."""
         changes, self._changes = self._changes or [], None
         for table, indices, times in reversed(changes):
-            self._add(table, indices, -times)
-
-    def _add(self, table: Table, indices: np.ndarray, times: int) -> None:
-        np.add.at(self._table(table), indices, times)
-        self.counted += times * len(indices)
-        if self._changes is not None:
-            self._changes.append((table, indices.astype(np.int32), times))
+            self.loops.add(self._table(table), indices, -times)
+            self.counted -= times * len(indices)
 
     def count(self, table: Table, keys: np.ndarray, values: np.ndarray, times: int = 1) -> None:
         """Adds `times` to the counts of values (n,) after keys (n,)."""
-        self._add(table, keys + _byte(values), times)
+        indices = self.loops.count(self._table(table), keys, values, times)
+        self.counted += times * len(indices)
+        if self._changes is not None:
+            self._changes.append((table, indices, times))
 
     def count_all(self, x: np.ndarray, times: int = 1, which: np.ndarray | None = None) -> None:
         """Adds `times` for every sample of x (B, 3 or 1, H, W), pixels - 128.
@@ -127,16 +130,13 @@ class ColourCounts:
 
         Errors: ValueError where fewer values than these have been counted.
         """
-        table, keys, values, mean32, scale = array
-        if self.counted < len(values):
+        if self.counted < len(array.values):
             raise ValueError("what is pushed has not been counted")
-        for part in reversed(chunks(len(values))):  # each by the counts that its decoder will have
-            self.count(table, keys[part], values[part], -1)
-            lanes.push_each(
-                values[part],
-                (mean32[part] >> FRACTION_BITS) - BEHIND,
-                self.frequencies(gaussians, table, keys[part], mean32[part], scale[part]),
-            )
+        counts, sharpness = self._table(array.table), (self.share, self.base)
+        for part in reversed(chunks(len(array.values))):
+            keys, values, mean32, scale = (whole[part] for whole in array[1:])
+            self.count(array.table, keys, values, -1)  # what their decoder will not have counted
+            self.loops.push(lanes, gaussians, counts, keys, values, mean32, scale, *sharpness)
 
     def pop(
         self,
@@ -148,12 +148,10 @@ class ColourCounts:
         scale: np.ndarray,
     ) -> np.ndarray:
         """The mirror of push: (n,) int32, which are in the counts then.  Errors: StackEmpty."""
-        values = np.empty(len(keys), np.int32)
+        counts, values = self._table(table), np.empty(len(keys), np.int32)
         for part in chunks(len(keys)):
-            values[part] = lanes.pop_each(
-                (mean32[part] >> FRACTION_BITS) - BEHIND,
-                self.frequencies(gaussians, table, keys[part], mean32[part], scale[part]),
-            )
+            rows = keys[part], mean32[part], scale[part]
+            values[part] = self.loops.pop(lanes, gaussians, counts, *rows, self.share, self.base)
             self.count(table, keys[part], values[part])
         return values
 
@@ -177,16 +175,11 @@ class ColourCounts:
         Nothing is pushed.  Of every n-th value only, though all values are counted from now on.
         """
         bits = np.zeros(len(SHARPNESS))
-        for table, keys, values, mean32, scale in arrays:
-            for part in chunks(len(values)):
+        for array in arrays:
+            counts = self._table(array.table)
+            for part in chunks(len(array.values)):
                 some = slice(part.start + -part.start % every, part.stop, every)
-                symbols, escaped = symbols_of(values[some], mean32[some])
-                found = window(gaussians, self._table(table), keys[some], mean32[some], scale[some])
-                each = np.arange(len(symbols))
-                bits += [
-                    np.sum(np.log2(TOTAL / reweighted(found, *sharpness)[symbols, each]))
-                    + 16 * np.count_nonzero(escaped)
-                    for sharpness in SHARPNESS
-                ]
-                self.count(table, keys[part], values[part])
+                rows = (whole[some] for whole in array[1:])
+                bits += self.loops.information_bits(gaussians, counts, *rows)
+                self.count(array.table, array.keys[part], array.values[part])
         return bits

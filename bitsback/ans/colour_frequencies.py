@@ -8,6 +8,10 @@ The frequency of each value in a window around the mean is multiplied by
 All values outside the window share one symbol, the escape, weighed with S in place of 16 n; a value
 that is no pixel gets weight 0.  (share, base) is the sharpness, which the encoder chooses and
 stores in the file.  Integers only (ARITHMETIC.md, section 12).
+
+This is the reference, in numpy; colour_loops.py has the same functions compiled.  In all of them
+`counts` is a table of counts, int32; keys: (n,) int64, indices of value -128 in it; values, mean32
+and scale: (n,) int32, pixels - 128 and their rows of the Gaussian table.
 """
 
 from typing import NamedTuple
@@ -15,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from bitsback.ans.gaussian_tables import CENTRE, FRACTION_BITS, FRACTIONS, TOTAL, Gaussians
+from bitsback.ans.lanes import Lanes
+from bitsback.ans.lanes_numpy import ESCAPE_BITS
 
 # (share, base) of each sharpness, from number 1: small for few colours, large for all
 SHARPNESS = ((0, 1), (1, 1), (1, 5), (3, 5), (8, 8), (32, 32))
@@ -39,7 +45,7 @@ def window(
     mean32: np.ndarray,
     scale: np.ndarray,
 ) -> Window:
-    """The windows of n values.  counts: a table, int32; keys: (n,) indices of value -128 in it."""
+    """The windows of n values."""
     rows = scale * FRACTIONS + (mean32 & (FRACTIONS - 1))
     inside, outside = gaussians.window(CENTRE - BEHIND, CENTRE + AHEAD + 1)
     first = (mean32 >> FRACTION_BITS) + (128 - BEHIND)
@@ -77,3 +83,71 @@ def symbols_of(values: np.ndarray, mean32: np.ndarray) -> tuple[np.ndarray, np.n
     symbols = values - (mean32 >> FRACTION_BITS) + BEHIND
     escaped = (symbols < 0) | (symbols >= WIDTH)
     return np.where(escaped, WIDTH, symbols), escaped
+
+
+def byte(values: np.ndarray) -> np.ndarray:
+    """Pixels - 128 -> 0..255; a value that is no pixel (a damaged file) counts as the nearest."""
+    return np.clip(values, -128, 127).astype(np.int64) + 128
+
+
+def add(counts: np.ndarray, indices: np.ndarray, times: int) -> None:
+    """Adds `times` at indices (n,), some of them several times."""
+    np.add.at(counts, indices, times)
+
+
+def count(counts: np.ndarray, keys: np.ndarray, values: np.ndarray, times: int) -> np.ndarray:
+    """Adds `times` to the counts of values after keys; returns the indices (n,) int32 of them."""
+    indices = (keys + byte(values)).astype(np.int32)
+    add(counts, indices, times)
+    return indices
+
+
+def push(
+    lanes: Lanes,
+    gaussians: Gaussians,
+    counts: np.ndarray,
+    keys: np.ndarray,
+    values: np.ndarray,
+    mean32: np.ndarray,
+    scale: np.ndarray,
+    share: int,
+    base: int,
+) -> None:
+    """Pushes values under the counts as they are."""
+    found = reweighted(window(gaussians, counts, keys, mean32, scale), share, base)
+    lanes.push_each(values, (mean32 >> FRACTION_BITS) - BEHIND, found.T)
+
+
+def pop(
+    lanes: Lanes,
+    gaussians: Gaussians,
+    counts: np.ndarray,
+    keys: np.ndarray,
+    mean32: np.ndarray,
+    scale: np.ndarray,
+    share: int,
+    base: int,
+) -> np.ndarray:
+    """The mirror of push: (n,) int32.  Errors: StackEmpty."""
+    found = reweighted(window(gaussians, counts, keys, mean32, scale), share, base)
+    return lanes.pop_each((mean32 >> FRACTION_BITS) - BEHIND, found.T)
+
+
+def information_bits(
+    gaussians: Gaussians,
+    counts: np.ndarray,
+    keys: np.ndarray,
+    values: np.ndarray,
+    mean32: np.ndarray,
+    scale: np.ndarray,
+) -> np.ndarray:
+    """(len(SHARPNESS),) float64: about what a push of values would add to the stack under each."""
+    symbols, escaped = symbols_of(values, mean32)
+    found, each = window(gaussians, counts, keys, mean32, scale), np.arange(len(symbols))
+    return np.array(
+        [
+            np.sum(np.log2(TOTAL / reweighted(found, *sharpness)[symbols, each]))
+            + ESCAPE_BITS * np.count_nonzero(escaped)
+            for sharpness in SHARPNESS
+        ]
+    )

@@ -4,29 +4,47 @@ Every compiled loop has a form in numpy that computes the same integers and serv
 missing.  This module imports numba: import it, and modules of loops, only when something is coded.
 """
 
+import functools
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 try:
     import numba
 except Exception:  # missing, or broken: numba checks versions of numpy when it is imported
-    numba = None
+    numba = None  # type: ignore[assignment]
 
 HAVE_NUMBA = numba is not None
+PACKAGES = "ans", "coder", "diffusion", "integer"  # that compiled loops import from
+
+
+@functools.cache
+def _sources() -> bytes:
+    """A digest of all modules that a compiled loop may take a constant or a helper from."""
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        for path in sorted((Path(__file__).parents[1] / package).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.digest()
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function compiled on first use for the types it is called with; unchanged without numba.
 
-    The machine code is cached on disk.  No other thread can run Python meanwhile: arrays that are
-    passed in cannot change.
+    The machine code is cached on disk.  numba compiles again where the function's own file has
+    changed; here also where any module has, since constants and helpers come from others.
     """
     if numba is None:
         return function
+    plain = functools.partial(numba.njit, error_model="numpy")
     try:
-        return numba.njit(cache=True, error_model="numpy")(function)
-    except RuntimeError:  # no folder can be written for the cache
-        return numba.njit(error_model="numpy")(function)
+        dispatcher: Any = plain(cache=True)(function)
+        file = dispatcher._cache._cache_file  # numba has no public way to say it
+        file._source_stamp = (file._source_stamp, _sources())
+    except (RuntimeError, AttributeError):  # no folder can be written; another numba
+        return plain()(function)
+    return dispatcher
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

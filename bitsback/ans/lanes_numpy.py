@@ -163,8 +163,8 @@ def pop_gaussian(
             return count
         columns = index - row
         values[begin : begin + lanes] = columns + whole[begin : begin + lanes]
-        far = np.flatnonzero((columns == 0) | (columns == LAST)) if escapes else ()
-        if len(far):
+        far = np.flatnonzero((columns == 0) | (columns == LAST))
+        if escapes and len(far):
             count, found = _take_escapes(state, words, count, far)
             if count < 0:
                 return count

@@ -9,9 +9,10 @@ it pops from an empty stack; here that is `StackEmpty`.  Arrays are in the order
 push of an array is undone by one pop of the same length.
 """
 
+import functools
+from types import ModuleType
 from typing import Any
 
-import constriction
 import numpy as np
 
 from bitsback.errors import DamagedFile, StackEmpty
@@ -19,6 +20,14 @@ from bitsback.errors import DamagedFile, StackEmpty
 _STATE_FLOOR = 2**32  # a state below it, with no words left: the stack is empty
 
 ConstrictionModel = Any  # of constriction.stream.model
+
+
+@functools.cache
+def _constriction() -> ModuleType:
+    """The library, which only bias updates need: a GPU's machine may lack it."""
+    import constriction
+
+    return constriction
 
 
 class Stack:
@@ -29,7 +38,7 @@ class Stack:
 
     def __init__(self, data: bytes = b""):
         words = np.frombuffer(data + bytes(-len(data) % 4), "<u4").astype(np.uint32)
-        self._coder = constriction.stream.stack.AnsCoder(words, seal=True)
+        self._coder = _constriction().stream.stack.AnsCoder(words, seal=True)
 
     @classmethod
     def from_words(cls, data: bytes) -> "Stack":
@@ -37,7 +46,7 @@ class Stack:
         if len(data) % 4 or not len(data) or data[-4:] == bytes(4):
             raise DamagedFile("not the words of a stack")
         stack = cls.__new__(cls)
-        stack._coder = constriction.stream.stack.AnsCoder(
+        stack._coder = _constriction().stream.stack.AnsCoder(
             np.frombuffer(data, "<u4").astype(np.uint32)
         )
         return stack
@@ -88,18 +97,18 @@ class Stack:
         """values: (N,) integers in 0..size-1, each for log2(size) bits; size in 2..2^24."""
         if len(values):
             self.push(
-                np.ascontiguousarray(values, np.int32), constriction.stream.model.Uniform(size)
+                np.ascontiguousarray(values, np.int32), _constriction().stream.model.Uniform(size)
             )
 
     def pop_uniform(self, count: int, size: int) -> np.ndarray:
         """The mirror of push_uniform: (count,) int32.  Errors: StackEmpty."""
         if not count:
             return np.empty(0, np.int32)
-        return self.pop(count, constriction.stream.model.Uniform(size))
+        return self.pop(count, _constriction().stream.model.Uniform(size))
 
 
 def _row_model(frequencies: np.ndarray) -> ConstrictionModel:
     # frequencies - 1 with perfect=False makes exactly these frequencies
-    return constriction.stream.model.Categorical(
+    return _constriction().stream.model.Categorical(
         (frequencies - 1).astype(np.float32), perfect=False
     )

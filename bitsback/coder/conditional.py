@@ -81,7 +81,9 @@ class Conditional:
         fixed: (n,) the known values of the level that is returned, in C order.  Errors: StackEmpty.
         """
         free, samples = context.free, sample_functions(y)
-        values = samples.with_fixed(y, y.shape, fixed, free)
+        values = samples.empty(y, y.shape)
+        if free is not None and fixed is not None:
+            samples.put_fixed(values, fixed, free)
         for request in self._requests(y, values, context):
             places, colour = request.places, request.colour
             parameters = _parameters(request, values)

@@ -47,7 +47,7 @@ class Context(NamedTuple):
         height, width = values.shape[2:]
         size = height + self.below.shape[2], width + self.right.shape[3]
         shape = *values.shape[:2], *size
-        whole = sample_functions(values).with_fixed(values, shape, None, None)
+        whole = sample_functions(values).empty(values, shape)
         whole[:, :, :height, :width], whole[:, :, :height, width:] = values, self.right
         whole[:, :, height:] = self.below
         return whole

@@ -18,27 +18,27 @@ from bitsback.integer.network import StepTables
 
 TABLE_BITS = FINE_BITS - FRACTION_BITS
 NO_HEAD = np.empty((0, 0, 0, 9), np.int32)
-MEAN_0, INVERSE, MEAN, COEFFICIENT = range(4)  # rows of what `prepare` writes
+MEAN_0, INVERSE, MEAN, COEFFICIENT = range(4)  # rows of what `_prepare` writes
 
 
-def channels_last(tensor: torch.Tensor) -> np.ndarray:
+def _channels_last(tensor: torch.Tensor) -> np.ndarray:
     """(B, C, H, W) on the CPU -> (B, H, W, C), contiguous, without a copy where it lies so."""
     return tensor.permute(0, 2, 3, 1).contiguous().numpy()
 
 
 @inlined
-def rounded(value, bits):
+def _rounded(value, bits):
     """half_up(value, bits) of ARITHMETIC.md, of a value wrapped to int32."""
     return np.int32(value + (1 << (bits - 1))) >> bits
 
 
 @inlined
-def within(value, low, high):
+def _within(value, low, high):
     return min(max(value, low), high)
 
 
 @compiled
-def prepare(parts, numbers, tables, trunk, head, y, prepared, scale):
+def _prepare(parts, numbers, tables, trunk, head, y, prepared, scale):
     """What does not depend on values of the pass, of all pixels of all images, part by part.
 
     numbers: from_y, from_f, base; tables: (4, 256), scale, gain, shift, inverse; trunk: (B, H', W',
@@ -54,45 +54,33 @@ def prepare(parts, numbers, tables, trunk, head, y, prepared, scale):
             first, stride = parts[part, 1], parts[part, 2]
             columns = (width - first + stride - 1) // stride
             for row in range(parts[part, 0], height, stride):
+                out = trunk[image, row, first::stride]
+                if headed:
+                    added = head[image, row >> 1, first >> 1 :: stride >> 1]
+                else:
+                    added = out[:0]
                 for channel in range(channels):
                     colour = channel if channels == 3 else 1
-                    ys, out = (
-                        y[image, channel, row, first::stride],
-                        trunk[image, row, first::stride],
-                    )
+                    ys = y[image, channel, row, first::stride]
                     means_0 = prepared[MEAN_0, colour, begin:]
                     inverse = prepared[INVERSE, colour, begin:]
                     means = prepared[MEAN, colour, begin:]
                     gain = prepared[COEFFICIENT, colour, begin:]
                     scale_row = scale[colour, begin:]
-                    if headed:
-                        added = head[image, row >> 1, first >> 1 :: stride >> 1]
-                        for i in range(columns):
-                            mean = rounded(from_y * ys[i] + from_f * out[i, colour], MEAN_SHIFT)
-                            v = np.uint64(within(base + out[i, 3 + colour], 0, last))
-                            means_0[i], inverse[i] = mean, inverses[v]
-                            means[i] = mean + rounded(
-                                np.int64(shifts[v]) * added[i, colour], MEAN_SHIFT
-                            )
-                            v = np.uint64(within(np.int64(v) + added[i, 3 + colour], 0, last))
-                            scale_row[i], gain[i] = scales[v], gains[v]
-                    else:
-                        for i in range(columns):
-                            mean = rounded(from_y * ys[i] + from_f * out[i, colour], MEAN_SHIFT)
-                            v = np.uint64(within(base + out[i, 3 + colour], 0, last))
-                            means_0[i], inverse[i], means[i] = mean, inverses[v], mean
-                            scale_row[i], gain[i] = scales[v], gains[v]
+                    for i in range(columns):
+                        mean = _rounded(from_y * ys[i] + from_f * out[i, colour], MEAN_SHIFT)
+                        v = _within(base + out[i, 3 + colour], 0, last)
+                        means_0[i], inverse[i] = mean, inverses[np.uint64(v)]
+                        if headed:
+                            shift = np.int64(shifts[np.uint64(v)])
+                            mean += _rounded(shift * added[i, colour], MEAN_SHIFT)
+                            v = _within(v + added[i, 3 + colour], 0, last)
+                        means[i] = mean
+                        scale_row[i], gain[i] = scales[np.uint64(v)], gains[np.uint64(v)]
                 if channels == 3:
-                    out = trunk[image, row, first::stride]
-                    gain_r, gain_g = (
-                        prepared[COEFFICIENT, 0, begin:],
-                        prepared[COEFFICIENT, 1, begin:],
-                    )
+                    gain_r = prepared[COEFFICIENT, 0, begin:]
+                    gain_g = prepared[COEFFICIENT, 1, begin:]
                     gain_b = prepared[COEFFICIENT, 2, begin:]
-                    if headed:
-                        added = head[image, row >> 1, first >> 1 :: stride >> 1]
-                    else:
-                        added = out[:0]
                     for i in range(columns):
                         r, s, t = out[i, 6], out[i, 7], out[i, 8]
                         if headed:
@@ -103,7 +91,7 @@ def prepare(parts, numbers, tables, trunk, head, y, prepared, scale):
 
 
 @compiled
-def write_means(colour, parts, values, prepared, mean32):
+def _write_means(colour, parts, values, prepared, mean32):
     """mean32 of one colour of all pixels, given the values of the colours before it."""
     images, channels, height, width = values.shape
     begin = 0
@@ -115,7 +103,7 @@ def write_means(colour, parts, values, prepared, mean32):
                 means, found = prepared[MEAN, colour, begin:], mean32[begin:]
                 if colour == 1:
                     for i in range(columns):
-                        found[i] = rounded(np.int64(means[i]), TABLE_BITS)
+                        found[i] = _rounded(np.int64(means[i]), TABLE_BITS)
                 else:
                     green, mean_g = values[image, 1, row, first::stride], prepared[MEAN, 1, begin:]
                     red, mean_r = values[image, 0, row, first::stride], prepared[MEAN, 0, begin:]
@@ -123,20 +111,20 @@ def write_means(colour, parts, values, prepared, mean32):
                     from_r = prepared[COEFFICIENT, 2, begin:]
                     for i in range(columns):
                         fine = np.int32(green[i] << FINE_BITS)
-                        d = within(np.int32(fine - mean_g[i]), -FAR, FAR)
+                        d = _within(np.int32(fine - mean_g[i]), -FAR, FAR)
                         moved = np.int64(from_g[i]) * d
                         if colour == 2:
                             fine = np.int32(red[i] << FINE_BITS)
-                            d = within(np.int32(fine - mean_r[i]), -FAR, FAR)
+                            d = _within(np.int32(fine - mean_r[i]), -FAR, FAR)
                             moved += np.int64(from_r[i]) * d
-                        mean = np.int32(means[i] + rounded(moved, COEFFICIENT_BITS))
+                        mean = np.int32(means[i] + _rounded(moved, COEFFICIENT_BITS))
                         means[i] = mean
-                        found[i] = rounded(np.int64(mean), TABLE_BITS)
+                        found[i] = _rounded(np.int64(mean), TABLE_BITS)
                 begin += columns
 
 
 @compiled
-def write_innovations(parts, values, prepared, innovations):
+def _write_innovations(parts, values, prepared, innovations):
     """Innovations of a pass; innovations: (B, h, w, 12) int8."""
     images, channels, height, width = values.shape
     begin = 0
@@ -156,9 +144,9 @@ def write_innovations(parts, values, prepared, innovations):
                     )
                     for i in range(columns):
                         fine = np.int32(line[i] << FINE_BITS)
-                        far = within(np.int32(fine - means[i]), -8 * FAR, 8 * FAR)
-                        found = rounded(np.int64(far) * inverse[i], INNOVATION_SHIFT)
-                        here[i, 4 * k + place] = within(found, -INNOVATION_REACH, INNOVATION_REACH)
+                        far = _within(np.int32(fine - means[i]), -8 * FAR, 8 * FAR)
+                        found = _rounded(np.int64(far) * inverse[i], INNOVATION_SHIFT)
+                        here[i, 4 * k + place] = _within(found, -INNOVATION_REACH, INNOVATION_REACH)
                 begin += columns
 
 
@@ -175,23 +163,21 @@ class StepDistributions:
     ):
         self._numbers = np.array([step.from_y, step.from_f, step.base])
         self._tables = torch.stack([step.scale, step.gain, step.shift, step.inverse]).numpy()
-        self._trunk, self._y = channels_last(trunk), np.ascontiguousarray(y)
-        self._values, self._free = np.ascontiguousarray(values), free
+        self._trunk, self._y = _channels_last(trunk), np.ascontiguousarray(y)
+        self._values, self._free = values, free
         self._prepared = np.empty((4, 3, 0), np.int32)
-        if not np.shares_memory(self._values, values):
-            raise ValueError("values must be contiguous")
 
     def begin(self, places: Places, head: torch.Tensor | None) -> None:
         self._places, n = places, len(self._y) * places.n
         self._scale = np.empty((3, n), np.int32)
         if self._prepared.shape[2] < n:
             self._prepared = np.empty((4, 3, n), np.int32)
-        prepare(
+        _prepare(
             places.grid,
             self._numbers,
             self._tables,
             self._trunk,
-            NO_HEAD if head is None else channels_last(head),
+            NO_HEAD if head is None else _channels_last(head),
             self._y,
             self._prepared,
             self._scale,
@@ -199,7 +185,8 @@ class StepDistributions:
 
     def of(self, colour: int) -> tuple[np.ndarray, np.ndarray]:
         mean32, scale = np.empty_like(self._scale[colour]), self._scale[colour]
-        write_means(colour, self._places.grid, self._values, self._prepared, mean32)
+        values = np.ascontiguousarray(self._values)  # at each use: a decoder writes them meanwhile
+        _write_means(colour, self._places.grid, values, self._prepared, mean32)
         if self._free is None:
             return mean32, scale
         channel = colour if self._free.shape[1] == 3 else 0
@@ -207,4 +194,5 @@ class StepDistributions:
         return free_values(mean32, free), free_values(scale, free)
 
     def put_innovations(self, innovations: torch.Tensor) -> None:
-        write_innovations(self._places.grid, self._values, self._prepared, innovations.numpy())
+        values = np.ascontiguousarray(self._values)
+        _write_innovations(self._places.grid, values, self._prepared, innovations.numpy())

@@ -31,17 +31,14 @@ def placed(coded: np.ndarray, fixed: np.ndarray, free: np.ndarray) -> np.ndarray
     return values
 
 
-def with_fixed(
-    like: np.ndarray, shape: tuple[int, ...], fixed: np.ndarray | None, free: np.ndarray | None
-) -> np.ndarray:
-    """int32 of `shape`: `fixed` (m,), if given, where `free` is false; the rest is not set.
+def empty(like: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """int32 of `shape`, not set.  like: any array that is where the result shall be."""
+    return np.empty(shape, np.int32)
 
-    like: any array that is where the result shall be.
-    """
-    values = np.empty(shape, np.int32)
-    if free is not None and fixed is not None:
-        values[~free] = fixed
-    return values
+
+def put_fixed(values: np.ndarray, fixed: np.ndarray, free: np.ndarray) -> None:
+    """Writes `fixed` (m,) int32 into values, int32 of free's shape, where free is false."""
+    values[~free] = fixed
 
 
 def count_fixed(counts: ColourCounts, x: np.ndarray, free: np.ndarray, times: int) -> None:

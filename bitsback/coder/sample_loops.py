@@ -18,7 +18,7 @@ from bitsback.coder import sample_arrays
 from bitsback.diffusion.levels import Levels, forward_shift
 from bitsback.diffusion.passes import Places
 
-with_fixed, count_fixed = sample_arrays.with_fixed, sample_arrays.count_fixed
+empty, count_fixed = sample_arrays.empty, sample_arrays.count_fixed
 
 EVERYWHERE = np.empty((0, 0, 0, 0), np.bool_)  # in place of a mask, where all samples are free
 
@@ -62,6 +62,21 @@ def placed(coded: np.ndarray, fixed: np.ndarray, free: np.ndarray) -> np.ndarray
     values = np.empty(free.size, np.int32)
     _place(coded, fixed, free.ravel(), values)
     return values.reshape(free.shape)
+
+
+@compiled
+def _put_fixed(values, fixed, free):
+    count = 0
+    for i in range(values.size):
+        if not free[i]:
+            values[i] = fixed[count]
+            count += 1
+
+
+def put_fixed(values: np.ndarray, fixed: np.ndarray, free: np.ndarray) -> None:
+    if free.size - np.count_nonzero(free) != len(fixed):
+        raise ValueError("as many values as samples")
+    _put_fixed(values.reshape(-1), fixed, free.ravel())
 
 
 @compiled

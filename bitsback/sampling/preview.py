@@ -18,7 +18,7 @@ from bitsback.ans.gaussian_tables import FRACTIONS
 from bitsback.codecs import block_means, decoder, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.segment_layout import locate, turned
-from bitsback.codecs.segments import blocks, context_around
+from bitsback.codecs.segments import blocks, context_around, lane_counts
 from bitsback.coder.context import free_values
 from bitsback.coder.model import Model
 from bitsback.coder.top import Top
@@ -114,19 +114,20 @@ def preview(
     pixels = np.full((header.height, header.width, header.sizes[0][2]), MIDDLE_GRAY, np.uint8)
     images, shown = [turned(pixels, header.flips)], [turned(known, header.flips)]
     places = locate([images[0].shape], header.start, header.segments)[::-1]
-    (chain, stack, top, masks, colours), k = (
+    (chain, lanes, top, masks, colours), k = (
         prior_codec.open_stack(header, payload, chosen, images, device),
         nearest_level(chosen.levels, sigma),
     )
     if masks is not None and masks[0] is not None:
         shown[0][:] = ~masks[0].any(2)
+    counts = lane_counts([images[0].shape], places[::-1], masks)
     evaluated = 0  # pixels times network evaluations
     for place in places[:segments]:
         partly, around = place == places[:segments][-1], context_around(images, place, masks)
         try:
             channels = images[0].shape[2]
             x = chain.pop(
-                stack,
+                lanes,
                 (1, channels, place.height, place.width),
                 top.at(place, channels),
                 around,
@@ -135,9 +136,12 @@ def preview(
             )
         except StackEmpty:
             raise DamagedFile("the stack ends too early") from None
+        counts.pop()
         if partly:
             x = np.rint(finish(chosen, x, k, steps, device).numpy())
             x = around.placed(free_values(x, around.free), x.shape)
+        else:
+            lanes.narrow(counts[-1])
         blocks(images, place)[0][:] = np.clip(x[0].transpose(1, 2, 0) + 128, 0, 255)
         blocks(shown, place)[0][:] = True
         evaluated += place.pixels * (

@@ -1,0 +1,186 @@
+"""Colour counts, compiled: the loops of colour_frequencies.py, value by value, with its integers.
+
+numba compiles them (compiled.py).  A chunk has the words of `Lanes.push_each` and `pop_each` under
+the rows of `reweighted`: value j belongs to lane j mod L.
+"""
+
+import numpy as np
+
+from bitsback.ans.colour_frequencies import BEHIND, SHARPNESS, WIDTH
+from bitsback.ans.colour_intervals import interval, search, weigh
+from bitsback.ans.compiled import compiled, inlined
+from bitsback.ans.gaussian_tables import FRACTION_BITS, FRACTIONS, TOTAL, Gaussians
+from bitsback.ans.lanes import Lanes
+from bitsback.ans.lanes_numba import pop_update, push_update
+from bitsback.ans.lanes_numpy import DRY, ESCAPE_BITS, FLOOR, SLOTS
+
+
+@inlined
+def _byte(value):
+    """A pixel - 128 -> 0..255; a value that is no pixel counts as the nearest."""
+    return np.int64(min(max(value, -128), 127)) + 128
+
+
+@compiled
+def _push(state, words, count, frequencies, table, keys, values, mean32, scale, share, base):
+    """Pushes a chunk; returns the new count, as lanes_numpy.push_each."""
+    lanes, end, weights = state.size, values.size, np.empty(WIDTH + 1, np.float64)
+    while end > 0:
+        begin = (end - 1) // lanes * lanes
+        for j in range(end - 1, begin - 1, -1):
+            symbol = values[j] - (mean32[j] >> FRACTION_BITS) + BEHIND
+            if symbol < 0 or symbol >= WIDTH:
+                s = state[j - begin]
+                if s >> 39 >= 256:
+                    words[count] = s & 0xFFFFFFFF
+                    count += 1
+                    s >>= 32
+                start = np.int64((values[j] + 2**15) & 0xFFFF) << 8
+                state[j - begin] = push_update(s, start, np.int64(256))
+        for j in range(end - 1, begin - 1, -1):
+            floor = np.int64(mean32[j] >> FRACTION_BITS)
+            row = scale[j] * FRACTIONS + (mean32[j] & (FRACTIONS - 1))
+            first = floor + 128 - BEHIND
+            total = weigh(frequencies, row, table, keys[j], first, share, base, weights)
+            symbol = values[j] - floor + BEHIND
+            if symbol < 0 or symbol >= WIDTH:
+                symbol = WIDTH
+            start, frequency = interval(weights, total, symbol)
+            s = state[j - begin]
+            if s >> 39 >= frequency:
+                words[count] = s & 0xFFFFFFFF
+                count += 1
+                s >>= 32
+            state[j - begin] = push_update(s, start, frequency)
+        end = begin
+    return count
+
+
+@compiled
+def _pop(state, words, count, frequencies, table, keys, mean32, scale, share, base, values):
+    """The mirror of _push: writes values (n,) int32; as lanes_numpy.pop_each."""
+    lanes, n, weights = state.size, values.size, np.empty(WIDTH + 1, np.float64)
+    for begin in range(0, n, lanes):
+        end, escaped = min(begin + lanes, n), False
+        for j in range(begin, end):
+            floor = np.int64(mean32[j] >> FRACTION_BITS)
+            row = scale[j] * FRACTIONS + (mean32[j] & (FRACTIONS - 1))
+            first = floor + 128 - BEHIND
+            total = weigh(frequencies, row, table, keys[j], first, share, base, weights)
+            s = state[j - begin]
+            slot = s & SLOTS
+            symbol, start, frequency = search(weights, total, slot)
+            s = pop_update(s, slot, start, frequency)
+            if s < FLOOR:
+                if count == 0:
+                    return DRY
+                count -= 1
+                s = s << 32 | np.int64(words[count])
+            state[j - begin] = s
+            escaped |= symbol == WIDTH
+            values[j] = floor - BEHIND + symbol
+        if escaped:
+            for j in range(begin, end):
+                if values[j] - (mean32[j] >> FRACTION_BITS) + BEHIND == WIDTH:
+                    s = state[j - begin]
+                    value = s >> 8 & 0xFFFF
+                    s = pop_update(s, s & SLOTS, value << 8, np.int64(256))
+                    if s < FLOOR:
+                        if count == 0:
+                            return DRY
+                        count -= 1
+                        s = s << 32 | np.int64(words[count])
+                    state[j - begin] = s
+                    values[j] = value - 2**15
+    return count
+
+
+@compiled
+def _bits(frequencies, table, keys, values, mean32, scale, sharpness, bits):
+    """Adds to bits (len(sharpness),) float64 what the values cost under each (share, base)."""
+    weights = np.empty(WIDTH + 1, np.float64)
+    for j in range(values.size):
+        floor = np.int64(mean32[j] >> FRACTION_BITS)
+        row = scale[j] * FRACTIONS + (mean32[j] & (FRACTIONS - 1))
+        first = floor + 128 - BEHIND
+        symbol = values[j] - floor + BEHIND
+        escaped = symbol < 0 or symbol >= WIDTH
+        if escaped:
+            symbol = WIDTH
+        for k in range(len(sharpness)):
+            share, base = sharpness[k]
+            total = weigh(frequencies, row, table, keys[j], first, share, base, weights)
+            bits[k] -= np.log2(interval(weights, total, symbol)[1] / TOTAL)
+            if escaped:
+                bits[k] += ESCAPE_BITS
+
+
+@compiled
+def add(counts: np.ndarray, indices: np.ndarray, times: int) -> None:
+    """As colour_frequencies.add."""
+    for j in range(indices.size):
+        counts[indices[j]] += times
+
+
+@compiled
+def _count(counts, keys, values, times, indices):
+    for j in range(values.size):
+        index = keys[j] + _byte(values[j])
+        counts[index] += times
+        indices[j] = index
+
+
+def count(counts: np.ndarray, keys: np.ndarray, values: np.ndarray, times: int) -> np.ndarray:
+    """As colour_frequencies.count."""
+    indices = np.empty(len(keys), np.int32)
+    _count(counts, keys, values, times, indices)
+    return indices
+
+
+def push(
+    lanes: Lanes,
+    gaussians: Gaussians,
+    counts: np.ndarray,
+    keys: np.ndarray,
+    values: np.ndarray,
+    mean32: np.ndarray,
+    scale: np.ndarray,
+    share: int,
+    base: int,
+) -> None:
+    """As colour_frequencies.push."""
+    rows = gaussians.frequencies.ravel(), counts, keys, values, mean32, scale
+    lanes._make_room(2 * len(values))
+    lanes._set(_push(*lanes._all, *rows, share, base))
+
+
+def pop(
+    lanes: Lanes,
+    gaussians: Gaussians,
+    counts: np.ndarray,
+    keys: np.ndarray,
+    mean32: np.ndarray,
+    scale: np.ndarray,
+    share: int,
+    base: int,
+) -> np.ndarray:
+    """As colour_frequencies.pop."""
+    values, rows = np.empty(len(keys), np.int32), (keys, mean32, scale)
+    table = gaussians.frequencies.ravel()
+    lanes._set(_pop(*lanes._all, table, counts, *rows, share, base, values))
+    return values
+
+
+def information_bits(
+    gaussians: Gaussians,
+    counts: np.ndarray,
+    keys: np.ndarray,
+    values: np.ndarray,
+    mean32: np.ndarray,
+    scale: np.ndarray,
+) -> np.ndarray:
+    """As colour_frequencies.information_bits, but for the order of the sum."""
+    bits = np.zeros(len(SHARPNESS))
+    rows = (np.ascontiguousarray(row) for row in (keys, values, mean32, scale))  # compiled once
+    _bits(gaussians.frequencies.ravel(), counts, *rows, SHARPNESS, bits)
+    return bits
