@@ -57,22 +57,20 @@ def free_values(values: Tensor, free: FreeSamples | None) -> Tensor:
 
 def placed(coded: Tensor, fixed: Tensor, free: FreeSamples) -> Tensor:
     """As sample_arrays.placed."""
-    return (
-        with_fixed(coded, free.shape, fixed, free)
-        .view(-1)
-        .index_copy_(0, free.coded, coded)
-        .view(free.shape)
-    )
-
-
-def with_fixed(
-    like: Tensor, shape: tuple[int, ...], fixed: Tensor | None, free: FreeSamples | None
-) -> Tensor:
-    """As sample_arrays.with_fixed."""
-    values = torch.empty(shape, dtype=torch.int32, device=like.device)
-    if free is not None and fixed is not None:
-        values.view(-1).index_copy_(0, free.fixed, fixed)
+    values = empty(coded, free.shape)
+    values.view(-1).index_copy_(0, free.coded, coded)
+    put_fixed(values, fixed, free)
     return values
+
+
+def empty(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """As sample_arrays.empty."""
+    return torch.empty(shape, dtype=torch.int32, device=like.device)
+
+
+def put_fixed(values: Tensor, fixed: Tensor, free: FreeSamples) -> None:
+    """As sample_arrays.put_fixed."""
+    values.view(-1).index_copy_(0, free.fixed, fixed)
 
 
 def of_colour(places: Places, array: Tensor, colour: int, free: FreeSamples | None) -> Tensor:
