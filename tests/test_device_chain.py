@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 
 from bitsback.ans.colour_counts import ColourCounts
+from bitsback.ans.device_lanes import Kernels
 from bitsback.ans.lanes import Lanes
-from bitsback.codecs.segments import lanes_for, planes, pop_segments, push_segments
 from bitsback.coder.context import Context
 from bitsback.coder.top import Top
 from bitsback.integer.convolution import Reference
@@ -17,9 +16,8 @@ KINDS = [False, True]  # torch operations, Triton kernels
 
 def chains(model, kernels):
     """(the host's chain, the one of tensors)."""
-    backend = Reference(model.layers)
-    host = model.chain("cpu", backend, tensors=False)
-    return host, model.chain("cpu", backend, tensors=True, kernels=kernels)
+    backend, chosen = Reference(model.layers), Kernels(kernels, kernels, kernels)
+    return model.chain("cpu", backend), model.chain("cpu", backend, kernels=chosen)
 
 
 def credit(x):

@@ -5,6 +5,8 @@ else torch operations.  Both give the results of lanes_numpy.py.  Nothing waits 
 `to_lanes`.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,14 @@ from bitsback.ans import lanes_torch
 from bitsback.ans.lanes import MAX_LANES, Lanes
 from bitsback.ans.row_table import RowTable
 from bitsback.errors import StackEmpty
+
+
+class Kernels(NamedTuple):
+    """Whose work on a device Triton kernels do; torch operations do that of the others."""
+
+    lanes: bool
+    counts: bool
+    distributions: bool
 
 
 def have_triton(device: torch.device) -> bool:
@@ -137,7 +147,7 @@ class DeviceLanes:
     def _launch(self, name: str, *arguments: Tensor | int, **constants: int) -> None:
         from bitsback.ans import lanes_triton
 
-        width = 64  # of the program: a power of two of at least two warps
+        width = 128  # of the program: a power of two; few widths, for few compilations
         while width < len(self):
             width *= 2
         assert width <= MAX_LANES

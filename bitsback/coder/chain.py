@@ -17,7 +17,7 @@ import torch
 
 from bitsback.ans.colour_counts import ColourCounts
 from bitsback.ans.device_counts import DeviceCounts
-from bitsback.ans.device_lanes import DeviceLanes
+from bitsback.ans.device_lanes import DeviceLanes, Kernels
 from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.ans.lanes import Lanes
 from bitsback.coder.conditional import Conditional
@@ -85,7 +85,7 @@ class Chain:
 
     x: (B, 3, H, W) int32, or (B, 1, H, W) of gray images, pixels - 128.
     tensors: whether a segment is coded as tensors on the network's device, which nothing leaves
-    but the lanes and x at its end; None for all devices but the CPU.  kernels: as DeviceLanes'.
+    but the lanes and x at its end.  kernels: whose work Triton kernels do then.
     """
 
     def __init__(
@@ -94,20 +94,22 @@ class Chain:
         gaussians: Gaussians,
         forward: Gaussians,
         levels: Levels,
-        tensors: bool | None = None,
-        kernels: bool | None = None,
+        tensors: bool = False,
+        kernels: Kernels = Kernels(False, False, False),
     ):
         self.network, self.gaussians, self.levels = network, gaussians, levels
         self.forward_table, self.kernels = forward, kernels
-        self.tensors = network.device.type != "cpu" if tensors is None else tensors
+        self.tensors = tensors
         self.forward = [Forward(forward, levels, k) for k in range(len(levels))]
-        self.reverse = [Conditional(network, gaussians, k, kernels) for k in range(len(levels))]
+        self.reverse = [
+            Conditional(network, gaussians, k, kernels.distributions) for k in range(len(levels))
+        ]
 
     def counts_for(self, counts: ColourCounts | None) -> ColourCounts | DeviceCounts | None:
         """What push and pop take for `counts`, for all segments of a file."""
         if counts is None or not self.tensors:
             return counts
-        return DeviceCounts(counts, self.network.device, self.kernels)
+        return DeviceCounts(counts, self.network.device, self.kernels.counts)
 
     def _contexts(self, context: Context) -> list[Context]:
         """Those of the levels, where the segment is coded."""
@@ -123,7 +125,7 @@ class Chain:
             return lanes
         pushed = values * (len(self.levels) + 1)  # at most, if nothing were popped
         room = min(2 * pushed, pushed // 2 + 2**16)
-        return DeviceLanes(lanes, self.network.device, room, self.kernels)
+        return DeviceLanes(lanes, self.network.device, room, self.kernels.lanes)
 
     def push(
         self,

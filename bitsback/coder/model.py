@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from bitsback.ans.device_lanes import Kernels
 from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.coder.chain import Chain
 from bitsback.diffusion.levels import Level
@@ -108,19 +110,25 @@ class Model:
         self,
         device: str = "cpu",
         backend: Reference | None = None,
-        tensors: bool | None = None,
-        kernels: bool | None = None,
+        kernels: Kernels | None = None,
     ) -> Chain:
         """The codec of segments on `device`, by the fastest exact backend (selftest.choose).
 
-        tensors, kernels: as Chain's.  Built once per device, self-test included, unless a backend
-        is given.  Errors: BitsbackError where no backend is exact.
+        kernels: given, segments are coded as tensors there, with these Triton kernels; None for
+        what pays: tensors on a GPU where the kernels of lanes run, arrays of numpy elsewhere.
+        Built once per device, self-tests included, unless a backend is given.
+        Errors: BitsbackError where no backend is exact.
         """
         if backend is None and device in self._chains:
             return self._chains[device]
         chosen = backend or choose(self.layers, device)
         backends = [chosen] + [chosen.like(expert.layers) for expert in self.experts[1:]]
-        chain = self._chain(backends, tensors, kernels)
+        if kernels is None and torch.device(device).type != "cpu":
+            from bitsback.coder.kernel_selftest import usable_kernels
+
+            usable, _ = usable_kernels(self.gaussians, self.forward, torch.device(device))
+            kernels = usable if usable.lanes else None
+        chain = self._chain(backends, kernels)
         if backend is None:
             self._chains[device] = chain
         return chain
@@ -135,17 +143,15 @@ class Model:
                 backend.like(updated_layers(expert.layers, part)) if part.any() else backend
                 for backend, expert, part in zip(backends, self.experts, parts)
             ],
-            chain.tensors,
-            chain.kernels,
+            chain.kernels if chain.tensors else None,
         )
 
-    def _chain(
-        self, backends: Sequence[Reference], tensors: bool | None, kernels: bool | None
-    ) -> Chain:
+    def _chain(self, backends: Sequence[Reference], kernels: Kernels | None) -> Chain:
         """A Chain with one backend for each expert."""
         networks = [
             (expert.steps, IntegerNetwork(backend, expert.config, self.steps, expert.steps.start))
             for expert, backend in zip(self.experts, backends)
         ]
         experts = IntegerExperts(networks)
-        return Chain(experts, self.gaussians, self.forward, self.levels, tensors, kernels)
+        arrays = experts, self.gaussians, self.forward, self.levels
+        return Chain(*arrays) if kernels is None else Chain(*arrays, True, kernels)

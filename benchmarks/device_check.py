@@ -1,0 +1,185 @@
+"""The whole codec on a GPU: bytes, pixels, megapixels a second, operations and memory.
+
+    python -m benchmarks.device_check IMAGE -o FOLDER [--device cuda] [--seconds 140]
+
+Each step is a process with a time limit of its own; what fails is reported, and the next step goes
+on.  Needs torch, numpy, Pillow, click, tqdm and safetensors; kernels need Triton.  Compare the
+SHA-256 of a file with the CPU's: `--device cpu --steps code:default:256`.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import summary
+
+STEPS = (
+    ("kernels", 60),
+    ("code:default:256", 70),
+    ("code:default:768", 80),
+    ("module:benchmarks.device_lanes:--values:400000:--lanes:64,96,1000,4096", 40),
+    ("module:benchmarks.device_convolutions", 60),
+    ("code:fast:768", 60),
+)
+
+
+def _model(name: str, device: str) -> Any:
+    from bitsback.coder.model import Model
+
+    return Model.open(name)
+
+
+def kernels(device: str) -> dict[str, Any]:
+    """Which kernels of the coder pass their self-test, and which backend computes convolutions."""
+    import torch
+
+    from bitsback.coder.kernel_selftest import usable_kernels
+
+    model, begin = _model("default", device), time.perf_counter()
+    found, reasons = usable_kernels(model.gaussians, model.forward, torch.device(device))
+    facts = {"kernels": found._asdict(), "reasons": reasons}
+    facts["self-test s"] = round(time.perf_counter() - begin, 1)
+    if device == "cuda":
+        facts["card"] = torch.cuda.get_device_name()
+    facts["torch"] = torch.__version__
+    return facts
+
+
+def code(device: str, name: str, width: int, path: Path) -> dict[str, Any]:
+    """Encodes and decodes the upper left width x (width or 2/3 of it) pixels, twice each."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from benchmarks.launches import launches
+    from bitsback.codecs import decoder, prior_codec
+    from bitsback.codecs.bitstream import container
+
+    height = 512 if width == 768 else width
+    pixels = np.array(Image.open(path).convert("RGB"))
+    pixels = np.tile(pixels, (-(-height // len(pixels)), -(-width // pixels.shape[1]), 1))
+    pixels = np.ascontiguousarray(pixels[:height, :width])
+    begin = time.perf_counter()
+    model = _model(name, device)
+    chain = model.chain(device)
+    facts: dict[str, Any] = {"image": f"{path.name} {width}x{height}", "model": model.id[:16]}
+    facts["backend"] = chain.network.backend.name
+    facts["tensors"], facts["kernels"] = chain.tensors, tuple(chain.kernels)
+    facts["start s"] = round(time.perf_counter() - begin, 2)
+    header = container.Header((container.Entry(width, height),), container.pixel_digest([pixels]))
+
+    def encode() -> bytes:
+        found = prior_codec.encode_stack([pixels], header, model, device)
+        return b"" if found is None else container.write(*found)
+
+    data, rates = b"", []
+    for _ in range(2):
+        begin = time.perf_counter()
+        data = encode()
+        rates.append(round(height * width / 1e6 / (time.perf_counter() - begin), 4))
+    facts["bytes"], facts["sha256"] = len(data), hashlib.sha256(data).hexdigest()
+    facts["segments"] = len(container.read_header(data).segments)
+    facts["encode MP/s"] = rates
+    print(json.dumps(facts), flush=True)
+    rates = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        back = decoder.decode(data, model=model, device=device)
+        rates.append(round(height * width / 1e6 / (time.perf_counter() - begin), 4))
+    facts["decode MP/s"], facts["pixels equal"] = rates, bool(np.array_equal(back, pixels))
+    if device == "cuda":
+        facts["peak MiB"] = round(torch.cuda.max_memory_allocated() / 2**20)
+    print(json.dumps(facts), flush=True)
+    with launches() as counted:
+        decoder.decode(data, model=model, device=device)
+    facts["operations a segment"] = round(sum(counted.values()) / facts["segments"])
+    facts["most"] = counted.most_common(12)
+    if device == "cuda":
+        facts["profile"] = _profile(lambda: decoder.decode(data, model=model, device=device))
+    return facts
+
+
+def _profile(work: Any) -> list[str]:
+    """Where the device's time goes, the ten longest."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        work()
+    averages = sorted(profiler.key_averages(), key=lambda a: -a.self_device_time_total)
+    return [
+        f"{a.self_device_time_total / 1e3:.1f} ms {a.count} {a.key[:60]}" for a in averages[:10]
+    ]
+
+
+def one(step: str, device: str, path: Path) -> None:
+    """Runs a step and prints its facts as the last line."""
+    kind, *rest = step.split(":")
+    facts: dict[str, Any]
+    try:
+        facts = kernels(device) if kind == "kernels" else code(device, rest[0], int(rest[1]), path)
+    except Exception:
+        facts = {"failed": traceback.format_exc()[-3000:]}
+    print(json.dumps(facts), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=summary(__doc__))
+    parser.add_argument("image", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--seconds", type=float, default=140)
+    parser.add_argument("--steps", help="separated by commas")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        one(args.one, args.device, args.image)
+        return
+    args.output.mkdir(parents=True, exist_ok=True)
+    report, end = args.output / "device_check.txt", time.monotonic() + args.seconds
+    steps = STEPS
+    if args.steps:
+        steps = tuple((step, int(args.seconds)) for step in args.steps.split(","))
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    for step, limit in steps:
+        left = min(limit, end - time.monotonic())
+        line = f"== {step} "
+        if left < 8:
+            line += "left out: no time"
+        else:
+            kind, *rest = step.split(":")
+            command = [sys.executable, "-W", "ignore", "-m"]
+            if kind == "module":
+                command += [*rest, "--device", args.device]
+            else:
+                command += ["benchmarks.device_check", str(args.image), "-o", str(args.output)]
+                command += ["--device", args.device, "--one", step]
+            begin = time.monotonic()
+            output, state = _run(command, environment, left)
+            line += f"{state}, {time.monotonic() - begin:.1f} s\n{output}"
+        print(line, flush=True)
+        with report.open("a") as file:
+            file.write(line + "\n")
+
+
+def _run(command: list[str], environment: dict[str, str], limit: float) -> tuple[str, str]:
+    """(the end of what a command wrote, how it ended)."""
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, env=environment, start_new_session=True, **pipe) as process:
+        try:
+            output, _ = process.communicate(timeout=limit)
+            return output[-6000:], f"exit {process.returncode}"
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, _ = process.communicate()
+            return output[-6000:], "stopped at its time limit"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Counts what a device is asked to do: torch operations that compute, and launches of kernels."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+FREE = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided", "detach")
+
+
+class _Operations(TorchDispatchMode):
+    def __init__(self, counted: Counter):
+        super().__init__()
+        self.counted = counted
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, arguments: Any = (), options: Any = None
+    ) -> Any:
+        schema = function._schema
+        view = any(r.alias_info and not r.alias_info.is_write for r in schema.returns)
+        name = schema.name.removeprefix("aten::")
+        if not view and name not in FREE:
+            self.counted[name] += 1
+        return function(*arguments, **(options or {}))
+
+
+@contextmanager
+def launches() -> Iterator[Counter]:
+    """Counter of operations by name while it is open; views and allocations are none."""
+    counted: Counter = Counter()
+    undo: list[Callable[[], None]] = []
+    try:
+        from triton.runtime.interpreter import InterpretedFunction
+        from triton.runtime.jit import JITFunction
+
+        for kind in (JITFunction, InterpretedFunction):
+            run = kind.run
+
+            def counting(self: Any, *arguments: Any, _run: Any = run, **options: Any) -> Any:
+                counted["kernel " + self.fn.__name__] += 1
+                return _run(self, *arguments, **options)
+
+            kind.run = counting
+            undo.append(lambda kind=kind, run=run: setattr(kind, "run", run))
+    except ImportError:  # without Triton there are no kernels to count
+        pass
+    try:
+        with _Operations(counted):
+            yield counted
+    finally:
+        for back in undo:
+            back()

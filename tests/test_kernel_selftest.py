@@ -1,0 +1,34 @@
+"""The self-test of the coder's kernels passes here, and what fails it is not used."""
+
+import pytest
+import torch
+
+from bitsback.ans import lanes_triton
+from bitsback.ans.gaussian_tables import Gaussians, forward_frequencies
+from bitsback.coder import kernel_selftest
+from bitsback.coder.kernel_selftest import usable_kernels
+
+pytest.importorskip("triton")
+CPU = torch.device("cpu")
+
+
+def test_all_kernels_pass_and_a_failing_one_is_named(gaussians, monkeypatch):
+    """Under the interpreter; then with a kernel that raises, and with one that does nothing."""
+    forward = Gaussians(forward_frequencies([60]))
+    assert usable_kernels(gaussians, forward, CPU) == ((True, True, True), {})
+
+    class Broken:
+        def __getitem__(self, grid):
+            raise RuntimeError("no such instruction")
+
+    class Idle:
+        def __getitem__(self, grid):
+            return lambda *arguments, **constants: None
+
+    monkeypatch.setattr(kernel_selftest, "_counts", lambda *_: [])
+    monkeypatch.setattr(kernel_selftest, "_distributions", lambda *_: [])
+    for kernel, reason in ((Broken(), "RuntimeError: no such"), (Idle(), "other integers")):
+        monkeypatch.setattr(lanes_triton, "push_each", kernel)
+        kernels, reasons = usable_kernels(gaussians, forward, CPU)
+        assert kernels == (False, True, True)
+        assert list(reasons) == ["lanes"] and reason in reasons["lanes"]
