@@ -7,7 +7,15 @@ from typing import Any
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
-FREE = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided", "detach")
+FREE = (
+    "empty",
+    "new_empty",
+    "empty_like",
+    "empty_strided",
+    "new_empty_strided",
+    "detach",
+    "_unsafe_view",
+)
 
 
 class _Operations(TorchDispatchMode):

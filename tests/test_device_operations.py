@@ -1,0 +1,73 @@
+"""How many operations a segment asks of a device, and that none of them waits for it."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from benchmarks.launches import launches
+from bitsback.ans.colour_counts import ColourCounts
+from bitsback.ans.device_lanes import DeviceLanes, Kernels
+from bitsback.ans.lanes import Lanes
+from bitsback.coder.context import Context
+from bitsback.coder.model import Model
+from bitsback.coder.top import Top
+from bitsback.integer.convolution import Reference
+
+pytest.importorskip("triton")
+MOST = 3000  # operations a segment, convolutions of one operation each included
+ALL = Kernels(True, True, True)
+
+
+class OneOperation(Reference):
+    """Each convolution, with what follows it, is one operation, as of the backends for GPUs."""
+
+    def like(self, layers):
+        return OneOperation(layers, self.device)
+
+
+def _one(method):
+    def once(self, *arguments, **options):
+        torch.zeros((), device=self.device)  # what is counted
+        with _disable_current_modes():
+            return method(self, *arguments, **options)
+
+    return once
+
+
+for name in ("convolve", "convolve_sum", "convolve_narrow", "convolve_limited", "network_input"):
+    if hasattr(Reference, name):
+        setattr(OneOperation, name, _one(getattr(Reference, name)))
+
+
+@pytest.fixture
+def nothing_computed(monkeypatch):
+    """Kernels are launched and compute nothing; tensors of the device "meta" have no values."""
+    from triton.runtime.interpreter import InterpretedFunction
+
+    monkeypatch.setattr(InterpretedFunction, "run", lambda self, *arguments, **options: None)
+    monkeypatch.setattr(DeviceLanes, "to_lanes", lambda self: None)
+
+
+def pushed(model, masked):
+    """Counter of operations of a push under the default model, colours counted."""
+    x = np.zeros((1, 3, 96, 64), np.int32)
+    free = np.random.default_rng(0).random(x.shape) < 0.9 if masked else None
+    context = Context(x[:, :, :8], x[:, :, :, :8], free, x[~free] if masked else None)
+    context = context._replace(below=np.zeros((1, 3, 8, 72), np.int32))
+    chain = model.chain("meta", OneOperation(model.layers, "meta"), kernels=ALL)
+    lanes, counts = Lanes(bytes(400)), ColourCounts(3)
+    lanes.widen(9)
+    counts.count_all(x)
+    there = chain.counts_for(counts)
+    with launches() as counted:
+        chain.push(lanes, x, Top((0, 0, 0), (70, 70, 70)), context, counts=there)
+    return counted
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_operations_of_a_segment(nothing_computed, masked):
+    """Tensors without values raise where anything looks at one: nothing waits inside a segment."""
+    counted = pushed(Model.open(), masked)
+    print(sum(counted.values()), counted.most_common(60))
+    assert sum(counted.values()) < MOST
