@@ -15,24 +15,23 @@ FLOOR = tl.constexpr(2**31)
 
 
 @triton.jit
-def _take(s, ok, slot, start, frequency, words, p):
-    """(states, words left): the lanes where `ok` is true pop a symbol that is known."""
+def _take(s, ok, slot, start, frequency, words, p, far):
+    """(states, words left, number of `far`): lanes where `ok` is true pop a known symbol."""
     t = frequency * (s >> 24) + slot - start
     need = ok & (t < FLOOR)
-    rank = tl.cumsum(need.to(tl.int64), 0)
-    place = p - rank
+    place = p - tl.cumsum(need.to(tl.int32), 0)
     word = tl.load(words + place, mask=need & (place >= 0), other=0)
     t = tl.where(need, (t << 32) | word, t)
-    return tl.where(ok, t, s), p - tl.sum(need.to(tl.int64), 0)
+    sums = tl.sum(need.to(tl.int32) + (far.to(tl.int32) << 16), 0)  # both in one
+    return tl.where(ok, t, s), p - (sums & 0xFFFF), sums >> 16
 
 
 @triton.jit
 def _give(s, ok, start, frequency, words, p, room):
     """The mirror of _take: the lanes where `ok` is true push a symbol."""
     over = ok & ((s >> 39) >= frequency)
-    rank = tl.cumsum(over.to(tl.int64), 0)
-    given = tl.sum(over.to(tl.int64), 0)
-    place = p + given - rank
+    given = tl.sum(over.to(tl.int32), 0)
+    place = p + given - tl.cumsum(over.to(tl.int32), 0)
     tl.store(words + place, s & 0xFFFFFFFF, mask=over & (place >= 0) & (place < room))
     t = tl.where(over, s >> 32, s)
     f = tl.where(ok, frequency, 1)
@@ -62,11 +61,16 @@ def pop_gaussian(
     s = tl.load(state + lane, mask=here, other=0)
     p = tl.load(count)
     begin = n * 0
+    mean = tl.load(mean32 + lane, mask=here & (lane < n), other=0)
+    rows = tl.load(scale + lane * many, mask=here & (lane < n), other=0)
     while begin < n:
         j = begin + lane
         ok = here & (j < n)
-        mean = tl.load(mean32 + j, mask=ok, other=0)
-        row = tl.load(scale + j * many, mask=ok, other=0) * 32 + (mean & 31)
+        row = rows * 32 + (mean & 31)
+        floor = mean >> 5
+        ahead = j + lanes  # loads of the next step do not wait for this one
+        mean = tl.load(mean32 + ahead, mask=here & (ahead < n), other=0)
+        rows = tl.load(scale + ahead * many, mask=here & (ahead < n), other=0)
         slot = s & 0xFFFFFF
         first = row * EDGES
         # loads of one line do not wait for one another, as those of a binary search would
@@ -74,19 +78,32 @@ def pop_gaussian(
         i = _ahead(i, edges, slot.to(tl.int32), ok, 1)
         start = tl.load(edges + i, mask=ok, other=0).to(tl.int64)
         frequency = tl.load(edges + i + 1, mask=ok, other=1).to(tl.int64) - start
-        s, p = _take(s, ok, slot, start, frequency, words, p)
         column = i - first
-        value = column + (mean >> 5) - CENTRE
-        if ESCAPES:
-            far = ok & ((column == 0) | (column == LAST))
-            if tl.sum(far.to(tl.int32), 0) > 0:
-                number = (s >> 8) & 0xFFFF
-                value = tl.where(far, (number - 32768).to(tl.int32), value)
-                s, p = _take(s, far, s & 0xFFFFFF, number << 8, 256, words, p)
+        value = column + floor - CENTRE
+        far = ok & ((column == 0) | (column == LAST))
+        if not ESCAPES:
+            far = far & (column < 0)  # none
+        s, p, escaped = _take(s, ok, slot, start, frequency, words, p, far)
+        if escaped > 0:
+            number = (s >> 8) & 0xFFFF
+            value = tl.where(far, (number - 32768).to(tl.int32), value)
+            s, p, escaped = _take(s, far, s & 0xFFFFFF, number << 8, 256, words, p, far)
         tl.store(values + j, value, mask=ok)
         begin += lanes
     tl.store(state + lane, s, mask=here)
     tl.store(count, tl.where(p < 0, p * 0 - 1099511627776, p))
+
+
+@triton.jit
+def _row(edges, mean, value, scale, ok):
+    """(start, frequency, 1 for an end column or 0) of values under rows of the table."""
+    column = value - (mean >> 5) + CENTRE
+    column = tl.minimum(tl.maximum(column, 0), LAST)
+    i = (scale * 32 + (mean & 31)) * EDGES + column
+    start = tl.load(edges + i, mask=ok, other=0).to(tl.int64)
+    frequency = tl.load(edges + i + 1, mask=ok, other=1).to(tl.int64) - start
+    far = ok & ((column == 0) | (column == LAST))
+    return start, frequency, far.to(tl.int32)
 
 
 @triton.jit(do_not_specialize=["n", "lanes", "many", "room"])
@@ -103,27 +120,40 @@ def push_gaussian(
     s = tl.load(state + lane, mask=here, other=0)
     p = tl.load(count)
     begin = (n - 1) // lanes * lanes
-    impossible = n * 0
+    impossible = lane * 0
+    # The row of the next step, and the values of the one after it, are loaded ahead: no step
+    # waits for memory.
+    j = begin + lane
+    ok = here & (j < n)
+    mean = tl.load(mean32 + j, mask=ok, other=0)
+    value = tl.load(values + j, mask=ok, other=0)
+    rows = tl.load(scale + j * many, mask=ok, other=0)
+    start, frequency, far = _row(edges, mean, value, rows, ok)
+    ok_1 = here & (j >= lanes)
+    mean = tl.load(mean32 + j - lanes, mask=ok_1, other=0)
+    value_1 = tl.load(values + j - lanes, mask=ok_1, other=0)
+    rows = tl.load(scale + (j - lanes) * many, mask=ok_1, other=0)
     while begin >= 0:
-        j = begin + lane
-        ok = here & (j < n)
-        mean = tl.load(mean32 + j, mask=ok, other=0)
-        value = tl.load(values + j, mask=ok, other=0)
-        row = tl.load(scale + j * many, mask=ok, other=0) * 32 + (mean & 31)
-        column = value - (mean >> 5) + CENTRE
-        column = tl.minimum(tl.maximum(column, 0), LAST)
+        ok = here & (begin + lane < n)
+        start_1, frequency_1, far_1 = _row(edges, mean, value_1, rows, here & (begin + lane >= lanes))
+        j = begin + lane - 2 * lanes
+        ok_2 = here & (j >= 0)
+        mean = tl.load(mean32 + j, mask=ok_2, other=0)
+        value_2 = tl.load(values + j, mask=ok_2, other=0)
+        rows = tl.load(scale + j * many, mask=ok_2, other=0)
         if ESCAPES:
-            far = ok & ((column == 0) | (column == LAST))
-            if tl.sum(far.to(tl.int32), 0) > 0:
+            if tl.sum(far, 0) > 0:
                 number = (value + 32768).to(tl.int64) & 0xFFFF
-                s, p = _give(s, far, number << 8, tl.full((LANES,), 256, tl.int64), words, p, room)
-        i = row * EDGES + column
-        start = tl.load(edges + i, mask=ok, other=0).to(tl.int64)
-        frequency = tl.load(edges + i + 1, mask=ok, other=1).to(tl.int64) - start
-        impossible += tl.sum((ok & (frequency == 0)).to(tl.int32), 0)
+                which = far > 0
+                s, p = _give(
+                    s, which, number << 8, tl.full((LANES,), 256, tl.int64), words, p, room
+                )
+        impossible += (ok & (frequency == 0)).to(tl.int32)
         s, p = _give(s, ok, start, tl.where(frequency == 0, 1, frequency), words, p, room)
+        start, frequency, far, value = start_1, frequency_1, far_1, value_1
+        value_1 = value_2
         begin -= lanes
-    p = tl.where((impossible > 0) | (p >= room), p * 0 - 1099511627776, p)
+    p = tl.where((tl.sum(impossible, 0) > 0) | (p >= room), p * 0 - 1099511627776, p)
     tl.store(state + lane, s, mask=here)
     tl.store(count, p)
 
@@ -157,13 +187,13 @@ def pop_each(
             start = tl.where(below, tl.maximum(start, edge), start)
             end = tl.where(below, end, tl.minimum(end, edge))
         start = start.to(tl.int64)
-        s, p = _take(s, ok, slot, start, end.to(tl.int64) - start, words, p)
         value += symbol
         far = ok & (symbol == SYMBOLS - 1)
-        if tl.sum(far.to(tl.int32), 0) > 0:
+        s, p, escaped = _take(s, ok, slot, start, end.to(tl.int64) - start, words, p, far)
+        if escaped > 0:
             number = (s >> 8) & 0xFFFF
             value = tl.where(far, (number - 32768).to(tl.int32), value)
-            s, p = _take(s, far, s & 0xFFFFFF, number << 8, 256, words, p)
+            s, p, escaped = _take(s, far, s & 0xFFFFFF, number << 8, 256, words, p, far)
         tl.store(values + j, value, mask=ok)
         begin += lanes
     tl.store(state + lane, s, mask=here)
