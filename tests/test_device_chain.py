@@ -6,8 +6,12 @@ import pytest
 from bitsback.ans.colour_counts import ColourCounts
 from bitsback.ans.device_lanes import Kernels
 from bitsback.ans.lanes import Lanes
+from bitsback.codecs import prior_codec, segments
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.decoder import decode
 from bitsback.coder.context import Context
 from bitsback.coder.top import Top
+from bitsback.errors import StackEmpty
 from bitsback.integer.convolution import Reference
 
 pytest.importorskip("triton")
@@ -27,7 +31,7 @@ def credit(x):
 
 
 def laws(model, kernels, x, context, sharpness=0):
-    """Both chains push the same bytes and pop what was pushed."""
+    """Both chains push the same bytes, watched alike, and pop what was pushed."""
     host, device = chains(model, kernels)
     top = Top((3, -5, 9), (70, 71, 69))
     found = []
@@ -54,8 +58,62 @@ def pixels(shape, seed=0):
 
 
 @pytest.mark.parametrize("kernels", KINDS)
-@pytest.mark.parametrize("shape", [(1, 3, 1, 1), (2, 3, 7, 10), (1, 1, 9, 5), (3, 1, 1, 6)])
-@pytest.mark.parametrize("sharpness", [0, 3])
+@pytest.mark.parametrize(
+    "shape, sharpness",
+    [((1, 3, 1, 1), 0), ((2, 3, 7, 10), 3), ((1, 1, 9, 5), 3), ((3, 1, 1, 6), 0)],
+)
 def test_the_host_and_tensors_code_alike(tiny_model, kernels, shape, sharpness):
+    """Colour and gray, batches, odd sizes, with and without colour counts."""
     x = pixels(shape)
     laws(tiny_model, kernels, x, Context(x[:, :, :0], x[:, :, :, :0]), sharpness)
+
+
+@pytest.mark.parametrize("kernels", KINDS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_masks_and_context(eight_pass_model, kernels, channels):
+    """Fixed samples inside, known pixels around, eight passes, colour counts."""
+    whole = pixels((1, channels, 14, 11), 5)
+    x = np.ascontiguousarray(whole[:, :, :8, :6])
+    free = np.random.default_rng(2).random(x.shape) < 0.5
+    context = Context(whole[:, :, 8:], whole[:, :, :8, 6:], free, x[~free])
+    laws(eight_pass_model, kernels, x, context, 2)
+
+
+@pytest.mark.parametrize("kernels", KINDS)
+def test_nothing_is_coded_where_all_samples_are_fixed(tiny_model, kernels):
+    """Empty arrays."""
+    x = pixels((1, 3, 4, 6))
+    free = np.zeros(x.shape, bool)
+    context = Context(x[:, :, :0], x[:, :, :, :0], free, x[~free])
+    laws(tiny_model, kernels, x, context, 1)
+
+
+@pytest.mark.parametrize("kernels", KINDS)
+def test_a_stack_that_runs_dry_is_found_at_the_end(tiny_model, kernels):
+    """StackEmpty, and lanes that were not changed."""
+    x = pixels((1, 3, 8, 8))
+    _, chain = chains(tiny_model, kernels)
+    lanes = Lanes(bytes(range(64)))
+    lanes.widen(3)
+    before = lanes.to_bytes()
+    with pytest.raises(StackEmpty):
+        chain.push(lanes, x, Top((0, 0, 0), (70, 70, 70)), Context(x[:, :, :0], x[:, :, :, :0]))
+    assert lanes.to_bytes() == before
+
+
+@pytest.mark.parametrize("kernels", KINDS)
+def test_a_file_is_the_same(tiny_model, kernels, photograph, prior_file, monkeypatch):
+    """Segments that run dry and are tried again, a flat corner, colours that are counted."""
+    monkeypatch.setattr(segments, "SAMPLES_PER_LANE", 48)  # few steps: the interpreter is slow
+    monkeypatch.setattr(prior_codec, "SHARPNESS_PAYS", -9.0)  # random weights: nothing pays
+    image = photograph(64, 64) // 4 * 4
+    image[40:, 30:] = 17
+    host, chain = chains(tiny_model, kernels)
+    monkeypatch.setitem(tiny_model._chains, "cpu", host)
+    expected = prior_file(image)
+    monkeypatch.setitem(tiny_model._chains, "cpu", chain)
+    data = prior_file(image)
+    assert data == expected and container.read_header(data).sharpness
+    assert np.array_equal(decode(data, model=tiny_model), image)
+    monkeypatch.setitem(tiny_model._chains, "cpu", host)
+    assert np.array_equal(decode(data, model=tiny_model), image)
