@@ -1,10 +1,13 @@
 """The whole codec on a GPU: bytes, pixels, megapixels a second, operations and memory.
 
     python -m benchmarks.device_check IMAGE -o FOLDER [--device cuda] [--seconds 140]
+                                      [--reference FOLDER]
 
 Each step is a process with a time limit of its own; what fails is reported, and the next step goes
-on.  Needs torch, numpy, Pillow, click, tqdm and safetensors; kernels need Triton.  Compare the
-SHA-256 of a file with the CPU's: `--device cpu --steps code:default:256`.
+on.  Needs torch, numpy, Pillow, click, tqdm and safetensors; kernels need Triton.  Files are left
+in the folder; with those of a CPU (`--device cpu --steps code:default:256`) as the reference, each
+must be the same, and decode to the same pixels.  (Another version of Pillow's libwebp can code the
+first credit to other bytes.)
 """
 
 import argparse
@@ -52,9 +55,12 @@ def kernels(device: str) -> dict[str, Any]:
     return facts
 
 
-def code(device: str, name: str, width: int, path: Path) -> dict[str, Any]:
-    """Encodes and decodes the upper left width x (width or 2/3 of it) pixels, twice each."""
+def code(
+    device: str, name: str, width: int, path: Path, output: Path, reference: Path | None
+) -> dict[str, Any]:
+    """Encodes and decodes the upper left width x (width or 512) pixels, twice each."""
     import numpy as np
+    import PIL
     import torch
     from PIL import Image
 
@@ -85,7 +91,10 @@ def code(device: str, name: str, width: int, path: Path) -> dict[str, Any]:
         data = encode()
         rates.append(round(height * width / 1e6 / (time.perf_counter() - begin), 4))
     facts["bytes"], facts["sha256"] = len(data), hashlib.sha256(data).hexdigest()
-    facts["segments"] = len(container.read_header(data).segments)
+    written = container.read_header(data)
+    facts["segments"], facts["sharpness"] = len(written.segments), written.sharpness
+    facts["start"], facts["Pillow"] = tuple(written.start), PIL.__version__
+    (output / f"{name}_{width}.bbk").write_bytes(data)
     facts["encode MP/s"] = rates
     print(json.dumps(facts), flush=True)
     rates = []
@@ -96,12 +105,18 @@ def code(device: str, name: str, width: int, path: Path) -> dict[str, Any]:
     facts["decode MP/s"], facts["pixels equal"] = rates, bool(np.array_equal(back, pixels))
     if device == "cuda":
         facts["peak MiB"] = round(torch.cuda.max_memory_allocated() / 2**20)
+    if reference is not None and (reference / f"{name}_{width}.bbk").is_file():
+        other = (reference / f"{name}_{width}.bbk").read_bytes()
+        back = decoder.decode(other, model=model, device=device)
+        facts["equals the reference"] = other == data
+        facts["decodes the reference"] = bool(np.array_equal(back, pixels))
     print(json.dumps(facts), flush=True)
     with launches() as counted:
         decoder.decode(data, model=model, device=device)
     facts["operations a segment"] = round(sum(counted.values()) / facts["segments"])
     facts["most"] = counted.most_common(12)
     if device == "cuda":
+        print(json.dumps(facts), flush=True)
         facts["profile"] = _profile(lambda: decoder.decode(data, model=model, device=device))
     return facts
 
@@ -118,12 +133,14 @@ def _profile(work: Any) -> list[str]:
     ]
 
 
-def one(step: str, device: str, path: Path) -> None:
+def one(step: str, device: str, *where: Any) -> None:
     """Runs a step and prints its facts as the last line."""
     kind, *rest = step.split(":")
     facts: dict[str, Any]
     try:
-        facts = kernels(device) if kind == "kernels" else code(device, rest[0], int(rest[1]), path)
+        facts = (
+            kernels(device) if kind == "kernels" else code(device, rest[0], int(rest[1]), *where)
+        )
     except Exception:
         facts = {"failed": traceback.format_exc()[-3000:]}
     print(json.dumps(facts), flush=True)
@@ -134,12 +151,13 @@ def main() -> None:
     parser.add_argument("image", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--reference", type=Path)
     parser.add_argument("--seconds", type=float, default=140)
     parser.add_argument("--steps", help="separated by commas")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        one(args.one, args.device, args.image)
+        one(args.one, args.device, args.image, args.output, args.reference)
         return
     args.output.mkdir(parents=True, exist_ok=True)
     report, end = args.output / "device_check.txt", time.monotonic() + args.seconds
@@ -160,6 +178,8 @@ def main() -> None:
             else:
                 command += ["benchmarks.device_check", str(args.image), "-o", str(args.output)]
                 command += ["--device", args.device, "--one", step]
+                if args.reference:
+                    command += ["--reference", str(args.reference)]
             begin = time.monotonic()
             output, state = _run(command, environment, left)
             line += f"{state}, {time.monotonic() - begin:.1f} s\n{output}"

@@ -17,7 +17,7 @@ TOTAL = tl.constexpr(2**24)
 SHARED = tl.constexpr(2**24 - 17)  # what symbols get by their weight; each has 1 more
 
 
-@triton.jit(do_not_specialize=["n", "share", "base"])
+@triton.jit(do_not_specialize="counts keys mean32 scale ends n share base".split())
 def ends_kernel(
     frequencies, counts, keys, mean32, scale, ends, n, share, base, BLOCK: tl.constexpr
 ):
@@ -50,7 +50,7 @@ def ends_kernel(
     tl.store(there, tl.cumsum(found, 1), mask=ok & (k <= WIDTH))
 
 
-@triton.jit(do_not_specialize=["n", "times"])
+@triton.jit(do_not_specialize="counts keys values n times".split())
 def count_kernel(counts, keys, values, n, times, BLOCK: tl.constexpr):
     """Adds `times` to the counts of values after keys."""
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)

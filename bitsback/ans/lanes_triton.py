@@ -12,6 +12,10 @@ EDGES = tl.constexpr(65)
 LAST = tl.constexpr(63)
 CENTRE = tl.constexpr(31)
 FLOOR = tl.constexpr(2**31)
+# Parameters, by name: no kernel is compiled anew for other sizes, or for arrays at odd addresses.
+LANES_WORDS = ["state", "words", "count"]
+ROWS = ["edges", "mean32", "scale", "values"]
+SYMBOLS_OF = ["first", "ends", "values"]
 
 
 @triton.jit
@@ -50,7 +54,7 @@ def _ahead(i, edges, slot, ok, step: tl.constexpr):
     return i + passed * step
 
 
-@triton.jit(do_not_specialize=["n", "lanes", "many"])
+@triton.jit(do_not_specialize=[*LANES_WORDS, *ROWS, "n", "lanes", "many"])
 def pop_gaussian(
     state, words, count, edges, mean32, scale, values, n, lanes, many,
     ESCAPES: tl.constexpr, LANES: tl.constexpr,
@@ -106,7 +110,7 @@ def _row(edges, mean, value, scale, ok):
     return start, frequency, far.to(tl.int32)
 
 
-@triton.jit(do_not_specialize=["n", "lanes", "many", "room"])
+@triton.jit(do_not_specialize=[*LANES_WORDS, *ROWS, "n", "lanes", "many", "room"])
 def push_gaussian(
     state, words, count, edges, mean32, scale, values, n, lanes, many, room,
     ESCAPES: tl.constexpr, LANES: tl.constexpr,
@@ -135,7 +139,9 @@ def push_gaussian(
     rows = tl.load(scale + (j - lanes) * many, mask=ok_1, other=0)
     while begin >= 0:
         ok = here & (begin + lane < n)
-        start_1, frequency_1, far_1 = _row(edges, mean, value_1, rows, here & (begin + lane >= lanes))
+        start_1, frequency_1, far_1 = _row(
+            edges, mean, value_1, rows, here & (begin + lane >= lanes)
+        )
         j = begin + lane - 2 * lanes
         ok_2 = here & (j >= 0)
         mean = tl.load(mean32 + j, mask=ok_2, other=0)
@@ -158,7 +164,7 @@ def push_gaussian(
     tl.store(count, p)
 
 
-@triton.jit(do_not_specialize=["n", "lanes"])
+@triton.jit(do_not_specialize=[*LANES_WORDS, *SYMBOLS_OF, "n", "lanes"])
 def pop_each(
     state, words, count, first, ends, values, n, lanes,
     SYMBOLS: tl.constexpr, LANES: tl.constexpr,
@@ -200,7 +206,7 @@ def pop_each(
     tl.store(count, tl.where(p < 0, p * 0 - 1099511627776, p))
 
 
-@triton.jit(do_not_specialize=["n", "lanes", "room"])
+@triton.jit(do_not_specialize=[*LANES_WORDS, *SYMBOLS_OF, "n", "lanes", "room"])
 def push_each(
     state, words, count, first, ends, values, n, lanes, room,
     SYMBOLS: tl.constexpr, LANES: tl.constexpr,

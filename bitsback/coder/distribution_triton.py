@@ -16,6 +16,8 @@ FINE_BITS = tl.constexpr(6)
 FAR = tl.constexpr(2**12)
 LAST = tl.constexpr(255)  # scale of v
 
+# Parameters, by name: no kernel is compiled anew for other sizes, or for arrays at odd addresses.
+ARRAYS = "y trunk head scales gains shifts inverses prepared mean32 values innovations".split()
 GRID = "total n part columns_0 columns_1 row_0 column_0 row_1 column_1 stride height width".split()
 TRUNK = "t_image t_channel t_row t_column".split()
 HEAD = "h_image h_channel h_row h_column".split()
@@ -46,7 +48,7 @@ def _within(value, low: tl.constexpr, high: tl.constexpr):
     return tl.minimum(tl.maximum(value, low), high)
 
 
-@triton.jit(do_not_specialize=["from_y", "from_f", "base", *GRID, *TRUNK, *HEAD])
+@triton.jit(do_not_specialize=[*ARRAYS, "from_y", "from_f", "base", *GRID, *TRUNK, *HEAD])
 def prepare(
     y, trunk, head, scales, gains, shifts, inverses, prepared, mean32, from_y, from_f, base,
     total, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride, height, width,
@@ -105,7 +107,7 @@ def _moved(values, prepared, here, i, ok, total, coefficient, colour: tl.constex
     return factor * _within(fine - mean, -FAR, FAR)
 
 
-@triton.jit(do_not_specialize=GRID)
+@triton.jit(do_not_specialize=[*ARRAYS, *GRID])
 def write_means(
     values, prepared, mean32,
     total, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride, height, width,
@@ -127,7 +129,7 @@ def write_means(
     tl.store(mean32 + COLOUR * total + i, _rounded(mean, 1, 1), mask=ok)
 
 
-@triton.jit(do_not_specialize=[*GRID, "h", "w"])
+@triton.jit(do_not_specialize=[*ARRAYS, *GRID, "h", "w"])
 def write_innovations(
     values, prepared, innovations, h, w,
     total, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride, height, width,
