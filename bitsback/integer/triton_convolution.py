@@ -1,0 +1,250 @@
+"""Exact convolutions by int8 Triton kernels: the fast backend on GPUs.
+
+Every layer runs on int8 operands.  Activations a = 0..255 are taken as a - 128, with 128 x the sum
+of the weights in the bias; weights and inputs of more bits are split into digits (digits.py).
+The kernels run on CPU tensors too, under TRITON_INTERPRET=1.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+import triton
+
+from bitsback.integer.convolution import WIDE, Layer, Limits, Reference
+from bitsback.integer.digits import int8_layer
+from bitsback.integer.triton_kernels import convolve_kernel, digits_kernel
+
+BLOCK_M = 128  # output pixels of a program
+LARGEST_BLOCK_N = 128  # output channels of a program
+ALIGNED = 16  # bytes of a load, so channels of a pixel in memory are a multiple
+FARTHEST = 25  # a sum below 2^24 shifted by as much, or more, is 0
+LARGEST_LEFT = 6  # sums below 2^24 times 2^6 fit int32
+COUNT = 2**31  # offsets are int32
+DIGITS_BLOCK = 1024
+
+
+class _Packed(NamedTuple):
+    """A layer on the device, for one kind of input; triton_kernels.py has the shapes."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    rounding: torch.Tensor
+    chunks: int
+    columns: int
+    block_n: int
+    block_k: int
+
+
+def block_sizes(channels: int, outputs: int) -> tuple[int, int]:
+    """(BLOCK_N, BLOCK_K) for input channels and outputs: the least padding."""
+    block_n = min(max(triton.next_power_of_2(outputs), 16), LARGEST_BLOCK_N)
+    return block_n, 32 if 0 < channels % 64 <= 32 else 64
+
+
+def _padded(values: torch.Tensor, columns: int) -> torch.Tensor:
+    return F.pad(values, (0, columns - values.shape[-1]))
+
+
+class TritonInt8(Reference):
+    """All layers by one kernel each, with the sums and the rounding that follow it.
+
+    Layers with shifts beyond int32, and arrays of 2^31 values or more, as in the reference.
+    """
+
+    name = "Triton int8"
+
+    def __init__(self, layers: Mapping[str, Layer], device: str | torch.device = "cpu"):
+        super().__init__(layers, device)
+        self._packed: dict[tuple[str, torch.dtype, bool], _Packed] = {}
+        self._limits: dict[tuple[str, Limits, bool], torch.Tensor] = {}
+        self._too_large = {
+            name for name, layer in layers.items() if int(layer.shift.min()) < -LARGEST_LEFT
+        }
+
+    def like(self, layers: Mapping[str, Layer]) -> "TritonInt8":
+        return TritonInt8(layers, self.device)
+
+    def _pack(self, name: str, kind: torch.dtype, shuffle: bool) -> _Packed:
+        """The layer for inputs of `kind`; shuffle: places first, channels second."""
+        if (name, kind, shuffle) in self._packed:
+            return self._packed[name, kind, shuffle]
+        parts, bias = int8_layer(self.layers[name], kind)
+        shift = self.layers[name].shift.long()
+        if shuffle:
+            order = torch.arange(len(shift)).view(-1, 4).T.flatten()
+            parts, bias, shift = [part[order] for part in parts], bias[:, order], shift[order]
+        outputs, channels, size, _ = parts[0].shape
+        block_n, block_k = block_sizes(channels, outputs)
+        chunks, columns = -(-channels // block_k), -(-outputs // block_n) * block_n
+        packed = torch.zeros(len(parts), size, size, chunks * block_k, columns, dtype=torch.int8)
+        for part, values in zip(packed, parts):
+            part[:, :, :channels, :outputs] = values.permute(2, 3, 1, 0)
+        packed = packed.view(len(parts), size * size * chunks, block_k, columns).transpose(2, 3)
+        right = shift.clamp(0, FARTHEST)
+        half = (1 << right) >> 1
+        rounding = torch.stack(
+            [right, (half - 1).clamp(min=0), right.clamp(max=1), (-shift).clamp(min=0)]
+        )
+        made = _Packed(
+            packed.contiguous().to(self.device),
+            _padded(bias, columns).to(self.device, torch.int32),
+            _padded(rounding, columns).to(self.device, torch.int32),
+            chunks,
+            columns,
+            block_n,
+            block_k,
+        )
+        self._packed[name, kind, shuffle] = made
+        return made
+
+    def _usable(self, name: str, x: torch.Tensor) -> bool:
+        """Whether shifts and offsets fit int32."""
+        most = max(len(self.layers[name].weight), 2 * x.shape[1] + ALIGNED)
+        return name not in self._too_large and x.numel() // max(x.shape[1], 1) * most < COUNT
+
+    def _empty(
+        self, name: str, x: torch.Tensor, kind: torch.dtype, shuffle: bool = False
+    ) -> torch.Tensor:
+        """Memory for the outputs of a layer, (B, H, W, O)."""
+        layer, up = self.layers[name], 2 if shuffle else 1
+        size, stride, padding = layer.weight.shape[-1], layer.stride, layer.padding
+        height, width = ((side + 2 * padding - size) // stride + 1 for side in x.shape[2:])
+        shape = len(x), up * height, up * width, len(layer.weight) // up**2
+        return torch.empty(shape, dtype=kind, device=x.device)
+
+    @staticmethod
+    def _input(x: torch.Tensor) -> torch.Tensor:
+        """(B, I, H, W) -> (B, H, W, C) int8 or uint8, contiguous, C a multiple of 16."""
+        x = x.permute(0, 2, 3, 1).contiguous()
+        channels = x.shape[3]
+        if x.dtype == torch.float32:
+            pitch = -(-2 * channels // ALIGNED) * ALIGNED
+            out = torch.empty(*x.shape[:3], pitch, dtype=torch.int8, device=x.device)
+            if out.numel():
+                digits_kernel[(triton.cdiv(out.numel(), DIGITS_BLOCK),)](
+                    x, out, out.numel(), pitch, channels, BLOCK=DIGITS_BLOCK
+                )
+            return out
+        x = F.pad(x, (0, -channels % ALIGNED)) if channels % ALIGNED else x
+        return x if x.data_ptr() % ALIGNED == 0 else x.clone()
+
+    def _run(
+        self,
+        name: str,
+        x: torch.Tensor,
+        index: int,
+        residual: torch.Tensor | None = None,
+        wide: torch.Tensor | None = None,
+        narrow: torch.Tensor | None = None,
+        divisor: int = 1,
+        limits: torch.Tensor | None = None,
+        shuffle: bool = False,
+    ) -> None:
+        """Writes wide (float32, int32 with limits) and narrow (uint8), each (B, H, W, O)."""
+        layer, packed = self.layers[name], self._pack(name, x.dtype, shuffle)
+        out = wide if wide is not None else narrow
+        assert out is not None
+        up = 2 if shuffle else 1
+        batch, height, width, channels = out.shape
+        height, width = height // up, width // up
+        pixels = batch * height * width
+        if not pixels:
+            return
+        if residual is not None and residual.data_ptr() % ALIGNED:
+            residual = residual.clone()
+        x, absent = self._input(x), packed.rounding
+        convolve_kernel[(triton.cdiv(pixels, BLOCK_M), packed.columns // packed.block_n)](
+            x,
+            packed.weight,
+            packed.bias,
+            packed.rounding,
+            absent if limits is None else limits,
+            absent if residual is None else residual,
+            absent if wide is None else wide,
+            absent if narrow is None else narrow,
+            index if len(packed.bias) > 1 else 0,
+            pixels,
+            height,
+            width,
+            x.shape[1],
+            x.shape[2],
+            x.shape[3] // ALIGNED,
+            layer.stride,
+            layer.padding,
+            len(layer.weight),
+            packed.columns,
+            channels,
+            SIGNED=x.dtype == torch.int8,
+            SIZE=layer.weight.shape[-1],
+            CHUNKS=packed.chunks,
+            PARTS=len(packed.weight),
+            UP=up,
+            RESIDUAL=residual is not None,
+            WIDE=wide is not None,
+            LIMITED=limits is not None,
+            NARROW=-1 if narrow is None else divisor.bit_length() - 1,
+            BLOCK_M=BLOCK_M,
+            BLOCK_N=packed.block_n,
+            BLOCK_K=packed.block_k,
+            num_warps=8 if packed.block_n > 64 else 4,
+            num_stages=3,
+        )
+
+    def convolve(self, name: str, x: torch.Tensor, index: int, clamp: bool = False) -> torch.Tensor:
+        if not self._usable(name, x):
+            return super().convolve(name, x, index, clamp)
+        out = self._empty(name, x, torch.uint8 if clamp else torch.float32)
+        self._run(name, x, index, wide=None if clamp else out, narrow=out if clamp else None)
+        return out.permute(0, 3, 1, 2)
+
+    def convolve_sum(
+        self,
+        name: str,
+        x: torch.Tensor,
+        index: int,
+        wide: torch.Tensor | None = None,
+        shuffle: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self._usable(name, x):
+            return super().convolve_sum(name, x, index, wide, shuffle)
+        narrow = self._empty(name, x, torch.uint8, shuffle)
+        residual = None if wide is None else wide.permute(0, 2, 3, 1).contiguous()
+        out = torch.empty_like(narrow, dtype=torch.float32) if residual is None else residual
+        self._run(name, x, index, residual, out, narrow, WIDE, shuffle=shuffle)
+        return out.permute(0, 3, 1, 2), narrow.permute(0, 3, 1, 2)
+
+    def convolve_narrow(
+        self, name: str, x: torch.Tensor, index: int, wide: torch.Tensor, divisor: int = WIDE
+    ) -> torch.Tensor:
+        if not self._usable(name, x):
+            return super().convolve_narrow(name, x, index, wide, divisor)
+        narrow = self._empty(name, x, torch.uint8)
+        residual = wide.permute(0, 2, 3, 1).contiguous()
+        self._run(name, x, index, residual, narrow=narrow, divisor=divisor)
+        return narrow.permute(0, 3, 1, 2)
+
+    def convolve_limited(
+        self, name: str, x: torch.Tensor, index: int, limits: Limits, shuffle: bool = False
+    ) -> torch.Tensor:
+        if not self._usable(name, x):
+            return super().convolve_limited(name, x, index, limits, shuffle)
+        out = self._empty(name, x, torch.int32, shuffle)
+        self._run(
+            name, x, index, wide=out, limits=self._limits_of(name, limits, shuffle), shuffle=shuffle
+        )
+        return out.permute(0, 3, 1, 2)
+
+    def _limits_of(self, name: str, limits: Limits, shuffle: bool) -> torch.Tensor:
+        """(2, columns) int32: lowest and largest value of each column."""
+        key = name, tuple(limits), shuffle
+        if key not in self._limits:
+            outputs = len(self.layers[name].weight) // (4 if shuffle else 1)
+            each = torch.tensor(limits, dtype=torch.int32).T
+            columns = self._pack(name, torch.uint8, shuffle).columns
+            values = each.repeat_interleave(outputs // len(limits), 1).repeat(
+                1, 4 if shuffle else 1
+            )
+            self._limits[key] = _padded(values, columns).contiguous().to(self.device)
+        return self._limits[key]

@@ -1,0 +1,128 @@
+"""Triton kernels of the integer network: a convolution with all that follows it, and digits.
+
+Implicit GEMM (Chetlur et al., cuDNN, arXiv 1410.0759): rows are output pixels, columns are output
+channels, the sum runs over taps and input channels.  All is integers, exact modulo 2^32.
+"""
+
+import triton
+import triton.language as tl
+
+SIZES = "row pixels height width in_height in_width in_pitch stride padding"
+
+
+@triton.jit(do_not_specialize=SIZES.split())
+def convolve_kernel(
+    x,  # (B, in_height, in_width, 16 * in_pitch) uint8, or int8 if SIGNED
+    weight,  # (PARTS, SIZE * SIZE * CHUNKS, columns, BLOCK_K) int8, digits of base 128
+    bias,  # (rows, columns) int32, with 128 x the sum of the weights for uint8 inputs
+    rounding,  # (4, columns) int32: right shift, half - 1, 1 or 0, left shift
+    limits,  # (2, columns) int32: lowest and largest value
+    residual,  # (B, UP * height, UP * width, channels) float32 or uint8, if RESIDUAL
+    wide,  # the same shape: float32, or int32 if LIMITED; if WIDE
+    narrow,  # the same shape: uint8, if NARROW >= 0
+    row,  # of the bias
+    pixels,  # B * height * width
+    height,
+    width,
+    in_height,
+    in_width,
+    in_pitch,
+    stride,
+    padding,
+    outputs,  # output channels before pixel_shuffle(UP)
+    columns,  # output channels, rounded up to blocks
+    channels,  # output channels after it
+    SIGNED: tl.constexpr,
+    SIZE: tl.constexpr,  # of the kernel
+    CHUNKS: tl.constexpr,  # of BLOCK_K input channels
+    PARTS: tl.constexpr,
+    UP: tl.constexpr,  # 1, or 2: columns are ordered 4 places first, channels second
+    RESIDUAL: tl.constexpr,
+    WIDE: tl.constexpr,
+    LIMITED: tl.constexpr,
+    NARROW: tl.constexpr,  # -1, or the logarithm of the divisor
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
+    """One block of pixels and output channels: sum, bias, shift, residual, clamp."""
+    pixel = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    lane = tl.arange(0, BLOCK_K)
+    inside = pixel < pixels
+    px = pixel % width
+    line = pixel // width  # of all images
+    image = line // height
+    top = (line - image * height) * stride - padding
+    left = px * stride - padding
+    pitch = in_pitch * 16
+    steps: tl.constexpr = SIZE * SIZE * CHUNKS
+    acc = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.int32)
+    for part in tl.static_range(PARTS):
+        acc = acc * 128
+        for step in range(0, steps):
+            tap = step // CHUNKS
+            channel = (step - tap * CHUNKS) * BLOCK_K + lane
+            down = top + tap // SIZE
+            across = left + tap % SIZE
+            seen = inside & (down >= 0) & (down < in_height)
+            seen = seen & (across >= 0) & (across < in_width)
+            place = ((image * in_height + down) * in_width + across) * pitch
+            a = tl.load(
+                x + place[:, None] + channel[None, :],
+                mask=seen[:, None] & (channel < pitch)[None, :],
+                other=0,
+            )
+            if not SIGNED:
+                a = (a ^ 128).to(tl.int8, bitcast=True)  # a - 128
+            w = tl.load(
+                weight
+                + ((part * steps + step) * columns + column)[None, :] * BLOCK_K
+                + lane[:, None]
+            )
+            acc = tl.dot(a, w, acc=acc, out_dtype=tl.int32)
+    right = tl.load(rounding + column)[None, :]
+    below = tl.load(rounding + columns + column)[None, :]
+    odd = tl.load(rounding + 2 * columns + column)[None, :]
+    larger = tl.load(rounding + 3 * columns + column)[None, :]
+    acc = acc + tl.load(bias + row * columns + column)[None, :]
+    out = ((acc + below + ((acc >> right) & odd)) >> right) << larger
+    mask = inside[:, None] & (column < outputs)[None, :]
+    if UP == 1:
+        there = pixel[:, None] * channels + column[None, :]
+    else:
+        quarter = column // channels
+        first = line * (4 * width) + px * 2
+        then = (quarter // 2) * (2 * width) + quarter % 2
+        there = (first[:, None] + then[None, :]) * channels + (column % channels)[None, :]
+    if RESIDUAL:
+        out = out + tl.load(residual + there, mask=mask, other=0).to(tl.int32)
+    if LIMITED:
+        out = tl.maximum(out, tl.load(limits + column)[None, :])
+        out = tl.minimum(out, tl.load(limits + columns + column)[None, :])
+        tl.store(wide + there, out, mask=mask)
+    elif WIDE:
+        tl.store(wide + there, out.to(tl.float32), mask=mask)
+    if NARROW >= 0:
+        if NARROW > 0:
+            out = (out + ((1 << (NARROW - 1)) - 1) + ((out >> NARROW) & 1)) >> NARROW
+        out = tl.minimum(tl.maximum(out, 0), 255)
+        tl.store(narrow + there, out.to(tl.uint8), mask=mask)
+
+
+@triton.jit(do_not_specialize=["count", "pitch", "channels"])
+def digits_kernel(x, out, count, pitch, channels, BLOCK: tl.constexpr):
+    """Float32 integers (pixels, channels) -> int8 (pixels, pitch): low digits, high digits, zeros.
+
+    A value is 128 high + low, low within -64..63.
+    """
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    pixel = at // pitch
+    channel = at - pixel * pitch
+    digit = channel // channels
+    mask = at < count
+    known = mask & (digit < 2)
+    value = tl.load(x + pixel * channels + channel % channels, mask=known, other=0).to(tl.int32)
+    low = ((value + 64) & 127) - 64
+    value = tl.where(digit == 0, low, (value - low) >> 7)
+    tl.store(out + at, value.to(tl.int8), mask=mask)
