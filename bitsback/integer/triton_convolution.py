@@ -59,6 +59,9 @@ class TritonInt8(Reference):
         super().__init__(layers, device)
         self._packed: dict[tuple[str, torch.dtype, bool], _Packed] = {}
         self._limits: dict[tuple[str, Limits, bool], torch.Tensor] = {}
+        # what stands for outputs not wanted, so that one compiled kernel serves them all
+        self._no_floats = torch.empty(ALIGNED, device=self.device)
+        self._no_bytes = torch.empty(ALIGNED, dtype=torch.uint8, device=self.device)
         self._too_large = {
             name for name, layer in layers.items() if int(layer.shift.min()) < -LARGEST_LEFT
         }
@@ -154,16 +157,16 @@ class TritonInt8(Reference):
             return
         if residual is not None and residual.data_ptr() % ALIGNED:
             residual = residual.clone()
-        x, absent = self._input(x), packed.rounding
+        x = self._input(x)
         convolve_kernel[(triton.cdiv(pixels, BLOCK_M), packed.columns // packed.block_n)](
             x,
             packed.weight,
             packed.bias,
             packed.rounding,
-            absent if limits is None else limits,
-            absent if residual is None else residual,
-            absent if wide is None else wide,
-            absent if narrow is None else narrow,
+            packed.rounding if limits is None else limits,
+            self._no_floats if residual is None else residual,
+            self._no_floats if wide is None else wide,
+            self._no_bytes if narrow is None else narrow,
             index if len(packed.bias) > 1 else 0,
             pixels,
             height,
@@ -173,6 +176,11 @@ class TritonInt8(Reference):
             x.shape[3] // ALIGNED,
             layer.stride,
             layer.padding,
+            up,
+            int(residual is not None),
+            int(wide is not None),
+            int(narrow is not None),
+            divisor.bit_length() - 1,
             len(layer.weight),
             packed.columns,
             channels,
@@ -180,11 +188,7 @@ class TritonInt8(Reference):
             SIZE=layer.weight.shape[-1],
             CHUNKS=packed.chunks,
             PARTS=len(packed.weight),
-            UP=up,
-            RESIDUAL=residual is not None,
-            WIDE=wide is not None,
             LIMITED=limits is not None,
-            NARROW=-1 if narrow is None else divisor.bit_length() - 1,
             BLOCK_M=BLOCK_M,
             BLOCK_N=packed.block_n,
             BLOCK_K=packed.block_k,

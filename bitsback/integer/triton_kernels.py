@@ -7,7 +7,9 @@ channels, the sum runs over taps and input channels.  All is integers, exact mod
 import triton
 import triton.language as tl
 
-SIZES = "row pixels height width in_height in_width in_pitch stride padding"
+SIZES = (
+    "row pixels height width in_height in_width in_pitch stride padding up added sums narrowed bits"
+)
 
 
 @triton.jit(do_not_specialize=SIZES.split())
@@ -17,9 +19,9 @@ def convolve_kernel(
     bias,  # (rows, columns) int32, with 128 x the sum of the weights for uint8 inputs
     rounding,  # (4, columns) int32: right shift, half - 1, 1 or 0, left shift
     limits,  # (2, columns) int32: lowest and largest value
-    residual,  # (B, UP * height, UP * width, channels) float32 or uint8, if RESIDUAL
-    wide,  # the same shape: float32, or int32 if LIMITED; if WIDE
-    narrow,  # the same shape: uint8, if NARROW >= 0
+    residual,  # (B, up * height, up * width, channels) float32 or uint8
+    wide,  # the same shape: float32, or int32 if LIMITED
+    narrow,  # the same shape: uint8
     row,  # of the bias
     pixels,  # B * height * width
     height,
@@ -29,18 +31,19 @@ def convolve_kernel(
     in_pitch,
     stride,
     padding,
-    outputs,  # output channels before pixel_shuffle(UP)
+    up,  # 1, or 2 for pixel_shuffle: columns are ordered 4 places first, channels second
+    added,  # 1 to add residual, else 0
+    sums,  # 1 to write wide, else 0
+    narrowed,  # 1 to write narrow, else 0
+    bits,  # logarithm of the divisor of narrow
+    outputs,  # output channels before pixel_shuffle(up)
     columns,  # output channels, rounded up to blocks
     channels,  # output channels after it
     SIGNED: tl.constexpr,
     SIZE: tl.constexpr,  # of the kernel
     CHUNKS: tl.constexpr,  # of BLOCK_K input channels
     PARTS: tl.constexpr,
-    UP: tl.constexpr,  # 1, or 2: columns are ordered 4 places first, channels second
-    RESIDUAL: tl.constexpr,
-    WIDE: tl.constexpr,
     LIMITED: tl.constexpr,
-    NARROW: tl.constexpr,  # -1, or the logarithm of the divisor
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
@@ -67,9 +70,9 @@ def convolve_kernel(
             across = left + tap % SIZE
             seen = inside & (down >= 0) & (down < in_height)
             seen = seen & (across >= 0) & (across < in_width)
-            place = ((image * in_height + down) * in_width + across) * pitch
+            start = ((image * in_height + down) * in_width + across) * pitch
             a = tl.load(
-                x + place[:, None] + channel[None, :],
+                x + start[:, None] + channel[None, :],
                 mask=seen[:, None] & (channel < pitch)[None, :],
                 other=0,
             )
@@ -88,26 +91,24 @@ def convolve_kernel(
     acc = acc + tl.load(bias + row * columns + column)[None, :]
     out = ((acc + below + ((acc >> right) & odd)) >> right) << larger
     mask = inside[:, None] & (column < outputs)[None, :]
-    if UP == 1:
-        there = pixel[:, None] * channels + column[None, :]
-    else:
-        quarter = column // channels
-        first = line * (4 * width) + px * 2
-        then = (quarter // 2) * (2 * width) + quarter % 2
-        there = (first[:, None] + then[None, :]) * channels + (column % channels)[None, :]
-    if RESIDUAL:
+    place = column // channels  # of a 2x2 block
+    first = line * (up * up * width) + px * up
+    then = (place // up) * (up * width) + place % up
+    there = (first[:, None] + then[None, :]) * channels + (column % channels)[None, :]
+    if added != 0:
         out = out + tl.load(residual + there, mask=mask, other=0).to(tl.int32)
     if LIMITED:
         out = tl.maximum(out, tl.load(limits + column)[None, :])
         out = tl.minimum(out, tl.load(limits + columns + column)[None, :])
         tl.store(wide + there, out, mask=mask)
-    elif WIDE:
-        tl.store(wide + there, out.to(tl.float32), mask=mask)
-    if NARROW >= 0:
-        if NARROW > 0:
-            out = (out + ((1 << (NARROW - 1)) - 1) + ((out >> NARROW) & 1)) >> NARROW
-        out = tl.minimum(tl.maximum(out, 0), 255)
-        tl.store(narrow + there, out.to(tl.uint8), mask=mask)
+    else:
+        if sums != 0:
+            tl.store(wide + there, out.to(tl.float32), mask=mask)
+        if narrowed != 0:
+            half = (1 << bits) >> 1
+            out = (out + tl.maximum(half - 1, 0) + ((out >> bits) & tl.minimum(bits, 1))) >> bits
+            out = tl.minimum(tl.maximum(out, 0), 255)
+            tl.store(narrow + there, out.to(tl.uint8), mask=mask)
 
 
 @triton.jit(do_not_specialize=["count", "pitch", "channels"])
