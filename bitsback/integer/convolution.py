@@ -15,6 +15,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from bitsback.integer.config import INPUT_REACH
+from bitsback.integer.fixed_point import rounded_shift
+
 TOP = 255  # largest activation, in its steps
 WEIGHT = 64  # largest integer weight between two 8-bit activations
 WIDE = 16  # wide sums are in units of 1/16 of an activation's step
@@ -102,6 +105,18 @@ class Reference:
             acc = F.conv2d(x.to(torch.float32), weight, bias, layer.stride, layer.padding)
         acc = acc.mul_(scale).round_()
         return acc.clamp_(0, TOP).to(torch.uint8) if clamp else acc
+
+    def network_input(self, y: torch.Tensor, scale: int) -> torch.Tensor:
+        """(B, 3 or 1, H, W) int32 lattice indices -> input of the first layer (ARITHMETIC.md, 6).
+
+        (B, 12, H/2, W/2) float32, or what this backend's convolutions take for it.  One channel is
+        used three times; zeros fill up to multiples of 8.
+        """
+        height, width = y.shape[2:]
+        y = rounded_shift(y * scale, 8).clamp(-INPUT_REACH, INPUT_REACH)
+        tensor = y.to(torch.float32).expand(-1, 3, -1, -1)
+        tensor = F.pad(tensor, (0, -width % 8, 0, -height % 8))
+        return F.pixel_unshuffle(tensor, 2).contiguous(memory_format=torch.channels_last)
 
     def convolve_sum(
         self,

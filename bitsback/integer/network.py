@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
 from bitsback.diffusion.passes import Pass, coding_passes
 from bitsback.diffusion.steps import MEAN_BITS, SCALE_UNIT, Step
-from bitsback.integer.config import INPUT_REACH, NetworkConfig
+from bitsback.integer.config import NetworkConfig
 from bitsback.integer.convolution import Limits, Reference
-from bitsback.integer.fixed_point import rounded_shift
 
 # Limits of the outputs: mean +-16 (trunk) and +-8 (head); scales -8.65..4.3 and -2.9..1.4
 # doublings; colour coefficients +-4.
@@ -65,16 +63,6 @@ class IntegerNetwork:
             )
         return self._tables[index]
 
-    def _input(self, array: torch.Tensor) -> torch.Tensor:
-        """(B, 3 or 1, H, W) int32 -> (B, 12, H/2, W/2) float32.
-
-        One channel is used three times; zeros fill up to multiples of 8.
-        """
-        height, width = array.shape[2:]
-        tensor = array.clamp(-INPUT_REACH, INPUT_REACH).to(torch.float32).expand(-1, 3, -1, -1)
-        tensor = F.pad(tensor, (0, -width % 8, 0, -height % 8))
-        return F.pixel_unshuffle(tensor, 2).contiguous(memory_format=torch.channels_last)
-
     def _blocks(
         self, stage: str, count: int, wide: torch.Tensor, x: torch.Tensor, index: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,7 +77,7 @@ class IntegerNetwork:
         """(B, 3 or 1, H, W) int32 lattice indices -> ((B, 9, H, W) int32, a state for `head`)."""
         c, sums = self.config, self.backend.convolve_sum
         height, width = y.shape[2:]
-        x = self._input(rounded_shift(y * self.steps[index].input_scale, 8))
+        x = self.backend.network_input(y, self.steps[index].input_scale)
         index -= self.first
         half, x = self._blocks("down1", c.n1, *sums("first", x, index), index)
         quarter, x = self._blocks("down2", c.n2, *sums("to2", x, index), index)

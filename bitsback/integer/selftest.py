@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from bitsback.errors import BitsbackError
+from bitsback.integer.config import INPUT_REACH
 from bitsback.integer.convolution import TOP, WEIGHT, Layer, Reference
 from bitsback.integer.onednn import Fast
 
@@ -160,11 +161,33 @@ def _sums_agree(backend: Reference, name: str, x: torch.Tensor, out: np.ndarray)
     return True
 
 
-def agrees(
+def _input_agrees(backend: Reference, layer: Layer, device: str | torch.device) -> bool:
+    """Whether the layer "first" is right on network_input of images of odd sizes."""
+    for colours, height, width in ((3, 21, 9), (1, 8, 17)):
+        count = 2 * colours * height * width
+        y = (np.arange(count, dtype=np.int32) * 7919 % 4093 - 2046).reshape(2, colours, height, -1)
+        x = ((y.astype(np.int64) * 301 + 128) >> 8).clip(-INPUT_REACH, INPUT_REACH)
+        x = np.pad(x, ((0, 0), (0, 0), (0, -height % 8), (0, -width % 8)))
+        x = np.broadcast_to(x, (2, 3, *x.shape[2:])).reshape(
+            2, 3, x.shape[2] // 2, 2, x.shape[3] // 2, 2
+        )
+        x = x.transpose(0, 1, 3, 5, 2, 4).reshape(2, 12, x.shape[2], x.shape[4])
+        inputs = backend.network_input(torch.from_numpy(y).to(device), 301)
+        got = backend.convolve("first", inputs, 0).cpu().numpy()
+        if not np.array_equal(got, integer_convolution(layer, x)):
+            return False
+    return True
+
+
+def failure(
     make: Callable[[Mapping[str, Layer]], Reference], device: str | torch.device = "cpu"
-) -> bool:
-    """Whether the backend `make(layers)` returns integer_convolution's integers on worst cases."""
+) -> str | None:
+    """None if the backend `make(layers)` returns the right integers on worst cases.
+
+    Else the layer whose integers are wrong, or the error.
+    """
     layers, inputs = _worst_case_layers()
+    name = "start"
     try:
         backend = make(layers)
         for name, layer in layers.items():
@@ -177,12 +200,21 @@ def agrees(
             for clamp in (True, False) if layer.inner else (False,):
                 got = backend.convolve(name, x, 0, clamp).cpu().numpy()
                 if not np.array_equal(got, right.clip(0, TOP) if clamp else right):
-                    return False
+                    return f"{name}: wrong integers"
             if name in SUMMED and not _sums_agree(backend, name, x, right):
-                return False
-    except Exception:  # compilers of kernels raise errors of their own
-        return False
-    return True
+                return f"{name}: wrong sums"
+            if name == "first" and not _input_agrees(backend, layer, device):
+                return "wrong input of the network"
+    except Exception as error:  # compilers of kernels raise errors of their own
+        return f"{name}: {type(error).__name__}: {error}"
+    return None
+
+
+def agrees(
+    make: Callable[[Mapping[str, Layer]], Reference], device: str | torch.device = "cpu"
+) -> bool:
+    """Whether the backend `make(layers)` returns integer_convolution's integers on worst cases."""
+    return failure(make, device) is None
 
 
 def gpu_backends() -> list[type[Reference]]:

@@ -6,45 +6,21 @@ The kernels run on CPU tensors too, under TRITON_INTERPRET=1.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 import triton
 
+from bitsback.integer.config import INPUT_REACH
 from bitsback.integer.convolution import WIDE, Layer, Limits, Reference
-from bitsback.integer.digits import int8_layer
-from bitsback.integer.triton_kernels import convolve_kernel, digits_kernel
+from bitsback.integer.triton_kernels import convolve_kernel, digits_kernel, input_kernel
+from bitsback.integer.triton_layers import PackedLayer, Sizes, block_sizes, pack, padded
 
-BLOCK_M = 128  # output pixels of a program
-LARGEST_BLOCK_N = 128  # output channels of a program
-ALIGNED = 16  # bytes of a load, so channels of a pixel in memory are a multiple
-FARTHEST = 25  # a sum below 2^24 shifted by as much, or more, is 0
+ALIGNED = 16  # bytes of a load: the channels of a pixel in memory are a multiple
 LARGEST_LEFT = 6  # sums below 2^24 times 2^6 fit int32
 COUNT = 2**31  # offsets are int32
-DIGITS_BLOCK = 1024
-
-
-class _Packed(NamedTuple):
-    """A layer on the device, for one kind of input; triton_kernels.py has the shapes."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-    rounding: torch.Tensor
-    chunks: int
-    columns: int
-    block_n: int
-    block_k: int
-
-
-def block_sizes(channels: int, outputs: int) -> tuple[int, int]:
-    """(BLOCK_N, BLOCK_K) for input channels and outputs: the least padding."""
-    block_n = min(max(triton.next_power_of_2(outputs), 16), LARGEST_BLOCK_N)
-    return block_n, 32 if 0 < channels % 64 <= 32 else 64
-
-
-def _padded(values: torch.Tensor, columns: int) -> torch.Tensor:
-    return F.pad(values, (0, columns - values.shape[-1]))
+DIGITS = 32  # channels in memory of the first layer's input: 24 digits, zeros
+ELEMENTS = 1024  # of a program of the kernels without sums
 
 
 class TritonInt8(Reference):
@@ -55,9 +31,15 @@ class TritonInt8(Reference):
 
     name = "Triton int8"
 
-    def __init__(self, layers: Mapping[str, Layer], device: str | torch.device = "cpu"):
+    def __init__(
+        self,
+        layers: Mapping[str, Layer],
+        device: str | torch.device = "cpu",
+        sizes: Sizes = block_sizes,
+    ):
         super().__init__(layers, device)
-        self._packed: dict[tuple[str, torch.dtype, bool], _Packed] = {}
+        self.sizes = sizes
+        self._packed: dict[tuple[str, torch.dtype, bool], PackedLayer] = {}
         self._limits: dict[tuple[str, Limits, bool], torch.Tensor] = {}
         # what stands for outputs not wanted, so that one compiled kernel serves them all
         self._no_floats = torch.empty(ALIGNED, device=self.device)
@@ -67,40 +49,13 @@ class TritonInt8(Reference):
         }
 
     def like(self, layers: Mapping[str, Layer]) -> "TritonInt8":
-        return TritonInt8(layers, self.device)
+        return TritonInt8(layers, self.device, self.sizes)
 
-    def _pack(self, name: str, kind: torch.dtype, shuffle: bool) -> _Packed:
-        """The layer for inputs of `kind`; shuffle: places first, channels second."""
-        if (name, kind, shuffle) in self._packed:
-            return self._packed[name, kind, shuffle]
-        parts, bias = int8_layer(self.layers[name], kind)
-        shift = self.layers[name].shift.long()
-        if shuffle:
-            order = torch.arange(len(shift)).view(-1, 4).T.flatten()
-            parts, bias, shift = [part[order] for part in parts], bias[:, order], shift[order]
-        outputs, channels, size, _ = parts[0].shape
-        block_n, block_k = block_sizes(channels, outputs)
-        chunks, columns = -(-channels // block_k), -(-outputs // block_n) * block_n
-        packed = torch.zeros(len(parts), size, size, chunks * block_k, columns, dtype=torch.int8)
-        for part, values in zip(packed, parts):
-            part[:, :, :channels, :outputs] = values.permute(2, 3, 1, 0)
-        packed = packed.view(len(parts), size * size * chunks, block_k, columns).transpose(2, 3)
-        right = shift.clamp(0, FARTHEST)
-        half = (1 << right) >> 1
-        rounding = torch.stack(
-            [right, (half - 1).clamp(min=0), right.clamp(max=1), (-shift).clamp(min=0)]
-        )
-        made = _Packed(
-            packed.contiguous().to(self.device),
-            _padded(bias, columns).to(self.device, torch.int32),
-            _padded(rounding, columns).to(self.device, torch.int32),
-            chunks,
-            columns,
-            block_n,
-            block_k,
-        )
-        self._packed[name, kind, shuffle] = made
-        return made
+    def _pack(self, name: str, kind: torch.dtype, shuffle: bool) -> PackedLayer:
+        key = name, kind, shuffle
+        if key not in self._packed:
+            self._packed[key] = pack(self.layers[name], kind, shuffle, self.sizes, self.device)
+        return self._packed[key]
 
     def _usable(self, name: str, x: torch.Tensor) -> bool:
         """Whether shifts and offsets fit int32."""
@@ -120,18 +75,44 @@ class TritonInt8(Reference):
     @staticmethod
     def _input(x: torch.Tensor) -> torch.Tensor:
         """(B, I, H, W) -> (B, H, W, C) int8 or uint8, contiguous, C a multiple of 16."""
-        x = x.permute(0, 2, 3, 1).contiguous()
+        x = x.permute(0, 2, 3, 1)
         channels = x.shape[3]
         if x.dtype == torch.float32:
+            x = x.contiguous()
             pitch = -(-2 * channels // ALIGNED) * ALIGNED
             out = torch.empty(*x.shape[:3], pitch, dtype=torch.int8, device=x.device)
             if out.numel():
-                digits_kernel[(triton.cdiv(out.numel(), DIGITS_BLOCK),)](
-                    x, out, out.numel(), pitch, channels, BLOCK=DIGITS_BLOCK
+                digits_kernel[(triton.cdiv(out.numel(), ELEMENTS),)](
+                    x, out, out.numel(), pitch, channels, BLOCK=ELEMENTS
                 )
             return out
         x = F.pad(x, (0, -channels % ALIGNED)) if channels % ALIGNED else x
+        x = x.contiguous()
         return x if x.data_ptr() % ALIGNED == 0 else x.clone()
+
+    def network_input(self, y: torch.Tensor, scale: int) -> torch.Tensor:
+        """In digits, (B, DIGITS, H/2, W/2) int8, which convolutions take for float32 inputs."""
+        batch, colours, height, width = y.shape
+        shape = batch, -(-height // 8) * 4, -(-width // 8) * 4, DIGITS
+        out = torch.empty(shape, dtype=torch.int8, device=y.device)
+        if y.dtype != torch.int32 or out.numel() >= COUNT or y.numel() >= COUNT:
+            return super().network_input(y, scale)
+        if out.numel():
+            input_kernel[(triton.cdiv(out.numel(), ELEMENTS),)](
+                y.contiguous(),
+                out,
+                out.numel(),
+                height,
+                width,
+                shape[1],
+                shape[2],
+                colours,
+                scale,
+                INPUT_REACH,
+                DIGITS=DIGITS,
+                BLOCK=ELEMENTS,
+            )
+        return out.permute(0, 3, 1, 2)
 
     def _run(
         self,
@@ -146,7 +127,9 @@ class TritonInt8(Reference):
         shuffle: bool = False,
     ) -> None:
         """Writes wide (float32, int32 with limits) and narrow (uint8), each (B, H, W, O)."""
-        layer, packed = self.layers[name], self._pack(name, x.dtype, shuffle)
+        layer = self.layers[name]
+        more = x.shape[1] > layer.weight.shape[1]  # than the layer has: digits
+        packed = self._pack(name, torch.float32 if more else x.dtype, shuffle)
         out = wide if wide is not None else narrow
         assert out is not None
         up = 2 if shuffle else 1
@@ -157,8 +140,8 @@ class TritonInt8(Reference):
             return
         if residual is not None and residual.data_ptr() % ALIGNED:
             residual = residual.clone()
-        x = self._input(x)
-        convolve_kernel[(triton.cdiv(pixels, BLOCK_M), packed.columns // packed.block_n)](
+        x, blocks = self._input(x), packed.blocks
+        convolve_kernel[(triton.cdiv(pixels, blocks.m), packed.columns // blocks.n)](
             x,
             packed.weight,
             packed.bias,
@@ -189,11 +172,11 @@ class TritonInt8(Reference):
             CHUNKS=packed.chunks,
             PARTS=len(packed.weight),
             LIMITED=limits is not None,
-            BLOCK_M=BLOCK_M,
-            BLOCK_N=packed.block_n,
-            BLOCK_K=packed.block_k,
-            num_warps=8 if packed.block_n > 64 else 4,
-            num_stages=3,
+            BLOCK_M=blocks.m,
+            BLOCK_N=blocks.n,
+            BLOCK_K=blocks.k,
+            num_warps=blocks.warps,
+            num_stages=blocks.stages,
         )
 
     def convolve(self, name: str, x: torch.Tensor, index: int, clamp: bool = False) -> torch.Tensor:
@@ -250,5 +233,5 @@ class TritonInt8(Reference):
             values = each.repeat_interleave(outputs // len(limits), 1).repeat(
                 1, 4 if shuffle else 1
             )
-            self._limits[key] = _padded(values, columns).contiguous().to(self.device)
+            self._limits[key] = padded(values, columns).contiguous().to(self.device)
         return self._limits[key]

@@ -127,3 +127,41 @@ def digits_kernel(x, out, count, pitch, channels, BLOCK: tl.constexpr):
     low = ((value + 64) & 127) - 64
     value = tl.where(digit == 0, low, (value - low) >> 7)
     tl.store(out + at, value.to(tl.int8), mask=mask)
+
+
+@triton.jit(
+    do_not_specialize=["count", "height", "width", "half_height", "half_width", "colours", "scale"]
+)
+def input_kernel(
+    y,  # (B, colours, height, width) int32
+    out,  # (B, half_height, half_width, DIGITS) int8
+    count,  # of all values of out
+    height,
+    width,
+    half_height,
+    half_width,
+    colours,  # 1 or 3
+    scale,
+    REACH: tl.constexpr,
+    DIGITS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """The network's input in digits, as digits_kernel writes them: ARITHMETIC.md, section 6."""
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    pixel = at // DIGITS
+    channel = at % DIGITS
+    digit = channel // 12
+    part = channel % 12  # colour, row, column
+    line = pixel // half_width
+    image = line // half_height
+    down = (line - image * half_height) * 2 + part % 4 // 2
+    across = (pixel - line * half_width) * 2 + part % 2
+    colour = tl.minimum(part // 4, colours - 1)
+    mask = at < count
+    known = mask & (digit < 2) & (down < height) & (across < width)
+    place = ((image * colours + colour) * height + down) * width + across
+    value = (tl.load(y + place, mask=known, other=0) * scale + 128) >> 8
+    value = tl.minimum(tl.maximum(value, -REACH), REACH)
+    low = ((value + 64) & 127) - 64
+    value = tl.where(digit == 0, low, (value - low) >> 7)
+    tl.store(out + at, value.to(tl.int8), mask=mask)
