@@ -14,31 +14,31 @@ SIZES = (
 
 @triton.jit(do_not_specialize=SIZES.split())
 def convolve_kernel(
-    x,  # (B, in_height, in_width, 16 * in_pitch) uint8, or int8 if SIGNED
-    weight,  # (PARTS, SIZE * SIZE * CHUNKS, columns, BLOCK_K) int8, digits of base 128
-    bias,  # (rows, columns) int32, with 128 x the sum of the weights for uint8 inputs
-    rounding,  # (4, columns) int32: right shift, half - 1, 1 or 0, left shift
-    limits,  # (2, columns) int32: lowest and largest value
-    residual,  # (B, up * height, up * width, channels) float32 or uint8
-    wide,  # the same shape: float32, or int32 if LIMITED
-    narrow,  # the same shape: uint8
-    row,  # of the bias
-    pixels,  # B * height * width
-    height,
-    width,
-    in_height,
-    in_width,
-    in_pitch,
-    stride,
-    padding,
-    up,  # 1, or 2 for pixel_shuffle: columns are ordered 4 places first, channels second
-    added,  # 1 to add residual, else 0
-    sums,  # 1 to write wide, else 0
-    narrowed,  # 1 to write narrow, else 0
-    bits,  # logarithm of the divisor of narrow
-    outputs,  # output channels before pixel_shuffle(up)
-    columns,  # output channels, rounded up to blocks
-    channels,  # output channels after it
+    x: tl.tensor,  # (B, in_height, in_width, 16 * in_pitch) uint8, or int8 if SIGNED
+    weight: tl.tensor,  # (PARTS, SIZE * SIZE * CHUNKS, columns, BLOCK_K) int8, digits of base 128
+    bias: tl.tensor,  # (rows, columns) int32, with 128 x the sum of the weights for uint8 inputs
+    rounding: tl.tensor,  # (4, columns) int32: right shift, half - 1, 1 or 0, left shift
+    limits: tl.tensor,  # (2, columns) int32: lowest and largest value
+    residual: tl.tensor,  # (B, up * height, up * width, channels) float32 or uint8
+    wide: tl.tensor,  # the same shape: float32, or int32 if LIMITED
+    narrow: tl.tensor,  # the same shape: uint8
+    row: tl.tensor,  # of the bias
+    pixels: tl.tensor,  # B * height * width
+    height: tl.tensor,
+    width: tl.tensor,
+    in_height: tl.tensor,
+    in_width: tl.tensor,
+    in_pitch: tl.tensor,
+    stride: tl.tensor,
+    padding: tl.tensor,
+    up: tl.tensor,  # 1, or 2 for pixel_shuffle: columns are ordered 4 places first, channels second
+    added: tl.tensor,  # 1 to add residual, else 0
+    sums: tl.tensor,  # 1 to write wide, else 0
+    narrowed: tl.tensor,  # 1 to write narrow, else 0
+    bits: tl.tensor,  # logarithm of the divisor of narrow
+    outputs: tl.tensor,  # output channels before pixel_shuffle(up)
+    columns: tl.tensor,  # output channels, rounded up to blocks
+    channels: tl.tensor,  # output channels after it
     SIGNED: tl.constexpr,
     SIZE: tl.constexpr,  # of the kernel
     CHUNKS: tl.constexpr,  # of BLOCK_K input channels
@@ -47,7 +47,7 @@ def convolve_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
-):
+) -> None:
     """One block of pixels and output channels: sum, bias, shift, residual, clamp."""
     pixel = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -112,7 +112,14 @@ def convolve_kernel(
 
 
 @triton.jit(do_not_specialize=["count", "pitch", "channels"])
-def digits_kernel(x, out, count, pitch, channels, BLOCK: tl.constexpr):
+def digits_kernel(
+    x: tl.tensor,
+    out: tl.tensor,
+    count: tl.tensor,
+    pitch: tl.tensor,
+    channels: tl.tensor,
+    BLOCK: tl.constexpr,
+) -> None:
     """Float32 integers (pixels, channels) -> int8 (pixels, pitch): low digits, high digits, zeros.
 
     A value is 128 high + low, low within -64..63.
@@ -133,19 +140,19 @@ def digits_kernel(x, out, count, pitch, channels, BLOCK: tl.constexpr):
     do_not_specialize=["count", "height", "width", "half_height", "half_width", "colours", "scale"]
 )
 def input_kernel(
-    y,  # (B, colours, height, width) int32
-    out,  # (B, half_height, half_width, DIGITS) int8
-    count,  # of all values of out
-    height,
-    width,
-    half_height,
-    half_width,
-    colours,  # 1 or 3
-    scale,
+    y: tl.tensor,  # (B, colours, height, width) int32
+    out: tl.tensor,  # (B, half_height, half_width, DIGITS) int8
+    count: tl.tensor,  # of all values of out
+    height: tl.tensor,
+    width: tl.tensor,
+    half_height: tl.tensor,
+    half_width: tl.tensor,
+    colours: tl.tensor,  # 1 or 3
+    scale: tl.tensor,
     REACH: tl.constexpr,
     DIGITS: tl.constexpr,
     BLOCK: tl.constexpr,
-):
+) -> None:
     """The network's input in digits, as digits_kernel writes them: ARITHMETIC.md, section 6."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     pixel = at // DIGITS
