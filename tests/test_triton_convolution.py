@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 CUDA = torch.cuda.is_available()
 if not CUDA:
@@ -29,6 +30,7 @@ from bitsback.integer.network import IntegerNetwork  # noqa: E402
 from bitsback.integer.triton_convolution import TritonInt8  # noqa: E402
 from bitsback.integer.triton_layers import Blocks, block_sizes  # noqa: E402
 from bitsback.integer.worst_cases import integer_convolution, network_input  # noqa: E402
+from tests.commands import call  # noqa: E402
 from tests.conftest import unshuffled  # noqa: E402
 from tests.layers import make_layer  # noqa: E402
 
@@ -320,6 +322,22 @@ def test_choice_on_a_gpu(monkeypatch):
     assert selftest.gpu_backends() == [TritonInt8, IntMM]
     monkeypatch.setitem(sys.modules, "bitsback.integer.triton_convolution", None)
     assert selftest.gpu_backends() == [IntMM]
+
+
+def test_info_and_v_name_the_backend(tiny_model, prior_file, photograph, tmp_path):
+    """`info --device` and `compress -v`; a file without the prior has no convolutions."""
+    name = selftest.choose(tiny_model.layers).name
+    (tmp_path / "a.bbk").write_bytes(prior_file(photograph(64, 56)))
+    told = call("info", "--device", "cpu", "--model", tiny_model.path, tmp_path / "a.bbk")
+    assert f"{name} on cpu" in told.stdout.split("convolutions")[1].splitlines()[0]
+    assert "convolutions" not in call("info", tmp_path / "a.bbk").stdout
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
+    told = call("compress", "-v", "--model", tiny_model.path, tmp_path / "b.png")
+    assert f"{name} on cpu" in told.output
+    told = call("info", "--device", "cpu", "--json", tmp_path / "b.bbk")
+    assert told.exit_code == 0 and "convolutions" not in told.stdout
+    told = call("info", "--device", "cpux", "--model", tiny_model.path, tmp_path / "a.bbk")
+    assert told.exit_code == 2 and "--device cpux" in told.output
 
 
 # The compiler, which needs no device

@@ -82,9 +82,10 @@ class TritonInt8(Reference):
             pitch = -(-2 * channels // ALIGNED) * ALIGNED
             out = torch.empty(*x.shape[:3], pitch, dtype=torch.int8, device=x.device)
             if out.numel():
-                digits_kernel[(triton.cdiv(out.numel(), ELEMENTS),)](
-                    x, out, out.numel(), pitch, channels, BLOCK=ELEMENTS
-                )
+                with torch.cuda.device_of(x):
+                    digits_kernel[(triton.cdiv(out.numel(), ELEMENTS),)](
+                        x, out, out.numel(), pitch, channels, BLOCK=ELEMENTS
+                    )
             return out
         x = F.pad(x, (0, -channels % ALIGNED)) if channels % ALIGNED else x
         x = x.contiguous()
@@ -98,20 +99,21 @@ class TritonInt8(Reference):
         if y.dtype != torch.int32 or out.numel() >= COUNT or y.numel() >= COUNT:
             return super().network_input(y, scale)
         if out.numel():
-            input_kernel[(triton.cdiv(out.numel(), ELEMENTS),)](
-                y.contiguous(),
-                out,
-                out.numel(),
-                height,
-                width,
-                shape[1],
-                shape[2],
-                colours,
-                scale,
-                INPUT_REACH,
-                DIGITS=DIGITS,
-                BLOCK=ELEMENTS,
-            )
+            with torch.cuda.device_of(y):
+                input_kernel[(triton.cdiv(out.numel(), ELEMENTS),)](
+                    y.contiguous(),
+                    out,
+                    out.numel(),
+                    height,
+                    width,
+                    shape[1],
+                    shape[2],
+                    colours,
+                    scale,
+                    INPUT_REACH,
+                    DIGITS=DIGITS,
+                    BLOCK=ELEMENTS,
+                )
         return out.permute(0, 3, 1, 2)
 
     def _run(
@@ -141,43 +143,44 @@ class TritonInt8(Reference):
         if residual is not None and residual.data_ptr() % ALIGNED:
             residual = residual.clone()
         x, blocks = self._input(x), packed.blocks
-        convolve_kernel[(triton.cdiv(pixels, blocks.m), packed.columns // blocks.n)](
-            x,
-            packed.weight,
-            packed.bias,
-            packed.rounding,
-            packed.rounding if limits is None else limits,
-            self._no_floats if residual is None else residual,
-            self._no_floats if wide is None else wide,
-            self._no_bytes if narrow is None else narrow,
-            index if len(packed.bias) > 1 else 0,
-            pixels,
-            height,
-            width,
-            x.shape[1],
-            x.shape[2],
-            x.shape[3] // ALIGNED,
-            layer.stride,
-            layer.padding,
-            up,
-            int(residual is not None),
-            int(wide is not None),
-            int(narrow is not None),
-            divisor.bit_length() - 1,
-            len(layer.weight),
-            packed.columns,
-            channels,
-            SIGNED=x.dtype == torch.int8,
-            SIZE=layer.weight.shape[-1],
-            CHUNKS=packed.chunks,
-            PARTS=len(packed.weight),
-            LIMITED=limits is not None,
-            BLOCK_M=blocks.m,
-            BLOCK_N=blocks.n,
-            BLOCK_K=blocks.k,
-            num_warps=blocks.warps,
-            num_stages=blocks.stages,
-        )
+        with torch.cuda.device_of(x):  # Triton launches on the current device
+            convolve_kernel[(triton.cdiv(pixels, blocks.m), packed.columns // blocks.n)](
+                x,
+                packed.weight,
+                packed.bias,
+                packed.rounding,
+                packed.rounding if limits is None else limits,
+                self._no_floats if residual is None else residual,
+                self._no_floats if wide is None else wide,
+                self._no_bytes if narrow is None else narrow,
+                index if len(packed.bias) > 1 else 0,
+                pixels,
+                height,
+                width,
+                x.shape[1],
+                x.shape[2],
+                x.shape[3] // ALIGNED,
+                layer.stride,
+                layer.padding,
+                up,
+                int(residual is not None),
+                int(wide is not None),
+                int(narrow is not None),
+                divisor.bit_length() - 1,
+                len(layer.weight),
+                packed.columns,
+                channels,
+                SIGNED=x.dtype == torch.int8,
+                SIZE=layer.weight.shape[-1],
+                CHUNKS=packed.chunks,
+                PARTS=len(packed.weight),
+                LIMITED=limits is not None,
+                BLOCK_M=blocks.m,
+                BLOCK_N=blocks.n,
+                BLOCK_K=blocks.k,
+                num_warps=blocks.warps,
+                num_stages=blocks.stages,
+            )
 
     def convolve(self, name: str, x: torch.Tensor, index: int, clamp: bool = False) -> torch.Tensor:
         if not self._usable(name, x):
