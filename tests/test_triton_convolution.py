@@ -340,6 +340,25 @@ def test_info_and_v_name_the_backend(tiny_model, prior_file, photograph, tmp_pat
     assert told.exit_code == 2 and "--device cpux" in told.output
 
 
+BLOCKED = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("constriction", "numba", "PIL", "tqdm"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Blocked())
+from benchmarks import device_convolutions
+print(*device_convolutions.backends())
+"""
+
+
+def test_benchmark_needs_neither_constriction_nor_numba():
+    """The machines that have a GPU lack them."""
+    done = subprocess.run([sys.executable, "-c", BLOCKED], cwd=ROOT, capture_output=True, text=True)
+    names = " ".join(kind.name for kind in (*KINDS, Reference))
+    assert done.stdout == names + "\n", done.stderr
+
+
 # The compiler, which needs no device
 
 
