@@ -28,13 +28,14 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32, steps: i
 class Muon(torch.optim.Optimizer):
     """lr and weight decay as in AdamW (decoupled); momentum is Nesterov's.
 
-    bfloat16: orthogonalise in bfloat16, else in float32.
+    bfloat16: orthogonalise in bfloat16, else in float32; lr: a number, or a tensor of one on the
+    device for a CUDA graph, in which nothing waits.
     """
 
     def __init__(
         self,
         parameters: Iterable[torch.nn.Parameter],
-        lr: float = 5e-3,
+        lr: float | Tensor = 5e-3,
         momentum: float = 0.95,
         weight_decay: float = 0.05,
         bfloat16: bool = False,
@@ -50,13 +51,15 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                if "momentum" not in self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+                buffer = self.state[p]["momentum"]
                 buffer.lerp_(p.grad, 1 - group["momentum"])
                 by_shape[p.shape].append((p, p.grad.lerp(buffer, group["momentum"])))
             for shape, pairs in by_shape.items():
                 update = orthogonalise(torch.stack([g.flatten(1) for _, g in pairs]), self.dtype)
                 gain = max(1.0, shape[0] / update.shape[2]) ** 0.5
                 for (p, _), u in zip(pairs, update):
-                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(
-                        u.view(shape), alpha=-group["lr"] * gain
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(
+                        u.view(shape) * (group["lr"] * gain)
                     )

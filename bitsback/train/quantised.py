@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bitsback.integer.config import EXACT
 from bitsback.integer.convolution import TOP
 from bitsback.integer.convolution import WEIGHT as INNER_WEIGHT
+from bitsback.train.fused import FusedWeight
 
 ACTIVATION_STEPS = 64  # steps in 1.0 of an activation
 
@@ -66,6 +67,7 @@ class QConv(nn.Conv2d):
     """
 
     bias: nn.Parameter
+    fused = False  # round inner weights in one Triton kernel, to bfloat16 (denoiser.set_fused)
 
     def __init__(
         self,
@@ -94,8 +96,11 @@ class QConv(nn.Conv2d):
 
     def forward(self, x: Tensor, integer: bool = False, with_bias: bool = True) -> Tensor:
         """The convolution in output units."""
-        weight = self.effective_weight(integer)
-        if self.gain != 1.0:
-            weight = weight * self.gain
+        if self.fused and integer and not self.reach and torch.is_autocast_enabled(x.device.type):
+            weight = FusedWeight.apply(self.weight, self.gain)
+        else:
+            weight = self.effective_weight(integer)
+            if self.gain != 1.0:
+                weight = weight * self.gain
         bias = self.bias * self.bias_steps if with_bias else None
         return F.conv2d(x, weight, bias, self.stride, self.padding)
