@@ -48,18 +48,21 @@ class Muon(torch.optim.Optimizer):
         """One update of all parameters that have a gradient."""
         for group in self.param_groups:
             by_shape = defaultdict(list)
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
+            with_gradient = [p for p in group["params"] if p.grad is not None]
+            if not with_gradient:
+                continue
+            for p in with_gradient:
                 if "momentum" not in self.state[p]:
                     self.state[p]["momentum"] = torch.zeros_like(p)
-                buffer = self.state[p]["momentum"]
-                buffer.lerp_(p.grad, 1 - group["momentum"])
-                by_shape[p.shape].append((p, p.grad.lerp(buffer, group["momentum"])))
+            gradients = [p.grad for p in with_gradient]
+            buffers = [self.state[p]["momentum"] for p in with_gradient]
+            torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+            ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
+            for p, gradient in zip(with_gradient, ahead):
+                by_shape[p.shape].append((p, gradient))
+            torch._foreach_mul_(with_gradient, 1 - group["lr"] * group["weight_decay"])
             for shape, pairs in by_shape.items():
                 update = orthogonalise(torch.stack([g.flatten(1) for _, g in pairs]), self.dtype)
                 gain = max(1.0, shape[0] / update.shape[2]) ** 0.5
                 for (p, _), u in zip(pairs, update):
-                    p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(
-                        u.view(shape) * (group["lr"] * gain)
-                    )
+                    p.sub_(u.view(shape) * (group["lr"] * gain))

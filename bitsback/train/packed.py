@@ -29,6 +29,11 @@ THIRDS = 3
 KEY = "bitsback"
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message; torch adds pages of advice."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def _inner(config: NetworkConfig) -> set[str]:
     """Names of the weights of a network's inner convolutions."""
     with torch.device("meta"):

@@ -59,6 +59,17 @@ def scale_exponent(weight: Tensor, reach: int) -> Tensor:
     return torch.floor(-torch.log2(largest.clamp_min(2.0**-24)))
 
 
+def rounded_weight(weight: Tensor, reach: int) -> Tensor:
+    """(O, I, k, k) rounded to integers times a power of two a channel; the gradient passes.
+
+    reach: as in scale_exponent.
+    """
+    scale = torch.exp2(scale_exponent(weight, reach)).view(-1, 1, 1, 1)
+    limit = INNER_WEIGHT if not reach else EXACT
+    rounded = torch.round(weight.detach() * scale).clamp_(-limit, limit) / scale
+    return weight + (rounded - weight).detach()
+
+
 class QConv(nn.Conv2d):
     """A convolution whose weights are rounded, if asked, as the integer model rounds them.
 
@@ -87,12 +98,7 @@ class QConv(nn.Conv2d):
 
     def effective_weight(self, integer: bool) -> Tensor:
         """(O, I, k, k) float: the weights, rounded to integers times a power of two if asked."""
-        if not integer:
-            return self.weight
-        scale = torch.exp2(scale_exponent(self.weight, self.reach)).view(-1, 1, 1, 1)
-        limit = INNER_WEIGHT if not self.reach else EXACT
-        rounded = torch.round(self.weight.detach() * scale).clamp_(-limit, limit) / scale
-        return self.weight + (rounded - self.weight).detach()
+        return rounded_weight(self.weight, self.reach) if integer else self.weight
 
     def forward(self, x: Tensor, integer: bool = False, with_bias: bool = True) -> Tensor:
         """The convolution in output units."""
