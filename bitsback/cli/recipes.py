@@ -53,12 +53,18 @@ def work(task: "Task") -> None:
 
 
 def train_recipe(
-    path: Path, data: Path, output: Path, device: str, until: float | None, minutes: float | None
+    path: Path,
+    data: Path,
+    output: Path,
+    device: str,
+    until: float | None,
+    minutes: float | None,
+    start: Path | None,
 ) -> None:
     """Trains the experts of a recipe; their files go to the folder `output`.
 
     data: the folder that the recipe's sources are below; until: time.time() at which all end;
-    minutes: in place of the recipe's.  Exits with status 1 where an expert failed.
+    minutes, start: in place of the recipe's.  Exits with status 1 where an expert failed.
     """
     import dataclasses
 
@@ -69,8 +75,10 @@ def train_recipe(
 
     try:
         recipe = read_recipe(path, data)
+        recipe = dataclasses.replace(
+            recipe, minutes=minutes or recipe.minutes, start=start or recipe.start
+        )
         check_start(recipe)
-        recipe = dataclasses.replace(recipe, minutes=minutes or recipe.minutes)
         output.mkdir(parents=True, exist_ok=True)
         patch = max(recipe.config(expert, False).patch for expert in recipe.trained)
         images = read_images(recipe.sources, patch)

@@ -191,7 +191,9 @@ def train(
     """
     device = set_up(None, threads, device)
     if folder.suffix == recipes.RECIPE:
-        return recipes.train_recipe(folder, data or folder.parent, output, device, until, minutes)
+        return recipes.train_recipe(
+            folder, data or folder.parent, output, device, until, minutes, resume
+        )
     from bitsback import outputs
     from bitsback.train import loop
 
