@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ class _Saver:
 
 
 def _start(task: Task, report: Report) -> tuple[GraphTrainer, list[torch.Tensor]]:
-    """A trainer that is ready, and the held-out crops.  Errors: NoGraph, TrainingError."""
+    """A trainer at its start, or where it was ended, and held-out crops.  Errors: TrainingError."""
     images, recipe = load_images(task.images), task.recipe
     config = recipe.config(task.expert, task.bfloat16)
     mixture = Mixture(images, config.patch, task.device)
@@ -128,7 +129,12 @@ def _start(task: Task, report: Report) -> tuple[GraphTrainer, list[torch.Tensor]
     report({"note": f"{start or 'new'}, step {trainer.steps}", "fused": fused})
     if start != begun:
         _report_bounds(trainer, images.held, "before", report)
-    graph = task.graph and torch.device(task.device).type == "cuda"
+    return trainer, images.held
+
+
+def _prepare(trainer: GraphTrainer, task: Task, report: Report) -> None:
+    """Makes the trainer ready for steps.  Errors: NoGraph."""
+    graph = task.graph and trainer.device.type == "cuda"
     try:
         trainer.prepare(graph)
     except Exception as error:
@@ -136,7 +142,16 @@ def _start(task: Task, report: Report) -> tuple[GraphTrainer, list[torch.Tensor]
             raise
         raise NoGraph(first_line(error)) from error
     report({"note": "ready", "graph": graph})
-    return trainer, images.held
+
+
+@contextmanager
+def _fastest_convolutions() -> Iterator[None]:
+    """cuDNN times its algorithms when it meets a new size in the block."""
+    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def train_expert(task: Task, report: Report) -> None:
@@ -146,29 +161,36 @@ def train_expert(task: Task, report: Report) -> None:
     (bits a dimension) every 20 seconds, bounds of held-out crops before and after.
     Errors: NoGraph; TrainingError.
     """
-    with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
-        trainer, held = _start(task, report)
-        config, saver, done = trainer.config, _Saver(task, report), trainer.share_before
-        begin = saved = reported = time.time()
-        end = task.until or begin + 60 * config.minutes * (1 - done)
-        steps, first = trainer.steps, trainer.steps
-        while (now := time.time()) < end or trainer.steps == first:
-            trainer.share_before = min(1.0, done + (1 - done) * (now - begin) / max(end - begin, 1))
-            trainer.set_rates(trainer.share_before)
-            trainer.steps_on_device(BLOCK)
-            if task.expert.share < 1:
-                time.sleep(min(5.0, (time.time() - now) * (1 / task.expert.share - 1)))
-            if time.time() - reported > REPORT_SECONDS:
-                seconds, reported = time.time() - reported, time.time()
-                report(_row(trainer, trainer.steps - steps, seconds))
-                steps = trainer.steps
-            if time.time() - saved > 60 * config.save_every:
-                saved = time.time()
-                saver.save(trainer, (saved - begin) / 60)
-        trainer.share_before = 1.0
-        saver.save(trainer, (time.time() - begin) / 60)
-        _report_bounds(trainer, held, "after", report)
-        saver.wait()
+    trainer, held = _start(task, report)
+    saver, begin = _Saver(task, report), time.time()
+    with _fastest_convolutions():
+        _prepare(trainer, task, report)
+        _run(trainer, task, saver, report)
+    trainer.share_before = 1.0
+    saver.save(trainer, (time.time() - begin) / 60)
+    _report_bounds(trainer, held, "after", report)
+    saver.wait()
+
+
+def _run(trainer: GraphTrainer, task: Task, saver: _Saver, report: Report) -> None:
+    """Takes steps until the end of the run."""
+    config, done = trainer.config, trainer.share_before
+    begin = saved = reported = time.time()
+    end = task.until or begin + 60 * config.minutes * (1 - done)
+    steps = first = trainer.steps
+    while (now := time.time()) < end or trainer.steps == first:
+        trainer.share_before = min(1.0, done + (1 - done) * (now - begin) / max(end - begin, 1.0))
+        trainer.set_rates(trainer.share_before)
+        trainer.steps_on_device(BLOCK)
+        if task.expert.share < 1:
+            time.sleep(min(5.0, (time.time() - now) * (1 / task.expert.share - 1)))
+        if time.time() - reported > REPORT_SECONDS:
+            seconds, reported = time.time() - reported, time.time()
+            report(_row(trainer, trainer.steps - steps, seconds))
+            steps = trainer.steps
+        if time.time() - saved > 60 * config.save_every:
+            saved = time.time()
+            saver.save(trainer, (saved - begin) / 60)
 
 
 def _row(trainer: GraphTrainer, steps: int, seconds: float) -> dict[str, Any]:
