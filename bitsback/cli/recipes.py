@@ -52,6 +52,18 @@ def work(task: "Task") -> None:
         sys.exit(1)
 
 
+def experts_of(path: Path, folder: Path) -> tuple[str, list[int], tuple[Path, ...]]:
+    """(name of the data, families, files) of a recipe's experts; folder: the output of `train`.
+
+    Errors: TrainingError.
+    """
+    from bitsback.train.recipe import read_recipe, weights_of
+
+    recipe = read_recipe(path, path.parent)
+    families = [expert.family for expert in recipe.experts]
+    return recipe.data_name, families, tuple(weights_of(recipe, folder))
+
+
 def train_recipe(
     path: Path,
     data: Path,

@@ -148,9 +148,7 @@ def _expert_levels(only: tuple[int, int] | None, at_levels: bool) -> range | Non
     "counted from 0.",
 )
 @click.option("--seed", type=int, default=1, show_default=True)
-@click.option(
-    "--data-name", help="Name of the training data in `bitsback models` (default: FOLDER)."
-)
+@click.option("--data-name", help="Name of the data in `bitsback models` (default: FOLDER).")
 @click.option(
     "-T", "--threads", type=click.IntRange(1), help="CPU threads; one is best on a busy machine."
 )
@@ -191,9 +189,8 @@ def train(
     """
     device = set_up(None, threads, device)
     if folder.suffix == recipes.RECIPE:
-        return recipes.train_recipe(
-            folder, data or folder.parent, output, device, until, minutes, resume
-        )
+        data = data or folder.parent
+        return recipes.train_recipe(folder, data, output, device, until, minutes, resume)
     from bitsback import outputs
     from bitsback.train import loop
 

@@ -50,6 +50,10 @@ def _thirds(weight: Tensor) -> dict[str, Tensor]:
     exponent = scale_exponent(weight, 0)
     scaled = weight * torch.exp2(exponent).view(-1, 1, 1, 1)
     thirds = torch.round(scaled * THIRDS).clamp(-WEIGHT * THIRDS, WEIGHT * THIRDS)
+    # a peak just above half of WEIGHT must stay above, or the channel's exponent would change
+    half = WEIGHT // 2
+    above = (scaled.abs() > half) & (thirds.abs() == half * THIRDS)
+    thirds = torch.where(above, thirds + scaled.sign(), thirds)
     whole = torch.round(thirds / THIRDS)
     return {
         "whole": whole.to(torch.int8),

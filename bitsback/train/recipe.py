@@ -18,7 +18,7 @@ from typing import Any
 from bitsback.errors import TrainingError
 from bitsback.integer.config import NetworkConfig
 from bitsback.train.mixture import Source
-from bitsback.train.packed import first_line
+from bitsback.train.packed import SUFFIX, first_line
 from bitsback.train.trainer import TrainingConfig
 
 
@@ -78,6 +78,22 @@ class Recipe:
     def trained(self) -> tuple[Expert, ...]:
         """The experts that this recipe trains."""
         return tuple(expert for expert in self.experts if expert.of is None)
+
+
+def weights_of(recipe: Recipe, folder: Path) -> list[Path]:
+    """The files of a model's experts: in `folder`, the output of `train` with the recipe, or in the
+    folder beside it that has the name of an expert's other recipe.
+
+    Errors: TrainingError where one is missing.
+    """
+    paths = [
+        (folder.parent / expert.of if expert.of else folder) / f"{expert.name}{SUFFIX}"
+        for expert in recipe.experts
+    ]
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise TrainingError(f"no such file: {', '.join(missing)}")
+    return paths
 
 
 def _only_fields(table: dict[str, Any], of: type) -> dict[str, Any]:
