@@ -21,7 +21,6 @@ MODULES = sorted(
 # Modules without a tests/test_<module>.py, or folders of some, and the tests that exercise them.
 TESTED_ELSEWHERE = {
     "bitsback/ans/colour_frequencies.py": "test_colour_counts",
-    "bitsback/ans/scales.py": "test_gaussian_tables",
     "bitsback/cli/": "test_cli_main",
     "bitsback/coder/conditional.py": "test_chain",
     "bitsback/coder/distributions.py": "test_arithmetic",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitsback.ans import scales
+from bitsback.ans import gaussian_tables
 from bitsback.diffusion.schedule import geometric
 
 EVEN, SIGMA_MIN, SIGMA_MAX = 12, 0.5, 285.0
@@ -42,15 +42,17 @@ def sigmas(levels: Levels) -> list[float]:
     result: list[float] = []
     variance = 0.0
     for level in levels:
-        variance += (level.spacing * scales.scale_sd(level.step)) ** 2 + level.spacing**2 / 12
+        variance += (
+            level.spacing * gaussian_tables.scale_sd(level.step)
+        ) ** 2 + level.spacing**2 / 12
         result.append(math.sqrt(variance))
     return result
 
 
 def doubling(count: int = 10, first_exponent: int = -1) -> tuple[Level, ...]:
     """`count` levels, each twice as noisy as the one before: sigma_k = 1.22 spacing_k."""
-    levels = [Level(first_exponent, scales.SCALE_ONE + 4)]
-    levels += [Level(first_exponent + k, scales.SCALE_ONE) for k in range(1, count)]
+    levels = [Level(first_exponent, gaussian_tables.SCALE_ONE + 4)]
+    levels += [Level(first_exponent + k, gaussian_tables.SCALE_ONE) for k in range(1, count)]
     return tuple(levels)
 
 
@@ -69,7 +71,7 @@ def nearest_levels(wanted: Sequence[float], coarseness: float = 1.2) -> tuple[Le
         a = 1 - (near / far) ** 2
         exponent = math.floor(math.log2(min(coarseness, CLOSENESS * a) * sigma))
         forward = math.sqrt(max(sigma**2 - variance - 4.0**exponent / 12, 1e-9)) / 2.0**exponent
-        levels.append(Level(exponent, int(scales.scale_index(forward))))
+        levels.append(Level(exponent, int(gaussian_tables.scale_index(forward))))
         variance = sigmas(levels)[-1] ** 2
     return tuple(levels)
 
@@ -100,5 +102,5 @@ def forward_mean32(levels: Levels, k: int, previous: np.ndarray) -> np.ndarray:
     previous: int32, indices of level k - 1, or pixels - 128 for k = 0.
     """
     shift = levels[k].exponent - (levels[k - 1].exponent if k else 0)
-    fine = previous << scales.FRACTION_BITS
+    fine = previous << gaussian_tables.FRACTION_BITS
     return fine >> shift if shift >= 0 else fine << -shift

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from bitsback.ans.scales import scale_sd
+from bitsback.ans.gaussian_tables import scale_sd
 from bitsback.diffusion.levels import Level, sigmas
 from bitsback.diffusion.schedule import LearnedSchedule
 from bitsback.train.augment import like

@@ -68,9 +68,8 @@ def read_images(sources: Sequence[Source], patch: int, held: int = 32, threads: 
         paths = (path for path in source.folder.rglob("*") if path.is_file())
         files = sorted(path for path in paths if path.suffix.lower() in known)
         with ThreadPoolExecutor(threads) as pool:
-            read = dict(enumerate(pool.map(_read, files)))
-        read = {k: one for k, one in read.items() if one is not None}
-        read = {k: one for k, one in read.items() if min(one.shape[:2]) >= patch}
+            every = enumerate(pool.map(_read, files))
+            read = {k: one for k, one in every if one is not None and min(one.shape[:2]) >= patch}
         out = [k for k in read if source.hold_out and k % source.hold_out == 0]
         used = [one for k, one in read.items() if k not in out]
         if not used:
@@ -81,8 +80,8 @@ def read_images(sources: Sequence[Source], patch: int, held: int = 32, threads: 
         odds.append(source.share * areas / areas.sum())
         crops = [_centre(read[k], patch) for k in out[:held]]
         kept.append(torch.stack(crops) if crops else torch.zeros(0, 3, patch, patch).byte())
-    every = torch.cat(odds)
-    return Images(torch.cat(flat), torch.tensor(sizes), every / every.sum(), kept)
+    chances = torch.cat(odds)
+    return Images(torch.cat(flat), torch.tensor(sizes), chances / chances.sum(), kept)
 
 
 def save_images(images: Images, path: Path) -> None:

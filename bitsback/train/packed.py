@@ -97,8 +97,8 @@ def unpack(packed: bytes) -> list[dict[str, Any]]:
         states = json.loads(header["__metadata__"][KEY])["experts"]
         split: dict[tuple[int, str], dict[str, Tensor]] = {}
         for key, tensor in load(flat).items():
-            i, name, part = key.split(":")
-            split.setdefault((int(i), name), {})[part] = tensor
+            number, name, part = key.split(":")
+            split.setdefault((int(number), name), {})[part] = tensor
         for state in states:
             state["average"] = {}
         for (i, name), parts in split.items():
