@@ -12,7 +12,8 @@ from PIL import Image
 
 from bitsback.coder.model import Model
 from bitsback.errors import TrainingError
-from bitsback.train import expert_run, packed
+from bitsback.train import expert_run
+from bitsback.train import packed_weights as packed
 from bitsback.train.expert_run import Task, train_expert
 from bitsback.train.mixture import Source, read_images, save_images
 from bitsback.train.recipe import read_recipe, weights_of

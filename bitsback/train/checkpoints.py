@@ -11,7 +11,7 @@ from bitsback.errors import TrainingError
 from bitsback.integer.config import NetworkConfig
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.experts import Experts
-from bitsback.train.packed import SUFFIX, first_line, read_packed
+from bitsback.train.packed_weights import SUFFIX, first_line, read_packed
 from bitsback.train.restart import other_experts
 
 
@@ -28,7 +28,7 @@ def read_checkpoint(path: str | Path) -> tuple[Denoiser, dict[str, Any]]:
 
 
 def read_weights(path: str | Path) -> list[tuple[Denoiser, dict[str, Any]]]:
-    """As read_checkpoint, for each expert of packed weights (packed.py).  Errors: TrainingError."""
+    """As read_checkpoint, for each expert of packed weights (packed_weights.py).  Errors: TrainingError."""
     try:
         return [_network(state) for state in read_packed(path)]
     except (RuntimeError, TypeError, ValueError) as error:

@@ -17,7 +17,7 @@ from bitsback.train.graph import GraphTrainer
 from bitsback.train.kernel_check import kernels_agree
 from bitsback.train.measure import bound_bits
 from bitsback.train.mixture import Mixture, load_images
-from bitsback.train.packed import SUFFIX, first_line, pack
+from bitsback.train.packed_weights import SUFFIX, first_line, pack
 from bitsback.train.recipe import Expert, Recipe
 from bitsback.train.trainer import checkpoint_bytes
 

@@ -18,7 +18,7 @@ from typing import Any
 from bitsback.errors import TrainingError
 from bitsback.integer.config import NetworkConfig
 from bitsback.train.mixture import Source
-from bitsback.train.packed import SUFFIX, first_line
+from bitsback.train.packed_weights import SUFFIX, first_line
 from bitsback.train.trainer import TrainingConfig
 
 

@@ -20,7 +20,7 @@ from bitsback.train.denoiser import Denoiser
 from bitsback.train.estimates import Estimate, estimate, schedule_gradients
 from bitsback.train.grow import grow_weights
 from bitsback.train.muon import Muon
-from bitsback.train.packed import SUFFIX, first_line, of_levels, read_packed
+from bitsback.train.packed_weights import SUFFIX, first_line, of_levels, read_packed
 
 # (smallest, largest) log sigma of the learned schedule's lower and upper end
 END_LIMITS = ((math.log(0.35), math.log(0.8)), (math.log(200.0), math.log(500.0)))

@@ -1,4 +1,4 @@
-"""packed.py: float weights in thirds of an integer step, and what export makes of them."""
+"""packed_weights.py: float weights in thirds of an integer step, and what export makes of them."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from bitsback.diffusion.levels import default_levels
 from bitsback.errors import TrainingError
 from bitsback.integer.config import NetworkConfig
-from bitsback.train import packed
+from bitsback.train import packed_weights as packed
 from bitsback.train.checkpoints import read_checkpoints, read_weights
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.export import integer_layers
