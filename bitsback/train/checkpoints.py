@@ -28,7 +28,7 @@ def read_checkpoint(path: str | Path) -> tuple[Denoiser, dict[str, Any]]:
 
 
 def read_weights(path: str | Path) -> list[tuple[Denoiser, dict[str, Any]]]:
-    """As read_checkpoint, for each expert in a file of packed_weights.py.  Errors: TrainingError."""
+    """As read_checkpoint, for each expert in packed weights.  Errors: TrainingError."""
     try:
         return [_network(state) for state in read_packed(path)]
     except (RuntimeError, TypeError, ValueError) as error:
