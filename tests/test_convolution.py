@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from bitsback.codecs import prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.errors import BitsbackError
-from bitsback.integer import convolution, onednn, selftest
+from bitsback.integer import convolution, onednn, selftest, worst_cases
 from bitsback.integer.config import EXACT
 from bitsback.integer.convolution import Layer, Reference
 from bitsback.integer.network import IntegerNetwork
@@ -299,10 +299,10 @@ def test_one_pass_keeps_the_layout_and_its_numbers():
 
 def test_yardstick_of_the_self_test():
     """The self-test's own integer_convolution agrees with the decoder written from the document."""
-    layers, inputs = selftest._worst_case_layers()
+    layers, inputs = worst_cases.worst_case_layers()
     for name, layer in layers.items():
         assert np.array_equal(
-            selftest.integer_convolution(layer, inputs[name])[0],
+            worst_cases.integer_convolution(layer, inputs[name])[0],
             by_the_document(layer, inputs[name][0].astype(np.int64)),
         )
 
@@ -684,7 +684,7 @@ def test_cuda(tiny_model):
             network_outputs(tiny_model, selftest.choose(tiny_model.layers, "cuda"), *arrays),
         )
     )
-    for layer, x in zip(*(part.values() for part in selftest._worst_case_layers())):
+    for layer, x in zip(*(part.values() for part in worst_cases.worst_case_layers())):
         tensor = torch.from_numpy(x).to("cuda")
         got = Reference({"l": layer}, "cuda").convolve("l", tensor, 0).cpu().numpy()
-        assert np.array_equal(got, selftest.integer_convolution(layer, x))
+        assert np.array_equal(got, worst_cases.integer_convolution(layer, x))

@@ -23,7 +23,7 @@ from bitsback.integer.config import EXACT, INNOVATION_REACH, NetworkConfig
 from bitsback.integer.convolution import TOP
 from bitsback.integer.model_file import write_model
 from bitsback.integer.overflow import largest_sum
-from bitsback.integer.selftest import integer_convolution
+from bitsback.integer.worst_cases import integer_convolution
 from bitsback.sampling.chain_sampler import sample_chain
 from bitsback.sampling.denoisers import model_denoiser
 from bitsback.sampling.preview import preview

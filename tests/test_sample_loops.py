@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitsback.ans.compiled import HAVE_NUMBA
-from bitsback.ans.gaussian_tables import Gaussians, forward_frequencies
+from bitsback.ans.gaussian_tables import COLUMNS, TOTAL, Gaussians, forward_frequencies
 from bitsback.coder import sample_arrays, sample_loops
 from bitsback.coder.context import BELOW, INSIDE, RIGHT
 from bitsback.diffusion.levels import default_levels
@@ -108,3 +108,15 @@ def test_noise_of_the_context(shape, share, seed):
         assert same(arrays, loops)
         values = sample_loops.noised(forward, levels, k, BELOW, values)
         fixed = loops
+
+
+@pytest.mark.parametrize("above, column", [(0, 32), (1, 31)])
+def test_noise_at_the_edge_of_a_column(above, column):
+    """The column is the first whose cumulative frequency exceeds the bits."""
+    levels = default_levels()
+    edge = int(sample_arrays.hash_bits(0, BELOW, 1, 1, 1)[0, 0, 0]) + above
+    frequencies = np.zeros((32, COLUMNS), np.int32)
+    frequencies[:, 31:33] = edge, TOTAL - edge
+    sample = np.zeros((1, 1, 1, 1), np.int32)
+    for module in (sample_arrays, sample_loops):
+        assert module.noised(Gaussians(frequencies), levels, 0, BELOW, sample) == column - 31

@@ -25,13 +25,19 @@ from bitsback.cli.options import json_option, recursive_option, sources_argument
     is_flag=True,
     help="Also the bits of each part of the file and of each noise level: decodes it.",
 )
-@click.option("--model", help="With --borders, --levels: name of a shipped model, or a path.")
+@click.option(
+    "--device", help="Also the convolutions that run on this device, which are tested: cpu, cuda."
+)
+@click.option(
+    "--model", help="With --borders, --levels, --device: name of a shipped model, or a path."
+)
 @json_option
 def info(
     sources: tuple[Path, ...],
     recursive: bool,
     borders: bool,
     levels: bool,
+    device: str | None,
     model: str | None,
     as_json: bool,
 ) -> None:
@@ -46,6 +52,8 @@ def info(
             facts |= border_facts(data, facts, model)
         if levels:
             facts |= level_facts(data, model)
+        if device:
+            facts |= device_facts(facts.get("model", ""), model, device)
         if as_json:
             print_line(json.dumps(facts))
         else:
@@ -77,6 +85,18 @@ def level_facts(data: bytes, model: str | None) -> dict:
     if costs.latents:
         bits["closing"] = costs.closing
     return {"bits": bits, "sigmas": dict(zip(names, costs.sigmas))}
+
+
+def device_facts(model_id: str, model: str | None, device: str) -> dict:
+    """The backend that the file's model runs on a device; nothing for a file without the prior."""
+    if not model_id:
+        return {}
+    from bitsback.cli.resources import torch_device
+    from bitsback.coder.model import Model
+
+    name = torch_device(device)
+    backend = Model.of_file(model, model_id).chain(name).network.backend
+    return {"convolutions": f"{backend.name} on {name}"}
 
 
 def print_bits(bits: dict[str, int], noise: dict[str, float], dims: int) -> None:

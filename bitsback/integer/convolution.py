@@ -1,23 +1,27 @@
 """Convolutions of integers that give the same integers everywhere: the reference backend.
 
 Float32 convolutions of integer values.  Every partial sum stays below 2^24 (overflow.py proves it
-from the weights), so the order of summation does not matter.  onednn.py is the fast backend;
-selftest.py tests both at start-up.
+from the weights), so the order of summation does not matter.  Fast backends: onednn.py on CPUs,
+triton_convolution.py and int_mm.py on GPUs; selftest.py tests each at start-up.
 
-Both end in the same requantisation: round_half_even((acc + bias) * 2^-shift), a power of two
+All end in the same requantisation: round_half_even((acc + bias) * 2^-shift), a power of two
 per output channel, exact in float32 because acc + bias is below 2^24.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
+from bitsback.integer.config import INPUT_REACH
+from bitsback.integer.fixed_point import rounded_shift
+
 TOP = 255  # largest activation, in its steps
 WEIGHT = 64  # largest integer weight between two 8-bit activations
 WIDE = 16  # wide sums are in units of 1/16 of an activation's step
+Limits = Sequence[tuple[int, int]]  # lowest and largest value of each third of the channels
 
 
 @contextmanager
@@ -101,6 +105,57 @@ class Reference:
             acc = F.conv2d(x.to(torch.float32), weight, bias, layer.stride, layer.padding)
         acc = acc.mul_(scale).round_()
         return acc.clamp_(0, TOP).to(torch.uint8) if clamp else acc
+
+    def network_input(self, y: torch.Tensor, scale: int) -> torch.Tensor:
+        """(B, 3 or 1, H, W) int32 lattice indices -> input of the first layer (ARITHMETIC.md, 6).
+
+        (B, 12, H/2, W/2) float32, or what this backend's convolutions take for it.  One channel is
+        used three times; zeros fill up to multiples of 8.
+        """
+        height, width = y.shape[2:]
+        y = rounded_shift(y * scale, 8).clamp(-INPUT_REACH, INPUT_REACH)
+        tensor = y.to(torch.float32).expand(-1, 3, -1, -1)
+        tensor = F.pad(tensor, (0, -width % 8, 0, -height % 8))
+        return F.pixel_unshuffle(tensor, 2).contiguous(memory_format=torch.channels_last)
+
+    def convolve_sum(
+        self,
+        name: str,
+        x: torch.Tensor,
+        index: int,
+        wide: torch.Tensor | None = None,
+        shuffle: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """convolve's result, plus `wide` if given: (float32 sums, narrowed by WIDE to uint8).
+
+        shuffle: by pixel_shuffle(2) before the addition.  The sums may take wide's memory.
+        """
+        out = self.convolve(name, x, index)
+        if shuffle:
+            out = F.pixel_shuffle(out, 2)
+            out = out if wide is None else wide.add_(out)  # keeps the layout of wide
+        elif wide is not None:
+            out = out.add_(wide)
+        return out, self.narrow(out)
+
+    def convolve_narrow(
+        self, name: str, x: torch.Tensor, index: int, wide: torch.Tensor, divisor: int = WIDE
+    ) -> torch.Tensor:
+        """convolve's result plus `wide` (float32 or uint8, not changed), narrowed to uint8."""
+        return self.narrow(self.convolve(name, x, index).add_(wide), divisor)
+
+    def convolve_limited(
+        self, name: str, x: torch.Tensor, index: int, limits: Limits, shuffle: bool = False
+    ) -> torch.Tensor:
+        """convolve's result, by pixel_shuffle(2) if `shuffle`, each kind clamped: int32.
+
+        limits: of each third of the (shuffled) channels.
+        """
+        out = self.convolve(name, x, index)
+        out = F.pixel_shuffle(out, 2) if shuffle else out
+        for part, (low, high) in zip(out.split(out.shape[1] // len(limits), 1), limits):
+            part.clamp_(low, high)
+        return out.to(torch.int32)
 
     def narrow(self, wide: torch.Tensor, divisor: int = WIDE) -> torch.Tensor:
         """clamp(round_half_even(wide / divisor), 0, 255) uint8 of wide sums, float32 integers.

@@ -1,34 +1,24 @@
 """The denoiser in integers, which the coder evaluates (ARITHMETIC.md, section 6).
 
-The graph of denoiser.py with the integers of a model file.  A backend (convolution.py, onednn.py)
-computes the convolutions; all else is sums, clamps and rounding of float32 integers below 2^24.
+The graph of denoiser.py with the integers of a model file.  A backend (convolution.py and those
+named there) computes the convolutions, the sums after them, and their rounding.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
 from bitsback.diffusion.passes import Pass, coding_passes
 from bitsback.diffusion.steps import MEAN_BITS, SCALE_UNIT, Step
-from bitsback.integer.config import INPUT_REACH, NetworkConfig
-from bitsback.integer.convolution import Reference
-from bitsback.integer.fixed_point import rounded_shift
+from bitsback.integer.config import NetworkConfig
+from bitsback.integer.convolution import Limits, Reference
 
 # Limits of the outputs: mean +-16 (trunk) and +-8 (head); scales -8.65..4.3 and -2.9..1.4
 # doublings; colour coefficients +-4.
-Limits = tuple[tuple[int, int], ...]
 TRUNK_LIMITS: Limits = ((-16 << MEAN_BITS, 16 << MEAN_BITS), (-139, 69), (-256, 256))
 HEAD_LIMITS: Limits = ((-8 << MEAN_BITS, 8 << MEAN_BITS), (-46, 23), (-256, 256))
 assert SCALE_UNIT == 16
-
-
-def _limited(out: torch.Tensor, limits: Limits) -> torch.Tensor:
-    """(B, 9, h, w) float32 integers -> int32, each kind clamped to its limits."""
-    for part, (low, high) in zip(out.split(3, 1), limits):
-        part.clamp_(low, high)
-    return out.to(torch.int32)
 
 
 class StepTables(NamedTuple):
@@ -73,40 +63,29 @@ class IntegerNetwork:
             )
         return self._tables[index]
 
-    def _input(self, array: torch.Tensor) -> torch.Tensor:
-        """(B, 3 or 1, H, W) int32 -> (B, 12, H/2, W/2) float32.
-
-        One channel is used three times; zeros fill up to multiples of 8.
-        """
-        height, width = array.shape[2:]
-        tensor = array.clamp(-INPUT_REACH, INPUT_REACH).to(torch.float32).expand(-1, 3, -1, -1)
-        tensor = F.pad(tensor, (0, -width % 8, 0, -height % 8))
-        return F.pixel_unshuffle(tensor, 2).contiguous(memory_format=torch.channels_last)
-
-    def _blocks(self, stage: str, count: int, wide: torch.Tensor, index: int) -> torch.Tensor:
+    def _blocks(
+        self, stage: str, count: int, wide: torch.Tensor, x: torch.Tensor, index: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Residual blocks.  wide, x: wide sums and their narrowed form; so is what is returned."""
         for i in range(count):
-            h = self.backend.convolve(
-                f"{stage}.{i}.a", self.backend.narrow(wide), index, clamp=True
-            )
-            wide = self.backend.convolve(f"{stage}.{i}.b", h, index).add_(wide)
-        return wide
+            h = self.backend.convolve(f"{stage}.{i}.a", x, index, clamp=True)
+            wide, x = self.backend.convolve_sum(f"{stage}.{i}.b", h, index, wide)
+        return wide, x
 
     @torch.no_grad()
     def trunk(self, index: int, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, 3 or 1, H, W) int32 lattice indices -> ((B, 9, H, W) int32, a state for `head`)."""
-        c, convolve, activation = self.config, self.backend.convolve, self.backend.narrow
+        c, sums = self.config, self.backend.convolve_sum
         height, width = y.shape[2:]
-        x = self._input(rounded_shift(y * self.steps[index].input_scale, 8))
+        x = self.backend.network_input(y, self.steps[index].input_scale)
         index -= self.first
-        half = self._blocks("down1", c.n1, convolve("first", x, index), index)
-        quarter = self._blocks("down2", c.n2, convolve("to2", activation(half), index), index)
-        eighth = self._blocks("middle", c.n3, convolve("to3", activation(quarter), index), index)
-        quarter += F.pixel_shuffle(convolve("from3", activation(eighth), index), 2)
-        quarter = self._blocks("up2", c.n2, quarter, index)
-        half += F.pixel_shuffle(convolve("from2", activation(quarter), index), 2)
-        features = activation(self._blocks("up1", c.n1, half, index))
-        out = F.pixel_shuffle(convolve("last", features, index), 2)[:, :, :height, :width]
-        return _limited(out, TRUNK_LIMITS), convolve("head_features", features, index)
+        half, x = self._blocks("down1", c.n1, *sums("first", x, index), index)
+        quarter, x = self._blocks("down2", c.n2, *sums("to2", x, index), index)
+        _, x = self._blocks("middle", c.n3, *sums("to3", x, index), index)
+        _, x = self._blocks("up2", c.n2, *sums("from3", x, index, quarter, True), index)
+        _, x = self._blocks("up1", c.n1, *sums("from2", x, index, half, True), index)
+        out = self.backend.convolve_limited("last", x, index, TRUNK_LIMITS, shuffle=True)
+        return out[:, :, :height, :width], self.backend.convolve("head_features", x, index)
 
     @torch.no_grad()
     def head(
@@ -118,14 +97,11 @@ class IntegerNetwork:
         out as by passes.Places.put_unshuffled.
         """
         index, innovations = index - self.first, innovations.permute(0, 3, 1, 2)
-        h = self.backend.narrow(
-            self.backend.convolve(
-                "head_known", innovations, (self.config.passes - 1) * index + pass_number - 1
-            ).add_(state)
-        )
-        mixed = self.backend.narrow(self.backend.convolve("head_mix", h, index).add_(h), 1)
-        return _limited(
-            self.backend.convolve(f"head_out.{pass_number - 1}", mixed, index), HEAD_LIMITS
+        row = (self.config.passes - 1) * index + pass_number - 1
+        h = self.backend.convolve_narrow("head_known", innovations, row, state)
+        mixed = self.backend.convolve_narrow("head_mix", h, index, h, 1)
+        return self.backend.convolve_limited(
+            f"head_out.{pass_number - 1}", mixed, index, HEAD_LIMITS
         )
 
     def order(self, index: int) -> tuple[Pass, ...]:

@@ -10,114 +10,72 @@ import numpy as np
 import torch
 
 from bitsback.errors import BitsbackError
-from bitsback.integer.convolution import TOP, WEIGHT, Layer, Reference
+from bitsback.integer.convolution import TOP, Layer, Reference
 from bitsback.integer.onednn import Fast
+from bitsback.integer.worst_cases import (
+    half_even,
+    integer_convolution,
+    network_input,
+    shuffled,
+    worst_case_layers,
+)
+
+SUMMED = ("48_3", "64_1", "bytes")  # layers whose sums are tested too
 
 
-def _worst_case_layers() -> tuple[dict[str, Layer], dict[str, np.ndarray]]:
-    """Layers and inputs at the exporter's limits, with sums that need every bit."""
-    generator = np.random.default_rng(5)
-    layers: dict[str, Layer] = {}
-    inputs: dict[str, np.ndarray] = {}
-    for width, size, stride in (
-        (64, 3, 1),
-        (48, 3, 1),
-        (64, 1, 1),
-        (48, 2, 2),
-        (128, 3, 1),
-        (16, 3, 1),
-    ):
-        weight = generator.choice(
-            [-WEIGHT, -WEIGHT, WEIGHT, WEIGHT, 63, -63, 1, 0], (width, width, size, size)
-        )
-        weight[:2], weight[2:4] = WEIGHT, -WEIGHT
-        bias = generator.integers(-(2**18), 2**18, (1, width))
-        shifts = generator.integers(0, 13, width)
-        name = f"{width}_{size}"
-        layers[name] = Layer(
-            torch.from_numpy(weight.astype(np.int8)),
-            torch.from_numpy(bias.astype(np.int32)),
-            torch.from_numpy(shifts.astype(np.int8)),
-            stride,
-        )
-        x = generator.choice(
-            [0, 1, 127, 128, 254, 255, 255, 255], (16 if width == 16 else 1, width, 16, 24)
-        )
-        x[:, :, :8] = TOP
-        inputs[name] = x.astype(np.uint8)
-    for name, weights, values, shift in (
-        ("last", (56, -56, 55), (TOP, TOP, 254), 7),
-        ("first", (149, -148, 147, -149), (1023, 1021, -767, -1023), 9),
-        ("fine", (4095, -4093, 3001), (1023, -1021, 767), 10),
-    ):
-        wide = generator.choice(weights, (36, 64 if name == "last" else 12, 3, 3))
-        if name == "fine":  # operands of 12 bits: two of them an output, the rest 0
-            wide = np.where(generator.random(wide.shape) < 2 / 108, wide, 0)
-        layers[name] = Layer(
-            torch.from_numpy(wide.astype(np.int32)),
-            torch.full((1, 36), 2**22 - 1, dtype=torch.int32),
-            torch.full((36,), shift, dtype=torch.int8),
-        )
-        # 16 images: libraries choose other algorithms for batches
-        inputs[name] = generator.choice(values, (16, wide.shape[1], 16, 24)).astype(np.float32)
-    layers["last"].weight[0], inputs["last"][0] = 56, TOP  # 576 * 56 * 255 = 0.98 * 2^23
-    layers["bytes"], inputs["bytes"] = layers["last"], inputs["last"].astype(np.uint8)
-    layers["signed"] = Layer(
-        torch.from_numpy(
-            generator.choice([-WEIGHT, WEIGHT, 63, 0], (48, 12, 3, 3)).astype(np.int8)
-        ),
-        torch.from_numpy(generator.integers(-(2**22), 2**22, (1, 48)).astype(np.int32)),
-        torch.full((48,), 9, dtype=torch.int8),
-    )
-    inputs["signed"] = generator.choice([-128, -127, -1, 0, 1, 126, 127], (3, 12, 16, 24)).astype(
-        np.int8
-    )
-    layers["split"] = Layer(
-        torch.from_numpy(
-            generator.choice([-8256, 8255, 8127, -8193, 64, -65, 0], (9, 4, 1, 1)).astype(np.int32)
-        ),
-        torch.from_numpy(generator.integers(-(2**22), 2**22, (1, 9)).astype(np.int32)),
-        torch.full((9,), 3, dtype=torch.int8),
-    )
-    inputs["split"] = generator.choice([0, 1, 127, 254, 255], (2, 4, 16, 24)).astype(np.uint8)
-    return layers, inputs
+def _sums_agree(backend: Reference, name: str, x: torch.Tensor, out: np.ndarray) -> bool:
+    """Whether sums, narrowed forms and limits of a layer are right.  out: integers of convolve."""
+    limits = ((-4096, 4096), (-139, 69), (-256, 256))
+    for shuffle in (False, True):
+        expected = shuffled(out) if shuffle else out
+        channels = expected.shape[1]
+        values = np.arange(expected.size).reshape(expected.shape) * 7919 % 40009 - 20000
+        bytes_ = values.astype(np.uint8).astype(np.int64)
+
+        def tensor(array: np.ndarray, kind: torch.dtype) -> torch.Tensor:
+            made = torch.from_numpy(array).to(x.device, kind)
+            return made.contiguous(memory_format=torch.channels_last)
+
+        wide = expected + values
+        got = [*backend.convolve_sum(name, x, 0, tensor(values, torch.float32), shuffle)]
+        right = [wide, half_even(wide, 4).clip(0, TOP)]
+        got += backend.convolve_sum(name, x, 0, shuffle=shuffle)
+        right += [expected, half_even(expected, 4).clip(0, TOP)]
+        if not shuffle:
+            got.append(backend.convolve_narrow(name, x, 0, tensor(values, torch.float32)))
+            right.append(right[1])
+            got.append(backend.convolve_narrow(name, x, 0, tensor(bytes_, torch.uint8), 1))
+            right.append((expected + bytes_).clip(0, TOP))
+        if channels % 3 == 0:
+            got.append(backend.convolve_limited(name, x, 0, limits, shuffle))
+            low, high = np.repeat(np.array(limits), channels // 3, 0).T[:, :, None, None]
+            right.append(expected.clip(low, high))
+        if not all(np.array_equal(a.cpu().numpy(), b) for a, b in zip(got, right)):
+            return False
+    return True
 
 
-def integer_convolution(
-    layer: Layer, x: np.ndarray, index: int = 0, clamp: bool = False
-) -> np.ndarray:
-    """What convolve must return, computed tap by tap in int64.  x: (B, I, H, W) int.
-
-    The products of a tap are summed in float64, exact below 2^53, in a quarter of the time that
-    numpy's integers take.
-    """
-    weight = layer.weight.numpy().astype(np.int64)
-    pad, size, stride = layer.padding, layer.weight.shape[-1], layer.stride
-    x = np.pad(np.asarray(x, np.int64), ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-    if weight.shape[1] * int(np.abs(weight).max()) * int(np.abs(x).max()) >= 2**53:
-        raise ValueError("sums beyond 2^53")
-    height, width = (x.shape[2] - size) // stride + 1, (x.shape[3] - size) // stride + 1
-    acc = np.zeros((len(x), len(weight), height, width), np.int64)
-    for i in range(size):
-        for j in range(size):
-            tap = x[:, :, i : i + stride * height : stride, j : j + stride * width : stride]
-            tap = tap.reshape(*tap.shape[:2], -1).astype(np.float64)
-            sums = np.matmul(weight[:, :, i, j].astype(np.float64), tap)
-            acc += sums.reshape(acc.shape).astype(np.int64)
-    acc += layer.bias_of(index).numpy().astype(np.int64)[:, None, None]
-    shift = layer.shift.numpy().astype(np.int64)[:, None, None]
-    right = np.maximum(shift, 0)
-    floor, rest, half = acc >> right, acc & ((1 << right) - 1), (1 << right) >> 1
-    up = (rest > half) | ((rest == half) & (right > 0) & (floor & 1 == 1))
-    acc = (floor + up) << np.maximum(-shift, 0)
-    return np.clip(acc, 0, TOP) if clamp else acc
+def _input_agrees(backend: Reference, layer: Layer, device: str | torch.device) -> bool:
+    """Whether the layer "first" is right on network_input of images of odd sizes."""
+    for colours, height, width in ((3, 21, 9), (1, 8, 17)):
+        count = 2 * colours * height * width
+        y = (np.arange(count, dtype=np.int32) * 7919 % 4093 - 2046).reshape(2, colours, height, -1)
+        inputs = backend.network_input(torch.from_numpy(y).to(device), 301)
+        got = backend.convolve("first", inputs, 0).cpu().numpy()
+        if not np.array_equal(got, integer_convolution(layer, network_input(y, 301))):
+            return False
+    return True
 
 
-def agrees(
+def failure(
     make: Callable[[Mapping[str, Layer]], Reference], device: str | torch.device = "cpu"
-) -> bool:
-    """Whether the backend `make(layers)` returns integer_convolution's integers on worst cases."""
-    layers, inputs = _worst_case_layers()
+) -> str | None:
+    """None if the backend `make(layers)` returns the right integers on worst cases.
+
+    Else the layer whose integers are wrong, or the error.
+    """
+    layers, inputs = worst_case_layers()
+    name = "start"
     try:
         backend = make(layers)
         for name, layer in layers.items():
@@ -126,13 +84,39 @@ def agrees(
                 .to(device)
                 .contiguous(memory_format=torch.channels_last)
             )
+            right = integer_convolution(layer, inputs[name])
             for clamp in (True, False) if layer.inner else (False,):
                 got = backend.convolve(name, x, 0, clamp).cpu().numpy()
-                if not np.array_equal(got, integer_convolution(layer, inputs[name], 0, clamp)):
-                    return False
-    except (RuntimeError, AttributeError, NotImplementedError):
-        return False
-    return True
+                if not np.array_equal(got, right.clip(0, TOP) if clamp else right):
+                    return f"{name}: wrong integers"
+            if name in SUMMED and not _sums_agree(backend, name, x, right):
+                return f"{name}: wrong sums"
+            if name == "first" and not _input_agrees(backend, layer, device):
+                return "wrong input of the network"
+    except Exception as error:  # compilers of kernels raise errors of their own
+        return f"{name}: {type(error).__name__}: {error}"
+    return None
+
+
+def agrees(
+    make: Callable[[Mapping[str, Layer]], Reference], device: str | torch.device = "cpu"
+) -> bool:
+    """Whether the backend `make(layers)` returns integer_convolution's integers on worst cases."""
+    return failure(make, device) is None
+
+
+def gpu_backends() -> list[type[Reference]]:
+    """Backends of CUDA devices but the reference, the fastest first, as far as they load."""
+    kinds: list[type[Reference]] = []
+    try:
+        from bitsback.integer.triton_convolution import TritonInt8
+
+        kinds.append(TritonInt8)
+    except Exception:  # no Triton here, or another interface
+        pass
+    from bitsback.integer.int_mm import IntMM
+
+    return [*kinds, IntMM]
 
 
 def choose(layers: Mapping[str, Layer], device: str | torch.device = "cpu") -> Reference:
@@ -148,8 +132,10 @@ def choose(layers: Mapping[str, Layer], device: str | torch.device = "cpu") -> R
         ) from None
     if device.type == "cpu" and agrees(Fast):
         return Fast(layers)
-    if agrees(lambda these: Reference(these, device), device):
-        return Reference(layers, device)
+    kinds = [*(gpu_backends() if device.type == "cuda" else []), Reference]
+    for kind in kinds:
+        if agrees(lambda these: kind(these, device), device):
+            return kind(layers, device)
     raise BitsbackError(
         f"{device}: convolutions of integers are not exact here (a reduced-precision mode is on?); "
         "nothing was coded"

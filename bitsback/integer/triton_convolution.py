@@ -1,0 +1,240 @@
+"""Exact convolutions by int8 Triton kernels: the fast backend on GPUs.
+
+Every layer runs on int8 operands.  Activations a = 0..255 are taken as a - 128, with 128 x the sum
+of the weights in the bias; weights and inputs of more bits are split into digits (digits.py).
+The kernels run on CPU tensors too, under TRITON_INTERPRET=1.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+import triton
+
+from bitsback.integer.config import INPUT_REACH
+from bitsback.integer.convolution import WIDE, Layer, Limits, Reference
+from bitsback.integer.triton_kernels import convolve_kernel, digits_kernel, input_kernel
+from bitsback.integer.triton_layers import PackedLayer, Sizes, block_sizes, pack, padded
+
+ALIGNED = 16  # bytes of a load: the channels of a pixel in memory are a multiple
+LARGEST_LEFT = 6  # sums below 2^24 times 2^6 fit int32
+COUNT = 2**31  # offsets are int32
+DIGITS = 32  # channels in memory of the first layer's input: 24 digits, zeros
+ELEMENTS = 1024  # of a program of the kernels without sums
+
+
+class TritonInt8(Reference):
+    """All layers by one kernel each, with the sums and the rounding that follow it.
+
+    Layers with shifts beyond int32, and arrays of 2^31 values or more, as in the reference.
+    """
+
+    name = "Triton int8"
+
+    def __init__(
+        self,
+        layers: Mapping[str, Layer],
+        device: str | torch.device = "cpu",
+        sizes: Sizes = block_sizes,
+    ):
+        super().__init__(layers, device)
+        self.sizes = sizes
+        self._packed: dict[tuple[str, torch.dtype, bool], PackedLayer] = {}
+        self._limits: dict[tuple[str, Limits, bool], torch.Tensor] = {}
+        # what stands for outputs not wanted, so that one compiled kernel serves them all
+        self._no_floats = torch.empty(ALIGNED, device=self.device)
+        self._no_bytes = torch.empty(ALIGNED, dtype=torch.uint8, device=self.device)
+        self._too_large = {
+            name for name, layer in layers.items() if int(layer.shift.min()) < -LARGEST_LEFT
+        }
+
+    def like(self, layers: Mapping[str, Layer]) -> "TritonInt8":
+        return TritonInt8(layers, self.device, self.sizes)
+
+    def _pack(self, name: str, kind: torch.dtype, shuffle: bool) -> PackedLayer:
+        key = name, kind, shuffle
+        if key not in self._packed:
+            self._packed[key] = pack(self.layers[name], kind, shuffle, self.sizes, self.device)
+        return self._packed[key]
+
+    def _usable(self, name: str, x: torch.Tensor) -> bool:
+        """Whether shifts and offsets fit int32."""
+        most = max(len(self.layers[name].weight), 2 * x.shape[1] + ALIGNED)
+        return name not in self._too_large and x.numel() // max(x.shape[1], 1) * most < COUNT
+
+    def _empty(
+        self, name: str, x: torch.Tensor, kind: torch.dtype, shuffle: bool = False
+    ) -> torch.Tensor:
+        """Memory for the outputs of a layer, (B, H, W, O)."""
+        layer, up = self.layers[name], 2 if shuffle else 1
+        size, stride, padding = layer.weight.shape[-1], layer.stride, layer.padding
+        height, width = ((side + 2 * padding - size) // stride + 1 for side in x.shape[2:])
+        shape = len(x), up * height, up * width, len(layer.weight) // up**2
+        return torch.empty(shape, dtype=kind, device=x.device)
+
+    @staticmethod
+    def _input(x: torch.Tensor) -> torch.Tensor:
+        """(B, I, H, W) -> (B, H, W, C) int8 or uint8, contiguous, C a multiple of 16."""
+        x = x.permute(0, 2, 3, 1)
+        channels = x.shape[3]
+        if x.dtype == torch.float32:
+            x = x.contiguous()
+            pitch = -(-2 * channels // ALIGNED) * ALIGNED
+            out = torch.empty(*x.shape[:3], pitch, dtype=torch.int8, device=x.device)
+            if out.numel():
+                with torch.cuda.device_of(x):
+                    digits_kernel[(triton.cdiv(out.numel(), ELEMENTS),)](
+                        x, out, out.numel(), pitch, channels, BLOCK=ELEMENTS
+                    )
+            return out
+        x = F.pad(x, (0, -channels % ALIGNED)) if channels % ALIGNED else x
+        x = x.contiguous()
+        return x if x.data_ptr() % ALIGNED == 0 else x.clone()
+
+    def network_input(self, y: torch.Tensor, scale: int) -> torch.Tensor:
+        """In digits, (B, DIGITS, H/2, W/2) int8, which convolutions take for float32 inputs."""
+        batch, colours, height, width = y.shape
+        shape = batch, -(-height // 8) * 4, -(-width // 8) * 4, DIGITS
+        out = torch.empty(shape, dtype=torch.int8, device=y.device)
+        if y.dtype != torch.int32 or out.numel() >= COUNT or y.numel() >= COUNT:
+            return super().network_input(y, scale)
+        if out.numel():
+            with torch.cuda.device_of(y):
+                input_kernel[(triton.cdiv(out.numel(), ELEMENTS),)](
+                    y.contiguous(),
+                    out,
+                    out.numel(),
+                    height,
+                    width,
+                    shape[1],
+                    shape[2],
+                    colours,
+                    scale,
+                    INPUT_REACH,
+                    DIGITS=DIGITS,
+                    BLOCK=ELEMENTS,
+                )
+        return out.permute(0, 3, 1, 2)
+
+    def _run(
+        self,
+        name: str,
+        x: torch.Tensor,
+        index: int,
+        residual: torch.Tensor | None = None,
+        wide: torch.Tensor | None = None,
+        narrow: torch.Tensor | None = None,
+        divisor: int = 1,
+        limits: torch.Tensor | None = None,
+        shuffle: bool = False,
+    ) -> None:
+        """Writes wide (float32, int32 with limits) and narrow (uint8), each (B, H, W, O)."""
+        layer = self.layers[name]
+        more = x.shape[1] > layer.weight.shape[1]  # than the layer has: digits
+        packed = self._pack(name, torch.float32 if more else x.dtype, shuffle)
+        out = wide if wide is not None else narrow
+        assert out is not None
+        up = 2 if shuffle else 1
+        batch, height, width, channels = out.shape
+        height, width = height // up, width // up
+        pixels = batch * height * width
+        if not pixels:
+            return
+        if residual is not None and residual.data_ptr() % ALIGNED:
+            residual = residual.clone()
+        x, blocks = self._input(x), packed.blocks
+        with torch.cuda.device_of(x):  # Triton launches on the current device
+            convolve_kernel[(triton.cdiv(pixels, blocks.m), packed.columns // blocks.n)](
+                x,
+                packed.weight,
+                packed.bias,
+                packed.rounding,
+                packed.rounding if limits is None else limits,
+                self._no_floats if residual is None else residual,
+                self._no_floats if wide is None else wide,
+                self._no_bytes if narrow is None else narrow,
+                index if len(packed.bias) > 1 else 0,
+                pixels,
+                height,
+                width,
+                x.shape[1],
+                x.shape[2],
+                x.shape[3] // ALIGNED,
+                layer.stride,
+                layer.padding,
+                up,
+                int(residual is not None),
+                int(wide is not None),
+                int(narrow is not None),
+                divisor.bit_length() - 1,
+                len(layer.weight),
+                packed.columns,
+                channels,
+                SIGNED=x.dtype == torch.int8,
+                SIZE=layer.weight.shape[-1],
+                CHUNKS=packed.chunks,
+                PARTS=len(packed.weight),
+                LIMITED=limits is not None,
+                BLOCK_M=blocks.m,
+                BLOCK_N=blocks.n,
+                BLOCK_K=blocks.k,
+                num_warps=blocks.warps,
+                num_stages=blocks.stages,
+            )
+
+    def convolve(self, name: str, x: torch.Tensor, index: int, clamp: bool = False) -> torch.Tensor:
+        if not self._usable(name, x):
+            return super().convolve(name, x, index, clamp)
+        out = self._empty(name, x, torch.uint8 if clamp else torch.float32)
+        self._run(name, x, index, wide=None if clamp else out, narrow=out if clamp else None)
+        return out.permute(0, 3, 1, 2)
+
+    def convolve_sum(
+        self,
+        name: str,
+        x: torch.Tensor,
+        index: int,
+        wide: torch.Tensor | None = None,
+        shuffle: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self._usable(name, x):
+            return super().convolve_sum(name, x, index, wide, shuffle)
+        narrow = self._empty(name, x, torch.uint8, shuffle)
+        residual = None if wide is None else wide.permute(0, 2, 3, 1).contiguous()
+        out = torch.empty_like(narrow, dtype=torch.float32) if residual is None else residual
+        self._run(name, x, index, residual, out, narrow, WIDE, shuffle=shuffle)
+        return out.permute(0, 3, 1, 2), narrow.permute(0, 3, 1, 2)
+
+    def convolve_narrow(
+        self, name: str, x: torch.Tensor, index: int, wide: torch.Tensor, divisor: int = WIDE
+    ) -> torch.Tensor:
+        if not self._usable(name, x):
+            return super().convolve_narrow(name, x, index, wide, divisor)
+        narrow = self._empty(name, x, torch.uint8)
+        residual = wide.permute(0, 2, 3, 1).contiguous()
+        self._run(name, x, index, residual, narrow=narrow, divisor=divisor)
+        return narrow.permute(0, 3, 1, 2)
+
+    def convolve_limited(
+        self, name: str, x: torch.Tensor, index: int, limits: Limits, shuffle: bool = False
+    ) -> torch.Tensor:
+        if not self._usable(name, x):
+            return super().convolve_limited(name, x, index, limits, shuffle)
+        out = self._empty(name, x, torch.int32, shuffle)
+        self._run(
+            name, x, index, wide=out, limits=self._limits_of(name, limits, shuffle), shuffle=shuffle
+        )
+        return out.permute(0, 3, 1, 2)
+
+    def _limits_of(self, name: str, limits: Limits, shuffle: bool) -> torch.Tensor:
+        """(2, columns) int32: lowest and largest value of each column."""
+        key = name, tuple(limits), shuffle
+        if key not in self._limits:
+            outputs = len(self.layers[name].weight) // (4 if shuffle else 1)
+            each = torch.tensor(limits, dtype=torch.int32).T
+            columns = self._pack(name, torch.uint8, shuffle).columns
+            values = each.repeat_interleave(outputs // len(limits), 1).repeat(
+                1, 4 if shuffle else 1
+            )
+            self._limits[key] = padded(values, columns).contiguous().to(self.device)
+        return self._limits[key]
