@@ -28,7 +28,7 @@ STEPS = (
     ("code:default:256", 70),
     ("code:default:768", 80),
     ("module:benchmarks.device_lanes:--values:400000:--lanes:64,96,1000,4096", 40),
-    ("module:benchmarks.device_convolutions", 60),
+    ("module:benchmarks.device_convolutions:bitsback/models/default.safetensors:--seconds:30", 45),
     ("code:fast:768", 60),
 )
 
