@@ -10,59 +10,103 @@ from bitsback.ans.compiled import compiled, inlined
 from bitsback.ans.lanes_numpy import CENTRE, DRY, EDGES, FLOOR, IMPOSSIBLE, LAST, SLOTS
 from bitsback.ans.row_table import GUIDE_BITS
 
-GUIDE_SHIFT = 24 - GUIDE_BITS
-
 
 @inlined
-def pop_update(s, slot, start, frequency):
+def pop_update(s: int, slot: int, start: int, frequency: int) -> int:
     """The state after a symbol is popped, before it takes a word."""
     return frequency * (s >> 24) + slot - start
 
 
 @inlined
-def push_update(s, start, frequency):
+def push_update(s: int, start: int, frequency: int) -> int:
     """The state after a symbol is pushed, once it has given its word."""
     quotient = np.int64(np.uint64(s) // np.uint64(frequency))
     return (quotient << 24) + (s - quotient * frequency) + start
 
 
+@inlined
+def give(s: int, frequency: int, words: np.ndarray, count: int) -> tuple[int, int]:
+    """(the state with room for a symbol of this frequency, count of words)."""
+    if s >> 39 >= frequency:
+        words[count] = s & 0xFFFFFFFF
+        count += 1
+        s >>= 32
+    return s, count
+
+
+@inlined
+def take(s: int, words: np.ndarray, count: int) -> tuple[int, int]:
+    """The mirror of give; the count is negative where there is no word."""
+    if s < FLOOR:
+        count -= 1
+        if count >= 0:
+            s = s << 32 | np.int64(words[count])
+    return s, count
+
+
+@inlined
+def push_escape(state: np.ndarray, lane: int, words: np.ndarray, count: int, value: int) -> int:
+    """Pushes a value as a uniform number of 16 bits; returns the count of words."""
+    s, count = give(state[lane], 256, words, count)
+    state[lane] = push_update(s, np.int64((value + 2**15) & 0xFFFF) << 8, np.int64(256))
+    return count
+
+
+@inlined
+def pop_escape(state: np.ndarray, lane: int, words: np.ndarray, count: int) -> tuple[int, int]:
+    """The mirror of push_escape: (count of words, value)."""
+    s = state[lane]
+    value = s >> 8 & 0xFFFF
+    s = pop_update(s, s & SLOTS, value << 8, np.int64(256))
+    state[lane], count = take(s, words, count)
+    return count, value - 2**15
+
+
 @compiled
-def push(state, words, count, starts, frequencies):
+def push(
+    state: np.ndarray, words: np.ndarray, count: int, starts: np.ndarray, frequencies: np.ndarray
+) -> int:
     """As lanes_numpy.push."""
     lanes, n = state.size, starts.size
     for j in range(n - 1, -1, -1):
         lane = j % lanes
-        s, f = state[lane], np.int64(frequencies[j])
-        if s >> 39 >= f:
-            words[count] = s & 0xFFFFFFFF
-            count += 1
-            s >>= 32
+        f = np.int64(frequencies[j])
+        s, count = give(state[lane], f, words, count)
         state[lane] = push_update(s, np.int64(starts[j]), f)
     return count
 
 
 @compiled
-def pop_uniform(state, words, count, bits, values):
+def pop_uniform(
+    state: np.ndarray, words: np.ndarray, count: int, bits: int, values: np.ndarray
+) -> int:
     """As lanes_numpy.pop_uniform."""
     lanes, n, shift = state.size, values.size, 24 - bits
     for j in range(n):
         lane = j % lanes
         s = state[lane]
-        slot = s & SLOTS
-        value = slot >> shift
-        s = pop_update(s, slot, value << shift, np.int64(1) << shift)
-        if s < FLOOR:
-            if count == 0:
-                return DRY
-            count -= 1
-            s = s << 32 | np.int64(words[count])
+        value = (s & SLOTS) >> shift
+        s = pop_update(s, s & SLOTS, value << shift, np.int64(1) << shift)
+        s, count = take(s, words, count)
+        if count < 0:
+            return DRY
         state[lane] = s
         values[j] = value
     return count
 
 
 @compiled
-def push_gaussian(state, words, count, edges, guide, values, mean32, scale, escapes):
+def push_gaussian(
+    state: np.ndarray,
+    words: np.ndarray,
+    count: int,
+    edges: np.ndarray,
+    guide: np.ndarray,
+    values: np.ndarray,
+    mean32: np.ndarray,
+    scale: np.ndarray,
+    escapes: bool,
+) -> int:
     """As lanes_numpy.push_gaussian."""
     lanes, n, many = state.size, values.size, scale.size > 1
     end = n
@@ -72,13 +116,7 @@ def push_gaussian(state, words, count, edges, guide, values, mean32, scale, esca
             for j in range(end - 1, begin - 1, -1):
                 column = values[j] - (mean32[j] >> 5) + CENTRE
                 if column <= 0 or column >= LAST:
-                    s = state[j - begin]
-                    if s >> 39 >= 256:
-                        words[count] = s & 0xFFFFFFFF
-                        count += 1
-                        s >>= 32
-                    start = np.int64((values[j] + 2**15) & 0xFFFF) << 8
-                    state[j - begin] = (s >> 8 << 24) + (s & 255) + start
+                    count = push_escape(state, j - begin, words, count, values[j])
         for j in range(end - 1, begin - 1, -1):
             mean = mean32[j]
             row = (scale[j] if many else scale[0]) * 32 + (mean & 31)
@@ -90,18 +128,24 @@ def push_gaussian(state, words, count, edges, guide, values, mean32, scale, esca
             f = np.int64(edges[i + 1]) - start
             if f == 0:
                 return IMPOSSIBLE
-            s = state[j - begin]
-            if s >> 39 >= f:
-                words[count] = s & 0xFFFFFFFF
-                count += 1
-                s >>= 32
+            s, count = give(state[j - begin], f, words, count)
             state[j - begin] = push_update(s, start, f)
         end = begin
     return count
 
 
 @compiled
-def pop_gaussian(state, words, count, edges, guide, mean32, scale, escapes, values):
+def pop_gaussian(
+    state: np.ndarray,
+    words: np.ndarray,
+    count: int,
+    edges: np.ndarray,
+    guide: np.ndarray,
+    mean32: np.ndarray,
+    scale: np.ndarray,
+    escapes: bool,
+    values: np.ndarray,
+) -> int:
     """As lanes_numpy.pop_gaussian."""
     lanes, n, many = state.size, values.size, scale.size > 1
     for begin in range(0, n, lanes):
@@ -112,18 +156,16 @@ def pop_gaussian(state, words, count, edges, guide, mean32, scale, escapes, valu
             slot = s & SLOTS
             mean = mean32[j]
             row = (scale[j] if many else scale[0]) * 32 + (mean & 31)
-            i = row * EDGES + guide[(row << GUIDE_BITS) + (slot >> GUIDE_SHIFT)]
+            i = row * EDGES + guide[(row << GUIDE_BITS) + (slot >> 24 - GUIDE_BITS)]
             end_of_column = np.int64(edges[i + 1])
             while end_of_column <= slot:
                 i += 1
                 end_of_column = np.int64(edges[i + 1])
             start = np.int64(edges[i])
             s = pop_update(s, slot, start, end_of_column - start)
-            if s < FLOOR:
-                if count == 0:
-                    return DRY
-                count -= 1
-                s = s << 32 | np.int64(words[count])
+            s, count = take(s, words, count)
+            if count < 0:
+                return DRY
             state[j - begin] = s
             column = i - row * EDGES
             escaped |= column == 0 or column == LAST
@@ -132,21 +174,21 @@ def pop_gaussian(state, words, count, edges, guide, mean32, scale, escapes, valu
             for j in range(begin, end):
                 column = values[j] - (mean32[j] >> 5) + CENTRE
                 if column == 0 or column == LAST:
-                    s = state[j - begin]
-                    value = s >> 8 & 0xFFFF
-                    s = pop_update(s, s & SLOTS, value << 8, np.int64(256))
-                    if s < FLOOR:
-                        if count == 0:
-                            return DRY
-                        count -= 1
-                        s = s << 32 | np.int64(words[count])
-                    state[j - begin] = s
-                    values[j] = value - 2**15
+                    count, values[j] = pop_escape(state, j - begin, words, count)
+                    if count < 0:
+                        return DRY
     return count
 
 
 @compiled
-def push_each(state, words, count, values, first, frequencies):
+def push_each(
+    state: np.ndarray,
+    words: np.ndarray,
+    count: int,
+    values: np.ndarray,
+    first: np.ndarray,
+    frequencies: np.ndarray,
+) -> int:
     """As lanes_numpy.push_each."""
     lanes, n, escape = state.size, values.size, frequencies.shape[1] - 1
     end = n
@@ -155,13 +197,7 @@ def push_each(state, words, count, values, first, frequencies):
         for j in range(end - 1, begin - 1, -1):
             symbol = values[j] - first[j]
             if symbol < 0 or symbol >= escape:
-                s = state[j - begin]
-                if s >> 39 >= 256:
-                    words[count] = s & 0xFFFFFFFF
-                    count += 1
-                    s >>= 32
-                start = np.int64((values[j] + 2**15) & 0xFFFF) << 8
-                state[j - begin] = (s >> 8 << 24) + (s & 255) + start
+                count = push_escape(state, j - begin, words, count, values[j])
         for j in range(end - 1, begin - 1, -1):
             symbol = values[j] - first[j]
             if symbol < 0 or symbol >= escape:
@@ -170,18 +206,21 @@ def push_each(state, words, count, values, first, frequencies):
             for i in range(symbol):
                 start += frequencies[j, i]
             f = np.int64(frequencies[j, symbol])
-            s = state[j - begin]
-            if s >> 39 >= f:
-                words[count] = s & 0xFFFFFFFF
-                count += 1
-                s >>= 32
+            s, count = give(state[j - begin], f, words, count)
             state[j - begin] = push_update(s, start, f)
         end = begin
     return count
 
 
 @compiled
-def pop_each(state, words, count, first, frequencies, values):
+def pop_each(
+    state: np.ndarray,
+    words: np.ndarray,
+    count: int,
+    first: np.ndarray,
+    frequencies: np.ndarray,
+    values: np.ndarray,
+) -> int:
     """As lanes_numpy.pop_each."""
     lanes, n, escape = state.size, values.size, frequencies.shape[1] - 1
     for begin in range(0, n, lanes):
@@ -195,25 +234,16 @@ def pop_each(state, words, count, first, frequencies, values):
                 start += frequencies[j, symbol]
                 symbol += 1
             s = pop_update(s, slot, start, np.int64(frequencies[j, symbol]))
-            if s < FLOOR:
-                if count == 0:
-                    return DRY
-                count -= 1
-                s = s << 32 | np.int64(words[count])
+            s, count = take(s, words, count)
+            if count < 0:
+                return DRY
             state[j - begin] = s
             escaped |= symbol == escape
             values[j] = symbol + first[j]
         if escaped:
             for j in range(begin, end):
                 if values[j] - first[j] == escape:
-                    s = state[j - begin]
-                    value = s >> 8 & 0xFFFF
-                    s = pop_update(s, s & SLOTS, value << 8, np.int64(256))
-                    if s < FLOOR:
-                        if count == 0:
-                            return DRY
-                        count -= 1
-                        s = s << 32 | np.int64(words[count])
-                    state[j - begin] = s
-                    values[j] = value - 2**15
+                    count, values[j] = pop_escape(state, j - begin, words, count)
+                    if count < 0:
+                        return DRY
     return count

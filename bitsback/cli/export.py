@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from bitsback.cli import recipes
 from bitsback.cli.messages import print_error, print_line
 from bitsback.cli.options import force_option
 from bitsback.errors import BitsbackError, OutputExists, OutputFailed, TrainingError
@@ -71,9 +72,13 @@ def _print_bounds(network: Any, data: Path, limit: int) -> None:
     "and share bias updates (default: a family each).",
 )
 @click.option(
+    "--experts",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="With a recipe: the folder in which `train RECIPE` left its experts.",
+)
+@click.option(
     "--data-name",
-    default="not said",
-    help="Name of the training data in `bitsback models`.",
+    help="Name of the training data in `bitsback models` (default: the recipe's).",
 )
 @click.option(
     "--device-name",
@@ -94,14 +99,15 @@ def export(
     limit: int,
     training_data: Path | None,
     families: str | None,
-    data_name: str,
+    experts: Path | None,
+    data_name: str | None,
     device_name: str,
     minutes: float | None,
     force: bool,
 ) -> None:
     """Turn checkpoints of `train` into an integer model.
 
-    One checkpoint, or those of several experts (--only).
+    One checkpoint, or those of several experts (--only), or a recipe (.toml) with --experts.
     A model file (.safetensors) among them contributes its experts for the levels that no checkpoint
     has. With --data the cost of rounding is printed.
     """
@@ -115,11 +121,16 @@ def export(
     except ValueError:
         raise click.UsageError("--families takes whole numbers, such as 0,1,1,2") from None
     try:
+        if checkpoints[0].suffix == recipes.RECIPE:
+            if not experts or len(checkpoints) > 1 or numbers:
+                raise click.UsageError("a recipe needs --experts, and nothing beside it")
+            name, numbers, checkpoints = recipes.experts_of(checkpoints[0], experts)
+            data_name = data_name or name
         outputs.refuse(output, checkpoints, force)
         network, training = read_checkpoints(checkpoints, numbers)
         if training_data:
             _equalise(network, training_data, len(checkpoints))
-        training |= {"device": device_name, "data": data_name}
+        training |= {"device": device_name, "data": data_name or "not said"}
         if minutes is not None:
             training["minutes"] = minutes
         save_model(output, network, default_levels(), training, force=force)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bitsback.cli import recipes
 from bitsback.cli.messages import ProgressBar, print_error, print_line
 from bitsback.cli.options import quiet_option
 from bitsback.cli.resources import set_up
@@ -68,7 +69,7 @@ def _expert_levels(only: tuple[int, int] | None, at_levels: bool) -> range | Non
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="FOLDER|RECIPE", type=click.Path(path_type=Path))
 @click.option(
     "-o",
     "--output",
@@ -78,7 +79,17 @@ def _expert_levels(only: tuple[int, int] | None, at_levels: bool) -> range | Non
     "`export` makes a model of several experts.",
 )
 @click.option(
-    "--minutes", type=click.FloatRange(0, min_open=True), default=100.0, show_default=True
+    "--minutes", type=click.FloatRange(0, min_open=True), help="Default: 100, or RECIPE's."
+)
+@click.option(
+    "--until",
+    type=float,
+    help="With RECIPE: the end of training, in seconds since 1970 (`date +%s`).",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="With RECIPE: the folder of its sources (default: the recipe's own).",
 )
 @click.option(
     "--resume",
@@ -137,9 +148,7 @@ def _expert_levels(only: tuple[int, int] | None, at_levels: bool) -> range | Non
     "counted from 0.",
 )
 @click.option("--seed", type=int, default=1, show_default=True)
-@click.option(
-    "--data-name", help="Name of the training data in `bitsback models` (default: FOLDER)."
-)
+@click.option("--data-name", help="Name of the data in `bitsback models` (default: FOLDER).")
 @click.option(
     "-T", "--threads", type=click.IntRange(1), help="CPU threads; one is best on a busy machine."
 )
@@ -153,7 +162,9 @@ def _expert_levels(only: tuple[int, int] | None, at_levels: bool) -> range | Non
 def train(
     folder: Path,
     output: Path,
-    minutes: float,
+    minutes: float | None,
+    until: float | None,
+    data: Path | None,
     resume: Path | None,
     device: str,
     sizes: str,
@@ -171,16 +182,23 @@ def train(
     force: bool,
     quiet: bool,
 ) -> None:
-    """Train a prior on the images below FOLDER; the losses go to OUTPUT.log.jsonl."""
+    """Train a prior on the images below FOLDER; the losses go to OUTPUT.log.jsonl.
+
+    A RECIPE (.toml) names the experts of a model, which are trained side by side; OUTPUT is then a
+    folder, and a run that was ended goes on from what is in it.
+    """
+    device = set_up(None, threads, device)
+    if folder.suffix == recipes.RECIPE:
+        data = data or folder.parent
+        return recipes.train_recipe(folder, data, output, device, until, minutes, resume)
     from bitsback import outputs
     from bitsback.train import loop
 
-    device = set_up(None, threads, device)
     network, levels = _network_config(sizes, passes), _expert_levels(only, at_levels)
     if patch % 8:
         raise click.UsageError("--patch must be a multiple of 8")
     config = loop.TrainingConfig(
-        minutes=minutes,
+        minutes=minutes or 100.0,
         batch=batch or (256 if device.startswith("cuda") else 16),
         patch=patch,
         decay_from=min(decay_from, 0.999),

@@ -4,6 +4,8 @@ An image that was once a JPEG, a video frame or a Photo CD scan has its two colo
 stored at half the resolution.  A model trained without such images codes them badly.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,9 +19,24 @@ TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 SUBSAMPLINGS = ((True, True), (True, False), (False, True), (False, False))
 
 
+@functools.cache
+def constant(values: tuple, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A tensor of nested tuples of numbers, copied to `device` once.
+
+    A CUDA graph may not copy from the host: a step must have run before it is captured.  Nobody may
+    write to the tensor.
+    """
+    return torch.tensor(values, device=device, dtype=dtype)
+
+
+def like(x: Tensor, values: tuple) -> Tensor:
+    """`constant` on the device and in the dtype of x."""
+    return constant(values, x.device, x.dtype)
+
+
 def colour_transform(x: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
     """(B, 3, H, W) -> (B, rows of the matrix, H, W): a matrix product at each pixel."""
-    return torch.einsum("oc,bchw->bohw", x.new_tensor(matrix), x)
+    return torch.einsum("oc,bchw->bohw", like(x, matrix), x)
 
 
 def gray(x: Tensor) -> Tensor:
@@ -60,7 +77,7 @@ def some_halved(x: Tensor, uniform: Tensor, share: float = HALVED_SHARE) -> Tens
 
 
 def some_gray(
-    x: Tensor, generator: torch.Generator, share: float = GRAY_SHARE
+    x: Tensor, generator: torch.Generator | None, share: float = GRAY_SHARE
 ) -> tuple[Tensor, Tensor]:
     """(B, 3, H, W) pixels - 128 -> (the same, a random `share` of them gray; (B,) bool, which)."""
     chosen = torch.rand(len(x), device=x.device, generator=generator) < share

@@ -11,12 +11,8 @@ from bitsback.errors import TrainingError
 from bitsback.integer.config import NetworkConfig
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.experts import Experts
+from bitsback.train.packed_weights import SUFFIX, first_line, read_packed
 from bitsback.train.restart import other_experts
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message; torch adds pages of advice."""
-    return str(error).splitlines()[0]
 
 
 def read_checkpoint(path: str | Path) -> tuple[Denoiser, dict[str, Any]]:
@@ -26,11 +22,22 @@ def read_checkpoint(path: str | Path) -> tuple[Denoiser, dict[str, Any]]:
     Errors: TrainingError.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        network = Denoiser(NetworkConfig.from_dict(state["config"]))
-        network.load_state_dict(state["average"])
+        return _network(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch reports a foreign file in a dozen ways
         raise TrainingError(f"{path}: not a checkpoint ({first_line(error)})") from None
+
+
+def read_weights(path: str | Path) -> list[tuple[Denoiser, dict[str, Any]]]:
+    """As read_checkpoint, for each expert in packed weights.  Errors: TrainingError."""
+    try:
+        return [_network(state) for state in read_packed(path)]
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise TrainingError(f"{path}: not packed weights ({first_line(error)})") from None
+
+
+def _network(state: dict[str, Any]) -> tuple[Denoiser, dict[str, Any]]:
+    network = Denoiser(NetworkConfig.from_dict(state["config"]))
+    network.load_state_dict(state["average"])
     facts = {"minutes": round(state["minutes"], 1), "steps": state["steps"]}
     if "only" in state:
         facts["only"] = range(*state["only"])
@@ -47,14 +54,16 @@ def read_checkpoints(
     Errors: TrainingError, WrongModel.
     """
     models = [path for path in paths if Path(path).suffix == ".safetensors"]
-    read = [read_checkpoint(path) for path in paths if path not in models]
+    packed = [path for path in paths if Path(path).suffix == SUFFIX]
+    read = [read_checkpoint(path) for path in paths if path not in [*models, *packed]]
+    read += [one for path in packed for one in read_weights(path)]
     if len(paths) == len(read) == 1 and "only" not in read[0][1]:
         return read[0]
     noise = sigmas(default_levels())
     parts = [(network, facts.get("only", range(len(noise)))) for network, facts in read]
     for path in models:
         parts += other_experts(path, [k for _, steps in parts for k in steps])
-    if models:
+    if models or packed:
         parts.sort(key=lambda part: part[1].start)
     experts = Experts(
         [network for network, _ in parts], [steps for _, steps in parts], noise, families

@@ -19,6 +19,7 @@ from bitsback.diffusion.passes import coding_passes
 from bitsback.diffusion.schedule import preconditioning
 from bitsback.integer.config import INPUT_REACH, NetworkConfig
 from bitsback.integer.convolution import TOP
+from bitsback.train.fused import FusedClamp
 from bitsback.train.quantised import ACTIVATION_STEPS, QConv, RoundedClamp
 
 HIDDEN_GAIN = 2  # inside a residual block activations are smaller: twice as many steps in 1.0
@@ -38,7 +39,16 @@ AREAS = {
 }
 
 
-class ResidualBlock(nn.Module):
+class _Clamping(nn.Module):
+    fused = False  # clamp and round in one Triton kernel (set_fused)
+
+    def clamp(self, x: Tensor, bias: Tensor | None, integer: bool) -> Tensor:
+        if self.fused and integer:
+            return FusedClamp.apply(x, bias)
+        return RoundedClamp.apply(x, bias, integer)
+
+
+class ResidualBlock(_Clamping):
     """r + conv_b(act(conv_a(act(r)) + bias(level))): the sum itself is not clamped to 8 bits."""
 
     def __init__(self, width: int, embedding: int) -> None:
@@ -52,8 +62,8 @@ class ResidualBlock(nn.Module):
     def forward(self, r: Tensor, e: Tensor, integer: bool) -> Tensor:
         """r: (B, width, H, W) steps; e: (B, E), the level's embedding."""
         bias = (self.level(e) + self.a.bias) * (ACTIVATION_STEPS * HIDDEN_GAIN)
-        h = self.a(RoundedClamp.apply(r, None, integer), integer, with_bias=False)
-        h = RoundedClamp.apply(h, bias[:, :, None, None], integer)
+        h = self.a(self.clamp(r, None, integer), integer, with_bias=False)
+        h = self.clamp(h, bias[:, :, None, None], integer)
         return r + self.b(h, integer)
 
 
@@ -79,7 +89,7 @@ class LevelEmbedding(nn.Module):
         return self.net(torch.cat([u, torch.sin(waves), torch.cos(waves)], 1))
 
 
-class Denoiser(nn.Module):
+class Denoiser(_Clamping):
     """Trunk and head.  All arguments and results are float; `integer` rounds inside."""
 
     def __init__(self, config: NetworkConfig = NetworkConfig()) -> None:
@@ -141,23 +151,21 @@ class Denoiser(nn.Module):
         half = half + self.first_level(e).float()[:, :, None, None] * ACTIVATION_STEPS
         for block in self.down1:
             half = block(half, e, integer)
-        quarter = self.to2(RoundedClamp.apply(half, None, integer), integer).float()
+        quarter = self.to2(self.clamp(half, None, integer), integer).float()
         for block in self.down2:
             quarter = block(quarter, e, integer)
-        eighth = self.to3(RoundedClamp.apply(quarter, None, integer), integer).float()
+        eighth = self.to3(self.clamp(quarter, None, integer), integer).float()
         for block in self.middle:
             eighth = block(eighth, e, integer)
         quarter = quarter + F.pixel_shuffle(
-            self.from3(RoundedClamp.apply(eighth, None, integer), integer), 2
+            self.from3(self.clamp(eighth, None, integer), integer), 2
         )
         for block in self.up2:
             quarter = block(quarter, e, integer)
-        half = half + F.pixel_shuffle(
-            self.from2(RoundedClamp.apply(quarter, None, integer), integer), 2
-        )
+        half = half + F.pixel_shuffle(self.from2(self.clamp(quarter, None, integer), integer), 2)
         for block in self.up1:
             half = block(half, e, integer)
-        features = RoundedClamp.apply(half, None, integer)
+        features = self.clamp(half, None, integer)
         out = self.last(features, integer).float() + self.last_level(e)[:, :, None, None].float()
         return F.pixel_shuffle(out, 2), features
 
@@ -212,8 +220,8 @@ class Denoiser(nn.Module):
         innovations = F.pixel_unshuffle(innovations, 2).contiguous(
             memory_format=torch.channels_last
         )
-        h = RoundedClamp.apply(self.head_known(innovations, integer) + projected, bias, integer)
-        return RoundedClamp.apply(self.head_mix(h, integer) + h, None, integer)
+        h = self.clamp(self.head_known(innovations, integer) + projected, bias, integer)
+        return self.clamp(self.head_mix(h, integer) + h, None, integer)
 
     def multiply_adds(self) -> tuple[float, float]:
         """(trunk, head) multiply-adds a pixel of one evaluation of a level."""
@@ -231,3 +239,10 @@ class Denoiser(nn.Module):
                     * (1 if stage in ("head_features", "head_out") else self.config.passes - 1)
                 )
         return trunk, head
+
+
+def set_fused(network: nn.Module, fused: bool) -> None:
+    """Whether rounded training of a network's layers on a GPU uses the kernels of fused.py."""
+    for module in network.modules():
+        if isinstance(module, (_Clamping, QConv)):
+            module.fused = fused

@@ -15,6 +15,7 @@ from torch import Tensor
 from bitsback.ans.gaussian_tables import scale_sd
 from bitsback.diffusion.levels import Level, sigmas
 from bitsback.diffusion.schedule import LearnedSchedule
+from bitsback.train.augment import like
 from bitsback.train.bound import (
     BoundNetwork,
     gaussian_noise,
@@ -88,7 +89,7 @@ def estimate_at_levels(
     network: BoundNetwork,
     schedule: LearnedSchedule | None,
     x: Tensor,
-    generator: torch.Generator,
+    generator: torch.Generator | None,
     integer: bool,
     autocast: bool,
     gray: Tensor | None = None,
@@ -100,7 +101,8 @@ def estimate_at_levels(
     """Like `estimate`, at the coder's own levels: noise on lattices, levels drawn by cost.
 
     only: range of the levels k whose share of the bound is wanted (0: p(x | y_0)), None: all;
-    weight: of each sample's cost, like x, None: 1.  The schedule is not used, leaves are None.
+    weight: of each sample's cost, like x, None: 1; generator: None for the device's own, in a CUDA
+    graph.  The schedule is not used, leaves are None.  Nothing waits for the device.
     """
     batch, device, count = len(x), x.device, len(levels)
     only = range(count) if only is None else only
@@ -108,19 +110,18 @@ def estimate_at_levels(
     fall = [0.78**k + 0.1 for k in range(low, high + 1)]  # about as the levels' bits fall
     n_pixel = max(1, round(batch * PIXEL_ODDS / (PIXEL_ODDS + sum(fall)))) if 0 in only else 0
     n_level = batch - n_pixel
-    odds = torch.tensor(fall, device=device) / sum(fall)
+    odds = like(x, tuple(fall)) / sum(fall)
     places = (
         torch.rand(1, device=device, generator=generator) + torch.arange(n_level, device=device)
     ) / max(1, n_level)
     chosen = torch.searchsorted(odds.cumsum(0), places).clamp_max(high - low) + low
-    log_sigma = torch.tensor([math.log(s) for s in sigmas(levels)], device=device)
-    noisy = torch.empty_like(x)
-    y, t = x, torch.cat([chosen, torch.zeros(n_pixel, dtype=torch.long, device=device)])
-    for k, lattice in enumerate(levels):
+    log_sigma = like(x, tuple(math.log(s) for s in sigmas(levels)))
+    y, noisy, t = x, x, torch.cat([chosen, torch.zeros(n_pixel, dtype=torch.long, device=device)])
+    for k, lattice in enumerate(levels[: high + 1]):
         noise = green_where_gray(gaussian_noise(x, generator), gray)
         y = y + lattice.spacing * scale_sd(lattice.step) * noise
         y = torch.round(y / lattice.spacing) * lattice.spacing
-        noisy[t == k] = y[t == k]
+        noisy = torch.where((t == k).view(-1, 1, 1, 1), y, noisy)
     scale = 1 / math.log(2)
     level_gray, pixel_gray = (None, None) if gray is None else (gray[:n_level], gray[n_level:])
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):

@@ -51,20 +51,24 @@ def bound_bits(
     seed: int = 1,
     batch: int = 4,
     gray: Tensor | None = None,
+    only: range | None = None,
 ) -> list[float]:
     """Bits a dimension of each part: [p(x | y_0), level 1, ..., level K-1, top].
 
     x: (N, 3, H, W), pixels - 128; integer: round in the network; gray: (N,) bool, images of one
-    channel, or None.
+    channel, or None; only: levels to measure, those that the network was trained for, None: all;
+    the others and the top are then left out.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(x.device).manual_seed(seed)
     logs = [math.log(s) for s in sigmas(levels)]
     gray_parts = [None] * len(x) if gray is None else gray.split(batch)
     parts = []
     for k, log_t in enumerate(logs):
+        if only is not None and k not in only:
+            continue
         nats = []
         for some, alone in zip(x.split(batch), gray_parts):
-            one = torch.ones(len(some))
+            one = torch.ones(len(some), device=x.device)
             y = some + math.exp(log_t) * green_where_gray(gaussian_noise(some, generator), alone)
             if k == 0:
                 cost = pixel_nats(network, some, y, one * log_t, integer, alone)
@@ -74,4 +78,6 @@ def bound_bits(
                 )
             nats.append(cost.mean((1, 2, 3)))
         parts.append(torch.cat(nats).mean().item() / math.log(2))
+    if only is not None:
+        return parts
     return parts + [top_nats(x, torch.tensor(logs[-1])).mean().item() / math.log(2)]

@@ -28,13 +28,14 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype = torch.float32, steps: i
 class Muon(torch.optim.Optimizer):
     """lr and weight decay as in AdamW (decoupled); momentum is Nesterov's.
 
-    bfloat16: orthogonalise in bfloat16, else in float32.
+    bfloat16: orthogonalise in bfloat16, else in float32; lr: a number, or a tensor of one on the
+    device for a CUDA graph, in which nothing waits.
     """
 
     def __init__(
         self,
         parameters: Iterable[torch.nn.Parameter],
-        lr: float = 5e-3,
+        lr: float | Tensor = 5e-3,
         momentum: float = 0.95,
         weight_decay: float = 0.05,
         bfloat16: bool = False,
@@ -47,16 +48,21 @@ class Muon(torch.optim.Optimizer):
         """One update of all parameters that have a gradient."""
         for group in self.param_groups:
             by_shape = defaultdict(list)
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                buffer.lerp_(p.grad, 1 - group["momentum"])
-                by_shape[p.shape].append((p, p.grad.lerp(buffer, group["momentum"])))
+            with_gradient = [p for p in group["params"] if p.grad is not None]
+            if not with_gradient:
+                continue
+            for p in with_gradient:
+                if "momentum" not in self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+            gradients = [p.grad for p in with_gradient]
+            buffers = [self.state[p]["momentum"] for p in with_gradient]
+            torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+            ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
+            for p, gradient in zip(with_gradient, ahead):
+                by_shape[p.shape].append((p, gradient))
+            torch._foreach_mul_(with_gradient, 1 - group["lr"] * group["weight_decay"])
             for shape, pairs in by_shape.items():
                 update = orthogonalise(torch.stack([g.flatten(1) for _, g in pairs]), self.dtype)
                 gain = max(1.0, shape[0] / update.shape[2]) ** 0.5
                 for (p, _), u in zip(pairs, update):
-                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(
-                        u.view(shape), alpha=-group["lr"] * gain
-                    )
+                    p.sub_(u.view(shape) * (group["lr"] * gain))

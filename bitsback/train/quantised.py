@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bitsback.integer.config import EXACT
 from bitsback.integer.convolution import TOP
 from bitsback.integer.convolution import WEIGHT as INNER_WEIGHT
+from bitsback.train.fused import FusedWeight
 
 ACTIVATION_STEPS = 64  # steps in 1.0 of an activation
 
@@ -58,6 +59,17 @@ def scale_exponent(weight: Tensor, reach: int) -> Tensor:
     return torch.floor(-torch.log2(largest.clamp_min(2.0**-24)))
 
 
+def rounded_weight(weight: Tensor, reach: int) -> Tensor:
+    """(O, I, k, k) rounded to integers times a power of two a channel; the gradient passes.
+
+    reach: as in scale_exponent.
+    """
+    scale = torch.exp2(scale_exponent(weight, reach)).view(-1, 1, 1, 1)
+    limit = INNER_WEIGHT if not reach else EXACT
+    rounded = torch.round(weight.detach() * scale).clamp_(-limit, limit) / scale
+    return weight + (rounded - weight).detach()
+
+
 class QConv(nn.Conv2d):
     """A convolution whose weights are rounded, if asked, as the integer model rounds them.
 
@@ -66,6 +78,7 @@ class QConv(nn.Conv2d):
     """
 
     bias: nn.Parameter
+    fused = False  # round inner weights in one Triton kernel, to bfloat16 (denoiser.set_fused)
 
     def __init__(
         self,
@@ -85,17 +98,15 @@ class QConv(nn.Conv2d):
 
     def effective_weight(self, integer: bool) -> Tensor:
         """(O, I, k, k) float: the weights, rounded to integers times a power of two if asked."""
-        if not integer:
-            return self.weight
-        scale = torch.exp2(scale_exponent(self.weight, self.reach)).view(-1, 1, 1, 1)
-        limit = INNER_WEIGHT if not self.reach else EXACT
-        rounded = torch.round(self.weight.detach() * scale).clamp_(-limit, limit) / scale
-        return self.weight + (rounded - self.weight).detach()
+        return rounded_weight(self.weight, self.reach) if integer else self.weight
 
     def forward(self, x: Tensor, integer: bool = False, with_bias: bool = True) -> Tensor:
         """The convolution in output units."""
-        weight = self.effective_weight(integer)
-        if self.gain != 1.0:
-            weight = weight * self.gain
+        if self.fused and integer and not self.reach and torch.is_autocast_enabled(x.device.type):
+            weight = FusedWeight.apply(self.weight, self.gain)
+        else:
+            weight = self.effective_weight(integer)
+            if self.gain != 1.0:
+                weight = weight * self.gain
         bias = self.bias * self.bias_steps if with_bias else None
         return F.conv2d(x, weight, bias, self.stride, self.padding)

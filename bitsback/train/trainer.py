@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitsback.diffusion.levels import default_levels
 from bitsback.diffusion.schedule import LearnedSchedule
 from bitsback.errors import TrainingError
 from bitsback.integer.config import NetworkConfig
 from bitsback.outputs import write
 from bitsback.train.augment import GRAY_SHARE, some_gray
-from bitsback.train.checkpoints import first_line
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.estimates import Estimate, estimate, schedule_gradients
 from bitsback.train.grow import grow_weights
 from bitsback.train.muon import Muon
-from bitsback.train.restart import as_checkpoint
+from bitsback.train.packed_weights import SUFFIX, first_line, of_levels, read_packed
 
 # (smallest, largest) log sigma of the learned schedule's lower and upper end
 END_LIMITS = ((math.log(0.35), math.log(0.8)), (math.log(200.0), math.log(500.0)))
@@ -53,6 +53,13 @@ class TrainingConfig:
 def is_inner(name: str, parameter: Tensor) -> bool:
     """Whether Muon updates a parameter: inner convolutions; AdamW updates all others."""
     return parameter.ndim == 4 and name.split(".")[0] not in ADAMW_LAYERS
+
+
+def checkpoint_bytes(state: dict[str, Any]) -> bytes:
+    """A checkpoint file of Trainer.state."""
+    packed = io.BytesIO()
+    torch.save(state, packed)
+    return packed.getvalue()
 
 
 class Trainer:
@@ -99,6 +106,10 @@ class Trainer:
 
         Errors: OutputExists, OutputFailed.
         """
+        write(checkpoint_bytes(self.state(minutes)), path, force=force)
+
+    def state(self, minutes: float) -> dict[str, Any]:
+        """What `save` writes."""
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts().items()}
         state |= {
             "average": self.average,
@@ -110,9 +121,7 @@ class Trainer:
         }
         if self.config.only:
             state["only"] = [self.config.only.start, self.config.only.stop]
-        packed = io.BytesIO()
-        torch.save(state, packed)
-        write(packed.getvalue(), path, force=force)
+        return state
 
     def load(self, path: str | Path) -> None:
         """Resumes from a checkpoint, or starts from a model file or a smaller network's checkpoint.
@@ -121,7 +130,12 @@ class Trainer:
         """
         try:
             if Path(path).suffix == ".safetensors":
+                from bitsback.train.restart import as_checkpoint  # which needs the coder
+
                 state = as_checkpoint(path, self.config.only)
+            elif Path(path).suffix == SUFFIX:
+                count = len(default_levels())
+                state = of_levels(read_packed(path), self.config.only or range(count), count)
             else:
                 state = torch.load(path, map_location=self.device, weights_only=True)
             config = NetworkConfig.from_dict(state["config"])

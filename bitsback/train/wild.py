@@ -3,8 +3,8 @@
 A camera's image at full size is soft (demosaiced, denoised, enlarged), graded, sharpened, noisy in
 proportion to its light, and was a JPEG at high quality, most often with colours at half the
 resolution.  The shipped models were trained with a quarter of their patches changed in this way
-(benchmarks/checkpoints/README.md).  Nothing here waits for the device, so that a training step on a
-GPU may be one CUDA graph.
+(benchmarks/checkpoints/README.md).  Nothing here but
+`some_in_the_wild` waits for the device, so that a training step on a GPU may be one CUDA graph.
 """
 
 import math
@@ -12,7 +12,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from bitsback.train.augment import TO_RGB, TO_YCC, colour_transform
+from bitsback.train.augment import TO_RGB, TO_YCC, colour_transform, like
 
 WILD_SHARE = 1 / 4  # of the patches go through `in_the_wild`
 DRAWS_PER_PATCH = 16  # random numbers that a patch needs
@@ -77,8 +77,8 @@ def jpeg(
     and columns from the image's corner to that of the next coded unit of 16x16 pixels.
     """
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality).view(-1, 1, 1) / 100
-    luma, chroma = x.new_tensor(LUMA_TABLE), x.new_full((8, 8), 99)
-    chroma[:4, :4] = x.new_tensor(CHROMA_TABLE)
+    luma, chroma = like(x, LUMA_TABLE), x.new_full((8, 8), 99)
+    chroma[:4, :4] = like(x, CHROMA_TABLE)
     luma, chroma = ((table * scale).round().clamp(1, 255) for table in (luma, chroma))
     ycc = colour_transform(_rolled(x, *corner).contiguous(), TO_YCC)
     full = _rounded_blocks(ycc[:, 1:].contiguous(), chroma)
@@ -96,7 +96,7 @@ def jpeg(
 
 def blurred(x: torch.Tensor) -> torch.Tensor:
     """(B, C, H, W) after a 3x3 binomial filter, edges repeated."""
-    kernel = (x.new_tensor(BINOMIAL) / 16).expand(x.shape[1], 1, 3, 3)
+    kernel = (like(x, BINOMIAL) / 16).expand(x.shape[1], 1, 3, 3)
     return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, groups=x.shape[1])
 
 

@@ -1,0 +1,120 @@
+"""`train` and `export` with a recipe: all experts of a model at once (train/recipe.py)."""
+
+import json
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitsback.cli.messages import print_error, print_line
+from bitsback.errors import BitsbackError
+
+if TYPE_CHECKING:
+    from bitsback.train.expert_run import Task
+
+RECIPE = ".toml"
+
+
+def _line(name: str, row: dict[str, Any]) -> str:
+    """A row that an expert's process reports, as one line."""
+    return f"{name}: " + "  ".join(f"{key} {value}" for key, value in row.items())
+
+
+def work(task: "Task") -> None:
+    """Trains one expert in this process, which ends with status 3 if it could not use a graph.
+
+    Rows go to standard error, and to the expert's .log.jsonl.
+    """
+    import torch
+
+    from bitsback.train.expert_run import NoGraph, train_expert
+    from bitsback.train.side_by_side import NO_GRAPH
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    name, begin = f"{task.recipe.name} {task.expert.name}", time.time()
+
+    def report(row: dict[str, Any]) -> None:
+        row = {"seconds": round(time.time() - begin, 1)} | row
+        with open(task.path(".log.jsonl"), "a", encoding="utf-8") as log:
+            log.write(json.dumps(row) + "\n")
+        print_line(_line(name, row), to_stderr=True)
+
+    try:
+        train_expert(task, report)
+    except NoGraph as error:
+        report({"note": f"no CUDA graph: {error}"})
+        sys.exit(NO_GRAPH)
+    except Exception:  # a defect or the device's failure: the others go on
+        report({"note": traceback.format_exc()[-1500:]})
+        sys.exit(1)
+
+
+def experts_of(path: Path, folder: Path) -> tuple[str, list[int], tuple[Path, ...]]:
+    """(name of the data, families, files) of a recipe's experts; folder: the output of `train`.
+
+    Errors: TrainingError.
+    """
+    from bitsback.train.recipe import read_recipe, weights_of
+
+    recipe = read_recipe(path, path.parent)
+    families = [expert.family for expert in recipe.experts]
+    return recipe.data_name, families, tuple(weights_of(recipe, folder))
+
+
+def train_recipe(
+    path: Path,
+    data: Path,
+    output: Path,
+    device: str,
+    until: float | None,
+    minutes: float | None,
+    start: Path | None,
+) -> None:
+    """Trains the experts of a recipe; their files go to the folder `output`.
+
+    data: the folder that the recipe's sources are below; until: time.time() at which all end;
+    minutes, start: in place of the recipe's.  Exits with status 1 where an expert failed.
+    """
+    import dataclasses
+
+    from bitsback.train.expert_run import Task, check_start
+    from bitsback.train.mixture import read_images, save_images
+    from bitsback.train.recipe import read_recipe
+    from bitsback.train.side_by_side import train_side_by_side
+
+    try:
+        recipe = read_recipe(path, data)
+        recipe = dataclasses.replace(
+            recipe, minutes=minutes or recipe.minutes, start=start or recipe.start
+        )
+        check_start(recipe)
+        output.mkdir(parents=True, exist_ok=True)
+        patch = max(recipe.config(expert, False).patch for expert in recipe.trained)
+        images = read_images(recipe.sources, patch)
+        held = ", ".join(str(len(crops)) for crops in images.held)
+        print_line(
+            f"{recipe.name}: {len(images.sizes)} images, {len(images.pixels) / 1e6:.1f} megapixels;"
+            f" held out {held}",
+            to_stderr=True,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            decoded = Path(folder) / "images.pt"
+            save_images(images, decoded)
+            del images
+            bfloat16 = device.startswith("cuda")
+            tasks = [
+                Task(recipe, expert, decoded, output, device, bfloat16, until)
+                for expert in recipe.trained
+            ]
+            failed = train_side_by_side(
+                tasks, work, lambda line: print_line(f"{recipe.name} {line}", to_stderr=True)
+            )
+    except (BitsbackError, OSError) as error:
+        print_error(error, path)
+        sys.exit(1)
+    if failed:
+        print_error(BitsbackError(f"not trained to the end: {', '.join(failed)}"), path)
+        sys.exit(1)

@@ -1,0 +1,132 @@
+"""Recipes: TOML files that say how the experts of a model are trained, all at once.
+
+    name = "default"                  # of the model
+    start = "default.weights"         # where experts begin: .weights, .ckpt or .safetensors
+    data_name = "photographs: ..."    # for `bitsback models`
+    minutes = 8.5
+    [training]                        # fields of TrainingConfig: batch, patch, lr_scale, ema ...
+    [[source]]                        # fields of mixture.Source; folder is below --data
+    [[expert]]                        # fields of Expert
+
+Paths are relative to the recipe.
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from bitsback.errors import TrainingError
+from bitsback.integer.config import NetworkConfig
+from bitsback.train.mixture import Source
+from bitsback.train.packed_weights import SUFFIX, first_line
+from bitsback.train.trainer import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Expert:
+    """One expert of a recipe.
+
+    levels: the first and the last level; network: c1, n1, c2, n2, c3, n3; share: of the time that
+    it might keep the device busy, 0 to 1; family: as in `export`; of: the name of another recipe
+    whose expert for these levels is taken, which is not trained here.
+    """
+
+    levels: tuple[int, int]
+    network: tuple[int, int, int, int, int, int] = (64, 3, 96, 3, 128, 3)
+    head: int = 48
+    passes: int = 4
+    family: int = 0
+    share: float = 1.0
+    of: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its files: the levels."""
+        first, last = self.levels
+        return f"level_{first}" if first == last else f"levels_{first}_{last}"
+
+    @property
+    def only(self) -> range:
+        """Its levels."""
+        return range(self.levels[0], self.levels[1] + 1)
+
+    @property
+    def config(self) -> NetworkConfig:
+        """The sizes of its network."""
+        return NetworkConfig(*self.network, head=self.head, passes=self.passes)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe; training: without `only` and `minutes`, which the experts and `minutes` set."""
+
+    name: str
+    minutes: float
+    sources: tuple[Source, ...]
+    experts: tuple[Expert, ...]
+    start: Path | None = None
+    data_name: str = "not said"
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def config(self, expert: Expert, bfloat16: bool) -> TrainingConfig:
+        """What the trainer of an expert does."""
+        fixed = {"integer": True, "at_levels": True, "only": expert.only, "bfloat16": bfloat16}
+        seed = self.training.get("seed", 1) + expert.levels[0]
+        return TrainingConfig(**self.training | fixed | {"minutes": self.minutes, "seed": seed})
+
+    @property
+    def trained(self) -> tuple[Expert, ...]:
+        """The experts that this recipe trains."""
+        return tuple(expert for expert in self.experts if expert.of is None)
+
+
+def weights_of(recipe: Recipe, folder: Path) -> list[Path]:
+    """The files of a model's experts: in `folder`, the output of `train` with the recipe, or in the
+    folder beside it that has the name of an expert's other recipe.
+
+    Errors: TrainingError where one is missing.
+    """
+    paths = [
+        (folder.parent / expert.of if expert.of else folder) / f"{expert.name}{SUFFIX}"
+        for expert in recipe.experts
+    ]
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise TrainingError(f"no such file: {', '.join(missing)}")
+    return paths
+
+
+def _only_fields(table: dict[str, Any], of: type) -> dict[str, Any]:
+    known = {one.name for one in fields(of)}
+    unknown = ", ".join(sorted(set(table) - known))
+    if unknown:
+        raise TrainingError(f"unknown: {unknown}")
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
+
+
+def read_recipe(path: str | Path, data: str | Path) -> Recipe:
+    """The recipe in a file; data: the folder that its sources are below.  Errors: TrainingError."""
+    try:
+        import tomllib  # from Python 3.11 on
+    except ImportError:
+        raise TrainingError(f"{path}: recipes need Python 3.11") from None
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        sources = [_only_fields(one, Source) for one in table.pop("source")]
+        experts = [_only_fields(one, Expert) for one in table.pop("expert")]
+        training = _only_fields(table.pop("training", {}), TrainingConfig)
+        start = table.pop("start", None)
+        recipe = Recipe(
+            **_only_fields(table, Recipe),
+            sources=tuple(
+                Source(**one | {"folder": Path(data) / one["folder"]}) for one in sources
+            ),
+            experts=tuple(Expert(**one) for one in experts),
+            start=Path(path).parent / start if start else None,
+            training=training,
+        )
+        for expert in recipe.trained:
+            recipe.config(expert, False), expert.config
+        return recipe
+    except (OSError, KeyError, TypeError, ValueError, TrainingError) as error:
+        raise TrainingError(f"{path}: not a recipe ({first_line(error)})") from None
