@@ -189,13 +189,19 @@ def test_modules_are_short():
     assert {path: count for path, count in lines.items() if count > LONGEST} == {}
 
 
+def is_kernel(function):
+    """Whether it is a Triton kernel: its launch gives the types, annotations have other uses."""
+    return any(ast.unparse(decorator) == "triton.jit" for decorator in function.decorator_list)
+
+
 def public_functions(body):
     """Functions and methods of a module or class body whose names do not begin with _."""
     for node in body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
             yield from public_functions(node.body)
         elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-            yield node
+            if not is_kernel(node):
+                yield node
 
 
 def untyped(function):
