@@ -7,6 +7,10 @@ import os
 import numpy as np
 import pytest
 import torch
+
+if not torch.cuda.is_available():  # Triton reads it when it is imported: kernels run on CPU tensors
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
@@ -20,9 +24,6 @@ from bitsback.integer.config import NetworkConfig
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.experts import Experts
 from bitsback.train.export import save_model
-
-if not torch.cuda.is_available():  # Triton reads it when it is imported: kernels run on CPU tensors
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 TINY = NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16, passes=8)
 
