@@ -39,8 +39,9 @@ def one_piece(
     lanes = random_lanes(x.size)
     before = lanes.size_bits
     context = context_around(images, Segment(0, len(images), 0, 0, *images[0].shape[:2]), masks)
-    chain.push(lanes, x, top, context, lambda s: lowest.append(s.size_bits), counts)
-    return lanes.size_bits - before, before - min(lowest)
+    there = chain.counts_for(counts)
+    chain.push(lanes, x, top, context, lambda s: lowest.append(s.size_bits), there)
+    return lanes.size_bits - before, before - min(map(int, lowest))
 
 
 def net_in_one_piece(

@@ -163,7 +163,7 @@ def push_segments(
     sizes = [pixels.shape for pixels in images]
     total = sum(h * w for h, w, _ in sizes)
     extents: list[Extent] = []
-    counts = chain.counts_for(counts)
+    colours = chain.counts_for(counts)
     debt, covered, done, coded = DEBT, start, 0, 0
     while covered[0] < len(images):
         extent = next_segment(sizes, covered, lanes.size_bits, debt)
@@ -173,8 +173,8 @@ def push_segments(
         x = planes(np.stack(blocks(images, segment)))
         context = context_around(images, segment, masks)
         before, lowest = lanes.copy(), [lanes.size_bits]
-        if counts:
-            counts.snapshot()
+        if colours:
+            colours.snapshot()
         if ledger:
             ledger.begin(len(extents), lanes)
 
@@ -184,11 +184,11 @@ def push_segments(
         try:
             fresh = coded_samples(segment, x.shape[1], masks)
             lanes.widen(lanes_for(coded + fresh))
-            chain.push(lanes, x, top.at(segment, x.shape[1]), context, watch, counts, ledger)
+            chain.push(lanes, x, top.at(segment, x.shape[1]), context, watch, colours, ledger)
         except StackEmpty:
             lanes.restore(before)
-            if counts:
-                counts.restore()
+            if colours:
+                colours.restore()
             debt *= 1.15
             continue
         debt = max(LEAST_DEBT, 1.03 * (before.size_bits - min(map(int, lowest))) / x.size)
@@ -220,7 +220,7 @@ def pop_segments(
     sizes = [pixels.shape for pixels in images]
     total, done = sum(h * w for h, w, _ in sizes), 0
     segments = locate(sizes, start, extents)
-    counts = chain.counts_for(counts)
+    colours = chain.counts_for(counts)
     open_lanes = lane_counts(sizes, segments, masks)
     for index, segment in reversed(list(enumerate(segments))):
         channels = sizes[segment.image][2]
@@ -237,7 +237,7 @@ def pop_segments(
             ledger.begin(index, lanes)
         try:
             x = chain.pop(
-                lanes, shape, top.at(segment, channels), context, counts=counts, ledger=ledger
+                lanes, shape, top.at(segment, channels), context, counts=colours, ledger=ledger
             )
         except StackEmpty:
             raise DamagedFile("the words end too early") from None

@@ -1,4 +1,4 @@
-"""All kernels of the coder compile for a GPU.  What they compute: test_device_lanes.py and others."""
+"""The coder's kernels compile for a GPU.  What they compute: test_device_lanes.py and others."""
 
 import os
 import subprocess
@@ -30,8 +30,8 @@ def compiled(kernel, warps, **constants):
         made = triton.compile(source, target=target, options={"num_warps": warps})
     print(kernel.__name__, len(made.asm["ptx"]))
 
-POINTERS = '''state words count edges mean32 scale values first ends frequencies counts keys y trunk head
-scales gains shifts inverses prepared innovations'''
+POINTERS = '''state words count edges mean32 scale values first ends frequencies counts keys
+y trunk head scales gains shifts inverses prepared innovations'''
 for width in (64, 4096):
     for escapes in (True, False):
         for kernel in (lanes_triton.pop_gaussian, lanes_triton.push_gaussian):

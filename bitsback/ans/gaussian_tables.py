@@ -16,10 +16,10 @@ export, and stored with the model; the coder never evaluates an erf.
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from bitsback.ans.lanes import Lanes
 from bitsback.ans.row_table import CENTRE, COLUMNS, PRECISION, RowTable, row_table
 
 FRACTION_BITS = 5
@@ -101,22 +101,22 @@ class Gaussians:
 
     def push(
         self,
-        lanes: Lanes,
-        values: np.ndarray,
-        mean32: np.ndarray,
-        scale: np.ndarray,
+        lanes: Any,
+        values: Any,
+        mean32: Any,
+        scale: Any,
         escapes: bool = True,
     ) -> None:
         """values: (N,) int32; mean32: (N,) int32, 1/32 spacings; scale: (N,) or (1,) int32 indices.
+
+        lanes: Lanes, or DeviceLanes with tensors on their device.
 
         Without `escapes` the end columns stand for exactly -31 and 32 from the mean's floor.
         Errors: DamagedFile for a value without frequency.
         """
         lanes.push_gaussian(self.table, values, mean32, scale, escapes)
 
-    def pop(
-        self, lanes: Lanes, mean32: np.ndarray, scale: np.ndarray, escapes: bool = True
-    ) -> np.ndarray:
+    def pop(self, lanes: Any, mean32: Any, scale: Any, escapes: bool = True) -> Any:
         """The mirror of push: (N,) int32.  Errors: StackEmpty."""
         return lanes.pop_gaussian(self.table, mean32, scale, escapes)
 

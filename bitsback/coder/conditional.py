@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitsback.ans.colour_counts import ColourCounts, PixelArray
-from bitsback.ans.device_counts import DeviceCounts
+from bitsback.ans.colour_counts import PixelArray
 from bitsback.ans.device_lanes import DeviceLanes
 from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.ans.lanes import Lanes
@@ -47,12 +46,13 @@ class Conditional:
         values: Array,
         y: Array,
         context: Context,
-        counts: ColourCounts | DeviceCounts | None = None,
+        counts: Any = None,
         ledger: Ledger | None = None,
     ) -> None:
         """values, y: (B, 3 or 1, H, W) int32; context: of y's level; codes where it is free.
 
-        counts: for pixels only; on entry they include these values, push removes them.
+        counts: ColourCounts or DeviceCounts, for pixels only; on entry they include these values,
+        push removes them.
         """
         free, samples = context.free, sample_functions(values)
         if counts and free is not None:
@@ -73,7 +73,7 @@ class Conditional:
         y: Array,
         context: Context,
         fixed: Array | None = None,
-        counts: ColourCounts | DeviceCounts | None = None,
+        counts: Any = None,
         ledger: Ledger | None = None,
     ) -> Array:
         """The mirror of push: int32 of y's shape.

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 import triton
 from torch import Tensor
 
@@ -41,9 +40,8 @@ class StepDistributions:
         )
         grid = places.n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride
         self._grid = self._total, *grid, height, width
-        new = {"dtype": torch.int32, "device": self._y.device}
-        self._prepared = torch.empty((5, 3, self._total), **new)
-        self._mean32 = torch.empty((3, self._total), **new)
+        self._prepared = self._y.new_empty((5, 3, self._total))
+        self._mean32 = self._y.new_empty((3, self._total))
         step, first = self._step, 1 if channels == 1 else 0
         some = self._trunk if head is None else head
         self._launch(

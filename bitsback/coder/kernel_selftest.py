@@ -4,7 +4,9 @@ A kernel that fails to compile, or computes anything else than torch operations 
 not used: torch operations do its work.  Lanes without kernels stay on the host.
 """
 
+import importlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,9 +100,9 @@ def _counts(gaussians: Gaussians, device: torch.device, kernels: bool) -> list[n
 
 def _distributions(device: torch.device, kernels: bool) -> list[np.ndarray]:
     """Means, scales and innovations of two steps of random numbers, one of them gray."""
-    module = distribution_arrays
+    module: Any = distribution_arrays
     if kernels:
-        from bitsback.coder import distribution_kernels as module
+        module = importlib.import_module("bitsback.coder.distribution_kernels")
     rng, found = np.random.default_rng(3), []
     for channels in (3, 1):
         tables = _tensors(device, *rng.integers(-300, 300, (4, 256)))

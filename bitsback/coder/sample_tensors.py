@@ -104,8 +104,8 @@ def count_fixed(counts: DeviceCounts, x: Tensor, free: FreeSamples, times: int) 
     for colour in range(x.shape[1]):
         which = free.fixed_of(colour)
         table, keys = _table_and_keys(x, colour)
-        some = (array.reshape(-1).index_select(0, which) for array in (keys, x[:, colour]))
-        counts.count(table, *some, times)
+        keys, values = (a.reshape(-1).index_select(0, which) for a in (keys, x[:, colour]))
+        counts.count(table, keys, values, times)
 
 
 def _table_and_keys(x: Tensor, colour: int) -> tuple[Table, Tensor]:

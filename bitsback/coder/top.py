@@ -62,8 +62,8 @@ class Top:
         arrays = np.broadcast_to(mean32, shape), np.broadcast_to(each(self.scale), shape)
         if device is None:
             return free_values(arrays[0], free), free_values(arrays[1], free)
-        mean32, scale = (torch.from_numpy(array.copy()).to(device) for array in arrays)
-        return free_values(mean32, free), free_values(scale, free)
+        there = [torch.from_numpy(array.copy()).to(device) for array in arrays]
+        return free_values(there[0], free), free_values(there[1], free)
 
     def push(
         self, gaussians: Gaussians, stack: Lanes | DeviceLanes, values: Array, context: Context
