@@ -1,6 +1,6 @@
 """Megapixels a second and peak memory of encoding and decoding, with JPEG XL and WebP in the run.
 
-    python -m benchmarks.speed IMAGE [--models fast,default] [--threads 1,2]
+    python -m benchmarks.speed IMAGE [--models fast,default] [--threads 1,2] [--device cpu]
                                [-o benchmarks/results/speed]
 
 Each line is a process of its own, for its own peak memory.  Times, the best of two, are of coding
@@ -11,6 +11,7 @@ Gaussian arrays a second while decoding, all that Lanes does included.
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -113,8 +114,11 @@ def peak(seconds: float = 1.0) -> float:
     return x.numel() * weight[0].numel() / best
 
 
-def one(path: Path, name: str, threads: int) -> dict[str, Any]:
-    """The figures of one codec: seconds, bytes, peak memory in MiB; of a model also shares."""
+def one(path: Path, name: str, threads: int, device: str = "cpu") -> dict[str, Any]:
+    """The figures of one codec: seconds, bytes, peak memory in MiB; of a model also shares.
+
+    On a device other than the CPU, in place of shares, the operations it is asked for in a segment.
+    """
     import numpy as np
     from PIL import Image
 
@@ -142,16 +146,25 @@ def one(path: Path, name: str, threads: int) -> dict[str, Any]:
 
         torch.set_num_threads(threads)
         model = Model.open(name)
-        model.chain()
+        model.chain(device)
         facts["start_s"] = time.perf_counter() - begin
         header = container.Header(
             (container.Entry(pixels.shape[1], pixels.shape[0]),), container.pixel_digest([pixels])
         )
         facts["encode_s"], result = _timed(
-            lambda: prior_codec.encode_stack([pixels], header, model)
+            lambda: prior_codec.encode_stack([pixels], header, model, device)
         )
         data = container.write(*result)
-        facts["decode_s"], back = _timed(lambda: decoder.decode(data, model=model))
+        decode = functools.partial(decoder.decode, data, model=model, device=device)
+        facts["decode_s"], back = _timed(decode)
+    if name not in OTHER_NAMES and device != "cpu":
+        from benchmarks.launches import launches
+
+        with launches() as asked:
+            decode()
+        segments = len(container.read_header(data).segments)
+        facts["operations"] = round(sum(asked.values()) / segments)
+    elif name not in OTHER_NAMES:
         network, popped, pushed, counted = Clock(), Clock(), Clock(), Clock()
         counter, top = Counter(), peak()
         chain = model.chain()
@@ -166,7 +179,7 @@ def one(path: Path, name: str, threads: int) -> dict[str, Any]:
         Lanes.push_gaussian = pushed.around(Lanes.push_gaussian, 2)
         Lanes.pop_gaussian = popped.around(Lanes.pop_gaussian, 2)
         ColourCounts.pop = counted.around(ColourCounts.pop)
-        total, _ = _timed(lambda: decoder.decode(data, model=model), 1)
+        total, _ = _timed(decode, 1)
         coding = popped.seconds + pushed.seconds + counted.seconds
         facts["network"], facts["coding"] = network.seconds / total, coding / total
         facts["popped"], facts["pushed"] = popped.rate, pushed.rate
@@ -183,7 +196,7 @@ def one(path: Path, name: str, threads: int) -> dict[str, Any]:
     return facts
 
 
-def _apart(path: Path, name: str, threads: int) -> dict[str, Any]:
+def _apart(path: Path, name: str, threads: int, device: str) -> dict[str, Any]:
     """`one` in a process of its own."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     command = [
@@ -195,6 +208,8 @@ def _apart(path: Path, name: str, threads: int) -> dict[str, Any]:
         name,
         "--threads",
         str(threads),
+        "--device",
+        device,
     ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -207,11 +222,12 @@ def main() -> None:
     parser.add_argument("image", type=Path)
     parser.add_argument("--models", default="default")
     parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--device", default="cpu", help="that of the models")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(one(args.image, args.one, int(args.threads))))
+        print(json.dumps(one(args.image, args.one, int(args.threads), args.device)))
         return
     from bitsback.coder.model import Model
 
@@ -219,17 +235,21 @@ def main() -> None:
     lines = [(name, 1) for name in OTHER_NAMES] + [
         (name, int(t)) for name in names for t in args.threads.split(",")
     ]
-    results = [(name, threads, _apart(args.image, name, threads)) for name, threads in lines]
+    results = [
+        (name, threads, _apart(args.image, name, threads, args.device)) for name, threads in lines
+    ]
     jxl = next(facts for name, _, facts in results if name == "JPEG XL e9")
     ids = ", ".join(f"{name} {Model.open(name).id[:16]}" for name in names)
     text = [
         f"python -m benchmarks.speed {args.image.name} --models {args.models} "
-        f"--threads {args.threads}   ({ids}; {results[0][2]['megapixels']:.2f} megapixels, "
+        f"--threads {args.threads} --device {args.device}   ({ids}; "
+        f"{results[0][2]['megapixels']:.2f} megapixels, "
         f"{platform.machine()}, {os.cpu_count()} cores)\n",
         "| codec | threads | bytes | encode MP/s | decode MP/s | encode time against JPEG XL e9 "
         "| peak MiB | network | coding | all but network | popped, million/s | pushed, million/s "
-        "| network time / (operations / peak) | int8 peak, GOP/s | start s |",
-        "|" + "---|" * 15,
+        "| network time / (operations / peak) | int8 peak, GOP/s | start s "
+        "| operations a segment |",
+        "|" + "---|" * 16,
     ]
     for name, threads, facts in results:
         rates = [f"{facts['megapixels'] / facts[kind]:.3f}" for kind in ("encode_s", "decode_s")]
@@ -243,7 +263,7 @@ def main() -> None:
         text.append(
             f"| {name} | {threads} | {facts['bytes']} | {' | '.join(rates)} "
             f"| {facts['encode_s'] / jxl['encode_s']:.2f} | {facts['peak_mib']:.0f} "
-            f"| {' | '.join(shares)} | {start} |"
+            f"| {' | '.join(shares)} | {start} | {facts.get('operations', '')} |"
         )
     print("\n".join(text))
     if args.output:
