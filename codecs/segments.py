@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from bitsback.ans.colour_counts import ColourCounts
-from bitsback.ans.device_lanes import DeviceLanes
 from bitsback.ans.lanes import MAX_LANES, Lanes
 from bitsback.codecs.bitstream.numbers import Reader
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
@@ -178,7 +177,7 @@ def push_segments(
         if ledger:
             ledger.begin(len(extents), lanes)
 
-        def watch(lanes: Lanes | DeviceLanes, lowest: list[Any] = lowest) -> None:
+        def watch(lanes: Any, lowest: list[Any] = lowest) -> None:
             lowest.append(lanes.size_bits)
 
         try:
@@ -219,8 +218,7 @@ def pop_segments(
     """
     sizes = [pixels.shape for pixels in images]
     total, done = sum(h * w for h, w, _ in sizes), 0
-    segments = locate(sizes, start, extents)
-    colours = chain.counts_for(counts)
+    segments, colours = locate(sizes, start, extents), chain.counts_for(counts)
     open_lanes = lane_counts(sizes, segments, masks)
     for index, segment in reversed(list(enumerate(segments))):
         channels = sizes[segment.image][2]

@@ -191,7 +191,10 @@ def test_modules_are_short():
 
 def is_kernel(function):
     """Whether it is a Triton kernel: its launch gives the types, annotations have other uses."""
-    return any(ast.unparse(decorator) == "triton.jit" for decorator in function.decorator_list)
+    return any(
+        ast.unparse(decorator).split("(")[0] == "triton.jit"
+        for decorator in function.decorator_list
+    )
 
 
 def public_functions(body):

@@ -11,12 +11,12 @@ level is pushed as soon as the next one is popped, about two levels' bits are bo
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 
 from bitsback.ans.colour_counts import ColourCounts
-from bitsback.ans.device_counts import DeviceCounts
 from bitsback.ans.device_lanes import DeviceLanes, Kernels
 from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.ans.lanes import Lanes
@@ -105,10 +105,15 @@ class Chain:
             Conditional(network, gaussians, k, kernels.distributions) for k in range(len(levels))
         ]
 
-    def counts_for(self, counts: ColourCounts | None) -> ColourCounts | DeviceCounts | None:
-        """What push and pop take for `counts`, for all segments of a file."""
+    def counts_for(self, counts: ColourCounts | None) -> Any:
+        """What push and pop take for `counts`, for all segments of a file: they, or DeviceCounts.
+
+        These are on the device; `counts` does not change then.
+        """
         if counts is None or not self.tensors:
             return counts
+        from bitsback.ans.device_counts import DeviceCounts
+
         return DeviceCounts(counts, self.network.device, self.kernels.counts)
 
     def _contexts(self, context: Context) -> list[Context]:
@@ -134,7 +139,7 @@ class Chain:
         top: Top,
         context: Context,
         watch: Callable[[Lanes | DeviceLanes], object] = lambda lanes: None,
-        counts: ColourCounts | DeviceCounts | None = None,
+        counts: Any = None,
         ledger: Ledger | None = None,
     ) -> None:
         """Pushes x.  context: Context of pixels - 128; watch: called after every pop.
@@ -162,7 +167,7 @@ class Chain:
         top: Top,
         context: Context,
         down_to: int = -1,
-        counts: ColourCounts | DeviceCounts | None = None,
+        counts: Any = None,
         ledger: Ledger | None = None,
     ) -> np.ndarray:
         """The mirror of push: x of `shape`.  It has been added to the counts.
