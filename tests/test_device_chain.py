@@ -18,10 +18,11 @@ pytest.importorskip("triton")
 KINDS = [False, True]  # torch operations, Triton kernels
 
 
-def chains(model, kernels):
-    """(the host's chain, the one of tensors)."""
-    backend, chosen = Reference(model.layers), Kernels(kernels, kernels, kernels)
-    return model.chain("cpu", backend), model.chain("cpu", backend, kernels=chosen)
+def chains(model, kernels, backend=None):
+    """(the host's chain, the one of tensors); backend: of the latter."""
+    backend, chosen = backend or Reference(model.layers), Kernels(kernels, kernels, kernels)
+    host = model.chain("cpu", Reference(model.layers))
+    return host, model.chain("cpu", backend, kernels=chosen)
 
 
 def credit(x):
@@ -30,9 +31,9 @@ def credit(x):
     return lanes
 
 
-def laws(model, kernels, x, context, sharpness=0):
+def laws(model, kernels, x, context, sharpness=0, backend=None):
     """Both chains push the same bytes, watched alike, and pop what was pushed."""
-    host, device = chains(model, kernels)
+    host, device = chains(model, kernels, backend)
     top = Top((3, -5, 9), (70, 71, 69))
     found = []
     for chain in (host, device):
@@ -77,6 +78,16 @@ def test_masks_and_context(eight_pass_model, kernels, channels):
     free = np.random.default_rng(2).random(x.shape) < 0.5
     context = Context(whole[:, :, 8:], whole[:, :, :8, 6:], free, x[~free])
     laws(eight_pass_model, kernels, x, context, 2)
+
+
+def test_convolutions_by_kernels(tiny_model):
+    """All that a GPU does, under the interpreter."""
+    from bitsback.integer.triton_convolution import TritonInt8
+
+    whole = pixels((1, 3, 14, 13), 5)
+    x = np.ascontiguousarray(whole[:, :, :6, :6])
+    context = Context(whole[:, :, 6:], whole[:, :, :6, 6:])
+    laws(tiny_model, True, x, context, 2, TritonInt8(tiny_model.layers, "cpu"))
 
 
 @pytest.mark.parametrize("kernels", KINDS)
