@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.report import summary
 
-STEPS = (
+STEPS: tuple[tuple[str, int], ...] = (
     ("kernels", 60),
     ("compare", 40),
     ("code:default:256", 70),
@@ -48,11 +48,11 @@ def kernels(device: str) -> dict[str, Any]:
 
     model, begin = _model("default", device), time.perf_counter()
     found, reasons = usable_kernels(model.gaussians, model.forward, torch.device(device))
-    facts = {"kernels": found._asdict(), "reasons": reasons}
+    facts: dict[str, Any] = {"kernels": found._asdict(), "reasons": reasons}
     facts["self-test s"] = round(time.perf_counter() - begin, 1)
     if device == "cuda":
         facts["card"] = torch.cuda.get_device_name()
-    facts["torch"] = torch.__version__
+    facts["torch"] = str(torch.__version__)
     return facts
 
 
@@ -245,8 +245,14 @@ def main() -> None:
 
 def _run(command: list[str], environment: dict[str, str], limit: float) -> tuple[str, str]:
     """(the end of what a command wrote, how it ended)."""
-    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, env=environment, start_new_session=True, **pipe) as process:
+    with subprocess.Popen(
+        command,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
         try:
             output, _ = process.communicate(timeout=limit)
             return output[-6000:], f"exit {process.returncode}"

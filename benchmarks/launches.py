@@ -1,5 +1,6 @@
 """Counts what a device is asked to do: torch operations that compute, and launches of kernels."""
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ def launches() -> Iterator[Counter]:
                 return _run(self, *arguments, **options)
 
             kind.run = counting
-            undo.append(lambda kind=kind, run=run: setattr(kind, "run", run))
+            undo.append(functools.partial(setattr, kind, "run", run))
     except ImportError:  # without Triton there are no kernels to count
         pass
     try:
