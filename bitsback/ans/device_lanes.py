@@ -15,6 +15,9 @@ from bitsback.ans.lanes import MAX_LANES, Lanes
 from bitsback.ans.row_table import RowTable
 from bitsback.errors import StackEmpty
 
+# (table, its edges and guide on the device) by the id of the edges; the table keeps the id its own
+Tables = dict[int, tuple[RowTable, Tensor, Tensor]]
+
 
 class Kernels(NamedTuple):
     """Whose work on a device Triton kernels do; torch operations do that of the others."""
@@ -37,7 +40,8 @@ class DeviceLanes:
     """The lanes of `lanes` on a device; those are not used meanwhile.
 
     kernels: True for Triton, False for torch operations, None for Triton where it runs.
-    room: words that are pushed on top at most, for which memory is taken now.
+    room: words that are pushed on top at most, for which memory is taken now; tables: those of
+    earlier segments, which are on the device already.
     """
 
     def __init__(
@@ -46,15 +50,16 @@ class DeviceLanes:
         device: torch.device,
         room: int,
         kernels: bool | None = None,
+        tables: Tables | None = None,
     ):
         self._lanes, self._device = lanes, device
         self._kernels = have_triton(device) if kernels is None else kernels
         self.state = torch.from_numpy(lanes.state.copy()).to(device)
-        words = torch.zeros(lanes.count + room + 1, dtype=torch.int64)
-        words[: lanes.count] = torch.from_numpy(lanes.words[: lanes.count].astype("int64"))
-        self.words = words.to(device)
+        self.words = torch.empty(lanes.count + room + 1, dtype=torch.int64, device=device)
+        words = torch.from_numpy(lanes.words[: lanes.count].astype("int64"))
+        self.words[: lanes.count] = words.to(device)
         self.count = torch.full((), lanes.count, dtype=torch.int64, device=device)
-        self._tables: dict[int, tuple[Tensor, Tensor]] = {}
+        self._tables: Tables = {} if tables is None else tables
 
     def __len__(self) -> int:
         return len(self.state)
@@ -76,10 +81,11 @@ class DeviceLanes:
         key = id(table.edges)
         if key not in self._tables:
             self._tables[key] = (
+                table,
                 torch.from_numpy(table.edges).to(self._device),
                 torch.from_numpy(table.guide).to(self._device),
             )
-        return self._tables[key]
+        return self._tables[key][1:]
 
     @property
     def size_bits(self) -> Tensor:

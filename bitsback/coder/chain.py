@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from bitsback.ans.colour_counts import ColourCounts
-from bitsback.ans.device_lanes import DeviceLanes, Kernels
+from bitsback.ans.device_lanes import DeviceLanes, Kernels, Tables
 from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.ans.lanes import Lanes
 from bitsback.coder.conditional import Conditional
@@ -100,6 +100,7 @@ class Chain:
         self.network, self.gaussians, self.levels = network, gaussians, levels
         self.forward_table, self.kernels = forward, kernels
         self.tensors = tensors
+        self._tables: Tables = {}
         self.forward = [Forward(forward, levels, k) for k in range(len(levels))]
         self.reverse = [
             Conditional(network, gaussians, k, kernels.distributions) for k in range(len(levels))
@@ -130,7 +131,7 @@ class Chain:
             return lanes
         pushed = values * (len(self.levels) + 1)  # at most, if nothing were popped
         room = min(2 * pushed, pushed // 2 + 2**16)
-        return DeviceLanes(lanes, self.network.device, room, self.kernels.lanes)
+        return DeviceLanes(lanes, self.network.device, room, self.kernels.lanes, self._tables)
 
     def push(
         self,
