@@ -33,7 +33,9 @@ from bitsback.coder.top import Top
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.memory import give_pages_back
 
-# Coded samples for each lane: its closing costs 4.5 bits, once a file (benchmarks/results/lanes.md)
+# Coded samples for each lane.  Its closing costs 4.5 bits, once a file: at 2 bits a sample 0.02 %
+# of the file.  On a GPU more lanes are faster: 64 lanes pop 48 million values a second on one H200,
+# 512 231 and 4096 406 (python -m benchmarks.device_lanes).
 SAMPLES_PER_LANE = 3 * 2**12
 PATIENT = 2**11  # pixels of the start part up to which the fallback codec tries everything
 LEAST = 0.25  # bits per dimension: fewer than these on the stack cannot hold a segment ...
