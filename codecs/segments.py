@@ -8,7 +8,6 @@ smaller.  No bit is borrowed that is not in the file.
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 
@@ -162,9 +161,8 @@ def push_segments(
     none then; ledger: segments are numbered from 0.  The message grows by what the prior costs.
     """
     sizes = [pixels.shape for pixels in images]
-    total = sum(h * w for h, w, _ in sizes)
+    total, colours = sum(h * w for h, w, _ in sizes), chain.counts_for(counts)
     extents: list[Extent] = []
-    colours = chain.counts_for(counts)
     debt, covered, done, coded = DEBT, start, 0, 0
     while covered[0] < len(images):
         extent = next_segment(sizes, covered, lanes.size_bits, debt)
@@ -179,7 +177,7 @@ def push_segments(
         if ledger:
             ledger.begin(len(extents), lanes)
 
-        def watch(lanes: Any, lowest: list[Any] = lowest) -> None:
+        def watch(lanes: Lanes, lowest: list = lowest) -> None:
             lowest.append(lanes.size_bits)
 
         try:
