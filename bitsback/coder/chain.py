@@ -139,11 +139,11 @@ class Chain:
         x: np.ndarray,
         top: Top,
         context: Context,
-        watch: Callable[[Lanes | DeviceLanes], object] = lambda lanes: None,
+        watch: Callable[[Any], object] = lambda lanes: None,
         counts: Any = None,
         ledger: Ledger | None = None,
     ) -> None:
-        """Pushes x.  context: Context of pixels - 128; watch: called after every pop.
+        """Pushes x.  context: Context of pixels - 128; watch: called after every pop, with lanes.
 
         counts: from counts_for; on entry they include this segment, on return only what is decoded
         before it.  Errors: StackEmpty, half-way: the caller restores lanes and counts.
