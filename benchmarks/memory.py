@@ -4,9 +4,9 @@
                                 [-o benchmarks/results/memory]
 
 The images are synthetic.  `tiny` is a model of random weights, so that a run takes minutes and not
-hours; `flat` has no network, three bits a sample on the stack: the memory of the image itself.  One
-segment of segment_layout.ENCODER_MAX_PIXELS on one level shows what a shipped model's network takes
-beyond tiny's.  Pillow's limit of 89 megapixels, above which images are refused, is off here.
+hours; `flat` has no network, three bits a sample in the message: the memory of the image itself.
+One segment of segment_layout.ENCODER_MAX_PIXELS on one level shows what a shipped model's network
+takes beyond tiny's.  Pillow's limit of 89 megapixels, above which images are refused, is off here.
 """
 
 import argparse
@@ -25,38 +25,38 @@ from benchmarks.report import summary
 if TYPE_CHECKING:
     import numpy as np
 
-    from bitsback.ans.stack import Stack
+    from bitsback.ans.lanes import Lanes
     from bitsback.coder.model import Model
 
 ASPECT = (2, 3)  # of an image, height to width
 TINY_LEVELS = 4  # of the tiny model: the memory of levels does not add up
-FLAT_VALUES = 8  # of a sample in the images for `flat`
+FLAT_BITS = 3  # of a sample in the images for `flat`
 
 
 class Flat:
-    """Stands in for a Chain: samples of 0 to FLAT_VALUES - 1 pushed as they are.
+    """Stands in for a Chain: samples of FLAT_BITS bits pushed as they are.
 
     As many bits are popped before, as bits-back does.
     """
 
     def push(
         self,
-        stack: "Stack",
+        lanes: "Lanes",
         x: "np.ndarray",
         top: Any,
         context: Any,
-        watch: Callable[["Stack"], object] = lambda stack: None,
+        watch: Callable[["Lanes"], object] = lambda lanes: None,
     ) -> None:
-        """x: (B, 3, H, W) int32, pixels - 128; watch: called at the lowest size of the stack."""
-        owed = stack.pop_uniform(x.size, FLAT_VALUES)
-        watch(stack)
-        stack.push_uniform(owed, FLAT_VALUES)
-        stack.push_uniform(x.ravel() + 128, FLAT_VALUES)
+        """x: (B, 3, H, W) int32, pixels - 128; watch: called at the lowest size of the message."""
+        owed = lanes.pop_uniform(x.size, FLAT_BITS)
+        watch(lanes)
+        lanes.push_uniform(owed, FLAT_BITS)
+        lanes.push_uniform(x.ravel() + 128, FLAT_BITS)
 
-    def pop(self, stack: "Stack", shape: tuple[int, ...], top: Any, context: Any) -> "np.ndarray":
+    def pop(self, lanes: "Lanes", shape: tuple[int, ...], top: Any, context: Any) -> "np.ndarray":
         """The samples of a push; the bits it popped are not returned."""
         return (
-            stack.pop_uniform(shape[0] * shape[1] * shape[2] * shape[3], FLAT_VALUES).reshape(shape)
+            lanes.pop_uniform(shape[0] * shape[1] * shape[2] * shape[3], FLAT_BITS).reshape(shape)
             - 128
         )
 
@@ -64,7 +64,7 @@ class Flat:
 def image(path: Path, megapixels: float, flat: bool) -> None:
     """Writes a PNG of smooth colours and noise, which compresses like a photograph.
 
-    flat: with FLAT_VALUES values of a sample.
+    flat: samples of FLAT_BITS bits.
     """
     import numpy as np
     from PIL import Image
@@ -78,7 +78,7 @@ def image(path: Path, megapixels: float, flat: bool) -> None:
         rows = np.stack(
             [light, 0.8 * light + 20 * np.cos(i / 150 - columns / 190), 0.6 * light + 30], -1
         ) + np.roll(noise[i % 64], 97 * i, 0)
-        pixels[i] = np.clip(np.rint(rows), 0, 255) % (FLAT_VALUES if flat else 256)
+        pixels[i] = np.clip(np.rint(rows), 0, 255) % (2**FLAT_BITS if flat else 256)
     Image.fromarray(pixels).save(path, compress_level=1)
 
 
@@ -152,7 +152,7 @@ def segment(model: "Model") -> None:
     """Codes and decodes a segment of segment_layout.ENCODER_MAX_PIXELS on one level."""
     import numpy as np
 
-    from bitsback.ans.stack import Stack
+    from bitsback.ans.lanes import random_lanes
     from bitsback.codecs import segment_layout
     from bitsback.coder.context import Context, context_chain
     from bitsback.coder.top import Top
@@ -164,11 +164,11 @@ def segment(model: "Model") -> None:
         np.zeros((1, 3, 32, side + 32), np.int32), np.zeros((1, 3, side, 32), np.int32)
     )
     chain.forward, chain.reverse = chain.forward[:1], chain.reverse[:1]
-    stack, top = Stack(rng.bytes(2 * x.size)), Top((0,) * 3, (64,) * 3)
-    chain.push(stack, x, top, context)
-    y = top.pop(chain.gaussians, stack, x.shape, context)
+    lanes, top = random_lanes(x.size), Top((0,) * 3, (64,) * 3)
+    chain.push(lanes, x, top, context)
+    y = top.pop(chain.gaussians, lanes, x.shape, context)
     noised = context_chain(chain.forward_table, chain.levels, context)[0]
-    if not np.array_equal(chain.reverse[0].pop(stack, y, noised), x):
+    if not np.array_equal(chain.reverse[0].pop(lanes, y, noised), x):
         raise SystemExit("another segment came back")
 
 
