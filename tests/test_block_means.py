@@ -15,6 +15,7 @@ from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.fallback.codec import encode_fallback
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import Segment, turned
+from bitsback.coder.context import no_context
 from bitsback.coder.model import Model
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import default_levels, sigmas
@@ -143,7 +144,7 @@ def test_what_they_buy():
     ).astype(np.int32)
     place = Segment(0, 1, 0, 0, 320, 320)
     before, after = (
-        gaussians.information_bits(y.ravel(), *one.at(place, 3)._parameters(y.shape, None))
+        gaussians.information_bits(y.ravel(), *one.at(place, 3)._parameters(y.shape, no_context(y)))
         for one in (plain, top)
     )
     _, was, left = block_means.fit_means(pixels, 128 + np.array(plain.mean32) * spacing / 32)
