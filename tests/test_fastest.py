@@ -23,10 +23,13 @@ def test_importing_the_codecs_does_not_load_numba():
 
 
 def test_arrays_serve_where_numba_is_missing_and_on_other_devices(monkeypatch):
-    assert fastest.distribution_module(torch.device("meta")) is distribution_arrays
+    values, tensor = np.zeros(1, np.int32), torch.zeros(1, dtype=torch.int32)
+    meta, cpu = torch.device("meta"), torch.device("cpu")
+    assert fastest.distribution_module(values, meta) is distribution_arrays
+    assert fastest.distribution_module(tensor, cpu, kernels=False) is distribution_arrays
     monkeypatch.setattr(compiled, "HAVE_NUMBA", False)
-    assert fastest.distribution_module(torch.device("cpu")) is distribution_arrays
-    assert fastest.sample_functions() is sample_arrays
+    assert fastest.distribution_module(values, cpu) is distribution_arrays
+    assert fastest.sample_functions(values) is sample_arrays
 
 
 @pytest.mark.skipif(not compiled.HAVE_NUMBA, reason="numba is missing")
