@@ -21,7 +21,7 @@ def pop_update(s: int, slot: int, start: int, frequency: int) -> int:
 def push_update(s: int, start: int, frequency: int) -> int:
     """The state after a symbol is pushed, once it has given its word."""
     quotient = np.int64(np.uint64(s) // np.uint64(frequency))
-    return (quotient << 24) + (s - quotient * frequency) + start
+    return (quotient << 24) + (s - quotient * frequency) + start  # type: ignore[return-value]
 
 
 @inlined
@@ -40,7 +40,7 @@ def take(s: int, words: np.ndarray, count: int) -> tuple[int, int]:
     if s < FLOOR:
         count -= 1
         if count >= 0:
-            s = s << 32 | np.int64(words[count])
+            s = s << 32 | np.int64(words[count])  # type: ignore[assignment]
     return s, count
 
 
