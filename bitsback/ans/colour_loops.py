@@ -11,14 +11,21 @@ from bitsback.ans.colour_intervals import interval, search, weigh
 from bitsback.ans.compiled import compiled, inlined
 from bitsback.ans.gaussian_tables import FRACTION_BITS, FRACTIONS, TOTAL, Gaussians
 from bitsback.ans.lanes import Lanes
-from bitsback.ans.lanes_numba import pop_update, push_update
-from bitsback.ans.lanes_numpy import DRY, ESCAPE_BITS, FLOOR, SLOTS
+from bitsback.ans.lanes_numba import (
+    give,
+    pop_escape,
+    pop_update,
+    push_escape,
+    push_update,
+    take,
+)
+from bitsback.ans.lanes_numpy import DRY, ESCAPE_BITS, SLOTS
 
 
 @inlined
-def _byte(value):
+def byte(value: int) -> int:
     """A pixel - 128 -> 0..255; a value that is no pixel counts as the nearest."""
-    return np.int64(min(max(value, -128), 127)) + 128
+    return np.int64(min(max(value, -128), 127)) + 128  # type: ignore[return-value]
 
 
 @compiled
@@ -30,13 +37,7 @@ def _push(state, words, count, frequencies, table, keys, values, mean32, scale, 
         for j in range(end - 1, begin - 1, -1):
             symbol = values[j] - (mean32[j] >> FRACTION_BITS) + BEHIND
             if symbol < 0 or symbol >= WIDTH:
-                s = state[j - begin]
-                if s >> 39 >= 256:
-                    words[count] = s & 0xFFFFFFFF
-                    count += 1
-                    s >>= 32
-                start = np.int64((values[j] + 2**15) & 0xFFFF) << 8
-                state[j - begin] = push_update(s, start, np.int64(256))
+                count = push_escape(state, j - begin, words, count, values[j])
         for j in range(end - 1, begin - 1, -1):
             floor = np.int64(mean32[j] >> FRACTION_BITS)
             row = scale[j] * FRACTIONS + (mean32[j] & (FRACTIONS - 1))
@@ -46,11 +47,7 @@ def _push(state, words, count, frequencies, table, keys, values, mean32, scale, 
             if symbol < 0 or symbol >= WIDTH:
                 symbol = WIDTH
             start, frequency = interval(weights, total, symbol)
-            s = state[j - begin]
-            if s >> 39 >= frequency:
-                words[count] = s & 0xFFFFFFFF
-                count += 1
-                s >>= 32
+            s, count = give(state[j - begin], frequency, words, count)
             state[j - begin] = push_update(s, start, frequency)
         end = begin
     return count
@@ -70,28 +67,18 @@ def _pop(state, words, count, frequencies, table, keys, mean32, scale, share, ba
             s = state[j - begin]
             slot = s & SLOTS
             symbol, start, frequency = search(weights, total, slot)
-            s = pop_update(s, slot, start, frequency)
-            if s < FLOOR:
-                if count == 0:
-                    return DRY
-                count -= 1
-                s = s << 32 | np.int64(words[count])
+            s, count = take(pop_update(s, slot, start, frequency), words, count)
+            if count < 0:
+                return DRY
             state[j - begin] = s
             escaped |= symbol == WIDTH
             values[j] = floor - BEHIND + symbol
         if escaped:
             for j in range(begin, end):
                 if values[j] - (mean32[j] >> FRACTION_BITS) + BEHIND == WIDTH:
-                    s = state[j - begin]
-                    value = s >> 8 & 0xFFFF
-                    s = pop_update(s, s & SLOTS, value << 8, np.int64(256))
-                    if s < FLOOR:
-                        if count == 0:
-                            return DRY
-                        count -= 1
-                        s = s << 32 | np.int64(words[count])
-                    state[j - begin] = s
-                    values[j] = value - 2**15
+                    count, values[j] = pop_escape(state, j - begin, words, count)
+                    if count < 0:
+                        return DRY
     return count
 
 
@@ -125,7 +112,7 @@ def add(counts: np.ndarray, indices: np.ndarray, times: int) -> None:
 @compiled
 def _count(counts, keys, values, times, indices):
     for j in range(values.size):
-        index = keys[j] + _byte(values[j])
+        index = keys[j] + byte(values[j])
         counts[index] += times
         indices[j] = index
 
@@ -150,8 +137,7 @@ def push(
 ) -> None:
     """As colour_frequencies.push."""
     rows = gaussians.frequencies.ravel(), counts, keys, values, mean32, scale
-    lanes._make_room(2 * len(values))
-    lanes._set(_push(*lanes._all, *rows, share, base))
+    lanes.run(_push, *rows, share, base, room=2 * len(values))
 
 
 def pop(
@@ -167,7 +153,7 @@ def pop(
     """As colour_frequencies.pop."""
     values, rows = np.empty(len(keys), np.int32), (keys, mean32, scale)
     table = gaussians.frequencies.ravel()
-    lanes._set(_pop(*lanes._all, table, counts, *rows, share, base, values))
+    lanes.run(_pop, table, counts, *rows, share, base, values)
     return values
 
 

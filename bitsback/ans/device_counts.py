@@ -10,11 +10,8 @@ from torch import Tensor
 from bitsback.ans import colour_tensors
 from bitsback.ans.colour_counts import TABLE_SIZES, ColourCounts, PixelArray, Table, chunks
 from bitsback.ans.colour_frequencies import BEHIND
-from bitsback.ans.colour_tensors import byte
 from bitsback.ans.device_lanes import DeviceLanes, have_triton
 from bitsback.ans.gaussian_tables import FRACTION_BITS, Gaussians
-
-__all__ = ["DeviceCounts", "byte"]
 
 
 class DeviceCounts:

@@ -7,7 +7,9 @@ borrowed.  A lane is opened with a word w of the stack, as the state 2^32 + w, a
 and a word again when a decoder gives it up.  ARITHMETIC.md, section 3.
 """
 
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -148,15 +150,15 @@ class Lanes:
         Without `escapes` the end columns stand for exactly -31 and 32 from the mean's floor.
         Errors: DamagedFile for a value without frequency.
         """
-        self._make_room(2 * len(values))
-        self._set(self.loops.push_gaussian(*self._all, *table, values, mean32, scale, escapes))
+        arrays = *table, values, mean32, scale
+        self.run(self.loops.push_gaussian, *arrays, escapes, room=2 * len(values))
 
     def pop_gaussian(
         self, table: RowTable, mean32: np.ndarray, scale: np.ndarray, escapes: bool = True
     ) -> np.ndarray:
         """The mirror of push_gaussian: (n,) int32.  Errors: StackEmpty."""
         values = np.empty(len(mean32), np.int32)
-        self._set(self.loops.pop_gaussian(*self._all, *table, mean32, scale, escapes, values))
+        self.run(self.loops.pop_gaussian, *table, mean32, scale, escapes, values)
         return values
 
     def push_each(self, values: np.ndarray, first: np.ndarray, frequencies: np.ndarray) -> None:
@@ -164,47 +166,47 @@ class Lanes:
 
         Column i < K - 1 is the value first + i (first: (n,) int32), the last one any other.
         """
-        self._make_room(2 * len(values))
-        frequencies = np.ascontiguousarray(frequencies)
-        self._set(self.loops.push_each(*self._all, values, first, frequencies))
+        arrays = values, first, np.ascontiguousarray(frequencies)
+        self.run(self.loops.push_each, *arrays, room=2 * len(values))
 
     def pop_each(self, first: np.ndarray, frequencies: np.ndarray) -> np.ndarray:
         """The mirror of push_each: (n,) int32.  Errors: StackEmpty."""
         values = np.empty(len(first), np.int32)
-        frequencies = np.ascontiguousarray(frequencies)
-        self._set(self.loops.pop_each(*self._all, first, frequencies, values))
+        self.run(self.loops.pop_each, first, np.ascontiguousarray(frequencies), values)
         return values
 
     def push_uniform(self, values: np.ndarray, bits: int) -> None:
         """values: (n,) integers in 0..2^bits - 1, each for that many bits, up to 24."""
-        self._make_room(len(values))
         starts = np.asarray(values, np.int64) << 24 - bits
-        self._set(self.loops.push(*self._all, starts, np.full(len(starts), 1 << 24 - bits)))
+        self.run(self.loops.push, starts, np.full(len(starts), 1 << 24 - bits), room=len(starts))
 
     def pop_uniform(self, n: int, bits: int) -> np.ndarray:
         """The mirror of push_uniform: (n,) int32.  Errors: StackEmpty."""
         values = np.empty(n, np.int32)
-        self._set(self.loops.pop_uniform(*self._all, bits, values))
+        self.run(self.loops.pop_uniform, bits, values)
         return values
 
-    @property
-    def _all(self) -> tuple[np.ndarray, np.ndarray, int]:
+    def run(self, loop: Callable[..., int], *arguments: Any, room: int = 0) -> None:
+        """Calls loop(state, words, count, *arguments), which returns the new count of words.
+
+        room: words that it pushes at most.  Errors: StackEmpty; DamagedFile for a value without
+        frequency.
+        """
         if not len(self):
             raise ValueError("no lane is open")
-        return self.state, self.words, self.count
+        self._make_room(room)
+        count = loop(self.state, self.words, self.count, *arguments)
+        if count == lanes_numpy.DRY:
+            raise StackEmpty("the stack ran dry")
+        if count == lanes_numpy.IMPOSSIBLE:
+            raise DamagedFile("a value lies where its distribution has no frequency")
+        self.count = count
 
     def _make_room(self, words: int) -> None:
         if self.count + words > len(self.words):
             room = np.empty(self.count + max(words, len(self.words) // 2), np.uint32)
             room[: self.count] = self.words[: self.count]
             self.words = room
-
-    def _set(self, count: int) -> None:
-        if count == lanes_numpy.DRY:
-            raise StackEmpty("the stack ran dry")
-        if count == lanes_numpy.IMPOSSIBLE:
-            raise DamagedFile("a value lies where its distribution has no frequency")
-        self.count = count
 
 
 def random_lanes(values: int, levels: int = 1, lanes: int = 64) -> Lanes:

@@ -6,7 +6,8 @@ The same functions as in sample_arrays.py, with the same results; arrays are on 
 import numpy as np
 
 from bitsback.ans.colour_counts import GREEN, Table
-from bitsback.ans.compiled import compiled, inlined
+from bitsback.ans.colour_loops import byte
+from bitsback.ans.compiled import compiled
 from bitsback.ans.gaussian_tables import (
     CENTRE,
     COLUMNS,
@@ -121,11 +122,6 @@ def put(
     _put(places.grid, array, colour, _mask(free), coded)
 
 
-@inlined
-def _byte(value):
-    return np.int64(min(max(value, -128), 127) + 128)
-
-
 @compiled
 def _write_keys(parts, x, colour, free, keys):
     images, _, height, width = x.shape
@@ -136,9 +132,9 @@ def _write_keys(parts, x, colour, free, keys):
             for row in range(parts[part, 0], height, stride):
                 for column in range(parts[part, 1], width, stride):
                     if not masked or free[image, colour, row, column]:
-                        key = _byte(x[image, 1, row, column])
+                        key = byte(x[image, 1, row, column])
                         if colour == 2:
-                            key = key << 8 | _byte(x[image, 0, row, column])
+                            key = key << 8 | byte(x[image, 0, row, column])
                         keys[count] = key << 8
                         count += 1
     return count

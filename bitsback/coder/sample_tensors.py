@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from bitsback.ans.colour_counts import BLUE, GREEN, Table
-from bitsback.ans.device_counts import DeviceCounts, byte
+from bitsback.ans.colour_tensors import byte
+from bitsback.ans.device_counts import DeviceCounts
 from bitsback.diffusion.passes import Pass, Places
 
 
