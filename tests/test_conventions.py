@@ -26,6 +26,7 @@ TESTED_ELSEWHERE = {
     "bitsback/ans/colour_tensors.py": "test_device_counts",
     "bitsback/ans/colour_triton.py": "test_device_counts",
     "bitsback/ans/lanes_torch.py": "test_device_lanes",
+    "bitsback/ans/lanes_triton_each.py": "test_device_lanes",
     "bitsback/cli/": "test_cli_main",
     "bitsback/coder/conditional.py": "test_chain",
     "bitsback/coder/distribution_arrays.py": "test_distribution_loops",

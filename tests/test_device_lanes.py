@@ -10,7 +10,10 @@ from bitsback.ans.gaussian_tables import Gaussians, forward_frequencies
 from bitsback.ans.lanes import Lanes
 from bitsback.errors import DamagedFile, StackEmpty
 
-pytest.importorskip("triton")
+triton = pytest.importorskip("triton")
+tl = triton.language
+from bitsback.ans.lanes_triton import give, inverse  # noqa: E402
+
 KINDS = ["torch", "triton"]
 
 
@@ -100,3 +103,28 @@ def test_empty_arrays_change_nothing(gaussians):
     device.push_gaussian(gaussians.table, none, none, none)
     assert len(device.pop_gaussian(gaussians.table, none, none)) == 0
     assert device.to_lanes().to_bytes() == message(3, 4).to_bytes()
+
+
+@triton.jit
+def _give_with(state, frequencies, factors, words, pushed, N: tl.constexpr):
+    lane = tl.arange(0, N)
+    s, frequency = tl.load(state + lane), tl.load(frequencies + lane)
+    near = inverse(frequency) * tl.load(factors + lane)
+    s, p = give(s, lane >= 0, frequency * 0, frequency.to(tl.int64), near, words, 0, N)
+    tl.store(pushed + lane, s)
+
+
+@pytest.mark.parametrize("error", [0.0, 2.0**-43, -(2.0**-43)])
+def test_division_by_an_inverse_is_exact(error):
+    """At the edges of all quotients, whatever the last bits of the inverse are on a GPU."""
+    rng = np.random.default_rng(0)
+    frequencies = np.array([1, 2, 3, 5, 2**23 - 1, 2**24 - 17, *rng.integers(1, 2**24, 26)])
+    quotients = np.array([2**39 - 1, 2**32 + 1, 2**38, 2**39 - 2])
+    low = np.concatenate([[q * f, (q + 1) * f - 1] for q in quotients for f in [frequencies]], 0)
+    state = torch.from_numpy(low.reshape(-1).astype(np.int64))
+    f = torch.from_numpy(np.tile(frequencies, low.size // len(frequencies)).astype(np.int32))
+    factors = torch.full((len(state),), 1 + error, dtype=torch.float64)
+    words, pushed = torch.zeros(len(state), dtype=torch.int64), torch.zeros_like(state)
+    _give_with[(1,)](state, f, factors, words, pushed, N=len(state))
+    quotient, wide = state // f, f.long()
+    assert torch.equal(pushed, (quotient << 24) + state - quotient * wide)

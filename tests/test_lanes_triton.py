@@ -14,7 +14,7 @@ import sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from bitsback.ans import colour_triton, lanes_triton
+from bitsback.ans import colour_triton, lanes_triton, lanes_triton_each
 from bitsback.coder import distribution_triton
 
 BITS = {"words": 64, "state": 64, "count": 64, "innovations": 8}
@@ -22,7 +22,8 @@ BITS = {"words": 64, "state": 64, "count": 64, "innovations": 8}
 def compiled(kernel, warps, **constants):
     names = list(inspect.signature(kernel.fn).parameters)
     pointers = [name for name in names if name in POINTERS.split()]
-    types = {name: f"*i{BITS.get(name, 32)}" if name in pointers else "i32" for name in names}
+    wide = BITS | ({"rows": 64} if kernel is lanes_triton.pop_gaussian else {})
+    types = {name: f"*i{wide.get(name, 32)}" if name in pointers else "i32" for name in names}
     types |= {name: "constexpr" for name in constants}
     values = {(names.index(name),): value for name, value in constants.items()}
     source = ASTSource(kernel, types, values)
@@ -30,13 +31,13 @@ def compiled(kernel, warps, **constants):
         made = triton.compile(source, target=target, options={"num_warps": warps})
     print(kernel.__name__, len(made.asm["ptx"]))
 
-POINTERS = '''state words count edges mean32 scale values first ends frequencies counts keys
+POINTERS = '''state words count rows mean32 scale values first ends frequencies counts keys
 y trunk head scales gains shifts inverses prepared innovations'''
 for width in (64, 4096):
     for escapes in (True, False):
         for kernel in (lanes_triton.pop_gaussian, lanes_triton.push_gaussian):
             compiled(kernel, min(32, width // 32), ESCAPES=escapes, LANES=width)
-    for kernel in (lanes_triton.pop_each, lanes_triton.push_each):
+    for kernel in (lanes_triton_each.pop_each, lanes_triton_each.push_each):
         compiled(kernel, min(32, width // 32), SYMBOLS=17, LANES=width)
 compiled(colour_triton.ends_kernel, 4, BLOCK=64)
 compiled(colour_triton.count_kernel, 4, BLOCK=256)

@@ -15,8 +15,9 @@ from bitsback.ans.lanes import MAX_LANES, Lanes
 from bitsback.ans.row_table import RowTable
 from bitsback.errors import StackEmpty
 
-# (table, its edges and guide on the device) by the id of the edges; the table keeps the id its own
-Tables = dict[int, tuple[RowTable, Tensor, Tensor]]
+# (table, its edges, and its rows as kernels take them, on the device) by the id of the edges; the
+# table keeps the id its own
+Tables = dict[int, tuple[RowTable, Tensor]]
 
 
 class Kernels(NamedTuple):
@@ -77,15 +78,17 @@ class DeviceLanes:
         self._lanes.count = count
         return self._lanes
 
-    def _edges(self, table: RowTable) -> tuple[Tensor, Tensor]:
+    def _table(self, table: RowTable) -> Tensor:
+        """On the device: rows as kernels take them, or the edges."""
         key = id(table.edges)
         if key not in self._tables:
-            self._tables[key] = (
-                table,
-                torch.from_numpy(table.edges).to(self._device),
-                torch.from_numpy(table.guide).to(self._device),
-            )
-        return self._tables[key][1:]
+            edges = table.edges
+            if self._kernels:
+                from bitsback.ans.lanes_triton import search_rows
+
+                edges = search_rows(edges)
+            self._tables[key] = table, torch.from_numpy(edges).to(self._device)
+        return self._tables[key][1]
 
     @property
     def size_bits(self) -> Tensor:
@@ -99,15 +102,15 @@ class DeviceLanes:
         """As Lanes.push_gaussian, of int32 tensors; errors are found by to_lanes."""
         if not len(values):
             return
-        edges, guide = self._edges(table)
+        rows = self._table(table)
         if self._kernels:
             many = int(len(scale) > 1)
-            arrays = edges, *map(Tensor.contiguous, (mean32, scale, values))
+            arrays = rows, *map(Tensor.contiguous, (mean32, scale, values))
             sizes = len(values), len(self), many, len(self.words)
             self._launch("push_gaussian", *arrays, *sizes, ESCAPES=escapes)
             return
         self.count = lanes_torch.push_gaussian(
-            self.state, self.words, self.count, edges, guide, values, mean32, scale, escapes
+            self.state, self.words, self.count, rows, values, mean32, scale, escapes
         )
 
     def pop_gaussian(
@@ -117,14 +120,14 @@ class DeviceLanes:
         values = torch.empty(len(mean32), dtype=torch.int32, device=self._device)
         if not len(values):
             return values
-        edges, guide = self._edges(table)
+        rows = self._table(table)
         if self._kernels:
             many = int(len(scale) > 1)
-            arrays = edges, mean32.contiguous(), scale.contiguous(), values
+            arrays = rows.view(torch.int64), mean32.contiguous(), scale.contiguous(), values
             self._launch("pop_gaussian", *arrays, len(values), len(self), many, ESCAPES=escapes)
             return values
         self.count = lanes_torch.pop_gaussian(
-            self.state, self.words, self.count, edges, guide, mean32, scale, escapes, values
+            self.state, self.words, self.count, rows, mean32, scale, escapes, values
         )
         return values
 
@@ -151,13 +154,14 @@ class DeviceLanes:
         self.count = lanes_torch.pop_each(self.state, self.words, self.count, first, ends, values)
 
     def _launch(self, name: str, *arguments: Tensor | int, **constants: int) -> None:
-        from bitsback.ans import lanes_triton
+        from bitsback.ans import lanes_triton, lanes_triton_each
 
         width = 128  # of the program: a power of two; few widths, for few compilations
         while width < len(self):
             width *= 2
         assert width <= MAX_LANES
-        getattr(lanes_triton, name)[(1,)](
+        module = lanes_triton_each if name.endswith("each") else lanes_triton
+        getattr(module, name)[(1,)](
             self.state,
             self.words,
             self.count,

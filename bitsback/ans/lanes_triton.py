@@ -3,119 +3,193 @@
 state: (L,) int64 with L at most LANES, a power of two; words: int64; count: (1,) int64, about -2^40
 once a pop found no word: it stays negative whatever follows.  A step is L values; in it a prefix
 sum gives each lane that needs a word its own.  TRITON_INTERPRET=1 runs the kernels on CPU tensors.
+
+A step takes as long as its loads that wait for one another, so that it loads what later steps need
+before it waits.  rows: (R, 9, 8) int32, the cumulative frequencies of a row at every eighth column,
+then at columns 1 .. 64 (`search_rows`): a symbol is found by two loads, one after the other, of 32
+bytes each.  Lanes that are not there have the state 0 and code under row 0.
 """
 
+import numpy as np
 import triton
 import triton.language as tl
 
-EDGES = tl.constexpr(65)
+from bitsback.ans.row_table import COLUMNS
+
+PAIRS = tl.constexpr(36)  # of cumulative frequencies a row
 LAST = tl.constexpr(63)
 CENTRE = tl.constexpr(31)
 FLOOR = tl.constexpr(2**31)
+DRY = tl.constexpr(-(2**40))
 # Parameters, by name: no kernel is compiled anew for other sizes, or for arrays at odd addresses.
 LANES_WORDS = ["state", "words", "count"]
-ROWS = ["edges", "mean32", "scale", "values"]
-SYMBOLS_OF = ["first", "ends", "values"]
+ROWS = ["rows", "mean32", "scale", "values"]
+
+
+def search_rows(edges: np.ndarray) -> np.ndarray:
+    """RowTable.edges as `rows`, flat."""
+    edges = edges.reshape(-1, COLUMNS + 1)
+    return np.concatenate([edges[:, 8::8], edges[:, 1:]], 1).ravel()
 
 
 @triton.jit
-def _take(s, ok, slot, start, frequency, words, p, far):
+def take(s, ok, slot, start, frequency, words, p, far):
     """(states, words left, number of `far`): lanes where `ok` is true pop a known symbol."""
     t = frequency * (s >> 24) + slot - start
     need = ok & (t < FLOOR)
     place = p - tl.cumsum(need.to(tl.int32), 0)
     word = tl.load(words + place, mask=need & (place >= 0), other=0)
-    t = tl.where(need, (t << 32) | word, t)
     sums = tl.sum(need.to(tl.int32) + (far.to(tl.int32) << 16), 0)  # both in one
+    t = tl.where(need, (t << 32) | word, t)
     return tl.where(ok, t, s), p - (sums & 0xFFFF), sums >> 16
 
 
 @triton.jit
-def _give(s, ok, start, frequency, words, p, room):
-    """The mirror of _take: the lanes where `ok` is true push a symbol."""
+def inverse(frequency):
+    """1 / frequency in float64, to about 40 bits: no slow division of float64."""
+    f = frequency.to(tl.float64)
+    near = (1.0 / frequency.to(tl.float32)).to(tl.float64)
+    return near * (2.0 - f * near)
+
+
+@triton.jit
+def give(s, ok, start, frequency, inverse, words, p, room):
+    """The mirror of take: the lanes where `ok` is true push a symbol.
+
+    inverse: near 1 / frequency; the quotient that it gives, below 2^39, is off by 1 at most.
+    """
     over = ok & ((s >> 39) >= frequency)
     given = tl.sum(over.to(tl.int32), 0)
     place = p + given - tl.cumsum(over.to(tl.int32), 0)
     tl.store(words + place, s & 0xFFFFFFFF, mask=over & (place >= 0) & (place < room))
     t = tl.where(over, s >> 32, s)
-    f = tl.where(ok, frequency, 1)
-    quotient = t // f
-    t = (quotient << 24) + (t - quotient * f) + start
-    return tl.where(ok, t, s), p + given
+    quotient = (t.to(tl.float64) * inverse).to(tl.int64)
+    rest = t - quotient * frequency
+    quotient = tl.where(rest < 0, quotient - 1, quotient)
+    rest = tl.where(rest < 0, rest + frequency, rest)
+    more = rest >= frequency
+    quotient = tl.where(more, quotient + 1, quotient)
+    rest = tl.where(more, rest - frequency, rest)
+    return tl.where(ok, (quotient << 24) + rest + start, s), p + given
 
 
 @triton.jit
-def _ahead(i, edges, slot, ok, step: tl.constexpr):
-    """i + the number of those of the 7 cumulative frequencies after i, `step` apart, <= slot."""
-    passed = i * 0
-    for k in tl.static_range(1, 8):
-        edge = tl.load(edges + i + k * step, mask=ok, other=0)
-        passed += (edge <= slot).to(tl.int32)
-    return i + passed * step
+def take_escapes(s, far, value, words, p):
+    """(states, values, words left): lanes where `far` is true pop the 16 bits of their value."""
+    number = (s >> 8) & 0xFFFF
+    value = tl.where(far, (number - 32768).to(tl.int32), value)
+    s, p, none = take(s, far, s & 0xFFFFFF, number << 8, 256, words, p, far)
+    return s, value, p
+
+
+@triton.jit
+def give_escapes(s, far, value, words, p, room):
+    """The mirror of take_escapes."""
+    number = (value + 32768).to(tl.int64) & 0xFFFF
+    return give(s, far, number << 8, 256, 0.00390625, words, p, room)
+
+
+@triton.jit
+def _passed(pair, slot, passed, start, end):
+    """Goes on past two cumulative frequencies: those <= slot are counted and the last is start.
+
+    The first of the others is end.
+    """
+    low, high = pair.to(tl.int32), (pair >> 32).to(tl.int32)
+    passed += (low <= slot).to(tl.int32) + (high <= slot).to(tl.int32)
+    start = tl.where(low <= slot, low, start)
+    start = tl.where(high <= slot, high, start)
+    end = tl.minimum(end, tl.where(high <= slot, end, high))
+    end = tl.minimum(end, tl.where(low <= slot, end, low))
+    return passed, start, end
+
+
+@triton.jit
+def _find(rows, first, slot, a, b, c, d):
+    """(column, start, end) of slots; first: of a row's pairs; a .. d: its first four."""
+    zero = slot * 0
+    passed, start, end = _passed(a, slot, zero, zero, zero + 16777216)
+    passed, start, end = _passed(b, slot, passed, start, end)
+    passed, start, end = _passed(c, slot, passed, start, end)
+    passed, start, end = _passed(d, slot, passed, start, end)
+    fine = rows + first + 4 + passed * 4
+    a, b, c, d = tl.load(fine), tl.load(fine + 1), tl.load(fine + 2), tl.load(fine + 3)
+    passed *= 8
+    passed, start, end = _passed(a, slot, passed, start, end)
+    passed, start, end = _passed(b, slot, passed, start, end)
+    passed, start, end = _passed(c, slot, passed, start, end)
+    return _passed(d, slot, passed, start, end)
 
 
 @triton.jit(do_not_specialize=[*LANES_WORDS, *ROWS, "n", "lanes", "many"])
 def pop_gaussian(
-    state, words, count, edges, mean32, scale, values, n, lanes, many,
+    state, words, count, rows, mean32, scale, values, n, lanes, many,
     ESCAPES: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """values (n,) int32 under rows of the table; many: whether scale has n elements, not one."""
+    """values (n,) int32 under rows of the table, as int64; many: whether scale has n elements."""
     lane = tl.arange(0, LANES)
     here = lane < lanes
     s = tl.load(state + lane, mask=here, other=0)
     p = tl.load(count)
     begin = n * 0
+    # Of the next step: its rows' first pairs.  Of the one after it: its rows.
     mean = tl.load(mean32 + lane, mask=here & (lane < n), other=0)
-    rows = tl.load(scale + lane * many, mask=here & (lane < n), other=0)
+    row = tl.load(scale + lane * many, mask=here & (lane < n), other=0)
+    first = (row * 32 + (mean & 31)) * PAIRS
+    floor = mean >> 5
+    pairs = rows + first
+    a, b, c, d = tl.load(pairs), tl.load(pairs + 1), tl.load(pairs + 2), tl.load(pairs + 3)
+    j = lane + lanes
+    mean = tl.load(mean32 + j, mask=here & (j < n), other=0)
+    row = tl.load(scale + j * many, mask=here & (j < n), other=0)
     while begin < n:
         j = begin + lane
         ok = here & (j < n)
-        row = rows * 32 + (mean & 31)
-        floor = mean >> 5
-        ahead = j + lanes  # loads of the next step do not wait for this one
-        mean = tl.load(mean32 + ahead, mask=here & (ahead < n), other=0)
-        rows = tl.load(scale + ahead * many, mask=here & (ahead < n), other=0)
+        first_1 = (row * 32 + (mean & 31)) * PAIRS
+        floor_1 = mean >> 5
+        pairs = rows + first_1
+        a_1, b_1 = tl.load(pairs), tl.load(pairs + 1)
+        c_1, d_1 = tl.load(pairs + 2), tl.load(pairs + 3)
+        after = j + 2 * lanes
+        mean = tl.load(mean32 + after, mask=here & (after < n), other=0)
+        row = tl.load(scale + after * many, mask=here & (after < n), other=0)
         slot = s & 0xFFFFFF
-        first = row * EDGES
-        # loads of one line do not wait for one another, as those of a binary search would
-        i = _ahead(first, edges, slot.to(tl.int32), ok, 8)
-        i = _ahead(i, edges, slot.to(tl.int32), ok, 1)
-        start = tl.load(edges + i, mask=ok, other=0).to(tl.int64)
-        frequency = tl.load(edges + i + 1, mask=ok, other=1).to(tl.int64) - start
-        column = i - first
+        column, start, end = _find(rows, first, slot.to(tl.int32), a, b, c, d)
+        frequency = (end - start).to(tl.int64)
         value = column + floor - CENTRE
         far = ok & ((column == 0) | (column == LAST))
         if not ESCAPES:
             far = far & (column < 0)  # none
-        s, p, escaped = _take(s, ok, slot, start, frequency, words, p, far)
-        if escaped > 0:
-            number = (s >> 8) & 0xFFFF
-            value = tl.where(far, (number - 32768).to(tl.int32), value)
-            s, p, escaped = _take(s, far, s & 0xFFFFFF, number << 8, 256, words, p, far)
+        s, p, escaped = take(s, ok, slot, start.to(tl.int64), frequency, words, p, far)
+        if ESCAPES:
+            if escaped > 0:
+                s, value, p = take_escapes(s, far, value, words, p)
         tl.store(values + j, value, mask=ok)
+        first, floor, a, b, c, d = first_1, floor_1, a_1, b_1, c_1, d_1
         begin += lanes
     tl.store(state + lane, s, mask=here)
-    tl.store(count, tl.where(p < 0, p * 0 - 1099511627776, p))
+    tl.store(count, tl.where(p < 0, DRY, p))
 
 
 @triton.jit
-def _row(edges, mean, value, scale, ok):
-    """(start, frequency, 1 for an end column or 0) of values under rows of the table."""
+def _row(rows, mean, value, scale, ok):
+    """(start, frequency, 1 / frequency, 1 for an end column or 0) of values under rows."""
     column = value - (mean >> 5) + CENTRE
     column = tl.minimum(tl.maximum(column, 0), LAST)
-    i = (scale * 32 + (mean & 31)) * EDGES + column
-    start = tl.load(edges + i, mask=ok, other=0).to(tl.int64)
-    frequency = tl.load(edges + i + 1, mask=ok, other=1).to(tl.int64) - start
+    i = (scale * 32 + (mean & 31)) * (2 * PAIRS) + 8 + column
+    start = tl.load(rows + i - 1, mask=column > 0, other=0)
+    frequency = tl.load(rows + i) - start
     far = ok & ((column == 0) | (column == LAST))
-    return start, frequency, far.to(tl.int32)
+    used = tl.maximum(frequency, 1)
+    return start, frequency, inverse(used), far.to(tl.int32)
 
 
 @triton.jit(do_not_specialize=[*LANES_WORDS, *ROWS, "n", "lanes", "many", "room"])
 def push_gaussian(
-    state, words, count, edges, mean32, scale, values, n, lanes, many, room,
+    state, words, count, rows, mean32, scale, values, n, lanes, many, room,
     ESCAPES: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """The mirror of pop_gaussian; a value without frequency makes the count -2^40.
+    """The mirror of pop_gaussian, rows as int32; a value without frequency makes the count -2^40.
 
     So does a word more than the `room` of words.
     """
@@ -125,112 +199,34 @@ def push_gaussian(
     p = tl.load(count)
     begin = (n - 1) // lanes * lanes
     impossible = lane * 0
-    # The row of the next step, and the values of the one after it, are loaded ahead: no step
-    # waits for memory.
+    # Of the next step: its frequencies.  Of the one after it: its values and rows.
     j = begin + lane
     ok = here & (j < n)
     mean = tl.load(mean32 + j, mask=ok, other=0)
     value = tl.load(values + j, mask=ok, other=0)
-    rows = tl.load(scale + j * many, mask=ok, other=0)
-    start, frequency, far = _row(edges, mean, value, rows, ok)
+    row = tl.load(scale + j * many, mask=ok, other=0)
+    start, frequency, near, far = _row(rows, mean, value, row, ok)
     ok_1 = here & (j >= lanes)
     mean = tl.load(mean32 + j - lanes, mask=ok_1, other=0)
     value_1 = tl.load(values + j - lanes, mask=ok_1, other=0)
-    rows = tl.load(scale + (j - lanes) * many, mask=ok_1, other=0)
+    row = tl.load(scale + (j - lanes) * many, mask=ok_1, other=0)
     while begin >= 0:
         ok = here & (begin + lane < n)
-        start_1, frequency_1, far_1 = _row(
-            edges, mean, value_1, rows, here & (begin + lane >= lanes)
-        )
+        ok_1 = here & (begin + lane >= lanes)
+        start_1, frequency_1, near_1, far_1 = _row(rows, mean, value_1, row, ok_1)
         j = begin + lane - 2 * lanes
         ok_2 = here & (j >= 0)
         mean = tl.load(mean32 + j, mask=ok_2, other=0)
         value_2 = tl.load(values + j, mask=ok_2, other=0)
-        rows = tl.load(scale + j * many, mask=ok_2, other=0)
+        row = tl.load(scale + j * many, mask=ok_2, other=0)
         if ESCAPES:
             if tl.sum(far, 0) > 0:
-                number = (value + 32768).to(tl.int64) & 0xFFFF
-                which = far > 0
-                s, p = _give(
-                    s, which, number << 8, tl.full((LANES,), 256, tl.int64), words, p, room
-                )
+                s, p = give_escapes(s, far > 0, value, words, p, room)
         impossible += (ok & (frequency == 0)).to(tl.int32)
-        s, p = _give(s, ok, start, tl.where(frequency == 0, 1, frequency), words, p, room)
-        start, frequency, far, value = start_1, frequency_1, far_1, value_1
+        used = tl.maximum(frequency, 1).to(tl.int64)
+        s, p = give(s, ok, start.to(tl.int64), used, near, words, p, room)
+        start, frequency, near, far, value = start_1, frequency_1, near_1, far_1, value_1
         value_1 = value_2
         begin -= lanes
-    p = tl.where((tl.sum(impossible, 0) > 0) | (p >= room), p * 0 - 1099511627776, p)
     tl.store(state + lane, s, mask=here)
-    tl.store(count, p)
-
-
-@triton.jit(do_not_specialize=[*LANES_WORDS, *SYMBOLS_OF, "n", "lanes"])
-def pop_each(
-    state, words, count, first, ends, values, n, lanes,
-    SYMBOLS: tl.constexpr, LANES: tl.constexpr,
-):  # fmt: skip
-    """values (n,) int32, each under ends (SYMBOLS, n) int32, see lanes_torch.
-
-    first: (n,) int32, the value of symbol 0; the last symbol is the escape.
-    """
-    lane = tl.arange(0, LANES)
-    here = lane < lanes
-    s = tl.load(state + lane, mask=here, other=0)
-    p = tl.load(count)
-    begin = n * 0
-    while begin < n:
-        j = begin + lane
-        ok = here & (j < n)
-        value = tl.load(first + j, mask=ok, other=0)
-        slot = s & 0xFFFFFF
-        symbol = j * 0
-        start = j * 0
-        end = j * 0 + 16777216
-        for k in tl.static_range(SYMBOLS - 1):
-            edge = tl.load(ends + k * n + j, mask=ok, other=16777216)
-            below = edge <= slot.to(tl.int32)
-            symbol += below.to(tl.int32)
-            start = tl.where(below, tl.maximum(start, edge), start)
-            end = tl.where(below, end, tl.minimum(end, edge))
-        start = start.to(tl.int64)
-        value += symbol
-        far = ok & (symbol == SYMBOLS - 1)
-        s, p, escaped = _take(s, ok, slot, start, end.to(tl.int64) - start, words, p, far)
-        if escaped > 0:
-            number = (s >> 8) & 0xFFFF
-            value = tl.where(far, (number - 32768).to(tl.int32), value)
-            s, p, escaped = _take(s, far, s & 0xFFFFFF, number << 8, 256, words, p, far)
-        tl.store(values + j, value, mask=ok)
-        begin += lanes
-    tl.store(state + lane, s, mask=here)
-    tl.store(count, tl.where(p < 0, p * 0 - 1099511627776, p))
-
-
-@triton.jit(do_not_specialize=[*LANES_WORDS, *SYMBOLS_OF, "n", "lanes", "room"])
-def push_each(
-    state, words, count, first, ends, values, n, lanes, room,
-    SYMBOLS: tl.constexpr, LANES: tl.constexpr,
-):  # fmt: skip
-    """The mirror of pop_each."""
-    lane = tl.arange(0, LANES)
-    here = lane < lanes
-    s = tl.load(state + lane, mask=here, other=0)
-    p = tl.load(count)
-    begin = (n - 1) // lanes * lanes
-    while begin >= 0:
-        j = begin + lane
-        ok = here & (j < n)
-        value = tl.load(values + j, mask=ok, other=0)
-        symbol = value - tl.load(first + j, mask=ok, other=0)
-        far = ok & ((symbol < 0) | (symbol >= SYMBOLS - 1))
-        symbol = tl.where(far, SYMBOLS - 1, symbol)
-        end = tl.load(ends + symbol * n + j, mask=ok, other=1).to(tl.int64)
-        start = tl.load(ends + (symbol - 1) * n + j, mask=ok & (symbol > 0), other=0)
-        start = start.to(tl.int64)
-        if tl.sum(far.to(tl.int32), 0) > 0:
-            number = (value + 32768).to(tl.int64) & 0xFFFF
-            s, p = _give(s, far, number << 8, tl.full((LANES,), 256, tl.int64), words, p, room)
-        s, p = _give(s, ok, start, end - start, words, p, room)
-        begin -= lanes
-    tl.store(state + lane, s, mask=here)
-    tl.store(count, tl.where(p >= room, p * 0 - 1099511627776, p))
+    tl.store(count, tl.where((tl.sum(impossible, 0) > 0) | (p >= room), DRY, p))
