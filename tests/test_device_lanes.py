@@ -105,6 +105,16 @@ def test_empty_arrays_change_nothing(gaussians):
     assert device.to_lanes().to_bytes() == message(3, 4).to_bytes()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_value_whose_own_frequency_is_zero_leaves_the_lanes_dry(kind):
+    device = DeviceLanes(message(3, 50), torch.device("cpu"), 20, kernels=kind == "triton")
+    values, first = torch.tensor([0, 0, 1, 0, 0], dtype=torch.int32), torch.zeros(5).int()
+    ends = torch.tensor([[2**23] * 5, [2**23] * 5, [2**24] * 5], dtype=torch.int32)
+    device.push_each(values, first, ends)
+    with pytest.raises(StackEmpty):
+        device.to_lanes()
+
+
 @triton.jit
 def _give_with(state, frequencies, factors, words, pushed, N: tl.constexpr):
     lane = tl.arange(0, N)

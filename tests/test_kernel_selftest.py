@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bitsback.ans import lanes_triton
+from bitsback.ans import lanes_triton_each
 from bitsback.ans.gaussian_tables import Gaussians, forward_frequencies
 from bitsback.coder import kernel_selftest
 from bitsback.coder.kernel_selftest import usable_kernels
@@ -28,7 +28,7 @@ def test_all_kernels_pass_and_a_failing_one_is_named(gaussians, monkeypatch):
     monkeypatch.setattr(kernel_selftest, "_counts", lambda *_: [])
     monkeypatch.setattr(kernel_selftest, "_distributions", lambda *_: [])
     for kernel, reason in ((Broken(), "RuntimeError: no such"), (Idle(), "other integers")):
-        monkeypatch.setattr(lanes_triton, "push_each", kernel)
+        monkeypatch.setattr(lanes_triton_each, "push_each", kernel)
         kernels, reasons = usable_kernels(gaussians, forward, CPU)
         assert kernels == (False, True, True)
         assert list(reasons) == ["lanes"] and reason in reasons["lanes"]

@@ -481,6 +481,12 @@ def test_a_value_of_frequency_zero_is_damage(loops, where, offset):
         )
 
 
+def test_a_value_whose_own_frequency_is_zero_is_damage(loops):
+    message, values = credit(100, 0, 6, loops), np.array([0, 0, 1, 0, 0], np.int32)
+    with pytest.raises(DamagedFile, match="no frequency"):
+        message.push_each(values, np.zeros(5, np.int32), np.array([[2**23, 0, 2**23]] * 5))
+
+
 # What it costs
 
 

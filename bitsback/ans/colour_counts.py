@@ -61,14 +61,10 @@ def table_and_keys(x: np.ndarray, colour: int) -> tuple[Table, np.ndarray]:
 
 
 def fastest() -> ModuleType:
-    """The compiled implementation where numba is installed, else the one in numpy."""
-    from bitsback.ans.compiled import HAVE_NUMBA
+    """The compiled loops where numba is installed, else those in numpy."""
+    from bitsback.ans.compiled import compiled_or
 
-    if not HAVE_NUMBA:
-        return colour_frequencies
-    from bitsback.ans import colour_loops
-
-    return colour_loops
+    return compiled_or(colour_frequencies, "bitsback.ans.colour_loops")
 
 
 class ColourCounts:

@@ -6,8 +6,10 @@ missing.  This module imports numba: import it, and modules of loops, only when 
 
 import functools
 import hashlib
+import importlib
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 try:
@@ -27,6 +29,11 @@ def _sources() -> bytes:
         for path in sorted((Path(__file__).parents[1] / package).glob("*.py")):
             digest.update(path.read_bytes())
     return digest.digest()
+
+
+def compiled_or(reference: ModuleType, loops: str) -> ModuleType:
+    """The module of this name, whose loops are compiled, where numba is; else `reference`."""
+    return importlib.import_module(loops) if HAVE_NUMBA else reference
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,14 +23,10 @@ OPENED = 32  # place of the highest bit of a lane that has just been opened
 
 
 def fastest() -> ModuleType:
-    """The compiled implementation where numba is installed, else the one in numpy."""
-    from bitsback.ans.compiled import HAVE_NUMBA
+    """The compiled loops where numba is installed, else those in numpy."""
+    from bitsback.ans.compiled import compiled_or
 
-    if not HAVE_NUMBA:
-        return lanes_numpy
-    from bitsback.ans import lanes_numba
-
-    return lanes_numba
+    return compiled_or(lanes_numpy, "bitsback.ans.lanes_numba")
 
 
 class Lanes:
@@ -165,6 +161,7 @@ class Lanes:
         """values (n,) int32, each under its own row of frequencies (n, K) int64, of sum 2^24.
 
         Column i < K - 1 is the value first + i (first: (n,) int32), the last one any other.
+        Errors: DamagedFile for a value without frequency.
         """
         arrays = values, first, np.ascontiguousarray(frequencies)
         self.run(self.loops.push_each, *arrays, room=2 * len(values))

@@ -120,9 +120,7 @@ def push_gaussian(
         for j in range(end - 1, begin - 1, -1):
             mean = mean32[j]
             row = (scale[j] if many else scale[0]) * 32 + (mean & 31)
-            column = values[j] - (mean >> 5) + CENTRE
-            if column <= 0 or column >= LAST:
-                column = 0 if column <= 0 else LAST
+            column = min(max(values[j] - (mean >> 5) + CENTRE, 0), LAST)
             i = row * EDGES + column
             start = np.int64(edges[i])
             f = np.int64(edges[i + 1]) - start
@@ -206,6 +204,8 @@ def push_each(
             for i in range(symbol):
                 start += frequencies[j, i]
             f = np.int64(frequencies[j, symbol])
+            if f == 0:
+                return IMPOSSIBLE
             s, count = give(state[j - begin], f, words, count)
             state[j - begin] = push_update(s, start, f)
         end = begin

@@ -190,6 +190,8 @@ def push_each(
     symbols = np.where(far, escape, symbols)
     each = np.arange(len(values))
     own = frequencies[each, symbols].astype(np.int64)
+    if not own.all():
+        return IMPOSSIBLE
     starts = np.cumsum(frequencies, 1, dtype=np.int64)[each, symbols] - own
     for begin in reversed(steps(len(values), lanes)):
         step = slice(begin, begin + lanes)

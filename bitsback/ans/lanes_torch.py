@@ -137,6 +137,8 @@ def push_each(
     end = ends.gather(0, symbols)[0].long()
     starts = ends.gather(0, (symbols - 1).clamp_(min=0))[0].long().mul_(symbols[0] > 0)
     frequencies = end - starts
+    impossible = (frequencies == 0).any()
+    frequencies = frequencies.clamp_min_(1)
     escaped = (values.long() + HALF & 2**ESCAPE_BITS - 1) << ESCAPE_SHIFT
     wide = torch.full_like(frequencies, 1 << ESCAPE_SHIFT)
     for begin in reversed(steps(len(values), len(state))):
@@ -144,7 +146,7 @@ def push_each(
         count = _give(state, words, count, far[step], escaped[step], wide[step])
         which = torch.ones_like(far[step])
         count = _give(state, words, count, which, starts[step], frequencies[step])
-    return torch.where(count >= len(words), DRY_COUNT, count)
+    return torch.where(impossible | (count >= len(words)), DRY_COUNT, count)
 
 
 def pop_each(

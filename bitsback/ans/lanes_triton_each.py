@@ -59,14 +59,17 @@ def pop_each(
 
 @triton.jit
 def _symbols(first, ends, values, j, ok, n, SYMBOLS: tl.constexpr):
-    """(value, start, frequency, 1 / frequency, 1 for the escape or 0) of values j."""
+    """(value, start, frequency, 1 / frequency, 1 for the escape or 0) of values j.
+
+    1 / frequency is 1 where there is no frequency.
+    """
     value = tl.load(values + j, mask=ok, other=0)
     symbol = value - tl.load(first + j, mask=ok, other=0)
     far = ok & ((symbol < 0) | (symbol >= SYMBOLS - 1))
     symbol = tl.where(far, SYMBOLS - 1, symbol)
     end = tl.load(ends + symbol * n + j, mask=ok, other=1)
     start = tl.load(ends + (symbol - 1) * n + j, mask=ok & (symbol > 0), other=0)
-    return value, start, end - start, inverse(end - start), far.to(tl.int32)
+    return value, start, end - start, inverse(tl.maximum(end - start, 1)), far.to(tl.int32)
 
 
 @triton.jit(do_not_specialize=[*LANES_WORDS, *SYMBOLS_OF, "n", "lanes", "room"])
@@ -74,12 +77,13 @@ def push_each(
     state, words, count, first, ends, values, n, lanes, room,
     SYMBOLS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """The mirror of pop_each."""
+    """The mirror of pop_each; a value without frequency makes the count -2^40."""
     lane = tl.arange(0, LANES)
     here = lane < lanes
     s = tl.load(state + lane, mask=here, other=0)
     p = tl.load(count)
     begin = (n - 1) // lanes * lanes
+    impossible = lane * 0
     j = begin + lane
     ok = here & (j < n)
     value, start, frequency, near, far = _symbols(first, ends, values, j, ok, n, SYMBOLS)
@@ -91,8 +95,10 @@ def push_each(
         )
         if tl.sum(far, 0) > 0:
             s, p = give_escapes(s, far > 0, value, words, p, room)
-        s, p = give(s, ok, start.to(tl.int64), frequency.to(tl.int64), near, words, p, room)
+        impossible += (ok & (frequency == 0)).to(tl.int32)
+        used = tl.maximum(frequency, 1).to(tl.int64)
+        s, p = give(s, ok, start.to(tl.int64), used, near, words, p, room)
         value, start, frequency, near, far = value_1, start_1, frequency_1, near_1, far_1
         begin -= lanes
     tl.store(state + lane, s, mask=here)
-    tl.store(count, tl.where(p >= room, DRY, p))
+    tl.store(count, tl.where((tl.sum(impossible, 0) > 0) | (p >= room), DRY, p))

@@ -20,14 +20,10 @@ def sample_functions(array: np.ndarray | torch.Tensor) -> ModuleType:
         from bitsback.coder import sample_tensors
 
         return sample_tensors
-    from bitsback.ans.compiled import HAVE_NUMBA
+    from bitsback.ans.compiled import compiled_or
     from bitsback.coder import sample_arrays
 
-    if not HAVE_NUMBA:
-        return sample_arrays
-    from bitsback.coder import sample_loops
-
-    return sample_loops
+    return compiled_or(sample_arrays, "bitsback.coder.sample_loops")
 
 
 def distribution_module(
@@ -46,10 +42,8 @@ def distribution_module(
         from bitsback.coder import distribution_kernels
 
         return distribution_kernels
-    from bitsback.ans.compiled import HAVE_NUMBA
-
-    if device.type != "cpu" or not HAVE_NUMBA:
+    if device.type != "cpu":
         return distribution_arrays
-    from bitsback.coder import distribution_loops
+    from bitsback.ans.compiled import compiled_or
 
-    return distribution_loops
+    return compiled_or(distribution_arrays, "bitsback.coder.distribution_loops")
