@@ -44,6 +44,8 @@ def launches() -> Iterator[Counter]:
         from triton.runtime.interpreter import InterpretedFunction
         from triton.runtime.jit import JITFunction
 
+        from bitsback.ans.launch import Launcher
+
         for kind in (JITFunction, InterpretedFunction):
             run = kind.run
 
@@ -53,6 +55,14 @@ def launches() -> Iterator[Counter]:
 
             kind.run = counting
             undo.append(functools.partial(setattr, kind, "run", run))
+        direct = Launcher._direct
+
+        def counting_direct(self: Any, *arguments: Any) -> None:
+            counted["kernel " + self.name] += 1
+            direct(self, *arguments)
+
+        Launcher._direct = counting_direct  # type: ignore[method-assign]
+        undo.append(functools.partial(setattr, Launcher, "_direct", direct))
     except ImportError:  # without Triton there are no kernels to count
         pass
     try:

@@ -8,6 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from bitsback.ans.launch import launch
+
 BLOCK = 64
 BEHIND = tl.constexpr(7)
 WIDTH = tl.constexpr(16)
@@ -74,7 +76,9 @@ def ends(
     n = len(keys)
     found = torch.empty((17, n), dtype=torch.int32, device=keys.device)
     if n:
-        ends_kernel[(triton.cdiv(n, BLOCK),)](
+        launch(
+            ends_kernel,
+            (-(-n // BLOCK),),
             frequencies,
             counts,
             keys.contiguous(),
@@ -92,6 +96,5 @@ def ends(
 def count(counts: Tensor, keys: Tensor, values: Tensor, times: int) -> None:
     """As colour_tensors.count."""
     if len(keys):
-        count_kernel[(triton.cdiv(len(keys), 256),)](
-            counts, keys.contiguous(), values.contiguous(), len(keys), times, BLOCK=256
-        )
+        arrays = counts, keys.contiguous(), values.contiguous()
+        launch(count_kernel, (-(-len(keys) // 256),), *arrays, len(keys), times, BLOCK=256)

@@ -155,13 +155,16 @@ class DeviceLanes:
 
     def _launch(self, name: str, *arguments: Tensor | int, **constants: int) -> None:
         from bitsback.ans import lanes_triton, lanes_triton_each
+        from bitsback.ans.launch import launch
 
         width = 128  # of the program: a power of two; few widths, for few compilations
         while width < len(self):
             width *= 2
         assert width <= MAX_LANES
         module = lanes_triton_each if name.endswith("each") else lanes_triton
-        getattr(module, name)[(1,)](
+        launch(
+            getattr(module, name),
+            (1,),
             self.state,
             self.words,
             self.count,

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-import triton
 from torch import Tensor
 
+from bitsback.ans.launch import launch
 from bitsback.coder import distribution_triton
 from bitsback.coder.distribution_triton import SCALE
 from bitsback.coder.sample_tensors import FreeSamples
@@ -86,4 +86,4 @@ class StepDistributions:
 
     def _launch(self, name: str, *arguments: Any, **constants: Any) -> None:
         kernel = getattr(distribution_triton, name)
-        kernel[(triton.cdiv(self._total, BLOCK),)](*arguments, **constants, BLOCK=BLOCK)
+        launch(kernel, (-(-self._total // BLOCK),), *arguments, **constants, BLOCK=BLOCK)

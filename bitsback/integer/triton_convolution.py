@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
-import triton
 
+from bitsback.ans.launch import Launcher, launch, launcher
 from bitsback.integer.config import INPUT_REACH
 from bitsback.integer.convolution import WIDE, Layer, Limits, Reference
 from bitsback.integer.triton_kernels import convolve_kernel, digits_kernel, input_kernel
@@ -40,6 +40,7 @@ class TritonInt8(Reference):
         super().__init__(layers, device)
         self.sizes = sizes
         self._packed: dict[tuple[str, torch.dtype, bool], PackedLayer] = {}
+        self._launchers: dict[tuple[str, torch.dtype, bool, bool], Launcher] = {}
         self._limits: dict[tuple[str, Limits, bool], torch.Tensor] = {}
         # what stands for outputs not wanted, so that one compiled kernel serves them all
         self._no_floats = torch.empty(ALIGNED, device=self.device)
@@ -82,10 +83,8 @@ class TritonInt8(Reference):
             pitch = -(-2 * channels // ALIGNED) * ALIGNED
             out = torch.empty(*x.shape[:3], pitch, dtype=torch.int8, device=x.device)
             if out.numel():
-                with torch.cuda.device_of(x):
-                    digits_kernel[(triton.cdiv(out.numel(), ELEMENTS),)](
-                        x, out, out.numel(), pitch, channels, BLOCK=ELEMENTS
-                    )
+                grid, sizes = (-(-out.numel() // ELEMENTS),), (out.numel(), pitch, channels)
+                launch(digits_kernel, grid, x, out, *sizes, BLOCK=ELEMENTS)
             return out
         x = F.pad(x, (0, -channels % ALIGNED)) if channels % ALIGNED else x
         x = x.contiguous()
@@ -99,21 +98,22 @@ class TritonInt8(Reference):
         if y.dtype != torch.int32 or out.numel() >= COUNT or y.numel() >= COUNT:
             return super().network_input(y, scale)
         if out.numel():
-            with torch.cuda.device_of(y):
-                input_kernel[(triton.cdiv(out.numel(), ELEMENTS),)](
-                    y.contiguous(),
-                    out,
-                    out.numel(),
-                    height,
-                    width,
-                    shape[1],
-                    shape[2],
-                    colours,
-                    scale,
-                    INPUT_REACH,
-                    DIGITS=DIGITS,
-                    BLOCK=ELEMENTS,
-                )
+            launch(
+                input_kernel,
+                (-(-out.numel() // ELEMENTS),),
+                y.contiguous(),
+                out,
+                out.numel(),
+                height,
+                width,
+                shape[1],
+                shape[2],
+                colours,
+                scale,
+                REACH=INPUT_REACH,
+                DIGITS=DIGITS,
+                BLOCK=ELEMENTS,
+            )
         return out.permute(0, 3, 1, 2)
 
     def _run(
@@ -131,7 +131,8 @@ class TritonInt8(Reference):
         """Writes wide (float32, int32 with limits) and narrow (uint8), each (B, H, W, O)."""
         layer = self.layers[name]
         more = x.shape[1] > layer.weight.shape[1]  # than the layer has: digits
-        packed = self._pack(name, torch.float32 if more else x.dtype, shuffle)
+        kind = torch.float32 if more else x.dtype
+        packed = self._pack(name, kind, shuffle)
         out = wide if wide is not None else narrow
         assert out is not None
         up = 2 if shuffle else 1
@@ -143,44 +144,55 @@ class TritonInt8(Reference):
         if residual is not None and residual.data_ptr() % ALIGNED:
             residual = residual.clone()
         x, blocks = self._input(x), packed.blocks
-        with torch.cuda.device_of(x):  # Triton launches on the current device
-            convolve_kernel[(triton.cdiv(pixels, blocks.m), packed.columns // blocks.n)](
-                x,
-                packed.weight,
-                packed.bias,
-                packed.rounding,
-                packed.rounding if limits is None else limits,
-                self._no_floats if residual is None else residual,
-                self._no_floats if wide is None else wide,
-                self._no_bytes if narrow is None else narrow,
-                index if len(packed.bias) > 1 else 0,
-                pixels,
-                height,
-                width,
-                x.shape[1],
-                x.shape[2],
-                x.shape[3] // ALIGNED,
-                layer.stride,
-                layer.padding,
-                up,
-                int(residual is not None),
-                int(wide is not None),
-                int(narrow is not None),
-                divisor.bit_length() - 1,
-                len(layer.weight),
-                packed.columns,
-                channels,
-                SIGNED=x.dtype == torch.int8,
-                SIZE=layer.weight.shape[-1],
+        self._launcher(name, kind, shuffle, limits is not None)(
+            (-(-pixels // blocks.m), packed.columns // blocks.n),
+            x,
+            packed.weight,
+            packed.bias,
+            packed.rounding,
+            packed.rounding if limits is None else limits,
+            self._no_floats if residual is None else residual,
+            self._no_floats if wide is None else wide,
+            self._no_bytes if narrow is None else narrow,
+            index if packed.rows > 1 else 0,
+            pixels,
+            height,
+            width,
+            x.shape[1],
+            x.shape[2],
+            x.shape[3] // ALIGNED,
+            layer.stride,
+            layer.padding,
+            up,
+            int(residual is not None),
+            int(wide is not None),
+            int(narrow is not None),
+            divisor.bit_length() - 1,
+            packed.outputs,
+            packed.columns,
+            channels,
+        )
+
+    def _launcher(self, name: str, kind: torch.dtype, shuffle: bool, limited: bool) -> Launcher:
+        """Of a layer, for one kind of input."""
+        key = name, kind, shuffle, limited
+        if key not in self._launchers:
+            packed = self._pack(name, kind, shuffle)
+            blocks = packed.blocks
+            self._launchers[key] = launcher(
+                convolve_kernel,
+                SIGNED=kind != torch.uint8,
+                SIZE=self.layers[name].weight.shape[-1],
                 CHUNKS=packed.chunks,
                 PARTS=len(packed.weight),
-                LIMITED=limits is not None,
+                LIMITED=limited,
                 BLOCK_M=blocks.m,
                 BLOCK_N=blocks.n,
                 BLOCK_K=blocks.k,
                 num_warps=blocks.warps,
                 num_stages=blocks.stages,
             )
+        return self._launchers[key]
 
     def convolve(self, name: str, x: torch.Tensor, index: int, clamp: bool = False) -> torch.Tensor:
         if not self._usable(name, x):

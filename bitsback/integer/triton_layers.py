@@ -42,7 +42,7 @@ class PackedLayer(NamedTuple):
 
     weight: (digits, taps * chunks, columns, blocks.k) int8, the highest digit first; bias: (rows,
     columns) int32; rounding: (4, columns) int32, see convolve_kernel; chunks: of input channels;
-    columns: output channels, rounded up to blocks.
+    columns: output channels, rounded up to blocks; outputs: not rounded up.
     """
 
     weight: torch.Tensor
@@ -51,6 +51,8 @@ class PackedLayer(NamedTuple):
     chunks: int
     columns: int
     blocks: Blocks
+    outputs: int
+    rows: int
 
 
 def padded(values: torch.Tensor, columns: int) -> torch.Tensor:
@@ -87,4 +89,6 @@ def pack(
         chunks,
         columns,
         blocks,
+        outputs,
+        len(bias),
     )
