@@ -16,6 +16,7 @@ from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import pop_segments, unpack_fallback_parts
 from bitsback.coder.ledger import Ledger
 from bitsback.coder.model import Model
+from bitsback.devices import current
 from bitsback.errors import DamagedFile, UnsupportedImage, VerifyFailed
 
 ModelOption = Model | str | os.PathLike | None  # a Model, a shipped name, a path, or the default
@@ -43,7 +44,8 @@ def decode_images(
     header, payload = container.read(data)
     colours: list[np.ndarray] = []
     if header.model:
-        colours, payload = _decode_stack(header, payload, model, device, progress, ledger)
+        with current(device):
+            colours, payload = _decode_stack(header, payload, model, device, progress, ledger)
     packed, samples, alphas, rest = split_parts(payload, header)
     if header.model:
         unpack_fallback_parts(rest, [turned(c, header.flips) for c in colours], header.start)

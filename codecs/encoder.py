@@ -20,6 +20,7 @@ from bitsback.codecs.formats import metadata
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.prior_trial import prior_bits
 from bitsback.coder.model import Model
+from bitsback.devices import current
 from bitsback.efforts import DEFAULT_EFFORT, EFFORTS, effort_name
 from bitsback.errors import UnsupportedImage
 
@@ -82,7 +83,8 @@ class Encoder:
         return self._encode(images, entries, True, progress)
 
     def _encode(self, images, entries, archive, progress):
-        data = self._smallest_file(images, entries, archive, progress)
+        with current(self.device):
+            data = self._smallest_file(images, entries, archive, progress)
         if self.verify:
             check(data, images, model=self._model, device=self.device, progress=progress)
         return data

@@ -44,7 +44,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     if numba is None:
         return function
-    plain = functools.partial(numba.njit, error_model="numpy")
+    # without Python's lock: loops of several images run at once in threads
+    plain = functools.partial(numba.njit, error_model="numpy", nogil=True)
     try:
         dispatcher: Any = plain(cache=True)(function)
         file = dispatcher._cache._cache_file  # numba has no public way to say it

@@ -20,6 +20,7 @@ from bitsback.ans.lanes import Lanes
 from bitsback.coder import distribution_arrays
 from bitsback.diffusion.passes import Places, coding_passes
 from bitsback.integer.network import StepTables
+from bitsback.memory import out_of_memory
 
 VALUES, LANES = 1000, 70
 CPU = torch.device("cpu")
@@ -46,6 +47,8 @@ def usable_kernels(
             if not all(np.array_equal(ours, expected) for ours, expected in pairs):
                 reasons[kind] = "other integers than on the CPU"
         except Exception as error:  # compilers and drivers fail in many ways
+            if out_of_memory(error):
+                raise  # it says nothing about the kernel
             reasons[kind] = f"{type(error).__name__}: {error}"
         found[kind] = kind not in reasons
     return Kernels(**found), reasons

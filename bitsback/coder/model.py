@@ -4,6 +4,7 @@
 """
 
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from bitsback.ans.device_lanes import Kernels
 from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.coder.chain import Chain
+from bitsback.devices import current, settle
 from bitsback.diffusion.levels import Level
 from bitsback.errors import WrongModel
 from bitsback.integer.bias_updates import BiasUpdates, by_expert, kinds, updated_layers
@@ -57,6 +59,7 @@ class Model:
             raise WrongModel(f"{path}: not an exported model ({error})") from None
         self._chains: dict[str, Chain] = {}
         self._others: dict[str, Model] = {}
+        self._lock = threading.RLock()  # threads share a model: what is built once is built by one
 
     @property
     def update_codec(self) -> BiasUpdates:
@@ -102,9 +105,10 @@ class Model:
         model = model if isinstance(model, Model) else cls.open(model)
         if model.id.startswith(model_id):
             return model
-        if model_id not in model._others:
-            model._others[model_id] = cls.open(model_id=model_id)
-        return model._others[model_id]
+        with model._lock:
+            if model_id not in model._others:
+                model._others[model_id] = cls.open(model_id=model_id)
+            return model._others[model_id]
 
     def chain(
         self,
@@ -119,18 +123,25 @@ class Model:
         Built once per device, self-tests included, unless a backend is given.
         Errors: BitsbackError where no backend is exact.
         """
-        if backend is None and device in self._chains:
-            return self._chains[device]
+        if backend is None:
+            with self._lock:
+                if device not in self._chains:
+                    self._chains[device] = self._built(device, None, kernels)
+                return self._chains[device]
+        return self._built(device, backend, kernels)
+
+    def _built(self, device: str, backend: Reference | None, kernels: Kernels | None) -> Chain:
+        """As `chain`, anew.  Its arrays are on the device when it returns, for all streams."""
         chosen = backend or choose(self.layers, device)
         backends = [chosen] + [chosen.like(expert.layers) for expert in self.experts[1:]]
         if kernels is None and torch.device(device).type != "cpu":
             from bitsback.coder.kernel_selftest import usable_kernels
 
-            usable, _ = usable_kernels(self.gaussians, self.forward, torch.device(device))
+            with current(device):
+                usable, _ = usable_kernels(self.gaussians, self.forward, torch.device(device))
             kernels = usable if usable.lanes else None
         chain = self._chain(backends, kernels)
-        if backend is None:
-            self._chains[device] = chain
+        settle(device)
         return chain
 
     def tuned_chain(self, updates: np.ndarray, device: str = "cpu") -> Chain:

@@ -8,8 +8,9 @@ All end in the same requantisation: round_half_even((acc + bias) * 2^-shift), a 
 per output channel, exact in float32 because acc + bias is below 2^24.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -24,25 +25,45 @@ WIDE = 16  # wide sums are in units of 1/16 of an activation's step
 Limits = Sequence[tuple[int, int]]  # lowest and largest value of each third of the channels
 
 
-@contextmanager
-def plain_algorithms(device: torch.device) -> Iterator[None]:
+class _PlainAlgorithms:
+    """torch's settings while convolutions of any thread run, which all threads share.
+
+    The first thread in changes them, the last one out restores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._saved = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._saved.callback(_allow_tf32, torch.backends.cuda.matmul.allow_tf32)
+                _allow_tf32(False)
+                self._saved.enter_context(torch.backends.cudnn.flags(enabled=False))
+                self._saved.enter_context(torch.backends.nnpack.flags(enabled=False))
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._saved.close()
+
+
+def _allow_tf32(allowed: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+_plain = _PlainAlgorithms()
+
+
+def plain_algorithms(device: torch.device) -> AbstractContextManager[None]:
     """Direct or im2col convolution in full float32: no Winograd, no reduced precision.
 
     NNPACK (CPU builds without oneDNN) and cuDNN choose Winograd or TF32 by the size of a batch.
     """
-    if device.type == "cuda":
-        saved = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = False
-        try:
-            with torch.backends.cudnn.flags(enabled=False):
-                yield
-        finally:
-            torch.backends.cuda.matmul.allow_tf32 = saved
-    elif torch.backends.mkldnn.enabled and torch.backends.mkldnn.is_available():
-        yield
-    else:
-        with torch.backends.nnpack.flags(enabled=False):
-            yield
+    mkldnn = torch.backends.mkldnn.enabled and torch.backends.mkldnn.is_available()
+    return nullcontext() if device.type != "cuda" and mkldnn else _plain
 
 
 @dataclass(frozen=True)

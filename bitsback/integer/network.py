@@ -4,7 +4,7 @@ The graph of denoiser.py with the integers of a model file.  A backend (convolut
 named there) computes the convolutions, the sums after them, and their rounding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,13 +12,32 @@ import torch
 from bitsback.diffusion.passes import Pass, coding_passes
 from bitsback.diffusion.steps import MEAN_BITS, SCALE_UNIT, Step
 from bitsback.integer.config import NetworkConfig
-from bitsback.integer.convolution import Limits, Reference
+from bitsback.integer.convolution import Layer, Limits, Reference
+from bitsback.integer.tiles import Grid, in_tiles
 
 # Limits of the outputs: mean +-16 (trunk) and +-8 (head); scales -8.65..4.3 and -2.9..1.4
 # doublings; colour coefficients +-4.
 TRUNK_LIMITS: Limits = ((-16 << MEAN_BITS, 16 << MEAN_BITS), (-139, 69), (-256, 256))
 HEAD_LIMITS: Limits = ((-8 << MEAN_BITS, 8 << MEAN_BITS), (-46, 23), (-256, 256))
 assert SCALE_UNIT == 16
+
+# Pixels that a row of a stage stands for; of the other stages, 2.  Layers between stages have no
+# padding.
+STAGE_SCALES = {"down2": 4, "up2": 4, "middle": 8}
+COARSEST = 8
+HEAD_GRID = Grid(4, 4, (1,))  # two layers of 3x3, in 2x2 blocks
+HEAD_LAYERS = ("head_known", "head_mix", "head_out")
+
+
+def trunk_reach(layers: Mapping[str, Layer]) -> int:
+    """Pixels beyond which no input of `trunk` changes an output."""
+    padding = {name: layer.padding for name, layer in layers.items()}
+    stages = {name: name.split(".")[0] for name in layers}
+    return sum(
+        padding[name] * STAGE_SCALES.get(stage, 2)
+        for name, stage in stages.items()
+        if stage not in HEAD_LAYERS
+    )
 
 
 class StepTables(NamedTuple):
@@ -45,6 +64,8 @@ class IntegerNetwork:
     ):
         self.backend, self.config, self.steps, self.first = backend, config, steps, first
         self._tables: dict[int, StepTables] = {}
+        margin = -(-trunk_reach(backend.layers) // COARSEST) * COARSEST
+        self._grid = Grid(COARSEST, margin, (1, 2))
 
     @property
     def device(self) -> torch.device:
@@ -74,7 +95,14 @@ class IntegerNetwork:
 
     @torch.no_grad()
     def trunk(self, index: int, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 3 or 1, H, W) int32 lattice indices -> ((B, 9, H, W) int32, a state for `head`)."""
+        """(B, 3 or 1, H, W) int32 lattice indices -> ((B, 9, H, W) int32, a state for `head`).
+
+        Tile by tile where memory is too small.
+        """
+        out, state = in_tiles(lambda part: self._trunk(index, part), [y], self._grid)
+        return out, state
+
+    def _trunk(self, index: int, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         c, sums = self.config, self.backend.convolve_sum
         height, width = y.shape[2:]
         x = self.backend.network_input(y, self.steps[index].input_scale)
@@ -96,7 +124,13 @@ class IntegerNetwork:
         innovations: (B, h, w, 12) int8 within INNOVATION_REACH, in 1/16 standard deviation, laid
         out as by passes.Places.put_unshuffled.
         """
-        index, innovations = index - self.first, innovations.permute(0, 3, 1, 2)
+        inputs = [state, innovations.permute(0, 3, 1, 2)]
+        return in_tiles(lambda *some: [self._head(index, pass_number, *some)], inputs, HEAD_GRID)[0]
+
+    def _head(
+        self, index: int, pass_number: int, state: torch.Tensor, innovations: torch.Tensor
+    ) -> torch.Tensor:
+        index -= self.first
         row = (self.config.passes - 1) * index + pass_number - 1
         h = self.backend.convolve_narrow("head_known", innovations, row, state)
         mixed = self.backend.convolve_narrow("head_mix", h, index, h, 1)

@@ -103,6 +103,7 @@ class Fast(Reference):
                 list(wanted),
             )
             self._packed[name] = wanted, packed
+            return packed  # another thread may have packed it for another shape since
         return self._packed[name][1]
 
     def like(self, layers: Mapping[str, Layer]) -> "Fast":

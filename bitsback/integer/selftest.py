@@ -19,6 +19,7 @@ from bitsback.integer.worst_cases import (
     shuffled,
     worst_case_layers,
 )
+from bitsback.memory import out_of_memory
 
 SUMMED = ("48_3", "64_1", "bytes")  # layers whose sums are tested too
 
@@ -72,7 +73,7 @@ def failure(
 ) -> str | None:
     """None if the backend `make(layers)` returns the right integers on worst cases.
 
-    Else the layer whose integers are wrong, or the error.
+    Else the layer whose integers are wrong, or the error; a failed allocation is raised.
     """
     layers, inputs = worst_case_layers()
     name = "start"
@@ -94,6 +95,8 @@ def failure(
             if name == "first" and not _input_agrees(backend, layer, device):
                 return "wrong input of the network"
     except Exception as error:  # compilers of kernels raise errors of their own
+        if out_of_memory(error):
+            raise  # it says nothing about the backend
         return f"{name}: {type(error).__name__}: {error}"
     return None
 
