@@ -8,9 +8,15 @@ import numpy as np
 from bitsback.ans.lanes import random_lanes
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.mode_decision import prior_possible
+from bitsback.codecs.segment_layout import ENCODER_MAX_PIXELS
 from bitsback.coder.context import no_context
 from bitsback.coder.model import Model
 
+# Bytes on a GPU, whatever the segment: counts of colours, tables; of a weight, as int8 and as
+# float32, and of a word of the stack.
+FIXED, WEIGHT_BYTES, WORD_BYTES = 100 * 2**20, 6, 8
+WORDS = 6_000_000  # on the stack of a photograph of 24 megapixels at 2.7 bits a sample
+IMAGE_BYTES = 14  # of a pixel, on the host
 LONG = 1  # megapixels from which an estimate is worth its time
 TIMED_SIDE = 256  # pixels: side of the block that is timed
 
@@ -28,6 +34,29 @@ def seconds_per_megapixel(model: Model, device: str) -> float:
         chain.reverse[0].push(lanes, x, y, no_context(x))
         seconds = time.perf_counter() - begin
     return seconds * len(model.levels) / (TIMED_SIDE**2 / 1e6)
+
+
+def device_bytes(model: Model, pixels: int = ENCODER_MAX_PIXELS, words: int = WORDS) -> int:
+    """Memory of a GPU that an image takes: while its largest segment, of `pixels`, is coded.
+
+    words: on the stack.  Counted by benchmarks.footprint, of which this is an upper bound within a
+    third; what torch's allocator keeps unused, and CUDA itself, come on top.
+    """
+    weights = sum(
+        layer.weight.numel() for expert in model.experts for layer in expert.layers.values()
+    )
+    widest = max(expert.config.c1 for expert in model.experts)
+    return FIXED + WEIGHT_BYTES * weights + WORD_BYTES * words + int((380 + 1.5 * widest) * pixels)
+
+
+def host_bytes(model: Model, pixels: int) -> int:
+    """Memory of a process that codes an image on the CPU (benchmarks/results/memory.md).
+
+    The program, the largest segment, and the image itself.
+    """
+    widest = max(expert.config.c1 for expert in model.experts)
+    segment = (340 + 7.4 * widest) * min(pixels / (8 * ENCODER_MAX_PIXELS), 1)
+    return int((300 + segment) * 2**20) + IMAGE_BYTES * pixels
 
 
 def estimate(

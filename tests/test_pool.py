@@ -78,7 +78,7 @@ def test_on_a_cluster_with_a_worker_that_is_killed(tasks, tmp_path, tiny_model):
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
         executor, client = pool.cluster(cluster.scheduler_address)
-        tasks = [dataclasses.replace(task, repeatable=True) for task in tasks]
+        tasks = [dataclasses.replace(task, on_cluster=True) for task in tasks]
         with client:
             victims = [
                 worker["pid"] for worker in client.run(lambda: {"pid": os.getpid()}).values()

@@ -39,7 +39,9 @@ def evaluated(network, y):
     return [out, state, network.head(0, 1, state, known)]
 
 
-@pytest.mark.parametrize("shape, share", [((1, 3, 219, 170), 0.6), ((1, 1, 50, 299), 0.7), ((3, 3, 24, 40), 0.4)])
+@pytest.mark.parametrize(
+    "shape, share", [((1, 3, 219, 170), 0.6), ((1, 1, 50, 299), 0.7), ((3, 3, 24, 40), 0.4)]
+)
 def test_tiles_give_the_same_integers(scarce, shape, share, caplog):
     """Odd sides, a long one, several images: down to tiles of a reach, whose outputs have borders
     on all sides.  Less is evaluated at once.

@@ -2,9 +2,11 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
+from bitsback.cli.devices import with_memory
 from bitsback.cli.each import process_each
 from bitsback.cli.inputs import find_inputs
 from bitsback.cli.messages import ProgressBar, print_result
@@ -47,7 +49,11 @@ def check(
     def check_one(source: Path, _: Path | None) -> None:
         begin = time.perf_counter()
         with ProgressBar(source, quiet) as bar:
-            header = files.check_file(source, model=prior, device=device, progress=bar)
+
+            def work(where: str) -> Any:
+                return files.check_file(source, model=prior, device=where, progress=bar)
+
+            header = with_memory(work, device, source)
         count, seconds = len(header.entries), time.perf_counter() - begin
         what = f"{header.width}x{header.height} {header.entries[0].mode}"
         if header.archive:

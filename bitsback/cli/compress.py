@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bitsback.cli.devices import torch_devices, with_memory
 from bitsback.cli.each import RunOutputs, process_each
 from bitsback.cli.estimate import estimate_printer
 from bitsback.cli.inputs import Item, check_streams, find_inputs
 from bitsback.cli.many import job_count, run_many
-from bitsback.cli.messages import ProgressBar, print_line, print_result
+from bitsback.cli.messages import ProgressBar, print_line, print_log, print_result
 from bitsback.cli.options import CommonOptions, EffortType, common_options
-from bitsback.cli.resources import effort_model, model_path, open_model, set_up
+from bitsback.cli.resources import effort_model, make_ready, model_path, open_model
+from bitsback.devices import is_gpu
 from bitsback.efforts import DEFAULT_EFFORT, EFFORTS
 
 if TYPE_CHECKING:
@@ -154,7 +156,10 @@ def compress(
             common.sources, common.recursive, image_files.IMAGE_SUFFIXES, common.as_json
         )
     to_stdout = check_streams(items, common.output, common.folder, common.remove)
-    device = set_up(common.folder, common.threads, common.device)
+    make_ready(common.folder, common.threads)
+    print_log(common.verbose)
+    devices = [common.device] if address else torch_devices(common.device)
+    device = devices[0]
     name, tuning = effort_model(effort, common.model), EFFORTS[effort].tuning
     options: dict[str, Any] = {
         "verify": verify,
@@ -165,20 +170,22 @@ def compress(
         "tuning": tuning,
     }
     targets = dict(zip(items, files.compressed_paths(items, common.folder)))
-    jobs, outputs = job_count(common.jobs, common.recursive, len(items)), RunOutputs()
+    jobs = job_count(common.jobs, common.recursive, len(items), gpu=is_gpu(device))
+    outputs = RunOutputs()
     reporter = _Reporter(common, bool(archive), verify, to_stdout)
 
     def target_of(source: Path, root: Path | None) -> Path:
         return common.output or targets[source, root]
 
-    if address or jobs > 1 and not (archive or to_stdout or common.output):
+    many = jobs > 1 or len(devices) > 1 and len(items) > 1
+    if address or many and not (archive or to_stdout or common.output):
         run_begin = time.perf_counter()
         run_many(
             "compress",
             items,
             lambda source, root: [target_of(source, root)],
             model_path(name),
-            device,
+            devices,
             options,
             functools.partial(reporter.print_file, begin=run_begin),
             jobs=jobs,
@@ -190,34 +197,44 @@ def compress(
             verbose=common.verbose,
         )
     model = open_model(name, device, common.verbose)
-    options |= {"force": common.force, "model": model, "device": device}
+    options |= {"force": common.force, "model": model}
 
-    def estimate_for(path: Path) -> Callable:
+    def estimate_for(path: Path, where: str) -> Callable:
         return estimate_printer(
-            path, verify=verify, quiet=common.quiet, model=model, device=device, tuning=tuning
+            path, verify=verify, quiet=common.quiet, model=model, device=where, tuning=tuning
         )
 
     def compress_one(source: Path, root: Path | None) -> None:
         begin, target = time.perf_counter(), target_of(source, root)
         outputs.check(target, source, make_folder=bool(common.folder and root))
         with ProgressBar(source, common.quiet) as bar:
-            header, size = files.compress_file(
-                source, target, progress=bar, announce=estimate_for(source), **options
-            )
+
+            def work(where: str) -> tuple:
+                announce = estimate_for(source, where)
+                return files.compress_file(
+                    source, target, progress=bar, announce=announce, device=where, **options
+                )
+
+            header, size = with_memory(work, device, source)
         outputs.add([target], source)
         reporter.print_file(source, target, header, size, begin)
 
     def compress_all(target: Path, _: Path | None) -> None:
         begin = time.perf_counter()
         with ProgressBar(target, common.quiet) as bar:
-            header, size = files.compress_archive(
-                common.sources,
-                target,
-                note=reporter.print_loss,
-                progress=bar,
-                announce=estimate_for(target),
-                **options,
-            )
+
+            def work(where: str) -> tuple:
+                return files.compress_archive(
+                    common.sources,
+                    target,
+                    note=reporter.print_loss,
+                    progress=bar,
+                    announce=estimate_for(target, where),
+                    device=where,
+                    **options,
+                )
+
+            header, size = with_memory(work, device, target)
         reporter.print_file(" ".join(map(str, common.sources)), target, header, size, begin)
 
     process_each(

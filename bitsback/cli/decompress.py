@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
+from bitsback.cli.devices import torch_devices, with_memory
 from bitsback.cli.each import RunOutputs, process_each
 from bitsback.cli.inputs import check_streams, find_inputs
 from bitsback.cli.many import job_count, run_many
-from bitsback.cli.messages import ProgressBar, print_line, print_result
+from bitsback.cli.messages import ProgressBar, print_line, print_log, print_result
 from bitsback.cli.options import CommonOptions, common_options
-from bitsback.cli.resources import model_path, open_model, set_up
+from bitsback.cli.resources import make_ready, model_path, open_model
+from bitsback.devices import is_gpu
 
 
 @click.command()
@@ -29,8 +31,11 @@ def decompress(common: CommonOptions) -> None:
         raise click.UsageError("--rm cannot be combined with --keep")
     items, failed = find_inputs(common.sources, common.recursive, {files.SUFFIX}, common.as_json)
     to_stdout = check_streams(items, common.output, common.folder, common.remove)
-    device = set_up(common.folder, common.threads, common.device)
-    jobs, outputs = job_count(common.jobs, common.recursive, len(items)), RunOutputs()
+    make_ready(common.folder, common.threads)
+    print_log(common.verbose)
+    devices = torch_devices(common.device)
+    jobs = job_count(common.jobs, common.recursive, len(items), gpu=is_gpu(devices[0]))
+    outputs = RunOutputs()
 
     def print_loss(path: Path, names: Iterable[str]) -> None:
         if not common.quiet:
@@ -52,7 +57,8 @@ def decompress(common: CommonOptions) -> None:
             to_stderr=to_stdout,
         )
 
-    if jobs > 1 and not (to_stdout or common.output):
+    many = jobs > 1 or len(devices) > 1 and len(items) > 1
+    if many and not (to_stdout or common.output):
         run_begin = time.perf_counter()
 
         def targets_of(source: Path, root: Path | None) -> list[Path]:
@@ -69,7 +75,7 @@ def decompress(common: CommonOptions) -> None:
             items,
             targets_of,
             model_path(common.model),
-            device,
+            devices,
             {"folder": common.folder, "remove": common.remove},
             report_task,
             jobs=jobs,
@@ -79,7 +85,7 @@ def decompress(common: CommonOptions) -> None:
             failed=failed,
             verbose=common.verbose,
         )
-    model = open_model(common.model, device, common.verbose)
+    model = open_model(common.model, devices[0], common.verbose)
 
     def decompress_one(source: Path, root: Path | None) -> None:
         begin = time.perf_counter()
@@ -90,19 +96,23 @@ def decompress(common: CommonOptions) -> None:
                 outputs.check(target, source, make_folder)
 
         with ProgressBar(source, common.quiet) as bar:
-            paths = files.decompress_file(
-                source,
-                common.output,
-                common.folder,
-                root=root,
-                force=common.force,
-                remove=common.remove,
-                note=print_loss,
-                model=model,
-                device=device,
-                progress=bar,
-                claim=check_targets,
-            )
+
+            def work(where: str) -> list[Path]:
+                return files.decompress_file(
+                    source,
+                    common.output,
+                    common.folder,
+                    root=root,
+                    force=common.force,
+                    remove=common.remove,
+                    note=print_loss,
+                    model=model,
+                    device=where,
+                    progress=bar,
+                    claim=check_targets,
+                )
+
+            paths = with_memory(work, devices[0], source)
         outputs.add(paths, source)
         report(source, paths, begin)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitsback.cli.messages import print_line
+from bitsback.devices import is_gpu
 
 if TYPE_CHECKING:
     from bitsback.codecs.image import ImageData
@@ -17,25 +18,21 @@ def estimate_printer(
     """A function of the images that prints the estimate if they are large enough for one."""
 
     def print_estimate(images: "list[ImageData]") -> None:
-        from bitsback.codecs.estimate import LONG, estimate
+        from bitsback.codecs.estimate import LONG, device_bytes, estimate, host_bytes
 
         if quiet or not model:
             return
         seconds, megapixels = estimate(images, verify, model, device, tuning)
         if megapixels >= LONG:
+            gigabytes = host_bytes(model, int(1e6 * megapixels)) / 1e9
+            memory = f"{gigabytes:.1f} GB of memory"
+            if is_gpu(device):
+                memory += f", {device_bytes(model) / 1e9:.1f} GB on {device}"
             print_line(
                 f"bitsback: {name}: {megapixels:.1f} megapixels coded with the prior take about "
                 f"{max(1, seconds / 60):.0f} minutes at the machine's present speed "
-                f"and up to {peak_gigabytes(megapixels):.1f} GB of memory",
+                f"and up to {memory}",
                 to_stderr=True,
             )
 
     return print_estimate
-
-
-def peak_gigabytes(megapixels: float) -> float:
-    """Peak memory in GB (benchmarks/results/memory.md).
-
-    The sum of the program, the largest segment (at most a megapixel) and the image.
-    """
-    return 0.3 + 0.9 * min(megapixels / 8, 1) + 0.014 * megapixels

@@ -11,10 +11,13 @@ from typing import NoReturn
 import click
 
 from bitsback import outputs
+from bitsback.cli.cards import cards
+from bitsback.cli.devices import MOST_AT_ONCE
 from bitsback.cli.each import RunOutputs, is_skipped, print_skipped
 from bitsback.cli.inputs import Item
 from bitsback.cli.messages import ProgressBar, print_error, print_file_error, print_line
 from bitsback.cli.pool import Task, cluster, processes, run
+from bitsback.devices import is_gpu
 from bitsback.errors import BitsbackError
 
 
@@ -23,15 +26,22 @@ def core_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def job_count(jobs: int | None, recursive: bool, files: int) -> int:
-    """Processes to use: `jobs` if given, else with -r one per core; never more than files."""
-    return min(files, jobs or (core_count() if recursive else 1))
+def job_count(jobs: int | None, recursive: bool, files: int, gpu: bool = False) -> int:
+    """Files at once: `jobs` if given, else with -r one per core; never more than files.
+
+    gpu: on each device, where the default with -r is MOST_AT_ONCE.
+    """
+    many = MOST_AT_ONCE if gpu else core_count()
+    return min(files, jobs or (many if recursive else 1))
 
 
 @contextmanager
-def _executor(jobs: int, address: str | None) -> Iterator[Executor]:
+def _executor(
+    jobs: int, devices: list[str], address: str | None, verbose: bool
+) -> Iterator[Executor]:
     if not address:
-        with processes(jobs) as local:
+        own = len(devices) > 1 or is_gpu(devices[0])
+        with cards(devices, jobs, verbose) if own else processes(jobs) as local:
             yield local
         return
     executor, client = cluster(address)
@@ -44,7 +54,7 @@ def run_many(
     items: list[Item],
     targets_of: Callable[[Path, Path | None], list[Path]],
     model: str | None,
-    device: str,
+    devices: list[str],
     options: dict,
     report: Callable[..., None],
     *,
@@ -58,10 +68,11 @@ def run_many(
 ) -> NoReturn:
     """Runs one pool.Task for each item and exits the program, with status 1 if any failed.
 
-    action, options, model, device: as of pool.Task; targets_of(source, root): the outputs, of
-    which no two may be the same; report(source, target, *result): called for each task that
-    succeeded; failed: number of earlier failures.  Whether the outputs of "decompress" exist is
-    checked by the worker, which determines their names by what is in the file.
+    action, options, model: as of pool.Task; devices: of the run; jobs: files at once, on GPUs on
+    each; address: of a dask cluster, whose workers find the device; targets_of(source, root): the
+    outputs, of which no two may be the same; report(source, target, *result): called for each
+    task that succeeded; failed: number of earlier failures.  Whether the outputs of "decompress"
+    exist is checked by the worker, which determines their names by what is in the file.
     """
     tasks: list[Task] = []
     roots, run_outputs, skipped = {}, RunOutputs(), 0
@@ -90,19 +101,26 @@ def run_many(
                 str(target),
                 task_options,
                 model,
-                device,
-                repeatable=bool(address),
+                devices[0],
+                on_cluster=bool(address),
             )
         else:
-            task = Task(action, str(source), None, task_options | {"root": root}, model, device)
+            task_options |= {"root": root}
+            task = Task(action, str(source), None, task_options, model, devices[0])
         tasks.append(task)
         roots[task.source] = root
     if verbose and not address:
         name = Path(model).name if model else None
-        print_line(f"model {name}, {jobs} processes with one thread each", to_stderr=True)
+        how = f"{jobs} processes with one thread each"
+        if len(devices) > 1 or is_gpu(devices[0]):
+            how = f"up to {jobs} images at once on each of {', '.join(devices)}"
+        print_line(f"model {name}, {how}", to_stderr=True)
     try:
         title = f"{len(tasks)} files"
-        with _executor(jobs, address) as executor, ProgressBar(title, quiet) as bar:
+        with (
+            _executor(jobs, devices, address, verbose) as executor,
+            ProgressBar(title, quiet) as bar,
+        ):
             for done, (task, result, task_error) in enumerate(run(tasks, executor), 1):
                 bar(done / len(tasks))
                 if task_error is None:

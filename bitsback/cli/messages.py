@@ -1,6 +1,7 @@
 """What the commands print: results, errors and a progress bar."""
 
 import json
+import logging
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,6 +62,28 @@ def print_result(facts: dict, line: str, *, as_json: bool, quiet: bool, to_stder
         print_line(json.dumps(facts), to_stderr)
     elif not quiet:
         print_line(line, to_stderr)
+
+
+class _Lines(logging.Handler):
+    """Prints each message of the library's log once, as a line on standard error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._printed: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage()
+        if line not in self._printed:
+            self._printed.add(line)
+            print_line(f"bitsback: {line}", to_stderr=True)
+
+
+def print_log(verbose: bool) -> None:
+    """Whether the library's log is printed from now on."""
+    log = logging.getLogger("bitsback")
+    log.handlers = [_Lines()] if verbose else []
+    log.setLevel(logging.INFO if verbose else logging.NOTSET)
+    log.propagate = not verbose
 
 
 class ProgressBar:

@@ -52,7 +52,8 @@ device_option = click.option(
     "--device",
     default="cpu",
     show_default=True,
-    help="Device of the network: auto, cpu, cuda or cuda:N.",
+    help="Device of the network: auto, cpu, cuda or cuda:N; compress and decompress share files "
+    "out among several, cuda:0,cuda:1.",
 )
 threads_option = click.option(
     "-T", "--threads", type=click.IntRange(1), help="CPU threads of the network."
@@ -94,7 +95,8 @@ _COMMON = (
         "-j",
         "--jobs",
         type=click.IntRange(1),
-        help="Files at once, one process each (with -r: the number of cores).",
+        help="Files at once, one process each (with -r: the number of cores); on a GPU, images at "
+        "once on each (with -r: as many as its memory has room for, up to 8).",
     ),
     quiet_option,
     click.option(

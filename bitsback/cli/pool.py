@@ -1,7 +1,7 @@
 """Many files at once: one task a file, in local processes or on the workers of a dask cluster.
 
-Both are executors of concurrent.futures.  A task writes its whole output or nothing, so that one
-whose worker died is run again.
+Both are executors of concurrent.futures, as is that for GPUs (cards.py).  A task writes its whole
+output or nothing, so that one whose worker died is run again.
 """
 
 import functools
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
+from bitsback.cli.devices import Slots, with_memory, worker_device
 from bitsback.cli.waiting import limit_spinning
 from bitsback.errors import BitsbackError, OutputExists
 from bitsback.memory import keep_pages
@@ -33,8 +34,8 @@ class Task:
 
     action: "compress" or "decompress"; target: None if decompress_file chooses it; options: those
     of codecs.io.files.{compress,decompress}_file; model: path of a model, None for the default;
-    repeatable: the task may be run twice, as on a cluster, and then an output that holds the
-    same image is its own.
+    on_cluster: the device is that of a dask worker, and the task may be run twice: an output that
+    holds the same image is then its own.
     """
 
     action: str
@@ -43,15 +44,23 @@ class Task:
     options: dict = field(default_factory=dict)
     model: str | None = None
     device: str = "cpu"
-    repeatable: bool = False
+    on_cluster: bool = False
 
 
 @functools.lru_cache(maxsize=2)
-def _open_model(path: str) -> "Model":
-    """Opened once a process: the arithmetic's self-test takes longer than a small image."""
+def _opened(path: str) -> "Model":
     from bitsback.coder.model import Model
 
     return Model.open(path)
+
+
+_opening = threading.Lock()  # lru_cache would let two threads open one model twice
+
+
+def open_model(path: str | None) -> "Model | None":
+    """Opened once a process: the arithmetic's self-test takes longer than a small image."""
+    with _opening:
+        return _opened(path) if path else None
 
 
 class _Termination:
@@ -80,7 +89,7 @@ class _Termination:
         os._exit(1)
 
 
-def _start_worker(parent: "Connection") -> None:
+def start_worker(parent: "Connection") -> None:
     """Initialises a worker process, so that it ends when its parent does.
 
     parent: a connection on which nothing is sent; it closes when the parent closes it or dies.
@@ -104,23 +113,28 @@ def _start_worker(parent: "Connection") -> None:
     keep_pages()
 
 
-def run_task(task: Task) -> tuple:
-    """Runs one task, in a worker.  Errors: BitsbackError, OSError.
+def run_task(task: Task, slots: Slots | None = None) -> tuple:
+    """Runs one task, in a worker; threads may run several.  Errors: BitsbackError, OSError.
 
     compress: (Header, size in bytes).  decompress: (paths written, [(path, names of the metadata
     that its format does not hold)]).  Outputs are overwritten only if task.options allow it.
+    slots: of the tasks on the device.
     """
+    device = worker_device(task.device) if task.on_cluster else task.device
+    return with_memory(lambda where: _run(task, where), device, task.source, slots)
+
+
+def _run(task: Task, device: str) -> tuple:
     from bitsback.codecs.io import files
 
-    model = _open_model(task.model) if task.model else None
-    options = {"model": model, "device": task.device} | task.options
+    options = {"model": open_model(task.model), "device": device} | task.options
     if task.action == "compress":
         assert task.target is not None
         try:
             return files.compress_file(task.source, task.target, **options)
         except OutputExists:
             done = None
-            if task.repeatable:
+            if task.on_cluster:
                 done = files.compressed_before(task.source, task.target, **options)
             if done is None:
                 raise
@@ -140,7 +154,7 @@ def processes(count: int) -> Iterator[ProcessPoolExecutor]:
     """
     context = get_context("spawn")
     watched, held = context.Pipe(duplex=False)
-    executor = ProcessPoolExecutor(count, context, initializer=_start_worker, initargs=(watched,))
+    executor = ProcessPoolExecutor(count, context, initializer=start_worker, initargs=(watched,))
     try:
         yield executor
         executor.shutdown()

@@ -73,6 +73,12 @@ def set_up(folder: Path | None, threads: int | None, device: str) -> str:
 
     Exits with status 1 if the folder cannot be made.
     """
+    make_ready(folder, threads)
+    return torch_device(device)
+
+
+def make_ready(folder: Path | None, threads: int | None) -> None:
+    """As set_up, without a device."""
     set_threads(threads)
     if folder:
         try:
@@ -80,7 +86,6 @@ def set_up(folder: Path | None, threads: int | None, device: str) -> str:
         except OSError as error:
             print_error(error, folder)
             sys.exit(1)
-    return torch_device(device)
 
 
 def set_threads(threads: int | None) -> None:
