@@ -7,7 +7,15 @@ from PIL import Image
 
 from bitsback.errors import TrainingError
 from bitsback.train import mixture
-from bitsback.train.mixture import Images, Mixture, Source, load_images, read_images, save_images
+from bitsback.train.mixture import (
+    Augment,
+    Images,
+    Mixture,
+    Source,
+    load_images,
+    read_images,
+    save_images,
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +70,7 @@ def one_image(side=40):
 def test_patches_are_places_of_the_image():
     """Without augmentation: neighbours stay neighbours, turned in all eight ways, at all places."""
     torch.manual_seed(1)
-    x = Mixture(one_image(), 8, "cpu", halved=0, wild=0).batch(2000) + 128
+    x = Mixture(one_image(), 8, "cpu", Augment(0, 0)).batch(2000) + 128
     rows, columns = x[:, 0], x[:, 1]
     assert torch.equal(x[:, 2], rows + columns)
     down = (rows[:, 1, 0] - rows[:, 0, 0], columns[:, 1, 0] - columns[:, 0, 0])
@@ -77,8 +85,8 @@ def test_patches_are_places_of_the_image():
 def test_a_share_of_every_batch_is_augmented(monkeypatch, halved, wild, changed):
     """As many patches as asked for, whole numbers, are those that changed."""
     monkeypatch.setattr(mixture, "chroma_halved", lambda x, kind: x * 0 + 254)
-    monkeypatch.setattr(mixture, "in_the_wild", lambda x, uniform, noise: x * 0 + 255)
-    x = Mixture(one_image(), 16, "cpu", halved, wild).batch(16) + 128
+    monkeypatch.setattr(mixture, "in_the_wild", lambda x, uniform, noise, odds: x * 0 + 255)
+    x = Mixture(one_image(), 16, "cpu", Augment(halved, wild)).batch(16) + 128
     values = [int((x == value).flatten(1).all(1).sum()) for value in (254, 255)]
     assert values == [round(16 * halved), round(16 * wild)] and sum(values) == changed
 

@@ -77,6 +77,13 @@ def _print_bounds(network: Any, data: Path, limit: int) -> None:
     help="With a recipe: the folder in which `train RECIPE` left its experts.",
 )
 @click.option(
+    "--keep-better",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DATA",
+    help="With a recipe: the folder of its sources.  Of each expert that it trained, the state "
+    "before or after is taken, whichever has the smaller bound on the held-out images.",
+)
+@click.option(
     "--data-name",
     help="Name of the training data in `bitsback models` (default: the recipe's).",
 )
@@ -100,6 +107,7 @@ def export(
     training_data: Path | None,
     families: str | None,
     experts: Path | None,
+    keep_better: Path | None,
     data_name: str | None,
     device_name: str,
     minutes: float | None,
@@ -124,8 +132,10 @@ def export(
         if checkpoints[0].suffix == recipes.RECIPE:
             if not experts or len(checkpoints) > 1 or numbers:
                 raise click.UsageError("a recipe needs --experts, and nothing beside it")
-            name, numbers, checkpoints = recipes.experts_of(checkpoints[0], experts)
+            name, numbers, checkpoints = recipes.experts_of(checkpoints[0], experts, keep_better)
             data_name = data_name or name
+        elif keep_better:
+            raise click.UsageError("--keep-better is for a recipe")
         outputs.refuse(output, checkpoints, force)
         network, training = read_checkpoints(checkpoints, numbers)
         if training_data:

@@ -13,6 +13,7 @@ from bitsback.errors import BitsbackError
 
 if TYPE_CHECKING:
     from bitsback.train.expert_run import Task
+    from bitsback.train.held_out import Choice
 
 RECIPE = ".toml"
 
@@ -52,16 +53,36 @@ def work(task: "Task") -> None:
         sys.exit(1)
 
 
-def experts_of(path: Path, folder: Path) -> tuple[str, list[int], tuple[Path, ...]]:
+def experts_of(
+    path: Path, folder: Path, held_out: Path | None
+) -> tuple[str, list[int], tuple[Path, ...]]:
     """(name of the data, families, files) of a recipe's experts; folder: the output of `train`.
 
-    Errors: TrainingError.
+    held_out: the folder that the recipe's sources are below, of whose held-out images each trained
+    expert is measured, before and after: the better is taken; or None.  Errors: TrainingError.
     """
     from bitsback.train.recipe import read_recipe, weights_of
 
-    recipe = read_recipe(path, path.parent)
+    recipe, left = read_recipe(path, held_out or path.parent), []
+    if held_out:
+        from bitsback.train import held_out as measure
+
+        images = [measure.held_out(source) for source in recipe.sources if source.hold_out]
+        for choice in measure.choices(recipe, folder, images):
+            left += [] if choice.better else [choice.expert]
+            print_line(_choice_line(choice))
     families = [expert.family for expert in recipe.experts]
-    return recipe.data_name, families, tuple(weights_of(recipe, folder))
+    return recipe.data_name, families, tuple(weights_of(recipe, folder, left))
+
+
+def _choice_line(choice: "Choice") -> str:
+    before, after = choice.relative
+    rows = "; ".join(f"{name} {old:.4f} -> {new:.4f}" for name, old, new in choice.sources)
+    taken = "after" if choice.better else "before"
+    return (
+        f"{choice.expert.name}: bits/dim of {rows}; relative {after / before - 1:+.2%}: "
+        f"the state {taken} training is taken"
+    )
 
 
 def train_recipe(

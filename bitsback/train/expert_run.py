@@ -117,7 +117,7 @@ def _start(task: Task, report: Report) -> tuple[GraphTrainer, list[torch.Tensor]
     """A trainer at its start, or where it was ended, and held-out crops.  Errors: TrainingError."""
     images, recipe = load_images(task.images), task.recipe
     config = recipe.config(task.expert, task.bfloat16)
-    mixture = Mixture(images, config.patch, task.device)
+    mixture = Mixture(images, config.patch, task.device, recipe.augment)
     fused = task.fused and task.bfloat16 and kernels_agree(task.device)
     if task.fused and task.bfloat16 and not fused:
         report({"note": "the kernels of fused.py do not work here: plain operations"})

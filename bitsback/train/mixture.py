@@ -4,9 +4,10 @@ What patches.py draws on a CPU, but with as many patches of each augmentation in
 by sorting random numbers: no size depends on a random number, so a step may be one CUDA graph.
 """
 
+import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,10 @@ from torch import Tensor
 
 from bitsback.errors import TrainingError
 from bitsback.train.augment import HALVED_SHARE, chroma_halved
-from bitsback.train.wild import DRAWS_PER_PATCH, MCU_SIDE, WILD_SHARE, in_the_wild
+from bitsback.train.wild import DRAWS_PER_PATCH, MCU_SIDE, ODDS, WILD_SHARE, Odds, in_the_wild
+
+WEIGHTS = ("pixels", "inverse bits")
+LEAST_BITS = 0.5  # bits/dim: a smoother image is not drawn more often than one of so many
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,31 @@ class Source:
     """A folder of images and its share of the patches.
 
     hold_out: of every so many files by name the first is kept out, 0: none; a file that is no
-    image counts if its name is an image's.
+    image counts if its name is an image's; weight: an image's odds are its "pixels", or its pixels
+    times the "inverse bits" a dimension that WebP takes: every pixel costs a training in bits, so
+    that noisy images, which have most of them, would count most, but a user counts in per cent.
+    Errors: TrainingError where weight is not one of WEIGHTS.
     """
 
     folder: Path
     share: float = 1.0
     hold_out: int = 0
+    weight: str = WEIGHTS[0]
+
+    def __post_init__(self) -> None:
+        if self.weight not in WEIGHTS:
+            raise TrainingError(f"weight {self.weight!r} is none of {', '.join(WEIGHTS)}")
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What is done to patches: shares of every batch, rounded down, that have their colours at
+    half resolution, and that go through wild.py, with the odds of its steps; gray ones are chosen
+    by the trainer."""
+
+    halved: float = HALVED_SHARE
+    wild: float = WILD_SHARE
+    odds: Odds = ODDS
 
 
 @dataclass
@@ -44,7 +67,15 @@ class Images:
     held: list[Tensor]
 
 
-def _read(path: Path) -> np.ndarray | None:
+def image_files(folder: Path) -> list[Path]:
+    """Files below a folder whose name is that of an image which Pillow reads, by name."""
+    known = Image.registered_extensions()
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in paths if path.suffix.lower() in known)
+
+
+def read_image(path: Path) -> np.ndarray | None:
+    """(H, W, 3) uint8, or None where the file is not an image."""
     try:
         with Image.open(path) as image:
             return np.array(image.convert("RGB"))
@@ -52,7 +83,25 @@ def _read(path: Path) -> np.ndarray | None:
         return None
 
 
-def _centre(pixels: np.ndarray, side: int) -> Tensor:
+def webp_bits(pixels: np.ndarray) -> float:
+    """Bits a dimension of an image (H, W, 3) uint8 in WebP's fastest lossless mode."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "WEBP", lossless=True, method=0, quality=0)
+    return 8 * out.tell() / pixels.size
+
+
+def _weights(source: Source, images: list[np.ndarray], threads: int) -> Tensor:
+    """Odds of the images of a source, up to a factor: (images,) float64."""
+    areas = torch.tensor([one.shape[0] * one.shape[1] for one in images]).double()
+    if source.weight == WEIGHTS[0]:
+        return areas
+    with ThreadPoolExecutor(threads) as pool:
+        bits = torch.tensor(list(pool.map(webp_bits, images))).double()
+    return areas / bits.clamp_min(LEAST_BITS)
+
+
+def centre(pixels: np.ndarray, side: int) -> Tensor:
+    """(3, side, side) uint8, the centre of (H, W, 3)."""
     top, left = ((size - side) // 2 for size in pixels.shape[:2])
     return torch.from_numpy(pixels[top : top + side, left : left + side].copy()).permute(2, 0, 1)
 
@@ -63,22 +112,20 @@ def read_images(sources: Sequence[Source], patch: int, held: int = 32, threads: 
     held: most crops kept of each source's held-out images.  Errors: TrainingError.
     """
     flat, sizes, odds, kept = [], [], [], []
-    known = Image.registered_extensions()  # of all formats that Pillow reads
     for source in sources:
-        paths = (path for path in source.folder.rglob("*") if path.is_file())
-        files = sorted(path for path in paths if path.suffix.lower() in known)
+        files = image_files(source.folder)
         with ThreadPoolExecutor(threads) as pool:
-            every = enumerate(pool.map(_read, files))
+            every = enumerate(pool.map(read_image, files))
             read = {k: one for k, one in every if one is not None and min(one.shape[:2]) >= patch}
         out = [k for k in read if source.hold_out and k % source.hold_out == 0]
         used = [one for k, one in read.items() if k not in out]
         if not used:
             raise TrainingError(f"{source.folder}: no image of at least {patch}x{patch} pixels")
-        areas = torch.tensor([one.shape[0] * one.shape[1] for one in used]).double()
+        weights = _weights(source, used, threads)
         flat += [torch.from_numpy(one).view(-1, 3) for one in used]
         sizes += [one.shape[:2] for one in used]
-        odds.append(source.share * areas / areas.sum())
-        crops = [_centre(read[k], patch) for k in out[:held]]
+        odds.append(source.share * weights / weights.sum())
+        crops = [centre(read[k], patch) for k in out[:held]]
         kept.append(torch.stack(crops) if crops else torch.zeros(0, 3, patch, patch).byte())
     chances = torch.cat(odds)
     return Images(torch.cat(flat), torch.tensor(sizes), chances / chances.sum(), kept)
@@ -97,8 +144,7 @@ def load_images(path: Path) -> Images:
 class Mixture:
     """Draws batches of patches from Images on `device`.
 
-    patch: side, a multiple of 8; halved, wild: shares of a batch whose colours are at half
-    resolution, and that go through wild.py (where patch is a multiple of 16), rounded down.
+    patch: side, a multiple of 8; wild.py is for patches of a multiple of 16 only.
     """
 
     def __init__(
@@ -106,15 +152,14 @@ class Mixture:
         images: Images,
         patch: int,
         device: str | torch.device,
-        halved: float = HALVED_SHARE,
-        wild: float = WILD_SHARE,
+        augment: Augment = Augment(),
     ) -> None:
         self.pixels, self.sizes = images.pixels.to(device), images.sizes.to(device)
         areas = self.sizes.prod(1)
         self.starts = torch.cumsum(areas, 0) - areas
         self.until = images.odds.cumsum(0).float().to(device)
-        self.patch, self.device, self.halved = patch, device, halved
-        self.wild = wild if patch % MCU_SIDE == 0 else 0.0
+        self.patch, self.device = patch, device
+        self.augment = replace(augment, wild=0.0) if patch % MCU_SIDE else augment
 
     def batch(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """(count, 3, P, P) float32, pixels - 128, at random positions, flipped and transposed.
@@ -123,7 +168,7 @@ class Mixture:
         """
         x = self._patches(torch.rand(6, count, 1, 1, device=self.device, generator=generator))
         order = torch.rand(count, device=self.device, generator=generator).argsort()
-        halved, wild = int(count * self.halved), int(count * self.wild)
+        halved, wild = int(count * self.augment.halved), int(count * self.augment.wild)
         if halved:
             some = order[:halved]
             kind = torch.rand(halved, device=self.device, generator=generator)
@@ -133,7 +178,7 @@ class Mixture:
             some = order[halved : halved + wild]
             draws = torch.rand(DRAWS_PER_PATCH, wild, device=self.device, generator=generator)
             noise = torch.randn(wild, *x.shape[1:], device=self.device, generator=generator)
-            x = x.index_copy(0, some, in_the_wild(x[some], draws, noise))
+            x = x.index_copy(0, some, in_the_wild(x[some], draws, noise, self.augment.odds))
         return x - 128
 
     def _patches(self, uniform: Tensor) -> Tensor:

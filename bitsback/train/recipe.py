@@ -5,21 +5,26 @@
     data_name = "photographs: ..."    # for `bitsback models`
     minutes = 8.5
     [training]                        # fields of TrainingConfig: batch, patch, lr_scale, ema ...
+    [augment]                         # fields of mixture.Augment, [augment.odds] of wild.Odds
     [[source]]                        # fields of mixture.Source; folder is below --data
     [[expert]]                        # fields of Expert
 
 Paths are relative to the recipe.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from bitsback.errors import TrainingError
 from bitsback.integer.config import NetworkConfig
-from bitsback.train.mixture import Source
+from bitsback.train.mixture import Augment, Source
 from bitsback.train.packed_weights import SUFFIX, first_line
 from bitsback.train.trainer import TrainingConfig
+from bitsback.train.wild import Odds
+
+MODEL_SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,9 @@ class Expert:
     """One expert of a recipe.
 
     levels: the first and the last level; network: c1, n1, c2, n2, c3, n3; share: of the time that
-    it might keep the device busy, 0 to 1; family: as in `export`; of: the name of another recipe
-    whose expert for these levels is taken, which is not trained here.
+    it might keep the device busy, 0 to 1, 0: it is not trained but the start's; family: as in
+    `export`; of: the name of another recipe whose expert for these levels is taken, which is not
+    trained here.
     """
 
     levels: tuple[int, int]
@@ -67,6 +73,7 @@ class Recipe:
     start: Path | None = None
     data_name: str = "not said"
     training: dict[str, Any] = field(default_factory=dict)
+    augment: Augment = Augment()
 
     def config(self, expert: Expert, bfloat16: bool) -> TrainingConfig:
         """What the trainer of an expert does."""
@@ -77,19 +84,30 @@ class Recipe:
     @property
     def trained(self) -> tuple[Expert, ...]:
         """The experts that this recipe trains."""
-        return tuple(expert for expert in self.experts if expert.of is None)
+        return tuple(expert for expert in self.experts if expert.of is None and expert.share > 0)
 
 
-def weights_of(recipe: Recipe, folder: Path) -> list[Path]:
+def file_of(recipe: Recipe, expert: Expert, folder: Path) -> Path:
+    """The weights of an expert that were trained, see weights_of."""
+    return (folder.parent / expert.of if expert.of else folder) / f"{expert.name}{SUFFIX}"
+
+
+def weights_of(recipe: Recipe, folder: Path, left: Collection[Expert] = ()) -> list[Path]:
     """The files of a model's experts: in `folder`, the output of `train` with the recipe, or in the
-    folder beside it that has the name of an expert's other recipe.
+    folder beside it that has the name of an expert's other recipe; then the recipe's start, where
+    it lends experts: those of share 0, and `left`.
 
     Errors: TrainingError where one is missing.
     """
     paths = [
-        (folder.parent / expert.of if expert.of else folder) / f"{expert.name}{SUFFIX}"
+        file_of(recipe, expert, folder)
         for expert in recipe.experts
+        if expert not in left and (expert.of or expert.share > 0)
     ]
+    if len(paths) < len(recipe.experts):
+        if recipe.start is None or recipe.start.suffix != MODEL_SUFFIX:
+            raise TrainingError("experts that stay as they are need a start that is a model file")
+        paths.append(recipe.start)
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         raise TrainingError(f"no such file: {', '.join(missing)}")
@@ -116,6 +134,9 @@ def read_recipe(path: str | Path, data: str | Path) -> Recipe:
         experts = [_only_fields(one, Expert) for one in table.pop("expert")]
         training = _only_fields(table.pop("training", {}), TrainingConfig)
         start = table.pop("start", None)
+        augment = table.pop("augment", {})
+        if "odds" in augment:
+            augment |= {"odds": Odds(**_only_fields(augment["odds"], Odds))}
         recipe = Recipe(
             **_only_fields(table, Recipe),
             sources=tuple(
@@ -124,6 +145,7 @@ def read_recipe(path: str | Path, data: str | Path) -> Recipe:
             experts=tuple(Expert(**one) for one in experts),
             start=Path(path).parent / start if start else None,
             training=training,
+            augment=Augment(**_only_fields(augment, Augment)),
         )
         for expert in recipe.trained:
             recipe.config(expert, False), expert.config

@@ -8,13 +8,13 @@ resolution.  The shipped models were trained with a quarter of their patches cha
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 from bitsback.train.augment import TO_RGB, TO_YCC, colour_transform, like
 
-WILD_SHARE = 1 / 4  # of the patches go through `in_the_wild`
 DRAWS_PER_PATCH = 16  # random numbers that a patch needs
 MCU_SIDE = 16  # pixels, side of a JPEG's minimum coded unit at 4:2:0
 # Quantisation tables of ITU-T T.81, annex K, for quality 50
@@ -34,7 +34,23 @@ CHROMA_TABLE = (
     (24, 26, 56, 99),
     (47, 66, 99, 99),
 )  # the rest: 99
+WILD_SHARE = 1 / 4  # of the patches go through `in_the_wild`
 BINOMIAL = ((1, 2, 1), (2, 4, 2), (1, 2, 1))  # sixteenths
+
+
+@dataclass(frozen=True)
+class Odds:
+    """Of the patches that go through `in_the_wild`, shares that each step changes, 0 to 1."""
+
+    soft: float = 0.6  # enlarged by 1.2 to 2
+    graded: float = 0.25  # gamma of 0.78 to 1.28
+    sharp: float = 0.25  # sharpened
+    noisy: float = 0.5  # sensor noise of up to 3 gray levels
+    packed: float = 0.6  # JPEG at quality 85 to 98
+    halved: float = 0.6  # of the JPEGs have colours at half resolution
+
+
+ODDS = Odds()
 
 
 def _each(values: torch.Tensor) -> torch.Tensor:
@@ -126,21 +142,23 @@ def with_sensor_noise(
     return x + _each(level) * noise * (0.3 + 0.7 * (x.clamp_min(0) / 128).sqrt())
 
 
-def in_the_wild(x: torch.Tensor, uniform: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+def in_the_wild(
+    x: torch.Tensor, uniform: torch.Tensor, noise: torch.Tensor, odds: Odds = ODDS
+) -> torch.Tensor:
     """Softening, grading, sharpening, noise, JPEG: each applied to a share of the patches.
 
     x: (B, 3, P, P) float, whole gray levels 0..255, P a multiple of 16; uniform:
     (DRAWS_PER_PATCH, B), random in 0..1; noise: like x, standard normal.
     """
     u, one = uniform, torch.ones_like(uniform[0])
-    x = torch.where(_each(u[0] < 0.6), enlarged(x, 1.2 + 0.8 * u[1]), x)
-    gamma = torch.where(u[2] < 0.25, torch.exp((u[3] - 0.5) / 2), one)
+    x = torch.where(_each(u[0] < odds.soft), enlarged(x, 1.2 + 0.8 * u[1]), x)
+    gamma = torch.where(u[2] < odds.graded, torch.exp((u[3] - 0.5) / 2), one)
     x = 255 * (x.clamp(0, 255) / 255) ** _each(gamma)
-    x = x + _each(torch.where(u[4] < 0.25, 0.8 * u[5], 0 * one)) * (x - blurred(x))
-    level = torch.where(u[6] < 0.5, 3 * u[7] ** 2, 0 * one)
+    x = x + _each(torch.where(u[4] < odds.sharp, 0.8 * u[5], 0 * one)) * (x - blurred(x))
+    level = torch.where(u[6] < odds.noisy, 3 * u[7] ** 2, 0 * one)
     x = with_sensor_noise(x, level, u[8] < 0.6, u[9] < 0.3, noise).round().clamp(0, 255)
-    packed = jpeg(x, 85 + 13 * u[13], u[14] < 0.6, (MCU_SIDE * u[11:13]).long())
-    return torch.where(_each(u[10] < 0.6), packed, x)
+    packed = jpeg(x, 85 + 13 * u[13], u[14] < odds.halved, (MCU_SIDE * u[11:13]).long())
+    return torch.where(_each(u[10] < odds.packed), packed, x)
 
 
 def some_in_the_wild(
