@@ -23,7 +23,7 @@ from bitsback.train.packed_weights import SUFFIX, of_levels, read_packed
 from bitsback.train.recipe import Expert, Recipe, file_of
 from bitsback.train.restart import as_checkpoint
 
-SIDE = 192  # of the crops
+SIDE = 128  # of the crops
 
 
 @dataclass(frozen=True)
