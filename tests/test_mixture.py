@@ -45,6 +45,22 @@ def test_images_are_held_out_by_name(folders, photograph):
     assert torch.equal(images.held[0][0], torch.tensor(centre.copy()))
 
 
+def test_smooth_images_are_drawn_more_often(tmp_path, photograph):
+    """As their pixels times the inverse of their bits, within a source's share; not without end."""
+    busy = np.random.default_rng(1).integers(0, 256, (32, 64, 3), np.uint8)
+    images = {"busy": busy, "flat": busy[:, :32] * 0, "smooth": photograph(32, 32, 1)}
+    for name, pixels in images.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    source = Source(tmp_path, 0.5, weight="inverse bits")
+    odds = read_images([source, Source(tmp_path, 0.5)], 32).odds
+    assert odds[:3].sum() == pytest.approx(0.5)
+    expected = [2 / 8, 1 / mixture.LEAST_BITS, 1 / mixture.webp_bits(images["smooth"])]
+    assert odds[:3].numpy() == pytest.approx(0.5 * np.array(expected) / sum(expected), rel=0.1)
+    assert odds[3:].tolist() == pytest.approx([0.25, 0.125, 0.125])
+    with pytest.raises(TrainingError, match="inverse bytes"):
+        Source(tmp_path, weight="inverse bytes")
+
+
 def test_images_travel_in_a_file(folders, tmp_path):
     images = read_images([Source(folders / "a", 1, 2)], 32)
     save_images(images, tmp_path / "images.pt")

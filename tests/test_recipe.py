@@ -18,6 +18,7 @@ from bitsback.train.expert_run import Task, train_expert
 from bitsback.train.mixture import Source, read_images, save_images
 from bitsback.train.recipe import read_recipe, weights_of
 from bitsback.train.side_by_side import NO_GRAPH, train_side_by_side, weaker
+from bitsback.train.wild import Odds
 from tests.commands import call
 
 RECIPE = """
@@ -28,9 +29,14 @@ data_name = "four images"
 batch = 8
 patch = 32
 save_every = 0.001
+[augment]
+wild = 0.5
+[augment.odds]
+soft = 1.0
 [[source]]
 folder = "images"
 hold_out = 4
+weight = "inverse bits"
 [[expert]]
 levels = [0, 0]
 network = [16, 1, 16, 1, 16, 1]
@@ -75,6 +81,8 @@ def test_a_recipe_says_it_all(root):
     assert [expert.name for expert in recipe.experts] == ["level_0", "levels_1_6", "levels_7_8"]
     config = recipe.config(recipe.experts[1], True)
     assert config.only == range(1, 7) and config.batch == 8 and config.integer and config.bfloat16
+    assert recipe.augment.wild == 0.5 and recipe.augment.odds == Odds(soft=1.0)
+    assert recipe.sources[0].weight == "inverse bits"
     assert recipe.experts[2].config.passes == 2 and recipe.sources[0].folder == root / "images"
 
 
@@ -85,6 +93,9 @@ def test_a_recipe_says_it_all(root):
         ("levels = [0, 0]", ""),
         ("[training]", "[[training]"),
         ("head", "face"),
+        ("wild =", "tame ="),
+        ("soft =", "hard ="),
+        ("inverse bits", "bits"),
     ],
 )
 def test_wrong_recipes_are_refused(root, tmp_path, old, new):
@@ -209,6 +220,14 @@ def test_a_model_from_a_recipe(root, tmp_path):
     read = Model(model)
     assert [expert.family for expert in read.experts] == [0, 1, 2]
     assert read.description["training"]["data"] == "four images"
+    done = call("export", recipe, "--experts", out, "--keep-better", root, "-o", model, "-f")
+    assert done.exit_code == 1 and "no start to compare with" in done.output
+    again = tmp_path / "again.toml"
+    again.write_text(f'start = "{model}"\n{RECIPE}share = 0.0\n')
+    args = ("--experts", out, "--keep-better", root, "-o", tmp_path / "n.safetensors")
+    done = call("export", again, *args)
+    assert done.exit_code == 0 and done.output.count("the state before training is taken") == 2
+    assert Model(tmp_path / "n.safetensors").id == read.id
     (out / "level_0.weights").unlink()
     done = call("export", recipe, "--experts", out, "-o", model, "-f")
     assert done.exit_code == 1 and "level_0.weights" in done.output

@@ -67,7 +67,8 @@ def experts_of(
     if held_out:
         from bitsback.train import held_out as measure
 
-        images = [measure.held_out(source) for source in recipe.sources if source.hold_out]
+        sources = [source for source in recipe.sources if source.hold_out]
+        images = [measure.held_out(source, recipe.patch) for source in sources]
         for choice in measure.choices(recipe, folder, images):
             left += [] if choice.better else [choice.expert]
             print_line(_choice_line(choice))
@@ -113,8 +114,7 @@ def train_recipe(
         )
         check_start(recipe)
         output.mkdir(parents=True, exist_ok=True)
-        patch = max(recipe.config(expert, False).patch for expert in recipe.trained)
-        images = read_images(recipe.sources, patch)
+        images = read_images(recipe.sources, recipe.patch)
         held = ", ".join(str(len(crops)) for crops in images.held)
         print_line(
             f"{recipe.name}: {len(images.sizes)} images, {len(images.pixels) / 1e6:.1f} megapixels;"

@@ -23,7 +23,7 @@ from bitsback.train.packed_weights import SUFFIX, of_levels, read_packed
 from bitsback.train.recipe import Expert, Recipe, file_of
 from bitsback.train.restart import as_checkpoint
 
-SIDE = 128  # of the crops
+LEAST_GAIN = 1e-4
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class HeldOut:
     bits: Tensor
 
 
-def held_out(source: Source, side: int = SIDE, limit: int | None = None) -> HeldOut:
+def held_out(source: Source, side: int, limit: int | None = None) -> HeldOut:
     """The held-out images of a source that have side x side pixels or more, at most `limit`.
 
     Errors: TrainingError where there is none.
@@ -90,8 +90,8 @@ class Choice:
 
     @property
     def better(self) -> bool:
-        """Whether the state after training is."""
-        return self.relative[1] < self.relative[0]
+        """Whether the state after training is, by more than rounding changes a bound."""
+        return self.relative[1] < self.relative[0] * (1 - LEAST_GAIN)
 
 
 def choices(recipe: Recipe, folder: Path, images: Sequence[HeldOut]) -> Iterator[Choice]:

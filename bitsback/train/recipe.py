@@ -82,6 +82,11 @@ class Recipe:
         return TrainingConfig(**self.training | fixed | {"minutes": self.minutes, "seed": seed})
 
     @property
+    def patch(self) -> int:
+        """The side of the patches, pixels."""
+        return TrainingConfig(**self.training).patch
+
+    @property
     def trained(self) -> tuple[Expert, ...]:
         """The experts that this recipe trains."""
         return tuple(expert for expert in self.experts if expert.of is None and expert.share > 0)
