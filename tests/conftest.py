@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from bitsback.ans.gaussian_tables import Gaussians, gaussian_frequencies
 from bitsback.codecs import prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
+from bitsback.codecs.io import files
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.integer.config import NetworkConfig
@@ -175,3 +178,34 @@ def folder(tmp_path, photograph):
     Image.fromarray(photograph(9, 11, 1)).save(tmp_path / "a.png")
     Image.fromarray(photograph(7, 5, 2)).save(tmp_path / "b.png")
     return tmp_path
+
+
+@pytest.fixture
+def inputs(tmp_path, photograph):
+    """a.png, its a.bbk, an archive all.bbk of in/b.png, and data/ with an image to train on."""
+    Image.fromarray(photograph(9, 11, 1)).save(tmp_path / "a.png")
+    for place in ("in", "data"):
+        (tmp_path / place).mkdir()
+    Image.fromarray(photograph(7, 5, 2)).save(tmp_path / "in" / "b.png")
+    Image.fromarray(photograph(24, 24)).save(tmp_path / "data" / "p.png")
+    files.compress_file(tmp_path / "a.png", tmp_path / "a.bbk")
+    files.compress_archive([tmp_path / "in"], tmp_path / "all.bbk")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def trained_checkpoint(tmp_path_factory, photograph):
+    """A checkpoint of a run of a few steps."""
+    from tests.commands import TINY_RUN, call  # which imports this module
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    Image.fromarray(photograph(24, 24)).save(folder / "p.png")
+    run = ["-o", folder / "m", "--minutes", "0.001", "--batch", 8, "-q", *TINY_RUN]
+    assert call("train", folder, *run).exit_code == 0
+    return folder / "m.ckpt"
+
+
+@pytest.fixture
+def checkpoint(inputs, trained_checkpoint):
+    """Its copy start.ckpt among the inputs."""
+    return Path(shutil.copy(trained_checkpoint, inputs / "start.ckpt"))

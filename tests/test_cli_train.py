@@ -1,0 +1,180 @@
+"""`train` and `export`: models, checkpoints, and errors."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from bitsback.coder.model import Model
+from tests.commands import (
+    TINY_RUN,
+    call,
+    error_lines,
+    names,
+    save,
+)
+
+
+def test_train_resume_and_export(tmp_path, photograph):
+    """train writes a model, a checkpoint and a log; --resume continues; export converts a
+    checkpoint.
+    """
+    (tmp_path / "data").mkdir()
+    save(photograph(24, 24), tmp_path / "data" / "p.png")
+    arguments = [
+        "train",
+        tmp_path / "data",
+        "-o",
+        tmp_path / "m.safetensors",
+        "--minutes",
+        "0.005",
+        *TINY_RUN,
+        "--batch",
+        "8",
+        "-q",
+    ]
+    result = call(*arguments, "--data-name", "one image")
+    assert result.exit_code == 0 and not result.stdout
+    assert names(tmp_path) == [
+        "data/p.png",
+        "m.safetensors",
+        "m.safetensors.ckpt",
+        "m.safetensors.log.jsonl",
+    ]
+    assert np.float64(5e-324) * 1.0 > 0  # the processor's mode for denormals is given back
+    first = Model(tmp_path / "m.safetensors").description["training"]
+    assert first["data"] == "one image" and first["steps"] >= 1
+    assert call(*arguments, "--resume", tmp_path / "m.safetensors.ckpt").exit_code == 0
+    assert Model(tmp_path / "m.safetensors").description["training"]["steps"] > first["steps"]
+    assert (
+        call(
+            "export",
+            tmp_path / "m.safetensors.ckpt",
+            "-o",
+            tmp_path / "e.safetensors",
+            "--data-name",
+            "told",
+        ).exit_code
+        == 0
+    )
+    exported = Model(tmp_path / "e.safetensors")
+    assert (
+        exported.id == Model(tmp_path / "m.safetensors").id
+        and exported.description["training"]["data"] == "told"
+    )
+
+
+def test_train_without_images(tmp_path):
+    """An empty folder and a missing one: exit 1, one line that names them, no model."""
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "nowhere"):
+        result = call(
+            "train",
+            tmp_path / name,
+            "-o",
+            tmp_path / "m.safetensors",
+            "--minutes",
+            "0.01",
+            *TINY_RUN,
+        )
+        assert (
+            result.exit_code == 1
+            and len(error_lines(result)) == 1
+            and name in error_lines(result)[0]
+        )
+    assert "m.safetensors" not in names(tmp_path) and "m.safetensors.ckpt" not in names(tmp_path)
+
+
+def test_train_from_a_foreign_checkpoint(tmp_path, photograph):
+    """--resume and export of what is no checkpoint: exit 1, one line that names it."""
+    (tmp_path / "data").mkdir()
+    save(photograph(24, 24), tmp_path / "data" / "p.png")
+    (tmp_path / "x.ckpt").write_text("hello")
+    result = call(
+        "train",
+        tmp_path / "data",
+        "-o",
+        tmp_path / "m.safetensors",
+        "--minutes",
+        "0.01",
+        *TINY_RUN,
+        "--resume",
+        tmp_path / "x.ckpt",
+    )
+    assert (
+        result.exit_code == 1
+        and len(error_lines(result)) == 1
+        and "x.ckpt" in error_lines(result)[0]
+    )
+    result = call("export", tmp_path / "x.ckpt", "-o", tmp_path / "e.safetensors")
+    assert (
+        result.exit_code == 1
+        and len(error_lines(result)) == 1
+        and "x.ckpt" in error_lines(result)[0]
+        and "e.safetensors" not in names(tmp_path)
+    )
+
+
+def test_train_into_a_missing_folder(tmp_path, photograph):
+    """-o into a folder that is not there: an error without traceback."""
+    save(photograph(24, 24), tmp_path / "p.png")
+    result = call(
+        "train",
+        tmp_path,
+        "-o",
+        tmp_path / "nowhere" / "m.safetensors",
+        "--minutes",
+        "0.01",
+        *TINY_RUN,
+    )
+    assert result.exit_code == 1 and "nowhere" in result.stderr
+
+
+@pytest.mark.slow
+def test_training_overwrites_what_it_goes_on_from(inputs, checkpoint):
+    """--resume of the output or of its checkpoint replaces both; of another run's does not."""
+    arguments = [
+        "train",
+        inputs / "data",
+        "-o",
+        inputs / "m",
+        "--minutes",
+        "0.001",
+        "--batch",
+        8,
+        "-q",
+        *TINY_RUN,
+    ]
+    assert call(*arguments, "--resume", checkpoint).exit_code == 0
+    first = (inputs / "m").read_bytes()
+    result = call(
+        "train", inputs / "data", "-o", inputs / ("m" * 256), *arguments[4:], "--resume", checkpoint
+    )
+    assert (
+        result.exit_code == 1
+        and len(error_lines(result)) == 1
+        and "name too long" in error_lines(result)[0]
+    )
+    result = call(*arguments, "--resume", checkpoint)
+    assert (
+        result.exit_code == 1
+        and len(error_lines(result)) == 1
+        and "exists already" in error_lines(result)[0]
+        and (inputs / "m").read_bytes() == first
+    )
+    assert call(*arguments, "--resume", inputs / "m.ckpt").exit_code == 0
+    assert call(*arguments, "--resume", checkpoint, "-f").exit_code == 0
+    (inputs / "m.ckpt").unlink()
+    shutil.copy(inputs / "m", inputs / "m.safetensors")
+    assert (
+        call(
+            "train",
+            inputs / "data",
+            "-o",
+            inputs / "m.safetensors",
+            *arguments[4:],
+            "--resume",
+            inputs / "m.safetensors",
+        ).exit_code
+        == 0
+    )
