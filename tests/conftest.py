@@ -87,12 +87,12 @@ def eight_pass_network():
     return tiny_network_of(8)
 
 
-def _model_file(folder, network):
+def _model_file(folder, network, levels=default_levels()):
     path = folder / "tiny.safetensors"
     save_model(
         path,
         network,
-        default_levels(),
+        levels,
         {"minutes": 0, "steps": 0, "device": "cpu", "data": "random weights"},
     )
     return path
@@ -107,6 +107,21 @@ def tiny_model(tmp_path_factory):
 @pytest.fixture(scope="session")
 def eight_pass_model(tmp_path_factory):
     return Model(_model_file(tmp_path_factory.mktemp("eight"), tiny_network_of(8)))
+
+
+def _short_model(folder, passes):
+    return Model(_model_file(folder, tiny_network_of(passes), default_levels()[::4]))
+
+
+@pytest.fixture(scope="session")
+def short_model(tmp_path_factory):
+    """The first, a middle and the last level alone: a third of the time for interpreted kernels."""
+    return _short_model(tmp_path_factory.mktemp("short"), 2)
+
+
+@pytest.fixture(scope="session")
+def short_eight_pass_model(tmp_path_factory):
+    return _short_model(tmp_path_factory.mktemp("short8"), 8)
 
 
 @pytest.fixture(scope="session")

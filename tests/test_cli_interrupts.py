@@ -52,15 +52,14 @@ run()
 
 
 @pytest.mark.parametrize(
-    "number, status",
+    "where, number, status",
     [
-        (signal.SIGINT, 130),
-        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+        ("coding", signal.SIGINT, 130),
+        pytest.param("coding", signal.SIGTERM, 143, marks=pytest.mark.slow),
+        ("writing a named file", signal.SIGINT, 130),
+        pytest.param("writing a named file", signal.SIGHUP, 129, marks=pytest.mark.slow),
+        pytest.param("writing", signal.SIGINT, 130, marks=unnamed),
     ],
-)
-@pytest.mark.parametrize(
-    "where", ["coding", "writing a named file", pytest.param("writing", marks=unnamed)]
 )
 def test_an_interrupt_leaves_nothing(folder, where, number, status):
     """Ctrl-C and what ends a process from outside, while coding, and while the temporary file is

@@ -41,7 +41,7 @@ def test_two_jobs(tree, tiny_model):
     for name in names(tree / "one"):
         assert (tree / "one" / name).read_bytes() == (tree / "two" / name).read_bytes()
     again = call(
-        "compress", "-r", tree / "in", "--dir", tree / "two", "-j", "2", "--model", tiny_model.path
+        "compress", "-r", tree / "in", "--dir", tree / "two", "-j", "1", "--model", tiny_model.path
     )
     assert again.exit_code == 1 and len(error_lines(again)) == 5 and not again.stdout
 
@@ -111,7 +111,7 @@ def test_two_jobs_that_decompress(tree, tiny_model):
         "--dir",
         tree / "two",
         "-j",
-        "2",
+        "1",
         "--model",
         tiny_model.path,
     )

@@ -56,7 +56,7 @@ def test_two_inputs_of_one_stem_keep_apart(folder, jobs):
     -f too; both are restored.
     """
     save(load(folder / "b.png"), folder / "a.bmp")
-    for force in ([], ["-f"]):
+    for force in [["-f"]] if jobs else [[], ["-f"]]:
         result = call(
             "compress", *force, *jobs, folder / "a.bmp", folder / "a.png", folder / "b.png"
         )

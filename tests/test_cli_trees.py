@@ -31,7 +31,7 @@ def test_a_tree_there_and_back(tree):
     """-r takes the images below a folder and no other files; --dir keeps the sub-folders, both
     ways.
     """
-    result = call("compress", "-r", tree / "in", "--dir", tree / "packed")
+    result = call("compress", "-j", 1, "-r", tree / "in", "--dir", tree / "packed")
     assert (
         result.exit_code == 0
         and not result.stderr
@@ -39,7 +39,7 @@ def test_a_tree_there_and_back(tree):
     )
     assert call("test", "-r", tree / "packed").stdout.count("checksums match") == 3
     assert len(call("info", "-r", "--json", tree / "packed").stdout.splitlines()) == 3
-    assert call("decompress", "-r", tree / "packed", "--dir", tree / "out").exit_code == 0
+    assert call("decompress", "-j", 1, "-r", tree / "packed", "--dir", tree / "out").exit_code == 0
     assert names(tree / "out") == ["a.png", "sub/b.png", "sub/deep/c.png"]
     assert all(
         np.array_equal(load(tree / "out" / f"{n}.png"), load(next((tree / "in").glob(f"{n}.*"))))
@@ -52,7 +52,7 @@ def test_recursion_beside_the_sources_and_without_any(tree):
     line and exit 1.
     """
     assert (
-        call("compress", "-r", tree / "in").exit_code == 0 and (tree / "in/sub/deep/c.bbk").exists()
+        call("compress", "-j", 1, "-r", tree / "in").exit_code == 0 and (tree / "in/sub/deep/c.bbk").exists()
     )
     (tree / "empty").mkdir()
     for arguments in (["-r", tree / "empty"], [tree / "in"]):
@@ -67,7 +67,7 @@ def test_recursion_beside_the_sources_and_without_any(tree):
 def test_removal_after_verification(tree):
     """--rm removes inputs once their outputs are there; a refused one stays."""
     (tree / "in/bad.png").write_text("hello")
-    result = call("compress", "--rm", "-r", tree / "in")
+    result = call("compress", "--rm", "-j", 1, "-r", tree / "in")
     assert result.exit_code == 1 and len(error_lines(result)) == 1
     assert names(tree / "in") == [
         "a.bbk",

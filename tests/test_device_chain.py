@@ -27,7 +27,7 @@ def chains(model, kernels, backend=None):
 
 def credit(x):
     lanes = Lanes(np.random.default_rng(1).bytes(6 * x.size + 4096))
-    lanes.widen(7)
+    lanes.widen(33)
     return lanes
 
 
@@ -63,49 +63,49 @@ def pixels(shape, seed=0):
     "shape, sharpness",
     [((1, 3, 1, 1), 0), ((2, 3, 7, 10), 3), ((1, 1, 9, 5), 3), ((3, 1, 1, 6), 0)],
 )
-def test_the_host_and_tensors_code_alike(tiny_model, kernels, shape, sharpness):
+def test_the_host_and_tensors_code_alike(short_model, kernels, shape, sharpness):
     """Colour and gray, batches, odd sizes, with and without colour counts."""
     x = pixels(shape)
-    laws(tiny_model, kernels, x, Context(x[:, :, :0], x[:, :, :, :0]), sharpness)
+    laws(short_model, kernels, x, Context(x[:, :, :0], x[:, :, :, :0]), sharpness)
 
 
 @pytest.mark.parametrize("kernels", KINDS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_masks_and_context(eight_pass_model, kernels, channels):
+def test_masks_and_context(short_eight_pass_model, kernels, channels):
     """Fixed samples inside, known pixels around, eight passes, colour counts."""
     whole = pixels((1, channels, 14, 11), 5)
     x = np.ascontiguousarray(whole[:, :, :8, :6])
     free = np.random.default_rng(2).random(x.shape) < 0.5
     context = Context(whole[:, :, 8:], whole[:, :, :8, 6:], free, x[~free])
-    laws(eight_pass_model, kernels, x, context, 2)
+    laws(short_eight_pass_model, kernels, x, context, 2)
 
 
-def test_convolutions_by_kernels(tiny_model):
+def test_convolutions_by_kernels(short_model):
     """All that a GPU does, under the interpreter."""
     from bitsback.integer.triton_convolution import TritonInt8
 
     whole = pixels((1, 3, 14, 13), 5)
     x = np.ascontiguousarray(whole[:, :, :6, :6])
     context = Context(whole[:, :, 6:], whole[:, :, :6, 6:])
-    laws(tiny_model, True, x, context, 2, TritonInt8(tiny_model.layers, "cpu"))
+    laws(short_model, True, x, context, 2, TritonInt8(short_model.layers, "cpu"))
 
 
 @pytest.mark.parametrize("kernels", KINDS)
-def test_nothing_is_coded_where_all_samples_are_fixed(tiny_model, kernels):
+def test_nothing_is_coded_where_all_samples_are_fixed(short_model, kernels):
     """Empty arrays."""
     x = pixels((1, 3, 4, 6))
     free = np.zeros(x.shape, bool)
     context = Context(x[:, :, :0], x[:, :, :, :0], free, x[~free])
-    laws(tiny_model, kernels, x, context, 1)
+    laws(short_model, kernels, x, context, 1)
 
 
 @pytest.mark.parametrize("kernels", KINDS)
-def test_a_stack_that_runs_dry_is_found_at_the_end(tiny_model, kernels):
+def test_a_stack_that_runs_dry_is_found_at_the_end(short_model, kernels):
     """StackEmpty, and lanes that were not changed."""
-    x = pixels((1, 3, 8, 8))
-    _, chain = chains(tiny_model, kernels)
+    x = pixels((1, 3, 4, 6))
+    _, chain = chains(short_model, kernels)
     lanes = Lanes(bytes(range(64)))
-    lanes.widen(3)
+    lanes.widen(9)
     before = lanes.to_bytes()
     with pytest.raises(StackEmpty):
         chain.push(lanes, x, Top((0, 0, 0), (70, 70, 70)), Context(x[:, :, :0], x[:, :, :, :0]))
@@ -113,17 +113,16 @@ def test_a_stack_that_runs_dry_is_found_at_the_end(tiny_model, kernels):
 
 
 @pytest.mark.parametrize("kernels", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_file_is_the_same(tiny_model, kernels, photograph, prior_file, monkeypatch):
+def test_a_file_is_the_same(short_model, kernels, photograph, prior_file, monkeypatch):
     """Segments that run dry and are tried again, a flat corner, colours that are counted."""
-    few_steps = 16 if kernels else 48  # the interpreter is slow
-    monkeypatch.setattr(segments, "SAMPLES_PER_LANE", few_steps)
+    monkeypatch.setattr(segments, "SAMPLES_PER_LANE", 48)  # few steps: the interpreter is slow
     monkeypatch.setattr(prior_codec, "SHARPNESS_PAYS", -9.0)  # random weights: nothing pays
-    image = (photograph(48, 48) if kernels else photograph(64, 64)) // 4 * 4
-    image[24:, 16:] = 17
-    host, chain = chains(tiny_model, kernels)
-    monkeypatch.setitem(tiny_model._chains, "cpu", host)
-    expected = prior_file(image)
-    monkeypatch.setitem(tiny_model._chains, "cpu", chain)
-    data = prior_file(image)
+    image = photograph(64, 64) // 4 * 4
+    image[32:, 16:] = 17
+    host, chain = chains(short_model, kernels)
+    monkeypatch.setitem(short_model._chains, "cpu", host)
+    expected = prior_file(image, short_model)
+    monkeypatch.setitem(short_model._chains, "cpu", chain)
+    data = prior_file(image, short_model)
     assert data == expected and container.read_header(data).sharpness
-    assert np.array_equal(decode(data, model=tiny_model), image)
+    assert np.array_equal(decode(data, model=short_model), image)

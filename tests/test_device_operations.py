@@ -77,7 +77,7 @@ def test_operations_of_a_segment(nothing_computed, masked):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_torch_operations_do_not_wait_either(nothing_computed, masked):
+def test_torch_operations_do_not_wait_either(nothing_computed, short_model, masked):
     """Where Triton is missing there are more operations, each step of lanes apart."""
-    pushes, pops = coded(Model.open(), masked, Kernels(False, False, False), (8, 8))
+    pushes, pops = coded(short_model, masked, Kernels(False, False, False), (8, 8))
     assert not any(name.startswith("kernel") for name in [*pushes, *pops])

@@ -111,6 +111,11 @@ def test_entries_that_are_not_the_images(entries, message):
     images = [ImageData("L", np.full((8, 8), value, np.uint8)) for value in (1, 2)]
     with pytest.raises(UnsupportedImage, match=message):
         Encoder().encode_many(images, entries)
+
+
+def test_entries_that_are_the_images():
+    """Two images of two names; of none there is no file."""
+    images = [ImageData("L", np.full((8, 8), value, np.uint8)) for value in (1, 2)]
     with pytest.raises(UnsupportedImage, match="0 images"):
         Encoder().encode_many([], ())
     _, back = decode_images(Encoder().encode_many(images, (entry(), entry("b"))))

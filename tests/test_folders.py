@@ -246,8 +246,9 @@ def test_names_that_are_not_utf8_are_restored_from_an_archive(tmp_path, photogra
         )
 
 
-@pytest.mark.parametrize("jobs", [[], pytest.param(["-j", "2"], marks=pytest.mark.slow)])
-@pytest.mark.parametrize("form", [[], ["--json"]])
+@pytest.mark.parametrize(
+    "jobs, form", [([], []), pytest.param(["-j", "2"], ["--json"], marks=pytest.mark.slow)]
+)
 def test_names_that_are_not_utf8(tmp_path, photograph, jobs, form):
     """compress, info, test and decompress, one or two at once; all output is ASCII whatever the
     name.
@@ -345,7 +346,7 @@ def test_control_characters_in_names(tmp_path, photograph, jobs):
         ["export", "-o", tmp_path / "m"],
     ):
         result = call(
-            *command, packed, *(jobs + [tmp_path / "b.bbk"] if "compress" in command[0] else [])
+            *command, packed, *(jobs + [tmp_path / "b.bbk"] if command[-1] == "-f" else [])
         )
         assert result.stdout or result.stderr
         assert quiet_names(result), (command, result.stdout, result.stderr)
