@@ -28,6 +28,12 @@ from bitsback.train.denoiser import Denoiser
 from bitsback.train.experts import Experts
 from bitsback.train.export import save_model
 
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+on_cuda = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+    pytest.mark.skipif(INTERPRETED, reason="kernels are interpreted"),
+]
 TINY = NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16, passes=8)
 
 
@@ -53,6 +59,25 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("fixed")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(
+            "cpu", marks=pytest.mark.skipif(not INTERPRETED, reason="kernels are compiled")
+        ),
+        pytest.param("cuda", marks=on_cuda),
+    ]
+)
+def device(request):
+    """Where kernels run: on CPU tensors under Triton's interpreter, and on a CUDA device."""
+    return torch.device(request.param)
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=on_cuda)])
+def codec_device(request):
+    """Where files are coded: on the host, and on a CUDA device."""
+    return request.param
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -109,19 +134,25 @@ def eight_pass_model(tmp_path_factory):
     return Model(_model_file(tmp_path_factory.mktemp("eight"), tiny_network_of(8)))
 
 
-def _short_model(folder, passes):
-    return Model(_model_file(folder, tiny_network_of(passes), default_levels()[::4]))
+def _short_model(folder, passes, levels):
+    return Model(_model_file(folder, tiny_network_of(passes), levels))
 
 
 @pytest.fixture(scope="session")
 def short_model(tmp_path_factory):
     """The first, a middle and the last level alone: a third of the time for interpreted kernels."""
-    return _short_model(tmp_path_factory.mktemp("short"), 2)
+    return _short_model(tmp_path_factory.mktemp("short"), 2, default_levels()[::4])
+
+
+@pytest.fixture(scope="session")
+def two_level_model(tmp_path_factory):
+    """The first and the last level alone."""
+    return _short_model(tmp_path_factory.mktemp("two"), 2, default_levels()[::8])
 
 
 @pytest.fixture(scope="session")
 def short_eight_pass_model(tmp_path_factory):
-    return _short_model(tmp_path_factory.mktemp("short8"), 8)
+    return _short_model(tmp_path_factory.mktemp("short8"), 8, default_levels()[::4])
 
 
 @pytest.fixture(scope="session")
@@ -178,9 +209,9 @@ def prior_file(tiny_model):
     With random weights the prior loses against the fallback codec: `encode` would not choose it.
     """
 
-    def make(pixels, model=tiny_model):
+    def make(pixels, model=tiny_model, device="cpu"):
         header = Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels]))
-        header, payload = prior_codec.encode_stack([pixels], header, model)
+        header, payload = prior_codec.encode_stack([pixels], header, model, device)
         assert header.model == model.id[:16] and header.segments
         return container.write(header, payload)
 

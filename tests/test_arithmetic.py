@@ -121,7 +121,7 @@ MODELS = [
 
 @pytest.fixture(scope="module", params=MODELS)
 def model(request, tiny_model, eight_pass_model, expert_model, tmp_path_factory):
-    """A model of two passes, one of two experts, the first of eight passes, and a loud one of eight.
+    """A model of two passes, one of two experts (of eight and four), and a loud one of eight.
 
     The loud one's numbers reach every clamp: some layers shift right by fewer bits (LOUD), in part
     to the left.

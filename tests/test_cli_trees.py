@@ -52,7 +52,8 @@ def test_recursion_beside_the_sources_and_without_any(tree):
     line and exit 1.
     """
     assert (
-        call("compress", "-j", 1, "-r", tree / "in").exit_code == 0 and (tree / "in/sub/deep/c.bbk").exists()
+        call("compress", "-j", 1, "-r", tree / "in").exit_code == 0
+        and (tree / "in/sub/deep/c.bbk").exists()
     )
     (tree / "empty").mkdir()
     for arguments in (["-r", tree / "empty"], [tree / "in"]):

@@ -18,11 +18,11 @@ pytest.importorskip("triton")
 KINDS = [False, True]  # torch operations, Triton kernels
 
 
-def chains(model, kernels, backend=None):
-    """(the host's chain, the one of tensors); backend: of the latter."""
-    backend, chosen = backend or Reference(model.layers), Kernels(kernels, kernels, kernels)
+def chains(model, device, kernels, kind=Reference):
+    """(the host's chain, the one of tensors on a device); kind: the backend of the latter."""
     host = model.chain("cpu", Reference(model.layers))
-    return host, model.chain("cpu", backend, kernels=chosen)
+    chosen = Kernels(kernels, kernels, kernels)
+    return host, model.chain(str(device), kind(model.layers, device), kernels=chosen)
 
 
 def credit(x):
@@ -31,12 +31,12 @@ def credit(x):
     return lanes
 
 
-def laws(model, kernels, x, context, sharpness=0, backend=None):
+def laws(model, device, kernels, x, context, sharpness=0, kind=Reference):
     """Both chains push the same bytes, watched alike, and pop what was pushed."""
-    host, device = chains(model, kernels, backend)
+    pair = chains(model, device, kernels, kind)
     top = Top((3, -5, 9), (70, 71, 69))
     found = []
-    for chain in (host, device):
+    for chain in pair:
         lanes, watched = credit(x), []
         counts = ColourCounts(sharpness) if sharpness else None
         if counts:
@@ -63,47 +63,47 @@ def pixels(shape, seed=0):
     "shape, sharpness",
     [((1, 3, 1, 1), 0), ((2, 3, 7, 10), 3), ((1, 1, 9, 5), 3), ((3, 1, 1, 6), 0)],
 )
-def test_the_host_and_tensors_code_alike(short_model, kernels, shape, sharpness):
+def test_the_host_and_tensors_code_alike(device, short_model, kernels, shape, sharpness):
     """Colour and gray, batches, odd sizes, with and without colour counts."""
     x = pixels(shape)
-    laws(short_model, kernels, x, Context(x[:, :, :0], x[:, :, :, :0]), sharpness)
+    laws(short_model, device, kernels, x, Context(x[:, :, :0], x[:, :, :, :0]), sharpness)
 
 
 @pytest.mark.parametrize("kernels", KINDS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_masks_and_context(short_eight_pass_model, kernels, channels):
+def test_masks_and_context(device, short_eight_pass_model, kernels, channels):
     """Fixed samples inside, known pixels around, eight passes, colour counts."""
     whole = pixels((1, channels, 14, 11), 5)
     x = np.ascontiguousarray(whole[:, :, :8, :6])
     free = np.random.default_rng(2).random(x.shape) < 0.5
     context = Context(whole[:, :, 8:], whole[:, :, :8, 6:], free, x[~free])
-    laws(short_eight_pass_model, kernels, x, context, 2)
+    laws(short_eight_pass_model, device, kernels, x, context, 2)
 
 
-def test_convolutions_by_kernels(short_model):
+def test_convolutions_by_kernels(device, short_model):
     """All that a GPU does, under the interpreter."""
     from bitsback.integer.triton_convolution import TritonInt8
 
     whole = pixels((1, 3, 14, 13), 5)
     x = np.ascontiguousarray(whole[:, :, :6, :6])
     context = Context(whole[:, :, 6:], whole[:, :, :6, 6:])
-    laws(short_model, True, x, context, 2, TritonInt8(short_model.layers, "cpu"))
+    laws(short_model, device, True, x, context, 2, TritonInt8)
 
 
 @pytest.mark.parametrize("kernels", KINDS)
-def test_nothing_is_coded_where_all_samples_are_fixed(short_model, kernels):
+def test_nothing_is_coded_where_all_samples_are_fixed(device, short_model, kernels):
     """Empty arrays."""
     x = pixels((1, 3, 4, 6))
     free = np.zeros(x.shape, bool)
     context = Context(x[:, :, :0], x[:, :, :, :0], free, x[~free])
-    laws(short_model, kernels, x, context, 1)
+    laws(short_model, device, kernels, x, context, 1)
 
 
 @pytest.mark.parametrize("kernels", KINDS)
-def test_a_stack_that_runs_dry_is_found_at_the_end(short_model, kernels):
+def test_a_stack_that_runs_dry_is_found_at_the_end(device, short_model, kernels):
     """StackEmpty, and lanes that were not changed."""
     x = pixels((1, 3, 4, 6))
-    _, chain = chains(short_model, kernels)
+    _, chain = chains(short_model, device, kernels)
     lanes = Lanes(bytes(range(64)))
     lanes.widen(9)
     before = lanes.to_bytes()
@@ -113,16 +113,16 @@ def test_a_stack_that_runs_dry_is_found_at_the_end(short_model, kernels):
 
 
 @pytest.mark.parametrize("kernels", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_file_is_the_same(short_model, kernels, photograph, prior_file, monkeypatch):
+def test_a_file_is_the_same(device, two_level_model, kernels, photograph, prior_file, monkeypatch):
     """Segments that run dry and are tried again, a flat corner, colours that are counted."""
     monkeypatch.setattr(segments, "SAMPLES_PER_LANE", 48)  # few steps: the interpreter is slow
     monkeypatch.setattr(prior_codec, "SHARPNESS_PAYS", -9.0)  # random weights: nothing pays
     image = photograph(64, 64) // 4 * 4
     image[32:, 16:] = 17
-    host, chain = chains(short_model, kernels)
-    monkeypatch.setitem(short_model._chains, "cpu", host)
-    expected = prior_file(image, short_model)
-    monkeypatch.setitem(short_model._chains, "cpu", chain)
-    data = prior_file(image, short_model)
+    host, chain = chains(two_level_model, device, kernels)
+    monkeypatch.setitem(two_level_model._chains, "cpu", host)
+    expected = prior_file(image, two_level_model)
+    monkeypatch.setitem(two_level_model._chains, str(device), chain)
+    data = prior_file(image, two_level_model, str(device))
     assert data == expected and container.read_header(data).sharpness
-    assert np.array_equal(decode(data, model=short_model), image)
+    assert np.array_equal(decode(data, model=two_level_model, device=str(device)), image)

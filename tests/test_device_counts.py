@@ -12,7 +12,6 @@ from bitsback.ans.lanes import Lanes
 
 pytest.importorskip("triton")
 KINDS = [False, True]  # torch operations, Triton kernels
-CPU = torch.device("cpu")
 
 
 def message(lanes, size):
@@ -34,9 +33,11 @@ def array(n, table, seed, far=0.1):
     return PixelArray(table, np.full(n, keys, np.int64), *arrays)
 
 
-def tensors(pixels):
+def tensors(pixels, device):
     table, keys, values, mean32, scale = pixels
-    arrays = (torch.from_numpy(a.astype(np.int32)) for a in (keys, values, mean32, scale))
+    arrays = (
+        torch.from_numpy(a.astype(np.int32)).to(device) for a in (keys, values, mean32, scale)
+    )
     return PixelArray(table, *arrays)
 
 
@@ -44,52 +45,55 @@ def tensors(pixels):
 @pytest.mark.parametrize(
     "n, lanes, sharpness, table", [(1, 1, 1, GREEN), (700, 33, 6, RED), (300, 64, 4, BLUE)]
 )
-def test_arrays_are_coded_as_on_the_host(gaussians, kernels, n, lanes, sharpness, table):
+def test_arrays_are_coded_as_on_the_host(gaussians, kernels, n, lanes, sharpness, table, device):
     """A push, then a pop: the same words and values, and counts that return to what they were."""
     pixels, host = array(n, table, n), ColourCounts(sharpness, colour_frequencies)
     for times in (1, 1100):  # counts above the largest, too
         host.count(table, pixels.keys[: n // times + 1], pixels.values[: n // times + 1], times)
     host.count(table, pixels.keys, pixels.values)
-    device, before = DeviceCounts(host, CPU, kernels), host._table(table).copy()
-    expected, there = message(lanes, n), DeviceLanes(message(lanes, n), CPU, 9 * n, kernels)
+    tallies, before = DeviceCounts(host, device, kernels), host._table(table).copy()
+    expected, there = message(lanes, n), DeviceLanes(message(lanes, n), device, 9 * n, kernels)
     host.push(expected, gaussians, pixels)
-    ours = tensors(pixels)
-    device.push(there, gaussians, ours)
+    ours = tensors(pixels, device)
+    tallies.push(there, gaussians, ours)
     assert there.to_lanes().to_bytes() == expected.to_bytes()
-    assert np.array_equal(device._table(table).numpy(), host._table(table))
-    again = DeviceLanes(expected, CPU, 9 * n, kernels)
-    popped = device.pop(again, gaussians, table, ours.keys, ours.mean32, ours.scale)
-    assert np.array_equal(popped.numpy(), pixels.values)
+    assert np.array_equal(tallies._table(table).cpu().numpy(), host._table(table))
+    again = DeviceLanes(expected, device, 9 * n, kernels)
+    popped = tallies.pop(again, gaussians, table, ours.keys, ours.mean32, ours.scale)
+    assert np.array_equal(popped.cpu().numpy(), pixels.values)
     assert again.to_lanes().to_bytes() == message(lanes, n).to_bytes()
-    assert np.array_equal(device._table(table).numpy(), before)
+    assert np.array_equal(tallies._table(table).cpu().numpy(), before)
 
 
 @pytest.mark.parametrize("kernels", KINDS)
-def test_frequencies_of_each_sharpness(gaussians, kernels):
+def test_frequencies_of_each_sharpness(gaussians, kernels, device):
     """Windows at the ends of 0..255 and outside."""
     pixels = array(200, GREEN, 4, 0.4)
     for sharpness in range(1, 7):
         host = ColourCounts(sharpness, colour_frequencies)
         host.count(GREEN, pixels.keys, pixels.values, sharpness)
-        ours = tensors(pixels)
-        ends = DeviceCounts(host, CPU, kernels).ends(
+        ours = tensors(pixels, device)
+        ends = DeviceCounts(host, device, kernels).ends(
             gaussians, GREEN, ours.keys, ours.mean32, ours.scale
         )
         expected = host.frequencies(
             gaussians, GREEN, pixels.keys, pixels.mean32, pixels.scale
         ).cumsum(1)
-        assert np.array_equal(ends.numpy().T, expected)
+        assert np.array_equal(ends.cpu().numpy().T, expected)
 
 
 @pytest.mark.parametrize("kernels", KINDS)
-def test_restore_undoes_what_was_counted(kernels):
+def test_restore_undoes_what_was_counted(kernels, device):
     """In place of the latest snapshot."""
-    device, ours = DeviceCounts(ColourCounts(2), CPU, kernels), tensors(array(50, RED, 6))
-    device.count(RED, ours.keys, ours.values, 3)
-    before = device._table(RED).clone()
-    device.snapshot()
-    device.count(RED, ours.keys, ours.values - 999, -2)
-    device.count(RED, ours.keys[:0], ours.values[:0])
-    assert not torch.equal(device._table(RED), before)
-    device.restore()
-    assert torch.equal(device._table(RED), before) and device.counted == 150
+    tallies, ours = (
+        DeviceCounts(ColourCounts(2), device, kernels),
+        tensors(array(50, RED, 6), device),
+    )
+    tallies.count(RED, ours.keys, ours.values, 3)
+    before = tallies._table(RED).clone()
+    tallies.snapshot()
+    tallies.count(RED, ours.keys, ours.values - 999, -2)
+    tallies.count(RED, ours.keys[:0], ours.values[:0])
+    assert not torch.equal(tallies._table(RED), before)
+    tallies.restore()
+    assert torch.equal(tallies._table(RED), before) and tallies.counted == 150

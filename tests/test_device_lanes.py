@@ -38,81 +38,81 @@ def array(n, seed, far):
     "n, lanes, far",
     [(1, 1, 0), (7, 1, 0.5), (64, 64, 0.1), (200, 33, 0.3), (5, 70, 1), (300, 100, 0)],
 )
-def test_both_directions_equal_the_reference(gaussians, kind, n, lanes, far):
+def test_both_directions_equal_the_reference(gaussians, kind, n, lanes, far, device):
     """Push, then pop, of an array: states and words are those of lanes_numpy at each step."""
     values, mean32, scale = array(n, n + lanes, far)
     ours, reference = message(lanes, 50), message(lanes, 50)
-    device = DeviceLanes(ours, torch.device("cpu"), 2 * n, kernels=kind == "triton")
-    tensors = [torch.from_numpy(a) for a in (values, mean32, scale)]
+    there = DeviceLanes(ours, device, 2 * n, kernels=kind == "triton")
+    tensors = [torch.from_numpy(a).to(device) for a in (values, mean32, scale)]
     reference.push_gaussian(gaussians.table, values, mean32, scale)
-    device.push_gaussian(gaussians.table, *tensors)
-    assert device.to_lanes().to_bytes() == reference.to_bytes()
-    again = DeviceLanes(ours, torch.device("cpu"), 2 * n, kernels=kind == "triton")
-    assert np.array_equal(again.pop_gaussian(gaussians.table, *tensors[1:]).numpy(), values)
+    there.push_gaussian(gaussians.table, *tensors)
+    assert there.to_lanes().to_bytes() == reference.to_bytes()
+    again = DeviceLanes(ours, device, 2 * n, kernels=kind == "triton")
+    assert np.array_equal(again.pop_gaussian(gaussians.table, *tensors[1:]).cpu().numpy(), values)
     assert again.to_lanes().to_bytes() == message(lanes, 50).to_bytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n, lanes", [(40, 8), (3, 64)])
-def test_forward_rows_of_one_scale(kind, n, lanes):
+def test_forward_rows_of_one_scale(kind, n, lanes, device):
     """Without escapes, one scale for all values: pops and pushes as the reference does."""
     table = Gaussians(forward_frequencies([40, 70])).table
     mean32, scale = array(n, 3, 0)[1], np.ones(1, np.int32)
     ours, reference = message(lanes, 80), message(lanes, 80)
-    device = DeviceLanes(ours, torch.device("cpu"), 2 * n, kernels=kind == "triton")
-    mean, one = torch.from_numpy(mean32), torch.from_numpy(scale)
-    values = device.pop_gaussian(table, mean, one, escapes=False)
+    there = DeviceLanes(ours, device, 2 * n, kernels=kind == "triton")
+    mean, one = (torch.from_numpy(a).to(device) for a in (mean32, scale))
+    values = there.pop_gaussian(table, mean, one, escapes=False)
     expected = reference.pop_gaussian(table, mean32, scale, escapes=False)
-    assert np.array_equal(values.numpy(), expected)
-    assert device.to_lanes().to_bytes() == reference.to_bytes()
-    again = DeviceLanes(ours, torch.device("cpu"), 2 * n, kernels=kind == "triton")
+    assert np.array_equal(values.cpu().numpy(), expected)
+    assert there.to_lanes().to_bytes() == reference.to_bytes()
+    again = DeviceLanes(ours, device, 2 * n, kernels=kind == "triton")
     again.push_gaussian(table, values, mean, one, escapes=False)
     assert again.to_lanes().to_bytes() == message(lanes, 80).to_bytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_dry_stack_is_found_whatever_is_pushed_afterwards(gaussians, kind):
+def test_a_dry_stack_is_found_whatever_is_pushed_afterwards(gaussians, kind, device):
     """A pop without words is StackEmpty at the end, even where pushes follow."""
-    values, mean32, scale = (torch.from_numpy(a) for a in array(200, 1, 0.2))
-    device = DeviceLanes(message(4, 2), torch.device("cpu"), 1000, kernels=kind == "triton")
-    device.pop_gaussian(gaussians.table, mean32, scale)
+    values, mean32, scale = (torch.from_numpy(a).to(device) for a in array(200, 1, 0.2))
+    there = DeviceLanes(message(4, 2), device, 1000, kernels=kind == "triton")
+    there.pop_gaussian(gaussians.table, mean32, scale)
     for _ in range(2):
-        device.push_gaussian(gaussians.table, values, mean32, scale)
+        there.push_gaussian(gaussians.table, values, mean32, scale)
     with pytest.raises(StackEmpty):
-        device.to_lanes()
+        there.to_lanes()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_value_without_frequency_is_found(kind):
+def test_a_value_without_frequency_is_found(kind, device):
     """A push that no encoder's pop mirrors is an error on the device as in the reference."""
     table = Gaussians(forward_frequencies([40])).table
     values, mean32 = np.array([25], np.int32), np.zeros(1, np.int32)
     with pytest.raises(DamagedFile):
         message(1, 4).push_gaussian(table, values, mean32, mean32, escapes=False)
-    device = DeviceLanes(message(1, 4), torch.device("cpu"), 10, kernels=kind == "triton")
-    tensors = [torch.from_numpy(a) for a in (values, mean32, mean32)]
-    device.push_gaussian(table, *tensors, escapes=False)
+    there = DeviceLanes(message(1, 4), device, 10, kernels=kind == "triton")
+    tensors = [torch.from_numpy(a).to(device) for a in (values, mean32, mean32)]
+    there.push_gaussian(table, *tensors, escapes=False)
     with pytest.raises(StackEmpty):
-        device.to_lanes()
+        there.to_lanes()
 
 
-def test_empty_arrays_change_nothing(gaussians):
+def test_empty_arrays_change_nothing(gaussians, device):
     """An array of no values is no launch and no change."""
-    none = torch.zeros(0, dtype=torch.int32)
-    device = DeviceLanes(message(3, 4), torch.device("cpu"), 0)
-    device.push_gaussian(gaussians.table, none, none, none)
-    assert len(device.pop_gaussian(gaussians.table, none, none)) == 0
-    assert device.to_lanes().to_bytes() == message(3, 4).to_bytes()
+    none = torch.zeros(0, dtype=torch.int32, device=device)
+    there = DeviceLanes(message(3, 4), device, 0)
+    there.push_gaussian(gaussians.table, none, none, none)
+    assert len(there.pop_gaussian(gaussians.table, none, none)) == 0
+    assert there.to_lanes().to_bytes() == message(3, 4).to_bytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_value_whose_own_frequency_is_zero_leaves_the_lanes_dry(kind):
-    device = DeviceLanes(message(3, 50), torch.device("cpu"), 20, kernels=kind == "triton")
-    values, first = torch.tensor([0, 0, 1, 0, 0], dtype=torch.int32), torch.zeros(5).int()
-    ends = torch.tensor([[2**23] * 5, [2**23] * 5, [2**24] * 5], dtype=torch.int32)
-    device.push_each(values, first, ends)
+def test_a_value_whose_own_frequency_is_zero_leaves_the_lanes_dry(kind, device):
+    there = DeviceLanes(message(3, 50), device, 20, kernels=kind == "triton")
+    rows = [0, 0, 1, 0, 0], [0] * 5, [2**23] * 5, [2**23] * 5, [2**24] * 5
+    values, first, *ends = torch.tensor(rows, dtype=torch.int32, device=device)
+    there.push_each(values, first, torch.stack(ends))
     with pytest.raises(StackEmpty):
-        device.to_lanes()
+        there.to_lanes()
 
 
 @triton.jit
@@ -125,16 +125,16 @@ def _give_with(state, frequencies, factors, words, pushed, N: tl.constexpr):
 
 
 @pytest.mark.parametrize("error", [0.0, 2.0**-43, -(2.0**-43)])
-def test_division_by_an_inverse_is_exact(error):
+def test_division_by_an_inverse_is_exact(error, device):
     """At the edges of all quotients, whatever the last bits of the inverse are on a GPU."""
     rng = np.random.default_rng(0)
     frequencies = np.array([1, 2, 3, 5, 2**23 - 1, 2**24 - 17, *rng.integers(1, 2**24, 26)])
     quotients = np.array([2**39 - 1, 2**32 + 1, 2**38, 2**39 - 2])
-    low = np.concatenate([[q * f, (q + 1) * f - 1] for q in quotients for f in [frequencies]], 0)
-    state = torch.from_numpy(low.reshape(-1).astype(np.int64))
-    f = torch.from_numpy(np.tile(frequencies, low.size // len(frequencies)).astype(np.int32))
-    factors = torch.full((len(state),), 1 + error, dtype=torch.float64)
-    words, pushed = torch.zeros(len(state), dtype=torch.int64), torch.zeros_like(state)
+    low = np.concatenate([[q * frequencies, (q + 1) * frequencies - 1] for q in quotients])
+    state = torch.from_numpy(low.ravel().astype(np.int64)).to(device)
+    f = torch.from_numpy(np.tile(frequencies, len(low)).astype(np.int32)).to(device)
+    factors = torch.full_like(state, 1 + error, dtype=torch.float64)
+    words, pushed = torch.zeros_like(state), torch.zeros_like(state)
     _give_with[(1,)](state, f, factors, words, pushed, N=len(state))
     quotient, wide = state // f, f.long()
     assert torch.equal(pushed, (quotient << 24) + state - quotient * wide)

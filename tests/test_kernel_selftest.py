@@ -1,7 +1,6 @@
 """The self-test of the coder's kernels passes here, and what fails it is not used."""
 
 import pytest
-import torch
 
 from bitsback.ans import lanes_triton_each
 from bitsback.ans.gaussian_tables import Gaussians, forward_frequencies
@@ -9,13 +8,12 @@ from bitsback.coder import kernel_selftest
 from bitsback.coder.kernel_selftest import usable_kernels
 
 pytest.importorskip("triton")
-CPU = torch.device("cpu")
 
 
-def test_all_kernels_pass_and_a_failing_one_is_named(gaussians, monkeypatch):
-    """Under the interpreter; then with a kernel that raises, and with one that does nothing."""
+def test_all_kernels_pass_and_a_failing_one_is_named(device, gaussians, monkeypatch):
+    """As they are; then with a kernel that raises, and with one that does nothing."""
     forward = Gaussians(forward_frequencies([60]))
-    assert usable_kernels(gaussians, forward, CPU) == ((True, True, True), {})
+    assert usable_kernels(gaussians, forward, device) == ((True, True, True), {})
 
     class Broken:
         def __getitem__(self, grid):
@@ -29,6 +27,6 @@ def test_all_kernels_pass_and_a_failing_one_is_named(gaussians, monkeypatch):
     monkeypatch.setattr(kernel_selftest, "_distributions", lambda *_: [])
     for kernel, reason in ((Broken(), "RuntimeError: no such"), (Idle(), "other integers")):
         monkeypatch.setattr(lanes_triton_each, "push_each", kernel)
-        kernels, reasons = usable_kernels(gaussians, forward, CPU)
+        kernels, reasons = usable_kernels(gaussians, forward, device)
         assert kernels == (False, True, True)
         assert list(reasons) == ["lanes"] and reason in reasons["lanes"]

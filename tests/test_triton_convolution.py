@@ -1,7 +1,4 @@
-"""Backends of GPUs on CPU tensors, bit for bit against int64: Triton's interpreter, torch._int_mm.
-
-Where there is a CUDA device, the kernels run on it instead, compiled.
-"""
+"""Backends of GPUs, bit for bit against int64: Triton's kernels, torch._int_mm."""
 
 import os
 import subprocess
@@ -13,10 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-CUDA = torch.cuda.is_available()
-if not CUDA:
-    os.environ["TRITON_INTERPRET"] = "1"  # read where kernels are defined
-DEVICE = "cuda" if CUDA else "cpu"
 ROOT = Path(__file__).resolve().parents[1]
 
 pytest.importorskip("triton", reason="Triton is not installed")
@@ -38,8 +31,8 @@ KINDS = [TritonInt8, IntMM]
 REACHES = {torch.uint8: (0, 255), torch.int8: (-128, 127), torch.float32: (-1023, 1023)}
 
 
-def tensor(x, kind):
-    made = torch.from_numpy(np.ascontiguousarray(x)).to(DEVICE, kind)
+def tensor(x, kind, device):
+    made = torch.from_numpy(np.ascontiguousarray(x)).to(device, kind)
     return made.contiguous(memory_format=torch.channels_last)
 
 
@@ -81,32 +74,34 @@ def random_inputs(shape, kind):
         (96, 130, 1, 1, (1, 3, 2)),  # chunks and blocks of channels, both partial
     ],
 )
-def test_worst_cases(inputs, outputs, size, stride, shape, kind, largest, backend):
+def test_worst_cases(device, inputs, outputs, size, stride, shape, kind, largest, backend):
     reach = REACHES[kind][1]
     largest = min(largest, EXACT // 2 // reach)
     layer = random_layer(inputs, outputs, size, stride, largest, reach)
     x = random_inputs((shape[0], inputs, *shape[1:]), kind)
-    made = backend({"l": layer}, DEVICE)
+    made = backend({"l": layer}, device)
     for clamp in (False, True):
-        got = made.convolve("l", tensor(x, kind), 0, clamp)
+        got = made.convolve("l", tensor(x, kind, device), 0, clamp)
         assert got.dtype == (torch.uint8 if clamp else torch.float32)
         assert np.array_equal(got.cpu().numpy(), integer_convolution(layer, x, 0, clamp))
 
 
 @pytest.mark.parametrize("backend", KINDS)
-def test_every_product_at_its_largest(backend):
+def test_every_product_at_its_largest(device, backend):
     """Sums of 0.88 * 2^24, of both signs, and no shift, so that every bit shows."""
     weight = np.full((4, 100, 3, 3), 64, np.int8)
     weight[1], weight[2:, 50:] = -64, -64
     layer, x = make_layer(weight, bias=[1, -1, 3, 0]), np.full((1, 100, 5, 4), 255)
-    got = backend({"l": layer}, DEVICE).convolve("l", tensor(x, torch.uint8), 0).cpu().numpy()
+    got = (
+        backend({"l": layer}, device).convolve("l", tensor(x, torch.uint8, device), 0).cpu().numpy()
+    )
     assert np.array_equal(got, integer_convolution(layer, x))
     assert got.max() == 900 * 64 * 255 + 1 and got.min() == -900 * 64 * 255 - 1
 
 
 @pytest.mark.parametrize("backend", KINDS)
 @pytest.mark.parametrize("shift", [-7, -2, 0, 1, 2, 7, 13, 20, 24, 25, 40])
-def test_every_remainder(shift, backend):
+def test_every_remainder(device, shift, backend):
     """Ties of both parities and signs, their neighbours, sums just within +-2^24.
 
     -7 is a shift that the Triton kernels leave to the reference.
@@ -116,8 +111,8 @@ def test_every_remainder(shift, backend):
     sums = np.unique(np.concatenate([sums, [EXACT - 1, 1 - EXACT]]))
     sums = sums[np.abs(sums) < EXACT]
     layer = make_layer(np.zeros((len(sums), 4, 1, 1), np.int8), bias=sums, shift=shift)
-    got = backend({"l": layer}, DEVICE).convolve(
-        "l", tensor(np.zeros((1, 4, 2, 1)), torch.uint8), 0
+    got = backend({"l": layer}, device).convolve(
+        "l", tensor(np.zeros((1, 4, 2, 1)), torch.uint8, device), 0
     )
     expected = [round(int(s) / 2**shift) for s in sums]  # exact: below 2^53
     assert got[0, :, 0, 0].tolist() == expected
@@ -126,22 +121,22 @@ def test_every_remainder(shift, backend):
 @pytest.mark.parametrize("backend", KINDS)
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int8])
 @pytest.mark.parametrize("outputs, size, stride", [(36, 3, 1), (192, 1, 1), (12, 2, 2)])
-def test_sums_narrowed_forms_and_limits(outputs, size, stride, kind, backend):
+def test_sums_narrowed_forms_and_limits(device, outputs, size, stride, kind, backend):
     layer = random_layer(20, outputs, size, stride, 64, 255)
     x = random_inputs((2, 20, 7, 5), kind)
-    made = backend({"l": layer}, DEVICE)
-    assert selftest._sums_agree(made, "l", tensor(x, kind), integer_convolution(layer, x))
+    made = backend({"l": layer}, device)
+    assert selftest._sums_agree(made, "l", tensor(x, kind, device), integer_convolution(layer, x))
 
 
 @pytest.mark.parametrize("backend", KINDS)
-def test_what_may_be_overwritten(backend):
+def test_what_may_be_overwritten(device, backend):
     """convolve_narrow leaves wide alone, whatever its layout; strided inputs are read right."""
     layer = random_layer(16, 16, 3, 1, 64, 255)
     x = random_inputs((2, 16, 8, 9), torch.uint8)
-    made = backend({"l": layer}, DEVICE)
-    wide = torch.arange(2 * 16 * 4 * 5, dtype=torch.float32, device=DEVICE).view(2, 16, 4, 5)
+    made = backend({"l": layer}, device)
+    wide = torch.arange(2 * 16 * 4 * 5, dtype=torch.float32, device=device).view(2, 16, 4, 5)
     kept = wide.clone()
-    part = tensor(x, torch.uint8)[:, :, ::2, 1::2]
+    part = tensor(x, torch.uint8, device)[:, :, ::2, 1::2]
     part = part[:, :, :, :4]
     got = made.convolve_narrow("l", part, 0, wide[:, :, :, 1:])
     assert torch.equal(wide, kept)
@@ -150,74 +145,75 @@ def test_what_may_be_overwritten(backend):
 
 
 @pytest.mark.parametrize("batch, height, width", [(0, 8, 8), (2, 0, 8), (2, 8, 0)])
-def test_empty_arrays(batch, height, width):
+def test_empty_arrays(device, batch, height, width):
     layer = random_layer(12, 36, 3, 1, 300, 1023)
-    made = TritonInt8({"l": layer, "first": layer}, DEVICE)
+    made = TritonInt8({"l": layer, "first": layer}, device)
     shape = batch, 36, height, width
     for kind in REACHES:
-        x = torch.empty(batch, 12, height, width, device=DEVICE).to(kind)
+        x = torch.empty(batch, 12, height, width, device=device).to(kind)
         assert made.convolve("l", x, 0).shape == shape
         wide, narrow = made.convolve_sum("l", x, 0, shuffle=True)
         assert wide.shape == narrow.shape == (batch, 9, 2 * height, 2 * width)
-    y = torch.empty(batch, 3, 2 * height, 2 * width, dtype=torch.int32, device=DEVICE)
+    y = torch.empty(batch, 3, 2 * height, 2 * width, dtype=torch.int32, device=device)
     assert made.convolve("first", made.network_input(y, 256), 0).shape == shape
 
 
 @pytest.mark.parametrize("scale", [1, 301, 70000])
 @pytest.mark.parametrize("colours, height, width", [(3, 5, 9), (1, 13, 16)])
-def test_network_input(colours, height, width, scale):
+def test_network_input(device, colours, height, width, scale):
     """Digits of the input, strided latents and gray ones included."""
     rng = np.random.default_rng(scale)
     y = rng.integers(-(2**31) // scale // 2, 2**31 // scale // 2, (2, colours, height, 2 * width))
-    y = torch.from_numpy(y.astype(np.int32)).to(DEVICE)[:, :, :, ::2]
-    digits_ = TritonInt8({}, DEVICE).network_input(y, scale).cpu().long()
+    y = torch.from_numpy(y.astype(np.int32)).to(device)[:, :, :, ::2]
+    digits_ = TritonInt8({}, device).network_input(y, scale).cpu().long()
     got = digits_[:, :12] + 128 * digits_[:, 12:24]
     assert np.array_equal(got.numpy(), network_input(y.cpu().numpy(), scale))
     assert not digits_[:, 24:].any() and digits_[:, :12].min() >= -64
     assert np.array_equal(
-        Reference({}, DEVICE).network_input(y, scale).cpu().numpy(),
+        Reference({}, device).network_input(y, scale).cpu().numpy(),
         network_input(y.cpu().numpy(), scale),
     )
 
 
 def outputs_of(model, backend, y, known):
+    device = backend.device
     """Trunk, state and head of the first and the last step."""
     network, outputs = IntegerNetwork(backend, model.config, model.steps), []
     for k in (0, len(model.levels) - 1):
-        out, state = network.trunk(k, torch.from_numpy(y.copy()).to(DEVICE))
-        head = network.head(k, 1, state, torch.from_numpy(unshuffled(known)).to(DEVICE))
+        out, state = network.trunk(k, torch.from_numpy(y.copy()).to(device))
+        head = network.head(k, 1, state, torch.from_numpy(unshuffled(known)).to(device))
         outputs += [part.cpu().numpy() for part in (out, state, head)]
     return outputs
 
 
 @pytest.mark.parametrize("backend", KINDS)
-def test_network(backend, tiny_model):
+def test_network(device, backend, tiny_model):
     """All integers of a network, for images side by side and of odd size."""
     rng = np.random.default_rng(3)
     y = rng.integers(-200, 200, (2, 3, 13, 22)).astype(np.int32)
     known = rng.integers(-96, 97, (2, 3, 13, 22)).astype(np.int8)
-    expected = outputs_of(tiny_model, Reference(tiny_model.layers, DEVICE), y, known)
-    got = outputs_of(tiny_model, backend(tiny_model.layers, DEVICE), y, known)
+    expected = outputs_of(tiny_model, Reference(tiny_model.layers), y, known)
+    got = outputs_of(tiny_model, backend(tiny_model.layers, device), y, known)
     assert all(np.array_equal(a, b) and a.dtype == b.dtype for a, b in zip(expected, got))
 
 
-def test_like_keeps_the_blocks():
+def test_like_keeps_the_blocks(device):
     layer = random_layer(16, 24, 3, 1, 64, 255)
-    made = TritonInt8({}, DEVICE, lambda *_: Blocks(16, 16, 32, 4)).like({"l": layer})
+    made = TritonInt8({}, device, lambda *_: Blocks(16, 16, 32, 4)).like({"l": layer})
     x = random_inputs((1, 16, 6, 9), torch.uint8)
-    got = made.convolve("l", tensor(x, torch.uint8), 0).cpu().numpy()
+    got = made.convolve("l", tensor(x, torch.uint8, device), 0).cpu().numpy()
     assert made._pack("l", torch.uint8, False).blocks.m == 16
     assert np.array_equal(got, integer_convolution(layer, x))
-    assert IntMM({}, DEVICE).like({"l": layer}).layers["l"] is layer
+    assert IntMM({}, device).like({"l": layer}).layers["l"] is layer
 
 
-def test_arrays_beyond_int32_are_left_to_the_reference(monkeypatch):
+def test_arrays_beyond_int32_are_left_to_the_reference(device, monkeypatch):
     layer = random_layer(12, 36, 3, 1, 300, 1023)
-    made = TritonInt8({"l": layer, "first": layer}, DEVICE)
+    made = TritonInt8({"l": layer, "first": layer}, device)
     monkeypatch.setattr(triton_convolution, "COUNT", 100)
     monkeypatch.setattr(triton_convolution, "convolve_kernel", None)
     monkeypatch.setattr(triton_convolution, "input_kernel", None)
-    y = torch.arange(192, dtype=torch.int32, device=DEVICE).view(1, 3, 8, 8)
+    y = torch.arange(192, dtype=torch.int32, device=device).view(1, 3, 8, 8)
     x = made.network_input(y, 256)
     right = integer_convolution(layer, x.cpu().numpy())
     wide, _ = made.convolve_sum("first", x, 0)
@@ -265,13 +261,13 @@ def test_digits_of_weights_and_inputs():
 # The choice
 
 
-def test_self_test_passes_int_mm():
-    assert selftest.failure(lambda layers: IntMM(layers, DEVICE), DEVICE) is None
+def test_self_test_passes_int_mm(device):
+    assert selftest.failure(lambda layers: IntMM(layers, device), device) is None
 
 
 @pytest.mark.slow
-def test_self_test_passes_triton():
-    assert selftest.failure(lambda layers: TritonInt8(layers, DEVICE), DEVICE) is None
+def test_self_test_passes_triton(device):
+    assert selftest.failure(lambda layers: TritonInt8(layers, device), device) is None
 
 
 class NoBorder(IntMM):
