@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bitsback.ans.colour_counts import ColourCounts
+from bitsback.ans.device_lanes import least
 from bitsback.ans.lanes import random_lanes
 from bitsback.codecs import prior_codec, segment_layout
 from bitsback.codecs.bitstream import container
@@ -41,7 +42,7 @@ def one_piece(
     context = context_around(images, Segment(0, len(images), 0, 0, *images[0].shape[:2]), masks)
     there = chain.counts_for(counts)
     chain.push(lanes, x, top, context, lambda s: lowest.append(s.size_bits), there)
-    return lanes.size_bits - before, before - min(map(int, lowest))
+    return lanes.size_bits - before, before - least(lowest)
 
 
 def net_in_one_piece(

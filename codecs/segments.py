@@ -12,6 +12,7 @@ from itertools import accumulate
 import numpy as np
 
 from bitsback.ans.colour_counts import ColourCounts
+from bitsback.ans.device_lanes import least
 from bitsback.ans.lanes import MAX_LANES, Lanes
 from bitsback.codecs.bitstream.numbers import Reader
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
@@ -190,7 +191,7 @@ def push_segments(
                 colours.restore()
             debt *= 1.15
             continue
-        debt = max(LEAST_DEBT, 1.03 * (before.size_bits - min(map(int, lowest))) / x.size)
+        debt = max(LEAST_DEBT, 1.03 * (before.size_bits - least(lowest)) / x.size)
         extents.append(extent)
         covered, coded = after, coded + fresh
         del x, before
@@ -223,8 +224,7 @@ def pop_segments(
     for index, segment in reversed(list(enumerate(segments))):
         channels = sizes[segment.image][2]
         context = context_around(images, segment, masks)
-        free = context.free
-        count = channels * segment.pixels if free is None else np.count_nonzero(free)
+        count = coded_samples(segment, channels, masks)
         if count > MANY and lanes.size_bits < LEAST * count:
             # An encoder pops over 1.3 bits per dimension of y_0 before it pushes.  By Markov's
             # inequality it ends k bits below that with probability 2^-k: no encoder made this

@@ -14,7 +14,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from bitsback.coder.model import Model
-from bitsback.integer import selftest, triton_convolution, triton_kernels
+from bitsback.integer import selftest, triton_convolution, triton_inputs, triton_kernels
 from bitsback.integer.network import IntegerNetwork
 from bitsback.integer.triton_convolution import TritonInt8
 
@@ -57,7 +57,8 @@ def calls_of(name):
     calls = {}
     for kernel in KERNELS:
         recorder = Recorder(getattr(triton_kernels, kernel), calls)
-        setattr(triton_convolution, kernel, recorder)
+        module = triton_convolution if kernel == "convolve_kernel" else triton_inputs
+        setattr(module, kernel, recorder)
     if name == "self-test":
         selftest.np.array_equal = lambda *_: True  # the recorder computes nothing
         assert selftest.failure(TritonInt8) is None

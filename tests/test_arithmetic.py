@@ -18,7 +18,7 @@ from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.segment_layout import turned
 from bitsback.coder import context, sample_arrays
 from bitsback.coder.chain import CODER_ARITHMETIC
-from bitsback.coder.distributions import distributions
+from bitsback.coder.distributions import Distributions
 from bitsback.coder.model import Model
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.integer import convolution, onednn, selftest
@@ -336,7 +336,7 @@ def test_distributions_of_any_values(reach, model, numbers):
                 rng.choice([-reach, reach, rng.integers(-reach, reach)], (2, 3, *shape))
                 for shape in shapes
             )
-            ours = distributions(
+            ours = Distributions(
                 network,
                 k,
                 y.astype(np.int32),

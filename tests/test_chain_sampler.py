@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from bitsback.coder.context import no_context
-from bitsback.coder.distributions import distributions
+from bitsback.coder.distributions import Distributions
 from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.sampling.chain_sampler import (
     draw,
@@ -43,7 +43,8 @@ def test_moments_of_a_draw(tiny_model):
     lanes = random_bits(100_000, generator(2))
     values = chain.reverse[k].pop(lanes, y, no_context(y))
     total = []
-    for places, colour, mean32, scale in distributions(chain.network, k, y, values, no_context(y)):
+    step = Distributions(chain.network, k, y, values, no_context(y))
+    for places, colour, mean32, scale, *_ in step:
         sd = np.sqrt(4.0 ** ((scale - 64) / 16) + 1 / 12)
         here = places.of_colour(values, colour).ravel()
         total.append((here - mean32 / 32) / sd)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitsback.coder.conditional import Conditional, distributions
+from bitsback.coder.conditional import Conditional, Distributions
 from bitsback.coder.context import Context, no_context
 from bitsback.diffusion.levels import sigmas
 from bitsback.diffusion.passes import Places, coding_passes
@@ -248,7 +248,7 @@ def collected(network, index, y, values, context):
     """[(places, colour, mean32, scale)] of a step, in the order of decoding."""
     return [
         (places, colour, mean32.copy(), scale.copy())
-        for places, colour, mean32, scale in distributions(network, index, y, values, context)
+        for places, colour, mean32, scale, *_ in Distributions(network, index, y, values, context)
     ]
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bitsback.ans import lanes_numpy
-from bitsback.ans.device_lanes import DeviceLanes
+from bitsback.ans.device_lanes import DeviceLanes, least
 from bitsback.ans.gaussian_tables import Gaussians, forward_frequencies
 from bitsback.ans.lanes import Lanes
 from bitsback.errors import DamagedFile, StackEmpty
@@ -94,6 +94,20 @@ def test_a_value_without_frequency_is_found(kind, device):
     there.push_gaussian(table, *tensors, escapes=False)
     with pytest.raises(StackEmpty):
         there.to_lanes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_size_in_bits(kind, device):
+    """States next to powers of two, the smallest and the largest among them."""
+    lanes, sizes = message(130, 4), np.arange(31, 63)
+    edges = [1 << sizes, (1 << sizes) + 1, (2 << sizes.astype(object)) - 1]
+    lanes.state = np.concatenate([np.array(e, np.int64) for e in edges])
+    there, bits = (
+        DeviceLanes(lanes, device, 10, kernels=kind == "triton").size_bits,
+        lanes.size_bits,
+    )
+    assert int(there) == bits
+    assert least([bits + 1, there]) == least([10**9, bits]) == bits
 
 
 def test_empty_arrays_change_nothing(gaussians, device):

@@ -65,8 +65,9 @@ def test_as_the_array_form(passes, size, more, batch, channels, masked, reach, s
         head = outputs(rng, HEAD_LIMITS, (batch, *blocks)) if number else None
         if not places.n:
             continue
-        for form in forms:
-            form.begin(places, head)
+        later = number + 1 < passes
+        for form, written in zip(forms, innovations):
+            form.begin(places, head, written if later else None)
         for colour in COLOURS[:channels]:
             arrays, loops = (form.of(colour) for form in forms)
             n = batch * places.n
@@ -75,8 +76,8 @@ def test_as_the_array_form(passes, size, more, batch, channels, masked, reach, s
             for expected, found in zip(arrays, loops, strict=True):
                 assert isinstance(found, np.ndarray) and found.dtype == np.int32
                 assert found.shape == (n,) and np.array_equal(expected.numpy(), found)
-        for form, written in zip(forms, innovations):
-            form.put_innovations(written)
+        for form in forms:
+            form.end()
         assert torch.equal(*innovations)
 
 
@@ -94,8 +95,8 @@ def test_values_are_read_when_they_are_known(columns):
         distribution_loops.StepDistributions(step, trunk, values, array, None)
         for array in (values, later)
     )
-    known.begin(places, None)
-    decoded.begin(places, None)
+    known.begin(places, None, None)
+    decoded.begin(places, None, None)
     for colour in COLOURS:
         expected, found = known.of(colour), decoded.of(colour)
         assert all(map(np.array_equal, expected, found))

@@ -26,7 +26,7 @@ def test_arrays_serve_where_numba_is_missing_and_on_other_devices(monkeypatch):
     values, tensor = np.zeros(1, np.int32), torch.zeros(1, dtype=torch.int32)
     meta, cpu = torch.device("meta"), torch.device("cpu")
     assert fastest.distribution_module(values, meta) is distribution_arrays
-    assert fastest.distribution_module(tensor, cpu, kernels=False) is distribution_arrays
+    assert fastest.distribution_module(tensor, cpu) is distribution_arrays
     monkeypatch.setattr(compiled, "HAVE_NUMBA", False)
     assert fastest.distribution_module(values, cpu) is distribution_arrays
     assert fastest.sample_functions(values) is sample_arrays

@@ -27,13 +27,28 @@ def test_interpreted():
     assert launcher(count_kernel, BLOCK=4) is launcher(count_kernel, BLOCK=4)
 
 
-def test_compiled_kernels_are_run_directly(tmp_path):
-    """On a stand-in for a card, in a process without the interpreter."""
+def on_a_stand_in(cache, *arguments):
+    """Output of tests.without_card, in a process without the interpreter."""
     backends = pytest.importorskip("triton.backends")
     if not list((Path(backends.__file__).parent / "nvidia" / "bin").glob("ptxas*")):
         pytest.skip("Triton has no compiler for NVIDIA here")
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    environment |= {"PYTHONPATH": str(ROOT), "TRITON_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "tests.without_card"]
+    environment |= {"PYTHONPATH": str(ROOT), "TRITON_CACHE_DIR": str(cache)}
+    command = [sys.executable, "-m", "tests.without_card", *map(str, arguments)]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and "launched" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_compiled_kernels_are_run_directly(tmp_path):
+    """With the arguments with which Triton itself would run them."""
+    assert on_a_stand_in(tmp_path).startswith("launched")
+
+
+@pytest.mark.slow  # the kernels of each kind are compiled by themselves in test_device_kernels.py
+@pytest.mark.parametrize("masked", [False, True])
+def test_all_kernels_of_a_segment_compile(tmp_path, tiny_model, masked):
+    """For an H100, and are launched."""
+    where = tiny_model.path, 24, *(["masked"] if masked else [])
+    pushes, pops = on_a_stand_in(tmp_path, *where).splitlines()
+    assert " launches" in pushes and " launches" in pops

@@ -144,6 +144,20 @@ def test_what_may_be_overwritten(device, backend):
     assert np.array_equal(got.cpu().numpy(), np.round(expected / 16).clip(0, 255))
 
 
+@pytest.mark.parametrize("behind", [0, 4])
+def test_inputs_in_an_array_of_more_channels(device, behind):
+    """They are read where they lie, whatever the further channels hold.
+
+    Not where the memory ends `behind` the last pixel's own.
+    """
+    layer = random_layer(12, 16, 3, 1, 64, 127)
+    room = torch.from_numpy(random_inputs((2, 5, 7, 16), torch.int8).astype(np.int8))
+    memory = room.flatten()[: room.numel() - behind].clone().to(device)
+    x = memory.as_strided((2, 5, 7, 12), room.stride()).permute(0, 3, 1, 2)
+    got = TritonInt8({"l": layer}, device).convolve("l", x, 0).cpu().numpy()
+    assert np.array_equal(got, integer_convolution(layer, x.cpu().numpy()))
+
+
 @pytest.mark.parametrize("batch, height, width", [(0, 8, 8), (2, 0, 8), (2, 8, 0)])
 def test_empty_arrays(device, batch, height, width):
     layer = random_layer(12, 36, 3, 1, 300, 1023)

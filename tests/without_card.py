@@ -1,13 +1,18 @@
 """Launches compiled kernels on a stand-in for an NVIDIA H100: all but the card's work.
 
-    python -m tests.without_card
+    python -m tests.without_card                        checks what `launch` hands over
+    python -m tests.without_card MODEL [SIZE [masked]]  codes a segment of SIZE x SIZE pixels
 
-Kernels are compiled for sm_90; what would be handed to the card is written down in RUNS.  What
-`launch` hands over is checked against what Triton itself does.
+Kernels are compiled for sm_90; what would be handed to the card is written down in RUNS.  The
+second form prints the launches and the host's milliseconds of a push and a pop whose kernels
+compute nothing, the least of nine.
 """
 
 import os
+import sys
+import time
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -93,9 +98,8 @@ def same_as_plain(grid, *arguments, direct, **constants):
     assert bool(asked) == (not direct), (arguments[2:], constants, direct)
 
 
-def main():
-    assert not os.environ.get("TRITON_INTERPRET")
-    driver.set_active(Card())
+def check():
+    """What `launch` hands over, against what Triton itself does."""
     x, out = (torch.zeros(64, dtype=torch.int32) for _ in range(2))
     assert x.data_ptr() % 16 == out.data_ptr() % 16 == 0
     for n, factor, direct in [
@@ -139,6 +143,60 @@ def _where_compiled_kernels_take_other_arguments(x, out):
     for _ in range(2):
         ours((1,), x, out, 3, 5)
     assert len(RUNS) == found + 2 and len(calls) == 2
+
+
+def code(name, size=160, masked=False):
+    """Times a segment under a model, colours counted, a tenth of the samples fixed if masked."""
+    from bitsback.ans.colour_counts import ColourCounts
+    from bitsback.ans.device_lanes import DeviceLanes, Kernels
+    from bitsback.ans.lanes import Lanes
+    from bitsback.coder.context import Context
+    from bitsback.coder.model import Model
+    from bitsback.coder.top import Top
+    from bitsback.integer.triton_convolution import TritonInt8
+
+    DeviceLanes.to_lanes = lambda self: None  # the words are not what was pushed
+    torch.set_num_threads(1)
+    model = Model.open(name)
+    chain = model.chain("cpu", TritonInt8(model.layers), Kernels(True, True, True))
+    x = np.zeros((1, 3, size, size), np.int32)
+    free = np.random.default_rng(0).random(x.shape) < 0.9 if masked else None
+    below = np.zeros((1, 3, 8, size + 8), np.int32)
+    context = Context(below, x[:, :, :, :8], free, x[~free] if masked else None)
+    lanes, counts, top, sizes = (
+        Lanes(bytes(4 * x.size)),
+        ColourCounts(3),
+        Top((0,) * 3, (70,) * 3),
+        [],
+    )
+    lanes.widen(100)
+    counts.count_all(x)
+    there = chain.counts_for(counts)
+
+    def push():
+        there.counted = x.size
+        chain.push(lanes, x, top, context, lambda s: sizes.append(s.size_bits), there)
+
+    def pop():
+        chain.pop(lanes, x.shape, top, context, counts=there)
+
+    for work in (push, pop):
+        times = []
+        for _ in range(10):
+            RUNS.clear()
+            begin = time.process_time()
+            work()
+            times.append(1e3 * (time.process_time() - begin))
+        print(f"{work.__name__}: {len(RUNS)} launches, {min(times):.1f} ms")
+
+
+def main():
+    assert not os.environ.get("TRITON_INTERPRET")
+    driver.set_active(Card())
+    if len(sys.argv) > 1:
+        code(sys.argv[1], *map(int, sys.argv[2:3]), masked=sys.argv[3:] == ["masked"])
+    else:
+        check()
 
 
 if __name__ == "__main__":

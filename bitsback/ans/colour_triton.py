@@ -23,7 +23,7 @@ SHARED = tl.constexpr(2**24 - 17)  # what symbols get by their weight; each has 
 def ends_kernel(
     frequencies, counts, keys, mean32, scale, ends, n, share, base, BLOCK: tl.constexpr
 ):
-    """ends (17, n) int32: cumulative frequencies of 17 symbols of each value."""
+    """ends (18, n) int32: cumulative frequencies of 17 symbols of each value, then symbol 0's."""
     j = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     ok = (j < n)[:, None]
     k = tl.arange(0, 32)[None, :]
@@ -50,6 +50,7 @@ def ends_kernel(
     found = tl.where(k == BEHIND, found + rest[:, None], found)
     there = ends + k * n + j[:, None]
     tl.store(there, tl.cumsum(found, 1), mask=ok & (k <= WIDTH))
+    tl.store(ends + (WIDTH + 1) * n + j, (mean >> 5) - BEHIND, mask=j < n)
 
 
 @triton.jit(do_not_specialize="counts keys values n times".split())
@@ -63,7 +64,7 @@ def count_kernel(counts, keys, values, n, times, BLOCK: tl.constexpr):
     tl.atomic_add(counts + index, value * 0 + times, mask=ok)
 
 
-def ends(
+def symbols(
     frequencies: Tensor,
     counts: Tensor,
     keys: Tensor,
@@ -72,18 +73,21 @@ def ends(
     share: int,
     base: int,
 ) -> Tensor:
-    """As colour_tensors.ends; frequencies and counts are contiguous."""
-    n = len(keys)
-    found = torch.empty((17, n), dtype=torch.int32, device=keys.device)
+    """(WIDTH + 2, n): colour_tensors.ends, then the value of the first symbol.
+
+    Arguments are those of colour_tensors.ends, contiguous.
+    """
+    n = keys.shape[0]
+    found = torch.empty((18, n), dtype=torch.int32, device=keys.device)
     if n:
         launch(
             ends_kernel,
             (-(-n // BLOCK),),
             frequencies,
             counts,
-            keys.contiguous(),
-            mean32.contiguous(),
-            scale.contiguous(),
+            keys,
+            mean32,
+            scale,
             found,
             n,
             share,
@@ -94,7 +98,7 @@ def ends(
 
 
 def count(counts: Tensor, keys: Tensor, values: Tensor, times: int) -> None:
-    """As colour_tensors.count."""
-    if len(keys):
-        arrays = counts, keys.contiguous(), values.contiguous()
-        launch(count_kernel, (-(-len(keys) // 256),), *arrays, len(keys), times, BLOCK=256)
+    """As colour_tensors.count, of contiguous arrays."""
+    n = keys.shape[0]
+    if n:
+        launch(count_kernel, (-(-n // 256),), counts, keys, values, n, times, BLOCK=256)

@@ -50,8 +50,9 @@ class DeviceCounts:
             self.count(table, keys, values, -times)
 
     def count(self, table: Table, keys: Tensor, values: Tensor, times: int = 1) -> None:
-        """Adds `times` to the counts of values (n,) after keys (n,), int32."""
-        if not len(values):
+        """Adds `times` to the counts of values (n,) after keys (n,), int32, contiguous."""
+        n = values.shape[0]
+        if not n:
             return
         if self._kernels:
             from bitsback.ans import colour_triton
@@ -59,20 +60,19 @@ class DeviceCounts:
             colour_triton.count(self._table(table), keys, values, times)
         else:
             colour_tensors.count(self._table(table), keys, values, times)
-        self.counted += times * len(values)
+        self.counted += times * n
         if self._changes is not None:
             self._changes.append((table, keys, values, times))
 
     def push(self, lanes: DeviceLanes, gaussians: Gaussians, array: PixelArray) -> None:
         """As ColourCounts.push, of int32 tensors."""
         table, keys, values, mean32, scale = array
-        if self.counted < len(values):
+        if self.counted < values.shape[0]:
             raise ValueError("what is pushed has not been counted")
-        first = (mean32 >> FRACTION_BITS) - BEHIND
-        for part in reversed(chunks(len(values))):
-            self.count(table, keys[part], values[part], -1)
-            ends = self.ends(gaussians, table, keys[part], mean32[part], scale[part])
-            lanes.push_each(values[part], first[part], ends)
+        for part in reversed(chunks(values.shape[0])):
+            here, after, rows = values[part], keys[part], (mean32[part], scale[part])
+            self.count(table, after, here, -1)
+            lanes.push_each(here, *self._symbols(gaussians, table, after, *rows))
 
     def pop(
         self,
@@ -84,18 +84,18 @@ class DeviceCounts:
         scale: Tensor,
     ) -> Tensor:
         """The mirror of push: (n,) int32, which are in the counts then."""
-        values = torch.empty(len(keys), dtype=torch.int32, device=self._device)
-        first = (mean32 >> FRACTION_BITS) - BEHIND
-        for part in chunks(len(keys)):
-            ends = self.ends(gaussians, table, keys[part], mean32[part], scale[part])
-            lanes.pop_each(first[part], ends, values[part])
-            self.count(table, keys[part], values[part])
+        values = torch.empty(keys.shape[0], dtype=torch.int32, device=self._device)
+        for part in chunks(keys.shape[0]):
+            here, after = values[part], keys[part]
+            first, ends = self._symbols(gaussians, table, after, mean32[part], scale[part])
+            lanes.pop_each(first, ends, here)
+            self.count(table, after, here)
         return values
 
-    def ends(
+    def _symbols(
         self, gaussians: Gaussians, table: Table, keys: Tensor, mean32: Tensor, scale: Tensor
-    ) -> Tensor:
-        """(WIDTH + 1, n) int32: cumulative frequencies of each value's symbols, the last 2^24."""
+    ) -> tuple[Tensor, Tensor]:
+        """(n,) the value of symbol 0 of each, and what `ends` returns."""
         rows = self._frequencies.get(id(gaussians))
         if rows is None:
             rows = torch.from_numpy(gaussians.frequencies).to(self._device)
@@ -104,5 +104,12 @@ class DeviceCounts:
         if self._kernels:
             from bitsback.ans import colour_triton
 
-            return colour_triton.ends(*arguments)
-        return colour_tensors.ends(*arguments)
+            found = colour_triton.symbols(*arguments)
+            return found[-1], found[:-1]
+        return (mean32 >> FRACTION_BITS) - BEHIND, colour_tensors.ends(*arguments)
+
+    def ends(
+        self, gaussians: Gaussians, table: Table, keys: Tensor, mean32: Tensor, scale: Tensor
+    ) -> Tensor:
+        """(WIDTH + 1, n) int32: cumulative frequencies of each value's symbols, the last 2^24."""
+        return self._symbols(gaussians, table, keys, mean32, scale)[1]

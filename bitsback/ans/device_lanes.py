@@ -5,6 +5,7 @@ else torch operations.  Both give the results of lanes_numpy.py.  Nothing waits 
 `to_lanes`.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -37,6 +38,13 @@ def have_triton(device: torch.device) -> bool:
     return device.type == "cuda" or bool(triton.knobs.runtime.interpret)
 
 
+def least(sizes: Sequence[int | Tensor]) -> int:
+    """The least of numbers; those on a device are fetched together."""
+    there = [size for size in sizes if isinstance(size, Tensor)]
+    here = [size for size in sizes if not isinstance(size, Tensor)]
+    return min(here + ([int(torch.stack(there).min())] if there else []))
+
+
 class DeviceLanes:
     """The lanes of `lanes` on a device; those are not used meanwhile.
 
@@ -53,7 +61,7 @@ class DeviceLanes:
         kernels: bool | None = None,
         tables: Tables | None = None,
     ):
-        self._lanes, self._device = lanes, device
+        self._lanes, self._device, self._open = lanes, device, len(lanes)
         self._kernels = have_triton(device) if kernels is None else kernels
         self.state = torch.from_numpy(lanes.state.copy()).to(device)
         self.words = torch.empty(lanes.count + room + 1, dtype=torch.int64, device=device)
@@ -63,7 +71,7 @@ class DeviceLanes:
         self._tables: Tables = {} if tables is None else tables
 
     def __len__(self) -> int:
-        return len(self.state)
+        return self._open
 
     def to_lanes(self) -> Lanes:
         """The lanes given at first, as they are now; waits for the device.  Errors: StackEmpty.
@@ -93,6 +101,14 @@ class DeviceLanes:
     @property
     def size_bits(self) -> Tensor:
         """() int64: bits on the stack and in the lanes; fetching it waits for the device."""
+        if self._kernels:
+            from bitsback.ans.launch import launch
+            from bitsback.ans.size_triton import size_kernel
+
+            found = self.count.new_empty(())
+            arrays = self.state, self.count, found
+            launch(size_kernel, (1,), *arrays, self._open, LANES=self._width())
+            return found
         exponents = torch.frexp((self.state >> 31).double())[1] + 30
         return exponents.sum() + 32 * self.count
 
@@ -100,13 +116,13 @@ class DeviceLanes:
         self, table: RowTable, values: Tensor, mean32: Tensor, scale: Tensor, escapes: bool = True
     ) -> None:
         """As Lanes.push_gaussian, of int32 tensors; errors are found by to_lanes."""
-        if not len(values):
+        if not values.shape[0]:
             return
         rows = self._table(table)
         if self._kernels:
-            many = int(len(scale) > 1)
+            many = int(scale.shape[0] > 1)
             arrays = rows, *map(Tensor.contiguous, (mean32, scale, values))
-            sizes = len(values), len(self), many, len(self.words)
+            sizes = values.shape[0], self._open, many, self.words.shape[0]
             self._launch("push_gaussian", *arrays, *sizes, ESCAPES=escapes)
             return
         self.count = lanes_torch.push_gaussian(
@@ -117,14 +133,16 @@ class DeviceLanes:
         self, table: RowTable, mean32: Tensor, scale: Tensor, escapes: bool = True
     ) -> Tensor:
         """The mirror of push_gaussian: (n,) int32."""
-        values = torch.empty(len(mean32), dtype=torch.int32, device=self._device)
-        if not len(values):
+        values = torch.empty(mean32.shape[0], dtype=torch.int32, device=self._device)
+        if not values.shape[0]:
             return values
         rows = self._table(table)
         if self._kernels:
-            many = int(len(scale) > 1)
+            many = int(scale.shape[0] > 1)
             arrays = rows.view(torch.int64), mean32.contiguous(), scale.contiguous(), values
-            self._launch("pop_gaussian", *arrays, len(values), len(self), many, ESCAPES=escapes)
+            self._launch(
+                "pop_gaussian", *arrays, values.shape[0], self._open, many, ESCAPES=escapes
+            )
             return values
         self.count = lanes_torch.pop_gaussian(
             self.state, self.words, self.count, rows, mean32, scale, escapes, values
@@ -133,34 +151,39 @@ class DeviceLanes:
 
     def push_each(self, values: Tensor, first: Tensor, ends: Tensor) -> None:
         """As Lanes.push_each, of int32 tensors.  ends: (K, n), cumulative frequencies."""
-        if not len(values):
+        if not values.shape[0]:
             return
         if self._kernels:
             arrays = first.contiguous(), ends.contiguous(), values.contiguous()
-            sizes = len(values), len(self), len(self.words)
-            self._launch("push_each", *arrays, *sizes, SYMBOLS=len(ends))
+            sizes = values.shape[0], self._open, self.words.shape[0]
+            self._launch("push_each", *arrays, *sizes, SYMBOLS=ends.shape[0])
             return
         self.count = lanes_torch.push_each(self.state, self.words, self.count, values, first, ends)
 
     def pop_each(self, first: Tensor, ends: Tensor, values: Tensor) -> None:
         """The mirror of push_each: writes values (n,), contiguous."""
-        if not len(values):
+        if not values.shape[0]:
             return
         if self._kernels:
             arrays = first.contiguous(), ends.contiguous(), values
-            sizes = len(values), len(self)
-            self._launch("pop_each", *arrays, *sizes, SYMBOLS=len(ends))
+            sizes = values.shape[0], self._open
+            self._launch("pop_each", *arrays, *sizes, SYMBOLS=ends.shape[0])
             return
         self.count = lanes_torch.pop_each(self.state, self.words, self.count, first, ends, values)
+
+    def _width(self) -> int:
+        """Lanes of a program: a power of two; few widths, for few compilations."""
+        width = 128
+        while width < self._open:
+            width *= 2
+        assert width <= MAX_LANES
+        return width
 
     def _launch(self, name: str, *arguments: Tensor | int, **constants: int) -> None:
         from bitsback.ans import lanes_triton, lanes_triton_each
         from bitsback.ans.launch import launch
 
-        width = 128  # of the program: a power of two; few widths, for few compilations
-        while width < len(self):
-            width *= 2
-        assert width <= MAX_LANES
+        width = self._width()
         module = lanes_triton_each if name.endswith("each") else lanes_triton
         launch(
             getattr(module, name),

@@ -5,7 +5,6 @@ microseconds of Python.  Here the form of the first call is kept, and run direct
 arguments of a later call need the same.
 """
 
-import functools
 import struct
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -46,7 +45,7 @@ class Launcher:
 
     def _inspect(self, arguments: tuple[Any, ...]) -> None:
         """Finds the arrays and the integers among the arguments."""
-        self._seen, parameters = True, self._kernel.params
+        parameters = self._kernel.params
         tensors = [i for i, value in enumerate(arguments) if isinstance(value, Tensor)]
         integers = [i for i, value in enumerate(arguments) if type(value) is int]
         names = [parameter.name for parameter in parameters[len(arguments) :]]
@@ -59,6 +58,7 @@ class Launcher:
         self._special = _chosen([i for i in integers if i in special])
         self._as_int32 = struct.Struct(f"{len(integers)}i").pack
         self._last = tuple(self._constants[name] for name in names)
+        self._seen = True  # last, for other threads
 
     def __call__(self, grid: tuple[int, ...], *arguments: Any) -> None:
         """Launches the kernel on the device of the first argument, an array.
@@ -71,15 +71,19 @@ class Launcher:
         if compiled is None:
             self._plain(grid, arguments)
             return
-        device, current = arguments[0].get_device(), driver.active.get_current_device()
-        if device not in (current, -1):  # Triton launches on the current device
+        active = driver.active
+        device, current = arguments[0].get_device(), active.get_current_device()
+        if device != current and device >= 0:  # Triton launches on the current device
             with torch.cuda.device(device):
                 return self(grid, *arguments)
         if self._odd(arguments):
             self._plain(grid, arguments)
             return
-        dtypes, forms = map(_dtype, self._tensors(arguments)), map(_form, self._special(arguments))
-        key = current, *dtypes, *forms
+        key = (
+            current,
+            *map(_dtype, self._tensors(arguments)),
+            *map(_form, self._special(arguments)),
+        )
         found = compiled.get(key)
         if found is None:
             made = self._plain(grid, arguments)
@@ -87,7 +91,7 @@ class Launcher:
                 compiled[key] = made
             return
         try:
-            self._direct(found, grid, current, arguments)
+            self._direct(found, grid, active.get_current_stream(current), arguments)
         except TypeError:  # a Triton whose compiled kernels take other arguments
             self._compiled = None
             self._plain(grid, arguments)
@@ -107,24 +111,25 @@ class Launcher:
         return self._kernel[grid](*arguments, **self._constants)
 
     def _direct(
-        self, found: Any, grid: tuple[int, ...], device: int, arguments: tuple[Any, ...]
+        self, found: Any, grid: tuple[int, ...], stream: int, arguments: tuple[Any, ...]
     ) -> None:
         """As JITFunction.run does, once it has found the compiled kernel."""
-        where = driver.active.get_current_stream(device), found.function, found.packed_metadata
         x, y, z = (*grid, 1, 1)[:3]
+        where = stream, found.function, found.packed_metadata
         found.run(x, y, z, *where, None, None, None, *arguments, *self._last)
 
 
-@functools.lru_cache(maxsize=None)
-def _launcher(kernel: Any, constants: tuple[tuple[str, Any], ...]) -> Launcher:
-    return Launcher(kernel, dict(constants))
-
-
 def launcher(kernel: Any, **constants: Any) -> Launcher:
-    """The Launcher of a kernel and constants, always the same one."""
-    return _launcher(kernel, tuple(constants.items()))
+    """The Launcher of a kernel and constants, always the same one: the kernel keeps it."""
+    try:
+        return kernel.launchers[(*constants.items(),)]
+    except AttributeError:
+        kernel.launchers = {}
+    except KeyError:
+        pass
+    return kernel.launchers.setdefault((*constants.items(),), Launcher(kernel, constants))
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
     """kernel[grid](*arguments, **constants), as Launcher.__call__."""
-    _launcher(kernel, tuple(constants.items()))(grid, *arguments)
+    launcher(kernel, **constants)(grid, *arguments)

@@ -22,6 +22,7 @@ from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.ans.lanes import Lanes
 from bitsback.coder.conditional import Conditional
 from bitsback.coder.context import Array, Context, context_chain, free_values, on_device
+from bitsback.coder.fastest import placed
 from bitsback.coder.ledger import Ledger
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import Levels, forward_mean32
@@ -41,13 +42,17 @@ class Forward:
 
     def __init__(self, forward: Gaussians, levels: Levels, k: int):
         self.gaussians, self.levels, self.k = forward, levels, k
+        self._scale = np.array([k], np.int32)
+        self._scale_there: torch.Tensor | None = None  # on the device of latest use
 
     def _parameters(self, previous: Array, context: Context) -> tuple[Array, Array]:
         """mean32 (n,) and scale (1,), which is that of all values."""
         mean32 = forward_mean32(self.levels, self.k, free_values(previous, context.free))
         if isinstance(mean32, torch.Tensor):
-            return mean32, torch.full((1,), self.k, dtype=torch.int32, device=mean32.device)
-        return mean32, np.array([self.k], np.int32)
+            if self._scale_there is None or self._scale_there.device != mean32.device:
+                self._scale_there = torch.from_numpy(self._scale).to(mean32.device)
+            return mean32, self._scale_there
+        return mean32, self._scale
 
     def push(
         self,
@@ -102,9 +107,7 @@ class Chain:
         self.tensors = tensors
         self._tables: Tables = {}
         self.forward = [Forward(forward, levels, k) for k in range(len(levels))]
-        self.reverse = [
-            Conditional(network, gaussians, k, kernels.distributions) for k in range(len(levels))
-        ]
+        self.reverse = [Conditional(network, gaussians, k) for k in range(len(levels))]
 
     def counts_for(self, counts: ColourCounts | None) -> Any:
         """What push and pop take for `counts`, for all segments of a file: they, or DeviceCounts.
@@ -123,7 +126,22 @@ class Chain:
         if not self.tensors:
             return contexts
         orders = [self.network.order(k) for k in range(len(self.levels))]
+        if self.kernels.distributions:
+            from bitsback.coder.placed import placed_contexts
+
+            return [*placed_contexts(contexts, orders, self.network.device)]
         return on_device(contexts, orders, self.network.device)
+
+    def _pixels(self, x: np.ndarray) -> Any:
+        """x where the segment is coded."""
+        if not self.tensors:
+            return x
+        there = torch.from_numpy(x).to(self.network.device)
+        if not self.kernels.distributions:
+            return there
+        from bitsback.coder.placed import Placed
+
+        return Placed(there, x.shape)
 
     def _lanes(self, lanes: Lanes, values: int) -> Lanes | DeviceLanes:
         """The lanes where the segment is coded; values: in the segment."""
@@ -149,7 +167,7 @@ class Chain:
         before it.  Errors: StackEmpty, half-way: the caller restores lanes and counts.
         """
         stack, contexts = self._lanes(lanes, x.size), self._contexts(context)
-        value = torch.from_numpy(x).to(self.network.device) if self.tensors else x
+        value = self._pixels(x)
         for k, (forward, reverse, around) in enumerate(zip(self.forward, self.reverse, contexts)):
             y = forward.pop(stack, value, around, ledger)
             watch(stack)
@@ -186,7 +204,7 @@ class Chain:
             y = value
         if isinstance(stack, DeviceLanes):
             stack.to_lanes()
-            return y.cpu().numpy()
+            return (y.values if placed(y) else y).cpu().numpy()
         return y
 
     def _fixed(self, context: Context) -> Array | None:

@@ -5,7 +5,6 @@ each request and writes them into the level's array, which the next request is c
 encoder, which has the array, keeps the requests and pushes them in reverse.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from bitsback.ans.device_lanes import DeviceLanes
 from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.ans.lanes import Lanes
 from bitsback.coder.context import Array, Context
-from bitsback.coder.distributions import Request, distributions
+from bitsback.coder.distributions import Distributions, Request
 from bitsback.coder.fastest import sample_functions
 from bitsback.coder.ledger import Ledger
 from bitsback.integer.network import IntegerExperts
@@ -25,20 +24,12 @@ from bitsback.integer.network import IntegerExperts
 class Conditional:
     """The codec of values on one lattice given the level above.
 
-    index: 0 for p(x | y_0), k for p(y_{k-1} | y_k); kernels: for tensors, False for torch
-    operations, None for Triton where it runs.  Arrays are numpy's with Lanes and ColourCounts, or
-    tensors on one device with DeviceLanes and DeviceCounts.
+    index: 0 for p(x | y_0), k for p(y_{k-1} | y_k).  Arrays are numpy's with Lanes and
+    ColourCounts, or tensors or Placed on one device with DeviceLanes and DeviceCounts.
     """
 
-    def __init__(
-        self,
-        network: IntegerExperts,
-        gaussians: Gaussians,
-        index: int,
-        kernels: bool | None = None,
-    ):
+    def __init__(self, network: IntegerExperts, gaussians: Gaussians, index: int):
         self.network, self.gaussians, self.index = network, gaussians, index
-        self.kernels = kernels
 
     def push(
         self,
@@ -57,13 +48,12 @@ class Conditional:
         free, samples = context.free, sample_functions(values)
         if counts and free is not None:
             samples.count_fixed(counts, values, free, -1)
-        requests = list(self._requests(y, values, context))
-        for request in reversed(requests):
+        step = self._step(y, values, context, True, counts)
+        for request in reversed(list(step)):
             if counts:
-                counts.push(stack, self.gaussians, _pixel_array(request, values, free))
+                counts.push(stack, self.gaussians, _pixel_array(step, request, values))
             else:
-                here = samples.of_colour(request.places, values, request.colour, free)
-                self.gaussians.push(stack, here, *_parameters(request, values))
+                self.gaussians.push(stack, step.coded(request), *_parameters(request, values))
             if ledger:
                 ledger.record(stack, self.index, request.places.pass_number, request.colour)
 
@@ -84,27 +74,30 @@ class Conditional:
         values = samples.empty(y, y.shape)
         if free is not None and fixed is not None:
             samples.put_fixed(values, fixed, free)
-        for request in self._requests(y, values, context):
-            places, colour = request.places, request.colour
+        step = self._step(y, values, context, False, counts)
+        for request in step:
             parameters = _parameters(request, values)
             if counts:
-                table, keys = samples.counted(places, values, colour, free)
+                table, keys = step.counted(request)
                 coded = counts.pop(stack, self.gaussians, table, keys, *parameters)
             else:
                 coded = self.gaussians.pop(stack, *parameters)
             if ledger:
-                ledger.record(stack, self.index, places.pass_number, colour)
-            samples.put(places, values, colour, free, coded)
+                ledger.record(stack, self.index, request.places.pass_number, request.colour)
+            step.put(request, coded)
         if counts and free is not None:
             samples.count_fixed(counts, values, free, 1)
         return values
 
-    def _requests(self, y: Array, values: Array, context: Context) -> Iterator[Request]:
-        return distributions(self.network, self.index, y, values, context, self.kernels)
+    def _step(
+        self, y: Array, values: Array, context: Context, known: bool, counts: Any
+    ) -> Distributions:
+        return Distributions(self.network, self.index, y, values, context, known, bool(counts))
 
-    def pixel_arrays(self, x: Array, y: Array, context: Context) -> list[PixelArray]:
+    def pixel_arrays(self, x: np.ndarray, y: np.ndarray, context: Context) -> list[PixelArray]:
         """What push pushes under colour counts, in the order of decoding; nothing is pushed."""
-        return [_pixel_array(request, x, context.free) for request in self._requests(y, x, context)]
+        step = self._step(y, x, context, True, True)
+        return [_pixel_array(step, request, x) for request in step]
 
 
 def on_host(array: np.ndarray | torch.Tensor) -> np.ndarray:
@@ -114,13 +107,11 @@ def on_host(array: np.ndarray | torch.Tensor) -> np.ndarray:
 
 def _parameters(request: Request, values: Array) -> tuple[Array, Array]:
     """mean32 and scale, (m,) int32 each, on the host if `values` are there."""
-    if isinstance(values, torch.Tensor):
-        return request.mean32, request.scale
-    return on_host(request.mean32), on_host(request.scale)
+    if isinstance(values, np.ndarray):
+        return on_host(request.mean32), on_host(request.scale)
+    return request.mean32, request.scale
 
 
-def _pixel_array(request: Request, x: Array, free: Any) -> PixelArray:
-    places, colour, samples = request.places, request.colour, sample_functions(x)
-    table, keys = samples.counted(places, x, colour, free)
-    here = samples.of_colour(places, x, colour, free)
-    return PixelArray(table, keys, here, *_parameters(request, x))
+def _pixel_array(step: Distributions, request: Request, x: Array) -> PixelArray:
+    table, keys = step.counted(request)
+    return PixelArray(table, keys, step.coded(request), *_parameters(request, x))

@@ -55,9 +55,15 @@ class StepDistributions:
         self._y = torch.as_tensor(y, device=trunk.device)
         self._used = slice(1, 2) if y.shape[1] == 1 else slice(None)
 
-    def begin(self, places: Places, head: torch.Tensor | None) -> None:
-        """Starts a pass; head: (B, 9, h, w) int32, what is added for each 2x2 block, or None."""
-        step, self._places = self._step, places
+    def begin(
+        self, places: Places, head: torch.Tensor | None, innovations: torch.Tensor | None
+    ) -> None:
+        """Starts a pass.
+
+        head: (B, 9, h, w) int32, what is added for each 2x2 block, or None.  innovations: (B, h, w,
+        12) int8 (Places.put_unshuffled), where `end` writes those of the pass; None in the last.
+        """
+        step, self._places, self._innovations = self._step, places, innovations
         trunk = places.of(self._trunk)
         self._mean = rounded_shift(
             step.from_y * places.of(self._y) + step.from_f * trunk[:, 0:3], MEAN_SHIFT
@@ -110,8 +116,11 @@ class StepDistributions:
     def _d(self, colour: int) -> torch.Tensor:
         return (self._fine(colour) - self._means[colour]).clamp_(-FAR, FAR)
 
-    def put_innovations(self, innovations: torch.Tensor) -> None:
-        """Writes those of the pass into (B, h, w, 12) int8 (Places.put_unshuffled)."""
+    def end(self) -> None:
+        """Ends a pass, whose values are known by now."""
+        innovations = self._innovations
+        if innovations is None:
+            return
         fine = torch.stack([self._fine(i) for i in range(self._values.shape[1])], 1)
         far = (fine - self._mean[:, self._used]).clamp_(-8 * FAR, 8 * FAR)
         raw = rounded_shift(

@@ -1,89 +1,166 @@
-"""The distributions of a step by Triton kernels: two for a pass, one more for each of R and B."""
+"""The distributions of a step by Triton kernels: one a pass for an encoder, four for a decoder."""
 
 from typing import Any
 
 from torch import Tensor
 
+from bitsback.ans.colour_counts import BLUE, GREEN, RED, Table
 from bitsback.ans.launch import launch
-from bitsback.coder import distribution_triton
-from bitsback.coder.distribution_triton import SCALE
-from bitsback.coder.sample_tensors import FreeSamples
+from bitsback.coder import distribution_triton, distribution_triton_pop
+from bitsback.coder.free_ranks import FreeRanks, masks, pass_grid
+from bitsback.coder.placed import Placed
 from bitsback.diffusion.passes import Places
 from bitsback.integer.config import INNOVATION_REACH
 from bitsback.integer.network import StepTables
 
 BLOCK = 256
+MEAN32, ROW, VALUE, KEY = range(4)
 
 
 class StepDistributions:
-    """As distribution_arrays.StepDistributions, of tensors; `values` is contiguous."""
+    """As distribution_arrays.StepDistributions, of Placed values.
+
+    known: whether all values are in `values` already, as an encoder's are; `coded` returns them
+    then.  A decoder gives `put` those of each colour.  keyed: whether `keys` is asked for.  Both
+    are set before the first pass.
+    """
+
+    known, keyed = False, False
 
     def __init__(
-        self, step: StepTables, trunk: Tensor, y: Tensor, values: Tensor, free: FreeSamples | None
+        self,
+        step: StepTables,
+        trunk: Tensor,
+        y: Placed,
+        values: Placed,
+        free: FreeRanks | None,
     ):
         self._step, self._trunk, self._free = step, trunk, free
-        self._y, self._values = y.contiguous(), values
-        if not values.is_contiguous():
-            raise ValueError("values must be contiguous")
+        self._y, self._values = y, values
+        self._channels = y.shape[1]
+        self._constants = {"MASKED": free is not None, "BLOCK": BLOCK}
 
-    def begin(self, places: Places, head: Tensor | None) -> None:
-        """As distribution_arrays'."""
-        batch, channels, height, width = self._y.shape
-        self._places, self._total = places, batch * places.n
-        parts = [(*part, 0, 1) for part in places.grid.tolist()]
-        for i, (row, column, stride, *_) in enumerate(parts):
-            rows, columns = (height - row - 1) // stride + 1, (width - column - 1) // stride + 1
-            parts[i] = row, column, stride, rows * columns, max(1, columns)
-        (row_0, column_0, stride, part, columns_0), (row_1, column_1, _, _, columns_1) = (
-            parts[0],
-            parts[-1],
-        )
-        grid = places.n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride
-        self._grid = self._total, *grid, height, width
-        self._prepared = self._y.new_empty((5, 3, self._total))
-        self._mean32 = self._y.new_empty((3, self._total))
-        step, first = self._step, 1 if channels == 1 else 0
-        some = self._trunk if head is None else head
+    def begin(self, places: Places, head: Tensor | None, innovations: Tensor | None) -> None:
+        """As distribution_arrays'; innovations have 16 channels in memory."""
+        batch, _, height, width = self._y.shape
+        channels, free, whole = self._channels, self._free, self._values.whole
+        grid = pass_grid(places, batch, height, width)
+        self._grid, self._total, self._places = grid, grid[0], places
+        self._before, counts = [0] * channels, [grid[0]] * channels
+        mask = masks(free, whole)
+        if free is not None:
+            sums, before, of = free.of(places)
+            mask, self._before, counts = (free.mask, sums), list(before), list(of)
+        starts = [sum(counts[:channel]) for channel in range(channels + 1)]
+        self._parts = [slice(begin, end) for begin, end in zip(starts, starts[1:])]
+        length = starts[channels]
+        self._out = whole.new_empty((4 if self.keyed else 3 if self.known else 2, length))
+        self._mask, self._innovations = mask, innovations
+        self._first = [start - before for start, before in zip(starts, self._before)]
+        first = (self._first + [0, 0])[:3]
+        step, some = self._step, self._trunk if head is None else head
+        network = step.from_y, step.from_f, step.base, *self._trunk.stride(), *some.stride()
+        inputs = self._y.whole, self._trunk, some, step.scale, step.gain, step.shift, step.inverse
+        constants = {"CHANNELS": channels, "HEADED": head is not None, "KEYED": self.keyed}
+        y, v = self._y.whole.stride()[:3], whole.stride()[:3]
+        if self.known:
+            later = innovations is not None
+            there = innovations if innovations is not None else self._out
+            self._launch(
+                distribution_triton.known_values,
+                *inputs,
+                whole,
+                *mask,
+                self._out,
+                there,
+                *network,
+                *there.shape[1:3] if later else (0, 0),
+                length,
+                *first,
+                height,
+                width,
+                *y,
+                *v,
+                LATER=later,
+                REACH=INNOVATION_REACH,
+                **constants,
+            )
+            return
+        self._prepared = whole.new_empty((4, 3, self._total))
         self._launch(
-            "prepare",
-            self._y,
-            self._trunk,
-            some,
-            step.scale,
-            step.gain,
-            step.shift,
-            step.inverse,
+            distribution_triton_pop.prepare,
+            *inputs,
+            *mask,
             self._prepared,
-            self._mean32,
-            step.from_y,
-            step.from_f,
-            step.base,
-            *self._grid,
-            *self._trunk.stride(),
-            *some.stride(),
-            FIRST=first,
-            END=first + channels,
-            HEADED=head is not None,
+            self._out,
+            *network,
+            length,
+            *first,
+            height,
+            width,
+            *y,
+            **constants,
         )
 
     def of(self, colour: int) -> tuple[Tensor, Tensor]:
         """As distribution_arrays'."""
-        if colour != 1:
-            arrays = self._values, self._prepared, self._mean32
-            self._launch("write_means", *arrays, *self._grid, COLOUR=colour)
-        mean32, scale = self._mean32[colour], self._prepared[SCALE.value, colour]
-        if self._free is None:
-            return mean32, scale
-        index = self._free.of(self._places, colour if self._free.shape[1] == 3 else 0)
-        return mean32.index_select(0, index), scale.index_select(0, index)
+        channel = colour if self._channels == 3 else 0
+        part = self._parts[channel]
+        if not self.known and colour != 1:
+            latest = 1 if colour == 0 else 0
+            self._launch(
+                distribution_triton_pop.next_means,
+                self._given,
+                self._values.whole,
+                *self._mask,
+                self._prepared,
+                self._out,
+                self._out.shape[1],
+                self._before[latest],
+                self._first[channel],
+                *self._y.shape[2:],
+                *self._values.whole.stride()[:3],
+                COLOUR=colour,
+                KEYED=self.keyed,
+            )
+        return self._out[MEAN32, part], self._out[ROW, part]
 
-    def put_innovations(self, innovations: Tensor) -> None:
-        """As distribution_arrays'."""
-        arrays = self._values, self._prepared, innovations
-        size, channels = innovations.shape[1:3], self._values.shape[1]
-        constants = {"CHANNELS": channels, "REACH": INNOVATION_REACH}
-        self._launch("write_innovations", *arrays, *size, *self._grid, **constants)
+    def coded(self, colour: int) -> Tensor:
+        """(m,) int32: the values whose distributions `of` returned; an encoder's."""
+        return self._out[VALUE, self._parts[colour if self._channels == 3 else 0]]
 
-    def _launch(self, name: str, *arguments: Any, **constants: Any) -> None:
-        kernel = getattr(distribution_triton, name)
-        launch(kernel, (-(-self._total // BLOCK),), *arguments, **constants, BLOCK=BLOCK)
+    def keys(self, colour: int) -> tuple[Table, Tensor]:
+        """Table of colour counts, and (m,) int32 keys, of what `of` returned."""
+        if self._channels == 1:
+            return "gray", self._out[KEY, self._parts[0]]
+        return (RED, GREEN, BLUE)[colour], self._out[KEY, self._parts[colour]]
+
+    def put(self, coded: Tensor) -> None:
+        """(m,) int32, contiguous: the values whose distributions `of` returned last."""
+        self._given = coded
+
+    def end(self) -> None:
+        """Ends a pass: the last values are written, and the innovations."""
+        if self.known:
+            return
+        later = self._innovations is not None
+        there = self._innovations if self._innovations is not None else self._prepared
+        self._launch(
+            distribution_triton_pop.finish,
+            self._given,
+            self._values.whole,
+            *self._mask,
+            self._prepared,
+            there,
+            *there.shape[1:3],
+            self._before[-1],
+            *self._y.shape[2:],
+            *self._values.whole.stride()[:3],
+            CHANNELS=self._channels,
+            LATER=later,
+            REACH=INNOVATION_REACH,
+        )
+
+    def _launch(self, kernel: Any, *arguments: Any, **constants: Any) -> None:
+        grid = (-(-self._total // BLOCK),)
+        launch(kernel, grid, *arguments, *self._grid, **constants, **self._constants)

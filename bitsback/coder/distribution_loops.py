@@ -167,8 +167,10 @@ class StepDistributions:
         self._values, self._free = values, free
         self._prepared = np.empty((4, 3, 0), np.int32)
 
-    def begin(self, places: Places, head: torch.Tensor | None) -> None:
-        self._places, n = places, len(self._y) * places.n
+    def begin(
+        self, places: Places, head: torch.Tensor | None, innovations: torch.Tensor | None
+    ) -> None:
+        self._places, self._innovations, n = places, innovations, len(self._y) * places.n
         self._scale = np.empty((3, n), np.int32)
         if self._prepared.shape[2] < n:
             self._prepared = np.empty((4, 3, n), np.int32)
@@ -193,6 +195,7 @@ class StepDistributions:
         free = of_colour(self._places, self._free, channel, None)
         return free_values(mean32, free), free_values(scale, free)
 
-    def put_innovations(self, innovations: torch.Tensor) -> None:
-        values = np.ascontiguousarray(self._values)
-        _write_innovations(self._places.grid, values, self._prepared, innovations.numpy())
+    def end(self) -> None:
+        if self._innovations is not None:
+            values, there = np.ascontiguousarray(self._values), self._innovations.numpy()
+            _write_innovations(self._places.grid, values, self._prepared, there)

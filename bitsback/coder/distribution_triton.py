@@ -1,15 +1,19 @@
 """Triton kernels of the distributions of a step, over the places of a pass in coding order.
 
-The integers of distribution_arrays.py.  y, values: (B, C, height, width) int32, contiguous; trunk,
-head: (B, 9, ..) int32 of any strides; prepared: (5, 3, total) int32, rows MEAN_0 .. SCALE.  A place
-is found from its number by the grids of a pass: of n places of an image the first `part` lie on
-grid 0.  TRITON_INTERPRET=1 runs the kernels on CPU tensors.
+The integers of distribution_arrays.py.  y, values: (B, C, height, width) int32, of rows as long as
+they like; trunk, head: (B, 9, ..) int32 of any strides; prepared: (4, 3, total) int32, rows MEAN_0
+.. COEFFICIENT; coded: (4, length) int32, rows MEAN32 .. KEY: of the coded values alone, those of
+channel k from first_k on, less what sums (sample_triton.py) count before them.
+TRITON_INTERPRET=1 runs the kernels on CPU tensors.
 """
 
 import triton
 import triton.language as tl
 
-MEAN_0, INVERSE, MEAN, COEFFICIENT, SCALE = (tl.constexpr(row) for row in range(5))
+from bitsback.coder.sample_triton import PASS, byte, place_of
+
+MEAN_0, INVERSE, MEAN, COEFFICIENT = (tl.constexpr(row) for row in range(4))
+MEAN32, ROW, VALUE, KEY = (tl.constexpr(row) for row in range(4))
 MEAN_SHIFT, COEFFICIENT_BITS, INNOVATION_BITS = (tl.constexpr(bits) for bits in (10, 14, 14))
 MEAN_HALF, COEFFICIENT_HALF, INNOVATION_HALF = (tl.constexpr(2**bits) for bits in (9, 13, 13))
 FINE_BITS = tl.constexpr(6)
@@ -17,142 +21,155 @@ FAR = tl.constexpr(2**12)
 LAST = tl.constexpr(255)  # scale of v
 
 # Parameters, by name: no kernel is compiled anew for other sizes, or for arrays at odd addresses.
-ARRAYS = "y trunk head scales gains shifts inverses prepared mean32 values innovations".split()
-GRID = "total n part columns_0 columns_1 row_0 column_0 row_1 column_1 stride height width".split()
-TRUNK = "t_image t_channel t_row t_column".split()
-HEAD = "h_image h_channel h_row h_column".split()
+ARRAYS = "y trunk head scales gains shifts inverses prepared coded values innovations mask sums"
+NETWORK = "from_y from_f base t_image t_channel t_row t_column h_image h_channel h_row h_column"
+SIZES = "height width y_image y_channel y_row v_image v_channel v_row rows columns"
+CODED = "given length before first first_0 first_1 first_2"
+ALL = [*ARRAYS.split(), *NETWORK.split(), *SIZES.split(), *CODED.split(), *PASS]
 
 
 @triton.jit
-def _place(i, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride):
-    """(image, row, column) of the i-th place."""
-    image = i // n
-    rest = i - image * n
-    second = rest >= part
-    rest = tl.where(second, rest - part, rest)
-    columns = tl.where(second, columns_1, columns_0)
-    line = rest // columns
-    row = tl.where(second, row_1, row_0) + line * stride
-    column = tl.where(second, column_1, column_0) + (rest - line * columns) * stride
-    return image, row, column
-
-
-@triton.jit
-def _rounded(value, half: tl.constexpr, bits: tl.constexpr):
+def rounded(value, half: tl.constexpr, bits: tl.constexpr):
     """floor(value / 2^bits + 1/2); half: 2^(bits - 1)."""
     return (value + half) >> bits
 
 
 @triton.jit
-def _within(value, low: tl.constexpr, high: tl.constexpr):
+def within(value, low: tl.constexpr, high: tl.constexpr):
     return tl.minimum(tl.maximum(value, low), high)
 
 
-@triton.jit(do_not_specialize=[*ARRAYS, "from_y", "from_f", "base", *GRID, *TRUNK, *HEAD])
-def prepare(
-    y, trunk, head, scales, gains, shifts, inverses, prepared, mean32, from_y, from_f, base,
-    total, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride, height, width,
-    t_image, t_channel, t_row, t_column, h_image, h_channel, h_row, h_column,
-    FIRST: tl.constexpr, END: tl.constexpr, HEADED: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """What does not depend on values of the pass, for colours FIRST..END - 1; mean32 of G.
+@triton.jit
+def number(i, ok, s, mask, sums, MASKED: tl.constexpr):
+    """(number, whether coded) of the i-th place; sums: of its colour; s: its place in the mask."""
+    if MASKED:
+        free = ok & (tl.load(mask + s, mask=ok, other=0) != 0)
+        return tl.load(sums + i, mask=ok, other=0) - 1, free
+    return i, ok
 
-    head: what is added for each 2x2 block, if HEADED.
+
+@triton.jit
+def begun(
+    y, t, h, ok, from_y, from_f, base, scales, shifts, inverses, t_channel, h_channel,
+    COLOUR: tl.constexpr, HEADED: tl.constexpr,
+):  # fmt: skip
+    """(mean before the head, inverse, mean, v, row of the table) of one colour."""
+    value = tl.load(y, mask=ok, other=0)
+    mean_0 = from_y * value + from_f * tl.load(t + COLOUR * t_channel, mask=ok, other=0)
+    mean_0 = rounded(mean_0, MEAN_HALF, MEAN_SHIFT)
+    v = within(base + tl.load(t + (3 + COLOUR) * t_channel, mask=ok, other=0), 0, LAST)
+    inverse = tl.load(inverses + v)
+    mean = mean_0
+    if HEADED:
+        added = tl.load(shifts + v) * tl.load(h + COLOUR * h_channel, mask=ok, other=0)
+        mean += rounded(added, MEAN_HALF, MEAN_SHIFT)
+        v = within(v + tl.load(h + (3 + COLOUR) * h_channel, mask=ok, other=0), 0, LAST)
+    return mean_0, inverse, mean, v, tl.load(scales + v)
+
+
+@triton.jit
+def coefficient(t, h, ok, gain, t_channel, h_channel, K: tl.constexpr, HEADED: tl.constexpr):
+    rho = tl.load(t + (6 + K) * t_channel, mask=ok, other=0)
+    if HEADED:
+        rho += tl.load(h + (6 + K) * h_channel, mask=ok, other=0)
+    return rho * gain
+
+
+@triton.jit
+def difference(value, mean):
+    return within((value << FINE_BITS) - mean, -FAR, FAR)
+
+
+@triton.jit
+def innovation(value, mean_0, inverse, REACH: tl.constexpr):
+    far = within((value << FINE_BITS) - mean_0, -8 * FAR, 8 * FAR)
+    raw = rounded(far * inverse, INNOVATION_HALF, INNOVATION_BITS)
+    return within(raw, -REACH, REACH).to(tl.int8)
+
+
+@triton.jit
+def _write(there, length, mean, scale, value, key, free, KEYED: tl.constexpr):
+    tl.store(there + MEAN32 * length, rounded(mean, 1, 1), mask=free)
+    tl.store(there + ROW * length, scale, mask=free)
+    tl.store(there + VALUE * length, value, mask=free)
+    if KEYED:
+        tl.store(there + KEY * length, key, mask=free)
+
+
+@triton.jit(do_not_specialize=ALL)
+def known_values(
+    y, trunk, head, scales, gains, shifts, inverses, values, mask, sums, coded, innovations,
+    from_y, from_f, base, t_image, t_channel, t_row, t_column, h_image, h_channel, h_row, h_column,
+    rows, columns, length, first_0, first_1, first_2,
+    height, width, y_image, y_channel, y_row, v_image, v_channel, v_row,
+    total, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride,
+    CHANNELS: tl.constexpr, HEADED: tl.constexpr, MASKED: tl.constexpr, KEYED: tl.constexpr,
+    LATER: tl.constexpr, REACH: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """All of a pass for an encoder, who has the values: means, rows, values, keys if KEYED.
+
+    Innovations (B, rows, columns, 16) int8 if a pass is coded LATER.
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     ok = i < total
-    image, row, column = _place(
+    image, row, column = place_of(
         i, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride
     )
     t = trunk + image * t_image + row * t_row + column * t_column
     h = head + image * h_image + (row >> 1) * h_row + (column >> 1) * h_column
-    for colour in tl.static_range(FIRST, END):
-        here = ((image * (END - FIRST) + colour - FIRST) * height + row) * width + column
-        value = tl.load(y + here, mask=ok, other=0)
-        mean = from_y * value + from_f * tl.load(t + colour * t_channel, mask=ok, other=0)
-        mean = _rounded(mean, MEAN_HALF, MEAN_SHIFT)
-        v = _within(base + tl.load(t + (3 + colour) * t_channel, mask=ok, other=0), 0, LAST)
-        out = prepared + colour * total + i
-        tl.store(out + MEAN_0 * 3 * total, mean, mask=ok)
-        tl.store(out + INVERSE * 3 * total, tl.load(inverses + v), mask=ok)
-        if HEADED:
-            added = tl.load(shifts + v) * tl.load(h + colour * h_channel, mask=ok, other=0)
-            mean += _rounded(added, MEAN_HALF, MEAN_SHIFT)
-            v = _within(v + tl.load(h + (3 + colour) * h_channel, mask=ok, other=0), 0, LAST)
-        tl.store(out + MEAN * 3 * total, mean, mask=ok)
-        tl.store(out + SCALE * 3 * total, tl.load(scales + v), mask=ok)
-        if colour == 1:
-            tl.store(mean32 + total + i, _rounded(mean, 1, 1), mask=ok)
-        if END - FIRST == 3:
-            gain = tl.load(gains + v)  # of R for the third coefficient, of G for the others
-            if colour == 0:
-                rho = tl.load(t + 8 * t_channel, mask=ok, other=0)
-                if HEADED:
-                    rho += tl.load(h + 8 * h_channel, mask=ok, other=0)
-                tl.store(prepared + (COEFFICIENT * 3 + 2) * total + i, rho * gain, mask=ok)
-            if colour == 1:
-                for k in tl.static_range(2):
-                    rho = tl.load(t + (6 + k) * t_channel, mask=ok, other=0)
-                    if HEADED:
-                        rho += tl.load(h + (6 + k) * h_channel, mask=ok, other=0)
-                    tl.store(prepared + (COEFFICIENT * 3 + k) * total + i, rho * gain, mask=ok)
+    ys = y + image * y_image + row * y_row + column
+    vs = values + image * v_image + row * v_row + column
+    out = innovations + ((image * rows + (row >> 1)) * columns + (column >> 1)) * 16
+    out += (row & 1) * 2 + (column & 1)
+    s = (image * CHANNELS * height + row) * width + column
+    # G, then R, then B; gray by the network's outputs for G
+    green = tl.load(vs + CHANNELS // 3 * v_channel, mask=ok, other=0)
+    mean_0, inverse, mean, v, scale = begun(
+        ys + CHANNELS // 3 * y_channel, t, h, ok, from_y, from_f, base, scales, shifts, inverses,
+        t_channel, h_channel, 1, HEADED,
+    )  # fmt: skip
+    key = green * 0
+    if CHANNELS == 1:
+        rank, free = number(i, ok, s, mask, sums, MASKED)
+        _write(coded + rank + first_0, length, mean, scale, green, key, free, KEYED)
+        if LATER:
+            raw = innovation(green, mean_0, inverse, REACH)
+            for k in tl.static_range(3):
+                tl.store(out + 4 * k, raw, mask=ok)
+    else:
+        plane = height * width
+        rank, free = number(i, ok, s + plane, mask, sums + total, MASKED)
+        _write(coded + rank + first_1, length, mean, scale, green, key, free, KEYED)
+        if LATER:
+            tl.store(out + 4, innovation(green, mean_0, inverse, REACH), mask=ok)
+        gain = tl.load(gains + v)
+        d = difference(green, mean)
+        to_red = d * coefficient(t, h, ok, gain, t_channel, h_channel, 0, HEADED)
+        to_blue = d * coefficient(t, h, ok, gain, t_channel, h_channel, 1, HEADED)
+        key = byte(green)
 
+        red = tl.load(vs, mask=ok, other=0)
+        mean_0, inverse, mean, v, scale = begun(
+            ys, t, h, ok, from_y, from_f, base, scales, shifts, inverses,
+            t_channel, h_channel, 0, HEADED,
+        )  # fmt: skip
+        mean += rounded(to_red, COEFFICIENT_HALF, COEFFICIENT_BITS)
+        rank, free = number(i, ok, s, mask, sums, MASKED)
+        _write(coded + rank + first_0, length, mean, scale, red, key << 8, free, KEYED)
+        if LATER:
+            tl.store(out, innovation(red, mean_0, inverse, REACH), mask=ok)
+        gain = tl.load(gains + v)
+        d = difference(red, mean)
+        to_blue += d * coefficient(t, h, ok, gain, t_channel, h_channel, 2, HEADED)
+        key = key << 8 | byte(red)
 
-@triton.jit
-def _moved(values, prepared, here, i, ok, total, coefficient, colour: tl.constexpr):
-    """A coefficient times the clipped difference of a colour's value to its mean."""
-    fine = tl.load(values + here, mask=ok, other=0) << FINE_BITS
-    mean = tl.load(prepared + (MEAN * 3 + colour) * total + i, mask=ok, other=0)
-    factor = tl.load(prepared + (COEFFICIENT * 3 + coefficient) * total + i, mask=ok, other=0)
-    return factor * _within(fine - mean, -FAR, FAR)
-
-
-@triton.jit(do_not_specialize=[*ARRAYS, *GRID])
-def write_means(
-    values, prepared, mean32,
-    total, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride, height, width,
-    COLOUR: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """mean32 of R, given the values of G, or of B, given those of G and R."""
-    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    ok = i < total
-    image, row, column = _place(
-        i, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride
-    )
-    red = (image * 3 * height + row) * width + column
-    moved = _moved(values, prepared, red + height * width, i, ok, total, COLOUR // 2, 1)
-    if COLOUR == 2:
-        moved += _moved(values, prepared, red, i, ok, total, 2, 0)
-    there = prepared + (MEAN * 3 + COLOUR) * total + i
-    mean = tl.load(there, mask=ok, other=0) + _rounded(moved, COEFFICIENT_HALF, COEFFICIENT_BITS)
-    tl.store(there, mean, mask=ok)
-    tl.store(mean32 + COLOUR * total + i, _rounded(mean, 1, 1), mask=ok)
-
-
-@triton.jit(do_not_specialize=[*ARRAYS, *GRID, "h", "w"])
-def write_innovations(
-    values, prepared, innovations, h, w,
-    total, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride, height, width,
-    CHANNELS: tl.constexpr, REACH: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Innovations of a pass; innovations: (B, h, w, 12) int8."""
-    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    ok = i < total
-    image, row, column = _place(
-        i, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride
-    )
-    out = ((image * h + (row >> 1)) * w + (column >> 1)) * 12 + (row & 1) * 2 + (column & 1)
-    for k in tl.static_range(3):
-        if CHANNELS == 3:
-            here = ((image * 3 + k) * height + row) * width + column
-            means = prepared + (MEAN_0 * 3 + k) * total + i
-            inverses = prepared + (INVERSE * 3 + k) * total + i
-        else:
-            here = (image * height + row) * width + column
-            means = prepared + (MEAN_0 * 3 + 1) * total + i
-            inverses = prepared + (INVERSE * 3 + 1) * total + i
-        fine = tl.load(values + here, mask=ok, other=0) << FINE_BITS
-        far = _within(fine - tl.load(means, mask=ok, other=0), -8 * FAR, 8 * FAR)
-        raw = _rounded(far * tl.load(inverses, mask=ok, other=0), INNOVATION_HALF, INNOVATION_BITS)
-        raw = _within(raw, -REACH, REACH)
-        tl.store(innovations + out + 4 * k, raw.to(tl.int8), mask=ok)
+        blue = tl.load(vs + 2 * v_channel, mask=ok, other=0)
+        mean_0, inverse, mean, v, scale = begun(
+            ys + 2 * y_channel, t, h, ok, from_y, from_f, base, scales, shifts, inverses,
+            t_channel, h_channel, 2, HEADED,
+        )  # fmt: skip
+        mean += rounded(to_blue, COEFFICIENT_HALF, COEFFICIENT_BITS)
+        rank, free = number(i, ok, s + 2 * plane, mask, sums + 2 * total, MASKED)
+        _write(coded + rank + first_2, length, mean, scale, blue, key << 8, free, KEYED)
+        if LATER:
+            tl.store(out + 8, innovation(blue, mean_0, inverse, REACH), mask=ok)

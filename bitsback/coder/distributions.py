@@ -9,11 +9,11 @@ table's unit would cost more than the table's own.
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
+from bitsback.ans.colour_counts import Table
 from bitsback.coder.context import Context
-from bitsback.coder.fastest import distribution_module
+from bitsback.coder.fastest import distribution_module, placed, sample_functions
 from bitsback.diffusion.passes import Places
 from bitsback.integer.network import IntegerExperts
 
@@ -25,53 +25,100 @@ class Request(NamedTuple):
 
     places: of its pixels; colour: channel of the values, 0 for gray; mean32 and scale: (m,) int32
     of the free values, in coding order, the rows of the Gaussian table: tensors on the network's
-    device, or numpy's on the CPU.
+    device, or numpy's on the CPU.  counted: table and keys of colour counts, and coded: the values,
+    where Triton kernels have made them.
     """
 
     places: Places
     colour: int
     mean32: Any
     scale: Any
+    counted: Any = None
+    coded: Any = None
 
 
-def distributions(
-    network: IntegerExperts,
-    index: int,
-    y: np.ndarray | torch.Tensor,
-    values: np.ndarray | torch.Tensor,
-    context: Context,
-    kernels: bool | None = None,
-) -> Iterator[Request]:
-    """The requests of p(values | y) for step `index`, in the order of decoding.
+class Distributions:
+    """The requests of p(values | y) for step `index`, in the order of decoding: an iterable.
 
-    y, values: (B, 3 or 1, H, W) int32, lattice indices of level `index` and of the one below;
-    context: Context of level `index` (H or W is even where it has rows below or columns to the
-    right).  A request's colour must be in `values` before the next request is asked for; fixed
-    samples of `values` are in it before the first.
-    kernels: as distribution_module's.
+    y, values: (B, 3 or 1, H, W) int32, lattice indices of level `index` and of the one below, of
+    one kind: numpy's, tensors or Placed; context: Context of level `index` (H or W is even where it
+    has rows below or columns to the right).  A request's colour must be `put` before the next
+    request is asked for, unless `values` have it; fixed samples of `values` are in it before the
+    first.
+    known: whether all values are there, as an encoder's are; keyed: whether `counted` is used.
     A gray image enters the network as three equal channels, and is coded by the outputs for G.
     """
-    device = network.device
-    (channels, height, width), gray = y.shape[1:], y.shape[1] == 1
-    seen = torch.as_tensor(context.around(y), device=device)
-    out, state = network.trunk(index, seen)
-    innovations = torch.zeros(
-        (len(y), (seen.shape[2] + 7) // 8 * 4, (seen.shape[3] + 7) // 8 * 4, 12),
-        dtype=torch.int8,
-        device=device,
-    )
-    found = distribution_module(values, device, kernels).StepDistributions(
-        network.tables(index), out, y, values, context.free
-    )
-    order = network.order(index)
-    for pass_number, parts in enumerate(order):
-        # the head is evaluated before any part of the pass is coded: parts do not see one another
-        head = network.head(index, pass_number, state, innovations) if pass_number else None
-        places = Places(parts, height, width, pass_number)
-        if not places.n:
-            continue
-        found.begin(places, head)
-        for colour in COLOURS[:channels]:
-            yield Request(places, 0 if gray else colour, *found.of(colour))
-        if pass_number + 1 < len(order):  # no head follows the last pass
-            found.put_innovations(innovations)
+
+    def __init__(
+        self,
+        network: IntegerExperts,
+        index: int,
+        y: Any,
+        values: Any,
+        context: Context,
+        known: bool = False,
+        keyed: bool = False,
+    ):
+        self._network, self._index, self._y, self._values = network, index, y, values
+        self._context, self._known, self._keyed = context, known, keyed
+        self._samples = sample_functions(values)
+        self._kernels: Any = None  # StepDistributions of Placed values
+
+    def __iter__(self) -> Iterator[Request]:
+        network, index, y, free = self._network, self._index, self._y, self._context.free
+        device = network.device
+        (channels, height, width), gray = y.shape[1:], y.shape[1] == 1
+        seen = torch.as_tensor(self._context.around(y), device=device)
+        out, state = network.trunk(index, seen)
+        shape = len(y), (seen.shape[2] + 7) // 8 * 4, (seen.shape[3] + 7) // 8 * 4
+        room = 16 if placed(self._values) else 12  # channels in memory; kernels read 16
+        innovations = torch.zeros((*shape, room), dtype=torch.int8, device=device)[..., :12]
+        module, tables = distribution_module(self._values, device), network.tables(index)
+        found = module.StepDistributions(tables, out, y, self._values, free)
+        if placed(self._values):
+            found.known, found.keyed = self._known, self._keyed
+            self._kernels = found
+        order = network.order(index)
+        for number, parts in enumerate(order):
+            # the head is evaluated before any part of the pass is coded: parts do not see one
+            # another
+            head = network.head(index, number, state, innovations) if number else None
+            places = Places(parts, height, width, number)
+            if not places.n:
+                continue
+            # no head follows the last pass
+            found.begin(places, head, innovations if number + 1 < len(order) else None)
+            for colour in COLOURS[:channels]:
+                request = Request(places, 0 if gray else colour, *found.of(colour))
+                yield self._with_values(request, colour)
+            found.end()
+
+    def _with_values(self, request: Request, colour: int) -> Request:
+        if self._kernels is None or not (self._known or self._keyed):
+            return request
+        return request._replace(
+            counted=self._kernels.keys(colour) if self._keyed else None,
+            coded=self._kernels.coded(colour) if self._known else None,
+        )
+
+    def coded(self, request: Request) -> Any:
+        """(m,) int32: the values of a request, which are known."""
+        if request.coded is not None:
+            return request.coded
+        free = self._context.free
+        return self._samples.of_colour(request.places, self._values, request.colour, free)
+
+    def counted(self, request: Request) -> tuple[Table, Any]:
+        """Table of colour counts, and (m,) keys, of a request."""
+        if request.counted is not None:
+            return request.counted
+        free = self._context.free
+        return self._samples.counted(request.places, self._values, request.colour, free)
+
+    def put(self, request: Request, coded: Any) -> None:
+        """Writes the popped values (m,) of the latest request."""
+        if self._kernels is not None:
+            self._kernels.put(coded)
+        else:
+            free = self._context.free
+            self._samples.put(request.places, self._values, request.colour, free, coded)

@@ -11,11 +11,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitsback.ans.device_lanes import have_triton
+
+def placed(values: Any) -> bool:
+    """Whether values of a level are Placed, not an array of numpy or a tensor."""
+    return not isinstance(values, (np.ndarray, torch.Tensor))
 
 
-def sample_functions(array: np.ndarray | torch.Tensor) -> ModuleType:
-    """The module whose functions order, mask and noise samples where `array` is."""
+def sample_functions(array: Any) -> ModuleType:
+    """The module whose functions order, mask and noise samples where `array` is.
+
+    array: numpy's, a tensor, or Placed, for which kernels do it.
+    """
+    if placed(array):
+        from bitsback.coder import placed as placed_values
+
+        return placed_values
     if isinstance(array, torch.Tensor):
         from bitsback.coder import sample_tensors
 
@@ -26,23 +36,18 @@ def sample_functions(array: np.ndarray | torch.Tensor) -> ModuleType:
     return compiled_or(sample_arrays, "bitsback.coder.sample_loops")
 
 
-def distribution_module(
-    values: np.ndarray | torch.Tensor, device: torch.device, kernels: bool | None = None
-) -> Any:
+def distribution_module(values: Any, device: torch.device) -> Any:
     """The module whose class StepDistributions computes distributions of `values`.
 
-    device: the network's; kernels: for tensors, False for torch operations, None for Triton where
-    it runs.
+    values: as sample_functions'; device: the network's.
     """
     from bitsback.coder import distribution_arrays
 
-    if isinstance(values, torch.Tensor):
-        if kernels is False or kernels is None and not have_triton(device):
-            return distribution_arrays
+    if placed(values):
         from bitsback.coder import distribution_kernels
 
         return distribution_kernels
-    if device.type != "cpu":
+    if isinstance(values, torch.Tensor) or device.type != "cpu":
         return distribution_arrays
     from bitsback.ans.compiled import compiled_or
 

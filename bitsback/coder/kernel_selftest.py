@@ -17,7 +17,10 @@ from bitsback.ans.device_counts import DeviceCounts
 from bitsback.ans.device_lanes import DeviceLanes, Kernels, have_triton
 from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.ans.lanes import Lanes
-from bitsback.coder import distribution_arrays
+from bitsback.coder import distribution_arrays, sample_tensors
+from bitsback.coder.context import Context, free_values, on_device
+from bitsback.coder.fastest import sample_functions
+from bitsback.coder.top import Top
 from bitsback.diffusion.passes import Places, coding_passes
 from bitsback.integer.network import StepTables
 from bitsback.memory import out_of_memory
@@ -83,6 +86,7 @@ def _lanes(
     lanes.pop_each(mean, end, popped[2])
     lanes.push_each(popped[2], mean, end)
     lanes.push_gaussian(gaussians.table, value, mean, row)
+    popped.append(lanes.size_bits)
     lanes.push_gaussian(forward.table, popped[0], mean, one, escapes=False)
     data = np.frombuffer(lanes.to_lanes().to_bytes(), np.uint8)
     return [*(array.cpu().numpy() for array in popped), data]
@@ -96,28 +100,115 @@ def _counts(gaussians: Gaussians, device: torch.device, kernels: bool) -> list[n
     value, key, mean, row = _tensors(device, values, keys, mean32, scale)
     counts = DeviceCounts(ColourCounts(3), device, kernels)
     counts.count(GREEN, key, value, 3)
-    counts.count(GREEN, key[::2], value[::2], -1)
+    counts.count(GREEN, key[::2].contiguous(), value[::2].contiguous(), -1)
     ends = counts.ends(gaussians, GREEN, key, mean, row)
     return [ends.cpu().numpy()]
 
 
 def _distributions(device: torch.device, kernels: bool) -> list[np.ndarray]:
-    """Means, scales and innovations of two steps of random numbers, one of them gray."""
-    module: Any = distribution_arrays
-    if kernels:
-        module = importlib.import_module("bitsback.coder.distribution_kernels")
+    """What a decoder and an encoder get of two steps of random numbers, one of them gray.
+
+    Some samples are fixed in the first.
+    """
     rng, found = np.random.default_rng(3), []
     for channels in (3, 1):
         tables = _tensors(device, *rng.integers(-300, 300, (4, 256)))
         step = StepTables(71000, -321, 96, *tables)
-        sizes = (2, 9, 16, 24), (2, 9, 8, 12), (2, channels, 11, 18), (2, channels, 11, 18)
-        trunk, head, y, values = _tensors(device, *(rng.integers(-300, 300, s) for s in sizes))
-        innovations = torch.zeros((2, 8, 12, 12), dtype=torch.int8, device=device)
-        ours = module.StepDistributions(step, trunk, y, values, None)
-        for number, parts in enumerate(coding_passes(8)):
-            ours.begin(Places(parts, 11, 18, number), head if number else None)
-            for colour in (1, 0, 2)[:channels]:
-                found += [array.cpu().numpy() for array in ours.of(colour)]
-            ours.put_innovations(innovations)
-        found.append(innovations.cpu().numpy())
-    return found
+        shape = 2, channels, 11, 18
+        sizes = (2, 9, 16, 24), (2, 9, 8, 12), (2, channels, 8, 24), (2, channels, 11, 6)
+        trunk, head, below, right = _tensors(device, *(rng.integers(-300, 300, s) for s in sizes))
+        y, values = (rng.integers(-300, 300, shape).astype(np.int32) for _ in range(2))
+        free = rng.random(shape) < 0.8 if channels == 3 else None
+        form = _Kernels if kernels else _Operations
+        found += form(step, trunk, head, y, values, free, below, right).results()
+    return [array.cpu().numpy() for array in found]
+
+
+class _Operations:
+    """One step by torch operations."""
+
+    def __init__(
+        self,
+        step: StepTables,
+        trunk: torch.Tensor,
+        head: torch.Tensor,
+        y: np.ndarray,
+        values: np.ndarray,
+        free: np.ndarray | None,
+        below: torch.Tensor,
+        right: torch.Tensor,
+    ):
+        self.head, self.device = head, trunk.device
+        self.order, self.shape = coding_passes(8), y.shape
+        coded = [array.ravel() if free is None else array[free] for array in (y, values)]
+        fixed = [None if free is None else array[~free] for array in (y, values)]
+        context = Context(below.cpu().numpy(), right.cpu().numpy(), free, fixed[0])
+        lower = context._replace(fixed=fixed[1])
+        self.context, self.lower = self._there([context, lower])
+        self.y, self.values = (
+            around.placed(_tensors(self.device, array)[0], self.shape)
+            for around, array in zip((self.context, self.lower), coded)
+        )
+        self.arguments = step, trunk, self.y
+        self.rows = Top((3, -5, 9), (70, 71, 69))._parameters(self.shape, self.context)
+
+    def _there(self, contexts: list[Context]) -> list[Context]:
+        return on_device(contexts, [self.order], self.device)
+
+    def results(self) -> list[torch.Tensor]:
+        """All that is computed: an encoder's, then a decoder's."""
+        found = [*self.rows, self.context.around(self.y), free_values(self.y, self.context.free)]
+        for known in (True, False):
+            found += self._passes(known)
+        return found
+
+    def _passes(self, known: bool) -> list[torch.Tensor]:
+        found, free, values = [], self.context.free, self.values
+        step = distribution_arrays.StepDistributions(*self.arguments, values, free)
+        innovations = torch.zeros((2, 8, 12, 12), dtype=torch.int8, device=self.device)
+        for number, parts in enumerate(self.order):
+            places = Places(parts, *self.shape[2:], number)
+            step.begin(places, self.head if number else None, innovations if number < 7 else None)
+            for colour in (1, 0, 2)[: self.shape[1]]:
+                channel = colour if self.shape[1] == 3 else 0
+                where = places, values, channel, free
+                found += [*step.of(colour), sample_tensors.counted(*where)[1]]
+                found.append(sample_tensors.of_colour(*where))
+            step.end()
+        return [*found, innovations, values]
+
+
+class _Kernels(_Operations):
+    """The same by kernels."""
+
+    def _there(self, contexts: list[Context]) -> list[Context]:
+        from bitsback.coder.placed import placed_contexts
+
+        return [*placed_contexts(contexts, [self.order], self.device)]
+
+    def _passes(self, known: bool) -> list[torch.Tensor]:
+        module: Any = importlib.import_module("bitsback.coder.distribution_kernels")
+        found, free, values, fixed = [], self.context.free, self.values, self.lower.fixed
+        samples = sample_functions(values)
+        if not known:
+            values = samples.empty(values, self.shape)
+            if fixed is not None:
+                samples.put_fixed(values, fixed, free)
+        step = module.StepDistributions(*self.arguments, values, free)
+        step.known, step.keyed = known, True
+        innovations = torch.zeros((2, 8, 12, 16), dtype=torch.int8, device=self.device)
+        listed = None
+        if free is not None:
+            mask = free.mask.view(self.shape).cpu().numpy() != 0
+            listed = sample_tensors.FreeSamples(mask, [self.order], self.device)
+        for number, parts in enumerate(self.order):
+            places = Places(parts, *self.shape[2:], number)
+            step.begin(places, self.head if number else None, innovations if number < 7 else None)
+            for colour in (1, 0, 2)[: self.shape[1]]:
+                channel = colour if self.shape[1] == 3 else 0
+                here = sample_tensors.of_colour(places, self.values.values, channel, listed)
+                found += [*(array.clone() for array in step.of(colour))]
+                found += [step.keys(colour)[1].clone(), step.coded(colour) if known else here]
+                step.put(here.contiguous())
+            step.end()
+        return [*found, innovations[..., :12], values.values]

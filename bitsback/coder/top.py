@@ -52,8 +52,13 @@ class Top:
 
     def _parameters(self, shape: tuple[int, ...], context: Context) -> tuple[Array, Array]:
         free = context.free
-        device = context.right.device if isinstance(context.right, torch.Tensor) else None
         colours = slice(None) if shape[1] == 3 else slice(1, 2)  # gray images use G's
+        if hasattr(context, "top_rows"):  # PlacedContext
+            mean32 = self.mean32
+            if not isinstance(mean32, np.ndarray):
+                mean32 = mean32[colours]
+            return context.top_rows(mean32, self.scale[colours], shape)
+        device = context.right.device if isinstance(context.right, torch.Tensor) else None
 
         def each(values: tuple[int, ...]) -> np.ndarray:
             return np.array(values[colours], np.int32)[None, :, None, None]

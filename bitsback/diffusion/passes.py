@@ -71,6 +71,10 @@ class Places:
         """(B, C, H, W), which may reach further down and to the right -> (B, C, n)."""
         return _joined([view.reshape(*array.shape[:2], -1) for view in self._views(array)])
 
+    def count(self, array: np.ndarray) -> int:
+        """How many elements of (B, C, H, W) are not zero."""
+        return sum(int(np.count_nonzero(view)) for view in self._views(array))
+
     def of_colour(self, array: Array, colour: int) -> Array:
         """(B, C, H, W) -> (B, n) of one channel."""
         return self.of(array[:, colour : colour + 1])[:, 0]

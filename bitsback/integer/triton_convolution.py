@@ -8,19 +8,14 @@ The kernels run on CPU tensors too, under TRITON_INTERPRET=1.
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 
-from bitsback.ans.launch import Launcher, launch, launcher
-from bitsback.integer.config import INPUT_REACH
+from bitsback.ans.launch import Launcher, launcher
 from bitsback.integer.convolution import WIDE, Layer, Limits, Reference
-from bitsback.integer.triton_kernels import convolve_kernel, digits_kernel, input_kernel
+from bitsback.integer.triton_inputs import ALIGNED, COUNT, channels_last, input_digits
+from bitsback.integer.triton_kernels import convolve_kernel
 from bitsback.integer.triton_layers import PackedLayer, Sizes, block_sizes, pack, padded
 
-ALIGNED = 16  # bytes of a load: the channels of a pixel in memory are a multiple
 LARGEST_LEFT = 6  # sums below 2^24 times 2^6 fit int32
-COUNT = 2**31  # offsets are int32
-DIGITS = 32  # channels in memory of the first layer's input: 24 digits, zeros
-ELEMENTS = 1024  # of a program of the kernels without sums
 
 
 class TritonInt8(Reference):
@@ -48,6 +43,10 @@ class TritonInt8(Reference):
         self._too_large = {
             name for name, layer in layers.items() if int(layer.shift.min()) < -LARGEST_LEFT
         }
+        self._shapes = {  # outputs, inputs, kernel's size, stride, padding
+            name: (*layer.weight.shape[:3], layer.stride, layer.padding)
+            for name, layer in layers.items()
+        }
 
     def like(self, layers: Mapping[str, Layer]) -> "TritonInt8":
         return TritonInt8(layers, self.device, self.sizes)
@@ -60,55 +59,29 @@ class TritonInt8(Reference):
 
     def _usable(self, name: str, x: torch.Tensor) -> bool:
         """Whether shifts and offsets fit int32."""
-        most = max(len(self.layers[name].weight), 2 * x.shape[1] + ALIGNED)
-        return name not in self._too_large and x.numel() // max(x.shape[1], 1) * most < COUNT
+        batch, channels, height, width = x.shape
+        most = max(self._shapes[name][0], 2 * channels + ALIGNED)
+        return name not in self._too_large and batch * height * width * most < COUNT
 
     def _empty(
         self, name: str, x: torch.Tensor, kind: torch.dtype, shuffle: bool = False
     ) -> torch.Tensor:
         """Memory for the outputs of a layer, (B, H, W, O)."""
-        layer, up = self.layers[name], 2 if shuffle else 1
-        size, stride, padding = layer.weight.shape[-1], layer.stride, layer.padding
-        height, width = ((side + 2 * padding - size) // stride + 1 for side in x.shape[2:])
-        shape = len(x), up * height, up * width, len(layer.weight) // up**2
-        return torch.empty(shape, dtype=kind, device=x.device)
-
-    @staticmethod
-    def _input(x: torch.Tensor) -> torch.Tensor:
-        """(B, I, H, W) -> (B, H, W, C) int8 or uint8, contiguous, C a multiple of 16."""
-        x = x.permute(0, 2, 3, 1)
-        channels = x.shape[3]
-        if x.dtype == torch.float32:
-            x = x.contiguous()
-            pitch = -(-2 * channels // ALIGNED) * ALIGNED
-            out = torch.empty(*x.shape[:3], pitch, dtype=torch.int8, device=x.device)
-            if out.numel():
-                grid, sizes = (-(-out.numel() // ELEMENTS),), (out.numel(), pitch, channels)
-                launch(digits_kernel, grid, x, out, *sizes, BLOCK=ELEMENTS)
-            return out
-        x = F.pad(x, (0, -channels % ALIGNED)) if channels % ALIGNED else x
-        x = x.contiguous()
-        return x if x.data_ptr() % ALIGNED == 0 else x.clone()
+        batch, _, height, width = x.shape
+        outputs, _, size, stride, padding = self._shapes[name]
+        height, width = (
+            (height + 2 * padding - size) // stride,
+            (width + 2 * padding - size) // stride,
+        )
+        shape = (batch, height + 1, width + 1, outputs)
+        if shuffle:
+            shape = (batch, 2 * height + 2, 2 * width + 2, outputs // 4)
+        return x.new_empty(shape, dtype=kind)
 
     def network_input(self, y: torch.Tensor, scale: int) -> torch.Tensor:
         """In digits, (B, DIGITS, H/2, W/2) int8, which convolutions take for float32 inputs."""
-        batch, colours, height, width = y.shape
-        shape = batch, -(-height // 8) * 4, -(-width // 8) * 4, DIGITS
-        out = torch.empty(shape, dtype=torch.int8, device=y.device)
-        if y.dtype != torch.int32 or out.numel() >= COUNT or y.numel() >= COUNT:
-            return super().network_input(y, scale)
-        if out.numel():
-            launch(
-                input_kernel,
-                (-(-out.numel() // ELEMENTS),),
-                y.contiguous(),
-                out,
-                *(out.numel(), height, width, shape[1], shape[2], colours, scale),
-                REACH=INPUT_REACH,
-                DIGITS=DIGITS,
-                BLOCK=ELEMENTS,
-            )
-        return out.permute(0, 3, 1, 2)
+        found = input_digits(y, scale) if y.dtype == torch.int32 and y.numel() < COUNT else None
+        return super().network_input(y, scale) if found is None else found.permute(0, 3, 1, 2)
 
     def _run(
         self,
@@ -123,9 +96,8 @@ class TritonInt8(Reference):
         shuffle: bool = False,
     ) -> None:
         """Writes wide (float32, int32 with limits) and narrow (uint8), each (B, H, W, O)."""
-        layer = self.layers[name]
-        more = x.shape[1] > layer.weight.shape[1]  # than the layer has: digits
-        kind = torch.float32 if more else x.dtype
+        _, inputs, _, stride, padding = self._shapes[name]
+        kind = torch.float32 if x.shape[1] > inputs else x.dtype  # of more channels: digits
         packed = self._pack(name, kind, shuffle)
         out = wide if wide is not None else narrow
         assert out is not None
@@ -137,7 +109,7 @@ class TritonInt8(Reference):
             return
         if residual is not None and residual.data_ptr() % ALIGNED:
             residual = residual.clone()
-        x, blocks = self._input(x), packed.blocks
+        x, blocks = channels_last(x), packed.blocks
         self._launcher(name, kind, shuffle, limits is not None)(
             (-(-pixels // blocks.m), packed.columns // blocks.n),
             x,
@@ -155,8 +127,8 @@ class TritonInt8(Reference):
             x.shape[1],
             x.shape[2],
             x.shape[3] // ALIGNED,
-            layer.stride,
-            layer.padding,
+            stride,
+            padding,
             up,
             int(residual is not None),
             int(wide is not None),
