@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from bitsback.integer import selftest, triton_convolution  # noqa: E402
+from bitsback.integer import selftest, triton_convolution, triton_inputs  # noqa: E402
 from bitsback.integer.config import EXACT  # noqa: E402
 from bitsback.integer.convolution import Layer, Reference  # noqa: E402
 from bitsback.integer.digits import digits, int8_layer, two_digits  # noqa: E402
@@ -226,7 +226,7 @@ def test_arrays_beyond_int32_are_left_to_the_reference(device, monkeypatch):
     made = TritonInt8({"l": layer, "first": layer}, device)
     monkeypatch.setattr(triton_convolution, "COUNT", 100)
     monkeypatch.setattr(triton_convolution, "convolve_kernel", None)
-    monkeypatch.setattr(triton_convolution, "input_kernel", None)
+    monkeypatch.setattr(triton_inputs, "input_kernel", None)
     y = torch.arange(192, dtype=torch.int32, device=device).view(1, 3, 8, 8)
     x = made.network_input(y, 256)
     right = integer_convolution(layer, x.cpu().numpy())
