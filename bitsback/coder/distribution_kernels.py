@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bitsback.ans.colour_counts import BLUE, GREEN, RED, Table
 from bitsback.ans.launch import launch
 from bitsback.coder import distribution_triton, distribution_triton_pop
-from bitsback.coder.free_ranks import FreeRanks, masks, pass_grid
+from bitsback.coder.free_ranks import FreeRanks, pass_grid
 from bitsback.coder.placed import Placed
 from bitsback.diffusion.passes import Places
 from bitsback.integer.config import INNOVATION_REACH
@@ -38,7 +39,9 @@ class StepDistributions:
         self._step, self._trunk, self._free = step, trunk, free
         self._y, self._values = y, values
         self._channels = y.shape[1]
-        self._constants = {"MASKED": free is not None, "BLOCK": BLOCK}
+        whole = values.whole
+        self._masked = int(free is not None)
+        self._mask = (whole.view(torch.uint8), whole) if free is None else (free.mask, whole)
 
     def begin(self, places: Places, head: Tensor | None, innovations: Tensor | None) -> None:
         """As distribution_arrays'; innovations have 16 channels in memory."""
@@ -47,30 +50,29 @@ class StepDistributions:
         grid = pass_grid(places, batch, height, width)
         self._grid, self._total, self._places = grid, grid[0], places
         self._before, counts = [0] * channels, [grid[0]] * channels
-        mask = masks(free, whole)
         if free is not None:
             sums, before, of = free.of(places)
-            mask, self._before, counts = (free.mask, sums), list(before), list(of)
+            self._mask, self._before, counts = (free.mask, sums), list(before), list(of)
         starts = [sum(counts[:channel]) for channel in range(channels + 1)]
         self._parts = [slice(begin, end) for begin, end in zip(starts, starts[1:])]
         length = starts[channels]
         self._out = whole.new_empty((4 if self.keyed else 3 if self.known else 2, length))
-        self._mask, self._innovations = mask, innovations
+        self._innovations = innovations
         self._first = [start - before for start, before in zip(starts, self._before)]
         first = (self._first + [0, 0])[:3]
         step, some = self._step, self._trunk if head is None else head
         network = step.from_y, step.from_f, step.base, *self._trunk.stride(), *some.stride()
         inputs = self._y.whole, self._trunk, some, step.scale, step.gain, step.shift, step.inverse
-        constants = {"CHANNELS": channels, "HEADED": head is not None, "KEYED": self.keyed}
+        flags = int(head is not None), int(self.keyed), self._masked
         y, v = self._y.whole.stride()[:3], whole.stride()[:3]
         if self.known:
             later = innovations is not None
-            there = innovations if innovations is not None else self._out
+            there = self._out.view(torch.int8) if innovations is None else innovations
             self._launch(
                 distribution_triton.known_values,
                 *inputs,
                 whole,
-                *mask,
+                *self._mask,
                 self._out,
                 there,
                 *network,
@@ -81,16 +83,16 @@ class StepDistributions:
                 width,
                 *y,
                 *v,
-                LATER=later,
+                flags=(*flags, int(later)),
+                CHANNELS=channels,
                 REACH=INNOVATION_REACH,
-                **constants,
             )
             return
         self._prepared = whole.new_empty((4, 3, self._total))
         self._launch(
             distribution_triton_pop.prepare,
             *inputs,
-            *mask,
+            *self._mask,
             self._prepared,
             self._out,
             *network,
@@ -99,7 +101,8 @@ class StepDistributions:
             height,
             width,
             *y,
-            **constants,
+            flags=flags,
+            CHANNELS=channels,
         )
 
     def of(self, colour: int) -> tuple[Tensor, Tensor]:
@@ -120,8 +123,8 @@ class StepDistributions:
                 self._first[channel],
                 *self._y.shape[2:],
                 *self._values.whole.stride()[:3],
+                flags=(int(self.keyed), self._masked),
                 COLOUR=colour,
-                KEYED=self.keyed,
             )
         return self._out[MEAN32, part], self._out[ROW, part]
 
@@ -143,8 +146,9 @@ class StepDistributions:
         """Ends a pass: the last values are written, and the innovations."""
         if self.known:
             return
-        later = self._innovations is not None
-        there = self._innovations if self._innovations is not None else self._prepared
+        later, there = self._innovations is not None, self._innovations
+        if there is None:
+            there = self._prepared.view(torch.int8)
         self._launch(
             distribution_triton_pop.finish,
             self._given,
@@ -156,11 +160,14 @@ class StepDistributions:
             self._before[-1],
             *self._y.shape[2:],
             *self._values.whole.stride()[:3],
+            flags=(self._masked, int(later)),
             CHANNELS=self._channels,
-            LATER=later,
             REACH=INNOVATION_REACH,
         )
 
-    def _launch(self, kernel: Any, *arguments: Any, **constants: Any) -> None:
+    def _launch(
+        self, kernel: Any, *arguments: Any, flags: tuple[int, ...], **constants: int
+    ) -> None:
+        """A kernel over the places of the pass; flags follow the places among its parameters."""
         grid = (-(-self._total // BLOCK),)
-        launch(kernel, grid, *arguments, *self._grid, **constants, **self._constants)
+        launch(kernel, grid, *arguments, *self._grid, *flags, **constants, BLOCK=BLOCK)

@@ -24,7 +24,7 @@ LAST = tl.constexpr(255)  # scale of v
 ARRAYS = "y trunk head scales gains shifts inverses prepared coded values innovations mask sums"
 NETWORK = "from_y from_f base t_image t_channel t_row t_column h_image h_channel h_row h_column"
 SIZES = "height width y_image y_channel y_row v_image v_channel v_row rows columns"
-CODED = "given length before first first_0 first_1 first_2"
+CODED = "given length before first first_0 first_1 first_2 headed keyed masked later"
 ALL = [*ARRAYS.split(), *NETWORK.split(), *SIZES.split(), *CODED.split(), *PASS]
 
 
@@ -40,18 +40,20 @@ def within(value, low: tl.constexpr, high: tl.constexpr):
 
 
 @triton.jit
-def number(i, ok, s, mask, sums, MASKED: tl.constexpr):
+def number(i, ok, s, mask, sums, masked):
     """(number, whether coded) of the i-th place; sums: of its colour; s: its place in the mask."""
-    if MASKED:
+    rank = i
+    free = ok
+    if masked != 0:
         free = ok & (tl.load(mask + s, mask=ok, other=0) != 0)
-        return tl.load(sums + i, mask=ok, other=0) - 1, free
-    return i, ok
+        rank = tl.load(sums + i, mask=ok, other=0) - 1
+    return rank, free
 
 
 @triton.jit
 def begun(
     y, t, h, ok, from_y, from_f, base, scales, shifts, inverses, t_channel, h_channel,
-    COLOUR: tl.constexpr, HEADED: tl.constexpr,
+    headed, COLOUR: tl.constexpr,
 ):  # fmt: skip
     """(mean before the head, inverse, mean, v, row of the table) of one colour."""
     value = tl.load(y, mask=ok, other=0)
@@ -60,7 +62,7 @@ def begun(
     v = within(base + tl.load(t + (3 + COLOUR) * t_channel, mask=ok, other=0), 0, LAST)
     inverse = tl.load(inverses + v)
     mean = mean_0
-    if HEADED:
+    if headed != 0:
         added = tl.load(shifts + v) * tl.load(h + COLOUR * h_channel, mask=ok, other=0)
         mean += rounded(added, MEAN_HALF, MEAN_SHIFT)
         v = within(v + tl.load(h + (3 + COLOUR) * h_channel, mask=ok, other=0), 0, LAST)
@@ -68,9 +70,9 @@ def begun(
 
 
 @triton.jit
-def coefficient(t, h, ok, gain, t_channel, h_channel, K: tl.constexpr, HEADED: tl.constexpr):
+def coefficient(t, h, ok, gain, t_channel, h_channel, headed, K: tl.constexpr):
     rho = tl.load(t + (6 + K) * t_channel, mask=ok, other=0)
-    if HEADED:
+    if headed != 0:
         rho += tl.load(h + (6 + K) * h_channel, mask=ok, other=0)
     return rho * gain
 
@@ -88,11 +90,11 @@ def innovation(value, mean_0, inverse, REACH: tl.constexpr):
 
 
 @triton.jit
-def _write(there, length, mean, scale, value, key, free, KEYED: tl.constexpr):
+def _write(there, length, mean, scale, value, key, free, keyed):
     tl.store(there + MEAN32 * length, rounded(mean, 1, 1), mask=free)
     tl.store(there + ROW * length, scale, mask=free)
     tl.store(there + VALUE * length, value, mask=free)
-    if KEYED:
+    if keyed != 0:
         tl.store(there + KEY * length, key, mask=free)
 
 
@@ -103,12 +105,12 @@ def known_values(
     rows, columns, length, first_0, first_1, first_2,
     height, width, y_image, y_channel, y_row, v_image, v_channel, v_row,
     total, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride,
-    CHANNELS: tl.constexpr, HEADED: tl.constexpr, MASKED: tl.constexpr, KEYED: tl.constexpr,
-    LATER: tl.constexpr, REACH: tl.constexpr, BLOCK: tl.constexpr,
+    headed, keyed, masked, later,
+    CHANNELS: tl.constexpr, REACH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """All of a pass for an encoder, who has the values: means, rows, values, keys if KEYED.
+    """All of a pass for an encoder, who has the values: means, rows, values, keys if `keyed`.
 
-    Innovations (B, rows, columns, 16) int8 if a pass is coded LATER.
+    Innovations (B, rows, columns, 16) int8 if a pass is coded later.
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     ok = i < total
@@ -126,50 +128,50 @@ def known_values(
     green = tl.load(vs + CHANNELS // 3 * v_channel, mask=ok, other=0)
     mean_0, inverse, mean, v, scale = begun(
         ys + CHANNELS // 3 * y_channel, t, h, ok, from_y, from_f, base, scales, shifts, inverses,
-        t_channel, h_channel, 1, HEADED,
+        t_channel, h_channel, headed, 1,
     )  # fmt: skip
     key = green * 0
     if CHANNELS == 1:
-        rank, free = number(i, ok, s, mask, sums, MASKED)
-        _write(coded + rank + first_0, length, mean, scale, green, key, free, KEYED)
-        if LATER:
+        rank, free = number(i, ok, s, mask, sums, masked)
+        _write(coded + rank + first_0, length, mean, scale, green, key, free, keyed)
+        if later != 0:
             raw = innovation(green, mean_0, inverse, REACH)
             for k in tl.static_range(3):
                 tl.store(out + 4 * k, raw, mask=ok)
     else:
         plane = height * width
-        rank, free = number(i, ok, s + plane, mask, sums + total, MASKED)
-        _write(coded + rank + first_1, length, mean, scale, green, key, free, KEYED)
-        if LATER:
+        rank, free = number(i, ok, s + plane, mask, sums + total, masked)
+        _write(coded + rank + first_1, length, mean, scale, green, key, free, keyed)
+        if later != 0:
             tl.store(out + 4, innovation(green, mean_0, inverse, REACH), mask=ok)
         gain = tl.load(gains + v)
         d = difference(green, mean)
-        to_red = d * coefficient(t, h, ok, gain, t_channel, h_channel, 0, HEADED)
-        to_blue = d * coefficient(t, h, ok, gain, t_channel, h_channel, 1, HEADED)
+        to_red = d * coefficient(t, h, ok, gain, t_channel, h_channel, headed, 0)
+        to_blue = d * coefficient(t, h, ok, gain, t_channel, h_channel, headed, 1)
         key = byte(green)
 
         red = tl.load(vs, mask=ok, other=0)
         mean_0, inverse, mean, v, scale = begun(
             ys, t, h, ok, from_y, from_f, base, scales, shifts, inverses,
-            t_channel, h_channel, 0, HEADED,
+            t_channel, h_channel, headed, 0,
         )  # fmt: skip
         mean += rounded(to_red, COEFFICIENT_HALF, COEFFICIENT_BITS)
-        rank, free = number(i, ok, s, mask, sums, MASKED)
-        _write(coded + rank + first_0, length, mean, scale, red, key << 8, free, KEYED)
-        if LATER:
+        rank, free = number(i, ok, s, mask, sums, masked)
+        _write(coded + rank + first_0, length, mean, scale, red, key << 8, free, keyed)
+        if later != 0:
             tl.store(out, innovation(red, mean_0, inverse, REACH), mask=ok)
         gain = tl.load(gains + v)
         d = difference(red, mean)
-        to_blue += d * coefficient(t, h, ok, gain, t_channel, h_channel, 2, HEADED)
+        to_blue += d * coefficient(t, h, ok, gain, t_channel, h_channel, headed, 2)
         key = key << 8 | byte(red)
 
         blue = tl.load(vs + 2 * v_channel, mask=ok, other=0)
         mean_0, inverse, mean, v, scale = begun(
             ys + 2 * y_channel, t, h, ok, from_y, from_f, base, scales, shifts, inverses,
-            t_channel, h_channel, 2, HEADED,
+            t_channel, h_channel, headed, 2,
         )  # fmt: skip
         mean += rounded(to_blue, COEFFICIENT_HALF, COEFFICIENT_BITS)
-        rank, free = number(i, ok, s + 2 * plane, mask, sums + 2 * total, MASKED)
-        _write(coded + rank + first_2, length, mean, scale, blue, key << 8, free, KEYED)
-        if LATER:
+        rank, free = number(i, ok, s + 2 * plane, mask, sums + 2 * total, masked)
+        _write(coded + rank + first_2, length, mean, scale, blue, key << 8, free, keyed)
+        if later != 0:
             tl.store(out + 8, innovation(blue, mean_0, inverse, REACH), mask=ok)

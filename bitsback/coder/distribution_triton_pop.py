@@ -33,8 +33,7 @@ def prepare(
     from_y, from_f, base, t_image, t_channel, t_row, t_column, h_image, h_channel, h_row, h_column,
     length, first_0, first_1, first_2, height, width, y_image, y_channel, y_row,
     total, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride,
-    CHANNELS: tl.constexpr, HEADED: tl.constexpr, MASKED: tl.constexpr, KEYED: tl.constexpr,
-    BLOCK: tl.constexpr,
+    headed, keyed, masked, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """For a decoder, what does not depend on values of the pass; mean32, rows and keys of G."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -49,32 +48,32 @@ def prepare(
     for channel in tl.static_range(CHANNELS):
         mean_0, inverse, mean, v, scale = begun(
             ys + channel * y_channel, t, h, ok, from_y, from_f, base, scales, shifts, inverses,
-            t_channel, h_channel, channel if CHANNELS == 3 else 1, HEADED,
+            t_channel, h_channel, headed, channel if CHANNELS == 3 else 1,
         )  # fmt: skip
         to = prepared + channel * total + i
         tl.store(to + MEAN_0 * 3 * total, mean_0, mask=ok)
         tl.store(to + INVERSE * 3 * total, inverse, mask=ok)
         tl.store(to + MEAN * 3 * total, mean, mask=ok)
         rank, free = number(
-            i, ok, s + channel * height * width, mask, sums + channel * total, MASKED
+            i, ok, s + channel * height * width, mask, sums + channel * total, masked
         )
         first = first_1 if channel == 1 else (first_0 if channel == 0 else first_2)
         there = coded + rank + first
         tl.store(there + ROW * length, scale, mask=free)
         if channel == CHANNELS // 3:  # G, or gray
             tl.store(there + MEAN32 * length, rounded(mean, 1, 1), mask=free)
-            if KEYED:
+            if keyed != 0:
                 tl.store(there + KEY * length, mean * 0, mask=free)
         if CHANNELS == 3:
             factors = prepared + COEFFICIENT * 3 * total + i
             gain = tl.load(gains + v)  # of R for the third coefficient, of G for the others
             if channel == 0:
-                factor = coefficient(t, h, ok, gain, t_channel, h_channel, 2, HEADED)
+                factor = coefficient(t, h, ok, gain, t_channel, h_channel, headed, 2)
                 tl.store(factors + 2 * total, factor, mask=ok)
             if channel == 1:
-                factor = coefficient(t, h, ok, gain, t_channel, h_channel, 0, HEADED)
+                factor = coefficient(t, h, ok, gain, t_channel, h_channel, headed, 0)
                 tl.store(factors, factor, mask=ok)
-                factor = coefficient(t, h, ok, gain, t_channel, h_channel, 1, HEADED)
+                factor = coefficient(t, h, ok, gain, t_channel, h_channel, headed, 1)
                 tl.store(factors + total, factor, mask=ok)
 
 
@@ -92,7 +91,7 @@ def next_means(
     given, values, mask, sums, prepared, coded,
     length, before, first, height, width, v_image, v_channel, v_row,
     total, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride,
-    COLOUR: tl.constexpr, MASKED: tl.constexpr, KEYED: tl.constexpr, BLOCK: tl.constexpr,
+    keyed, masked, COLOUR: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """mean32 and keys of R, given the values of G, or of B, given those of G and R.
 
@@ -108,7 +107,7 @@ def next_means(
     s = (image * 3 * height + row) * width + column
     plane = height * width
     vs = values + image * v_image + row * v_row + column
-    rank, free = number(i, ok, s + LATEST * plane, mask, sums + LATEST * total, MASKED)
+    rank, free = number(i, ok, s + LATEST * plane, mask, sums + LATEST * total, masked)
     value = _taken(given, vs + LATEST * v_channel, rank - before, free, ok)
     green = value
     if COLOUR == 2:
@@ -125,10 +124,10 @@ def next_means(
     mean = tl.load(means + COLOUR * total, mask=ok, other=0)
     mean += rounded(moved, COEFFICIENT_HALF, COEFFICIENT_BITS)
     tl.store(means + COLOUR * total, mean, mask=ok)
-    rank, free = number(i, ok, s + COLOUR * plane, mask, sums + COLOUR * total, MASKED)
+    rank, free = number(i, ok, s + COLOUR * plane, mask, sums + COLOUR * total, masked)
     there = coded + rank + first
     tl.store(there + MEAN32 * length, rounded(mean, 1, 1), mask=free)
-    if KEYED:
+    if keyed != 0:
         tl.store(there + KEY * length, key << 8, mask=free)
 
 
@@ -137,10 +136,9 @@ def finish(
     given, values, mask, sums, prepared, innovations,
     rows, columns, before, height, width, v_image, v_channel, v_row,
     total, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride,
-    CHANNELS: tl.constexpr, MASKED: tl.constexpr, LATER: tl.constexpr,
-    REACH: tl.constexpr, BLOCK: tl.constexpr,
+    masked, later, CHANNELS: tl.constexpr, REACH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Writes the last channel's values, and if a pass is coded LATER the innovations of all.
+    """Writes the last channel's values, and if a pass is coded later the innovations of all.
 
     innovations: (B, rows, columns, 16) int8.
     """
@@ -152,9 +150,9 @@ def finish(
     LAST_ONE: tl.constexpr = CHANNELS - 1
     s = ((image * CHANNELS + LAST_ONE) * height + row) * width + column
     vs = values + image * v_image + row * v_row + column
-    rank, free = number(i, ok, s, mask, sums + LAST_ONE * total, MASKED)
+    rank, free = number(i, ok, s, mask, sums + LAST_ONE * total, masked)
     value = _taken(given, vs + LAST_ONE * v_channel, rank - before, free, ok)
-    if LATER:
+    if later != 0:
         out = innovations + ((image * rows + (row >> 1)) * columns + (column >> 1)) * 16
         out += (row & 1) * 2 + (column & 1)
         for k in tl.static_range(3):
