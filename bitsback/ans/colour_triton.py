@@ -3,7 +3,6 @@
 They compute the integers of colour_frequencies.py.  TRITON_INTERPRET=1 runs them on CPU tensors.
 """
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -72,29 +71,17 @@ def symbols(
     scale: Tensor,
     share: int,
     base: int,
-) -> Tensor:
-    """(WIDTH + 2, n): colour_tensors.ends, then the value of the first symbol.
+) -> tuple[Tensor, Tensor]:
+    """(n,) int32, the value of the first symbol of each, and colour_tensors.ends.
 
     Arguments are those of colour_tensors.ends, contiguous.
     """
     n = keys.shape[0]
-    found = torch.empty((18, n), dtype=torch.int32, device=keys.device)
+    found = keys.new_empty((18, n))
     if n:
-        launch(
-            ends_kernel,
-            (-(-n // BLOCK),),
-            frequencies,
-            counts,
-            keys,
-            mean32,
-            scale,
-            found,
-            n,
-            share,
-            base,
-            BLOCK=BLOCK,
-        )
-    return found
+        arrays = frequencies, counts, keys, mean32, scale, found
+        launch(ends_kernel, (-(-n // BLOCK),), *arrays, n, share, base, BLOCK=BLOCK)
+    return found[17], found[:17]
 
 
 def count(counts: Tensor, keys: Tensor, values: Tensor, times: int) -> None:

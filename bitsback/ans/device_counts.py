@@ -4,6 +4,8 @@ The tables stay on the device for all segments of a file.  A chunk takes three o
 cumulative frequencies of its values, a push or pop under them, and counting.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,11 @@ class DeviceCounts:
             for table, found in counts._tables.items()
         }
         self._frequencies: dict[int, Tensor] = {}
+        self._loops: Any = colour_tensors
+        if self._kernels:
+            from bitsback.ans import colour_triton
+
+            self._loops = colour_triton
         self._changes: list[tuple[Table, Tensor, Tensor, int]] | None = None
 
     def _table(self, table: Table) -> Tensor:
@@ -54,12 +61,7 @@ class DeviceCounts:
         n = values.shape[0]
         if not n:
             return
-        if self._kernels:
-            from bitsback.ans import colour_triton
-
-            colour_triton.count(self._table(table), keys, values, times)
-        else:
-            colour_tensors.count(self._table(table), keys, values, times)
+        self._loops.count(self._table(table), keys, values, times)
         self.counted += times * n
         if self._changes is not None:
             self._changes.append((table, keys, values, times))
@@ -102,10 +104,7 @@ class DeviceCounts:
             self._frequencies[id(gaussians)] = rows
         arguments = rows, self._table(table), keys, mean32, scale, self.share, self.base
         if self._kernels:
-            from bitsback.ans import colour_triton
-
-            found = colour_triton.symbols(*arguments)
-            return found[-1], found[:-1]
+            return self._loops.symbols(*arguments)
         return (mean32 >> FRACTION_BITS) - BEHIND, colour_tensors.ends(*arguments)
 
     def ends(

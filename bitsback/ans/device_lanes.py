@@ -6,7 +6,7 @@ else torch operations.  Both give the results of lanes_numpy.py.  Nothing waits 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -69,6 +69,15 @@ class DeviceLanes:
         self.words[: lanes.count] = words.to(device)
         self.count = torch.full((), lanes.count, dtype=torch.int64, device=device)
         self._tables: Tables = {} if tables is None else tables
+        self._width = 128  # of a program: a power of two; few widths, for few compilations
+        while self._width < self._open:
+            self._width *= 2
+        assert self._width <= MAX_LANES
+        if self._kernels:
+            from bitsback.ans import lanes_triton, lanes_triton_each, launch, size_triton
+
+            self._modules: Any = lanes_triton, lanes_triton_each, size_triton
+            self._run: Any = launch.launch
 
     def __len__(self) -> int:
         return self._open
@@ -102,12 +111,9 @@ class DeviceLanes:
     def size_bits(self) -> Tensor:
         """() int64: bits on the stack and in the lanes; fetching it waits for the device."""
         if self._kernels:
-            from bitsback.ans.launch import launch
-            from bitsback.ans.size_triton import size_kernel
-
-            found = self.count.new_empty(())
+            found, kernel = self.count.new_empty(()), self._modules[2].size_kernel
             arrays = self.state, self.count, found
-            launch(size_kernel, (1,), *arrays, self._open, LANES=self._width())
+            self._run(kernel, (1,), *arrays, self._open, LANES=self._width)
             return found
         exponents = torch.frexp((self.state >> 31).double())[1] + 30
         return exponents.sum() + 32 * self.count
@@ -171,21 +177,9 @@ class DeviceLanes:
             return
         self.count = lanes_torch.pop_each(self.state, self.words, self.count, first, ends, values)
 
-    def _width(self) -> int:
-        """Lanes of a program: a power of two; few widths, for few compilations."""
-        width = 128
-        while width < self._open:
-            width *= 2
-        assert width <= MAX_LANES
-        return width
-
     def _launch(self, name: str, *arguments: Tensor | int, **constants: int) -> None:
-        from bitsback.ans import lanes_triton, lanes_triton_each
-        from bitsback.ans.launch import launch
-
-        width = self._width()
-        module = lanes_triton_each if name.endswith("each") else lanes_triton
-        launch(
+        module = self._modules[name.endswith("each")]
+        self._run(
             getattr(module, name),
             (1,),
             self.state,
@@ -193,6 +187,6 @@ class DeviceLanes:
             self.count,
             *arguments,
             **constants,
-            LANES=width,
-            num_warps=min(32, width // 32),
+            LANES=self._width,
+            num_warps=min(32, self._width // 32),
         )
