@@ -45,7 +45,12 @@ def test_compiled_kernels_are_run_directly(tmp_path):
     assert on_a_stand_in(tmp_path).startswith("launched")
 
 
-@pytest.mark.slow  # the kernels of each kind are compiled by themselves in test_device_kernels.py
+def test_kernels_of_a_pass_compile(tmp_path):
+    """An encoder's one, and a decoder's four."""
+    assert on_a_stand_in(tmp_path, "pass") == "launched 5\n"
+
+
+@pytest.mark.slow  # the two above compile some of them
 @pytest.mark.parametrize("masked", [False, True])
 def test_all_kernels_of_a_segment_compile(tmp_path, tiny_model, masked):
     """For an H100, and are launched."""

@@ -1,10 +1,11 @@
 """Launches compiled kernels on a stand-in for an NVIDIA H100: all but the card's work.
 
     python -m tests.without_card                        checks what `launch` hands over
+    python -m tests.without_card pass                   compiles the kernels of a coding pass
     python -m tests.without_card MODEL [SIZE [masked]]  codes a segment of SIZE x SIZE pixels
 
 Kernels are compiled for sm_90; what would be handed to the card is written down in RUNS.  The
-second form prints the launches and the host's milliseconds of a push and a pop whose kernels
+last form prints the launches and the host's milliseconds of a push and a pop whose kernels
 compute nothing, the least of nine.
 """
 
@@ -145,6 +146,26 @@ def _where_compiled_kernels_take_other_arguments(x, out):
     assert len(RUNS) == found + 2 and len(calls) == 2
 
 
+def one_pass():
+    """Launches the kernels of a pass of an encoder and of a decoder."""
+    from bitsback.coder.distribution_kernels import StepDistributions
+    from bitsback.coder.placed import Placed
+    from bitsback.diffusion.passes import Places, coding_passes
+    from bitsback.integer.network import StepTables
+
+    trunk = torch.zeros((1, 9, 8, 8), dtype=torch.int32)
+    step = StepTables(1, 2, 3, *torch.zeros((4, 256), dtype=torch.int32))
+    values = Placed(trunk[:, :3].contiguous(), (1, 3, 8, 8))
+    for known in (True, False):
+        found = StepDistributions(step, trunk, values, values, None)
+        found.known = known
+        found.begin(Places(coding_passes(4)[0], 8, 8), None, None)
+        for colour in (1, 0, 2):
+            found.put(found.of(colour)[0])
+        found.end()
+    print("launched", len(RUNS))
+
+
 def code(name, size=160, masked=False):
     """Times a segment under a model, colours counted, a tenth of the samples fixed if masked."""
     from bitsback.ans.colour_counts import ColourCounts
@@ -193,7 +214,9 @@ def code(name, size=160, masked=False):
 def main():
     assert not os.environ.get("TRITON_INTERPRET")
     driver.set_active(Card())
-    if len(sys.argv) > 1:
+    if sys.argv[1:] == ["pass"]:
+        one_pass()
+    elif len(sys.argv) > 1:
         code(sys.argv[1], *map(int, sys.argv[2:3]), masked=sys.argv[3:] == ["masked"])
     else:
         check()
