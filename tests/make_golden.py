@@ -80,14 +80,14 @@ def images():
     }
 
 
-def encode_under_prior(pixels, model):
+def encode_under_prior(pixels, model, device="cpu"):
     """(bytes, fallback parts) with the prior where it can be used at all, else (bytes, None)."""
     entries = (container.Entry(pixels.shape[1], pixels.shape[0]),)
     result = prior_codec.encode_stack(
-        [pixels], container.Header(entries, container.pixel_digest([pixels])), model
+        [pixels], container.Header(entries, container.pixel_digest([pixels])), model, device
     )
     if not result:
-        return encoder.encode(pixels, model=model), None
+        return encoder.encode(pixels, model=model, device=device), None
     return container.write(*result), fallback_parts(
         [turned(pixels, result[0].flips)], result[0].start
     )

@@ -669,10 +669,8 @@ def test_instruction_sets(setting, tiny_model, small_image):
     assert printed["oneDNN_int8"] == (["True", expected] if selftest.agrees(Fast) else ["False"])
 
 
-@pytest.mark.skipif(
-    not torch.cuda.is_available(),
-    reason="no CUDA device here: the reference on a GPU is not checked",
-)
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_cuda(tiny_model):
     arrays = make_latents(3, 32, 40)
     assert selftest.agrees(lambda layers: Reference(layers, "cuda"), "cuda")

@@ -43,11 +43,11 @@ def test_all_cases_are_there():
 
 
 @pytest.mark.parametrize("path", MODES, ids=lambda p: f"{p.parent.parent.name}-{p.stem}")
-def test_golden_file_of_another_mode_decodes(path, default_model):
+def test_golden_file_of_another_mode_decodes(path, default_model, codec_device):
     """Mode, samples, palette, transparency and metadata of the image file beside it."""
     (beside,) = (other for other in path.parent.glob(f"{path.stem}.*") if other != path)
     image, expected = (
-        decode_image(path.read_bytes(), model=default_model),
+        decode_image(path.read_bytes(), model=default_model, device=codec_device),
         read_image(beside, beside),
     )
     image, expected = (
@@ -57,10 +57,10 @@ def test_golden_file_of_another_mode_decodes(path, default_model):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
-def test_golden_file_decodes(path, default_model):
+def test_golden_file_decodes(path, default_model, codec_device):
     """The pixels of the image beside it, bit for bit."""
     assert np.array_equal(
-        decode(path.read_bytes(), model=default_model),
+        decode(path.read_bytes(), model=default_model, device=codec_device),
         np.array(Image.open(path.with_suffix(".png"))),
     )
 
@@ -70,7 +70,7 @@ def test_golden_file_decodes(path, default_model):
     [p for p in FILES if p.with_suffix(".plain").exists()],
     ids=lambda p: f"{p.parent.name}-{p.stem}",
 )
-def test_golden_file_encodes_to_the_same_bytes(path, default_model, monkeypatch):
+def test_golden_file_encodes_to_the_same_bytes(path, default_model, monkeypatch, codec_device):
     """Same bytes from this machine; only the plain strip is taken as stored (it is libwebp's)."""
     data, strip = path.read_bytes(), path.with_suffix(".plain").read_bytes()
     header = container.read_header(data)
@@ -80,6 +80,5 @@ def test_golden_file_encodes_to_the_same_bytes(path, default_model, monkeypatch)
         "fallback_parts",
         lambda images, start: strip if start == header.start else stored(images, start),
     )
-    assert (
-        encode_under_prior(np.array(Image.open(path.with_suffix(".png"))), default_model)[0] == data
-    )
+    pixels = np.array(Image.open(path.with_suffix(".png")))
+    assert encode_under_prior(pixels, default_model, codec_device)[0] == data
