@@ -58,6 +58,7 @@ TESTED_ELSEWHERE = {
     "bitsback/train/estimates.py": "test_train_loop",
     "bitsback/train/expert_run.py": "test_recipe",
     "bitsback/train/export.py": "test_levels",
+    "bitsback/train/device_loop.py": "test_train_loop",
     "bitsback/train/graph.py": "test_recipe",
     "bitsback/train/kernel_check.py": "test_fused",
     "bitsback/train/loop.py": "test_train_loop",

@@ -16,13 +16,17 @@ from bitsback.diffusion.schedule import LearnedSchedule
 from bitsback.errors import DamagedFile, TrainingError
 from bitsback.integer.config import NetworkConfig
 from bitsback.train import checkpoints, estimates
+from bitsback.train.device_loop import run_steps
 from bitsback.train.estimates import estimate, schedule_gradients
+from bitsback.train.graph import GraphTrainer
 from bitsback.train.loop import train
+from bitsback.train.mixture import Mixture, Source, read_images
 from bitsback.train.muon import Muon, orthogonalise
 from bitsback.train.patches import Patches
 from bitsback.train.trainer import Trainer, TrainingConfig
-from tests.conftest import TINY
+from tests.conftest import TINY, on_cuda
 
+ROW = "level pixel top total steps minutes share pixels_per_second sigma_ends integer".split()
 SHORT = TrainingConfig(minutes=0.02, batch=8, patch=16, save_every=0.001)
 
 
@@ -450,3 +454,88 @@ def test_an_expert_for_pixels_alone(images, tmp_path):
     config = dataclasses.replace(SHORT, at_levels=True, only=range(0, 1), minutes=0.02)
     row = train(images, tmp_path / "e", network=TINY, config=config, log_every=1)
     assert row["pixel"] > 0 and row["level"] == 0 and row["top"] == 0
+
+
+# On a device
+
+
+def on_device(images, path, device, resume=None, **options):
+    """(what run_steps returns, reported rows) of a few blocks of steps."""
+    config, rows = TrainingConfig(minutes=0.003, batch=8, patch=16, **options), []
+    config = dataclasses.replace(config, bfloat16=device.type == "cuda")
+    run = run_steps(images, path, TINY, config, device, resume, rows.append, 4, True)
+    return run, rows
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=on_cuda)])
+def step_device(request):
+    return torch.device(request.param)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"integer": True},
+        {"integer": True, "at_levels": True},
+        {"integer": True, "at_levels": True, "only": range(1)},
+        {"integer": True, "at_levels": True, "only": range(7, 9)},
+    ],
+    ids=lambda o: "+".join(o),
+)
+def test_steps_on_a_device(images, tmp_path, step_device, options):
+    """All kinds of runs: rows as of a CPU's; weights, average and schedule are finite and move."""
+    run, rows = on_device(images, tmp_path / "m", step_device, **options)
+    trainer = run.trainer
+    assert rows and rows[-1] == run.row and run.images == 3
+    assert set(rows[0]) == set(ROW) and rows[0]["total"] > 0
+    assert run.trainer.steps % 4 == 0
+    for name, value in trainer.average.items():
+        assert value.isfinite().all(), name
+    fresh, ours = LearnedSchedule().state_dict(), trainer.schedule.state_dict()
+    moved = any(not torch.equal(fresh[name], value.cpu()) for name, value in ours.items())
+    assert moved != bool(options.get("at_levels"))
+
+
+def test_checkpoints_of_a_device_and_of_a_cpu(images, tmp_path, step_device):
+    """Each goes on from the other's: weights, steps and the state of all optimisers."""
+    run, _ = on_device(images, tmp_path / "m", step_device)
+    run.trainer.save(tmp_path / "m.ckpt", run.minutes)
+    trainer = Trainer(TINY, SHORT, "cpu")
+    trainer.load(tmp_path / "m.ckpt")
+    assert trainer.steps == run.trainer.steps
+    x = Patches(images, 16, "cpu", wild=0).batch(8, trainer.generator)
+    assert trainer.step(x, 0.5) is not None
+    trainer.save(tmp_path / "n.ckpt", 1.0)
+    again, _ = on_device(images, tmp_path / "o", step_device, resume=tmp_path / "n.ckpt")
+    assert again.trainer.steps > trainer.steps and again.trainer.minutes_before > 1
+
+
+def test_steps_on_a_device_lower_the_loss(images, tmp_path, step_device):
+    """And the average follows at once: it costs less than the random weights."""
+    images_, config = read_images([Source(images)], 16), TrainingConfig(batch=8, patch=16)
+    mixture = Mixture(images_, 16, step_device, wild=0)
+    trainer = GraphTrainer(TINY, config, mixture, False, ramp=True)
+    start = {name: value.clone() for name, value in trainer.average.items()}
+    trainer.prepare(step_device.type == "cuda")
+    totals = []
+    for _ in range(4):
+        trainer.set_rates(0.0)
+        trainer.steps_on_device(16)
+        parts = trainer.losses()
+        assert parts.pop("finite") == 16
+        totals.append(sum(parts.values()))
+    assert totals[-1] < 0.9 * totals[0]
+    change = [(trainer.average[k] - start[k]).norm() for k in start]
+    ahead = [(v - start[k]).norm() for k, v in trainer.network.state_dict().items()]
+    assert sum(change) > 0.3 * sum(ahead)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_run_on_a_card(images, tmp_path):
+    """From images to a model file."""
+    path = tmp_path / "m.safetensors"
+    row = train(images, path, network=TINY, config=SHORT, device="cuda", log_every=4)
+    assert row["pixels_per_second"] > 0
+    assert Model(path).description["training"]["device"] == "cuda"

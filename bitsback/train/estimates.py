@@ -38,7 +38,7 @@ def estimate(
     network: BoundNetwork,
     schedule: LearnedSchedule,
     x: Tensor,
-    generator: torch.Generator,
+    generator: torch.Generator | None,
     integer: bool,
     autocast: bool,
     gray: Tensor | None = None,

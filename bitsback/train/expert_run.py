@@ -2,8 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from bitsback.errors import TrainingError
 from bitsback.outputs import write
 from bitsback.train.denoiser import Denoiser, set_fused
-from bitsback.train.graph import GraphTrainer
+from bitsback.train.graph import BLOCK, GraphTrainer, fastest_convolutions
 from bitsback.train.kernel_check import kernels_agree
 from bitsback.train.measure import bound_bits
 from bitsback.train.mixture import Mixture, load_images
@@ -23,7 +22,6 @@ from bitsback.train.trainer import checkpoint_bytes
 
 Report = Callable[[dict[str, Any]], None]
 REPORT_SECONDS = 20.0
-BLOCK = 4  # steps between two looks at the clock
 PRESET = 1  # of LZMA, for weights of a run that goes on
 
 
@@ -144,16 +142,6 @@ def _prepare(trainer: GraphTrainer, task: Task, report: Report) -> None:
     report({"note": "ready", "graph": graph})
 
 
-@contextmanager
-def _fastest_convolutions() -> Iterator[None]:
-    """cuDNN times its algorithms when it meets a new size in the block."""
-    before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
-
-
 def train_expert(task: Task, report: Report) -> None:
     """Trains an expert until task.until, and leaves its weights (.weights) and checkpoint (.ckpt).
 
@@ -163,7 +151,7 @@ def train_expert(task: Task, report: Report) -> None:
     """
     trainer, held = _start(task, report)
     saver, begin = _Saver(task, report), time.time()
-    with _fastest_convolutions():
+    with fastest_convolutions():
         _prepare(trainer, task, report)
         _run(trainer, task, saver, report)
     trainer.share_before = 1.0

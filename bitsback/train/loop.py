@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +37,17 @@ def prefers_bfloat16(device: str | torch.device, width: int = 64) -> bool:
     return seconds[torch.bfloat16] < 0.9 * seconds[torch.float32]
 
 
+class Run(NamedTuple):
+    """A run that is over: images is their number, minutes those of this run, row the last reported;
+    may_replace: whether its checkpoint may."""
+
+    trainer: Trainer
+    images: int
+    minutes: float
+    row: dict[str, Any]
+    may_replace: bool
+
+
 class Window:
     """Losses of the steps since the last report, added up."""
 
@@ -50,19 +61,29 @@ class Window:
         self.count += 1
 
     def row(self, trainer: Trainer, minutes: float) -> dict[str, Any]:
-        """What `train` reports: mean bits a dimension, pixels a second; minutes: of this run."""
-        config = trainer.config
-        row: dict[str, Any] = {k: round(float(v) / self.count, 4) for k, v in self.sums.items()}
-        pixels = self.count * config.batch * config.patch**2
-        return row | {
-            "total": round(sum(row.values()), 4),
-            "steps": trainer.steps,
-            "minutes": round(trainer.minutes_before + minutes, 2),
-            "share": minutes / config.minutes,
-            "pixels_per_second": round(pixels / (time.monotonic() - self.begin)),
-            "sigma_ends": sigma_ends(trainer, 3),
-            "integer": config.integer,
-        }
+        """progress_row of these steps."""
+        means = {name: float(value) / self.count for name, value in self.sums.items()}
+        return progress_row(trainer, means, self.count, time.monotonic() - self.begin, minutes)
+
+
+def progress_row(
+    trainer: Trainer, means: dict[str, float], count: int, seconds: float, minutes: float
+) -> dict[str, Any]:
+    """What `train` reports of `count` steps that took `seconds`.
+
+    means: bits a dimension by part; minutes: of this run.
+    """
+    config = trainer.config
+    row: dict[str, Any] = {name: round(value, 4) for name, value in means.items()}
+    return row | {
+        "total": round(sum(row.values()), 4),
+        "steps": trainer.steps,
+        "minutes": round(trainer.minutes_before + minutes, 2),
+        "share": minutes / config.minutes,
+        "pixels_per_second": round(count * config.batch * config.patch**2 / seconds),
+        "sigma_ends": sigma_ends(trainer, 3),
+        "integer": config.integer,
+    }
 
 
 def sigma_ends(trainer: Trainer, digits: int) -> list[float]:
@@ -85,13 +106,48 @@ def train(
 ) -> dict[str, Any]:
     """Trains on the images below `folder` for `config.minutes`; returns the last reported row.
 
-    Writes the model file `output` and the checkpoint `output`.ckpt; for an expert the latter alone.
+    On a CUDA device device_loop.py takes the steps.  Writes the model file `output` and the
+    checkpoint `output`.ckpt; for an expert the latter alone.
     report: called with a row every `log_every` steps (bits a dimension: total and parts, pixels a
     second, share of the run); resume: a path for Trainer.load; data_name: name of the data in the
     model file; force: replace what other runs wrote.
     Errors: TrainingError, OutputExists, OutputFailed.
     """
     device = torch.device(device)
+    if device.type == "cuda":
+        from bitsback.train.device_loop import run_steps
+
+        run = run_steps(folder, output, network, config, device, resume, report, log_every, force)
+    else:
+        run = _run(folder, output, network, config, device, resume, report, log_every, force)
+    trainer, count, minutes, row, may_replace = run
+    trainer.save(f"{output}.ckpt", minutes, may_replace)
+    training = {
+        "minutes": round(trainer.minutes_before + minutes, 1),
+        "steps": trainer.steps,
+        "images": count,
+        "data": data_name or str(folder),
+        "device": device.type,
+        "integer": config.integer,
+        "grey": config.gray > 0,  # the key's spelling in model files
+        "sigma_ends": sigma_ends(trainer, 4),
+    }
+    if config.only is None:
+        save_model(output, trainer.averaged(), default_levels(), training, force=force)
+    return row
+
+
+def _run(
+    folder: str | Path,
+    output: str | Path,
+    network: NetworkConfig,
+    config: TrainingConfig,
+    device: torch.device,
+    resume: str | Path | None,
+    report: Callable[[dict[str, Any]], None],
+    log_every: int,
+    force: bool,
+) -> Run:
     patches = Patches(folder, config.patch, device)
     trainer = Trainer(network, config, device)
     if resume:
@@ -101,7 +157,6 @@ def train(
         if config.at_levels
         else estimate
     )
-    forward = torch.compile(forward) if device.type == "cuda" else forward
     begin = saved = time.monotonic()
     window, row, may_replace = Window(), {}, force
     while True:
@@ -122,17 +177,4 @@ def train(
             trainer.save(f"{output}.ckpt", minutes, may_replace)
             may_replace = True  # a file that this run wrote
     minutes = (time.monotonic() - begin) / 60
-    trainer.save(f"{output}.ckpt", minutes, may_replace)
-    training = {
-        "minutes": round(trainer.minutes_before + minutes, 1),
-        "steps": trainer.steps,
-        "images": len(patches),
-        "data": data_name or str(folder),
-        "device": device.type,
-        "integer": config.integer,
-        "grey": config.gray > 0,  # the key's spelling in model files
-        "sigma_ends": sigma_ends(trainer, 4),
-    }
-    if config.only is None:
-        save_model(output, trainer.averaged(), default_levels(), training, force=force)
-    return row
+    return Run(trainer, len(patches), minutes, row, may_replace)

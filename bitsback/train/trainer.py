@@ -160,11 +160,16 @@ class Trainer:
     def _resume(self, state: dict[str, Any]) -> None:
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
+            for group in getattr(part, "param_groups", []):  # of a CUDA graph: tensors
+                group["lr"] = float(group["lr"])
+                if "capturable" in group:
+                    group["capturable"] = False
         self.average = state["average"]
         self.steps, self.minutes_before = state["steps"], state["minutes"]
         self.steps_here = self.steps  # no second warm-up: the optimisers' state is complete
         self.history = state["history"]
-        self.generator.set_state(state["generator"].cpu())
+        if len(state["generator"]) == len(self.generator.get_state()):  # else of another device
+            self.generator.set_state(state["generator"].cpu())
 
     def learning_rate(self, share: float) -> float:
         """Factor at `share` of the run: short warm-up, flat, cosine down to lr_end."""
@@ -185,12 +190,9 @@ class Trainer:
         "top"} in bits a dimension, or None if the gradient is not finite and the update skipped.
         """
         factor = self.learning_rate(share)
-        optimisers: list[tuple[torch.optim.Optimizer, float]] = [
-            (self.muon, self.config.muon_lr),
-            (self.adam, self.config.lr),
-            (self.schedule_adam, SCHEDULE_RATE),
-        ]
-        for optimiser, lr in optimisers:
+        rates = self.config.muon_lr, self.config.lr, SCHEDULE_RATE
+        optimisers = self.muon, self.adam, self.schedule_adam
+        for optimiser, lr in zip(optimisers, rates):
             for group in optimiser.param_groups:
                 group["lr"] = lr * factor
             optimiser.zero_grad(set_to_none=True)
@@ -212,7 +214,7 @@ class Trainer:
         if leaves is not None:
             schedule_gradients(self.schedule, level, leaves)
         nn.utils.clip_grad_norm_(self.schedule.parameters(), 1.0)
-        for optimiser, _ in optimisers:
+        for optimiser in optimisers:
             optimiser.step()
         self._after_update()
         return {
@@ -224,11 +226,21 @@ class Trainer:
     @torch.no_grad()
     def _after_update(self) -> None:
         """Limits the schedule's ends and moves the average towards the new weights."""
+        self.limit_ends()
+        state = self.network.state_dict()
+        torch._foreach_lerp_(
+            list(self.average.values()), [state[k] for k in self.average], self.average_weight()
+        )
+
+    @torch.no_grad()
+    def limit_ends(self) -> None:
+        """Keeps the ends of the schedule within END_LIMITS."""
         for end, (low, high) in enumerate(END_LIMITS):
             self.schedule.ends[end].clamp_(low, high)
-        weight = 1 - min(self.config.ema, (1 + self.steps) / (20 + self.steps))
-        state = self.network.state_dict()
-        torch._foreach_lerp_(list(self.average.values()), [state[k] for k in self.average], weight)
+
+    def average_weight(self) -> float:
+        """Share of the new weights in the average: large at first, then 1 - ema."""
+        return 1 - min(self.config.ema, (1 + self.steps) / (20 + self.steps))
 
     def averaged(self) -> Denoiser:
         """A copy of the network with the averaged weights, on the CPU."""
