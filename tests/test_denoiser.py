@@ -1,5 +1,6 @@
 """denoiser.py and quantised.py: rounding, and causality over the passes, also of the coder."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -349,3 +350,21 @@ def test_places(count, height, width):
         places.put_unshuffled(unshuffled_values, torch.from_numpy(places.of(values)))
     assert total == height * width and np.array_equal(back, values)
     assert np.array_equal(unshuffled_values, unshuffled(values))
+
+
+def test_fixed_weights_change_nothing(tiny_network):
+    """Outputs and gradients of biases are those of weights that are rounded each time."""
+    fixed = copy.deepcopy(tiny_network)
+    for module in fixed.modules():
+        if isinstance(module, QConv):
+            module.fix_weights()
+    x, log_sigma = 50 * torch.randn(2, 3, 16, 16), torch.tensor([0.1, 3.0])
+    gradients = []
+    for network in (tiny_network, fixed):
+        bias = network.last.bias = network.last.bias.requires_grad_()
+        bias.grad = None
+        out = network.trunk(x, log_sigma, True)[0]
+        (out * out).sum().backward()
+        gradients += [out.detach(), bias.grad.clone()]
+        bias.requires_grad_(False)
+    assert torch.equal(gradients[0], gradients[2]) and torch.equal(gradients[1], gradients[3])

@@ -45,6 +45,11 @@ def info(
     from bitsback.codecs.io.facts import describe
     from bitsback.codecs.io.packed import SUFFIX, read_packed
 
+    if device is not None:
+        from bitsback.cli.resources import torch_device
+
+        device = torch_device(device)
+
     def print_info(source: Path, _: Path | None) -> None:
         data = read_packed(source)  # once: a pipe cannot be read again
         facts = describe(source, data)
@@ -91,12 +96,10 @@ def device_facts(model_id: str, model: str | None, device: str) -> dict:
     """The backend that the file's model runs on a device; nothing for a file without the prior."""
     if not model_id:
         return {}
-    from bitsback.cli.resources import torch_device
     from bitsback.coder.model import Model
 
-    name = torch_device(device)
-    backend = Model.of_file(model, model_id).chain(name).network.backend
-    return {"convolutions": f"{backend.name} on {name}"}
+    backend = Model.of_file(model, model_id).chain(device).network.backend
+    return {"convolutions": f"{backend.name} on {device}"}
 
 
 def print_bits(bits: dict[str, int], noise: dict[str, float], dims: int) -> None:

@@ -79,6 +79,7 @@ class QConv(nn.Conv2d):
 
     bias: nn.Parameter
     fused = False  # round inner weights in one Triton kernel, to bfloat16 (denoiser.set_fused)
+    fixed: Tensor | None = None  # weights that do not change, rounded, times the gain
 
     def __init__(
         self,
@@ -100,9 +101,16 @@ class QConv(nn.Conv2d):
         """(O, I, k, k) float: the weights, rounded to integers times a power of two if asked."""
         return rounded_weight(self.weight, self.reach) if integer else self.weight
 
+    @torch.no_grad()
+    def fix_weights(self) -> None:
+        """Rounds the weights once for all evaluations that round."""
+        self.fixed = self.effective_weight(True) * self.gain
+
     def forward(self, x: Tensor, integer: bool = False, with_bias: bool = True) -> Tensor:
         """The convolution in output units."""
-        if self.fused and integer and not self.reach and torch.is_autocast_enabled(x.device.type):
+        if integer and self.fixed is not None:
+            weight = self.fixed
+        elif self.fused and integer and not self.reach and torch.is_autocast_enabled(x.device.type):
             weight = FusedWeight.apply(self.weight, self.gain)
         else:
             weight = self.effective_weight(integer)

@@ -103,6 +103,7 @@ def _float_expert(
     }
     starts = {name: module.bias.detach() for name, module in convolutions.items()}
     for module in convolutions.values():
+        module.fix_weights()
         del module.bias  # no parameter any more: FloatFamily.move sets a tensor
     units = {
         name: (update_units(name, layer) * real_scales(name, layer)[1] * 2 ** exponents[name])
