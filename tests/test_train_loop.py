@@ -514,7 +514,7 @@ def test_checkpoints_of_a_device_and_of_a_cpu(images, tmp_path, step_device):
 def test_steps_on_a_device_lower_the_loss(images, tmp_path, step_device):
     """And the average follows at once: it costs less than the random weights."""
     images_, config = read_images([Source(images)], 16), TrainingConfig(batch=8, patch=16)
-    mixture = Mixture(images_, 16, step_device, wild=0)
+    mixture = Mixture(images_, 16, step_device)
     trainer = GraphTrainer(TINY, config, mixture, False, ramp=True)
     start = {name: value.clone() for name, value in trainer.average.items()}
     trainer.prepare(step_device.type == "cuda")
