@@ -11,6 +11,7 @@ from bitsback.integer.convolution import Layer
 from bitsback.integer.experts import Expert
 
 PEAK = 8192  # rows and columns of the matrices that the peak is measured with
+COPIED = 2**29  # bytes of the memory that copying is measured with
 # BLOCK_M, BLOCK_N, BLOCK_K, warps, stages of a 3x3 layer of 96 channels
 SWEEP = (
     (128, 128, 32, 8, 3),
@@ -110,3 +111,26 @@ def int8_peak(device: torch.device) -> float:
     side = PEAK if device.type == "cuda" else 256
     a, b = (torch.randint(-9, 9, (side, side), device=device).to(torch.int8) for _ in range(2))
     return 2 * side**3 / microseconds(lambda: torch._int_mm(a, b.T), device, 10) * 1e6
+
+
+def layer_bytes(name: str, layer: Layer, pixels: int) -> int:
+    """Bytes that a layer reads and writes, each once.  pixels: outputs of each channel.
+
+    Activations are bytes; sums are float32, read and written by all layers but those that only
+    narrow; the last ones write int32.
+    """
+    outputs, inputs = layer.weight.shape[:2]
+    kind = name.split(".")[-1]
+    written = 1 if kind == "a" or name in ("head_known", "head_mix") else 4
+    narrowed = kind == "b" or name.startswith(("first", "to", "from"))
+    added = kind == "b" or name.startswith("from")
+    moved = outputs * (written + narrowed + 4 * added) + inputs * layer.stride**2
+    return moved * pixels + layer.weight.numel()
+
+
+def copy_bandwidth(device: torch.device) -> float:
+    """Bytes a second, read and written, of copying memory on a device."""
+    size = COPIED if device.type == "cuda" else COPIED // 16
+    source = torch.zeros(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * size / microseconds(lambda: target.copy_(source), device, 10) * 1e6
