@@ -149,10 +149,9 @@ def written(tasks):
     [
         pytest.param(None, id="host"),
         pytest.param(NONE, id="tensors", marks=pytest.mark.slow),
-        pytest.param(Kernels(False, False, True), id="kernels", marks=pytest.mark.slow),
     ],
 )
-def test_threads_make_the_files_of_one(tasks, kernels, monkeypatch, interpreted_in_turn):
+def test_threads_make_the_files_of_one(tasks, kernels, monkeypatch):
     """One model, opened and built once, codes and checks images in threads at once."""
     if kernels is not None:
         use(with_tensors(kernels), monkeypatch)
@@ -176,14 +175,16 @@ def test_threads_make_the_files_of_one(tasks, kernels, monkeypatch, interpreted_
     assert together == written(tasks) and len(set(together)) == len(tasks)
 
 
-def test_threads_share_a_chain_of_tensors(tiny_model):
-    """Segments of different sizes pushed and popped in four threads by one chain, which has built
-    none of its tables yet: the bytes and pixels of one thread.
+@pytest.mark.parametrize(
+    "kernels", [NONE, pytest.param(Kernels(True, True, True), marks=pytest.mark.slow)]
+)
+def test_threads_share_a_chain_of_tensors(tiny_model, kernels, interpreted_in_turn):
+    """Segments of different sizes pushed and popped in threads by one chain, which has built none
+    of its tables yet: the bytes and pixels of one thread.
     """
     rng, top = np.random.default_rng(5), Top((0, 0, 0), (70, 70, 70))
-    segments = [
-        rng.integers(-20, 20, (1, 3, 8, 8 + 8 * (i % 2))).astype(np.int32) for i in range(4)
-    ]
+    sizes = (8, 16, 8, 16) if kernels == NONE else (8, 10)
+    segments = [rng.integers(-20, 20, (1, 3, 8, side)).astype(np.int32) for side in sizes]
 
     def coded(chain, x):
         lanes = random_lanes(x.size, len(chain.levels), lanes=x.size)
@@ -193,9 +194,10 @@ def test_threads_share_a_chain_of_tensors(tiny_model):
         data, there = lanes.to_bytes(), chain.counts_for(ColourCounts(3))
         return data, chain.pop(lanes, x.shape, top, no_context(x), counts=there)
 
-    shared, alone = (with_tensors(NONE)(tiny_model) for _ in range(2))
-    with ThreadPoolExecutor(4) as threads:
+    shared = with_tensors(kernels)(tiny_model)
+    with ThreadPoolExecutor(len(segments)) as threads:
         together = list(threads.map(lambda x: coded(shared, x), segments))
+    alone = with_tensors(NONE)(tiny_model)
     for (data, back), x in zip(together, segments):
         assert data == coded(alone, x)[0] and np.array_equal(back, x)
 
