@@ -117,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=summary(__doc__))
     parser.add_argument("--models", default="fast,default,best")
     parser.add_argument("--side", type=int, default=1024, help="of a square segment")
-    parser.add_argument("--words", type=int, default=5_000_000, help="on the stack")
+    parser.add_argument("--words", type=int, default=6_000_000, help="on the stack")
     args = parser.parse_args()
     from bitsback.codecs.estimate import device_bytes
 

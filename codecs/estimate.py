@@ -52,10 +52,10 @@ def device_bytes(model: Model, pixels: int = ENCODER_MAX_PIXELS, words: int = WO
 def host_bytes(model: Model, pixels: int) -> int:
     """Memory of a process that codes an image on the CPU (benchmarks/results/memory.md).
 
-    The program, the largest segment, and the image itself.
+    The program, the largest segment, which is at most half of an image, and the image itself.
     """
     widest = max(expert.config.c1 for expert in model.experts)
-    segment = (340 + 7.4 * widest) * min(pixels / (8 * ENCODER_MAX_PIXELS), 1)
+    segment = (340 + 7.4 * widest) * min(pixels / (2 * ENCODER_MAX_PIXELS), 1)
     return int((300 + segment) * 2**20) + IMAGE_BYTES * pixels
 
 

@@ -1,5 +1,6 @@
 """Backends of GPUs, bit for bit against int64: Triton's kernels, torch._int_mm."""
 
+import json
 import os
 import subprocess
 import sys
@@ -351,6 +352,10 @@ def test_info_and_v_name_the_backend(tiny_model, prior_file, photograph, tmp_pat
     (tmp_path / "a.bbk").write_bytes(prior_file(photograph(64, 56)))
     told = call("info", "--device", "cpu", "--model", tiny_model.path, tmp_path / "a.bbk")
     assert f"{name} on cpu" in told.stdout.split("convolutions")[1].splitlines()[0]
+    several = "info", "--device", "cpu,cpu", "--model", tiny_model.path, tmp_path / "a.bbk"
+    facts = json.loads(call(*several, "--json").stdout)
+    assert facts["convolutions"] == f"{name} on cpu" and facts["segments_coded"] == "host"
+    assert facts["images_at_once"] == "1"
     assert "convolutions" not in call("info", tmp_path / "a.bbk").stdout
     Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
     told = call("compress", "-v", "--model", tiny_model.path, tmp_path / "b.png")

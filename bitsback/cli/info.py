@@ -26,7 +26,8 @@ from bitsback.cli.options import json_option, recursive_option, sources_argument
     help="Also the bits of each part of the file and of each noise level: decodes it.",
 )
 @click.option(
-    "--device", help="Also the convolutions that run on this device, which are tested: cpu, cuda."
+    "--device",
+    help="Also what runs on this device, which is tested: cpu, cuda, or several, cuda:0,cuda:1.",
 )
 @click.option(
     "--model", help="With --borders, --levels, --device: name of a shipped model, or a path."
@@ -93,13 +94,25 @@ def level_facts(data: bytes, model: str | None) -> dict:
 
 
 def device_facts(model_id: str, model: str | None, device: str) -> dict:
-    """The backend that the file's model runs on a device; nothing for a file without the prior."""
+    """What the file's model runs on a device, or on several separated by commas.
+
+    Backend of the convolutions; where a segment is coded, and by whose kernels; how many images are
+    coded at once.  Nothing for a file without the prior.
+    """
     if not model_id:
         return {}
+    from bitsback.cli.devices import images_at_once, torch_devices
     from bitsback.coder.model import Model
 
-    backend = Model.of_file(model, model_id).chain(device).network.backend
-    return {"convolutions": f"{backend.name} on {device}"}
+    opened, facts = Model.of_file(model, model_id), []
+    for name in torch_devices(device):
+        chain = opened.chain(name)
+        kernels = [kind for kind, runs in chain.kernels._asdict().items() if runs]
+        coder = f"tensors, kernels: {', '.join(kernels) or 'none'}" if chain.tensors else "host"
+        at_once = str(images_at_once(opened, name))
+        facts.append((f"{chain.network.backend.name} on {name}", coder, at_once))
+    keys = "convolutions", "segments_coded", "images_at_once"
+    return dict(zip(keys, ("; ".join(dict.fromkeys(some)) for some in zip(*facts))))
 
 
 def print_bits(bits: dict[str, int], noise: dict[str, float], dims: int) -> None:
