@@ -128,7 +128,7 @@ def main() -> None:
         estimate = device_bytes(model, args.side**2, args.words)
         rows.append([f"{name} {model.id[:16]}", *(f"{n / 2**20:.0f}" for n in (*peaks, estimate))])
     print(f"python -m benchmarks.footprint --models {args.models} --side {args.side}\n")
-    print(table(["model", "push, MiB", "pop, MiB", "announced, MiB"], rows))
+    print(table(["model", "push, MiB", "pop, MiB", "bound, MiB"], rows))
 
 
 if __name__ == "__main__":

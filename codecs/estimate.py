@@ -16,6 +16,9 @@ from bitsback.coder.model import Model
 # float32, and of a word of the stack.
 FIXED, WEIGHT_BYTES, WORD_BYTES = 100 * 2**20, 6, 8
 WORDS = 6_000_000  # on the stack of a photograph of 24 megapixels at 2.7 bits a sample
+# What torch's allocator takes from a GPU against the bytes of its tensors, at most, and what CUDA
+# takes for a process.
+RESERVED, CONTEXT = 1.5, 500 * 2**20
 IMAGE_BYTES = 14  # of a pixel, on the host
 LONG = 1  # megapixels from which an estimate is worth its time
 TIMED_SIDE = 256  # pixels: side of the block that is timed
@@ -40,7 +43,7 @@ def device_bytes(model: Model, pixels: int = ENCODER_MAX_PIXELS, words: int = WO
     """Memory of a GPU that an image takes: while its largest segment, of `pixels`, is coded.
 
     words: on the stack.  Counted by benchmarks.footprint, of which this is an upper bound within a
-    third; what torch's allocator keeps unused, and CUDA itself, come on top.
+    third.  torch's allocator reserves up to RESERVED times it; CUDA's CONTEXT comes on top.
     """
     weights = sum(
         layer.weight.numel() for expert in model.experts for layer in expert.layers.values()

@@ -171,7 +171,7 @@ def test_images_at_once(monkeypatch, tiny_model):
     from bitsback.coder.model import Model
 
     one = device_bytes(Model.open())
-    for cards_memory, expected in ((0.5, 1), (4.5, 3), (100, MOST_AT_ONCE)):
+    for cards_memory, expected in ((0.5, 1), (7, 3), (100, MOST_AT_ONCE)):
         facts = type("", (), {"total_memory": int(cards_memory * one)})
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, f=facts: f)
         assert images_at_once(Model.open(), "cuda:0") == expected

@@ -79,6 +79,13 @@ def test_each_dask_worker_has_its_card(asked, name, visible, cards, expected, mo
     assert worker_device(asked) == expected
 
 
+def test_a_task_of_a_cluster_runs_on_the_workers_card(folder, tiny_model, monkeypatch):
+    monkeypatch.setattr(pool, "worker_device", lambda name: {"auto": "cpu"}[name])
+    source, target = str(folder / "a.png"), str(folder / "a.bbk")
+    task = pool.Task("compress", source, target, {}, str(tiny_model.path), "auto", on_cluster=True)
+    assert pool.run_task(task)[1] == os.path.getsize(target)
+
+
 # --- threads on one device -------------------------------------------------------------------
 
 

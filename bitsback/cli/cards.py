@@ -43,8 +43,6 @@ def serve(
     warnings.simplefilter("ignore")  # blocks that ignore them in turn are not for threads
     import torch
 
-    if is_gpu(device):
-        torch.cuda.set_device(device)
     slots, sending = Slots(jobs), threading.Lock()
 
     def handle(number: int, task: Any) -> None:

@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 # Images at once on a GPU.  One of them keeps one of its processors busy with lanes, and Python
 # launches the kernels of all: more than these wait for Python (README.md).
 MOST_AT_ONCE = 8
-USABLE = 0.8  # of a GPU's memory: the rest is the driver's, other programs', and lost in gaps
+USABLE = 0.8  # of a GPU's memory: the rest is CUDA's and other programs'
 
 
 def torch_devices(names: str) -> list[str]:
@@ -81,10 +81,10 @@ def images_at_once(model: "Model | None", device: str) -> int:
         return 1
     import torch
 
-    from bitsback.codecs.estimate import device_bytes
+    from bitsback.codecs.estimate import RESERVED, device_bytes
 
     total = torch.cuda.get_device_properties(device).total_memory
-    fitting = int(USABLE * total / device_bytes(model)) if model else MOST_AT_ONCE
+    fitting = int(USABLE * total / (RESERVED * device_bytes(model))) if model else MOST_AT_ONCE
     return max(1, min(MOST_AT_ONCE, fitting))
 
 

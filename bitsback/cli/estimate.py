@@ -18,7 +18,14 @@ def estimate_printer(
     """A function of the images that prints the estimate if they are large enough for one."""
 
     def print_estimate(images: "list[ImageData]") -> None:
-        from bitsback.codecs.estimate import LONG, device_bytes, estimate, host_bytes
+        from bitsback.codecs.estimate import (
+            CONTEXT,
+            LONG,
+            RESERVED,
+            device_bytes,
+            estimate,
+            host_bytes,
+        )
 
         if quiet or not model:
             return
@@ -27,7 +34,8 @@ def estimate_printer(
             gigabytes = host_bytes(model, int(1e6 * megapixels)) / 1e9
             memory = f"{gigabytes:.1f} GB of memory"
             if is_gpu(device):
-                memory += f", {device_bytes(model) / 1e9:.1f} GB on {device}"
+                there = (CONTEXT + RESERVED * device_bytes(model)) / 1e9
+                memory += f", {there:.1f} GB on {device}"
             print_line(
                 f"bitsback: {name}: {megapixels:.1f} megapixels coded with the prior take about "
                 f"{max(1, seconds / 60):.0f} minutes at the machine's present speed "
