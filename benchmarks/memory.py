@@ -34,10 +34,16 @@ FLAT_BITS = 3  # of a sample in the images for `flat`
 
 
 class Flat:
-    """Stands in for a Chain: samples of FLAT_BITS bits pushed as they are.
+    """Stands in for a Chain, that of a model: samples of FLAT_BITS bits pushed as they are.
 
-    As many bits are popped before, as bits-back does.
+    As many bits are popped before, as bits-back does.  Colours are counted and not used.
     """
+
+    def __init__(self, chain: Any):
+        self._chain = chain
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._chain, name)
 
     def push(
         self,
@@ -46,6 +52,7 @@ class Flat:
         top: Any,
         context: Any,
         watch: Callable[["Lanes"], object] = lambda lanes: None,
+        *_: Any,
     ) -> None:
         """x: (B, 3, H, W) int32, pixels - 128; watch: called at the lowest size of the message."""
         owed = lanes.pop_uniform(x.size, FLAT_BITS)
@@ -53,7 +60,9 @@ class Flat:
         lanes.push_uniform(owed, FLAT_BITS)
         lanes.push_uniform(x.ravel() + 128, FLAT_BITS)
 
-    def pop(self, lanes: "Lanes", shape: tuple[int, ...], top: Any, context: Any) -> "np.ndarray":
+    def pop(
+        self, lanes: "Lanes", shape: tuple[int, ...], top: Any, context: Any, **_: Any
+    ) -> "np.ndarray":
         """The samples of a push; the bits it popped are not returned."""
         return (
             lanes.pop_uniform(shape[0] * shape[1] * shape[2] * shape[3], FLAT_BITS).reshape(shape)
@@ -108,7 +117,7 @@ def write_tiny_model(path: Path) -> None:
 def peak_bytes() -> int:
     """The peak memory of this process.
 
-    getrusage is the fallback only: on Linux it starts from the parent process's peak.
+    getrusage is the fallback only: on Linux it starts from the parent's peak.
     """
     try:
         return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
@@ -132,7 +141,7 @@ def step(action: str, source: str, target: str, model: str, flat: str) -> dict[s
     torch.set_num_threads(1)
     Image.MAX_IMAGE_PIXELS = None
     if flat:
-        Model.chain = lambda *_: Flat()  # type: ignore[method-assign]
+        Model.chain = lambda *arguments, chain=Model.chain: Flat(chain(*arguments))  # type: ignore
     keep_pages()
     begin = time.perf_counter()
     if action == "segment":
