@@ -19,7 +19,7 @@ WORDS = 6_000_000  # on the stack of a photograph of 24 megapixels at 2.7 bits a
 # What torch's allocator takes from a GPU against the bytes of its tensors, at most, and what CUDA
 # takes for a process.
 RESERVED, CONTEXT = 1.5, 500 * 2**20
-IMAGE_BYTES = 14  # of a pixel, on the host
+IMAGE_BYTES = 18  # of a pixel, on the host
 LONG = 1  # megapixels from which an estimate is worth its time
 TIMED_SIDE = 256  # pixels: side of the block that is timed
 

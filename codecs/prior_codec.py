@@ -17,6 +17,7 @@ from bitsback.ans.lanes import Lanes, random_lanes
 from bitsback.codecs import block_means, flat_map
 from bitsback.codecs.bitstream.header import Header
 from bitsback.codecs.fallback.webp import webp_size
+from bitsback.codecs.image import strips
 from bitsback.codecs.segment_layout import STEP, Covered, Segment, locate, turned
 from bitsback.codecs.segments import (
     blocks,
@@ -117,7 +118,7 @@ def sharpness_of(chain: Chain, images: list[np.ndarray], masks: flat_map.Masks |
     arrays = chain.reverse[0].pixel_arrays(x, y, inside)
     counts = ColourCounts(1)
     for pixels in images:
-        counts.count_all(planes(pixels[::2]))
+        _count(counts, pixels[::2])
     counts.count_all(x[:, :, (-segment.top) % 2 :: 2], -1)
     every = max(1, x.size // TRIAL_VALUES)
     uncounted = sum(
@@ -135,10 +136,16 @@ def _colours(sharpness, images, start):
         return None
     colours, (image, rows, columns) = ColourCounts(sharpness), start
     for i, pixels in enumerate(images[image:]):
-        colours.count_all(planes(pixels))
+        _count(colours, pixels)
         if not i and rows:
-            colours.count_all(planes(pixels[:rows, :columns]), -1)
+            _count(colours, pixels[:rows, :columns], -1)
     return colours
+
+
+def _count(colours, pixels, times=1):
+    """Counts (H, W, C) uint8 in strips: 40 bytes of arrays for each pixel of a strip."""
+    for rows in strips(pixels):
+        colours.count_all(planes(rows), times)
 
 
 def encode_stack(
