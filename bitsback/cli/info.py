@@ -46,10 +46,11 @@ def info(
     from bitsback.codecs.io.facts import describe
     from bitsback.codecs.io.packed import SUFFIX, read_packed
 
+    devices: list[str] = []
     if device is not None:
-        from bitsback.cli.resources import torch_device
+        from bitsback.cli.devices import torch_devices
 
-        device = torch_device(device)
+        devices = torch_devices(device)
 
     def print_info(source: Path, _: Path | None) -> None:
         data = read_packed(source)  # once: a pipe cannot be read again
@@ -58,8 +59,8 @@ def info(
             facts |= border_facts(data, facts, model)
         if levels:
             facts |= level_facts(data, model)
-        if device:
-            facts |= device_facts(facts.get("model", ""), model, device)
+        if devices:
+            facts |= device_facts(facts.get("model", ""), model, devices)
         if as_json:
             print_line(json.dumps(facts))
         else:
@@ -93,19 +94,19 @@ def level_facts(data: bytes, model: str | None) -> dict:
     return {"bits": bits, "sigmas": dict(zip(names, costs.sigmas))}
 
 
-def device_facts(model_id: str, model: str | None, device: str) -> dict:
-    """What the file's model runs on a device, or on several separated by commas.
+def device_facts(model_id: str, model: str | None, devices: list[str]) -> dict:
+    """What the file's model runs on devices.
 
     Backend of the convolutions; where a segment is coded, and by whose kernels; how many images are
     coded at once.  Nothing for a file without the prior.
     """
     if not model_id:
         return {}
-    from bitsback.cli.devices import images_at_once, torch_devices
+    from bitsback.cli.devices import images_at_once
     from bitsback.coder.model import Model
 
     opened, facts = Model.of_file(model, model_id), []
-    for name in torch_devices(device):
+    for name in devices:
         chain = opened.chain(name)
         kernels = [kind for kind, runs in chain.kernels._asdict().items() if runs]
         coder = f"tensors, kernels: {', '.join(kernels) or 'none'}" if chain.tensors else "host"
