@@ -9,8 +9,11 @@ from bitsback.integer.config import NetworkConfig
 from bitsback.train import packed_weights as packed
 from bitsback.train.checkpoints import read_checkpoints, read_weights
 from bitsback.train.denoiser import Denoiser
+from bitsback.train.dequantise import dequantised_model
 from bitsback.train.export import integer_layers
+from bitsback.train.measure import bound_bits
 from bitsback.train.trainer import Trainer, TrainingConfig
+from tests.commands import call
 from tests.conftest import TINY
 
 
@@ -86,3 +89,21 @@ def test_foreign_files_are_refused(tmp_path, content):
 def test_levels_of_no_expert_are_refused():
     with pytest.raises(TrainingError, match="levels 1 to 4"):
         packed.of_levels([random_state(5, [0, 2])], range(1, 5), 9)
+
+
+def test_a_model_is_exported_to_float_weights(expert_model, tmp_path):
+    """`export MODEL -o NAME.weights`: the experts by level; exported again, the same bound."""
+    out = tmp_path / "kept.weights"
+    done = call("export", expert_model.path, "-o", out)
+    assert done.exit_code == 0, done.output
+    states = packed.read_packed(out)
+    assert [state["only"] for state in states] == [
+        [expert.steps.start, expert.steps.stop] for expert in expert_model.experts
+    ]
+    network, _ = read_checkpoints([out], [expert.family for expert in expert_model.experts])
+    x = torch.linspace(-100, 100, 3 * 32 * 32).view(1, 3, 32, 32).round()
+    ours, theirs = (
+        bound_bits(some, default_levels(), x, True)
+        for some in (network, dequantised_model(expert_model))
+    )
+    assert ours == pytest.approx(theirs, abs=1e-3)

@@ -23,6 +23,28 @@ def _equalise(network: Any, training_data: Path, checkpoints: int) -> None:
     equalise(network, default_levels(), centre_crops(training_data, 6, side=192))
 
 
+def _with_variances(network: Any, variance: str, crops: Path) -> tuple[Any, Any]:
+    """(networks, table) of a grade of the reverse variance.  Errors: UnsupportedImage."""
+    import numpy as np
+
+    from bitsback.train.grades import graded, kept_corrections
+    from bitsback.train.measure import centre_crops
+
+    x = centre_crops(crops, 8, side=128)
+    if variance != "head":
+        return graded(network, variance, x)
+    pixels = (x + 128).byte().permute(0, 2, 3, 1).contiguous().numpy()
+    table, bits = kept_corrections(network, list(pixels))
+    changes = np.diff(bits, axis=0)[0] / x.numel()
+    kept = ", ".join(str(k) for k in range(len(table)) if bool(table[k].any())) or "none"
+    print_line(
+        f"corrected variances, bits/dim coded of {len(x)} crops of {crops}: "
+        + " ".join(f"{change:+.5f}" for change in changes)
+        + f" (levels 0, 1, ...); kept: {kept}"
+    )
+    return network, table
+
+
 def _print_bounds(network: Any, data: Path, limit: int) -> None:
     """Prints the bound on centre crops of `data`, in float and in integer arithmetic."""
     from bitsback.diffusion.levels import default_levels
@@ -67,6 +89,17 @@ def _print_bounds(network: Any, data: Path, limit: int) -> None:
     "--integer.",
 )
 @click.option(
+    "--variance",
+    type=click.Choice(["analytic", "head"]),
+    help="Reverse variances: one number a level and channel (Analytic-DPM), or the network's, "
+    "corrected by level, channel and pass where that pays (default: the network's).",
+)
+@click.option(
+    "--crops",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Training images for --variance.",
+)
+@click.option(
     "--families",
     help="The family of each expert, such as 0,1,1,2: those of one family grew out of one network "
     "and share bias updates (default: a family each).",
@@ -105,6 +138,8 @@ def export(
     data: Path | None,
     limit: int,
     training_data: Path | None,
+    variance: str | None,
+    crops: Path | None,
     families: str | None,
     experts: Path | None,
     keep_better: Path | None,
@@ -113,7 +148,7 @@ def export(
     minutes: float | None,
     force: bool,
 ) -> None:
-    """Turn checkpoints of `train` into an integer model.
+    """Turn checkpoints of `train` into an integer model, or into float weights (-o NAME.weights).
 
     One checkpoint, or those of several experts (--only), or a recipe (.toml) with --experts.
     A model file (.safetensors) among them contributes its experts for the levels that no checkpoint
@@ -121,13 +156,16 @@ def export(
     """
     from bitsback import outputs
     from bitsback.diffusion.levels import default_levels
-    from bitsback.train.checkpoints import read_checkpoints
+    from bitsback.train.checkpoints import packed_states, read_checkpoints
     from bitsback.train.export import save_model
+    from bitsback.train.packed_weights import SUFFIX, write_packed
 
     try:
         numbers = [int(number) for number in families.split(",")] if families else None
     except ValueError:
         raise click.UsageError("--families takes whole numbers, such as 0,1,1,2") from None
+    if bool(variance) != bool(crops):
+        raise click.UsageError("--variance and --crops need one another")
     try:
         if checkpoints[0].suffix == recipes.RECIPE:
             if not experts or len(checkpoints) > 1 or numbers:
@@ -137,13 +175,19 @@ def export(
         elif keep_better:
             raise click.UsageError("--keep-better is for a recipe")
         outputs.refuse(output, checkpoints, force)
+        if output.suffix == SUFFIX:
+            write_packed(output, packed_states(checkpoints), force=force)
+            return
         network, training = read_checkpoints(checkpoints, numbers)
         if training_data:
             _equalise(network, training_data, len(checkpoints))
+        table = None
+        if variance and crops:
+            network, table = _with_variances(network, variance, crops)
         training |= {"device": device_name, "data": data_name or "not said"}
         if minutes is not None:
             training["minutes"] = minutes
-        save_model(output, network, default_levels(), training, force=force)
+        save_model(output, network, default_levels(), training, table, force=force)
         if data:
             _print_bounds(network, data, limit)
     except (BitsbackError, OSError) as error:

@@ -77,7 +77,7 @@ def green_where_gray(values: Tensor, gray: Tensor | None) -> Tensor:
     return torch.where(per_image(gray), values[:, GREEN : GREEN + 1], values)
 
 
-def level_nats(
+def level_gaussians(
     network: BoundNetwork,
     x: Tensor,
     y_t: Tensor,
@@ -86,11 +86,10 @@ def level_nats(
     generator: torch.Generator | None = None,
     integer: bool = False,
     gray: Tensor | None = None,
-) -> Tensor:
-    """KL(q(y_s | y_t, x) || p(y_s | y_t)) from one sample of y_s: (B, 3, H, W) nats.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(mean of q(y_s | y_t, x), that of p(y_s | y_t), a^2 v, lambda^2) from one sample of y_s.
 
-    x: pixels - 128; y_t: x with noise; log_s, log_t: (B,) log sigmas, gray levels; gray: (B,) bool,
-    images of three equal channels, of which G's cost is returned three times, or None.
+    (B, 3, H, W) each, the last (B, 1, 1, 1); arguments as level_nats.
     """
     out, features, e = network.trunk(y_t, log_t, integer)
     sigma_s, sigma_t = log_s.exp(), log_t.exp()
@@ -108,7 +107,28 @@ def level_nats(
     mean = mean + sd * v / (v + lambda2) * more[:, 0:3]
     v = v * more[:, 3:6].clamp(-4, 2).exp()
     variance = v + lambda2
-    mean = colour_mean(mean, out[:, 6:9] + more[:, 6:9], v / variance, y_s)
+    return mean_q, colour_mean(mean, out[:, 6:9] + more[:, 6:9], v / variance, y_s), v, lambda2
+
+
+def level_nats(
+    network: BoundNetwork,
+    x: Tensor,
+    y_t: Tensor,
+    log_s: Tensor,
+    log_t: Tensor,
+    generator: torch.Generator | None = None,
+    integer: bool = False,
+    gray: Tensor | None = None,
+) -> Tensor:
+    """KL(q(y_s | y_t, x) || p(y_s | y_t)) from one sample of y_s: (B, 3, H, W) nats.
+
+    x: pixels - 128; y_t: x with noise; log_s, log_t: (B,) log sigmas, gray levels; gray: (B,) bool,
+    images of three equal channels, of which G's cost is returned three times, or None.
+    """
+    mean_q, mean, v, lambda2 = level_gaussians(
+        network, x, y_t, log_s, log_t, generator, integer, gray
+    )
+    variance = v + lambda2
     return green_where_gray(
         0.5 * (torch.log(variance / lambda2) + (lambda2 + (mean_q - mean) ** 2) / variance - 1),
         gray,

@@ -11,8 +11,10 @@ from bitsback.errors import TrainingError
 from bitsback.integer.config import NetworkConfig
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.experts import Experts
-from bitsback.train.packed_weights import SUFFIX, first_line, read_packed
+from bitsback.train.packed_weights import SUFFIX, first_line, levels_of, read_packed
 from bitsback.train.restart import other_experts
+
+MODEL_SUFFIX = ".safetensors"
 
 
 def read_checkpoint(path: str | Path) -> tuple[Denoiser, dict[str, Any]]:
@@ -53,7 +55,7 @@ def read_checkpoints(
     the experts that have none of the others' levels.  facts: minutes and steps, added up.
     Errors: TrainingError, WrongModel.
     """
-    models = [path for path in paths if Path(path).suffix == ".safetensors"]
+    models = [path for path in paths if Path(path).suffix == MODEL_SUFFIX]
     packed = [path for path in paths if Path(path).suffix == SUFFIX]
     read = [read_checkpoint(path) for path in paths if path not in [*models, *packed]]
     read += [one for path in packed for one in read_weights(path)]
@@ -70,3 +72,32 @@ def read_checkpoints(
     )
     total = {key: round(sum(facts[key] for _, facts in read), 1) for key in ("minutes", "steps")}
     return experts.requires_grad_(False).eval(), total
+
+
+def packed_states(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
+    """What packed_weights.pack takes of the experts of read_checkpoints, in order of their levels.
+
+    Errors: TrainingError, WrongModel.
+    """
+    states: list[dict[str, Any]] = []
+    models = [path for path in paths if Path(path).suffix == MODEL_SUFFIX]
+    for path in paths:
+        if Path(path).suffix == SUFFIX:
+            states += read_packed(path)
+        elif path not in models:
+            network, facts = read_checkpoint(path)
+            only = facts.get("only")
+            states.append(
+                {"average": network.state_dict(), "config": network.config.as_dict()}
+                | {key: facts[key] for key in ("steps", "minutes")}
+                | ({"only": [only.start, only.stop]} if only else {})
+            )
+    count = len(default_levels())
+    for path in models:
+        taken = {k for state in states for k in levels_of(state, count)}
+        states += [
+            {"average": network.state_dict(), "config": network.config.as_dict()}
+            | {"steps": 0, "minutes": 0.0, "only": [steps.start, steps.stop]}
+            for network, steps in other_experts(path, sorted(taken))
+        ]
+    return sorted(states, key=lambda state: levels_of(state, count).start)
