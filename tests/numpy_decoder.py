@@ -88,9 +88,12 @@ class Model:
             self.dtypes[name] = {"I8": "torch.int8", "I32": "torch.int32"}[entry["dtype"]]
         self.exponents, self.steps = zip(*self.about["levels"])
         self.count = len(self.steps)
+        masses = self.tensors["gaussian_masses"], self.tensors["forward_masses"]
+        if "whole_masses" in self.tensors:
+            masses = np.concatenate([masses[0], self.tensors["whole_masses"]]), masses[1]
         self.p, self.q = (
-            [[0, *row] for row in np.cumsum(self.tensors[name], axis=1, dtype=np.int64).tolist()]
-            for name in ("gaussian_masses", "forward_masses")
+            [[0, *row] for row in np.cumsum(table, axis=1, dtype=np.int64).tolist()]
+            for table in masses
         )  # cumulative frequencies
 
     def id(self):
@@ -545,12 +548,25 @@ def step(model, k, y, known, code):
                 mean = mean + half_up(
                     r[:, 1] * gain[v[:, G]] * d[G] + r[:, 2] * gain[v[:, R]] * d[R], 14
                 )
-            got[:, colour] = code(parts, colour, half_up(mean, 1), scale[v[:, colour]])
+            mean32, row = half_up(mean, 1), scale[v[:, colour]]
+            if k == 1 and "whole_masses" in model.tensors:
+                row = whole(
+                    model, mean32, row, gathered(np.broadcast_to(y, f.shape), parts)[:, colour]
+                )
+            got[:, colour] = code(parts, colour, mean32, row)
             d[colour] = (64 * got[:, colour] - mean).clip(-4096, 4096)
         told = half_up((64 * got - m0).clip(-32768, 32768) * inverse[u0], 14).clip(-96, 96)
         scatter(values, parts, got[:, G:B] if gray else got)
         scatter(z[:, :, :height, :width], parts, told[:, [G, G, G]] if gray else told)
     return values
+
+
+def whole(model, mean32, row, n):
+    """The row sets of step 1, where pixels are known to be whole."""
+    first, shift = model.tensors["whole.scalars"].tolist()
+    floor, above = (mean32 >> 5) - (n << shift) + 6, row - first
+    inside = (0 <= floor) & (floor < 12) & (0 <= above) & (above < 16)
+    return np.where(inside, 113 + 12 * above + floor, row)
 
 
 def gathered(array, parts):

@@ -7,6 +7,7 @@ import torch
 from bitsback.coder import distribution_arrays, sample_tensors
 from bitsback.coder.sample_tensors import FreeSamples
 from bitsback.diffusion.passes import Places, coding_passes
+from bitsback.diffusion.whole_pixels import WholeRows
 from bitsback.integer.network import StepTables
 
 pytest.importorskip("triton")
@@ -15,6 +16,7 @@ from bitsback.coder.free_ranks import FreeRanks  # noqa: E402
 from bitsback.coder.placed import Placed  # noqa: E402
 
 CPU = torch.device("cpu")
+WHOLE = WholeRows(1000, 8, 0)
 SHAPES = [(1, 3, 1, 1), (2, 3, 7, 10), (3, 1, 1, 6), (1, 1, 9, 5), (2, 3, 2, 3), (1, 3, 6, 1)]
 LARGE = 2**31 - 1
 
@@ -28,6 +30,7 @@ def case(shape, reach, seed):
     rng = np.random.default_rng(seed)
     batch, _, height, width = shape
     tables = [numbers(rng, 256, reach) for _ in range(4)]
+    tables[0] %= 32  # half of them have rows of whole pixels
     step = StepTables(int(rng.integers(-70000, 70000)), -321, 96, *tables)
     rows, columns = (height + 7) // 8 * 8, (width + 7) // 8 * 8
     trunk = numbers(rng, (batch, rows, columns, 9), reach).permute(0, 3, 1, 2)
@@ -52,7 +55,7 @@ def reference(shape, passes, reach, seed, free=None):
     mask = None if free is None else FreeSamples(free, [order], CPU)
     ours = distribution_arrays.StepDistributions(step, trunk, y, values, mask)
     innovations = torch.zeros((*heads.shape[1:2], *heads.shape[3:], 12), dtype=torch.int8)
-    results = []
+    results, used = [], 0
     for number, parts in enumerate(order):
         places = Places(parts, *shape[2:], number)
         if not places.n:
@@ -61,11 +64,15 @@ def reference(shape, passes, reach, seed, free=None):
         ours.begin(places, heads[number % 2] if number else None, later)
         for colour in (1, 0, 2)[: shape[1]]:
             channel = colour if shape[1] == 3 else 0
-            results += [array.clone() for array in ours.of(colour)]
+            mean32, scale = (array.clone() for array in ours.of(colour))
+            above = sample_tensors.of_colour(places, y, channel, mask)
+            results += [mean32, WHOLE.scale(mean32, scale, above)]
+            used += int((results[-1] >= WHOLE.begin).sum())
             results.append(sample_tensors.of_colour(places, values, channel, mask))
             results.append(sample_tensors.counted(places, values, channel, mask)[1])
         ours.end()
         results.append(innovations.clone())
+    assert used or reach > 300 or free is not None or np.prod(shape) < 100
     return results
 
 
@@ -88,7 +95,7 @@ def by_kernels(device, shape, passes, reach, seed, known, free=None):
         )
         there.values[...] = fixed
     ours = StepDistributions(step, trunk, surrounded(y, rng), there, mask)
-    ours.known, ours.keyed = known, True
+    ours.known, ours.keyed, ours.whole = known, True, WHOLE
     innovations = torch.zeros(
         (*heads.shape[1:2], *heads.shape[3:], 16), dtype=torch.int8, device=device
     )

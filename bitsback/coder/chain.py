@@ -26,6 +26,7 @@ from bitsback.coder.fastest import placed
 from bitsback.coder.ledger import Ledger
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import Levels, forward_mean32
+from bitsback.diffusion.whole_pixels import INDEX, WholeRows
 from bitsback.integer.network import IntegerExperts
 
 # Version of the arithmetic that ARITHMETIC.md specifies beyond a model's integers, for which there
@@ -90,7 +91,8 @@ class Chain:
 
     x: (B, 3, H, W) int32, or (B, 1, H, W) of gray images, pixels - 128.
     tensors: whether a segment is coded as tensors on the network's device, which nothing leaves
-    but the lanes and x at its end.  kernels: whose work Triton kernels do then.
+    but the lanes and x at its end.  kernels: whose work Triton kernels do then.  whole: rows of the
+    table for y_0 (whole_pixels.py), or None.
     """
 
     def __init__(
@@ -101,13 +103,17 @@ class Chain:
         levels: Levels,
         tensors: bool = False,
         kernels: Kernels = Kernels(False, False, False),
+        whole: WholeRows | None = None,
     ):
         self.network, self.gaussians, self.levels = network, gaussians, levels
         self.forward_table, self.kernels = forward, kernels
         self.tensors = tensors
         self._tables: Tables = {}
         self.forward = [Forward(forward, levels, k) for k in range(len(levels))]
-        self.reverse = [Conditional(network, gaussians, k) for k in range(len(levels))]
+        self.reverse = [
+            Conditional(network, gaussians, k, whole if k == INDEX else None)
+            for k in range(len(levels))
+        ]
 
     def counts_for(self, counts: ColourCounts | None) -> Any:
         """What push and pop take for `counts`, for all segments of a file: they, or DeviceCounts.

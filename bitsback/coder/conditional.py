@@ -18,18 +18,26 @@ from bitsback.coder.context import Array, Context
 from bitsback.coder.distributions import Distributions, Request
 from bitsback.coder.fastest import sample_functions
 from bitsback.coder.ledger import Ledger
+from bitsback.diffusion.whole_pixels import WholeRows
 from bitsback.integer.network import IntegerExperts
 
 
 class Conditional:
     """The codec of values on one lattice given the level above.
 
-    index: 0 for p(x | y_0), k for p(y_{k-1} | y_k).  Arrays are numpy's with Lanes and
-    ColourCounts, or tensors or Placed on one device with DeviceLanes and DeviceCounts.
+    index: 0 for p(x | y_0), k for p(y_{k-1} | y_k); whole: rows that replace the step's
+    (whole_pixels.py), or None.  Arrays are numpy's with Lanes and ColourCounts, or tensors or
+    Placed on one device with DeviceLanes and DeviceCounts.
     """
 
-    def __init__(self, network: IntegerExperts, gaussians: Gaussians, index: int):
-        self.network, self.gaussians, self.index = network, gaussians, index
+    def __init__(
+        self,
+        network: IntegerExperts,
+        gaussians: Gaussians,
+        index: int,
+        whole: WholeRows | None = None,
+    ):
+        self.network, self.gaussians, self.index, self.whole = network, gaussians, index, whole
 
     def push(
         self,
@@ -92,7 +100,8 @@ class Conditional:
     def _step(
         self, y: Array, values: Array, context: Context, known: bool, counts: Any
     ) -> Distributions:
-        return Distributions(self.network, self.index, y, values, context, known, bool(counts))
+        arrays = y, values, context
+        return Distributions(self.network, self.index, *arrays, known, bool(counts), self.whole)
 
     def pixel_arrays(self, x: np.ndarray, y: np.ndarray, context: Context) -> list[PixelArray]:
         """What push pushes under colour counts, in the order of decoding; nothing is pushed."""

@@ -11,6 +11,7 @@ from bitsback.coder import distribution_triton, distribution_triton_pop
 from bitsback.coder.free_ranks import FreeRanks, pass_grid
 from bitsback.coder.placed import Placed
 from bitsback.diffusion.passes import Places
+from bitsback.diffusion.whole_pixels import WholeRows
 from bitsback.integer.config import INNOVATION_REACH
 from bitsback.integer.network import StepTables
 
@@ -22,11 +23,12 @@ class StepDistributions:
     """As distribution_arrays.StepDistributions, of Placed values.
 
     known: whether all values are in `values` already, as an encoder's are; `coded` returns them
-    then.  A decoder gives `put` those of each colour.  keyed: whether `keys` is asked for.  Both
-    are set before the first pass.
+    then.  A decoder gives `put` those of each colour.  keyed: whether `keys` is asked for.  whole:
+    rows that replace the step's, or None.  All are set before the first pass.
     """
 
     known, keyed = False, False
+    whole: WholeRows | None = None
 
     def __init__(
         self,
@@ -83,7 +85,7 @@ class StepDistributions:
                 width,
                 *y,
                 *v,
-                flags=(*flags, int(later)),
+                flags=(*flags, int(later), *self._rows()),
                 CHANNELS=channels,
                 REACH=INNOVATION_REACH,
             )
@@ -101,7 +103,7 @@ class StepDistributions:
             height,
             width,
             *y,
-            flags=flags,
+            flags=(*flags, *self._rows()),
             CHANNELS=channels,
         )
 
@@ -114,6 +116,7 @@ class StepDistributions:
             self._launch(
                 distribution_triton_pop.next_means,
                 self._given,
+                self._y.whole,
                 self._values.whole,
                 *self._mask,
                 self._prepared,
@@ -122,8 +125,9 @@ class StepDistributions:
                 self._before[latest],
                 self._first[channel],
                 *self._y.shape[2:],
+                *self._y.whole.stride()[:3],
                 *self._values.whole.stride()[:3],
-                flags=(int(self.keyed), self._masked),
+                flags=(int(self.keyed), self._masked, *self._rows()),
                 COLOUR=colour,
             )
         return self._out[MEAN32, part], self._out[ROW, part]
@@ -164,6 +168,11 @@ class StepDistributions:
             CHANNELS=self._channels,
             REACH=INNOVATION_REACH,
         )
+
+    def _rows(self) -> tuple[int, int, int]:
+        """distribution_triton.WHOLE."""
+        rows = self.whole
+        return (0, 0, 0) if rows is None else (rows.begin, rows.first, rows.shift)
 
     def _launch(
         self, kernel: Any, *arguments: Any, flags: tuple[int, ...], **constants: int

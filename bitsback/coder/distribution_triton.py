@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 
 from bitsback.coder.sample_triton import PASS, byte, place_of
+from bitsback.diffusion import whole_pixels
 
 MEAN_0, INVERSE, MEAN, COEFFICIENT = (tl.constexpr(row) for row in range(4))
 MEAN32, ROW, VALUE, KEY = (tl.constexpr(row) for row in range(4))
@@ -19,13 +20,17 @@ MEAN_HALF, COEFFICIENT_HALF, INNOVATION_HALF = (tl.constexpr(2**bits) for bits i
 FINE_BITS = tl.constexpr(6)
 FAR = tl.constexpr(2**12)
 LAST = tl.constexpr(255)  # scale of v
+LOW, FLOORS, SETS = (
+    tl.constexpr(n) for n in (whole_pixels.LOW, whole_pixels.FLOORS, whole_pixels.SETS)
+)
 
 # Parameters, by name: no kernel is compiled anew for other sizes, or for arrays at odd addresses.
 ARRAYS = "y trunk head scales gains shifts inverses prepared coded values innovations mask sums"
 NETWORK = "from_y from_f base t_image t_channel t_row t_column h_image h_channel h_row h_column"
 SIZES = "height width y_image y_channel y_row v_image v_channel v_row rows columns"
 CODED = "given length before first first_0 first_1 first_2 headed keyed masked later"
-ALL = [*ARRAYS.split(), *NETWORK.split(), *SIZES.split(), *CODED.split(), *PASS]
+WHOLE = "whole_begin whole_first whole_shift"
+ALL = [*ARRAYS.split(), *NETWORK.split(), *SIZES.split(), *CODED.split(), *WHOLE.split(), *PASS]
 
 
 @triton.jit
@@ -55,7 +60,7 @@ def begun(
     y, t, h, ok, from_y, from_f, base, scales, shifts, inverses, t_channel, h_channel,
     headed, COLOUR: tl.constexpr,
 ):  # fmt: skip
-    """(mean before the head, inverse, mean, v, row of the table) of one colour."""
+    """(y, mean before the head, inverse, mean, v, row of the table) of one colour."""
     value = tl.load(y, mask=ok, other=0)
     mean_0 = from_y * value + from_f * tl.load(t + COLOUR * t_channel, mask=ok, other=0)
     mean_0 = rounded(mean_0, MEAN_HALF, MEAN_SHIFT)
@@ -66,7 +71,16 @@ def begun(
         added = tl.load(shifts + v) * tl.load(h + COLOUR * h_channel, mask=ok, other=0)
         mean += rounded(added, MEAN_HALF, MEAN_SHIFT)
         v = within(v + tl.load(h + (3 + COLOUR) * h_channel, mask=ok, other=0), 0, LAST)
-    return mean_0, inverse, mean, v, tl.load(scales + v)
+    return value, mean_0, inverse, mean, v, tl.load(scales + v)
+
+
+@triton.jit
+def whole_row(mean, scale, above, whole_begin, whole_first, whole_shift):
+    """As WholeRows.scale; `scale` where there are no such rows, whole_begin 0."""
+    floor = (rounded(mean, 1, 1) >> 5) - (above << whole_shift) - LOW
+    more = scale - whole_first
+    inside = (floor >= 0) & (floor < FLOORS) & (more >= 0) & (more < SETS) & (whole_begin > 0)
+    return tl.where(inside, whole_begin + more * FLOORS + floor, scale)
 
 
 @triton.jit
@@ -105,7 +119,7 @@ def known_values(
     rows, columns, length, first_0, first_1, first_2,
     height, width, y_image, y_channel, y_row, v_image, v_channel, v_row,
     total, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride,
-    headed, keyed, masked, later,
+    headed, keyed, masked, later, whole_begin, whole_first, whole_shift,
     CHANNELS: tl.constexpr, REACH: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """All of a pass for an encoder, who has the values: means, rows, values, keys if `keyed`.
@@ -126,13 +140,14 @@ def known_values(
     s = (image * CHANNELS * height + row) * width + column
     # G, then R, then B; gray by the network's outputs for G
     green = tl.load(vs + CHANNELS // 3 * v_channel, mask=ok, other=0)
-    mean_0, inverse, mean, v, scale = begun(
+    above, mean_0, inverse, mean, v, scale = begun(
         ys + CHANNELS // 3 * y_channel, t, h, ok, from_y, from_f, base, scales, shifts, inverses,
         t_channel, h_channel, headed, 1,
     )  # fmt: skip
     key = green * 0
     if CHANNELS == 1:
         rank, free = number(i, ok, s, mask, sums, masked)
+        scale = whole_row(mean, scale, above, whole_begin, whole_first, whole_shift)
         _write(coded + rank + first_0, length, mean, scale, green, key, free, keyed)
         if later != 0:
             raw = innovation(green, mean_0, inverse, REACH)
@@ -141,6 +156,7 @@ def known_values(
     else:
         plane = height * width
         rank, free = number(i, ok, s + plane, mask, sums + total, masked)
+        scale = whole_row(mean, scale, above, whole_begin, whole_first, whole_shift)
         _write(coded + rank + first_1, length, mean, scale, green, key, free, keyed)
         if later != 0:
             tl.store(out + 4, innovation(green, mean_0, inverse, REACH), mask=ok)
@@ -151,12 +167,13 @@ def known_values(
         key = byte(green)
 
         red = tl.load(vs, mask=ok, other=0)
-        mean_0, inverse, mean, v, scale = begun(
+        above, mean_0, inverse, mean, v, scale = begun(
             ys, t, h, ok, from_y, from_f, base, scales, shifts, inverses,
             t_channel, h_channel, headed, 0,
         )  # fmt: skip
         mean += rounded(to_red, COEFFICIENT_HALF, COEFFICIENT_BITS)
         rank, free = number(i, ok, s, mask, sums, masked)
+        scale = whole_row(mean, scale, above, whole_begin, whole_first, whole_shift)
         _write(coded + rank + first_0, length, mean, scale, red, key << 8, free, keyed)
         if later != 0:
             tl.store(out, innovation(red, mean_0, inverse, REACH), mask=ok)
@@ -166,12 +183,13 @@ def known_values(
         key = key << 8 | byte(red)
 
         blue = tl.load(vs + 2 * v_channel, mask=ok, other=0)
-        mean_0, inverse, mean, v, scale = begun(
+        above, mean_0, inverse, mean, v, scale = begun(
             ys + 2 * y_channel, t, h, ok, from_y, from_f, base, scales, shifts, inverses,
             t_channel, h_channel, headed, 2,
         )  # fmt: skip
         mean += rounded(to_blue, COEFFICIENT_HALF, COEFFICIENT_BITS)
         rank, free = number(i, ok, s + 2 * plane, mask, sums + 2 * total, masked)
+        scale = whole_row(mean, scale, above, whole_begin, whole_first, whole_shift)
         _write(coded + rank + first_2, length, mean, scale, blue, key << 8, free, keyed)
         if later != 0:
             tl.store(out + 8, innovation(blue, mean_0, inverse, REACH), mask=ok)

@@ -23,6 +23,7 @@ from bitsback.coder.distribution_triton import (
     innovation,
     number,
     rounded,
+    whole_row,
 )
 from bitsback.coder.sample_triton import byte, place_of
 
@@ -33,7 +34,8 @@ def prepare(
     from_y, from_f, base, t_image, t_channel, t_row, t_column, h_image, h_channel, h_row, h_column,
     length, first_0, first_1, first_2, height, width, y_image, y_channel, y_row,
     total, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride,
-    headed, keyed, masked, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+    headed, keyed, masked, whole_begin, whole_first, whole_shift,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """For a decoder, what does not depend on values of the pass; mean32, rows and keys of G."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -46,7 +48,7 @@ def prepare(
     ys = y + image * y_image + row * y_row + column
     s = (image * CHANNELS * height + row) * width + column
     for channel in tl.static_range(CHANNELS):
-        mean_0, inverse, mean, v, scale = begun(
+        above, mean_0, inverse, mean, v, scale = begun(
             ys + channel * y_channel, t, h, ok, from_y, from_f, base, scales, shifts, inverses,
             t_channel, h_channel, headed, channel if CHANNELS == 3 else 1,
         )  # fmt: skip
@@ -59,11 +61,12 @@ def prepare(
         )
         first = first_1 if channel == 1 else (first_0 if channel == 0 else first_2)
         there = coded + rank + first
-        tl.store(there + ROW * length, scale, mask=free)
         if channel == CHANNELS // 3:  # G, or gray
+            scale = whole_row(mean, scale, above, whole_begin, whole_first, whole_shift)
             tl.store(there + MEAN32 * length, rounded(mean, 1, 1), mask=free)
             if keyed != 0:
                 tl.store(there + KEY * length, mean * 0, mask=free)
+        tl.store(there + ROW * length, scale, mask=free)
         if CHANNELS == 3:
             factors = prepared + COEFFICIENT * 3 * total + i
             gain = tl.load(gains + v)  # of R for the third coefficient, of G for the others
@@ -88,12 +91,13 @@ def _taken(given, values, rank, free, ok):
 
 @triton.jit(do_not_specialize=ALL)
 def next_means(
-    given, values, mask, sums, prepared, coded,
-    length, before, first, height, width, v_image, v_channel, v_row,
+    given, y, values, mask, sums, prepared, coded,
+    length, before, first, height, width, y_image, y_channel, y_row, v_image, v_channel, v_row,
     total, n, part, columns_0, columns_1, row_0, column_0, row_1, column_1, stride,
-    keyed, masked, COLOUR: tl.constexpr, BLOCK: tl.constexpr,
+    keyed, masked, whole_begin, whole_first, whole_shift,
+    COLOUR: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """mean32 and keys of R, given the values of G, or of B, given those of G and R.
+    """mean32, rows and keys of R, given the values of G, or of B, given those of G and R.
 
     given: (m,) int32, the coded values of the colour before, which go into `values`; before: what
     sums count before them; first: as first_k, of COLOUR.
@@ -127,6 +131,12 @@ def next_means(
     rank, free = number(i, ok, s + COLOUR * plane, mask, sums + COLOUR * total, masked)
     there = coded + rank + first
     tl.store(there + MEAN32 * length, rounded(mean, 1, 1), mask=free)
+    if whole_begin > 0:
+        ys = y + image * y_image + COLOUR * y_channel + row * y_row + column
+        scale = tl.load(there + ROW * length, mask=free, other=0)
+        above = tl.load(ys, mask=free, other=0)
+        scale = whole_row(mean, scale, above, whole_begin, whole_first, whole_shift)
+        tl.store(there + ROW * length, scale, mask=free)
     if keyed != 0:
         tl.store(there + KEY * length, key << 8, mask=free)
 

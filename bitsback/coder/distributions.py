@@ -15,6 +15,7 @@ from bitsback.ans.colour_counts import Table
 from bitsback.coder.context import Context
 from bitsback.coder.fastest import distribution_module, placed, sample_functions
 from bitsback.diffusion.passes import Places
+from bitsback.diffusion.whole_pixels import WholeRows
 from bitsback.integer.network import IntegerExperts
 
 COLOURS = (1, 0, 2)  # G, then R given G, then B given G and R
@@ -45,7 +46,8 @@ class Distributions:
     has rows below or columns to the right).  A request's colour must be `put` before the next
     request is asked for, unless `values` have it; fixed samples of `values` are in it before the
     first.
-    known: whether all values are there, as an encoder's are; keyed: whether `counted` is used.
+    known: whether all values are there, as an encoder's are; keyed: whether `counted` is used;
+    whole: rows that replace the step's (whole_pixels.py), or None.
     A gray image enters the network as three equal channels, and is coded by the outputs for G.
     """
 
@@ -58,10 +60,11 @@ class Distributions:
         context: Context,
         known: bool = False,
         keyed: bool = False,
+        whole: WholeRows | None = None,
     ):
         self._network, self._index, self._y, self._values = network, index, y, values
         self._context, self._known, self._keyed = context, known, keyed
-        self._samples = sample_functions(values)
+        self._whole, self._samples = whole, sample_functions(values)
         self._kernels: Any = None  # StepDistributions of Placed values
 
     def __iter__(self) -> Iterator[Request]:
@@ -76,7 +79,7 @@ class Distributions:
         module, tables = distribution_module(self._values, device), network.tables(index)
         found = module.StepDistributions(tables, out, y, self._values, free)
         if placed(self._values):
-            found.known, found.keyed = self._known, self._keyed
+            found.known, found.keyed, found.whole = self._known, self._keyed, self._whole
             self._kernels = found
         order = network.order(index)
         for number, parts in enumerate(order):
@@ -90,8 +93,18 @@ class Distributions:
             found.begin(places, head, innovations if number + 1 < len(order) else None)
             for colour in COLOURS[:channels]:
                 request = Request(places, 0 if gray else colour, *found.of(colour))
-                yield self._with_values(request, colour)
+                yield self._with_values(self._with_rows(request), colour)
             found.end()
+
+    def _with_rows(self, request: Request) -> Request:
+        """With the rows that know that pixels are whole; kernels have found them already."""
+        if self._whole is None or self._kernels is not None:
+            return request
+        places, colour, mean32, scale = request[:4]
+        above = sample_functions(self._y).of_colour(places, self._y, colour, self._context.free)
+        if isinstance(scale, torch.Tensor):
+            above = torch.as_tensor(above, device=scale.device)
+        return request._replace(scale=self._whole.scale(mean32, scale, above))
 
     def _with_values(self, request: Request, colour: int) -> Request:
         if self._kernels is None or not (self._known or self._keyed):

@@ -22,11 +22,13 @@ from bitsback.coder.context import Context, free_values, on_device
 from bitsback.coder.fastest import sample_functions
 from bitsback.coder.top import Top
 from bitsback.diffusion.passes import Places, coding_passes
+from bitsback.diffusion.whole_pixels import WholeRows
 from bitsback.integer.network import StepTables
 from bitsback.memory import out_of_memory
 
 VALUES, LANES = 1000, 70
 CPU = torch.device("cpu")
+WHOLE = WholeRows(1000, 8, 0)
 
 
 def usable_kernels(
@@ -113,6 +115,7 @@ def _distributions(device: torch.device, kernels: bool) -> list[np.ndarray]:
     rng, found = np.random.default_rng(3), []
     for channels in (3, 1):
         tables = _tensors(device, *rng.integers(-300, 300, (4, 256)))
+        tables[0] %= 32  # half of them have rows of whole pixels
         step = StepTables(71000, -321, 96, *tables)
         shape = 2, channels, 11, 18
         sizes = (2, 9, 16, 24), (2, 9, 8, 12), (2, channels, 8, 24), (2, channels, 11, 6)
@@ -172,7 +175,10 @@ class _Operations:
             for colour in (1, 0, 2)[: self.shape[1]]:
                 channel = colour if self.shape[1] == 3 else 0
                 where = places, values, channel, free
-                found += [*step.of(colour), sample_tensors.counted(*where)[1]]
+                mean32, scale = step.of(colour)
+                above = sample_tensors.of_colour(places, self.y, channel, free)
+                found += [mean32, WHOLE.scale(mean32, scale, above)]
+                found.append(sample_tensors.counted(*where)[1])
                 found.append(sample_tensors.of_colour(*where))
             step.end()
         return [*found, innovations, values]
@@ -195,7 +201,7 @@ class _Kernels(_Operations):
             if fixed is not None:
                 samples.put_fixed(values, fixed, free)
         step = module.StepDistributions(*self.arguments, values, free)
-        step.known, step.keyed = known, True
+        step.known, step.keyed, step.whole = known, True, WHOLE
         innovations = torch.zeros((2, 8, 12, 16), dtype=torch.int8, device=self.device)
         listed = None
         if free is not None:

@@ -23,6 +23,7 @@ from bitsback.integer.model_file import (
     MODEL_ARITHMETIC,
     read_experts,
     read_model,
+    read_rows,
     read_steps,
     shipped_models,
     stored_id,
@@ -53,7 +54,7 @@ class Model:
             self.levels = tuple(Level(*pair) for pair in self.description["levels"])
             self.steps, self.experts = read_steps(tensors), read_experts(tensors, self.description)
             self.config, self.layers = self.experts[0].config, self.experts[0].layers
-            self.gaussians = Gaussians(tensors["gaussian_masses"].numpy())
+            self.gaussians, self.whole = read_rows(tensors)
             self.forward = Gaussians(tensors["forward_masses"].numpy())
         except (KeyError, TypeError, ValueError) as error:
             raise WrongModel(f"{path}: not an exported model ({error})") from None
@@ -165,4 +166,6 @@ class Model:
         ]
         experts = IntegerExperts(networks)
         arrays = experts, self.gaussians, self.forward, self.levels
-        return Chain(*arrays) if kernels is None else Chain(*arrays, True, kernels)
+        if kernels is None:
+            return Chain(*arrays, whole=self.whole)
+        return Chain(*arrays, True, kernels, self.whole)

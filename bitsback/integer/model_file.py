@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from bitsback.ans.gaussian_tables import FRACTIONS, Gaussians
 from bitsback.diffusion.steps import Step
+from bitsback.diffusion.whole_pixels import WholeRows
 from bitsback.errors import WrongModel
 from bitsback.integer.config import NetworkConfig
 from bitsback.integer.convolution import Layer
@@ -133,6 +136,16 @@ def read_steps(tensors: Tensors) -> list[Step]:
         Step(*row, **{name: array[k] for name, array in arrays.items()})
         for k, row in enumerate(tensors["steps.scalars"].tolist())
     ]
+
+
+def read_rows(tensors: Tensors) -> tuple[Gaussians, WholeRows | None]:
+    """The table of p, and which of its rows know that pixels are whole (whole_pixels.py): None in
+    models made before there were any."""
+    rows = tensors["gaussian_masses"].numpy()
+    if "whole_masses" not in tensors:
+        return Gaussians(rows), None
+    whole = WholeRows(len(rows) // FRACTIONS, *tensors["whole.scalars"].tolist())
+    return Gaussians(np.concatenate([rows, tensors["whole_masses"].numpy()])), whole
 
 
 def shipped_models() -> dict[str, Path]:

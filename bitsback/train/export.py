@@ -17,6 +17,7 @@ from torch import Tensor
 from bitsback.ans.gaussian_tables import forward_frequencies, gaussian_frequencies
 from bitsback.diffusion.levels import Level, sigmas
 from bitsback.diffusion.steps import COLOUR_BITS, MEAN_BITS, SCALE_UNIT, make_steps
+from bitsback.diffusion.whole_pixels import whole_frequencies, whole_rows
 from bitsback.integer.config import EXACT, INPUT_REACH
 from bitsback.integer.convolution import TOP, WEIGHT, WIDE, Layer
 from bitsback.integer.model_file import MODEL_ARITHMETIC, write_model
@@ -166,6 +167,10 @@ def integer_model(
     for name in ("scale", "gain", "shift", "inverse"):
         tensors[f"steps.{name}"] = torch.stack([torch.from_numpy(getattr(s, name)) for s in tables])
     tensors["gaussian_masses"] = torch.from_numpy(gaussian_frequencies())
+    whole = whole_rows(levels)
+    if whole:
+        tensors["whole_masses"] = torch.from_numpy(whole_frequencies(levels))
+        tensors["whole.scalars"] = torch.tensor([whole.first, whole.shift], dtype=torch.int32)
     tensors["forward_masses"] = torch.from_numpy(
         forward_frequencies([level.step for level in levels])
     )
