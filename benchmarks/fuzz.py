@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from benchmarks.fuzz_bombs import bombs, lying_sizes
-from benchmarks.fuzz_cases import Case, Files, good_files
+from benchmarks.fuzz_cases import Case, Files, good_files, grouped_file
 from benchmarks.fuzz_checks import Findings, by_command, by_library
-from benchmarks.fuzz_damage import flips, lanes, numbers, random_bytes, truncations
+from benchmarks.fuzz_damage import flips, lanes, numbers, random_bytes, tables, truncations
 from benchmarks.fuzz_metadata import odd_metadata, odd_names
 from benchmarks.report import summary
 from bitsback.codecs import decoder
@@ -66,6 +66,7 @@ def fixed_cases(
         yield from flips(name, *file, rng)
     for name in WITH_LANES:
         yield from lanes(name, *files[name], rng, model)
+    yield from tables(*grouped_file(files), rng)
 
 
 def drawn_cases(files: Files, rng: np.random.Generator, count: int) -> Iterator[Case]:

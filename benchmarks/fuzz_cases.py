@@ -4,7 +4,7 @@ All is drawn from a seed, so that a finding can be made again.
 """
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
@@ -160,6 +160,18 @@ def good_files(model: Model, rng: np.random.Generator) -> Files:
     with patch.object(mode_decision, "prior_possible", lambda *_: False):
         files["fallback archive"] = Encoder().encode_many(several, entries), several
     return files
+
+
+def grouped_file(files: Files) -> tuple[bytes, list[ImageData]]:
+    """An archive in three groups, of good files: two copies, under names of their own."""
+    groups, images = [], []
+    for name, kind in (("a", "prior archive"), ("b", "fallback archive"), ("c", "prior archive")):
+        data, some = files[kind]
+        header, payload = container.read(data)
+        entries = tuple(replace(entry, name=f"{name}/{entry.name}") for entry in header.entries)
+        groups.append((len(some), container.write(replace(header, entries=entries), payload)))
+        images += some
+    return container.write_groups(groups), images
 
 
 def sealed(data: bytes | bytearray) -> bytes:

@@ -105,7 +105,7 @@ def by_command(
     source, out = Path(folder) / "hostile.bbk", Path(folder) / "out"
     source.write_bytes(case.data)
     before = {path.name for path in Path(folder).iterdir()} | {"out"}
-    archive = len(case.data) > 5 and bool(case.data[5] & 2)
+    archive = len(case.data) > 5 and bool(case.data[5] & 18)
     target = ["--dir", str(out)] if archive else ["-o", str(Path(folder) / f"out{suffix}"), "-f"]
     for arguments in (["test"], ["info"], ["decompress", *target, "-f"]):
         with _measured(findings, case) as outcome:

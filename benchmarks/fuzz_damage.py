@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fuzz_cases import Case, sealed
-from bitsback.codecs import prior_codec
+from bitsback.codecs import encode_image, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Header
+from bitsback.codecs.bitstream.numbers import number
 from bitsback.codecs.image import MODES, ImageData
 from bitsback.coder.model import Model
 
@@ -82,13 +83,48 @@ def lanes(
         yield Case("lanes, right CRC", name, container.write(header, other), images)
 
 
+def tables(data: bytes, images: list[ImageData], rng: np.random.Generator) -> Iterator[Case]:
+    """An archive in groups with another table, or whose groups are others.
+
+    Every bit and every length of the table, with a right CRC too; hostile numbers of groups, images
+    and bytes; groups in another order, twice, empty, nested, or of one image.
+    """
+    name, found = "groups", container.read_groups(data)
+    table, head = data[: found[0].begin], data[:6]
+    bodies = [group.of(data) for group in found]
+    for bit in range(8 * len(table)):
+        altered = bytearray(table)
+        altered[bit // 8] ^= 1 << bit % 8
+        yield Case("table, one bit", name, bytes(altered) + data[len(table) :], images)
+        resealed = sealed(altered[:-4]) + data[len(table) :]
+        yield Case("table, right CRC", name, resealed, images)
+    for length in (*range(len(table) + 30), *rng.integers(0, len(data), 20).tolist()):
+        yield Case("table, cut short", name, data[:length], images)
+    for _ in range(60):
+        rows = [[group.images, group.size] for group in found]
+        for value in rng.choice([0, 1, 2, 5, 127, 2**14, 2**24, 2**31, 2**40, 2**41], 2):
+            rows[int(rng.integers(len(rows)))][int(rng.integers(2))] = int(value)
+        count = int(rng.choice([0, 1, 2, len(rows), len(rows) + 1, 2**20, 2**21]))
+        told = head + number(count) + b"".join(number(n) for row in rows for n in row)
+        yield Case("table, right CRC", name, sealed(told) + b"".join(bodies), images)
+    one = encode_image(images[0])
+    for groups in (
+        [(4, bodies[1]), (4, bodies[0])],
+        [(4, bodies[0])] * 3,
+        [(1, b""), (4, bodies[0])],
+        [(len(images), data), (4, bodies[0])],
+        [(1, one), (1, one)],
+    ):
+        yield Case("groups of other kinds", name, container.write_groups(groups))
+
+
 def random_bytes(rng: np.random.Generator, count: int) -> Iterator[Case]:
     """Noise: by itself, after the magic, and with a correct checksum after a kind that exists."""
     for _ in range(count):
         noise = rng.bytes(int(rng.integers(0, 200)))
         yield Case("random bytes", "noise", noise)
         yield Case("random bytes", "noise after the magic", container.MAGIC + noise)
-        head = container.MAGIC + bytes([container.VERSION, int(rng.integers(0, 16))])
+        head = container.MAGIC + bytes([container.VERSION, int(rng.integers(0, 17))])
         yield Case("random bytes, right CRC", "noise after a kind", sealed(head + noise))
 
 

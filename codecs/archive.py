@@ -1,17 +1,20 @@
-"""Archives: many images in one file, whose images under the prior share one stack.
+"""Archives: many images in one file, in groups whose images under the prior share one stack.
 
 An index stores names, sizes, modes, permissions and times; `info` reads it without decoding.
 A name is a relative path with forward slashes; one that would leave the output folder is refused.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.chosen import among, chosen_groups, is_chosen
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.bitstream.names import is_name, leaves_folder
-from bitsback.codecs.decoder import Progress, decode_images, no_progress
+from bitsback.codecs.checksums import checked_entries
+from bitsback.codecs.decoder import Progress, no_progress
 from bitsback.codecs.encoder import Encoder
 from bitsback.codecs.formats.image_files import (
     HOLDS,
@@ -20,10 +23,11 @@ from bitsback.codecs.formats.image_files import (
     default_suffix,
     read_image,
 )
+from bitsback.codecs.groups import Processes, decoded_groups, encode_groups
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.io.folders import files_below
 from bitsback.codecs.io.restored import DEFAULT_SUFFIXES, default_bytes
-from bitsback.errors import DamagedFile, UnsupportedImage
+from bitsback.errors import BitsbackError, DamagedFile, UnsupportedImage
 from bitsback.inputs import opened
 from bitsback.outputs import Stamp
 
@@ -64,22 +68,25 @@ def encode_archive(
     announce: Callable[[list[ImageData]], None] = lambda images: None,
     note: Callable[[Path, ImageData, os.stat_result], None] = lambda path, image, status: None,
     progress: Progress = no_progress,
+    processes: Processes | None = None,
     **options: Any,
 ) -> tuple[bytes, int]:
     """Images of files and folders -> (the archive's bytes, number of images).
 
     strip: leave metadata out; allow_lossy: accept JPEG and the like; verify: write what extract
     would, decode and compare; announce: called with the images before the work; note: called with
-    each image as it was read and its os.stat_result (`lost` names what is not stored); progress,
-    options: as Encoder's.  One unreadable image fails the whole archive.
+    each image as it was read and its os.stat_result (`lost` names what is not stored); processes:
+    for groups at once; progress, options: as Encoder's.  One unreadable image fails the whole
+    archive.
     """
     loaded = [_load(path, name, strip, allow_lossy, note) for path, name in collect(list(sources))]
     loaded.sort(key=lambda item: (item[0].width * item[0].height, item[0].height, item[0].name))
     images = [image for _, image in loaded]
     _refuse_unrestorable(loaded, verify)  # before the work
     announce(images)
+    entries = checked_entries(images, tuple(entry for entry, _ in loaded))
     encoder = Encoder(verify=verify, **options)
-    return encoder.encode_many(images, tuple(entry for entry, _ in loaded), progress), len(loaded)
+    return encode_groups(images, entries, encoder, progress, processes), len(loaded)
 
 
 def _load(path, name, strip, allow_lossy, note):
@@ -176,31 +183,46 @@ def targets(entries: Iterable[Entry], folder: str | os.PathLike) -> list[Path]:
 def extract(
     data: bytes,
     folder: str | os.PathLike,
-    paths: list[Path],
+    paths: dict[str, Path],
     refuse: Callable[[Path], None],
     deliver: Callable[[bytes, Path, Stamp], None],
     note: Callable[[Path, list[str]], None],
+    only: Sequence[str] = (),
     **options: Any,
-) -> list[Path]:
-    """Hands all images of an archive to deliver(bytes, path, stamp), after making their folders.
+) -> tuple[list[Path], list[str]]:
+    """Hands images of an archive to deliver(bytes, path, stamp), after making their folders.
 
-    Returns the paths.  paths: from `targets`; refuse: called with a path that replaces one of
-    these, where its format cannot hold the image; note: called with a path and the names of
-    metadata that its format cannot hold; options: as decode_images'.  Everything is decoded and
-    checked before the first file is written.
+    Returns (the paths, what is damaged and left out).  paths: {name: path} from `targets`; refuse:
+    called with a path that replaces one of these, where its format cannot hold the image; note:
+    called with a path and the names of metadata that its format cannot hold; only: patterns of
+    names; options: as decoded_groups'.  A group is decoded and checked before the first of its
+    files is written.
     """
-    header, images = decode_images(data, **options)
-    paths = list(paths)
-    for i, (entry, image) in enumerate(zip(header.entries, images)):
-        target, written, left_out = restored(folder, entry.name, image)
-        if target != paths[i]:  # not the format that name and mode promised
-            if target in paths:
-                raise DamagedFile(f"{target}: two images of the archive have one name")
-            _refuse_links(target, folder)
-            refuse(target)
-            paths[i] = target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        deliver(written, target, Stamp(entry.permissions, entry.mtime * 10**9, entry.mtime * 10**9))
-        if left_out:
-            note(target, left_out)
-    return paths
+    groups, headers, damage = chosen_groups(data, only)
+    paths, count = dict(paths), len(container.read_groups(data))
+    for number, found in decoded_groups(data, groups, **options):
+        if isinstance(found, BitsbackError):
+            names = [e.name for e in headers[number].entries if is_chosen(e.name, only)]
+            for name in names:
+                del paths[name]
+            damage.append(container.in_group(number, count, found) + among(names))
+            continue
+        for entry, image in zip(found[0].entries, found[1]):
+            if is_chosen(entry.name, only):
+                paths[entry.name] = _extract_one(entry, image, folder, paths, refuse, deliver, note)
+    return list(paths.values()), damage
+
+
+def _extract_one(entry, image, folder, paths, refuse, deliver, note):
+    """Writes one image; returns its path, which is another where its format cannot hold it."""
+    target, written, left_out = restored(folder, entry.name, image)
+    if target != paths[entry.name]:  # not the format that name and mode promised
+        if target in paths.values():
+            raise DamagedFile(f"{target}: two images of the archive have one name")
+        _refuse_links(target, folder)
+        refuse(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    deliver(written, target, Stamp(entry.permissions, entry.mtime * 10**9, entry.mtime * 10**9))
+    if left_out:
+        note(target, left_out)
+    return target

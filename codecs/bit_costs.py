@@ -12,7 +12,13 @@ from typing import NamedTuple
 from bitsback.ans.lanes import EXPONENT_BITS, MAX_LANES
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.sections import Tag
-from bitsback.codecs.decoder import ModelOption, Progress, decode_images, no_progress
+from bitsback.codecs.decoder import (
+    ModelOption,
+    Progress,
+    decode_images,
+    no_progress,
+    shared,
+)
 from bitsback.coder.ledger import Ledger
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import sigmas
@@ -49,7 +55,17 @@ def bit_costs(
     device: str = "cpu",
     progress: Progress = no_progress,
 ) -> BitCosts:
-    """Decodes a .bbk file and adds up its parts.  Options and errors as decode_images."""
+    """Decodes a .bbk file and adds up its parts, those of all groups of an archive.
+
+    Options and errors as decode_images.
+    """
+    groups = container.read_groups(data)
+    if len(groups) > 1:
+        parts, count = [], len(groups)
+        for i, group in enumerate(groups):
+            done = shared(progress, i, count)
+            parts.append(bit_costs(group.of(data), model=model, device=device, progress=done))
+        return _added(parts, 8 * groups[0].begin)
     header, payload = container.read(data)
     sections = {Tag(tag).name.lower(): 8 * len(body) for tag, body in header.sections.items()}
     head = 8 * (len(data) - len(payload)) - sum(sections.values())
@@ -64,6 +80,20 @@ def bit_costs(
         raise DamagedFile("the bits of the levels are not those of the words")
     noise = (0.0, *sigmas(chosen.levels))
     return BitCosts(head, sections, fallback, latents, noise, closing)
+
+
+def _added(costs, table):
+    """The BitCosts of groups as one; table: bits of the table of groups."""
+    names = dict.fromkeys(name for one in costs for name in one.sections)
+    latents = max((one.latents for one in costs), key=len)
+    return BitCosts(
+        table + sum(one.header for one in costs),
+        {name: sum(one.sections.get(name, 0) for one in costs) for name in names},
+        sum(one.fallback for one in costs),
+        tuple(sum(one.latents[k] for one in costs if one.latents) for k in range(len(latents))),
+        max((one.sigmas for one in costs), key=len),
+        sum(one.closing for one in costs),
+    )
 
 
 def latent_bits(ledger: Ledger, levels: int) -> tuple[int, ...]:

@@ -27,6 +27,11 @@ def no_progress(share: float) -> None:
     """Ignores the share done."""
 
 
+def shared(progress: Progress, number: int, count: int) -> Progress:
+    """The progress of one of `count` equal parts."""
+    return lambda share: progress((number + share) / count)
+
+
 def decode_images(
     data: bytes,
     *,
@@ -35,13 +40,42 @@ def decode_images(
     progress: Progress = no_progress,
     ledger: Ledger | None = None,
 ) -> tuple[Header, list[ImageData]]:
-    """The bytes of a file -> (Header, its images).  Options as decode_image.
+    """The bytes of a file -> (Header, its images), of an archive in groups those of all.
 
-    ledger: records the bits of each segment, level, coding pass and colour.
+    Options as decode_image; ledger: records the bits of each segment, level, coding pass and
+    colour, not of a file in groups.
 
     Errors: NotOurFile, DamagedFile, WrongModel.
     """
-    header, payload = container.read(data)
+    groups, headers, images = container.read_groups(data), [], []
+    for i, group in enumerate(groups):
+        try:
+            header, some = decode_group(
+                group.of(data),
+                group,
+                model=model,
+                device=device,
+                progress=shared(progress, i, len(groups)),
+                ledger=ledger,
+            )
+        except DamagedFile as error:
+            raise DamagedFile(container.in_group(i, len(groups), error)) from None
+        headers.append(header)
+        images += some
+    return container.joined_header(headers), images
+
+
+def decode_group(
+    data: bytes,
+    group: container.Group,
+    *,
+    model: ModelOption = None,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+    ledger: Ledger | None = None,
+) -> tuple[Header, list[ImageData]]:
+    """The bytes of one group of a file -> (its Header, its images).  The rest as decode_images'."""
+    header, payload = container.read_group(data, group)
     colours: list[np.ndarray] = []
     if header.model:
         with current(device):

@@ -5,6 +5,7 @@ fallback parts (fallback/parts.py).  The file is the smaller of this and the fal
 """
 
 import dataclasses
+import os
 
 import numpy as np
 
@@ -56,6 +57,11 @@ class Encoder:
         if not isinstance(self._model, Model):
             self._model = Model.open(self._model)
         return self._model
+
+    @property
+    def model_name(self) -> str | os.PathLike | None:
+        """The model as another process may be given it: a name or a path, None for the default."""
+        return self._model.path if isinstance(self._model, Model) else self._model
 
     def encode(self, image: ImageData | np.ndarray, progress: Progress = no_progress) -> bytes:
         """An ImageData, or an RGB image as (H, W, 3) uint8 -> the bytes of a .bbk file.

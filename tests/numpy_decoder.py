@@ -14,6 +14,7 @@ The file's header is no arithmetic; what it says comes in as arguments:
 
 import hashlib
 import json
+import zlib
 from bisect import bisect_right
 from collections import Counter
 from itertools import accumulate
@@ -888,3 +889,34 @@ def encode(model, lanes, images, start, segments, top, masks=None, sharpness=0, 
             counts,
             more=np.stack([one[:, rows, columns] for one in more[which]]),
         )
+
+
+# FORMAT.md, an archive in groups
+
+
+def leb(data, position):
+    value = shift = 0
+    while True:
+        byte = data[position]
+        value, shift, position = value + (byte % 128 << shift), shift + 7, position + 1
+        if byte < 128:
+            return value, position
+
+
+def groups(data):
+    """[(number of images, bytes of the group)] of an archive in groups."""
+    assert data[:6] == b"\x8aBBK\0\x10"
+    count, position = leb(data, 6)
+    rows = []
+    for _ in range(count):
+        images, position = leb(data, position)
+        size, position = leb(data, position)
+        rows.append((images, size))
+    assert zlib.crc32(data[:position]) == int.from_bytes(data[position : position + 4], "little")
+    position += 4
+    found = []
+    for images, size in rows:
+        found.append((images, data[position : position + size]))
+        position += size
+    assert count >= 2 and position == len(data)
+    return found

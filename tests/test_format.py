@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from bitsback.codecs import encode_image
-from bitsback.codecs.bitstream import container, index
+from bitsback.codecs.bitstream import container, index, sections
 from bitsback.codecs.formats import chunks, metadata, tags
 from bitsback.codecs.image import MODES, ImageData
 
@@ -279,7 +279,7 @@ def test_modes_and_limits_in_the_document_are_the_programs():
         mode: (i, np.dtype(dtype).itemsize, channels)
         for i, (mode, (dtype, channels)) in enumerate(MODES.items())
     }
-    assert (container.MAX_MASK, container.MAX_NOT_KEPT) == (2**27 - 1, 2**12)
+    assert (container.MAX_MASK, sections.MAX_NOT_KEPT) == (2**27 - 1, 2**12)
     assert (
         container.MAX_SIDE,
         index.MAX_INDEX,

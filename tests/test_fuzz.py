@@ -58,6 +58,15 @@ def test_altered_numbers(files, tiny_model):
     assert outcomes["numbers, right CRC"]["DamagedFile"] > 30
 
 
+def test_tables_of_groups(files, tiny_model, tmp_path):
+    """Only images of the file or errors of ours, whatever the table says; by the commands too."""
+    data, images = fuzz_cases.grouped_file(files)
+    cases = fuzz_damage.tables(data, images, np.random.default_rng(6))
+    outcomes = judged(cases, tiny_model, 7, tmp_path, 9)
+    assert set(outcomes["table, one bit"]) <= {"DamagedFile", "NotOurFile", "exit 1", "exit 0"}
+    assert outcomes["table, right CRC"]["DamagedFile"] > 9
+
+
 def test_sizes_and_bombs(tiny_model, tmp_path):
     """Huge claims and bombs are refused in bounded time and memory, by the commands too."""
     outcomes = judged(fuzz_bombs.lying_sizes(tiny_model.id), tiny_model, 3, tmp_path, 20) | judged(

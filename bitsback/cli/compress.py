@@ -13,7 +13,7 @@ from bitsback.cli.devices import torch_devices, with_memory
 from bitsback.cli.each import RunOutputs, process_each
 from bitsback.cli.estimate import estimate_printer
 from bitsback.cli.inputs import Item, check_streams, find_inputs
-from bitsback.cli.many import job_count, run_many
+from bitsback.cli.many import group_processes, job_count, run_many
 from bitsback.cli.messages import ProgressBar, print_line, print_log, print_result
 from bitsback.cli.options import CommonOptions, EffortType, common_options
 from bitsback.cli.resources import effort_model, make_ready, model_path, open_model
@@ -231,6 +231,7 @@ def compress(
                     progress=bar,
                     announce=estimate_for(target, where),
                     device=where,
+                    processes=group_processes(common.jobs),
                     **options,
                 )
 

@@ -9,7 +9,7 @@ import click
 from bitsback.cli.devices import torch_devices, with_memory
 from bitsback.cli.each import RunOutputs, process_each
 from bitsback.cli.inputs import check_streams, find_inputs
-from bitsback.cli.many import job_count, run_many
+from bitsback.cli.many import group_processes, job_count, run_many
 from bitsback.cli.messages import ProgressBar, print_line, print_log, print_result
 from bitsback.cli.options import CommonOptions, common_options
 from bitsback.cli.resources import make_ready, model_path, open_model
@@ -18,17 +18,23 @@ from bitsback.devices import is_gpu
 
 @click.command()
 @common_options
-def decompress(common: CommonOptions) -> None:
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Of an archive, only images whose names match, such as 'train/cat*'; may be repeated.",
+)
+def decompress(common: CommonOptions, only: tuple[str, ...]) -> None:
     """Restore the images of .bbk files, and check all checksums.
 
     The format is PNG (TIFF for what PNG cannot hold), or the one of the suffix of -o. An archive
-    becomes a tree of images.
+    becomes a tree of images; with -j, its groups are decoded at once.
     """
-    from bitsback.codecs.bitstream import container
+    from bitsback.codecs.bitstream.chosen import header_of
     from bitsback.codecs.io import files
 
-    if common.remove and common.keep:
-        raise click.UsageError("--rm cannot be combined with --keep")
+    if common.remove and (common.keep or only):
+        raise click.UsageError("--rm cannot be combined with --keep or --only")
     items, failed = find_inputs(common.sources, common.recursive, {files.SUFFIX}, common.as_json)
     to_stdout = check_streams(items, common.output, common.folder, common.remove)
     make_ready(common.folder, common.threads)
@@ -62,7 +68,7 @@ def decompress(common: CommonOptions) -> None:
         run_begin = time.perf_counter()
 
         def targets_of(source: Path, root: Path | None) -> list[Path]:
-            header = container.read_header(files.read_packed(source))
+            header = header_of(files.read_packed(source), only)
             return files.restored_paths(header, source, None, common.folder, root)
 
         def report_task(source: Path, _: None, paths: list[Path], left_out: list) -> None:
@@ -76,7 +82,7 @@ def decompress(common: CommonOptions) -> None:
             targets_of,
             model_path(common.model),
             devices,
-            {"folder": common.folder, "remove": common.remove},
+            {"folder": common.folder, "remove": common.remove, "only": only},
             report_task,
             jobs=jobs,
             force=common.force,
@@ -105,6 +111,8 @@ def decompress(common: CommonOptions) -> None:
                     root=root,
                     force=common.force,
                     remove=common.remove,
+                    only=only,
+                    processes=group_processes(common.jobs),
                     note=print_loss,
                     model=model,
                     device=where,

@@ -9,6 +9,7 @@ from bitsback.cli.each import process_each
 from bitsback.cli.inputs import find_inputs
 from bitsback.cli.messages import print_line
 from bitsback.cli.options import json_option, recursive_option, sources_argument
+from bitsback.errors import DamagedFile
 
 
 @click.command()
@@ -65,6 +66,8 @@ def info(
             print_line(json.dumps(facts))
         else:
             print_facts(facts)
+        if facts.get("damaged"):
+            raise DamagedFile("; ".join(facts["damaged"]))
 
     items, failed = find_inputs(sources, recursive, {SUFFIX}, as_json)
     process_each(items, print_info, as_json=as_json, failed=failed)
@@ -130,12 +133,18 @@ def print_facts(facts: dict) -> None:
     """Prints a line for each fact, and one for each name of an archive's images."""
     facts = dict(facts)
     bits, noise = facts.pop("bits", None), facts.pop("sigmas", None)
+    sizes, groups = facts.pop("sizes", []), facts.pop("groups", [])
+    if not facts.pop("damaged", []) and len(groups) == 1:
+        groups = []
     for key, value in facts.items():
         names = value if key == "names" else []
         if isinstance(value, list):
             value = "" if names else ", ".join(value) or "none"
         print_line(f"{key:22} {value:.4f}" if isinstance(value, float) else f"{key:22} {value}")
-        for name in names:
-            print_line(f"    {name}")
+        for name, (width, height) in zip(names, sizes):
+            print_line(f"    {name}  {width}x{height}")
+    for group in groups:
+        name = f"group {group['number']}"
+        print_line(f"{name:22} {group['images']} images, {group['bytes']} bytes")
     if bits:
         print_bits(bits, noise, round(8 * facts["file_bytes"] / facts["bits_per_dim"]))

@@ -1,12 +1,13 @@
 """`compress` and `decompress` of many files at once: tasks, printed results, exit status."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -19,6 +20,9 @@ from bitsback.cli.messages import ProgressBar, print_error, print_file_error, pr
 from bitsback.cli.pool import Task, cluster, processes, run
 from bitsback.devices import is_gpu
 from bitsback.errors import BitsbackError
+
+if TYPE_CHECKING:
+    from bitsback.codecs.groups import Processes
 
 
 def core_count() -> int:
@@ -33,6 +37,11 @@ def job_count(jobs: int | None, recursive: bool, files: int, gpu: bool = False) 
     """
     many = MOST_AT_ONCE if gpu else core_count()
     return min(files, jobs or (many if recursive else 1))
+
+
+def group_processes(jobs: int | None) -> "Processes | None":
+    """What codes groups of one archive at once: -j processes; None without -j."""
+    return functools.partial(processes, jobs) if jobs and jobs > 1 else None
 
 
 @contextmanager

@@ -16,12 +16,13 @@ Format version 0 makes no promise: a later program may not read it.
     4       CRC-32 of all before, little-endian
 
 n are LEB128 numbers (numbers.py).  A reader checks magic, version, CRC, the range of every number,
-that the segments cover the images, and last the digest.
+that the segments cover the images, and last the digest.  An archive of several groups is a table
+(table.py) and these, each a whole file as above.
 """
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,15 @@ import numpy as np
 from bitsback.codecs.bitstream.header import Entry, Header, read_form
 from bitsback.codecs.bitstream.index import MAX_INDEX, read_index, write_index
 from bitsback.codecs.bitstream.numbers import Reader, number, signed
-from bitsback.codecs.bitstream.sections import Tag, read_sections, write_sections
-from bitsback.errors import DamagedFile, NotOurFile
+from bitsback.codecs.bitstream.sections import (
+    Tag,
+    pack_names,
+    read_names,
+    read_sections,
+    write_sections,
+)
+from bitsback.codecs.bitstream.table import Group, is_grouped, join_groups, read_table
+from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage
 
 MAGIC = b"\x8aBBK"
 VERSION = 0
@@ -39,7 +47,6 @@ MAX_SIDE = 2**24
 MAX_PIXELS = 2**31
 MAX_IMAGES = 2**24
 MAX_MASK = 2**27 - 1
-MAX_NOT_KEPT = 2**12  # bytes of the names of what is not kept
 MAX_SEGMENTS = 2**20
 MAX_SCALE = 112
 ID_BYTES = 8
@@ -60,7 +67,7 @@ def write(header: Header, payload: bytes) -> bytes:
     """Header and payload -> the file's bytes.  Errors: UnsupportedImage for names too long."""
     sections = dict(header.sections)
     if header.lost:
-        sections[Tag.NOT_KEPT] = _packed_names(header.lost)
+        sections[Tag.NOT_KEPT] = pack_names(header.lost)
     flags = {STACK: header.model, ARCHIVE: header.archive}
     flags |= {METADATA: header.metadata, SECTIONS: sections}
     kind = sum(bit for bit, present in flags.items() if present)
@@ -83,13 +90,13 @@ def write(header: Header, payload: bytes) -> bytes:
 
 
 def read(data: bytes) -> tuple[Header, bytes]:
-    """The file's bytes -> (Header, payload).  Errors: NotOurFile, DamagedFile."""
-    if data[:4] != MAGIC:
-        raise NotOurFile("not a bitsback file")
-    if len(data) < 10:
-        raise DamagedFile("cut short")
-    if data[4] != VERSION:
-        raise NotOurFile(f"format version {data[4]}, this program reads {VERSION}")
+    """The file's bytes -> (Header, payload).
+
+    Errors: NotOurFile, DamagedFile; UnsupportedImage for an archive in groups (read_groups).
+    """
+    _check_head(data)
+    if is_grouped(data):
+        raise UnsupportedImage(f"an archive of images, in {len(read_table(data))} groups")
     if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
         raise DamagedFile("cut short or altered (checksum of the file)")
     reader = Reader(data, 5, len(data) - 4)
@@ -99,11 +106,11 @@ def read(data: bytes) -> tuple[Header, bytes]:
     archive, metadata = bool(kind & ARCHIVE), reader.number(MAX_MASK) if kind & METADATA else 0
     if kind & METADATA and not metadata:
         raise DamagedFile("no metadata where the header says that there are some")
-    entries = _read_entries(reader, archive)
+    entries = read_entries(reader, archive)
     digest = reader.take(8 if kind & (STACK | ARCHIVE) else 4)
     numbers = read_stack_numbers(reader, len(entries), archive) if kind & STACK else {}
     sections = read_sections(reader) if kind & SECTIONS else {}
-    lost = _read_names(sections.pop(Tag.NOT_KEPT, b""))
+    lost = read_names(sections.pop(Tag.NOT_KEPT, b""))
     if sections and not kind & STACK:
         raise DamagedFile("side information of a prior, and no stack")
     header = Header(
@@ -122,9 +129,74 @@ def read(data: bytes) -> tuple[Header, bytes]:
     return header, reader.take(header.payload_bytes)
 
 
+def _check_head(data):
+    if data[:4] != MAGIC:
+        raise NotOurFile("not a bitsback file")
+    if len(data) < 10:
+        raise DamagedFile("cut short")
+    if data[4] != VERSION:
+        raise NotOurFile(f"format version {data[4]}, this program reads {VERSION}")
+
+
+def write_groups(groups: Sequence[tuple[int, bytes]]) -> bytes:
+    """[(number of images, archive)] -> the bytes of an archive in groups; of one, that archive."""
+    return join_groups(MAGIC + bytes([VERSION]), groups)
+
+
+def read_groups(data: bytes, size: int | None = None) -> tuple[Group, ...]:
+    """The groups of a file; of one that is not in groups, all of it as one, whose images (0) only
+    its header tells.  data, size: as read_table's.  Errors: NotOurFile, DamagedFile.
+    """
+    _check_head(data)
+    if is_grouped(data):
+        return read_table(data, size)
+    return (Group(0, len(data) if size is None else size, 0, 0),)
+
+
+def read_group(data: bytes, group: Group) -> tuple[Header, bytes]:
+    """(Header, payload) of a group; data: its bytes.  Errors: as of `read`; DamagedFile where the
+    table tells another number of images."""
+    header, payload = read(data)
+    if group.images and (not header.archive or group.images != len(header.entries)):
+        raise DamagedFile("a group without the images that the table tells")
+    return header, payload
+
+
 def read_header(data: bytes) -> Header:
-    """The Header alone, of bytes that `read` accepts."""
-    return read(data)[0]
+    """The Header of any file, without decoding; of several groups, one of all their images.
+
+    Errors: NotOurFile, DamagedFile.
+    """
+    headers = []
+    for i, group in enumerate(groups := read_groups(data)):
+        try:
+            headers.append(read_group(group.of(data), group)[0])
+        except DamagedFile as error:
+            raise DamagedFile(in_group(i, len(groups), error)) from None
+    return joined_header(headers)
+
+
+def in_group(number: int, count: int, error: Exception) -> str:
+    """The message of an error in a group, of `count`, which is not named where it is the only."""
+    return f"group {number + 1} of {count}: {error}" if count > 1 else str(error)
+
+
+def joined_header(headers: Sequence[Header]) -> Header:
+    """One Header for the images of several groups: what a report needs, not a decoder."""
+    if len(headers) == 1:
+        return headers[0]
+    metadata = 0
+    for header in headers:
+        metadata |= header.metadata
+    return Header(
+        tuple(entry for header in headers for entry in header.entries),
+        b"".join(header.digest for header in headers),
+        True,
+        metadata,
+        tuple(dict.fromkeys(name for header in headers for name in header.lost)),
+        model=next((header.model for header in headers if header.model), ""),
+        payload_bytes=sum(header.payload_bytes for header in headers),
+    )
 
 
 def write_stack_numbers(header: Header) -> bytes:
@@ -161,24 +233,8 @@ def read_stack_numbers(reader: Reader, count: int, archive: bool) -> dict[str, A
     return fields
 
 
-def _packed_names(names: tuple[str, ...]) -> bytes:
-    """ASCII names, one a line, as many as there is room for."""
-    text = "\n".join(names).encode("ascii", "replace")
-    if len(text) > MAX_NOT_KEPT:
-        text = text[: text.rfind(b"\n", 0, MAX_NOT_KEPT - 3) + 1] + b"..."
-    return text
-
-
-def _read_names(text: bytes) -> tuple[str, ...]:
-    """The mirror of _packed_names.  Errors: DamagedFile."""
-    names = tuple(text.decode("ascii", "replace").split("\n")) if text else ()
-    if not all(names) or not text.isascii() or len(text) > MAX_NOT_KEPT:
-        raise DamagedFile("names of what is not kept that are none")
-    return names
-
-
-def _read_entries(reader: Reader, archive: bool) -> tuple[Entry, ...]:
-    """Errors: DamagedFile."""
+def read_entries(reader: Reader, archive: bool) -> tuple[Entry, ...]:
+    """The images of a file, after its kind and metadata mask.  Errors: DamagedFile."""
     if archive:
         length, count = reader.number(MAX_INDEX), reader.number(MAX_IMAGES)
         entries = read_index(reader.take(length), count)

@@ -12,6 +12,7 @@ from bitsback.errors import DamagedFile, NotOurFile
 
 IGNORABLE = 128  # tags from here on
 MAX_SECTIONS = 256
+MAX_NOT_KEPT = 2**12  # bytes of the names of what is not kept
 
 
 class Tag(IntEnum):
@@ -55,3 +56,19 @@ def read_sections(reader: Reader) -> dict[int, bytes]:
     if before < 0:
         raise DamagedFile("no sections where the header says that there are some")
     return sections
+
+
+def pack_names(names: tuple[str, ...]) -> bytes:
+    """ASCII names, one a line, as many as there is room for."""
+    text = "\n".join(names).encode("ascii", "replace")
+    if len(text) > MAX_NOT_KEPT:
+        text = text[: text.rfind(b"\n", 0, MAX_NOT_KEPT - 3) + 1] + b"..."
+    return text
+
+
+def read_names(text: bytes) -> tuple[str, ...]:
+    """The mirror of pack_names.  Errors: DamagedFile."""
+    names = tuple(text.decode("ascii", "replace").split("\n")) if text else ()
+    if not all(names) or not text.isascii() or len(text) > MAX_NOT_KEPT:
+        raise DamagedFile("names of what is not kept that are none")
+    return names

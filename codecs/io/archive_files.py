@@ -53,18 +53,18 @@ def restore_archive(
     data: bytes,
     sources: list[Path],
     folder: Path,
-    targets: list[Path],
+    targets: dict[str, Path],
     *,
     force: bool,
     remove: bool,
     note: Note,
-    announce: Callable[[container.Header], None],
     claim: Callable[[list[Path]], None],
     **options: Any,
-) -> list[Path]:
-    """Writes the images of an archive below `folder`.  Returns the paths written.
+) -> tuple[list[Path], list[str]]:
+    """Writes the images of an archive below `folder`.
 
-    sources: [the archive], [] of standard input; targets: as of archive.targets; the rest: as of
+    Returns (the paths written, what is damaged and left out).  sources: [the archive], [] of
+    standard input; targets: {name: path}, as of archive.targets; the rest: as of
     files.decompress_file, except that the archive is not removed here.
     """
 
@@ -81,10 +81,9 @@ def restore_archive(
         if remove:
             delivery.compare(written, target)
 
-    claim(targets)
-    for target in targets:
+    claim(list(targets.values()))
+    for target in targets.values():
         refuse(target)
     for source in sources if remove else ():
         delivery.refuse_removal(source)
-    announce(container.read_header(data))
     return archive.extract(data, folder, targets, replaced, deliver, note, **options)

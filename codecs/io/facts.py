@@ -8,6 +8,7 @@ from typing import Any
 
 from bitsback.codecs import segment_layout
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.chosen import chosen_groups
 from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.io.packed import read_packed
@@ -19,9 +20,13 @@ def describe(source: str | Path, data: bytes | None = None) -> dict[str, Any]:
     data: the file's bytes, if already read.  bits_per_dim = net + overhead; net: the prior's rate
     for the dimensions it coded.  Overhead: header (with index and checksums), start (how much
     more the fallback parts take than at the net rate), side information, rest.
+    damaged: what is wrong with groups of an archive, which are left out of all else.
     """
     data = read_packed(source) if data is None else data
-    header, payload = container.read(data)
+    groups, headers, damage = chosen_groups(data)
+    header = container.joined_header(list(headers.values()))
+    sizes = {number: min(group.size, len(data)) for number, group in groups.items()}
+    size = sum(sizes.values()) + container.read_groups(data)[0].begin
     info = {
         "file": str(source),
         "format_version": container.VERSION,
@@ -33,49 +38,70 @@ def describe(source: str | Path, data: bytes | None = None) -> dict[str, Any]:
         "metadata": metadata.names(header.metadata),
         "lost": list(header.lost),
         "file_bytes": len(data),
-        "bits_per_dim": 8 * len(data) / header.dims,
+        "bits_per_dim": 8 * size / header.dims,
     }
     if header.archive:
         info |= {
             "images": len(header.entries),
-            "under_prior": len(header.entries) - header.fallback_count if header.model else 0,
+            "under_prior": sum(
+                len(one.entries) - one.fallback_count for one in headers.values() if one.model
+            ),
             "modes": sorted({e.mode for e in header.entries}),
             "names": [e.name for e in header.entries],
+            "sizes": [[e.width, e.height] for e in header.entries],
+            "groups": [
+                {"number": i + 1, "images": len(headers[i].entries), "bytes": sizes[i]}
+                for i in sorted(sizes)
+            ],
+            "damaged": damage,
         }
         for key in ("width", "height", "mode", "source"):
             del info[key]
     if header.model:
-        info |= _prior_facts(header, len(data), len(payload), info["bits_per_dim"])
+        info |= _prior_facts(header, list(headers.values()), size, info["bits_per_dim"])
     return info
 
 
-def _prior_facts(header, size, payload_size, bits_per_dim):
-    """What a file coded under the prior adds: bytes of its parts, and the overhead's rates."""
-    located = segment_layout.locate(header.sizes, header.start, header.segments)
-    coded = sum(place.pixels * header.sizes[place.image][2] for place in located)
-    net, start_dims = header.net_bits / coded, header.dims - coded
+def _prior_facts(header, headers, size, bits_per_dim):
+    """What a file coded under the prior adds: bytes of its parts, and the overhead's rates.
+
+    header: of all groups together; headers: of each; size: bytes of these groups and the table.
+    """
+    located = [
+        (one, place)
+        for one in headers
+        for place in segment_layout.locate(one.sizes, one.start, one.segments)
+    ]
+    coded = sum(place.pixels * one.sizes[place.image][2] for one, place in located)
+    net_bits = sum(one.net_bits for one in headers)
+    credit = sum(one.credit_bytes if one.model else one.payload_bytes for one in headers)
+    net, start_dims = net_bits / coded, header.dims - coded
     sections = {
-        "tuned_bytes": len(header.section(Tag.BIAS_UPDATES)),
-        "flat_bytes": len(header.section(Tag.FLAT_MAP)),
-        "mean_bytes": len(header.section(Tag.BLOCK_MEANS)),
+        name: sum(len(one.section(tag)) for one in headers)
+        for name, tag in (
+            ("tuned_bytes", Tag.BIAS_UPDATES),
+            ("flat_bytes", Tag.FLAT_MAP),
+            ("mean_bytes", Tag.BLOCK_MEANS),
+        )
     }
-    header_bytes = size - payload_size - sum(sections.values())
-    words_bytes = payload_size - header.credit_bytes
-    optional = {**sections, "sharpness": header.sharpness}
+    payload = sum(one.payload_bytes for one in headers)
+    header_bytes = size - payload - sum(sections.values())
+    words_bytes = payload - credit
+    optional = {**sections, "sharpness": max(one.sharpness for one in headers)}
     return {
         "model": header.model,
         "segments": len(located),
         "start_dims": start_dims,
         "header_bytes": header_bytes,
-        "start_bytes": header.credit_bytes,
+        "start_bytes": credit,
         "words_bytes": words_bytes,
         **{key: value for key, value in optional.items() if value},
         "net_bits_per_dim": net,
         "overhead_bits_per_dim": bits_per_dim - net,
         "header_bits_per_dim": 8 * header_bytes / header.dims,
-        "start_bits_per_dim": (8 * header.credit_bytes - net * start_dims) / header.dims,
+        "start_bits_per_dim": (8 * credit - net * start_dims) / header.dims,
         "tuned_bits_per_dim": 8 * sections["tuned_bytes"] / header.dims,
         "flat_bits_per_dim": 8 * sections["flat_bytes"] / header.dims,
         "mean_bits_per_dim": 8 * sections["mean_bytes"] / header.dims,
-        "rest_bits_per_dim": (8 * words_bytes - header.net_bits) / header.dims,
+        "rest_bits_per_dim": (8 * words_bytes - net_bits) / header.dims,
     }

@@ -4,14 +4,16 @@
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bitsback import outputs
 from bitsback.codecs import decoder, encoder
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.chosen import header_of
 from bitsback.codecs.formats.image_files import image_bytes, image_format, read_image, refuse_mode
+from bitsback.codecs.groups import Processes
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.io import delivery
 from bitsback.codecs.io.archive_files import Note, compress_archive, restore_archive
@@ -26,7 +28,7 @@ from bitsback.codecs.io.paths import (
     restored_paths,
 )
 from bitsback.codecs.io.restored import default_bytes
-from bitsback.errors import BitsbackError
+from bitsback.errors import BitsbackError, DamagedFile
 from bitsback.inputs import opened, standard_input
 from bitsback.outputs import STDIO
 
@@ -129,6 +131,8 @@ def decompress_file(
     root: AnyPath | None = None,
     force: bool = False,
     remove: bool = False,
+    only: Sequence[str] = (),
+    processes: Processes | None = None,
     note: Note = lambda path, names: None,
     announce: Callable[[container.Header], None] = lambda header: None,
     claim: Callable[[list[Path]], None] = lambda paths: None,
@@ -137,13 +141,18 @@ def decompress_file(
     """Restores one image to restored_path, or an archive's images to restored_paths.
 
     remove: delete the source after the outputs were read back and compared, unless metadata did
-    not fit a format; note: called with (path, names) of such metadata; announce: called with the
+    not fit a format; only: patterns of the names in an archive to restore; processes: for groups of
+    an archive at once; note: called with (path, names) of such metadata; announce: called with the
     Header before the work; claim: called with the paths before the work, may raise an error to
     refuse them; options: of decoder.decode_image.  Returns the paths written.
+    Errors: BitsbackError, OSError; DamagedFile where groups of an archive are damaged, after the
+    images of the others were written.
     """
-    source, left_out = Path(source), []
+    if only and remove:
+        raise ValueError("an archive is removed only if all of it is restored")
+    source, left_out, damage = Path(source), [], []
     data, status = read_packed_with(source)
-    header, sources = container.read_header(data), [] if source == STDIO else [source]
+    header, sources = header_of(data, only), [] if source == STDIO else [source]
     targets = restored_paths(header, source, output, folder, root)
 
     def noted(path, names):
@@ -151,15 +160,17 @@ def decompress_file(
         note(path, names)
 
     if header.archive:
-        targets = restore_archive(
+        announce(header)
+        targets, damage = restore_archive(
             data,
             sources,
             archive_folder(source, folder, root),
-            targets,
+            dict(zip((entry.name for entry in header.entries), targets)),
             force=force,
             remove=remove,
+            only=only,
+            processes=processes,
             note=noted,
-            announce=announce,
             claim=claim,
             **options,
         )
@@ -190,6 +201,8 @@ def decompress_file(
         if remove and not left_out:
             delivery.compare(written, target)
         targets = [target]
+    if damage:
+        raise DamagedFile(f"{source}: {len(targets)} images written, not all: {'; '.join(damage)}")
     if remove and not left_out and status is not None:
         delivery.remove_read([(source, status)])
     return targets

@@ -1,0 +1,72 @@
+"""Which groups and images of a file are wanted and can be read, by its headers alone."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Group, Header
+from bitsback.codecs.bitstream.numbers import Reader
+from bitsback.codecs.bitstream.table import HEAD
+from bitsback.errors import DamagedFile, UnsupportedImage
+
+
+def chosen_groups(
+    data: bytes, only: Sequence[str] = ()
+) -> tuple[dict[int, Group], dict[int, Header], list[str]]:
+    """({number: Group} to decode, {number: Header} of these, what is wrong with the others).
+
+    only: patterns (fnmatch) of names, none for all images; a group without any of these is left
+    out.  Errors: NotOurFile; DamagedFile where no group can be read; UnsupportedImage where no name
+    matches.
+    """
+    groups, headers, damage = container.read_groups(data), {}, []
+    for i, group in enumerate(groups):
+        try:
+            headers[i] = container.read_group(group.of(data), group)[0]
+        except DamagedFile as error:
+            names = salvaged_names(group.of(data), group)
+            if not names or any(is_chosen(name, only) for name in names):
+                damage.append(container.in_group(i, len(groups), error) + among(names))
+    if not headers:
+        raise DamagedFile(damage[0])
+    if only and not all(header.archive for header in headers.values()):
+        raise UnsupportedImage("is one image, of which --only has none to choose")
+    chosen = {
+        i: header
+        for i, header in headers.items()
+        if not only or any(is_chosen(entry.name, only) for entry in header.entries)
+    }
+    if not chosen:
+        raise UnsupportedImage(f"no image in it matches {' or '.join(only)}")
+    return {i: groups[i] for i in chosen}, chosen, damage
+
+
+def salvaged_names(data: bytes, group: Group) -> list[str]:
+    """Names in a damaged group whose index is whole, as zlib checks; else none."""
+    reader = Reader(data, HEAD - 1)
+    try:
+        if reader.take(1)[0] & container.METADATA:
+            reader.number(container.MAX_MASK)
+        names = [entry.name for entry in container.read_entries(reader, archive=True)]
+    except DamagedFile:
+        return []
+    return names if len(names) == group.images else []
+
+
+def among(names: Sequence[str]) -> str:
+    """Names for an error's end: the first and how many more."""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f" ({names[0]}{more})" if names else ""
+
+
+def header_of(data: bytes, only: Sequence[str] = ()) -> Header:
+    """A Header of the images in a file that can be read and are chosen.  Errors: chosen_groups'."""
+    header = container.joined_header(list(chosen_groups(data, only)[1].values()))
+    entries = tuple(entry for entry in header.entries if is_chosen(entry.name, only))
+    return replace(header, entries=entries)
+
+
+def is_chosen(name: str, only: Sequence[str]) -> bool:
+    """Whether one of the patterns, if there are any, is the name's: * and ? match any letters."""
+    return not only or any(fnmatchcase(name, pattern) for pattern in only)
