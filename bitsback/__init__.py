@@ -1,6 +1,7 @@
 """bitsback: lossless image compression with a variational diffusion model as its prior."""
 
 from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -9,3 +10,12 @@ __version__ = "0.1.0"
 _ROOT = Path(__file__).resolve().parent.parent
 if not (_ROOT / "bitsback" / "codecs").is_dir() and (_ROOT / "codecs" / "FORMAT.md").is_file():
     __path__.append(str(_ROOT))
+
+
+def __getattr__(name: str) -> Any:
+    """`bitsback.Archive`, imported when it is first used, since torch takes seconds to load."""
+    if name == "Archive":
+        from bitsback.reading import Archive
+
+        return Archive
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

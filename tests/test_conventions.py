@@ -53,6 +53,7 @@ TESTED_ELSEWHERE = {
     "bitsback/integer/worst_cases.py": "test_convolution",
     "bitsback/plugins/numcodecs.py": "test_numcodecs_plugin",
     "bitsback/plugins/pillow.py": "test_pillow_plugin",
+    "bitsback/reading.py": "test_data",
     "bitsback/train/bound.py": "test_chain",
     "bitsback/train/checkpoints.py": "test_train_loop",
     "bitsback/train/estimates.py": "test_train_loop",

@@ -1,14 +1,17 @@
 """Which groups and images of a file are wanted and can be read, by its headers alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.bitstream.container import Group, Header
+from bitsback.codecs.bitstream.container import Entry, Group, Header
+from bitsback.codecs.bitstream.index import MAX_INDEX
 from bitsback.codecs.bitstream.numbers import Reader
 from bitsback.codecs.bitstream.table import HEAD
 from bitsback.errors import DamagedFile, UnsupportedImage
+
+INDEX_HEAD = HEAD + 30  # bytes of a group up to its index: three numbers
 
 
 def chosen_groups(
@@ -44,14 +47,27 @@ def chosen_groups(
 
 def salvaged_names(data: bytes, group: Group) -> list[str]:
     """Names in a damaged group whose index is whole, as zlib checks; else none."""
-    reader = Reader(data, HEAD - 1)
     try:
-        if reader.take(1)[0] & container.METADATA:
-            reader.number(container.MAX_MASK)
-        names = [entry.name for entry in container.read_entries(reader, archive=True)]
+        return [entry.name for entry in read_index_of(lambda at, n: data[:n], group)]
     except DamagedFile:
         return []
-    return names if len(names) == group.images else []
+
+
+def read_index_of(read: Callable[[int, int], bytes], group: Group) -> tuple[Entry, ...]:
+    """The images of a group of an archive, read without the rest of it, whose CRC is not checked.
+
+    read: (place, count) -> bytes of the file.  Errors: DamagedFile.
+    """
+    reader = Reader(read(group.begin, min(group.size, INDEX_HEAD)), HEAD - 1)
+    if reader.take(1)[0] & container.METADATA:
+        reader.number(container.MAX_MASK)
+    begin, length = reader.position, reader.number(MAX_INDEX)
+    reader.number(container.MAX_IMAGES)
+    data = read(group.begin, reader.position + length)
+    entries = container.read_entries(Reader(data, begin), archive=True)
+    if len(entries) != group.images:
+        raise DamagedFile("a group without the images that the table tells")
+    return entries
 
 
 def among(names: Sequence[str]) -> str:

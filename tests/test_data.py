@@ -1,0 +1,201 @@
+"""data.py and reading.py: archives as sequences of images and as data sets."""
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import bitsback
+from bitsback.codecs import Encoder, groups, mode_decision
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Entry
+from bitsback.codecs.image import ImageData
+from bitsback.data import Archive, ArchiveDataset, GroupBatches
+from bitsback.errors import DamagedFile, InputChanged, UnsupportedImage
+from tests.test_groups import damaged
+
+COUNT = 24
+DATA = Path(os.environ.get("BITSBACK_DATA", Path(__file__).parents[2] / "shared" / "data"))
+CIFAR = DATA / "cifar10" / "cifar10_test_846.npy"
+
+
+@pytest.fixture(scope="module")
+def pixels(photograph):
+    """(24, 16, 16, 3) uint8: quarters of CIFAR's images where they are, else of photographs."""
+    if CIFAR.is_file():
+        return np.load(CIFAR, mmap_mode="r")[:COUNT, 8:24, 8:24].copy()
+    return np.stack([photograph(16, 16, i) for i in range(COUNT)])
+
+
+@pytest.fixture(scope="module")
+def path(pixels, tiny_model, tmp_path_factory):
+    """An archive of them in four groups, named by number."""
+    images = [ImageData("RGB", one) for one in pixels]
+    entries = tuple(Entry(16, 16, f"{i:02d}.png") for i in range(COUNT))
+    found = tmp_path_factory.mktemp("set") / "set.bbk"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(groups, "GROUP_IMAGES", 6)
+        patch.setattr(groups, "FEWEST_BYTES", 1)
+        patch.setattr(mode_decision, "fallback_hopeless", lambda *_: True)
+        patch.setattr(mode_decision, "prior_likely", lambda images, *_: [True] * len(images))
+        found.write_bytes(groups.encode_groups(images, entries, Encoder(tiny_model)))
+    assert len(container.read_groups(found.read_bytes())) == 4
+    assert container.read_header(found.read_bytes()).model
+    return found
+
+
+@pytest.fixture
+def archive(path, tiny_model):
+    return Archive(path, model=tiny_model)
+
+
+def truth(archive, pixels, number):
+    return pixels[int(archive.names[number][:2])]
+
+
+def test_images_by_number_and_name(archive, pixels):
+    """len, names, every image, negative numbers, names, batches in any order."""
+    assert bitsback.Archive is Archive and len(archive) == COUNT
+    assert sorted(archive.names) == [f"{i:02d}.png" for i in range(COUNT)]
+    for i in np.random.default_rng(0).permutation(COUNT):
+        assert np.array_equal(archive[i], truth(archive, pixels, i))
+    assert np.array_equal(archive[-1], archive[COUNT - 1])
+    assert np.array_equal(archive["07.png"], pixels[7])
+    assert archive.image(3).mode == "RGB" and archive.entries[3].width == 16
+    some = [20, 3, "11.png", -2, 3]
+    assert np.array_equal(archive.batch(some), np.stack([archive[i] for i in some]))
+    assert len(list(archive)) == COUNT  # a sequence ends with IndexError
+    for wrong in (COUNT, -COUNT - 1):
+        with pytest.raises(IndexError):
+            archive[wrong]
+    with pytest.raises(KeyError):
+        archive["99.png"]
+
+
+def test_groups_are_kept_while_there_is_room(path, tiny_model, monkeypatch):
+    """Each group is decoded once with room for all; the least lately used goes first."""
+    decoded, decode = [], Archive.decode_group
+    monkeypatch.setattr(
+        Archive, "decode_group", lambda self, n: decoded.append(n) or decode(self, n)
+    )
+    archive = Archive(path, model=tiny_model)
+    archive.batch(np.random.default_rng(1).permutation(COUNT).tolist())
+    for i in range(COUNT):
+        archive[i]
+    assert sorted(decoded) == [0, 1, 2, 3]
+    two = Archive(path, model=tiny_model, cache_bytes=2 * 6 * 16 * 16 * 3)
+    decoded.clear()
+    for group in (0, 1, 0, 2, 0, 1):
+        two[6 * group]
+    assert decoded == [0, 1, 2, 1]
+
+
+def test_archives_of_one_group_and_what_is_none(tiny_model, pixels, tmp_path):
+    """A small archive reads alike; one image, and batches of two sizes, are refused."""
+    images = [ImageData("RGB", pixels[0]), ImageData("L", pixels[1][:9, :, 0].copy())]
+    entries = (Entry(16, 16, "a"), Entry(16, 9, "b", mode="L"))
+    (tmp_path / "a.bbk").write_bytes(Encoder(tiny_model).encode_many(images, entries))
+    archive = Archive(tmp_path / "a.bbk", model=tiny_model)
+    assert len(archive) == 2 and np.array_equal(archive["b"], images[1].samples)
+    with pytest.raises(UnsupportedImage, match="several sizes"):
+        archive.batch([0, 1])
+    assert [one.shape for one in map(ArchiveDataset(archive).__getitem__, (0, 1))] in (
+        [(3, 16, 16), (1, 9, 16)],
+        [(1, 9, 16), (3, 16, 16)],
+    )
+    (tmp_path / "b.bbk").write_bytes(Encoder(tiny_model).encode(pixels[0]))
+    with pytest.raises(UnsupportedImage, match="b.bbk: one image"):
+        Archive(tmp_path / "b.bbk")
+
+
+def test_damage_is_met_where_it_is(path, tiny_model, pixels, tmp_path):
+    """Images of whole groups are read; those of the damaged one raise, with file and group."""
+    (tmp_path / "a.bbk").write_bytes(damaged(path.read_bytes(), 2))
+    archive = Archive(tmp_path / "a.bbk", model=tiny_model)
+    assert np.array_equal(archive[0], truth(archive, pixels, 0)) and len(archive.names) == COUNT
+    with pytest.raises(DamagedFile, match="a.bbk: group 3 of 4"):
+        archive[13]
+    (tmp_path / "b.bbk").write_bytes(damaged(path.read_bytes(), 1, 25))
+    archive = Archive(tmp_path / "b.bbk", model=tiny_model)
+    assert archive[0].shape == (16, 16, 3)
+    with pytest.raises(DamagedFile, match="b.bbk: group 2 of 4"):
+        archive.names
+
+
+def test_another_file_of_that_name(path, tiny_model, tmp_path):
+    """Written to since it was opened: neither read nor unpickled."""
+    (tmp_path / "a.bbk").write_bytes(path.read_bytes())
+    archive = Archive(tmp_path / "a.bbk", model=tiny_model)
+    packed = pickle.dumps(archive)
+    assert np.array_equal(pickle.loads(packed)[5], archive[5])
+    os.utime(tmp_path / "a.bbk", (1, 1))
+    with pytest.raises(InputChanged, match="a.bbk"):
+        archive[20]
+    with pytest.raises(InputChanged, match="a.bbk"):
+        pickle.loads(packed)
+
+
+def number_of(name):
+    return int(name[:2])
+
+
+def read_by(loader, pixels):
+    """Compares all images that a loader gives with those of their labels; returns the labels."""
+    found = []
+    for images, labels in loader:
+        assert images.dtype == torch.uint8
+        for image, label in zip(images, labels.tolist()):
+            assert np.array_equal(image.permute(1, 2, 0).numpy(), pixels[label])
+            found.append(label)
+    return found
+
+
+def test_a_loader_in_this_process(archive, pixels):
+    """Shuffled by torch, and in an order that suits groups; labels are of the names."""
+    dataset = ArchiveDataset(archive, label=number_of)
+    generator = torch.Generator().manual_seed(0)
+    loader = DataLoader(dataset, batch_size=5, shuffle=True, generator=generator)
+    assert sorted(read_by(loader, pixels)) == list(range(COUNT))
+    loader = DataLoader(dataset, batch_sampler=GroupBatches(dataset, 5, mixed=2))
+    assert sorted(found := read_by(loader, pixels)) == list(range(COUNT)) != found
+    halved = ArchiveDataset(archive, transform=lambda image: image[:, ::2])
+    assert halved[-1].shape == (3, 8, 16)
+
+
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_a_loader_of_two_workers(path, tiny_model, pixels, method):
+    """Both ways of starting processes; every image once, and right."""
+    dataset = ArchiveDataset(Archive(path, model=tiny_model), label=number_of)
+    batches = GroupBatches(dataset, 4, workers=2)
+    loader = DataLoader(
+        dataset, batch_sampler=batches, num_workers=2, multiprocessing_context=method
+    )
+    assert sorted(read_by(loader, pixels)) == list(range(COUNT))
+
+
+def test_batches_by_groups(archive):
+    """Each number once; batches of a worker are of its groups; another epoch, another order."""
+    dataset = ArchiveDataset(archive)
+    batches = GroupBatches(dataset, 4, workers=2, mixed=1)
+    first = list(batches)
+    assert len(first) == len(batches) and sorted(sum(first, [])) == list(range(COUNT))
+    of_worker = [{archive.group_of(i) for b in first[w::2] for i in b} for w in range(2)]
+    assert not of_worker[0] & of_worker[1]
+    assert first == list(GroupBatches(dataset, 4, workers=2, mixed=1))
+    batches.set_epoch(1)
+    assert list(batches) != first
+
+
+def test_tensors_of_a_group_are_made_together(archive, monkeypatch):
+    """One upload a group, to the device asked for; items are views of it."""
+    made, from_numpy = [], torch.from_numpy
+    monkeypatch.setattr(torch, "from_numpy", lambda a: made.append(a.size) or from_numpy(a))
+    dataset = ArchiveDataset(archive, device="cpu")
+    for i in range(12):
+        dataset[i]
+    assert made == [6 * 16 * 16 * 3] * 2
+    assert dataset[0].untyped_storage().data_ptr() == dataset[5].untyped_storage().data_ptr()
