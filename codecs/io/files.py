@@ -150,7 +150,8 @@ def decompress_file(
     """
     if only and remove:
         raise ValueError("an archive is removed only if all of it is restored")
-    source, left_out, damage = Path(source), [], []
+    source, left_out = Path(source), []
+    damage: list[str] = []
     data, status = read_packed_with(source)
     header, sources = header_of(data, only), [] if source == STDIO else [source]
     targets = restored_paths(header, source, output, folder, root)
