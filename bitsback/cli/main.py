@@ -6,6 +6,7 @@ from bitsback import __version__
 from bitsback.cli.check import check
 from bitsback.cli.compress import compress
 from bitsback.cli.decompress import decompress
+from bitsback.cli.evaluate import evaluate
 from bitsback.cli.export import export
 from bitsback.cli.info import info
 from bitsback.cli.messages import print_error, printable
@@ -23,7 +24,18 @@ def main() -> None:
     """Lossless image compression with a diffusion prior and bits-back coding."""
 
 
-for _command in (compress, decompress, check, info, models, train, export, sample, preview):
+for _command in (
+    compress,
+    decompress,
+    check,
+    info,
+    models,
+    train,
+    export,
+    evaluate,
+    sample,
+    preview,
+):
     main.add_command(_command)
 
 

@@ -43,7 +43,7 @@ def centre_crops(folder: str | Path, limit: int | None = None, side: int = 256) 
 
 
 @torch.no_grad()
-def bound_bits(
+def bound_parts(
     network: BoundNetwork,
     levels: tuple[Level, ...],
     x: Tensor,
@@ -52,13 +52,8 @@ def bound_bits(
     batch: int = 4,
     gray: Tensor | None = None,
     only: range | None = None,
-) -> list[float]:
-    """Bits a dimension of each part: [p(x | y_0), level 1, ..., level K-1, top].
-
-    x: (N, 3, H, W), pixels - 128; integer: round in the network; gray: (N,) bool, images of one
-    channel, or None; only: levels to measure, those that the network was trained for, None: all;
-    the others and the top are then left out.
-    """
+) -> Tensor:
+    """(N, K + 1) float64: bits a dimension of each image and part; arguments as bound_bits'."""
     generator = torch.Generator(x.device).manual_seed(seed)
     logs = [math.log(s) for s in sigmas(levels)]
     gray_parts = [None] * len(x) if gray is None else gray.split(batch)
@@ -77,7 +72,26 @@ def bound_bits(
                     network, some, y, one * logs[k - 1], one * log_t, generator, integer, alone
                 )
             nats.append(cost.mean((1, 2, 3)))
-        parts.append(torch.cat(nats).mean().item() / math.log(2))
-    if only is not None:
-        return parts
-    return parts + [top_nats(x, torch.tensor(logs[-1])).mean().item() / math.log(2)]
+        parts.append(torch.cat(nats))
+    if only is None:
+        parts.append(top_nats(x, torch.tensor(logs[-1])))
+    return torch.stack(parts, 1).double() / math.log(2)
+
+
+def bound_bits(
+    network: BoundNetwork,
+    levels: tuple[Level, ...],
+    x: Tensor,
+    integer: bool,
+    seed: int = 1,
+    batch: int = 4,
+    gray: Tensor | None = None,
+    only: range | None = None,
+) -> list[float]:
+    """Bits a dimension of each part: [p(x | y_0), level 1, ..., level K-1, top].
+
+    x: (N, 3, H, W), pixels - 128; integer: round in the network; gray: (N,) bool, images of one
+    channel, or None; only: levels to measure, those that the network was trained for, None: all;
+    the others and the top are then left out.
+    """
+    return bound_parts(network, levels, x, integer, seed, batch, gray, only).mean(0).tolist()
