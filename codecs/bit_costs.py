@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from bitsback.ans.lanes import EXPONENT_BITS, MAX_LANES
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Header
 from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.decoder import (
     ModelOption,
@@ -67,8 +68,8 @@ def bit_costs(
             parts.append(bit_costs(group.of(data), model=model, device=device, progress=done))
         return _added(parts, 8 * groups[0].begin)
     header, payload = container.read(data)
-    sections = {Tag(tag).name.lower(): 8 * len(body) for tag, body in header.sections.items()}
-    head = 8 * (len(data) - len(payload)) - sum(sections.values())
+    sections = head_costs(data, header, payload)
+    head = sections.pop("header")
     if not header.model:
         return BitCosts(head, sections, 8 * len(payload))
     chosen, ledger = Model.of_file(model, header.model), Ledger()
@@ -80,6 +81,12 @@ def bit_costs(
         raise DamagedFile("the bits of the levels are not those of the words")
     noise = (0.0, *sigmas(chosen.levels))
     return BitCosts(head, sections, fallback, latents, noise, closing)
+
+
+def head_costs(data: bytes, header: Header, payload: bytes) -> dict[str, int]:
+    """{"header": bits, section: bits, ...} of all but the payload."""
+    sections = {Tag(tag).name.lower(): 8 * len(body) for tag, body in header.sections.items()}
+    return {"header": 8 * (len(data) - len(payload)) - sum(sections.values())} | sections
 
 
 def _added(costs, table):

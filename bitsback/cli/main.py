@@ -9,6 +9,7 @@ from bitsback.cli.decompress import decompress
 from bitsback.cli.evaluate import evaluate
 from bitsback.cli.export import export
 from bitsback.cli.info import info
+from bitsback.cli.map import bit_map
 from bitsback.cli.messages import print_error, printable
 from bitsback.cli.models import models
 from bitsback.cli.preview import preview
@@ -33,6 +34,7 @@ for _command in (
     train,
     export,
     evaluate,
+    bit_map,
     sample,
     preview,
 ):
