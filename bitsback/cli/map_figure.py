@@ -39,7 +39,7 @@ def figure(found: "BitMap", name: str, levels: bool = False) -> np.ndarray:
     _bar(picture.add_subplot(grid[1, :]), found)
     for i, plane in enumerate(panels):
         axes = picture.add_subplot(grid[2 + i // COLUMNS, i % COLUMNS])
-        title = f"y_{i - 1}, noise {found.sigmas[i]:.1f}" if i else "x"
+        title = f"y_{i - 1} ({found.sigmas[i]:.1f})" if i else "x"
         _heat(picture, axes, plane, f"{title}: {plane.sum() / 8:.0f} bytes")
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -51,17 +51,20 @@ def _heat(picture, axes, plane, title):
     drawn = axes.imshow(plane, vmin=low, vmax=top, cmap="magma", interpolation="nearest")
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
+    axes.set_anchor("W")
     picture.colorbar(drawn, ax=axes, shrink=0.8)
 
 
 def _bar(axes, found):
-    """One bar: latents, fallback, the rest; of bytes."""
-    parts = {name: bits / 8 for name, bits in found.parts.items() if bits > 0}
-    left = 0.0
-    for name, size in parts.items():
-        axes.barh(0, size, left=left, label=f"{name} {size:.0f}")
-        left += size
+    """One bar: latents, fallback, the rest; of bytes.
+
+    A latent may cost less than was popped for it: its part ends at 0, from the left.
+    """
+    left = sum(min(0.0, bits) for bits in found.parts.values()) / 8
+    for name, bits in sorted(found.parts.items(), key=lambda part: part[1] > 0):
+        axes.barh(0, abs(bits) / 8, left=left, label=f"{name} {bits / 8:.0f}")
+        left += abs(bits) / 8
     axes.set_yticks([])
     axes.set_xlabel("bytes", fontsize=8)
     axes.tick_params(labelsize=7)
-    axes.legend(ncols=4, fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.6), frameon=False)
+    axes.legend(ncols=4, fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.4), frameon=False)

@@ -9,19 +9,15 @@ model that was not trained on gray leaves gray to the fallback codec.  The class
 numcodecs by an entry point of the package.
 """
 
-import threading
 from typing import Any
 
 import numpy as np
 from numcodecs.abc import Codec
 from numcodecs.compat import ensure_bytes, ndarray_copy
 
-from bitsback.codecs.bitstream import container
-from bitsback.codecs.bitstream.container import Entry
-from bitsback.codecs.decoder import decode_images
-from bitsback.codecs.encoder import Encoder
 from bitsback.codecs.image import ImageData
 from bitsback.errors import UnsupportedImage
+from bitsback.plugins.array_chunks import ChunkCoder, image_of
 
 
 def _images(pixels: np.ndarray) -> tuple[list[ImageData], bool]:
@@ -31,12 +27,10 @@ def _images(pixels: np.ndarray) -> tuple[list[ImageData], bool]:
             f"a chunk of uint8 pixels is needed, not {pixels.dtype} of shape {pixels.shape}"
         )
     if pixels.ndim in (3, 4) and pixels.shape[-1] in (3, 4):
-        mode = "RGB" if pixels.shape[-1] == 3 else "RGBA"
         arrays = pixels if pixels.ndim == 4 else pixels[None]
-        images = [ImageData(mode, np.ascontiguousarray(one), source="PNG") for one in arrays]
-        return images, pixels.ndim == 4
+        return [image_of(one) for one in arrays], pixels.ndim == 4
     if pixels.ndim == 2:
-        return [ImageData("L", np.ascontiguousarray(pixels), source="PNG")], False
+        return [image_of(pixels)], False
     raise UnsupportedImage(
         f"a chunk of shape (H, W), (H, W, 3 or 4) or (N, H, W, 3 or 4) is needed, not "
         f"{pixels.shape}; "
@@ -64,8 +58,7 @@ class Bitsback(Codec):
         self.model = None if model is None else str(model)
         self.device = device
         self.shape = None if shape is None else tuple(map(int, shape))
-        self._encoder = Encoder(self.model, device)
-        self._lock = threading.Lock()  # Zarr calls from several threads; the model is opened once
+        self._coder = ChunkCoder(self.model, device)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments of from_config, as JSON values."""
@@ -93,27 +86,9 @@ class Bitsback(Codec):
                     "codec's configuration"
                 )
             pixels = pixels.reshape(self.shape)
-        images, archive = _images(pixels)
-        with self._lock:
-            if not archive:
-                return self._encoder.encode(images[0])
-            entries = tuple(
-                Entry(s.width, s.height, str(i), mode=s.mode) for i, s in enumerate(images)
-            )  # the name of an image is its index in the chunk
-            return self._encoder.encode_many(images, entries)
+        return self._coder.encode(*_images(pixels))
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """The mirror of encode: the uint8 array that was encoded, copied into `out` if given."""
-        data = ensure_bytes(buf)
-        header = container.read_header(data)
-        with self._lock:
-            model = self._encoder.open_model() if header.model else None
-            header, images = decode_images(data, model=model, device=self.device)
-        if not header.archive:
-            return ndarray_copy(images[0].samples, out)
-        # Stored in the order of coding; the names are the indices in the chunk.
-        samples = {entry.name: image.samples for entry, image in zip(header.entries, images)}
-        indices = list(map(str, range(len(images))))
-        if sorted(samples) != sorted(indices) or len({s.shape for s in samples.values()}) > 1:
-            raise UnsupportedImage("an archive that is not a chunk of an array")
-        return ndarray_copy(np.stack([samples[index] for index in indices]), out)
+        samples, archive = self._coder.decode(ensure_bytes(buf))
+        return ndarray_copy(np.stack(samples) if archive else samples[0], out)

@@ -1,0 +1,66 @@
+"""Chunks of arrays as .bbk files: what the codecs for Zarr 2 and 3 share.
+
+A chunk of several images is an archive of one group; its images are named by their index in it.
+"""
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Entry
+from bitsback.codecs.decoder import decode_images
+from bitsback.codecs.encoder import Encoder
+from bitsback.codecs.image import ImageData
+from bitsback.errors import UnsupportedImage
+
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by channels
+
+
+def image_of(samples: np.ndarray) -> ImageData:
+    """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 -> an image."""
+    channels = 1 if samples.ndim == 2 else samples.shape[2]
+    pixels = samples[..., 0] if samples.ndim == 3 and channels == 1 else samples
+    return ImageData(MODES[channels], np.ascontiguousarray(pixels), source="PNG")
+
+
+class ChunkCoder:
+    """Codes chunks with one model, opened once, one chunk at a time.
+
+    model: a shipped name or a path, for encoding (default: the shipped default); device: torch's.
+    A chunk is decoded with the model it was encoded with: this one, or a shipped one.
+    """
+
+    def __init__(self, model: str | None = None, device: str = "cpu") -> None:
+        self.device = device
+        self._encoder = Encoder(model, device)
+        self._lock = threading.Lock()  # Zarr calls from several threads
+
+    def encode(self, images: list[ImageData], archive: bool) -> bytes:
+        """One image, or several (archive).  Errors: UnsupportedImage, WrongModel."""
+        with self._lock:
+            if not archive:
+                return self._encoder.encode(images[0])
+            entries = tuple(
+                Entry(s.width, s.height, str(i), mode=s.mode) for i, s in enumerate(images)
+            )
+            return self._encoder.encode_many(images, entries)
+
+    def decode(self, data: bytes) -> tuple[list[np.ndarray], bool]:
+        """The mirror of encode: samples in the chunk's order.
+
+        Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for another archive.
+        """
+        header = container.read_header(data)
+        with self._lock:
+            model: Any = self._encoder.open_model() if header.model else None
+            header, images = decode_images(data, model=model, device=self.device)
+        if not header.archive:
+            return [images[0].samples], False
+        # Stored in the order of coding.
+        samples = {entry.name: image.samples for entry, image in zip(header.entries, images)}
+        indices = list(map(str, range(len(images))))
+        if sorted(samples) != sorted(indices) or len({s.shape for s in samples.values()}) > 1:
+            raise UnsupportedImage("an archive that is not a chunk of an array")
+        return [samples[index] for index in indices], True
