@@ -52,13 +52,17 @@ class Rate(NamedTuple):
 
 
 def rate(bits: Sequence[float] | np.ndarray, dims: Sequence[int] | np.ndarray) -> Rate:
-    """The Rate of images with these bits and dimensions (Cochran, Sampling Techniques, ch. 6)."""
+    """The Rate of images with these bits and dimensions (Cochran, Sampling Techniques, ch. 6).
+
+    >>> rate([10, 90], [10, 30]).mean
+    2.5
+    """
     b, d = np.array(bits, float), np.array(dims, float)
-    mean, count = b.sum() / d.sum(), len(b)
+    mean, count = float(b.sum() / d.sum()), len(b)
     if count < 2:
         return Rate(mean, math.nan)
     spread = np.square(b - mean * d).sum() / (count * (count - 1))
-    return Rate(mean, math.sqrt(spread) / d.mean())
+    return Rate(mean, math.sqrt(spread) / float(d.mean()))
 
 
 def tiles(pixels: np.ndarray) -> Iterator[np.ndarray]:

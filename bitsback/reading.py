@@ -49,7 +49,19 @@ class Archive:
     not shipped; device: torch's, for decoding; cache_bytes: of decoded samples that are kept, least
     lately used groups go first.  A copy in another process (pickle, fork) opens the file again.
 
-    Images are numbered as the file stores them (`names`).  Errors: NotOurFile, DamagedFile,
+    Images are numbered as the file stores them (`names`).
+
+    >>> import tempfile
+    >>> from bitsback.codecs import Encoder
+    >>> images = [ImageData("1", np.full((2, 2), i % 2, np.uint8)) for i in range(3)]
+    >>> entries = tuple(container.Entry(2, 2, f"{i}.png", mode="1") for i in range(3))
+    >>> path = Path(tempfile.mkdtemp()) / "set.bbk"
+    >>> _ = path.write_bytes(Encoder().encode_many(images, entries))
+    >>> archive = Archive(path)
+    >>> len(archive), archive.names, archive["1.png"].tolist(), archive.batch([2, 0]).shape
+    (3, ['0.png', '1.png', '2.png'], [[1, 1], [1, 1]], (2, 2, 2))
+
+    Errors: NotOurFile, DamagedFile,
     UnsupportedImage for a file of one image; InputChanged where the file is another one later.
     """
 

@@ -21,6 +21,7 @@ from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.numbers import Reader
 from bitsback.codecs.decoder import ModelOption, Progress, no_progress
 from bitsback.codecs.fallback.parts import split_parts
+from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import Segment, locate, turned
 from bitsback.codecs.segments import Masks, blocks, pop_segments
 from bitsback.coder.chain import Chain
@@ -54,6 +55,12 @@ class BitMap:
     def pixels(self) -> np.ndarray:
         """(H, W) float64: bits of each pixel."""
         return self.latents.sum(0) + self.fallback
+
+    def _repr_png_(self) -> bytes | None:
+        """As notebooks show it: the more bits, the lighter."""
+        top = max(float(np.percentile(self.pixels, 99.5)), 1e-9)
+        shown = np.clip(255 * self.pixels / top, 0, 255).astype(np.uint8)
+        return ImageData("L", shown)._repr_png_()
 
     @property
     def total(self) -> int:

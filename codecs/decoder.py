@@ -130,6 +130,11 @@ def decode_image(
 
     model: a Model, name or path, needed only where the file's own is not shipped; device: torch's.
     Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an archive.
+
+    >>> from bitsback.codecs import encode_image
+    >>> gray = ImageData("L", np.eye(5, dtype=np.uint8), metadata={"dpi": (72.0, 72.0)})
+    >>> decode_image(encode_image(gray)).metadata
+    {'dpi': (72.0, 72.0)}
     """
     if container.read_header(data).archive:
         raise UnsupportedImage("an archive of images; use codecs.archive")
@@ -146,6 +151,12 @@ def decode(
     """The bytes of a .bbk file of one RGB image -> (H, W, 3) uint8.
 
     As decode_image; UnsupportedImage for other modes.
+
+    >>> from bitsback.codecs import encode, read_header
+    >>> pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    >>> data = encode(pixels)
+    >>> bool((decode(data) == pixels).all()), read_header(data).width
+    (True, 4)
     """
     header = container.read_header(data)
     if not header.archive and header.entries[0].mode != "RGB":

@@ -48,6 +48,9 @@ def split_images(sizes: Sequence[int]) -> list[range]:
     """Numbers of the images of each group, for images of these expected bytes, in their order.
 
     All groups have about the same share of the limits, so that none is a small rest.
+
+    >>> split_images([1000] * 600 + [2**20])
+    [range(0, 287), range(287, 575), range(575, 601)]
     """
     shares = [max(size / GROUP_BYTES, min(1 / GROUP_IMAGES, size / FEWEST_BYTES)) for size in sizes]
     count, total = max(1, round(sum(shares))), sum(shares)

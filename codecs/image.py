@@ -11,6 +11,7 @@ F         (H, W) float32, bit for bit
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -77,6 +78,10 @@ def same_samples(a: np.ndarray, b: np.ndarray) -> bool:
 class ImageData:
     """One image.  samples: see MODES; look: palette and transparency; metadata: see metadata.py.
 
+    >>> image = ImageData("L", np.arange(6, dtype=np.uint8).reshape(2, 3))
+    >>> image.height, image.width, image.colour.shape
+    (2, 3, (2, 3, 1))
+
     source: Pillow's name of the input's format, shown by `info`; lost: names of metadata in the
     input that are not kept, for reports to the user.  Errors: UnsupportedImage for samples that do
     not fit the mode.
@@ -137,6 +142,26 @@ class ImageData:
     def alpha(self) -> np.ndarray | None:
         """(H, W) uint8, the alpha plane of modes RGBA and LA, else None."""
         return self.samples[..., -1] if self.mode in ("RGBA", "LA") else None
+
+    def _repr_png_(self) -> bytes | None:
+        """The image as notebooks show it, in 8 bits; None for modes that are no plain colours."""
+        from PIL import Image
+
+        shown = self.samples
+        if self.mode == "1":
+            shown = shown * np.uint8(255)
+        elif self.mode == "P" and "palette" in self.look:
+            colours = np.frombuffer(self.look["palette"].ljust(768, b"\0"), np.uint8)
+            shown = colours.reshape(256, 3)[shown]
+        elif self.mode in ("I;16", "I;16B", "RGB;16", "RGBA;16", "LA;16"):
+            shown = (shown >> 8).astype(np.uint8)
+        elif self.mode not in ("RGB", "RGBA", "L", "LA", "P"):
+            return None
+        out = io.BytesIO()
+        if shown.ndim == 3 and shown.shape[2] == 2:
+            shown = shown[..., [0, 0, 0, 1]]
+        Image.fromarray(np.ascontiguousarray(shown)).save(out, "PNG")
+        return out.getvalue()
 
     def stripped(self) -> ImageData:
         """The same image without metadata and without names of lost metadata; `look` is kept."""
