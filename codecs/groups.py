@@ -21,6 +21,7 @@ from bitsback.codecs.fallback.webp import webp_size
 from bitsback.codecs.image import ImageData
 from bitsback.coder.model import Model
 from bitsback.errors import BitsbackError, DamagedFile
+from bitsback.memory import give_device_memory_back, out_of_memory
 
 # A group is closed at about this many bytes, or at so many images if it has at least the fewer
 # bytes: 256 images of 32x32 are some 300 kB (python -m benchmarks.groups).
@@ -104,12 +105,8 @@ def decoded_groups(
         for i, (number, group) in enumerate(groups.items()):
             found: Decoded | BitsbackError
             try:
-                found = decode_group(
-                    group.of(data),
-                    group,
-                    model=model,
-                    device=device,
-                    progress=shared(progress, i, len(groups)),
+                found = _with_memory(
+                    group.of(data), group, model, device, shared(progress, i, len(groups)), i > 0
                 )
             except DamagedFile as error:
                 found = error
@@ -124,6 +121,20 @@ def decoded_groups(
             },
             progress,
         )
+
+
+def _with_memory(data, group, model, device, progress=no_progress, begun=True):
+    """decode_group, on the CPU where memory is too small on a device.
+
+    begun: groups may have been written; else the caller may try it with fewer others at once.
+    """
+    for where in (device, "cpu"):
+        try:
+            return decode_group(data, group, model=model, device=where, progress=progress)
+        except Exception as error:  # torch's, Triton's and Python's have no class in common
+            if not (begun and out_of_memory(error) and where != "cpu"):
+                raise
+        give_device_memory_back()
 
 
 def _finished(futures: dict[Future, int], progress: Progress) -> Iterator[tuple[int, Any]]:
@@ -161,6 +172,6 @@ def _decoded(data: bytes, group: Group, name: Any, device: str) -> Decoded | Bit
     try:
         header = container.read_group(data, group)[0]
         model = _opened(name, header.model) if header.model else None
-        return decode_group(data, group, model=model, device=device)
+        return _with_memory(data, group, model, device)
     except DamagedFile as error:
         return error

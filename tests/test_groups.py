@@ -183,6 +183,26 @@ def test_groups_at_once_are_the_same(grouped, tree, tiny_model):
     assert all(len(done[i][1]) == 4 for i in (0, 2))
 
 
+def test_a_device_without_memory(grouped, tiny_model, monkeypatch):
+    """After the first group, which its caller may try again, a group is decoded on the CPU."""
+    tried, decode = [], groups.decode_group
+
+    def small(data, group, *, device, **options):
+        tried.append((group.first, device))
+        if device != "cpu" and (group.first == 4 or not fits):
+            raise RuntimeError("CUDA out of memory")
+        return decode(data, group, device="cpu", **options)
+
+    monkeypatch.setattr(groups, "decode_group", small)
+    numbered, fits = dict(enumerate(container.read_groups(grouped[1]))), True
+    done = dict(groups.decoded_groups(grouped[1], numbered, model=tiny_model, device="cuda"))
+    assert [len(done[i][1]) for i in range(3)] == [4, 4, 4]
+    assert tried == [(0, "cuda"), (4, "cuda"), (4, "cpu"), (8, "cuda")]
+    fits = False
+    with pytest.raises(RuntimeError):
+        next(groups.decoded_groups(grouped[1], numbered, model=tiny_model, device="cuda"))
+
+
 @pytest.mark.slow
 def test_groups_in_processes(grouped, tree, tiny_model, tmp_path):
     """`-j 2`, in processes of their own."""
