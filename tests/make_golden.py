@@ -4,7 +4,8 @@ Each case is NAME.png (the image), NAME.bbk (its file under the shipped default 
 the prior was used, NAME.plain (the fallback parts, so that the check does not depend on the
 installed libwebp).  modes/ holds one image for each of several modes, with metadata: NAME.bbk
 beside the file that it must decode to; a gray image and one with arbitrary bias updates are under
-the prior.  Nothing is overwritten: a golden file that no longer holds is a broken promise.
+the prior.  archives/ holds an archive in groups beside a folder of its images.  Nothing is
+overwritten: a golden file that no longer holds is a broken promise.
 """
 
 import sys
@@ -14,7 +15,7 @@ from unittest.mock import patch
 import numpy as np
 from PIL import Image
 
-from bitsback.codecs import encoder, mode_decision, prior_codec
+from bitsback.codecs import encoder, groups, mode_decision, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.formats.image_files import default_suffix, image_bytes, image_format
 from bitsback.codecs.image import ImageData
@@ -93,6 +94,45 @@ def encode_under_prior(pixels, model, device="cpu"):
     )
 
 
+def archived():
+    """{name: ImageData} of an archive: colours, gray, a palette; in folders."""
+    photograph = np.array(Image.open(IMAGES / "kodim07_crop.png"))
+    found = {
+        f"{'cat' if i % 2 else 'dog'}/{i}.png": ImageData(
+            "RGB", np.ascontiguousarray(photograph[40:64, 24 * i : 24 * i + 24])
+        )
+        for i in range(6)
+    }
+    gray = np.ascontiguousarray(photograph[80:104, 30:54, 1])
+    found["gray.png"] = ImageData("L", gray)
+    found["few.png"] = ImageData("P", gray // 64, {"palette": bytes(range(12))})
+    return found
+
+
+def write_archive(folder, model):
+    """groups.bbk, in several groups under the prior, and groups/NAME for each image."""
+    images = archived()
+    entries = tuple(
+        container.Entry(image.width, image.height, name, mode=image.mode, mtime=1_700_000_000 + i)
+        for i, (name, image) in enumerate(images.items())
+    )
+    with (
+        patch.object(groups, "GROUP_IMAGES", 3),
+        patch.object(groups, "FEWEST_BYTES", 1),
+        patch.object(mode_decision, "fallback_hopeless", lambda *_: True),
+        patch.object(mode_decision, "prior_likely", lambda images, *_: [True] * len(images)),
+    ):
+        data = groups.encode_groups(
+            list(images.values()), entries, encoder.Encoder(model, verify=True)
+        )
+    (folder / "groups.bbk").write_bytes(data)
+    for name, image in images.items():
+        target = folder / "groups" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(image_bytes(image, "PNG", target)[0])
+    print(folder / "groups.bbk", len(data), len(container.read_groups(data)), "groups")
+
+
 def main():
     if sys.argv[1:] != ["--write"]:
         raise SystemExit(__doc__)
@@ -130,6 +170,10 @@ def main():
         )
         target.write_bytes(data)
         print(target, len(data), "prior" if container.read_header(data).model else "plain")
+    if (FOLDER / "archives").exists():
+        raise SystemExit(f"{FOLDER / 'archives'} exists; golden files are never overwritten")
+    (FOLDER / "archives").mkdir()
+    write_archive(FOLDER / "archives", model)
 
 
 if __name__ == "__main__":

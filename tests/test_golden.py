@@ -14,9 +14,11 @@ from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import same
 from bitsback.coder.model import Model
+from bitsback.reading import Archive
 from tests.make_golden import FOLDER, cases, encode_under_prior, images
 
 MODES = sorted((Path(__file__).parent / "golden").glob("v*/modes/*.bbk"))
+ARCHIVES = sorted((Path(__file__).parent / "golden").glob("v*/archives/*.bbk"))
 FILES = sorted((Path(__file__).parent / "golden").glob("v*/*.bbk"))
 
 
@@ -54,6 +56,23 @@ def test_golden_file_of_another_mode_decodes(path, default_model, codec_device):
         replace(one, metadata=views(one.metadata)) for one in (image, expected)
     )  # chunks are kept since, by what they say
     assert image.mode == expected.mode and same(image, expected)
+
+
+@pytest.mark.parametrize("path", ARCHIVES, ids=lambda p: f"{p.parent.parent.name}-{p.stem}")
+def test_golden_archive_decodes(path, default_model):
+    """Every image of the folder beside it, by name; times of the index; several groups."""
+    archive, folder = Archive(path, model=default_model), path.with_suffix("")
+    names = [p.relative_to(folder).as_posix() for p in folder.rglob("*.png")]
+    assert sorted(archive.names) == sorted(names) and len(archive.groups) > 1
+    assert len({entry.mtime for entry in archive.entries}) == len(names)
+    for name in names:
+        image, expected = archive.image(name), read_image(folder / name, name)
+        assert image.mode == expected.mode and np.array_equal(image.samples, expected.samples)
+        assert image.look == expected.look
+
+
+def test_an_archive_is_there():
+    assert {p.stem for p in (FOLDER / "archives").glob("*.bbk")} == {"groups"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
