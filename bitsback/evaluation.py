@@ -106,7 +106,7 @@ def tile_rates(
     images: (H, W, 3 or 1) uint8.  Errors: UnsupportedImage where all are too small.
     """
     parts: dict[str, np.ndarray] = {}
-    dims, network = np.zeros(len(images), int), dequantised_model(model)
+    dims, network = np.zeros(len(images), int), dequantised_model(model).to(device)
     batches = list(_batches(images))
     if not batches:
         raise UnsupportedImage(f"no image of {MULTIPLE}x{MULTIPLE} pixels or more")
@@ -118,12 +118,10 @@ def tile_rates(
         size = batch[0].size
         np.add.at(dims, numbers, size)
         if "bound" in measures:
-            gray = torch.full((len(batch),), True) if batch.shape[3] == 1 else None
-            x = as_tensor(batch)
-            bits = (
-                size
-                * bound_parts(network, model.levels, x, True, seed + j, len(batch), gray).numpy()
-            )
+            x = as_tensor(batch).to(device)
+            gray = torch.full((len(batch),), True, device=device) if batch.shape[3] == 1 else None
+            found = bound_parts(network, model.levels, x, True, seed + j, len(batch), gray)
+            bits = size * found.cpu().numpy()
             add("reconstruction", numbers, bits[:, 0])
             add("diffusion", numbers, bits[:, 1:-1].sum(1))
             add("prior", numbers, bits[:, -1])
