@@ -96,6 +96,7 @@ TESTED_ELSEWHERE = {
     "codecs/io/facts.py": "test_files",
     "codecs/io/packed.py": "test_files",
     "codecs/io/paths.py": "test_files",
+    "codecs/map_ledger.py": "test_bit_map",
     "codecs/prior_codec.py": "test_round_trip",
     "codecs/segment_layout.py": "test_segments",
 }
