@@ -7,20 +7,24 @@ from typing import NamedTuple
 
 
 class Effort(NamedTuple):
-    """model: name of a shipped model; tuning: steps, as codecs.encode_image takes them.
+    """model: name of a shipped model; tuning: steps, as codecs.encode_image takes them; jxl:
+    libjxl's efforts, tried in the fallback codec.
 
-    A larger model takes longer in both directions, tuning takes longer to encode only.
+    A larger model takes longer in both directions, tuning and libjxl's efforts to encode only.
     """
 
     model: str
     tuning: int
+    jxl: tuple[int, ...] = (7,)
 
 
 EFFORTS = {
     "fast": Effort("fast", 0),
     "default": Effort("default", 0),
     "best": Effort("best", 0),
-    "max": Effort("best", 50),  # several times the time of "best", for a fraction of a percent
+    "max": Effort(
+        "best", 50, (7, 9)
+    ),  # several times the time of "best", for a fraction of a percent
 }
 NUMBERS = dict(zip("123456789", ["fast"] * 3 + ["default"] * 3 + ["best"] * 2 + ["max"]))
 DEFAULT_EFFORT = "default"

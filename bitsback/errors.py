@@ -32,6 +32,10 @@ class VerifyFailed(BitsbackError):
     """
 
 
+class MissingPackage(UnsupportedImage):
+    """A package that this image or file needs is not installed; the message names it."""
+
+
 class LossySource(UnsupportedImage):
     """The image was lossily compressed before: its pixels would need more bytes than its file."""
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from bitsback.ans.gaussian_tables import FRACTION_BITS, FRACTIONS, scale_index
 from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
+from bitsback.codecs.fallback.codec import decode_fallback, encode_part
 from bitsback.codecs.segment_layout import Segment
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import Levels, sigmas
@@ -145,7 +145,7 @@ def write(images: Sequence[np.ndarray], top: Top, levels: Levels) -> tuple[bytes
             128 + np.array(top.mean32 if channels == 3 else top.mean32[1:2]) * spacing / FRACTIONS
         )
         steps, before, after = zip(*(fit_means(pixels, start) for pixels in images[begin:end]))
-        area, part = height * width * (end - begin), encode_fallback(np.concatenate(steps))
+        area, part = height * width * (end - begin), encode_part(np.concatenate(steps))
         before, after = np.mean(before, 0), np.mean(after, 0)
         pays = (
             8 * len(part)

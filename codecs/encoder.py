@@ -46,7 +46,7 @@ class Encoder:
         verify: bool = False,
     ) -> None:
         chosen = EFFORTS[DEFAULT_EFFORT if effort is None else effort_name(effort)]
-        self.device, self.verify = device, verify
+        self.device, self.verify, self.jxl = device, verify, chosen.jxl
         if tuning is not None and (not isinstance(tuning, int) or tuning < 0):
             raise ValueError(f"tuning {tuning!r} is not a number of steps")
         self.tuning = chosen.tuning if tuning is None else tuning
@@ -97,7 +97,7 @@ class Encoder:
 
     def _smallest_file(self, images, entries, archive, progress):
         """The file with the prior, or the one by the fallback codec alone if that is smaller."""
-        fallback = FallbackCache()
+        fallback = FallbackCache(self.jxl)
         chosen = self._choose(images, archive, fallback)
         order = sorted(range(len(images)), key=lambda i: _order(images[i], chosen[i]))
         images, entries = [images[i] for i in order], tuple(entries[i] for i in order)
@@ -114,7 +114,7 @@ class Encoder:
         if any(chosen):
             prior, coded = self._with_prior(images, header, packed, progress, fallback)
             samples = [image.samples for image in images]
-            if prior and mode_decision.fallback_hopeless(len(prior), samples):
+            if prior and mode_decision.fallback_hopeless(len(prior), samples, self.jxl):
                 return prior
         for image in images[len(coded) :]:
             coded.append(fallback(image.samples))
@@ -134,13 +134,12 @@ class Encoder:
                 possible and (model.codes_gray or image.colour.shape[2] == 3)
                 for image, possible in zip(images, chosen)
             ]
+            bits = lambda crops: prior_bits(crops, model, self.device)  # noqa: E731
+            if chosen == [True] and not archive:
+                chosen = [not mode_decision.prior_hopeless(images[0].colour, bits, fallback)]
             if archive:
                 tried = [i for i, possible in enumerate(chosen) if possible]
-                likely = mode_decision.prior_likely(
-                    [images[i] for i in tried],
-                    lambda crops: prior_bits(crops, model, self.device),
-                    fallback,
-                )
+                likely = mode_decision.prior_likely([images[i] for i in tried], bits, fallback)
                 for i, gains in zip(tried, likely):
                     chosen[i] = gains
         return chosen if _can_start(images, chosen) else [False] * len(images)

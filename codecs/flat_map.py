@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
+from bitsback.codecs.fallback.codec import decode_fallback, encode_part
 from bitsback.errors import DamagedFile
 
 SIDE = 4  # samples of a block's side
@@ -120,5 +120,5 @@ def _packed(flat: FlatMap | None) -> bytes:
     if flat is None:
         return number(0)
     values = b"".join(number(len(some)) + bytes(some) for some in flat.values)
-    body = values + encode_fallback(flat.blocks, flat.blocks.size < PATIENT)
+    body = values + encode_part(flat.blocks, flat.blocks.size < PATIENT)
     return number(len(body)) + body

@@ -10,12 +10,12 @@ output of
     python -m benchmarks.research.mode_thresholds TRAIN TRAIN2
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from bitsback.codecs.fallback import webp
+from bitsback.codecs.fallback import jxl, webp
 from bitsback.codecs.fallback.differences import encode_differences
 from bitsback.codecs.fallback.png import encode_png
 from bitsback.codecs.image import ImageData, strips
@@ -38,6 +38,12 @@ DRAWING_GRAYS = 24
 PRIOR_LIKELY_BITS = 2.0, 6.0
 TRIAL_SIDE = 256  # pixels of the crop that is coded both ways; smaller: a crop unlike the image
 
+# The prior is not tried on a large image that is no photograph if it takes PRIOR_LOSES of the
+# fallback codec's bytes on TRIAL_CROPS^2 crops, which lose what repeats in the whole image.
+# Too low: the prior would have won (bytes); too high: the prior tried in vain (time).
+PRIOR_LOSES = 1.15
+TRIAL_CROPS, CROP_SIDE = 2, 128
+
 # A photograph has at least so many bits a dimension as a quick WebP and so many colours a pixel.
 # Training images, graphics among them, 128x128: medians 2.9 bits and 0.14 colours; 48 of 68 pass.
 # On these BEST never beat the smaller of QUICK and GOOD.  Too low: a drawing whose best coder is
@@ -52,17 +58,25 @@ SAMPLE_PIXELS = 2**15  # of the bands on which colours are counted and coders co
 # Too low: a winner not tried (bytes); too high: a coder tried in vain (time).
 CODER_LOSES = 1.04
 
-# The fallback codec is hopeless if the file has less than HOPELESS_QUICK of a quick WebP's bytes,
-# or HOPELESS_GOOD of a GOOD one's in strips.
-# Training photographs: the best coder takes at least 0.979 of a quick WebP at 128x128, 0.965 at
-# 96x96, 0.897 at 64x64, 0.70 at 8x8.  HOPELESS_QUICK could be 0.95 by these; 0.93 only costs time.
-# The best WebP was the smaller of QUICK and GOOD in all 48.  HOPELESS_GOOD leaves a margin for what
-# large strips may add, which these small images cannot show: not fitted again.
+# Differences, and PNG of gray, are tried on large samples of 2 and 4 bytes if they take less than
+# this share of JPEG XL on bands: of photographs they take TODO.
+# Too low: a winner not tried (bytes); too high: a coder tried in vain (time).
+DEEP_LOSES = 1.3
+
+# More of WebP's effort takes at least this share of an effort's bytes; of photographs, and of
+# other images.  So more is tried only where it may beat what is there.
+# Too high: a winner not tried (bytes); too low: an effort in vain (time).
+WEBP_EFFORTS = ((webp.QUICK, 0.9, 0.75), (webp.GOOD, 0.97, 0.9), (webp.BEST, 1.0, 1.0))
+
+# The fallback codec is hopeless if the file has less than HOPELESS of the bytes that JPEG XL would
+# take: those of a quick JPEG XL of all, times usual by quick JPEG XL of ESTIMATE_BANDS bands with
+# ESTIMATE_SHARE of the pixels.  Else JPEG XL codes the whole image, and the smaller file is taken.
+# TODO
 # Too high: the prior is taken though the fallback codec is smaller (bytes); too low: the fallback
 # codec tried in vain (time).
 HOPELESS_PIXELS = 96 * 96
-HOPELESS_QUICK = 0.93
-HOPELESS_GOOD = 0.975
+HOPELESS, MOST_SAVES = 0.92, 0.96  # the second: what libjxl's most effort takes of the usual one
+ESTIMATE_BANDS, ESTIMATE_SHARE = 8, 1 / 8
 
 
 # --- prior or fallback codec -----------------------------------------------------------------
@@ -121,38 +135,57 @@ def prior_likely(
     return likely
 
 
-def fallback_hopeless(size: int, images: list[np.ndarray]) -> bool:
-    """Whether `size` bytes are surely fewer than the fallback codec would need for these samples,
-    judged by a quick WebP; False where it must be tried to know.
+def prior_hopeless(
+    colour: np.ndarray,
+    prior_bits: Callable[[np.ndarray], np.ndarray],
+    fallback: Callable[[np.ndarray], bytes],
+) -> bool:
+    """Whether the prior surely loses on (H, W, C) uint8: on crops of a large image that is no
+    photograph.  prior_bits, fallback: as prior_likely's."""
+    height, width = colour.shape[:2]
+    if height * width < 4 * (TRIAL_CROPS * CROP_SIDE) ** 2 or min(height, width) < CROP_SIDE:
+        return False
+    if photographic(colour, jxl.jxl_size(colour)):
+        return False
+    tops, lefts = (
+        [(side - CROP_SIDE) * i // (TRIAL_CROPS + 1) for i in range(1, TRIAL_CROPS + 1)]
+        for side in (height, width)
+    )
+    crops = [colour[top:, left:][:CROP_SIDE, :CROP_SIDE] for top in tops for left in lefts]
+    taken = sum(len(fallback(np.ascontiguousarray(crop))) for crop in crops)
+    return float(prior_bits(np.stack(crops)).sum()) > PRIOR_LOSES * 8 * taken
 
-    Always False for small images, drawings and what WebP cannot store.  A GOOD WebP is made only of
-    images larger than webp.STRIP, where a whole BEST one would take much memory.
+
+def fallback_hopeless(
+    size: int, images: list[np.ndarray], efforts: Sequence[int] = (jxl.USUAL,)
+) -> bool:
+    """Whether `size` bytes are surely fewer than the fallback codec would need for these samples,
+    judged by an estimate of JPEG XL; False where it must be tried to know.
+
+    efforts: libjxl's that it would try.  Always False for small images, drawings and samples of
+    more than 8 bits.
     """
+    limit = HOPELESS * (MOST_SAVES if max(efforts) > jxl.USUAL else 1.0)
     if any(
         samples.dtype != np.uint8 or samples.shape[0] * samples.shape[1] < HOPELESS_PIXELS
         for samples in images
     ):
         return False
-    sizes = [webp.webp_size(samples) for samples in images]
-    quick = [n for n in sizes if n is not None]
-    if len(quick) < len(images) or not all(map(photographic, images, quick)):
-        return False
-    if size < HOPELESS_QUICK * sum(quick):
-        return True
-    large = any(samples.shape[0] * samples.shape[1] > webp.STRIP for samples in images)
-    return (
-        large
-        and size < sum(quick)
-        and size
-        < HOPELESS_GOOD * sum(webp.webp_size(samples, webp.GOOD) or 0 for samples in images)
-    )
+    total = 0.0
+    for samples in images:
+        quick = jxl.jxl_size(samples)
+        if not photographic(samples, quick):
+            return False
+        bands = _bands(samples, ESTIMATE_SHARE * samples.shape[0] * samples.shape[1])
+        total += quick * jxl.jxl_size(bands, jxl.USUAL) / jxl.jxl_size(bands)
+    return size < limit * total
 
 
 # --- coders of the fallback codec ------------------------------------------------------------
 
 
 class Coders(NamedTuple):
-    """Which coders may win, beside WebP's efforts QUICK and GOOD, which are always tried."""
+    """Which coders may win, beside JPEG XL and WebP's efforts QUICK and GOOD."""
 
     differences: bool
     png: bool
@@ -178,17 +211,30 @@ def coders_worth_trying(samples: np.ndarray) -> Coders:
     return Coders(len(encode_differences(bands)) < limit, len(encode_png(bands, 8)) < limit, False)
 
 
-def photographic(samples: np.ndarray, webp_bytes: int) -> bool:
-    """Whether uint8 samples whose quick WebP has `webp_bytes` look like a photograph: enough bits
-    a dimension and, with several channels, enough colours."""
+def deep_coders_worth_trying(samples: np.ndarray) -> Coders:
+    """As coders_worth_trying for samples of 2 and 4 bytes, beside JPEG XL."""
+    gray = samples.dtype.itemsize == 2 and samples.ndim == 2
+    if samples.shape[0] * samples.shape[1] < 4 * SAMPLE_PIXELS or samples.dtype.kind == "i":
+        return Coders(True, gray, False)
+    bands = _bands(samples)
+    limit = DEEP_LOSES * jxl.jxl_size(bands, jxl.USUAL)
+    png = gray and len(encode_png(bands, 16)) < limit
+    return Coders(len(encode_differences(bands)) < limit, png, False)
+
+
+def photographic(samples: np.ndarray, quick_bytes: int) -> bool:
+    """Whether uint8 samples whose quick WebP or JPEG XL has `quick_bytes` look like a photograph:
+    enough bits a dimension and, with several channels, enough colours."""
     bands = _bands(samples)
     pixels = bands.shape[0] * bands.shape[1]
     colours = pixels if bands.ndim == 2 else len(np.unique(bands.reshape(pixels, -1), axis=0))
-    return 8 * webp_bytes >= PHOTO_BITS * samples.size and colours >= PHOTO_COLOURS * pixels
+    return 8 * quick_bytes >= PHOTO_BITS * samples.size and colours >= PHOTO_COLOURS * pixels
 
 
-def _bands(samples):
-    """Four bands of SAMPLE_PIXELS / 4 each at four heights, as one image."""
-    rows = max(1, SAMPLE_PIXELS // 4 // samples.shape[1])
-    tops = np.arange(1, 8, 2) * (len(samples) - rows) // 8
+def _bands(samples, pixels=0.0):
+    """Four bands of SAMPLE_PIXELS / 4 each at four heights, as one image; of more pixels, twice as
+    many."""
+    count = 4 if pixels <= SAMPLE_PIXELS else ESTIMATE_BANDS
+    rows = max(1, int(max(SAMPLE_PIXELS, pixels)) // count // samples.shape[1])
+    tops = np.arange(1, 2 * count, 2) * (len(samples) - rows) // (2 * count)
     return np.concatenate([samples[top : top + rows] for top in tops])

@@ -15,7 +15,7 @@ from bitsback.ans.colour_counts import ColourCounts
 from bitsback.ans.device_lanes import least
 from bitsback.ans.lanes import MAX_LANES, Lanes
 from bitsback.codecs.bitstream.numbers import Reader
-from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
+from bitsback.codecs.fallback.codec import decode_fallback, encode_part
 from bitsback.codecs.fallback.parts import join_parts
 from bitsback.codecs.segment_layout import (
     Covered,
@@ -60,10 +60,10 @@ def fallback_parts(images: Sequence[np.ndarray], start: Sequence[int]) -> bytes:
     images: (H, W, C) uint8; start: (image, rows, columns), as segment_layout's.
     """
     image, rows, columns = start
-    parts = [encode_fallback(np.ascontiguousarray(pixels)) for pixels in images[:image]]
+    parts = [encode_part(np.ascontiguousarray(pixels)) for pixels in images[:image]]
     if rows:
         part = np.ascontiguousarray(images[image][:rows, :columns])
-        parts.append(encode_fallback(part, rows * columns < PATIENT))
+        parts.append(encode_part(part, rows * columns < PATIENT))
     return join_parts(b"", parts[:-1], parts[-1] if parts else b"")
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from bitsback.codecs import decode_image, encode_image
 from bitsback.codecs.formats import image_files, jxl, jxl_head
-from bitsback.codecs.formats.bits import Bits
+from bitsback.codecs.bitstream.bits import Bits
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import same

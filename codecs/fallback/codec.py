@@ -1,88 +1,168 @@
 """The fallback codec: lossless coding of samples without the prior.
 
-The first byte names the coder, the smallest of WebP, PNG and differences.  Only samples go in:
-channels have no meaning here, so CMYK may be coded as RGBA.
+The first byte names the coder, the smallest of JPEG XL, WebP, PNG and differences.  Only samples go
+in: channels have no meaning here, so CMYK may be coded as RGBA.  Side information and start blocks
+are coded without JPEG XL (`encode_part`): a photograph under the prior decodes without imagecodecs.
 """
 
 import struct
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import DTypeLike
 from PIL import Image
 
 from bitsback.codecs import mode_decision
-from bitsback.codecs.fallback import webp
+from bitsback.codecs.fallback import jxl, webp
 from bitsback.codecs.fallback.differences import decode_differences, encode_differences
 from bitsback.codecs.fallback.png import decode_png, encode_png
+from bitsback.codecs.image import same_samples
+from bitsback.efforts import EFFORTS
 from bitsback.errors import DamagedFile
 
-WEBP, PNG, PNG1, PNG2, PNG4, DIFFERENCES = range(6)
+WEBP, PNG, PNG1, PNG2, PNG4, DIFFERENCES, JXL, NARROW = range(8)
 PNG_BITS = {PNG1: 1, PNG2: 2, PNG4: 4}  # indices and bilevel images, several in a byte
 CACHED_PIXELS = 2**16  # of the largest array whose code FallbackCache keeps
+UNSIGNED16 = np.dtype("<u2")
 
 
-def encode_fallback(samples: np.ndarray, patient: bool = True) -> bytes:
-    """(H, W) or (H, W, C) array of 1, 2 or 4 bytes a sample -> the fewest bytes of all coders.
+def _two_dimensional(samples):
+    return samples[..., 0] if samples.shape[2:] == (1,) else samples
+
+
+def _png_methods(samples):
+    """[(coder, bits a sample)] that hold the samples."""
+    if samples.dtype == np.uint8 and samples.ndim == 2 and (most := int(samples.max())) < 16:
+        method = PNG1 if most < 2 else PNG2 if most < 4 else PNG4
+        return [(PNG, 8), (method, PNG_BITS[method])]
+    holds = samples.dtype == np.uint8 or samples.dtype == UNSIGNED16 and samples.ndim == 2
+    return [(PNG, 8 * samples.itemsize)] * holds
+
+
+def encode_part(samples: np.ndarray, patient: bool = True) -> bytes:
+    """(H, W) or (H, W, C) array of 1, 2 or 4 bytes a sample -> the fewest bytes of all coders but
+    JPEG XL.
 
     (H, W, 1) counts as (H, W).  patient: whether WebP's BEST effort is tried where it may win.
     """
-    if samples.shape[2:] == (1,):
-        samples = samples[..., 0]
+    samples = _two_dimensional(samples)
     coders = mode_decision.coders_worth_trying(samples)
     results = [bytes([DIFFERENCES]) + encode_differences(samples)] if coders.differences else []
     if samples.dtype == np.uint8 and max(samples.shape[:2]) <= webp.MAX_SIDE:
         # more effort is not always smaller
         efforts = [webp.QUICK, webp.GOOD, *[webp.BEST] * (coders.best_webp and patient)]
         results += [bytes([WEBP]) + data for data in webp.webp_streams(samples, *efforts)]
-    if coders.png and (
-        samples.dtype == np.uint8 or samples.dtype == np.uint16 and samples.ndim == 2
-    ):
-        results.append(bytes([PNG]) + encode_png(samples, 8 * samples.dtype.itemsize))
-    if samples.dtype == np.uint8 and samples.ndim == 2 and (most := int(samples.max())) < 16:
-        method = PNG1 if most < 2 else PNG2 if most < 4 else PNG4
-        results.append(bytes([method]) + encode_png(samples, PNG_BITS[method]))
+    for method, bits in _png_methods(samples):
+        if coders.png or method != PNG:
+            results.append(bytes([method]) + encode_png(samples, bits))
     return min(results, key=len)
 
 
-def decode_fallback(data: bytes, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> np.ndarray:
-    """The mirror of encode_fallback.  Sizes are checked before samples are unpacked.
+def encode_fallback(samples: np.ndarray, efforts: Sequence[int] = EFFORTS["default"].jxl) -> bytes:
+    """(H, W) or (H, W, C) array of 1, 2 or 4 bytes a sample -> the fewest bytes of all coders.
 
-    Errors: DamagedFile.
+    (H, W, 1) counts as (H, W).  efforts: libjxl's, of which the smallest result counts; what it
+    codes is decoded and compared before it is chosen.  Errors: MissingPackage.
+    """
+    samples = _two_dimensional(samples)
+    if samples.dtype.kind == "i" and samples.min() >= 0 and samples.max() < 2**16:
+        return bytes([NARROW]) + encode_fallback(samples.astype(UNSIGNED16), efforts)
+    found = sorted(_codes(samples, efforts), key=len)
+    return next(code for code in found if code[0] != JXL or _exact(code, samples))
+
+
+def _codes(samples: np.ndarray, efforts: Sequence[int]) -> Iterator[bytes]:
+    """Codes of all coders that may win."""
+    best = 2**62
+    if samples.dtype.kind != "i":
+        for effort in efforts:
+            try:
+                code = bytes([JXL]) + jxl.encode_jxl(samples, effort)
+            except ValueError:  # sides that libjxl does not take
+                continue
+            best = min(best, len(code))
+            yield code
+    if samples.dtype == np.uint8:
+        coders = mode_decision.coders_worth_trying(samples)
+    else:
+        coders = mode_decision.deep_coders_worth_trying(samples)
+    if samples.dtype == np.uint8 and max(samples.shape[:2]) <= webp.MAX_SIDE:
+        for effort, photograph_takes, others_take in mode_decision.WEBP_EFFORTS:
+            codes = [bytes([WEBP]) + data for data in webp.webp_streams(samples, effort)]
+            yield from codes
+            size = min(map(len, codes))
+            best = min(best, size)
+            if size * (others_take if coders.best_webp else photograph_takes) > best:
+                break
+    for method, bits in _png_methods(samples):
+        if coders.png or method != PNG:
+            yield bytes([method]) + encode_png(samples, bits)
+    if coders.differences:
+        yield bytes([DIFFERENCES]) + encode_differences(samples)
+
+
+def _exact(code, samples):
+    try:
+        return same_samples(decode_fallback(code, samples.shape, samples.dtype), samples)
+    except DamagedFile:
+        return False
+
+
+def decode_fallback(data: bytes, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> np.ndarray:
+    """The mirror of encode_fallback and encode_part.  Sizes are checked before samples unpack.
+
+    Errors: DamagedFile; MissingPackage for JPEG XL without imagecodecs.
     """
     if tuple(shape[2:]) == (1,):
         return decode_fallback(data, shape[:2], dtype)[..., None]
     method, body, dtype = data[0] if data else 255, data[1:], np.dtype(dtype)
     if method == DIFFERENCES:
         return decode_differences(body, shape, dtype)
+    if method == NARROW and dtype.kind == "i":
+        return decode_fallback(body, shape, UNSIGNED16).astype(dtype)
     try:
         if method == WEBP and dtype == np.uint8:
             samples = webp.decode_webp(body, shape)
-        elif method == PNG and (dtype == np.uint8 or dtype == np.uint16 and len(shape) == 2):
+        elif method == PNG and (dtype == np.uint8 or dtype == UNSIGNED16 and len(shape) == 2):
             samples = decode_png(body, shape, 8 * dtype.itemsize)
         elif method in PNG_BITS and dtype == np.uint8 and len(shape) == 2:
             samples = decode_png(body, shape, PNG_BITS[method])
+        elif method == JXL and dtype.kind != "i":
+            samples = jxl.decode_jxl(body, shape, dtype)
         else:
             raise ValueError("an unknown coder")
         if samples.shape != tuple(shape):
             raise ValueError("another size")
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError):
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        EOFError,
+        struct.error,
+        MemoryError,
+        Image.DecompressionBombError,
+    ):
         raise DamagedFile("a part coded by the fallback codec does not decode") from None
     return np.ascontiguousarray(samples.astype(dtype, copy=False))
 
 
 class FallbackCache:
     """encode_fallback with a memory for small arrays: an archive may hold one image many times,
-    and the mode decision needs the size of a code that the file may need later."""
+    and the mode decision needs the size of a code that the file may need later.
 
-    def __init__(self) -> None:
+    efforts: as encode_fallback's.
+    """
+
+    def __init__(self, efforts: Sequence[int] = EFFORTS["default"].jxl) -> None:
+        self.efforts = efforts
         self._codes: dict[tuple, bytes] = {}
 
-    def __call__(self, samples: np.ndarray, patient: bool = True) -> bytes:
+    def __call__(self, samples: np.ndarray) -> bytes:
         """As encode_fallback."""
         if samples.shape[0] * samples.shape[1] > CACHED_PIXELS:
-            return encode_fallback(samples, patient)
-        samples = samples[..., 0] if samples.shape[2:] == (1,) else samples
-        key = samples.shape, samples.dtype.str, patient, samples.tobytes()
+            return encode_fallback(samples, self.efforts)
+        samples = _two_dimensional(samples)
+        key = samples.shape, samples.dtype.str, samples.tobytes()
         if key not in self._codes:
-            self._codes[key] = encode_fallback(samples, patient)
+            self._codes[key] = encode_fallback(samples, self.efforts)
         return self._codes[key]

@@ -7,7 +7,7 @@ then names it as the reason why nothing is known.
 
 from dataclasses import dataclass
 
-from bitsback.codecs.formats.bits import Bits
+from bitsback.codecs.bitstream.bits import Bits
 from bitsback.errors import UnsupportedImage
 
 SEQUENCE, FRAME_HEADER, FRAME = 1, 3, 6  # kinds of OBU

@@ -1,6 +1,6 @@
 """16-bit RGB, RGBA and LA, which Pillow reduces to 8 bits without a warning.
 
-PNGs are read and written here, TIFFs are read by imagecodecs (extra [deep]).  A PNG contains a
+PNGs are read and written here, TIFFs are read by imagecodecs.  A PNG contains a
 deflate stream of rows, each with the number of its filter first; Adam7 has seven passes of rows.
 """
 
@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
+from bitsback.codecs.fallback.jxl import load_imagecodecs
 from bitsback.codecs.fallback.png import chunk
 from bitsback.codecs.formats.chunks import SIGNATURE, chunks_of
 from bitsback.errors import DamagedFile, UnsupportedImage
@@ -163,15 +164,9 @@ def write_png(samples: np.ndarray, stream: BinaryIO, **options: Any) -> None:
 def read_tiff(data: bytes, name: str | Path, planar: bool = False) -> np.ndarray:
     """Reads a 16-bit RGB or RGBA TIFF: (H, W, C) uint16; planar: its channels are stored apart.
 
-    Errors: UnsupportedImage, also if imagecodecs is not installed.
+    Errors: UnsupportedImage; MissingPackage.
     """
-    try:
-        from imagecodecs import tiff_decode
-    except ImportError:
-        raise UnsupportedImage(
-            f"{name}: 16 bits a sample, which Pillow would read as 8; "
-            "install 'bitsback[deep]' to read such TIFFs"
-        ) from None
+    tiff_decode = load_imagecodecs().tiff_decode
     try:
         samples = np.asarray(tiff_decode(data))
         samples = np.moveaxis(samples, 0, -1) if planar and samples.ndim == 3 else samples

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from bitsback.codecs.formats import chunks, deep, jxl, metadata, tags, tiffs, views
+from bitsback.codecs.formats import chunks, deep, metadata, tags, tiffs, views
 from bitsback.codecs.formats.opening import open_image
 from bitsback.codecs.formats.output_formats import (
     DEEP,
@@ -44,10 +44,8 @@ __all__ = [
 
 IMAGE_SUFFIXES = set(  # of the files read from folders
     ".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .pcx .sgi .rgb "
-    ".ras .qoi .jp2 .j2k .jpg .jpeg .avif".split()
+    ".ras .qoi .jp2 .j2k .jpg .jpeg .avif .jxl".split()
 )
-if jxl.readable():
-    IMAGE_SUFFIXES.add(".jxl")
 ERRORS_OF_FILES = (
     FileNotFoundError,
     PermissionError,

@@ -1,19 +1,19 @@
-"""Lossless JPEG XL, decoded by imagecodecs (extra [deep]); jxl_head.py recognises lossy files.
+"""Lossless JPEG XL, decoded by imagecodecs; jxl_head.py recognises lossy files.
 
 The codestream is bare or in boxes.  A file is accepted as lossless if it uses neither XYB nor
 VarDCT and does not reconstruct a JPEG (box jbrd).  Modular coding can quantise too; then what it
 decodes to is stored.
 """
 
-import importlib.util
 import io
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
+from bitsback.codecs.fallback.jxl import load_imagecodecs
+from bitsback.codecs.fallback.jxl_head import read_head
 from bitsback.codecs.formats.jpeg2000 import boxes
-from bitsback.codecs.formats.jxl_head import read_head
 from bitsback.codecs.image import ImageData
 from bitsback.errors import LossySource, UnsupportedImage
 
@@ -39,11 +39,6 @@ def is_jxl(head: bytes) -> bool:
     return head == SIGNATURE or head[:2] == BARE
 
 
-def readable() -> bool:
-    """Whether imagecodecs is installed."""
-    return importlib.util.find_spec("imagecodecs") is not None
-
-
 def _parts(stream):
     """(codestream, {name: metadata box}, whether a JPEG can be reconstructed from it)."""
     end = stream.seek(0, io.SEEK_END)
@@ -62,9 +57,8 @@ def _parts(stream):
         elif name == b"brob" and size <= METADATA:
             inner = stream.read(4)
             if inner in KEPT and inner not in kept:
-                from imagecodecs import brotli_decode
-
-                kept[inner] = bytes(brotli_decode(stream.read(size - 4), out=METADATA))
+                unpack = load_imagecodecs().brotli_decode
+                kept[inner] = bytes(unpack(stream.read(size - 4), out=METADATA))
         jpeg |= name == b"jbrd"
     return b"".join(pieces), kept, jpeg
 
@@ -96,12 +90,9 @@ def _metadata(kept, head):
 def read(stream: BinaryIO) -> ImageData:
     """Reads a lossless JPEG XL of 8 or 16 bits.
 
-    Errors: UnsupportedImage, LossySource, with the reason.
+    Errors: UnsupportedImage, LossySource, with the reason; MissingPackage.
     """
-    if not readable():
-        raise UnsupportedImage("JPEG XL; install 'bitsback[deep]' to read it")
-    import imagecodecs
-
+    imagecodecs = load_imagecodecs()
     data, kept, jpeg = _parts(stream)
     head = read_head(data[: 2**16])
     limit = Image.MAX_IMAGE_PIXELS

@@ -6,13 +6,14 @@ says whether the coding is VarDCT or Modular.
 
 from dataclasses import dataclass
 
-from bitsback.codecs.formats.bits import Bits
+from bitsback.codecs.bitstream.bits import Bits
 
 RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 # U32: (offset, bits) of the four ways to write a number
 SIZES = ((0, 9), (0, 13), (0, 18), (0, 30))
 ENUM = ((0, 0), (1, 0), (2, 4), (18, 6))
 DEPTHS = ((8, 0), (10, 0), (12, 0), (1, 6))
+FLOAT_DEPTHS = ((32, 0), (16, 0), (24, 0), (1, 6))
 SHIFTS = ((0, 0), (3, 0), (4, 0), (1, 3))
 NAME_LENGTHS = ((0, 0), (0, 4), (16, 5), (48, 10))
 EXTRA_CHANNELS = ((0, 0), (1, 0), (2, 4), (1, 12))
@@ -23,8 +24,9 @@ LINEAR, SRGB = 8, 13  # transfer functions
 class Head:
     """The properties of a codestream.
 
-    channels: including alpha; loss: why it is lossy, or None; unsupported: why it cannot be
-    stored, or None.
+    channels: including alpha; loss: why it is lossy, or None; unsupported: why an image of modes 8
+    or 16 bits cannot hold it, or None; frames: position of the first frame's first byte, where the
+    headers could be read so far.
     """
 
     width: int = 0
@@ -34,6 +36,7 @@ class Head:
     gamma: float | None = None  # if the transfer function is not sRGB's
     loss: str | None = None
     unsupported: str | None = None
+    frames: int = 0
 
 
 def _number(bits, ways):
@@ -53,6 +56,8 @@ def _sides(bits):
 def _depth(bits):
     """Bits per sample; None of floating point."""
     if bits.take(1):
+        _number(bits, FLOAT_DEPTHS)
+        bits.take(4)  # of the exponent
         return None
     return _number(bits, DEPTHS)
 
@@ -107,8 +112,6 @@ def read_head(data: bytes) -> Head:
             head.unsupported = "an animation or a preview"
             return head
     head.bits = _depth(bits)
-    if head.bits not in (8, 16):
-        head.unsupported = f"samples of {head.bits} bits" if head.bits else "floating-point samples"
     bits.take(1)
     count = _number(bits, EXTRA_CHANNELS)
     if count > 1:
@@ -123,6 +126,9 @@ def read_head(data: bytes) -> Head:
     head.unsupported = head.unsupported or _colours(bits, head)
     if not head.unsupported:
         _frame(bits, head, extra)
+    if head.bits not in (8, 16):
+        depth = f"samples of {head.bits} bits" if head.bits else "floating-point samples"
+        head.unsupported = head.unsupported or depth
     return head
 
 
@@ -134,5 +140,6 @@ def _frame(bits, head, extra):
         head.unsupported = "extensions or custom transforms"
         return
     bits.align()
+    head.frames = bits.position // 8
     if bits.take(1) or bits.take(2) or not bits.take(1):
         head.loss = "it is coded by VarDCT, or not declared as lossless"
