@@ -33,6 +33,7 @@ from bitsback.train.export import save_model
 CUT_EVERYWHERE = (
     "fallback bare",
     "fallback P",
+    "fallback JPEG XL",
     "prior RGB",
     "fallback archive",
 )  # cut at every length

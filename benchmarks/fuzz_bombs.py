@@ -9,9 +9,14 @@ import numpy as np
 from benchmarks.fuzz_cases import Case, fallback_file, sealed
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, number
-from bitsback.codecs.fallback.codec import DIFFERENCES, PNG, WEBP
+from bitsback.codecs.fallback import jxl
+from bitsback.codecs.fallback.codec import DIFFERENCES, JXL, PNG, WEBP
 from bitsback.codecs.fallback.differences import FILTERS, LZMA
 from bitsback.codecs.image import ImageData
+
+# Frame of a JPEG XL that is not shown, modular, of (2^30 + 18687)^2 pixels: 12 bits, then two
+# numbers of 2 and 30 bits, low bits first.
+ATLAS = (2 << 1 | 1 << 3 | 1 << 11 | (2**64 - 1) << 12).to_bytes(10, "little") + bytes(30)
 
 
 def lying_sizes(model_id: str) -> Iterator[Case]:
@@ -32,6 +37,8 @@ def lying_sizes(model_id: str) -> Iterator[Case]:
                 bytes([DIFFERENCES, LZMA]),
                 bytes([DIFFERENCES, 0]) + zlib.compress(bytes(99)),
                 bytes([PNG]) + zlib.compress(bytes(99)),
+                bytes([JXL]) + jxl.encode_jxl(np.zeros((8, 8), np.uint8), jxl.USUAL),
+                bytes([JXL]) + ATLAS,
                 bytes([WEBP, 0x2F])
                 + (width - 1 & 0x3FFF | (height - 1 & 0x3FFF) << 14).to_bytes(4, "little")
                 + bytes(9),
@@ -95,6 +102,7 @@ def bombs(mebibytes: int) -> Iterator[Case]:
         ("deflate", bytes([DIFFERENCES, 0]) + deflate_bomb(zeros, mebibytes)),
         ("LZMA", bytes([DIFFERENCES, LZMA]) + lzma_bomb(zeros, mebibytes)),
         ("PNG", bytes([PNG]) + deflate_bomb(zeros, mebibytes)),
+        ("JPEG XL", bytes([JXL]) + ATLAS),
     ):
         yield Case("bomb", f"samples, {name}", fallback_file([image], payload=body))
     for piece, opening in (

@@ -14,7 +14,8 @@ from bitsback.codecs import Encoder, checksums, decoder, encode_image, mode_deci
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
 from bitsback.codecs.bitstream.sections import Tag
-from bitsback.codecs.fallback.codec import encode_fallback
+from bitsback.codecs.fallback import jxl
+from bitsback.codecs.fallback.codec import JXL, encode_fallback
 from bitsback.codecs.fallback.parts import join_parts
 from bitsback.codecs.image import MODES, ImageData, same, shape_of
 from bitsback.codecs.segment_layout import locate
@@ -159,7 +160,18 @@ def good_files(model: Model, rng: np.random.Generator) -> Files:
     )
     with patch.object(mode_decision, "prior_possible", lambda *_: False):
         files["fallback archive"] = Encoder().encode_many(several, entries), several
-    return files
+    return files | {"fallback JPEG XL": _by_jxl(ImageData("LA;16", gray_and_alpha(rng)))}
+
+
+def gray_and_alpha(rng: np.random.Generator) -> np.ndarray:
+    """(24, 32, 2) uint16, smooth."""
+    return 250 * smooth_pixels(24, 32, 2, rng).astype("<u2")
+
+
+def _by_jxl(image):
+    """(file, [image]) under JPEG XL, which may not be the smallest."""
+    coded = bytes([JXL]) + jxl.encode_jxl(image.samples, jxl.USUAL)
+    return fallback_file([image], payload=coded), [image]
 
 
 def grouped_file(files: Files) -> tuple[bytes, list[ImageData]]:

@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,7 +13,7 @@ from bitsback.codecs import (
 )
 from bitsback.codecs.fallback import codec, webp
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
-from bitsback.codecs.fallback.webp import BEST, GOOD, webp_size
+from bitsback.codecs.fallback.webp import BEST
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.prior_trial import prior_bits
 
@@ -44,12 +45,13 @@ def images(photograph):
 
 
 @pytest.mark.parametrize("kind", [*images(lambda *_: np.zeros((100, 104, 3), np.uint8))])
-def test_never_larger_than_webp_and_png(photograph, kind):
-    """Against the files that Pillow writes with the most effort; and every choice decodes."""
+def test_never_larger_than_other_codecs(photograph, kind):
+    """Against JPEG XL and the files that Pillow writes with the most effort; all choices decode."""
     samples = images(photograph)[kind]
     assert samples.shape[0] * samples.shape[1] >= 4 * mode_decision.SAMPLE_PIXELS
     data, sizes = encode_fallback(samples), []
     assert np.array_equal(decode_fallback(data, samples.shape), samples)
+    sizes.append(len(imagecodecs.jpegxl_encode(samples, lossless=True, effort=7)))
     for options in (
         {"format": "PNG", "optimize": True},
         {"format": "WEBP", "lossless": True, "exact": True, **BEST},
@@ -60,9 +62,9 @@ def test_never_larger_than_webp_and_png(photograph, kind):
     assert len(data) <= min(sizes) + PROMISED
 
 
-def test_slow_coders_are_left_out_of_photographs_only(photograph, monkeypatch):
-    """Of a photograph PNG and differences code a part, the best WebP nothing; of a drawing all
-    code all.
+def test_slow_coders_are_left_out_where_they_lose(photograph, monkeypatch):
+    """Of a photograph PNG and differences code a part, and WebP's slow efforts nothing; of a
+    drawing all code all.
     """
     seen = []
     for module in (codec, mode_decision):
@@ -72,36 +74,58 @@ def test_slow_coders_are_left_out_of_photographs_only(photograph, monkeypatch):
         monkeypatch.setattr(
             module, "encode_differences", lambda samples: seen.append(samples.size) or bytes(10**6)
         )
-    encode = webp.encode_webp
+    encode, efforts = webp.encode_webp, []
     monkeypatch.setattr(
         webp,
         "encode_webp",
-        lambda image, **effort: (effort == BEST and seen.append("best")) or encode(image, **effort),
+        lambda image, **effort: efforts.append(effort) or encode(image, **effort),
     )
     encode_fallback(images(photograph)["kodim23"])
-    assert len(seen) == 2 and max(seen) <= 3 * mode_decision.SAMPLE_PIXELS
+    assert len(seen) == 2 and max(seen) <= 3 * mode_decision.SAMPLE_PIXELS and BEST not in efforts
     encode_fallback(images(photograph)["palette"])
-    assert "best" in seen and seen[2] > 3 * mode_decision.SAMPLE_PIXELS
+    assert len(seen) == 4 and max(seen) > 3 * mode_decision.SAMPLE_PIXELS and BEST in efforts
 
 
-def test_fallback_hopeless(photograph, monkeypatch):
-    """Below HOPELESS_QUICK of a quick WebP, or HOPELESS_GOOD of good ones of a large image; never
-    for drawings, 16 bits, or what WebP cannot store.
-    """
-    photo, quick = CROP, webp_size(CROP)
-    assert mode_decision.fallback_hopeless(
-        int(0.92 * quick), [photo]
-    ) and not mode_decision.fallback_hopeless(int(0.95 * quick), [photo])
-    assert not mode_decision.fallback_hopeless(
-        1, [photo, np.zeros((200, 200, 3), np.uint8)]
-    ) and not mode_decision.fallback_hopeless(1, [photo.astype(np.uint16)])
-    assert not mode_decision.fallback_hopeless(1, [np.zeros((1, 20000, 3), np.uint8)])
-    monkeypatch.setattr(webp, "STRIP", 6400)
-    good = webp_size(photo, GOOD)
-    assert 0.93 * webp_size(photo) < 0.97 * good
-    assert mode_decision.fallback_hopeless(
-        int(0.97 * good), [photo]
-    ) and not mode_decision.fallback_hopeless(int(0.98 * good), [photo])
+def test_deep_coders_are_left_out_where_they_lose(photograph, monkeypatch):
+    """Of a large 16-bit photograph differences and PNG code a part; of a drawn image all."""
+    seen = []
+    losing = {"differences": 0.5, "png": 0.5}  # so small, differences come close
+    monkeypatch.setattr(mode_decision, "DEEP_LOSES", losing)
+    monkeypatch.setattr(
+        codec, "encode_differences", lambda samples: seen.append("all") or bytes(10**6)
+    )
+    pixels = photograph(100, 104)[..., 0]
+    smoothed = (257 * (pixels.astype(int) + np.roll(pixels, 1, 0)) // 2).astype("<u2")
+    assert encode_fallback(smoothed)[0] == codec.JXL and not seen
+    drawn = np.tile(np.arange(104, dtype="<u2") * 300, (100, 1))
+    assert (
+        np.array_equal(decode_fallback(encode_fallback(drawn), (100, 104), "<u2"), drawn) and seen
+    )
+
+
+def test_fallback_hopeless():
+    """Clearly below the estimate of JPEG XL; never for drawings, small images or 16 bits; with more
+    effort only further below."""
+    best = len(encode_fallback(CROP))
+    hopeless = mode_decision.fallback_hopeless
+    assert hopeless(int(0.9 * best), [CROP]) and not hopeless(int(0.96 * best), [CROP])
+    assert not hopeless(int(0.9 * best), [CROP], (7, 9)) and hopeless(int(0.85 * best), [CROP], [9])
+    assert not hopeless(1, [CROP, np.zeros((200, 200, 3), np.uint8)])
+    assert not hopeless(1, [CROP.astype(np.uint16)]) and not hopeless(1, [CROP[:90, :90]])
+
+
+def test_prior_hopeless(photograph, monkeypatch):
+    """Judged by crops of a large drawing; never of photographs, nor of images hardly larger than
+    the crops."""
+    drawing = images(photograph)["palette"]
+    monkeypatch.setattr(mode_decision, "CROP_SIDE", 24)
+    bits = lambda crops: np.full(len(crops), 8.0 * 2000)  # noqa: E731
+    shapes = []
+    trial = lambda samples: shapes.append(samples.shape) or bytes(1000)  # noqa: E731
+    assert mode_decision.prior_hopeless(drawing, bits, trial) and shapes == [(24, 24, 3)] * 4
+    assert not mode_decision.prior_hopeless(drawing, bits, lambda samples: bytes(1800))
+    assert not mode_decision.prior_hopeless(CROP, bits, trial)
+    assert not mode_decision.prior_hopeless(drawing[:80], bits, trial)
 
 
 def test_prior_likely(tiny_model, photograph):

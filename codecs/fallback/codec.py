@@ -21,6 +21,7 @@ from bitsback.efforts import EFFORTS
 from bitsback.errors import DamagedFile
 
 WEBP, PNG, PNG1, PNG2, PNG4, DIFFERENCES, JXL, NARROW = range(8)
+NAMES = ("WebP", "PNG", "PNG", "PNG", "PNG", "differences", "JPEG XL")
 PNG_BITS = {PNG1: 1, PNG2: 2, PNG4: 4}  # indices and bilevel images, several in a byte
 CACHED_PIXELS = 2**16  # of the largest array whose code FallbackCache keeps
 UNSIGNED16 = np.dtype("<u2")
@@ -144,6 +145,12 @@ def decode_fallback(data: bytes, shape: tuple[int, ...], dtype: DTypeLike = np.u
     ):
         raise DamagedFile("a part coded by the fallback codec does not decode") from None
     return np.ascontiguousarray(samples.astype(dtype, copy=False))
+
+
+def coder_name(data: bytes) -> str:
+    """Name of the coder of what encode_fallback made."""
+    method = data[1] if data[:1] == bytes([NARROW]) and len(data) > 1 else data[0] if data else 255
+    return NAMES[method] if method < len(NAMES) else "unknown"
 
 
 class FallbackCache:

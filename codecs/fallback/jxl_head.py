@@ -128,7 +128,7 @@ def read_head(data: bytes) -> Head:
         _frame(bits, head, extra)
     if head.bits not in (8, 16):
         depth = f"samples of {head.bits} bits" if head.bits else "floating-point samples"
-        head.unsupported = head.unsupported or depth
+        head.unsupported, head.loss = depth, None
     return head
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from bitsback.codecs.bitstream.container import Header
 from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.codecs.fallback.codec import decode_fallback
+from bitsback.codecs.fallback.codec import coder_name, decode_fallback
 from bitsback.codecs.image import MODES, shape_of
 
 
@@ -43,3 +43,12 @@ def split_parts(
         for entry in header.entries[count:]
     ]
     return packed, samples, alphas, parts[reader.position :]
+
+
+def coder_names(parts: bytes, header: Header) -> list[str]:
+    """Names of the coders of all images of a file without a stack.  Errors: DamagedFile."""
+    reader = Reader(parts)
+    if header.metadata:
+        reader.take(reader.number(len(parts)))
+    coded = [reader.take(reader.number(len(parts))) for _ in header.entries[1:]]
+    return sorted({coder_name(part) for part in [*coded, parts[reader.position :]]})

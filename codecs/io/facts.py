@@ -10,6 +10,7 @@ from bitsback.codecs import segment_layout
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.chosen import chosen_groups
 from bitsback.codecs.bitstream.sections import Tag
+from bitsback.codecs.fallback.parts import coder_names
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.io.packed import read_packed
 
@@ -59,6 +60,10 @@ def describe(source: str | Path, data: bytes | None = None) -> dict[str, Any]:
             del info[key]
     if header.model:
         info |= _prior_facts(header, list(headers.values()), size, info["bits_per_dim"])
+    else:
+        read = (container.read_group(group.of(data), group) for group in groups.values())
+        named = (coder_names(payload, header) for header, payload in read)
+        info["coders"] = sorted({name for names in named for name in names})
     return info
 
 
