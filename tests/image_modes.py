@@ -39,7 +39,7 @@ def of_mode(mode, height, width, photograph):
 
 def forced(images, model, monkeypatch, archive=False):
     """A file whose colours are under the prior, though with random weights it loses."""
-    monkeypatch.setattr(mode_decision, "fallback_hopeless", lambda size, images: True)
+    monkeypatch.setattr(mode_decision, "fallback_hopeless", lambda *_: True)
     monkeypatch.setattr(prior_codec, "SMALLEST", 1)
     entries = tuple(
         container.Entry(

@@ -164,7 +164,7 @@ def test_equal_images_are_coded_once(tiny_model, monkeypatch):
     monkeypatch.setattr(
         codec,
         "encode_fallback",
-        lambda samples, patient=True: asked.append(samples.shape) or coder(samples, patient),
+        lambda samples, efforts=(7,): asked.append(samples.shape) or coder(samples, efforts),
     )
     (pixels,) = noise(1)
     archived(
@@ -196,8 +196,8 @@ def test_the_fallback_codec_stops_where_it_has_lost(tiny_model, photograph, monk
     monkeypatch.setattr(
         codec,
         "encode_fallback",
-        lambda samples, patient=True: (
-            asked.append(len(coder(samples, patient))) or bytes(asked[-1])
+        lambda samples, efforts=(7,): (
+            asked.append(len(coder(samples, efforts))) or bytes(asked[-1])
         ),
     )
     monkeypatch.setattr(mode_decision, "prior_likely", lambda images, *_: [True] * len(images))
