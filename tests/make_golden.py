@@ -4,8 +4,9 @@ Each case is NAME.png (the image), NAME.bbk (its file under the shipped default 
 the prior was used, NAME.plain (the fallback parts, so that the check does not depend on the
 installed libwebp).  modes/ holds one image for each of several modes, with metadata: NAME.bbk
 beside the file that it must decode to; a gray image and one with arbitrary bias updates are under
-the prior.  archives/ holds an archive in groups beside a folder of its images.  Nothing is
-overwritten: a golden file that no longer holds is a broken promise.
+the prior.  archives/ holds an archive in groups beside a folder of its images, jxl/ fallback parts
+by JPEG XL, NAME.part beside the samples, NAME.npz: what one libjxl wrote, all later ones must
+decode.  Nothing is overwritten: a golden file that no longer holds is a broken promise.
 """
 
 import sys
@@ -13,10 +14,12 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from bitsback.codecs import encoder, groups, mode_decision, prior_codec
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.fallback import jxl
+from bitsback.codecs.fallback.codec import JXL
 from bitsback.codecs.formats.image_files import default_suffix, image_bytes, image_format
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import turned
@@ -78,6 +81,25 @@ def images():
         "bilevel": ImageData("1", (photograph[..., 0] > 128).astype(np.uint8)),
         "cmyk": ImageData("CMYK", np.dstack([photograph, photograph[..., 0]])),
         "float": ImageData("F", (ramp[..., 0] / 7).astype("<f4")),
+    }
+
+
+def parts():
+    """{name: samples} that JPEG XL codes: an atlas of letters, 2 bytes, alpha 0, floats, groups."""
+    page, rng = Image.new("L", (300, 120), 255), np.random.default_rng(12)
+    draw = ImageDraw.Draw(page)
+    for top in range(0, 120, 14):
+        draw.text((3, top), "".join(chr(c) for c in rng.integers(65, 123, 50)), fill=0)
+    photograph = np.array(Image.open(IMAGES / "kodim23_crop.png"))[60:124, 80:140]
+    wide = 257 * photograph.astype("<u2") - rng.integers(0, 2, photograph.shape).astype("<u2")
+    alpha = 255 * np.tri(64, 60, dtype=np.uint8)[..., None]
+    return {
+        "text": np.array(page),
+        "rgba": np.concatenate([photograph, alpha], -1),
+        "deep_rgb": wide,
+        "deep_la": np.ascontiguousarray(wide[..., :2]),
+        "float": (wide[..., 0] / np.float32(65535)).astype("<f4"),
+        "groups": np.tile(photograph[:20], (1, 10, 1)),
     }
 
 
@@ -174,6 +196,14 @@ def main():
         raise SystemExit(f"{FOLDER / 'archives'} exists; golden files are never overwritten")
     (FOLDER / "archives").mkdir()
     write_archive(FOLDER / "archives", model)
+    (FOLDER / "jxl").mkdir(exist_ok=True)
+    for name, samples in parts().items():
+        target = FOLDER / "jxl" / f"{name}.part"
+        if target.exists():
+            raise SystemExit(f"{target} exists; golden files are never overwritten")
+        target.write_bytes(bytes([JXL]) + jxl.encode_jxl(samples, jxl.USUAL))
+        np.savez_compressed(target.with_suffix(".npz"), samples)
+        print(target, target.stat().st_size)
 
 
 if __name__ == "__main__":

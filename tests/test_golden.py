@@ -10,15 +10,17 @@ from PIL import Image
 from bitsback.codecs import decode, decode_image, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.sections import Tag
+from bitsback.codecs.fallback.codec import JXL, decode_fallback
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.formats.views import views
-from bitsback.codecs.image import same
+from bitsback.codecs.image import same, same_samples
 from bitsback.coder.model import Model
 from bitsback.reading import Archive
-from tests.make_golden import FOLDER, cases, encode_under_prior, images
+from tests.make_golden import FOLDER, cases, encode_under_prior, images, parts
 
 MODES = sorted((Path(__file__).parent / "golden").glob("v*/modes/*.bbk"))
 ARCHIVES = sorted((Path(__file__).parent / "golden").glob("v*/archives/*.bbk"))
+PARTS = sorted((Path(__file__).parent / "golden").glob("v*/jxl/*.part"))
 FILES = sorted((Path(__file__).parent / "golden").glob("v*/*.bbk"))
 
 
@@ -29,6 +31,7 @@ def default_model():
 
 def test_all_cases_are_there():
     """Every case of make_golden has its file; a lost golden does not pass."""
+    assert {p.stem for p in PARTS} == set(parts())
     assert {p.stem for p in FOLDER.glob("*.bbk")} == set(cases()) and {
         p.stem for p in (FOLDER / "modes").glob("*.bbk")
     } == set(images())
@@ -73,6 +76,14 @@ def test_golden_archive_decodes(path, default_model):
 
 def test_an_archive_is_there():
     assert {p.stem for p in (FOLDER / "archives").glob("*.bbk")} == {"groups"}
+
+
+@pytest.mark.parametrize("path", PARTS, ids=lambda p: f"{p.parent.parent.name}-{p.stem}")
+def test_golden_part_by_jpeg_xl_decodes(path):
+    """The samples beside it, whatever version of libjxl is installed."""
+    (samples,) = np.load(path.with_suffix(".npz")).values()
+    assert path.read_bytes()[0] == JXL
+    assert same_samples(decode_fallback(path.read_bytes(), samples.shape, samples.dtype), samples)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}-{p.stem}")
