@@ -84,7 +84,7 @@ def images():
     }
 
 
-def parts():
+def jxl_parts():
     """{name: samples} that JPEG XL codes: an atlas of letters, 2 bytes, alpha 0, floats, groups."""
     page, rng = Image.new("L", (300, 120), 255), np.random.default_rng(12)
     draw = ImageDraw.Draw(page)
@@ -197,7 +197,7 @@ def main():
     (FOLDER / "archives").mkdir()
     write_archive(FOLDER / "archives", model)
     (FOLDER / "jxl").mkdir(exist_ok=True)
-    for name, samples in parts().items():
+    for name, samples in jxl_parts().items():
         target = FOLDER / "jxl" / f"{name}.part"
         if target.exists():
             raise SystemExit(f"{target} exists; golden files are never overwritten")
