@@ -175,7 +175,7 @@ def main() -> None:
         f"python -m benchmarks.promise {folders} --crops {args.crops} --seed {args.seed}"
         f"{' --fallback' * args.fallback}   "
         f"({f'model {model.id[:16]}' if model else 'no model'}, Pillow {Image.__version__}, "
-        f"{imagecodecs.version()}, {imagecodecs.jpegxl_version()})",
+        f"imagecodecs {imagecodecs.__version__}, {imagecodecs.jpegxl_version()})",
         "",
         f"{len(images)} images, {len(broken)} of them more than {PROMISED} bytes larger than the "
         "smallest of PNG, WebP and JPEG XL e7.",
