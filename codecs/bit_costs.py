@@ -30,9 +30,9 @@ class BitCosts(NamedTuple):
     """Bits of a file by part; `total` is 8 times its bytes.
 
     header: all but sections and payload, checksum included; sections: {name: bits} of side
-    information; fallback: the fallback parts, in whole words; latents: of x, y_0, ..., y_{K-1};
-    sigmas: noise of each in gray levels, 0 for x; closing: what closing the lanes
-    costs, and rounding up to a byte.
+    information; fallback: the fallback parts, in whole words, without remainders; latents: of x,
+    y_0, ..., y_{K-1}; sigmas: noise of each in gray levels, 0 for x; closing: what closing the
+    lanes costs, and rounding up to a byte; remainders: of 16-bit images.
     """
 
     header: int
@@ -41,12 +41,13 @@ class BitCosts(NamedTuple):
     latents: tuple[int, ...] = ()
     sigmas: tuple[float, ...] = ()
     closing: int = 0
+    remainders: int = 0
 
     @property
     def total(self) -> int:
         """The sum of all parts."""
         parts = self.header, *self.sections.values(), self.fallback, *self.latents, self.closing
-        return sum(parts)
+        return sum(parts) + self.remainders
 
 
 def bit_costs(
@@ -80,7 +81,9 @@ def bit_costs(
     if not 0 <= closing <= 8 + EXPONENT_BITS * MAX_LANES:
         raise DamagedFile("the bits of the levels are not those of the words")
     noise = (0.0, *sigmas(chosen.levels))
-    return BitCosts(head, sections, fallback, latents, noise, closing)
+    remainders = 8 * header.remainder_bytes
+    fallback -= remainders
+    return BitCosts(head, sections, fallback, latents, noise, closing, remainders)
 
 
 def head_costs(data: bytes, header: Header, payload: bytes) -> dict[str, int]:

@@ -79,13 +79,18 @@ def decode_group(
     colours: list[np.ndarray] = []
     if header.model:
         with current(device):
-            colours, payload = _decode_stack(header, payload, model, device, progress, ledger)
-    packed, samples, alphas, rest = split_parts(payload, header)
+            decoded = _decode_stack(header, payload, model, device, progress, ledger)
+        colours, payload, gaussians = decoded
+    parts = split_parts(payload, header)
     if header.model:
-        unpack_fallback_parts(rest, [turned(c, header.flips) for c in colours], header.start)
-    modes = [entry.mode for entry in header.entries[len(samples) :]]
-    samples += [joined(*parts) for parts in zip(modes, colours, alphas)]
-    items = metadata.unpack(packed, len(header.entries))
+        unpack_fallback_parts(parts.rest, [turned(c, header.flips) for c in colours], header.start)
+        colours = [
+            _samples(colour, deep, remainders, gaussians)
+            for colour, deep, remainders in zip(colours, header.depths, parts.remainders)
+        ]
+    modes = [entry.mode for entry in header.entries[len(parts.samples) :]]
+    samples = parts.samples + [joined(*of) for of in zip(modes, colours, parts.alphas)]
+    packed, items = parts.packed, metadata.unpack(parts.packed, len(header.entries))
     if metadata.kinds(items) != header.metadata:
         raise DamagedFile("the metadata are not those that the header names")
     try:
@@ -105,8 +110,17 @@ def decode_group(
     return header, images
 
 
+def _samples(colour, deep, remainders, gaussians):
+    """The colours of an image under the prior, (H, W, C), from what was decoded of it."""
+    if deep is None:
+        return colour
+    from bitsback.codecs.remainders.codec import deep_samples  # few files need it
+
+    return deep_samples(colour, deep, remainders, gaussians)
+
+
 def _decode_stack(header, payload, model, device, progress, ledger):
-    """([(H, W, C) uint8] of the images under the prior, the fallback parts)."""
+    """([(H, W, C) uint8] of the images under the prior, the fallback parts, the Gaussians)."""
     if any(entry.mode not in UNDER_PRIOR for entry in header.entries[header.fallback_count :]):
         raise DamagedFile("a mode that the prior does not code")
     locate(header.sizes, header.start, header.segments)
@@ -116,7 +130,7 @@ def _decode_stack(header, payload, model, device, progress, ledger):
     chain, stack, top, masks, counts = prior_codec.open_stack(header, payload, model, views, device)
     start, segments = header.start, header.segments
     pop_segments(chain, stack, views, start, segments, top, progress, masks, counts, ledger)
-    return arrays, stack.credit(header.credit_bytes)
+    return arrays, stack.credit(header.credit_bytes), model.gaussians
 
 
 def decode_image(

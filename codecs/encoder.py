@@ -20,6 +20,7 @@ from bitsback.codecs.fallback.parts import join_parts
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.prior_trial import prior_bits
+from bitsback.codecs.remainders.codec import encode_all_remainders
 from bitsback.coder.model import Model
 from bitsback.devices import current
 from bitsback.efforts import DEFAULT_EFFORT, EFFORTS, effort_name
@@ -161,11 +162,13 @@ class Encoder:
             for entry, image in zip(header.entries[header.fallback_count :], under_prior)
         )
         colours = [np.ascontiguousarray(image.colour) for image in under_prior]
-        header = dataclasses.replace(header, entries=entries)
-        first = join_parts(packed, coded + alphas)
+        model = self.open_model()
+        remainders, depths = encode_all_remainders(under_prior, model.gaussians)
+        sections = {int(Tag.DEPTH): depths} if depths else {}
+        header = dataclasses.replace(header, entries=entries, sections=sections)
+        first = join_parts(packed, coded + alphas, remainders)
 
         def encoded(tuning, progress):
-            model = self.open_model()
             return prior_codec.encode_stack(
                 colours, header, model, self.device, progress, first, tuning
             )

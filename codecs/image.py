@@ -17,6 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bitsback.codecs.depth import Depth, find_depth
 from bitsback.errors import UnsupportedImage
 
 MODES = {  # name: (dtype, channels); a mode's position in this dict is its code in a file
@@ -43,8 +44,13 @@ MODES = {  # name: (dtype, channels); a mode's position in this dict is its code
     "I;16B": ("<u2", 1),
 }
 STRIP = 2**22  # samples of a strip: a computation's memory does not depend on the image's size
-GRAYS = {"L", "LA"}  # the prior codes one channel of these modes
-UNDER_PRIOR = {"RGB", "RGBA"} | GRAYS  # modes that the prior can code
+# Modes that the prior can code.  Of the DEEP ones it codes the upper bits (remainders/ codes the
+# others), of the GRAYS one channel.
+DEEP = {"I;16", "I;16B", "RGB;16", "RGBA;16", "LA;16"}
+GRAYS = {"L", "LA", "I;16", "I;16B", "LA;16"}
+MAYBE_GRAY = {"RGB", "RGBA"}  # where one channel is enough if all three are equal
+UNDER_PRIOR = MAYBE_GRAY | GRAYS | DEEP
+WITH_ALPHA = {"RGBA", "LA", "RGBA;16", "LA;16"}  # modes of those
 
 
 def shape_of(mode: str, height: int, width: int) -> tuple[int, ...]:
@@ -123,25 +129,42 @@ class ImageData:
     @cached_property
     def gray_as_rgb(self) -> bool:
         """Whether the image is RGB or RGBA and red, green and blue are equal at every pixel."""
-        return self.mode in UNDER_PRIOR - GRAYS and all(
+        return self.mode in MAYBE_GRAY and all(
             (rows[..., :2] == rows[..., 1:3]).all() for rows in strips(self.samples)
         )
 
-    @property
-    def colour(self) -> np.ndarray | None:
-        """The samples that the prior codes: (H, W, 3) uint8, or (H, W, 1) for gray images.
-
-        None where the prior does not code the mode.
-        """
-        if self.mode not in UNDER_PRIOR:
+    @cached_property
+    def depth(self) -> Depth | None:
+        """How the colours of a DEEP mode use their 16 bits; None for other modes."""
+        if self.mode not in DEEP:
             return None
+        return find_depth(self._colours())
+
+    def _colours(self) -> np.ndarray:
+        """(H, W, C) samples without alpha; one channel of gray ones."""
         channels = 1 if self.mode in GRAYS or self.gray_as_rgb else 3
         return self.samples.reshape(self.height, self.width, -1)[..., :channels]
 
     @property
+    def numbers(self) -> np.ndarray | None:
+        """(H, W, 3 or 1) uint16, the colours of a DEEP mode as numbers of `depth`, else None."""
+        return None if self.depth is None else self.depth.numbers(self._colours())
+
+    @cached_property
+    def colour(self) -> np.ndarray | None:
+        """What the prior codes: (H, W, 3) uint8, or (H, W, 1) for gray images.
+
+        The colours, or the coarse plane of a DEEP mode.  None where the prior does not code the
+        mode.
+        """
+        if self.depth is not None:
+            return (self.numbers >> self.depth.remainder_bits).astype(np.uint8)
+        return self._colours() if self.mode in UNDER_PRIOR else None
+
+    @property
     def alpha(self) -> np.ndarray | None:
-        """(H, W) uint8, the alpha plane of modes RGBA and LA, else None."""
-        return self.samples[..., -1] if self.mode in ("RGBA", "LA") else None
+        """(H, W) uint8 or uint16, the alpha plane of a mode WITH_ALPHA, else None."""
+        return self.samples[..., -1] if self.mode in WITH_ALPHA else None
 
     def _repr_png_(self) -> bytes | None:
         """The image as notebooks show it, in 8 bits; None for modes that are no plain colours."""
@@ -169,12 +192,15 @@ class ImageData:
 
 
 def joined(mode: str, colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """The inverse of `colour` and `alpha`: an image's samples, (H, W) to (H, W, 4) uint8."""
+    """The inverse of `colour` and `alpha`: an image's samples, (H, W) to (H, W, 4).
+
+    colour: uint8, or uint16 samples of a DEEP mode; alpha: of the same type.
+    """
     if mode not in GRAYS and colour.shape[2] == 1:
         colour = np.repeat(colour, 3, 2)
     if alpha is not None:
         return np.dstack([colour, alpha])
-    return colour[..., 0] if mode == "L" else colour
+    return colour[..., 0] if mode in GRAYS else colour
 
 
 def same(a: ImageData, b: ImageData) -> bool:

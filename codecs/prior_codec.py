@@ -53,11 +53,14 @@ def tune(model: Model, images: list[np.ndarray], steps: int, **options: Any) -> 
     return found(model, images, steps, **options)
 
 
-def _starts(sizes):
+def _starts(sizes, credit=False):
     """Corners to try as the end of the fallback parts.
 
-    Growing blocks of the first image, then whole images.
+    Growing blocks of the first image, then whole images.  credit: whether other fallback parts may
+    be enough; then nothing is tried first.
     """
+    if credit:
+        yield Covered(0)
     height, width = sizes[0]
     side = max(STEP, min(START_SIDE, math.isqrt(height * width) // START_SHARE) // STEP * STEP)
     if height * width >= SMALLEST:
@@ -178,7 +181,8 @@ def encode_stack(
     chain = model.chain(device) if updates is None else model.tuned_chain(updates, device)
     sharpness = sharpness_of(chain, images, masks)
     side = SideInformation(flat, means, sharpness, pack_updates(updates, model))
-    for start in _starts([pixels.shape[:2] for pixels in images]):
+    remainders = any(deep and deep.remainder_bytes for deep in header.depths)
+    for start in _starts([pixels.shape[:2] for pixels in images], remainders):
         credit = first + fallback_parts(images, start)
         lanes = Lanes(credit)
         segments = push_segments(
@@ -196,7 +200,7 @@ def encode_stack(
             return dataclasses.replace(
                 header,
                 model=model.id[:16],
-                sections=side.sections(),
+                sections={**header.sections, **side.sections()},
                 credit_bytes=len(credit),
                 flips=flips,
                 start=start,

@@ -23,8 +23,11 @@ from bitsback.codecs.bitstream.container import (
     read_header,
     write,
 )
+from bitsback.codecs.bitstream.depths import Deep, pack
 from bitsback.codecs.bitstream.header import SOURCES
-from bitsback.codecs.image import MODES
+from bitsback.codecs.bitstream.sections import Tag
+from bitsback.codecs.depth import Depth
+from bitsback.codecs.image import DEEP, MODES
 from bitsback.errors import DamagedFile, NotOurFile
 
 sides = st.one_of(st.integers(1, 300), st.integers(1, MAX_SIDE))
@@ -35,6 +38,7 @@ modes, sources, times = (
     st.sampled_from(SOURCES),
     st.integers(-(2**39), 2**39),
 )
+depths_of_images = st.builds(Depth, st.integers(8, 16), st.integers(-1, 2**16 - 1))
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
@@ -94,6 +98,10 @@ def headers(draw):
             segments=tuple(draw(st.lists(segments, min_size=1, max_size=6))),
             top=top,
         )
+        deep = [entry.mode in DEEP for entry in entries[header.fallback_count :]]
+        if any(deep):
+            depths = pack([Deep(draw(depths_of_images), 0)] * sum(deep))
+            header = replace(header, sections={**header.sections, int(Tag.DEPTH): depths})
     return header, payload
 
 
@@ -386,7 +394,7 @@ def test_unknown_sections_are_passed_over_or_refused():
     text = leb(5) + b"chunk"
     header, payload = read(with_sections(leb(3) + b"\x80\2ab" + b"\x81" + text + b"\xff\1x"))
     assert header.lost == ("chunk",) and not header.sections and not payload
-    for tag in (0, 5, 127):
+    for tag in (0, 6, 127):
         with pytest.raises(NotOurFile, match=f"section {tag}, which this version"):
             read(with_sections(leb(1) + bytes([tag]) + b"\1a"))
 

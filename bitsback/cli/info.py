@@ -91,7 +91,9 @@ def level_facts(data: bytes, model: str | None) -> dict:
     costs = bit_costs(data, model=model)
     names = ["x", *(f"y_{k}" for k in range(len(costs.latents) - 1))]
     latents = dict(zip(names, costs.latents))
-    bits = {"header": costs.header} | costs.sections | {"fallback": costs.fallback} | latents
+    bits = {"header": costs.header} | costs.sections | {"fallback": costs.fallback}
+    bits |= {"remainders": costs.remainders} if costs.remainders else {}
+    bits |= latents
     if costs.latents:
         bits["closing"] = costs.closing
     return {"bits": bits, "sigmas": dict(zip(names, costs.sigmas))}

@@ -126,6 +126,8 @@ def read(data: bytes) -> tuple[Header, bytes]:
     fallback = entries[: header.fallback_count] if kind & STACK else entries
     if any(entry.gray_as_rgb for entry in fallback):
         raise DamagedFile("a gray image stored as three equal colours, in the fallback parts")
+    if kind & STACK and header.remainder_bytes > header.credit_bytes:
+        raise DamagedFile("remainders larger than all fallback parts")
     return header, reader.take(header.payload_bytes)
 
 

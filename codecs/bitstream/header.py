@@ -5,14 +5,16 @@ The form of an image is one byte: the low 5 bits its mode, the high 3 the kind o
 
 from dataclasses import dataclass, field
 
+from bitsback.codecs.bitstream import depths
+from bitsback.codecs.bitstream.depths import Deep
 from bitsback.codecs.bitstream.sections import Tag
-from bitsback.codecs.image import GRAYS, MODES, UNDER_PRIOR
+from bitsback.codecs.image import DEEP, GRAYS, MAYBE_GRAY, MODES
 from bitsback.errors import DamagedFile
 
 # Kinds of files that an image came from; "" stands for all others.
 SOURCES = ("PNG", "WEBP", "TIFF", "BMP", "PPM", "GIF", "", "JPEG")
 # Forms beyond those of the modes: RGB and RGBA whose three colours are equal in every pixel.
-GRAY_AS_RGB = {mode: len(MODES) + i for i, mode in enumerate(sorted(UNDER_PRIOR - GRAYS))}
+GRAY_AS_RGB = {mode: len(MODES) + i for i, mode in enumerate(sorted(MAYBE_GRAY))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,18 @@ class Header:
     def sharpness(self) -> int:
         """Number of the sharpness with which colours are counted; 0 where they are not."""
         return int.from_bytes(self.section(Tag.SHARPNESS), "little")
+
+    @property
+    def depths(self) -> list[Deep | None]:
+        """Of each image under the prior, None for 8 bits.  Errors: DamagedFile."""
+        deep = [entry.mode in DEEP for entry in self.entries[self.fallback_count :]]
+        found = iter(depths.unpack(self.section(Tag.DEPTH), sum(deep)))
+        return [next(found) if one else None for one in deep]
+
+    @property
+    def remainder_bytes(self) -> int:
+        """Bytes of all remainders, 0 without a stack."""
+        return sum(deep.remainder_bytes for deep in self.depths if deep) if self.model else 0
 
     @property
     def side_bytes(self) -> int:

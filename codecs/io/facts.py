@@ -18,9 +18,10 @@ from bitsback.codecs.io.packed import read_packed
 def describe(source: str | Path, data: bytes | None = None) -> dict[str, Any]:
     """The report of `info` as a dict.  Rates are in bits/dim, a dimension being a sample.
 
-    data: the file's bytes, if already read.  bits_per_dim = net + overhead; net: the prior's rate
-    for the dimensions it coded.  Overhead: header (with index and checksums), start (how much
-    more the fallback parts take than at the net rate), side information, rest.
+    data: the file's bytes, if already read.  bits_per_dim = net + remainders + overhead; net: the
+    prior's rate for the dimensions it coded; remainders: of 16-bit images, the bits below those.
+    Overhead: header (with index and checksums), start (how much more the other fallback parts take
+    than at the net rate), side information, rest.
     damaged: what is wrong with groups of an archive, which are left out of all else.
     """
     data = read_packed(source) if data is None else data
@@ -92,19 +93,27 @@ def _prior_facts(header, headers, size, bits_per_dim):
     payload = sum(one.payload_bytes for one in headers)
     header_bytes = size - payload - sum(sections.values())
     words_bytes = payload - credit
-    optional = {**sections, "sharpness": max(one.sharpness for one in headers)}
+    remainders = sum(one.remainder_bytes for one in headers)
+    start_bytes, remainder_rate = credit - remainders, 8 * remainders / header.dims
+    optional = {
+        **sections,
+        "sharpness": max(one.sharpness for one in headers),
+        "depth": sorted({str(d.depth) for one in headers if one.model for d in one.depths if d}),
+        "remainder_bytes": remainders,
+        "remainder_bits_per_dim": remainder_rate,
+    }
     return {
         "model": header.model,
         "segments": len(located),
         "start_dims": start_dims,
         "header_bytes": header_bytes,
-        "start_bytes": credit,
+        "start_bytes": start_bytes,
         "words_bytes": words_bytes,
         **{key: value for key, value in optional.items() if value},
         "net_bits_per_dim": net,
-        "overhead_bits_per_dim": bits_per_dim - net,
+        "overhead_bits_per_dim": bits_per_dim - net - remainder_rate,
         "header_bits_per_dim": 8 * header_bytes / header.dims,
-        "start_bits_per_dim": (8 * credit - net * start_dims) / header.dims,
+        "start_bits_per_dim": (8 * start_bytes - net * start_dims) / header.dims,
         "tuned_bits_per_dim": 8 * sections["tuned_bytes"] / header.dims,
         "flat_bits_per_dim": 8 * sections["flat_bytes"] / header.dims,
         "mean_bits_per_dim": 8 * sections["mean_bytes"] / header.dims,
