@@ -22,7 +22,8 @@ Bitsback = importlib.import_module("bitsback.plugins.numcodecs").Bitsback
     "shape",
     [(9, 11, 3), (9, 11), (4, 20, 24, 3), (1, 5, 7, 3), (60, 52, 3), (9, 11, 4), (2, 20, 24, 4)],
 )
-def test_chunks_come_back(tiny_model, photograph, shape):
+@pytest.mark.parametrize("dtype", ["u1", "<u2"])
+def test_chunks_come_back(tiny_model, photograph, shape, dtype):
     """Exact samples in the shape that went in; into `out` too; the bytes are a .bbk file."""
     pixels = (
         np.stack([photograph(*shape[-3:-1], i) for i in range(shape[0])])
@@ -32,11 +33,12 @@ def test_chunks_come_back(tiny_model, photograph, shape):
     if shape[-1] == 4:
         pixels = np.concatenate([pixels, pixels[..., :1]], -1)
     pixels = pixels if shape[-1] in (3, 4) else np.ascontiguousarray(pixels[..., 1])
+    pixels = (pixels * np.int32(1 if dtype == "u1" else 201)).astype(dtype)
     codec = Bitsback(model=tiny_model.path)
-    data, out = codec.encode(pixels), np.empty(shape, np.uint8)
+    data, out = codec.encode(pixels), np.empty(shape, dtype)
     assert data[:4] == container.MAGIC and container.read_header(data).archive == (len(shape) == 4)
     back = codec.decode(data)
-    assert back.shape == shape and back.dtype == np.uint8 and np.array_equal(back, pixels)
+    assert back.shape == shape and back.dtype == dtype and np.array_equal(back, pixels)
     codec.decode(np.frombuffer(data, np.uint8), out)
     assert np.array_equal(out, pixels)
 
@@ -71,7 +73,9 @@ def test_what_is_no_image_is_refused():
     """
     codec = Bitsback()
     for wrong in (
-        np.zeros((4, 4, 3), np.uint16),
+        np.zeros((4, 4, 3), np.int16),
+        np.zeros((4, 4, 3), ">u2"),
+        np.zeros((4, 4, 3), np.float32),
         np.zeros((4, 4, 5), np.uint8),
         np.zeros((2, 4, 4, 1), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
@@ -121,18 +125,20 @@ def test_the_entry_point_names_the_class():
     )
 
 
-def test_zarr_arrays(tmp_path, tiny_model, photograph):
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_zarr_arrays(tmp_path, tiny_model, photograph, dtype):
     """A Zarr array of several chunks, with partial ones at the edge, written, opened again and
     read.
     """
     zarr = pytest.importorskip("zarr", reason="zarr is not installed")
     numcodecs.register_codec(Bitsback)
     pixels = np.stack([photograph(20, 24, i) for i in range(3)])
+    pixels = pixels.astype(dtype) * np.dtype(dtype).type(1 if dtype == "u1" else 201)
     array = zarr.create_array(
         store=str(tmp_path / "a.zarr"),
         shape=pixels.shape,
         chunks=(2, 16, 24, 3),
-        dtype="u1",
+        dtype=dtype,
         zarr_format=2,
         compressors=Bitsback(model=tiny_model.path),
         filters=None,

@@ -16,13 +16,15 @@ from bitsback.codecs.image import ImageData
 from bitsback.errors import UnsupportedImage
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by channels
+DEEP_MODES = {1: "I;16", 3: "RGB;16", 4: "RGBA;16"}
 
 
 def image_of(samples: np.ndarray) -> ImageData:
-    """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 -> an image."""
+    """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or <u2 -> an image."""
     channels = 1 if samples.ndim == 2 else samples.shape[2]
     pixels = samples[..., 0] if samples.ndim == 3 and channels == 1 else samples
-    return ImageData(MODES[channels], np.ascontiguousarray(pixels), source="PNG")
+    modes = MODES if samples.dtype == np.uint8 else DEEP_MODES
+    return ImageData(modes[channels], np.ascontiguousarray(pixels), source="PNG")
 
 
 class ChunkCoder:

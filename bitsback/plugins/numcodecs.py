@@ -1,4 +1,4 @@
-"""A numcodecs codec, id "bitsback": arrays of uint8 images in Zarr (format 2) and the like.
+"""A numcodecs codec, id "bitsback": arrays of 8- or 16-bit images in Zarr (format 2) and the like.
 
     zarr.create_array(store, shape=(100, 512, 768, 3), chunks=(1, 512, 768, 3), dtype="u1",
                       zarr_format=2, compressors=Bitsback())
@@ -19,12 +19,16 @@ from bitsback.codecs.image import ImageData
 from bitsback.errors import UnsupportedImage
 from bitsback.plugins.array_chunks import ChunkCoder, image_of
 
+# No other byte order: Zarr takes the bytes that decode returns for those of the array's type.
+TYPES = "|u1", "<u2"
+
 
 def _images(pixels: np.ndarray) -> tuple[list[ImageData], bool]:
     """(images, whether they are an archive) of a chunk.  Errors: UnsupportedImage."""
-    if pixels.dtype != np.uint8 or 0 in pixels.shape:
+    if pixels.dtype.str not in TYPES or 0 in pixels.shape:
         raise UnsupportedImage(
-            f"a chunk of uint8 pixels is needed, not {pixels.dtype} of shape {pixels.shape}"
+            f"a chunk of uint8 or little-endian uint16 is needed, not {pixels.dtype} of shape "
+            f"{pixels.shape}"
         )
     if pixels.ndim in (3, 4) and pixels.shape[-1] in (3, 4):
         arrays = pixels if pixels.ndim == 4 else pixels[None]
@@ -77,7 +81,7 @@ class Bitsback(Codec):
         return f"Bitsback(model={self.model!r}, device={self.device!r}, shape={self.shape!r})"
 
     def encode(self, buf: Any) -> bytes:
-        """A chunk of uint8, array or buffer -> the bytes of a .bbk file."""
+        """A chunk of uint8 or uint16, array or buffer (of bytes) -> the bytes of a .bbk file."""
         pixels = np.asarray(buf if hasattr(buf, "dtype") else np.frombuffer(buf, np.uint8))
         if self.shape is not None and pixels.shape != self.shape:
             if pixels.size != np.prod(self.shape):
@@ -89,6 +93,6 @@ class Bitsback(Codec):
         return self._coder.encode(*_images(pixels))
 
     def decode(self, buf: Any, out: Any = None) -> Any:
-        """The mirror of encode: the uint8 array that was encoded, copied into `out` if given."""
+        """The mirror of encode: the array that was encoded, copied into `out` if given."""
         samples, archive = self._coder.decode(ensure_bytes(buf))
         return ndarray_copy(np.stack(samples) if archive else samples[0], out)
