@@ -73,6 +73,12 @@ def image_of(mode: str, height: int, width: int, rng: np.random.Generator) -> Im
     return ImageData(mode, samples & 1 if mode == "1" else samples, look, EXTRAS)
 
 
+def deep_image(height: int, width: int, rng: np.random.Generator) -> ImageData:
+    """An RGB image of 12 of 16 bits with alpha."""
+    samples = smooth_pixels(height, width, 4, rng).astype(np.uint16) << 8
+    return ImageData("RGBA;16", samples | rng.integers(0, 16, samples.shape, np.uint16) << 4)
+
+
 def _under_prior(
     images: list[ImageData],
     model: Model,
@@ -119,6 +125,7 @@ def good_files(model: Model, rng: np.random.Generator) -> Files:
     for name, images, archive in (
         ("prior RGB", [bare], False),
         ("prior RGBA", [image_of("RGBA", 40, 24, rng)], False),
+        ("prior 16 bits", [deep_image(24, 32, rng)], False),
         ("prior archive", several, True),
     ):
         data = _under_prior(images, model, archive)
