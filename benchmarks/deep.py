@@ -143,7 +143,7 @@ def main() -> None:
         folder = arguments.folder.name.upper()
         command = f"    python -m benchmarks.deep {folder}{told} -o {arguments.output}"
         intro = (
-            f"{(__doc__ or '').split(chr(10) * 2)[2]}\n\n{command}\n\nModel {model.id[:16]}; "
+            f"{(__doc__ or '').split(chr(10) * 2)[2].strip()}\n\n{command}\n\nModel {model.id[:16]}; "
             f"JPEG XL by imagecodecs {imagecodecs.__version__}. Bits per dimension.\n\n"
         )
         arguments.output.with_suffix(".md").write_text(f"# 16-bit photographs\n\n{intro}{text}")

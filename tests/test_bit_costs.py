@@ -41,7 +41,7 @@ def test_parts_add_up_to_the_file(tiny_model, files):
         lanes = (3 if name == "prior lanes" else 1) if header.model else 0
         assert 0 <= costs.closing - EXPONENT_BITS * lanes < 8, name  # up to a whole byte
         seen |= set(costs.sections)
-    assert seen == {"bias_updates", "flat_map", "block_means", "sharpness"}
+    assert seen == {"bias_updates", "flat_map", "block_means", "sharpness", "depth"}
 
 
 def test_latents_are_what_the_encoder_pays(tiny_model, prior_file, photograph, monkeypatch):
