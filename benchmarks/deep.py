@@ -141,13 +141,15 @@ def main() -> None:
         }
         told = "".join(f" {key} {value}" for key, value in options.items() if value)
         folder = arguments.folder.name.upper()
-        command = f"    python -m benchmarks.deep {folder}{told} -o {arguments.output}"
+        command = f"python -m benchmarks.deep {folder}{told} -o {arguments.output}"
+        about = (__doc__ or "").split("\n\n")[2].strip()
         intro = (
-            f"{(__doc__ or '').split(chr(10) * 2)[2].strip()}\n\n{command}\n\nModel {model.id[:16]}; "
-            f"JPEG XL by imagecodecs {imagecodecs.__version__}. Bits per dimension.\n\n"
+            f"{command}   (model {model.id[:16]}, imagecodecs {imagecodecs.__version__}; bits per "
+            f"dimension)\n\n{about}\n\n"
         )
-        arguments.output.with_suffix(".md").write_text(f"# 16-bit photographs\n\n{intro}{text}")
-        arguments.output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+        kept = {"command": command, "model": model.id, "rows": results}
+        arguments.output.with_suffix(".md").write_text(intro + text)
+        arguments.output.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":
