@@ -42,7 +42,7 @@ def test_all_cases_are_there():
     assert all(
         headers[name].model
         for name in headers
-        if name.split("_")[0] in ("rgba", "gray", "told", "tuned")
+        if name.split("_")[0] in ("rgba", "gray", "told", "tuned") or name.startswith("deep_photo")
     ) and headers["tuned_72x80"].section(Tag.BIAS_UPDATES)
     assert headers["told_96x88"].section(Tag.FLAT_MAP) and headers["told_96x88"].sharpness
 
