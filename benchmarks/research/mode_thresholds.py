@@ -58,7 +58,7 @@ def measure_photographs(crops: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def measure_efforts(crops: list[np.ndarray]) -> None:
-    """HOPELESS_QUICK, HOPELESS_GOOD, and what the BEST effort is left out for, on photographs."""
+    """What the best coder and the BEST effort of WebP save on photographs."""
     rows: dict[str, list[float]] = {}
     for crop in crops:
         quick, good = webp.webp_size(crop), webp.webp_size(crop, webp.GOOD)
