@@ -30,8 +30,8 @@ class BitMap:
 
     latents: (K + 1, H, W) float64, of x, y_0, ..., y_{K-1}, none without the prior; fallback:
     (H, W), of the part that the fallback codec coded, spread evenly over it; sigmas: noise of each
-    latent in gray levels, 0 for x; rest: {name: bits} of header, side information, other fallback
-    parts and closing.  All together are `total`, 8 times the file's bytes.
+    latent in gray levels, 0 for x; rest: {name: bits} of header, side information, remainders
+    of 16 bits, other fallback parts and closing.  All together are `total`, 8 times the file's bytes.
     """
 
     latents: np.ndarray
@@ -99,11 +99,12 @@ def bit_map(data: bytes, *, model: ModelOption = None, progress: Progress = no_p
         ledger,
     )
     credit = 8 * (header.credit_bytes + -header.credit_bytes % 4)
-    start = 8 * len(split_parts(lanes.credit(header.credit_bytes), header)[3])
+    start = 8 * len(split_parts(lanes.credit(header.credit_bytes), header).rest)
     _, rows, columns = header.start
     if rows:
         fallback[:rows, :columns] = start / (rows * columns)
-    rest["other fallback parts"] = credit - start * bool(rows)
+    rest["remainders"] = 8 * header.remainder_bytes
+    rest["other fallback parts"] = credit - start * bool(rows) - rest["remainders"]
     rest["closing"] = 8 * len(payload) - credit - round(float(ledger.maps.sum()))
     return BitMap(
         np.stack([turned(one, header.flips) for one in ledger.maps]),

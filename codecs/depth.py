@@ -46,7 +46,7 @@ class Depth(NamedTuple):
 
     def samples(self, numbers: np.ndarray) -> np.ndarray:
         """The mirror of `numbers`.  Errors: DamagedFile where a sample exceeds 16 bits."""
-        wide = numbers.astype(np.uint32)
+        wide: np.ndarray = numbers.astype(np.uint32)
         if self.step == SCALED:
             most = 2**self.bits - 1
             wide = (wide * MOST + most // 2) // most

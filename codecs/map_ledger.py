@@ -21,7 +21,6 @@ from bitsback.coder.context import Array, Context
 from bitsback.coder.distributions import Distributions, Request
 from bitsback.coder.fastest import sample_functions
 from bitsback.coder.ledger import Ledger
-from bitsback.integer.network import IntegerExperts
 
 
 class MapLedger(Ledger):
@@ -131,16 +130,13 @@ class PlacedStep(Distributions):
 class PlacedConditional(Conditional):
     """Steps of this kind."""
 
-    def __init__(
-        self, network: IntegerExperts, gaussians: Gaussians, index: int, ledger: MapLedger
-    ) -> None:
-        super().__init__(network, gaussians, index)
-        self.ledger = ledger
+    ledger: MapLedger
 
     def _step(
         self, y: Array, values: Array, context: Context, known: bool, counts: Any
     ) -> Distributions:
-        step = PlacedStep(self.network, self.index, y, values, context, known, bool(counts))
+        arrays = y, values, context
+        step = PlacedStep(self.network, self.index, *arrays, known, bool(counts), self.whole)
         step.ledger = self.ledger
         return step
 
@@ -148,8 +144,12 @@ class PlacedConditional(Conditional):
 def placed_chain(chain: Chain, ledger: MapLedger) -> Chain:
     """The chain, telling the ledger what it codes where."""
     tables = ValueCosts(chain.gaussians, ledger), ValueCosts(chain.forward_table, ledger)
-    placed = Chain(chain.network, *tables, chain.levels)
-    placed.reverse = [
-        PlacedConditional(chain.network, tables[0], k, ledger) for k in range(len(chain.levels))
+    placed = Chain(chain.network, *tables, chain.levels, whole=chain.whole)
+    steps = [
+        PlacedConditional(chain.network, tables[0], step.index, step.whole)
+        for step in placed.reverse
     ]
+    for one in steps:
+        one.ledger = ledger
+    placed.reverse = [*steps]
     return placed

@@ -42,6 +42,7 @@ def prior_bits(crops: np.ndarray, model: Model, device: str = "cpu") -> np.ndarr
         _BitCounter(chain.gaussians, bits),
         _BitCounter(chain.forward_table, bits),
         chain.levels,
+        whole=chain.whole,
     )
     counting.push(lanes, x, Top.fitted(list(crops), model.levels), no_context(x))
     return bits

@@ -107,7 +107,7 @@ class Chain:
     ):
         self.network, self.gaussians, self.levels = network, gaussians, levels
         self.forward_table, self.kernels = forward, kernels
-        self.tensors = tensors
+        self.tensors, self.whole = tensors, whole
         self._tables: Tables = {}
         self.forward = [Forward(forward, levels, k) for k in range(len(levels))]
         self.reverse = [

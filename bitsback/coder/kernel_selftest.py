@@ -170,7 +170,7 @@ class _Operations:
         step = distribution_arrays.StepDistributions(*self.arguments, values, free)
         innovations = torch.zeros((2, 8, 12, 12), dtype=torch.int8, device=self.device)
         for number, parts in enumerate(self.order):
-            places = Places(parts, *self.shape[2:], number)
+            places = Places(parts, self.shape[2], self.shape[3], number)
             step.begin(places, self.head if number else None, innovations if number < 7 else None)
             for colour in (1, 0, 2)[: self.shape[1]]:
                 channel = colour if self.shape[1] == 3 else 0
@@ -208,7 +208,7 @@ class _Kernels(_Operations):
             mask = free.mask.view(self.shape).cpu().numpy() != 0
             listed = sample_tensors.FreeSamples(mask, [self.order], self.device)
         for number, parts in enumerate(self.order):
-            places = Places(parts, *self.shape[2:], number)
+            places = Places(parts, self.shape[2], self.shape[3], number)
             step.begin(places, self.head if number else None, innovations if number < 7 else None)
             for colour in (1, 0, 2)[: self.shape[1]]:
                 channel = colour if self.shape[1] == 3 else 0

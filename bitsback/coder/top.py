@@ -57,7 +57,7 @@ class Top:
             mean32 = self.mean32
             if not isinstance(mean32, np.ndarray):
                 mean32 = mean32[colours]
-            return context.top_rows(mean32, self.scale[colours], shape)
+            return context.top_rows(mean32, self.scale[colours], shape)  # type: ignore[attr-defined]
         device = context.right.device if isinstance(context.right, torch.Tensor) else None
 
         def each(values: tuple[int, ...]) -> np.ndarray:

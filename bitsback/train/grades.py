@@ -155,7 +155,7 @@ def bits_with(
     """coded_bits of the model that a network and a table make."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.safetensors"
-        save_model(path, network, levels, {}, table)
+        save_model(path, network, tuple(levels), {}, table)
         return coded_bits(Model(path), images)
 
 

@@ -88,8 +88,8 @@ def _codes(samples: np.ndarray, efforts: Sequence[int]) -> Iterator[bytes]:
     else:
         coders = mode_decision.deep_coders_worth_trying(samples)
     if samples.dtype == np.uint8 and max(samples.shape[:2]) <= webp.MAX_SIDE:
-        for effort, photograph_takes, others_take in mode_decision.WEBP_EFFORTS:
-            codes = [bytes([WEBP]) + data for data in webp.webp_streams(samples, effort)]
+        for options, photograph_takes, others_take in mode_decision.WEBP_EFFORTS:
+            codes = [bytes([WEBP]) + data for data in webp.webp_streams(samples, options)]
             yield from codes
             size = min(map(len, codes))
             best = min(best, size)

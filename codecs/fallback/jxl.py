@@ -144,7 +144,7 @@ def decode_jxl(data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarr
         raise Image.DecompressionBombError("JPEG XL of more pixels than Pillow's limit")
     head = header(shape, dtype)
     try:
-        check_frames(head + data, len(head), *shape[:2], 1 - (*shape, 1)[2] % 2)
+        check_frames(head + data, len(head), shape[0], shape[1], 1 - (*shape, 1)[2] % 2)
         samples = jxl.jpegxl_decode(head + data, numthreads=1)
     except (RuntimeError, UnsupportedImage) as error:
         raise ValueError(str(error)) from None

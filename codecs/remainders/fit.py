@@ -5,6 +5,7 @@ less the further its neighbours are from it, since the bits to be saved are wher
 Each context then gets the standard deviation under which its samples cost least.
 """
 
+import functools
 from collections import defaultdict
 
 import numpy as np
@@ -98,13 +99,9 @@ def _deviations(samples: list, bits: int, table: np.ndarray) -> np.ndarray:
         which = np.flatnonzero(contexts == context)
         if len(which):
             which = which[:: -(-len(which) // CONTEXT_SAMPLES)]
-            of_context = table, values[which], mean32[which], bits
-            last = _cheapest(range(0, DEVIATIONS, COARSE), *of_context)
+            cost = functools.partial(information_bits, table, values[which], mean32[which], bits)
+            last = min(range(0, DEVIATIONS, COARSE), key=cost)
             near = range(max(0, last - COARSE + 1), min(DEVIATIONS, last + COARSE))
-            last = _cheapest(near, *of_context)
+            last = min(near, key=cost)
         best[context] = last
     return best
-
-
-def _cheapest(deviations: range, *arguments) -> int:
-    return min(deviations, key=lambda d: information_bits(*arguments, d))
