@@ -31,7 +31,7 @@ class BitMap:
     latents: (K + 1, H, W) float64, of x, y_0, ..., y_{K-1}, none without the prior; fallback:
     (H, W), of the part that the fallback codec coded, spread evenly over it; sigmas: noise of each
     latent in gray levels, 0 for x; rest: {name: bits} of header, side information, remainders
-    of 16 bits, other fallback parts and closing.  All together are `total`, 8 times the file's bytes.
+    of 16 bits, other fallback parts and closing.  All together are `total`, all bits of the file.
     """
 
     latents: np.ndarray

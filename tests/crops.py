@@ -46,8 +46,8 @@ def crop(number, largest=LARGEST):
     return ImageData(mode, samples)
 
 
-def encode_differences_only(samples, patient=True):
-    """In place of encode_fallback: what versions of libwebp and zlib have no part in."""
+def encode_differences_only(samples, _=None):
+    """In place of encode_fallback and encode_part: what versions of libwebp and zlib have no part in."""
     if samples.shape[2:] == (1,):
         samples = samples[..., 0]
     return bytes([codec.DIFFERENCES]) + encode_differences(samples)
@@ -58,9 +58,10 @@ def under_the_prior():
     """Images are coded under the prior where they are large enough, whatever the others cost."""
     with (
         patch.object(codec, "encode_fallback", encode_differences_only),
-        patch("bitsback.codecs.segments.encode_fallback", encode_differences_only),
-        patch("bitsback.codecs.flat_map.encode_fallback", encode_differences_only),
-        patch("bitsback.codecs.block_means.encode_fallback", encode_differences_only),
+        patch.object(codec, "encode_part", encode_differences_only),
+        patch("bitsback.codecs.segments.encode_part", encode_differences_only),
+        patch("bitsback.codecs.flat_map.encode_part", encode_differences_only),
+        patch("bitsback.codecs.block_means.encode_part", encode_differences_only),
         patch.object(mode_decision, "fallback_hopeless", lambda *_: True),
     ):
         yield

@@ -109,7 +109,7 @@ def test_a_task_that_is_done_twice(folder, photograph):
     """On a cluster: the second run returns the result of the first, but not for an output of
     another image.
     """
-    task = pool.Task("compress", str(folder / "a.png"), str(folder / "new.bbk"), repeatable=True)
+    task = pool.Task("compress", str(folder / "a.png"), str(folder / "new.bbk"), on_cluster=True)
     first = pool.run_task(task)
     assert pool.run_task(task) == first and first[1] == (folder / "new.bbk").stat().st_size
     with pytest.raises(OutputExists):

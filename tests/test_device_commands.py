@@ -88,7 +88,7 @@ def test_a_file_tuned_on_a_device_decodes_everywhere(there, host, short_model, p
         assert np.array_equal(back(there), image) and np.array_equal(host(back), image)
 
 
-WITH_DEVICE = ["compress", "decompress", "test", "info", "preview", "sample", "train"]
+WITH_DEVICE = ["compress", "decompress", "evaluate", "test", "info", "preview", "sample", "train"]
 
 
 def test_every_command_that_computes_has_the_option():
@@ -103,6 +103,7 @@ def test_every_command_that_computes_has_the_option():
 ARGUMENTS = {
     "compress": ["a.png", "-o", "new.bbk"],
     "decompress": ["a.bbk", "-o", "new.png"],
+    "evaluate": ["data", "--measure", "net"],
     "test": ["a.bbk"],
     "info": ["a.bbk"],
     "preview": ["a.bbk", "-o", "new.png"],
