@@ -22,9 +22,7 @@ EFFORTS = {
     "fast": Effort("fast", 0),
     "default": Effort("default", 0),
     "best": Effort("best", 0),
-    "max": Effort(
-        "best", 50, (7, 9)
-    ),  # several times the time of "best", for a fraction of a percent
+    "max": Effort("best", 50, (7, 9)),  # several times best's time, for a fraction of a percent
 }
 NUMBERS = dict(zip("123456789", ["fast"] * 3 + ["default"] * 3 + ["best"] * 2 + ["max"]))
 DEFAULT_EFFORT = "default"
