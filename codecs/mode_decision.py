@@ -150,7 +150,8 @@ def prior_hopeless(
     height, width = colour.shape[:2]
     if height * width < 4 * (TRIAL_CROPS * CROP_SIDE) ** 2 or min(height, width) < CROP_SIDE:
         return False
-    if photographic(colour, jxl.jxl_size(colour)):
+    bands = _bands(colour, ESTIMATE_SHARE * height * width)
+    if photographic(bands, jxl.jxl_size(bands)):
         return False
     tops, lefts = (
         [(side - CROP_SIDE) * i // (TRIAL_CROPS + 1) for i in range(1, TRIAL_CROPS + 1)]
