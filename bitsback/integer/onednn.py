@@ -17,8 +17,10 @@ from bitsback.integer.convolution import TOP, WEIGHT, WIDE, Layer, Reference, in
 
 SPLIT = 7  # weights of more bits are 2^7 high + low
 # A layer of up to FEW weights is packed once for all inputs of at least MANY pixels, for TYPICAL
-# height and width; one whose outputs fill at most BLOCKS blocks of BLOCK, for any input.
+# height and width; one whose outputs fill at most BLOCKS blocks of BLOCK, for any input, but for
+# one of at most TINY pixels of output, for which it is packed as for TYPICAL_TINY of output.
 FEW, MANY, TYPICAL = 2**17, 2**12, (64, 64)
+TINY, TYPICAL_TINY = 80, 8
 BLOCK, BLOCKS = 16, 8
 
 
@@ -49,8 +51,8 @@ class Fast(Reference):
     def __init__(self, layers: Mapping[str, Layer]):
         super().__init__(layers)
         self._int8 = {name: self._split(layer) for name, layer in layers.items()}
-        # the latest of each layer: (shape it was packed for, weights)
-        self._packed: dict[str, tuple[tuple[int, ...], torch.Tensor]] = {}
+        # of each layer, of tiny inputs and others, the latest: (shape it was packed for, weights)
+        self._packed: dict[tuple[str, bool], tuple[tuple[int, ...], torch.Tensor]] = {}
         self._narrow = in_one_pass if one_pass_agrees() else in_four_passes
 
     @staticmethod
@@ -84,27 +86,33 @@ class Fast(Reference):
         Weights in another order are reordered in every call, which can take a hundred times as long
         as the convolution.  Layers of few weights have one order for all inputs of many pixels;
         those whose outputs can be divided in one way only (96 are twice 48; 192 are thrice 64 or
-        four times 48) have one for all inputs.  Packing needs a shape in any case.
+        four times 48) have one for all inputs, and another one for tiny inputs.  Packing needs a
+        shape in any case.
         """
-        if layer.one_order or shape[2] * shape[3] >= MANY and layer.weight.numel() <= FEW:
-            wanted: tuple[int, ...] = (1, shape[1], *TYPICAL)
-        else:
-            wanted = tuple(shape)
-        if name not in self._packed or self._packed[name][0] != wanted:
+        stride = self.layers[name].stride
+        tiny = shape[2] * shape[3] <= TINY * stride**2
+        wanted = tuple(shape)
+        if layer.one_order:
+            side = TYPICAL_TINY * stride
+            wanted = (1, shape[1], side, side) if tiny else (1, shape[1], *TYPICAL)
+        elif shape[2] * shape[3] >= MANY and layer.weight.numel() <= FEW:
+            wanted = (1, shape[1], *TYPICAL)
+        key = name, tiny
+        if key not in self._packed or self._packed[key][0] != wanted:
             packed = torch.ops.onednn.qconv_prepack(
                 layer.weight,
                 layer.scale,
                 1.0,
                 0,
-                [self.layers[name].stride] * 2,
+                [stride] * 2,
                 [padding] * 2,
                 [1, 1],
                 1,
                 list(wanted),
             )
-            self._packed[name] = wanted, packed
+            self._packed[key] = wanted, packed
             return packed  # another thread may have packed it for another shape since
-        return self._packed[name][1]
+        return self._packed[key][1]
 
     def like(self, layers: Mapping[str, Layer]) -> "Fast":
         return Fast(layers)
