@@ -47,7 +47,7 @@ def crop(number, largest=LARGEST):
 
 
 def encode_differences_only(samples, _=None):
-    """In place of encode_fallback and encode_part: what versions of libwebp and zlib have no part in."""
+    """In place of encode_fallback and encode_part: no version of libwebp or zlib has part in it."""
     if samples.shape[2:] == (1,):
         samples = samples[..., 0]
     return bytes([codec.DIFFERENCES]) + encode_differences(samples)
