@@ -30,7 +30,11 @@ def figure(found: "BitMap", name: str, levels: bool = False) -> np.ndarray:
     aspect = min(2.0, max(0.4, found.fallback.shape[0] / found.fallback.shape[1]))
     wide = INCHES * (1.6 if panels else 1.0)
     small = wide / COLUMNS * aspect + 0.3
-    heights = [INCHES * aspect, 1.6, *[small] * rows]
+    heights = [
+        0.9 * wide * aspect,
+        1.6,
+        *[small] * rows,
+    ]  # the image fills the width beside its scale
     picture = Figure(figsize=(wide, sum(heights)), dpi=DOTS, layout="constrained")
     canvas = FigureCanvasAgg(picture)
     grid = picture.add_gridspec(2 + rows, COLUMNS, height_ratios=heights)
@@ -51,7 +55,6 @@ def _heat(picture, axes, plane, title):
     drawn = axes.imshow(plane, vmin=low, vmax=top, cmap="magma", interpolation="nearest")
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
-    axes.set_anchor("W")
     picture.colorbar(drawn, ax=axes, shrink=0.8)
 
 
