@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bitsback.ans.colour_counts import ColourCounts, Table, chunks
+from bitsback.ans.colour_counts import ColourCounts, Table
 from bitsback.ans.colour_frequencies import ESCAPE_BITS, symbols_of
 from bitsback.ans.gaussian_tables import TOTAL, Gaussians
 from bitsback.ans.lanes import Lanes
@@ -98,17 +98,26 @@ class CountedCosts(ColourCounts):
         mean32: np.ndarray,
         scale: np.ndarray,
     ) -> np.ndarray:
-        counts, values = self._table(table), np.empty(len(keys), np.int32)
-        costs = np.empty(len(keys))
-        for part in chunks(len(keys)):
-            rows = keys[part], mean32[part], scale[part]
-            found = self.frequencies(gaussians, table, *rows)
-            values[part] = self.loops.pop(lanes, gaussians, counts, *rows, self.share, self.base)
-            symbols, escaped = symbols_of(values[part], mean32[part])
-            costs[part] = np.log2(TOTAL / found[np.arange(len(symbols)), symbols])
-            costs[part] += ESCAPE_BITS * escaped
-            self.count(table, keys[part], values[part])
-        self.ledger.costs = costs
+        self._costs: list[np.ndarray] = []
+        values = super().pop(lanes, gaussians, table, keys, mean32, scale)
+        self.ledger.costs = np.concatenate([np.zeros(0), *self._costs])
+        return values
+
+    def _pop_chunk(
+        self,
+        lanes: Lanes,
+        gaussians: Gaussians,
+        table: Table,
+        keys: np.ndarray,
+        mean32: np.ndarray,
+        scale: np.ndarray,
+    ) -> np.ndarray:
+        rows = keys, mean32, scale
+        found = self.frequencies(gaussians, table, *rows)
+        values = super()._pop_chunk(lanes, gaussians, table, *rows)
+        symbols, escaped = symbols_of(values, mean32)
+        own = found[np.arange(len(symbols)), symbols]
+        self._costs.append(np.log2(TOTAL / own) + ESCAPE_BITS * escaped)
         return values
 
 

@@ -144,12 +144,25 @@ class ColourCounts:
         scale: np.ndarray,
     ) -> np.ndarray:
         """The mirror of push: (n,) int32, which are in the counts then.  Errors: StackEmpty."""
-        counts, values = self._table(table), np.empty(len(keys), np.int32)
+        values = np.empty(len(keys), np.int32)
         for part in chunks(len(keys)):
             rows = keys[part], mean32[part], scale[part]
-            values[part] = self.loops.pop(lanes, gaussians, counts, *rows, self.share, self.base)
+            values[part] = self._pop_chunk(lanes, gaussians, table, *rows)
             self.count(table, keys[part], values[part])
         return values
+
+    def _pop_chunk(
+        self,
+        lanes: Lanes,
+        gaussians: Gaussians,
+        table: Table,
+        keys: np.ndarray,
+        mean32: np.ndarray,
+        scale: np.ndarray,
+    ) -> np.ndarray:
+        """pop's values under the counts as they are, which stay so."""
+        rows = keys, mean32, scale
+        return self.loops.pop(lanes, gaussians, self._table(table), *rows, self.share, self.base)
 
     def frequencies(
         self,

@@ -16,7 +16,7 @@ from bitsback.ans.lanes import MAX_LANES, Lanes
 from bitsback.ans.row_table import RowTable
 from bitsback.errors import StackEmpty
 
-# (table, its edges, and its rows as kernels take them, on the device) by the id of the edges; the
+# (table, its edges or its rows as kernels take them, on the device) by the id of the edges; the
 # table keeps the id its own
 Tables = dict[int, tuple[RowTable, Tensor]]
 

@@ -33,6 +33,21 @@ def search_rows(edges: np.ndarray) -> np.ndarray:
 
 
 @triton.jit
+def opened(state, count, lanes, LANES: tl.constexpr):
+    """(numbers of lanes, which are there, their states, words on the stack)."""
+    lane = tl.arange(0, LANES)
+    here = lane < lanes
+    return lane, here, tl.load(state + lane, mask=here, other=0), tl.load(count)
+
+
+@triton.jit
+def closed(state, count, lane, here, s, p, dry):
+    """The mirror of opened; the count is DRY where `dry` is true."""
+    tl.store(state + lane, s, mask=here)
+    tl.store(count, tl.where(dry, DRY, p))
+
+
+@triton.jit
 def take(s, ok, slot, start, frequency, words, p, far):
     """(states, words left, number of `far`): lanes where `ok` is true pop a known symbol."""
     t = frequency * (s >> 24) + slot - start
@@ -127,10 +142,7 @@ def pop_gaussian(
     ESCAPES: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """values (n,) int32 under rows of the table, as int64; many: whether scale has n elements."""
-    lane = tl.arange(0, LANES)
-    here = lane < lanes
-    s = tl.load(state + lane, mask=here, other=0)
-    p = tl.load(count)
+    lane, here, s, p = opened(state, count, lanes, LANES)
     begin = n * 0
     # Of the next step: its rows' first pairs.  Of the one after it: its rows.
     mean = tl.load(mean32 + lane, mask=here & (lane < n), other=0)
@@ -167,8 +179,7 @@ def pop_gaussian(
         tl.store(values + j, value, mask=ok)
         first, floor, a, b, c, d = first_1, floor_1, a_1, b_1, c_1, d_1
         begin += lanes
-    tl.store(state + lane, s, mask=here)
-    tl.store(count, tl.where(p < 0, DRY, p))
+    closed(state, count, lane, here, s, p, p < 0)
 
 
 @triton.jit
@@ -193,10 +204,7 @@ def push_gaussian(
 
     So does a word more than the `room` of words.
     """
-    lane = tl.arange(0, LANES)
-    here = lane < lanes
-    s = tl.load(state + lane, mask=here, other=0)
-    p = tl.load(count)
+    lane, here, s, p = opened(state, count, lanes, LANES)
     begin = (n - 1) // lanes * lanes
     impossible = lane * 0
     # Of the next step: its frequencies.  Of the one after it: its values and rows.
@@ -228,5 +236,4 @@ def push_gaussian(
         start, frequency, near, far, value = start_1, frequency_1, near_1, far_1, value_1
         value_1 = value_2
         begin -= lanes
-    tl.store(state + lane, s, mask=here)
-    tl.store(count, tl.where((tl.sum(impossible, 0) > 0) | (p >= room), DRY, p))
+    closed(state, count, lane, here, s, p, (tl.sum(impossible, 0) > 0) | (p >= room))

@@ -8,11 +8,12 @@ import triton
 import triton.language as tl
 
 from bitsback.ans.lanes_triton import (
-    DRY,
     LANES_WORDS,
+    closed,
     give,
     give_escapes,
     inverse,
+    opened,
     take,
     take_escapes,
 )
@@ -26,10 +27,7 @@ def pop_each(
     SYMBOLS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """values (n,) int32, each under its own frequencies."""
-    lane = tl.arange(0, LANES)
-    here = lane < lanes
-    s = tl.load(state + lane, mask=here, other=0)
-    p = tl.load(count)
+    lane, here, s, p = opened(state, count, lanes, LANES)
     begin = n * 0
     while begin < n:
         j = begin + lane
@@ -53,8 +51,7 @@ def pop_each(
             s, value, p = take_escapes(s, far, value, words, p)
         tl.store(values + j, value, mask=ok)
         begin += lanes
-    tl.store(state + lane, s, mask=here)
-    tl.store(count, tl.where(p < 0, DRY, p))
+    closed(state, count, lane, here, s, p, p < 0)
 
 
 @triton.jit
@@ -78,10 +75,7 @@ def push_each(
     SYMBOLS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """The mirror of pop_each; a value without frequency makes the count -2^40."""
-    lane = tl.arange(0, LANES)
-    here = lane < lanes
-    s = tl.load(state + lane, mask=here, other=0)
-    p = tl.load(count)
+    lane, here, s, p = opened(state, count, lanes, LANES)
     begin = (n - 1) // lanes * lanes
     impossible = lane * 0
     j = begin + lane
@@ -100,5 +94,4 @@ def push_each(
         s, p = give(s, ok, start.to(tl.int64), used, near, words, p, room)
         value, start, frequency, near, far = value_1, start_1, frequency_1, near_1, far_1
         begin -= lanes
-    tl.store(state + lane, s, mask=here)
-    tl.store(count, tl.where((tl.sum(impossible, 0) > 0) | (p >= room), DRY, p))
+    closed(state, count, lane, here, s, p, (tl.sum(impossible, 0) > 0) | (p >= room))
