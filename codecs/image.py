@@ -157,8 +157,9 @@ class ImageData:
         The colours, or the coarse plane of a DEEP mode.  None where the prior does not code the
         mode.
         """
-        if self.depth is not None and self.numbers is not None:
-            coarse: np.ndarray = self.numbers >> self.depth.remainder_bits
+        numbers = self.numbers
+        if self.depth is not None and numbers is not None:
+            coarse: np.ndarray = numbers >> self.depth.remainder_bits
             return coarse.astype(np.uint8)
         return self._colours() if self.mode in UNDER_PRIOR else None
 

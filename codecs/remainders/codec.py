@@ -142,9 +142,10 @@ def encode_all_remainders(images: Sequence[ImageData], gaussians: Gaussians) -> 
     """(remainders of the 16-bit ones of these images, their section of depths); often both b""."""
     parts, depths = [], []
     for image in images:
-        if image.depth is not None and image.numbers is not None:
+        numbers = image.numbers
+        if image.depth is not None and numbers is not None:
             bits = image.depth.remainder_bits
-            parts.append(encode_remainders(image.numbers, bits, gaussians) if bits else b"")
+            parts.append(encode_remainders(numbers, bits, gaussians) if bits else b"")
             depths.append(Deep(image.depth, len(parts[-1])))
     return b"".join(parts), pack(depths)
 
