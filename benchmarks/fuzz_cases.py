@@ -158,9 +158,8 @@ def good_files(model: Model, rng: np.random.Generator) -> Files:
         and container.read_header(files["prior means"][0]).section(Tag.BLOCK_MEANS)
     )
     header = container.read_header(files["prior lanes"][0])
-    assert (
-        lane_counts(header.sizes, locate(header.sizes, header.start, header.segments), None)[-1] > 1
-    )
+    plan = locate(header.sizes, header.start, header.segments)
+    assert lane_counts(header.sizes, plan, None, header.lanes)[-1] > 1
     entries = tuple(
         Entry(s.width, s.height, f"{i}.png", check=checksums.image_check(s.samples), mode=s.mode)
         for i, s in enumerate(several)

@@ -97,6 +97,7 @@ def bit_map(data: bytes, *, model: ModelOption = None, progress: Progress = no_p
         masks,
         CountedCosts(header.sharpness, ledger) if header.sharpness else None,
         ledger,
+        header.lanes,
     )
     credit = 8 * (header.credit_bytes + -header.credit_bytes % 4)
     start = 8 * len(split_parts(lanes.credit(header.credit_bytes), header).rest)

@@ -8,12 +8,14 @@ import numpy as np
 from bitsback.codecs import prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Header
+from bitsback.codecs.bitstream.version import known_to_version
 from bitsback.codecs.checksums import file_digest, image_check
 from bitsback.codecs.fallback.parts import split_parts
+from bitsback.codecs.fallback.start import unpack_fallback_parts
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.image import UNDER_PRIOR, ImageData, joined, same
 from bitsback.codecs.segment_layout import locate, turned
-from bitsback.codecs.segments import pop_segments, unpack_fallback_parts
+from bitsback.codecs.segments import pop_segments
 from bitsback.coder.ledger import Ledger
 from bitsback.coder.model import Model
 from bitsback.devices import current
@@ -76,6 +78,12 @@ def decode_group(
 ) -> tuple[Header, list[ImageData]]:
     """The bytes of one group of a file -> (its Header, its images).  The rest as decode_images'."""
     header, payload = container.read_group(data, group)
+    with known_to_version(data):
+        return header, _decode_images(header, payload, model, device, progress, ledger)
+
+
+def _decode_images(header, payload, model, device, progress, ledger):
+    """[ImageData] of a file or group that was read, checked."""
     colours: list[np.ndarray] = []
     if header.model:
         with current(device):
@@ -107,7 +115,7 @@ def decode_group(
                 raise DamagedFile(f"{entry.name}: the pixels do not match their checksum")
     if file_digest(images, packed, len(header.digest)) != header.digest:
         raise DamagedFile("the pixels do not match their checksum")
-    return header, images
+    return images
 
 
 def _samples(colour, deep, remainders, gaussians):
@@ -129,7 +137,19 @@ def _decode_stack(header, payload, model, device, progress, ledger):
     views = [turned(pixels, header.flips) for pixels in arrays]
     chain, stack, top, masks, counts = prior_codec.open_stack(header, payload, model, views, device)
     start, segments = header.start, header.segments
-    pop_segments(chain, stack, views, start, segments, top, progress, masks, counts, ledger)
+    pop_segments(
+        chain,
+        stack,
+        views,
+        start,
+        segments,
+        top,
+        progress,
+        masks,
+        counts,
+        ledger,
+        header.lanes,
+    )
     return arrays, stack.credit(header.credit_bytes), model.gaussians
 
 

@@ -16,14 +16,15 @@ from bitsback.ans.colour_counts import ColourCounts
 from bitsback.ans.lanes import Lanes, random_lanes
 from bitsback.codecs import block_means, flat_map
 from bitsback.codecs.bitstream.header import Header
+from bitsback.codecs.fallback.start import fallback_parts
 from bitsback.codecs.fallback.webp import webp_size
 from bitsback.codecs.image import strips
 from bitsback.codecs.segment_layout import STEP, Covered, Segment, locate, turned
 from bitsback.codecs.segments import (
     blocks,
     context_around,
-    fallback_parts,
     lane_counts,
+    lane_rule,
     planes,
     push_segments,
 )
@@ -182,6 +183,7 @@ def encode_stack(
     sharpness = sharpness_of(chain, images, masks)
     side = SideInformation(flat, means, sharpness, pack_updates(updates, model))
     remainders = any(deep and deep.remainder_bytes for deep in header.depths)
+    rule = lane_rule([pixels.shape for pixels in images])
     for start in _starts([pixels.shape[:2] for pixels in images], remainders):
         credit = first + fallback_parts(images, start)
         lanes = Lanes(credit)
@@ -194,6 +196,7 @@ def encode_stack(
             lambda share: progress(begun + (1 - begun) * share),
             masks,
             _colours(sharpness, images, start),
+            rule=rule,
         )
         if segments:
             payload = lanes.to_bytes()
@@ -204,6 +207,7 @@ def encode_stack(
                 credit_bytes=len(credit),
                 flips=flips,
                 start=start,
+                lanes=rule,
                 segments=segments,
                 top=tuple(n for pair in zip(top.mean32, top.scale) for n in pair),
                 payload_bytes=len(payload),
@@ -222,5 +226,6 @@ def open_stack(
     side = SideInformation.from_header(header)
     chain, top, masks, colours = side.decoding(model, header, images, device)
     segments = locate(header.sizes, header.start, header.segments)
-    lanes = Lanes.from_bytes(payload, lane_counts(header.sizes, segments, masks)[-1])
+    counts = lane_counts(header.sizes, segments, masks, header.lanes)
+    lanes = Lanes.from_bytes(payload, counts[-1])
     return chain, lanes, top, masks, colours

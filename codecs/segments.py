@@ -14,9 +14,7 @@ import numpy as np
 from bitsback.ans.colour_counts import ColourCounts
 from bitsback.ans.device_lanes import least
 from bitsback.ans.lanes import MAX_LANES, Lanes
-from bitsback.codecs.bitstream.numbers import Reader
-from bitsback.codecs.fallback.codec import decode_fallback, encode_part
-from bitsback.codecs.fallback.parts import join_parts
+from bitsback.codecs.bitstream.header import LaneRule
 from bitsback.codecs.segment_layout import (
     Covered,
     Extent,
@@ -33,11 +31,12 @@ from bitsback.coder.top import Top
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.memory import give_pages_back
 
-# Coded samples for each lane.  Its closing costs 4.5 bits, once a file: at 2 bits a sample 0.02 %
-# of the file.  On a GPU more lanes are faster: 64 lanes pop 48 million values a second on one H200,
-# 512 231 and 4096 406 (python -m benchmarks.device_lanes).
-SAMPLES_PER_LANE = 3 * 2**12
-PATIENT = 2**11  # pixels of the start part up to which the fallback codec tries everything
+# A lane's closing costs 4.5 bits, once a file: with one for 6,144 samples 0.04 % at 2 bits/dim.  On a
+# GPU more lanes are faster: 64 pop 48 million values a second on one H200, 512 231 and 4096 406
+# (python -m benchmarks.device_lanes).  So they are opened as soon as a stack can spare the 31 bits
+# that each holds, up to the number that will be closed.
+SAMPLES_PER_LANE = 3 * 2**11
+OPENED_FOR = 2**10  # coded samples, for each lane, while there are fewer
 LEAST = 0.25  # bits per dimension: fewer than these on the stack cannot hold a segment ...
 MANY = 2**12  # ... of more dimensions than these; the more, the surer
 LARGE = 2**18  # pixels of a segment whose memory is worth returning to the system
@@ -52,31 +51,6 @@ def planes(pixels: np.ndarray) -> np.ndarray:
     """(H, W, C) or (B, H, W, C) uint8 -> (B, C, H, W) int32, minus 128."""
     pixels = pixels if pixels.ndim == 4 else pixels[None]
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)).astype(np.int32) - 128
-
-
-def fallback_parts(images: Sequence[np.ndarray], start: Sequence[int]) -> bytes:
-    """Fallback coding of what `start` covers: whole images, and a part of the next one.
-
-    images: (H, W, C) uint8; start: (image, rows, columns), as segment_layout's.
-    """
-    image, rows, columns = start
-    parts = [encode_part(np.ascontiguousarray(pixels)) for pixels in images[:image]]
-    if rows:
-        part = np.ascontiguousarray(images[image][:rows, :columns])
-        parts.append(encode_part(part, rows * columns < PATIENT))
-    return join_parts(b"", parts[:-1], parts[-1] if parts else b"")
-
-
-def unpack_fallback_parts(data: bytes, images: Sequence[np.ndarray], start: Sequence[int]) -> None:
-    """The mirror of fallback_parts: writes into `images`.  Errors: DamagedFile."""
-    image, rows, columns = start
-    reader, count = Reader(data), image + bool(rows)
-    for i in range(count):
-        length = reader.number(len(data)) if i + 1 < count else len(data) - reader.position
-        part = images[i][:rows, :columns] if i == image else images[i]
-        part[:] = decode_fallback(reader.take(length), part.shape)
-    if reader.position != len(data):
-        raise DamagedFile("bytes left over after the fallback parts")
 
 
 def blocks(images: Sequence[np.ndarray], segment: Segment) -> list[np.ndarray]:
@@ -128,15 +102,19 @@ def coded_samples(segment: Segment, channels: int, masks: Masks | None) -> int:
     return channels * segment.pixels - sum(p.size - int(np.count_nonzero(p)) for p in parts)
 
 
-def lanes_for(coded: int) -> int:
-    """Lanes that are open while a segment is coded; coded: samples of it and of those before."""
-    return max(1, min(MAX_LANES, coded // SAMPLES_PER_LANE))
+def lane_rule(sizes: Sequence[Size]) -> LaneRule:
+    """The encoder's choice for images of these sizes."""
+    samples = sum(height * width * channels for height, width, channels in sizes)
+    most = max(1, min(MAX_LANES, samples // SAMPLES_PER_LANE))
+    return LaneRule(min(OPENED_FOR, SAMPLES_PER_LANE), most)
 
 
-def lane_counts(sizes: Sequence[Size], segments: list[Segment], masks: Masks | None) -> list[int]:
+def lane_counts(
+    sizes: Sequence[Size], segments: list[Segment], masks: Masks | None, rule: LaneRule
+) -> list[int]:
     """Lanes open before the first segment (0), while it is coded, while the second one is, ..."""
     coded = accumulate(coded_samples(s, sizes[s.image][2], masks) for s in segments)
-    return [0, *map(lanes_for, coded)]
+    return [0, *map(rule.count, coded)]
 
 
 def give_back(segment: Segment) -> None:
@@ -155,13 +133,16 @@ def push_segments(
     masks: Masks | None = None,
     counts: ColourCounts | None = None,
     ledger: Ledger | None = None,
+    rule: LaneRule | None = None,
 ) -> tuple[Extent, ...] | None:
     """Pushes all that `start` does not cover; returns the segments' extents, or None if none fits.
 
     images: (H, W, 3 or 1) uint8; masks: as context_around's; counts: of all these pixels, and of
-    none then; ledger: segments are numbered from 0.  The message grows by what the prior costs.
+    none then; ledger: segments are numbered from 0; rule: None for lane_rule.  The message grows by
+    what the prior costs.
     """
     sizes = [pixels.shape for pixels in images]
+    rule = rule or lane_rule(sizes)
     total, colours = sum(h * w for h, w, _ in sizes), chain.counts_for(counts)
     extents: list[Extent] = []
     debt, covered, done, coded = DEBT, start, 0, 0
@@ -183,7 +164,7 @@ def push_segments(
 
         try:
             fresh = coded_samples(segment, x.shape[1], masks)
-            lanes.widen(lanes_for(coded + fresh))
+            lanes.widen(rule.count(coded + fresh))
             chain.push(lanes, x, top.at(segment, x.shape[1]), context, watch, colours, ledger)
         except StackEmpty:
             lanes.restore(before)
@@ -212,15 +193,17 @@ def pop_segments(
     masks: Masks | None = None,
     counts: ColourCounts | None = None,
     ledger: Ledger | None = None,
+    rule: LaneRule | None = None,
 ) -> None:
     """The mirror of push_segments: writes into `images`, where fixed samples already are.
 
     counts: of nothing, and of all pixels then.  Errors: DamagedFile.
     """
     sizes = [pixels.shape for pixels in images]
+    rule = rule or lane_rule(sizes)
     total, done = sum(h * w for h, w, _ in sizes), 0
     segments, colours = locate(sizes, start, extents), chain.counts_for(counts)
-    open_lanes = lane_counts(sizes, segments, masks)
+    open_lanes = lane_counts(sizes, segments, masks, rule)
     for index, segment in reversed(list(enumerate(segments))):
         channels = sizes[segment.image][2]
         context = context_around(images, segment, masks)

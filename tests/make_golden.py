@@ -4,9 +4,10 @@ Each case is NAME.png (the image), NAME.bbk (its file under the shipped default 
 the prior was used, NAME.plain (the fallback parts, so that the check does not depend on the
 installed libwebp).  modes/ holds one image for each of several modes, with metadata: NAME.bbk
 beside the file that it must decode to; a gray image and one with arbitrary bias updates are under
-the prior.  archives/ holds an archive in groups beside a folder of its images, jxl/ fallback parts
-by JPEG XL, NAME.part beside the samples, NAME.npz: what one libjxl wrote, all later ones must
-decode.  Nothing is overwritten: a golden file that no longer holds is a broken promise.
+the prior.  models/ holds images under the other shipped models, archives/ an archive in groups
+beside a folder of its images, jxl/ fallback parts by JPEG XL, NAME.part beside the samples,
+NAME.npz: what one libjxl wrote, all later ones must decode.  Nothing is overwritten: a golden file
+that no longer holds is a broken promise.
 """
 
 import sys
@@ -18,15 +19,21 @@ from PIL import Image, ImageDraw
 
 from bitsback.codecs import encoder, groups, mode_decision, prior_codec
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.version import VERSION_NAME
 from bitsback.codecs.fallback import jxl
 from bitsback.codecs.fallback.codec import JXL
-from bitsback.codecs.formats.image_files import default_suffix, image_bytes, image_format
+from bitsback.codecs.fallback.start import fallback_parts
+from bitsback.codecs.formats.image_files import (
+    default_suffix,
+    image_bytes,
+    image_format,
+    read_image,
+)
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import turned
-from bitsback.codecs.segments import fallback_parts
 from bitsback.coder.model import Model
 
-FOLDER = Path(__file__).parent / "golden" / f"v{container.VERSION}"
+FOLDER = Path(__file__).parent / "golden" / f"v{VERSION_NAME}"
 IMAGES = Path(__file__).parent / "images"
 
 
@@ -40,6 +47,17 @@ def cases():
         "noise_56x64": noise,
         "one_pixel": noise[:1, :1],
         "flat_64x64": np.full((64, 64, 3), 77, np.uint8),
+    }
+
+
+def of_other_models():
+    """{model_size: (H, W, 3) uint8}; the largest has segments, lanes and checksums of blocks."""
+    photograph = np.array(Image.open(IMAGES / "kodim23_crop.png"))
+    noise = np.random.default_rng(13).integers(-70, 70, (160, 152, 3))
+    return {
+        "fast_56x64": photograph[30:94, 100:156],
+        "best_56x64": photograph[30:94, 100:156],
+        "fast_152x160": (photograph[:160, :152] + noise).clip(0, 255).astype(np.uint8),
     }
 
 
@@ -85,6 +103,9 @@ def images():
             "P", photograph[..., 1] // 32, {"palette": bytes(range(24)), "transparency": 3}, {}
         ),
         "deep_photo_56x48": ImageData("RGB;16", twelve_bits(photograph[:48])),
+        "deep_la_56x48": ImageData("LA;16", twelve_bits(photograph[:48, :, :2])),
+        "alike_56x56": ImageData("RGB", np.repeat(photograph[..., 1:2], 3, 2), {}, metadata),
+        "chunks": read_image(IMAGES / "formats" / "exif2c08.png", "exif2c08.png"),
         "deep_rgb": ImageData("RGB;16", ramp, {}, metadata),
         "deep_gray": ImageData("I;16", ramp[..., 2].copy(), {}, {}),
         "bilevel": ImageData("1", (photograph[..., 0] > 128).astype(np.uint8)),
@@ -179,6 +200,16 @@ def main():
         if parts is not None:
             target.with_suffix(".plain").write_bytes(parts)
         print(target, len(data), "prior" if parts is not None else "plain")
+    (FOLDER / "models").mkdir(exist_ok=True)
+    for name, pixels in of_other_models().items():
+        target = FOLDER / "models" / f"{name}.bbk"
+        if target.exists():
+            raise SystemExit(f"{target} exists; golden files are never overwritten")
+        other = Model.open(name.split("_")[0])
+        data, _ = encode_under_prior(np.ascontiguousarray(pixels), other)
+        Image.fromarray(pixels).save(target.with_suffix(".png"), optimize=True)
+        target.write_bytes(data)
+        print(target, len(data), container.read_header(data).segments)
     (FOLDER / "modes").mkdir(exist_ok=True)
     for name, image in images().items():
         target = FOLDER / "modes" / f"{name}.bbk"

@@ -320,7 +320,7 @@ class Lanes:
             place += e
         closing = -(-place // 8)
         assert "1" not in bits[place : 8 * closing], "padding that is not zero"
-        self.words = np.frombuffer(self.data[closing:], "<u4").tolist()
+        self.words = np.frombuffer(self.data[closing:], "<u4")[::-1].tolist()
 
     def to_bytes(self):
         exponents = [state.bit_length() - 1 for state in self.states]
@@ -328,7 +328,7 @@ class Lanes:
         bits += "".join(f"{state:b}"[1:] for state in self.states)
         bits += "0" * (-len(bits) % 8)
         closing = bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
-        return closing + np.array(self.words, "<u4").tobytes()
+        return closing + np.array(self.words[::-1], "<u4").tobytes()
 
     def widen(self, count):
         opened = count - len(self.states)
@@ -802,14 +802,18 @@ def around(images, rows, columns):
     )
 
 
-def lane_counts(sizes, start, segments, masks=None):
-    """Section 3: [0, lanes of the first segment, of the second, ...]; masks: (C, H, W) bool."""
+def lane_counts(sizes, start, segments, rule=None, masks=None):
+    """Section 3: [0, lanes of the first segment, of the second, ...]; masks: (C, H, W) bool.
+
+    rule: (samples, most) of the header; None for this encoder's.
+    """
+    each, most = rule or (1024, max(1, min(4096, sum(h * w * c for h, w, c in sizes) // 6144)))
     counts, coded = [0], 0
     for which, rows, columns in places(sizes, start, segments):
         for i in range(which.start, which.stop):
             mask = np.full((sizes[i][2], *sizes[i][:2]), True) if masks is None else masks[i]
             coded += int(mask[:, rows, columns].sum())
-        counts.append(max(1, min(4096, coded // 12288)))
+        counts.append(max(1, min(most, coded // each)))
     return counts
 
 
@@ -817,7 +821,9 @@ def free_of(masks, which, rows, columns):
     return np.stack([mask[:, rows, columns] for mask in masks[which]])
 
 
-def decode(model, lanes, sizes, start, segments, top, told=None, sharpness=0, means=None):
+def decode(
+    model, lanes, sizes, start, segments, top, told=None, sharpness=0, means=None, rule=None
+):
     """All segments, last first -> list of (H, W, C) uint8, 0 where the fallback parts lie.
 
     sizes: (height, width, channels) of each image; start: (image, rows, columns);
@@ -833,7 +839,7 @@ def decode(model, lanes, sizes, start, segments, top, told=None, sharpness=0, me
     for i, (pixels, mask) in enumerate(zip(*told or ([], []))):
         masks[i] = mask.transpose(2, 0, 1)
         images[i][~masks[i]] = pixels.transpose(2, 0, 1)[~masks[i]].astype(np.int64) - 128
-    counted = lane_counts(sizes, start, segments, masks)
+    counted = lane_counts(sizes, start, segments, rule, masks)
     lanes.open(counted.pop())
     for which, rows, columns in reversed(list(places(sizes, start, segments))):
         x = np.stack([x[:, rows, columns] for x in images[which]])
@@ -874,7 +880,9 @@ def encode(model, lanes, images, start, segments, top, masks=None, sharpness=0, 
     ]
     for x in parts if counts else ():
         counts.add(x)
-    counted = lane_counts([x.shape[1:] + x.shape[:1] for x in images], start, segments, masks)[1:]
+    counted = lane_counts(
+        [x.shape[1:] + x.shape[:1] for x in images], start, segments, masks=masks
+    )[1:]
     for (which, rows, columns), x, count in zip(blocks, parts, counted):
         lanes.widen(count)
         if counts:
@@ -905,7 +913,7 @@ def leb(data, position):
 
 def groups(data):
     """[(number of images, bytes of the group)] of an archive in groups."""
-    assert data[:6] == b"\x8aBBK\0\x10"
+    assert data[:6] == b"\x8aBBK\x10\x10"
     count, position = leb(data, 6)
     rows = []
     for _ in range(count):

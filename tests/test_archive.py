@@ -114,7 +114,7 @@ def test_names_that_would_escape_are_refused(name, tmp_path):
         container.pixel_digest([image]),
         True,
     )
-    from bitsback.codecs.segments import fallback_parts
+    from bitsback.codecs.fallback.start import fallback_parts
 
     path = tmp_path / "evil.bbk"
     path.write_bytes(container.write(header, fallback_parts([image], (1, 0, 0))))

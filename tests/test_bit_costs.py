@@ -38,8 +38,10 @@ def test_parts_add_up_to_the_file(tiny_model, files):
             Tag(tag).name.lower(): 8 * len(body) for tag, body in header.sections.items()
         }
         assert costs.header > 0 and costs.fallback > 0
-        lanes = (3 if name == "prior lanes" else 1) if header.model else 0
-        assert 0 <= costs.closing - EXPONENT_BITS * lanes < 8, name  # up to a whole byte
+        most = header.lanes.most if header.model else 0
+        least = {"prior lanes": 6}.get(name, min(1, most))  # fixed samples open none
+        assert least <= most
+        assert EXPONENT_BITS * least <= costs.closing < EXPONENT_BITS * most + 8, name
         seen |= set(costs.sections)
     assert seen == {"bias_updates", "flat_map", "block_means", "sharpness", "depth"}
 

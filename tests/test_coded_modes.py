@@ -14,10 +14,10 @@ from bitsback.codecs import (
 )
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.fallback.codec import encode_fallback
+from bitsback.codecs.fallback.start import fallback_parts
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.image import MODES, ImageData, same
 from bitsback.codecs.segment_layout import turned
-from bitsback.codecs.segments import fallback_parts
 from bitsback.errors import DamagedFile, UnsupportedImage
 from tests.image_modes import EXTRAS, forced, of_mode
 

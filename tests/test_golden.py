@@ -16,11 +16,19 @@ from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import same, same_samples
 from bitsback.coder.model import Model
 from bitsback.reading import Archive
-from tests.make_golden import FOLDER, cases, encode_under_prior, images, jxl_parts
+from tests.make_golden import (
+    FOLDER,
+    cases,
+    encode_under_prior,
+    images,
+    jxl_parts,
+    of_other_models,
+)
 
 MODES = sorted((Path(__file__).parent / "golden").glob("v*/modes/*.bbk"))
 ARCHIVES = sorted((Path(__file__).parent / "golden").glob("v*/archives/*.bbk"))
 PARTS = sorted((Path(__file__).parent / "golden").glob("v*/jxl/*.part"))
+OTHERS = sorted((Path(__file__).parent / "golden").glob("v*/models/*.bbk"))
 FILES = sorted((Path(__file__).parent / "golden").glob("v*/*.bbk"))
 
 
@@ -32,6 +40,7 @@ def default_model():
 def test_all_cases_are_there():
     """Every case of make_golden has its file; a lost golden does not pass."""
     assert {p.stem for p in PARTS} == set(jxl_parts())
+    assert {p.stem for p in OTHERS} == set(of_other_models())
     assert {p.stem for p in FOLDER.glob("*.bbk")} == set(cases()) and {
         p.stem for p in (FOLDER / "modes").glob("*.bbk")
     } == set(images())
@@ -93,6 +102,20 @@ def test_golden_file_decodes(path, default_model, codec_device):
         decode(path.read_bytes(), model=default_model, device=codec_device),
         np.array(Image.open(path.with_suffix(".png"))),
     )
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda p: f"{p.parent.parent.name}-{p.stem}")
+def test_golden_file_of_another_model_decodes(path, codec_device):
+    """By the shipped model that its header names."""
+    pixels = decode(path.read_bytes(), device=codec_device)
+    assert np.array_equal(pixels, np.array(Image.open(path.with_suffix(".png"))))
+
+
+def test_a_golden_file_has_many_segments_lanes_and_checksums():
+    (path,) = (p for p in OTHERS if p.stem == "fast_152x160")
+    header, payload = container.read_damaged(path.read_bytes())
+    assert (header, payload) == container.read(path.read_bytes())
+    assert len(header.segments) > 2 and header.lanes.most > 8
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_groups_partition_the_images(sizes):
 @given(st.lists(st.tuples(st.integers(1, 999), st.binary(max_size=40)), min_size=2, max_size=9))
 def test_table_round_trip(bodies):
     """read_table gives what join_groups was given, from all of a file or its beginning."""
-    data = table.join_groups(b"\x8aBBK\0", bodies)
+    data = table.join_groups(b"\x8aBBK\x10", bodies)
     found = table.read_table(data)
     assert [(group.images, group.of(data)) for group in found] == bodies
     assert found == table.read_table(data[: table.table_bytes(data)], len(data))

@@ -10,6 +10,7 @@ from bitsback.ans.lanes import Lanes
 from bitsback.codecs import decoder, prior_codec, segments
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
+from bitsback.codecs.bitstream.header import LaneRule
 from bitsback.errors import DamagedFile
 from bitsback.integer.network import IntegerExperts
 
@@ -100,9 +101,9 @@ def test_words_missing_or_added_below_all_others(file, tiny_model):
     """The credit is another, though every segment decodes to its pixels."""
     header, payload, closing = file
     head, words = payload[:closing], payload[closing:]
-    assert error_of(header, head + words[4:], tiny_model) == NO_CREDIT
-    assert error_of(header, head + bytes(4) + words, tiny_model) == NO_CREDIT
-    few = error_of(header, head + words[header.credit_bytes & ~3 :], tiny_model)
+    assert error_of(header, head + words[:-4], tiny_model) == NO_CREDIT
+    assert error_of(header, head + words + bytes(4), tiny_model) == NO_CREDIT
+    few = error_of(header, head + words[: -(header.credit_bytes & ~3)], tiny_model)
     assert few in {TOO_EARLY, NO_CREDIT}
 
 
@@ -155,9 +156,10 @@ def test_few_bytes_claim_a_large_image(tiny_model, monkeypatch, size):
         bytes(8),
         model=tiny_model.id[:16],
         segments=((1, 128),) * 128,
+        lanes=LaneRule(1024, 4096),
         top=(0, 64) * 3,
     )
-    most = segments.lanes_for(3 * 2**28)
+    most = header.lanes.count(3 * 2**28)
     assert most == 4096
     sizes = [bytes(size), b"\xff" * size, np.random.default_rng(size).bytes(size)]
     begin = time.perf_counter()
@@ -176,6 +178,7 @@ def test_the_most_lanes_over_no_words(tiny_model):
         bytes(8),
         model=tiny_model.id[:16],
         segments=((1, 128),) * 128,
+        lanes=LaneRule(1024, 4096),
         top=(0, 64) * 3,
     )
     begin = time.perf_counter()

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from bitsback.ans.lanes import MAX_LANES, Lanes
 from bitsback.codecs import segment_layout, segments
+from bitsback.codecs.bitstream.header import LaneRule
 from bitsback.codecs.segment_layout import Covered
 from bitsback.coder.chain import Chain
 from bitsback.coder.context import CONTEXT_ROWS
@@ -98,25 +99,6 @@ def test_what_decodes_earlier_lies_below_and_right():
     )
 
 
-def test_fallback_parts_come_back():
-    """fallback_parts and unpack_fallback_parts over whole images and a block; a cut is refused."""
-    rng = np.random.default_rng(2)
-    images = [rng.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in ((5, 7), (3, 3), (20, 9))]
-    for start in ((0, 4, 7), (1, 0, 0), (2, 16, 8), (3, 0, 0)):
-        data = segments.fallback_parts(images, start)
-        back = [np.zeros_like(p) for p in images]
-        segments.unpack_fallback_parts(data, back, start)
-        for i, (a, b) in enumerate(zip(images, back)):
-            rows, columns = a.shape[:2] if i < start[0] else start[1:] if i == start[0] else (0, 0)
-            assert (
-                np.array_equal(a[:rows, :columns], b[:rows, :columns])
-                and not b[rows:].any()
-                and not b[:, columns:].any()
-            )
-        with pytest.raises(DamagedFile):
-            segments.unpack_fallback_parts(data[: len(data) // 2], back, start)
-
-
 @settings(max_examples=8, deadline=None)
 @given(
     st.lists(
@@ -155,22 +137,26 @@ def test_a_credit_too_small_gives_no_plan(tiny_model):
 # How many lanes
 
 
-def test_lanes_for_coded_samples():
-    """One lane for each SAMPLES_PER_LANE, at least 1, at most 4,096."""
-    each = segments.SAMPLES_PER_LANE
-    assert [segments.lanes_for(n) for n in (0, 1, each - 1, each, 2 * each - 1)] == [1] * 5
-    assert segments.lanes_for(2 * each) == 2 and segments.lanes_for(7 * each + 5) == 7
-    assert segments.lanes_for(MAX_LANES * each - 1) == MAX_LANES - 1
-    assert segments.lanes_for(MAX_LANES * each) == segments.lanes_for(2**40) == MAX_LANES == 4096
+@pytest.mark.parametrize("each", [1, 48, 1024])
+@pytest.mark.parametrize("most", [1, 300, 4096])
+def test_lanes_for_coded_samples(each, most):
+    """One lane for each `samples` coded, at least 1, at most `most`."""
+    rule = LaneRule(each, most)
+    assert rule.count(0) == rule.count(each - 1) == rule.count(each) == 1
+    assert rule.count(2 * each) == rule.count(3 * each - 1) == min(2, most)
+    assert rule.count(most * each - 1) == max(1, most - 1)
+    assert rule.count(most * each) == rule.count(2**40) == most
 
 
-@given(st.integers(0, 2**27), st.integers(0, 2**27))
-def test_more_samples_never_take_fewer_lanes(one, other):
-    few, many = sorted((one, other))
-    assert 1 <= segments.lanes_for(few) <= segments.lanes_for(many) <= MAX_LANES
-    assert segments.lanes_for(many) <= max(1, many // segments.SAMPLES_PER_LANE)
+def test_lanes_of_images():
+    """Opened for 1,024 coded samples each, one for 6,144 samples of all images at the end."""
+    assert segments.lane_rule([(8, 8, 1)]) == segments.lane_rule([(64, 63, 3)]) == (1024, 1)
+    assert segments.lane_rule([(64, 64, 3)]) == segments.lane_rule([(64, 64, 1)] * 3) == (1024, 2)
+    assert segments.lane_rule([(512, 768, 3)]) == (1024, 192)
+    assert segments.lane_rule([(4000, 6000, 3)]) == (1024, MAX_LANES) == (1024, 4096)
 
 
+RULE = LaneRule(12_288, 4096)
 PLANS = [
     ([(40, 16, 3), (16, 16, 3)], (0, 8, 8), [(2, 8), (1, 32), (0, 1)]),
     ([(40, 16, 1), (16, 16, 1)], (0, 0, 0), [(1, 16), (1, 24), (0, 1)]),
@@ -184,7 +170,7 @@ PLANS = [
 def test_coded_samples_are_those_that_are_not_fixed(sizes, start, plan, masked):
     """Counted one by one; images without a mask, or without any, count whole; by the document too.
 
-    lane_counts: no lane before the first segment, then what lanes_for says of all samples so far.
+    lane_counts: no lane before the first segment, then what the rule says of all samples so far.
     """
     rng = np.random.default_rng(len(sizes))
     masks = None
@@ -206,14 +192,14 @@ def test_coded_samples_are_those_that_are_not_fixed(sizes, start, plan, masked):
             )
         assert segments.coded_samples(segment, channels, masks) == own
         total += own
-        expected.append(segments.lanes_for(total))
-    counts = segments.lane_counts(sizes, found, masks)
+        expected.append(RULE.count(total))
+    counts = segments.lane_counts(sizes, found, masks, RULE)
     assert counts == expected == sorted(counts) and counts[1] >= 1
     whole = masks and [
         (np.ones(size, bool) if mask is None else mask).transpose(2, 0, 1)
         for mask, size in zip(masks, sizes)
     ]
-    assert yardstick.lane_counts(sizes, start, plan, whole) == counts
+    assert yardstick.lane_counts(sizes, start, plan, RULE, whole) == counts
     if sizes[0][0] == 300 and masked != "all":
         assert counts[-1] > counts[1] > 1
 
@@ -226,6 +212,7 @@ def test_gray_images_take_a_third_of_the_lanes():
             [(512, 720, channels)],
             segment_layout.locate([(512, 720, channels)], (0, 0, 0), plan),
             None,
+            RULE,
         )
         for channels in (3, 1)
     )
@@ -233,12 +220,12 @@ def test_gray_images_take_a_third_of_the_lanes():
 
 
 def test_small_images_use_one_lane(tiny_model, photograph, monkeypatch):
-    """Up to 24,575 coded samples: a file's payload closes one lane."""
+    """Under 12,288 samples: a file's payload closes one lane."""
     opened, widen = [], Lanes.widen
     monkeypatch.setattr(
         Lanes, "widen", lambda self, lanes: opened.append(lanes) or widen(self, lanes)
     )
-    pixels = photograph(90, 91)
+    pixels = photograph(63, 65)
     plan = segments.push_segments(
         tiny_model.chain(),
         Lanes(bytes(2**17)),
@@ -246,7 +233,7 @@ def test_small_images_use_one_lane(tiny_model, photograph, monkeypatch):
         Covered(0),
         Top.fitted([pixels], tiny_model.levels),
     )
-    assert plan and set(opened) == {1} and pixels.size == 24_570
+    assert plan and set(opened) == {1} and pixels.size == 12_285
     monkeypatch.setattr(segments, "SAMPLES_PER_LANE", 1000)
     segments.push_segments(
         tiny_model.chain(),
@@ -255,7 +242,7 @@ def test_small_images_use_one_lane(tiny_model, photograph, monkeypatch):
         Covered(0),
         Top.fitted([pixels], tiny_model.levels),
     )
-    assert max(opened) == 10
+    assert max(opened) == 7
 
 
 @pytest.mark.parametrize("each", [1, 7, 300, 900])
@@ -280,7 +267,9 @@ def test_segments_come_back_from_many_lanes(tiny_model, photograph, monkeypatch,
     monkeypatch.setattr(Chain, "pop", popped)
     plan = segments.push_segments(tiny_model.chain(), lanes, images, Covered(0), top, masks=masks)
     sizes = [pixels.shape for pixels in images]
-    counts = segments.lane_counts(sizes, segment_layout.locate(sizes, Covered(0), plan), masks)
+    counts = segments.lane_counts(
+        sizes, segment_layout.locate(sizes, Covered(0), plan), masks, segments.lane_rule(sizes)
+    )
     assert widths == counts[1:] and len(lanes) == counts[-1] and (counts[-1] > 1)
     lanes = Lanes.from_bytes(lanes.to_bytes(), counts[-1])
     back = [np.where(masks[0], 0, images[0]).astype(np.uint8), *map(np.zeros_like, images[1:])]

@@ -80,10 +80,11 @@ class Lanes:
         self.state = self.state[:lanes].copy()
 
     def to_bytes(self) -> bytes:
-        """The closing of all lanes, then the words, little-endian: what a file stores.
+        """The closing of all lanes, then the words, the top of the stack first: what a file stores.
 
-        Closing: each state's exponent less 31 in 5 bits, then each state's bits below its highest,
-        highest first, zeros up to a byte.
+        They are little-endian, in the order in which a decoder takes them.  Closing: each state's
+        exponent less 31 in 5 bits, then each state's bits below its highest, highest first, zeros
+        up to a byte.
         """
         exponents = self._exponents()
         low = self.state - (np.int64(1) << exponents)
@@ -93,7 +94,7 @@ class Lanes:
                 _bits(low, exponents),
             ]
         )
-        return np.packbits(bits).tobytes() + self.words[: self.count].astype("<u4").tobytes()
+        return np.packbits(bits).tobytes() + self.words[: self.count][::-1].astype("<u4").tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes, lanes: int, loops: ModuleType | None = None) -> "Lanes":
@@ -106,7 +107,8 @@ class Lanes:
         closing = -(-end // 8)
         if bits[end : 8 * closing].any() or (len(data) - closing) % 4:
             raise DamagedFile("not the words of a stack")
-        found = cls(data[closing:], loops)
+        words = np.frombuffer(data[closing:], "<u4")[::-1]
+        found = cls(words.tobytes(), loops)
         found.state = (np.int64(1) << exponents) + low
         return found
 

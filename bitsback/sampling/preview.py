@@ -120,7 +120,7 @@ def preview(
     )
     if masks is not None and masks[0] is not None:
         shown[0][:] = ~masks[0].any(2)
-    counts = lane_counts([images[0].shape], places[::-1], masks)
+    counts = lane_counts([images[0].shape], places[::-1], masks, header.lanes)
     evaluated = 0  # pixels times network evaluations
     for place in places[:segments]:
         partly, around = place == places[:segments][-1], context_around(images, place, masks)

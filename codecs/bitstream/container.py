@@ -1,35 +1,34 @@
 """The bytes of a .bbk file: header, side information, payload, checksum (FORMAT.md).
 
-Format version 0 makes no promise: a later program may not read it.
-
     bytes
     4       magic "\\x8aBBK"
-    1       format version, 0
+    1       format version (version.py)
     1       kind: 1 a stack is the payload (else fallback parts), 2 archive, 4 metadata, 8 sections
     n       with metadata: which the fallback parts begin with (bits by metadata.KINDS)
             one image: form (header.py), width, height
             archive: length of the index, number of images, the index (index.py)
     8 or 4  digest of all that is kept (blake2b); 4 bytes for one image without a stack
-            with a stack: its numbers (write_stack_numbers)
+            with a stack: its numbers (stack_numbers.py)
             with sections: side information (sections.py)
     ...     payload: words of the stack, whose credit are the fallback parts; or these alone
     4       CRC-32 of all before, little-endian
 
 n are LEB128 numbers (numbers.py).  A reader checks magic, version, CRC, the range of every number,
-that the segments cover the images, and last the digest.  An archive of several groups is a table
-(table.py) and these, each a whole file as above.
+that the segments cover the images, and last the digest.  Checksums of blocks, the last section of
+larger files, are for those that are damaged (block_checks.py).  An archive of several groups is a
+table (table.py) and these, each a whole file as above.
 """
 
 import hashlib
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
+from bitsback.codecs.bitstream import block_checks
 from bitsback.codecs.bitstream.header import Entry, Header, read_form
 from bitsback.codecs.bitstream.index import MAX_INDEX, read_index, write_index
-from bitsback.codecs.bitstream.numbers import Reader, number, signed
+from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.bitstream.sections import (
     Tag,
     pack_names,
@@ -37,19 +36,20 @@ from bitsback.codecs.bitstream.sections import (
     read_sections,
     write_sections,
 )
+from bitsback.codecs.bitstream.stack_numbers import (
+    MAX_SIDE,
+    read_stack_numbers,
+    write_stack_numbers,
+)
 from bitsback.codecs.bitstream.table import Group, is_grouped, join_groups, read_table
+from bitsback.codecs.bitstream.version import VERSION, check_version, known_to_version
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage
 
 MAGIC = b"\x8aBBK"
-VERSION = 0
 STACK, ARCHIVE, METADATA, SECTIONS = 1, 2, 4, 8
-MAX_SIDE = 2**24
 MAX_PIXELS = 2**31
 MAX_IMAGES = 2**24
 MAX_MASK = 2**27 - 1
-MAX_SEGMENTS = 2**20
-MAX_SCALE = 112
-ID_BYTES = 8
 
 
 def pixel_digest(images: Iterable[np.ndarray], size: int = 8, more: bytes = b"") -> bytes:
@@ -68,6 +68,8 @@ def write(header: Header, payload: bytes) -> bytes:
     sections = dict(header.sections)
     if header.lost:
         sections[Tag.NOT_KEPT] = pack_names(header.lost)
+    if block_checks.needed(payload):
+        sections[Tag.BLOCK_CHECKS] = block_checks.room(payload)
     flags = {STACK: header.model, ARCHIVE: header.archive}
     flags |= {METADATA: header.metadata, SECTIONS: sections}
     kind = sum(bit for bit, present in flags.items() if present)
@@ -84,6 +86,8 @@ def write(header: Header, payload: bytes) -> bytes:
         out += write_stack_numbers(header)
     if sections:
         out += write_sections(sections)
+    if Tag.BLOCK_CHECKS in sections:
+        out = bytearray(block_checks.filled(bytes(out), payload))
     out += payload
     out += zlib.crc32(out).to_bytes(4, "little")
     return bytes(out)
@@ -99,7 +103,28 @@ def read(data: bytes) -> tuple[Header, bytes]:
         raise UnsupportedImage(f"an archive of images, in {len(read_table(data))} groups")
     if zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
         raise DamagedFile("cut short or altered (checksum of the file)")
-    reader = Reader(data, 5, len(data) - 4)
+    with known_to_version(data):
+        header, reader, _ = _read_header(data, len(data) - 4)
+    return header, reader.take(header.payload_bytes)
+
+
+def read_damaged(data: bytes) -> tuple[Header, bytes]:
+    """(Header, the beginning of the payload that is as it was written) of a damaged file, or group.
+
+    Errors: NotOurFile; DamagedFile where the header is damaged, or nothing tells that it is not.
+    """
+    _check_head(data)
+    header, reader, checks = _read_header(data, len(data))
+    if not checks:
+        raise DamagedFile("too small a file for checksums of its parts")
+    payload = data[reader.position :]
+    whole = block_checks.whole_bytes(checks, data[: reader.position], payload)
+    return header, payload[:whole]
+
+
+def _read_header(data, end):
+    """(Header, Reader at the payload, which ends at `end`, checksums of blocks)."""
+    reader = Reader(data, 5, end)
     kind = reader.take(1)[0]
     if kind & ~(STACK | ARCHIVE | METADATA | SECTIONS):
         raise DamagedFile("unknown kind")
@@ -110,6 +135,7 @@ def read(data: bytes) -> tuple[Header, bytes]:
     digest = reader.take(8 if kind & (STACK | ARCHIVE) else 4)
     numbers = read_stack_numbers(reader, len(entries), archive) if kind & STACK else {}
     sections = read_sections(reader) if kind & SECTIONS else {}
+    checks = sections.pop(Tag.BLOCK_CHECKS, b"")
     lost = read_names(sections.pop(Tag.NOT_KEPT, b""))
     if sections and not kind & STACK:
         raise DamagedFile("side information of a prior, and no stack")
@@ -128,7 +154,7 @@ def read(data: bytes) -> tuple[Header, bytes]:
         raise DamagedFile("a gray image stored as three equal colours, in the fallback parts")
     if kind & STACK and header.remainder_bytes > header.credit_bytes:
         raise DamagedFile("remainders larger than all fallback parts")
-    return header, reader.take(header.payload_bytes)
+    return header, reader, checks
 
 
 def _check_head(data):
@@ -136,8 +162,7 @@ def _check_head(data):
         raise NotOurFile("not a bitsback file")
     if len(data) < 10:
         raise DamagedFile("cut short")
-    if data[4] != VERSION:
-        raise NotOurFile(f"format version {data[4]}, this program reads {VERSION}")
+    check_version(data)
 
 
 def write_groups(groups: Sequence[tuple[int, bytes]]) -> bytes:
@@ -199,40 +224,6 @@ def joined_header(headers: Sequence[Header]) -> Header:
         model=next((header.model for header in headers if header.model), ""),
         payload_bytes=sum(header.payload_bytes for header in headers),
     )
-
-
-def write_stack_numbers(header: Header) -> bytes:
-    """Model id, credit, images in the fallback parts, flips, start, segments and top."""
-    out = bytes.fromhex(header.model)[:ID_BYTES] + number(header.credit_bytes)
-    if header.archive:
-        out += number(header.fallback_count)
-    for value in (header.flips, *header.start, len(header.segments)):
-        out += number(value)
-    for kind, size in header.segments:
-        out += number(3 * size + kind)
-    return out + b"".join(map(signed, header.top))
-
-
-def read_stack_numbers(reader: Reader, count: int, archive: bool) -> dict[str, Any]:
-    """The mirror of write_stack_numbers, as fields of a Header.  Errors: DamagedFile."""
-    fields: dict[str, Any] = {
-        "model": reader.take(ID_BYTES).hex(),
-        "credit_bytes": reader.number(reader.end),
-    }
-    fields["fallback_count"] = reader.number(count - 1) if archive else 0
-    fields["flips"] = reader.number(3)
-    corner = reader.number(count), reader.number(MAX_SIDE), reader.number(MAX_SIDE)
-    fields["start"] = corner
-    length = reader.number(min(reader.end, MAX_SEGMENTS))
-    codes = [reader.number(2**26) for _ in range(length)]
-    if not codes:
-        raise DamagedFile("a stack without segments")
-    fields["segments"] = tuple((code % 3, code // 3) for code in codes)
-    limits = (2**15, MAX_SCALE) * 3
-    fields["top"] = tuple(reader.signed(limit) for limit in limits)
-    if min(fields["top"][1::2]) < 0:
-        raise DamagedFile("a number in the header is out of range")
-    return fields
 
 
 def read_entries(reader: Reader, archive: bool) -> tuple[Entry, ...]:

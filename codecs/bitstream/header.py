@@ -4,6 +4,7 @@ The form of an image is one byte: the low 5 bits its mode, the high 3 the kind o
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bitsback.codecs.bitstream import depths
 from bitsback.codecs.bitstream.depths import Deep
@@ -57,6 +58,17 @@ def read_form(form: int) -> dict:
     return {"mode": modes[form & 31], "source": SOURCES[form >> 5], "gray_as_rgb": gray_as_rgb}
 
 
+class LaneRule(NamedTuple):
+    """How many lanes are open: one for each `samples` that were coded, at most `most`."""
+
+    samples: int = 1
+    most: int = 1
+
+    def count(self, coded: int) -> int:
+        """While a segment is coded; coded: samples of it and of the segments before."""
+        return max(1, min(self.most, coded // self.samples))
+
+
 @dataclass(frozen=True)
 class Header:
     """All a decoder needs besides the payload.
@@ -68,8 +80,9 @@ class Header:
     With a stack: model: the first 16 hex digits of its id; credit_bytes: length of the fallback
     parts that the stack started from; fallback_count: how many images lie in them; flips: how the
     others were turned (1 left-right, 2 upside down); start: (image, rows, columns) where the
-    segments begin, counted from the first image under the prior; segments: (kind, size) in the
-    order of coding (segment_layout.py); top: mean32 and scale of the noisiest level for R, G, B.
+    segments begin, counted from the first image under the prior; lanes: how many are open for a
+    segment; segments: (kind, size) in the order of coding (segment_layout.py); top: mean32 and
+    scale of the noisiest level for R, G, B.
     """
 
     entries: tuple[Entry, ...]
@@ -83,6 +96,7 @@ class Header:
     fallback_count: int = 0
     flips: int = 0
     start: tuple[int, int, int] = (0, 0, 0)
+    lanes: LaneRule = LaneRule()
     segments: tuple[tuple[int, int], ...] = ()
     top: tuple[int, ...] = ()
     payload_bytes: int = field(default=0, compare=False)  # not stored: the container knows it

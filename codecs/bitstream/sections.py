@@ -1,17 +1,18 @@
 """Side information in a file: sections, each a tag, a length and bytes.
 
-A tag of 128 or more may be ignored by a reader that does not know it; an unknown one below 128
-changes what the pixels decode to, so the file is refused.  Tags rise, none occurs twice.  The
-checksum of the whole file covers the sections.
+A tag of 128 or more may be ignored by a reader that does not know it; an unknown one below 128 is
+critical: it changes what the pixels decode to, so the file is refused.  Critical sections that a
+later version adds begin with their name, by which it is refused.  Tags rise, none occurs twice.
 """
 
 from enum import IntEnum
 
 from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.errors import DamagedFile, NotOurFile
+from bitsback.errors import DamagedFile
 
 IGNORABLE = 128  # tags from here on
 MAX_SECTIONS = 256
+LONGEST_NAME = 64  # bytes, of a critical section
 MAX_NOT_KEPT = 2**12  # bytes of the names of what is not kept
 
 
@@ -24,6 +25,7 @@ class Tag(IntEnum):
     SHARPNESS = 4  # ans/colour_counts.py: one byte
     DEPTH = 5  # depths.py: of each 16-bit image
     NOT_KEPT = 129  # names of what the source files had and is not kept: text for `info`
+    BLOCK_CHECKS = 255  # block_checks.py: always the last
 
 
 KNOWN = frozenset(Tag)
@@ -40,7 +42,7 @@ def write_sections(sections: dict[int, bytes]) -> bytes:
 def read_sections(reader: Reader) -> dict[int, bytes]:
     """The mirror of write_sections, without the sections that may be ignored and are not known.
 
-    Errors: DamagedFile; NotOurFile for an unknown section that may not be ignored.
+    Errors: DamagedFile, also for an unknown section that may not be ignored.
     """
     sections: dict[int, bytes] = {}
     before = -1
@@ -53,10 +55,20 @@ def read_sections(reader: Reader) -> dict[int, bytes]:
         if tag in KNOWN:
             sections[tag] = data
         elif tag < IGNORABLE:
-            raise NotOurFile(f"has section {tag}, which this version of the program cannot read")
+            raise DamagedFile(f"needs {_name(tag, data)}, which this program cannot read")
     if before < 0:
         raise DamagedFile("no sections where the header says that there are some")
     return sections
+
+
+def _name(tag, data):
+    """What a critical section that this version does not know calls itself."""
+    try:
+        reader = Reader(data)
+        name = bytes(reader.take(reader.number(LONGEST_NAME))).decode("ascii")
+    except (DamagedFile, UnicodeDecodeError):
+        name = ""
+    return f'"{name}" (section {tag})' if name.isprintable() and name else f"section {tag}"
 
 
 def pack_names(names: tuple[str, ...]) -> bytes:

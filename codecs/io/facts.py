@@ -10,6 +10,7 @@ from bitsback.codecs import segment_layout
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.chosen import chosen_groups
 from bitsback.codecs.bitstream.sections import Tag
+from bitsback.codecs.bitstream.version import PLACE, version_name
 from bitsback.codecs.fallback.parts import coder_names
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.io.packed import read_packed
@@ -31,7 +32,7 @@ def describe(source: str | Path, data: bytes | None = None) -> dict[str, Any]:
     size = sum(sizes.values()) + container.read_groups(data)[0].begin
     info = {
         "file": str(source),
-        "format_version": container.VERSION,
+        "format_version": version_name(data[PLACE]),
         "width": header.width,
         "height": header.height,
         "mode": header.entries[0].mode,

@@ -14,6 +14,7 @@ from bitsback.ans.gaussian_digits import digits, fastest
 from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.ans.lanes import Lanes
 from bitsback.codecs.bitstream.depths import Deep, pack
+from bitsback.codecs.bitstream.header import LaneRule
 from bitsback.codecs.bitstream.numbers import Reader
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.remainders.fit import fitted
@@ -27,11 +28,10 @@ from bitsback.codecs.remainders.model import (
     predicted,
     split,
 )
-from bitsback.codecs.segments import lanes_for
 from bitsback.errors import DamagedFile, StackEmpty
 
 STRIP = 2**18  # pixels of a strip, which is predicted without those around it: bounds memory
-SAMPLES = 8  # for each that a lane of the prior has: lanes start from a word that is lost here
+LANES = LaneRule(3 * 2**15, 4096)  # few: they start from words that are lost here
 
 
 def strips(height: int, width: int) -> list[slice]:
@@ -98,7 +98,7 @@ class Remainders:
 
 def lane_count(samples: int) -> int:
     """Lanes of an image's remainders."""
-    return lanes_for(samples // SAMPLES)
+    return LANES.count(samples)
 
 
 def encode_remainders(numbers: np.ndarray, bits: int, gaussians: Gaussians) -> bytes:
