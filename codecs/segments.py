@@ -31,8 +31,8 @@ from bitsback.coder.top import Top
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.memory import give_pages_back
 
-# A lane's closing costs 4.5 bits, once a file: with one for 6,144 samples 0.04 % at 2 bits/dim.  On a
-# GPU more lanes are faster: 64 pop 48 million values a second on one H200, 512 231 and 4096 406
+# A lane's closing costs 4.5 bits, once a file: with one for 6,144 samples 0.04 % at 2 bits/dim.  On
+# a GPU more lanes are faster: 64 pop 48 million values a second on one H200, 512 231 and 4096 406
 # (python -m benchmarks.device_lanes).  So they are opened as soon as a stack can spare the 31 bits
 # that each holds, up to the number that will be closed.
 SAMPLES_PER_LANE = 3 * 2**11
