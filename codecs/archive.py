@@ -160,7 +160,7 @@ def restored(
     return target, data, left_out
 
 
-def _refuse_links(path, folder):
+def refuse_links(path: Path, folder: str | os.PathLike) -> None:
     """Errors: DamagedFile for a path with a link among its folders below `folder`."""
     for parent in path.relative_to(folder).parents:
         if (Path(folder) / parent).is_symlink():
@@ -176,7 +176,7 @@ def targets(entries: Iterable[Entry], folder: str | os.PathLike) -> list[Path]:
     if len(set(paths)) != len(paths):
         raise DamagedFile("two images of the archive have one name")
     for path in paths:
-        _refuse_links(path, folder)
+        refuse_links(path, folder)
     return paths
 
 
@@ -219,7 +219,7 @@ def _extract_one(entry, image, folder, paths, refuse, deliver, note):
     if target != paths[entry.name]:  # not the format that name and mode promised
         if target in paths.values():
             raise DamagedFile(f"{target}: two images of the archive have one name")
-        _refuse_links(target, folder)
+        refuse_links(target, folder)
         refuse(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     deliver(written, target, Stamp(entry.permissions, entry.mtime * 10**9, entry.mtime * 10**9))

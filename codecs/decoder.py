@@ -79,11 +79,18 @@ def decode_group(
     """The bytes of one group of a file -> (its Header, its images).  The rest as decode_images'."""
     header, payload = container.read_group(data, group)
     with known_to_version(data):
-        return header, _decode_images(header, payload, model, device, progress, ledger)
+        return header, decode_payload(header, payload, model, device, progress, ledger)
 
 
-def _decode_images(header, payload, model, device, progress, ledger):
-    """[ImageData] of a file or group that was read, checked."""
+def decode_payload(
+    header: Header,
+    payload: bytes,
+    model: ModelOption = None,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+    ledger: Ledger | None = None,
+) -> list[ImageData]:
+    """The images of a file or group that was read, checked.  Options, errors: decode_images'."""
     colours: list[np.ndarray] = []
     if header.model:
         with current(device):

@@ -216,16 +216,22 @@ def encode_stack(
 
 
 def open_stack(
-    header: Header, payload: bytes, model: Model, images: list[np.ndarray], device: str = "cpu"
+    header: Header,
+    payload: bytes,
+    model: Model,
+    images: list[np.ndarray],
+    device: str = "cpu",
+    cut: bool = False,
 ) -> tuple[Chain, Lanes, Top, list[np.ndarray | None] | None, ColourCounts | None]:
     """What the segments of a file are popped with: the mirror of encode_stack's beginning.
 
     images: turned views of the images under the prior, into which flat blocks are painted; masks:
-    (H, W, C) bool of each, True where a sample is coded, or None.  Errors: DamagedFile.
+    (H, W, C) bool of each, True where a sample is coded, or None; cut: the payload's end is
+    missing.  Errors: DamagedFile.
     """
     side = SideInformation.from_header(header)
     chain, top, masks, colours = side.decoding(model, header, images, device)
     segments = locate(header.sizes, header.start, header.segments)
     counts = lane_counts(header.sizes, segments, masks, header.lanes)
-    lanes = Lanes.from_bytes(payload, counts[-1])
+    lanes = Lanes.from_bytes(payload, counts[-1], cut=cut)
     return chain, lanes, top, masks, colours

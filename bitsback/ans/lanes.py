@@ -97,17 +97,23 @@ class Lanes:
         return np.packbits(bits).tobytes() + self.words[: self.count][::-1].astype("<u4").tobytes()
 
     @classmethod
-    def from_bytes(cls, data: bytes, lanes: int, loops: ModuleType | None = None) -> "Lanes":
-        """The lanes whose `to_bytes` returned these bytes.  Errors: DamagedFile."""
+    def from_bytes(
+        cls, data: bytes, lanes: int, loops: ModuleType | None = None, cut: bool = False
+    ) -> "Lanes":
+        """The lanes whose `to_bytes` returned these bytes.
+
+        cut: those at the end are missing, the words that are decoded last.  Errors: DamagedFile.
+        """
         bits = np.unpackbits(np.frombuffer(data[: lanes * 9 + 1], np.uint8))
         exponents = _numbers(bits, np.full(lanes, EXPONENT_BITS)) + 31
         begin = lanes * EXPONENT_BITS
         low = _numbers(bits[begin:], exponents)
         end = begin + int(exponents.sum())
         closing = -(-end // 8)
-        if bits[end : 8 * closing].any() or (len(data) - closing) % 4:
+        rest = max(0, len(data) - closing) % 4
+        if bits[end : 8 * closing].any() or rest and not cut:
             raise DamagedFile("not the words of a stack")
-        words = np.frombuffer(data[closing:], "<u4")[::-1]
+        words = np.frombuffer(data[closing : len(data) - rest], "<u4")[::-1]
         found = cls(words.tobytes(), loops)
         found.state = (np.int64(1) << exponents) + low
         return found

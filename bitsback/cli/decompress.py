@@ -14,6 +14,7 @@ from bitsback.cli.messages import ProgressBar, print_line, print_log, print_resu
 from bitsback.cli.options import CommonOptions, common_options
 from bitsback.cli.resources import make_ready, model_path, open_model
 from bitsback.devices import is_gpu
+from bitsback.errors import DamagedFile
 
 
 @click.command()
@@ -24,17 +25,25 @@ from bitsback.devices import is_gpu
     metavar="PATTERN",
     help="Of an archive, only images whose names match, such as 'train/cat*'; may be repeated.",
 )
-def decompress(common: CommonOptions, only: tuple[str, ...]) -> None:
+@click.option(
+    "--salvage",
+    is_flag=True,
+    help="Of damaged files, write what can be decoded: whole images of an archive, and parts of "
+    "images as NAME.salvaged.png, transparent where pixels are lost.",
+)
+def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> None:
     """Restore the images of .bbk files, and check all checksums.
 
     The format is PNG (TIFF for what PNG cannot hold), or the one of the suffix of -o. An archive
     becomes a tree of images; with -j, its groups are decoded at once.
     """
     from bitsback.codecs.bitstream.chosen import header_of
-    from bitsback.codecs.io import files
+    from bitsback.codecs.io import files, salvaged
 
     if common.remove and (common.keep or only):
         raise click.UsageError("--rm cannot be combined with --keep or --only")
+    if salvage and (common.remove or only):
+        raise click.UsageError("--salvage cannot be combined with --rm or --only")
     items, failed = find_inputs(common.sources, common.recursive, {files.SUFFIX}, common.as_json)
     to_stdout = check_streams(items, common.output, common.folder, common.remove)
     make_ready(common.folder, common.threads)
@@ -64,7 +73,7 @@ def decompress(common: CommonOptions, only: tuple[str, ...]) -> None:
         )
 
     many = jobs > 1 or len(devices) > 1 and len(items) > 1
-    if many and not (to_stdout or common.output):
+    if many and not (to_stdout or common.output or salvage):
         run_begin = time.perf_counter()
 
         def targets_of(source: Path, root: Path | None) -> list[Path]:
@@ -101,9 +110,17 @@ def decompress(common: CommonOptions, only: tuple[str, ...]) -> None:
                 make_folder = bool(common.folder and root) and len(targets) == 1
                 outputs.check(target, source, make_folder)
 
+        damage: list[str] = []
         with ProgressBar(source, common.quiet) as bar:
 
             def work(where: str) -> list[Path]:
+                if salvage and not salvaged.is_whole(source):
+                    options = {"root": root, "force": common.force, "note": print_loss}
+                    options |= {"model": model, "device": where, "progress": bar}
+                    paths, damage[:] = salvaged.salvage_file(
+                        source, common.output, common.folder, claim=check_targets, **options
+                    )
+                    return paths
                 return files.decompress_file(
                     source,
                     common.output,
@@ -123,5 +140,7 @@ def decompress(common: CommonOptions, only: tuple[str, ...]) -> None:
             paths = with_memory(work, devices[0], source)
         outputs.add(paths, source)
         report(source, paths, begin)
+        if damage:
+            raise DamagedFile(f"{source}: salvaged in part: {'; '.join(damage)}")
 
     process_each(items, decompress_one, output=common.output, as_json=common.as_json, failed=failed)
