@@ -30,7 +30,10 @@ from bitsback.train.export import save_model
 from bitsback.train.grades import GRADES, graded, kept_corrections
 from bitsback.train.measure import centre_crops
 
-CORRECTED = "head+colour+passes, corrected"
+CORRECTED = {
+    "head+colour+passes, corrected": "head",
+    "head+colour+passes, calibrated": "calibrated",
+}
 
 
 def crops_of(folder: Path, limit: int, side: int) -> list[np.ndarray]:
@@ -44,9 +47,9 @@ def models(name: str, training: Path, folder: Path) -> Iterator[tuple[str, Model
     network, _ = read_checkpoints([Model.open(name).path])
     crops = crops_of(training, 8, 128)
     x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() - 128
-    for grade in (*GRADES, CORRECTED):
-        if grade == CORRECTED:
-            changed, moved = network, kept_corrections(network, crops)[0]
+    for grade in (*GRADES, *CORRECTED):
+        if grade in CORRECTED:
+            changed, moved = network, kept_corrections(network, crops, kind=CORRECTED[grade])[0]
         else:
             changed, moved = graded(network, grade, x)
         path = folder / "m.safetensors"

@@ -100,12 +100,13 @@ def test_corrected_variances_are_right(network, x):
     assert again[~far].abs().max() < 0.2 * table[~far].abs().max()
 
 
-def test_corrections_that_do_not_pay_are_left_out(network, crops, monkeypatch):
+@pytest.mark.parametrize("kind", grades.CORRECTIONS)
+def test_corrections_that_do_not_pay_are_left_out(network, crops, monkeypatch, kind):
     bits = iter([np.array([5] * len(NOISE)), np.array([5, 4, 6] + [4] * (len(NOISE) - 3))])
     monkeypatch.setattr(grades, "bits_with", lambda *rest: next(bits))
-    table, both = grades.kept_corrections(network, crops)
+    table, both = grades.kept_corrections(network, crops, kind=kind)
     kept = table.flatten(1).any(1).tolist()
-    assert kept == [False, True, False] + [True] * (len(NOISE) - 3) and both.shape[0] == 2
+    assert kept[:3] == [False, True, False] and all(kept[3:]) and both.shape[0] == 2
 
 
 def test_noise_is_the_same_for_every_model(network, expert_model, crops):
@@ -118,11 +119,11 @@ def test_export_of_a_grade(expert_model, tmp_path, photograph):
     from PIL import Image
 
     Image.fromarray(photograph(128, 128, 1)).save(tmp_path / "a.png")
-    for variance in ("analytic", "head"):
+    for variance in ("analytic", "head", "calibrated"):
         out = tmp_path / f"{variance}.safetensors"
         args = ("export", expert_model.path, "-o", out, "--variance", variance)
         assert "need one another" in call(*args).output
         done = call(*args, "--crops", tmp_path)
         assert done.exit_code == 0, done.output
-        assert ("bits/dim coded of 1 crops" in done.output) == (variance == "head")
+        assert ("bits/dim coded of 1 crops" in done.output) == (variance != "analytic")
         assert len(Model(out).experts) == (len(NOISE) if variance == "analytic" else 2)

@@ -27,18 +27,18 @@ def _with_variances(network: Any, variance: str, crops: Path) -> tuple[Any, Any]
     """(networks, table) of a grade of the reverse variance.  Errors: UnsupportedImage."""
     import numpy as np
 
-    from bitsback.train.grades import graded, kept_corrections
+    from bitsback.train.grades import CORRECTIONS, graded, kept_corrections
     from bitsback.train.measure import centre_crops
 
     x = centre_crops(crops, 8, side=128)
-    if variance != "head":
+    if variance not in CORRECTIONS:
         return graded(network, variance, x)
     pixels = (x + 128).byte().permute(0, 2, 3, 1).contiguous().numpy()
-    table, bits = kept_corrections(network, list(pixels))
+    table, bits = kept_corrections(network, list(pixels), kind=variance)
     changes = np.diff(bits, axis=0)[0] / x.numel()
     kept = ", ".join(str(k) for k in range(len(table)) if bool(table[k].any())) or "none"
     print_line(
-        f"corrected variances, bits/dim coded of {len(x)} crops of {crops}: "
+        f"{variance}, corrections: bits/dim coded of {len(x)} crops of {crops}: "
         + " ".join(f"{change:+.5f}" for change in changes)
         + f" (levels 0, 1, ...); kept: {kept}"
     )
@@ -90,9 +90,10 @@ def _print_bounds(network: Any, data: Path, limit: int) -> None:
 )
 @click.option(
     "--variance",
-    type=click.Choice(["analytic", "head"]),
+    type=click.Choice(["analytic", "head", "calibrated"]),
     help="Reverse variances: one number a level and channel (Analytic-DPM), or the network's, "
-    "corrected by level, channel and pass where that pays (default: the network's).",
+    "corrected by level, channel and pass where that pays, or means and variances calibrated by "
+    "level and channel (Calibrated DPM), also where that pays (default: the network's).",
 )
 @click.option(
     "--crops",

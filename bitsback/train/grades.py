@@ -2,7 +2,8 @@
 
 A scalar grade replaces the network's scale outputs by one number a level and channel, and drops
 what the other grades add, colours and passes.  "head" keeps the network and corrects its variances
-by a factor a level, channel and pass, the same Monte Carlo estimate: E[(x - xhat)^2 / v] = 1.
+by a factor a level, channel and pass, the same Monte Carlo estimate: E[(x - xhat)^2 / v] = 1;
+"calibrated" moves its means and variances (calibration.py).  Both only where coded bits fall.
 p(x | y_0) is the coder's for every grade.
 """
 
@@ -22,6 +23,7 @@ from bitsback.coder.model import Model
 from bitsback.diffusion.levels import Levels, default_levels, sigmas
 from bitsback.diffusion.schedule import preconditioning
 from bitsback.train.bound import BoundNetwork, gaussian_noise, level_gaussians, per_image
+from bitsback.train.calibration import calibrate
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.experts import Experts
 from bitsback.train.export import save_model
@@ -159,13 +161,21 @@ def bits_with(
         return coded_bits(Model(path), images)
 
 
+def calibrations(network: Denoiser | Experts, images: Tensor, seed: int = 1) -> Tensor:
+    """(K, 9, 2, 2) of calibration.calibrate at the coder's levels.  images: as its."""
+    return calibrate(network, sigmas(default_levels()), images, seed)[0]
+
+
+CORRECTIONS = {"head": head_corrections, "calibrated": calibrations}
+
+
 def kept_corrections(
-    network: Denoiser | Experts, images: Sequence[np.ndarray], seed: int = 1
+    network: Denoiser | Experts, images: Sequence[np.ndarray], seed: int = 1, kind: str = "head"
 ) -> tuple[Tensor, np.ndarray]:
-    """(head_corrections of training images, 0 at levels where they do not lower the bits coded;
+    """(CORRECTIONS[kind] of training images, 0 at levels where they do not lower the bits coded;
     bits by level, (2, K): without, with all of them)."""
     x = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() - 128
-    table, levels = head_corrections(network, x, seed), default_levels()
+    table, levels = CORRECTIONS[kind](network, x, seed), default_levels()
     bits = np.stack([bits_with(network, levels, some, images) for some in (None, table)])
     table[torch.from_numpy(bits[1] >= bits[0])] = 0
     return table, bits
