@@ -25,10 +25,11 @@ from bitsback.codecs.bitstream.container import (
 )
 from bitsback.codecs.bitstream.depths import Deep, pack
 from bitsback.codecs.bitstream.header import SOURCES, LaneRule
-from bitsback.codecs.bitstream.sections import Tag
+from bitsback.codecs.bitstream.index import read_index, write_index
+from bitsback.codecs.bitstream.sections import Tag, pack_names, read_names
 from bitsback.codecs.depth import Depth
 from bitsback.codecs.image import DEEP, MODES
-from bitsback.errors import DamagedFile, NotOurFile
+from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage
 
 sides = st.one_of(st.integers(1, 300), st.integers(1, MAX_SIDE))
 sizes = st.tuples(sides, sides).filter(lambda size: size[0] * size[1] <= MAX_PIXELS // 8)
@@ -425,3 +426,26 @@ def test_an_unknown_section_changes_nothing_else(tiny_model, prior_file, photogr
             write(replace(header, sections={**header.sections, 9: b"x"}), payload),
             model=tiny_model,
         )
+
+
+@pytest.mark.parametrize(
+    "field, wrong", [("permissions", (-1, 0o1000)), ("mtime", (2**40, -(2**40)))]
+)
+def test_permissions_and_times_have_limits(field, wrong):
+    """An index cannot be written with others, and one that holds them is damage."""
+    for value in wrong:
+        with pytest.raises(UnsupportedImage, match="a: permissions or a time"):
+            write_index((replace(Entry(1, 1, "a"), **{field: value}),))
+        row = ["a", 1, 1, 0o644, 0, 0]
+        row[3 if field == "permissions" else 4] = value
+        with pytest.raises(DamagedFile):
+            read_index(zlib.compress(json.dumps([row]).encode()) + bytes(2), 1)
+
+
+def test_names_of_what_is_not_kept_are_printable():
+    """Others are written as question marks, and are damage where a file has them."""
+    assert pack_names(("a\x1bb", "é")) == b"a?b\n?"
+    assert read_names(b"a?b\n?") == ("a?b", "?")
+    for text in (b"a\x1bb", b"a\x7f", b"\xc3", b"a\n\nb", b"\n"):
+        with pytest.raises(DamagedFile):
+            read_names(text)

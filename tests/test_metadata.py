@@ -85,6 +85,12 @@ def test_too_much_is_refused():
         b"\0\1\x0a\1\5",
         b"\0\1\x0a\6\1\0\1\xff\0\0",
         b"\0\2\3\1a\3\1b",
+        b"\0\1\2\1\1",  # no transparent colour
+        b"\0\1\2\2\2\1",  # a transparency of a third kind
+        b"\0\1\2\6\1\1\2\3\4\5",  # five numbers
+        b"\0\1\x09\2\1\1",  # bytes after an intent
+        b"\0\1\x0a\6\1\2\0\0\0\0",  # a text of a third kind
+        b"\0\1\x0a\7\1\1\0\0\0\0\0",  # bytes after a text
         b"\1" + zlib.compress(bytes(17 * 2**24)),
     ],
     ids=lambda d: repr(d[:8]),

@@ -13,6 +13,8 @@ from bitsback.errors import DamagedFile, UnsupportedImage
 
 MAX_INDEX = 2**26  # bytes of an index, unpacked
 MAX_ROW = 2**13  # characters of one image's row in it
+MAX_PERMISSIONS = 0o777
+MAX_TIME = 2**40  # seconds from 1970, in both directions
 
 
 def write_index(entries: tuple[Entry, ...]) -> bytes:
@@ -20,6 +22,8 @@ def write_index(entries: tuple[Entry, ...]) -> bytes:
     rows = []
     for e in entries:
         row = [e.name, e.width, e.height, e.permissions, e.mtime, e.form]
+        if not 0 <= e.permissions <= MAX_PERMISSIONS or abs(e.mtime) >= MAX_TIME:
+            raise UnsupportedImage(f"{e.name}: permissions or a time that an index cannot hold")
         line = json.dumps(row, separators=(",", ":"), ensure_ascii=False)
         rows.append(line.encode(errors="backslashreplace"))  # lone surrogates as JSON's \udcXX
         if len(rows[-1].decode()) > MAX_ROW:
@@ -68,9 +72,9 @@ def _entry(row: list, check: bytes) -> Entry:
     """Errors: ValueError, TypeError, DamagedFile."""
     name, width, height, permissions, mtime, form = row
     numbers = {type(n) for n in (width, height, permissions, mtime)}
-    if type(name) is not str or numbers != {int} or abs(mtime) >= 2**40:
+    if type(name) is not str or numbers != {int} or abs(mtime) >= MAX_TIME:
         raise ValueError("wrong types")
-    if not is_name(name):
-        raise ValueError("no name")
+    if not is_name(name) or not 0 <= permissions <= MAX_PERMISSIONS:
+        raise ValueError("no name, or no permissions")
     checked = int.from_bytes(check, "little")
     return Entry(width, height, name, permissions, checked, mtime=mtime, **read_form(form))

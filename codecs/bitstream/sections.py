@@ -72,8 +72,9 @@ def _name(tag, data):
 
 
 def pack_names(names: tuple[str, ...]) -> bytes:
-    """ASCII names, one a line, as many as there is room for."""
+    """Names in printable ASCII, one a line, as many as there is room for."""
     text = "\n".join(names).encode("ascii", "replace")
+    text = bytes(byte if byte == 10 or 32 <= byte < 127 else 63 for byte in text)  # "?"
     if len(text) > MAX_NOT_KEPT:
         text = text[: text.rfind(b"\n", 0, MAX_NOT_KEPT - 3) + 1] + b"..."
     return text
@@ -82,6 +83,7 @@ def pack_names(names: tuple[str, ...]) -> bytes:
 def read_names(text: bytes) -> tuple[str, ...]:
     """The mirror of pack_names.  Errors: DamagedFile."""
     names = tuple(text.decode("ascii", "replace").split("\n")) if text else ()
-    if not all(names) or not text.isascii() or len(text) > MAX_NOT_KEPT:
+    plain = all(name and name.isascii() and name.isprintable() for name in names)
+    if not plain or len(text) > MAX_NOT_KEPT:
         raise DamagedFile("names of what is not kept that are none")
     return names

@@ -108,26 +108,42 @@ def _read_value(key, data, most_texts):
         return values[0] if DOUBLES[key] == 1 else values
     if key in WHOLE:
         return (unpack_chunks if key == "png" else unpack_tags)(data, most_texts)
+    if key not in ("srgb", "transparency", "text"):
+        return data
     reader = Reader(data)
-    if key == "srgb":
-        return reader.number(255)
-    if key == "transparency":
-        if reader.take(1) == b"\0":
-            return data[1:]
-        values = []
-        while reader.position < len(data):
-            values.append(reader.number(2**16))
-            if len(values) > 4:
-                raise DamagedFile("a transparent colour has too many numbers")
-        return values[0] if len(values) == 1 else tuple(values)
-    if key == "text":
-        flags = reader.take(reader.number(most_texts))
-        parts = [
-            reader.take(reader.number(len(data))).decode("utf-8", "surrogatepass")
-            for _ in range(4 * len(flags))
-        ]
-        return tuple((*parts[4 * i : 4 * i + 4], bool(flag)) for i, flag in enumerate(flags))
-    return data
+    read = {"srgb": _read_srgb, "transparency": _read_transparency, "text": _read_texts}[key]
+    value = read(reader, most_texts)
+    if reader.position != len(data):
+        raise DamagedFile("bytes left over after an item of metadata")
+    return value
+
+
+def _read_srgb(reader, _):
+    return reader.number(255)
+
+
+def _read_transparency(reader, _):
+    """An alpha for each index; or one to four numbers, the transparent colour."""
+    kind = reader.take(1)[0]
+    if kind == 0:
+        return reader.take(reader.end - reader.position)
+    values = []
+    while reader.position < reader.end and len(values) < 4:
+        values.append(reader.number(2**16))
+    if kind != 1 or not values:
+        raise DamagedFile("a transparency of an unknown kind")
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _read_texts(reader, most):
+    flags = reader.take(reader.number(most))
+    if flags and max(flags) > 1:
+        raise DamagedFile("a text of an unknown kind")
+    parts = [
+        reader.take(reader.number(reader.end)).decode("utf-8", "surrogatepass")
+        for _ in range(4 * len(flags))
+    ]
+    return tuple((*parts[4 * i : 4 * i + 4], bool(flag)) for i, flag in enumerate(flags))
 
 
 def kinds(items: Iterable[tuple[dict, dict]]) -> int:
