@@ -15,13 +15,13 @@ PIECE = 2**24  # bytes read at once
 MOST_INPUT = 2**32  # bytes read from a stream that cannot seek, and of a .bbk file
 
 
-def read_limited(stream: BinaryIO) -> bytes:
-    """All bytes of a stream, or at least MOST_INPUT + 1 of a longer one.
+def read_limited(stream: BinaryIO, most: int = MOST_INPUT) -> bytes:
+    """All bytes of a stream, or at least `most` + 1 of a longer one.
 
     It is read in pieces: one read of so many bytes would allocate them beforehand.
     """
     data = bytearray()
-    while len(data) <= MOST_INPUT and (piece := stream.read(PIECE)):
+    while len(data) <= most and (piece := stream.read(PIECE)):
         data += piece
     return bytes(data)
 

@@ -24,6 +24,7 @@ from bitsback.codecs.io import files
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.integer.config import NetworkConfig
+from bitsback.integer.installed import FOLDER_VARIABLE
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.experts import Experts
 from bitsback.train.export import save_model
@@ -83,6 +84,14 @@ def codec_device(request):
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_added_models(tmp_path_factory):
+    """Whoever runs the tests may have added models: they look into a folder that is not there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, str(tmp_path_factory.mktemp("user") / "models"))
+        yield
 
 
 def random_network(seed, config=TINY):

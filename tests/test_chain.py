@@ -19,7 +19,7 @@ from bitsback.coder.top import Top
 from bitsback.diffusion.levels import default_levels, doubling, sigmas
 from bitsback.diffusion.steps import COLOUR_BITS, MEAN_BITS, SCALE_UNIT
 from bitsback.errors import DamagedFile, StackEmpty
-from bitsback.integer.model_file import shipped_models
+from bitsback.integer.installed import shipped_models
 from bitsback.integer.network import IntegerExperts
 from bitsback.train.bound import gaussian_noise, level_nats, pixel_nats
 from tests.conftest import unshuffled

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bitsback import __version__
-from bitsback.integer import model_file
+from bitsback.integer import installed
 from tests.commands import (
     call,
     load,
@@ -107,7 +107,7 @@ def test_info(folder):
 def test_models(tmp_path, tiny_model, monkeypatch):
     """The id, size, levels, training data and training time of shipped models; --json too."""
     (tmp_path / "small.safetensors").write_bytes(tiny_model.path.read_bytes())
-    monkeypatch.setattr(model_file, "MODELS", tmp_path)
+    monkeypatch.setattr(installed, "MODELS", tmp_path)
     (line,) = call("models").stdout.splitlines()
     assert (
         line.startswith("small ")
@@ -129,7 +129,7 @@ def test_a_shipped_model_is_found_by_name_and_by_id(
     """--model NAME takes a shipped model; a file that names one needs no --model."""
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "small.safetensors").write_bytes(tiny_model.path.read_bytes())
-    monkeypatch.setattr(model_file, "MODELS", tmp_path / "models")
+    monkeypatch.setattr(installed, "MODELS", tmp_path / "models")
     pixels = photograph(56, 48)
     (tmp_path / "x.bbk").write_bytes(prior_file(pixels))
     assert call("decompress", tmp_path / "x.bbk").exit_code == 0 and np.array_equal(

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bitsback.cli.main import main
-from bitsback.integer.model_file import read_model, shipped_models
+from bitsback.integer.installed import shipped_models
+from bitsback.integer.model_file import read_model
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("bitsback", "codecs", "benchmarks", "tests")

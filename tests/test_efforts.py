@@ -9,7 +9,7 @@ from bitsback.cli.options import EffortType
 from bitsback.cli.resources import effort_model
 from bitsback.codecs.bitstream import container
 from bitsback.efforts import DEFAULT_EFFORT, DEFAULT_STEPS, EFFORTS, NUMBERS, Effort, effort_name
-from bitsback.integer import model_file
+from bitsback.integer import installed
 from tests.commands import call
 
 
@@ -25,7 +25,7 @@ def test_the_table():
 
 
 def test_every_effort_has_a_shipped_model():
-    assert {effort.model for effort in EFFORTS.values()} <= set(model_file.shipped_models())
+    assert {effort.model for effort in EFFORTS.values()} <= set(installed.shipped_models())
 
 
 def test_numbers_and_names():
@@ -67,8 +67,7 @@ def test_shell_completion():
 def shipped(tiny_model, other_model, monkeypatch):
     """As if "best" and "default" were shipped, not "fast".  Returns {name: path}."""
     paths = {"best": other_model.path, "default": tiny_model.path}
-    monkeypatch.setattr(model_file, "shipped_models", lambda: paths)
-    monkeypatch.setattr("bitsback.coder.model.shipped_models", lambda: paths)
+    monkeypatch.setattr(installed, "shipped_models", lambda: paths)
     return paths
 
 

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from bitsback.coder.model import Model
 from bitsback.errors import OutputExists, WrongModel
 from bitsback.integer import model_file
-from bitsback.integer.model_file import model_id, read_model, stored_id, write_model
+from bitsback.integer.installed import shipped_models, stored_id
+from bitsback.integer.model_file import model_id, read_model, write_model
 
 
 @pytest.fixture
@@ -81,5 +82,5 @@ def test_another_arithmetic_is_refused(tmp_path, contents):
 
 def test_shipped_models_are_whole():
     """Each says its id, and it is that of its integers."""
-    for name, path in model_file.shipped_models().items():
+    for name, path in shipped_models().items():
         assert path.stem == name and stored_id(path) == read_model(path)[2]

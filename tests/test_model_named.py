@@ -31,7 +31,7 @@ from bitsback.codecs.borders import border_bits
 from bitsback.codecs.image import ImageData, same
 from bitsback.codecs.io import files
 from bitsback.coder.model import Model
-from bitsback.integer import model_file, selftest
+from bitsback.integer import installed, model_file, selftest
 from bitsback.sampling.preview import preview
 from tests.commands import call
 
@@ -52,7 +52,7 @@ def shipped(tmp_path_factory):
     oneDNN's self-test runs once, and large start blocks leave few segments: these take the time.
     """
     folder = tmp_path_factory.mktemp("models")
-    for path in model_file.shipped_models().values():
+    for path in installed.shipped_models().values():
         (folder / path.name).symlink_to(path)
     tensors, description, _ = model_file.read_model(folder / "default.safetensors")
     tensors["0.last.bias"][0] += 1
@@ -64,9 +64,9 @@ def shipped(tmp_path_factory):
             "agrees",
             lambda make, device="cpu": exact if make is selftest.Fast else agrees(make, device),
         )
-        patch.setattr(model_file, "MODELS", folder)
+        patch.setattr(installed, "MODELS", folder)
         patch.setattr(prior_codec, "START_SHARE", 2)
-        yield model_file.shipped_models()
+        yield installed.shipped_models()
 
 
 @pytest.fixture(scope="module")

@@ -110,7 +110,7 @@ def test_wrong_recipes_are_refused(root, tmp_path, old, new):
 @pytest.mark.parametrize("name", ["default", "best", "fast"])
 def test_shipped_recipes_are_those_of_the_shipped_models(name):
     """Sizes, levels and families of every expert are the model file's."""
-    from bitsback.integer.model_file import shipped_models
+    from bitsback.integer.installed import shipped_models
 
     path = os.path.join(os.path.dirname(__file__), "..", "benchmarks", "recipes", f"{name}.toml")
     recipe, model = read_recipe(path, "."), Model(shipped_models()[name])

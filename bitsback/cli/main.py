@@ -2,7 +2,6 @@
 
 import click
 
-from bitsback import __version__
 from bitsback.cli.check import check
 from bitsback.cli.compress import compress
 from bitsback.cli.decompress import decompress
@@ -16,11 +15,19 @@ from bitsback.cli.preview import preview
 from bitsback.cli.process import discard_output, exit_program, prepare_process
 from bitsback.cli.sample import sample
 from bitsback.cli.train import train
+from bitsback.cli.version import print_version
 from bitsback.errors import OutputFailed
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Print the versions of program, format and arithmetic, and the models that are here.",
+)
 def main() -> None:
     """Lossless image compression with a diffusion prior and bits-back coding."""
 

@@ -1,35 +1,137 @@
-"""The command `models`."""
+"""The command `models`: a list of the models that are here; `add` and `remove`."""
 
 import json
+import sys
+from pathlib import Path
+from typing import Any
 
 import click
 
-from bitsback.cli.messages import print_line
-from bitsback.cli.options import json_option
+from bitsback.cli.messages import print_error, print_file_error, print_line, print_result
+from bitsback.cli.options import force_option, json_option
+from bitsback.errors import BitsbackError, WrongModel
+
+files_argument = click.argument(
+    "sources", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @json_option
-def models(as_json: bool) -> None:
-    """List the shipped models: id, size, training data and time."""
-    from bitsback.coder.model import Model
-    from bitsback.integer.model_file import shipped_models
+@click.pass_context
+def models(context: click.Context, as_json: bool) -> None:
+    """List the models that are here: id, size, training data and time.
 
+    Shipped ones first, then those kept by `bitsback models add FILE`.
+    """
+    if context.invoked_subcommand:
+        return
+    from bitsback.integer.installed import added_models, shipped_models
+
+    faults = []
     for name, path in shipped_models().items():
-        model = Model(path)
-        training = model.description["training"]
+        try:
+            _print_model(name, path, as_json)
+        except WrongModel as error:
+            print_error(error, path)
+            faults.append(error)
+    added, skipped = added_models()
+    for path in added:
+        try:
+            _print_model(path.stem, path, as_json, added=True)
+        except WrongModel as error:
+            skipped.append(error)
+    for warning in skipped:
+        print_line(f"bitsback: left out: {warning}", to_stderr=True)
+    sys.exit(1 if faults else 0)
+
+
+def _print_model(name, path, as_json, added=False):
+    """One line, of a file that is read and compared with its id.  Errors: WrongModel."""
+    from bitsback.coder.model import Model
+
+    model = Model(path)
+    training: Any = model.description.get("training")
+    facts = {
+        "name": name,
+        "id": model.id,
+        "bytes": path.stat().st_size,
+        "levels": len(model.levels),
+        "training": training,
+        "added": added,
+        "path": str(path),
+    }
+    if as_json:
+        print_line(json.dumps(facts))
+        return
+    try:
+        trained = (
+            f"trained {training['minutes']:.0f} minutes "
+            f"({training['device']}) on {training['data']}"
+        )
+    except (LookupError, TypeError, ValueError):  # whoever made it need not have said
+        trained = "training unknown"
+    print_line(
+        f"{'added' if added else name:10} {model.id[:16]}  {facts['bytes'] / 2**20:.1f} MiB  "
+        f"{facts['levels']} levels  {trained}{f'  in {path}' if added else ''}"
+    )
+
+
+@models.command()
+@files_argument
+@force_option
+@json_option
+@click.pass_context
+def add(context: click.Context, sources: tuple[Path, ...], force: bool, as_json: bool) -> None:
+    """Keep model files, by id: files made with them then decode without --model.
+
+    In $BITSBACK_MODELS, or the folder `models` in the user's data folder.  Each is checked before:
+    its id is computed, and a small image is coded with it.
+    """
+    from bitsback.coder.models_folder import add_model
+
+    as_json, failed = as_json or _asked_before(context), False
+    for source in sources:
+        try:
+            kept = add_model(source, force=force)
+        except (BitsbackError, OSError, MemoryError) as error:
+            print_file_error(error, source, as_json)
+            failed = True
+            continue
         facts = {
-            "name": name,
-            "id": model.id,
-            "bytes": path.stat().st_size,
-            "levels": len(model.levels),
-            "training": training,
+            "source": str(source),
+            "id": kept.id,
+            "path": str(kept.path),
+            "new": kept.new,
+            "shipped": kept.shipped,
         }
-        if as_json:
-            print_line(json.dumps(facts))
-        else:
-            print_line(
-                f"{name:10} {model.id[:16]}  {facts['bytes'] / 2**20:.1f} MiB  "
-                f"{facts['levels']} levels  trained {training['minutes']:.0f} minutes "
-                f"({training['device']}) on {training['data']}"
-            )
+        state = "kept" if kept.new else "comes with bitsback" if kept.shipped else "here already"
+        line = f"{source}: model {kept.id[:16]}, {state}: {kept.path}"
+        print_result(facts, line, as_json=as_json, quiet=False, to_stderr=False)
+    sys.exit(1 if failed else 0)
+
+
+@models.command()
+@click.argument("names", metavar="ID...", nargs=-1, required=True)
+@json_option
+@click.pass_context
+def remove(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
+    """Remove added models, by the first digits (8 or more) of their ids."""
+    from bitsback.coder.models_folder import remove_model
+
+    as_json, failed = as_json or _asked_before(context), False
+    for name in names:
+        try:
+            path = remove_model(name)
+        except BitsbackError as error:
+            print_file_error(error, name, as_json)
+            failed = True
+            continue
+        facts = {"name": name, "path": str(path)}
+        print_result(facts, f"removed {path}", as_json=as_json, quiet=False, to_stderr=False)
+    sys.exit(1 if failed else 0)
+
+
+def _asked_before(context):
+    """Whether --json stood before the subcommand."""
+    return bool(context.parent and context.parent.params.get("as_json"))

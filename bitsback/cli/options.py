@@ -47,7 +47,7 @@ recursive_option = click.option(
 )
 force_option = click.option("-f", "--force", is_flag=True, help="Overwrite an existing output.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print a JSON object per line.")
-model_option = click.option("--model", help="Name of a shipped model, or a path.")
+model_option = click.option("--model", help="A model: name, path or id (`bitsback models`).")
 device_option = click.option(
     "--device",
     default="cpu",

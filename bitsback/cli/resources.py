@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def effort_model(effort: str, name: str | None = None) -> str | None:
     """The model `name` if given, else the effort's; None if that is not shipped."""
-    from bitsback.integer.model_file import shipped_models
+    from bitsback.integer.installed import shipped_models
 
     model = EFFORTS[effort].model
     return name or (model if model in shipped_models() else None)
@@ -26,19 +26,20 @@ def effort_model(effort: str, name: str | None = None) -> str | None:
 def model_path(name: str | None) -> str | None:
     """The path of a model, for processes that open it themselves.
 
-    name: a shipped model or a path; None for the default model, if one is shipped (else None is
+    name: as find_model takes it; None for the default model, if one is shipped (else None is
     returned).  Exits with status 1 if the named model does not exist.
     """
     from bitsback.coder.model import DEFAULT_MODEL
-    from bitsback.integer.model_file import shipped_models
+    from bitsback.integer.installed import find_model, shipped_models
 
-    shipped = shipped_models()
-    path = shipped.get(str(name or DEFAULT_MODEL), Path(name) if name else None)
-    if name and path and not path.is_file():
-        available = ", ".join(shipped) or "none"
-        print_error(WrongModel(f"{name}: no such model; shipped: {available}"), name)
+    if not name:
+        path = shipped_models().get(DEFAULT_MODEL)
+        return str(path) if path else None
+    try:
+        return str(find_model(name))
+    except WrongModel as error:
+        print_error(error, name)
         sys.exit(1)
-    return str(path) if path else None
 
 
 def open_model(name: str | None, device: str, verbose: bool) -> "Model | None":

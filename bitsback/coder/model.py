@@ -1,6 +1,6 @@
 """A model ready to code: weights, levels, tables and id in one object.
 
-`Model.open()` takes a shipped name, a path or an id; the model's `chain()` is the codec.
+`Model.open()` takes a name, a path or an id; the model's `chain()` is the codec.
 """
 
 import os
@@ -19,14 +19,14 @@ from bitsback.diffusion.levels import Level
 from bitsback.errors import WrongModel
 from bitsback.integer.bias_updates import BiasUpdates, by_expert, kinds, updated_layers
 from bitsback.integer.convolution import Reference
+from bitsback.integer.installed import find_model, models_of_id, other_arithmetic
 from bitsback.integer.model_file import (
     MODEL_ARITHMETIC,
+    UNREADABLE,
     read_experts,
     read_model,
     read_rows,
     read_steps,
-    shipped_models,
-    stored_id,
 )
 from bitsback.integer.network import IntegerExperts, IntegerNetwork
 from bitsback.integer.selftest import choose
@@ -39,24 +39,22 @@ class Model:
 
     id: 64 hex digits; levels: tuple of Level; steps: of Step; experts: of Expert; config and
     layers: of the first expert, which has the finest levels; description: the file's metadata.
-    Errors: WrongModel.
+    data: as of read_model.  Errors: WrongModel.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, data: bytes | None = None):
         self.path = Path(path)
-        tensors, self.description, self.id = read_model(path)
+        tensors, self.description, self.id = read_model(path, data)
         arithmetic = self.description.get("arithmetic")
         if arithmetic != MODEL_ARITHMETIC:
-            raise WrongModel(
-                f"{path}: arithmetic {arithmetic}, this program computes {MODEL_ARITHMETIC}"
-            )
+            raise WrongModel(other_arithmetic(path, arithmetic))
         try:
             self.levels = tuple(Level(*pair) for pair in self.description["levels"])
             self.steps, self.experts = read_steps(tensors), read_experts(tensors, self.description)
             self.config, self.layers = self.experts[0].config, self.experts[0].layers
             self.gaussians, self.whole = read_rows(tensors)
             self.forward = Gaussians(tensors["forward_masses"].numpy())
-        except (KeyError, TypeError, ValueError) as error:
+        except UNREADABLE as error:
             raise WrongModel(f"{path}: not an exported model ({error})") from None
         self._chains: dict[str, Chain] = {}
         self._others: dict[str, Model] = {}
@@ -74,29 +72,24 @@ class Model:
 
     @classmethod
     def open(cls, name: str | os.PathLike | None = None, *, model_id: str | None = None) -> "Model":
-        """By shipped name or path, or the shipped model whose id begins with `model_id`.
+        """By name, path or digits of an id (find_model), or the model whose id begins with
+        `model_id`, shipped or added, the first that is whole.
 
-        Errors: WrongModel, with the names of the shipped models.
+        Errors: WrongModel, with the names of the models that are here.
         """
-        shipped = shipped_models()
-        if name is None and model_id is None:
-            name = DEFAULT_MODEL
-        if name is not None:
-            path = shipped.get(str(name), Path(name))
-            if not Path(path).is_file():
-                raise WrongModel(f"{name}: no such model; shipped: {', '.join(shipped) or 'none'}")
-            return cls(path)
-        for path in shipped.values():
-            if (stored_id(path) or "").startswith(str(model_id)):
+        if name is not None or model_id is None:
+            return cls(find_model(DEFAULT_MODEL if name is None else name))
+        errors = []
+        for path in models_of_id(str(model_id)):
+            try:
                 return cls(path)
-        raise WrongModel(
-            f"made with model {model_id}, which is not installed; give it with --model PATH "
-            "or install the release that ships it (`bitsback models` lists what is here)"
-        )
+            except WrongModel as error:
+                errors.append(error)
+        raise errors[0]
 
     @classmethod
     def of_file(cls, model: "Model | str | os.PathLike | None", model_id: str) -> "Model":
-        """The model that a file was made with: `model` if its id fits, else the shipped one.
+        """The model that a file was made with: `model` if its id fits, else the one that is here.
 
         model: a Model, which keeps the other one for the next file, or a name or path.
         Errors: WrongModel.

@@ -25,6 +25,9 @@ class Expert:
 
 def share_out(shares: Iterable[range], count: int) -> bool:
     """Whether ranges of levels cover 0..count - 1, each level once, in order."""
+    shares = list(shares)
+    if sum(map(len, shares)) != count:  # before a list is made as long as a file may say
+        return False
     return [k for share in shares for k in share] == list(range(count))
 
 

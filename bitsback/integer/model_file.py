@@ -1,9 +1,9 @@
-"""Model files: safetensors with one JSON string of metadata; ids; the models that are shipped.
+"""Model files: safetensors with one JSON string of metadata; ids.
 
 A model file holds integers only (export.py).  Its metadata are `{"arithmetic": 7, "experts":
 [{"network": {...}, "steps": [0, K], "family": 0}], "levels": [...], "training": {...}, "id": ...}`.
 The id is a SHA-256 over the integers and their meaning; it depends neither on the file's layout nor
-on `training`.
+on `training`.  Where model files are, and what their heads say without torch: installed.py.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 
 from bitsback.ans.gaussian_tables import FRACTIONS, Gaussians
 from bitsback.diffusion.steps import Step
@@ -24,17 +24,26 @@ from bitsback.errors import WrongModel
 from bitsback.integer.config import NetworkConfig
 from bitsback.integer.convolution import Layer
 from bitsback.integer.experts import Expert, families_fit, share_out
+
+# The version numbers are parts of this module, too; installed.py has them for those without torch.
+from bitsback.integer.installed import ARITHMETIC_VERSION as ARITHMETIC_VERSION
+from bitsback.integer.installed import KEY
+from bitsback.integer.installed import MODEL_ARITHMETIC as MODEL_ARITHMETIC
 from bitsback.outputs import write
 
-MODELS = Path(__file__).resolve().parents[1] / "models"
-KEY = "bitsback"
-# Version of a model's integers and of what the network computes with them (ARITHMETIC.md,
-# sections 1, 2, 6 and 8); a model's id depends on it.  chain.CODER_ARITHMETIC is for all else and
-# may change without a change of any model file.
-MODEL_ARITHMETIC = 7
-
-
 Tensors = Mapping[str, torch.Tensor]
+# What a file that is no model raises in safetensors, json, torch and in the functions below
+UNREADABLE = (
+    OSError,
+    SafetensorError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def model_id(tensors: Tensors, description: Mapping[str, Any]) -> str:
@@ -63,29 +72,37 @@ def write_model(
     write(save(tensors, {KEY: json.dumps(metadata, sort_keys=True)}), path, force=force)
 
 
-def stored_id(path: str | Path) -> str | None:
-    """The id in a model file's metadata, without reading its integers; None if there is none."""
-    try:
-        with safe_open(str(path), framework="pt") as f:
-            return json.loads((f.metadata() or {})[KEY])["id"]
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-        return None
+def read_model(
+    path: str | Path, data: bytes | None = None
+) -> tuple[dict[str, torch.Tensor], dict[str, Any], str]:
+    """(tensors, description, id) of a model file.
 
-
-def read_model(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], str]:
-    """(tensors, description, id) of a model file.  Errors: WrongModel."""
+    data: the file's bytes, read already; else the tensors are those of the mapped file, which must
+    not be written to.  Errors: WrongModel.
+    """
     try:
-        with safe_open(str(path), framework="pt") as f:
-            description = json.loads((f.metadata() or {})[KEY])
-            tensors = {name: f.get_tensor(name) for name in f.keys()}
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        metadata, tensors = _mapped(path) if data is None else _loaded(data)
+        description = json.loads(metadata[KEY])
+        found = model_id(tensors, description)
+        said = str(description.get("id", found))
+    except UNREADABLE as error:
         raise WrongModel(f"{path}: not a bitsback model ({error})") from None
-    found = model_id(tensors, description)
-    if description.get("id", found) != found:
-        raise WrongModel(
-            f"{path}: damaged, its numbers are not those of model {str(description['id'])[:16]}"
-        )
+    if said != found:
+        raise WrongModel(f"{path}: damaged, its numbers are not those of model {said[:16]}")
     return tensors, description, found
+
+
+def _mapped(path):
+    """(metadata, tensors) of a file."""
+    with safe_open(str(path), framework="pt") as f:
+        return f.metadata() or {}, {name: f.get_tensor(name) for name in f.keys()}
+
+
+def _loaded(data):
+    """(metadata, tensors) of a file's bytes."""
+    tensors = load(data)  # refuses bytes whose head is not whole
+    head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return head.get("__metadata__", {}), tensors
 
 
 def read_experts(tensors: Tensors, description: Mapping[str, Any]) -> tuple[Expert, ...]:
@@ -146,8 +163,3 @@ def read_rows(tensors: Tensors) -> tuple[Gaussians, WholeRows | None]:
         return Gaussians(rows), None
     whole = WholeRows(len(rows) // FRACTIONS, *tensors["whole.scalars"].tolist())
     return Gaussians(np.concatenate([rows, tensors["whole_masses"].numpy()])), whole
-
-
-def shipped_models() -> dict[str, Path]:
-    """{name: path} of the models inside the package."""
-    return {path.stem: path for path in sorted(MODELS.glob("*.safetensors"))}
