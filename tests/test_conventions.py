@@ -45,6 +45,7 @@ TESTED_ELSEWHERE = {
     "bitsback/inputs.py": "test_files",
     "bitsback/integer/digits.py": "test_triton_convolution",
     "bitsback/integer/fixed_point.py": "test_arithmetic",
+    "bitsback/integer/installed.py": "test_models_folder",
     "bitsback/integer/int_mm.py": "test_triton_convolution",
     "bitsback/integer/network.py": "test_arithmetic",
     "bitsback/integer/onednn.py": "test_convolution",

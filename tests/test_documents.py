@@ -7,8 +7,10 @@ import json
 import re
 from pathlib import Path
 
+import click
 import pytest
 
+from bitsback import __version__
 from bitsback.cli.main import main
 from bitsback.integer.installed import shipped_models
 from bitsback.integer.model_file import read_model
@@ -126,6 +128,15 @@ def test_readme_is_short():
     assert sum(line.startswith(INSTALL) for line in lines) == 2
 
 
+def test_the_changelog_tells_of_this_release():
+    """Its section is there, the newest first."""
+    text = (ROOT / "bitsback/CHANGELOG.md").read_text()
+    versions = re.findall(r"^## ([0-9.]+)( - [0-9]{4}-[0-9]{2}-[0-9]{2})?$", text, re.MULTILINE)
+    numbers = [tuple(map(int, version.split("."))) for version, _ in versions]
+    assert __version__ in [version for version, _ in versions]
+    assert numbers == sorted(set(numbers), reverse=True)
+
+
 @pytest.mark.parametrize("path", [*WRITTEN, *RESULTS], ids=relative)
 def test_models_named_are_shipped(path):
     if path.suffix == ".md":
@@ -200,8 +211,15 @@ def missing_options(line: str) -> list[str]:
             if found[1] not in main.commands:
                 missing.append(part)
                 continue
-            options = {"-h", "--help"}
-            for option in main.commands[found[1]].params:
+            command, options = main.commands[found[1]], {"-h", "--help"}
+            if isinstance(command, click.Group) and (
+                sub := re.match(r" ([a-z]\w*)", part[found.end() :])
+            ):
+                if sub[1] not in command.commands:
+                    missing.append(part)
+                    continue
+                command = command.commands[sub[1]]
+            for option in command.params:
                 options |= {*option.opts, *option.secondary_opts}
         else:
             continue
@@ -222,6 +240,8 @@ def test_what_does_not_exist_is_found():
     assert missing_options("python -m benchmarks.rate DIR --nothing")
     assert missing_options("bitsback compress a.png --nothing 3")
     assert missing_options("pip install . && bitsback nothing")
+    assert missing_options("bitsback models nothing") and missing_options("bitsback models -f")
+    assert not missing_options("bitsback models add -f FILE; bitsback models --json")
     assert not missing_options("bitsback compress a.png -o b.bbk && bitsback test b.bbk   decodes")
     assert MODEL_ID.findall("model fe551baa9f9264b8,") and not is_shipped("fe551baa9f9264b8")
     assert LINK.findall("see [this](a/b.md#c)") == [("this", "a/b.md#c")]

@@ -68,7 +68,8 @@ class Model:
     @property
     def codes_gray(self) -> bool:
         """Whether the model was trained on gray images too; True where its file does not say."""
-        return bool(self.description.get("training", {}).get("grey", True))
+        training = self.description.get("training")
+        return not isinstance(training, dict) or bool(training.get("grey", True))
 
     @classmethod
     def open(cls, name: str | os.PathLike | None = None, *, model_id: str | None = None) -> "Model":

@@ -20,6 +20,8 @@ from bitsback.integer.convolution import WEIGHT, Layer
 from bitsback.integer.overflow import prove_exact
 from bitsback.memory import out_of_memory
 
+MOST_DOUBLINGS = 12  # of a lattice's spacing: those of shipped models are 2^-1 to 2^8
+STRIDES = (1, 2)
 SIDE = 16  # pixels a side of the trial's image: every layer is used
 
 
@@ -65,6 +67,10 @@ def _check_tables(model):
     _require(model.whole is None or model.whole.begin == SCALES, "table of p: too few rows")
     _check_table("table of q", model.forward.frequencies, [levels * FRACTIONS])
     _require(levels and len(model.steps) == levels, f"{len(model.steps)} steps, {levels} levels")
+    for k, level in enumerate(model.levels):
+        whole = type(level.exponent) is int and type(level.step) is int
+        _require(whole and abs(level.exponent) <= MOST_DOUBLINGS, f"level {k}: no such spacing")
+        _require(0 <= level.step < SCALES, f"level {k}: no such scale")
     for k, step in enumerate(model.steps):
         for name in ("scale", "gain", "shift", "inverse"):
             array = getattr(step, name)
@@ -78,7 +84,10 @@ def _check_layer(name: str, layer: Layer) -> None:
     types = layer.weight.dtype, layer.bias.dtype, layer.shift.dtype
     known = types[0] in (torch.int8, torch.int32)
     _require(known and types[1:] == (torch.int32, torch.int8), f"{name}: numbers of another type")
-    _require(layer.weight.ndim == 4 and layer.bias.ndim == 2, f"{name}: no convolution")
+    shapes = layer.weight.ndim == 4 and layer.bias.ndim == 2 and layer.shift.ndim == 1
+    _require(shapes and layer.weight.numel() and layer.bias.numel(), f"{name}: no convolution")
+    outputs = {len(layer.weight), layer.bias.shape[1], len(layer.shift)}
+    _require(len(outputs) == 1 and layer.stride in STRIDES, f"{name}: no convolution")
     if layer.inner:
         _require(layer.weight.long().abs().max() <= WEIGHT, f"{name}: weights beyond {WEIGHT}")
 
