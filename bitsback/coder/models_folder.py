@@ -101,7 +101,7 @@ def _made_folder():
 
 def _fault(path, model_id):
     """None where a file is that model, else what is wrong."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return "not a regular file"
     try:
         found = read_model(path)[2]

@@ -38,16 +38,25 @@ def read_head(path: str | Path) -> dict[str, Any]:
     try:
         if not Path(path).is_file():
             raise WrongModel(f"{path}: not a regular file")  # opening a FIFO would wait
+        open(path, "rb").close()  # its error says why; safetensors' own says "no such file"
         with safe_open(str(path), framework="numpy") as f:
             head = json.loads((f.metadata() or {})[KEY])
         if not re.fullmatch("[0-9a-f]{64}", head["id"]):
             raise ValueError("its id is not 64 hex digits")
         arithmetic = head["arithmetic"]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise WrongModel(f"{path}: not a bitsback model ({error})") from None
+        raise no_model(path, error) from None
     if arithmetic != MODEL_ARITHMETIC:
         raise WrongModel(other_arithmetic(path, arithmetic))
     return head
+
+
+def no_model(path: str | Path, error: Exception) -> WrongModel:
+    """The WrongModel for what reading a file raised."""
+    if isinstance(error, OSError):
+        return WrongModel(f"{path}: {error.strerror or error}")
+    why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+    return WrongModel(f"{path}: not a bitsback model ({why or type(error).__name__})")
 
 
 def other_arithmetic(path: str | Path, arithmetic: object) -> str:

@@ -27,7 +27,7 @@ from bitsback.integer.experts import Expert, families_fit, share_out
 
 # The version numbers are parts of this module, too; installed.py has them for those without torch.
 from bitsback.integer.installed import ARITHMETIC_VERSION as ARITHMETIC_VERSION
-from bitsback.integer.installed import KEY
+from bitsback.integer.installed import KEY, no_model
 from bitsback.integer.installed import MODEL_ARITHMETIC as MODEL_ARITHMETIC
 from bitsback.outputs import write
 
@@ -86,7 +86,7 @@ def read_model(
         found = model_id(tensors, description)
         said = str(description.get("id", found))
     except UNREADABLE as error:
-        raise WrongModel(f"{path}: not a bitsback model ({error})") from None
+        raise no_model(path, error) from None
     if said != found:
         raise WrongModel(f"{path}: damaged, its numbers are not those of model {said[:16]}")
     return tensors, description, found
@@ -94,6 +94,7 @@ def read_model(
 
 def _mapped(path):
     """(metadata, tensors) of a file."""
+    open(path, "rb").close()  # its error says why; safetensors' own says "no such file"
     with safe_open(str(path), framework="pt") as f:
         return f.metadata() or {}, {name: f.get_tensor(name) for name in f.keys()}
 
