@@ -16,7 +16,7 @@ import pytest
 from bitsback import __version__, whole
 from bitsback.cli.resources import model_path, open_model
 from bitsback.codecs import decode
-from bitsback.codecs.bitstream.container import VERSION_NAME
+from bitsback.codecs.bitstream.version import VERSION_NAME
 from bitsback.coder import models_folder as folder_module
 from bitsback.coder.model import Model
 from bitsback.coder.models_folder import add_model, remove_model
