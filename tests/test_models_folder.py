@@ -301,6 +301,22 @@ def test_broken_files_break_nothing_else(kept, tiny_model, prior_file, photograp
     assert sorted(path.name for path in place.iterdir()) == ["folder.safetensors", "note.txt"]
 
 
+def test_the_folder_is_read_where_nothing_shipped_is_the_model(
+    kept, tiny_model, shipped, monkeypatch
+):
+    """Or where that is damaged."""
+    with monkeypatch.context() as patch:
+        patch.setattr(installed, "folder_files", lambda: pytest.fail("looked into the folder"))
+        assert Model.open(model_id=tiny_model.id[:16]).path == shipped
+        assert Model.open().path == shipped
+    data = shipped.read_bytes()
+    shipped.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert Model.open(model_id=tiny_model.id[:16]).path == kept
+    kept.unlink()
+    with pytest.raises(WrongModel, match="default.safetensors: damaged"):
+        Model.open(model_id=tiny_model.id[:16])
+
+
 # --- names, the list, removing ---------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ is not loaded.
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -115,21 +116,22 @@ def added_models() -> tuple[dict[Path, str], list[WrongModel]]:
     return found, skipped
 
 
-def models_of_id(digits: str) -> list[Path]:
-    """Files of models whose ids begin with `digits`: shipped ones first, then added ones.
+def models_of_id(digits: str) -> Iterator[Path]:
+    """Files of models whose ids begin with `digits`: shipped ones, then, if asked for, added ones.
 
-    Errors: WrongModel where there is none.
+    Errors: WrongModel at the end, where there was none.
     """
-    found = [p for p in shipped_models().values() if (stored_id(p) or "").startswith(digits)]
+    shipped = [p for p in shipped_models().values() if (stored_id(p) or "").startswith(digits)]
+    yield from shipped
     added, skipped = added_models()
     by_name = sorted(added, key=lambda path: path.stem != digits[:ID_DIGITS])
-    found += [path for path in by_name if added[path].startswith(digits)]
-    if not found:
+    found = [path for path in by_name if added[path].startswith(digits)]
+    yield from found
+    if not shipped and not found:
         raise WrongModel(
             f"made with model {digits}, which is not here: add its file by `bitsback models add "
             f"FILE`, or give it with --model FILE{_left_out(skipped)}"
         )
-    return found
 
 
 def find_model(name: str | os.PathLike) -> Path:
