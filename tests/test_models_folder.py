@@ -127,6 +127,7 @@ NOT_MODELS = {
     "a cut model": (lambda m, p: p.write_bytes(m.path.read_bytes()[:-1]), "not a bitsback model"),
     "one bit": (_one_bit, "damaged, its numbers"),
     "no id": (_no_id, "does not say its id"),
+    "levels": (lambda m, p: altered(m, p, levels=[[0, 999]] * 9), "not a model that works"),
     "arithmetic": (lambda m, p: altered(m, p, arithmetic=6), "arithmetic 6, this program"),
     "a list": (
         lambda m, p: p.write_bytes((22).to_bytes(8, "little") + b'{"__metadata__": "[]"}'),
