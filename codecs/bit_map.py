@@ -15,13 +15,15 @@ from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.numbers import Reader
 from bitsback.codecs.decoder import ModelOption, Progress, no_progress
 from bitsback.codecs.fallback.parts import split_parts
-from bitsback.codecs.image import ImageData
+from bitsback.codecs.image import png
 from bitsback.codecs.map_ledger import CountedCosts, MapLedger, placed_chain
 from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import pop_segments
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import sigmas
 from bitsback.errors import UnsupportedImage
+
+HEAT = np.array([(0, 0, 24), (86, 24, 122), (216, 70, 82), (252, 170, 78), (255, 252, 214)])
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,20 @@ class BitMap:
         """(H, W) float64: bits of each pixel."""
         return self.latents.sum(0) + self.fallback
 
-    def _repr_png_(self) -> bytes | None:
-        """As notebooks show it: the more bits, the lighter."""
-        top = max(float(np.percentile(self.pixels, 99.5)), 1e-9)
-        shown = np.clip(255 * self.pixels / top, 0, 255).astype(np.uint8)
-        return ImageData("L", shown)._repr_png_()
+    @property
+    def brightest(self) -> float:
+        """Bits of a pixel, and more, that `heat` shows in the last of its colours."""
+        return max(float(np.percentile(self.pixels, 99.5)), 1e-9)
+
+    @property
+    def heat(self) -> np.ndarray:
+        """(H, W, 3) uint8: the more bits of a pixel, the lighter."""
+        share, at = self.pixels / self.brightest, np.linspace(0, 1, len(HEAT))
+        return np.stack([np.interp(share, at, one) for one in HEAT.T], -1).astype(np.uint8)
+
+    def _repr_png_(self) -> bytes:
+        """As notebooks show it."""
+        return png(self.heat)
 
     @property
     def total(self) -> int:

@@ -22,7 +22,10 @@ from bitsback.devices import current
 from bitsback.errors import DamagedFile, UnsupportedImage, VerifyFailed
 
 ModelOption = Model | str | os.PathLike | None  # a Model, a shipped name, a path, or the default
-Progress = Callable[[float], None]  # called with the share done, 0..1
+Progress = Callable[[float], None]  # called with the share done, 0..1, after each segment
+# Called before the first segment with the (H, W, C) uint8 of the images under the prior, which
+# segments are decoded into; the rest of them is anything, and nothing is checked until the end.
+Begun = Callable[[list[np.ndarray]], None]
 
 
 def no_progress(share: float) -> None:
@@ -75,6 +78,7 @@ def decode_group(
     device: str = "cpu",
     progress: Progress = no_progress,
     ledger: Ledger | None = None,
+    begun: Begun | None = None,
 ) -> tuple[Header, list[ImageData]]:
     """The bytes of one group of a file -> (its Header, its images).  The rest as decode_images'."""
     header, payload = container.read_group(data, group)
@@ -94,7 +98,7 @@ def decode_payload(
     colours: list[np.ndarray] = []
     if header.model:
         with current(device):
-            decoded = _decode_stack(header, payload, model, device, progress, ledger)
+            decoded = _decode_stack(header, payload, model, device, progress, ledger, begun)
         colours, payload, gaussians = decoded
     parts = split_parts(payload, header)
     if header.model:
@@ -134,7 +138,7 @@ def _samples(colour, deep, remainders, gaussians):
     return deep_samples(colour, deep, remainders, gaussians)
 
 
-def _decode_stack(header, payload, model, device, progress, ledger):
+def _decode_stack(header, payload, model, device, progress, ledger, begun):
     """([(H, W, C) uint8] of the images under the prior, the fallback parts, the Gaussians)."""
     if any(entry.mode not in UNDER_PRIOR for entry in header.entries[header.fallback_count :]):
         raise DamagedFile("a mode that the prior does not code")
@@ -143,6 +147,8 @@ def _decode_stack(header, payload, model, device, progress, ledger):
     arrays = [np.empty(size, np.uint8) for size in header.sizes]
     views = [turned(pixels, header.flips) for pixels in arrays]
     chain, stack, top, masks, counts = prior_codec.open_stack(header, payload, model, views, device)
+    if begun:
+        begun(arrays)
     start, segments = header.start, header.segments
     pop_segments(
         chain,

@@ -168,29 +168,47 @@ class ImageData:
         """(H, W) uint8 or uint16, the alpha plane of a mode WITH_ALPHA, else None."""
         return self.samples[..., -1] if self.mode in WITH_ALPHA else None
 
-    def _repr_png_(self) -> bytes | None:
-        """The image as notebooks show it, in 8 bits; None for modes that are no plain colours."""
-        from PIL import Image
+    @property
+    def shown(self) -> np.ndarray | None:
+        """(H, W) or (H, W, 3 or 4) uint8, as screens show it; None for modes of no plain colours.
 
-        shown = self.samples
+        Palettes are looked up, 16 bits cut to 8.
+        """
         if self.mode == "1":
-            shown = shown * np.uint8(255)
-        elif self.mode == "P" and "palette" in self.look:
+            return self.samples * np.uint8(255)
+        if self.mode == "P" and "palette" in self.look:
             colours = np.frombuffer(self.look["palette"].ljust(768, b"\0"), np.uint8)
-            shown = colours.reshape(256, 3)[shown]
-        elif self.mode in ("I;16", "I;16B", "RGB;16", "RGBA;16", "LA;16"):
+            return colours.reshape(256, 3)[self.samples]
+        shown = self.samples
+        if self.mode in ("I;16", "I;16B", "RGB;16", "RGBA;16", "LA;16"):
             shown = (shown >> 8).astype(np.uint8)
         elif self.mode not in ("RGB", "RGBA", "L", "LA", "P"):
             return None
-        out = io.BytesIO()
-        if shown.ndim == 3 and shown.shape[2] == 2:
-            shown = shown[..., [0, 0, 0, 1]]
-        Image.fromarray(np.ascontiguousarray(shown)).save(out, "PNG")
-        return out.getvalue()
+        return shown[..., [0, 0, 0, 1]] if shown.shape[2:] == (2,) else shown
+
+    def _repr_png_(self) -> bytes | None:
+        """The image as notebooks show it, in 8 bits; None where `shown` is."""
+        shown = self.shown
+        return None if shown is None else png(shown)
 
     def stripped(self) -> ImageData:
         """The same image without metadata and without names of lost metadata; `look` is kept."""
         return replace(self, metadata={}, lost=())
+
+
+def png(pixels: np.ndarray, longest: int = 0) -> bytes:
+    """A PNG, quickly made, of (H, W) or (H, W, 1, 3 or 4) uint8.
+
+    longest: pixels of a side, 0 for any; of a larger image, means of equal squares.
+    """
+    from PIL import Image
+
+    pixels = pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
+    picture, out = Image.fromarray(np.ascontiguousarray(pixels)), io.BytesIO()
+    if longest and max(picture.size) > longest:
+        picture = picture.reduce(-(-max(picture.size) // longest))
+    picture.save(out, "PNG", compress_level=1)
+    return out.getvalue()
 
 
 def joined(mode: str, colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:

@@ -16,6 +16,7 @@ from bitsback.cli.process import discard_output, exit_program, prepare_process
 from bitsback.cli.sample import sample
 from bitsback.cli.train import train
 from bitsback.cli.version import print_version
+from bitsback.cli.view import view
 from bitsback.errors import OutputFailed
 
 
@@ -44,6 +45,7 @@ for _command in (
     bit_map,
     sample,
     preview,
+    view,
 ):
     main.add_command(_command)
 

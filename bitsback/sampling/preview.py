@@ -7,6 +7,7 @@ place the preview shows the side information: flat map and, blurred, block means
 means it shows gray.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from bitsback.sampling.denoisers import model_denoiser, sampling_levels
 from bitsback.sampling.samplers import ddim
 
 MIDDLE_GRAY = 128  # of pixels that a file has no information about so far
+PALE = 96  # alpha of pixels that are not decoded
 
 
 @dataclass(frozen=True)
@@ -156,3 +158,32 @@ def preview(
         sigmas(chosen.levels)[k],
         evaluated / total,
     )
+
+
+def on_preview(
+    data: bytes,
+    header: container.Header,
+    show: Callable[[np.ndarray, float], None],
+    *,
+    model: Model,
+    device: str = "cpu",
+) -> tuple[decoder.Begun, decoder.Progress]:
+    """decode_group's begun and progress, which show an image while it is decoded.
+
+    data: of one image under the prior; show: called with (H, W, 4) uint8 and the share decoded, now
+    with the preview, then after each segment.  Alpha is 255 where a pixel is decoded, PALE where it
+    is a preview.  No pixel is checked until decode_group returns.
+    """
+    places = locate(header.sizes, header.start, header.segments)
+    arrays: list[np.ndarray] = []
+    pixels = np.full((header.height, header.width, 4), PALE, np.uint8)
+    pixels[..., :3] = preview(data, model=model, device=device).pixels
+    show(pixels, 0.0)
+
+    def progress(share: float) -> None:
+        images, place = [turned(one, header.flips) for one in (pixels, *arrays)], places.pop()
+        shown, decoded = (blocks([image], place)[0] for image in images)
+        shown[..., :3], shown[..., 3] = decoded, 255
+        show(pixels, share)
+
+    return arrays.extend, progress

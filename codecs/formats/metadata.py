@@ -64,6 +64,17 @@ def labels(metadata: dict) -> list[str]:
     return found
 
 
+def sizes(metadata: dict) -> dict[str, int]:
+    """{name: bytes before compression} of all metadata as a file stores them, for display."""
+    found: dict[str, int] = {}
+    for key, value in metadata.items():
+        for one in [[entry] for entry in value] if key in WHOLE else [value]:
+            (name,) = labels({key: one})
+            name = name if name in found or len(found) < MOST_LISTED else "others"
+            found[name] = found.get(name, 0) + len(_write_value(key, one))
+    return found
+
+
 def missing(metadata: dict, written: dict) -> list[str]:
     """Names of an image's metadata that a written file does not hold, or holds in another form."""
     for key in WHOLE:

@@ -1,0 +1,95 @@
+"""What the page of `view` shows of a file: pictures, a map and facts that change as it decodes."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitsback.cli.messages import printable
+from bitsback.codecs.bit_map import bit_map
+from bitsback.codecs.bitstream.chosen import chosen_groups
+from bitsback.codecs.decoder import decode_group
+from bitsback.codecs.formats import metadata
+from bitsback.codecs.image import DEEP, png
+from bitsback.codecs.io.facts import describe
+from bitsback.coder.model import Model
+from bitsback.errors import DamagedFile
+from bitsback.sampling.preview import on_preview
+
+LONGEST, LONGEST_OF_MANY = 2048, 512  # pixels of a side that are sent, of one image and of several
+LISTED = "names", "sizes", "groups", "damaged"  # facts of an archive that are not shown as such
+MOST = 1000  # images of an archive that are shown, its first ones
+MAPPED = 2**22  # pixels of an image up to which its map is made: 160 bytes each
+
+
+class Contents:
+    """`files`, {name: body}: the page, its state, and a PNG of each picture and of the map.
+
+    A picture's step tells what its pixels are: "preview"; "decoding", not checked, and where pale a
+    preview; "checked".  Errors: as of describe; DamagedFile for a damaged group; WrongModel.
+    """
+
+    def __init__(self, source: Path, data: bytes, model: Model | None) -> None:
+        facts, self.data, self.model = describe(printable(source.name), data), data, model
+        self.groups, self.headers, damage = chosen_groups(data)
+        if damage:
+            raise DamagedFile("; ".join(damage))
+        for header in self.headers.values():
+            self.model = Model.of_file(self.model, header.model) if header.model else self.model
+        self.files = {"": Path(__file__).with_name("view.html").read_bytes()}
+        self.state: dict[str, Any] = {"facts": {k: facts[k] for k in facts if k not in LISTED}}
+        self.update(pictures=[], share=0, done=False)
+
+    def update(self, **changes: Any) -> None:
+        """Changes the state, which the page asks for again and again."""
+        self.state |= changes
+        self.files["state.json"] = json.dumps(self.state).encode()
+
+    def show(self, at: int, name: str, pixels: np.ndarray | None, step: str) -> None:
+        """Adds or replaces the last picture: (H, W) or (H, W, 1, 3 or 4) uint8, None: not shown."""
+        body = b"" if pixels is None else png(pixels, LONGEST_OF_MANY if name else LONGEST)
+        height, width = (0, 0) if pixels is None else pixels.shape[:2]
+        picture = {"name": printable(name), "step": step, "version": zlib.crc32(body)}
+        picture |= {"width": width, "height": height}
+        self.files[f"{at}.png"] = body
+        self.update(pictures=self.state["pictures"][:at] + [picture])
+
+    def fail(self, error: BaseException) -> None:
+        """Tells why the rest does not decode, and shows no pixel that was not checked."""
+        checked = [one for one in self.state["pictures"] if one["step"] == "checked"]
+        self.files |= {} if checked else {"0.png": b""}
+        text = printable(str(error) or "not enough memory for this file")
+        self.update(error=text, pictures=checked, done=True)
+
+    def decode(self, device: str) -> None:
+        """Decodes images group by group; one that is no archive's again for its map.
+
+        Errors: DamagedFile, MemoryError.
+        """
+
+        def show_growing(pixels: np.ndarray, share: float) -> None:
+            self.state["share"] = share
+            self.show(0, "", pixels, "decoding" if share else "preview")
+
+        for number, header in self.headers.items():
+            group, options = self.groups[number], {"model": self.model, "device": device}
+            if header.model and not header.archive:
+                growing = on_preview(self.data, header, show_growing, **options)
+                options |= zip(("begun", "progress"), growing)
+            _, images = decode_group(group.of(self.data), group, **options)
+            for i, image in enumerate(images[: MOST - group.first]):
+                pixels = image.colour if image.mode in DEEP else image.shown
+                name = header.archive and f"{header.entries[i].name}, {image.width}x{image.height}"
+                self.show(group.first + i, name or "", pixels, "checked")
+            if group.first + len(images) >= MOST:
+                break
+        if not header.archive:
+            self.update(metadata=metadata.sizes(images[0].metadata))
+            if header.height * header.width <= MAPPED:
+                found = bit_map(self.data, model=self.model)
+                self.files["map.png"] = png(found.heat, LONGEST)
+                parts = {name: bits / 8 for name, bits in found.parts.items()}
+                self.update(parts=parts, brightest=found.brightest)
+        self.update(done=True)
