@@ -96,7 +96,7 @@ def modules_of_the_tree():
         path
         for folder in ("bitsback", "codecs")
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".py", ".md", ".safetensors", ".typed")
+        if path.suffix in (".py", ".md", ".html", ".safetensors", ".typed")
         and "__pycache__" not in path.parts
     ]
     names = {path.relative_to(ROOT).as_posix() for path in files}

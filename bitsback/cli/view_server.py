@@ -30,7 +30,7 @@ class Server(ThreadingTCPServer):
         self.files, self.token, self.nonce = files, secrets.token_urlsafe(), secrets.token_hex()
         super().__init__((LOOPBACK, port), Handler)
         self.address = f"http://{LOOPBACK}:{self.server_address[1]}/{self.token}/"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away is no error."""
