@@ -83,7 +83,7 @@ def decode_group(
     """The bytes of one group of a file -> (its Header, its images).  The rest as decode_images'."""
     header, payload = container.read_group(data, group)
     with known_to_version(data):
-        return header, decode_payload(header, payload, model, device, progress, ledger)
+        return header, decode_payload(header, payload, model, device, progress, ledger, begun)
 
 
 def decode_payload(
@@ -93,6 +93,7 @@ def decode_payload(
     device: str = "cpu",
     progress: Progress = no_progress,
     ledger: Ledger | None = None,
+    begun: Begun | None = None,
 ) -> list[ImageData]:
     """The images of a file or group that was read, checked.  Options, errors: decode_images'."""
     colours: list[np.ndarray] = []

@@ -30,7 +30,7 @@ from bitsback.sampling.denoisers import model_denoiser, sampling_levels
 from bitsback.sampling.samplers import ddim
 
 MIDDLE_GRAY = 128  # of pixels that a file has no information about so far
-PALE = 96  # alpha of pixels that are not decoded
+PALE = 144  # alpha of pixels that are not decoded
 
 
 @dataclass(frozen=True)
