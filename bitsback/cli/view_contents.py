@@ -73,11 +73,11 @@ class Contents:
             self.state["share"] = share
             self.show(0, "", pixels, "decoding" if share else "preview")
 
-        for number, header in self.headers.items():
-            group, options = self.groups[number], {"model": self.model, "device": device}
+        for header, group in zip(self.headers.values(), self.groups.values()):
+            options: dict[str, Any] = {"model": self.model, "device": device}
             if header.model and not header.archive:
                 growing = on_preview(self.data, header, show_growing, **options)
-                options |= zip(("begun", "progress"), growing)
+                options["begun"], options["progress"] = growing
             _, images = decode_group(group.of(self.data), group, **options)
             for i, image in enumerate(images[: MOST - group.first]):
                 pixels = image.colour if image.mode in DEEP else image.shown
