@@ -115,10 +115,17 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
 
             def work(where: str) -> list[Path]:
                 if salvage and not salvaged.is_whole(source):
-                    options = {"root": root, "force": common.force, "note": print_loss}
-                    options |= {"model": model, "device": where, "progress": bar}
                     paths, damage[:] = salvaged.salvage_file(
-                        source, common.output, common.folder, claim=check_targets, **options
+                        source,
+                        common.output,
+                        common.folder,
+                        root=root,
+                        force=common.force,
+                        note=print_loss,
+                        claim=check_targets,
+                        model=model,
+                        device=where,
+                        progress=bar,
                     )
                     return paths
                 return files.decompress_file(
