@@ -13,6 +13,8 @@ import bitsback
 from bitsback.codecs import Encoder, groups, mode_decision
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry
+from bitsback.codecs.fallback import codec
+from bitsback.codecs.fallback.differences import encode_differences
 from bitsback.codecs.image import ImageData
 from bitsback.data import Archive, ArchiveDataset, GroupBatches
 from bitsback.errors import DamagedFile, InputChanged, UnsupportedImage
@@ -199,3 +201,31 @@ def test_tensors_of_a_group_are_made_together(archive, monkeypatch):
         dataset[i]
     assert made == [6 * 16 * 16 * 3] * 2
     assert dataset[0].untyped_storage().data_ptr() == dataset[5].untyped_storage().data_ptr()
+
+
+def by_differences(samples):
+    return bytes([codec.DIFFERENCES]) + encode_differences(samples)
+
+
+def test_846_images_in_random_order_by_two_workers(tmp_path):
+    """As many as the sample of CIFAR, which they are where it is: each comes once, as it was."""
+    rng = np.random.default_rng(3)
+    if CIFAR.is_file():
+        pixels = np.load(CIFAR)
+    else:
+        steps = rng.integers(-3, 4, (846, 32, 32, 3))
+        pixels = (128 + steps.cumsum(1).cumsum(2)).clip(0, 255).astype(np.uint8)
+    images = [ImageData("RGB", one) for one in pixels]
+    entries = tuple(Entry(32, 32, f"{i:03d}.png") for i in range(len(images)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mode_decision, "prior_possible", lambda *_: False)
+        patch.setattr(codec, "encode_fallback", lambda samples, *_: by_differences(samples))
+        data = groups.encode_groups(images, entries, Encoder())
+    (tmp_path / "set.bbk").write_bytes(data)
+    dataset = ArchiveDataset(tmp_path / "set.bbk")
+    assert len(dataset) == len(images) == 846 and len(container.read_groups(data)) > 2
+    loader = DataLoader(dataset, batch_size=64, shuffle=True, num_workers=2)
+    found = np.concatenate([batch.numpy() for batch in loader]).transpose(0, 2, 3, 1)
+    assert found.shape == pixels.shape
+    ours, theirs = (sorted(one.tobytes() for one in some) for some in (found, pixels))
+    assert ours == theirs

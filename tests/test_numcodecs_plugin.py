@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bitsback.codecs import encode, mode_decision
 from bitsback.codecs.bitstream import container
@@ -152,3 +154,28 @@ def test_zarr_arrays(tmp_path, tiny_model, photograph, dtype):
         if path.is_file() and path.read_bytes()[:4] == container.MAGIC
     ]
     assert len(stored) == 4
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(st.integers(1, 9), min_size=2, max_size=3),
+    st.sampled_from([(), (3,), (4,)]),
+    st.sampled_from(["u1", "<u2"]),
+    st.integers(0, 9),
+)
+def test_any_shape_and_type_comes_back(tiny_model, sizes, channels, dtype, seed):
+    """Of images and of stacks of images, gray, RGB and RGBA, of 8 and 16 bits."""
+    if len(sizes) == 3 and not channels:
+        channels = (3,)  # a stack of gray images would be taken as one of few channels
+    shape = (*sizes, *channels)
+    pixels = np.random.default_rng(seed).integers(0, 256, shape).astype(dtype)
+    codec = Bitsback(model=tiny_model.path)
+    back = codec.decode(codec.encode(pixels))
+    assert back.shape == shape and back.dtype == dtype and np.array_equal(back, pixels)
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", ">u2", "i4", "u8", "f2", "f8", "c8", "S3", "M8[s]"])
+def test_other_types_are_refused_with_the_reason(dtype):
+    """One line that says which types there are."""
+    with pytest.raises(UnsupportedImage, match="uint8|8 or 16 bits|bits"):
+        Bitsback().encode(np.zeros((4, 4, 3), dtype))
