@@ -336,6 +336,8 @@ def test_any_list_goes_through_a_file(entries):
         b"\2\x43\0\3\0",
         b"\1\0IDAT\0",
         b"\1\0fdAT\0",
+        b"\1\x1bprVw\0",
+        b"\1\x1fprVw\0",
         b"\1\0prVW\0",
         b"\1\0a1cd\0",
         b"\1\x14\1\3",

@@ -13,7 +13,7 @@ from bitsback.codecs.bitstream import chosen, container, table
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.io import facts, files
-from bitsback.errors import BitsbackError, DamagedFile, UnsupportedImage
+from bitsback.errors import DamagedFile, UnsupportedImage
 from tests import numpy_decoder, test_format
 from tests.commands import call, error_lines, names
 
@@ -123,8 +123,10 @@ def test_a_group_is_an_archive_of_the_tables_images(grouped, tiny_model):
         made = container.write_groups([wrong, bodies[1]])
         with pytest.raises(DamagedFile, match="group 1 of 2.*table"):
             container.read_header(made)
-    with pytest.raises(BitsbackError):
-        decoder.decode_images(container.write_groups([(12, data), bodies[1]]), model=tiny_model)
+    later = b"\x8aBBK\x20" + bodies[0][1][5:]
+    for wrong in ((12, data), (4, later), (4, b""), (4, bodies[0][1][:4])):
+        with pytest.raises(DamagedFile, match="group 1 of 2: a group that does not begin as one"):
+            decoder.decode_images(container.write_groups([wrong, bodies[1]]), model=tiny_model)
 
 
 def test_as_the_document_says(grouped):
@@ -241,7 +243,7 @@ def test_only_is_for_archives(tmp_path):
     assert result.exit_code == 1 and "one image" in error_lines(result)[0]
 
 
-@pytest.mark.parametrize("at", [-9, 20])
+@pytest.mark.parametrize("at", [-9, 20, 0])
 def test_one_damaged_group_leaves_the_others(grouped, tree, tiny_model, tmp_path, at):
     """decompress writes the others, says which are lost, exits with 1, and --rm keeps the file."""
     path, data = grouped
@@ -250,7 +252,7 @@ def test_one_damaged_group_leaves_the_others(grouped, tree, tiny_model, tmp_path
     result = call("decompress", "--model", tiny_model.path, "--rm", "--dir", out, path)
     (line,) = error_lines(result)
     assert result.exit_code == 1 and path.exists() and "8 images written" in line
-    assert "group 2 of 3" in line and (f"{lost[0].name} and 3 more" in line) == (at == -9)
+    assert "group 2 of 3" in line and (f"{lost[0].name} and 3 more" in line) == (at != 20)
     assert names(out) == sorted(set(names(tree)) - {entry.name for entry in lost})
     result = call("info", path)
     assert result.exit_code == 1 and "group 2 of 3" in error_lines(result)[0]

@@ -42,7 +42,12 @@ from bitsback.codecs.bitstream.stack_numbers import (
     write_stack_numbers,
 )
 from bitsback.codecs.bitstream.table import Group, is_grouped, join_groups, read_table
-from bitsback.codecs.bitstream.version import VERSION, check_version, known_to_version
+from bitsback.codecs.bitstream.version import (
+    VERSION,
+    check_version,
+    is_known,
+    known_to_version,
+)
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage
 
 MAGIC = b"\x8aBBK"
@@ -181,8 +186,10 @@ def read_groups(data: bytes, size: int | None = None) -> tuple[Group, ...]:
 
 
 def read_group(data: bytes, group: Group) -> tuple[Header, bytes]:
-    """(Header, payload) of a group; data: its bytes.  Errors: as of `read`; DamagedFile where the
-    table tells another number of images."""
+    """(Header, payload) of a group; data: its bytes.  Errors: as of `read`; DamagedFile where it
+    does not begin as a group, or the table tells another number of images."""
+    if group.images and (data[:4] != MAGIC or not is_known(data) or is_grouped(data)):
+        raise DamagedFile("a group that does not begin as one")  # the other groups may be whole
     header, payload = read(data)
     if group.images and (not header.archive or group.images != len(header.entries)):
         raise DamagedFile("a group without the images that the table tells")

@@ -21,11 +21,16 @@ def version_name(byte: int) -> str:
     return f"{byte >> 4}.{byte & 15}" if byte else "0"
 
 
+def is_known(data: bytes) -> bool:
+    """Whether a file with this beginning is of our major version."""
+    return len(data) > PLACE and data[PLACE] >> 4 == MAJOR
+
+
 def check_version(data: bytes) -> None:
     """data: the beginning of a file that has our magic.  Errors: NotOurFile of another major."""
-    byte = data[PLACE]
-    if byte >> 4 == MAJOR:
+    if is_known(data):
         return
+    byte = data[PLACE]
     told = f"format version {version_name(byte)}, this program reads {MAJOR}.x"
     if not byte:
         told += "; bitsback 0.1.0 reads it"

@@ -36,8 +36,9 @@ def unpack_chunks(data: bytes, most: int) -> tuple[Chunk, ...]:
     found: list[Chunk] = []
     for _ in range(reader.number(most)):
         code = reader.take(1)[0]
-        name, place = KNOWN[code & 31] if code & 31 < len(KNOWN) else b"", code >> 5
-        name = name or bytes(reader.take(4))
+        if code & 31 >= len(KNOWN):
+            raise DamagedFile("a chunk of an unknown code")
+        name, place = KNOWN[code & 31] or bytes(reader.take(4)), code >> 5
         body = bytes(reader.take(reader.number(len(data))))
         ordered = place <= AFTER and (not found or place >= found[-1][1])
         depth = name != b"IHDR" or not found and body in (b"\2", b"\4")
