@@ -24,7 +24,7 @@ from bitsback.codecs.image import DEEP, MODES, WITH_ALPHA, ImageData, joined, sh
 from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import blocks, pop_segments
 from bitsback.coder.model import Model
-from bitsback.errors import DamagedFile
+from bitsback.errors import DamagedFile, NotOurFile
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ def salvage(
         except DamagedFile as error:
             try:
                 yield _decoded(part, options), str(error)
-            except DamagedFile as reason:
+            except (DamagedFile, NotOurFile) as reason:  # a group's magic or version
                 yield [], f"{error}; nothing of it can be salvaged: {reason}"
 
 

@@ -162,6 +162,18 @@ def test_groups_without_their_table(photograph, tiny_model, prior_file):
     assert not none and not second and "too small" in damage
 
 
+@pytest.mark.parametrize("at", [0, 4])
+def test_a_group_without_its_magic_or_version(tiny_model, at):
+    """The other group is whole."""
+    encoder, images = Encoder(tiny_model), [ImageData("1", np.eye(3, dtype=np.uint8))]
+    bodies = [encoder.encode_many(images, (Entry(3, 3, name, mode="1"),)) for name in "ab"]
+    altered = bodies[0][:at] + b"\xf0" + bodies[0][at + 1 :]
+    data = container.write_groups([(1, altered), (1, bodies[1])])
+    (none, damage), (found, no_damage) = salvage(data, model=tiny_model)
+    assert not none and "begin as one" in damage and not no_damage
+    assert same(found[0].image, images[0])
+
+
 def test_an_image_by_the_fallback_codec_is_whole_or_lost(monkeypatch):
     noise = np.random.default_rng(1).integers(0, 256, (60, 70, 3), dtype=np.uint8)
     monkeypatch.setattr(mode_decision, "prior_possible", lambda *_: False)
