@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import struct
 import zlib
 
 import numpy as np
@@ -17,7 +18,7 @@ from bitsback.codecs.formats import chunks, entry_codecs, metadata, tags
 from bitsback.codecs.image import DEEP, GRAYS, MODES, UNDER_PRIOR, WITH_ALPHA, ImageData
 from bitsback.codecs.segment_layout import DOWN, RIGHT, WHOLE
 from bitsback.errors import DamagedFile
-from tests.specification import FORMAT, ROOT, cell, section, tables, walk
+from tests.specification import FORMAT, ROOT, Walk, cell, inflated, section, tables, walk
 
 GOLDEN = sorted((ROOT / "tests" / "golden" / "v1.0").rglob("*.bbk"))
 
@@ -207,6 +208,64 @@ def test_numbers_of_metadata_are_the_programs():
         if chunk.encode() in chunks.NAMES
     }
     assert chunked.items() <= chunks.NAMES.items() and len(chunked) >= 6
+
+
+def test_bits_of_the_mask_are_as_the_document_says():
+    """Each chunk and tag that the table names sets the bit of its row alone."""
+    checked = 0
+    for bit, name, what in tables(section(FORMAT, "8.5 The mask"))[0]:
+        for tag in numbers(tags_in(what)):
+            directory = ((tag, 0, ()),) if tag in tags.FOLDERS else ((tag, 1, b"1"),)
+            assert metadata.kinds([({}, {"tiff": directory})]) == 1 << int(bit), tag
+            checked += 1
+        found = re.findall(r"(?:chunks? |, )([a-z]?[A-Z]+[A-Za-z]+)\b", what.split("; tag")[0])
+        if "this chunk" in what:
+            found = [name]
+        for chunk in found:
+            body = {"iTXt": b"XML:com.adobe.xmp\0", "pHYs": bytes(8) + b"\1"}.get(chunk, b"1")
+            entries = ((chunk.encode(), 0, body),)
+            assert metadata.kinds([({}, {"png": entries})]) == 1 << int(bit), chunk
+            checked += 1
+    assert checked == 41
+    others = {b"pHYs": 16, b"iTXt": 10, b"oFFs": 14, b"tRNS": 14, b"IHDR": 14, b"vpAg": 14}
+    others |= {b"exif": 4, b"srgb": 9, b"text": 10, b"tiff": 23, b"iptc": 24, b"lost": 14}
+    for chunk, bit in others.items():
+        assert metadata.kinds([({}, {"png": ((chunk, 0, b"\2"),)})]) == 1 << bit, chunk
+    for directory in ((), ((40000, 1, b"1"),)):
+        assert metadata.kinds([({}, {"tiff": directory})]) == 1 << 23
+
+
+def test_items_of_metadata_are_as_the_document_says():
+    """Values of items 0 to 10, byte by byte."""
+    look = {"palette": b"abc", "palette_alpha": b"\7", "transparency": b"\5\6"}
+    others = {
+        "icc": b"icc",
+        "exif": b"exif",
+        "xmp": b"xmp",
+        "dpi": (72.0, 96.5),
+        "gamma": 0.45455,
+        "chromaticity": tuple(i / 8 for i in range(8)),
+        "srgb": 3,
+        "text": (("key", "v\u00e9", "", "", False), ("k", "\udc80", "en", "t", True)),
+    }
+    samples = np.zeros((1, 1), np.uint8)
+    packed = metadata.pack([ImageData("P", samples, look, others)])
+    found = dict(walked_items(packed))
+    doubles = struct.pack("<11d", 72.0, 96.5, 0.45455, *others["chromaticity"])
+    text = b"\2\0\1" + b"\3key\3v\xc3\xa9\0\0" + b"\1k\3\xed\xb2\x80\2en\1t"
+    expected = [b"abc", b"\7", b"\0\5\6", b"icc", b"exif", b"xmp", doubles[:16], doubles[16:24]]
+    assert found == dict(enumerate([*expected, doubles[24:], b"\3", text]))
+    pixels = np.zeros((1, 1, 3), np.uint8)
+    colour = metadata.pack([ImageData("RGB", pixels, {"transparency": (1, 300, 0)})])
+    assert walked_items(colour) == [(2, b"\1\1\xac\2\0")]
+
+
+def walked_items(packed):
+    """[(tag, value)] of the one image of a metadata section."""
+    w = Walk(inflated(packed[0], packed[1:]))
+    items = [(w.u("item tag"), w.take("value", w.n("item length"))) for _ in range(w.n("count"))]
+    assert w.position == len(w.data)
+    return items
 
 
 def tags_in(what):
