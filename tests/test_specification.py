@@ -18,7 +18,17 @@ from bitsback.codecs.formats import chunks, entry_codecs, metadata, tags
 from bitsback.codecs.image import DEEP, GRAYS, MODES, UNDER_PRIOR, WITH_ALPHA, ImageData
 from bitsback.codecs.segment_layout import DOWN, RIGHT, WHOLE
 from bitsback.errors import DamagedFile
-from tests.specification import FORMAT, ROOT, Walk, cell, inflated, section, tables, walk
+from tests.specification import (
+    ARITHMETIC,
+    FORMAT,
+    ROOT,
+    Walk,
+    cell,
+    inflated,
+    section,
+    tables,
+    walk,
+)
 
 GOLDEN = sorted((ROOT / "tests" / "golden" / "v1.0").rglob("*.bbk"))
 
@@ -107,7 +117,12 @@ def constants():
     return [(row[0].strip("`"), row[1]) for row in tables(section(FORMAT, "13. Limits"))[0]]
 
 
-@pytest.mark.parametrize("name, value", constants())
+def constants_of_the_arithmetic():
+    rows = tables(section(ARITHMETIC, "15. Conformance"))[1]
+    return [(row[0].strip("`"), row[1]) for row in rows]
+
+
+@pytest.mark.parametrize("name, value", [*constants(), *constants_of_the_arithmetic()])
 def test_a_constant_has_the_value_of_the_document(name, value):
     module, _, constant = f"bitsback.{name}".rpartition(".")
     assert re.fullmatch(r"[\d^ -]+", value)
