@@ -19,7 +19,8 @@ from bitsback.coder.distributions import COLOURS, Distributions
 from bitsback.coder.model import Model
 from bitsback.coder.sample_arrays import hash_at, sample
 from bitsback.diffusion.passes import coding_passes
-from bitsback.integer.model_file import read_model, shipped_models
+from bitsback.integer.installed import shipped_models
+from bitsback.integer.model_file import read_model
 from tests import numpy_decoder, numpy_remainders
 from tests.conftest import unshuffled
 from tests.specification import ARITHMETIC, section, tables
