@@ -32,7 +32,7 @@ from bitsback.integer.network import IntegerExperts
 # Version of the arithmetic that ARITHMETIC.md specifies beyond a model's integers, for which there
 # is integer.model_file.MODEL_ARITHMETIC.  No file stores it: the format version (FORMAT.md)
 # implies it.
-CODER_ARITHMETIC = 8
+CODER_ARITHMETIC = 9
 
 
 class Forward:
