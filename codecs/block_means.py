@@ -17,7 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bitsback.ans.compiled import compiled_or
 from bitsback.ans.gaussian_tables import FRACTION_BITS, FRACTIONS, scale_index
+from bitsback.codecs import block_sums
 from bitsback.codecs.bitstream.numbers import Reader, number
 from bitsback.codecs.fallback.codec import decode_fallback, encode_part
 from bitsback.codecs.segment_layout import Segment
@@ -93,21 +95,19 @@ class LocalTop(Top):
         )
 
 
-def _left_over(pixels, grid):
-    """(block means (r, c, C), mean square (C,)) of (H, W, C) uint8 minus the interpolated grid.
-
-    grid: (r, c, C) gray levels.
-    """
-    (height, width, channels), blocks = pixels.shape, grid.shape[:2]
-    means, square = np.empty(grid.shape), np.zeros(channels)
-    lefts = np.arange(0, width, SIDE)
-    across = np.diff(lefts, append=width)[:, None]
-    for i in range(blocks[0]):  # a row of blocks at a time: little memory
-        rows = i * SIDE, min((i + 1) * SIDE, height)
-        left = pixels[slice(*rows)] - interpolated(grid, rows, (0, width)) / 4096
-        square += (left**2).sum((0, 1))
-        means[i] = np.add.reduceat(left.sum(0), lefts, 0) / (across * len(left))
-    return means, square / (height * width)
+def _interpolated_sums(grid, height, width):
+    """Sums of the interpolated grid over its blocks, 4096 times as large: (r, c, C)."""
+    for axis, size in enumerate((height, width)):
+        block, count = np.arange(size) // SIDE, grid.shape[axis]
+        before, after, weight = _weights(0, size, count)
+        shares = np.zeros((3, count), np.int64)  # of a block's sum: of the grid before, at, after it
+        np.add.at(shares, (before - block + 1, block), 2 * SIDE - weight)
+        np.add.at(shares, (after - block + 1, block), weight)
+        lines = np.moveaxis(grid, axis, -1)
+        lines = np.pad(lines, [(0, 0), (0, 0), (1, 1)])
+        sums = sum(lines[..., i : i + count] * shares[i] for i in range(3))
+        grid = np.moveaxis(sums, -1, axis)
+    return grid
 
 
 def fit_means(pixels: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,14 +117,20 @@ def fit_means(pixels: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.nda
     mean squares around `start` and around the interpolated means.  Interpolation leaves a part of
     the blocks' means: it is added once.
     """
-    grid = np.broadcast_to(
-        start, (-(-pixels.shape[0] // SIDE), -(-pixels.shape[1] // SIDE), pixels.shape[2])
+    height, width = pixels.shape[:2]
+    loops = compiled_or(block_sums, "bitsback.codecs.block_sum_loops")
+    sums, squares = loops.block_sums(pixels, SIDE)
+    down, across = (
+        np.diff(np.arange(0, size, SIDE), append=size)[:, None] for size in (height, width)
     )
-    more, before = _left_over(pixels, grid)
-    grid = grid + more
-    grid = grid + _left_over(pixels, grid)[0]
+    area = down[:, None] * across
+    grid = start + (sums - area * start) / area
+    grid = grid + (sums - _interpolated_sums(grid, height, width) / 4096) / area
     steps = np.clip(np.rint((grid - start) / STEP) + ZERO, 0, MAX_MEAN).astype(np.uint8)
-    return steps, before, _left_over(pixels, start + (steps - float(ZERO)) * STEP)[1]
+    before = squares - 2 * start * sums.sum((0, 1)) + height * width * start**2
+    places = (_weights(0, size, count) for size, count in zip((height, width), steps.shape))
+    after = loops.squares_around(pixels, start + (steps - float(ZERO)) * STEP, *places)
+    return steps, before / (height * width), after / (height * width)
 
 
 def _runs(sizes):

@@ -21,6 +21,7 @@ from bitsback.errors import DamagedFile
 
 SIDE = 4  # samples of a block's side
 FEWEST = 24  # blocks of one value: fewer cost more than they save
+STRIP = 64 * SIDE  # rows that are painted at once: little memory
 MAX_VALUES = 255  # values of a channel
 PATIENT = 2**14  # samples of a map that the fallback codec tries all its coders on
 WORTH = 0.6  # bits a sample that a flat block saves, about
@@ -43,19 +44,25 @@ def grid(height: int, width: int) -> tuple[int, int]:
     return -(-height // SIDE), -(-width // SIDE)
 
 
+def _of_blocks(of: np.ufunc, pixels: np.ndarray) -> np.ndarray:
+    """The least or greatest sample of each block: (rows, columns, C)."""
+    rows = [pixels[i::SIDE] for i in range(min(SIDE, len(pixels)))]
+    found = rows[0].copy()
+    for some in rows[1:]:
+        of(found[: len(some)], some, out=found[: len(some)])
+    columns = [found[:, i::SIDE] for i in range(min(SIDE, found.shape[1]))]
+    found = columns[0].copy()
+    for some in columns[1:]:
+        of(found[:, : some.shape[1]], some, out=found[:, : some.shape[1]])
+    return found
+
+
 def find_flat(pixels: np.ndarray) -> FlatMap | None:
     """The flat blocks of (H, W, C) uint8; None where there are too few."""
-    height, width, channels = pixels.shape
-    rows, columns = grid(height, width)
-    margin = (0, rows * SIDE - height), (0, columns * SIDE - width), (0, 0)
-    split = np.pad(pixels, margin, mode="edge").reshape(rows, SIDE, columns * SIDE, channels)
-    low, high = (
-        some.reshape(rows, columns, SIDE, channels) for some in (split.min(1), split.max(1))
-    )
-    low, high = low.min(2), high.max(2)
+    low, high = _of_blocks(np.minimum, pixels), _of_blocks(np.maximum, pixels)
     flat = low == high
     blocks, values = np.zeros(low.shape, np.uint8), []
-    for c in range(channels):
+    for c in range(pixels.shape[2]):
         counts = np.bincount(low[..., c][flat[..., c]], minlength=256)
         count = min(MAX_VALUES, np.count_nonzero(counts >= FEWEST))
         kept = np.sort(np.argsort(-counts, kind="stable")[:count])
@@ -76,7 +83,7 @@ def write(images: Sequence[np.ndarray]) -> tuple[bytes, Masks | None]:
         if flat and 8 * len(part) > WORTH * SIDE**2 * np.count_nonzero(flat.blocks):
             flat, part = None, _packed(None)
         parts.append(part)
-        masks.append(None if flat is None else paint(flat, np.empty_like(pixels)))
+        masks.append(None if flat is None else _enlarged(flat.blocks == 0, pixels))
     return (b"".join(parts), masks) if any(mask is not None for mask in masks) else (b"", None)
 
 
@@ -106,14 +113,20 @@ def read(data: bytes, images: Sequence[np.ndarray]) -> Masks:
 
 def paint(flat: FlatMap, pixels: np.ndarray) -> np.ndarray:
     """Writes the flat blocks into `pixels` (H, W, C) uint8; (H, W, C) bool, all other samples."""
-    height, width = pixels.shape[:2]
-    free = np.ones(pixels.shape, bool)
+    free = _enlarged(flat.blocks == 0, pixels)
+    kept = np.empty_like(flat.blocks)
     for c, values in enumerate(flat.values):
-        samples = flat.blocks[..., c].repeat(SIDE, 0).repeat(SIDE, 1)[:height, :width]
-        free[..., c] = samples == 0
-        kept = np.array((0, *values), np.uint8)[samples]
-        pixels[..., c] = np.where(samples == 0, pixels[..., c], kept)
+        kept[..., c] = np.array((0, *values), np.uint8)[flat.blocks[..., c]]
+    for top in range(0, len(pixels), STRIP):
+        some, blocks = pixels[top : top + STRIP], kept[top // SIDE : (top + STRIP) // SIDE]
+        np.copyto(some, _enlarged(blocks, some), where=~free[top : top + STRIP])
     return free
+
+
+def _enlarged(blocks, pixels):
+    """One value a block -> an array of pixels' shape."""
+    height, width = pixels.shape[:2]
+    return np.ascontiguousarray(blocks.repeat(SIDE, 1)[:, :width].repeat(SIDE, 0)[:height])
 
 
 def _packed(flat: FlatMap | None) -> bytes:

@@ -30,10 +30,14 @@ class Top:
     def fitted(cls, images: Sequence[np.ndarray], levels: Levels) -> "Top":
         """From mean and variance of x over images (H, W, 3 or 1) uint8."""
         count = sum(p.shape[0] * p.shape[1] for p in images)
-        total = np.zeros(3, np.int64) + sum(p.sum((0, 1), dtype=np.int64) for p in images)
-        squares = np.zeros(3, np.int64) + sum(
-            np.square(row, dtype=np.int64).sum(0) for p in images for row in p
-        )  # row by row: 8 bytes a sample
+        total, squares = np.zeros((2, 3), np.int64)
+        for pixels in images:
+            for c in range(3):
+                numbers = np.arange(256)
+                samples = pixels[..., min(c, pixels.shape[2] - 1)]
+                found = sum(np.bincount(row, minlength=256) for row in samples)
+                total[c] += found @ numbers
+                squares[c] += found @ numbers**2
         mean = total / count
         spacing, sigma = levels[-1].spacing, sigmas(levels)[-1]
         variance = np.maximum(squares / count - mean**2 + sigma**2 - spacing**2 / 12, 1e-3)

@@ -1,0 +1,60 @@
+"""Sums over blocks of pixels and squares around interpolated means: compiled."""
+
+import numpy as np
+
+from bitsback.ans.compiled import compiled
+
+
+@compiled
+def _sums(pixels, side, sums, squares):
+    height, width, channels = pixels.shape
+    for y in range(height):
+        for c in range(channels):
+            square = np.int64(0)
+            for block in range(sums.shape[1]):
+                total = np.int64(0)
+                for x in range(block * side, min(block * side + side, width)):
+                    value = np.int64(pixels[y, x, c])
+                    total += value
+                    square += value * value
+                sums[y // side, block, c] += total
+            squares[c] += square
+
+
+def block_sums(pixels: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """As block_sums.block_sums."""
+    height, width, channels = pixels.shape
+    sums = np.zeros((-(-height // side), -(-width // side), channels), np.int64)
+    squares = np.zeros(channels, np.int64)
+    _sums(pixels, side, sums, squares)
+    return sums, squares
+
+
+@compiled
+def _squares(pixels, grid, above, below, down, before, after, across, means, found):
+    height, width, channels = pixels.shape
+    for y in range(height):
+        for block in range(grid.shape[1]):
+            for c in range(channels):
+                one, other = grid[above[y], block, c], grid[below[y], block, c]
+                means[block, c] = one * (64 - down[y]) + other * down[y]
+        for c in range(channels):
+            square = 0.0
+            for x in range(width):
+                share = across[x]
+                mean = means[before[x], c] * (64 - share) + means[after[x], c] * share
+                left = pixels[y, x, c] - mean / 4096.0
+                square += left * left
+            found[c] += square
+
+
+def squares_around(
+    pixels: np.ndarray,
+    grid: np.ndarray,
+    down: tuple[np.ndarray, np.ndarray, np.ndarray],
+    across: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """As block_sums.squares_around, but for the order in which float64 numbers are added."""
+    found = np.zeros(pixels.shape[2])
+    _squares(pixels, grid, *down, *across, np.empty(grid.shape[1:]), found)
+    return found
