@@ -30,6 +30,7 @@ from PIL import Image
 from benchmarks.report import summary, table
 from bitsback.ans.device_lanes import DeviceLanes
 from bitsback.ans.lanes import Lanes
+from bitsback.beside import MOST_HELPERS
 from bitsback.codecs import (
     block_means,
     decoder,
@@ -40,6 +41,7 @@ from bitsback.codecs import (
     segments,
 )
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.fallback import jxl
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.side_information import SideInformation
 from bitsback.coder.chain import Chain
@@ -55,14 +57,17 @@ STEPS: list[tuple[str, Any, str]] = [
     ("digest of the pixels", decoder, "file_digest"),
     ("few colours?", mode_decision, "prior_possible"),
     ("a photograph?", mode_decision, "prior_hopeless"),
+    ("estimate of JPEG XL", jxl, "jxl_size"),
     ("estimate of JPEG XL", mode_decision, "fallback_hopeless"),
     ("busiest corner", prior_codec, "_busiest_corner"),
     ("mean and variance", Top, "fitted"),
-    ("flat map", flat_map, "write"),
+    ("flat map", flat_map, "begin"),
+    ("flat map, coded", flat_map, "encode_part"),
     ("flat map", flat_map, "read"),
-    ("block means", block_means, "write"),
+    ("block means", block_means, "begin"),
+    ("block means, coded", block_means, "encode_part"),
     ("block means", block_means, "read"),
-    ("sharpness, its counts", prior_codec, "_count"),
+    ("colour counts", prior_codec, "_count"),
     (LEFT_OUT, prior_codec, "sharpness_of"),
     ("colour counts", prior_codec, "_colours"),
     ("tables of a device", Chain, "counts_for"),
@@ -163,6 +168,7 @@ def _without_device(clock: Clock, device: NoDevice) -> Iterator[None]:
             if isinstance(kept, classmethod):
                 timed = staticmethod(timed)
             patches.enter_context(mock.patch.object(owner, attribute, timed))
+        patches.enter_context(mock.patch.object(encoder, "helper_count", lambda _: MOST_HELPERS))
         patches.enter_context(mock.patch.object(Chain, "push", push))
         patches.enter_context(mock.patch.object(Chain, "pop", pop))
         yield
@@ -228,7 +234,9 @@ def main() -> None:
     pixels = image_of(args.images, args.side)
     names = " ".join(path.name for path in args.images)
     text = f"python -m benchmarks.host_work {names} --side {args.side} --bits {args.bits:g}"
-    text += f"   ({pixels.shape[0]}x{pixels.shape[1]} pixels, {platform.machine()}; no model matters)\n"
+    text += (
+        f"   ({pixels.shape[0]}x{pixels.shape[1]} pixels, {platform.machine()}; no model matters)\n"
+    )
     for way, found in zip(("encode", "decode"), measure(pixels, args.bits)):
         head = [f"{way}, seconds a megapixel", "in the thread that codes", "beside"]
         text += "\n" + table(head, rows(found))

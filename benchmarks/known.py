@@ -35,9 +35,7 @@ def coded(
     header = Header((Entry(pixels.shape[1], pixels.shape[0]),), pixel_digest([pixels]))
     begin = time.perf_counter()
     with (
-        patch.object(
-            flat_map, "write", (lambda images: (b"", None)) if no_flats else flat_map.write
-        ),
+        patch.object(flat_map, "begin", (lambda *_: (bytes, None)) if no_flats else flat_map.begin),
         patch.object(
             prior_codec, "sharpness_of", (lambda *_: 0) if no_colours else prior_codec.sharpness_of
         ),

@@ -19,14 +19,14 @@ import numpy as np
 
 from bitsback.ans.compiled import compiled_or
 from bitsback.ans.gaussian_tables import FRACTION_BITS, FRACTIONS, scale_index
+from bitsback.beside import Beside, Later, at_once, later
 from bitsback.codecs import block_sums
 from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.codecs.fallback.codec import decode_fallback, encode_part
+from bitsback.codecs.fallback.codec import decode_fallback, encode_part, most_of_part
 from bitsback.codecs.segment_layout import Segment
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import Levels, sigmas
 from bitsback.errors import DamagedFile
-from bitsback.integer.fixed_point import rounded_shift
 
 SIDE = 32  # pixels of a block; 24 and 48 end up 1 and 15 % dearer on valid, each with its best step
 STEP = 32  # gray levels a step
@@ -50,11 +50,12 @@ def interpolated(grid: np.ndarray, rows: tuple[int, int], columns: tuple[int, in
 
     rows, columns: (begin, end) of the pixels.
     """
-    above, below, down = _weights(*rows, grid.shape[0])
-    left, right, across = _weights(*columns, grid.shape[1])
-    down, across = down[:, None, None], across[:, None]
-    lines = grid[above] * (2 * SIDE - down) + grid[below] * down
-    return lines[:, left] * (2 * SIDE - across) + lines[:, right] * across
+    places = _weights(*rows, grid.shape[0]), _weights(*columns, grid.shape[1])
+    return block_sums.interpolated(grid, *places)
+
+
+def _loops():
+    return compiled_or(block_sums, "bitsback.codecs.block_sum_loops")
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,14 @@ class LocalTop(Top):
         self, image: int, rows: tuple[int, int], columns: tuple[int, int], channels: int
     ) -> np.ndarray:
         """(C, h, w) int32: mean32 of pixels rows, columns, (begin, end) each, of an image."""
-        mean = np.array(self.mean32 if channels == 3 else self.mean32[1:2], np.int32)[:, None, None]
-        if self.grids[image] is None:
-            return np.broadcast_to(mean, (channels, rows[1] - rows[0], columns[1] - columns[0]))
-        more = interpolated(self.grids[image] - ZERO, rows, columns)
-        return mean + rounded_shift(more, UNIT_BITS - FRACTION_BITS + self.exponent).transpose(
-            2, 0, 1
-        )
+        mean, grid = np.array(self.mean32 if channels == 3 else self.mean32[1:2], np.int32)
+        grid = self.grids[image]
+        if grid is None:
+            size = channels, rows[1] - rows[0], columns[1] - columns[0]
+            return np.broadcast_to(mean[:, None, None], size)
+        places = _weights(*rows, grid.shape[0]), _weights(*columns, grid.shape[1])
+        shift = UNIT_BITS - FRACTION_BITS + self.exponent
+        return _loops().interpolated_means(grid - ZERO, *places, mean, shift)
 
     def at(self, segment: Segment, channels: int) -> Top:
         rows, columns = (
@@ -100,7 +102,9 @@ def _interpolated_sums(grid, height, width):
     for axis, size in enumerate((height, width)):
         block, count = np.arange(size) // SIDE, grid.shape[axis]
         before, after, weight = _weights(0, size, count)
-        shares = np.zeros((3, count), np.int64)  # of a block's sum: of the grid before, at, after it
+        shares = np.zeros(
+            (3, count), np.int64
+        )  # of a block's sum: of the grid before, at, after it
         np.add.at(shares, (before - block + 1, block), 2 * SIDE - weight)
         np.add.at(shares, (after - block + 1, block), weight)
         lines = np.moveaxis(grid, axis, -1)
@@ -118,8 +122,7 @@ def fit_means(pixels: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.nda
     the blocks' means: it is added once.
     """
     height, width = pixels.shape[:2]
-    loops = compiled_or(block_sums, "bitsback.codecs.block_sum_loops")
-    sums, squares = loops.block_sums(pixels, SIDE)
+    sums, squares = _loops().block_sums(pixels, SIDE)
     down, across = (
         np.diff(np.arange(0, size, SIDE), append=size)[:, None] for size in (height, width)
     )
@@ -129,7 +132,7 @@ def fit_means(pixels: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.nda
     steps = np.clip(np.rint((grid - start) / STEP) + ZERO, 0, MAX_MEAN).astype(np.uint8)
     before = squares - 2 * start * sums.sum((0, 1)) + height * width * start**2
     places = (_weights(0, size, count) for size, count in zip((height, width), steps.shape))
-    after = loops.squares_around(pixels, start + (steps - float(ZERO)) * STEP, *places)
+    after = _loops().squares_around(pixels, start + (steps - float(ZERO)) * STEP, *places)
     return steps, before / (height * width), after / (height * width)
 
 
@@ -144,29 +147,42 @@ def write(images: Sequence[np.ndarray], top: Top, levels: Levels) -> tuple[bytes
 
     (b"", top) where none do.  top: fitted to the images without means; levels: the model's.
     """
+    means, top = begin(images, top, levels, later)
+    return means(), top
+
+
+def begin(
+    images: Sequence[np.ndarray], top: Top, levels: Levels, beside: Beside
+) -> tuple[Later, Top]:
+    """As write, but the means are coded beside where they surely pay: a function returns them."""
     spacing, variance = levels[-1].spacing, sigmas(levels)[-1] ** 2
-    parts, grids, squares = [], [], np.zeros(3)
-    for (height, width, channels), begin, end in _runs([pixels.shape for pixels in images]):
+    parts: list[Later] = []
+    grids, squares = [], np.zeros(3)
+    for (height, width, channels), one, end in _runs([pixels.shape for pixels in images]):
         start = (
             128 + np.array(top.mean32 if channels == 3 else top.mean32[1:2]) * spacing / FRACTIONS
         )
-        steps, before, after = zip(*(fit_means(pixels, start) for pixels in images[begin:end]))
-        area, part = height * width * (end - begin), encode_part(np.concatenate(steps))
+        steps, before, after = zip(*(fit_means(pixels, start) for pixels in images[one:end]))
+        area, samples = height * width * (end - one), np.concatenate(steps)
         before, after = np.mean(before, 0), np.mean(after, 0)
-        pays = (
-            8 * len(part)
-            < area / 2 * (np.log2(variance + before) - np.log2(variance + after)).sum()
-        )
-        parts.append(number(len(part)) + part if pays else number(0))
+        saved = area / 2 * (np.log2(variance + before) - np.log2(variance + after)).sum()
+        part = beside if 8 * most_of_part(samples) < saved else at_once
+        coded = part(encode_part, samples)
+        pays = part is beside or 8 * len(coded()) < saved
+        parts.append(later(_with_length, coded) if pays else later(number, 0))
         grids += [grid.astype(np.int32) if pays else None for grid in steps]
         squares += area * (after if pays else before)
     if all(grid is None for grid in grids):
-        return b"", top
+        return later(bytes), top
     squares /= sum(pixels.shape[0] * pixels.shape[1] for pixels in images)
     scale = scale_index(np.sqrt(np.maximum(squares + variance - spacing**2 / 12, 1e-3)) / spacing)
-    return b"".join(parts), LocalTop(
+    return lambda: b"".join(part() for part in parts), LocalTop(
         top.mean32, tuple(scale.tolist()), tuple(grids), levels[-1].exponent
     )
+
+
+def _with_length(coded):
+    return number(len(coded())) + coded()
 
 
 def read(data: bytes, sizes: Sequence[tuple[int, int, int]], top: Top, levels: Levels) -> Top:

@@ -1,8 +1,9 @@
-"""Sums over blocks of pixels and squares around interpolated means: compiled."""
+"""Sums over blocks of pixels, interpolated means and squares around them: compiled."""
 
 import numpy as np
 
 from bitsback.ans.compiled import compiled
+from bitsback.codecs.block_sums import Weights
 
 
 @compiled
@@ -51,10 +52,33 @@ def _squares(pixels, grid, above, below, down, before, after, across, means, fou
 def squares_around(
     pixels: np.ndarray,
     grid: np.ndarray,
-    down: tuple[np.ndarray, np.ndarray, np.ndarray],
-    across: tuple[np.ndarray, np.ndarray, np.ndarray],
+    down: Weights,
+    across: Weights,
 ) -> np.ndarray:
     """As block_sums.squares_around, but for the order in which float64 numbers are added."""
     found = np.zeros(pixels.shape[2])
     _squares(pixels, grid, *down, *across, np.empty(grid.shape[1:]), found)
+    return found
+
+
+@compiled
+def _means(grid, above, below, down, before, after, across, mean32, shift, found):
+    half = 1 << (shift - 1)
+    for c in range(grid.shape[2]):
+        for y in range(above.size):
+            one, other, share = above[y], below[y], down[y]
+            for x in range(before.size):
+                left, right = before[x], after[x]
+                first = grid[one, left, c] * (64 - share) + grid[other, left, c] * share
+                second = grid[one, right, c] * (64 - share) + grid[other, right, c] * share
+                more = first * (64 - across[x]) + second * across[x]
+                found[c, y, x] = mean32[c] + ((more + half) >> shift)
+
+
+def interpolated_means(
+    grid: np.ndarray, down: Weights, across: Weights, mean32: np.ndarray, shift: int
+) -> np.ndarray:
+    """As block_sums.interpolated_means."""
+    found = np.empty((grid.shape[2], len(down[0]), len(across[0])), np.int32)
+    _means(grid.astype(np.int64), *down, *across, mean32, shift, found)
     return found

@@ -1,9 +1,17 @@
-"""Sums over blocks of pixels and squares around interpolated means: in numpy, the reference."""
+"""Sums over blocks of pixels, interpolated means and squares around them: in numpy, the reference.
+
+Where means are interpolated, Weights are of each row or column: the block before it, the block
+after it, and the weight of the latter in 1/64, all int64.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from bitsback.codecs.image import strips
+from bitsback.integer.fixed_point import rounded_shift
 
+Weights = tuple[np.ndarray, np.ndarray, np.ndarray]
 ONE = 4096  # what weights of a pixel sum to: 64 down, 64 across
 
 
@@ -20,20 +28,34 @@ def block_sums(pixels: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
 def squares_around(
     pixels: np.ndarray,
     grid: np.ndarray,
-    down: tuple[np.ndarray, np.ndarray, np.ndarray],
-    across: tuple[np.ndarray, np.ndarray, np.ndarray],
+    down: Weights,
+    across: Weights,
 ) -> np.ndarray:
     """Sums of squares (C,) float64 of (H, W, C) uint8 minus the interpolated grid.
 
-    grid: (r, c, C) float64 gray levels; down, across: of each row and column the block before, the
-    block after and the weight of the latter in 1/64, int64.
+    grid: (r, c, C) float64 gray levels.
     """
     found = np.zeros(pixels.shape[2])
-    before, after, weight = across
-    weight = weight[:, None]
     for y, line in enumerate(pixels):
-        above, below, share = (some[y] for some in down)
-        means = grid[above] * (64 - share) + grid[below] * share
-        left = line - (means[before] * (64 - weight) + means[after] * weight) / ONE
+        row = [some[y : y + 1] for some in down]
+        left = line - interpolated(grid, row, across)[0] / ONE
         found += (left**2).sum(0)
     return found
+
+
+def interpolated(grid: np.ndarray, down: Sequence[np.ndarray], across: Weights) -> np.ndarray:
+    """(r, c, C) numbers, one a block -> (h, w, C), interpolated linearly, ONE times as large."""
+    above, below, share = down
+    before, after, weight = across
+    share, weight = share[:, None, None], weight[:, None]
+    lines = grid[above] * (64 - share) + grid[below] * share
+    return lines[:, before] * (64 - weight) + lines[:, after] * weight
+
+
+def interpolated_means(
+    grid: np.ndarray, down: Weights, across: Weights, mean32: np.ndarray, shift: int
+) -> np.ndarray:
+    """(r, c, C) int32 steps -> (C, h, w) int32: mean32 (C,) plus what is interpolated >> shift,
+    rounded."""
+    more = rounded_shift(interpolated(grid, down, across), shift)
+    return mean32[:, None, None] + more.transpose(2, 0, 1).astype(np.int32)

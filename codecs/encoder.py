@@ -9,6 +9,7 @@ import os
 
 import numpy as np
 
+from bitsback.beside import helper_count, helpers
 from bitsback.codecs import mode_decision, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
@@ -19,6 +20,7 @@ from bitsback.codecs.fallback.codec import FallbackCache
 from bitsback.codecs.fallback.parts import join_parts
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.image import ImageData
+from bitsback.codecs.photographs import estimate_of_jxl
 from bitsback.codecs.prior_trial import prior_bits
 from bitsback.codecs.remainders.codec import encode_all_remainders
 from bitsback.coder.model import Model
@@ -90,13 +92,13 @@ class Encoder:
         return self._encode(images, entries, True, progress)
 
     def _encode(self, images, entries, archive, progress):
-        with current(self.device):
-            data = self._smallest_file(images, entries, archive, progress)
+        with current(self.device), helpers(helper_count(self.device)) as beside:
+            data = self._smallest_file(images, entries, archive, progress, beside)
         if self.verify:
             check(data, images, model=self._model, device=self.device, progress=progress)
         return data
 
-    def _smallest_file(self, images, entries, archive, progress):
+    def _smallest_file(self, images, entries, archive, progress, beside):
         """The file with the prior, or the one by the fallback codec alone if that is smaller."""
         fallback = FallbackCache(self.jxl)
         chosen = self._choose(images, archive, fallback)
@@ -111,14 +113,14 @@ class Encoder:
             fallback_count=chosen.count(False),
             lost=tuple(dict.fromkeys(name for image in images for name in image.lost)),
         )
-        prior, coded = None, []
+        prior, coded, samples = None, [], [image.samples for image in images]
         if any(chosen):
-            prior, coded = self._with_prior(images, header, packed, progress, fallback)
-            samples = [image.samples for image in images]
-            if prior and mode_decision.fallback_hopeless(len(prior), samples, self.jxl):
+            estimate = estimate_of_jxl(samples, beside)
+            prior, coded = self._with_prior(images, header, packed, progress, fallback, beside)
+            if prior and mode_decision.fallback_hopeless(len(prior), samples, self.jxl, estimate):
                 return prior
-        for image in images[len(coded) :]:
-            coded.append(fallback(image.samples))
+        for pixels in samples[len(coded) :]:
+            coded.append(fallback(pixels))
             if prior and sum(map(len, coded)) >= len(prior):
                 return prior
         digest = header.digest if archive else header.digest[:4]
@@ -145,7 +147,7 @@ class Encoder:
                     chosen[i] = gains
         return chosen if _can_start(images, chosen) else [False] * len(images)
 
-    def _with_prior(self, images, header, packed, progress, fallback):
+    def _with_prior(self, images, header, packed, progress, fallback, beside):
         """(bytes, codes of the images that the prior does not code).
 
         None for the bytes where the images under the prior hold too few bits to start a stack.
@@ -170,7 +172,7 @@ class Encoder:
 
         def encoded(tuning, progress):
             return prior_codec.encode_stack(
-                colours, header, model, self.device, progress, first, tuning
+                colours, header, model, self.device, progress, first, tuning, beside
             )
 
         result = encoded(self.tuning, progress)
@@ -178,8 +180,7 @@ class Encoder:
             return None, coded
         data = container.write(*result)
         if result[0].section(Tag.BIAS_UPDATES):
-            # Their gain is an estimate, so the file without them is made too; that takes little
-            # time beside finding them.
+            # Their gain is an estimate: the file without them is made too, in little time.
             data = min(data, container.write(*encoded(0, no_progress)), key=len)
         return data, coded
 

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bitsback.beside import Beside, Later, later
 from bitsback.codecs.bitstream.numbers import Reader, number
-from bitsback.codecs.fallback.codec import decode_fallback, encode_part
+from bitsback.codecs.fallback.codec import decode_fallback, encode_part, most_of_part
 from bitsback.errors import DamagedFile
 
 SIDE = 4  # samples of a block's side
@@ -25,6 +26,7 @@ STRIP = 64 * SIDE  # rows that are painted at once: little memory
 MAX_VALUES = 255  # values of a channel
 PATIENT = 2**14  # samples of a map that the fallback codec tries all its coders on
 WORTH = 0.6  # bits a sample that a flat block saves, about
+_MOST_NUMBERS = 5 + 3 * (2 + MAX_VALUES)  # bytes of a map beside its blocks
 
 Masks = list[np.ndarray | None]  # (H, W, C) bool of each image, True where a sample is coded
 
@@ -75,16 +77,29 @@ def find_flat(pixels: np.ndarray) -> FlatMap | None:
 
 def write(images: Sequence[np.ndarray]) -> tuple[bytes, Masks | None]:
     """(H, W, C) uint8 each -> (the maps that pay for themselves, masks); (b"", None) if none do."""
-    parts: list[bytes] = []
+    maps, masks = begin(images, later)
+    return maps(), masks
+
+
+def begin(images: Sequence[np.ndarray], beside: Beside) -> tuple[Later, Masks | None]:
+    """As write, but the maps are coded beside where they surely pay: a function returns them."""
+    parts: list[Later] = []
     masks: Masks = []
     for pixels in images:
-        flat = find_flat(pixels)
-        part = _packed(flat)
-        if flat and 8 * len(part) > WORTH * SIDE**2 * np.count_nonzero(flat.blocks):
-            flat, part = None, _packed(None)
+        flat, part = find_flat(pixels), later(_packed, None)
+        if flat:
+            least = WORTH * SIDE**2 * np.count_nonzero(flat.blocks)
+            if 8 * (_MOST_NUMBERS + most_of_part(flat.blocks)) <= least:
+                part = beside(_packed, flat)
+            elif 8 * len(packed := _packed(flat)) <= least:
+                part = later(bytes, packed)
+            else:
+                flat = None
         parts.append(part)
         masks.append(None if flat is None else _enlarged(flat.blocks == 0, pixels))
-    return (b"".join(parts), masks) if any(mask is not None for mask in masks) else (b"", None)
+    if all(mask is None for mask in masks):
+        return later(bytes), None
+    return lambda: b"".join(part() for part in parts), masks
 
 
 def read(data: bytes, images: Sequence[np.ndarray]) -> Masks:

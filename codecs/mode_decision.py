@@ -15,10 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bitsback.codecs import photographs
 from bitsback.codecs.fallback import jxl, webp
 from bitsback.codecs.fallback.differences import encode_differences
 from bitsback.codecs.fallback.png import encode_png
 from bitsback.codecs.image import ImageData, strips
+from bitsback.codecs.photographs import ESTIMATE_SHARE, bands, estimate_of_jxl, photographic
 
 # --- thresholds ------------------------------------------------------------------------------
 
@@ -44,14 +46,6 @@ TRIAL_SIDE = 256  # pixels of the crop that is coded both ways; smaller: a crop 
 PRIOR_LOSES = 1.15
 TRIAL_CROPS, CROP_SIDE = 2, 128
 
-# A photograph has at least so many bits a dimension as a quick WebP and so many colours a pixel.
-# Training images, graphics among them, 128x128: medians 2.9 bits and 0.14 colours; 48 of 68 pass.
-# On these BEST never beat the smaller of QUICK and GOOD.  Too low: a drawing whose best coder is
-# not tried (bytes); too high: coders tried in vain (time).
-PHOTO_BITS = 1.4
-PHOTO_COLOURS = 1 / 16
-SAMPLE_PIXELS = 2**15  # of the bands on which colours are counted and coders compared
-
 # PNG and differences are tried on a photograph if they take less than this share of a quick WebP on
 # its bands.
 # Training photographs, 128x128: PNG takes at least 1.16 of a quick WebP, differences at least 1.03.
@@ -71,17 +65,16 @@ DEEP_LOSES = {"differences": 1.02, "png": 1.1}
 # Too high: a winner not tried (bytes); too low: an effort in vain (time).
 WEBP_EFFORTS = ((webp.QUICK, 0.9, 0.6), (webp.GOOD, 0.97, 0.75), (webp.BEST, 1.0, 1.0))
 
-# The fallback codec is hopeless if the file has less than HOPELESS of the bytes that JPEG XL would
-# take: those of a quick JPEG XL of all, times usual by quick JPEG XL of ESTIMATE_BANDS bands with
-# ESTIMATE_SHARE of the pixels.  Else JPEG XL codes the whole image, and the smaller file is taken.
-# Of 196 photographs (kodak, valid, every 7th of train2, 6th of train) JPEG XL takes 0.937 to 1.029
-# of the estimate; the smallest WebP takes at least 0.96 of JPEG XL.  An estimate of 0.4 megapixels
-# takes 0.12 s, JPEG XL of all 0.52 s, a quick WebP 0.17 s.
+# The fallback codec is hopeless if the file has less than HOPELESS of the estimate of JPEG XL
+# (photographs.py), or HOPELESS_LARGE where each image has LARGE pixels.  Else JPEG XL codes the
+# whole image, and the smaller file is taken.  Of 196 photographs (kodak, valid, every 7th of
+# train2, 6th of train) JPEG XL takes 0.937 to 1.029 of the estimate, of two photographs of 2.5 and
+# 2.8 megapixels and their quarters 0.982 to 1.001; the smallest WebP takes at least 0.96 of JPEG
+# XL.  An estimate takes 0.3 s a megapixel, JPEG XL of all 1.6 s.
 # Too high: the prior is taken though the fallback codec is smaller (bytes); too low: the fallback
 # codec tried in vain (time).
-HOPELESS_PIXELS = 96 * 96
-HOPELESS, MOST_SAVES = 0.92, 0.96  # the second: what libjxl's most effort takes of the usual one
-ESTIMATE_BANDS, ESTIMATE_SHARE = 8, 1 / 8
+HOPELESS, HOPELESS_LARGE, LARGE = 0.92, 0.95, 2**19
+MOST_SAVES = 0.96  # what libjxl's most effort takes of the usual one
 
 
 # --- prior or fallback codec -----------------------------------------------------------------
@@ -150,8 +143,8 @@ def prior_hopeless(
     height, width = colour.shape[:2]
     if height * width < 4 * (TRIAL_CROPS * CROP_SIDE) ** 2 or min(height, width) < CROP_SIDE:
         return False
-    bands = _bands(colour, ESTIMATE_SHARE * height * width)
-    if photographic(bands, jxl.jxl_size(bands)):
+    some = bands(colour, ESTIMATE_SHARE * height * width)
+    if photographic(some, jxl.jxl_size(some)):
         return False
     tops, lefts = (
         [(side - CROP_SIDE) * i // (TRIAL_CROPS + 1) for i in range(1, TRIAL_CROPS + 1)]
@@ -163,28 +156,21 @@ def prior_hopeless(
 
 
 def fallback_hopeless(
-    size: int, images: list[np.ndarray], efforts: Sequence[int] = (jxl.USUAL,)
+    size: int,
+    images: Sequence[np.ndarray],
+    efforts: Sequence[int] = (jxl.USUAL,),
+    estimate: Callable[[], float | None] | None = None,
 ) -> bool:
     """Whether `size` bytes are surely fewer than the fallback codec would need for these samples,
     judged by an estimate of JPEG XL; False where it must be tried to know.
 
-    efforts: libjxl's that it would try.  Always False for small images, drawings and samples of
-    more than 8 bits.
+    efforts: libjxl's that it would try; estimate: of these samples, where it was begun before.
     """
-    limit = HOPELESS * (MOST_SAVES if max(efforts) > jxl.USUAL else 1.0)
-    if any(
-        samples.dtype != np.uint8 or samples.shape[0] * samples.shape[1] < HOPELESS_PIXELS
-        for samples in images
-    ):
-        return False
-    total = 0.0
-    for samples in images:
-        quick = jxl.jxl_size(samples)
-        if not photographic(samples, quick):
-            return False
-        bands = _bands(samples, ESTIMATE_SHARE * samples.shape[0] * samples.shape[1])
-        total += quick * jxl.jxl_size(bands, jxl.USUAL) / jxl.jxl_size(bands)
-    return size < limit * total
+    large = all(samples.shape[0] * samples.shape[1] >= LARGE for samples in images)
+    limit = HOPELESS_LARGE if large else HOPELESS
+    limit *= MOST_SAVES if max(efforts) > jxl.USUAL else 1.0
+    total = (estimate or estimate_of_jxl(images))()
+    return total is not None and size < limit * total
 
 
 # --- coders of the fallback codec ------------------------------------------------------------
@@ -206,41 +192,26 @@ def coders_worth_trying(samples: np.ndarray) -> Coders:
     if (
         samples.dtype != np.uint8
         or max(samples.shape[:2]) > webp.MAX_SIDE
-        or samples.shape[0] * samples.shape[1] < 4 * SAMPLE_PIXELS
+        or samples.shape[0] * samples.shape[1] < 4 * photographs.SAMPLE_PIXELS
     ):
         return Coders(True, True, True)
-    bands = _bands(samples)
-    quick = webp.webp_size(bands)
-    if quick is None or not photographic(bands, quick):
+    some = bands(samples)
+    quick = webp.webp_size(some)
+    if quick is None or not photographic(some, quick):
         return Coders(True, True, True)
     limit = CODER_LOSES * quick
-    return Coders(len(encode_differences(bands)) < limit, len(encode_png(bands, 8)) < limit, False)
+    return Coders(len(encode_differences(some)) < limit, len(encode_png(some, 8)) < limit, False)
 
 
 def deep_coders_worth_trying(samples: np.ndarray) -> Coders:
     """As coders_worth_trying for samples of 2 and 4 bytes, beside JPEG XL."""
     gray = samples.dtype.itemsize == 2 and samples.ndim == 2
-    if samples.shape[0] * samples.shape[1] < 4 * SAMPLE_PIXELS or samples.dtype.kind == "i":
+    if (
+        samples.shape[0] * samples.shape[1] < 4 * photographs.SAMPLE_PIXELS
+        or samples.dtype.kind == "i"
+    ):
         return Coders(True, gray, False)
-    bands = _bands(samples)
-    size = jxl.jxl_size(bands, jxl.USUAL)
-    png = gray and len(encode_png(bands, 16)) < DEEP_LOSES["png"] * size
-    return Coders(len(encode_differences(bands)) < DEEP_LOSES["differences"] * size, png, False)
-
-
-def photographic(samples: np.ndarray, quick_bytes: int) -> bool:
-    """Whether uint8 samples whose quick WebP or JPEG XL has `quick_bytes` look like a photograph:
-    enough bits a dimension and, with several channels, enough colours."""
-    bands = _bands(samples)
-    pixels = bands.shape[0] * bands.shape[1]
-    colours = pixels if bands.ndim == 2 else len(np.unique(bands.reshape(pixels, -1), axis=0))
-    return 8 * quick_bytes >= PHOTO_BITS * samples.size and colours >= PHOTO_COLOURS * pixels
-
-
-def _bands(samples, pixels=0.0):
-    """Four bands of SAMPLE_PIXELS / 4 each at four heights, as one image; of more pixels, twice as
-    many."""
-    count = 4 if pixels <= SAMPLE_PIXELS else ESTIMATE_BANDS
-    rows = max(1, int(max(SAMPLE_PIXELS, pixels)) // count // samples.shape[1])
-    tops = np.arange(1, 2 * count, 2) * (len(samples) - rows) // (2 * count)
-    return np.concatenate([samples[top : top + rows] for top in tops])
+    some = bands(samples)
+    size = jxl.jxl_size(some, jxl.USUAL)
+    png = gray and len(encode_png(some, 16)) < DEEP_LOSES["png"] * size
+    return Coders(len(encode_differences(some)) < DEEP_LOSES["differences"] * size, png, False)

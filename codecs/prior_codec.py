@@ -13,24 +13,21 @@ from typing import Any
 import numpy as np
 
 from bitsback.ans.colour_counts import ColourCounts
-from bitsback.ans.lanes import Lanes, random_lanes
+from bitsback.ans.lanes import Lanes
+from bitsback.beside import Beside, later
 from bitsback.codecs import block_means, flat_map
 from bitsback.codecs.bitstream.header import Header
 from bitsback.codecs.fallback.start import fallback_parts
 from bitsback.codecs.fallback.webp import webp_size
-from bitsback.codecs.image import strips
-from bitsback.codecs.segment_layout import STEP, Covered, Segment, locate, turned
+from bitsback.codecs.segment_layout import STEP, Covered, locate, turned
 from bitsback.codecs.segments import (
-    blocks,
-    context_around,
     lane_counts,
     lane_rule,
-    planes,
     push_segments,
 )
+from bitsback.codecs.sharpness import count_rows, counts_before, sharpness_of
 from bitsback.codecs.side_information import SideInformation, pack_updates
 from bitsback.coder.chain import Chain
-from bitsback.coder.context import context_chain
 from bitsback.coder.model import Model
 from bitsback.coder.top import Top
 
@@ -39,10 +36,6 @@ from bitsback.coder.top import Top
 START_SIDE, START_SHARE = 64, 8
 SMALLEST = 48 * 48  # pixels of an image that may start from its own block; alone it must have them
 TUNING_SHARE = 0.4  # of the encoder's time, about
-# Side of the block on which the sharpness is tried, and values whose cost is counted there.
-TRIAL_SIDE, TRIAL_VALUES = 192, 2**15
-# Share of the cost of p(x | y_0) that counting colours must save, for the time it takes.
-SHARPNESS_PAYS = 0.002
 
 
 def tune(model: Model, images: list[np.ndarray], steps: int, **options: Any) -> np.ndarray | None:
@@ -91,67 +84,6 @@ def _busiest_corner(pixels):
     return max(range(4), key=lambda flips: webp_size(np.ascontiguousarray(corner(flips))))
 
 
-def _trial(image, mask):
-    """Segment on which the sharpness is tried, the image, and its mask.
-
-    The middle, cut to a grid of STEP, or where more samples are coded.
-    """
-    height, width = (min(TRIAL_SIDE, side) for side in image.shape[:2])
-    tops, lefts = (
-        [(whole - part) * quarter // 4 // STEP * STEP for quarter in (2, 1, 3, 0, 4)]
-        for whole, part in zip(image.shape[:2], (height, width))
-    )
-    segments = [Segment(0, 1, top, left, height, width) for top in tops for left in lefts]
-    most = max(
-        segments,
-        key=lambda segment: mask is not None and np.count_nonzero(blocks([mask], segment)[0]),
-    )
-    return most, [image], None if mask is None else [mask]
-
-
-def sharpness_of(chain: Chain, images: list[np.ndarray], masks: flat_map.Masks | None) -> int:
-    """Number of the SHARPNESS under which a block of the largest image costs least; 0 for none.
-
-    Every second row of the rest is counted before.
-    """
-    largest = max(range(len(images)), key=lambda i: images[i].size)
-    segment, one, mask = _trial(images[largest], masks and masks[largest])
-    x, context = planes(np.stack(blocks(one, segment))), context_around(one, segment, mask)
-    inside = context_chain(chain.forward_table, chain.levels[:1], context)[0]
-    y = chain.forward[0].pop(random_lanes(x.size), x, inside)
-    arrays = chain.reverse[0].pixel_arrays(x, y, inside)
-    counts = ColourCounts(1)
-    for pixels in images:
-        _count(counts, pixels[::2])
-    counts.count_all(x[:, :, (-segment.top) % 2 :: 2], -1)
-    every = max(1, x.size // TRIAL_VALUES)
-    uncounted = sum(
-        chain.gaussians.information_bits(a.values[::every], a.mean32[::every], a.scale[::every])
-        for a in arrays
-    )
-    costs = [uncounted, *counts.information_bits(chain.gaussians, arrays, every)]
-    best = int(np.argmin(costs))
-    return best if costs[best] < (1 - SHARPNESS_PAYS) * costs[0] else 0
-
-
-def _colours(sharpness, images, start):
-    """ColourCounts that have counted all that the prior codes, or None."""
-    if not sharpness:
-        return None
-    colours, (image, rows, columns) = ColourCounts(sharpness), start
-    for i, pixels in enumerate(images[image:]):
-        _count(colours, pixels)
-        if not i and rows:
-            _count(colours, pixels[:rows, :columns], -1)
-    return colours
-
-
-def _count(colours, pixels, times=1):
-    """Counts (H, W, C) uint8 in strips: 40 bytes of arrays for each pixel of a strip."""
-    for rows in strips(pixels):
-        colours.count_all(planes(rows), times)
-
-
 def encode_stack(
     images: list[np.ndarray],
     header: Header,
@@ -160,16 +92,27 @@ def encode_stack(
     progress: Callable[[float], None] = lambda share: None,
     first: bytes = b"",
     tuning: int = 0,
+    beside: Beside = later,
 ) -> tuple[Header, bytes] | None:
     """(Header, payload), or None where the images are too small to pay for the start.
 
     images: (H, W, 3) or (H, W, 1) uint8; header: with entries and digest; first: the fallback parts
-    before those of the images; tuning: steps, as the Encoder's.
+    before those of the images; tuning: steps, as the Encoder's; beside: what need not wait.
     """
     flips = _busiest_corner(images[0])
     images = [turned(pixels, flips) for pixels in images]
-    flat, masks = flat_map.write(images)
-    means, top = block_means.write(images, Top.fitted(images, model.levels), model.levels)
+    remainders = any(deep and deep.remainder_bytes for deep in header.depths)
+    starts = list(_starts([pixels.shape[:2] for pixels in images], remainders))
+    first_of = {
+        start: (
+            beside(fallback_parts, images, start),
+            beside(count_rows, 1, images[start.image :], 1),
+        )
+        for start in starts[:1]
+    }
+    maps, counted = beside(flat_map.begin, images, beside), beside(count_rows, 1, images, 2)
+    means, top = block_means.begin(images, Top.fitted(images, model.levels), model.levels, beside)
+    flat, masks = maps()
     begun = TUNING_SHARE if tuning else 0.0
     updates = tune(
         model,
@@ -180,12 +123,12 @@ def encode_stack(
         progress=lambda share: progress(TUNING_SHARE * share),
     )
     chain = model.chain(device) if updates is None else model.tuned_chain(updates, device)
-    sharpness = sharpness_of(chain, images, masks)
-    side = SideInformation(flat, means, sharpness, pack_updates(updates, model))
-    remainders = any(deep and deep.remainder_bytes for deep in header.depths)
+    sharpness = sharpness_of(chain, images, masks, counted)
+    del counted  # 64 MiB
     rule = lane_rule([pixels.shape for pixels in images])
-    for start in _starts([pixels.shape[:2] for pixels in images], remainders):
-        credit = first + fallback_parts(images, start)
+    for start in starts:
+        part, whole = first_of.pop(start, (later(fallback_parts, images, start), None))
+        credit = first + part()
         lanes = Lanes(credit)
         segments = push_segments(
             chain,
@@ -195,11 +138,12 @@ def encode_stack(
             top,
             lambda share: progress(begun + (1 - begun) * share),
             masks,
-            _colours(sharpness, images, start),
+            counts_before(sharpness, images, start, whole),
             rule=rule,
         )
         if segments:
             payload = lanes.to_bytes()
+            side = SideInformation(flat(), means(), sharpness, pack_updates(updates, model))
             return dataclasses.replace(
                 header,
                 model=model.id[:16],

@@ -86,7 +86,7 @@ def _fixed_inside(
     chosen = [] if masks is None else masks[segment.image : segment.image + segment.images]
     if all(mask is None for mask in chosen):
         return None, None
-    full = np.ones(images[segment.image].shape, bool)
+    full = np.broadcast_to(np.True_, images[segment.image].shape)
     whole = [full if mask is None else mask for mask in chosen]
     free = np.stack(blocks(whole, segment._replace(image=0))).transpose(0, 3, 1, 2)
     if free.all():

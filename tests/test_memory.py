@@ -33,7 +33,7 @@ assert mode_decision.prior_possible(image) and images.same(image, other)
 Top.fitted([image.samples], default_levels())
 checksums.image_check(image.samples)
 note()
-prior_codec._colours(3, [image.samples], Covered(0, 64, 64))
+prior_codec.counts_before(3, [image.samples], Covered(0, 64, 64))
 note()
 print(json.dumps(peaks))
 """

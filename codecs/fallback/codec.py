@@ -59,6 +59,13 @@ def encode_part(samples: np.ndarray, patient: bool = True) -> bytes:
     return min(results, key=len)
 
 
+def most_of_part(samples: np.ndarray) -> int:
+    """Bytes that encode_part surely does not exceed, found soon; very many if that takes long."""
+    samples = _two_dimensional(samples)
+    quick = webp.webp_size(samples) if samples.dtype == np.uint8 else None
+    return 2**62 if quick is None or samples.size > webp.STRIP else quick
+
+
 def encode_fallback(samples: np.ndarray, efforts: Sequence[int] = EFFORTS["default"].jxl) -> bytes:
     """(H, W) or (H, W, C) array of 1, 2 or 4 bytes a sample -> the fewest bytes of all coders.
 

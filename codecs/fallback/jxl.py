@@ -153,9 +153,13 @@ def decode_jxl(data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarr
     return samples.reshape(shape)
 
 
+def parts(samples: np.ndarray) -> list[np.ndarray]:
+    """Views of the rows of samples, STRIP pixels each or one row: what jxl_size codes at once."""
+    rows = max(1, STRIP // samples.shape[1])
+    return [samples[top : top + rows] for top in range(0, len(samples), rows)]
+
+
 def jxl_size(samples: np.ndarray, effort: int = QUICK) -> int:
     """Bytes as JPEG XL, the byte that names the coder included; an image of more than STRIP pixels
     is coded in strips, whose sizes are added.  Errors: as encode_jxl's."""
-    rows = max(1, STRIP // samples.shape[1])
-    tops = range(0, len(samples), rows)
-    return sum(1 + len(encode_jxl(samples[top : top + rows], effort)) for top in tops)
+    return sum(1 + len(encode_jxl(part, effort)) for part in parts(samples))

@@ -1,0 +1,59 @@
+"""Work of the host beside the thread that codes: in helper threads, or later where there are none.
+
+While a GPU codes, one core launches its kernels and the others rest: helpers do there what the
+coding need not wait for.  Libraries that compress, and compiled loops, run without Python's lock.
+On a CPU, or where one thread is asked for, helpers would only compete, so that work waits until it
+is asked for, and what is not asked for is not done.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from bitsback.devices import is_gpu
+
+MOST_HELPERS = 4
+
+# Returns the result of what was begun; raises its error.  A helper must not call it: it would hold
+# a thread that the work waits for.
+Later = Callable[[], Any]
+Beside = Callable[..., Later]  # (function, *arguments) -> Later
+
+
+def later(function: Callable[..., Any], *arguments: Any) -> Later:
+    """A Beside without helpers: the function is called when its result is first asked for."""
+    return functools.cache(functools.partial(function, *arguments))
+
+
+def at_once(function: Callable[..., Any], *arguments: Any) -> Later:
+    """A Beside that calls the function now."""
+    result = function(*arguments)
+    return lambda: result
+
+
+def helper_count(device: Any) -> int:
+    """How many helpers the thread that codes on this device has: none on a CPU, or where torch uses
+    one thread (-T 1, and where several images are coded at once)."""
+    if not is_gpu(device):
+        return 0
+    import torch
+
+    return min(MOST_HELPERS, torch.get_num_threads() - 1)
+
+
+@contextmanager
+def helpers(count: int) -> Iterator[Beside]:
+    """A Beside of `count` threads, which end with the block; `later` for none.
+
+    At the end, or where the block raises, work not begun is dropped, work begun is waited for.
+    """
+    if count < 1:
+        yield later
+        return
+    threads = ThreadPoolExecutor(count, "beside")
+    try:
+        yield lambda function, *arguments: threads.submit(function, *arguments).result
+    finally:
+        threads.shutdown(cancel_futures=True)
