@@ -39,6 +39,7 @@ from bitsback.codecs import (
     mode_decision,
     prior_codec,
     segments,
+    sharpness,
 )
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.fallback import jxl
@@ -67,10 +68,11 @@ STEPS: list[tuple[str, Any, str]] = [
     ("block means", block_means, "begin"),
     ("block means, coded", block_means, "encode_part"),
     ("block means", block_means, "read"),
-    ("colour counts", prior_codec, "_count"),
+    ("colour counts", sharpness, "_count"),
     (LEFT_OUT, prior_codec, "sharpness_of"),
-    ("colour counts", prior_codec, "_colours"),
+    ("colour counts", prior_codec, "counts_before"),
     ("tables of a device", Chain, "counts_for"),
+    ("colour counts", prior_codec, "count_rows"),
     ("start block", prior_codec, "fallback_parts"),
     ("start block", decoder, "unpack_fallback_parts"),
     ("pixels of segments", segments, "planes"),

@@ -72,7 +72,7 @@ class LocalTop(Top):
         self, image: int, rows: tuple[int, int], columns: tuple[int, int], channels: int
     ) -> np.ndarray:
         """(C, h, w) int32: mean32 of pixels rows, columns, (begin, end) each, of an image."""
-        mean, grid = np.array(self.mean32 if channels == 3 else self.mean32[1:2], np.int32)
+        mean = np.array(self.mean32 if channels == 3 else self.mean32[1:2], np.int32)
         grid = self.grids[image]
         if grid is None:
             size = channels, rows[1] - rows[0], columns[1] - columns[0]

@@ -16,6 +16,7 @@ from bitsback.codecs import (
     decoder,
     encoder,
     mode_decision,
+    photographs,
     prior_codec,
 )
 from bitsback.codecs.bitstream import container
@@ -179,7 +180,7 @@ def test_of_small_images_nothing_is_sure():
     """A 16x16 crop whose best fallback code is far below a quick WebP: it must be tried."""
     pixels = noise(1, (16, 16))[0]
     quick, best = webp.webp_size(pixels), len(encode_fallback(pixels))
-    assert mode_decision.photographic(pixels, quick) and best < 0.9 * quick
+    assert photographs.photographic(pixels, quick) and best < 0.9 * quick
     assert not mode_decision.fallback_hopeless(best + 1, [pixels])
 
 

@@ -20,6 +20,7 @@ from bitsback.codecs import (
     prior_codec,
     segment_layout,
     segments,
+    sharpness,
 )
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
@@ -483,7 +484,7 @@ def test_a_trial_of_nothing(tiny_model, few, monkeypatch):
     """A flat middle moves the trial elsewhere; an image that is all flat is not counted."""
     pixels = few(104, 96)
     pixels[32:80, 24:72] = 90
-    monkeypatch.setattr(prior_codec, "TRIAL_SIDE", 32)
+    monkeypatch.setattr(sharpness, "TRIAL_SIDE", 32)
     header, payload = coded([pixels], tiny_model)
     assert (
         prior_codec.sharpness_of(tiny_model.chain(), [pixels], [np.zeros(pixels.shape, bool)]) == 0

@@ -6,7 +6,7 @@ import pytest
 from bitsback.ans.colour_counts import ColourCounts
 from bitsback.ans.device_lanes import Kernels
 from bitsback.ans.lanes import Lanes
-from bitsback.codecs import prior_codec, segments
+from bitsback.codecs import segments, sharpness
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.decoder import decode
 from bitsback.coder.context import Context
@@ -116,7 +116,7 @@ def test_a_stack_that_runs_dry_is_found_at_the_end(device, short_model, kernels)
 def test_a_file_is_the_same(device, two_level_model, kernels, photograph, prior_file, monkeypatch):
     """Segments that run dry and are tried again, a flat corner, colours that are counted."""
     monkeypatch.setattr(segments, "SAMPLES_PER_LANE", 48)  # few steps: the interpreter is slow
-    monkeypatch.setattr(prior_codec, "SHARPNESS_PAYS", -9.0)  # random weights: nothing pays
+    monkeypatch.setattr(sharpness, "SHARPNESS_PAYS", -9.0)  # random weights: nothing pays
     image = photograph(64, 64) // 4 * 4
     image[32:, 16:] = 17
     host, chain = chains(two_level_model, device, kernels)

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import (
-    mode_decision,
-)
+from bitsback.codecs import mode_decision, photographs
 from bitsback.codecs.fallback import codec, webp
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
 from bitsback.codecs.fallback.webp import BEST
@@ -24,7 +22,7 @@ CROP = np.array(Image.open(Path(__file__).parent / "images" / "kodim23_crop.png"
 @pytest.fixture(autouse=True)
 def small_samples(monkeypatch):
     """As if an image of 10000 pixels were a large one."""
-    monkeypatch.setattr(mode_decision, "SAMPLE_PIXELS", 2500)
+    monkeypatch.setattr(photographs, "SAMPLE_PIXELS", 2500)
 
 
 def images(photograph):
@@ -48,7 +46,7 @@ def images(photograph):
 def test_never_larger_than_other_codecs(photograph, kind):
     """Against JPEG XL and the files that Pillow writes with the most effort; all choices decode."""
     samples = images(photograph)[kind]
-    assert samples.shape[0] * samples.shape[1] >= 4 * mode_decision.SAMPLE_PIXELS
+    assert samples.shape[0] * samples.shape[1] >= 4 * photographs.SAMPLE_PIXELS
     data, sizes = encode_fallback(samples), []
     assert np.array_equal(decode_fallback(data, samples.shape), samples)
     sizes.append(len(imagecodecs.jpegxl_encode(samples, lossless=True, effort=7)))
@@ -81,9 +79,9 @@ def test_slow_coders_are_left_out_where_they_lose(photograph, monkeypatch):
         lambda image, **effort: efforts.append(effort) or encode(image, **effort),
     )
     encode_fallback(images(photograph)["kodim23"])
-    assert len(seen) == 2 and max(seen) <= 3 * mode_decision.SAMPLE_PIXELS and BEST not in efforts
+    assert len(seen) == 2 and max(seen) <= 3 * photographs.SAMPLE_PIXELS and BEST not in efforts
     encode_fallback(images(photograph)["palette"])
-    assert len(seen) == 4 and max(seen) > 3 * mode_decision.SAMPLE_PIXELS and BEST in efforts
+    assert len(seen) == 4 and max(seen) > 3 * photographs.SAMPLE_PIXELS and BEST in efforts
 
 
 def test_deep_coders_are_left_out_where_they_lose(photograph, monkeypatch):

@@ -31,16 +31,16 @@ def shipped():
     return Model.open()
 
 
-def no_block_means(images, top, levels):
-    """Replaces block_means.told."""
-    return b"", top
+def no_block_means(images, top, *_):
+    """In place of block_means.begin."""
+    return bytes, top
 
 
 @pytest.fixture(scope="module")
 def data(pixels, prior_file, shipped):
     """A file without block means and flat map."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(block_means, "write", no_block_means)
+        patch.setattr(block_means, "begin", no_block_means)
         return prior_file(pixels, shipped)
 
 
@@ -183,7 +183,7 @@ def clipped(height, width):
 def test_one_known_channel_is_no_colour(tiny_model, monkeypatch, has_means):
     """Where the flat map has red only, block means fill the rest, or all of the pixel is gray."""
     if not has_means:
-        monkeypatch.setattr(block_means, "write", no_block_means)
+        monkeypatch.setattr(block_means, "begin", no_block_means)
     monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: 0)
     pixels = clipped(160, 136)
     header, payload = coded([pixels], tiny_model)

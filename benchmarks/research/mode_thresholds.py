@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bitsback.codecs import mode_decision
+from bitsback.codecs import photographs
 from bitsback.codecs.fallback import webp
 from bitsback.codecs.fallback.codec import encode_fallback
 from bitsback.codecs.fallback.differences import encode_differences
@@ -43,11 +43,11 @@ def measure_photographs(crops: list[np.ndarray]) -> list[np.ndarray]:
     rows: dict[str, list[float]] = {}
     found = []
     for crop in crops:
-        quick, bands = webp.webp_size(crop), mode_decision._bands(crop)
+        quick, bands = webp.webp_size(crop), photographs.bands(crop)
         colours = len(np.unique(bands.reshape(-1, 3), axis=0)) / (bands.shape[0] * bands.shape[1])
         rows.setdefault("quick WebP, bits a dimension", []).append(8 * quick / crop.size)
         rows.setdefault("colours a pixel of the bands", []).append(colours)
-        if mode_decision.photographic(crop, quick):
+        if photographs.photographic(crop, quick):
             found.append(crop)
             png, differences = len(encode_png(crop, 8)), len(encode_differences(crop))
             rows.setdefault("photographs: PNG / quick", []).append(png / quick)
@@ -76,13 +76,13 @@ def measure_efforts(crops: list[np.ndarray]) -> None:
 
 
 def measure_small(crops: list[np.ndarray]) -> None:
-    """HOPELESS_PIXELS: how far below a quick WebP the best coder may be, by the side of a crop."""
+    """ESTIMATE_PIXELS: how far below a quick WebP the best coder may be, by the side of a crop."""
     for side in SMALL_SIDES:
         ratios = []
         for crop in crops:
             part = middle(crop, side)
             quick = webp.webp_size(part)
-            if mode_decision.photographic(part, quick):
+            if photographs.photographic(part, quick):
                 ratios.append(len(encode_fallback(part)) / quick)
         spread(f"{side}x{side}: best / quick", ratios)
 
