@@ -28,9 +28,9 @@ import torch
 from PIL import Image
 
 from benchmarks.report import summary, table
+from bitsback import beside
 from bitsback.ans.device_lanes import DeviceLanes
 from bitsback.ans.lanes import Lanes
-from bitsback.beside import MOST_HELPERS
 from bitsback.codecs import (
     block_means,
     decoder,
@@ -170,7 +170,9 @@ def _without_device(clock: Clock, device: NoDevice) -> Iterator[None]:
             if isinstance(kept, classmethod):
                 timed = staticmethod(timed)
             patches.enter_context(mock.patch.object(owner, attribute, timed))
-        patches.enter_context(mock.patch.object(encoder, "helper_count", lambda _: MOST_HELPERS))
+        patches.enter_context(
+            mock.patch.object(beside, "helper_count", lambda _: beside.MOST_HELPERS)
+        )
         patches.enter_context(mock.patch.object(Chain, "push", push))
         patches.enter_context(mock.patch.object(Chain, "pop", pop))
         yield

@@ -9,12 +9,12 @@ is asked for, and what is not asked for is not done.
 import functools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from bitsback.devices import is_gpu
 
-MOST_HELPERS = 4
+MOST_HELPERS = 4  # an encoder has twice these: one half for what is not soon asked for
 
 # Returns the result of what was begun; raises its error.  A helper must not call it: it would hold
 # a thread that the work waits for.
@@ -43,17 +43,23 @@ def helper_count(device: Any) -> int:
     return min(MOST_HELPERS, torch.get_num_threads() - 1)
 
 
+def helpers(device: Any) -> AbstractContextManager[Beside]:
+    """A Beside of the helpers that the thread that codes on this device has: as `threads`."""
+    return threads(helper_count(device))
+
+
 @contextmanager
-def helpers(count: int) -> Iterator[Beside]:
+def threads(count: int) -> Iterator[Beside]:
     """A Beside of `count` threads, which end with the block; `later` for none.
 
-    At the end, or where the block raises, work not begun is dropped, work begun is waited for.
+    Work is begun in the order in which it is given.  At the end, or where the block raises, work
+    not begun is dropped, work begun is waited for.
     """
     if count < 1:
         yield later
         return
-    threads = ThreadPoolExecutor(count, "beside")
+    pool = ThreadPoolExecutor(count, "beside")
     try:
-        yield lambda function, *arguments: threads.submit(function, *arguments).result
+        yield lambda function, *arguments: pool.submit(function, *arguments).result
     finally:
-        threads.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)

@@ -9,7 +9,7 @@ import os
 
 import numpy as np
 
-from bitsback.beside import helper_count, helpers
+from bitsback.beside import helpers
 from bitsback.codecs import mode_decision, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
@@ -92,13 +92,13 @@ class Encoder:
         return self._encode(images, entries, True, progress)
 
     def _encode(self, images, entries, archive, progress):
-        with current(self.device), helpers(helper_count(self.device)) as beside:
-            data = self._smallest_file(images, entries, archive, progress, beside)
+        with current(self.device), helpers(self.device) as beside, helpers(self.device) as idle:
+            data = self._smallest_file(images, entries, archive, progress, beside, idle)
         if self.verify:
             check(data, images, model=self._model, device=self.device, progress=progress)
         return data
 
-    def _smallest_file(self, images, entries, archive, progress, beside):
+    def _smallest_file(self, images, entries, archive, progress, beside, idle):
         """The file with the prior, or the one by the fallback codec alone if that is smaller."""
         fallback = FallbackCache(self.jxl)
         chosen = self._choose(images, archive, fallback)
@@ -115,7 +115,7 @@ class Encoder:
         )
         prior, coded, samples = None, [], [image.samples for image in images]
         if any(chosen):
-            estimate = estimate_of_jxl(samples, beside)
+            estimate = estimate_of_jxl(samples, idle)
             prior, coded = self._with_prior(images, header, packed, progress, fallback, beside)
             if prior and mode_decision.fallback_hopeless(len(prior), samples, self.jxl, estimate):
                 return prior

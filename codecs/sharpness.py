@@ -91,6 +91,6 @@ def counts_before(
 
 
 def _count(colours, pixels, times=1):
-    """Counts (H, W, C) uint8 in strips: 40 bytes of arrays for each pixel of a strip."""
+    """Counts (H, W, C) uint8 in strips: the arrays of a strip take little memory."""
     for rows in strips(pixels):
-        colours.count_all(planes(rows), times)
+        colours.count_pixels(rows, times)

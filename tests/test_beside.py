@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bitsback import beside
-from bitsback.beside import at_once, helper_count, helpers, later
+from bitsback.beside import at_once, helper_count, later, threads
 from bitsback.codecs import encoder, mode_decision, prior_codec
 from bitsback.codecs.encoder import Encoder
 from bitsback.codecs.image import ImageData
@@ -21,12 +21,12 @@ def alive():
 
 def test_results_and_errors():
     """All three ways: once computed, the same result; an error where the result is asked for."""
-    with helpers(2) as threads:
-        for begin in (threads, later, at_once):
+    with threads(2) as helped:
+        for begin in (helped, later, at_once):
             calls = []
             result = begin(lambda a, calls=calls: calls.append(a) or a + 1, 4)
             assert result() == result() == 5 and calls == [4]
-        for begin in (threads, later):
+        for begin in (helped, later):
             result = begin(int, "no number")
             for _ in range(2):
                 with pytest.raises(ValueError, match="no number"):
@@ -38,9 +38,9 @@ def test_what_nobody_asks_for_is_not_done():
     """Without helpers; with them it is dropped if it has not begun when the block ends."""
     calls, hold = [], threading.Event()
     later(calls.append, 1)
-    with helpers(0) as begin:
+    with threads(0) as begin:
         assert begin is later and not alive()
-    with helpers(1) as begin:
+    with threads(1) as begin:
         first = begin(hold.wait, 10)
         begin(calls.append, 2)
         threading.Timer(0.05, hold.set).start()
@@ -50,7 +50,7 @@ def test_what_nobody_asks_for_is_not_done():
 def test_errors_and_ctrl_c_end_the_helpers():
     for error in (KeyboardInterrupt, MemoryError):
         done = []
-        with pytest.raises(error), helpers(2) as begin:
+        with pytest.raises(error), threads(2) as begin:
             begin(lambda: time.sleep(0.05) or done.append(1))
             raise error
         assert not alive() and done == [1]
@@ -60,8 +60,8 @@ def test_helpers_only_beside_a_gpu(monkeypatch):
     """None on a CPU, none where torch is told to use one thread."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
     assert helper_count("cpu") == 0 and helper_count("cuda:1") == beside.MOST_HELPERS
-    for threads, expected in ((1, 0), (2, 1), (4, 3)):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+    for count, expected in ((1, 0), (2, 1), (4, 3)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
         assert helper_count("cuda") == expected and helper_count("cpu") == 0
 
 
@@ -83,7 +83,7 @@ def test_the_files_are_the_same(tiny_model, images, monkeypatch):
     )
     files = {}
     for count in (0, 3):
-        monkeypatch.setattr(encoder, "helper_count", lambda _, count=count: count)
+        monkeypatch.setattr(beside, "helper_count", lambda _, count=count: count)
         coder = Encoder(tiny_model)
         files[count] = [coder.encode(image) for image in images]
         files[count].append(coder.encode_many(images, entries))
@@ -115,7 +115,7 @@ def test_the_estimate_begins_before_the_prior(tiny_model, photograph, monkeypatc
     for count, expected in ((0, ["prior", "estimate"]), (1, ["estimate", "prior"])):
         done.clear()
         seen.clear()
-        monkeypatch.setattr(encoder, "helper_count", lambda _, count=count: count)
+        monkeypatch.setattr(beside, "helper_count", lambda _, count=count: count)
         with pytest.raises(MissingPackage):
             Encoder(tiny_model).encode(image)
         assert list(dict.fromkeys(seen)) == expected and not alive()

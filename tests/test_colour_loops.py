@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitsback.ans import colour_frequencies, colour_intervals, colour_loops
+from bitsback.ans.colour_counts import ColourCounts
 from bitsback.ans.colour_frequencies import BEHIND, MAX_COUNT, SHARPNESS, WIDTH
 from bitsback.ans.compiled import HAVE_NUMBA
 from bitsback.ans.gaussian_tables import CENTRE, TOTAL
 from bitsback.ans.lanes import Lanes
+from bitsback.codecs.segments import planes
 from bitsback.errors import StackEmpty
 
 pytestmark = pytest.mark.skipif(not HAVE_NUMBA, reason="numba compiles these loops")
@@ -138,6 +140,22 @@ def test_information_bits(gaussians):
         expected = colour_frequencies.information_bits(*arguments)
         found = colour_loops.information_bits(*arguments)
         assert expected.shape == (len(SHARPNESS),) and np.allclose(found, expected, 1e-12, 1e-9)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_are_counted_as_planes_are(channels):
+    """count_pixels, in numpy and compiled, against count_all: also of turned views."""
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, channels), dtype=np.uint8)
+    for view in (pixels, pixels[::-1, ::-2]):
+        expected = ColourCounts(1)
+        expected.count_all(planes(view), 3)
+        for loops in (colour_frequencies, colour_loops):
+            found = ColourCounts(1, loops)
+            found.count_pixels(view, 3)
+            assert found.counted == expected.counted == 3 * view.size
+            assert found._tables.keys() == expected._tables.keys()
+            for table, counts in expected._tables.items():
+                assert np.array_equal(found._tables[table], counts), table
 
 
 @given(st.integers(0, 2**32), st.sampled_from([-1, 1, 3]))

@@ -121,6 +121,12 @@ class ColourCounts:
                 here = which[:, colour].reshape(keys.shape)
                 self.count(table, keys[here], x[:, colour][here], times)
 
+    def count_pixels(self, pixels: np.ndarray, times: int = 1) -> None:
+        """As count_all, of (H, W, 3 or 1) uint8; `restore` does not undo it."""
+        tables: tuple[Table, ...] = ("gray",) if pixels.shape[2] == 1 else (GREEN, RED, BLUE)
+        self.loops.count_pixels([self._table(table) for table in tables], pixels, times)
+        self.counted += times * pixels.size
+
     def push(self, lanes: Lanes, gaussians: Gaussians, array: PixelArray) -> None:
         """Pushes one array whose values are in the counts, and removes them from the counts.
 

@@ -14,6 +14,7 @@ This is the reference, in numpy; colour_loops.py has the same functions compiled
 and scale: (n,) int32, pixels - 128 and their rows of the Gaussian table.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -100,6 +101,18 @@ def count(counts: np.ndarray, keys: np.ndarray, values: np.ndarray, times: int) 
     indices = (keys + byte(values)).astype(np.int32)
     add(counts, indices, times)
     return indices
+
+
+def count_pixels(tables: Sequence[np.ndarray], pixels: np.ndarray, times: int) -> None:
+    """Adds `times` for (H, W, C) uint8; tables: of gray, or of green, red and blue."""
+    colours = [pixels[..., c].ravel().astype(np.int32) for c in range(pixels.shape[2])]
+    if len(colours) == 1:
+        add(tables[0], colours[0], times)
+        return
+    red, green, blue = colours
+    add(tables[0], green, times)
+    add(tables[1], green << 8 | red, times)
+    add(tables[2], (green << 8 | red) << 8 | blue, times)
 
 
 def push(

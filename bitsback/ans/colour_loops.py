@@ -4,6 +4,8 @@ numba compiles them (compiled.py).  A chunk has the words of `Lanes.push_each` a
 the rows of `reweighted`: value j belongs to lane j mod L.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bitsback.ans.colour_frequencies import BEHIND, SHARPNESS, WIDTH
@@ -122,6 +124,32 @@ def count(counts: np.ndarray, keys: np.ndarray, values: np.ndarray, times: int) 
     indices = np.empty(len(keys), np.int32)
     _count(counts, keys, values, times, indices)
     return indices
+
+
+@compiled
+def _count_gray(gray, pixels, times):
+    for y in range(pixels.shape[0]):
+        for x in range(pixels.shape[1]):
+            gray[pixels[y, x, 0]] += times
+
+
+@compiled
+def _count_colours(greens, reds, blues, pixels, times):
+    for y in range(pixels.shape[0]):
+        for x in range(pixels.shape[1]):
+            green = np.int64(pixels[y, x, 1])
+            both = green << 8 | np.int64(pixels[y, x, 0])
+            greens[green] += times
+            reds[both] += times
+            blues[both << 8 | np.int64(pixels[y, x, 2])] += times
+
+
+def count_pixels(tables: Sequence[np.ndarray], pixels: np.ndarray, times: int) -> None:
+    """As colour_frequencies.count_pixels."""
+    if len(tables) == 1:
+        _count_gray(tables[0], pixels, times)
+    else:
+        _count_colours(*tables, pixels, times)
 
 
 def push(

@@ -1,0 +1,243 @@
+"""An ESTIMATE of the speed on a GPU, without one: operations, bytes, steps and launches added up.
+
+    python -m benchmarks.device_estimate [--model default] [-o benchmarks/results/device_estimate]
+
+Counted: multiply-adds and bytes of every convolution, the values of each array that lanes code and
+so their steps, operations of a segment (benchmarks.launches, kernels launched that compute
+nothing).  Taken from elsewhere, and named in the output: the time of a step by the number of lanes
+and the speed of convolutions, measured on one H200 (results/device_h200.md); the host's time of a
+launch (python -m tests.without_card MODEL) and of what surrounds the segments
+(results/host_work.md), measured on the machine that made those; peaks of the cards, published.
+Low, expected and high differ in the assumptions of ASSUMED, which no GPU has confirmed.
+
+A segment takes the longer of its launches on the host and its kernels on the device: lanes, whose
+kernels are one block of threads, then convolutions, then all other kernels, one after the other.
+"""
+
+import argparse
+import math
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels that compute nothing need no compiler
+
+import numpy as np
+
+from benchmarks.device_measures import layer_bytes, operations, pixels_of
+from benchmarks.launches import launches
+from benchmarks.report import summary, table
+from bitsback.ans.colour_counts import ColourCounts, chunks
+from bitsback.ans.lanes import Lanes
+from bitsback.codecs.bitstream.header import LaneRule
+from bitsback.codecs.segment_layout import Covered, Segment, next_segment, segment_at
+from bitsback.codecs.segments import DEBT, lane_rule
+from bitsback.coder.context import no_context
+from bitsback.coder.model import Model
+from bitsback.coder.top import Top
+from bitsback.diffusion.passes import Places, coding_passes
+
+# NVIDIA's datasheets of H100 SXM and H200 SXM: dense int8, half of what they give with sparsity.
+PEAKS = {"H100": (1979e12, 3.35e12), "H200": (1979e12, 4.8e12)}  # operations, bytes a second
+# Microseconds of a step by the number of lanes: million values a second of device_h200.md.
+LANES = 1, 64, 512, 1000, 4096
+POP = [n / rate for n, rate in zip(LANES, (1.0, 48, 231, 251, 406))]
+PUSH = [n / rate for n, rate in zip(LANES, (1.1, 56, 214, 220, 264))]
+BITS, LATER_DEBT = 2.2, 2.0  # of a sample: a photograph's, and those that its segments pop first
+START = 64  # side of the start block
+COUNTED_SIDE = 112  # pixels, of the segment whose operations are counted: as many as of any larger
+IMAGES = {"24 megapixels": (4000, 6000), "2.5 megapixels": (1360, 1840), "Kodak": (512, 768)}
+TARGETS = {"24 megapixels": 24 / 5, "2.5 megapixels": 2.5 / 2, "Kodak": 0.5}  # seconds, issue 27
+FIRST_RULE = 3 * 2**12  # samples for each lane when device_h200.md was measured
+
+
+class Assumed(NamedTuple):
+    """step: of the measured time of a step that today's kernels take; convolutions: operations a
+    second; memory: share of the bandwidth; launch: microseconds of the host; floor: microseconds of
+    the device that the smallest kernel takes; host: seconds a megapixel around the segments,
+    encoding and decoding, and once a file; tries: segments coded for one that is kept."""
+
+    step: float
+    convolutions: float
+    memory: float
+    launch: float
+    floor: float
+    host: tuple[float, float]
+    once: tuple[float, float]
+    tries: float
+
+
+ASSUMED = {
+    "low": Assumed(1.0, 99e12, 0.5, 20, 4, (0.15, 0.06), (0.20, 0.02), 1.15),
+    "expected": Assumed(0.7, 148e12, 0.6, 15, 2.5, (0.09, 0.045), (0.12, 0.01), 1.1),
+    "high": Assumed(0.45, 300e12, 0.8, 8, 1.5, (0.05, 0.03), (0.06, 0.005), 1.0),
+}
+AS_MEASURED = Assumed(1.0, 99e12, 0.5, 28, 4, (0.58, 0.075), (0.1, 0.02), 1.0)
+
+
+class Counted(NamedTuple):
+    """Of a model: multiply-adds and bytes of convolutions a pixel, and bytes of other kernels;
+    levels; operations of a push and of a pop of a segment."""
+
+    multiply_adds: float
+    bytes: float
+    others: float
+    levels: int
+    pushed: int
+    popped: int
+
+
+def network(model: Model, side: int = 128) -> tuple[float, float]:
+    """(multiply-adds, bytes) a pixel of all convolutions of all levels, on side x side pixels."""
+    total = moved = 0
+    for expert in (expert for expert in model.experts for _ in expert.steps):  # one for each level
+        total += operations(expert, side) // 2
+        for name, layer in expert.layers.items():
+            runs = expert.config.passes - 1 if name in ("head_known", "head_mix") else 1
+            moved += layer_bytes(name, layer, pixels_of(name, side, side)) * runs
+    return total / side**2, moved / side**2
+
+
+def counted(model: Model) -> Counted:
+    """What a segment of the model asks of a device, colours counted."""
+    from benchmarks.footprint import ALL, nothing_computed
+    from bitsback.integer.triton_convolution import TritonInt8
+
+    x = np.zeros((1, 3, COUNTED_SIDE, COUNTED_SIDE), np.int32)
+    found = []
+    with nothing_computed():
+        chain = model.chain("meta", TritonInt8(model.layers, "meta"), ALL)
+        lanes, counts, top = Lanes(bytes(4096)), ColourCounts(3), Top((0,) * 3, (70,) * 3)
+        lanes.widen(16)
+        counts.count_all(x)
+        there = chain.counts_for(counts)
+        for _ in range(2):  # the second one: tables are on the device by then
+            there.counted = x.size
+            with launches() as pushes:
+                chain.push(lanes, x, top, no_context(x), lambda s: s.size_bits, there)
+            with launches() as pops:
+                chain.pop(lanes, x.shape, top, no_context(x), counts=there)
+            found = [sum(pushes.values()), sum(pops.values())]
+    multiply_adds, moved = network(model)
+    # mean, scale, value and innovation of each sample and level written and read: 4 bytes each;
+    # of colour counts 17 cumulative frequencies a sample
+    others = 3 * len(model.levels) * 4 * 8 + 3 * 17 * 4 * 2
+    return Counted(multiply_adds, moved, others, len(model.levels), *found)
+
+
+def layout(height: int, width: int) -> list[Segment]:
+    """The segments of a photograph of 3 channels, as push_segments chooses them."""
+    sizes, covered = [(height, width, 3)], Covered(0, START, START)
+    bits, segments = 3 * START**2 * BITS, []
+    while covered.image < 1:
+        extent = next_segment(sizes, covered, int(bits), LATER_DEBT if segments else DEBT)
+        assert extent is not None
+        segment, covered = segment_at(sizes, covered, extent)
+        segments.append(segment)
+        bits += 3 * BITS * segment.pixels
+    return segments
+
+
+def steps(segment: Segment, lanes: int, levels: int) -> tuple[int, int]:
+    """Steps of lanes that pop and that push when a segment is encoded; decoding swaps them."""
+    forward = levels * -(-3 * segment.pixels // lanes)
+    reverse = counted_steps = 0
+    for step in coding_passes(4):
+        n = Places(step, segment.height, segment.width).n
+        reverse += 3 * -(-n // lanes)
+        counted_steps += 3 * sum(-(-(part.stop - part.start) // lanes) for part in chunks(n))
+    top = -(-3 * segment.pixels // lanes)
+    return forward, (levels - 1) * reverse + counted_steps + top
+
+
+def seconds(
+    size: tuple[int, int], model: Counted, by: Assumed, card: str, way: int, rule: LaneRule | None
+) -> tuple[float, dict[str, float]]:
+    """(seconds of coding an image, those of each part).  way: 0 encodes, 1 decodes."""
+    parts = dict.fromkeys(("lanes", "convolutions", "other kernels", "launches that wait"), 0.0)
+    coded, rule = 0, rule or lane_rule([(*size, 3)])
+    tables = (POP, PUSH) if way == 0 else (PUSH, POP)
+    tries = by.tries if way == 0 else 1.0
+    for segment in layout(*size):
+        coded += 3 * segment.pixels
+        lanes = rule.count(coded)
+        ops = (model.pushed, model.popped)[way]
+        times = [np.interp(math.log2(lanes), np.log2(LANES), table) for table in tables]
+        spent = sum(n * t for n, t in zip(steps(segment, lanes, model.levels), times))
+        device = {
+            "lanes": by.step * spent * 1e-6,
+            "convolutions": max(
+                2 * model.multiply_adds * segment.pixels / by.convolutions,
+                model.bytes * segment.pixels / (by.memory * PEAKS[card][1]),
+            ),
+            "other kernels": model.others * segment.pixels / (by.memory * PEAKS[card][1])
+            + ops * by.floor * 1e-6,
+        }
+        waits = max(0.0, ops * by.launch * 1e-6 - sum(device.values()))
+        for name, spent in (*device.items(), ("launches that wait", waits)):
+            parts[name] += tries * spent
+    parts["host"] = by.host[way] * size[0] * size[1] / 1e6 + by.once[way]
+    return sum(parts.values()), parts
+
+
+def report(name: str) -> str:
+    """The estimate of a model, as Markdown."""
+    model = Model.open(name)
+    found = counted(model)
+    lines: list[list[Any]] = []
+    for image, size in IMAGES.items():
+        for way, word in enumerate(("encode", "decode")):
+            each = {key: seconds(size, found, by, "H200", way, None) for key, by in ASSUMED.items()}
+            expected, parts = each["expected"]
+            on_h100 = seconds(size, found, ASSUMED["expected"], "H100", way, None)[0]
+            largest = sorted(parts, key=lambda part: -parts[part])[:2]
+            limits = ", ".join(f"{part} {parts[part] / expected:.0%}" for part in largest)
+            megapixels = size[0] * size[1] / 1e6
+            spread = " / ".join(f"{total:.2f}" for total, _ in each.values())
+            rates = " / ".join(f"{megapixels / total:.2f}" for total, _ in each.values())
+            reached = [key for key, (total, _) in each.items() if total <= TARGETS[image]]
+            target = f"{TARGETS[image]:.2f}, {reached[0] if reached else 'none'}"
+            lines.append([image, word, spread, rates, f"{on_h100:.2f}", target, limits])
+    head = ["image", "way", "s: low / expected / high", "MP/s", "H100, expected s"]
+    head += ["target s, reached from", "what limits it (expected)"]
+    old = [
+        seconds((1536, 1536), found, AS_MEASURED, "H200", way, LaneRule(FIRST_RULE, 4096))
+        for way in (0, 1)
+    ]
+    size = IMAGES["2.5 megapixels"]
+    segments = len(layout(*size))
+    per = [[key, *(str(value) for value in by)] for key, by in ASSUMED.items()]
+    return "\n".join(
+        [
+            f"python -m benchmarks.device_estimate --model {name}   ({name} {model.id[:16]})\n",
+            "**An estimate: nothing here was measured on a GPU but what says so.**\n",
+            table(head, lines),
+            f"Counted: {found.multiply_adds / 1e6:.2f} million multiply-adds and "
+            f"{found.bytes:.0f} bytes a pixel in convolutions ({found.levels} levels), "
+            f"{found.others} bytes a pixel in other kernels, {found.pushed} operations a segment "
+            f"encoding and {found.popped} decoding; {segments} segments of 2.5 megapixels. Each "
+            f"sample is {found.levels} values popped and {found.levels + 1} pushed when encoding, "
+            "the other way round when decoding.\n",
+            "Checked against the only measurement, 1536x1536 with the kernels, lanes and host's "
+            f"work of that day (device_h200.md): decoding {old[1][0]:.2f} s by this sum, 1.93 s "
+            f"measured, of which lanes {old[1][1]['lanes']:.2f} and 1.28, convolutions "
+            f"{old[1][1]['convolutions']:.2f} and 0.10; encoding {old[0][0]:.2f} and 3.64.\n",
+            "Assumed:\n",
+            table(["", *Assumed._fields], per),
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=summary(__doc__))
+    parser.add_argument("--model", default="default")
+    parser.add_argument("-o", "--output", type=Path)
+    args = parser.parse_args()
+    text = report(args.model)
+    print(text)
+    if args.output:
+        args.output.with_suffix(".md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
