@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitsback.codecs import block_means, checksums, decode, decoder, prior_codec
+from bitsback.ans.compiled import HAVE_NUMBA
+from bitsback.codecs import block_means, block_sums, checksums, decode, decoder, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry, Header
 from bitsback.codecs.bitstream.numbers import number
@@ -327,3 +328,55 @@ def test_a_header_that_lies(tiny_model):
                 container.write(dataclasses.replace(header, sections=sections), payload),
                 model=tiny_model,
             )
+
+
+@pytest.mark.skipif(not HAVE_NUMBA, reason="numba compiles these loops")
+@pytest.mark.parametrize("shape", [(1, 1, 1), (31, 33, 3), (70, 5, 3), (64, 96, 1), (100, 131, 3)])
+def test_loops_are_the_reference(shape):
+    """Sums and means to the last bit; squares but for the order in which they are added."""
+    from bitsback.codecs import block_sum_loops
+
+    rng = np.random.default_rng(shape)
+    pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+    for view in (pixels, pixels[::-1, ::-1]):
+        sums, squares = block_sums.block_sums(view, 32)
+        found = block_sum_loops.block_sums(view, 32)
+        assert np.array_equal(found[0], sums) and np.array_equal(found[1], squares)
+        assert sums.sum() == view.sum() and squares.sum() == (view.astype(np.int64) ** 2).sum()
+        steps = rng.integers(-8, 9, sums.shape).astype(np.int32)
+        places = [block_means._weights(0, shape[i], steps.shape[i]) for i in (0, 1)]
+        expected = block_sums.squares_around(view, 128.0 + 32 * steps, *places)
+        found = block_sum_loops.squares_around(view, 128.0 + 32 * steps, *places)
+        assert np.allclose(found, expected, rtol=1e-12)
+        places = [block_means._weights(shape[i] // 3, shape[i], steps.shape[i]) for i in (0, 1)]
+        arguments = steps, *places, np.array([5, -7, 9][: shape[2]], np.int32), 5
+        means = block_sums.interpolated_means(*arguments)
+        assert means.dtype == np.int32 and (means.min() < means.max() or steps.size <= 3)
+        assert np.array_equal(block_sum_loops.interpolated_means(*arguments), means)
+
+
+@given(st.integers(1, 99), st.integers(1, 99), st.sampled_from([1, 3]), st.integers(0, 2**32))
+def test_means_by_passes_over_the_pixels(height, width, channels, seed):
+    """fit_means, which adds up blocks once, finds what passes over interpolated pixels find."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (height, width, channels), dtype=np.uint8)
+    pixels[height // 2 :, : width // 2] //= 8
+    start = rng.integers(90, 160, channels).astype(float)
+    steps, before, after = block_means.fit_means(pixels, start)
+
+    def left(grid):
+        found = pixels - block_means.interpolated(grid, (0, height), (0, width)) / 4096
+        blocks = [
+            [found[y : y + 32, x : x + 32].mean((0, 1)) for x in range(0, width, 32)]
+            for y in range(0, height, 32)
+        ]
+        return np.array(blocks), (found**2).mean((0, 1))
+
+    grid = np.broadcast_to(start, steps.shape)
+    means, square = left(grid)
+    assert np.allclose(before, square)
+    grid = grid + means
+    grid = grid + left(grid)[0]
+    exact = (grid - start) / 32 + 8
+    assert (abs(steps - np.clip(exact, 0, 16)) <= 0.5 + 1e-9).all()
+    assert np.allclose(after, left(start + (steps - 8.0) * 32)[1])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bitsback.beside import threads
 from bitsback.codecs import mode_decision, photographs
 from bitsback.codecs.fallback import codec, webp
 from bitsback.codecs.fallback.codec import decode_fallback, encode_fallback
@@ -110,6 +111,41 @@ def test_fallback_hopeless():
     assert not hopeless(int(0.9 * best), [CROP], (7, 9)) and hopeless(int(0.85 * best), [CROP], [9])
     assert not hopeless(1, [CROP, np.zeros((200, 200, 3), np.uint8)])
     assert not hopeless(1, [CROP.astype(np.uint16)]) and not hopeless(1, [CROP[:90, :90]])
+
+
+def test_large_photographs_are_judged_closer(monkeypatch):
+    """Where each image is large, the estimate of JPEG XL is trusted more; of several, their sum."""
+    estimate = photographs.estimate_of_jxl([CROP])()
+    hopeless = mode_decision.fallback_hopeless
+    for large, least, most in ((2**30, 0.91, 0.93), (CROP.shape[0] * CROP.shape[1], 0.94, 0.96)):
+        monkeypatch.setattr(mode_decision, "LARGE", large)
+        assert hopeless(int(least * estimate), [CROP])
+        assert not hopeless(int(most * estimate), [CROP])
+        assert hopeless(int(2 * least * estimate), [CROP, CROP])
+    assert not hopeless(int(0.94 * 2 * estimate), [CROP, CROP[:99]])
+
+
+def test_the_estimate_is_that_of_its_parts(monkeypatch):
+    """Bands no larger than ESTIMATE_MOST; an image in several strips; an estimate begun before."""
+    whole = photographs.estimate_of_jxl([CROP])()
+    monkeypatch.setattr(photographs, "ESTIMATE_SHARE", 1 / 2)
+    monkeypatch.setattr(photographs, "ESTIMATE_MOST", CROP.shape[0] * CROP.shape[1] / 8)
+    assert photographs.estimate_of_jxl([CROP])() == whole
+    with threads(2) as beside:
+        begun = photographs.estimate_of_jxl([CROP], beside)
+        assert begun() == whole
+    assert mode_decision.fallback_hopeless(9 * len(CROP), [CROP], (7,), lambda: 10.0**6)
+    monkeypatch.setattr("bitsback.codecs.fallback.jxl.STRIP", 50 * CROP.shape[1])
+    assert whole < photographs.estimate_of_jxl([CROP])() < 1.2 * whole
+
+
+def test_colours_of_bands_are_counted():
+    """As np.unique counts rows of samples: with alpha, of gray, of bands of one row."""
+    rng = np.random.default_rng(0)
+    for shape in ((40, 30, 3), (7, 9, 4), (50, 40, 2), (1, 300, 3)):
+        samples = rng.integers(0, 3, shape, dtype=np.uint8) * 100
+        expected = len(np.unique(samples.reshape(-1, shape[2]), axis=0))
+        assert photographs._colours(samples) == expected
 
 
 def test_prior_hopeless(photograph, monkeypatch):
