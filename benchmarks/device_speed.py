@@ -31,6 +31,7 @@ from benchmarks.device_measures import copy_bandwidth, int8_peak, layer_bytes, p
 from benchmarks.launches import launches
 from benchmarks.report import summary, table
 from bitsback.ans.device_lanes import DeviceLanes
+from bitsback.beside import helpers
 from bitsback.codecs import decoder, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.coder.chain import Chain
@@ -157,7 +158,8 @@ def measure(path: Path, name: str, device: str, side: int = 0) -> dict[str, Any]
 
     def encode() -> None:
         nonlocal data
-        found = prior_codec.encode_stack([pixels], header, model, device)
+        with helpers(device) as beside:
+            found = prior_codec.encode_stack([pixels], header, model, device, beside=beside)
         assert found is not None
         data = container.write(*found)
 

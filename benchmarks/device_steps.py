@@ -82,6 +82,7 @@ def code(
     from PIL import Image
 
     from benchmarks.launches import launches
+    from bitsback.beside import helpers
     from bitsback.codecs import decoder, prior_codec
     from bitsback.codecs.bitstream import container
 
@@ -99,7 +100,8 @@ def code(
     header = container.Header((container.Entry(width, height),), container.pixel_digest([pixels]))
 
     def encode() -> bytes:
-        found = prior_codec.encode_stack([pixels], header, model, device)
+        with helpers(device) as beside:
+            found = prior_codec.encode_stack([pixels], header, model, device, beside=beside)
         return b"" if found is None else container.write(*found)
 
     data, rates = b"", []
