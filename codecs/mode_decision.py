@@ -69,8 +69,8 @@ WEBP_EFFORTS = ((webp.QUICK, 0.9, 0.6), (webp.GOOD, 0.97, 0.75), (webp.BEST, 1.0
 # (photographs.py), or HOPELESS_LARGE where each image has LARGE pixels.  Else JPEG XL codes the
 # whole image, and the smaller file is taken.  Of 196 photographs (kodak, valid, every 7th of
 # train2, 6th of train) JPEG XL takes 0.937 to 1.029 of the estimate, of two photographs of 2.5 and
-# 2.8 megapixels and their quarters 0.982 to 1.001; the smallest WebP takes at least 0.96 of JPEG
-# XL.  An estimate takes 0.3 s a megapixel, JPEG XL of all 1.6 s.
+# 2.8 megapixels, their quarters and 24 crops of LARGE pixels or more 0.972 to 1.001; the smallest
+# WebP takes at least 0.96 of JPEG XL.  An estimate takes 0.3 s a megapixel, JPEG XL of all 1.6 s.
 # Too high: the prior is taken though the fallback codec is smaller (bytes); too low: the fallback
 # codec tried in vain (time).
 HOPELESS, HOPELESS_LARGE, LARGE = 0.92, 0.95, 2**19
