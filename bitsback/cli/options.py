@@ -56,7 +56,10 @@ device_option = click.option(
     "out among several, cuda:0,cuda:1.",
 )
 threads_option = click.option(
-    "-T", "--threads", type=click.IntRange(1), help="CPU threads of the network."
+    "-T",
+    "--threads",
+    type=click.IntRange(1),
+    help="CPU threads of the network; 1 also means no helpers beside a GPU.",
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 image_output_option = click.option(
