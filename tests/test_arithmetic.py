@@ -452,7 +452,7 @@ def test_lanes_and_tables(model, numbers, seed, count, kind, start, lanes):
         lambda: tables.pop(ours, mean.astype(np.int32), row_set.astype(np.int32), False),
         lambda: numpys.pop_array(table, mean, row_set, False),
     ):
-        with pytest.raises((StackEmpty, IndexError)):
+        with pytest.raises((StackEmpty, yardstick.Damaged)):
             pop()
 
 
@@ -463,7 +463,7 @@ def test_columns_of_frequency_zero(model, numbers):
     ours, numpys = Lanes(b"credit"), yardstick.Lanes.from_credit(b"credit")
     for message in (ours, numpys):
         message.widen(1)
-    with pytest.raises(AssertionError, match="frequency"):
+    with pytest.raises(yardstick.Damaged, match="frequency"):
         numpys.push_array(numbers.q, values, mean, row_set, False)
     with pytest.raises(DamagedFile, match="frequency"):
         model.forward.push(ours, *(a.astype(np.int32) for a in (values, mean, row_set)), False)

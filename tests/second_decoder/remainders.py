@@ -1,30 +1,17 @@
-"""A second decoder of remainders, written from section 14 of bitsback/ARITHMETIC.md alone.
-
-Sample by sample, in Python integers, on the model and the lanes of numpy_decoder.py.
-"""
+"""Remainders of 16-bit images (ARITHMETIC.md, section 14), sample by sample in Python integers."""
 
 from itertools import accumulate
 
 import numpy as np
 
-from tests.numpy_decoder import B, G, Lanes, R
+from tests.second_decoder.errors import check
+from tests.second_decoder.integers import B, G, R
+from tests.second_decoder.lanes import Lanes
+from tests.second_decoder.passes import PASSES
+from tests.second_decoder.reader import Reader
 
-PASSES = (0, 0), (1, 1), (0, 1), (1, 0)
+PER_LANE = 12288  # samples
 STRAIGHT, DIAGONAL = ((-1, 0), (1, 0), (0, -1), (0, 1)), ((-1, -1), (-1, 1), (1, -1), (1, 1))
-
-
-def numbers_of(data, count):
-    """(`count` signed LEB128 numbers, the bytes after them)."""
-    found, position = [], 0
-    for _ in range(count):
-        value, shift = 0, 0
-        while True:
-            byte = data[position]
-            value, shift, position = value | (byte & 127) << shift, shift + 7, position + 1
-            if byte < 128:
-                break
-        found.append(value // 2 if value % 2 == 0 else -(value + 1) // 2)
-    return found, data[position:]
 
 
 def frequencies(table, m, d, t, q):
@@ -47,19 +34,21 @@ def decode(model, data, coarse, k, pixels=2**18):
     pixels: of a strip, fewer for a quick test.
     """
     height, width, channels = coarse.shape
-    count = 4 + 3 * (channels - 1)
-    told, rest = numbers_of(data, 4 * channels * count + 2 * channels * 22)
-    weights = np.array(told[: 4 * channels * count]).reshape(4, channels, count)
-    deviations = np.array(told[4 * channels * count :]).reshape(2, channels, 22).cumsum(2)
-    assert 0 <= deviations.min() and deviations.max() <= 31
-    lanes, opened = Lanes(rest), max(1, min(4096, coarse.size // 8 // 12288))
+    count, reader = 4 + 3 * (channels - 1), Reader(data)
+    weights = [reader.z(2**12) for _ in range(4 * channels * count)]
+    weights = np.array(weights).reshape(4, channels, count)
+    deviations = [reader.z(31) for _ in range(2 * channels * 22)]
+    deviations = np.array(deviations).reshape(2, channels, 22).cumsum(2)
+    check(0 <= deviations.min() and deviations.max() <= 31, "a deviation")
+    opened = max(1, min(4096, coarse.size // 8 // PER_LANE))
+    lanes = Lanes(reader.rest())
     lanes.open(opened)
     rows, numbers = max(2, pixels // width // 2 * 2), np.zeros(coarse.shape, int)
     for top in range(0, height, rows):
         u = 2 * (coarse[top : top + rows].astype(int) << k) + 2**k - 1
         numbers[top : top + rows] = strip(model, lanes, u, k, weights, deviations)
     lanes.narrow(0)
-    assert not any(lanes.credit(4 * opened))
+    check(not any(lanes.credit(4 * opened)), "remainders do not end where they began")
     return numbers
 
 
@@ -70,7 +59,7 @@ def strip(model, lanes, u, k, weights, deviations):
         there = min(max(row + down, 0), height - 1), min(max(column + across, 0), width - 1)
         return int(known[there][colour] - known[row, column, colour])
 
-    for number, (top, left) in enumerate(PASSES):
+    for number, ((top, left, _),) in enumerate(PASSES[4]):
         for c in (G, R, B) if channels == 3 else (0,):
             places = [(i, j) for i in range(top, height, 2) for j in range(left, width, 2)]
             means, used = [], []
