@@ -20,12 +20,12 @@ def written(value):
     return [written(one) for one in value] if isinstance(value, (tuple, list)) else value
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m tests.second_decoder")
     parser.add_argument("file", type=Path)
     parser.add_argument("models", type=Path, nargs="*")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     images = decode_file(asked.file.read_bytes(), [path.read_bytes() for path in asked.models])
     asked.output.mkdir(parents=True)
     rows = []

@@ -87,6 +87,7 @@ def check_samples(header, samples, section):
         data = np.ascontiguousarray(array, entry.dtype).tobytes()
         digest.update(entry.width.to_bytes(4, "little") + entry.height.to_bytes(4, "little"))
         digest.update(data)
+        check(entry.mode != "1" or array.max() <= 1, "a bilevel image of other values")
         if header.archive:
             check(zlib.crc32(data) & 65535 == header.checks[i], f"the check of {entry.name}")
     digest.update(section)

@@ -70,7 +70,7 @@ def decode(data, shape, dtype):
     check(shape[2] <= 4, "too many channels")
     try:
         found = imagecodecs.jpegxl_decode(b"\xff\x0a" + head(shape, dtype) + data)
-    except (imagecodecs.JpegxlError, ValueError):
+    except (imagecodecs.JpegxlError, ValueError, RuntimeError):
         check(False, "a JPEG XL")
     found = found if found.ndim == 3 else found[..., None]
     check(found.shape == tuple(shape), "a JPEG XL of another shape")

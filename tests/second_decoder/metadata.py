@@ -45,8 +45,6 @@ def read_metadata(section, entries, mask):
             check(tag < len(TAGS) and TAGS[tag] not in items, "an item of metadata")
             value, bits, many = read_value(TAGS[tag], reader.sized())
             items[TAGS[tag]], there, counted = value, there | bits, counted + many
-        own = "png" in items or "tiff" in items
-        check(not (own and set(items) - LOOK - {"png", "tiff"}), "metadata in two ways")
         look = {name: value for name, value in items.items() if name in LOOK}
         found.append((look, {name: items[name] for name in items if name not in LOOK}))
     reader.end("the metadata")
@@ -89,8 +87,8 @@ def read_transparency(reader):
         return reader.rest()
     values = []
     while reader.left:
-        values.append(reader.n(2**64))
-    check(1 <= len(values) <= 4, "a transparency")
+        values.append(reader.n(2**16))
+    check(len(values) <= 4, "a transparency")
     return values[0] if len(values) == 1 else tuple(values)
 
 
@@ -98,9 +96,13 @@ def read_texts(reader):
     """((key, value, language, translated key, international), ...)."""
     flags, found = reader.take(reader.n(2**24)), []
     for flag in flags:
-        check(flag < 2, "a flag of a text")
-        try:
-            found.append((*(reader.sized().decode() for _ in range(4)), bool(flag)))
-        except UnicodeDecodeError:
-            check(False, "a text that is no UTF-8")
+        found.append((*(read_text(reader) for _ in range(4)), bool(flag)))
     return tuple(found)
+
+
+def read_text(reader):
+    """Lone surrogates are three bytes each, as Python writes them."""
+    try:
+        return reader.sized().decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        check(False, "a text that is no UTF-8")

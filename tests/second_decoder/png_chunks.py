@@ -42,9 +42,8 @@ def read_chunks(data):
         name, last = CODES[code] if code else reader.take(4), place
         if not code:
             letters = name.isalpha() and name[:1].islower() and name[3:].islower()
-            check(letters and name not in CODES, "the name of a chunk")
+            check(letters or name in CODES[1:], "the name of a chunk")
         contents = reader.sized()
-        check(name != b"tRNS" or not contents, "contents of the chunk tRNS")
         if name == b"IHDR":
             check(not found and contents in (b"\2", b"\4"), "the chunk IHDR")
         found.append((name, place, contents))
@@ -55,9 +54,10 @@ def read_chunks(data):
 def kinds_of_chunks(chunks):
     bits = 0
     for name, _, contents in chunks:
-        if name not in NO_BIT:
-            bit = BITS.get(name, OTHER)
-            if name == b"iTXt" and contents.startswith(b"XML:com.adobe.xmp\0"):
-                bit = 5
-            bits |= 1 << bit
-    return bits
+        if name == b"iTXt" and contents.startswith(b"XML:com.adobe.xmp\0"):
+            bits |= 1 << 5
+        elif name == b"pHYs" and contents[8:9] == b"\1":
+            bits |= 1 << 6  # by metres
+        elif name not in NO_BIT:
+            bits |= 1 << BITS.get(name, OTHER)
+    return bits or 1 << OTHER

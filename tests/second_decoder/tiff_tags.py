@@ -36,20 +36,14 @@ STORAGE = {
 }
 BITS = {  # of the header's mask
     34675: 3,
-    EXIF: 4,
-    GPS: 4,
+    **dict.fromkeys((270, 271, 272, 274, 305, 306, 315, 33432, EXIF, GPS), 4),
     700: 5,
     282: 6,
     283: 6,
     296: 6,
     33723: 24,
     34377: 25,
-    33550: 26,
-    33922: 26,
-    34264: 26,
-    34735: 26,
-    34736: 26,
-    34737: 26,
+    **dict.fromkeys((33550, 33922, 34264, 34735, 34736, 34737), 26),
 }
 OTHER = 23
 
@@ -96,4 +90,4 @@ def kinds_of_tags(tags):
     bits = 0
     for tag, _, _ in tags:
         bits |= 1 << BITS.get(tag, OTHER)
-    return bits
+    return bits or 1 << OTHER
