@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmarks import fuzz_cases
+from benchmarks.fuzz_cases import sealed
 from bitsback.codecs import encode_image
+from bitsback.codecs.bitstream import container
 from bitsback.codecs.decoder import decode_images
 from bitsback.codecs.fallback import codec, jxl, webp
 from bitsback.codecs.fallback.differences import encode_differences
@@ -28,7 +30,9 @@ from tests.by_hand import png
 from tests.second_decoder import fallback
 from tests.second_decoder.__main__ import main
 from tests.second_decoder.decoder import decode_file
-from tests.second_decoder.errors import FileError, NotOurFile, WrongModel
+from tests.second_decoder.errors import Damaged, FileError, NotOurFile, WrongModel
+from tests.second_decoder.header import read_header
+from tests.second_decoder.sections import BLOCK_CHECKS
 
 FOLDER = Path(__file__).parent
 DECODER = sorted((FOLDER / "second_decoder").glob("*.py"))
@@ -58,8 +62,8 @@ def test_nothing_of_the_package_is_imported(path):
 
 @pytest.fixture(scope="module")
 def models():
-    """The shipped model that the golden files name."""
-    return [shipped_models()["default"].read_bytes()]
+    """The shipped models, which the golden files name."""
+    return [path.read_bytes() for path in shipped_models().values()]
 
 
 def is_slow(path):
@@ -123,7 +127,7 @@ def test_golden_file_names_its_model(models):
     data = next(path for path in GOLDEN if path.stem == "noise_56x64").read_bytes()
     with pytest.raises(WrongModel, match=data[17:25].hex()):
         decode_file(data, [])
-    for wrong in (b"\x89PNG" + data[4:], data[:4] + bytes([data[4] ^ 32]) + data[5:]):
+    for wrong in (b"\x89PNG" + data[4:], data[:4] + bytes([data[4] ^ 48]) + data[5:]):
         with pytest.raises(NotOurFile):
             decode_file(wrong, models)
 
@@ -248,7 +252,41 @@ def test_coders(coder, mode, levels):
         assert same_samples(found, samples.reshape(shape))
 
 
-# Damaged files
+# Damaged files, and files of later versions
+
+
+def test_checksums_of_blocks():
+    """Of a large payload: right in what the encoder writes, and damage where they are not."""
+    noise = np.random.default_rng(3).integers(0, 256, (170, 150, 3), np.uint8)
+    entries, digest = (container.Entry(150, 170),), container.pixel_digest([noise])[:4]
+    part = by_coder(codec.DIFFERENCES, noise)
+    data = container.write(container.Header(entries, digest), part)
+    (image,) = decode_file(data, [])
+    header, payload = read_header(data)
+    section = header.sections[BLOCK_CHECKS]
+    assert same_image(image, ImageData("RGB", noise)) and len(section) == 1 + 4 + 2 * 4
+    begin = len(data) - 4 - len(payload) - len(section)
+    for i in range(len(section)):
+        wrong = data[: begin + i] + bytes([data[begin + i] ^ 64]) + data[begin + i + 1 : -4]
+        with pytest.raises(Damaged, match="checksum|size of a block"):
+            decode_file(sealed(wrong), [])
+
+
+def test_a_later_minor_version():
+    """It is read; of what it added, ignorable sections are passed over, others named."""
+    image = ImageData("RGB", np.full((1, 1, 3), 7, np.uint8))
+    data = encode_image(image)[:-4]
+    head, rest = data[:4] + b"\x13", data[6:]
+    (found,) = decode_file(sealed(head + b"\0" + rest), [])
+    assert same_image(found, image)
+    name = b"\x0btone curves"
+    (found,) = decode_file(sealed(head + b"\x08" + rest[:7] + b"\1\xc8\1x" + rest[7:]), [])
+    assert same_image(found, image)
+    critical = rest[:7] + b"\1\x11" + bytes([len(name)]) + name + rest[7:]
+    with pytest.raises(NotOurFile, match='needs "tone curves" .section 17.; the file is of .* 1.3'):
+        decode_file(sealed(head + b"\x08" + critical), [])
+    with pytest.raises(Damaged, match='needs "tone curves"'):
+        decode_file(sealed(data[:5] + b"\x08" + critical), [])
 
 
 def test_damage(files, tiny, tiny_model):
@@ -261,7 +299,7 @@ def test_damage(files, tiny, tiny_model):
             wrong = bytearray(data[:-4])
             place = int(rng.integers(5, len(wrong)))
             wrong[place] ^= 1 << int(rng.integers(8))
-            wrong = bytes(wrong) + zlib.crc32(wrong).to_bytes(4, "little")
+            wrong = sealed(wrong)
             try:
                 _, expected = decode_images(wrong, model=tiny_model)
             except BitsbackError:

@@ -3,13 +3,9 @@
 Latents and x of a segment are (images, C, H, W).
 """
 
-from bisect import bisect_right
-
 import numpy as np
 
 from tests.second_decoder.integers import half_up
-
-MASK64 = 2**64 - 1
 
 
 def forward(model, k, below):
@@ -65,12 +61,15 @@ def mean_maps(model, sizes, means):
 # Section 5: context
 
 
-def draw(k, side, colour, row, column):
-    """24 bits."""
-    z = (((4 * k + colour) * 4 + side) * 2**22 + row) * 2**24 + column + 0x9E3779B97F4A7C15 & MASK64
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK64
-    z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK64
-    return (z ^ z >> 31) >> 40
+def draw(k, side, shape):
+    """24 bits for each place of (images, C, h, w), the same for all images."""
+    _, colour, row, column = (axis.astype(np.uint64) for axis in np.indices(shape, sparse=True))
+    place = np.uint64(4 * k) + colour << np.uint64(2) | np.uint64(side)
+    z = (place << np.uint64(22)) + row
+    z = (z << np.uint64(24)) + column + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return (z ^ z >> np.uint64(31)) >> np.uint64(40)
 
 
 def context(model, sides):
@@ -82,15 +81,11 @@ def context(model, sides):
 
 def side_context(model, side, x):
     """One side's latents, one array per level."""
-    latents = []
+    latents, edges = [], np.array(model.q)
     for k in range(model.count):
         mean, row_set = forward(model, k, x)
-        x = np.zeros_like(mean)
-        for at in np.ndindex(*x.shape):
-            column = (
-                bisect_right(model.q[32 * row_set[at] + (mean[at] & 31)], draw(k, side, *at[1:]))
-                - 1
-            )
-            x[at] = column - 31 + (mean[at] >> 5)
+        drawn = draw(k, side, x.shape).astype(np.int64)[..., None]
+        column = (edges[32 * row_set + (mean & 31)] <= drawn).sum(-1) - 1
+        x = column - 31 + (mean >> 5)
         latents.append(x)
     return latents

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tests.second_decoder.errors import check
+from tests.second_decoder.errors import Damaged, NotOurFile, check
 from tests.second_decoder.fallback import decode_part
-from tests.second_decoder.header import ARCHIVE, GROUPS, read_header
+from tests.second_decoder.header import ARCHIVE, GROUPS, MAJOR, MINOR, check_whole, read_header
 from tests.second_decoder.metadata import read_metadata
 from tests.second_decoder.prior import decode_stack
 from tests.second_decoder.reader import Reader
@@ -44,12 +44,22 @@ def decode_file(data, models):
         images = decode_group(group, models)
         check(len(images) == count, "a group has another number of images than the table says")
         found += images
-    check(len({image.name for image in found}) == len(found), "two images have one name")
     return found
 
 
 def decode_group(data, models):
     """A file without groups, or one of them."""
+    minor = check_whole(data)
+    try:
+        return decode_whole(data, models)
+    except Damaged as error:
+        if minor <= MINOR:
+            raise
+        versions = f"the file is of format {MAJOR}.{minor}, this decoder reads {MAJOR}.{MINOR}"
+        raise NotOurFile(f"{error}; {versions}") from None
+
+
+def decode_whole(data, models):
     header, payload = read_header(data)
     if header.stack:
         section, samples = decode_stack(header, payload, models)

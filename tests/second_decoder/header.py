@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from tests.second_decoder.errors import NotOurFile, check
 from tests.second_decoder.index import Entry, read_index
 from tests.second_decoder.reader import Reader
-from tests.second_decoder.sections import read_sections
+from tests.second_decoder.sections import BLOCK_CHECKS, check_blocks, read_sections
 
-MAGIC, VERSION = b"\x8aBBK", 0
+MAGIC, MAJOR, MINOR = b"\x8aBBK", 1, 0
 STACK, ARCHIVE, METADATA, SECTIONS, GROUPS = 1, 2, 4, 8, 16  # bits of the kind
 PIXELS = 2**31  # of all images of a file
 
@@ -20,6 +20,7 @@ class StackNumbers:
     fallback_images: int
     flips: int
     start: tuple  # image (of those under the prior), rows, columns
+    lanes: tuple  # samples for each, most of them
     segments: list  # (kind, size)
     top: list  # mean32 and scale of R, of G, of B
 
@@ -43,16 +44,21 @@ def check_magic(reader):
     if reader.left < 5 or reader.take(4) != MAGIC:
         raise NotOurFile("this is no .bbk file")
     version = reader.fixed(1)
-    if version != VERSION:
-        raise NotOurFile(f"format version {version}")
+    if version >> 4 != MAJOR:
+        raise NotOurFile(f"format version {version >> 4}.{version & 15}")
+    return version & 15
+
+
+def check_whole(data):
+    """Magic, version and CRC.  Returns the minor version."""
+    minor = check_magic(Reader(data))
+    check(len(data) >= 10, "the file is cut short")
+    check(zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little"), "the CRC")
+    return minor
 
 
 def read_header(data):
-    """(Header, payload) of a file without groups, or of one of them."""
-    reader = Reader(data)
-    check_magic(reader)
-    check(len(data) >= 10, "the file is cut short")
-    check(zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little"), "the CRC")
+    """(Header, payload) of a whole file without groups, or of one of them."""
     reader = Reader(data[:-4])
     check_magic(reader)
     kind = reader.fixed(1)
@@ -71,7 +77,10 @@ def read_header(data):
         header.stack = read_stack(reader, header)
     if kind & SECTIONS:
         header.sections = read_sections(reader, bool(kind & STACK))
-    return header, reader.rest()
+    begin, payload = reader.position, reader.rest()
+    if BLOCK_CHECKS in header.sections:
+        check_blocks(header.sections[BLOCK_CHECKS], data[:begin], payload)
+    return header, payload
 
 
 def read_stack(reader, header):
@@ -80,9 +89,10 @@ def read_stack(reader, header):
     fallback_images = reader.n(count - 1) if header.archive else 0
     flips = reader.n(3)
     start = reader.n(count), reader.n(2**24), reader.n(2**24)
+    lanes = reader.n(2**24, 1), reader.n(4096, 1)
     codes = [reader.n(2**26) for _ in range(reader.n(2**20, 1))]
     top = []
     for _ in range(3):
         top += [reader.z(2**15), reader.z(112, 0)]
     segments = [(code % 3, code // 3) for code in codes]
-    return StackNumbers(model, credit, fallback_images, flips, start, segments, top)
+    return StackNumbers(model, credit, fallback_images, flips, start, lanes, segments, top)

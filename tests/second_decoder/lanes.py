@@ -34,7 +34,7 @@ class Lanes:
             place += e
         closing = -(-place // 8)
         check("1" not in bits[place : 8 * closing], "padding that is not zero")
-        self.words = np.frombuffer(self.data[closing:], "<u4").tolist()
+        self.words = np.frombuffer(self.data[closing:], "<u4")[::-1].tolist()
 
     def to_bytes(self):
         exponents = [state.bit_length() - 1 for state in self.states]
@@ -42,7 +42,7 @@ class Lanes:
         bits += "".join(f"{state:b}"[1:] for state in self.states)
         bits += "0" * (-len(bits) % 8)
         closing = bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
-        return closing + np.array(self.words, "<u4").tobytes()
+        return closing + np.array(self.words[::-1], "<u4").tobytes()
 
     def widen(self, count):
         opened = count - len(self.states)

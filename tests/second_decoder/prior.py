@@ -36,6 +36,7 @@ def decode_stack(header, payload, models):
         stack.top,
         told=flat_map(sections[FLAT_MAP], sizes) if FLAT_MAP in sections else None,
         sharpness=sections[SHARPNESS][0] if SHARPNESS in sections else 0,
+        rule=stack.lanes,
         means=block_means(sections[BLOCK_MEANS], sizes) if BLOCK_MEANS in sections else None,
     )
     credit = Reader(lanes.credit(stack.credit))

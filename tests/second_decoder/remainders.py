@@ -10,7 +10,7 @@ from tests.second_decoder.lanes import Lanes
 from tests.second_decoder.passes import PASSES
 from tests.second_decoder.reader import Reader
 
-PER_LANE = 12288  # samples
+PER_LANE = 98304  # samples
 STRAIGHT, DIAGONAL = ((-1, 0), (1, 0), (0, -1), (0, 1)), ((-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
@@ -40,7 +40,7 @@ def decode(model, data, coarse, k, pixels=2**18):
     deviations = [reader.z(31) for _ in range(2 * channels * 22)]
     deviations = np.array(deviations).reshape(2, channels, 22).cumsum(2)
     check(0 <= deviations.min() and deviations.max() <= 31, "a deviation")
-    opened = max(1, min(4096, coarse.size // 8 // PER_LANE))
+    opened = max(1, min(4096, coarse.size // PER_LANE))
     lanes = Lanes(reader.rest())
     lanes.open(opened)
     rows, numbers = max(2, pixels // width // 2 * 2), np.zeros(coarse.shape, int)

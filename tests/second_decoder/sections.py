@@ -1,9 +1,13 @@
 """Side information: the sections of a file, without what is coded in them (FORMAT.md)."""
 
-from tests.second_decoder.errors import NotOurFile, check
+import zlib
+
+from tests.second_decoder.errors import FileError, check
+from tests.second_decoder.reader import Reader
 
 BIAS_UPDATES, FLAT_MAP, BLOCK_MEANS, SHARPNESS, DEPTHS = 1, 2, 3, 4, 5
-NOT_KEPT = 129
+NOT_KEPT, BLOCK_CHECKS = 129, 255
+CRITICAL = 128  # tags below this
 
 
 def read_sections(reader, stack):
@@ -14,13 +18,39 @@ def read_sections(reader, stack):
         check(tag > last, "tags of sections do not rise")
         found[tag], last = reader.sized(least=1), tag
     for tag in found:
-        if tag < 128 and tag not in (BIAS_UPDATES, FLAT_MAP, BLOCK_MEANS, SHARPNESS, DEPTHS):
-            raise NotOurFile(f"it has section {tag}, which this decoder does not know")
-        check(stack or tag >= 128, "side information of a file without a stack")
+        if tag < CRITICAL:
+            known = tag in (BIAS_UPDATES, FLAT_MAP, BLOCK_MEANS, SHARPNESS, DEPTHS)
+            check(known, f"needs {name_of(tag, found[tag])}")
+        check(stack or tag >= CRITICAL, "side information of a file without a stack")
     if SHARPNESS in found:
         check(len(found[SHARPNESS]) == 1 and 1 <= found[SHARPNESS][0] <= 6, "the sharpness")
     not_kept(found)
     return found
+
+
+def name_of(tag, data):
+    """Of a critical section of a later minor version, which begins with its name."""
+    try:
+        name = Reader(data).sized(64, 1).decode("ascii")
+    except (FileError, UnicodeDecodeError):
+        return f"section {tag}"
+    return f'"{name}" (section {tag})' if name.isprintable() else f"section {tag}"
+
+
+def check_blocks(section, before, payload):
+    """Checksums of what stands before them, and of blocks of the payload.
+
+    before: all bytes of the file up to the end of the section.
+    """
+    reader = Reader(section)
+    bits = reader.fixed(1)
+    check(12 <= bits <= 30, "the size of a block")
+    crc = zlib.crc32(before[: len(before) - reader.left])
+    check(reader.fixed(4) == crc, "the checksum of the header")
+    for begin in range(0, len(payload), 2**bits):
+        crc = zlib.crc32(payload[begin : begin + 2**bits])
+        check(reader.fixed(4) == crc, "the checksum of a block")
+    reader.end("the checksums of blocks")
 
 
 def not_kept(sections):

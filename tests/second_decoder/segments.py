@@ -10,7 +10,6 @@ from tests.second_decoder.passes import part
 from tests.second_decoder.step import distributions, pop_step
 
 CONTEXT_ROWS = 8
-PER_LANE = 12288  # samples, of all files that this encoder writes and of remainders
 
 
 def pop_segment(model, lanes, x, sides, top, free, counts=None, *, more):
@@ -88,14 +87,18 @@ def around(images, rows, columns):
     )
 
 
-def lane_counts(sizes, start, segments, masks=None, per_lane=PER_LANE):
-    """Section 3: [0, lanes of the first segment, of the second, ...]; masks: (C, H, W) bool."""
+def lane_counts(sizes, start, segments, rule=None, masks=None):
+    """Section 3: [0, lanes of the first segment, of the second, ...]; masks: (C, H, W) bool.
+
+    rule: (samples, most) of the header; None for those that the package's encoder writes.
+    """
+    each, most = rule or (1024, max(1, min(4096, sum(h * w * c for h, w, c in sizes) // 6144)))
     counts, coded = [0], 0
     for which, rows, columns in places(sizes, start, segments):
         for i in range(which.start, which.stop):
             mask = np.full((sizes[i][2], *sizes[i][:2]), True) if masks is None else masks[i]
             coded += int(mask[:, rows, columns].sum())
-        counts.append(max(1, min(4096, coded // per_lane)))
+        counts.append(max(1, min(most, coded // each)))
     return counts
 
 
@@ -113,14 +116,14 @@ def decode(
     told=None,
     sharpness=0,
     means=None,
-    per_lane=PER_LANE,
+    rule=None,
 ):
     """All segments, last first -> list of (H, W, C) uint8, 0 where the fallback parts lie.
 
     sizes: (height, width, channels) of each image; start: (image, rows, columns);
     told: (images (H, W, C) uint8, masks (H, W, C) bool, False where a sample is known), section 11;
     sharpness: section 12; means: (r, c, C) or None for each image, section 13;
-    per_lane: samples for each lane, section 3.
+    rule: as of lane_counts.
     """
     more = mean_maps(model, sizes, means)
     counts = Counts(sharpness) if sharpness else None
@@ -131,7 +134,7 @@ def decode(
     for i, (pixels, mask) in enumerate(zip(*told or ([], []))):
         masks[i] = mask.transpose(2, 0, 1)
         images[i][~masks[i]] = pixels.transpose(2, 0, 1)[~masks[i]].astype(np.int64) - 128
-    counted = lane_counts(sizes, start, segments, masks, per_lane)
+    counted = lane_counts(sizes, start, segments, rule, masks)
     lanes.open(counted.pop())
     for which, rows, columns in reversed(list(places(sizes, start, segments))):
         x = np.stack([x[:, rows, columns] for x in images[which]])
@@ -172,7 +175,9 @@ def encode(model, lanes, images, start, segments, top, masks=None, sharpness=0, 
     ]
     for x in parts if counts else ():
         counts.add(x)
-    counted = lane_counts([x.shape[1:] + x.shape[:1] for x in images], start, segments, masks)[1:]
+    counted = lane_counts(
+        [x.shape[1:] + x.shape[:1] for x in images], start, segments, masks=masks
+    )[1:]
     for (which, rows, columns), x, count in zip(blocks, parts, counted):
         lanes.widen(count)
         if counts:
