@@ -15,6 +15,7 @@ from bitsback.ans.lanes import Lanes
 from bitsback.codecs import prior_codec, segments
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.sections import Tag
+from bitsback.codecs.fallback.start import unpack_fallback_parts
 from bitsback.codecs.segment_layout import turned
 from bitsback.coder import context, sample_arrays
 from bitsback.coder.chain import CODER_ARITHMETIC
@@ -180,9 +181,7 @@ def check_by_the_document(images, model, numbers, size=None):
     elif size == (64, 16):
         assert len(header.segments) > 1
     got, credit, mean_data = decode(numbers, header, payload)
-    segments.unpack_fallback_parts(
-        credit, [turned(pixels, header.flips) for pixels in got], header.start
-    )
+    unpack_fallback_parts(credit, [turned(pixels, header.flips) for pixels in got], header.start)
     assert all(map(np.array_equal, got, images))
     lanes = yardstick.Lanes.from_credit(credit)
     yardstick.encode(
