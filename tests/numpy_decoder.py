@@ -2,7 +2,7 @@
 
 from tests.second_decoder.bias_updates import Stack, pop_deltas, tune
 from tests.second_decoder.colour_counts import Counts
-from tests.second_decoder.context import context
+from tests.second_decoder.context import context, draw, mean_map
 from tests.second_decoder.errors import Damaged
 from tests.second_decoder.integers import B, G, R, act
 from tests.second_decoder.lanes import Lanes
@@ -19,11 +19,13 @@ __all__ = [
     "Damaged",
     "decode",
     "distributions",
+    "draw",
     "encode",
     "G",
     "groups",
     "lane_counts",
     "Lanes",
+    "mean_map",
     "Model",
     "pop_deltas",
     "R",

@@ -20,10 +20,9 @@ from bitsback.codecs.image import DEEP, ImageData, same
 from bitsback.codecs.io.facts import describe
 from bitsback.codecs.remainders import codec, fit, model
 from bitsback.errors import DamagedFile, StackEmpty
-from tests import numpy_decoder
+from tests import numpy_decoder, numpy_remainders
 from tests.image_modes import forced, of_mode
 from tests.laws import check_codec, credit
-from tests.second_decoder import remainders as numpy_remainders
 
 
 def deep_photograph(photograph, height, width, channels, bits, noise=0.1, seed=0):

@@ -42,9 +42,7 @@ def webp(data, shape):
     except (OSError, ValueError, SyntaxError):
         check(False, "a WebP")
     if channels < 3:
-        first = colours[..., :1]
-        check((colours[..., :3] == first).all(), "a gray image of several colours")
-        colours = colours[..., [0, 3]] if channels == 2 else first
+        colours = colours[..., [0, 3] if channels == 2 else [0]]
     return colours
 
 
@@ -108,7 +106,7 @@ def differences(data, shape, dtype):
     if flags & 1:
         whole = np.cumsum(whole, axis=1, dtype=whole.dtype)
     if flags & 4:
-        check(channels > 1, "differences of the channels of a single one")
+        check(channels > 2, "differences of the channels of fewer than three")
         second = whole[..., 1:2].copy()
         whole = whole + second
         whole[..., 1:2] = second

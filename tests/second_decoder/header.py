@@ -41,8 +41,10 @@ class Header:
 
 
 def check_magic(reader):
-    if reader.left < 5 or reader.take(4) != MAGIC:
+    """Magic, ten bytes at least, and version.  Returns the minor version."""
+    if reader.left < 4 or reader.take(4) != MAGIC:
         raise NotOurFile("this is no .bbk file")
+    check(reader.left >= 6, "the file is cut short")
     version = reader.fixed(1)
     if version >> 4 != MAJOR:
         raise NotOurFile(f"format version {version >> 4}.{version & 15}")
@@ -50,9 +52,8 @@ def check_magic(reader):
 
 
 def check_whole(data):
-    """Magic, version and CRC.  Returns the minor version."""
+    """Version and CRC.  Returns the minor version."""
     minor = check_magic(Reader(data))
-    check(len(data) >= 10, "the file is cut short")
     check(zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little"), "the CRC")
     return minor
 
@@ -60,7 +61,7 @@ def check_whole(data):
 def read_header(data):
     """(Header, payload) of a whole file without groups, or of one of them."""
     reader = Reader(data[:-4])
-    check_magic(reader)
+    reader.take(5)
     kind = reader.fixed(1)
     check(kind < GROUPS, "an unknown kind of file")
     mask = reader.n(2**27 - 1, 1) if kind & METADATA else 0
@@ -85,7 +86,7 @@ def read_header(data):
 
 def read_stack(reader, header):
     count = len(header.entries)
-    model, credit = reader.take(8), reader.n(2**40)
+    model, credit = reader.take(8), reader.n(len(reader.data))
     fallback_images = reader.n(count - 1) if header.archive else 0
     flips = reader.n(3)
     start = reader.n(count), reader.n(2**24), reader.n(2**24)

@@ -85,11 +85,11 @@ def read_index(data, count):
     unpacker = zlib.decompressobj()
     rows = len(data) - 2 * count
     try:
-        text = unpacker.decompress(data[:rows], 2**13 * count + 2).decode()
+        text = unpacker.decompress(data[:rows], min(2**13 * count + 2, 2**26) + 1).decode()
         table = json.loads(text)
     except (zlib.error, ValueError, RecursionError):
         check(False, "the index")
-    check(unpacker.eof and not unpacker.unused_data, "the index goes on")
+    check(len(text) <= min(2**13 * count + 2, 2**26), "a large index")
     check(isinstance(table, list) and len(table) == count, "the number of images")
     checks = [int.from_bytes(data[i : i + 2], "little") for i in range(rows, len(data), 2)]
     return [read_row(row) for row in table], checks
@@ -99,6 +99,7 @@ def read_row(row):
     check(isinstance(row, list) and len(row) == 6 and isinstance(row[0], str), "a row of the index")
     check(all(type(number) is int for number in row[1:]), "a number of the index")
     check_name(row[0])
+    check(abs(row[4]) < 2**40, "a time of the index")
     return Entry(*row)
 
 

@@ -25,15 +25,19 @@ class Lanes:
     def open(self, count):
         if self.words:
             return
-        bits = "".join(f"{byte:08b}" for byte in self.data)
+        room = min(len(self.data), 9 * count)  # a closed lane has at most 67 bits
+        bits = "".join(f"{byte:08b}" for byte in self.data[:room])
+        check(8 * len(self.data) >= 36 * count, "the closed lanes are cut short")
         exponents, place = [], 5 * count
         for i in range(count):
             exponents.append(31 + int(bits[5 * i : 5 * i + 5], 2))
         for e in exponents:
+            check(place + e <= len(bits), "the closed lanes are cut short")
             self.states.append(1 << e | int(bits[place : place + e], 2))
             place += e
         closing = -(-place // 8)
         check("1" not in bits[place : 8 * closing], "padding that is not zero")
+        check((len(self.data) - closing) % 4 == 0, "the payload is no whole words")
         self.words = np.frombuffer(self.data[closing:], "<u4")[::-1].tolist()
 
     def to_bytes(self):
@@ -43,6 +47,10 @@ class Lanes:
         bits += "0" * (-len(bits) % 8)
         closing = bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8))
         return closing + np.array(self.words[::-1], "<u4").tobytes()
+
+    def bits(self):
+        """What the stack holds, for the rule of a quarter bit a sample."""
+        return 32 * len(self.words) + sum(state.bit_length() - 1 for state in self.states)
 
     def widen(self, count):
         opened = count - len(self.states)

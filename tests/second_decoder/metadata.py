@@ -88,7 +88,7 @@ def read_transparency(reader):
     values = []
     while reader.left:
         values.append(reader.n(2**16))
-    check(len(values) <= 4, "a transparency")
+    check(1 <= len(values) <= 4, "a transparency")
     return values[0] if len(values) == 1 else tuple(values)
 
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tests.second_decoder.errors import check
+from tests.second_decoder.errors import WrongModel
 from tests.second_decoder.integers import act, half_even, half_up, shuffle, unshuffle
 from tests.second_decoder.passes import PASSES
 
@@ -18,7 +18,8 @@ class Model:
         end = 8 + int.from_bytes(data[:8], "little")
         header = json.loads(data[8:end])
         self.about = json.loads(header.pop("__metadata__")["bitsback"])
-        check(self.about["arithmetic"] == 7, "a model of another arithmetic")
+        if self.about["arithmetic"] != 7:
+            raise WrongModel("a model of another arithmetic")
         self.tensors, self.dtypes = {}, {}
         for name, entry in header.items():
             start, stop = entry["data_offsets"]

@@ -29,6 +29,7 @@ BITS = {  # of the header's mask
     b"PLTE": 22,
 }
 OTHER = 14
+LIKE_KINDS = {b"exif": 4, b"srgb": 9, b"text": 10, b"tiff": 23, b"iptc": 24}
 NO_BIT = {b"tRNS", b"IHDR"}  # they say where the look is written, and how
 
 
@@ -59,5 +60,5 @@ def kinds_of_chunks(chunks):
         elif name == b"pHYs" and contents[8:9] == b"\1":
             bits |= 1 << 6  # by metres
         elif name not in NO_BIT:
-            bits |= 1 << BITS.get(name, OTHER)
+            bits |= 1 << (BITS | LIKE_KINDS).get(name, OTHER)
     return bits or 1 << OTHER

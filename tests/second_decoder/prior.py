@@ -22,10 +22,10 @@ def decode_stack(header, payload, models):
     check(all(entry.number in UNDER_PRIOR for entry in inside), "a mode that is not for the prior")
     sizes = [(entry.height, entry.width, entry.colours) for entry in inside]
     check_cover(sizes, stack.start, stack.segments)
+    deep = depths(sections.get(DEPTHS), inside, stack.credit)
     model = open_model(models, stack.model)
     if BIAS_UPDATES in sections:
         update(model, sections[BIAS_UPDATES])
-    deep = depths(sections.get(DEPTHS), inside)
     lanes = Lanes(payload)
     pixels = decode(
         model,
@@ -73,6 +73,7 @@ def open_model(models, wanted):
 
 def update(model, section):
     """Adds the bias updates of a section."""
+    check(len(section) % 4 == 0 and section[-4:] != bytes(4), "the words of bias updates")
     stack = Stack(section)
     updates = pop_deltas(model, stack)
     check(stack.credit(1) == b"\1", "the stack of bias updates does not end where it began")

@@ -37,7 +37,7 @@ def decode(model, data, coarse, k, pixels=2**18):
     count, reader = 4 + 3 * (channels - 1), Reader(data)
     weights = [reader.z(2**12) for _ in range(4 * channels * count)]
     weights = np.array(weights).reshape(4, channels, count)
-    deviations = [reader.z(31) for _ in range(2 * channels * 22)]
+    deviations = [reader.z(32) for _ in range(2 * channels * 22)]
     deviations = np.array(deviations).reshape(2, channels, 22).cumsum(2)
     check(0 <= deviations.min() and deviations.max() <= 31, "a deviation")
     opened = max(1, min(4096, coarse.size // PER_LANE))

@@ -9,7 +9,7 @@ from tests.second_decoder.integers import B, G, R
 from tests.second_decoder.passes import part
 from tests.second_decoder.step import distributions, pop_step
 
-CONTEXT_ROWS = 8
+CONTEXT_ROWS, MANY = 8, 4096
 
 
 def pop_segment(model, lanes, x, sides, top, free, counts=None, *, more):
@@ -138,13 +138,16 @@ def decode(
     lanes.open(counted.pop())
     for which, rows, columns in reversed(list(places(sizes, start, segments))):
         x = np.stack([x[:, rows, columns] for x in images[which]])
+        free = free_of(masks, which, rows, columns)
+        coded = int(free.sum())
+        check(coded <= MANY or 4 * lanes.bits() >= coded, "too few bits for a segment")
         got = pop_segment(
             model,
             lanes,
             x,
             around(images[which], rows, columns),
             top,
-            free_of(masks, which, rows, columns),
+            free,
             counts,
             more=np.stack([one[:, rows, columns] for one in more[which]]),
         )

@@ -76,8 +76,8 @@ class Depth:
         return found
 
 
-def depths(data, entries):
-    """Depth, or None of an image of 8 bits, for each image under the prior."""
+def depths(data, entries, credit):
+    """Depth, or None of an image of 8 bits, for each image under the prior; credit: its bytes."""
     deep = [entry.dtype.itemsize == 2 for entry in entries]
     check(any(deep) == (data is not None), "depths without 16-bit images, or these without those")
     reader, found = Reader(data or b""), []
@@ -89,4 +89,5 @@ def depths(data, entries):
         check(8 <= bits <= 16, "the bits of a number")
         found.append(Depth(step, bits, reader.n(2**36) if bits > 8 else 0))
     reader.end("the depths")
+    check(sum(depth.length for depth in found if depth) <= credit, "more remainders than credit")
     return found
