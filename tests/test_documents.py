@@ -203,6 +203,8 @@ def missing_options(line: str) -> list[str]:
     for part in re.split(r" && |; |  +| #", line):
         if found := re.match(r"python -m (benchmarks|tests)\.([\w.]+)", part):
             path = ROOT / found[1] / f"{found[2].replace('.', '/')}.py"
+            if path.with_suffix("").is_dir():
+                path = path.with_suffix("") / "__main__.py"
             if not path.is_file():
                 missing.append(part)
                 continue

@@ -49,7 +49,8 @@ def webp(data, shape):
 def png(data, shape, dtype, depth):
     """The contents of a PNG's IDAT.  Rows are unfiltered as the PNG specification says, 9.2."""
     height, width, channels = shape
-    check(channels == 1 or (depth == 8 and dtype == "u1"), "a PNG does not hold such samples")
+    holds = dtype == "u1" and (channels == 1 or depth == 8) or dtype == "<u2" and channels == 1
+    check(holds, "a PNG does not hold such samples")
     row, step = (width * channels * depth + 7) // 8, max(1, channels * depth // 8)
     packed = unpack(data, False, height * (row + 1))
     check(len(packed) == height * (row + 1), "rows of a PNG are missing")

@@ -99,7 +99,7 @@ def read_row(row):
     check(isinstance(row, list) and len(row) == 6 and isinstance(row[0], str), "a row of the index")
     check(all(type(number) is int for number in row[1:]), "a number of the index")
     check_name(row[0])
-    check(abs(row[4]) < 2**40, "a time of the index")
+    check(0 <= row[3] < 512 and abs(row[4]) < 2**40, "permissions or a time of the index")
     return Entry(*row)
 
 

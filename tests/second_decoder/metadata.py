@@ -74,7 +74,6 @@ def read_value(name, data):
         value = value[0] if name == "gamma" else value
     else:
         value = reader.rest()
-        check(name != "palette" or len(value) % 3 == 0, "a palette")
     reader.end("an item of metadata")
     return value, bit, len(value) if name == "text" else 0
 
@@ -96,6 +95,7 @@ def read_texts(reader):
     """((key, value, language, translated key, international), ...)."""
     flags, found = reader.take(reader.n(2**24)), []
     for flag in flags:
+        check(flag < 2, "a flag of a text")
         found.append((*(read_text(reader) for _ in range(4)), bool(flag)))
     return tuple(found)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import cached_property
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -9,6 +10,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tests.second_decoder.errors import WrongModel
 from tests.second_decoder.integers import act, half_even, half_up, shuffle, unshuffle
 from tests.second_decoder.passes import PASSES
+
+
+def cumulative(*tables):
+    """Rows of frequencies -> rows of their sums, which begin with 0."""
+    sums = np.cumsum(np.concatenate(tables), axis=1, dtype=np.int64)
+    return np.pad(sums, ((0, 0), (1, 0))).tolist()
 
 
 class Model:
@@ -30,13 +37,17 @@ class Model:
             self.dtypes[name] = {"I8": "torch.int8", "I32": "torch.int32"}[entry["dtype"]]
         self.exponents, self.steps = zip(*self.about["levels"])
         self.count = len(self.steps)
-        masses = self.tensors["gaussian_masses"], self.tensors["forward_masses"]
-        if "whole_masses" in self.tensors:
-            masses = np.concatenate([masses[0], self.tensors["whole_masses"]]), masses[1]
-        self.p, self.q = (
-            [[0, *row] for row in np.cumsum(table, axis=1, dtype=np.int64).tolist()]
-            for table in masses
-        )  # cumulative frequencies
+
+    @cached_property
+    def p(self):
+        """Cumulative frequencies of the rows of `gaussian_masses`, then of `whole_masses`."""
+        names = ["gaussian_masses", "whole_masses"]
+        return cumulative(*(self.tensors[name] for name in names if name in self.tensors))
+
+    @cached_property
+    def q(self):
+        """Those of `forward_masses`."""
+        return cumulative(self.tensors["forward_masses"])
 
     def id(self):
         """The whole SHA-256 in hex."""

@@ -58,6 +58,7 @@ def not_kept(sections):
     data = sections.get(NOT_KEPT)
     if data is None:
         return []
-    names = data.split(b"\n")
-    check(len(data) <= 2**12 and data.isascii() and all(names), "the names of what is not kept")
-    return [name.decode() for name in names]
+    names = data.decode("latin-1").split("\n")
+    printable = all(name and name.isascii() and name.isprintable() for name in names)
+    check(len(data) <= 2**12 and printable, "the names of what is not kept")
+    return names
