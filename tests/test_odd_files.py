@@ -4,17 +4,22 @@ import hashlib
 import json
 import struct
 import zlib
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.fuzz_cases import sealed
 from bitsback.codecs.bitstream.numbers import number
 from bitsback.codecs.decoder import decode_images
+from bitsback.codecs.fallback import jxl_frames
 from bitsback.errors import BitsbackError, DamagedFile, NotOurFile, StackEmpty, WrongModel
 from tests.second_decoder import errors
 from tests.second_decoder.decoder import decode_file
+from tests.second_decoder.jxl_frames import check_frames
 
 PIXEL = bytes([78, 204, 64])
+PARTS = sorted((Path(__file__).parent / "golden").glob("v*/jxl/*.part"))
 STORED = b"\x08\1\0\2" + PIXEL + b"\0"  # differences without any, LZMA2
 KINDS = {
     DamagedFile: errors.Damaged,
@@ -204,6 +209,32 @@ TAGS = {  # contents of item 12
 )
 def test_metadata(items, mask, good):
     check(single(items=items, mask=mask), good)
+
+
+@pytest.mark.parametrize("path", PARTS, ids=lambda path: path.stem)
+def test_frames_of_jpeg_xl(path):
+    """Altered headers of frames: both refuse the same ones before libjxl sees them."""
+    (samples,) = np.load(path.with_suffix(".npz")).values()
+    height, width, channels = (*samples.shape, 1)[:3]
+    rng, good = np.random.default_rng(3), []
+    for _ in range(600):
+        frames = bytearray(path.read_bytes()[1:])
+        for at in rng.integers(0, rng.choice([9, 16, len(frames)]), rng.integers(1, 4)):
+            frames[at] ^= 1 << int(rng.integers(8))
+        frames = bytes(frames[: int(rng.integers(2, 40)) if rng.integers(5) == 0 else None])
+        try:
+            jxl_frames.check_frames(frames, 0, height, width, 1 - channels % 2)
+            ours = True
+        except (ValueError, BitsbackError):
+            ours = False
+        try:
+            check_frames(frames, (height, width, channels))
+            theirs = True
+        except errors.Damaged:
+            theirs = False
+        assert ours == theirs, frames[:40].hex()
+        good.append(ours)
+    assert 50 < sum(good) < 550
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,10 @@
-"""JPEG XL: the headers that a part lacks (FORMAT.md), and the frames by libjxl.
-
-What FORMAT.md asks of the frames is not looked at here: what libjxl decodes is taken.
-"""
+"""JPEG XL: the headers that a part lacks (FORMAT.md, section 7.4), and the frames by libjxl."""
 
 import imagecodecs
 import numpy as np
 
 from tests.second_decoder.errors import check
+from tests.second_decoder.jxl_frames import check_frames
 
 
 class Bits:
@@ -68,6 +66,7 @@ def head(shape, dtype):
 
 def decode(data, shape, dtype):
     check(shape[2] <= 4, "too many channels")
+    check_frames(data, shape)
     try:
         found = imagecodecs.jpegxl_decode(b"\xff\x0a" + head(shape, dtype) + data)
     except (imagecodecs.JpegxlError, ValueError, RuntimeError):
