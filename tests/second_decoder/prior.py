@@ -14,6 +14,8 @@ from tests.second_decoder.sections import BIAS_UPDATES, BLOCK_MEANS, DEPTHS, FLA
 from tests.second_decoder.segments import decode
 from tests.second_decoder.side_information import block_means, depths, flat_map
 
+SHARPNESSES = [bytes([number]) for number in range(1, 7)]
+
 
 def decode_stack(header, payload, models):
     """(metadata section, samples (H, W, C) of each image) of a file with a stack."""
@@ -24,6 +26,8 @@ def decode_stack(header, payload, models):
     check_cover(sizes, stack.start, stack.segments)
     deep = depths(sections.get(DEPTHS), inside, stack.credit)
     model = open_model(models, stack.model)
+    sharpness = sections.get(SHARPNESS, b"\0")
+    check(SHARPNESS not in sections or sharpness in SHARPNESSES, "the sharpness")
     if BIAS_UPDATES in sections:
         update(model, sections[BIAS_UPDATES])
     lanes = Lanes(payload)
@@ -35,7 +39,7 @@ def decode_stack(header, payload, models):
         stack.segments,
         stack.top,
         told=flat_map(sections[FLAT_MAP], sizes) if FLAT_MAP in sections else None,
-        sharpness=sections[SHARPNESS][0] if SHARPNESS in sections else 0,
+        sharpness=sharpness[0],
         rule=stack.lanes,
         means=block_means(sections[BLOCK_MEANS], sizes) if BLOCK_MEANS in sections else None,
     )

@@ -22,8 +22,6 @@ def read_sections(reader, stack):
             known = tag in (BIAS_UPDATES, FLAT_MAP, BLOCK_MEANS, SHARPNESS, DEPTHS)
             check(known, f"needs {name_of(tag, found[tag])}")
         check(stack or tag >= CRITICAL, "side information of a file without a stack")
-    if SHARPNESS in found:
-        check(len(found[SHARPNESS]) == 1 and 1 <= found[SHARPNESS][0] <= 6, "the sharpness")
     not_kept(found)
     return found
 
