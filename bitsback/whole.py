@@ -5,12 +5,15 @@ then makes the final name, which fails if that name exists; only with force is a
 replaced, by renaming.
 """
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+LOSSES = errno.EIO, errno.ENOSPC, errno.EDQUOT  # a flush that fails so: data may be lost
 
 
 class Stamp(NamedTuple):
@@ -27,7 +30,8 @@ def write_whole(
     """Writes `data` to a regular file.
 
     force: replace an existing one; like: permissions and times for the file.  Errors:
-    FileExistsError, OSError, after which nothing of the file is left.
+    FileExistsError, OSError, after which no part of the file is left: nothing, or all of it where
+    only the flush of its folder failed.
     """
     if not _unnamed(path, data, force, like):
         _named(path, data, force, like)
@@ -153,10 +157,39 @@ def _name(temporary, place):
 
 
 def _settle(folder):
-    """Flushes a folder to disk, where possible: an input is removed only after that."""
-    with suppress(OSError):
+    """Flushes a folder to disk, where that is possible: an input is removed only after that.
+
+    Errors: OSError where the disk fails or is full, not where folders cannot be flushed.
+    """
+    try:
         handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    except OSError:  # a folder that may not be listed; Windows
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno in LOSSES:
+            raise
+    finally:
+        os.close(handle)
+
+
+def flush(path: Path) -> None:
+    """Flushes a file that another process wrote, and its name, to disk.  Errors: OSError."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    _settle(path.parent)
+
+
+def make_folders(folder: Path) -> None:
+    """Makes a folder, and those above it that are missing, and flushes their names to disk.
+
+    A file in a folder whose own name is lost in a power cut is lost with it.  Errors: OSError.
+    """
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in new:
+        _settle(place.parent)

@@ -30,6 +30,7 @@ from bitsback.codecs.io.restored import DEFAULT_SUFFIXES, default_bytes
 from bitsback.errors import BitsbackError, DamagedFile, UnsupportedImage
 from bitsback.inputs import opened
 from bitsback.outputs import Stamp
+from bitsback.whole import make_folders
 
 LONGEST_NAME = 255  # bytes of a file's name, in every usual file system
 
@@ -79,7 +80,7 @@ def encode_archive(
     for groups at once; progress, options: as Encoder's.  One unreadable image fails the whole
     archive.
     """
-    loaded = [_load(path, name, strip, allow_lossy, note) for path, name in collect(list(sources))]
+    loaded = [load(path, name, strip, allow_lossy, note) for path, name in collect(list(sources))]
     loaded.sort(key=lambda item: (item[0].width * item[0].height, item[0].height, item[0].name))
     images = [image for _, image in loaded]
     _refuse_unrestorable(loaded, verify)  # before the work
@@ -89,8 +90,17 @@ def encode_archive(
     return encode_groups(images, entries, encoder, progress, processes), len(loaded)
 
 
-def _load(path, name, strip, allow_lossy, note):
-    """(Entry without its check, which the encoder fills in, ImageData) of one file."""
+def load(
+    path: Path,
+    name: str,
+    strip: bool,
+    allow_lossy: bool,
+    note: Callable[[Path, ImageData, os.stat_result], None],
+) -> tuple[Entry, ImageData]:
+    """(Entry without its check, which the encoder fills in, ImageData) of one file.
+
+    The rest as encode_archive's.  Errors: UnsupportedImage.
+    """
     try:
         with opened(path) as (stream, status):
             image = read_image(stream, path, allow_lossy=allow_lossy)
@@ -221,7 +231,7 @@ def _extract_one(entry, image, folder, paths, refuse, deliver, note):
             raise DamagedFile(f"{target}: two images of the archive have one name")
         refuse_links(target, folder)
         refuse(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(target.parent)
     deliver(written, target, Stamp(entry.permissions, entry.mtime * 10**9, entry.mtime * 10**9))
     if left_out:
         note(target, left_out)

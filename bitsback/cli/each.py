@@ -11,6 +11,7 @@ import click
 from bitsback.cli.inputs import Item
 from bitsback.cli.messages import print_file_error, print_line
 from bitsback.errors import BitsbackError, LossySource, OutputExists
+from bitsback.whole import make_folders
 
 
 class RunOutputs:
@@ -30,7 +31,7 @@ class RunOutputs:
                 f"{source}: {target} is also the output of {other}; give --dir or other names"
             )
         if make_folder:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folders(target.parent)
 
     def add(self, targets: Iterable[Path], source: Path) -> None:
         """Records the outputs of an input."""

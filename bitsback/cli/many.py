@@ -92,8 +92,8 @@ def run_many(
             for target in targets:
                 make_folder = compresses or bool(options.get("folder")) and len(targets) == 1
                 run_outputs.check(target, source, make_folder)
-            if compresses:
-                outputs.refuse(targets[0], [source], force)
+            if compresses:  # with --rm the worker looks what is there: codecs/io/interrupted.py
+                outputs.refuse(targets[0], [source], force or options["remove"])
         except (BitsbackError, OSError) as error:
             failed += 1
             print_file_error(error, source, as_json)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitsback.cli.messages import print_error, print_line
 from bitsback.errors import BitsbackError
+from bitsback.whole import make_folders
 
 if TYPE_CHECKING:
     from bitsback.train.expert_run import Task
@@ -113,7 +114,7 @@ def train_recipe(
             recipe, minutes=minutes or recipe.minutes, start=start or recipe.start
         )
         check_start(recipe)
-        output.mkdir(parents=True, exist_ok=True)
+        make_folders(output)
         images = read_images(recipe.sources, recipe.patch)
         held = ", ".join(str(len(crops)) for crops in images.held)
         print_line(

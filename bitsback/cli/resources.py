@@ -10,6 +10,7 @@ from bitsback.cli.messages import print_error, print_line
 from bitsback.cli.waiting import wait_settings
 from bitsback.efforts import EFFORTS
 from bitsback.errors import BitsbackError, WrongModel
+from bitsback.whole import make_folders
 
 if TYPE_CHECKING:
     from bitsback.coder.model import Model
@@ -83,7 +84,7 @@ def make_ready(folder: Path | None, threads: int | None) -> None:
     set_threads(threads)
     if folder:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folders(folder)
         except OSError as error:
             print_error(error, folder)
             sys.exit(1)

@@ -8,7 +8,9 @@ from typing import Any
 from bitsback import outputs
 from bitsback.codecs import archive
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.io import delivery
+from bitsback.codecs.bitstream.container import Entry
+from bitsback.codecs.io import delivery, interrupted
+from bitsback.whole import flush
 
 Note = Callable[[Path, Iterable[str]], None]  # (path, names of metadata that are lost)
 
@@ -32,7 +34,9 @@ def compress_archive(
     if remove and not verify:
         raise ValueError("inputs are removed only if their output was verified")
     read: list[tuple[Path, os.stat_result]] = []
-    delivery.refuse(target, [path for path, _ in archive.collect(sources)], force, remove)
+    begun, sources = remove and interrupted.is_file(target), list(sources)
+    paths = [path for path, _ in archive.collect(sources)]
+    delivery.refuse(target, paths, force or begun, remove)
 
     def noted(path, image, status):
         read.append((path, status))
@@ -41,6 +45,15 @@ def compress_archive(
         if image.lost:
             note(path, image.lost)
 
+    if begun:  # with force too: the rest of the images must not replace those removed already
+        held = interrupted.images_held(target, sources, **options)
+        if held:
+            for item in held[2]:
+                noted(*item)
+            flush(target)
+            delivery.remove_read(read)
+            return held[:2]
+        delivery.refuse(target, paths, force, remove)
     data, _ = archive.encode_archive(sources, verify=verify, note=noted, **options)
     delivery.deliver(data, target, force)
     if remove:
@@ -53,7 +66,7 @@ def restore_archive(
     data: bytes,
     sources: list[Path],
     folder: Path,
-    targets: dict[str, Path],
+    targets: dict[Entry, Path],
     *,
     force: bool,
     remove: bool,
@@ -64,26 +77,33 @@ def restore_archive(
     """Writes the images of an archive below `folder`.
 
     Returns (the paths written, what is damaged and left out).  sources: [the archive], [] of
-    standard input; targets: {name: path}, as of archive.targets; the rest: as of
+    standard input; targets: {Entry: path}, as of archive.targets; the rest: as of
     files.decompress_file, except that the archive is not removed here.
     """
 
     def refuse(target):
         if os.path.lexists(target):  # else its folder may not exist yet either
-            delivery.refuse(target, sources, force, remove, regular=True)
+            begun = remove and interrupted.is_file(target)
+            delivery.refuse(target, sources, force or begun, remove, regular=True)
 
     def replaced(target):
         claim([target])
         refuse(target)
 
     def deliver(written, target, stamp):
+        if remove and not force and interrupted.is_file(target):
+            interrupted.take_bytes(target, written)
+            return
         outputs.write(written, target, force=force, like=stamp, regular=True)
         if remove:
             delivery.compare(written, target)
 
     claim(list(targets.values()))
-    for target in targets.values():
+    for entry, target in targets.items():
         refuse(target)
+        if remove and not force and interrupted.is_file(target):
+            interrupted.refuse_other(target, entry)
     for source in sources if remove else ():
         delivery.refuse_removal(source)
-    return archive.extract(data, folder, targets, replaced, deliver, note, **options)
+    paths = {entry.name: path for entry, path in targets.items()}
+    return archive.extract(data, folder, paths, replaced, deliver, note, **options)

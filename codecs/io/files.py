@@ -15,7 +15,7 @@ from bitsback.codecs.bitstream.chosen import header_of
 from bitsback.codecs.formats.image_files import image_bytes, image_format, read_image, refuse_mode
 from bitsback.codecs.groups import Processes
 from bitsback.codecs.image import ImageData
-from bitsback.codecs.io import delivery
+from bitsback.codecs.io import delivery, interrupted
 from bitsback.codecs.io.archive_files import Note, compress_archive, restore_archive
 from bitsback.codecs.io.facts import describe
 from bitsback.codecs.io.packed import SUFFIX, read_packed, read_packed_with
@@ -28,7 +28,7 @@ from bitsback.codecs.io.paths import (
     restored_paths,
 )
 from bitsback.codecs.io.restored import default_bytes
-from bitsback.errors import BitsbackError, DamagedFile
+from bitsback.errors import DamagedFile
 from bitsback.inputs import opened, standard_input
 from bitsback.outputs import STDIO
 
@@ -77,17 +77,23 @@ def compress_file(
 
     strip: drop metadata; allow_lossy: accept JPEG and other lossy formats; verify: decode the
     result and compare it before it is written; remove: delete the source afterwards; this is
-    refused beforehand if metadata would be lost, unless allow_loss; announce: called with the image
-    before it is coded; options: of encoder.encode_image.  Header.lost names lost metadata.
+    refused beforehand if metadata would be lost, unless allow_loss; an output of a run that was
+    interrupted, which holds the image already, is taken for its own; announce: called with the
+    image before it is coded; options: of encoder.encode_image.  Header.lost names lost metadata.
     Errors: BitsbackError, OSError.
     """
     source, target = Path(source), Path(target)
     if remove and not (verify and source != STDIO and target != STDIO):
         raise ValueError("an input is removed only if its output was verified and is a file")
-    delivery.refuse(target, [] if source == STDIO else [source], force, remove)
+    begun = remove and not force and interrupted.is_file(target)
+    delivery.refuse(target, [] if source == STDIO else [source], force or begun, remove)
     image, status = _read(source, allow_lossy, strip)
     if remove:
         delivery.refuse_loss(image, source, allow_loss)
+    if begun:
+        done = interrupted.take_image(target, image, **options)
+        delivery.remove_read([(source, status)])
+        return done
     if verify:
         default_bytes(image, source)  # refuses an image that could not be restored
     announce([image])
@@ -114,13 +120,7 @@ def compressed_before(
     Options: as of compress_file.  Errors: BitsbackError, OSError.
     """
     image, _status = _read(Path(source), allow_lossy, strip)
-    try:
-        data = read_packed(target)
-        header = container.read_header(data)
-        decoder.check(data, [image], model=model, device=device)
-    except (BitsbackError, OSError):
-        return None  # not a bitsback file, or of another image
-    return None if header.archive else (header, len(data))
+    return interrupted.image_held(Path(target), image, model=model, device=device)
 
 
 def decompress_file(
@@ -166,7 +166,7 @@ def decompress_file(
             data,
             sources,
             archive_folder(source, folder, root),
-            dict(zip((entry.name for entry in header.entries), targets)),
+            dict(zip(header.entries, targets)),
             force=force,
             remove=remove,
             only=only,
@@ -179,7 +179,8 @@ def decompress_file(
 
         def accept(target):
             claim([target])
-            delivery.refuse(target, sources, force, remove)
+            begun = remove and interrupted.is_file(target)
+            delivery.refuse(target, sources, force or begun, remove)
 
         mode, target = header.entries[0].mode, targets[0]
         stream = target == STDIO or not target.suffix and not outputs.is_file(target)
@@ -196,7 +197,10 @@ def decompress_file(
             target = target if stream else restored_path(source, output, folder, root, suffix)
             if target != targets[0]:  # the format expected by the mode cannot restore the image
                 accept(target)
-        delivery.deliver(written, target, force, status)
+        if remove and not force and interrupted.is_file(target):
+            interrupted.take_bytes(target, written)
+        else:
+            delivery.deliver(written, target, force, status)
         if names:
             noted(target, names)
         if remove and not left_out:
