@@ -4,6 +4,8 @@ All is drawn from a seed, so that a finding can be made again.
 """
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
@@ -79,6 +81,22 @@ def deep_image(height: int, width: int, rng: np.random.Generator) -> ImageData:
     return ImageData("RGBA;16", samples | rng.integers(0, 16, samples.shape, np.uint16) << 4)
 
 
+@contextmanager
+def forced_prior(updates: np.ndarray | None = None) -> Iterator[None]:
+    """Whatever is compressed in the block is under the prior, be its weights random.
+
+    updates: bias updates, int32.
+    """
+    with (
+        patch.object(mode_decision, "fallback_hopeless", lambda *_: True),
+        patch.object(prior_codec, "SMALLEST", 1),
+        patch.object(mode_decision, "prior_likely", lambda images, *_: [True] * len(images)),
+        patch.object(prior_codec, "tune", lambda *_, **__: updates),
+        patch.object(prior_codec, "sharpness_of", lambda *_: 2),
+    ):
+        yield
+
+
 def _under_prior(
     images: list[ImageData],
     model: Model,
@@ -99,13 +117,7 @@ def _under_prior(
         )
         for i, s in enumerate(images)
     )
-    with (
-        patch.object(mode_decision, "fallback_hopeless", lambda *_: True),
-        patch.object(prior_codec, "SMALLEST", 1),
-        patch.object(mode_decision, "prior_likely", lambda images, *_: [True] * len(images)),
-        patch.object(prior_codec, "tune", lambda *_, **__: updates),
-        patch.object(prior_codec, "sharpness_of", lambda *_: 2),
-    ):
+    with forced_prior(updates):
         encoder = Encoder(model)
         return encoder.encode_many(images, entries) if archive else encoder.encode(images[0])
 

@@ -1,12 +1,14 @@
-"""`compress --rm -r -j 2`, killed again and again: is every image kept, in one form or the other?
+"""SIGKILL at random moments of commands with --rm: is every image there, whole, in one form?
 
-    python -m benchmarks.kills DIR... [--kills 20] [--seed 1] [-o benchmarks/results/kills]
+    python -m benchmarks.kills [--times 100] [--seed 1] [-o benchmarks/results/kills]
 
-Works on a copy.  Each round starts the command on all images left and ends it after a random
-time: the process alone by SIGKILL or SIGTERM, or its whole group by SIGKILL.  A last round runs to
-its end.
-Then each image of DIR must be there byte for byte, or decode from a .bbk file to the same samples,
-palette, transparency and metadata; and no temporary file may be left.
+Each command runs on a fresh folder of small images, and all its processes are killed at a moment
+uniform over the time that a whole run takes.  Every file must be whole then, but for temporary
+ones, and every image in one of them; the same command again must complete the job.  Most runs are
+forked from this process, where all is imported, so that the moments fall into the work; every tenth
+is a process of its own with two workers (-j 2).  Every other run writes as on a file system without
+files that have no name.  Some images are under a prior of random weights, that of the tests: this
+runs from a checkout with the extra [test].
 """
 
 import argparse
@@ -18,109 +20,260 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
+import numpy as np
+import torch
+
+from benchmarks.fuzz import random_model
+from benchmarks.fuzz_cases import forced_prior, image_of, smooth_pixels
 from benchmarks.report import summary
-from bitsback.codecs import decode_image
-from bitsback.codecs.formats.image_files import read_image
-from bitsback.codecs.image import same
+from bitsback import whole
+from bitsback.cli.main import main as command
+from bitsback.codecs import decoder
+from bitsback.codecs.formats.image_files import image_bytes, read_image
+from bitsback.codecs.image import ImageData, same
+from bitsback.codecs.io import files
+from bitsback.coder.model import Model
 from bitsback.errors import BitsbackError
 
-ENDINGS = (("process", signal.SIGKILL), ("process", signal.SIGTERM), ("group", signal.SIGKILL))
-WORKER_TIMEOUT = 20.0  # seconds in which the workers of a dead process must have ended
+TEMPORARY = ".part"
+IN_PROCESSES = 10  # every so many rounds are processes of their own
+TENTHS = 10
+TRIALS = 3  # whole runs, of which the fastest tells how long one takes
 
 
-def start(folder: Path) -> subprocess.Popen:
-    """The command on a folder, in a process group of its own."""
-    command = [sys.executable, *"-m bitsback compress --rm -r -j 2 -q".split(), str(folder)]
-    return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+@dataclass
+class State:
+    """What is in a folder.  images: {number of an image: in how many files}; outputs: those in the
+    form that the command makes; broken: files that are not whole, and are not temporary."""
+
+    images: Counter[int] = field(default_factory=Counter)
+    outputs: Counter[int] = field(default_factory=Counter)
+    temporary: int = 0
+    broken: list[str] = field(default_factory=list)
+
+    def lost(self, count: int) -> list[int]:
+        """Numbers of the images that are in no file, of `count`."""
+        return [i for i in range(count) if not self.images[i]]
+
+    def complete(self, count: int) -> bool:
+        """Whether every image is there once, as the output of the command."""
+        once = Counter(range(count))
+        return self.images == once and self.outputs == once and not self.broken
 
 
-def gone(group: int) -> bool:
-    """Whether all processes of a group have ended after WORKER_TIMEOUT."""
-    end = time.monotonic() + WORKER_TIMEOUT
-    while time.monotonic() < end:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.05)
-    return False
+def make_images(folder: Path, rng: np.random.Generator) -> list[ImageData]:
+    """Writes small images of several modes, some in a folder below; returns them as read."""
+    (folder / "below").mkdir(parents=True)
+    drawn = [image_of(mode, 9, 12, rng) for mode in ("RGB", "RGBA", "L", "P", "1", "I;16", "LA")]
+    drawn += [ImageData("RGB", smooth_pixels(24, 24, 3, rng)) for _ in range(3)]
+    drawn += [ImageData("L", smooth_pixels(40, 33, 1, rng)[..., 0]) for _ in range(2)]
+    paths = []
+    for i, image in enumerate(drawn):
+        suffix, kind = (".tiff", "TIFF") if i % 4 == 1 else (".png", "PNG")
+        path = folder / ("below" if i % 2 else "") / f"{i}{suffix}"
+        path.write_bytes(image_bytes(image, kind, path)[0])
+        paths.append(path)
+    return [read_image(path, path) for path in paths]
 
 
-def is_there(original: Path, copy: Path) -> str:
-    """The state of an image: "as it was", "compressed", or "LOST"."""
-    if copy.exists():
-        return "as it was" if copy.read_bytes() == original.read_bytes() else "LOST"
-    image = read_image(original, original.name)
-    for packed in (copy.with_suffix(".bbk"), copy.with_name(copy.name + ".bbk")):
-        try:
-            if packed.exists() and same(decode_image(packed.read_bytes()), image):
-                return "compressed"
-        except BitsbackError:
+def look(folder: Path, images: list[ImageData], packs: bool, model: Model) -> State:
+    """The state of a folder; packs: whether .bbk files are the outputs."""
+    state = State()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if path.suffix == TEMPORARY and path.name.startswith(".bitsback."):
+            state.temporary += 1
             continue
-    return "LOST"
-
-
-def run_rounds(folders: list[Path], kills: int, seed: int) -> tuple[list[str], bool]:
-    """(lines of the report, whether nothing was lost)."""
-    chance, lines, well = random.Random(seed), [], True
-    with tempfile.TemporaryDirectory() as place:
-        work = Path(place, "work")
-        for folder in folders:
-            shutil.copytree(folder, work / folder.name, copy_function=shutil.copyfile)
-        for number in range(kills + 1):
-            process = start(work)
-            if number < kills:
-                wait, (whom, how) = chance.uniform(2, 14), ENDINGS[number % len(ENDINGS)]
-                time.sleep(wait)
-                if process.poll() is None:
-                    (os.killpg if whom == "group" else os.kill)(process.pid, how)
-            status = process.wait()
-            left = gone(process.pid)
-            parts = [path.name for path in work.rglob("*.part")]
-            well &= left and not parts
-            done = sum(1 for _ in work.rglob("*.bbk"))
-            what = f"{whom}, {how.name}, after {wait:.1f} s" if number < kills else "to the end"
-            lines.append(
-                f"| {number + 1} | {what} | {status} | {done} | {'yes' if left else 'NO'} "
-                f"| {len(parts)} |"
+        packed = path.suffix == files.SUFFIX
+        try:
+            found = (
+                decoder.decode_images(path.read_bytes(), model=model)[1]
+                if packed
+                else [read_image(path, path)]
             )
-            print(lines[-1], flush=True)
-        fates: dict[str, int] = {}
-        for folder in folders:
-            for original in sorted(path for path in folder.rglob("*") if path.is_file()):
-                fate = is_there(original, work / folder.name / original.relative_to(folder))
-                fates[fate] = fates.get(fate, 0) + 1
-                if fate == "LOST":
-                    lines.append(f"LOST: {original.name}")
-        lines.append("\n" + ", ".join(f"{count} {fate}" for fate, count in sorted(fates.items())))
-    return lines, well and "LOST" not in fates
+            numbers = [next(i for i, one in enumerate(images) if same(one, x)) for x in found]
+        except (BitsbackError, OSError, StopIteration):
+            state.broken.append(path.name)
+            continue
+        state.images.update(numbers)
+        state.outputs.update(numbers if packed == packs else ())
+    return state
 
 
-def main() -> None:
+@contextmanager
+def named(yes: bool) -> Iterator[None]:
+    """Files are written through temporary names, if asked for."""
+    if yes:
+        with patch.object(whole, "_unnamed", lambda *_: False):
+            yield
+    else:
+        yield
+
+
+def start(arguments: list[str], model: Model, way: int) -> Any:
+    """Starts a command in a process group of its own; what it returns has pid and wait().
+
+    way: 0 or 1 forked, without and with temporary names; 2: a process of its own, two workers.
+    """
+    if way == 2:
+        return subprocess.Popen(
+            [sys.executable, "-m", "bitsback", *arguments, "-j", "2"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    pid = os.fork()
+    if pid:
+        with suppress(OSError):  # it did so itself already
+            os.setpgid(pid, pid)
+        return _Forked(pid)
+    status = 70
+    try:
+        os.setpgid(0, 0)
+        sys.stdout = sys.stderr = open(os.devnull, "w")
+        with forced_prior(), named(way == 1), patch.object(Model, "open", lambda *_, **__: model):
+            command([*arguments, "-j", "1"], prog_name="bitsback")
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    finally:
+        os._exit(status)
+
+
+@dataclass
+class _Forked:
+    pid: int
+
+    def wait(self) -> int:
+        """Its exit status, negative for a signal."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def run(arguments: list[str], model: Model, way: int, seconds: float | None = None) -> int:
+    """The exit status of a command whose processes are all killed after so many seconds."""
+    process = start(arguments, model, way)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
+
+
+def prepare(kind: str, model: Model, rng: np.random.Generator, place: Path) -> list[ImageData]:
+    """Makes the folder that a kind of command begins with; returns its images."""
+    images, packed = make_images(place, rng), kind in ("decompress", "unpack")
+    with forced_prior():
+        if kind == "unpack":
+            files.compress_archive([place], place.parent / "all.bbk", model=model)
+            shutil.rmtree(place)
+            place.mkdir()
+            (place.parent / "all.bbk").rename(place / "all.bbk")
+        for path in sorted(place.rglob("*.*")) if packed and kind != "unpack" else ():
+            files.compress_file(path, path.with_suffix(files.SUFFIX), model=model, remove=True)
+    return images
+
+
+def arguments_of(kind: str, folder: Path, model: Model) -> list[str]:
+    """The command line of a kind."""
+    if kind == "archive":
+        words = ["compress", "--rm", "--archive", str(folder / "all.bbk")]
+    else:
+        words = ["decompress" if kind == "unpack" else kind, "--rm", "-r"]
+    return [*words, "-q", "--model", str(model.path), str(folder)]
+
+
+KINDS = "compress", "decompress", "archive", "unpack"
+
+
+def rounds(
+    kind: str, times: int, seed: int, model: Model, place: Path, ways: tuple[int, ...] = (0, 1, 2)
+) -> tuple[dict[int, Counter[str]], list[str]]:
+    """({tenth of the run: counts of outcomes}, faults) of so many kills of a kind of command.
+
+    Rounds that end before the moment are added to them, at most as many.
+    """
+    chance, work, begun = random.Random(f"{seed} {kind}"), place / "work", place / "begun"
+    images = prepare(kind, model, np.random.default_rng(seed), begun)
+    arguments, durations = arguments_of(kind, work, model), dict[int, float]()
+    table: dict[int, Counter[str]] = {tenth: Counter() for tenth in range(TENTHS)}
+    faults = []
+    for number in range(2 * times):
+        if sum(row["killed"] for row in table.values()) == times:
+            break
+        way = 2 if 2 in ways and number % IN_PROCESSES == 9 else ways[number % 2]
+        shutil.copytree(begun, work)
+        for _ in range(0 if way in durations else TRIALS):
+            begin = time.perf_counter()
+            run(arguments, model, way)
+            durations[way] = min(durations.get(way, 1e9), time.perf_counter() - begin)
+            shutil.rmtree(work)
+            shutil.copytree(begun, work)
+        share = chance.random()
+        status = run(arguments, model, way, share * durations[way])
+        after = look(work, images, kind in ("compress", "archive"), model)
+        again = run(arguments, model, min(way, 1))
+        end = look(work, images, kind in ("compress", "archive"), model)
+        row, lost = table[int(TENTHS * share)], after.lost(len(images))
+        row["rounds"] += 1
+        row["killed"] += status == -signal.SIGKILL
+        row["done"] += sum(after.outputs.values())
+        row["both"] += sum(n > 1 for n in after.images.values())
+        row["temporary"] += after.temporary
+        row["completed"] += end.complete(len(images))
+        if lost or after.broken or not end.complete(len(images)):
+            faults.append(f"{kind}, {share:.4f}, way {way}, then {again}: {lost} {after} {end}")
+        shutil.rmtree(work)
+    return table, faults
+
+
+def report(tables: dict[str, dict[int, Counter[str]]], faults: list[str]) -> str:
+    """Markdown of all rounds."""
+    columns = "rounds", "killed", "done", "both", "temporary", "completed"
+    lines = [
+        "Twelve images a round. done: images in the new form at that moment, both: in both "
+        "forms, temporary: files left, completed: rounds whose second run left every image once, "
+        "in the new form.",
+        "",
+        f"| command | moment | {' | '.join(columns)} |",
+        "|---|---|" + "---|" * len(columns),
+    ]
+    for kind, table in tables.items():
+        for tenth, row in table.items():
+            share = f"{tenth / TENTHS:.1f} to {(tenth + 1) / TENTHS:.1f}"
+            lines.append(f"| {kind} | {share} | {' | '.join(str(row[c]) for c in columns)} |")
+    total = sum(row["killed"] for table in tables.values() for row in table.values())
+    lines += ["", f"{total} kills, {len(faults)} faults: nothing lost" * (not faults), *faults]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> bool:
     parser = argparse.ArgumentParser(description=summary(__doc__))
-    parser.add_argument("folders", type=Path, nargs="+")
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--times", type=int, default=100, help="Kills of each command.")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
-    lines, well = run_rounds(args.folders, args.kills, args.seed)
-    head = [
-        f"python -m benchmarks.kills {' '.join(f.name for f in args.folders)} "
-        f"--kills {args.kills} --seed {args.seed}   (no model matters: files are counted)",
-        "",
-        "| round | ended | exit status | .bbk files | workers gone | temporary files |",
-        "|---|---|---|---|---|---|",
-    ]
-    text = "\n".join(head + lines + ["", "nothing lost" if well else "FAILED"]) + "\n"
+    torch.set_num_threads(1)
+    tables, faults = {}, list[str]()
+    for kind in KINDS:
+        with tempfile.TemporaryDirectory() as place:
+            model = random_model(place)
+            tables[kind], some = rounds(kind, args.times, args.seed, model, Path(place))
+            faults += some
+            print(kind, tables[kind], some, flush=True)
+    text = (
+        f"python -m benchmarks.kills --times {args.times} --seed {args.seed}"
+        f"   (no shipped model: random weights)\n\n{report(tables, faults)}"
+    )
     print(text)
     if args.output:
         args.output.with_suffix(".md").write_text(text)
-    sys.exit(0 if well else 1)
+    return bool(faults)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())
