@@ -69,14 +69,14 @@ class State:
         return self.images == once and self.outputs == once and not self.broken
 
 
-def make_images(folder: Path, rng: np.random.Generator) -> list[ImageData]:
+def make_images(folder: Path, rng: np.random.Generator, most: int) -> list[ImageData]:
     """Writes small images of several modes, some in a folder below; returns them as read."""
     (folder / "below").mkdir(parents=True)
     drawn = [image_of(mode, 9, 12, rng) for mode in ("RGB", "RGBA", "L", "P", "1", "I;16", "LA")]
     drawn += [ImageData("RGB", smooth_pixels(24, 24, 3, rng)) for _ in range(3)]
     drawn += [ImageData("L", smooth_pixels(40, 33, 1, rng)[..., 0]) for _ in range(2)]
     paths = []
-    for i, image in enumerate(drawn):
+    for i, image in enumerate(drawn[:most]):
         suffix, kind = (".tiff", "TIFF") if i % 4 == 1 else (".png", "PNG")
         path = folder / ("below" if i % 2 else "") / f"{i}{suffix}"
         path.write_bytes(image_bytes(image, kind, path)[0])
@@ -164,9 +164,11 @@ def run(arguments: list[str], model: Model, way: int, seconds: float | None = No
     return process.wait()
 
 
-def prepare(kind: str, model: Model, rng: np.random.Generator, place: Path) -> list[ImageData]:
-    """Makes the folder that a kind of command begins with; returns its images."""
-    images, packed = make_images(place, rng), kind in ("decompress", "unpack")
+def prepare(
+    kind: str, model: Model, rng: np.random.Generator, place: Path, most: int = 12
+) -> list[ImageData]:
+    """Makes the folder that a kind of command begins with; returns its images, at most 12."""
+    images, packed = make_images(place, rng, most), kind in ("decompress", "unpack")
     with forced_prior():
         if kind == "unpack":
             files.compress_archive([place], place.parent / "all.bbk", model=model)
