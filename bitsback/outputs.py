@@ -138,6 +138,22 @@ def write(
         raise OutputFailed(f"{name}: {_why(error)}") from None
 
 
+def append_line(path: str | Path, line: str) -> None:
+    """Adds a line to a log, which is made if it is not there.  Errors: OutputFailed, after which no
+    part of the line is in the file.
+    """
+    try:
+        with open(path, "ab", buffering=0) as stream:
+            before = os.fstat(stream.fileno()).st_size
+            try:
+                write_all(stream, line.encode() + b"\n")
+            except OSError:
+                stream.truncate(before)
+                raise
+    except OSError as error:
+        raise OutputFailed(f"{path}: {_why(error)}") from None
+
+
 def _write_out(data):
     """Bypasses the buffer, which would repeat a failed write at exit."""
     if sys.stdout is None:

@@ -138,6 +138,13 @@ def tiny_model(tmp_path_factory):
     return Model(_model_file(tmp_path_factory.mktemp("tiny"), tiny_network_of(2)))
 
 
+@pytest.fixture
+def opened_model(tiny_model, monkeypatch):
+    """tiny_model as every model that is opened, for commands that are run many times."""
+    monkeypatch.setattr(Model, "open", lambda *_, **__: tiny_model)
+    return tiny_model
+
+
 @pytest.fixture(scope="session")
 def eight_pass_model(tmp_path_factory):
     return Model(_model_file(tmp_path_factory.mktemp("eight"), tiny_network_of(8)))

@@ -14,18 +14,10 @@ from PIL import Image
 
 from benchmarks import kills
 from bitsback import whole
-from bitsback.coder.model import Model
 from tests.commands import call, error_lines, names
 from tests.test_outputs import unnamed
 
 CHANGES = "fsync", "link", "mkdir", "open", "replace", "unlink"  # calls of os that change the disk
-
-
-@pytest.fixture
-def model(tiny_model, monkeypatch):
-    """Opened once: the commands are run many times."""
-    monkeypatch.setattr(Model, "open", lambda *_, **__: tiny_model)
-    return tiny_model
 
 
 @contextmanager
@@ -67,50 +59,50 @@ def killed_at(number, arguments):
     "way", [pytest.param(False, marks=unnamed), pytest.param(True, marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize("kind", kills.KINDS)
-def test_killed_before_each_change_of_the_disk(kind, way, model, tmp_path, monkeypatch):
+def test_killed_before_each_change_of_the_disk(kind, way, opened_model, tmp_path, monkeypatch):
     """At every point where the disk differs from the point before: every file is whole, every
     image in one of them; the second run leaves all in the new form, each once.
     """
     if way:
         monkeypatch.setattr(whole, "_unnamed", lambda *_: False)
     begun, work = tmp_path / "begun", tmp_path / "work"
-    images = kills.prepare(kind, model, np.random.default_rng(1), begun, 2)
-    arguments, packs = kills.arguments_of(kind, work, model), kind in ("compress", "archive")
+    images = kills.prepare(kind, opened_model, np.random.default_rng(1), begun, 2)
+    arguments, packs = kills.arguments_of(kind, work, opened_model), kind in ("compress", "archive")
     points = seen = 0
     while True:
         shutil.copytree(begun, work)
         if not killed_at(points + 1, arguments):
             break
         points += 1
-        after = kills.look(work, images, packs, model)
+        after = kills.look(work, images, packs, opened_model)
         assert not after.lost(2) and not after.broken, (points, after)
         seen += any(count > 1 for count in after.images.values())
         result = call(*arguments, "-j", 1)
-        end = kills.look(work, images, packs, model)
+        end = kills.look(work, images, packs, opened_model)
         assert end.complete(2) and end.temporary == after.temporary, (points, after, end)
         assert result.exit_code == 0 or "no" in error_lines(result)[0]
         shutil.rmtree(work)
     assert points > 5 and seen > 1
-    assert kills.look(work, images, packs, model).complete(2)
+    assert kills.look(work, images, packs, opened_model).complete(2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["compress", "unpack"])
-def test_killed_at_random_moments(kind, model, tmp_path):
+def test_killed_at_random_moments(kind, opened_model, tmp_path):
     """benchmarks.kills in small."""
-    table, faults = kills.rounds(kind, 3, 1, model, tmp_path, (0, 1))
+    table, faults = kills.rounds(kind, 3, 1, opened_model, tmp_path, (0, 1))
     assert not faults and sum(row["killed"] for row in table.values()) == 3
 
 
-def test_the_rounds_notice(model, tmp_path):
+def test_the_rounds_notice(opened_model, tmp_path):
     """An image that is in no file, one that is in two, and a file that is not whole."""
     images = kills.make_images(tmp_path, np.random.default_rng(1), 2)
-    assert kills.look(tmp_path, images, False, model).complete(2)
+    assert kills.look(tmp_path, images, False, opened_model).complete(2)
     shutil.copy(tmp_path / "0.png", tmp_path / "2.png")
     (tmp_path / "below/1.tiff").unlink()
     (tmp_path / "3.png").write_bytes((tmp_path / "0.png").read_bytes()[:-80])
     (tmp_path / ".bitsback.0123456789ab.part").touch()
-    state = kills.look(tmp_path, images, False, model)
+    state = kills.look(tmp_path, images, False, opened_model)
     assert state.lost(2) == [1] and state.images[0] == 2 and state.temporary == 1
     assert state.broken == ["3.png"] and not state.complete(2)
 
@@ -120,15 +112,17 @@ def test_the_rounds_notice(model, tmp_path):
 
 @pytest.mark.parametrize("way", [pytest.param(False, marks=unnamed), True])
 @pytest.mark.parametrize("kind", kills.KINDS)
-def test_an_input_is_removed_after_its_output_is_on_disk(kind, way, model, tmp_path, monkeypatch):
+def test_an_input_is_removed_after_its_output_is_on_disk(
+    kind, way, opened_model, tmp_path, monkeypatch
+):
     """Flush of the file, then its name, then the flush of its folder and of new folders' names,
     then the removal.
     """
     if way:
         monkeypatch.setattr(whole, "_unnamed", lambda *_: False)
     begun, events = tmp_path / "begun", []
-    kills.prepare(kind, model, np.random.default_rng(1), begun, 2)
-    arguments = kills.arguments_of(kind, begun, model)
+    kills.prepare(kind, opened_model, np.random.default_rng(1), begun, 2)
+    arguments = kills.arguments_of(kind, begun, opened_model)
     if kind != "archive":
         arguments += ["--dir", tmp_path / "new" / "out"]
     inputs = [begun / name for name in names(begun)]
@@ -163,7 +157,7 @@ def test_an_input_is_removed_after_its_output_is_on_disk(kind, way, model, tmp_p
         assert first("fsync", inode(folder.parent), -1) < gone[-1]
 
 
-def test_a_folder_that_cannot_be_flushed(model, tmp_path, monkeypatch, photograph):
+def test_a_folder_that_cannot_be_flushed(opened_model, tmp_path, monkeypatch, photograph):
     """A disk that fails: exit 1 with the output's name, and the input stays."""
     Image.fromarray(photograph(8, 8)).save(tmp_path / "a.png")
     real = os.fsync
@@ -180,65 +174,3 @@ def test_a_folder_that_cannot_be_flushed(model, tmp_path, monkeypatch, photograp
     monkeypatch.setattr(os, "fsync", real)
     assert call("compress", "--rm", tmp_path / "a.png").exit_code == 0
     assert names(tmp_path) == ["a.bbk"]
-
-
-# --- the second run -------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def tree(tmp_path, photograph):
-    """in/a.png and in/b.png."""
-    (tmp_path / "in").mkdir()
-    for i, name in enumerate("ab"):
-        Image.fromarray(photograph(8, 9, i)).save(tmp_path / "in" / f"{name}.png")
-    return tmp_path
-
-
-@pytest.mark.parametrize("force", [[], ["-f"]])
-def test_an_archive_is_not_replaced_by_the_rest_of_its_images(tree, model, force):
-    """Killed while inputs were removed: the same command, with -f too, removes the others."""
-    shutil.copytree(tree / "in", tree / "copy", copy_function=shutil.copy2)
-    arguments = ["compress", "--rm", "--archive", tree / "all.bbk", tree / "in", *force]
-    assert call(*arguments).exit_code == 0
-    before = (tree / "all.bbk").read_bytes()
-    shutil.copy2(tree / "copy/b.png", tree / "in/b.png")
-    assert call(*arguments).exit_code == 0
-    assert (tree / "all.bbk").read_bytes() == before and names(tree / "in") == []
-    Image.fromarray(np.zeros((3, 3, 3), np.uint8)).save(tree / "in/b.png")
-    result = call(*arguments)
-    assert result.exit_code == (0 if force else 1) and ((tree / "in/b.png").exists() != bool(force))
-
-
-def test_an_image_in_an_archive_with_another_time_is_another(tree, model):
-    """An input that was touched since is not the one that the archive keeps."""
-    arguments = ["compress", "--rm", "--archive", tree / "all.bbk", tree / "in"]
-    assert call(*(word for word in arguments if word != "--rm")).exit_code == 0
-    os.utime(tree / "in/a.png", (1, 1))
-    result = call(*arguments)
-    assert result.exit_code == 1 and "all.bbk: exists" in error_lines(result)[0]
-    assert names(tree / "in") == ["a.png", "b.png"]
-
-
-@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_an_output_of_another_image_is_refused(tree, model, jobs):
-    """--rm takes nothing for its own that is not; without --rm nothing is looked into."""
-    assert call("compress", tree / "in/a.png", "-o", tree / "in/b.bbk").exit_code == 0
-    assert call("compress", tree / "in/a.png").exit_code == 0
-    result = call("compress", "--rm", "-r", "-q", tree / "in", "-j", jobs)
-    assert result.exit_code == 1 and len(error_lines(result)) == 1
-    assert "b.bbk: exists already" in error_lines(result)[0] and "-f" in error_lines(result)[0]
-    assert names(tree / "in") == ["a.bbk", "b.bbk", "b.png"]
-    result = call("decompress", "--rm", "-r", "-q", tree / "in", "-j", jobs)  # b.bbk holds a
-    assert result.exit_code == 1 and "b.png: exists already" in error_lines(result)[0]
-    assert names(tree / "in") == ["a.png", "b.bbk", "b.png"]
-
-
-def test_an_archive_beside_another_image(tree, model):
-    """decompress --rm: a file that is none of the archive's is refused before anything is done."""
-    for name in "ab":
-        assert call("compress", "--archive", tree / f"{name}.bbk", tree / "in").exit_code == 0
-    Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(tree / "in/b.png")
-    (tree / "in/a.png").unlink()
-    result = call("decompress", "--rm", tree / "a.bbk", "--dir", tree / "in")
-    assert result.exit_code == 1 and "b.png: exists already" in error_lines(result)[0]
-    assert names(tree) == ["a.bbk", "b.bbk", "in/b.png"]

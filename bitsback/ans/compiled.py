@@ -7,7 +7,9 @@ missing.  This module imports numba: import it, and modules of loops, only when 
 import functools
 import hashlib
 import importlib
+import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,6 +38,34 @@ def compiled_or(reference: ModuleType, loops: str) -> ModuleType:
     return importlib.import_module(loops) if HAVE_NUMBA else reference
 
 
+class _Guarded:
+    """numba's cache of one function, whose failures only cost the time to compile it.
+
+    numba raises what it meets: a full disk, or a file that a power cut left empty, which would stop
+    every later run too.
+    """
+
+    def __init__(self, cache: Any) -> None:
+        self._cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        """The compiled code, None where the cache has none that can be read."""
+        try:
+            return self._cache.load_overload(signature, context)
+        except Exception:  # whatever unpickling raises
+            with suppress(OSError):
+                self._cache.flush()  # so that it is written anew
+            return None
+
+    def save_overload(self, signature: Any, code: Any) -> None:
+        """Keeps the code if it can be kept."""
+        with suppress(OSError, EOFError, ValueError, pickle.UnpicklingError):
+            self._cache.save_overload(signature, code)
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function compiled on first use for the types it is called with; unchanged without numba.
 
@@ -50,6 +80,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         dispatcher: Any = plain(cache=True)(function)
         file = dispatcher._cache._cache_file  # numba has no public way to say it
         file._source_stamp = (file._source_stamp, _sources())
+        dispatcher._cache = _Guarded(dispatcher._cache)
     except (RuntimeError, AttributeError):  # no folder can be written; another numba
         return plain()(function)
     return dispatcher

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitsback.cli.messages import print_error, print_line
-from bitsback.errors import BitsbackError
+from bitsback.errors import BitsbackError, OutputFailed
+from bitsback.outputs import append_line
 from bitsback.whole import make_folders
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ def work(task: "Task") -> None:
 
     def report(row: dict[str, Any]) -> None:
         row = {"seconds": round(time.time() - begin, 1)} | row
-        with open(task.path(".log.jsonl"), "a", encoding="utf-8") as log:
-            log.write(json.dumps(row) + "\n")
         print_line(_line(name, row), to_stderr=True)
+        try:
+            append_line(task.path(".log.jsonl"), json.dumps(row))
+        except OutputFailed as error:  # a full disk must not end the training
+            print_line(f"{name}: {error}", to_stderr=True)
 
     try:
         train_expert(task, report)

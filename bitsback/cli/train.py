@@ -211,17 +211,17 @@ def train(
     )
     try:
         may_replace = force or _continues(output, resume)
-        checkpoint = Path(f"{output}.ckpt")
+        checkpoint, log = Path(f"{output}.ckpt"), Path(f"{output}.log.jsonl")
         for path in [checkpoint] if levels else [output, checkpoint]:
             outputs.refuse(path, [], may_replace)
-        log = open(f"{output}.log.jsonl", "w" if force and not resume else "a", encoding="utf-8")
+        with open(log, "w" if force and not resume else "a"):
+            pass
     except (BitsbackError, OSError) as error:
-        print_error(error, output)
+        print_error(error, getattr(error, "filename", None) or output)
         sys.exit(1)
 
     def report(row: dict[str, Any]) -> None:
-        log.write(json.dumps(row) + "\n")
-        log.flush()
+        outputs.append_line(log, json.dumps(row))
         bar(row["share"])
         if not quiet:
             print_line(
@@ -232,7 +232,7 @@ def train(
             )
 
     try:
-        with log, ProgressBar(output, quiet) as bar, denormals_as_zero():
+        with ProgressBar(output, quiet) as bar, denormals_as_zero():
             loop.train(
                 folder,
                 output,

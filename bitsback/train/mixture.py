@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bitsback.errors import TrainingError
+from bitsback.errors import OutputFailed, TrainingError
 from bitsback.train.augment import HALVED_SHARE, chroma_halved
 from bitsback.train.wild import DRAWS_PER_PATCH, MCU_SIDE, ODDS, WILD_SHARE, Odds, in_the_wild
 
@@ -132,8 +132,11 @@ def read_images(sources: Sequence[Source], patch: int, held: int = 32, threads: 
 
 
 def save_images(images: Images, path: Path) -> None:
-    """Writes decoded images for processes that train side by side."""
-    torch.save(vars(images), path)
+    """Writes decoded images for processes that train side by side.  Errors: OutputFailed."""
+    try:
+        torch.save(vars(images), path)
+    except (OSError, RuntimeError):  # torch's writer only says "unexpected pos"
+        raise OutputFailed(f"{path}: decoded images cannot be written; is the disk full?") from None
 
 
 def load_images(path: Path) -> Images:
