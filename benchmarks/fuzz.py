@@ -1,11 +1,13 @@
 """Hostile files against the decoder, by the library and by the command line.
 
     python -m benchmarks.fuzz [--minutes 3] [--seed 1] [--drawn] [-o benchmarks/results/fuzz]
+    python -m benchmarks.fuzz --inputs 1000000 -j 2 [--seed 1] [-o benchmarks/results/fuzz_long]
 
 Every file must decode to its own images, or raise one of this package's errors: never other images,
 another kind of exception, much memory or much time.  Through the commands: exit status 1, one line
 with the file's name, no traceback, no output outside its folder.  The prior has random weights: it
-is the tests' tiny model, so this runs from a checkout with the extra [test].
+is the tests' tiny model, so this runs from a checkout with the extra [test].  Inputs of faults are
+written to --keep; tests/fuzz has those of the past.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import io
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from benchmarks.fuzz_bombs import bombs, lying_sizes
 from benchmarks.fuzz_cases import Case, Files, good_files, grouped_file
 from benchmarks.fuzz_checks import Findings, by_command, by_library
 from benchmarks.fuzz_damage import flips, lanes, numbers, random_bytes, tables, truncations
+from benchmarks.fuzz_long import CHUNK, chunk, run_chunks, small_files
 from benchmarks.fuzz_metadata import odd_metadata, odd_names
 from benchmarks.report import summary
 from bitsback.codecs import decoder
@@ -40,15 +44,15 @@ CUT_EVERYWHERE = (
 WITH_LANES = "prior RGB", "prior lanes", "prior archive", "prior flat"  # whose lanes are altered
 
 
-def random_model(folder: str | Path) -> Model:
-    """A Model of random weights: that of the tests."""
-    from tests.conftest import random_network
+def random_model(folder: str | Path, quick: bool = False) -> Model:
+    """A Model of random weights: that of the tests; quick: of fewer passes and levels."""
+    from tests.conftest import TINY, random_network
 
     path = Path(folder) / "tiny.safetensors"
     save_model(
         path,
-        random_network(7),
-        default_levels(),
+        random_network(7, replace(TINY, passes=2) if quick else TINY),
+        default_levels()[:: 8 if quick else 1],
         {"minutes": 0, "steps": 0, "device": "cpu", "data": "random weights"},
     )
     return Model(path)
@@ -119,13 +123,33 @@ def fuzz(
                 return findings
 
 
+def fuzz_long(inputs: int, jobs: int, seed: int, seconds: float, folder: str) -> Findings:
+    """Findings of so many drawn inputs, rounded up to chunks, in `jobs` processes.
+
+    seconds: of an input, after which its process is killed.
+    """
+    model = random_model(folder, quick=True)
+    files = small_files(model, np.random.default_rng(seed))
+    warm(model, files)
+    count, begin = -(-inputs // CHUNK), time.perf_counter()
+
+    def progress(done: int, findings: Findings) -> None:
+        rate = done * CHUNK / (time.perf_counter() - begin)
+        line = f"{done} of {count} chunks, {rate:.0f} inputs/s, {len(findings.faults)} faults"
+        print(line, flush=True)
+
+    def cases(number: int) -> Iterator[Case]:
+        return chunk(files, seed, number)
+
+    return run_chunks(count, jobs, cases, model, Path(folder), seconds, progress)
+
+
 def report(findings: Findings, line: str) -> str:
     """Markdown of the findings, after a line with the command."""
     out = io.StringIO()
-    total = sum(sum(counter.values()) for counter in findings.outcomes.values())
     (seconds, slowest), (grown, largest) = findings.slowest, findings.growth
     out.write(
-        f"{line}\n\n{total} checks, {len(findings.faults)} faults; "
+        f"{line}\n\n{findings.total()} checks, {len(findings.faults)} faults; "
         f"slowest {seconds:.2f} s ({slowest}); "
         f"most memory {grown:.0f} MiB above the start ({largest})\n\n"
         "| kind | outcome | checks |\n|---|---|---|\n"
@@ -147,18 +171,35 @@ def main() -> bool:
         action="store_true",
         help="leave out the fixed cases, which take some five minutes of a shared core",
     )
-    parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/fuzz"))
+    parser.add_argument("--inputs", type=int, help="a long run of so many drawn inputs")
+    parser.add_argument("-j", "--jobs", type=int, default=1, help="processes of a long run")
+    parser.add_argument(
+        "--hang", type=float, default=60, help="seconds after which a long run's input is a fault"
+    )
+    parser.add_argument("--keep", type=Path, default=Path("tests/fuzz"))
+    parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        findings = fuzz(args.minutes, args.seed, folder, args.drawn)
+        if args.inputs:
+            findings = fuzz_long(args.inputs, args.jobs, args.seed, args.hang, folder)
+            how, name = f"--inputs {args.inputs} -j {args.jobs} --seed {args.seed}", "fuzz_long"
+        else:
+            findings = fuzz(args.minutes, args.seed, folder, args.drawn)
+            how, name = f"--minutes {args.minutes:g} --seed {args.seed}", "fuzz"
     line = (
-        f"python -m benchmarks.fuzz --minutes {args.minutes:g} --seed {args.seed}"
-        f"{' --drawn' * args.drawn}   (no shipped model: random weights)"
+        f"python -m benchmarks.fuzz {how}{' --drawn' * args.drawn}"
+        "   (no shipped model: random weights)"
     )
+    if args.inputs:
+        seconds = time.perf_counter() - begin
+        line += f"\n\n{seconds / 60:.0f} minutes, {args.inputs / seconds:.0f} inputs/s"
     text = report(findings, line)
     print(text)
-    args.output.with_suffix(".md").write_text(text)
+    (args.output or Path("benchmarks/results") / name).with_suffix(".md").write_text(text)
+    if findings.inputs:
+        findings.keep(args.keep)
     return bool(findings.faults)
 
 

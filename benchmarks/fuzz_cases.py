@@ -97,7 +97,7 @@ def forced_prior(updates: np.ndarray | None = None) -> Iterator[None]:
         yield
 
 
-def _under_prior(
+def under_prior(
     images: list[ImageData],
     model: Model,
     archive: bool = False,
@@ -140,7 +140,7 @@ def good_files(model: Model, rng: np.random.Generator) -> Files:
         ("prior 16 bits", [deep_image(24, 32, rng)], False),
         ("prior archive", several, True),
     ):
-        data = _under_prior(images, model, archive)
+        data = under_prior(images, model, archive)
         _, decoded = decoder.decode_images(data, model=model)  # an archive may reorder images
         assert len(decoded) == len(images) and all(
             any(same(one, image) for image in images) for one in decoded
@@ -162,7 +162,7 @@ def good_files(model: Model, rng: np.random.Generator) -> Files:
         ("prior alike", ImageData("RGB", np.repeat(gray.samples[..., None], 3, 2)), None),
         ("prior lanes", ImageData("RGB", smooth_pixels(112, 112, 3, rng)), None),
     ):
-        files[name] = _under_prior([image], model, updates=moved), [image]
+        files[name] = under_prior([image], model, updates=moved), [image]
     header = container.read_header(files["prior flat"][0])
     assert (
         header.section(Tag.FLAT_MAP)
@@ -178,7 +178,7 @@ def good_files(model: Model, rng: np.random.Generator) -> Files:
     )
     with patch.object(mode_decision, "prior_possible", lambda *_: False):
         files["fallback archive"] = Encoder().encode_many(several, entries), several
-    return files | {"fallback JPEG XL": _by_jxl(ImageData("LA;16", gray_and_alpha(rng)))}
+    return files | {"fallback JPEG XL": by_jxl(ImageData("LA;16", gray_and_alpha(rng)))}
 
 
 def gray_and_alpha(rng: np.random.Generator) -> np.ndarray:
@@ -186,7 +186,7 @@ def gray_and_alpha(rng: np.random.Generator) -> np.ndarray:
     return 250 * smooth_pixels(24, 32, 2, rng).astype("<u2")
 
 
-def _by_jxl(image):
+def by_jxl(image: ImageData) -> tuple[bytes, list[ImageData]]:
     """(file, [image]) under JPEG XL, which may not be the smallest."""
     coded = bytes([JXL]) + jxl.encode_jxl(image.samples, jxl.USUAL)
     return fallback_file([image], payload=coded), [image]

@@ -1,10 +1,11 @@
 """The checks of benchmarks/fuzz.py: a hostile file through the library and the command line."""
 
+import hashlib
 import resource
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from click.testing import CliRunner, Result
 from benchmarks.fuzz_cases import Case
 from bitsback.cli.main import main as command
 from bitsback.codecs import decoder
+from bitsback.codecs.bitstream import container
 from bitsback.codecs.image import same
+from bitsback.codecs.io.restored import default_bytes
 from bitsback.coder.model import Model
-from bitsback.errors import BitsbackError
+from bitsback.errors import BitsbackError, UnsupportedImage
 
 SECONDS = 20  # a case may take, on a core that is shared
 MEBIBYTES = 700  # the process may grow by: few bytes may claim an image of 16383 x 16383
@@ -27,6 +30,7 @@ class Findings:
 
     outcomes: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     faults: list[str] = field(default_factory=list)
+    inputs: list[bytes] = field(default_factory=list)  # of the faults
     slowest: tuple[float, str] = (0.0, "")
     growth: tuple[float, str] = (0.0, "")
 
@@ -37,12 +41,33 @@ class Findings:
         self.slowest = max(self.slowest, (seconds, name))
         self.growth = max(self.growth, (grown, name))
         if seconds > SECONDS or grown > MEBIBYTES:
-            self.faults.append(f"{name}: {seconds:.1f} s, {grown:.0f} MiB")
+            self.fault(case, f"{seconds:.1f} s, {grown:.0f} MiB")
 
     def fault(self, case: Case, what: str) -> str:
         """Notes a fault; returns its outcome."""
         self.faults.append(f"{case.kind}: {case.name}: {what}")
+        self.inputs.append(case.data)
         return "FAULT"
+
+    def merge(self, other: "Findings") -> None:
+        """Adds those of another process."""
+        for kind, counter in other.outcomes.items():
+            self.outcomes[kind].update(counter)
+        self.faults += other.faults
+        self.inputs += other.inputs
+        self.slowest = max(self.slowest, other.slowest)
+        self.growth = max(self.growth, other.growth)
+
+    def total(self) -> int:
+        """The number of checks."""
+        return sum(sum(counter.values()) for counter in self.outcomes.values())
+
+    def keep(self, folder: Path) -> None:
+        """Writes the inputs of faults to files named by their digest, for tests/fuzz."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for data in self.inputs:
+            name = hashlib.sha256(data).hexdigest()[:16]
+            (folder / f"{name}.bbk").write_bytes(data)
 
 
 def _peak() -> float:
@@ -71,12 +96,17 @@ def by_library(case: Case, model: Model, findings: Findings) -> None:
     """Checks one case by decode_images."""
     with _measured(findings, case) as outcome:
         try:
+            with suppress(BitsbackError):
+                container.read_damaged(case.data)
             _, images = decoder.decode_images(case.data, model=model)
             right = (
                 case.expected is None
                 or len(images) == len(case.expected)
                 and all(map(same, images, case.expected))
             )
+            for image in images if case.expected is None else ():
+                with suppress(UnsupportedImage):
+                    default_bytes(image, "x")
             outcome.append(
                 "decoded, the same"
                 if case.expected and right
