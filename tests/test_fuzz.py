@@ -1,5 +1,7 @@
 """benchmarks/fuzz.py in small: each kind of hostile file, and that it notices faults."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -159,3 +161,13 @@ def test_a_palette_with_a_transparent_colour_of_several_numbers_is_refused():
     )
     with pytest.raises(UnsupportedImage, match="transparency"):
         image_bytes(image, "PNG", "x.png")
+
+
+PAST = sorted((Path(__file__).parent / "fuzz").glob("*.bbk"))
+
+
+def test_inputs_that_ever_failed(tiny_model, tmp_path):
+    """By the library and by the commands; python -m benchmarks.fuzz writes them to tests/fuzz."""
+    cases = [fuzz_cases.Case("past", path.name, path.read_bytes()) for path in PAST]
+    outcomes = judged(cases, tiny_model, 1, tmp_path, 1)
+    assert len(cases) == len(PAST) >= 2 and set(outcomes) == {"past"}

@@ -150,7 +150,8 @@ def _write(image, stream, file_format):
 def _shows_the_same(a, b):
     """Whether samples, palette and transparency agree.
 
-    Byte orders of I;16 and unused palette entries do not count.
+    Byte orders of I;16 and unused palette entries do not count.  What Pillow cannot show, such as a
+    transparent colour beyond its palette, does not.
     """
     modes = {"I;16B": "I;16"}
     if modes.get(a.mode, a.mode) != modes.get(b.mode, b.mode):
@@ -159,6 +160,8 @@ def _shows_the_same(a, b):
         return False
     if "palette" not in a.look:
         return a.look == b.look
-    return np.array_equal(
-        *(np.array(to_image(image.stripped()).convert("RGBA")) for image in (a, b))
-    )
+    try:
+        shown = [np.array(to_image(image.stripped()).convert("RGBA")) for image in (a, b)]
+    except Exception:  # of many kinds, as its writers'
+        return False
+    return np.array_equal(*shown)
