@@ -1,11 +1,22 @@
 """benchmarks/fuzz.py in small: each kind of hostile file, and that it notices faults."""
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import fuzz, fuzz_bombs, fuzz_cases, fuzz_checks, fuzz_damage, fuzz_metadata
+from benchmarks import (
+    fuzz,
+    fuzz_bombs,
+    fuzz_cases,
+    fuzz_checks,
+    fuzz_damage,
+    fuzz_long,
+    fuzz_metadata,
+)
 from bitsback.codecs.bitstream import container, index
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.formats.image_files import image_bytes
@@ -171,3 +182,64 @@ def test_inputs_that_ever_failed(tiny_model, tmp_path):
     cases = [fuzz_cases.Case("past", path.name, path.read_bytes()) for path in PAST]
     outcomes = judged(cases, tiny_model, 1, tmp_path, 1)
     assert len(cases) == len(PAST) >= 2 and set(outcomes) == {"past"}
+
+
+# --- the long run ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small_files(two_level_model):
+    return fuzz_long.small_files(two_level_model, np.random.default_rng(1))
+
+
+@pytest.mark.slow
+def test_a_chunk_of_the_long_run(small_files, two_level_model):
+    """The same inputs for the same seed and number; each kind is there; no faults."""
+    first, again, other = (list(fuzz_long.chunk(small_files, 1, number)) for number in (0, 0, 1))
+    assert len(first) == fuzz_long.CHUNK and first[0].data != other[0].data
+    assert [case.data for case in first] == [case.data for case in again]
+    outcomes = judged(first, two_level_model, 5)
+    assert set(outcomes) == {
+        "index, right CRC",
+        "metadata, right digest",
+        "mutated",
+        "mutated, right CRC",
+        "numbers, right CRC",
+        "odd metadata, right digest",
+        "random bytes",
+        "random bytes, right CRC",
+        "unknown parts, right CRC",
+    }
+    assert outcomes["unknown parts, right CRC"]["decoded, the same"] > 2
+
+
+def test_the_long_run_notices(tmp_path, tiny_model, monkeypatch):
+    """An input that takes too long, one that ends its process, a fault: each is kept, the rest of
+    the chunk is done; an error of the harness is none of the inputs'.
+    """
+    deeds = {
+        b"slow": lambda: time.sleep(60),
+        b"ends": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        b"wrong": lambda: None,
+    }
+
+    def check(case, _, findings):
+        deeds.get(case.data, lambda: None)()
+        what = findings.fault(case, "x") if case.data == b"wrong" else "well"
+        findings.add(case, what, 0, 0)
+
+    monkeypatch.setattr(fuzz_long, "by_library", check)
+    monkeypatch.setattr(fuzz_long, "by_command", lambda *_: None)
+
+    def cases(number):
+        for data in (b"a", b"slow", b"b", b"ends", b"c", b"wrong", b"%d" % number):
+            yield fuzz_cases.Case("k", "n", data if number == 1 else b"a")
+
+    findings = fuzz_long.run_chunks(3, 2, cases, tiny_model, tmp_path, 0.3)
+    assert sorted(findings.inputs) == [b"ends", b"slow", b"wrong"]
+    assert findings.outcomes["k"] == {"well": 7 + 7 + 2, "FAULT": 1}
+    assert "took more than 0.3 s" in findings.faults[0] and "ended by -9" in findings.faults[1]
+    findings.keep(tmp_path / "kept")
+    assert {path.read_bytes() for path in (tmp_path / "kept").iterdir()} == set(findings.inputs)
+    with pytest.raises(RuntimeError, match="chunk 0"):
+        fuzz_long.run_chunks(1, 1, lambda number: 1 / 0, tiny_model, tmp_path, 1)
