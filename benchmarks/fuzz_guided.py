@@ -37,6 +37,7 @@ with atheris.instrument_imports(include=["bitsback.codecs"]):
     from bitsback.errors import BitsbackError, UnsupportedImage
 
 LONGEST = 2**14  # bytes of an input
+KEPT = 5  # bytes of magic and version
 
 
 class Right(bytes):
@@ -47,8 +48,8 @@ class Right(bytes):
 
 
 def mutated(data: bytes, most: int, seed: int) -> bytes:
-    """libFuzzer's mutation of all but the checksum, which is right then."""
-    body = atheris.Mutate(data[:-4], most - 4)
+    """libFuzzer's mutation of all but magic, version and checksum, which is right then."""
+    body = data[:KEPT] + atheris.Mutate(data[KEPT:-4], most - KEPT - 4)
     return body + zlib.crc32(body).to_bytes(4, "little")
 
 

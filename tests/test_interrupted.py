@@ -67,3 +67,24 @@ def test_an_archive_beside_another_image(tree, opened_model):
     result = call("decompress", "--rm", tree / "a.bbk", "--dir", tree / "in")
     assert result.exit_code == 1 and "b.png: exists already" in error_lines(result)[0]
     assert names(tree) == ["a.bbk", "b.bbk", "in/b.png"]
+
+
+@pytest.mark.parametrize("force", [[], ["-f"]])
+@pytest.mark.parametrize("gone", [["a.png"], ["a.tiff"], ["a.png", "a.tiff"], []])
+def test_images_of_one_stem(tmp_path, photograph, opened_model, gone, force):
+    """Killed after one of them was removed, or its output written: the other does not take the
+    name of the first one's output, nor overwrite it.
+    """
+    folder, whole = tmp_path / "in", tmp_path / "whole"
+    folder.mkdir()
+    for i, name in enumerate(("a.png", "a.tiff", "a.webp")):
+        Image.fromarray(photograph(8, 9, i)).save(folder / name, lossless=True)
+    shutil.copytree(folder, whole, copy_function=shutil.copy2)
+    assert call("compress", "--rm", "-r", "-q", folder, "-j", 1).exit_code == 0
+    outputs = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert sorted(outputs) == ["a.bbk", "a.tiff.bbk", "a.webp.bbk"]
+    for name in ("a.png", "a.tiff", "a.webp"):
+        if name not in gone:
+            shutil.copy2(whole / name, folder / name)
+    assert call("compress", "--rm", "-r", "-q", folder, "-j", 1, *force).exit_code == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == outputs

@@ -169,7 +169,7 @@ def compress(
         "allow_loss": allow_loss,
         "tuning": tuning,
     }
-    targets = dict(zip(items, files.compressed_paths(items, common.folder)))
+    targets = dict(zip(items, files.compressed_paths(items, common.folder, common.remove)))
     jobs = job_count(common.jobs, common.recursive, len(items), gpu=is_gpu(device))
     outputs = RunOutputs()
     reporter = _Reporter(common, bool(archive), verify, to_stdout)

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from bitsback.codecs import archive
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.header import SOURCES
 from bitsback.codecs.formats.image_files import default_suffix
-from bitsback.codecs.io.packed import SUFFIX
-from bitsback.errors import UnsupportedImage
+from bitsback.codecs.io.packed import SUFFIX, read_packed
+from bitsback.errors import BitsbackError, UnsupportedImage
 from bitsback.outputs import STDIO
 
 AnyPath = str | Path
@@ -37,12 +40,15 @@ def compressed_path(
 
 
 def compressed_paths(
-    items: Sequence[tuple[Path, Path | None]], folder: AnyPath | None = None
+    items: Sequence[tuple[Path, Path | None]],
+    folder: AnyPath | None = None,
+    remove: bool = False,
 ) -> list[Path]:
     """A different output of `compress` for each (source, root).
 
     If sources differ only in their suffix (a.png, a.webp), one gets a.bbk, a .png if possible,
-    because a .png is restored; the others keep their suffix: a.webp.bbk.
+    because a .png is restored; the others keep their suffix: a.webp.bbk.  remove: the run may go on
+    where one that removed a.png was interrupted, which had made its a.bbk.
     """
     paths = [compressed_path(source, None, folder, root) for source, root in items]
     suffixes: dict[Path, set[str]] = {}
@@ -53,9 +59,21 @@ def compressed_paths(
         for path, found in suffixes.items()
     }
     return [
-        path if source.suffix == short[path] else path.with_name(source.name + SUFFIX)
+        path.with_name(source.name + SUFFIX)
+        if source.suffix != short[path] or remove and _of_another_kind(path, source)
+        else path
         for (source, _), path in zip(items, paths)
     ]
+
+
+def _of_another_kind(path, source):
+    """Whether a .bbk file that is there was made of another kind of image file than `source`."""
+    try:
+        entries = container.read_header(read_packed(path)).entries
+    except (BitsbackError, OSError):
+        return False
+    kind = Image.registered_extensions().get(source.suffix.lower(), "")
+    return entries[0].source != (kind if kind in SOURCES else "")
 
 
 def restored_path(
