@@ -13,6 +13,7 @@ from bitsback.codecs.bitstream.container import Header
 from bitsback.codecs.bitstream.numbers import number
 from bitsback.codecs.image import MODES, ImageData
 from bitsback.coder.model import Model
+from bitsback.errors import UnsupportedImage
 
 
 def truncations(name: str, data: bytes, images: list[ImageData]) -> Iterator[Case]:
@@ -203,5 +204,5 @@ def numbers(
                 container.write(replace(header, **_altered(header, rng)), payload),
                 images,
             )
-        except (OverflowError, ValueError):
+        except (OverflowError, ValueError, UnsupportedImage):
             continue

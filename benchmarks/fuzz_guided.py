@@ -31,8 +31,8 @@ with atheris.instrument_imports(include=["bitsback.codecs"]):
     from benchmarks.fuzz_long import small_files
     from benchmarks.report import summary
     from bitsback.codecs import decoder
-    from bitsback.codecs.bitstream import container
     from bitsback.codecs.io.restored import default_bytes
+    from bitsback.codecs.salvage import salvage
     from bitsback.coder.model import Model
     from bitsback.errors import BitsbackError, UnsupportedImage
 
@@ -65,7 +65,7 @@ class Target:
         self.inputs += 1
         try:
             with suppress(BitsbackError):
-                container.read_damaged(data)
+                list(salvage(data, model=self.model))
             with suppress(BitsbackError):
                 images = decoder.decode_images(data, model=self.model)[1]
                 self.images += len(images)

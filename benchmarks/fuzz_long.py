@@ -36,7 +36,7 @@ from benchmarks.fuzz_inside import changed_index, changed_metadata
 from benchmarks.fuzz_metadata import odd_metadata
 from benchmarks.fuzz_mutations import mutations, unknown_parts
 from bitsback.codecs import Encoder, checksums, decoder, encode_image, mode_decision
-from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream import block_checks, container
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.image import MODES, ImageData
 from bitsback.coder.model import Model
@@ -46,6 +46,9 @@ THROUGH_COMMANDS = 500  # every so many inputs, one by the commands too
 MEMORY = 4 * 2**30  # bytes of address space that a process may have more than at its start
 HEAD = struct.Struct("<dqq")  # when the check began, 0 between checks; number in the chunk; length
 ROOM = 2**22  # bytes of an input that are kept
+
+# Files whose parts have checksums, so that some of a damaged one can be salvaged.
+DAMAGED = "fallback blocks", "prior blocks", "fallback parts", "prior parts", "fallback groups"
 
 Cases = Callable[[int], Iterator[Case]]  # number of a chunk -> its inputs
 
@@ -58,7 +61,6 @@ def small_files(model: Model, rng: np.random.Generator) -> Files:
     files = {f"fallback {one.mode}": (encode_image(one), [one]) for one in modes}
     noise = ImageData("RGB", rng.integers(0, 256, (150, 150, 3), np.uint8))
     files["fallback blocks"] = encode_image(noise), [noise]
-    assert container.read_damaged(files["fallback blocks"][0])
     some = [image_of(mode, 6, 5, rng) for mode in ("P", "RGB", "L", "RGBA;16")]
     entries = tuple(
         Entry(s.width, s.height, f"{i}.png", check=checksums.image_check(s.samples), mode=s.mode)
@@ -83,6 +85,18 @@ def small_files(model: Model, rng: np.random.Generator) -> Files:
     ):
         files[name] = under_prior([image], model, updates=moved), [image]
         assert container.read_header(files[name][0]).model, f"{name} is not under the prior"
+    large = ImageData("RGB", smooth_pixels(32, 32, 3, rng))
+    with patch.object(block_checks, "BLOCK", block_checks.SMALLEST):
+        files["prior blocks"] = under_prior([large], model), [large]
+        noisy = [ImageData("RGB", rng.integers(0, 256, (40, 41, 3), np.uint8)) for _ in range(3)]
+        names = tuple(Entry(41, 40, f"{i}.png") for i in range(3))
+        with patch.object(mode_decision, "prior_possible", lambda *_: False):
+            files["fallback parts"] = Encoder().encode_many(noisy, names), noisy
+        some = [large, ImageData("RGB", smooth_pixels(24, 32, 3, rng))]
+        data = under_prior(some, model, archive=True)
+        files["prior parts"] = data, decoder.decode_images(data, model=model)[1]
+    for name in DAMAGED[:-1]:
+        assert container.read_damaged(files[name][0])
     pair = [bare, image_of("P", 6, 5, rng)]
     data = under_prior(pair, model, archive=True)
     files["prior archive"] = data, decoder.decode_images(data, model=model)[1]
@@ -97,7 +111,8 @@ def chunk(files: Files, seed: int, number: int) -> Iterator[Case]:
     with_metadata = [files[name][1][0] for name in plain if files[name][1][0].metadata]
     prior = [name for name in files if name.startswith("prior")]
     makers = [
-        mutations(files, prior, rng, 200),
+        mutations(files, prior, rng, 170),
+        mutations(files, list(DAMAGED), rng, 50, 0.0),
         unknown_parts(files, plain, rng, 40),
         unknown_parts(files, prior, rng, 40),
         random_bytes(rng, 10),

@@ -85,9 +85,16 @@ def changed(data: bytes, head: int, rng: np.random.Generator, first: int = 4) ->
 
 
 def mutations(
-    files: Files, names: list[str], rng: np.random.Generator, count: int
+    files: Files,
+    names: list[str],
+    rng: np.random.Generator,
+    count: int,
+    share: float = SEALED,
 ) -> Iterator[Case]:
-    """`count` mutated files of these names; some get the end of another one."""
+    """`count` mutated files of these names; some get the end of another one.
+
+    share: of them, whose CRC is right.
+    """
     heads = {name: _head(files[name][0]) for name in names}
     for _ in range(count):
         name = names[int(rng.integers(len(names)))]
@@ -96,7 +103,7 @@ def mutations(
         if rng.random() < 0.05:
             other = files[names[int(rng.integers(len(names)))]][0]
             body[int(rng.integers(4, len(body) + 1)) :] = other[int(rng.integers(len(other))) : -4]
-        right = rng.random() < SEALED
+        right = rng.random() < share
         if rng.random() < 0.05 and len(body) > 4:
             body[4] = VERSION + int(rng.integers(1, 16)) if rng.random() < 0.7 else rng.bytes(1)[0]
         kind = "mutated, right CRC" if right else "mutated"

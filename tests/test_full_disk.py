@@ -131,6 +131,25 @@ def limited(most):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def test_a_model_that_does_not_fit(tiny_model, tmp_path, monkeypatch):
+    """models add: the error has the kept file's name, and nothing is kept."""
+    monkeypatch.setenv("BITSBACK_MODELS", str(tmp_path / "models"))
+    with limited(1000):
+        result = call("models", "add", tiny_model.path)
+    kept = tmp_path / "models" / f"{tiny_model.id[:16]}.safetensors"
+    assert result.exit_code == 1 and len(error_lines(result)) == 1
+    assert f"{kept}: File too large" in error_lines(result)[0] and names(tmp_path) == []
+
+
+def test_a_map_that_does_not_fit(folder):
+    """Its figure is an output as others."""
+    pytest.importorskip("matplotlib")
+    with limited(1000):
+        result = call("map", folder / "a.bbk", "-o", folder / "map.png")
+    assert result.exit_code == 1 and "map.png: File too large" in error_lines(result)[-1]
+    assert not (folder / "map.png").exists()
+
+
 def test_an_archive_that_ends_on_a_full_disk(folder, opened_model, photograph):
     """decompress --rm of several images of which the last does not fit: the archive stays, and the
     next run restores the rest.
