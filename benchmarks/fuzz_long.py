@@ -202,10 +202,12 @@ def run_chunks(
                 watched.process.join()
             except EOFError:  # it died
                 watched.process.join()
-                if watched.process.exitcode >= 0:  # not by a signal: an error of the harness
-                    raise RuntimeError(f"chunk {watched.number} failed: see its traceback")
-                _ended(watched, f"ended by {watched.process.exitcode}", findings)
-                begin(watched.number, watched.current()[1] + 1)
+                if watched.process.exitcode >= 0:  # not by a signal: an error of these modules
+                    findings.faults.append(f"chunk {watched.number}: see its traceback")
+                    done += 1
+                else:
+                    _ended(watched, f"ended by {watched.process.exitcode}", findings)
+                    begin(watched.number, watched.current()[1] + 1)
             watched.connection.close()
         for watched in list(running.values()):
             begun, place, _ = watched.current()

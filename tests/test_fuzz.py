@@ -152,7 +152,7 @@ def test_limits_are_the_writers_too(monkeypatch):
 def test_a_transparent_colour_has_few_numbers():
     """Millions of numbers where three belong are damage."""
     image = ImageData("RGB", np.zeros((1, 1, 3), np.uint8), {"transparency": tuple(range(5))})
-    with pytest.raises(DamagedFile, match="transparent"):
+    with pytest.raises(DamagedFile, match="transparent|left over"):
         metadata.unpack(metadata.pack([image]), 1)
 
 
@@ -241,5 +241,5 @@ def test_the_long_run_notices(tmp_path, tiny_model, monkeypatch):
     assert "took more than 0.3 s" in findings.faults[0] and "ended by -9" in findings.faults[1]
     findings.keep(tmp_path / "kept")
     assert {path.read_bytes() for path in (tmp_path / "kept").iterdir()} == set(findings.inputs)
-    with pytest.raises(RuntimeError, match="chunk 0"):
-        fuzz_long.run_chunks(1, 1, lambda number: 1 / 0, tiny_model, tmp_path, 1)
+    broken = fuzz_long.run_chunks(1, 1, lambda number: 1 / 0, tiny_model, tmp_path, 1)
+    assert broken.faults == ["chunk 0: see its traceback"]
