@@ -42,7 +42,7 @@ from bitsback.codecs.image import MODES, ImageData
 from bitsback.coder.model import Model
 
 CHUNK = 1000  # inputs
-THROUGH_COMMANDS = 500  # every so many inputs, one by the commands too
+THROUGH_COMMANDS = 1000  # every so many inputs, one by the commands too
 MEMORY = 4 * 2**30  # bytes of address space that a process may have more than at its start
 HEAD = struct.Struct("<dqq")  # when the check began, 0 between checks; number in the chunk; length
 ROOM = 2**22  # bytes of an input that are kept
@@ -111,16 +111,16 @@ def chunk(files: Files, seed: int, number: int) -> Iterator[Case]:
     with_metadata = [files[name][1][0] for name in plain if files[name][1][0].metadata]
     prior = [name for name in files if name.startswith("prior")]
     makers = [
-        mutations(files, prior, rng, 170),
-        mutations(files, list(DAMAGED), rng, 50, 0.0),
+        mutations(files, prior, rng, 120),
+        mutations(files, list(DAMAGED), rng, 40, 0.0),
         unknown_parts(files, plain, rng, 40),
-        unknown_parts(files, prior, rng, 40),
+        unknown_parts(files, prior, rng, 15),
         random_bytes(rng, 10),
         odd_metadata(rng, 30),
         changed_metadata(with_metadata, rng, 120),
         changed_index(files, rng, 60),
         (case for name in plain for case in numbers(name, *files[name], rng, 3)),
-        (case for name in prior for case in numbers(name, *files[name], rng, 4)),
+        (case for name in prior for case in numbers(name, *files[name], rng, 2)),
         mutations(files, quick, rng, CHUNK),  # as many as are left
     ]
     found = (case for maker in makers for case in maker)

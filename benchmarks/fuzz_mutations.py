@@ -100,9 +100,10 @@ def mutations(
         name = names[int(rng.integers(len(names)))]
         data, images = files[name]
         body = changed(data[:-4], heads[name], rng)
-        if rng.random() < 0.05:
+        if rng.random() < 0.05 and len(body) >= heads[name]:  # the digest stays that of `images`
             other = files[names[int(rng.integers(len(names)))]][0]
-            body[int(rng.integers(4, len(body) + 1)) :] = other[int(rng.integers(len(other))) : -4]
+            at = int(rng.integers(heads[name], len(body) + 1))
+            body[at:] = other[int(rng.integers(len(other))) : -4]
         right = rng.random() < share
         if rng.random() < 0.05 and len(body) > 4:
             body[4] = VERSION + int(rng.integers(1, 16)) if rng.random() < 0.7 else rng.bytes(1)[0]
