@@ -193,14 +193,20 @@ KINDS = "compress", "decompress", "archive", "unpack"
 
 
 def rounds(
-    kind: str, times: int, seed: int, model: Model, place: Path, ways: tuple[int, ...] = (0, 1, 2)
+    kind: str,
+    times: int,
+    seed: int,
+    model: Model,
+    place: Path,
+    ways: tuple[int, ...] = (0, 1, 2),
+    most: int = 12,
 ) -> tuple[dict[int, Counter[str]], list[str]]:
     """({tenth of the run: counts of outcomes}, faults) of so many kills of a kind of command.
 
-    Rounds that end before the moment are added to them, at most as many.
+    Rounds that end before the moment are added to them, at most as many.  most: images.
     """
     chance, work, begun = random.Random(f"{seed} {kind}"), place / "work", place / "begun"
-    images = prepare(kind, model, np.random.default_rng(seed), begun)
+    images = prepare(kind, model, np.random.default_rng(seed), begun, most)
     arguments, durations = arguments_of(kind, work, model), dict[int, float]()
     table: dict[int, Counter[str]] = {tenth: Counter() for tenth in range(TENTHS)}
     faults = []

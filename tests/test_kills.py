@@ -90,7 +90,7 @@ def test_killed_before_each_change_of_the_disk(kind, way, opened_model, tmp_path
 @pytest.mark.parametrize("kind", ["compress", "unpack"])
 def test_killed_at_random_moments(kind, opened_model, tmp_path):
     """benchmarks.kills in small."""
-    table, faults = kills.rounds(kind, 3, 1, opened_model, tmp_path, (0, 1))
+    table, faults = kills.rounds(kind, 3, 1, opened_model, tmp_path, (0, 1), 5)
     assert not faults and sum(row["killed"] for row in table.values()) == 3
 
 
