@@ -86,7 +86,6 @@ def test_killed_before_each_change_of_the_disk(kind, way, opened_model, tmp_path
     assert kills.look(work, images, packs, opened_model).complete(2)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["compress", "unpack"])
 def test_killed_at_random_moments(kind, opened_model, tmp_path):
     """benchmarks.kills in small."""
