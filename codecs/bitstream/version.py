@@ -33,7 +33,7 @@ def check_version(data: bytes) -> None:
     byte = data[PLACE]
     told = f"format version {version_name(byte)}, this program reads {MAJOR}.x"
     if not byte:
-        told += "; bitsback 0.1.0 reads it"
+        told += "; the bitsback 0.1.0 that made it reads it"
     raise NotOurFile(told)
 
 
