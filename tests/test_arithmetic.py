@@ -23,7 +23,8 @@ from bitsback.coder.distributions import Distributions
 from bitsback.coder.model import Model
 from bitsback.errors import DamagedFile, StackEmpty
 from bitsback.integer import convolution, onednn, selftest
-from bitsback.integer.model_file import MODEL_ARITHMETIC, write_model
+from bitsback.integer.installed import MODEL_ARITHMETIC
+from bitsback.integer.model_file import write_model
 from bitsback.integer.network import IntegerExperts, IntegerNetwork
 from bitsback.integer.overflow import prove_exact
 from tests import numpy_decoder as yardstick

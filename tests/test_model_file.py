@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from bitsback.coder.model import Model
 from bitsback.errors import OutputExists, WrongModel
 from bitsback.integer import model_file
-from bitsback.integer.installed import shipped_models, stored_id
+from bitsback.integer.installed import MODEL_ARITHMETIC, shipped_models, stored_id
 from bitsback.integer.model_file import model_id, read_model, write_model
 
 
@@ -77,7 +77,7 @@ def test_experts_must_share_all_levels_out(tmp_path, contents):
 def test_another_arithmetic_is_refused(tmp_path, contents):
     tensors, description = contents
     write_model(tmp_path / "m", tensors, description | {"arithmetic": 1})
-    with pytest.raises(WrongModel, match=f"arithmetic 1, .* {model_file.MODEL_ARITHMETIC}"):
+    with pytest.raises(WrongModel, match=f"arithmetic 1, .* {MODEL_ARITHMETIC}"):
         Model(tmp_path / "m")
 
 

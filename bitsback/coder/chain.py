@@ -30,7 +30,7 @@ from bitsback.diffusion.whole_pixels import INDEX, WholeRows
 from bitsback.integer.network import IntegerExperts
 
 # Version of the arithmetic that ARITHMETIC.md specifies beyond a model's integers, for which there
-# is integer.model_file.MODEL_ARITHMETIC.  No file stores it: the format version (FORMAT.md)
+# is integer.installed.MODEL_ARITHMETIC.  No file stores it: the format version (FORMAT.md)
 # implies it.
 CODER_ARITHMETIC = 9
 

@@ -19,9 +19,13 @@ from bitsback.diffusion.levels import Level
 from bitsback.errors import WrongModel
 from bitsback.integer.bias_updates import BiasUpdates, by_expert, kinds, updated_layers
 from bitsback.integer.convolution import Reference
-from bitsback.integer.installed import find_model, models_of_id, other_arithmetic
-from bitsback.integer.model_file import (
+from bitsback.integer.installed import (
     MODEL_ARITHMETIC,
+    find_model,
+    models_of_id,
+    other_arithmetic,
+)
+from bitsback.integer.model_file import (
     UNREADABLE,
     read_experts,
     read_model,

@@ -24,11 +24,7 @@ from bitsback.errors import WrongModel
 from bitsback.integer.config import NetworkConfig
 from bitsback.integer.convolution import Layer
 from bitsback.integer.experts import Expert, families_fit, share_out
-
-# The version numbers are parts of this module, too; installed.py has them for those without torch.
-from bitsback.integer.installed import ARITHMETIC_VERSION as ARITHMETIC_VERSION
 from bitsback.integer.installed import KEY, no_model
-from bitsback.integer.installed import MODEL_ARITHMETIC as MODEL_ARITHMETIC
 from bitsback.outputs import write
 
 Tensors = Mapping[str, torch.Tensor]

@@ -20,7 +20,8 @@ from bitsback.diffusion.steps import COLOUR_BITS, MEAN_BITS, SCALE_UNIT, make_st
 from bitsback.diffusion.whole_pixels import whole_frequencies, whole_rows
 from bitsback.integer.config import EXACT, INPUT_REACH
 from bitsback.integer.convolution import TOP, WEIGHT, WIDE, Layer
-from bitsback.integer.model_file import MODEL_ARITHMETIC, write_model
+from bitsback.integer.installed import MODEL_ARITHMETIC
+from bitsback.integer.model_file import write_model
 from bitsback.integer.overflow import prove_exact
 from bitsback.train.denoiser import HIDDEN_GAIN, Denoiser
 from bitsback.train.experts import Experts
