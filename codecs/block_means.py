@@ -98,13 +98,13 @@ class LocalTop(Top):
 
 
 def _interpolated_sums(grid, height, width):
-    """Sums of the interpolated grid over its blocks, 4096 times as large: (r, c, C)."""
+    """Sums of the interpolated grid over its blocks, block_sums.ONE times as large: (r, c, C)."""
     for axis, size in enumerate((height, width)):
         block, count = np.arange(size) // SIDE, grid.shape[axis]
         before, after, weight = _weights(0, size, count)
         shares = np.zeros(
             (3, count), np.int64
-        )  # of a block's sum: of the grid before, at, after it
+        )  # in a block's sum: of the grid before, at, after it
         np.add.at(shares, (before - block + 1, block), 2 * SIDE - weight)
         np.add.at(shares, (after - block + 1, block), weight)
         lines = np.moveaxis(grid, axis, -1)
@@ -128,7 +128,7 @@ def fit_means(pixels: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.nda
     )
     area = down[:, None] * across
     grid = start + (sums - area * start) / area
-    grid = grid + (sums - _interpolated_sums(grid, height, width) / 4096) / area
+    grid = grid + (sums - _interpolated_sums(grid, height, width) / block_sums.ONE) / area
     steps = np.clip(np.rint((grid - start) / STEP) + ZERO, 0, MAX_MEAN).astype(np.uint8)
     before = squares - 2 * start * sums.sum((0, 1)) + height * width * start**2
     places = (_weights(0, size, count) for size, count in zip((height, width), steps.shape))
@@ -158,12 +158,12 @@ def begin(
     spacing, variance = levels[-1].spacing, sigmas(levels)[-1] ** 2
     parts: list[Later] = []
     grids, squares = [], np.zeros(3)
-    for (height, width, channels), one, end in _runs([pixels.shape for pixels in images]):
+    for (height, width, channels), first, end in _runs([pixels.shape for pixels in images]):
         start = (
             128 + np.array(top.mean32 if channels == 3 else top.mean32[1:2]) * spacing / FRACTIONS
         )
-        steps, before, after = zip(*(fit_means(pixels, start) for pixels in images[one:end]))
-        area, samples = height * width * (end - one), np.concatenate(steps)
+        steps, before, after = zip(*(fit_means(pixels, start) for pixels in images[first:end]))
+        area, samples = height * width * (end - first), np.concatenate(steps)
         before, after = np.mean(before, 0), np.mean(after, 0)
         saved = area / 2 * (np.log2(variance + before) - np.log2(variance + after)).sum()
         part = beside if 8 * most_of_part(samples) < saved else at_once

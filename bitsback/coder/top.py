@@ -31,13 +31,12 @@ class Top:
         """From mean and variance of x over images (H, W, 3 or 1) uint8."""
         count = sum(p.shape[0] * p.shape[1] for p in images)
         total, squares = np.zeros((2, 3), np.int64)
+        numbers = np.arange(256)
         for pixels in images:
-            for c in range(3):
-                numbers = np.arange(256)
-                samples = pixels[..., min(c, pixels.shape[2] - 1)]
-                found = sum(np.bincount(row, minlength=256) for row in samples)
-                total[c] += found @ numbers
-                squares[c] += found @ numbers**2
+            planes = (pixels[..., c] for c in range(pixels.shape[2]))
+            counts = [sum(np.bincount(row, minlength=256) for row in plane) for plane in planes]
+            total += np.array(counts) @ numbers  # gray: all three colours
+            squares += np.array(counts) @ numbers**2
         mean = total / count
         spacing, sigma = levels[-1].spacing, sigmas(levels)[-1]
         variance = np.maximum(squares / count - mean**2 + sigma**2 - spacing**2 / 12, 1e-3)
