@@ -275,6 +275,26 @@ def test_items_of_metadata_are_as_the_document_says():
     assert walked_items(colour) == [(2, b"\1\1\xac\2\0")]
 
 
+def test_chunks_and_tags_are_as_the_document_says():
+    """Values of items 11 and 12, byte by byte."""
+    samples = np.zeros((2, 3), np.uint8)
+    chunks_of = ((b"gAMA", 0, b"1234"), (b"tRNS", 0, b""), (b"vpAg", 2, b"xy"))
+    image = ImageData("L", samples, {"transparency": 5}, {"png": chunks_of})
+    expected = b"\3" + b"\x03\x041234" + b"\x13\0" + b"\x40vpAg\2xy"
+    assert walked_items(metadata.pack([image])) == [(2, b"\1\5"), (11, expected)]
+    exif = (0x8769, 0, ((0x9003, 2, b"now\0"),))
+    tags_of = ((282, 5, b"\x2c\1\0\0\1\0\0\0"), (297, 3, bytes([0, 0, 1, 0])), exif)
+    (item,) = walked_items(metadata.pack([ImageData("L", samples, {}, {"tiff": tags_of})]))
+    w = Walk(item[1])
+    assert item[0] == 12 and w.n("count") == 3
+    for tag, words in (([282, 5, 2], [300, 1]), ([15, 3, 2], [0, 1])):
+        assert [w.n("tag"), w.u("type"), w.n("count")] == tag
+        assert [w.n("word"), w.n("word")] == words
+    assert [w.n("tag"), w.u("type"), w.n("tags inside")] == [0x8769 - 297, 0, 1]
+    assert [w.n("tag"), w.u("type"), w.n("count"), w.take("bytes", 4)] == [0x9003, 2, 4, b"now\0"]
+    assert w.position == len(w.data)
+
+
 def walked_items(packed):
     """[(tag, value)] of the one image of a metadata section."""
     w = Walk(inflated(packed[0], packed[1:]))
