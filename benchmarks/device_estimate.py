@@ -48,7 +48,7 @@ BITS = 2.0  # of a sample, and DEBT popped first: as many segments as photograph
 START = 64  # side of the start block
 COUNTED_SIDE = 112  # pixels, of the segment whose operations are counted: as many as of any larger
 IMAGES = {"24 megapixels": (4000, 6000), "2.5 megapixels": (1360, 1840), "Kodak": (512, 768)}
-TARGETS = {"24 megapixels": 24 / 5, "2.5 megapixels": 2.5 / 2, "Kodak": 0.5}  # seconds, issue 27
+TARGETS = {"24 megapixels": 24 / 5, "2.5 megapixels": 2.5 / 2, "Kodak": 0.5}  # seconds to aim at
 FIRST_RULE = 3 * 2**12  # samples for each lane when device_h200.md was measured
 
 
