@@ -12,7 +12,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FORMAT = (ROOT / "codecs" / "FORMAT.md").read_text(encoding="utf-8")
 ARITHMETIC = (ROOT / "bitsback" / "ARITHMETIC.md").read_text(encoding="utf-8")
-SHOWN = 64  # bytes of a field that an example shows, of larger ones only their number
 LZMA2 = [{"id": lzma.FILTER_LZMA2, "lc": 3, "lp": 0, "pb": 0, "dict_size": 2**22}]
 
 

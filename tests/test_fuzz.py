@@ -152,7 +152,7 @@ def test_limits_are_the_writers_too(monkeypatch):
 def test_a_transparent_colour_has_few_numbers():
     """Millions of numbers where three belong are damage."""
     image = ImageData("RGB", np.zeros((1, 1, 3), np.uint8), {"transparency": tuple(range(5))})
-    with pytest.raises(DamagedFile, match="transparent|left over"):
+    with pytest.raises(DamagedFile, match="left over"):
         metadata.unpack(metadata.pack([image]), 1)
 
 

@@ -18,7 +18,6 @@ PASSES = {
     ],
 }
 CONTEXT_ROWS = 8
-MASK64 = 2**64 - 1
 
 
 def gathered(array, parts):
