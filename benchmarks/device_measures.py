@@ -3,9 +3,12 @@
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from bitsback.integer.convolution import Layer
 from bitsback.integer.experts import Expert
@@ -25,6 +28,17 @@ SWEEP = (
     (128, 128, 128, 8, 2),
     (64, 128, 128, 4, 2),
 )
+
+
+def image_of(paths: list[Path], side: int = 0) -> np.ndarray:
+    """(H, W, 3) uint8: the images below one another, or a square of them."""
+    images = [np.array(Image.open(path).convert("RGB")) for path in paths]
+    width = min(pixels.shape[1] for pixels in images)
+    pixels = np.concatenate([pixels[:, :width] for pixels in images])
+    if side:
+        times = -(-side // pixels.shape[0]), -(-side // pixels.shape[1]), 1
+        pixels = np.tile(pixels, times)[:side, :side]
+    return np.ascontiguousarray(pixels)
 
 
 def microseconds(work: Callable[[], Any], device: torch.device, runs: int) -> float:

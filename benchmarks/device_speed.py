@@ -25,9 +25,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
-from benchmarks.device_measures import copy_bandwidth, int8_peak, layer_bytes, pixels_of
+from benchmarks.device_measures import copy_bandwidth, image_of, int8_peak, layer_bytes, pixels_of
 from benchmarks.launches import launches
 from benchmarks.report import summary, table
 from bitsback.ans.device_lanes import DeviceLanes
@@ -146,10 +145,7 @@ def measure(path: Path, name: str, device: str, side: int = 0) -> dict[str, Any]
 
     side: of the square that is coded, the image repeated if need be; 0 for the whole image.
     """
-    pixels = np.array(Image.open(path).convert("RGB"))
-    if side:
-        times = -(-side // pixels.shape[0]), -(-side // pixels.shape[1]), 1
-        pixels = np.ascontiguousarray(np.tile(pixels, times)[:side, :side])
+    pixels = image_of([path], side)
     model, where, (height, width) = Model.open(name), torch.device(device), pixels.shape[:2]
     chain, megapixels = model.chain(device), height * width / 1e6
     peak, bandwidth = int8_peak(where), copy_bandwidth(where)

@@ -25,8 +25,8 @@ from unittest import mock
 
 import numpy as np
 import torch
-from PIL import Image
 
+from benchmarks.device_measures import image_of
 from benchmarks.report import summary, table
 from bitsback import beside
 from bitsback.ans.device_lanes import DeviceLanes
@@ -178,17 +178,6 @@ def _without_device(clock: Clock, device: NoDevice) -> Iterator[None]:
         yield
 
 
-def image_of(paths: list[Path], side: int = 0) -> np.ndarray:
-    """(H, W, 3) uint8: the images below one another, or a square of them."""
-    images = [np.array(Image.open(path).convert("RGB")) for path in paths]
-    width = min(pixels.shape[1] for pixels in images)
-    pixels = np.concatenate([pixels[:, :width] for pixels in images])
-    if side:
-        times = -(-side // pixels.shape[0]), -(-side // pixels.shape[1]), 1
-        pixels = np.tile(pixels, times)[:side, :side]
-    return np.ascontiguousarray(pixels)
-
-
 def measure(pixels: np.ndarray, bits: float) -> list[dict[tuple[str, bool], float]]:
     """[of encoding, of decoding]: seconds a megapixel of each step, by whether it is in the thread
     that codes; what is left is the step "all else"."""
@@ -219,12 +208,15 @@ def measure(pixels: np.ndarray, bits: float) -> list[dict[tuple[str, bool], floa
 
 def rows(found: dict[tuple[str, bool], float]) -> list[list[str]]:
     """Lines of the table of one way: step, seconds a megapixel of the thread that codes, beside."""
-    names = dict.fromkeys(name for name, _ in found if name != LEFT_OUT)
-    lines = [[name, *(found.get((name, here), 0.0) for here in (True, False))] for name in names]
-    lines.sort(key=lambda line: -sum(line[1:]))  # type: ignore[arg-type]
-    total = [sum(line[i] for line in lines) for i in (1, 2)]  # type: ignore[misc]
-    lines += [["**all**", *total]]
-    text = [[name, f"{here:.4f}", f"{beside:.4f}"] for name, here, beside in lines]
+    spent = {
+        name: (found.get((name, True), 0.0), found.get((name, False), 0.0))
+        for name, _ in found
+        if name != LEFT_OUT
+    }
+    names = sorted(spent, key=lambda name: -sum(spent[name]))
+    total = [sum(times) for times in zip(*spent.values())]
+    lines = [*((name, spent[name]) for name in names), ("**all**", total)]
+    text = [[name, *(f"{seconds:.4f}" for seconds in times)] for name, times in lines]
     return [*text, ["megapixels a second at most", f"{1 / total[0]:.2f}", ""]]
 
 
