@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bitsback.codecs import encode_image
 from bitsback.codecs.bitstream import block_checks
+from bitsback.codecs.image import ImageData
 from tests.commands import call, error_lines, names
 
 
@@ -54,6 +56,16 @@ def test_files_that_are_whole_are_restored_as_ever(damaged, tiny_model):
     folder.mkdir()
     result = salvage(tiny_model, whole, path, "--dir", folder, "-j", "2")
     assert result.exit_code == 1 and names(folder) == ["a.salvaged.png", "whole.png"]
+
+
+def test_a_mode_that_png_does_not_hold(tmp_path, tiny_model):
+    """All of such an image, of which the last checksum alone is damaged, is written as TIFF."""
+    noise = np.random.default_rng(2).integers(0, 256, (150, 150, 4), np.uint8)
+    data = encode_image(ImageData("CMYK", noise))
+    (tmp_path / "a.bbk").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    result = salvage(tiny_model, tmp_path / "a.bbk", "-q")
+    assert result.exit_code == 1 and names(tmp_path) == ["a.bbk", "a.tiff"]
+    assert np.array_equal(np.array(Image.open(tmp_path / "a.tiff")), noise)
 
 
 def test_nothing_to_salvage(tmp_path, tiny_model, damaged):

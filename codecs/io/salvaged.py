@@ -12,6 +12,7 @@ from bitsback.codecs.formats.image_files import image_bytes, image_format
 from bitsback.codecs.io import delivery
 from bitsback.codecs.io.packed import read_packed_with
 from bitsback.codecs.io.paths import AnyPath, archive_folder, restored_path
+from bitsback.codecs.io.restored import default_bytes
 from bitsback.codecs.salvage import Salvaged, salvage
 from bitsback.errors import DamagedFile
 from bitsback.outputs import STDIO, Stamp
@@ -93,6 +94,10 @@ def _output(one: Salvaged, source, output, folder, root):
             content, left_out = image_bytes(one.image, "PNG", target)
         archive.refuse_links(target, below)
         return target, content, left_out
-    target = restored_path(source, output, folder, root, SUFFIX if partly else ".png")
-    file_format = image_format(target) if output and target != STDIO else "PNG"
-    return target, *image_bytes(one.image, file_format, target)
+    asked = output is not None and Path(output) != STDIO  # the user chose the format by a suffix
+    if partly or asked:
+        target = restored_path(source, output, folder, root, SUFFIX)
+        file_format = image_format(target) if asked else "PNG"
+        return target, *image_bytes(one.image, file_format, target)
+    suffix, content, left_out = default_bytes(one.image, source)
+    return restored_path(source, output, folder, root, suffix), content, left_out
