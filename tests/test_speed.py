@@ -48,7 +48,7 @@ def test_bytes_of_a_layer():
 def test_kernels_belong_to_the_network_or_to_the_coder():
     pytest.importorskip("triton")
     from bitsback.ans import lanes_triton  # noqa: F401
-    from bitsback.coder import distribution_triton  # noqa: F401
+    from bitsback.coder import distribution_triton, distribution_triton_pop  # noqa: F401
     from bitsback.integer import triton_kernels  # noqa: F401
 
     found = parts_of_kernels()
