@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bitsback.codecs.image import strips
 from bitsback.integer.fixed_point import rounded_shift
 
 Weights = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -19,9 +18,7 @@ def block_sums(pixels: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     """(H, W, C) uint8 -> (sums of blocks of `side` pixels (r, c, C), squares' sums (C,)), int64."""
     tops, lefts = (np.arange(0, size, side) for size in pixels.shape[:2])
     rows = np.add.reduceat(pixels, tops, 0, dtype=np.int64)
-    squares = sum(
-        np.square(line, dtype=np.int64).sum(0) for rows in strips(pixels) for line in rows
-    )
+    squares = sum(np.square(line, dtype=np.int64).sum(0) for line in pixels)
     return np.add.reduceat(rows, lefts, 1), np.asarray(squares, np.int64)
 
 
