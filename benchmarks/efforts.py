@@ -64,7 +64,7 @@ def main() -> None:
         "|---|---|---|---|---|---|---|",
     ]
     for effort in efforts:
-        name, tuning = EFFORTS[effort]
+        name, tuning = EFFORTS[effort].model, EFFORTS[effort].tuning
         with tempfile.TemporaryDirectory() as folder:
             size, encoding, decoding, updates = map(
                 sum,
