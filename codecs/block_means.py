@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitsback.ans.compiled import compiled_or
 from bitsback.ans.gaussian_tables import FRACTION_BITS, FRACTIONS, scale_index
 from bitsback.beside import Beside, Later, at_once, later
 from bitsback.codecs import block_sums
@@ -55,6 +54,8 @@ def interpolated(grid: np.ndarray, rows: tuple[int, int], columns: tuple[int, in
 
 
 def _loops():
+    from bitsback.ans.compiled import compiled_or  # which imports numba
+
     return compiled_or(block_sums, "bitsback.codecs.block_sum_loops")
 
 
@@ -132,7 +133,8 @@ def fit_means(pixels: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.nda
     steps = np.clip(np.rint((grid - start) / STEP) + ZERO, 0, MAX_MEAN).astype(np.uint8)
     before = squares - 2 * start * sums.sum((0, 1)) + height * width * start**2
     places = (_weights(0, size, count) for size, count in zip((height, width), steps.shape))
-    after = _loops().squares_around(pixels, start + (steps - float(ZERO)) * STEP, *places)
+    moved = np.rint(64 * (start + (steps - float(ZERO)) * STEP)).astype(np.int64)
+    after = _loops().squares_around(pixels, moved, *places) / 1024**2
     return steps, before / (height * width), after / (height * width)
 
 

@@ -40,11 +40,11 @@ def _squares(pixels, grid, above, below, down, before, after, across, means, fou
                 one, other = grid[above[y], block, c], grid[below[y], block, c]
                 means[block, c] = one * (64 - down[y]) + other * down[y]
         for c in range(channels):
-            square = 0.0
+            square = 0
             for x in range(width):
                 share = across[x]
                 mean = means[before[x], c] * (64 - share) + means[after[x], c] * share
-                left = pixels[y, x, c] - mean / 4096.0
+                left = ((np.int64(pixels[y, x, c]) << 18) - mean) >> 8
                 square += left * left
             found[c] += square
 
@@ -55,9 +55,9 @@ def squares_around(
     down: Weights,
     across: Weights,
 ) -> np.ndarray:
-    """As block_sums.squares_around, but for the order in which float64 numbers are added."""
-    found = np.zeros(pixels.shape[2])
-    _squares(pixels, grid, *down, *across, np.empty(grid.shape[1:]), found)
+    """As block_sums.squares_around."""
+    found = np.zeros(pixels.shape[2], np.int64)
+    _squares(pixels, grid, *down, *across, np.empty(grid.shape[1:], np.int64), found)
     return found
 
 

@@ -28,15 +28,16 @@ def squares_around(
     down: Weights,
     across: Weights,
 ) -> np.ndarray:
-    """Sums of squares (C,) float64 of (H, W, C) uint8 minus the interpolated grid.
+    """Sums of squares (C,) int64, in 1/1024 gray levels, of (H, W, C) uint8 minus the interpolated
+    grid: whole numbers, whose sums are the same in every order.
 
-    grid: (r, c, C) float64 gray levels.
+    grid: (r, c, C) int64, 1/64 gray levels.
     """
-    found = np.zeros(pixels.shape[2])
+    found = np.zeros(pixels.shape[2], np.int64)
     for y, line in enumerate(pixels):
         row = [some[y : y + 1] for some in down]
-        left = line - interpolated(grid, row, across)[0] / ONE
-        found += (left**2).sum(0)
+        left = (line.astype(np.int64) * 64 * ONE - interpolated(grid, row, across)[0]) >> 8
+        found += np.square(left).sum(0)
     return found
 
 

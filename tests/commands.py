@@ -35,8 +35,9 @@ def error_lines(result):
 
 
 def default_sigint():
-    """Restores SIGINT in a child: a suite started in the background, as by nohup, ignores it."""
+    """Restores signals in a child: a suite in the background, as by nohup, ignores some."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def python(*arguments, cwd=None, **options):

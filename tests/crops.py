@@ -59,7 +59,7 @@ def under_the_prior():
     with (
         patch.object(codec, "encode_fallback", encode_differences_only),
         patch.object(codec, "encode_part", encode_differences_only),
-        patch("bitsback.codecs.segments.encode_part", encode_differences_only),
+        patch("bitsback.codecs.fallback.start.encode_part", encode_differences_only),
         patch("bitsback.codecs.flat_map.encode_part", encode_differences_only),
         patch("bitsback.codecs.block_means.encode_part", encode_differences_only),
         patch.object(mode_decision, "fallback_hopeless", lambda *_: True),

@@ -333,7 +333,7 @@ def test_a_header_that_lies(tiny_model):
 @pytest.mark.skipif(not HAVE_NUMBA, reason="numba compiles these loops")
 @pytest.mark.parametrize("shape", [(1, 1, 1), (31, 33, 3), (70, 5, 3), (64, 96, 1), (100, 131, 3)])
 def test_loops_are_the_reference(shape):
-    """Sums and means to the last bit; squares but for the order in which they are added."""
+    """Sums, squares and means, to the last bit."""
     from bitsback.codecs import block_sum_loops
 
     rng = np.random.default_rng(shape)
@@ -345,9 +345,10 @@ def test_loops_are_the_reference(shape):
         assert sums.sum() == view.sum() and squares.sum() == (view.astype(np.int64) ** 2).sum()
         steps = rng.integers(-8, 9, sums.shape).astype(np.int32)
         places = [block_means._weights(0, shape[i], steps.shape[i]) for i in (0, 1)]
-        expected = block_sums.squares_around(view, 128.0 + 32 * steps, *places)
-        found = block_sum_loops.squares_around(view, 128.0 + 32 * steps, *places)
-        assert np.allclose(found, expected, rtol=1e-12)
+        grid = 64 * (128 + 32 * steps.astype(np.int64)) + rng.integers(-9, 9, steps.shape)
+        expected = block_sums.squares_around(view, grid, *places)
+        found = block_sum_loops.squares_around(view, grid, *places)
+        assert np.array_equal(found, expected) and found.dtype == expected.dtype == np.int64
         places = [block_means._weights(shape[i] // 3, shape[i], steps.shape[i]) for i in (0, 1)]
         arguments = steps, *places, np.array([5, -7, 9][: shape[2]], np.int32), 5
         means = block_sums.interpolated_means(*arguments)

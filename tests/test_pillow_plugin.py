@@ -85,7 +85,7 @@ def test_a_file_under_the_prior_opens_with_its_model(tiny_model, prior_file, pho
     OSError.
     """
     data = prior_file(photograph(64, 48))
-    with pytest.raises(OSError, match="not installed"):
+    with pytest.raises(OSError, match="not here"):
         Image.open(io.BytesIO(data)).load()
     image = Image.open(io.BytesIO(data))
     image.model = tiny_model
