@@ -16,7 +16,7 @@ from bitsback.codecs.bitstream.table import is_grouped, table_bytes
 from bitsback.codecs.decoder import ModelOption, decode_group
 from bitsback.codecs.image import ImageData
 from bitsback.coder.model import Model
-from bitsback.errors import DamagedFile, InputChanged, UnsupportedImage
+from bitsback.errors import DamagedFile, InputChanged, NotOurFile, UnsupportedImage
 from bitsback.inputs import identity
 
 CACHE_BYTES = 2**28  # of decoded samples that an Archive or a data set keeps
@@ -78,6 +78,12 @@ class Archive:
         self._entries: tuple[container.Entry, ...] | None = None
         self._by_name: dict[str, int] | None = None
         self._recent: Recent[list[ImageData]] = Recent(cache_bytes)
+        try:
+            self._open()
+        except (DamagedFile, NotOurFile) as error:
+            raise type(error)(f"{self.path}: {error}") from None
+
+    def _open(self):
         with open(self.path, "rb") as stream:
             self._identity = identity(status := os.fstat(stream.fileno()))
             head = stream.read(HEAD)
@@ -170,8 +176,8 @@ class Archive:
             ):
                 self._model = Model.of_file(self._model, header.model)
             return decode_group(data, group, model=self._model, device=self.device)[1]
-        except DamagedFile as error:
-            raise DamagedFile(self._message(number, error)) from None
+        except (DamagedFile, NotOurFile) as error:
+            raise type(error)(self._message(number, error)) from None
 
     def _kept(self, number):
         images = self.decode_group(number)

@@ -27,7 +27,7 @@ from bitsback.codecs.groups import Processes, decoded_groups, encode_groups
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.io.folders import files_below
 from bitsback.codecs.io.restored import DEFAULT_SUFFIXES, default_bytes
-from bitsback.errors import BitsbackError, DamagedFile, UnsupportedImage
+from bitsback.errors import BitsbackError, DamagedFile, OutputExists, UnsupportedImage
 from bitsback.inputs import opened
 from bitsback.outputs import Stamp
 from bitsback.whole import make_folders
@@ -137,6 +137,10 @@ def _refuse_unrestorable(loaded, verify):
             both = f"would be unpacked as {target}, and so would {taken[target]}"
             raise UnsupportedImage(f"{entry.name}: {both}")
         taken[target] = entry.name
+    for target, name in taken.items():
+        for parent in target.parents:
+            if parent in taken:
+                raise UnsupportedImage(f"{name}: would be unpacked below the image {taken[parent]}")
 
 
 def target_path(folder: str | os.PathLike, name: str, mode: str = "RGB") -> Path:
@@ -171,20 +175,28 @@ def restored(
 
 
 def refuse_links(path: Path, folder: str | os.PathLike) -> None:
-    """Errors: DamagedFile for a path with a link among its folders below `folder`."""
-    for parent in path.relative_to(folder).parents:
-        if (Path(folder) / parent).is_symlink():
+    """Errors: DamagedFile for a path with a link among its folders below `folder`, OutputExists for
+    one with a file there."""
+    for parent in list(path.relative_to(folder).parents)[:-1]:  # the last is `folder`, the user's
+        place = Path(folder) / parent
+        if place.is_symlink():
             raise DamagedFile(f"{path}: would be written through a link")
+        if place.exists() and not place.is_dir():
+            raise OutputExists(f"{place}: exists already and is not a folder")
 
 
 def targets(entries: Iterable[Entry], folder: str | os.PathLike) -> list[Path]:
     """Where the images of an archive go below `folder`, one path for each Entry.
 
-    Errors: DamagedFile for names that would leave the folder, collide, or go through a link.
+    Errors: DamagedFile for names that would leave the folder, collide, or go through a link;
+    OutputExists for what is there and no folder.
     """
     paths = [target_path(folder, entry.name, entry.mode) for entry in entries]
-    if len(set(paths)) != len(paths):
+    taken = set(paths)
+    if len(taken) != len(paths):
         raise DamagedFile("two images of the archive have one name")
+    if any(parent in taken for path in paths for parent in path.parents):
+        raise DamagedFile("an image of the archive has the name of a folder of another")
     for path in paths:
         refuse_links(path, folder)
     return paths

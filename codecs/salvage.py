@@ -26,6 +26,8 @@ from bitsback.codecs.segments import blocks, pop_segments
 from bitsback.coder.model import Model
 from bitsback.errors import DamagedFile, NotOurFile
 
+ALL_PIXELS = 1 - 2**-40  # share of an image of which all colours are there, and not all the rest
+
 
 @dataclass(frozen=True, eq=False)
 class Salvaged:
@@ -54,7 +56,8 @@ def salvage(
     Errors: NotOurFile, WrongModel.
     """
     options = model, device, progress
-    for group in found_groups(data):
+    groups = found_groups(data)
+    for group in groups:
         part = group.of(data)
         try:
             yield [*_whole(*decode_group(part, group, model=model, device=device))], ""
@@ -63,6 +66,10 @@ def salvage(
                 yield _decoded(part, options), str(error)
             except (DamagedFile, NotOurFile) as reason:  # a group's magic or version
                 yield [], f"{error}; nothing of it can be salvaged: {reason}"
+        except NotOurFile as error:
+            if len(groups) == 1:
+                raise
+            yield [], str(error)  # a group of a later version
 
 
 def found_groups(data: bytes) -> tuple[Group, ...]:
@@ -78,10 +85,21 @@ def found_groups(data: bytes) -> tuple[Group, ...]:
     head, begins = data[: HEAD - 1], []
     at = data.find(head, HEAD)
     while at >= 0:
-        begins.append(at)
+        if not is_grouped(data[at : at + HEAD]):
+            begins.append(at)
         at = data.find(head, at + HEAD)
     ends = [*begins[1:], len(data)]
     return tuple(Group(begin, end - begin, 0, 0) for begin, end in zip(begins, ends))
+
+
+def table_damage(data: bytes) -> list[str]:
+    """What is wrong with the table of a file in groups, if anything.  Errors: NotOurFile."""
+    try:
+        container.read_groups(data)
+    except DamagedFile as error:
+        if is_grouped(data):
+            return [f"{error}; groups are looked for without it, and some may be missing"]
+    return []
 
 
 def _whole(header: Header, images: list[ImageData]) -> Iterator[Salvaged]:
@@ -94,6 +112,8 @@ def _decoded(data, options):
     header, payload = container.read_damaged(data)
     if len(payload) + 4 == header.payload_bytes:  # its checksum alone is damaged
         return [*_whole(header, decode_payload(header, payload, *options))]
+    if not payload:
+        raise DamagedFile("its first block is damaged already")
     found = _of_stack(header, payload, *options) if header.model else _of_parts(header, payload)
     if not found:
         raise DamagedFile("the damage comes before the end of what is decoded first")
@@ -162,4 +182,4 @@ def _of_colours(entry, colours, known, with_metadata):
             return Salvaged(entry, ImageData(entry.mode, samples), 1.0, without)
     shown = np.concatenate([colours, 255 * known.astype(np.uint8)], 2)
     image = ImageData("LA" if colours.shape[2] == 1 else "RGBA", shown)
-    return Salvaged(entry, image, min(share, 0.999), without)
+    return Salvaged(entry, image, min(share, ALL_PIXELS), without)

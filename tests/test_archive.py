@@ -11,7 +11,7 @@ from bitsback.cli.main import main
 from bitsback.codecs import archive, checksums, decoder, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.io import files
-from bitsback.errors import DamagedFile, UnsupportedImage
+from bitsback.errors import DamagedFile, OutputExists, UnsupportedImage
 
 
 @pytest.fixture
@@ -132,6 +132,32 @@ def test_a_link_in_the_output_folder_is_not_followed(tree, tiny_model, tmp_path)
     with pytest.raises(DamagedFile):
         files.decompress_file(target, folder=out, model=tiny_model)
     assert not list(elsewhere.iterdir())
+    (tmp_path / "mine").symlink_to(elsewhere)  # the output folder itself is the user's choice
+    assert len(files.decompress_file(target, folder=tmp_path / "mine", model=tiny_model)) == 12
+
+
+def test_a_file_in_the_place_of_a_folder(tree, tiny_model, tmp_path):
+    """Named, before anything is written."""
+    target, out = tmp_path / "all.bbk", tmp_path / "out"
+    files.compress_archive([tree], target, model=tiny_model)
+    out.mkdir()
+    (out / "b").write_text("mine")
+    with pytest.raises(OutputExists, match="out/b: exists already and is not a folder"):
+        files.decompress_file(target, folder=out, model=tiny_model)
+    assert [path.name for path in out.iterdir()] == ["b"]
+
+
+def test_an_image_with_the_name_of_a_folder(tmp_path, tiny_model):
+    """a.png and a.png/b.png cannot be unpacked side by side: neither made nor begun to unpack."""
+    eye = Image.fromarray(np.eye(5, dtype=np.uint8))
+    for path in ("x/a.png", "y/a.png/b.png"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        eye.save(tmp_path / path)
+    with pytest.raises(UnsupportedImage, match="a.png/b.png: .* below the image a.png"):
+        files.compress_archive([tmp_path / "x", tmp_path / "y"], tmp_path / "all.bbk")
+    entries = [container.Entry(5, 5, name, mode="L") for name in ("a.png", "a.png/b.png")]
+    with pytest.raises(DamagedFile, match="the name of a folder"):
+        archive.targets(entries, tmp_path / "out")
 
 
 def test_one_bad_image_fails_the_archive(tree, tiny_model, tmp_path):

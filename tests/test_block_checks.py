@@ -7,6 +7,7 @@ import pytest
 
 from bitsback.codecs.bitstream import block_checks
 from bitsback.codecs.bitstream.container import Entry, Header, read, read_damaged, write
+from bitsback.codecs.bitstream.header import LaneRule
 from bitsback.errors import DamagedFile
 
 BLOCK = 1 << 16
@@ -77,3 +78,12 @@ def test_a_section_that_is_none(section):
 def test_a_small_file_has_none():
     with pytest.raises(DamagedFile, match="too small"):
         read_damaged(file_of(100)[2])
+
+
+def test_a_file_cut_to_less_than_its_credit():
+    """The lower bits of 16-bit images may be most of a file: the rest of it is still of use."""
+    payload = np.random.default_rng(1).bytes(4 * BLOCK)
+    stack = {"model": "12" * 8, "credit_bytes": 3 * BLOCK, "segments": ((0, 1),), "top": (0, 1) * 3}
+    header = Header((Entry(5, 3),), bytes(8), lanes=LaneRule(1, 1), **stack)
+    data = write(header, payload)
+    assert read_damaged(data[: BLOCK + 999])[1] == payload[:BLOCK]

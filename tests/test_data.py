@@ -17,7 +17,7 @@ from bitsback.codecs.fallback import codec
 from bitsback.codecs.fallback.differences import encode_differences
 from bitsback.codecs.image import ImageData
 from bitsback.data import Archive, ArchiveDataset, GroupBatches
-from bitsback.errors import DamagedFile, InputChanged, UnsupportedImage
+from bitsback.errors import BitsbackError, DamagedFile, InputChanged, UnsupportedImage
 from tests.test_groups import damaged
 
 COUNT = 24
@@ -112,6 +112,10 @@ def test_archives_of_one_group_and_what_is_none(tiny_model, pixels, tmp_path):
     (tmp_path / "b.bbk").write_bytes(Encoder(tiny_model).encode(pixels[0]))
     with pytest.raises(UnsupportedImage, match="b.bbk: one image"):
         Archive(tmp_path / "b.bbk")
+    for data, told in ((b"\x8aBBK", "b.bbk: cut short"), (b"other bytes", "b.bbk: not a bitsback")):
+        (tmp_path / "b.bbk").write_bytes(data)
+        with pytest.raises(BitsbackError, match=told):
+            Archive(tmp_path / "b.bbk")
 
 
 def test_damage_is_met_where_it_is(path, tiny_model, pixels, tmp_path):

@@ -295,6 +295,18 @@ def test_damage_elsewhere_does_not_concern_only(grouped, tiny_model, tmp_path):
     assert chosen.salvaged_names(b"", container.read_groups(data)[0]) == []
 
 
+def test_many_damaged_groups_in_one_line(grouped, tiny_model, tmp_path):
+    """The first ones and how many more, not a line of megabytes."""
+    path, data = grouped
+    body = container.read_groups(data)[0].of(data)
+    path.write_bytes(container.write_groups([(4, body)] + [(1, b"none")] * 5000))
+    for command in ("info",), ("decompress", "--model", tiny_model.path, "-f", "--dir", tmp_path):
+        for option in [[]] if command == ("info",) else [[], ["--salvage"]]:
+            result = call(*command, *option, path)
+            (line,) = error_lines(result)
+            assert result.exit_code == 1 and line.endswith("; and 4980 more") and len(line) < 3000
+
+
 def test_two_groups_with_one_name(grouped, tmp_path):
     """Refused before anything is written."""
     path, data = grouped

@@ -37,8 +37,9 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
     The format is PNG (TIFF for what PNG cannot hold), or the one of the suffix of -o. An archive
     becomes a tree of images; with -j, its groups are decoded at once.
     """
-    from bitsback.codecs.bitstream.chosen import header_of
+    from bitsback.codecs.bitstream.chosen import header_of, in_one_line
     from bitsback.codecs.io import files, salvaged
+    from bitsback.codecs.io.packed import read_packed_with
 
     if common.remove and (common.keep or only):
         raise click.UsageError("--rm cannot be combined with --keep or --only")
@@ -73,7 +74,8 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
         )
 
     many = jobs > 1 or len(devices) > 1 and len(items) > 1
-    if many and not (to_stdout or common.output or salvage):
+    once = to_stdout or any(source.is_fifo() for source, _ in items)  # read here, not by two
+    if many and not (once or common.output or salvage):
         run_begin = time.perf_counter()
 
         def targets_of(source: Path, root: Path | None) -> list[Path]:
@@ -111,11 +113,13 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
                 outputs.check(target, source, make_folder)
 
         damage: list[str] = []
+        packed = read_packed_with(source)  # once: a pipe cannot be read again
         with ProgressBar(source, common.quiet) as bar:
 
             def work(where: str) -> list[Path]:
-                if salvage and not salvaged.is_whole(source):
+                if salvage and not salvaged.is_whole(packed[0]):
                     paths, damage[:] = salvaged.salvage_file(
+                        packed,
                         source,
                         common.output,
                         common.folder,
@@ -142,12 +146,13 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
                     device=where,
                     progress=bar,
                     claim=check_targets,
+                    packed=packed,
                 )
 
             paths = with_memory(work, devices[0], source)
         outputs.add(paths, source)
         report(source, paths, begin)
         if damage:
-            raise DamagedFile(f"{source}: salvaged in part: {'; '.join(damage)}")
+            raise DamagedFile(f"{source}: salvaged in part: {in_one_line(damage)}")
 
     process_each(items, decompress_one, output=common.output, as_json=common.as_json, failed=failed)

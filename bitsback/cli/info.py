@@ -44,6 +44,7 @@ def info(
     as_json: bool,
 ) -> None:
     """Print contents, sizes and rates of .bbk files without decoding."""
+    from bitsback.codecs.bitstream.chosen import in_one_line
     from bitsback.codecs.io.facts import describe
     from bitsback.codecs.io.packed import SUFFIX, read_packed
 
@@ -67,7 +68,7 @@ def info(
         else:
             print_facts(facts)
         if facts.get("damaged"):
-            raise DamagedFile("; ".join(facts["damaged"]))
+            raise DamagedFile(in_one_line(facts["damaged"]))
 
     items, failed = find_inputs(sources, recursive, {SUFFIX}, as_json)
     process_each(items, print_info, as_json=as_json, failed=failed)

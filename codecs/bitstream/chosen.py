@@ -12,6 +12,7 @@ from bitsback.codecs.bitstream.table import HEAD
 from bitsback.errors import DamagedFile, UnsupportedImage
 
 INDEX_HEAD = HEAD + 30  # bytes of a group up to its index: three numbers
+MOST_TOLD = 20  # of what is damaged, in one error: a file may have a million groups
 
 
 def chosen_groups(
@@ -74,6 +75,16 @@ def among(names: Sequence[str]) -> str:
     """Names for an error's end: the first and how many more."""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f" ({names[0]}{more})" if names else ""
+
+
+def in_one_line(damage: Sequence[str]) -> str:
+    """Damage to several groups or images for one error: the first few, and how many more.
+
+    >>> in_one_line(["a"] * 1000000).endswith("; a; and 999980 more")
+    True
+    """
+    more = [f"and {len(damage) - MOST_TOLD} more"] if len(damage) > MOST_TOLD else []
+    return "; ".join([*damage[:MOST_TOLD], *more])
 
 
 def header_of(data: bytes, only: Sequence[str] = ()) -> Header:

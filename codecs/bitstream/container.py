@@ -119,7 +119,7 @@ def read_damaged(data: bytes) -> tuple[Header, bytes]:
     Errors: NotOurFile; DamagedFile where the header is damaged, or nothing tells that it is not.
     """
     _check_head(data)
-    header, reader, checks = _read_header(data, len(data))
+    header, reader, checks = _read_header(data, len(data), cut=True)
     if not checks:
         raise DamagedFile("too small a file for checksums of its parts")
     payload = data[reader.position :]
@@ -127,7 +127,7 @@ def read_damaged(data: bytes) -> tuple[Header, bytes]:
     return header, payload[:whole]
 
 
-def _read_header(data, end):
+def _read_header(data, end, cut=False):
     """(Header, Reader at the payload, which ends at `end`, checksums of blocks)."""
     reader = Reader(data, 5, end)
     kind = reader.take(1)[0]
@@ -138,7 +138,7 @@ def _read_header(data, end):
         raise DamagedFile("no metadata where the header says that there are some")
     entries = read_entries(reader, archive)
     digest = reader.take(8 if kind & (STACK | ARCHIVE) else 4)
-    numbers = read_stack_numbers(reader, len(entries), archive) if kind & STACK else {}
+    numbers = read_stack_numbers(reader, len(entries), archive, cut) if kind & STACK else {}
     sections = read_sections(reader) if kind & SECTIONS else {}
     checks = sections.pop(Tag.BLOCK_CHECKS, b"")
     lost = read_names(sections.pop(Tag.NOT_KEPT, b""))

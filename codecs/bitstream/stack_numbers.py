@@ -4,6 +4,7 @@ from typing import Any
 
 from bitsback.codecs.bitstream.header import Header, LaneRule
 from bitsback.codecs.bitstream.numbers import Reader, number, signed
+from bitsback.codecs.bitstream.table import MAX_BYTES
 from bitsback.errors import DamagedFile
 
 ID_BYTES = 8
@@ -26,11 +27,17 @@ def write_stack_numbers(header: Header) -> bytes:
     return out + b"".join(map(signed, header.top))
 
 
-def read_stack_numbers(reader: Reader, count: int, archive: bool) -> dict[str, Any]:
-    """The mirror of write_stack_numbers, as fields of a Header.  Errors: DamagedFile."""
+def read_stack_numbers(
+    reader: Reader, count: int, archive: bool, cut: bool = False
+) -> dict[str, Any]:
+    """The mirror of write_stack_numbers, as fields of a Header.
+
+    cut: the file's end may be missing, so that the credit has more bytes than what is left.
+    Errors: DamagedFile.
+    """
     fields: dict[str, Any] = {
         "model": reader.take(ID_BYTES).hex(),
-        "credit_bytes": reader.number(reader.end),
+        "credit_bytes": reader.number(MAX_BYTES if cut else reader.end),
     }
     fields["fallback_count"] = reader.number(count - 1) if archive else 0
     fields["flips"] = reader.number(3)

@@ -11,14 +11,14 @@ from typing import Any
 from bitsback import outputs
 from bitsback.codecs import decoder, encoder
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.bitstream.chosen import header_of
+from bitsback.codecs.bitstream.chosen import header_of, in_one_line
 from bitsback.codecs.formats.image_files import image_bytes, image_format, read_image, refuse_mode
 from bitsback.codecs.groups import Processes
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.io import delivery, interrupted
 from bitsback.codecs.io.archive_files import Note, compress_archive, restore_archive
 from bitsback.codecs.io.facts import describe
-from bitsback.codecs.io.packed import SUFFIX, read_packed, read_packed_with
+from bitsback.codecs.io.packed import SUFFIX, Packed, read_packed, read_packed_with
 from bitsback.codecs.io.paths import (
     AnyPath,
     archive_folder,
@@ -136,6 +136,7 @@ def decompress_file(
     note: Note = lambda path, names: None,
     announce: Callable[[container.Header], None] = lambda header: None,
     claim: Callable[[list[Path]], None] = lambda paths: None,
+    packed: Packed | None = None,
     **options: Any,
 ) -> list[Path]:
     """Restores one image to restored_path, or an archive's images to restored_paths.
@@ -144,15 +145,15 @@ def decompress_file(
     not fit a format; only: patterns of the names in an archive to restore; processes: for groups of
     an archive at once; note: called with (path, names) of such metadata; announce: called with the
     Header before the work; claim: called with the paths before the work, may raise an error to
-    refuse them; options: of decoder.decode_image.  Returns the paths written.
-    Errors: BitsbackError, OSError; DamagedFile where groups of an archive are damaged, after the
-    images of the others were written.
+    refuse them; packed: what was read of the source, if it was; options: of decoder.decode_image.
+    Returns the paths written.  Errors: BitsbackError, OSError; DamagedFile where groups of an
+    archive are damaged, after the images of the others were written.
     """
     if only and remove:
         raise ValueError("an archive is removed only if all of it is restored")
     source, left_out = Path(source), []
     damage: list[str] = []
-    data, status = read_packed_with(source)
+    data, status = packed or read_packed_with(source)
     header, sources = header_of(data, only), [] if source == STDIO else [source]
     targets = restored_paths(header, source, output, folder, root)
 
@@ -207,7 +208,9 @@ def decompress_file(
             delivery.compare(written, target)
         targets = [target]
     if damage:
-        raise DamagedFile(f"{source}: {len(targets)} images written, not all: {'; '.join(damage)}")
+        raise DamagedFile(
+            f"{source}: {len(targets)} images written, not all: {in_one_line(damage)}"
+        )
     if remove and not left_out and status is not None:
         delivery.remove_read([(source, status)])
     return targets

@@ -9,6 +9,7 @@ from bitsback.errors import NotOurFile, UnsupportedImage
 from bitsback.outputs import STDIO
 
 SUFFIX = ".bbk"
+Packed = tuple[bytes, os.stat_result | None]  # what read_packed_with returns
 
 
 def read_packed(source: str | Path) -> bytes:
@@ -19,7 +20,7 @@ def read_packed(source: str | Path) -> bytes:
     return read_packed_with(source)[0]
 
 
-def read_packed_with(source: str | Path) -> tuple[bytes, os.stat_result | None]:
+def read_packed_with(source: str | Path) -> Packed:
     """(bytes as of `read_packed`, the opened file's status, None of standard input)."""
     if Path(source) == STDIO:
         return inputs.standard_input(), None

@@ -1,5 +1,6 @@
 """Damaged files on disk: salvage_file writes what of them can be decoded."""
 
+import os
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -7,29 +8,32 @@ from typing import Any
 
 from bitsback import outputs
 from bitsback.codecs import archive
+from bitsback.codecs.bitstream.chosen import among, in_one_line, salvaged_names
 from bitsback.codecs.bitstream.container import in_group, read_header
 from bitsback.codecs.formats.image_files import image_bytes, image_format
 from bitsback.codecs.io import delivery
-from bitsback.codecs.io.packed import read_packed_with
+from bitsback.codecs.io.packed import Packed
 from bitsback.codecs.io.paths import AnyPath, archive_folder, restored_path
 from bitsback.codecs.io.restored import default_bytes
-from bitsback.codecs.salvage import Salvaged, salvage
-from bitsback.errors import DamagedFile
+from bitsback.codecs.salvage import ALL_PIXELS, Salvaged, found_groups, salvage, table_damage
+from bitsback.errors import BitsbackError, DamagedFile, UnsupportedImage
 from bitsback.outputs import STDIO, Stamp
+from bitsback.whole import make_folders
 
 SUFFIX = ".salvaged.png"  # of an image of which not all is there
 
 
-def is_whole(source: AnyPath) -> bool:
-    """Whether all checksums of a file's bytes are right.  Errors: BitsbackError, OSError."""
+def is_whole(data: bytes) -> bool:
+    """Whether all checksums of a file's bytes are right.  Errors: NotOurFile."""
     try:
-        read_header(read_packed_with(source)[0])
+        read_header(data)
     except DamagedFile:
         return False
     return True
 
 
 def salvage_file(
+    packed: Packed,
     source: AnyPath,
     output: AnyPath | None = None,
     folder: AnyPath | None = None,
@@ -42,36 +46,55 @@ def salvage_file(
 ) -> tuple[list[Path], list[str]]:
     """Writes what can be decoded of a damaged file, and removes nothing.
 
-    Images of which all is there go where decompress_file would write them, others, with alpha 0 at
-    the pixels that are lost, to NAME.salvaged.png, or to `output`.  Returns the paths written and
-    what is lost, in words.  claim, note, options: as of files.decompress_file.
-    Errors: BitsbackError, OSError; DamagedFile where nothing can be decoded.
+    packed: what was read of `source`, once, since it may be a pipe.  Images of which all is there
+    go where decompress_file would write them, others, with alpha 0 at the pixels that are lost, to
+    NAME.salvaged.png, or to `output`.  Of an archive, an image that cannot be written does not keep
+    the others from it.  Returns the paths written and what is lost, in words.  claim, note,
+    options: as of files.decompress_file.  Errors: BitsbackError, OSError; DamagedFile where nothing
+    can be decoded.
     """
     source = Path(source)
-    data, status = read_packed_with(source)
-    written: list[Path] = []
-    lost: list[str] = []
-    groups = list(salvage(data, **options))
-    for number, (found, damage) in enumerate(groups):
+    data, status = packed
+    written: dict[Path, None] = {}  # in this order
+    groups, lost = found_groups(data), table_damage(data)
+    parts = list(salvage(data, **options))
+    if (output or source == STDIO) and any(one.entry.name for found, _ in parts for one in found):
+        raise UnsupportedImage(f"{source}: is an archive; give --dir, not -o")
+    for number, (found, damage) in enumerate(parts):
         if damage:
-            lost.append(in_group(number, len(groups), DamagedFile(damage)))
+            told = in_group(number, len(groups), DamagedFile(damage))
+            names = salvaged_names(groups[number].of(data), groups[number])
+            there = {one.entry.name for one in found}
+            lost.append(told + among([name for name in names if name not in there]))
         for one in found:
-            target, content, left_out = _output(one, source, output, folder, root)
+            try:
+                target, content, left_out = _output(one, source, output, folder, root)
+                if target in written:
+                    raise DamagedFile(f"{target}: two images of the archive have one name")
+                claim([target])
+                archived = bool(one.entry.name)  # whose names are not trusted
+                if archived and not os.path.lexists(target):  # its folder need not exist yet
+                    make_folders(target.parent)
+                delivery.refuse(target, [] if source == STDIO else [source], force, False, archived)
+                like = _stamp(one, status)
+                outputs.write(content, target, force=force, like=like, regular=archived)
+            except BitsbackError as error:
+                if not one.entry.name:
+                    raise
+                lost.append(str(error))  # the other images may be written
+                continue
             if one.share < 1 or one.without:
                 name = f"{one.entry.name}: " if one.entry.name else ""
-                told = [f"{100 * one.share:.1f} % of the pixels"] if one.share < 1 else []
+                percent = f"{min(99.9, 100 * one.share):.1f} % of the pixels"
+                told = [percent] if one.share < ALL_PIXELS else []
                 told += [f"without {one.without}"] if one.without else []
                 lost.append(f"{target}: {name}{', '.join(told)}")
-            claim([target])
-            delivery.refuse(target, [source], force, False)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            outputs.write(content, target, force=force, like=_stamp(one, status))
             if left_out:
                 note(target, left_out)
-            written.append(target)
+            written[target] = None
     if not written:
-        raise DamagedFile(f"{source}: {'; '.join(lost)}")
-    return written, lost
+        raise DamagedFile(f"{source}: {in_one_line(lost)}")
+    return list(written), lost
 
 
 def _stamp(one, status):
