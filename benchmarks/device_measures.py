@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from bitsback.integer.convolution import Layer
 from bitsback.integer.experts import Expert

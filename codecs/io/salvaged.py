@@ -86,9 +86,9 @@ def salvage_file(
             if one.share < 1 or one.without:
                 name = f"{one.entry.name}: " if one.entry.name else ""
                 percent = f"{min(99.9, 100 * one.share):.1f} % of the pixels"
-                parts = [percent] if one.share < ALL_PIXELS else []
-                parts += [f"without {one.without}"] if one.without else []
-                lost.append(f"{target}: {name}{', '.join(parts)}")
+                shares = [percent] if one.share < ALL_PIXELS else []
+                shares += [f"without {one.without}"] if one.without else []
+                lost.append(f"{target}: {name}{', '.join(shares)}")
             if left_out:
                 note(target, left_out)
             written[target] = None
