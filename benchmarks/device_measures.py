@@ -31,6 +31,8 @@ SWEEP = (
 
 def image_of(paths: list[Path], side: int = 0) -> np.ndarray:
     """(H, W, 3) uint8: the images below one another, or a square of them."""
+    from PIL import Image  # device_convolutions needs none
+
     images = [np.array(Image.open(path).convert("RGB")) for path in paths]
     width = min(pixels.shape[1] for pixels in images)
     pixels = np.concatenate([pixels[:, :width] for pixels in images])
