@@ -23,6 +23,11 @@ class Stamp(NamedTuple):
     st_atime_ns: int
     st_mtime_ns: int
 
+    @classmethod
+    def at(cls, mode: int, seconds: int) -> "Stamp":
+        """Of both times in seconds, as an archive's index has them."""
+        return cls(mode, seconds * 10**9, seconds * 10**9)
+
 
 def write_whole(
     data: bytes, path: Path, *, force: bool, like: os.stat_result | Stamp | None

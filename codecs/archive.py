@@ -244,7 +244,7 @@ def _extract_one(entry, image, folder, paths, refuse, deliver, note):
         refuse_links(target, folder)
         refuse(target)
     make_folders(target.parent)
-    deliver(written, target, Stamp(entry.permissions, entry.mtime * 10**9, entry.mtime * 10**9))
+    deliver(written, target, Stamp.at(entry.permissions, entry.mtime))
     if left_out:
         note(target, left_out)
     return target

@@ -45,6 +45,7 @@ class Salvaged:
 
 def salvage(
     data: bytes,
+    groups: tuple[Group, ...] | None = None,
     *,
     model: ModelOption = None,
     device: str = "cpu",
@@ -52,11 +53,11 @@ def salvage(
 ) -> Iterator[tuple[list[Salvaged], str]]:
     """The bytes of a file -> for each group what can be decoded of it, and what is wrong with it.
 
-    Of a file that is not in groups, once.  Options: decoder.decode_image's.
-    Errors: NotOurFile, WrongModel.
+    Of a file that is not in groups, once.  groups: found_groups of it, None to find them; other
+    options: decoder.decode_image's.  Errors: NotOurFile, WrongModel.
     """
     options = model, device, progress
-    groups = found_groups(data)
+    groups = found_groups(data) if groups is None else groups
     for group in groups:
         part = group.of(data)
         try:

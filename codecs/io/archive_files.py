@@ -83,7 +83,7 @@ def restore_archive(
 
     def refuse(target):
         if os.path.lexists(target):  # else its folder may not exist yet either
-            begun = remove and interrupted.is_file(target)
+            begun = interrupted.may_continue(target, force, remove)
             delivery.refuse(target, sources, force or begun, remove, regular=True)
 
     def replaced(target):
@@ -91,7 +91,7 @@ def restore_archive(
         refuse(target)
 
     def deliver(written, target, stamp):
-        if remove and not force and interrupted.is_file(target):
+        if interrupted.may_continue(target, force, remove):
             interrupted.take_bytes(target, written)
             return
         outputs.write(written, target, force=force, like=stamp, regular=True)
@@ -101,7 +101,7 @@ def restore_archive(
     claim(list(targets.values()))
     for entry, target in targets.items():
         refuse(target)
-        if remove and not force and interrupted.is_file(target):
+        if interrupted.may_continue(target, force, remove):
             interrupted.refuse_other(target, entry)
     for source in sources if remove else ():
         delivery.refuse_removal(source)

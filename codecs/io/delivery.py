@@ -47,9 +47,12 @@ def refuse_loss(image: ImageData, source: Path, allowed: bool) -> None:
 
 def deliver(data: bytes, target: Path, force: bool, status: os.stat_result | None = None) -> None:
     """Writes an output with the permissions and times of the input, if that is a regular file."""
-    outputs.write(
-        data, target, force=force, like=status if status and stat.S_ISREG(status.st_mode) else None
-    )
+    outputs.write(data, target, force=force, like=stamp_of(status))
+
+
+def stamp_of(status: os.stat_result | None) -> os.stat_result | None:
+    """The status of an input whose permissions and times its output gets: of a regular file."""
+    return status if status and stat.S_ISREG(status.st_mode) else None
 
 
 def compare(data: bytes, target: Path) -> None:

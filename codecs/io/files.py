@@ -85,7 +85,7 @@ def compress_file(
     source, target = Path(source), Path(target)
     if remove and not (verify and source != STDIO and target != STDIO):
         raise ValueError("an input is removed only if its output was verified and is a file")
-    begun = remove and not force and interrupted.is_file(target)
+    begun = interrupted.may_continue(target, force, remove)
     delivery.refuse(target, [] if source == STDIO else [source], force or begun, remove)
     image, status = _read(source, allow_lossy, strip)
     if remove:
@@ -180,7 +180,7 @@ def decompress_file(
 
         def accept(target):
             claim([target])
-            begun = remove and interrupted.is_file(target)
+            begun = interrupted.may_continue(target, force, remove)
             delivery.refuse(target, sources, force or begun, remove)
 
         mode, target = header.entries[0].mode, targets[0]
@@ -198,7 +198,7 @@ def decompress_file(
             target = target if stream else restored_path(source, output, folder, root, suffix)
             if target != targets[0]:  # the format expected by the mode cannot restore the image
                 accept(target)
-        if remove and not force and interrupted.is_file(target):
+        if interrupted.may_continue(target, force, remove):
             interrupted.take_bytes(target, written)
         else:
             delivery.deliver(written, target, force, status)

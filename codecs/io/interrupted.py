@@ -32,6 +32,12 @@ def is_file(target: Path) -> bool:
         return False
 
 
+def may_continue(target: Path, force: bool, remove: bool) -> bool:
+    """Whether an output that is there may be one that an interrupted run with --rm left: it is
+    taken if it holds what would be written, and refused otherwise."""
+    return remove and not force and is_file(target)
+
+
 def image_held(
     target: Path, image: ImageData, *, model: Any = None, device: Any = "cpu", **_: Any
 ) -> tuple[Header, int] | None:

@@ -1,7 +1,6 @@
 """Damaged files on disk: salvage_file writes what of them can be decoded."""
 
 import os
-import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,7 @@ def salvage_file(
     data, status = packed
     written: dict[Path, None] = {}  # in this order
     groups, lost = found_groups(data), table_damage(data)
-    parts = list(salvage(data, **options))
+    parts = list(salvage(data, groups, **options))
     if (output or source == STDIO) and any(one.entry.name for found, _ in parts for one in found):
         raise UnsupportedImage(f"{source}: is an archive; give --dir, not -o")
     for number, (found, damage) in enumerate(parts):
@@ -76,7 +75,8 @@ def salvage_file(
                 if archived and not os.path.lexists(target):  # its folder need not exist yet
                     make_folders(target.parent)
                 delivery.refuse(target, [] if source == STDIO else [source], force, False, archived)
-                like = _stamp(one, status)
+                index = Stamp.at(one.entry.permissions, one.entry.mtime)
+                like = index if archived else delivery.stamp_of(status)
                 outputs.write(content, target, force=force, like=like, regular=archived)
             except BitsbackError as error:
                 if not one.entry.name:
@@ -95,13 +95,6 @@ def salvage_file(
     if not written:
         raise DamagedFile(f"{source}: {in_one_line(lost)}")
     return list(written), lost
-
-
-def _stamp(one, status):
-    """Permissions and times of an output: those of an archive's index, or of the file."""
-    if not one.entry.name:
-        return status if status and stat.S_ISREG(status.st_mode) else None
-    return Stamp(one.entry.permissions, one.entry.mtime * 10**9, one.entry.mtime * 10**9)
 
 
 def _output(one: Salvaged, source, output, folder, root):
