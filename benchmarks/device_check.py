@@ -27,12 +27,14 @@ STEPS: tuple[tuple[str, int], ...] = (
     ("kernels", 60),
     ("compare", 40),
     ("code:default:256", 70),
-    ("code:default:768", 80),
-    ("folder:default:256", 40),
-    ("speed:default:512", 50),
+    ("code:default:768", 60),  # Kodak's size
+    ("code:default:1581", 60),  # 2.5 megapixels
+    ("code:default:4899", 75),  # 24 megapixels
+    ("speed:default:1581", 50),
+    ("folder:default:512", 40),
     ("module:benchmarks.device_lanes:--values:400000:--lanes:64,96,1000,4096", 40),
     ("module:benchmarks.device_convolutions:bitsback/models/default.safetensors:--seconds:30", 45),
-    ("code:fast:768", 60),
+    ("code:fast:1581", 40),
 )
 
 

@@ -36,7 +36,8 @@ def array(n, seed, far):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "n, lanes, far",
-    [(1, 1, 0), (7, 1, 0.5), (64, 64, 0.1), (200, 33, 0.3), (5, 70, 1), (300, 100, 0)],
+    [(1, 1, 0), (7, 1, 0.5), (64, 64, 0.1), (200, 33, 0.3), (5, 70, 1), (300, 100, 0)]
+    + [(2900, 100, 0.9)],  # programs of 32 lanes; more than words_triton.BLOCK words or none
 )
 def test_both_directions_equal_the_reference(gaussians, kind, n, lanes, far, device):
     """Push, then pop, of an array: states and words are those of lanes_numpy at each step."""
@@ -130,12 +131,13 @@ def test_a_value_whose_own_frequency_is_zero_leaves_the_lanes_dry(kind, device):
 
 
 @triton.jit
-def _give_with(state, frequencies, factors, words, pushed, N: tl.constexpr):
+def _give_with(state, frequencies, factors, pushed, words, N: tl.constexpr):
     lane = tl.arange(0, N)
     s, frequency = tl.load(state + lane), tl.load(frequencies + lane)
     near = inverse(frequency) * tl.load(factors + lane)
-    s, p = give(s, lane >= 0, frequency * 0, frequency.to(tl.int64), near, words, 0, N)
+    s, word = give(s, lane >= 0, frequency * 0, frequency.to(tl.int64), near)
     tl.store(pushed + lane, s)
+    tl.store(words + lane, word)
 
 
 @pytest.mark.parametrize("error", [0.0, 2.0**-43, -(2.0**-43)])
@@ -148,7 +150,8 @@ def test_division_by_an_inverse_is_exact(error, device):
     state = torch.from_numpy(low.ravel().astype(np.int64)).to(device)
     f = torch.from_numpy(np.tile(frequencies, len(low)).astype(np.int32)).to(device)
     factors = torch.full_like(state, 1 + error, dtype=torch.float64)
-    words, pushed = torch.zeros_like(state), torch.zeros_like(state)
-    _give_with[(1,)](state, f, factors, words, pushed, N=len(state))
+    pushed, words = torch.zeros_like(state), torch.zeros_like(state)
+    _give_with[(1,)](state, f, factors, pushed, words, N=len(state))
+    assert bool((words == -1).all())  # none of these states is too large for its frequency
     quotient, wide = state // f, f.long()
     assert torch.equal(pushed, (quotient << 24) + state - quotient * wide)

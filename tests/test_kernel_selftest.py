@@ -2,7 +2,7 @@
 
 import pytest
 
-from bitsback.ans import lanes_triton_each
+from bitsback.ans import lanes_triton_each, size_triton
 from bitsback.ans.gaussian_tables import Gaussians, forward_frequencies
 from bitsback.coder import kernel_selftest
 from bitsback.coder.kernel_selftest import usable_kernels
@@ -25,8 +25,13 @@ def test_all_kernels_pass_and_a_failing_one_is_named(device, gaussians, monkeypa
 
     monkeypatch.setattr(kernel_selftest, "_counts", lambda *_: [])
     monkeypatch.setattr(kernel_selftest, "_distributions", lambda *_: [])
-    for kernel, reason in ((Broken(), "RuntimeError: no such"), (Idle(), "other integers")):
-        monkeypatch.setattr(lanes_triton_each, "push_each", kernel)
-        kernels, reasons = usable_kernels(gaussians, forward, device)
+    for module, name, kernel, reason in (
+        (lanes_triton_each, "push_each", Broken(), "RuntimeError: no such"),
+        (size_triton, "size_kernel", Idle(), "other integers"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, kernel)
+            found = usable_kernels(gaussians, forward, device)
+        kernels, reasons = found
         assert kernels == (False, True, True)
         assert list(reasons) == ["lanes"] and reason in reasons["lanes"]

@@ -16,6 +16,7 @@ from bitsback.ans.lanes import MAX_LANES, Lanes
 from bitsback.ans.row_table import RowTable
 from bitsback.errors import StackEmpty
 
+PUSHING = 32  # lanes of a program that pushes: one for each thread of a warp
 # (table, its edges or its rows as kernels take them, on the device) by the id of the edges; the
 # table keeps the id its own
 Tables = dict[int, tuple[RowTable, Tensor]]
@@ -74,9 +75,10 @@ class DeviceLanes:
             self._width *= 2
         assert self._width <= MAX_LANES
         if self._kernels:
-            from bitsback.ans import lanes_triton, lanes_triton_each, launch, size_triton
+            from bitsback.ans import lanes_triton, lanes_triton_each, launch
+            from bitsback.ans import size_triton, words_triton
 
-            self._modules: Any = lanes_triton, lanes_triton_each, size_triton
+            self._modules: Any = lanes_triton, lanes_triton_each, size_triton, words_triton
             self._run: Any = launch.launch
 
     def __len__(self) -> int:
@@ -128,8 +130,7 @@ class DeviceLanes:
         if self._kernels:
             many = int(scale.shape[0] > 1)
             arrays = rows, *map(Tensor.contiguous, (mean32, scale, values))
-            sizes = values.shape[0], self._open, many, self.words.shape[0]
-            self._launch("push_gaussian", *arrays, *sizes, ESCAPES=escapes)
+            self._push("push_gaussian", arrays, many, ESCAPES=escapes)
             return
         self.count = lanes_torch.push_gaussian(
             self.state, self.words, self.count, rows, values, mean32, scale, escapes
@@ -146,9 +147,7 @@ class DeviceLanes:
         if self._kernels:
             many = int(scale.shape[0] > 1)
             arrays = rows.view(torch.int64), mean32.contiguous(), scale.contiguous(), values
-            self._launch(
-                "pop_gaussian", *arrays, values.shape[0], self._open, many, ESCAPES=escapes
-            )
+            self._pop("pop_gaussian", arrays, many, ESCAPES=escapes)
             return values
         self.count = lanes_torch.pop_gaussian(
             self.state, self.words, self.count, rows, mean32, scale, escapes, values
@@ -161,8 +160,7 @@ class DeviceLanes:
             return
         if self._kernels:
             arrays = first.contiguous(), ends.contiguous(), values.contiguous()
-            sizes = values.shape[0], self._open, self.words.shape[0]
-            self._launch("push_each", *arrays, *sizes, SYMBOLS=ends.shape[0])
+            self._push("push_each", arrays, SYMBOLS=ends.shape[0])
             return
         self.count = lanes_torch.push_each(self.state, self.words, self.count, values, first, ends)
 
@@ -172,21 +170,37 @@ class DeviceLanes:
             return
         if self._kernels:
             arrays = first.contiguous(), ends.contiguous(), values
-            sizes = values.shape[0], self._open
-            self._launch("pop_each", *arrays, *sizes, SYMBOLS=ends.shape[0])
+            self._pop("pop_each", arrays, SYMBOLS=ends.shape[0])
             return
         self.count = lanes_torch.pop_each(self.state, self.words, self.count, first, ends, values)
 
-    def _launch(self, name: str, *arguments: Tensor | int, **constants: int) -> None:
-        module = self._modules[name.endswith("each")]
+    def _push(
+        self, name: str, arrays: tuple[Tensor, ...], *sizes: int, **constants: int
+    ) -> None:
+        """Pushes the last of the arrays: each program has few lanes, one puts words on the stack."""
+        n, kinds = arrays[-1].shape[0], 1 + constants.get("ESCAPES", True)
+        given = self.state.new_empty(-(-n // self._open) * self._open * kinds)
+        kernel = getattr(self._modules[name.endswith("each")], name)
+        constants |= {"LANES": PUSHING, "num_warps": 1}
+        programs = -(-self._open // PUSHING)
+        self._run(kernel, (programs,), self.state, given, *arrays, n, self._open, *sizes, **constants)
+        words = self._modules[3]
         self._run(
-            getattr(module, name),
+            words.append_words,
             (1,),
-            self.state,
+            given,
             self.words,
             self.count,
-            *arguments,
-            **constants,
-            LANES=self._width,
-            num_warps=min(32, self._width // 32),
+            given.shape[0],
+            self.words.shape[0],
+            BLOCK=words.BLOCK,
+            num_warps=words.WARPS,
         )
+
+    def _pop(self, name: str, arrays: tuple[Tensor, ...], *sizes: int, **constants: int) -> None:
+        """The mirror of _push: one program has all lanes."""
+        kernel = getattr(self._modules[name.endswith("each")], name)
+        constants |= {"LANES": self._width, "num_warps": min(32, self._width // 32)}
+        stack = self.state, self.words, self.count
+        n = arrays[-1].shape[0]
+        self._run(kernel, (1,), *stack, *arrays, n, self._open, *sizes, **constants)

@@ -1,8 +1,11 @@
-"""Lanes on a GPU: one Triton program codes an array, with the results of lanes_numpy.py.
+"""Lanes on a GPU: one kernel codes an array, with the results of lanes_numpy.py.
 
 state: (L,) int64 with L at most LANES, a power of two; words: int64; count: (1,) int64, about -2^40
-once a pop found no word: it stays negative whatever follows.  A step is L values; in it a prefix
-sum gives each lane that needs a word its own.  TRITON_INTERPRET=1 runs the kernels on CPU tensors.
+once a pop found no word: it stays negative whatever follows.  A step is L values.  Lanes that pop
+are one Triton program: in each step a prefix sum gives each lane that needs a word its own.  Lanes
+that push do not wait for one another: each program has LANES of them, and writes what each value
+pushes to `given`, in the order of the stack, from where append_words (words_triton.py) takes it.
+TRITON_INTERPRET=1 runs the kernels on CPU tensors.
 
 A step takes as long as its loads that wait for one another, so that it loads what later steps need
 before it waits.  rows: (R, 9, 8) int32, the cumulative frequencies of a row at every eighth column,
@@ -21,6 +24,8 @@ LAST = tl.constexpr(63)
 CENTRE = tl.constexpr(31)
 FLOOR = tl.constexpr(2**31)
 DRY = tl.constexpr(-(2**40))
+NOTHING = tl.constexpr(-1)  # in `given`: no word is pushed
+IMPOSSIBLE = tl.constexpr(-2)  # in `given`: a value without frequency was to be pushed
 # Parameters, by name: no kernel is compiled anew for other sizes, or for arrays at odd addresses.
 LANES_WORDS = ["state", "words", "count"]
 ROWS = ["rows", "mean32", "scale", "values"]
@@ -68,15 +73,14 @@ def inverse(frequency):
 
 
 @triton.jit
-def give(s, ok, start, frequency, inverse, words, p, room):
+def give(s, ok, start, frequency, inverse):
     """The mirror of take: the lanes where `ok` is true push a symbol.
 
-    inverse: near 1 / frequency; the quotient that it gives, below 2^39, is off by 1 at most.
+    Returns (states, words that are pushed or NOTHING).  inverse: near 1 / frequency; the quotient
+    that it gives, below 2^39, is off by 1 at most.
     """
     over = ok & ((s >> 39) >= frequency)
-    given = tl.sum(over.to(tl.int32), 0)
-    place = p + given - tl.cumsum(over.to(tl.int32), 0)
-    tl.store(words + place, s & 0xFFFFFFFF, mask=over & (place >= 0) & (place < room))
+    word = tl.where(over, s & 0xFFFFFFFF, NOTHING)
     t = tl.where(over, s >> 32, s)
     quotient = (t.to(tl.float64) * inverse).to(tl.int64)
     rest = t - quotient * frequency
@@ -85,7 +89,7 @@ def give(s, ok, start, frequency, inverse, words, p, room):
     more = rest >= frequency
     quotient = tl.where(more, quotient + 1, quotient)
     rest = tl.where(more, rest - frequency, rest)
-    return tl.where(ok, (quotient << 24) + rest + start, s), p + given
+    return tl.where(ok, (quotient << 24) + rest + start, s), word
 
 
 @triton.jit
@@ -98,10 +102,10 @@ def take_escapes(s, far, value, words, p):
 
 
 @triton.jit
-def give_escapes(s, far, value, words, p, room):
-    """The mirror of take_escapes."""
+def give_escapes(s, far, value):
+    """The mirror of take_escapes, as give."""
     number = (value + 32768).to(tl.int64) & 0xFFFF
-    return give(s, far, number << 8, 256, 0.00390625, words, p, room)
+    return give(s, far, number << 8, 256, 0.00390625)
 
 
 @triton.jit
@@ -195,18 +199,37 @@ def _row(rows, mean, value, scale, ok):
     return start, frequency, inverse(used), far.to(tl.int32)
 
 
-@triton.jit(do_not_specialize=[*LANES_WORDS, *ROWS, "n", "lanes", "many", "room"])
+@triton.jit
+def push_step(s, ok, here, far, value, start, frequency, near, given, lanes, FAR: tl.constexpr):
+    """The states after a step that pushes; given: where the words of its lanes go.
+
+    FAR: whether `far` values can be, whose words go `lanes` places after those of all lanes: the
+    stack has the last first.
+    """
+    if FAR:
+        word = s * 0 + NOTHING
+        if tl.sum(far, 0) > 0:
+            s, word = give_escapes(s, far > 0, value)
+        tl.store(given + lanes, word, mask=here)
+    used = tl.maximum(frequency, 1).to(tl.int64)
+    s, word = give(s, ok, start.to(tl.int64), used, near)
+    tl.store(given, tl.where(ok & (frequency == 0), IMPOSSIBLE, word), mask=here)
+    return s
+
+
+@triton.jit(do_not_specialize=["state", "given", *ROWS, "n", "lanes", "many"])
 def push_gaussian(
-    state, words, count, rows, mean32, scale, values, n, lanes, many, room,
+    state, given, rows, mean32, scale, values, n, lanes, many,
     ESCAPES: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """The mirror of pop_gaussian, rows as int32; a value without frequency makes the count -2^40.
+    """The mirror of pop_gaussian, rows as int32.
 
-    So does a word more than the `room` of words.
+    given: (steps, 1 + ESCAPES, lanes) int64, words or NOTHING or IMPOSSIBLE.
     """
-    lane, here, s, p = opened(state, count, lanes, LANES)
+    lane = tl.program_id(0) * LANES + tl.arange(0, LANES)
+    here = lane < lanes
+    s = tl.load(state + lane, mask=here, other=0)
     begin = (n - 1) // lanes * lanes
-    impossible = lane * 0
     # Of the next step: its frequencies.  Of the one after it: its values and rows.
     j = begin + lane
     ok = here & (j < n)
@@ -227,13 +250,9 @@ def push_gaussian(
         mean = tl.load(mean32 + j, mask=ok_2, other=0)
         value_2 = tl.load(values + j, mask=ok_2, other=0)
         row = tl.load(scale + j * many, mask=ok_2, other=0)
-        if ESCAPES:
-            if tl.sum(far, 0) > 0:
-                s, p = give_escapes(s, far > 0, value, words, p, room)
-        impossible += (ok & (frequency == 0)).to(tl.int32)
-        used = tl.maximum(frequency, 1).to(tl.int64)
-        s, p = give(s, ok, start.to(tl.int64), used, near, words, p, room)
+        place = given + begin * (1 + ESCAPES) + lane
+        s = push_step(s, ok, here, far, value, start, frequency, near, place, lanes, ESCAPES)
         start, frequency, near, far, value = start_1, frequency_1, near_1, far_1, value_1
         value_1 = value_2
         begin -= lanes
-    closed(state, count, lane, here, s, p, (tl.sum(impossible, 0) > 0) | (p >= room))
+    tl.store(state + lane, s, mask=here)

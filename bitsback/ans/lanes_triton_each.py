@@ -10,10 +10,9 @@ import triton.language as tl
 from bitsback.ans.lanes_triton import (
     LANES_WORDS,
     closed,
-    give,
-    give_escapes,
     inverse,
     opened,
+    push_step,
     take,
     take_escapes,
 )
@@ -69,15 +68,15 @@ def _symbols(first, ends, values, j, ok, n, SYMBOLS: tl.constexpr):
     return value, start, end - start, inverse(tl.maximum(end - start, 1)), far.to(tl.int32)
 
 
-@triton.jit(do_not_specialize=[*LANES_WORDS, *SYMBOLS_OF, "n", "lanes", "room"])
+@triton.jit(do_not_specialize=["state", "given", *SYMBOLS_OF, "n", "lanes"])
 def push_each(
-    state, words, count, first, ends, values, n, lanes, room,
-    SYMBOLS: tl.constexpr, LANES: tl.constexpr,
+    state, given, first, ends, values, n, lanes, SYMBOLS: tl.constexpr, LANES: tl.constexpr
 ):  # fmt: skip
-    """The mirror of pop_each; a value without frequency makes the count -2^40."""
-    lane, here, s, p = opened(state, count, lanes, LANES)
+    """The mirror of pop_each, given as in push_gaussian."""
+    lane = tl.program_id(0) * LANES + tl.arange(0, LANES)
+    here = lane < lanes
+    s = tl.load(state + lane, mask=here, other=0)
     begin = (n - 1) // lanes * lanes
-    impossible = lane * 0
     j = begin + lane
     ok = here & (j < n)
     value, start, frequency, near, far = _symbols(first, ends, values, j, ok, n, SYMBOLS)
@@ -87,11 +86,8 @@ def push_each(
         value_1, start_1, frequency_1, near_1, far_1 = _symbols(
             first, ends, values, j - lanes, here & (j >= lanes), n, SYMBOLS
         )
-        if tl.sum(far, 0) > 0:
-            s, p = give_escapes(s, far > 0, value, words, p, room)
-        impossible += (ok & (frequency == 0)).to(tl.int32)
-        used = tl.maximum(frequency, 1).to(tl.int64)
-        s, p = give(s, ok, start.to(tl.int64), used, near, words, p, room)
+        place = given + begin * 2 + lane
+        s = push_step(s, ok, here, far, value, start, frequency, near, place, lanes, True)
         value, start, frequency, near, far = value_1, start_1, frequency_1, near_1, far_1
         begin -= lanes
-    closed(state, count, lane, here, s, p, (tl.sum(impossible, 0) > 0) | (p >= room))
+    tl.store(state + lane, s, mask=here)

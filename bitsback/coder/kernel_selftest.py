@@ -26,7 +26,7 @@ from bitsback.diffusion.whole_pixels import WholeRows
 from bitsback.integer.network import StepTables
 from bitsback.memory import out_of_memory
 
-VALUES, LANES = 1000, 70
+VALUES, LANES = 3000, 70
 CPU = torch.device("cpu")
 WHOLE = WholeRows(1000, 8, 0)
 

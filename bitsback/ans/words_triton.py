@@ -1,0 +1,40 @@
+"""The words that lanes have pushed (lanes_triton.py) are put on the stack: one Triton program."""
+
+import triton
+import triton.language as tl
+
+from bitsback.ans.lanes_triton import DRY, IMPOSSIBLE
+
+BLOCK = 4096  # of `given` at once
+WARPS = 16
+
+
+@triton.jit
+def _block(given, end, BLOCK: tl.constexpr):
+    """The elements before `end`, the last first."""
+    i = end - 1 - tl.arange(0, BLOCK)
+    return tl.load(given + i, mask=i >= 0, other=-1)
+
+
+@triton.jit(do_not_specialize=["given", "words", "count", "total", "room"])
+def append_words(given, words, count, total, room, BLOCK: tl.constexpr):
+    """Pushes the words among given (total,) int64, the last first; the rest is below 0.
+
+    The count becomes -2^40 where a value was IMPOSSIBLE, or for a word more than the `room` of
+    words.
+    """
+    p = tl.load(count)
+    impossible = total * 0
+    end = total
+    word = _block(given, end, BLOCK)
+    while end > 0:
+        end -= BLOCK
+        after = _block(given, end, BLOCK)  # loaded while this block is placed
+        is_word = (word >= 0).to(tl.int32)
+        place = p + tl.cumsum(is_word, 0) - 1
+        tl.store(words + place, word, mask=(word >= 0) & (place >= 0) & (place < room))
+        sums = tl.sum(is_word + ((word == IMPOSSIBLE).to(tl.int32) << 16), 0)  # both in one
+        p += sums & 0xFFFF
+        impossible += sums >> 16
+        word = after
+    tl.store(count, tl.where((impossible > 0) | (p >= room), DRY, p))
