@@ -1,4 +1,5 @@
 """Writes the golden files, once per format version:  python -m tests.make_golden --write
+Images under models that a release ships anew:  python -m tests.make_golden --models FOLDER NAME...
 
 Each case is NAME.png (the image), NAME.bbk (its file under the shipped default model) and, where
 the prior was used, NAME.plain (the fallback parts, so that the check does not depend on the
@@ -185,7 +186,23 @@ def write_archive(folder, model):
     print(folder / "groups.bbk", len(data), len(container.read_groups(data)), "groups")
 
 
+def write_models(folder, names):
+    """models/NAME.bbk and NAME.png of images of of_other_models, in a version's folder."""
+    (folder / "models").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        pixels, target = of_other_models()[name], folder / "models" / f"{name}.bbk"
+        if target.exists():
+            raise SystemExit(f"{target} exists; golden files are never overwritten")
+        other = Model.open(name.split("_")[0])
+        data, _ = encode_under_prior(np.ascontiguousarray(pixels), other)
+        Image.fromarray(pixels).save(target.with_suffix(".png"), optimize=True)
+        target.write_bytes(data)
+        print(target, len(data), container.read_header(data).segments)
+
+
 def main():
+    if sys.argv[1:2] == ["--models"]:
+        return write_models(Path(sys.argv[2]), sys.argv[3:])
     if sys.argv[1:] != ["--write"]:
         raise SystemExit(__doc__)
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -200,16 +217,7 @@ def main():
         if parts is not None:
             target.with_suffix(".plain").write_bytes(parts)
         print(target, len(data), "prior" if parts is not None else "plain")
-    (FOLDER / "models").mkdir(exist_ok=True)
-    for name, pixels in of_other_models().items():
-        target = FOLDER / "models" / f"{name}.bbk"
-        if target.exists():
-            raise SystemExit(f"{target} exists; golden files are never overwritten")
-        other = Model.open(name.split("_")[0])
-        data, _ = encode_under_prior(np.ascontiguousarray(pixels), other)
-        Image.fromarray(pixels).save(target.with_suffix(".png"), optimize=True)
-        target.write_bytes(data)
-        print(target, len(data), container.read_header(data).segments)
+    write_models(FOLDER, of_other_models())
     (FOLDER / "modes").mkdir(exist_ok=True)
     for name, image in images().items():
         target = FOLDER / "modes" / f"{name}.bbk"

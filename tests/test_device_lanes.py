@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitsback.ans import lanes_numpy
+from bitsback.ans import device_lanes, lanes_numpy
 from bitsback.ans.device_lanes import DeviceLanes, least
 from bitsback.ans.gaussian_tables import Gaussians, forward_frequencies
 from bitsback.ans.lanes import Lanes
@@ -51,6 +51,21 @@ def test_both_directions_equal_the_reference(gaussians, kind, n, lanes, far, dev
     again = DeviceLanes(ours, device, 2 * n, kernels=kind == "triton")
     assert np.array_equal(again.pop_gaussian(gaussians.table, *tensors[1:]).cpu().numpy(), values)
     assert again.to_lanes().to_bytes() == message(lanes, 50).to_bytes()
+
+
+@pytest.mark.parametrize("waiting", [1, 700, 2**21])
+def test_words_of_several_arrays_wait(gaussians, waiting, device, monkeypatch):
+    """However many may wait; after each array the size in bits is that of the reference."""
+    monkeypatch.setattr(device_lanes, "GIVEN", waiting)
+    ours, reference = message(40, 50), message(40, 50)
+    there, table = DeviceLanes(ours, device, 4000), gaussians.table
+    for n in (90, 1, 200, 40, 7):
+        arrays = array(n, n, 0.2)
+        reference.push_gaussian(table, *arrays)
+        there.push_gaussian(table, *(torch.from_numpy(a).to(device) for a in arrays))
+        if n == 1:
+            assert int(there.size_bits) == reference.size_bits
+    assert there.to_lanes().to_bytes() == reference.to_bytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,7 +1,8 @@
 """The promise of version 1: golden files are read for ever, so none of them ever changes.
 
 tests/golden/v1.0/SHA256SUMS was written once, when version 1 began, and nothing rewrites it.  Later
-golden files go into folders of their own, with lists of their own.
+golden files go into folders of their own, with lists of their own: v1.0-1.1 has those of format 1.0
+under models that release 1.1 shipped anew.
 """
 
 import hashlib
@@ -39,7 +40,8 @@ def test_golden_files_never_change(path):
         for one in path.parent.rglob("*")
         if one.is_file() and one != path
     }
-    assert found == listed(path) and len(found) > 50
+    assert found == listed(path) and found
+    assert len(found) > 50 or path != LISTS[0]
 
 
 def test_nothing_rewrites_the_lists():

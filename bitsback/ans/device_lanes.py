@@ -17,6 +17,7 @@ from bitsback.ans.row_table import RowTable
 from bitsback.errors import StackEmpty
 
 PUSHING = 32  # lanes of a program that pushes: one for each thread of a warp
+GIVEN = 2**21  # words that may wait to be put on the stack: a launch of a kernel for many arrays
 # (table, its edges or its rows as kernels take them, on the device) by the id of the edges; the
 # table keeps the id its own
 Tables = dict[int, tuple[RowTable, Tensor]]
@@ -75,11 +76,14 @@ class DeviceLanes:
             self._width *= 2
         assert self._width <= MAX_LANES
         if self._kernels:
-            from bitsback.ans import lanes_triton, lanes_triton_each, launch
-            from bitsback.ans import size_triton, words_triton
+            from bitsback.ans import lanes_triton, lanes_triton_each, launch, size_triton
+            from bitsback.ans.words_triton import BLOCK, WARPS, append_words
 
-            self._modules: Any = lanes_triton, lanes_triton_each, size_triton, words_triton
+            self._modules: Any = lanes_triton, lanes_triton_each, size_triton
+            self._append, self._whole = append_words, {"BLOCK": BLOCK, "num_warps": WARPS}
             self._run: Any = launch.launch
+            self._given = self.state.new_empty(0)  # filled from its end
+            self._low = 0  # of it, the first place that is filled
 
     def __len__(self) -> int:
         return self._open
@@ -89,6 +93,7 @@ class DeviceLanes:
 
         A value without frequency was pushed where that is the error of a decoder's lanes.
         """
+        self._flush()
         count = int(self.count)
         if count < 0:
             raise StackEmpty("the stack ran dry")
@@ -113,6 +118,7 @@ class DeviceLanes:
     def size_bits(self) -> Tensor:
         """() int64: bits on the stack and in the lanes; fetching it waits for the device."""
         if self._kernels:
+            self._flush()
             found, kernel = self.count.new_empty(()), self._modules[2].size_kernel
             arrays = self.state, self.count, found
             self._run(kernel, (1,), *arrays, self._open, LANES=self._width)
@@ -174,33 +180,36 @@ class DeviceLanes:
             return
         self.count = lanes_torch.pop_each(self.state, self.words, self.count, first, ends, values)
 
-    def _push(
-        self, name: str, arrays: tuple[Tensor, ...], *sizes: int, **constants: int
-    ) -> None:
-        """Pushes the last of the arrays: each program has few lanes, one puts words on the stack."""
-        n, kinds = arrays[-1].shape[0], 1 + constants.get("ESCAPES", True)
-        given = self.state.new_empty(-(-n // self._open) * self._open * kinds)
+    def _push(self, name: str, arrays: tuple[Tensor, ...], *sizes: int, **constants: int) -> None:
+        """Pushes the last of the arrays, in programs of few lanes; the words wait in `given`.
+
+        Later words have lower places, so that they are one array for all pushes since `_flush`.
+        """
+        n = arrays[-1].shape[0]
+        places = -(-n // self._open) * self._open * (1 + constants.get("ESCAPES", True))
+        if places > self._low:
+            self._flush()
+            if places > self._given.shape[0]:
+                self._given = self.state.new_empty(max(places, min(GIVEN, self.words.shape[0])))
+            self._low = self._given.shape[0]
+        self._low -= places
         kernel = getattr(self._modules[name.endswith("each")], name)
         constants |= {"LANES": PUSHING, "num_warps": 1}
-        programs = -(-self._open // PUSHING)
-        self._run(kernel, (programs,), self.state, given, *arrays, n, self._open, *sizes, **constants)
-        words = self._modules[3]
-        self._run(
-            words.append_words,
-            (1,),
-            given,
-            self.words,
-            self.count,
-            given.shape[0],
-            self.words.shape[0],
-            BLOCK=words.BLOCK,
-            num_warps=words.WARPS,
-        )
+        head, sizes = (self.state, self._given, self._low), (n, self._open, *sizes)
+        self._run(kernel, (-(-self._open // PUSHING),), *head, *arrays, *sizes, **constants)
+
+    def _flush(self) -> None:
+        """Puts the words of earlier pushes on the stack."""
+        if not self._kernels or self._low == self._given.shape[0]:
+            return
+        given, stack = self._given, (self.words, self.count, self.words.shape[0])
+        self._run(self._append, (1,), given, self._low, given.shape[0], *stack, **self._whole)
+        self._low = given.shape[0]
 
     def _pop(self, name: str, arrays: tuple[Tensor, ...], *sizes: int, **constants: int) -> None:
         """The mirror of _push: one program has all lanes."""
+        self._flush()
         kernel = getattr(self._modules[name.endswith("each")], name)
         constants |= {"LANES": self._width, "num_warps": min(32, self._width // 32)}
-        stack = self.state, self.words, self.count
-        n = arrays[-1].shape[0]
+        stack, n = (self.state, self.words, self.count), arrays[-1].shape[0]
         self._run(kernel, (1,), *stack, *arrays, n, self._open, *sizes, **constants)

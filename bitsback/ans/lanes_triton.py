@@ -4,7 +4,7 @@ state: (L,) int64 with L at most LANES, a power of two; words: int64; count: (1,
 once a pop found no word: it stays negative whatever follows.  A step is L values.  Lanes that pop
 are one Triton program: in each step a prefix sum gives each lane that needs a word its own.  Lanes
 that push do not wait for one another: each program has LANES of them, and writes what each value
-pushes to `given`, in the order of the stack, from where append_words (words_triton.py) takes it.
+pushes to `given`, from where append_words (words_triton.py) puts it on the stack.
 TRITON_INTERPRET=1 runs the kernels on CPU tensors.
 
 A step takes as long as its loads that wait for one another, so that it loads what later steps need
@@ -217,14 +217,14 @@ def push_step(s, ok, here, far, value, start, frequency, near, given, lanes, FAR
     return s
 
 
-@triton.jit(do_not_specialize=["state", "given", *ROWS, "n", "lanes", "many"])
+@triton.jit(do_not_specialize=["state", "given", "at", *ROWS, "n", "lanes", "many"])
 def push_gaussian(
-    state, given, rows, mean32, scale, values, n, lanes, many,
+    state, given, at, rows, mean32, scale, values, n, lanes, many,
     ESCAPES: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """The mirror of pop_gaussian, rows as int32.
 
-    given: (steps, 1 + ESCAPES, lanes) int64, words or NOTHING or IMPOSSIBLE.
+    given: int64; from place `at` on (steps, 1 + ESCAPES, lanes) words or NOTHING or IMPOSSIBLE.
     """
     lane = tl.program_id(0) * LANES + tl.arange(0, LANES)
     here = lane < lanes
@@ -250,7 +250,7 @@ def push_gaussian(
         mean = tl.load(mean32 + j, mask=ok_2, other=0)
         value_2 = tl.load(values + j, mask=ok_2, other=0)
         row = tl.load(scale + j * many, mask=ok_2, other=0)
-        place = given + begin * (1 + ESCAPES) + lane
+        place = given + at + begin * (1 + ESCAPES) + lane
         s = push_step(s, ok, here, far, value, start, frequency, near, place, lanes, ESCAPES)
         start, frequency, near, far, value = start_1, frequency_1, near_1, far_1, value_1
         value_1 = value_2

@@ -68,9 +68,10 @@ def _symbols(first, ends, values, j, ok, n, SYMBOLS: tl.constexpr):
     return value, start, end - start, inverse(tl.maximum(end - start, 1)), far.to(tl.int32)
 
 
-@triton.jit(do_not_specialize=["state", "given", *SYMBOLS_OF, "n", "lanes"])
+@triton.jit(do_not_specialize=["state", "given", "at", *SYMBOLS_OF, "n", "lanes"])
 def push_each(
-    state, given, first, ends, values, n, lanes, SYMBOLS: tl.constexpr, LANES: tl.constexpr
+    state, given, at, first, ends, values, n, lanes,
+    SYMBOLS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """The mirror of pop_each, given as in push_gaussian."""
     lane = tl.program_id(0) * LANES + tl.arange(0, LANES)
@@ -86,7 +87,7 @@ def push_each(
         value_1, start_1, frequency_1, near_1, far_1 = _symbols(
             first, ends, values, j - lanes, here & (j >= lanes), n, SYMBOLS
         )
-        place = given + begin * 2 + lane
+        place = given + at + begin * 2 + lane
         s = push_step(s, ok, here, far, value, start, frequency, near, place, lanes, True)
         value, start, frequency, near, far = value_1, start_1, frequency_1, near_1, far_1
         begin -= lanes

@@ -10,26 +10,25 @@ WARPS = 16
 
 
 @triton.jit
-def _block(given, end, BLOCK: tl.constexpr):
-    """The elements before `end`, the last first."""
+def _block(given, low, end, BLOCK: tl.constexpr):
+    """The elements from place `low` to before `end`, the last first."""
     i = end - 1 - tl.arange(0, BLOCK)
-    return tl.load(given + i, mask=i >= 0, other=-1)
+    return tl.load(given + i, mask=i >= low, other=-1)
 
 
-@triton.jit(do_not_specialize=["given", "words", "count", "total", "room"])
-def append_words(given, words, count, total, room, BLOCK: tl.constexpr):
-    """Pushes the words among given (total,) int64, the last first; the rest is below 0.
+@triton.jit(do_not_specialize=["given", "low", "end", "words", "count", "room"])
+def append_words(given, low, end, words, count, room, BLOCK: tl.constexpr):
+    """Pushes the words of given[low:end] int64, the last first; what is no word is below 0.
 
     The count becomes -2^40 where a value was IMPOSSIBLE, or for a word more than the `room` of
     words.
     """
     p = tl.load(count)
-    impossible = total * 0
-    end = total
-    word = _block(given, end, BLOCK)
-    while end > 0:
+    impossible = low * 0
+    word = _block(given, low, end, BLOCK)
+    while end > low:
         end -= BLOCK
-        after = _block(given, end, BLOCK)  # loaded while this block is placed
+        after = _block(given, low, end, BLOCK)  # loaded while this block is placed
         is_word = (word >= 0).to(tl.int32)
         place = p + tl.cumsum(is_word, 0) - 1
         tl.store(words + place, word, mask=(word >= 0) & (place >= 0) & (place < room))
