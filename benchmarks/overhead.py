@@ -70,7 +70,7 @@ def folder_row(model: Model, folder: Path, limit: int | None) -> str:
 
 
 def archive_net(model: Model, data: bytes, images: list[ImageData]) -> float:
-    """Net bits of an archive's bytes; images: decoded from it.
+    """Net bits of a group of an archive, or of one without groups; images: decoded from it.
 
     Images under the prior, at most MAX_TOGETHER of one size in a segment, their side information,
     and the fallback codec's streams of the others.
@@ -121,7 +121,10 @@ def archive_rows(model: Model, small: np.ndarray, counts: tuple[int, ...]) -> li
             for i, e in enumerate(header.entries)
         ):
             raise SystemExit("other pixels came back")
-        dims, net = small[0].size * count, archive_net(model, data, back)
+        dims, net = small[0].size * count, 0.0
+        for group in container.read_groups(data):
+            end = group.first + (group.images or count)
+            net += archive_net(model, group.of(data), back[group.first : end])
         coded = "prior" if header.model else "fallback codec"
         rows.append(
             f"| archive of {count} ({coded}) | {net / dims:.4f} | {8 * len(data) / dims:.4f} "

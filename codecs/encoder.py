@@ -125,7 +125,7 @@ class Encoder:
                 return prior
         digest = header.digest if archive else header.digest[:4]
         header = dataclasses.replace(header, fallback_count=0, digest=digest)
-        without = container.write(header, join_parts(packed, coded[:-1], coded[-1]))
+        without = container.write(header, join_parts(packed, coded[:-1], coded[-1]), checks=archive)
         return min([without] + [prior] * bool(prior), key=len)
 
     def _choose(self, images, archive, fallback):

@@ -68,12 +68,15 @@ def pixel_digest(images: Iterable[np.ndarray], size: int = 8, more: bytes = b"")
     return digest.digest()[:size]
 
 
-def write(header: Header, payload: bytes) -> bytes:
-    """Header and payload -> the file's bytes.  Errors: UnsupportedImage for names too long."""
+def write(header: Header, payload: bytes, *, checks: bool = True) -> bytes:
+    """Header and payload -> the file's bytes; checks: with checksums of a large payload's blocks.
+
+    Errors: UnsupportedImage for names too long.
+    """
     sections = dict(header.sections)
     if header.lost:
         sections[Tag.NOT_KEPT] = pack_names(header.lost)
-    if block_checks.needed(payload):
+    if checks and block_checks.needed(payload):
         sections[Tag.BLOCK_CHECKS] = block_checks.room(payload)
     flags = {STACK: header.model, ARCHIVE: header.archive}
     flags |= {METADATA: header.metadata, SECTIONS: sections}
@@ -121,7 +124,7 @@ def read_damaged(data: bytes) -> tuple[Header, bytes]:
     _check_head(data)
     header, reader, checks = _read_header(data, len(data), cut=True)
     if not checks:
-        raise DamagedFile("too small a file for checksums of its parts")
+        raise DamagedFile("no checksums tell which part of the file is whole")
     payload = data[reader.position :]
     whole = block_checks.whole_bytes(checks, data[: reader.position], payload)
     return header, payload[:whole]
