@@ -70,7 +70,6 @@ def pixel_digest(images: Iterable[np.ndarray], size: int = 8, more: bytes = b"")
 
 def write(header: Header, payload: bytes, *, checks: bool = True) -> bytes:
     """Header and payload -> the file's bytes; checks: with checksums of a large payload's blocks.
-
     Errors: UnsupportedImage for names too long.
     """
     sections = dict(header.sections)
