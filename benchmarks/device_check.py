@@ -25,11 +25,12 @@ from benchmarks.report import summary
 
 STEPS: tuple[tuple[str, int], ...] = (
     ("kernels", 60),
-    ("compare", 40),
+    ("module:benchmarks.device_launches", 25),
     ("code:default:256", 70),
     ("code:default:768", 60),  # Kodak's size
     ("code:default:1581", 60),  # 2.5 megapixels
     ("code:default:4899", 75),  # 24 megapixels
+    ("compare", 60),
     ("speed:default:1581", 50),
     ("folder:default:512", 40),
     ("module:benchmarks.device_lanes:--values:400000:--lanes:64,96,1000,4096", 40),
