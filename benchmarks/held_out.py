@@ -81,10 +81,11 @@ def main() -> None:
         f"{Path(name).stem} {model.id[:8]}": model
         for name, model in ((name, Model.open(name)) for name in names)
     }
+    ids = ", ".join(model.id[:16] for model in models.values())
     text = (
         f"python -m benchmarks.held_out DATA --models {args.models} --sets {args.sets} "
-        f"--side {args.side} --limit {args.limit}   (bounds in bits/dim; the ratio to JPEG XL e9 "
-        "is the mean of the images')\n"
+        f"--side {args.side} --limit {args.limit}   ({ids}; bounds in bits/dim; the ratio to "
+        "JPEG XL e9 is the mean of the images')\n"
     )
     for name in args.sets.split(","):
         images = held_out(Source(args.data / name, 1.0, EVERY), args.side, args.limit)
