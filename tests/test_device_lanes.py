@@ -12,7 +12,7 @@ from bitsback.errors import DamagedFile, StackEmpty
 
 triton = pytest.importorskip("triton")
 tl = triton.language
-from bitsback.ans.lanes_triton import give, inverse  # noqa: E402
+from bitsback.ans.lanes_push_triton import give, inverse  # noqa: E402
 
 KINDS = ["torch", "triton"]
 
@@ -37,7 +37,8 @@ def array(n, seed, far):
 @pytest.mark.parametrize(
     "n, lanes, far",
     [(1, 1, 0), (7, 1, 0.5), (64, 64, 0.1), (200, 33, 0.3), (5, 70, 1), (300, 100, 0)]
-    + [(2900, 100, 0.9)],  # programs of 32 lanes; more than words_triton.BLOCK words or none
+    + [(2900, 100, 0.9)]  # programs of 32 lanes; more than words_triton.BLOCK words or none
+    + [(2500, 1000, 0.1), (3000, 2047, 0.1), (9000, 4096, 0.02)],  # several lanes of a thread
 )
 def test_both_directions_equal_the_reference(gaussians, kind, n, lanes, far, device):
     """Push, then pop, of an array: states and words are those of lanes_numpy at each step."""
@@ -51,6 +52,30 @@ def test_both_directions_equal_the_reference(gaussians, kind, n, lanes, far, dev
     again = DeviceLanes(ours, device, 2 * n, kernels=kind == "triton")
     assert np.array_equal(again.pop_gaussian(gaussians.table, *tensors[1:]).cpu().numpy(), values)
     assert again.to_lanes().to_bytes() == message(lanes, 50).to_bytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("escapes", [True, False])
+@pytest.mark.parametrize("lanes", [128, 4096])
+def test_the_first_and_the_last_slot_of_each_column(gaussians, kind, escapes, lanes, device):
+    """States that the lanes have at first choose columns, and whether a word is needed."""
+    rng = np.random.default_rng(lanes)
+    mean32, scale = array(lanes, lanes, 0)[1:]
+    edges = gaussians.table.edges.reshape(-1, 65)[scale * 32 + (mean32 & 31)]
+    columns = np.arange(lanes) // 2 % 64
+    ends = np.arange(lanes) % 2
+    slots = edges[np.arange(lanes), columns + ends] - ends
+    high = 1 << rng.integers(7, 39, lanes)
+    ours, reference = message(lanes, 2 * lanes), message(lanes, 2 * lanes)
+    for each in (ours, reference):
+        each.state = (high << 24) + slots
+    there = DeviceLanes(ours, device, 0, kernels=kind == "triton")
+    mean, row = (torch.from_numpy(a).to(device) for a in (mean32, scale))
+    found = there.pop_gaussian(gaussians.table, mean, row, escapes).cpu().numpy()
+    assert np.array_equal(found, reference.pop_gaussian(gaussians.table, mean32, scale, escapes))
+    assert there.to_lanes().to_bytes() == reference.to_bytes()
+    if not escapes:
+        assert np.array_equal(found - (mean32 >> 5) + 31, columns)
 
 
 @pytest.mark.parametrize("waiting", [1, 700, 2**21])

@@ -14,7 +14,7 @@ import sys
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from bitsback.ans import lanes_triton, lanes_triton_each, words_triton
+from bitsback.ans import lanes_push_triton, lanes_triton, lanes_triton_each, words_triton
 
 BITS = {"words": 64, "state": 64, "count": 64, "given": 64}
 
@@ -23,6 +23,7 @@ def compiled(kernel, warps, **constants):
     pointers = [name for name in names if name in POINTERS.split()]
     wide = BITS | ({"rows": 64} if kernel is lanes_triton.pop_gaussian else {})
     types = {name: f"*i{wide.get(name, 32)}" if name in pointers else "i32" for name in names}
+    constants |= {"WARPS": warps} if "WARPS" in names else {}
     types |= {name: "constexpr" for name in constants}
     values = {(names.index(name),): value for name, value in constants.items()}
     source = ASTSource(kernel, types, values)
@@ -35,11 +36,11 @@ compiled(words_triton.append_words, words_triton.WARPS, BLOCK=words_triton.BLOCK
 for width, gaussian, each in (
     (128, lanes_triton.pop_gaussian, lanes_triton_each.pop_each),
     (4096, lanes_triton.pop_gaussian, lanes_triton_each.pop_each),
-    (32, lanes_triton.push_gaussian, lanes_triton_each.push_each),
+    (32, lanes_push_triton.push_gaussian, lanes_triton_each.push_each),
 ):
     for escapes in (True, False):
-        compiled(gaussian, min(32, width // 32), ESCAPES=escapes, LANES=width)
-    compiled(each, min(32, width // 32), SYMBOLS=17, LANES=width)
+        compiled(gaussian, lanes_triton.warps(width), ESCAPES=escapes, LANES=width)
+    compiled(each, lanes_triton.warps(width), SYMBOLS=17, LANES=width)
 """
 
 

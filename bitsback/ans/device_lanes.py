@@ -76,11 +76,19 @@ class DeviceLanes:
             self._width *= 2
         assert self._width <= MAX_LANES
         if self._kernels:
-            from bitsback.ans import lanes_triton, lanes_triton_each, launch, size_triton
+            from bitsback.ans import lanes_push_triton, lanes_triton, lanes_triton_each, launch
+            from bitsback.ans.size_triton import size_kernel
             from bitsback.ans.words_triton import BLOCK, WARPS, append_words
 
-            self._modules: Any = lanes_triton, lanes_triton_each, size_triton
-            self._append, self._whole = append_words, {"BLOCK": BLOCK, "num_warps": WARPS}
+            self._modules: dict[str, Any] = {
+                "pop_gaussian": lanes_triton,
+                "push_gaussian": lanes_push_triton,
+                "pop_each": lanes_triton_each,
+                "push_each": lanes_triton_each,
+            }
+            self._size, self._append = size_kernel, append_words
+            self._whole = {"BLOCK": BLOCK, "num_warps": WARPS}
+            self._warps = lanes_triton.warps(self._width)
             self._run: Any = launch.launch
             self._given = self.state.new_empty(0)  # filled from its end
             self._low = 0  # of it, the first place that is filled
@@ -119,9 +127,9 @@ class DeviceLanes:
         """() int64: bits on the stack and in the lanes; fetching it waits for the device."""
         if self._kernels:
             self._flush()
-            found, kernel = self.count.new_empty(()), self._modules[2].size_kernel
+            found = self.count.new_empty(())
             arrays = self.state, self.count, found
-            self._run(kernel, (1,), *arrays, self._open, LANES=self._width)
+            self._run(self._size, (1,), *arrays, self._open, LANES=self._width)
             return found
         exponents = torch.frexp((self.state >> 31).double())[1] + 30
         return exponents.sum() + 32 * self.count
@@ -193,7 +201,7 @@ class DeviceLanes:
                 self._given = self.state.new_empty(max(places, min(GIVEN, self.words.shape[0])))
             self._low = self._given.shape[0]
         self._low -= places
-        kernel = getattr(self._modules[name.endswith("each")], name)
+        kernel = getattr(self._modules[name], name)
         constants |= {"LANES": PUSHING, "num_warps": 1}
         head, sizes = (self.state, self._given, self._low), (n, self._open, *sizes)
         self._run(kernel, (-(-self._open // PUSHING),), *head, *arrays, *sizes, **constants)
@@ -209,7 +217,7 @@ class DeviceLanes:
     def _pop(self, name: str, arrays: tuple[Tensor, ...], *sizes: int, **constants: int) -> None:
         """The mirror of _push: one program has all lanes."""
         self._flush()
-        kernel = getattr(self._modules[name.endswith("each")], name)
-        constants |= {"LANES": self._width, "num_warps": min(32, self._width // 32)}
+        kernel = getattr(self._modules[name], name)
+        constants |= {"LANES": self._width, "WARPS": self._warps, "num_warps": self._warps}
         stack, n = (self.state, self.words, self.count), arrays[-1].shape[0]
         self._run(kernel, (1,), *stack, *arrays, n, self._open, *sizes, **constants)

@@ -7,15 +7,8 @@ int32, the value of symbol 0; the last symbol is the escape.
 import triton
 import triton.language as tl
 
-from bitsback.ans.lanes_triton import (
-    LANES_WORDS,
-    closed,
-    inverse,
-    opened,
-    push_step,
-    take,
-    take_escapes,
-)
+from bitsback.ans.lanes_push_triton import inverse, push_step
+from bitsback.ans.lanes_triton import LANES_WORDS, closed, opened, take, take_escapes
 
 SYMBOLS_OF = ["first", "ends", "values"]
 
@@ -23,31 +16,30 @@ SYMBOLS_OF = ["first", "ends", "values"]
 @triton.jit(do_not_specialize=[*LANES_WORDS, *SYMBOLS_OF, "n", "lanes"])
 def pop_each(
     state, words, count, first, ends, values, n, lanes,
-    SYMBOLS: tl.constexpr, LANES: tl.constexpr,
+    SYMBOLS: tl.constexpr, LANES: tl.constexpr, WARPS: tl.constexpr,
 ):  # fmt: skip
     """values (n,) int32, each under its own frequencies."""
-    lane, here, s, p = opened(state, count, lanes, LANES)
+    lane, here, s, p = opened(state, count, lanes, LANES, WARPS)
     begin = n * 0
     while begin < n:
         j = begin + lane
         ok = here & (j < n)
         value = tl.load(first + j, mask=ok, other=0)
-        slot = s & 0xFFFFFF
+        slot = s.to(tl.int32) & 0xFFFFFF
         symbol = j * 0
         start = j * 0
         end = j * 0 + 16777216
         for k in tl.static_range(SYMBOLS - 1):
             edge = tl.load(ends + k * n + j, mask=ok, other=16777216)
-            below = edge <= slot.to(tl.int32)
+            below = edge <= slot
             symbol += below.to(tl.int32)
             start = tl.where(below, tl.maximum(start, edge), start)
             end = tl.where(below, end, tl.minimum(end, edge))
-        frequency = (end - start).to(tl.int64)
         value += symbol
         far = ok & (symbol == SYMBOLS - 1)
-        s, p, escaped = take(s, ok, slot, start.to(tl.int64), frequency, words, p, far)
+        s, p, escaped = take(s, ok, slot - start, end - start, words, p, far, True, WARPS)
         if escaped > 0:
-            s, value, p = take_escapes(s, far, value, words, p)
+            s, value, p = take_escapes(s, far, value, words, p, WARPS)
         tl.store(values + j, value, mask=ok)
         begin += lanes
     closed(state, count, lane, here, s, p, p < 0)

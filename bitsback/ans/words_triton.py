@@ -1,9 +1,10 @@
-"""The words that lanes have pushed (lanes_triton.py) are put on the stack: one Triton program."""
+"""Words that lanes have pushed (lanes_push_triton.py) are put on the stack: one Triton program."""
 
 import triton
 import triton.language as tl
 
-from bitsback.ans.lanes_triton import DRY, IMPOSSIBLE
+from bitsback.ans.lanes_push_triton import IMPOSSIBLE
+from bitsback.ans.lanes_triton import DRY
 
 BLOCK = 4096  # of `given` at once
 WARPS = 16

@@ -26,7 +26,8 @@ from bitsback.diffusion.whole_pixels import WholeRows
 from bitsback.integer.network import StepTables
 from bitsback.memory import out_of_memory
 
-VALUES, LANES = 3000, 70
+VALUES = 3000
+LANES = 70, 2100  # kernels of few and of many lanes are compiled apart (HOLD in lanes_triton.py)
 CPU = torch.device("cpu")
 WHOLE = WholeRows(1000, 8, 0)
 
@@ -59,9 +60,9 @@ def usable_kernels(
     return Kernels(**found), reasons
 
 
-def _message() -> Lanes:
+def _message(lanes: int) -> Lanes:
     found = Lanes(np.random.default_rng(0).bytes(20 * VALUES), lanes_numpy)
-    found.widen(LANES)
+    found.widen(lanes)
     return found
 
 
@@ -73,13 +74,20 @@ def _lanes(
     gaussians: Gaussians, forward: Gaussians, device: torch.device, kernels: bool
 ) -> list[np.ndarray]:
     """Values popped, and all bytes, after pops and pushes of each kind."""
+    results = (_of_lanes(gaussians, forward, device, kernels, lanes) for lanes in LANES)
+    return [array for found in results for array in found]
+
+
+def _of_lanes(
+    gaussians: Gaussians, forward: Gaussians, device: torch.device, kernels: bool, count: int
+) -> list[np.ndarray]:
     rng = np.random.default_rng(1)
     mean32, scale = rng.integers(-3000, 3000, VALUES), rng.integers(0, 113, VALUES)
     values = np.where(rng.random(VALUES) < 0.1, rng.integers(-9000, 9000, VALUES), mean32 >> 5)
     ends = np.sort(rng.integers(1, 2**24 - 20, (17, VALUES)), 0) + np.arange(17)[:, None]
     ends[-1] = 2**24
     mean, row, value, end, one = _tensors(device, mean32, scale, values, ends, np.zeros(1))
-    lanes = DeviceLanes(_message(), device, 9 * VALUES, kernels)
+    lanes = DeviceLanes(_message(count), device, 9 * VALUES, kernels)
     popped = [
         lanes.pop_gaussian(forward.table, mean, one, escapes=False),
         lanes.pop_gaussian(gaussians.table, mean, row),
