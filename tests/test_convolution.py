@@ -498,12 +498,12 @@ def test_a_device_that_is_not_there(tiny_model, device):
 def network_outputs(model, backend, y, known):
     """All outputs for y and known innovations (B, 3, H, W), of every step and pass."""
     network, outputs = IntegerNetwork(backend, model.config, model.steps), []
+    latents, innovations = (
+        torch.from_numpy(array).to(network.device) for array in (y.copy(), unshuffled(known))
+    )
     for k in range(len(model.levels)):
-        out, state = network.trunk(k, torch.from_numpy(y.copy()))
-        heads = [
-            network.head(k, pass_number, state, torch.from_numpy(unshuffled(known)))
-            for pass_number in (1, 2, 3)
-        ]
+        out, state = network.trunk(k, latents)
+        heads = [network.head(k, pass_number, state, innovations) for pass_number in (1, 2, 3)]
         outputs += [tensor.cpu().numpy() for tensor in (out, state, *heads)]
     return outputs
 

@@ -1,5 +1,8 @@
 """benchmarks.device_estimate and host_work: sums that agree with what is known otherwise."""
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,15 +10,17 @@ from bitsback.coder.model import Model
 
 pytest.importorskip("triton")
 from benchmarks import device_estimate, host_work  # noqa: E402
-from benchmarks.device_estimate import AS_MEASURED, ASSUMED, Counted, seconds, steps  # noqa: E402
+from benchmarks.device_estimate import AS_MEASURED, ASSUMED, MEASURED, Counted, seconds, steps  # noqa: E402
 from bitsback.ans.lanes import Lanes  # noqa: E402
 from bitsback.codecs.bitstream.header import LaneRule  # noqa: E402
 from bitsback.codecs.segment_layout import Segment  # noqa: E402
+from tests.conftest import INTERPRETED  # noqa: E402
 from tests.test_device_operations import MOST_POPPED, MOST_PUSHED  # noqa: E402
 
 DEFAULT = Counted(2.09e6, 21851, 1272, 9, 1004, 1083)
 
 
+@pytest.mark.skipif(not INTERPRETED, reason="kernels are compiled")
 def test_what_is_counted():
     """Multiply-adds are those of benchmarks/README.md; a larger segment than the tests' has the
     operations of 72 more chunks of colour counts, 3 each."""
@@ -40,8 +45,8 @@ def test_layout_covers_the_image():
 
 
 def test_seconds_add_up():
-    """Of its parts; low is slower than expected, more lanes are faster, and the only measurement of
-    a whole image lies within a quarter of the sum that is checked against it."""
+    """Of its parts; low is slower than expected, more lanes are faster, and what was measured of
+    whole images lies at most half above the sum that is checked against it."""
     times = []
     for by in ASSUMED.values():
         total, parts = seconds((1024, 1024), DEFAULT, by, "H200", 1, None)
@@ -53,8 +58,11 @@ def test_seconds_add_up():
         for n in (12288, 1024)
     )
     assert many < few
-    measured = seconds((1536, 1536), DEFAULT, AS_MEASURED, "H200", 1, LaneRule(12288, 4096))[0]
-    assert 0.75 < measured / 1.93 < 1.25
+    for size, measured, operations in MEASURED:
+        counts = DEFAULT._replace(pushed=operations[0], popped=operations[1])
+        for way in (0, 1):
+            total = seconds(size, counts, AS_MEASURED, "H200", way, None)[0]
+            assert 0.65 < total / measured[way] < 1.1, (size, way, total)
 
 
 def test_host_work_is_all_the_work(monkeypatch):
@@ -89,3 +97,13 @@ def test_no_device_pops_what_it_pushed():
     assert lanes.count - len(words) == int(2.0 * 192 / 32) and sizes[0] < len(words)
     assert np.array_equal(device.pop(chain, lanes, x.shape, None, None), x)
     assert np.array_equal(lanes.words[: lanes.count], words)
+
+
+def test_importing_a_benchmark_changes_no_environment():
+    """Triton reads it when it is imported: on a machine with a GPU all later kernels would be
+    interpreted, as once happened.  Programs set it where they are the program."""
+    for path in Path(device_estimate.__file__).parent.rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            guarded = isinstance(node, ast.FunctionDef | ast.ClassDef | ast.If)
+            assert guarded or "os.environ[" not in ast.unparse(node), path
+            assert guarded or "environ.setdefault" not in ast.unparse(node), path
