@@ -14,9 +14,10 @@ from bitsback.integer.convolution import Reference
 from bitsback.sampling.gallery import draw_images
 from bitsback.sampling.preview import preview
 from bitsback.tune import tuning
-pytest.importorskip("imagecodecs")  # commands need it; a machine lent for its GPU may lack it
 from tests.commands import TINY_RUN, call, error_lines, load, names, save
 from tests.conftest import on_cuda
+
+pytest.importorskip("imagecodecs")  # commands need it; a machine lent for its GPU may lack it
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=on_cuda)])
