@@ -107,7 +107,7 @@ def test_wrong_recipes_are_refused(root, tmp_path, old, new):
         read_recipe(path, root)
 
 
-@pytest.mark.parametrize("name, trained", [("default", 4), ("best", 4), ("fast", 8)])
+@pytest.mark.parametrize("name, trained", [("default", 8), ("best", 4), ("fast", 8)])
 def test_shipped_recipes_are_those_of_the_shipped_models(name, trained):
     """Sizes, levels and families of every expert are the model file's."""
     from bitsback.integer.installed import shipped_models
