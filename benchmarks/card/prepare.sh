@@ -23,7 +23,7 @@ cp bitsback/models/default.safetensors bitsback/models/fast.safetensors .carry/3
 cp -r "$REFERENCE" .carry/3/reference && cp "$image" .carry/3/image.webp
 cp "$wheels"/{constriction,execnet,hypothesis,iniconfig,packaging,pluggy,pygments,pytest,sortedcontainers}*.whl .carry/3/wheels/
 chmod -R u+w .carry
-for file in bitsback/models/*.safetensors benchmarks/checkpoints/*.ckpt; do : > "$file"; done
+for file in bitsback/models/*.safetensors benchmarks/checkpoints/*.{ckpt,weights}; do : > "$file"; done
 find . -name __pycache__ -prune -exec rm -rf {} +
 du -sb .carry/*
 git ls-files -z | xargs -0 du -cb | tail -1
