@@ -5,7 +5,6 @@ cd "$(dirname "$0")/../.." || exit
 export OUT=${OUT:-$PWD/result} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 mkdir -p "$OUT/logs" && cp models/*.safetensors bitsback/models/
 end=$(cat end) device=${DEVICE:-cuda}
-report() { for log in out/*.run.log; do tail -n "$1" "$log" | cut -c1-250; done; }
 # as a client of MPS, if it runs: it shares the card with the training
 [ -d mps ] && export CUDA_MPS_PIPE_DIRECTORY=$PWD/mps CUDA_MPS_LOG_DIRECTORY=$PWD/mps
 left=$(( end - $(date +%s) - 40 ))
@@ -14,7 +13,7 @@ if [ "${TESTS:-yes}" = yes ] && [ $left -gt 60 ]; then
     bash benchmarks/device_tests.sh wheels reference/crops > /dev/null 2>&1
 fi
 nvidia-smi --query-gpu=name,utilization.gpu,memory.used --format=csv
-report 3
+for log in out/*.run.log; do tail -n 3 "$log" | cut -c1-250; done
 python3 benchmarks/card/pack.py out "$OUT"  # what there is, in case the machine is taken away
 sleep $(( end > $(date +%s) ? end - $(date +%s) : 0 ))
 for _ in $(seq 25); do pgrep -f "bitsback train" > /dev/null || break; sleep 1; done
@@ -25,7 +24,7 @@ python3 benchmarks/card/pack.py out "$OUT"
 grep -h bounds out/*.run.log | cut -c1-200
 export PYTHONPATH=$PWD
 timeout $(( $1 + 5 )) python3 -m benchmarks.device_check image.webp -o check --device "$device" \
-  --reference reference --seconds "$1" > "$OUT/logs/check.txt" 2>&1
+  --reference reference --seconds "$1" > "$OUT/logs/check.txt" 2>&1  # errors of its own, too
 cp -r out/*.log "$OUT/logs/"
 tar cf "$OUT/logs.tar" -C "$OUT" logs && rm -r "$OUT/logs"
 tar cf "$OUT/files.tar" check

@@ -21,7 +21,7 @@ cp -r "$data/train" .carry/1/data/
 mkdir .carry/2/data/train2 && cp "$data"/train2/*.webp .carry/2/data/train2/
 cp bitsback/models/default.safetensors bitsback/models/fast.safetensors .carry/3/models/
 cp -r "$REFERENCE" .carry/3/reference && cp "$image" .carry/3/image.webp
-cp "$wheels"/{constriction,execnet,hypothesis,iniconfig,packaging,pluggy,pygments,pytest,sortedcontainers}*.whl .carry/3/wheels/
+cp "$wheels"/*.whl .carry/3/wheels/
 chmod -R u+w .carry
 for file in bitsback/models/*.safetensors benchmarks/checkpoints/*.{ckpt,weights}; do : > "$file"; done
 find . -name __pycache__ -prune -exec rm -rf {} +

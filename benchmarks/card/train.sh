@@ -1,6 +1,6 @@
 #!/bin/bash
-# Trains recipes in the background until SECONDS from now: README.md.
-#     RECIPES="fast default" bash train.sh SECONDS
+# Trains the recipes of prepare.sh in the background until SECONDS from now: README.md.
+#     bash train.sh SECONDS
 # A server of CUDA's MPS lets the kernels of several processes run at the same time; none is started
 # where it does not work, or with MPS=no.
 cd "$(dirname "$0")/../.." || exit
@@ -18,9 +18,10 @@ if [ "${MPS:-yes}" = yes ] && which nvidia-cuda-mps-control > /dev/null; then
     unset CUDA_MPS_PIPE_DIRECTORY CUDA_MPS_LOG_DIRECTORY && rm -r mps
   fi
 fi
-for name in ${RECIPES:-fast}; do
+for weights in start/*.weights; do
+  name=$(basename "$weights" .weights)
   setsid nohup python3 -m bitsback train "${RECIPE_FOLDER:-benchmarks/recipes}/$name.toml" \
-    --data data -o "out/$name" --resume "start/$name.weights" --device "${DEVICE:-cuda}" \
+    --data data -o "out/$name" --resume "$weights" --device "${DEVICE:-cuda}" \
     --until $end > "out/$name.run.log" 2>&1 < /dev/null &
 done
 ls data/train data/train2 | wc -l

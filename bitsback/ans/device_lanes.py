@@ -80,11 +80,11 @@ class DeviceLanes:
             from bitsback.ans.size_triton import size_kernel
             from bitsback.ans.words_triton import BLOCK, WARPS, append_words
 
-            self._modules: dict[str, Any] = {
-                "pop_gaussian": lanes_triton,
-                "push_gaussian": lanes_push_triton,
-                "pop_each": lanes_triton_each,
-                "push_each": lanes_triton_each,
+            self._programs: dict[str, Any] = {
+                "pop_gaussian": lanes_triton.pop_gaussian,
+                "push_gaussian": lanes_push_triton.push_gaussian,
+                "pop_each": lanes_triton_each.pop_each,
+                "push_each": lanes_triton_each.push_each,
             }
             self._size, self._append = size_kernel, append_words
             self._whole = {"BLOCK": BLOCK, "num_warps": WARPS}
@@ -201,10 +201,10 @@ class DeviceLanes:
                 self._given = self.state.new_empty(max(places, min(GIVEN, self.words.shape[0])))
             self._low = self._given.shape[0]
         self._low -= places
-        kernel = getattr(self._modules[name], name)
         constants |= {"LANES": PUSHING, "num_warps": 1}
         head, sizes = (self.state, self._given, self._low), (n, self._open, *sizes)
-        self._run(kernel, (-(-self._open // PUSHING),), *head, *arrays, *sizes, **constants)
+        grid = (-(-self._open // PUSHING),)
+        self._run(self._programs[name], grid, *head, *arrays, *sizes, **constants)
 
     def _flush(self) -> None:
         """Puts the words of earlier pushes on the stack."""
@@ -217,7 +217,7 @@ class DeviceLanes:
     def _pop(self, name: str, arrays: tuple[Tensor, ...], *sizes: int, **constants: int) -> None:
         """The mirror of _push: one program has all lanes."""
         self._flush()
-        kernel = getattr(self._modules[name], name)
         constants |= {"LANES": self._width, "WARPS": self._warps, "num_warps": self._warps}
         stack, n = (self.state, self.words, self.count), arrays[-1].shape[0]
-        self._run(kernel, (1,), *stack, *arrays, n, self._open, *sizes, **constants)
+        sizes = n, self._open, *sizes
+        self._run(self._programs[name], (1,), *stack, *arrays, *sizes, **constants)

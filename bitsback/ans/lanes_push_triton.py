@@ -64,6 +64,15 @@ def _row(rows, mean, value, scale, ok):
 
 
 @triton.jit
+def push_opened(state, n, lanes, LANES: tl.constexpr):
+    """(numbers of this program's lanes, which are there, their states, first value of the last
+    step)."""
+    lane = tl.program_id(0) * LANES + tl.arange(0, LANES)
+    here = lane < lanes
+    return lane, here, tl.load(state + lane, mask=here, other=0), (n - 1) // lanes * lanes
+
+
+@triton.jit
 def push_step(s, ok, here, far, value, start, frequency, near, given, lanes, FAR: tl.constexpr):
     """The states after a step that pushes; given: where the words of its lanes go.
 
@@ -90,10 +99,7 @@ def push_gaussian(
 
     given: int64; from place `at` on (steps, 1 + ESCAPES, lanes) words or NOTHING or IMPOSSIBLE.
     """
-    lane = tl.program_id(0) * LANES + tl.arange(0, LANES)
-    here = lane < lanes
-    s = tl.load(state + lane, mask=here, other=0)
-    begin = (n - 1) // lanes * lanes
+    lane, here, s, begin = push_opened(state, n, lanes, LANES)
     # Of the next step: its frequencies.  Of the one after it: its values and rows.
     j = begin + lane
     ok = here & (j < n)

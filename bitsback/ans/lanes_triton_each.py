@@ -7,7 +7,7 @@ int32, the value of symbol 0; the last symbol is the escape.
 import triton
 import triton.language as tl
 
-from bitsback.ans.lanes_push_triton import inverse, push_step
+from bitsback.ans.lanes_push_triton import inverse, push_opened, push_step
 from bitsback.ans.lanes_triton import LANES_WORDS, closed, opened, take, take_escapes
 
 SYMBOLS_OF = ["first", "ends", "values"]
@@ -66,10 +66,7 @@ def push_each(
     SYMBOLS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """The mirror of pop_each, given as in push_gaussian."""
-    lane = tl.program_id(0) * LANES + tl.arange(0, LANES)
-    here = lane < lanes
-    s = tl.load(state + lane, mask=here, other=0)
-    begin = (n - 1) // lanes * lanes
+    lane, here, s, begin = push_opened(state, n, lanes, LANES)
     j = begin + lane
     ok = here & (j < n)
     value, start, frequency, near, far = _symbols(first, ends, values, j, ok, n, SYMBOLS)
