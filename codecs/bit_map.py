@@ -13,6 +13,7 @@ from bitsback.codecs import prior_codec
 from bitsback.codecs.bit_costs import head_costs
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.numbers import Reader
+from bitsback.codecs.checksums import checked_images
 from bitsback.codecs.decoder import ModelOption, Progress, no_progress
 from bitsback.codecs.fallback.parts import split_parts
 from bitsback.codecs.image import png
@@ -75,7 +76,8 @@ class BitMap:
 
 
 def bit_map(data: bytes, *, model: ModelOption = None, progress: Progress = no_progress) -> BitMap:
-    """The bytes of a .bbk file of one image -> BitMap; decodes it on the CPU.
+    """The bytes of a .bbk file of one image -> BitMap; decodes it on the CPU, and compares its
+    digest: no figure comes of pixels that are not the file's.
 
     Options as decode_image.  Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an
     archive.
@@ -93,7 +95,8 @@ def bit_map(data: bytes, *, model: ModelOption = None, progress: Progress = no_p
         return BitMap(np.zeros((0, *size)), fallback, (), _used(rest))
     chosen = Model.of_file(model, header.model)
     maps = np.zeros((len(chosen.levels) + 1, *size))
-    images = [turned(np.empty(header.sizes[0], np.uint8), header.flips)]
+    colours = [np.empty(header.sizes[0], np.uint8)]
+    images = [turned(colours[0], header.flips)]
     chain, lanes, top, masks, _ = prior_codec.open_stack(header, payload, chosen, images)
     segments = locate(header.sizes, header.start, header.segments)
     ledger = MapLedger(maps, segments, masks)
@@ -111,7 +114,9 @@ def bit_map(data: bytes, *, model: ModelOption = None, progress: Progress = no_p
         header.lanes,
     )
     credit = 8 * (header.credit_bytes + -header.credit_bytes % 4)
-    start = 8 * len(split_parts(lanes.credit(header.credit_bytes), header).rest)
+    parts = split_parts(lanes.credit(header.credit_bytes), header)
+    checked_images(header, parts, colours, chosen.gaussians)
+    start = 8 * len(parts.rest)
     _, rows, columns = header.start
     if rows:
         fallback[:rows, :columns] = start / (rows * columns)

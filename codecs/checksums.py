@@ -1,14 +1,20 @@
-"""Checksums of images: of each in an archive, and of all that a file stores."""
+"""Checksums of images: of each in an archive, and of all that a file stores; what was decoded of a
+file, compared with them."""
 
 import dataclasses
 import zlib
 
 import numpy as np
 
-from bitsback.codecs.bitstream.container import Entry, pixel_digest
+from bitsback.ans.gaussian_tables import Gaussians
+from bitsback.codecs.bitstream.container import Entry, Header, pixel_digest
 from bitsback.codecs.bitstream.names import is_name, leaves_folder
-from bitsback.codecs.image import ImageData
-from bitsback.errors import UnsupportedImage
+from bitsback.codecs.fallback.parts import Parts
+from bitsback.codecs.fallback.start import unpack_fallback_parts
+from bitsback.codecs.formats import metadata
+from bitsback.codecs.image import ImageData, joined
+from bitsback.codecs.segment_layout import turned
+from bitsback.errors import DamagedFile, UnsupportedImage
 
 
 def image_check(samples: np.ndarray) -> int:
@@ -50,3 +56,48 @@ def checked_entries(images: list[ImageData], entries: tuple[Entry, ...]) -> tupl
         dataclasses.replace(entry, check=image_check(image.samples))
         for image, entry in zip(images, entries)
     )
+
+
+def checked_images(
+    header: Header, parts: Parts, colours: list[np.ndarray], gaussians: Gaussians | None
+) -> list[ImageData]:
+    """The images of a file or group, by all that was decoded of it, compared with its digests.
+
+    colours: (H, W, C) uint8 of those under the prior, whose start block is filled in here;
+    gaussians: the model's, for remainders; None without a stack.  Errors: DamagedFile.
+    """
+    if header.model:
+        unpack_fallback_parts(parts.rest, [turned(c, header.flips) for c in colours], header.start)
+        colours = [
+            _samples(colour, deep, remainders, gaussians)
+            for colour, deep, remainders in zip(colours, header.depths, parts.remainders)
+        ]
+    modes = [entry.mode for entry in header.entries[len(parts.samples) :]]
+    samples = parts.samples + [joined(*of) for of in zip(modes, colours, parts.alphas)]
+    packed, items = parts.packed, metadata.unpack(parts.packed, len(header.entries))
+    if metadata.kinds(items) != header.metadata:
+        raise DamagedFile("the metadata are not those that the header names")
+    try:
+        lost = () if header.archive else header.lost
+        images = [
+            ImageData(entry.mode, pixels, *item, entry.source, lost)
+            for entry, pixels, item in zip(header.entries, samples, items)
+        ]
+    except UnsupportedImage as error:
+        raise DamagedFile(str(error)) from None
+    if header.archive:
+        for entry, image in zip(header.entries, images):
+            if entry.check != image_check(image.samples):
+                raise DamagedFile(f"{entry.name}: the pixels do not match their checksum")
+    if file_digest(images, packed, len(header.digest)) != header.digest:
+        raise DamagedFile("the pixels do not match their checksum")
+    return images
+
+
+def _samples(colour, deep, remainders, gaussians):
+    """The colours of an image under the prior, (H, W, C), from what was decoded of it."""
+    if deep is None:
+        return colour
+    from bitsback.codecs.remainders.codec import deep_samples  # few files need it
+
+    return deep_samples(colour, deep, remainders, gaussians)

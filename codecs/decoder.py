@@ -9,11 +9,9 @@ from bitsback.codecs import prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Header
 from bitsback.codecs.bitstream.version import known_to_version
-from bitsback.codecs.checksums import file_digest, image_check
+from bitsback.codecs.checksums import checked_images
 from bitsback.codecs.fallback.parts import split_parts
-from bitsback.codecs.fallback.start import unpack_fallback_parts
-from bitsback.codecs.formats import metadata
-from bitsback.codecs.image import UNDER_PRIOR, ImageData, joined, same
+from bitsback.codecs.image import UNDER_PRIOR, ImageData, same
 from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import pop_segments
 from bitsback.coder.ledger import Ledger
@@ -97,46 +95,12 @@ def decode_payload(
 ) -> list[ImageData]:
     """The images of a file or group that was read, checked.  Options, errors: decode_images'."""
     colours: list[np.ndarray] = []
+    gaussians = None
     if header.model:
         with current(device):
             decoded = _decode_stack(header, payload, model, device, progress, ledger, begun)
         colours, payload, gaussians = decoded
-    parts = split_parts(payload, header)
-    if header.model:
-        unpack_fallback_parts(parts.rest, [turned(c, header.flips) for c in colours], header.start)
-        colours = [
-            _samples(colour, deep, remainders, gaussians)
-            for colour, deep, remainders in zip(colours, header.depths, parts.remainders)
-        ]
-    modes = [entry.mode for entry in header.entries[len(parts.samples) :]]
-    samples = parts.samples + [joined(*of) for of in zip(modes, colours, parts.alphas)]
-    packed, items = parts.packed, metadata.unpack(parts.packed, len(header.entries))
-    if metadata.kinds(items) != header.metadata:
-        raise DamagedFile("the metadata are not those that the header names")
-    try:
-        lost = () if header.archive else header.lost
-        images = [
-            ImageData(entry.mode, pixels, *item, entry.source, lost)
-            for entry, pixels, item in zip(header.entries, samples, items)
-        ]
-    except UnsupportedImage as error:
-        raise DamagedFile(str(error)) from None
-    if header.archive:
-        for entry, image in zip(header.entries, images):
-            if entry.check != image_check(image.samples):
-                raise DamagedFile(f"{entry.name}: the pixels do not match their checksum")
-    if file_digest(images, packed, len(header.digest)) != header.digest:
-        raise DamagedFile("the pixels do not match their checksum")
-    return images
-
-
-def _samples(colour, deep, remainders, gaussians):
-    """The colours of an image under the prior, (H, W, C), from what was decoded of it."""
-    if deep is None:
-        return colour
-    from bitsback.codecs.remainders.codec import deep_samples  # few files need it
-
-    return deep_samples(colour, deep, remainders, gaussians)
+    return checked_images(header, split_parts(payload, header), colours, gaussians)
 
 
 def _decode_stack(header, payload, model, device, progress, ledger, begun):
@@ -150,20 +114,8 @@ def _decode_stack(header, payload, model, device, progress, ledger, begun):
     chain, stack, top, masks, counts = prior_codec.open_stack(header, payload, model, views, device)
     if begun:
         begun(arrays)
-    start, segments = header.start, header.segments
-    pop_segments(
-        chain,
-        stack,
-        views,
-        start,
-        segments,
-        top,
-        progress,
-        masks,
-        counts,
-        ledger,
-        header.lanes,
-    )
+    arguments = views, header.start, header.segments, top, progress, masks, counts, ledger
+    pop_segments(chain, stack, *arguments, header.lanes)
     return arrays, stack.credit(header.credit_bytes), model.gaussians
 
 

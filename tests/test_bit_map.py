@@ -1,5 +1,7 @@
 """bit_map.py and the command `map`: each bit of a file at the pixels it codes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,7 +13,7 @@ from bitsback.codecs.bit_map import bit_map
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import locate, turned
-from bitsback.errors import UnsupportedImage
+from bitsback.errors import DamagedFile, UnsupportedImage
 from tests.commands import call, error_lines
 
 
@@ -71,6 +73,21 @@ def test_noise_is_where_it_costs(tiny_model, prior_file, photograph):
     assert coded[inside].all()
     plane = found.latents.sum(0)
     assert plane[inside].mean() > 1.3 * plane[coded & ~inside].mean()
+
+
+def test_a_wrong_decode_has_no_map(tiny_model, files, tmp_path):
+    """Pixels that are not those of the digest, though the file's CRC is right: an error of `map`,
+    of `info --levels` and of `info --borders`, no figure."""
+    header, payload = container.read(files["prior flat"])
+    other = dataclasses.replace(header, digest=bytes(8))
+    (tmp_path / "a.bbk").write_bytes(container.write(other, payload))
+    with pytest.raises(DamagedFile, match="do not match"):
+        bit_map((tmp_path / "a.bbk").read_bytes(), model=tiny_model)
+    for command in ["info", "--levels"], ["info", "--borders"], ["map", "-o", tmp_path / "m.png"]:
+        if command[0] == "map":
+            pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+        result = call(*command, "--model", tiny_model.path, tmp_path / "a.bbk")
+        assert result.exit_code == 1 and "do not match" in error_lines(result)[0]
 
 
 def test_archives_have_no_map(tiny_model):
