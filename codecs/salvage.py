@@ -8,6 +8,7 @@ fallback codec are whole or lost.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from bitsback.codecs.image import DEEP, MODES, WITH_ALPHA, ImageData, joined, sh
 from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import blocks, pop_segments
 from bitsback.coder.model import Model
-from bitsback.errors import DamagedFile, NotOurFile
+from bitsback.errors import BitsbackError, DamagedFile, NotOurFile
 
 ALL_PIXELS = 1 - 2**-40  # share of an image of which all colours are there, and not all the rest
 
@@ -43,9 +44,38 @@ class Salvaged:
     without: str = ""
 
 
+class Found(NamedTuple):
+    """What the checksums of a file's bytes tell, before anything is decoded.
+
+    groups: found_groups; errors: of those by number that cannot be read; table: table_damage.
+    """
+
+    groups: tuple[Group, ...]
+    errors: dict[int, BitsbackError]
+    table: list[str]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is wrong."""
+        return not (self.errors or self.table)
+
+
+def looked_at(data: bytes) -> Found:
+    """What is wrong with the bytes of a file.  Errors: NotOurFile."""
+    groups, errors = found_groups(data), dict[int, BitsbackError]()
+    for number, group in enumerate(groups):
+        try:
+            container.read_group(group.of(data), group)
+        except (DamagedFile, NotOurFile) as error:  # a group's NotOurFile: of a later version
+            if isinstance(error, NotOurFile) and len(groups) == 1:
+                raise
+            errors[number] = error
+    return Found(groups, errors, table_damage(data))
+
+
 def salvage(
     data: bytes,
-    groups: tuple[Group, ...] | None = None,
+    found: Found | None = None,
     *,
     model: ModelOption = None,
     device: str = "cpu",
@@ -53,14 +83,16 @@ def salvage(
 ) -> Iterator[tuple[list[Salvaged], str]]:
     """The bytes of a file -> for each group what can be decoded of it, and what is wrong with it.
 
-    Of a file that is not in groups, once.  groups: found_groups of it, None to find them; other
-    options: decoder.decode_image's.  Errors: NotOurFile, WrongModel.
+    Of a file that is not in groups, once.  found: looked_at of it, whose damage is not looked for
+    again; other options: decoder.decode_image's.  Errors: NotOurFile, WrongModel.
     """
     options = model, device, progress
-    groups = found_groups(data) if groups is None else groups
-    for group in groups:
+    groups, errors, _ = found or looked_at(data)
+    for number, group in enumerate(groups):
         part = group.of(data)
         try:
+            if number in errors:
+                raise errors[number]
             yield [*_whole(*decode_group(part, group, model=model, device=device))], ""
         except DamagedFile as error:
             try:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import zlib
 
 import numpy as np
 import pytest
@@ -50,6 +51,19 @@ def test_a_part_of_an_image(damaged, tiny_model):
     told = salvage(tiny_model, path, "--json", "-o", path.with_name("b.png"))
     facts = [json.loads(line) for line in told.stdout.splitlines()]
     assert facts[0]["targets"] == [str(path.with_name("b.png"))] and "error" in facts[1]
+
+
+def test_the_checksum_is_computed_once(damaged, tiny_model, monkeypatch):
+    """That of all bytes, which may be gigabytes."""
+    path, _ = damaged
+    size, whole, crc32 = path.stat().st_size, [], zlib.crc32
+
+    def counted(data, *start):
+        whole.extend([len(data)] * (len(data) == size - 4))
+        return crc32(data, *start)
+
+    monkeypatch.setattr(zlib, "crc32", counted)
+    assert salvage(tiny_model, path, "-q").exit_code == 1 and len(whole) == 1
 
 
 def test_all_pixels_and_not_all_of_them(tmp_path, tiny_model, photograph, monkeypatch):

@@ -38,8 +38,10 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
     becomes a tree of images; with -j, its groups are decoded at once.
     """
     from bitsback.codecs.bitstream.chosen import header_of, in_one_line
-    from bitsback.codecs.io import files, salvaged
+    from bitsback.codecs.io import files
     from bitsback.codecs.io.packed import read_packed_with
+    from bitsback.codecs.io.salvaged import salvage_file
+    from bitsback.codecs.salvage import looked_at
 
     if common.remove and (common.keep or only):
         raise click.UsageError("--rm cannot be combined with --keep or --only")
@@ -114,12 +116,14 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
 
         damage: list[str] = []
         packed = read_packed_with(source)  # once: a pipe cannot be read again
+        found = looked_at(packed[0]) if salvage else None
         with ProgressBar(source, common.quiet) as bar:
 
             def work(where: str) -> list[Path]:
-                if salvage and not salvaged.is_whole(packed[0]):
-                    paths, damage[:] = salvaged.salvage_file(
+                if found and not found.is_whole:
+                    paths, damage[:] = salvage_file(
                         packed,
+                        found,
                         source,
                         common.output,
                         common.folder,

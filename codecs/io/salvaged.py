@@ -8,13 +8,13 @@ from typing import Any
 from bitsback import outputs
 from bitsback.codecs import archive
 from bitsback.codecs.bitstream.chosen import among, in_one_line, salvaged_names
-from bitsback.codecs.bitstream.container import in_group, read_header
+from bitsback.codecs.bitstream.container import in_group
 from bitsback.codecs.formats.image_files import image_bytes, image_format
 from bitsback.codecs.io import delivery
 from bitsback.codecs.io.packed import Packed
 from bitsback.codecs.io.paths import AnyPath, archive_folder, restored_path
 from bitsback.codecs.io.restored import default_bytes
-from bitsback.codecs.salvage import ALL_PIXELS, Salvaged, found_groups, salvage, table_damage
+from bitsback.codecs.salvage import ALL_PIXELS, Found, Salvaged, salvage
 from bitsback.errors import BitsbackError, DamagedFile, UnsupportedImage
 from bitsback.outputs import STDIO, Stamp
 from bitsback.whole import make_folders
@@ -22,17 +22,9 @@ from bitsback.whole import make_folders
 SUFFIX = ".salvaged.png"  # of an image of which not all is there
 
 
-def is_whole(data: bytes) -> bool:
-    """Whether all checksums of a file's bytes are right.  Errors: NotOurFile."""
-    try:
-        read_header(data)
-    except DamagedFile:
-        return False
-    return True
-
-
 def salvage_file(
     packed: Packed,
+    found: Found,
     source: AnyPath,
     output: AnyPath | None = None,
     folder: AnyPath | None = None,
@@ -45,27 +37,27 @@ def salvage_file(
 ) -> tuple[list[Path], list[str]]:
     """Writes what can be decoded of a damaged file, and removes nothing.
 
-    packed: what was read of `source`, once, since it may be a pipe.  Images of which all is there
-    go where decompress_file would write them, others, with alpha 0 at the pixels that are lost, to
-    NAME.salvaged.png, or to `output`.  Of an archive, an image that cannot be written does not keep
-    the others from it.  Returns the paths written and what is lost, in words.  claim, note,
-    options: as of files.decompress_file.  Errors: BitsbackError, OSError; DamagedFile where nothing
-    can be decoded.
+    packed: what was read of `source`, once, since it may be a pipe; found: salvage.looked_at of it.
+    Images of which all is there go where decompress_file would write them, others, with alpha 0 at
+    the pixels that are lost, to NAME.salvaged.png, or to `output`.  Of an archive, an image that
+    cannot be written does not keep the others from it.  Returns the paths written and what is lost,
+    in words.  claim, note, options: as of files.decompress_file.  Errors: BitsbackError, OSError;
+    DamagedFile where nothing can be decoded.
     """
     source = Path(source)
     data, status = packed
     written: dict[Path, None] = {}  # in this order
-    groups, lost = found_groups(data), table_damage(data)
-    parts = list(salvage(data, groups, **options))
-    if (output or source == STDIO) and any(one.entry.name for found, _ in parts for one in found):
+    groups, lost = found.groups, list(found.table)
+    parts = list(salvage(data, found, **options))
+    if (output or source == STDIO) and any(one.entry.name for some, _ in parts for one in some):
         raise UnsupportedImage(f"{source}: is an archive; give --dir, not -o")
-    for number, (found, damage) in enumerate(parts):
+    for number, (images, damage) in enumerate(parts):
         if damage:
             told = in_group(number, len(groups), DamagedFile(damage))
             names = salvaged_names(groups[number].of(data), groups[number])
-            there = {one.entry.name for one in found}
+            there = {one.entry.name for one in images}
             lost.append(told + among([name for name in names if name not in there]))
-        for one in found:
+        for one in images:
             try:
                 target, content, left_out = _output(one, source, output, folder, root)
                 if target in written:
