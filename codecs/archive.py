@@ -211,10 +211,10 @@ def extract(
     note: Callable[[Path, list[str]], None],
     only: Sequence[str] = (),
     **options: Any,
-) -> tuple[list[Path], list[str]]:
+) -> tuple[list[Path], list[BitsbackError]]:
     """Hands images of an archive to deliver(bytes, path, stamp), after making their folders.
 
-    Returns (the paths, what is damaged and left out).  paths: {name: path} from `targets`; refuse:
+    Returns (the paths, why others are left out).  paths: {name: path} from `targets`; refuse:
     called with a path that replaces one of these, where its format cannot hold the image; note:
     called with a path and the names of metadata that its format cannot hold; only: patterns of
     names; options: as decoded_groups'.  A group is decoded and checked before the first of its
@@ -227,7 +227,7 @@ def extract(
             names = [e.name for e in headers[number].entries if is_chosen(e.name, only)]
             for name in names:
                 del paths[name]
-            damage.append(container.in_group(number, count, found) + among(names))
+            damage.append(type(found)(container.in_group(number, count, found) + among(names)))
             continue
         for entry, image in zip(found[0].entries, found[1]):
             if is_chosen(entry.name, only):

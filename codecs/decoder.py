@@ -17,7 +17,7 @@ from bitsback.codecs.segments import pop_segments
 from bitsback.coder.ledger import Ledger
 from bitsback.coder.model import Model
 from bitsback.devices import current
-from bitsback.errors import DamagedFile, UnsupportedImage, VerifyFailed
+from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, VerifyFailed
 
 ModelOption = Model | str | os.PathLike | None  # a Model, a shipped name, a path, or the default
 Progress = Callable[[float], None]  # called with the share done, 0..1, after each segment
@@ -61,8 +61,8 @@ def decode_images(
                 progress=shared(progress, i, len(groups)),
                 ledger=ledger,
             )
-        except DamagedFile as error:
-            raise DamagedFile(container.in_group(i, len(groups), error)) from None
+        except (DamagedFile, NotOurFile) as error:
+            raise type(error)(container.in_group(i, len(groups), error)) from None
         headers.append(header)
         images += some
     return container.joined_header(headers), images

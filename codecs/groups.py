@@ -20,7 +20,7 @@ from bitsback.codecs.encoder import Encoder
 from bitsback.codecs.fallback.webp import webp_size
 from bitsback.codecs.image import ImageData
 from bitsback.coder.model import Model
-from bitsback.errors import BitsbackError, DamagedFile
+from bitsback.errors import BitsbackError, DamagedFile, NotOurFile
 from bitsback.memory import give_device_memory_back, out_of_memory
 
 # A group is closed at about this many bytes, or at so many images if it has at least the fewer
@@ -98,6 +98,8 @@ def decoded_groups(
 ) -> Iterator[tuple[int, Decoded | BitsbackError]]:
     """(number, its Header and images, or why it does not decode) of each of these groups of a file.
 
+    Why: DamagedFile, or NotOurFile of a group of a later version.
+
     groups: {number: Group}; processes: None for this process; with them the order is that of
     completion.  Other options as decoder.decode_images'.
     """
@@ -108,7 +110,7 @@ def decoded_groups(
                 found = _with_memory(
                     group.of(data), group, model, device, shared(progress, i, len(groups)), i > 0
                 )
-            except DamagedFile as error:
+            except (DamagedFile, NotOurFile) as error:
                 found = error
             yield number, found
         return
@@ -168,10 +170,10 @@ def _encoded(options: tuple, images: list[ImageData], entries: tuple[Entry, ...]
 
 
 def _decoded(data: bytes, group: Group, name: Any, device: str) -> Decoded | BitsbackError:
-    """One group, in a worker; damage is its result, since the others go on."""
+    """One group, in a worker; why it does not decode is its result, since the others go on."""
     try:
         header = container.read_group(data, group)[0]
         model = _opened(name, header.model) if header.model else None
         return _with_memory(data, group, model, device)
-    except DamagedFile as error:
+    except (DamagedFile, NotOurFile) as error:
         return error

@@ -13,9 +13,10 @@ from bitsback.codecs.bitstream import chosen, container, table
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.io import facts, files
-from bitsback.errors import DamagedFile, UnsupportedImage
+from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage
 from tests import numpy_decoder, test_format
 from tests.commands import call, error_lines, names
+from tests.test_version import of_minor
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +273,44 @@ def test_damage_behind_a_right_checksum(grouped, tiny_model, tmp_path):
     (line,) = error_lines(result)
     assert result.exit_code == 1 and header.entries[0].name in line and "group 1 of 3" in line
     assert len(names(tmp_path / "out")) == 8
+
+
+def later(body, told):
+    """An archive as a later minor version may write it: with a critical section that it names, or
+    with pixels that are not those of the digest as it is known here."""
+    header, payload = container.read(body)
+    changes = {"sections": {77: b"\x0btone curves"}} if told else {"digest": bytes(8)}
+    return of_minor(container.write(dataclasses.replace(header, **changes), payload), 2)
+
+
+@pytest.mark.parametrize("told", ['needs "tone curves" (section 77)', ""])
+def test_a_group_of_a_later_version_leaves_the_others(grouped, tree, tiny_model, tmp_path, told):
+    """As a damaged one, by every command; it is not called damaged."""
+    path, data = grouped
+    found = container.read_groups(data)
+    bodies = [group.of(data) for group in found]
+    names_of = [[entry.name for entry in container.read_header(b).entries] for b in bodies]
+    bodies[1] = later(bodies[1], told)
+    path.write_bytes(container.write_groups([(4, body) for body in bodies]))
+    out, options = tmp_path / "out", ["--model", tiny_model.path]
+    for salvage in [], ["--salvage"]:
+        result = call("decompress", *options, *salvage, "-f", "--dir", out, path)
+        (line,) = error_lines(result)
+        assert result.exit_code == 1 and "group 2 of 3" in line and told in line
+        assert "of format 1.2, this program reads 1.0" in line and "amaged" not in line
+        assert f"({names_of[1][0]} and 3 more)" in line
+        assert names(out) == sorted(set(names(tree)) - set(names_of[1]))
+    result = call("decompress", *options, "--rm", "-f", "--dir", out, path)
+    assert result.exit_code == 1 and path.exists()
+    options += ["--dir", out, "-f"]
+    assert call("decompress", *options, "--only", names_of[0][0], path).exit_code == 0
+    with pytest.raises(NotOurFile, match="8 images written, not all: group 2 of 3"):
+        files.decompress_file(path, folder=out, force=True, model=tiny_model, processes=Here)
+    result = call("test", "--model", tiny_model.path, path)
+    assert result.exit_code == 1 and "group 2 of 3" in error_lines(result)[0]
+    path.write_bytes(container.write_groups([(4, bodies[1])] * 2))
+    result = call("decompress", *options, "--only", "none", path)
+    assert result.exit_code == 1 and len(error_lines(result)) == 1
 
 
 def test_a_file_that_was_cut_short(grouped, tiny_model, tmp_path):

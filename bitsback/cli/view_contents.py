@@ -15,7 +15,6 @@ from bitsback.codecs.formats import metadata
 from bitsback.codecs.image import DEEP, png
 from bitsback.codecs.io.facts import describe
 from bitsback.coder.model import Model
-from bitsback.errors import DamagedFile
 from bitsback.sampling.preview import on_preview
 
 LONGEST, LONGEST_OF_MANY = 2048, 512  # pixels of a side that are sent, of one image and of several
@@ -28,14 +27,14 @@ class Contents:
     """`files`, {name: body}: the page, its state, and a PNG of each picture and of the map.
 
     A picture's step tells what its pixels are: "preview"; "decoding", not checked, and where pale a
-    preview; "checked".  Errors: as of describe; DamagedFile for a damaged group; WrongModel.
+    preview; "checked".  Errors: as of describe; DamagedFile, NotOurFile for a group; WrongModel.
     """
 
     def __init__(self, source: Path, data: bytes, model: Model | None) -> None:
         facts, self.data, self.model = describe(printable(source.name), data), data, model
         self.groups, self.headers, damage = chosen_groups(data)
         if damage:
-            raise DamagedFile(in_one_line(damage))
+            raise type(damage[0])(in_one_line(damage))
         for header in self.headers.values():
             self.model = Model.of_file(self.model, header.model) if header.model else self.model
         self.files = {"": Path(__file__).with_name("view.html").read_bytes()}

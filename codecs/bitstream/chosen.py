@@ -9,7 +9,7 @@ from bitsback.codecs.bitstream.container import Entry, Group, Header
 from bitsback.codecs.bitstream.index import MAX_INDEX
 from bitsback.codecs.bitstream.numbers import Reader
 from bitsback.codecs.bitstream.table import HEAD
-from bitsback.errors import DamagedFile, UnsupportedImage
+from bitsback.errors import BitsbackError, DamagedFile, NotOurFile, UnsupportedImage
 
 INDEX_HEAD = HEAD + 30  # bytes of a group up to its index: three numbers
 MOST_TOLD = 20  # of what is damaged, in one error: a file may have a million groups
@@ -17,23 +17,30 @@ MOST_TOLD = 20  # of what is damaged, in one error: a file may have a million gr
 
 def chosen_groups(
     data: bytes, only: Sequence[str] = ()
-) -> tuple[dict[int, Group], dict[int, Header], list[str]]:
+) -> tuple[dict[int, Group], dict[int, Header], list[BitsbackError]]:
     """({number: Group} to decode, {number: Header} of these, what is wrong with the others).
 
     only: patterns (fnmatch) of names, none for all images; a group without any of these is left
-    out.  Errors: NotOurFile; DamagedFile where no group can be read; UnsupportedImage where no name
+    out.  A group of a later version that cannot be read is a NotOurFile among what is wrong.
+    Errors: NotOurFile, DamagedFile where no group can be read; UnsupportedImage where no name
     matches.
     """
-    groups, headers, damage = container.read_groups(data), {}, []
+    groups, headers = container.read_groups(data), dict[int, Header]()
+    unread: list[tuple[BitsbackError, list[str]]] = []
     for i, group in enumerate(groups):
         try:
             headers[i] = container.read_group(group.of(data), group)[0]
-        except DamagedFile as error:
+        except (DamagedFile, NotOurFile) as error:
             names = salvaged_names(group.of(data), group)
-            if not names or any(is_chosen(name, only) for name in names):
-                damage.append(container.in_group(i, len(groups), error) + among(names))
+            told = container.in_group(i, len(groups), error) + among(names)
+            unread.append((type(error)(told), names))
     if not headers:
-        raise DamagedFile(damage[0])
+        raise unread[0][0]
+    damage = [
+        error
+        for error, names in unread
+        if not names or any(is_chosen(name, only) for name in names)
+    ]
     if only and not all(header.archive for header in headers.values()):
         raise UnsupportedImage("is one image, of which --only has none to choose")
     chosen = {
@@ -77,14 +84,14 @@ def among(names: Sequence[str]) -> str:
     return f" ({names[0]}{more})" if names else ""
 
 
-def in_one_line(damage: Sequence[str]) -> str:
-    """Damage to several groups or images for one error: the first few, and how many more.
+def in_one_line(damage: Sequence[str | BitsbackError]) -> str:
+    """What is wrong with several groups or images for one error: the first few, and how many more.
 
     >>> in_one_line(["a"] * 1000000).endswith("; a; and 999980 more")
     True
     """
     more = [f"and {len(damage) - MOST_TOLD} more"] if len(damage) > MOST_TOLD else []
-    return "; ".join([*damage[:MOST_TOLD], *more])
+    return "; ".join([*map(str, damage[:MOST_TOLD]), *more])
 
 
 def header_of(data: bytes, only: Sequence[str] = ()) -> Header:

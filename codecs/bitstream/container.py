@@ -207,8 +207,8 @@ def read_header(data: bytes) -> Header:
     for i, group in enumerate(groups := read_groups(data)):
         try:
             headers.append(read_group(group.of(data), group)[0])
-        except DamagedFile as error:
-            raise DamagedFile(in_group(i, len(groups), error)) from None
+        except (DamagedFile, NotOurFile) as error:
+            raise type(error)(in_group(i, len(groups), error)) from None
     return joined_header(headers)
 
 

@@ -10,6 +10,7 @@ from bitsback.codecs import archive
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.io import delivery, interrupted
+from bitsback.errors import BitsbackError
 from bitsback.whole import flush
 
 Note = Callable[[Path, Iterable[str]], None]  # (path, names of metadata that are lost)
@@ -73,10 +74,10 @@ def restore_archive(
     note: Note,
     claim: Callable[[list[Path]], None],
     **options: Any,
-) -> tuple[list[Path], list[str]]:
+) -> tuple[list[Path], list[BitsbackError]]:
     """Writes the images of an archive below `folder`.
 
-    Returns (the paths written, what is damaged and left out).  sources: [the archive], [] of
+    Returns (the paths written, why others are left out).  sources: [the archive], [] of
     standard input; targets: {Entry: path}, as of archive.targets; the rest: as of
     files.decompress_file, except that the archive is not removed here.
     """

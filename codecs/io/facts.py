@@ -23,7 +23,8 @@ def describe(source: str | Path, data: bytes | None = None) -> dict[str, Any]:
     prior's rate for the dimensions it coded; remainders: of 16-bit images, the bits below those.
     Overhead: header (with index and checksums), start (how much more the other fallback parts take
     than at the net rate), side information, rest.
-    damaged: what is wrong with groups of an archive, which are left out of all else.
+    damaged: what is wrong with groups of an archive, or of a later version in them, which are left
+    out of all else.
     """
     data = read_packed(source) if data is None else data
     groups, headers, damage = chosen_groups(data)
@@ -56,7 +57,7 @@ def describe(source: str | Path, data: bytes | None = None) -> dict[str, Any]:
                 {"number": i + 1, "images": len(headers[i].entries), "bytes": sizes[i]}
                 for i in sorted(sizes)
             ],
-            "damaged": damage,
+            "damaged": list(map(str, damage)),
         }
         for key in ("width", "height", "mode", "source"):
             del info[key]

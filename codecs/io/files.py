@@ -28,7 +28,7 @@ from bitsback.codecs.io.paths import (
     restored_paths,
 )
 from bitsback.codecs.io.restored import default_bytes
-from bitsback.errors import DamagedFile
+from bitsback.errors import BitsbackError, DamagedFile, NotOurFile
 from bitsback.inputs import opened, standard_input
 from bitsback.outputs import STDIO
 
@@ -147,12 +147,13 @@ def decompress_file(
     Header before the work; claim: called with the paths before the work, may raise an error to
     refuse them; packed: what was read of the source, if it was; options: of decoder.decode_image.
     Returns the paths written.  Errors: BitsbackError, OSError; DamagedFile where groups of an
-    archive are damaged, after the images of the others were written.
+    archive are damaged, NotOurFile where they need a later version of the program, after the images
+    of the others were written.
     """
     if only and remove:
         raise ValueError("an archive is removed only if all of it is restored")
     source, left_out = Path(source), []
-    damage: list[str] = []
+    damage: list[BitsbackError] = []
     data, status = packed or read_packed_with(source)
     header, sources = header_of(data, only), [] if source == STDIO else [source]
     targets = restored_paths(header, source, output, folder, root)
@@ -208,9 +209,8 @@ def decompress_file(
             delivery.compare(written, target)
         targets = [target]
     if damage:
-        raise DamagedFile(
-            f"{source}: {len(targets)} images written, not all: {in_one_line(damage)}"
-        )
+        kind = DamagedFile if any(isinstance(one, DamagedFile) for one in damage) else NotOurFile
+        raise kind(f"{source}: {len(targets)} images written, not all: {in_one_line(damage)}")
     if remove and not left_out and status is not None:
         delivery.remove_read([(source, status)])
     return targets
