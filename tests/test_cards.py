@@ -142,6 +142,17 @@ def test_devices_of_one_run_that_decompresses(tree, tiny_model):
 
 
 @pytest.mark.slow
+def test_devices_of_one_run_that_tests(tree, tiny_model):
+    options = "--model", tiny_model.path
+    call("compress", "-r", tree / "in", "--dir", tree / "one", "-j", 1, *options)
+    (tree / "one" / "a.bbk").write_bytes(b"no file")
+    several = "-j", 2, "--device", "cpu,cpu", *options
+    result = call("test", "-r", tree / "one", *several)
+    assert result.exit_code == 1 and len(error_lines(result)) == 1
+    assert result.stdout.count("checksums match") == 2
+
+
+@pytest.mark.slow
 def test_real_processes_end_at_once(tree, tiny_model):
     """One that is killed loses its task; the block ends when it raises, and no process is left."""
     source, model = str(tree / "in" / "a.png"), str(tiny_model.path)

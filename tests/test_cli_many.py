@@ -46,6 +46,23 @@ def test_two_jobs(tree, tiny_model):
     assert again.exit_code == 1 and len(error_lines(again)) == 5 and not again.stdout
 
 
+def test_two_jobs_that_test(tree, tiny_model):
+    """`test -j 2` tells what one process tells, of a damaged file too, and exits as it does."""
+    model = "--model", tiny_model.path
+    call("compress", "-r", tree / "in", "--dir", tree / "packed", "-j", "1", *model)
+    (tree / "packed/bad.bbk").write_bytes((tree / "packed/a.bbk").read_bytes()[:-3])
+    before, told = names(tree / "packed"), []
+    for jobs in ["-j", 1], ["-j", 2]:
+        result = call("test", "-r", tree / "packed", *jobs, *model, "--json")
+        (line,) = error_lines(result)
+        assert result.exit_code == 1 and "bad.bbk: cut short" in line
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        told.append({one["source"]: (one.get("ok"), one.get("error")) for one in lines})
+    assert told[0] == told[1] and len(told[0]) == 5 and names(tree / "packed") == before
+    result = call("test", "-j", 2, tree / "packed/a.bbk", tree / "packed/b.bbk", *model)
+    assert result.exit_code == 0 and result.stdout.count("RGB, checksums match") == 2
+
+
 @pytest.mark.slow
 def test_two_jobs_that_decompress(tree, tiny_model):
     """The images are those of one process; a damaged file and an existing output are errors, in

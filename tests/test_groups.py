@@ -186,6 +186,19 @@ def test_groups_at_once_are_the_same(grouped, tree, tiny_model):
     assert all(len(done[i][1]) == 4 for i in (0, 2))
 
 
+def test_all_damaged_groups_are_named(grouped, tiny_model):
+    """`test`, with groups at once too, in their order; a whole file has the header of all."""
+    path, data = grouped
+    for processes in None, Here:
+        path.write_bytes(data)
+        header = files.check_file(path, model=tiny_model, processes=processes)
+        assert header.entries == container.read_header(data).entries
+        path.write_bytes(damaged(damaged(data, 2), 0))
+        first = header.entries[0].name
+        with pytest.raises(DamagedFile, match=f"group 1 .*{first} and 3 more.; group 3 of 3"):
+            files.check_file(path, model=tiny_model, processes=processes)
+
+
 def test_a_device_without_memory(grouped, tiny_model, monkeypatch):
     """After the first group, which its caller may try again, a group is decoded on the CPU."""
     tried, decode = [], groups.decode_group

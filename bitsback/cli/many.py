@@ -1,4 +1,4 @@
-"""`compress` and `decompress` of many files at once: tasks, printed results, exit status."""
+"""`compress`, `decompress`, `test` of many files at once: tasks, printed results, exit status."""
 
 import functools
 import os
@@ -99,7 +99,7 @@ def run_many(
             print_file_error(error, source, as_json)
             continue
         run_outputs.add(targets, source)
-        task_options = options | {"force": force}
+        task_options = options if action == "check" else options | {"force": force}
         if compresses:
             target = targets[0]
             if address:  # a worker runs in another folder
@@ -114,7 +114,7 @@ def run_many(
                 on_cluster=bool(address),
             )
         else:
-            task_options |= {"root": root}
+            task_options = task_options | ({"root": root} if action == "decompress" else {})
             task = Task(action, str(source), None, task_options, model, devices[0])
         tasks.append(task)
         roots[task.source] = root

@@ -52,14 +52,21 @@ device_option = click.option(
     "--device",
     default="cpu",
     show_default=True,
-    help="Device of the network: auto, cpu, cuda or cuda:N; compress and decompress share files "
-    "out among several, cuda:0,cuda:1.",
+    help="Device of the network: auto, cpu, cuda or cuda:N; compress, decompress and test share "
+    "files out among several, cuda:0,cuda:1.",
 )
 threads_option = click.option(
     "-T",
     "--threads",
     type=click.IntRange(1),
     help="CPU threads of the network; 1 also means no helpers beside a GPU.",
+)
+jobs_option = click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1),
+    help="Files at once, one process each (with -r: the number of cores); on a GPU, images at "
+    "once on each (with -r: as many as its memory has room for, up to 8).",
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 image_output_option = click.option(
@@ -94,13 +101,7 @@ _COMMON = (
     model_option,
     device_option,
     threads_option,
-    click.option(
-        "-j",
-        "--jobs",
-        type=click.IntRange(1),
-        help="Files at once, one process each (with -r: the number of cores); on a GPU, images at "
-        "once on each (with -r: as many as its memory has room for, up to 8).",
-    ),
+    jobs_option,
     quiet_option,
     click.option(
         "-v", "--verbose", is_flag=True, help="Print the model and the arithmetic in use."

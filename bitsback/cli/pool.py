@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """One file to compress or decompress.
+    """One file to compress, decompress or check.
 
-    action: "compress" or "decompress"; target: None if decompress_file chooses it; options: those
-    of codecs.io.files.{compress,decompress}_file; model: path of a model, None for the default;
-    on_cluster: the device is that of a dask worker, and the task may be run twice: an output that
-    holds the same image is then its own.
+    action: "compress", "decompress" or "check"; target: None if decompress_file chooses it, or
+    there is none; options: those of codecs.io.files.{compress,decompress,check}_file; model: path
+    of a model, None for the default; on_cluster: the device is that of a dask worker, and the task
+    may be run twice: an output that holds the same image is then its own.
     """
 
     action: str
@@ -117,8 +117,8 @@ def run_task(task: Task, slots: Slots | None = None) -> tuple:
     """Runs one task, in a worker; threads may run several.  Errors: BitsbackError, OSError.
 
     compress: (Header, size in bytes).  decompress: (paths written, [(path, names of the metadata
-    that its format does not hold)]).  Outputs are overwritten only if task.options allow it.
-    slots: of the tasks on the device.
+    that its format does not hold)]).  check: (Header,).  Outputs are overwritten
+    only if task.options allow it.  slots: of the tasks on the device.
     """
     device = worker_device(task.device) if task.on_cluster else task.device
     return with_memory(lambda where: _run(task, where), device, task.source, slots)
@@ -139,6 +139,8 @@ def _run(task: Task, device: str) -> tuple:
             if done is None:
                 raise
             return done
+    if task.action == "check":
+        return (files.check_file(task.source, **options),)
     left_out: list[tuple] = []
     paths = files.decompress_file(
         task.source, task.target, note=lambda *entry: left_out.append(entry), **options

@@ -9,7 +9,7 @@ import numpy as np
 
 from bitsback.cli.messages import printable
 from bitsback.codecs.bit_map import bit_map
-from bitsback.codecs.bitstream.chosen import chosen_groups, in_one_line
+from bitsback.codecs.bitstream.chosen import as_one, chosen_groups
 from bitsback.codecs.decoder import decode_group
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.image import DEEP, png
@@ -34,7 +34,7 @@ class Contents:
         facts, self.data, self.model = describe(printable(source.name), data), data, model
         self.groups, self.headers, damage = chosen_groups(data)
         if damage:
-            raise type(damage[0])(in_one_line(damage))
+            raise as_one(damage)
         for header in self.headers.values():
             self.model = Model.of_file(self.model, header.model) if header.model else self.model
         self.files = {"": Path(__file__).with_name("view.html").read_bytes()}

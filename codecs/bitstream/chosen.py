@@ -94,6 +94,15 @@ def in_one_line(damage: Sequence[str | BitsbackError]) -> str:
     return "; ".join([*map(str, damage[:MOST_TOLD]), *more])
 
 
+def as_one(damage: Sequence[BitsbackError], told: str = "") -> BitsbackError:
+    """One error for those of several groups: DamagedFile where one of them is, else NotOurFile.
+
+    told: what its message begins with.
+    """
+    kind = DamagedFile if any(isinstance(one, DamagedFile) for one in damage) else NotOurFile
+    return kind(told + in_one_line(damage))
+
+
 def header_of(data: bytes, only: Sequence[str] = ()) -> Header:
     """A Header of the images in a file that can be read and are chosen.  Errors: chosen_groups'."""
     header = container.joined_header(list(chosen_groups(data, only)[1].values()))

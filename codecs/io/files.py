@@ -11,9 +11,9 @@ from typing import Any
 from bitsback import outputs
 from bitsback.codecs import decoder, encoder
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.bitstream.chosen import header_of, in_one_line
+from bitsback.codecs.bitstream.chosen import among, as_one, header_of, salvaged_names
 from bitsback.codecs.formats.image_files import image_bytes, image_format, read_image, refuse_mode
-from bitsback.codecs.groups import Processes
+from bitsback.codecs.groups import Processes, decoded_groups
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.io import delivery, interrupted
 from bitsback.codecs.io.archive_files import Note, compress_archive, restore_archive
@@ -28,7 +28,7 @@ from bitsback.codecs.io.paths import (
     restored_paths,
 )
 from bitsback.codecs.io.restored import default_bytes
-from bitsback.errors import BitsbackError, DamagedFile, NotOurFile
+from bitsback.errors import BitsbackError
 from bitsback.inputs import opened, standard_input
 from bitsback.outputs import STDIO
 
@@ -209,16 +209,31 @@ def decompress_file(
             delivery.compare(written, target)
         targets = [target]
     if damage:
-        kind = DamagedFile if any(isinstance(one, DamagedFile) for one in damage) else NotOurFile
-        raise kind(f"{source}: {len(targets)} images written, not all: {in_one_line(damage)}")
+        raise as_one(damage, f"{source}: {len(targets)} images written, not all: ")
     if remove and not left_out and status is not None:
         delivery.remove_read([(source, status)])
     return targets
 
 
-def check_file(source: AnyPath, **options: Any) -> container.Header:
+def check_file(
+    source: AnyPath, *, processes: Processes | None = None, **options: Any
+) -> container.Header:
     """Decodes a file and compares its checksums, without writing.  Returns its Header.
 
-    Options: of decoder.decode_image.
+    processes: for groups of an archive at once; options: of decoder.decode_image.  Errors:
+    BitsbackError, OSError; DamagedFile and NotOurFile name all groups that do not decode.
     """
-    return decoder.decode_images(read_packed(source), **options)[0]
+    data = read_packed(source)
+    groups, headers = container.read_groups(data), dict[int, container.Header]()
+    damage: dict[int, BitsbackError] = {}
+    numbered = dict(enumerate(groups))
+    for number, found in decoded_groups(data, numbered, processes=processes, **options):
+        if isinstance(found, BitsbackError):
+            names = salvaged_names(groups[number].of(data), groups[number])
+            told = container.in_group(number, len(groups), found) + among(names)
+            damage[number] = type(found)(told)
+        else:
+            headers[number] = found[0]
+    if damage:
+        raise as_one([damage[number] for number in sorted(damage)])
+    return container.joined_header([headers[number] for number in numbered])
