@@ -10,7 +10,7 @@ from bitsback.cli.resources import effort_model
 from bitsback.codecs.bitstream import container
 from bitsback.efforts import DEFAULT_EFFORT, DEFAULT_STEPS, EFFORTS, NUMBERS, Effort, effort_name
 from bitsback.integer import installed
-from tests.commands import call
+from tests.commands import call, error_lines
 
 
 def test_the_table():
@@ -75,6 +75,23 @@ def test_models(shipped):
     """--model has the last word; None, which opens the default, for a model that is not shipped."""
     assert [effort_model(name) for name in EFFORTS] == [None, "default", "best", "best"]
     assert [effort_model(name, "x") for name in EFFORTS] == ["x"] * 4
+
+
+def test_evaluate(shipped, tmp_path, tiny_model, other_model, photograph):
+    """The model of the effort; max, which tunes, and a second choice of the model are refused."""
+    Image.fromarray(photograph(16, 16)).save(tmp_path / "a.png")
+    arguments = ["evaluate", tmp_path / "a.png", "--measure", "net", "-q"]
+    chosen = [["-e", "6"], ["-e", "Best"], ["--effort", "best"], []]
+    for options, model in zip(chosen, [tiny_model, other_model, other_model, tiny_model]):
+        result = call(*arguments, *options)
+        assert result.exit_code == 0 and f"model {model.id[:16]}" in result.stdout
+    for options, told in (
+        (["-e", "9"], "does not tune"),
+        (["-e", "best", "--model", "default"], "give one"),
+        (["-e", "worst"], "not an effort"),
+    ):
+        result = call(*arguments, *options)
+        assert result.exit_code == 2 and told in error_lines(result)[-1] and not result.stdout
 
 
 def test_compress(shipped, tmp_path, tiny_model, other_model, photograph, monkeypatch):

@@ -14,13 +14,15 @@ import click
 from bitsback.cli.image_sets import as_array, read_images
 from bitsback.cli.messages import ProgressBar, print_error, print_line
 from bitsback.cli.options import (
+    EffortType,
     device_option,
     json_option,
     model_option,
     quiet_option,
     threads_option,
 )
-from bitsback.cli.resources import set_up
+from bitsback.cli.resources import effort_model, set_up
+from bitsback.efforts import EFFORTS
 from bitsback.errors import BitsbackError
 
 if TYPE_CHECKING:
@@ -36,6 +38,13 @@ SECOND = 1.0  # an estimate of less than so many seconds is not printed
 @click.command()
 @click.argument("images", type=click.Path(path_type=Path))
 @model_option
+@click.option(
+    "-e",
+    "--effort",
+    type=EffortType(),
+    help="The model of this effort of compress, in place of --model (default: default). Not max, "
+    "which tunes to each file.",
+)
 @click.option("--levels", type=click.IntRange(2, 64), help="Noise levels other than the model's.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
 @click.option(
@@ -70,6 +79,7 @@ SECOND = 1.0  # an estimate of less than so many seconds is not printed
 def evaluate(
     images: Path,
     model: str | None,
+    effort: str | None,
     levels: int | None,
     limit: int | None,
     measures: tuple[str, ...],
@@ -89,12 +99,16 @@ def evaluate(
     """
     from bitsback.coder.model import Model
 
+    if effort and model:
+        raise click.UsageError("--effort and --model both choose the model: give one")
+    if effort and EFFORTS[effort].tuning:
+        raise click.UsageError(f"evaluate does not tune to each file, as {effort} does: give best")
     device = set_up(None, threads, device)
     try:
         found = read_images(images, limit, allow_lossy)
         learned = read_images(training, LEARNED, allow_lossy) if training else []
         with tempfile.TemporaryDirectory() as folder:
-            chosen = Model.open(model)
+            chosen = Model.open(effort_model(effort) if effort else model)
             if levels and levels != len(chosen.levels):
                 from bitsback.evaluation import with_levels
 
