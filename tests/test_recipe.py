@@ -16,6 +16,7 @@ from bitsback.errors import TrainingError
 from bitsback.integer.model_file import read_model
 from bitsback.train import expert_run, side_by_side
 from bitsback.train import packed_weights as packed
+from bitsback.train.denoiser import Denoiser
 from bitsback.train.expert_run import Task, train_expert
 from bitsback.train.mixture import Source, read_images, save_images
 from bitsback.train.recipe import read_recipe, weights_of
@@ -215,6 +216,28 @@ def real_weights(path):
     names = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
     scales = {name: torch.exp2(-tensors[f"{name}.shift"].double()) for name in names}
     return {n: tensors[f"{n}.weight"] * scales[n].view(-1, 1, 1, 1) for n in names}
+
+
+def test_minutes_of_experts_side_by_side(root, tmp_path):
+    """The longest, not the sum: they shared one device.  Of checkpoints without a recipe, the sum;
+    `--minutes` is taken as it is."""
+    recipe, paths, model = root / "tiny.toml", [], tmp_path / "m.safetensors"
+    for expert, minutes in zip(read_recipe(recipe, root).experts, (4.0, 11.5, 6.0)):
+        average = Denoiser(expert.config).state_dict()
+        state = {"average": average, "config": expert.config.as_dict(), "steps": 5}
+        state |= {"only": [expert.only.start, expert.only.stop], "minutes": minutes}
+        paths.append(tmp_path / f"{expert.name}.weights")
+        packed.write_packed(paths[-1], [state])
+    of_recipe = recipe, "--experts", tmp_path
+    for arguments, minutes in (
+        (of_recipe, 11.5),
+        (paths, 21.5),
+        ((*of_recipe, "--minutes", 7), 7),
+    ):
+        done = call("export", *arguments, "-o", model, "-f")
+        assert done.exit_code == 0, done.output
+        training = Model(model).description["training"]
+        assert (training["minutes"], training["steps"]) == (minutes, 15)
 
 
 @pytest.mark.slow

@@ -130,7 +130,8 @@ def _print_bounds(network: Any, data: Path, limit: int) -> None:
 @click.option(
     "--minutes",
     type=click.FloatRange(0),
-    help="Minutes of training in `bitsback models` (default: those in the checkpoints).",
+    help="Minutes of training in `bitsback models` (default: those in the checkpoints, added up; "
+    "of a recipe's experts, which train side by side, the longest).",
 )
 @force_option
 def export(
@@ -167,8 +168,9 @@ def export(
         raise click.UsageError("--families takes whole numbers, such as 0,1,1,2") from None
     if bool(variance) != bool(crops):
         raise click.UsageError("--variance and --crops need one another")
+    at_once = checkpoints[0].suffix == recipes.RECIPE
     try:
-        if checkpoints[0].suffix == recipes.RECIPE:
+        if at_once:
             if not experts or len(checkpoints) > 1 or numbers:
                 raise click.UsageError("a recipe needs --experts, and nothing beside it")
             name, numbers, checkpoints = recipes.experts_of(checkpoints[0], experts, keep_better)
@@ -179,7 +181,7 @@ def export(
         if output.suffix == SUFFIX:
             write_packed(output, packed_states(checkpoints), force=force)
             return
-        network, training = read_checkpoints(checkpoints, numbers)
+        network, training = read_checkpoints(checkpoints, numbers, at_once)
         if training_data:
             _equalise(network, training_data, len(checkpoints))
         table = None

@@ -47,12 +47,14 @@ def _network(state: dict[str, Any]) -> tuple[Denoiser, dict[str, Any]]:
 
 
 def read_checkpoints(
-    paths: Sequence[str | Path], families: list[int] | None = None
+    paths: Sequence[str | Path], families: list[int] | None = None, at_once: bool = False
 ) -> tuple[Denoiser | Experts, dict[str, Any]]:
     """(network, facts) of one checkpoint of all levels, or of several experts' as Experts.
 
     families: a number for each expert, None: all different.  A model file among the paths supplies
-    the experts that have none of the others' levels.  facts: minutes and steps, added up.
+    the experts that have none of the others' levels.  facts: minutes and steps, added up; at_once:
+    the experts were trained side by side on one device, whose minutes are the longest of theirs,
+    each with those of its start.
     Errors: TrainingError, WrongModel.
     """
     models = [path for path in paths if Path(path).suffix == MODEL_SUFFIX]
@@ -71,6 +73,8 @@ def read_checkpoints(
         [network for network, _ in parts], [steps for _, steps in parts], noise, families
     )
     total = {key: round(sum(facts[key] for _, facts in read), 1) for key in ("minutes", "steps")}
+    if at_once:
+        total["minutes"] = max((facts["minutes"] for _, facts in read), default=0.0)
     return experts.requires_grad_(False).eval(), total
 
 
