@@ -238,6 +238,12 @@ def test_minutes_of_experts_side_by_side(root, tmp_path):
         assert done.exit_code == 0, done.output
         training = Model(model).description["training"]
         assert (training["minutes"], training["steps"]) == (minutes, 15)
+    lent = tmp_path / "lent.toml"  # no expert is trained
+    experts = RECIPE.replace("share = 0.5\n", "").replace("[[expert]]", "[[expert]]\nshare = 0.0")
+    lent.write_text(f'start = "{model}"\n{experts}')
+    out = tmp_path / "n.safetensors"
+    done = call("export", lent, "--experts", tmp_path, "-o", out)
+    assert done.exit_code == 0 and Model(out).description["training"]["minutes"] == 7
 
 
 @pytest.mark.slow

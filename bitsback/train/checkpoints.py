@@ -12,7 +12,7 @@ from bitsback.integer.config import NetworkConfig
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.experts import Experts
 from bitsback.train.packed_weights import SUFFIX, first_line, levels_of, read_packed
-from bitsback.train.restart import other_experts
+from bitsback.train.restart import minutes_of, other_experts
 
 MODEL_SUFFIX = ".safetensors"
 
@@ -54,7 +54,7 @@ def read_checkpoints(
     families: a number for each expert, None: all different.  A model file among the paths supplies
     the experts that have none of the others' levels.  facts: minutes and steps, added up; at_once:
     the experts were trained side by side on one device, whose minutes are the longest of theirs,
-    each with those of its start.
+    each with those of its start, and of the models'.
     Errors: TrainingError, WrongModel.
     """
     models = [path for path in paths if Path(path).suffix == MODEL_SUFFIX]
@@ -74,7 +74,8 @@ def read_checkpoints(
     )
     total = {key: round(sum(facts[key] for _, facts in read), 1) for key in ("minutes", "steps")}
     if at_once:
-        total["minutes"] = max((facts["minutes"] for _, facts in read), default=0.0)
+        minutes = [facts["minutes"] for _, facts in read] + [minutes_of(path) for path in models]
+        total["minutes"] = max(minutes)
     return experts.requires_grad_(False).eval(), total
 
 

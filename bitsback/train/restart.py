@@ -78,6 +78,14 @@ def other_experts(path: str | Path, taken: list[int]) -> list[tuple[Denoiser, ra
     return kept
 
 
+def minutes_of(path: str | Path) -> float:
+    """The minutes that a model was trained, 0 if it does not say.  Errors: WrongModel."""
+    try:
+        return float(Model(path).description["training"]["minutes"])
+    except (LookupError, TypeError, ValueError):  # whoever made it need not have said
+        return 0.0
+
+
 def as_checkpoint(path: str | Path, only: range | None = None) -> dict[str, Any]:
     """The expert with the levels `only`, as `Trainer.save` writes it: weights, sizes, counts.
 
