@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from bitsback.codecs import encode_image
 from bitsback.codecs.formats.image_files import image_bytes, read_image
 from bitsback.codecs.formats.metadata import MAX_METADATA, TAGS, kinds, names, pack, unpack
 from bitsback.codecs.formats.views import views
@@ -33,22 +34,31 @@ metadata = st.fixed_dictionaries(
         "text": st.lists(st.tuples(text, text, text, text, st.booleans())).map(tuple),
     },
 )
-looks = st.fixed_dictionaries(
-    {},
-    optional={
-        "palette": st.binary(max_size=50),
-        "palette_alpha": st.binary(max_size=50),
-        "transparency": st.one_of(
-            st.integers(0, 65535), st.binary(max_size=20), st.tuples(*[st.integers(0, 65535)] * 3)
-        ),
-    },
-)
+levels = st.integers(0, 65535)
 
 
-@given(items=st.lists(st.tuples(looks, metadata), min_size=1, max_size=4))
-def test_unpack_inverts_pack(items):
+@st.composite
+def looked(draw):
+    """(mode, look) that an image can have."""
+    if draw(st.booleans()):
+        colour = {"transparency": st.tuples(levels, levels, levels)}
+        return "RGB", draw(st.fixed_dictionaries({}, optional=colour))
+    look, count = {}, draw(st.integers(0, 20))
+    if draw(st.booleans()):
+        look["palette"] = draw(st.binary(min_size=3 * count, max_size=3 * count))
+        if draw(st.booleans()):
+            look["palette_alpha"] = draw(st.binary(min_size=count, max_size=count))
+    if draw(st.booleans()):
+        look["transparency"] = draw(st.one_of(levels, st.binary(max_size=20)))
+    return "P", look
+
+
+@given(drawn=st.lists(st.tuples(looked(), metadata), min_size=1, max_size=4))
+def test_unpack_inverts_pack(drawn):
     """For several images with any values of the items; no items take no bytes."""
-    images = [ImageData("RGB", PIXELS, *item) for item in items]
+    samples = {"RGB": PIXELS, "P": PIXELS[..., 0]}
+    images = [ImageData(mode, samples[mode], look, others) for (mode, look), others in drawn]
+    items = [(look, others) for (_, look), others in drawn]
     data = pack(images)
     assert unpack(data, len(images)) == items
     assert bool(data) == any(look or others for look, others in items)
@@ -62,6 +72,31 @@ def test_one_profile_of_many_images_is_stored_once():
     profile = np.random.default_rng(1).bytes(3000)
     one, many = (len(pack([ImageData("RGB", PIXELS, {}, {"icc": profile})] * n)) for n in (1, 100))
     assert 3000 < one < 3100 and many < one + 300
+
+
+@pytest.mark.parametrize(
+    ("mode", "look"),
+    [
+        ("P", {"palette": b"ab"}),
+        ("P", {"palette": bytes(771)}),
+        ("P", {"palette": bytes(6), "palette_alpha": b"1"}),
+        ("P", {"palette_alpha": b""}),
+        ("P", {"palette": [1, 2, 3]}),
+        ("P", {"transparency": (1, 2, 3)}),
+        ("L", {"transparency": b"abc"}),
+        ("L", {"transparency": -5}),
+        ("L", {"transparency": 65536}),
+        ("L", {"transparency": "x"}),
+        ("RGB", {"transparency": 5}),
+        ("RGB", {"transparency": (1, 2)}),
+    ],
+    ids=str,
+)
+def test_a_look_that_nothing_could_show_is_refused(mode, look):
+    """A file of it would pass every checksum, and could not be restored."""
+    image = ImageData(mode, PIXELS if mode == "RGB" else np.ascontiguousarray(PIXELS[..., 0]), look)
+    with pytest.raises(UnsupportedImage, match="invalid"):
+        encode_image(image)
 
 
 def test_too_much_is_refused():

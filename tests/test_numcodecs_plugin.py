@@ -43,6 +43,8 @@ def test_chunks_come_back(tiny_model, photograph, shape, dtype):
     assert back.shape == shape and back.dtype == dtype and np.array_equal(back, pixels)
     codec.decode(np.frombuffer(data, np.uint8), out)
     assert np.array_equal(out, pixels)
+    out = np.empty(shape, dtype, order="F")
+    assert codec.decode(data, out) is out and np.array_equal(out, pixels)
 
 
 def test_images_keep_their_places_under_the_prior(tiny_model, photograph, monkeypatch):
@@ -91,6 +93,30 @@ def test_what_is_no_image_is_refused():
     assert shaped.decode(shaped.encode(bytes(range(48)))).tobytes() == bytes(range(48))
     with pytest.raises(UnsupportedImage, match="47 samples"):
         shaped.encode(bytes(47))
+
+
+def test_fortran_order_is_refused(photograph):
+    """Zarr 2 would take the samples, which come back in C order, for memory in the array's order:
+    wrong pixels.  An array whose memory is the same in both orders is none of these."""
+    codec, pixels = Bitsback(), photograph(9, 11)
+    for wrong in (np.asfortranarray(pixels), np.asfortranarray(pixels[..., 0]), pixels.T):
+        with pytest.raises(UnsupportedImage, match="Fortran"):
+            codec.encode(wrong)
+    column = np.asfortranarray(pixels[:, :1, 0])
+    for fine in (column, pixels[::2, ::2], pixels.transpose(1, 0, 2)):
+        assert np.array_equal(codec.decode(codec.encode(fine)), fine)
+    zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+    array = zarr.create_array(
+        store=zarr.storage.MemoryStore(),
+        shape=pixels.shape,
+        chunks=pixels.shape,
+        dtype="u1",
+        compressors=codec,
+        zarr_format=2,
+        order="F",
+    )
+    with pytest.raises(UnsupportedImage, match="order='C'"):
+        array[...] = pixels
 
 
 def test_foreign_bytes_are_errors_of_ours(photograph):

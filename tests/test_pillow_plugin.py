@@ -17,6 +17,7 @@ from bitsback.codecs.bitstream import container
 from bitsback.codecs.image import MODES, ImageData, same
 from bitsback.coder.model import Model
 from bitsback.plugins import pillow
+from tests.commands import call
 from tests.image_modes import of_mode
 
 IN_PILLOW = [mode for mode in MODES if mode not in ("RGB;16", "RGBA;16", "LA;16")]
@@ -47,6 +48,21 @@ def test_every_mode_opens_and_saves(photograph, mode):
         )
         and back.metadata == kept
     )
+
+
+@pytest.mark.parametrize("mode", ["P", "PA"])
+def test_a_palette_without_entries(mode, tmp_path):
+    """That of a new image of Pillow: saved, opened and restored, black as Pillow shows it."""
+    image = Image.new(mode, (5, 4), 3 if mode == "P" else (3, 200))
+    assert image.getpalette() == []
+    (tmp_path / "x.bbk").write_bytes(saved(image))
+    with Image.open(tmp_path / "x.bbk") as back:
+        assert back.tobytes() == image.tobytes() and back.getpalette() == []
+    result = call("decompress", tmp_path / "x.bbk")
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / ("x.png" if mode == "P" else "x.tiff")) as back:
+        assert (back.mode, back.tobytes()) == (mode, image.tobytes())
+        assert back.convert("RGB").getextrema() == ((0, 0),) * 3
 
 
 def test_pixels_are_decoded_only_when_they_are_asked_for(tmp_path, photograph, monkeypatch):

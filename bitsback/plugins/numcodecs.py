@@ -4,9 +4,10 @@
                       zarr_format=2, compressors=Bitsback())
 
 A chunk is one image, (H, W), (H, W, 3) or (H, W, 4), or several images on one stack,
-(N, H, W, 3 or 4); a fourth channel is alpha.  Its samples are restored exactly, in C order.  A
-model that was not trained on gray leaves gray to the fallback codec.  The class is registered with
-numcodecs by an entry point of the package.
+(N, H, W, 3 or 4); a fourth channel is alpha.  Its samples are restored exactly, in C order: chunks
+in Fortran order, which Zarr would misread, are refused (order="C" is Zarr's default).  A model that
+was not trained on gray leaves gray to the fallback codec.  The class is registered with numcodecs
+by an entry point of the package.
 """
 
 from typing import Any
@@ -83,6 +84,9 @@ class Bitsback(Codec):
     def encode(self, buf: Any) -> bytes:
         """A chunk of uint8 or uint16, array or buffer (of bytes) -> the bytes of a .bbk file."""
         pixels = np.asarray(buf if hasattr(buf, "dtype") else np.frombuffer(buf, np.uint8))
+        if pixels.flags.f_contiguous and not pixels.flags.c_contiguous:
+            # Zarr takes what decode returns for memory in the array's order, which no chunk tells
+            raise UnsupportedImage("a chunk in Fortran order; make the array with order='C'")
         if self.shape is not None and pixels.shape != self.shape:
             if pixels.size != np.prod(self.shape):
                 raise UnsupportedImage(
@@ -95,4 +99,8 @@ class Bitsback(Codec):
     def decode(self, buf: Any, out: Any = None) -> Any:
         """The mirror of encode: the array that was encoded, copied into `out` if given."""
         samples, archive = self._coder.decode(ensure_bytes(buf))
-        return ndarray_copy(np.stack(samples) if archive else samples[0], out)
+        pixels = np.stack(samples) if archive else samples[0]
+        if isinstance(out, np.ndarray) and (out.shape, out.dtype) == (pixels.shape, pixels.dtype):
+            np.copyto(out, pixels)  # whatever the order of `out`
+            return out
+        return ndarray_copy(pixels, out)

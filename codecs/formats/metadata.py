@@ -28,6 +28,7 @@ from bitsback.codecs.formats.entry_codecs import (
     unpack_chunks,
     unpack_tags,
 )
+from bitsback.codecs.formats.looks import check_look
 from bitsback.codecs.image import ImageData
 from bitsback.errors import DamagedFile, UnsupportedImage
 
@@ -182,10 +183,11 @@ def _pieces(metadata):
 def pack(images: Sequence[ImageData]) -> bytes:
     """Look and metadata of images as bytes, b"" if there are none.
 
-    Errors: UnsupportedImage if they exceed the limits.
+    Errors: UnsupportedImage if they exceed the limits, or a look is one that no image has.
     """
     parts = []
     for image in images:
+        check_look(image)
         items = {**image.look, **image.metadata}
         part = number(len(items))
         for key, value in items.items():

@@ -6,11 +6,11 @@ import numpy as np
 from PIL import Image
 
 from bitsback.codecs.formats import views
+from bitsback.codecs.formats.looks import palette_fits
 from bitsback.codecs.formats.output_formats import DEEP
 from bitsback.codecs.image import MODES, ImageData
 from bitsback.errors import DamagedFile, UnsupportedImage
 
-MOST_PALETTE = 768  # bytes of RGB
 INFO = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp", "dpi": "dpi"}  # key: Pillow's key
 
 
@@ -51,7 +51,7 @@ def to_image(image: ImageData) -> Image.Image:
         pillow = Image.frombytes(
             image.mode, (image.width, image.height), np.ascontiguousarray(samples).tobytes()
         )
-    if image.look.get("palette") is not None:
+    if image.look.get("palette"):  # one without entries is that of a new image
         pillow.putpalette(*_palette(image.look["palette"], image.look.get("palette_alpha")))
     if "transparency" in image.look:
         if image.mode == "P" and isinstance(image.look["transparency"], tuple):
@@ -64,12 +64,7 @@ def to_image(image: ImageData) -> Image.Image:
 
 def _palette(palette, alpha):
     """(bytes, mode) for Pillow.  Errors: DamagedFile."""
-    if (
-        len(palette) % 3
-        or not 0 < len(palette) <= MOST_PALETTE
-        or alpha is not None
-        and len(alpha) != len(palette) // 3
-    ):
+    if not palette_fits(palette, alpha):
         raise DamagedFile("the palette is invalid")
     if alpha is None:
         return palette, "RGB"
