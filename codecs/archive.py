@@ -12,20 +12,19 @@ from typing import Any
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.chosen import among, chosen_groups, is_chosen
 from bitsback.codecs.bitstream.container import Entry
-from bitsback.codecs.bitstream.names import is_name, leaves_folder
+from bitsback.codecs.bitstream.names import leaves_folder
 from bitsback.codecs.checksums import checked_entries
 from bitsback.codecs.decoder import Progress, no_progress
 from bitsback.codecs.encoder import Encoder
 from bitsback.codecs.formats.image_files import (
     HOLDS,
-    IMAGE_SUFFIXES,
     LOSSLESS_SUFFIXES,
     default_suffix,
     read_image,
 )
 from bitsback.codecs.groups import Processes, decoded_groups, encode_groups
 from bitsback.codecs.image import ImageData
-from bitsback.codecs.io.folders import files_below
+from bitsback.codecs.io.collected import collect
 from bitsback.codecs.io.restored import DEFAULT_SUFFIXES, default_bytes
 from bitsback.errors import BitsbackError, DamagedFile, OutputExists, UnsupportedImage
 from bitsback.inputs import opened
@@ -33,31 +32,6 @@ from bitsback.outputs import Stamp
 from bitsback.whole import make_folders
 
 LONGEST_NAME = 255  # bytes of a file's name, in every usual file system
-
-
-def collect(sources: Iterable[str | os.PathLike]) -> list[tuple[Path, str]]:
-    """[(path, name)] of the images in files and folders; names are relative to each folder given.
-
-    Errors: UnsupportedImage, also for a folder that cannot be read: nothing is left out silently.
-    """
-    found: dict[str, Path] = {}
-    for source in map(Path, sources):
-        paths: list[Path] = [source]
-        failures: list[tuple[Path, OSError]] = []
-        if os.path.isdir(source):
-            paths, failures = files_below(source, IMAGE_SUFFIXES)
-        for path, error in failures:
-            raise UnsupportedImage(f"{path}: {error.strerror}; no archive is made without it")
-        for path in paths:
-            name = path.name if path == source else path.relative_to(source).as_posix()
-            if not is_name(name):
-                raise UnsupportedImage(f"{path}: the name is no Unicode and could not be kept")
-            if name in found:
-                raise UnsupportedImage(f"{path}: the archive would hold two images named {name}")
-            found[name] = path
-    if not found:
-        raise UnsupportedImage(f"{', '.join(map(str, sources))}: no images")
-    return [(path, name) for name, path in found.items()]
 
 
 def encode_archive(

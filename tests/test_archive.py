@@ -12,6 +12,7 @@ from bitsback.codecs import archive, checksums, decoder, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.io import files
 from bitsback.errors import DamagedFile, OutputExists, UnsupportedImage
+from tests.commands import call, error_lines
 
 
 @pytest.fixture
@@ -166,6 +167,18 @@ def test_one_bad_image_fails_the_archive(tree, tiny_model, tmp_path):
     with pytest.raises(UnsupportedImage, match="zz.png"):
         files.compress_archive([tree], tmp_path / "all.bbk", model=tiny_model)
     assert not (tmp_path / "all.bbk").exists()
+
+
+def test_names_that_mean_a_folder_elsewhere_are_refused_together(tree, tmp_path):
+    """Those with a colon or a backslash, by their paths and all at once, before any is read."""
+    before = len(archive.collect([tree]))
+    for name in ("IMG 10:11.png", "b\\c.png"):
+        (tree / "a" / name).write_bytes(b"not read")
+    found = call("compress", "--archive", tmp_path / "all.bbk", tree)
+    (error,) = error_lines(found)
+    assert found.exit_code == 1 and not (tmp_path / "all.bbk").exists()
+    assert f"{tree}/a/IMG 10:11.png; {tree}/a/b\\c.png: an archive holds no names" in error
+    assert len(archive.collect([tree], archived=False)) == before + 2
 
 
 def test_two_of_one_name_are_refused(tree):

@@ -110,6 +110,8 @@ TESTED_ELSEWHERE = {
     "codecs/prior_codec.py": "test_round_trip",
     "codecs/remainders/": "test_remainders",
     "codecs/segment_layout.py": "test_segments",
+    "codecs/formats/looks.py": "test_metadata",
+    "codecs/io/collected.py": "test_archive",
 }
 
 

@@ -16,9 +16,9 @@ def read_images(source: Path, limit: int | None, allow_lossy: bool) -> "list[Ima
     """
     import numpy as np
 
-    from bitsback.codecs.archive import collect
     from bitsback.codecs.formats.image_files import read_image
     from bitsback.codecs.image import ImageData
+    from bitsback.codecs.io.collected import collect
     from bitsback.errors import UnsupportedImage
     from bitsback.inputs import opened
 
@@ -42,7 +42,7 @@ def read_images(source: Path, limit: int | None, allow_lossy: bool) -> "list[Ima
             for one in array[:limit]
         ]
     found = []
-    for path, _ in collect([source])[:limit]:
+    for path, _ in collect([source], archived=False)[:limit]:
         with opened(path) as (stream, _status):
             image = read_image(stream, path, allow_lossy=allow_lossy).stripped()
         if image.mode not in ("RGB", "L"):

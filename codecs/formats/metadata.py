@@ -28,7 +28,6 @@ from bitsback.codecs.formats.entry_codecs import (
     unpack_chunks,
     unpack_tags,
 )
-from bitsback.codecs.formats.looks import check_look
 from bitsback.codecs.image import ImageData
 from bitsback.errors import DamagedFile, UnsupportedImage
 
@@ -185,6 +184,8 @@ def pack(images: Sequence[ImageData]) -> bytes:
 
     Errors: UnsupportedImage if they exceed the limits, or a look is one that no image has.
     """
+    from bitsback.codecs.formats.looks import check_look  # a decoder does not need it
+
     parts = []
     for image in images:
         check_look(image)
