@@ -56,7 +56,8 @@ class ArchiveDataset(Dataset):
         number = self.archive.number(index)
         group = self.archive.group_of(number)
         tensors = self._recent.get(group, lambda: self._tensors(group))
-        found: Any = tensors[number - self.archive.groups[group].first]
+        kept = tensors[number - self.archive.groups[group].first]
+        found: Any = kept.clone()  # a transform may work in place
         if self.transform:
             found = self.transform(found)
         return (found, self.label(self.archive.entries[number].name)) if self.label else found
@@ -86,7 +87,7 @@ class GroupBatches(Sampler):
 
     Images are drawn at random from `mixed` groups at a time, in random order.  workers: as
     DataLoader's num_workers, which deals batches out in turn: the groups of batch j are those of
-    worker j % workers.  Call set_epoch for another order.
+    worker j % workers.  Call set_epoch for another order.  Errors: ValueError for sizes below 1.
     """
 
     def __init__(
@@ -98,6 +99,8 @@ class GroupBatches(Sampler):
         mixed: int = 4,
         seed: int = 0,
     ) -> None:
+        if min(batch_size, mixed) < 1:
+            raise ValueError(f"batches of {batch_size} images from {mixed} groups at a time")
         self.groups, self.batch_size = dataset.archive.groups, batch_size
         self.workers, self.mixed, self.seed, self.epoch = max(1, workers), mixed, seed, 0
 

@@ -1,12 +1,14 @@
 """Archives read image by image: the group of an image is decoded, and kept while there is room."""
 
+import copy
+import operator
 import os
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 import numpy as np
 
@@ -125,15 +127,30 @@ class Archive:
                 raise DamagedFile(f"{self.path}: two images of the archive have one name")
         return self._by_name
 
-    def __getitem__(self, index: int | str) -> np.ndarray:
-        """The samples of an image by number (negative: from the end) or name: (H, W) or (H, W, C).
+    def __contains__(self, name: object) -> bool:
+        """Whether an image has this name."""
+        return isinstance(name, str) and name in self._numbers()
 
-        Errors: IndexError, KeyError, DamagedFile, WrongModel.
+    @overload
+    def __getitem__(self, index: int | str) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[np.ndarray]: ...
+    def __getitem__(self, index: int | str | slice) -> np.ndarray | list[np.ndarray]:
+        """The samples of an image by number (negative: from the end) or name: (H, W) or (H, W, C),
+        the caller's to change; of a slice a list.
+
+        Errors: IndexError, KeyError, TypeError, DamagedFile, WrongModel.
         """
-        return self.image(index).samples
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        return self._shared(index).samples.copy()
 
     def image(self, index: int | str) -> ImageData:
         """The same with palette and metadata."""
+        return copy.deepcopy(self._shared(index))
+
+    def _shared(self, index: int | str) -> ImageData:
+        """The image that is kept, not to be changed."""
         number = self.number(index)
         group = self.group_of(number)
         with self._lock:
@@ -148,15 +165,19 @@ class Archive:
         """
         wanted = list(indices)
         places = sorted(range(len(wanted)), key=lambda i: self.number(wanted[i]))
-        found = {i: self[wanted[i]] for i in places}
+        found = {i: self._shared(wanted[i]).samples for i in places}
         if len({(one.shape, one.dtype) for one in found.values()}) > 1:
             raise UnsupportedImage(f"{self.path}: images of several sizes are no batch")
         return np.stack([found[i] for i in range(len(wanted))])
 
     def number(self, index: int | str) -> int:
-        """The number of an image given by number or name.  Errors: IndexError, KeyError."""
+        """The number of an image given by number or name.
+
+        Errors: IndexError, KeyError; TypeError for anything else.
+        """
         if isinstance(index, str):
             return self._numbers()[index]
+        index = operator.index(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"{index}: the archive has {len(self)} images")
         return index % len(self)

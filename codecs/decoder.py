@@ -20,6 +20,7 @@ from bitsback.devices import current
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, VerifyFailed
 
 ModelOption = Model | str | os.PathLike | None  # a Model, a shipped name, a path, or the default
+Packed = bytes | bytearray | memoryview | np.ndarray  # bytes of a file
 Progress = Callable[[float], None]  # called with the share done, 0..1, after each segment
 # Called before the first segment with the (H, W, C) uint8 of the images under the prior, which
 # segments are decoded into; the rest of them is anything, and nothing is checked until the end.
@@ -119,8 +120,13 @@ def _decode_stack(header, payload, model, device, progress, ledger, begun):
     return arrays, stack.credit(header.credit_bytes), model.gaussians
 
 
+def _bytes_of(data):
+    """bytes of any object that has them.  Errors: TypeError."""
+    return data if isinstance(data, bytes) else memoryview(data).cast("B").tobytes()
+
+
 def decode_image(
-    data: bytes,
+    data: Packed,
     *,
     model: ModelOption = None,
     device: str = "cpu",
@@ -129,20 +135,22 @@ def decode_image(
     """The bytes of a .bbk file of one image -> ImageData.
 
     model: a Model, name or path, needed only where the file's own is not shipped; device: torch's.
-    Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an archive.
+    Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an archive; TypeError for a
+    path or another object without bytes.
 
     >>> from bitsback.codecs import encode_image
     >>> gray = ImageData("L", np.eye(5, dtype=np.uint8), metadata={"dpi": (72.0, 72.0)})
     >>> decode_image(encode_image(gray)).metadata
     {'dpi': (72.0, 72.0)}
     """
+    data = _bytes_of(data)
     if container.read_header(data).archive:
         raise UnsupportedImage("an archive of images; use codecs.archive")
     return decode_images(data, model=model, device=device, progress=progress)[1][0]
 
 
 def decode(
-    data: bytes,
+    data: Packed,
     *,
     model: ModelOption = None,
     device: str = "cpu",
@@ -158,6 +166,7 @@ def decode(
     >>> bool((decode(data) == pixels).all()), read_header(data).width
     (True, 4)
     """
+    data = _bytes_of(data)
     header = container.read_header(data)
     if not header.archive and header.entries[0].mode != "RGB":
         raise UnsupportedImage(

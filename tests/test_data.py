@@ -78,6 +78,33 @@ def test_images_by_number_and_name(archive, pixels):
         archive["99.png"]
 
 
+def test_slices_names_and_what_is_no_index(archive):
+    """As of a list of arrays with names."""
+    assert [one.tobytes() for one in archive[3:9:2]] == [archive[i].tobytes() for i in (3, 5, 7)]
+    assert archive[5:5] == [] and len(archive[-2:]) == 2 and np.int64(3) not in archive
+    assert "07.png" in archive and "99.png" not in archive
+    assert np.array_equal(archive[np.int64(3)], archive[3])
+    for wrong in (1.0, None, [1, 2]):
+        with pytest.raises(TypeError, match="integer"):
+            archive[wrong]
+
+
+def test_what_a_caller_changes_is_the_callers(archive, pixels):
+    """Arrays, images and tensors are copies of what is kept: work in place reaches no other."""
+    dataset = ArchiveDataset(archive)
+    archive[3][:] = 0
+    archive.image(3).samples[:] = 0
+    archive.image(3).metadata["text"] = ()
+    archive.batch([3, 4])[:] = 0
+    dataset[3].zero_()
+    ArchiveDataset(archive, transform=lambda image: image.mul_(0))[3]
+    assert np.array_equal(archive[3], truth(archive, pixels, 3))
+    assert not archive.image(3).metadata
+    assert np.array_equal(dataset[3].permute(1, 2, 0).numpy(), truth(archive, pixels, 3))
+    inplace = ArchiveDataset(archive, transform=lambda image: image.div_(2, rounding_mode="floor"))
+    assert torch.equal(inplace[3], inplace[3])
+
+
 def test_groups_are_kept_while_there_is_room(path, tiny_model, monkeypatch):
     """Each group is decoded once with room for all; the least lately used goes first."""
     decoded, decode = [], Archive.decode_group
@@ -196,15 +223,20 @@ def test_batches_by_groups(archive):
     assert list(batches) != first
 
 
+@pytest.mark.parametrize("size, mixed", [(0, 4), (-1, 4), (5, 0)])
+def test_batches_of_no_size(archive, size, mixed):
+    with pytest.raises(ValueError, match="batches of"):
+        GroupBatches(ArchiveDataset(archive), size, mixed=mixed)
+
+
 def test_tensors_of_a_group_are_made_together(archive, monkeypatch):
-    """One upload a group, to the device asked for; items are views of it."""
+    """One upload a group, to the device asked for."""
     made, from_numpy = [], torch.from_numpy
     monkeypatch.setattr(torch, "from_numpy", lambda a: made.append(a.size) or from_numpy(a))
     dataset = ArchiveDataset(archive, device="cpu")
     for i in range(12):
         dataset[i]
     assert made == [6 * 16 * 16 * 3] * 2
-    assert dataset[0].untyped_storage().data_ptr() == dataset[5].untyped_storage().data_ptr()
 
 
 def by_differences(samples):

@@ -8,6 +8,7 @@ import pytest
 from bitsback.codecs import (
     Encoder,
     decode,
+    decode_image,
     decoder,
     encode,
     encode_image,
@@ -173,6 +174,19 @@ def test_foreign_bytes_are_not_ours():
     for data in (b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(100)):
         with pytest.raises(NotOurFile):
             decode(data)
+
+
+def test_bytes_in_any_object(photograph):
+    """bytes, bytearray, memoryview and arrays of bytes; a path or None is a TypeError."""
+    pixels = photograph(9, 7)
+    data = encode(pixels)
+    for given in (data, bytearray(data), memoryview(data), np.frombuffer(data, np.uint8)):
+        back = decode(given)
+        assert np.array_equal(back, pixels) and back.flags.writeable
+        assert np.array_equal(decode_image(given).samples, pixels)
+    for wrong in ("x.bbk", None, 5):
+        with pytest.raises(TypeError, match="bytes-like"):
+            decode(wrong)
 
 
 def test_a_segment_larger_than_any_encoder_makes_is_damage(tiny_model, monkeypatch):

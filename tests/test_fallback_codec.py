@@ -56,7 +56,8 @@ def test_every_coder_holds_every_number_of_channels(method, channels):
     """Also where the last channel is 0: what an alpha of 0 would hide is kept."""
     samples = of(channels, 256)
     samples[:20, ..., -1] = 0
-    assert np.array_equal(decode_fallback(coded(method, samples), samples.shape), samples)
+    back = decode_fallback(coded(method, samples), samples.shape)
+    assert np.array_equal(back, samples) and back.flags.writeable and back.flags.c_contiguous
     samples[..., -1] = 255
     assert np.array_equal(decode_fallback(coded(method, samples), samples.shape), samples)
 
@@ -75,7 +76,7 @@ def test_every_dtype_comes_back(dtype, shape):
     """The choice among the coders is its own inverse."""
     samples = RNG.integers(0, 200, shape).astype(dtype)
     back = decode_fallback(encode_fallback(samples), shape, dtype)
-    assert back.dtype == samples.dtype and np.array_equal(back, samples)
+    assert back.dtype == samples.dtype and np.array_equal(back, samples) and back.flags.writeable
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,9 @@ def _exact(code, samples):
 
 
 def decode_fallback(data: bytes, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> np.ndarray:
-    """The mirror of encode_fallback and encode_part.  Sizes are checked before samples unpack.
+    """The mirror of encode_fallback and encode_part: an array that may be written into.
+
+    Sizes are checked before samples unpack.
 
     Errors: DamagedFile; MissingPackage for JPEG XL without imagecodecs.
     """
@@ -125,7 +127,7 @@ def decode_fallback(data: bytes, shape: tuple[int, ...], dtype: DTypeLike = np.u
         return decode_fallback(data, shape[:2], dtype)[..., None]
     method, body, dtype = data[0] if data else 255, data[1:], np.dtype(dtype)
     if method == DIFFERENCES:
-        return decode_differences(body, shape, dtype)
+        return np.require(decode_differences(body, shape, dtype), requirements="W")
     if method == NARROW and dtype.kind == "i":
         return decode_fallback(body, shape, UNSIGNED16).astype(dtype)
     try:
@@ -151,7 +153,7 @@ def decode_fallback(data: bytes, shape: tuple[int, ...], dtype: DTypeLike = np.u
         Image.DecompressionBombError,
     ):
         raise DamagedFile("a part coded by the fallback codec does not decode") from None
-    return np.ascontiguousarray(samples.astype(dtype, copy=False))
+    return np.require(samples, dtype, "CW")
 
 
 def coder_name(data: bytes) -> str:
