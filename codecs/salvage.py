@@ -8,16 +8,15 @@ fallback codec are whole or lost.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from bitsback.codecs import prior_codec
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.bitstream.container import Entry, Group, Header
+from bitsback.codecs.bitstream.container import Entry, Header
 from bitsback.codecs.bitstream.numbers import Reader
-from bitsback.codecs.bitstream.table import HEAD, is_grouped
 from bitsback.codecs.checksums import image_check
+from bitsback.codecs.damage import Found, looked_at
 from bitsback.codecs.decoder import ModelOption, Progress, decode_group, decode_payload, no_progress
 from bitsback.codecs.fallback.codec import decode_fallback
 from bitsback.codecs.formats import metadata
@@ -25,7 +24,7 @@ from bitsback.codecs.image import DEEP, MODES, WITH_ALPHA, ImageData, joined, sh
 from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import blocks, pop_segments
 from bitsback.coder.model import Model
-from bitsback.errors import BitsbackError, DamagedFile, NotOurFile
+from bitsback.errors import DamagedFile, NotOurFile
 
 ALL_PIXELS = 1 - 2**-40  # share of an image of which all colours are there, and not all the rest
 
@@ -42,35 +41,6 @@ class Salvaged:
     image: ImageData
     share: float = 1.0
     without: str = ""
-
-
-class Found(NamedTuple):
-    """What the checksums of a file's bytes tell, before anything is decoded.
-
-    groups: found_groups; errors: of those by number that cannot be read; table: table_damage.
-    """
-
-    groups: tuple[Group, ...]
-    errors: dict[int, BitsbackError]
-    table: list[str]
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether nothing is wrong."""
-        return not (self.errors or self.table)
-
-
-def looked_at(data: bytes) -> Found:
-    """What is wrong with the bytes of a file.  Errors: NotOurFile."""
-    groups, errors = found_groups(data), dict[int, BitsbackError]()
-    for number, group in enumerate(groups):
-        try:
-            container.read_group(group.of(data), group)
-        except (DamagedFile, NotOurFile) as error:  # a group's NotOurFile: of a later version
-            if isinstance(error, NotOurFile) and len(groups) == 1:
-                raise
-            errors[number] = error
-    return Found(groups, errors, table_damage(data))
 
 
 def salvage(
@@ -103,36 +73,6 @@ def salvage(
             if len(groups) == 1:
                 raise
             yield [], str(error)  # a group of a later version
-
-
-def found_groups(data: bytes) -> tuple[Group, ...]:
-    """The groups of a file by its table, or where that is damaged by their magics.
-
-    Errors: NotOurFile.
-    """
-    try:
-        return container.read_groups(data)
-    except DamagedFile:
-        if not is_grouped(data):
-            return (Group(0, len(data), 0, 0),)
-    head, begins = data[: HEAD - 1], []
-    at = data.find(head, HEAD)
-    while at >= 0:
-        if not is_grouped(data[at : at + HEAD]):
-            begins.append(at)
-        at = data.find(head, at + HEAD)
-    ends = [*begins[1:], len(data)]
-    return tuple(Group(begin, end - begin, 0, 0) for begin, end in zip(begins, ends))
-
-
-def table_damage(data: bytes) -> list[str]:
-    """What is wrong with the table of a file in groups, if anything.  Errors: NotOurFile."""
-    try:
-        container.read_groups(data)
-    except DamagedFile as error:
-        if is_grouped(data):
-            return [f"{error}; groups are looked for without it, and some may be missing"]
-    return []
 
 
 def _whole(header: Header, images: list[ImageData]) -> Iterator[Salvaged]:

@@ -111,6 +111,7 @@ TESTED_ELSEWHERE = {
     "codecs/remainders/": "test_remainders",
     "codecs/segment_layout.py": "test_segments",
     "codecs/formats/looks.py": "test_metadata",
+    "codecs/damage.py": "test_salvage",
     "codecs/io/collected.py": "test_archive",
 }
 

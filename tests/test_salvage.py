@@ -7,9 +7,10 @@ from bitsback.codecs import decode, mode_decision
 from bitsback.codecs.bitstream import block_checks, container
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.checksums import checked_entries
+from bitsback.codecs.damage import found_groups, looked_at
 from bitsback.codecs.encoder import Encoder, encode_image
 from bitsback.codecs.image import ImageData, same
-from bitsback.codecs.salvage import found_groups, salvage
+from bitsback.codecs.salvage import salvage
 from bitsback.errors import DamagedFile
 
 
@@ -153,6 +154,50 @@ def test_groups_without_their_table(photograph, tiny_model, prior_file):
         image.samples.tolist() for image in images[:2]
     ]
     assert not none and not second and "no checksums tell" in damage
+
+
+@pytest.mark.parametrize("after", [b"\n", bytes(9), b"BBK" * 500])
+def test_bytes_after_the_end(file, tiny_model, image, photograph, after):
+    """Of one image by the prior or the fallback codec, and of groups with and without their table:
+    all comes back, and what follows is told."""
+    small = ImageData("P", photograph(9, 8)[..., 0])
+    encoder = Encoder(tiny_model)
+    for data, samples in (file[0], image), (encode_image(small), small.samples):
+        places = looked_at(data + after).places
+        ((found, damage),) = salvage(data + after, model=tiny_model)
+        assert places == [f"{len(after)} bytes after its end"] and not damage
+        assert found[0].share == 1 and np.array_equal(found[0].image.samples, samples)
+    bodies = [encoder.encode_many([small], (Entry(8, 9, name, mode="P"),)) for name in "ab"]
+    data = container.write_groups([(1, body) for body in bodies])
+    table = data[:8] + bytes([data[8] ^ 3]) + data[9:]
+    for altered, count in ((data, 1), (table, 2)):
+        found = looked_at(altered + after)
+        assert not found.errors and len(found.places) == count
+        assert found.places[-1].startswith(f"{len(after)} bytes ")
+        assert [group.of(altered + after) for group in found.groups] == bodies
+    assert looked_at(file[0]).is_whole and looked_at(data).is_whole
+
+
+@pytest.mark.parametrize("change", ["taken out", "put in", "a group is missing"])
+def test_groups_elsewhere_than_the_table_tells(tiny_model, photograph, change):
+    """Bytes taken out of a file, or put in, move what follows: it is found, and is whole."""
+    encoder = Encoder(tiny_model)
+    images = [ImageData("RGB", photograph(20 + i, 30, i)) for i in range(4)]
+    bodies = [
+        encoder.encode_many([one], (Entry(30, 20 + i, f"{i}.png"),)) for i, one in enumerate(images)
+    ]
+    data = container.write_groups([(1, body) for body in bodies])
+    begin = data.index(bodies[1])
+    altered = {
+        "taken out": data[: begin + 90] + data[begin + 97 :],
+        "put in": data[: begin + 90] + b"BBK" * 3 + data[begin + 90 :],
+        "a group is missing": data[:begin] + data[begin + len(bodies[1]) :],
+    }[change]
+    found = looked_at(altered)
+    assert list(found.errors) == [1] and "2 of 4 groups lie elsewhere" in "; ".join(found.places)
+    wholes = [some for some, damage in salvage(altered, found, model=tiny_model) if not damage]
+    assert sorted(one.entry.name for (one,) in wholes) == ["0.png", "2.png", "3.png"]
+    assert all(same(one.image, images[int(one.entry.name[0])]) for (one,) in wholes)
 
 
 @pytest.mark.parametrize("at", [0, 4])

@@ -38,10 +38,10 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
     becomes a tree of images; with -j, its groups are decoded at once.
     """
     from bitsback.codecs.bitstream.chosen import header_of, in_one_line
+    from bitsback.codecs.damage import looked_at
     from bitsback.codecs.io import files
     from bitsback.codecs.io.packed import read_packed_with
     from bitsback.codecs.io.salvaged import salvage_file
-    from bitsback.codecs.salvage import looked_at
 
     if common.remove and (common.keep or only):
         raise click.UsageError("--rm cannot be combined with --keep or --only")

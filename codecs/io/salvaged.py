@@ -9,12 +9,13 @@ from bitsback import outputs
 from bitsback.codecs import archive
 from bitsback.codecs.bitstream.chosen import among, in_one_line, salvaged_names
 from bitsback.codecs.bitstream.container import in_group
+from bitsback.codecs.damage import Found
 from bitsback.codecs.formats.image_files import image_bytes, image_format
 from bitsback.codecs.io import delivery
 from bitsback.codecs.io.packed import Packed
 from bitsback.codecs.io.paths import AnyPath, archive_folder, restored_path
 from bitsback.codecs.io.restored import default_bytes
-from bitsback.codecs.salvage import ALL_PIXELS, Found, Salvaged, salvage
+from bitsback.codecs.salvage import ALL_PIXELS, Salvaged, salvage
 from bitsback.errors import BitsbackError, DamagedFile, UnsupportedImage
 from bitsback.outputs import STDIO, Stamp
 from bitsback.whole import make_folders
@@ -37,7 +38,7 @@ def salvage_file(
 ) -> tuple[list[Path], list[str]]:
     """Writes what can be decoded of a damaged file, and removes nothing.
 
-    packed: what was read of `source`, once, since it may be a pipe; found: salvage.looked_at of it.
+    packed: what was read of `source`, once, since it may be a pipe; found: damage.looked_at of it.
     Images of which all is there go where decompress_file would write them, others, with alpha 0 at
     the pixels that are lost, to NAME.salvaged.png, or to `output`.  Of an archive, an image that
     cannot be written does not keep the others from it.  Returns the paths written and what is lost,
@@ -47,7 +48,7 @@ def salvage_file(
     source = Path(source)
     data, status = packed
     written: dict[Path, None] = {}  # in this order
-    groups, lost = found.groups, list(found.table)
+    groups, lost = found.groups, list(found.places)
     parts = list(salvage(data, found, **options))
     if (output or source == STDIO) and any(one.entry.name for some, _ in parts for one in some):
         raise UnsupportedImage(f"{source}: is an archive; give --dir, not -o")

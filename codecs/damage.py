@@ -1,0 +1,147 @@
+"""What the checksums of a file tell of damage, and where its groups lie; nothing is decoded.
+
+Bytes that are no image's may have been put after a file or between groups, or taken out: what is
+whole is looked for where its place is not the one that the file tells.
+"""
+
+import zlib
+from bisect import bisect_left
+from typing import NamedTuple
+
+from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Group
+from bitsback.codecs.bitstream.table import HEAD, is_grouped
+from bitsback.errors import BitsbackError, DamagedFile, NotOurFile
+
+SEARCHED = 2**16  # bytes at the end of a file, any of which may be the first after it
+NEAREST = 4  # beginnings of groups, nearest to where one should be, at which it is looked for
+
+
+class Found(NamedTuple):
+    """What is wrong with a file.
+
+    groups: where they lie; errors: of those by number that cannot be read; places: of the table,
+    of groups that lie elsewhere, and of bytes that are no group's.
+    """
+
+    groups: tuple[Group, ...]
+    errors: dict[int, BitsbackError]
+    places: list[str]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is wrong."""
+        return not (self.errors or self.places)
+
+
+def looked_at(data: bytes) -> Found:
+    """What is wrong with the bytes of a file.  Errors: NotOurFile."""
+    groups, places = _groups_of(data)
+    errors: dict[int, BitsbackError] = {}
+    for number, group in enumerate(groups):
+        try:
+            container.read_group(group.of(data), group)
+        except (DamagedFile, NotOurFile) as error:  # a group's NotOurFile: of a later version
+            if isinstance(error, NotOurFile) and len(groups) == 1:
+                raise
+            errors[number] = error
+    moved = _moved(data, groups, errors)
+    if moved:
+        places = [
+            *places,
+            f"{len(moved)} of {len(groups)} groups lie elsewhere than the table tells",
+        ]
+    last = len(groups) - 1
+    if (
+        last in errors
+        and not groups[last].images
+        and (end := _end_of(part := groups[last].of(data)))
+    ):
+        moved[last] = groups[last]._replace(size=end)
+        places = [*places, f"{len(part) - end} bytes after its end"]
+    groups = tuple(moved.get(number, group) for number, group in enumerate(groups))
+    errors = {number: error for number, error in errors.items() if number not in moved}
+    return Found(groups, errors, places)
+
+
+def _groups_of(data):
+    """(groups by the table, or where that is damaged by their magics, what is wrong with it)."""
+    try:
+        return container.read_groups(data), []
+    except DamagedFile as error:
+        if not is_grouped(data):
+            return (Group(0, len(data), 0, 0),), []
+        told = str(error)
+    try:
+        groups = container.read_groups(data, 0)  # whatever follows them
+    except DamagedFile:
+        return found_groups(data), [
+            f"{told}; groups are looked for without it, some may be missing"
+        ]
+    left = len(data) - groups[-1].begin - groups[-1].size
+    return groups, [f"{left} bytes more than its groups have"]
+
+
+def found_groups(data: bytes) -> tuple[Group, ...]:
+    """The groups of a file in groups by their magics: each reaches to the next."""
+    begins = _heads(data)
+    ends = [*begins[1:], len(data)]
+    return tuple(Group(begin, end - begin, 0, 0) for begin, end in zip(begins, ends))
+
+
+def _heads(data):
+    """Where groups may begin: at the file's magic and version, of which compressed bytes have none
+    but by chance."""
+    head, begins = data[: HEAD - 1], []
+    at = data.find(head, HEAD)
+    while at >= 0:
+        if not is_grouped(data[at : at + HEAD]):
+            begins.append(at)
+        at = data.find(head, at + HEAD)
+    return begins
+
+
+def _moved(data, groups, errors):
+    """{number: Group} of those with an error that are whole at another place than the table's."""
+    lost = [n for n in errors if groups[n].images and not _begins(data, groups[n].begin)]
+    whole = {group.begin for number, group in enumerate(groups) if number not in errors}
+    heads = [at for at in _heads(data) if at not in whole] if lost else []
+    found = {}
+    for number in lost:
+        group = groups[number]
+        for begin in _nearest(heads, group.begin):
+            there = group._replace(begin=begin)
+            try:
+                container.read_group(there.of(data), there)
+            except (DamagedFile, NotOurFile):
+                continue
+            found[number] = there
+            heads.remove(begin)
+            break
+    return found
+
+
+def _nearest(places, place):
+    """The NEAREST of sorted places."""
+    at = bisect_left(places, place)
+    some = places[max(0, at - NEAREST) : at + NEAREST]
+    return sorted(some, key=lambda one: abs(one - place))[:NEAREST]
+
+
+def _begins(data, place):
+    return data[place : place + HEAD - 1] == data[: HEAD - 1]
+
+
+def _end_of(data):
+    """Where a file ends that at most SEARCHED bytes follow, by its CRC-32; None: nowhere."""
+    begin = max(HEAD, len(data) - SEARCHED - 4)
+    crc = zlib.crc32(data[:begin])
+    for end in range(begin, len(data) - 4):
+        if crc == int.from_bytes(data[end : end + 4], "little"):
+            try:
+                container.read(data[: end + 4])
+                return end + 4
+            except (DamagedFile, NotOurFile):  # of one in 2^32
+                pass
+        crc = zlib.crc32(data[end : end + 1], crc)
+    return None
