@@ -1,7 +1,9 @@
 """The commands on folders: trees, removal, times, permissions, metadata."""
 
+import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +116,29 @@ def test_removal_of_an_archives_images(tree):
     ).exit_code == 0 and names(tree) == ["all.bbk", "in/sub/notes.txt"]
     assert call("decompress", "--rm", tree / "all.bbk", "--dir", tree / "in").exit_code == 0
     assert names(tree) == ["in/a.png", "in/sub/b.png", "in/sub/deep/c.tif", "in/sub/notes.txt"]
+
+
+def test_removal_of_links_and_what_they_lead_to(tree, monkeypatch):
+    """Both are inputs of one archive: the link goes first.  One that cannot be removed is named."""
+    folder = tree / "in"
+    linked = sorted(folder.rglob("*.png"))[0]
+    (folder / "zz.png").symlink_to(linked)
+    result = call("compress", "--archive", tree / "all.bbk", "--rm", folder, "-e", "fast")
+    assert result.exit_code == 0 and names(folder) == ["sub/notes.txt"], result.output
+    assert call("decompress", tree / "all.bbk", "--dir", tree / "back").exit_code == 0
+    assert names(tree / "back") == ["a.png", "sub/b.png", "sub/deep/c.tif", "zz.png"]
+    unlink = os.unlink
+
+    def refuse(path, *arguments, **options):
+        if Path(path).name == "zz.png":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return unlink(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    result = call("compress", "--archive", tree / "b.bbk", "--rm", tree / "back", "-e", "fast")
+    (line,) = error_lines(result)
+    assert result.exit_code == 1 and f"{tree}/back/zz.png: Permission denied; the output" in line
+    assert names(tree / "back") == ["zz.png"] and (tree / "b.bbk").exists()
 
 
 @pytest.mark.parametrize("arguments", [["--no-verify"], ["-k"], ["--allow-lossy-source"]])

@@ -64,10 +64,11 @@ def compare(data: bytes, target: Path) -> None:
 def remove_read(read: Iterable[tuple[Path, os.stat_result]]) -> None:
     """Removes inputs, [(path, status when it was opened)], except those that changed since.
 
-    Errors: InputChanged, OSError; the first of several, after all inputs were tried.
+    Links go first: they may lead to others.  Errors: InputChanged, also for one that cannot be
+    removed; the first of several, after all inputs were tried.
     """
     failed = None
-    for source, status in read:
+    for source, status in sorted(read, key=lambda one: not one[0].is_symlink()):
         try:
             if identity(os.stat(source)) != identity(status):
                 raise InputChanged(
@@ -75,7 +76,10 @@ def remove_read(read: Iterable[tuple[Path, os.stat_result]]) -> None:
                     "was read, the input is kept"
                 )
             os.unlink(source)
-        except (InputChanged, OSError) as error:
+        except OSError as error:
+            told = f"{source}: {error.strerror}; the output contains it, the input is not removed"
+            failed = failed or InputChanged(told)
+        except InputChanged as error:
             failed = failed or error
     if failed:
         raise failed
