@@ -82,9 +82,9 @@ def bit_map(data: bytes, *, model: ModelOption = None, progress: Progress = no_p
     Options as decode_image.  Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an
     archive.
     """
-    header, payload = container.read(data)
-    if header.archive:
+    if len(container.read_groups(data)) > 1 or (read := container.read(data))[0].archive:
         raise UnsupportedImage("an archive of images; a map shows one image")
+    header, payload = read
     rest, size = head_costs(data, header, payload), (header.height, header.width)
     fallback = np.zeros(size)
     if not header.model:

@@ -93,8 +93,9 @@ def test_a_wrong_decode_has_no_map(tiny_model, files, tmp_path):
 def test_archives_have_no_map(tiny_model):
     image = ImageData("L", np.zeros((2, 2), np.uint8))
     data = Encoder().encode_many([image], (container.Entry(2, 2, "a", mode="L"),))
-    with pytest.raises(UnsupportedImage, match="one image"):
-        bit_map(data)
+    for archive in (data, container.write_groups([(1, data), (1, data)])):
+        with pytest.raises(UnsupportedImage, match="a map shows one image"):
+            bit_map(archive)
 
 
 def test_the_command_draws(tiny_model, prior_file, photograph, tmp_path):

@@ -1,5 +1,6 @@
 """`train` and `export`: models, checkpoints, and errors."""
 
+import json
 import shutil
 
 import numpy as np
@@ -41,6 +42,8 @@ def test_train_resume_and_export(tmp_path, photograph):
         "m.safetensors.ckpt",
         "m.safetensors.log.jsonl",
     ]
+    rows = [json.loads(line) for line in (tmp_path / "m.safetensors.log.jsonl").open()]
+    assert rows and rows[-1]["steps"] >= 1 and 0 < rows[-1]["share"] <= 1  # a short run has one too
     assert np.float64(5e-324) * 1.0 > 0  # the processor's mode for denormals is given back
     first = Model(tmp_path / "m.safetensors").description["training"]
     assert first["data"] == "one image" and first["steps"] >= 1
@@ -65,9 +68,11 @@ def test_train_resume_and_export(tmp_path, photograph):
 
 
 def test_train_without_images(tmp_path):
-    """An empty folder and a missing one: exit 1, one line that names them, no model."""
+    """An empty folder, a missing one and a file: exit 1, one line that says so, no file made."""
     (tmp_path / "empty").mkdir()
-    for name in ("empty", "nowhere"):
+    (tmp_path / "a.png").write_bytes(b"")
+    reasons = {"empty": "no readable image", "nowhere": "no such folder", "a.png": "not a folder"}
+    for name, reason in reasons.items():
         result = call(
             "train",
             tmp_path / name,
@@ -80,16 +85,25 @@ def test_train_without_images(tmp_path):
         assert (
             result.exit_code == 1
             and len(error_lines(result)) == 1
-            and name in error_lines(result)[0]
+            and f"{name}: {reason}" in error_lines(result)[0]
         )
-    assert "m.safetensors" not in names(tmp_path) and "m.safetensors.ckpt" not in names(tmp_path)
+    assert names(tmp_path) == ["a.png"]
+
+
+@pytest.mark.parametrize("option", ["--minutes", "--lr-scale", "--decay-from", "--until"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_train_with_what_is_no_number(tmp_path, option, value):
+    """nan passes every comparison with a limit: a run without an end."""
+    result = call("train", tmp_path, "-o", tmp_path / "m.safetensors", option, value)
+    assert result.exit_code == 2 and option in result.stderr
 
 
 def test_train_from_a_foreign_checkpoint(tmp_path, photograph):
     """--resume and export of what is no checkpoint: exit 1, one line that names it."""
     (tmp_path / "data").mkdir()
     save(photograph(24, 24), tmp_path / "data" / "p.png")
-    (tmp_path / "x.ckpt").write_text("hello")
+    save(photograph(9, 9), tmp_path / "x.png")
+    (tmp_path / "x.png").rename(tmp_path / "x.ckpt")  # of a foreign file torch has much advice
     result = call(
         "train",
         tmp_path / "data",
@@ -104,13 +118,14 @@ def test_train_from_a_foreign_checkpoint(tmp_path, photograph):
     assert (
         result.exit_code == 1
         and len(error_lines(result)) == 1
-        and "x.ckpt" in error_lines(result)[0]
+        and "x.ckpt: not a checkpoint" in error_lines(result)[0]
+        and "weights_only" not in result.stderr
     )
     result = call("export", tmp_path / "x.ckpt", "-o", tmp_path / "e.safetensors")
     assert (
         result.exit_code == 1
         and len(error_lines(result)) == 1
-        and "x.ckpt" in error_lines(result)[0]
+        and "x.ckpt: not a checkpoint (not written by bitsback)" in error_lines(result)[0]
         and "e.safetensors" not in names(tmp_path)
     )
 

@@ -270,8 +270,10 @@ def test_bad_input(data, shipped, other_model, prior_file, photograph, tmp_path)
     from PIL import Image
 
     Image.fromarray(photograph(9, 11)).save(tmp_path / "a.png")
-    with pytest.raises(UnsupportedImage):
-        preview(encode_archive([tmp_path])[0])
+    archive = encode_archive([tmp_path])[0]
+    for several in (archive, container.write_groups([(1, archive), (1, archive)])):
+        with pytest.raises(UnsupportedImage, match="a preview shows one image"):
+            preview(several)
     with pytest.raises(NotOurFile):
         preview(b"something else")
     with pytest.raises(DamagedFile):

@@ -1,35 +1,21 @@
 """What `sample` and `preview` share: an image file as output, and the type of a noise level."""
 
-import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from bitsback.cli.messages import print_error
+from bitsback.cli.options import FiniteRange
 from bitsback.errors import BitsbackError
 
 if TYPE_CHECKING:
     import numpy as np
 
 STEPS = click.IntRange(1, 10_000)
-
-
-class GrayLevels(click.FloatRange):
-    """A noise level in gray levels: positive and finite."""
-
-    def __init__(self) -> None:
-        super().__init__(0, min_open=True)
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number", param, ctx)
-        return number
+GRAY_LEVELS = FiniteRange(0, min_open=True)  # of noise
 
 
 def write_drawing(

@@ -8,7 +8,7 @@ import click
 
 from bitsback.cli import recipes
 from bitsback.cli.messages import print_error, print_line
-from bitsback.cli.options import force_option
+from bitsback.cli.options import FiniteRange, force_option
 from bitsback.errors import BitsbackError, OutputExists, OutputFailed, TrainingError
 
 
@@ -129,7 +129,7 @@ def _print_bounds(network: Any, data: Path, limit: int) -> None:
 )
 @click.option(
     "--minutes",
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     help="Minutes of training in `bitsback models` (default: those in the checkpoints, added up; "
     "of a recipe's experts, which train side by side, the longest).",
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bitsback.cli.drawing import STEPS, GrayLevels, write_drawing
+from bitsback.cli.drawing import GRAY_LEVELS, STEPS, write_drawing
 from bitsback.cli.messages import print_line
 from bitsback.cli.options import (
     device_option,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @image_output_option
 @click.option(
     "--sigma",
-    type=GrayLevels(),
+    type=GRAY_LEVELS,
     default=9.0,
     show_default=True,
     help="Decode down to the level nearest to this noise, in gray levels; more is quicker and "

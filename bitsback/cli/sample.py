@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bitsback.cli.drawing import STEPS, GrayLevels, write_drawing
+from bitsback.cli.drawing import GRAY_LEVELS, STEPS, write_drawing
 from bitsback.cli.messages import print_line
 from bitsback.cli.options import (
+    FiniteRange,
     device_option,
     force_option,
     image_output_option,
@@ -108,7 +109,7 @@ def _read_photograph(path: Path, size: tuple[int, int] | None) -> "torch.Tensor"
 )
 @click.option(
     "--sigma",
-    type=GrayLevels(),
+    type=GRAY_LEVELS,
     help="Noise added to the photograph, in gray levels (default: 25).",
 )
 @click.option(
@@ -127,7 +128,7 @@ def _read_photograph(path: Path, size: tuple[int, int] | None) -> "torch.Tensor"
 )
 @click.option(
     "--depth",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     help="How far restoration-degradation restores: 1 (the default) is clean data, as in DDIM.",
 )
 @click.option(

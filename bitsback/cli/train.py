@@ -11,7 +11,7 @@ import click
 
 from bitsback.cli import recipes
 from bitsback.cli.messages import ProgressBar, print_error, print_line
-from bitsback.cli.options import quiet_option
+from bitsback.cli.options import FiniteRange, quiet_option
 from bitsback.cli.resources import set_up
 from bitsback.errors import BitsbackError, OutputExists, OutputFailed
 
@@ -78,12 +78,10 @@ def _expert_levels(only: tuple[int, int] | None, at_levels: bool) -> range | Non
     help="Model file; the checkpoint is OUTPUT.ckpt.  With --only the checkpoint alone is written: "
     "`export` makes a model of several experts.",
 )
-@click.option(
-    "--minutes", type=click.FloatRange(0, min_open=True), help="Default: 100, or RECIPE's."
-)
+@click.option("--minutes", type=FiniteRange(0, min_open=True), help="Default: 100, or RECIPE's.")
 @click.option(
     "--until",
-    type=float,
+    type=FiniteRange(),
     help="With RECIPE: the end of training, in seconds since 1970 (`date +%s`).",
 )
 @click.option(
@@ -123,14 +121,14 @@ def _expert_levels(only: tuple[int, int] | None, at_levels: bool) -> range | Non
 )
 @click.option(
     "--decay-from",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.33,
     show_default=True,
     help="Share of the run before the learning rate falls.",
 )
 @click.option(
     "--lr-scale",
-    type=click.FloatRange(0, 10, min_open=True),
+    type=FiniteRange(0, 10, min_open=True),
     default=1.0,
     show_default=True,
     help="Factor of the learning rates: 0.3 to continue from a trained network.",
@@ -245,6 +243,8 @@ def train(
                 force=may_replace,
             )
     except (BitsbackError, OSError) as error:
+        if log.is_file() and not log.stat().st_size:  # made before the work, to see that it can be
+            log.unlink()
         of_output = isinstance(error, (OutputExists, OutputFailed))
         print_error(error, output if of_output else folder)
         sys.exit(1)

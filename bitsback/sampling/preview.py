@@ -101,9 +101,9 @@ def preview(
     model: as in decode.  An image under the fallback codec is decoded.
     Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an archive.
     """
-    header, payload = container.read(data)
-    if header.archive:
+    if len(container.read_groups(data)) > 1 or (read := container.read(data))[0].archive:
         raise UnsupportedImage("an archive of images; a preview shows one image")
+    header, payload = read
     known = np.zeros((header.height, header.width), bool)
     if not header.model:
         image = decoder.decode_image(data)

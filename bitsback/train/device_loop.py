@@ -68,21 +68,30 @@ def run_steps(
         first = counted = trainer.steps
         row: dict[str, Any] = {}
         may_replace = force
+
+        def told(now: float, minutes: float) -> dict[str, Any]:
+            means, count = trainer.losses(), trainer.steps - counted
+            if not means.pop("finite"):
+                return row
+            found = progress_row(trainer, means, count, now - reported, minutes)
+            trainer.history.append(json.dumps(found))
+            report(found)
+            return found
+
         while (minutes := (time.monotonic() - begin) / 60) < config.minutes or (
             trainer.steps == first
         ):
             trainer.set_rates(min(1.0, minutes / config.minutes))
             trainer.steps_on_device(BLOCK)
-            count, now = trainer.steps - counted, time.monotonic()
-            if count >= log_every:
-                means = trainer.losses()
-                if means.pop("finite"):
-                    row = progress_row(trainer, means, count, now - reported, minutes)
-                    trainer.history.append(json.dumps(row))
-                    report(row)
+            now = time.monotonic()
+            if trainer.steps - counted >= log_every:
+                row = told(now, minutes)
                 counted, reported = trainer.steps, now
             if now - saved > 60 * config.save_every:
                 saved = now
                 trainer.save(f"{output}.ckpt", minutes, may_replace)
                 may_replace = True  # a file that this run wrote
-    return Run(trainer, len(images.sizes), (time.monotonic() - begin) / 60, row, may_replace)
+    minutes = (time.monotonic() - begin) / 60
+    if trainer.steps > counted:  # the last steps, or all of a short run
+        row = told(time.monotonic(), minutes)
+    return Run(trainer, len(images.sizes), minutes, row, may_replace)

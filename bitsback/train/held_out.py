@@ -20,6 +20,7 @@ from bitsback.train.denoiser import Denoiser
 from bitsback.train.measure import bound_bits
 from bitsback.train.mixture import LEAST_BITS, Source, centre, image_files, read_image, webp_bits
 from bitsback.train.packed_weights import SUFFIX, of_levels, read_packed
+from bitsback.train.patches import check_folder
 from bitsback.train.recipe import Expert, Recipe, file_of
 from bitsback.train.restart import as_checkpoint
 
@@ -41,6 +42,7 @@ def held_out(source: Source, side: int, limit: int | None = None) -> HeldOut:
 
     Errors: TrainingError where there is none.
     """
+    check_folder(source.folder)
     files = image_files(source.folder)[:: source.hold_out] if source.hold_out else []
     read = (read_image(path) for path in files)
     crops = [centre(one, side) for one in read if one is not None and min(one.shape[:2]) >= side]

@@ -79,11 +79,18 @@ def progress_row(
         "total": round(sum(row.values()), 4),
         "steps": trainer.steps,
         "minutes": round(trainer.minutes_before + minutes, 2),
-        "share": minutes / config.minutes,
+        "share": min(1.0, minutes / config.minutes),
         "pixels_per_second": round(count * config.batch * config.patch**2 / seconds),
         "sigma_ends": sigma_ends(trainer, 3),
         "integer": config.integer,
     }
+
+
+def _reported(window, trainer, minutes, report):
+    row = window.row(trainer, minutes)
+    trainer.history.append(json.dumps(row))
+    report(row)
+    return row
 
 
 def sigma_ends(trainer: Trainer, digits: int) -> list[float]:
@@ -108,9 +115,9 @@ def train(
 
     On a CUDA device device_loop.py takes the steps.  Writes the model file `output` and the
     checkpoint `output`.ckpt; for an expert the latter alone.
-    report: called with a row every `log_every` steps (bits a dimension: total and parts, pixels a
-    second, share of the run); resume: a path for Trainer.load; data_name: name of the data in the
-    model file; force: replace what other runs wrote.
+    report: called with a row every `log_every` steps and at the end (bits a dimension: total and
+    parts, pixels a second, share of the run); resume: a path for Trainer.load; data_name: name of
+    the data in the model file; force: replace what other runs wrote.
     Errors: TrainingError, OutputExists, OutputFailed.
     """
     device = torch.device(device)
@@ -168,13 +175,13 @@ def _run(
         if losses:
             window.add(losses)
         if trainer.steps % log_every == 0 and window.count:
-            row = window.row(trainer, minutes)
-            trainer.history.append(json.dumps(row))
-            report(row)
+            row = _reported(window, trainer, minutes, report)
             window = Window()
         if time.monotonic() - saved > 60 * config.save_every:
             saved = time.monotonic()
             trainer.save(f"{output}.ckpt", minutes, may_replace)
             may_replace = True  # a file that this run wrote
     minutes = (time.monotonic() - begin) / 60
+    if window.count:  # the last steps, or all of a short run
+        row = _reported(window, trainer, minutes, report)
     return Run(trainer, len(patches), minutes, row, may_replace)

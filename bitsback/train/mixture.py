@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bitsback.errors import OutputFailed, TrainingError
 from bitsback.train.augment import HALVED_SHARE, chroma_halved
+from bitsback.train.patches import check_folder
 from bitsback.train.wild import DRAWS_PER_PATCH, MCU_SIDE, ODDS, WILD_SHARE, Odds, in_the_wild
 
 WEIGHTS = ("pixels", "inverse bits")
@@ -113,6 +114,7 @@ def read_images(sources: Sequence[Source], patch: int, held: int = 32, threads: 
     """
     flat, sizes, odds, kept = [], [], [], []
     for source in sources:
+        check_folder(source.folder)
         files = image_files(source.folder)
         with ThreadPoolExecutor(threads) as pool:
             every = enumerate(pool.map(read_image, files))

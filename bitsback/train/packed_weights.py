@@ -11,6 +11,7 @@ import json
 import lzma
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -30,7 +31,10 @@ KEY = "bitsback"
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message; torch adds pages of advice."""
+    """The first line of an error's message; torch adds pages of advice, in one line of which it
+    recommends to load what it would not: of another program's file nothing is told."""
+    if isinstance(error, UnpicklingError):
+        return "not written by bitsback"
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

@@ -12,6 +12,13 @@ from bitsback.train.augment import HALVED_SHARE, some_halved
 from bitsback.train.wild import DRAWS_PER_PATCH, MCU_SIDE, WILD_SHARE, some_in_the_wild
 
 
+def check_folder(folder: str | Path) -> None:
+    """Errors: TrainingError for what is no folder."""
+    if not Path(folder).is_dir():
+        why = "not a folder" if Path(folder).exists() else "no such folder"
+        raise TrainingError(f"{folder}: {why}")
+
+
 class Patches:
     """All images below a folder as one flat (pixels, 3) uint8 tensor on `device`.
 
@@ -27,6 +34,7 @@ class Patches:
         halved: float = HALVED_SHARE,
         wild: float = WILD_SHARE,
     ) -> None:
+        check_folder(folder)
         flat, sizes, self.skipped = [], [], []
         for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
             try:
