@@ -198,6 +198,7 @@ def test_verification(tiny_model, photograph, monkeypatch):
         np.zeros((1, 4, 4, 3), np.uint8),
         np.zeros((0, 4, 3), np.uint8),
         np.zeros((4, 0, 3), np.uint8),
+        np.ma.masked_array(np.zeros((4, 4, 3), np.uint8), mask=True),
         [[[1, 2, 3]]],
         None,
     ],
