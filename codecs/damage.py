@@ -106,10 +106,13 @@ def _moved(data, groups, errors):
     lost = [n for n in errors if groups[n].images and not _begins(data, groups[n].begin)]
     whole = {group.begin for number, group in enumerate(groups) if number not in errors}
     heads = [at for at in _heads(data) if at not in whole] if lost else []
-    found = {}
+    found, left = {}, NEAREST * len(data)  # bytes to look at: a table may tell of any number
     for number in lost:
         group = groups[number]
         for begin in _nearest(heads, group.begin):
+            left -= group.size
+            if begin + group.size > len(data) or left < 0:
+                continue
             there = group._replace(begin=begin)
             try:
                 container.read_group(there.of(data), there)

@@ -1,11 +1,14 @@
 """What can be decoded of damaged files: no wrong pixel, and all that comes before the damage."""
 
+import zlib
+
 import numpy as np
 import pytest
 
 from bitsback.codecs import decode, mode_decision
 from bitsback.codecs.bitstream import block_checks, container
 from bitsback.codecs.bitstream.container import Entry
+from bitsback.codecs.bitstream.numbers import number
 from bitsback.codecs.checksums import checked_entries
 from bitsback.codecs.damage import found_groups, looked_at
 from bitsback.codecs.encoder import Encoder, encode_image
@@ -198,6 +201,23 @@ def test_groups_elsewhere_than_the_table_tells(tiny_model, photograph, change):
     wholes = [some for some, damage in salvage(altered, found, model=tiny_model) if not damage]
     assert sorted(one.entry.name for (one,) in wholes) == ["0.png", "2.png", "3.png"]
     assert all(same(one.image, images[int(one.entry.name[0])]) for (one,) in wholes)
+
+
+def test_a_table_of_more_groups_than_there_are_is_bounded(tiny_model, monkeypatch):
+    """Each tells of a hundred thousand bytes, and none is where it should be."""
+    body = Encoder(tiny_model).encode_many(
+        [ImageData("1", np.eye(3, dtype=np.uint8))], (Entry(3, 3, "a", mode="1"),)
+    )
+    table = bytearray(container.write_groups([(1, body), (1, body)])[:5] + bytes([16]))
+    table += number(20000) + 20000 * (number(1) + number(100000))
+    table += zlib.crc32(table).to_bytes(4, "little")
+    data = bytes(table) + 20 * (body + bytes(100000 - len(body)))
+    seen, real = [], container.read_group
+    monkeypatch.setattr(
+        container, "read_group", lambda part, group: seen.append(len(part)) or real(part, group)
+    )
+    assert len(looked_at(data).errors) == 20000
+    assert len(data) < sum(seen) < 6 * len(data)
 
 
 @pytest.mark.parametrize("at", [0, 4])
