@@ -13,7 +13,7 @@ from bitsback.codecs.bitstream.container import Group
 from bitsback.codecs.bitstream.table import HEAD, is_grouped
 from bitsback.errors import BitsbackError, DamagedFile, NotOurFile
 
-SEARCHED = 2**16  # bytes at the end of a file, any of which may be the first after it
+SEARCHED = 2**12  # bytes at the end of a file, any of which may be the first after it
 NEAREST = 4  # beginnings of groups, nearest to where one should be, at which it is looked for
 
 
