@@ -84,6 +84,8 @@ def test_a_recipe_says_it_all(root):
     assert [expert.name for expert in recipe.experts] == ["level_0", "levels_1_6", "levels_7_8"]
     config = recipe.config(recipe.experts[1], True)
     assert config.only == range(1, 7) and config.batch == 8 and config.integer and config.bfloat16
+    own = dataclasses.replace(recipe.experts[1], batch=32, patch=16)
+    assert recipe.config(own, True) == dataclasses.replace(config, batch=32, patch=16)
     assert recipe.augment.wild == 0.5 and recipe.augment.odds == Odds(soft=1.0)
     assert recipe.sources[0].weight == "inverse bits"
     assert recipe.experts[2].config.passes == 2 and recipe.sources[0].folder == root / "images"
@@ -99,6 +101,7 @@ def test_a_recipe_says_it_all(root):
         ("wild =", "tame ="),
         ("soft =", "hard ="),
         ("inverse bits", "bits"),
+        ("levels = [0, 0]", "levels = [0, 0]\npatch = 40"),  # larger than the recipe's
     ],
 )
 def test_wrong_recipes_are_refused(root, tmp_path, old, new):

@@ -33,8 +33,8 @@ class Expert:
 
     levels: the first and the last level; network: c1, n1, c2, n2, c3, n3; share: of the time that
     it might keep the device busy, 0 to 1, 0: it is not trained but the start's; family: as in
-    `export`; of: the name of another recipe whose expert for these levels is taken, which is not
-    trained here.
+    `export`; batch, patch: its own, where they are not the recipe's; of: the name of another recipe
+    whose expert for these levels is taken, which is not trained here.
     """
 
     levels: tuple[int, int]
@@ -43,6 +43,8 @@ class Expert:
     passes: int = 4
     family: int = 0
     share: float = 1.0
+    batch: int | None = None
+    patch: int | None = None
     of: str | None = None
 
     @property
@@ -78,12 +80,15 @@ class Recipe:
     def config(self, expert: Expert, bfloat16: bool) -> TrainingConfig:
         """What the trainer of an expert does."""
         fixed = {"integer": True, "at_levels": True, "only": expert.only, "bfloat16": bfloat16}
+        for key in ("batch", "patch"):
+            if getattr(expert, key) is not None:
+                fixed[key] = getattr(expert, key)
         seed = self.training.get("seed", 1) + expert.levels[0]
         return TrainingConfig(**self.training | fixed | {"minutes": self.minutes, "seed": seed})
 
     @property
     def patch(self) -> int:
-        """The side of the patches, pixels."""
+        """The largest side of patches, pixels; images smaller than that are left out."""
         return TrainingConfig(**self.training).patch
 
     @property
@@ -153,7 +158,9 @@ def read_recipe(path: str | Path, data: str | Path) -> Recipe:
             augment=Augment(**_only_fields(augment, Augment)),
         )
         for expert in recipe.trained:
-            recipe.config(expert, False), expert.config
+            expert.config  # must be a network
+            if recipe.config(expert, False).patch > recipe.patch:
+                raise TrainingError(f"{expert.name}: patches larger than the recipe's")
         return recipe
     except (OSError, KeyError, TypeError, ValueError, TrainingError) as error:
         raise TrainingError(f"{path}: not a recipe ({first_line(error)})") from None
