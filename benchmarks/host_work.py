@@ -33,6 +33,7 @@ from bitsback.ans.device_lanes import DeviceLanes
 from bitsback.ans.lanes import Lanes
 from bitsback.codecs import (
     block_means,
+    checksums,
     decoder,
     encoder,
     flat_map,
@@ -55,7 +56,7 @@ BORROWED = 1.8  # bits a sample that a segment pops before it pushes
 # (step, where it is looked up, its name there); a step inside another is not part of that one
 STEPS: list[tuple[str, Any, str]] = [
     ("digest of the pixels", encoder, "file_digest"),
-    ("digest of the pixels", decoder, "file_digest"),
+    ("digest of the pixels", checksums, "file_digest"),
     ("few colours?", mode_decision, "prior_possible"),
     ("a photograph?", mode_decision, "prior_hopeless"),
     ("estimate of JPEG XL", jxl, "jxl_size"),
@@ -74,7 +75,7 @@ STEPS: list[tuple[str, Any, str]] = [
     ("tables of a device", Chain, "counts_for"),
     ("colour counts", prior_codec, "count_rows"),
     ("start block", prior_codec, "fallback_parts"),
-    ("start block", decoder, "unpack_fallback_parts"),
+    ("start block", checksums, "unpack_fallback_parts"),
     ("pixels of segments", segments, "planes"),
     ("context of segments", segments, "context_around"),
     ("context of segments", Chain, "_contexts"),

@@ -120,9 +120,11 @@ def _decode_stack(header, payload, model, device, progress, ledger, begun):
     return arrays, stack.credit(header.credit_bytes), model.gaussians
 
 
-def _bytes_of(data):
+def _bytes_of(data: Packed) -> bytes:
     """bytes of any object that has them.  Errors: TypeError."""
-    return data if isinstance(data, bytes) else memoryview(data).cast("B").tobytes()
+    if isinstance(data, bytes):
+        return data
+    return data.tobytes() if isinstance(data, np.ndarray) else memoryview(data).tobytes()
 
 
 def decode_image(
@@ -143,10 +145,10 @@ def decode_image(
     >>> decode_image(encode_image(gray)).metadata
     {'dpi': (72.0, 72.0)}
     """
-    data = _bytes_of(data)
-    if container.read_header(data).archive:
+    packed = _bytes_of(data)
+    if container.read_header(packed).archive:
         raise UnsupportedImage("an archive of images; use codecs.archive")
-    return decode_images(data, model=model, device=device, progress=progress)[1][0]
+    return decode_images(packed, model=model, device=device, progress=progress)[1][0]
 
 
 def decode(
@@ -166,13 +168,13 @@ def decode(
     >>> bool((decode(data) == pixels).all()), read_header(data).width
     (True, 4)
     """
-    data = _bytes_of(data)
-    header = container.read_header(data)
+    packed = _bytes_of(data)
+    header = container.read_header(packed)
     if not header.archive and header.entries[0].mode != "RGB":
         raise UnsupportedImage(
             f"an image of mode {header.entries[0].mode}; decode_image returns all of it"
         )
-    return decode_image(data, model=model, device=device, progress=progress).samples
+    return decode_image(packed, model=model, device=device, progress=progress).samples
 
 
 def check(

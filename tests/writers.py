@@ -19,7 +19,7 @@ WRITERS = {  # name: (arguments, output)
         "new.png",
     ),
     "train": (
-        ["train", "data", "-o", "new", "--minutes", "0.001", "--batch", "8", *TINY_RUN],
+        ["train", "data", "-o", "new", "-q", "--minutes", "0.001", "--batch", "8", *TINY_RUN],
         "new.ckpt",
     ),
     "export": (["export", "start.ckpt", "-o", "new"], "new"),

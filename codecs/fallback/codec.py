@@ -153,7 +153,7 @@ def decode_fallback(data: bytes, shape: tuple[int, ...], dtype: DTypeLike = np.u
         Image.DecompressionBombError,
     ):
         raise DamagedFile("a part coded by the fallback codec does not decode") from None
-    return np.require(samples, dtype, "CW")
+    return np.require(samples, dtype, ("C", "W"))
 
 
 def coder_name(data: bytes) -> str:
