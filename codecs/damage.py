@@ -58,7 +58,7 @@ def looked_at(data: bytes) -> Found:
         and (end := _end_of(part := groups[last].of(data)))
     ):
         moved[last] = groups[last]._replace(size=end)
-        places = [*places, f"{len(part) - end} bytes after its end"]
+        places = [*places, f"bytes after its end: {len(part) - end}"]
     groups = tuple(moved.get(number, group) for number, group in enumerate(groups))
     errors = {number: error for number, error in errors.items() if number not in moved}
     return Found(groups, errors, places)
@@ -79,7 +79,7 @@ def _groups_of(data):
             f"{told}; groups are looked for without it, some may be missing"
         ]
     left = len(data) - groups[-1].begin - groups[-1].size
-    return groups, [f"{left} bytes more than its groups have"]
+    return groups, [f"bytes that are no group's: {left}"]
 
 
 def found_groups(data: bytes) -> tuple[Group, ...]:

@@ -168,7 +168,7 @@ def test_bytes_after_the_end(file, tiny_model, image, photograph, after):
     for data, samples in (file[0], image), (encode_image(small), small.samples):
         places = looked_at(data + after).places
         ((found, damage),) = salvage(data + after, model=tiny_model)
-        assert places == [f"{len(after)} bytes after its end"] and not damage
+        assert places == [f"bytes after its end: {len(after)}"] and not damage
         assert found[0].share == 1 and np.array_equal(found[0].image.samples, samples)
     bodies = [encoder.encode_many([small], (Entry(8, 9, name, mode="P"),)) for name in "ab"]
     data = container.write_groups([(1, body) for body in bodies])
@@ -176,7 +176,7 @@ def test_bytes_after_the_end(file, tiny_model, image, photograph, after):
     for altered, count in ((data, 1), (table, 2)):
         found = looked_at(altered + after)
         assert not found.errors and len(found.places) == count
-        assert found.places[-1].startswith(f"{len(after)} bytes ")
+        assert found.places[-1].endswith(f": {len(after)}")
         assert [group.of(altered + after) for group in found.groups] == bodies
     assert looked_at(file[0]).is_whole and looked_at(data).is_whole
 
