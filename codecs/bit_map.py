@@ -11,7 +11,7 @@ import numpy as np
 
 from bitsback.codecs import prior_codec
 from bitsback.codecs.bit_costs import head_costs
-from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.chosen import read_single
 from bitsback.codecs.bitstream.numbers import Reader
 from bitsback.codecs.checksums import checked_images
 from bitsback.codecs.decoder import ModelOption, Progress, no_progress
@@ -22,7 +22,6 @@ from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import pop_segments
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import sigmas
-from bitsback.errors import UnsupportedImage
 
 HEAT = np.array([(0, 0, 24), (86, 24, 122), (216, 70, 82), (252, 170, 78), (255, 252, 214)])
 
@@ -82,9 +81,7 @@ def bit_map(data: bytes, *, model: ModelOption = None, progress: Progress = no_p
     Options as decode_image.  Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an
     archive.
     """
-    if len(container.read_groups(data)) > 1 or (read := container.read(data))[0].archive:
-        raise UnsupportedImage("an archive of images; a map shows one image")
-    header, payload = read
+    header, payload = read_single(data, "a map shows one image")
     rest, size = head_costs(data, header, payload), (header.height, header.width)
     fallback = np.zeros(size)
     if not header.model:

@@ -18,7 +18,7 @@ from bitsback.codecs.checksums import checked_entries, file_digest
 from bitsback.codecs.decoder import ModelOption, Progress, check, no_progress
 from bitsback.codecs.fallback.codec import FallbackCache
 from bitsback.codecs.fallback.parts import join_parts
-from bitsback.codecs.formats import metadata
+from bitsback.codecs.formats import looks, metadata
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.photographs import estimate_of_jxl
 from bitsback.codecs.prior_trial import prior_bits
@@ -36,8 +36,7 @@ class Encoder:
     device: torch's; effort: a name of EFFORTS or a number 1..9 (default: DEFAULT_EFFORT); tuning:
     steps of finding bias updates for 400,000 pixels, scaled with the root of the size
     (tune/tuning.py), 0 for none (default: the effort's); verify: decode each file and compare it
-    with what went in.  Errors: ValueError for an unknown effort or
-    a tuning that is no number of steps.
+    with what went in.  Errors: ValueError for an unknown effort, or steps that are no number.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class Encoder:
         """
         entries = checked_entries(images, entries)
         for image in images:
-            _refuse_size(image)
+            _refuse(image)
         return self._encode(images, entries, True, progress)
 
     def _encode(self, images, entries, archive, progress):
@@ -199,14 +198,15 @@ def _order(image, under_prior):
     return True, image.height * image.width, image.height, image.colour.shape[2]
 
 
-def _refuse_size(image):
+def _refuse(image):
+    looks.check_look(image)
     height, width = image.height, image.width
     if max(height, width) > container.MAX_SIDE or height * width > container.MAX_PIXELS:
         raise UnsupportedImage(f"{width}x{height} pixels are too many")
 
 
 def _entry(image):
-    _refuse_size(image)
+    _refuse(image)
     return Entry(image.width, image.height, mode=image.mode, source=image.source)
 
 

@@ -128,13 +128,18 @@ def test_devices_of_one_run(tree, tiny_model):
         assert (tree / "one" / name).read_bytes() == (tree / "two" / name).read_bytes()
 
 
-@pytest.mark.slow
-def test_devices_of_one_run_that_decompresses(tree, tiny_model):
-    options = "--model", tiny_model.path
+def of_two_devices(tree, model, command, *arguments):
+    """The result of a command on three files, of which one is none, shared by two devices."""
+    options = "--model", model.path
     call("compress", "-r", tree / "in", "--dir", tree / "one", "-j", 1, *options)
     (tree / "one" / "a.bbk").write_bytes(b"no file")
-    several = "-j", 2, "--device", "cpu,cpu", *options
-    result = call("decompress", "-r", tree / "one", "--dir", tree / "back", *several)
+    several = "-j", 2, "--device", "cpu,cpu"
+    return call(command, "-r", tree / "one", *arguments, *several, *options)
+
+
+@pytest.mark.slow
+def test_devices_of_one_run_that_decompresses(tree, tiny_model):
+    result = of_two_devices(tree, tiny_model, "decompress", "--dir", tree / "back")
     assert result.exit_code == 1 and len(error_lines(result)) == 1
     assert names(tree / "back") == ["b.png", "below/c.png"]
     for name in names(tree / "back"):
@@ -143,11 +148,7 @@ def test_devices_of_one_run_that_decompresses(tree, tiny_model):
 
 @pytest.mark.slow
 def test_devices_of_one_run_that_tests(tree, tiny_model):
-    options = "--model", tiny_model.path
-    call("compress", "-r", tree / "in", "--dir", tree / "one", "-j", 1, *options)
-    (tree / "one" / "a.bbk").write_bytes(b"no file")
-    several = "-j", 2, "--device", "cpu,cpu", *options
-    result = call("test", "-r", tree / "one", *several)
+    result = of_two_devices(tree, tiny_model, "test")
     assert result.exit_code == 1 and len(error_lines(result)) == 1
     assert result.stdout.count("checksums match") == 2
 

@@ -150,10 +150,9 @@ def test_limits_are_the_writers_too(monkeypatch):
         )
 
 
-def test_a_transparent_colour_has_few_numbers(monkeypatch):
+def test_a_transparent_colour_has_few_numbers():
     """Millions of numbers where three belong are damage."""
     image = ImageData("RGB", np.zeros((1, 1, 3), np.uint8), {"transparency": tuple(range(5))})
-    monkeypatch.setattr("bitsback.codecs.formats.looks.check_look", lambda image: None)
     with pytest.raises(DamagedFile, match="left over"):
         metadata.unpack(metadata.pack([image]), 1)
 

@@ -23,6 +23,7 @@ from bitsback.cli.options import (
 )
 from bitsback.cli.resources import model_path, open_model, set_threads
 from bitsback.devices import is_gpu
+from bitsback.outputs import STDIO
 
 if TYPE_CHECKING:
     from bitsback.codecs.bitstream.container import Header
@@ -73,7 +74,7 @@ def check(
 
     many = at_once > 1 or len(devices) > 1 and len(items) > 1
     # standard input and pipes may be open in this process alone
-    if many and not any(str(source) == "-" or source.is_fifo() for source, _ in items):
+    if many and not any(source == STDIO or source.is_fifo() for source, _ in items):
         run_begin = time.perf_counter()
         run_many(
             "check",

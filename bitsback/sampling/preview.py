@@ -18,6 +18,7 @@ from torch import Tensor
 from bitsback.ans.gaussian_tables import FRACTIONS
 from bitsback.codecs import block_means, decoder, prior_codec
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.chosen import read_single
 from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import blocks, context_around, lane_counts
 from bitsback.coder.context import free_values
@@ -101,9 +102,7 @@ def preview(
     model: as in decode.  An image under the fallback codec is decoded.
     Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an archive.
     """
-    if len(container.read_groups(data)) > 1 or (read := container.read(data))[0].archive:
-        raise UnsupportedImage("an archive of images; a preview shows one image")
-    header, payload = read
+    header, payload = read_single(data, "a preview shows one image")
     known = np.zeros((header.height, header.width), bool)
     if not header.model:
         image = decoder.decode_image(data)

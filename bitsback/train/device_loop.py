@@ -1,6 +1,5 @@
 """A training run on a GPU: images in its memory, steps that stay there (graph.py)."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ from bitsback.errors import TrainingError
 from bitsback.integer.config import NetworkConfig
 from bitsback.train.graph import BLOCK, GraphTrainer, fastest_convolutions
 from bitsback.train.kernel_check import kernels_agree
-from bitsback.train.loop import Run, progress_row
+from bitsback.train.loop import Run, progress_row, reported
 from bitsback.train.mixture import Mixture, Source, read_images
 from bitsback.train.trainer import TrainingConfig
 
@@ -64,7 +63,7 @@ def run_steps(
         ) from None
     with fastest_convolutions():
         trainer = _prepared(network, config, mixture, resume)
-        begin = saved = reported = time.monotonic()
+        begin = saved = since = time.monotonic()
         first = counted = trainer.steps
         row: dict[str, Any] = {}
         may_replace = force
@@ -73,10 +72,8 @@ def run_steps(
             means, count = trainer.losses(), trainer.steps - counted
             if not means.pop("finite"):
                 return row
-            found = progress_row(trainer, means, count, now - reported, minutes)
-            trainer.history.append(json.dumps(found))
-            report(found)
-            return found
+            found = progress_row(trainer, means, count, now - since, minutes)
+            return reported(trainer, found, report)
 
         while (minutes := (time.monotonic() - begin) / 60) < config.minutes or (
             trainer.steps == first
@@ -86,7 +83,7 @@ def run_steps(
             now = time.monotonic()
             if trainer.steps - counted >= log_every:
                 row = told(now, minutes)
-                counted, reported = trainer.steps, now
+                counted, since = trainer.steps, now
             if now - saved > 60 * config.save_every:
                 saved = now
                 trainer.save(f"{output}.ckpt", minutes, may_replace)

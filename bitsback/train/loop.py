@@ -86,8 +86,10 @@ def progress_row(
     }
 
 
-def _reported(window, trainer, minutes, report):
-    row = window.row(trainer, minutes)
+def reported(
+    trainer: Trainer, row: dict[str, Any], report: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """The row, kept in the checkpoint's history and reported."""
     trainer.history.append(json.dumps(row))
     report(row)
     return row
@@ -175,7 +177,7 @@ def _run(
         if losses:
             window.add(losses)
         if trainer.steps % log_every == 0 and window.count:
-            row = _reported(window, trainer, minutes, report)
+            row = reported(trainer, window.row(trainer, minutes), report)
             window = Window()
         if time.monotonic() - saved > 60 * config.save_every:
             saved = time.monotonic()
@@ -183,5 +185,5 @@ def _run(
             may_replace = True  # a file that this run wrote
     minutes = (time.monotonic() - begin) / 60
     if window.count:  # the last steps, or all of a short run
-        row = _reported(window, trainer, minutes, report)
+        row = reported(trainer, window.row(trainer, minutes), report)
     return Run(trainer, len(patches), minutes, row, may_replace)

@@ -103,6 +103,18 @@ def as_one(damage: Sequence[BitsbackError], told: str = "") -> BitsbackError:
     return kind(told + in_one_line(damage))
 
 
+def read_single(data: bytes, why: str) -> tuple[Header, bytes]:
+    """container.read of a file of one image.
+
+    why: told of an archive, in groups or not.  Errors: NotOurFile, DamagedFile; UnsupportedImage.
+    """
+    if len(container.read_groups(data)) == 1:
+        header, payload = container.read(data)
+        if not header.archive:
+            return header, payload
+    raise UnsupportedImage(f"an archive of images; {why}")
+
+
 def header_of(data: bytes, only: Sequence[str] = ()) -> Header:
     """A Header of the images in a file that can be read and are chosen.  Errors: chosen_groups'."""
     header = container.joined_header(list(chosen_groups(data, only)[1].values()))

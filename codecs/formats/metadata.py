@@ -182,13 +182,10 @@ def _pieces(metadata):
 def pack(images: Sequence[ImageData]) -> bytes:
     """Look and metadata of images as bytes, b"" if there are none.
 
-    Errors: UnsupportedImage if they exceed the limits, or a look is one that no image has.
+    Errors: UnsupportedImage if they exceed the limits.
     """
-    from bitsback.codecs.formats.looks import check_look  # a decoder does not need it
-
     parts = []
     for image in images:
-        check_look(image)
         items = {**image.look, **image.metadata}
         part = number(len(items))
         for key, value in items.items():
