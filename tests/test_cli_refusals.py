@@ -2,10 +2,13 @@
 
 import os
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
 
+from bitsback.cli.main import main
+from bitsback.cli.options import PathName
 from bitsback.codecs import decode, encode
 from tests.commands import (
     call,
@@ -248,3 +251,32 @@ def test_an_output_folder_that_cannot_be_made(folder):
     """--dir below a file: an error without traceback."""
     result = call("compress", folder / "a.png", "--dir", folder / "b.png" / "out")
     assert result.exit_code in (1, 2) and result.stderr
+
+
+def test_an_empty_name_is_not_the_current_folder(tmp_path, monkeypatch, photograph):
+    """`compress -f "$PICTURES"` where the variable is not set."""
+    save(photograph(9, 11), tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        ["compress", "-r", ""],
+        ["compress", "a.png", "-o", ""],
+        ["compress", "a.png", "--dir", ""],
+        ["compress", "--archive", "set.bbk", ""],
+        ["decompress", ""],
+        ["test", ""],
+        ["info", ""],
+        ["train", "", "-o", "m"],
+    ):
+        result = call(*arguments)
+        assert result.exit_code == 2 and "an empty name" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png"]
+
+
+def test_every_path_of_a_command_is_a_path_name():
+    kinds = {
+        f"{command} {parameter.name}": type(parameter.type)
+        for command, its in main.commands.items()
+        for parameter in its.params
+        if isinstance(parameter.type, click.Path)
+    }
+    assert len(kinds) > 20 and set(kinds.values()) == {PathName}

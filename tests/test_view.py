@@ -18,7 +18,7 @@ from PIL import Image
 from bitsback.cli import view, view_contents
 from bitsback.cli.view_contents import Contents
 from bitsback.cli.view_server import Server
-from bitsback.codecs import encode, encode_image
+from bitsback.codecs import encode, encode_image, groups
 from bitsback.codecs.archive import encode_archive
 from bitsback.codecs.bit_map import bit_map
 from bitsback.codecs.bitstream import container
@@ -268,6 +268,42 @@ def test_images_of_an_archive(tmp_path, archive, monkeypatch):
     contents = Contents(tmp_path / "set.bbk", archive[0], None)
     contents.decode("cpu")
     assert state(contents)["pictures"] == found[:2] and state(contents)["done"]
+
+
+def test_damaged_groups_leave_the_other_pictures(tmp_path, photograph, tiny_model, monkeypatch):
+    """A group that cannot be read, one of other pixels than its digest tells: both are named, on
+    the page and on standard error.
+    """
+    monkeypatch.setattr(groups, "GROUP_IMAGES", 1)
+    monkeypatch.setattr(groups, "FEWEST_BYTES", 1)
+    images = [photograph(6 + i, 8, i) for i in range(4)]
+    for i, one in enumerate(images):
+        Image.fromarray(one).save(tmp_path / f"{i}.png")
+    data = encode_archive([tmp_path])[0]
+    bodies = [group.of(data) for group in container.read_groups(data)]
+    header, payload = container.read(bodies[1])
+    other = bytes([header.digest[0] ^ 1]) + header.digest[1:]
+    bodies[1] = container.write(dataclasses.replace(header, digest=other), payload)
+    bodies[3] = bodies[3][:-9] + bytes([bodies[3][-9] ^ 1]) + bodies[3][-8:]
+    source = tmp_path / "set.bbk"
+    source.write_bytes(container.write_groups([(1, body) for body in bodies]))
+    contents = Contents(source, source.read_bytes(), None)
+    for _ in range(2):  # as after an allocation that failed
+        contents.decode("cpu")
+    assert len(contents.damage) == 2
+    found = state(contents)
+    assert found["done"] and [one["name"][:1] for one in found["pictures"]] == ["0", "2"]
+    assert all(np.array_equal(picture(contents, f"{i}.png"), images[2 * i]) for i in range(2))
+    assert "group 2 of 4" in found["error"] and "group 4 of 4" in found["error"]
+
+    def end(_):
+        raise SystemExit(130)
+
+    monkeypatch.setattr(view.time, "sleep", end)
+    result = call("view", source, "--model", tiny_model.path)
+    assert result.exit_code == 130 and result.stdout.startswith("http")
+    (line,) = error_lines(result)
+    assert "set.bbk" in line and "group 2 of 4" in line and "group 4 of 4" in line
 
 
 def test_damage_is_told_before_anything_is_served(tmp_path, data, other_model):

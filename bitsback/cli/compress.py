@@ -15,7 +15,7 @@ from bitsback.cli.estimate import estimate_printer
 from bitsback.cli.inputs import Item, check_streams, find_inputs
 from bitsback.cli.many import group_processes, job_count, run_many
 from bitsback.cli.messages import ProgressBar, print_line, print_log, print_result
-from bitsback.cli.options import CommonOptions, EffortType, common_options
+from bitsback.cli.options import CommonOptions, EffortType, PathName, common_options
 from bitsback.cli.resources import effort_model, make_ready, model_path, open_model
 from bitsback.devices import is_gpu
 from bitsback.efforts import DEFAULT_EFFORT, EFFORTS
@@ -88,7 +88,7 @@ class _Reporter:
 @common_options
 @click.option(
     "--archive",
-    type=click.Path(path_type=Path),
+    type=PathName(),
     help="One file for all images of the files and folders given; none if one is refused.",
 )
 @click.option(

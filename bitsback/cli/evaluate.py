@@ -15,6 +15,7 @@ from bitsback.cli.image_sets import as_array, read_images
 from bitsback.cli.messages import ProgressBar, print_error, print_line
 from bitsback.cli.options import (
     EffortType,
+    PathName,
     device_option,
     json_option,
     model_option,
@@ -36,7 +37,7 @@ SECOND = 1.0  # an estimate of less than so many seconds is not printed
 
 
 @click.command()
-@click.argument("images", type=click.Path(path_type=Path))
+@click.argument("images", type=PathName())
 @model_option
 @click.option(
     "-e",
@@ -57,7 +58,7 @@ SECOND = 1.0  # an estimate of less than so many seconds is not printed
 @click.option(
     "--grades",
     "training",
-    type=click.Path(path_type=Path),
+    type=PathName(),
     help="Also the bound by grade of the variance, and calibrated: on centre crops, by what these "
     "training images (a folder or an array) tell.",
 )

@@ -8,7 +8,7 @@ import click
 
 from bitsback.cli import recipes
 from bitsback.cli.messages import print_error, print_line
-from bitsback.cli.options import FiniteRange, force_option
+from bitsback.cli.options import FiniteRange, PathName, force_option
 from bitsback.errors import BitsbackError, OutputExists, OutputFailed, TrainingError
 
 
@@ -66,12 +66,12 @@ def _print_bounds(network: Any, data: Path, limit: int) -> None:
     nargs=-1,
     required=True,
     metavar="CHECKPOINT...",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=PathName(exists=True, dir_okay=False),
 )
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Model file.")
+@click.option("-o", "--output", required=True, type=PathName(), help="Model file.")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=PathName(exists=True, file_okay=False),
     help="Folder of images on which to measure the cost of rounding.",
 )
 @click.option(
@@ -84,7 +84,7 @@ def _print_bounds(network: Any, data: Path, limit: int) -> None:
 @click.option(
     "--equalise",
     "training_data",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=PathName(exists=True, file_okay=False),
     help="Training images on which to equalise hidden channels, for a model trained without "
     "--integer.",
 )
@@ -97,7 +97,7 @@ def _print_bounds(network: Any, data: Path, limit: int) -> None:
 )
 @click.option(
     "--crops",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=PathName(exists=True, file_okay=False),
     help="Training images for --variance.",
 )
 @click.option(
@@ -107,12 +107,12 @@ def _print_bounds(network: Any, data: Path, limit: int) -> None:
 )
 @click.option(
     "--experts",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=PathName(exists=True, file_okay=False),
     help="With a recipe: the folder in which `train RECIPE` left its experts.",
 )
 @click.option(
     "--keep-better",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=PathName(exists=True, file_okay=False),
     metavar="DATA",
     help="With a recipe: the folder of its sources.  Of each expert that it trained, the state "
     "before or after is taken, whichever has the smaller bound on the held-out images.",

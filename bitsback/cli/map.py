@@ -10,6 +10,7 @@ from bitsback.cli.drawing import write_drawing
 from bitsback.cli.messages import ProgressBar, print_line
 from bitsback.cli.options import (
     EffortType,
+    PathName,
     force_option,
     image_output_option,
     model_option,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command("map")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=PathName())
 @image_output_option
 @click.option("--levels", is_flag=True, help="Also a panel for each noise level.")
 @model_option

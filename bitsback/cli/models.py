@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from bitsback.cli.messages import print_error, print_file_error, print_line, print_result
-from bitsback.cli.options import force_option, json_option
+from bitsback.cli.options import PathName, force_option, json_option
 from bitsback.errors import BitsbackError, WrongModel
 
 files_argument = click.argument(
-    "sources", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+    "sources", metavar="FILE...", nargs=-1, required=True, type=PathName()
 )
 
 

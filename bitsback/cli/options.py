@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -29,6 +30,21 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+class PathName(click.Path):
+    """click.Path to a Path; an empty name, as of a variable that is not set, is an error.
+
+    Path("") would be the current folder.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("an empty name", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @dataclass(frozen=True)
 class CommonOptions:
     """What compress and decompress were called with, but for their own options."""
@@ -49,9 +65,7 @@ class CommonOptions:
     verbose: bool
 
 
-sources_argument = click.argument(
-    "sources", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
+sources_argument = click.argument("sources", nargs=-1, required=True, type=PathName())
 recursive_option = click.option(
     "-r",
     "--recursive",
@@ -86,19 +100,17 @@ image_output_option = click.option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PathName(),
     help="Image file in a lossless format, chosen by suffix.",
 )
 
 _COMMON = (
     sources_argument,
-    click.option(
-        "-o", "--output", type=click.Path(path_type=Path), help="Output file (one input only)."
-    ),
+    click.option("-o", "--output", type=PathName(), help="Output file (one input only)."),
     click.option(
         "--dir",
         "folder",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=PathName(file_okay=False),
         help="Folder for the outputs.",
     ),
     recursive_option,

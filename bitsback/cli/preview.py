@@ -9,6 +9,7 @@ import click
 from bitsback.cli.drawing import GRAY_LEVELS, STEPS, write_drawing
 from bitsback.cli.messages import print_line
 from bitsback.cli.options import (
+    PathName,
     device_option,
     force_option,
     image_output_option,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=PathName())
 @image_output_option
 @click.option(
     "--sigma",

@@ -10,6 +10,7 @@ from bitsback.cli.drawing import GRAY_LEVELS, STEPS, write_drawing
 from bitsback.cli.messages import print_line
 from bitsback.cli.options import (
     FiniteRange,
+    PathName,
     device_option,
     force_option,
     image_output_option,
@@ -104,7 +105,7 @@ def _read_photograph(path: Path, size: tuple[int, int] | None) -> "torch.Tensor"
 @click.option(
     "--from",
     "source",
-    type=click.Path(path_type=Path),
+    type=PathName(),
     help="Start from this photograph with noise added, and show both before the results.",
 )
 @click.option(

@@ -11,7 +11,7 @@ import click
 
 from bitsback.cli import recipes
 from bitsback.cli.messages import ProgressBar, print_error, print_line
-from bitsback.cli.options import FiniteRange, quiet_option
+from bitsback.cli.options import FiniteRange, PathName, quiet_option
 from bitsback.cli.resources import set_up
 from bitsback.errors import BitsbackError, OutputExists, OutputFailed
 
@@ -69,12 +69,12 @@ def _expert_levels(only: tuple[int, int] | None, at_levels: bool) -> range | Non
 
 
 @click.command()
-@click.argument("folder", metavar="FOLDER|RECIPE", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="FOLDER|RECIPE", type=PathName())
 @click.option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PathName(),
     help="Model file; the checkpoint is OUTPUT.ckpt.  With --only the checkpoint alone is written: "
     "`export` makes a model of several experts.",
 )
@@ -86,12 +86,12 @@ def _expert_levels(only: tuple[int, int] | None, at_levels: bool) -> range | Non
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=PathName(exists=True, file_okay=False),
     help="With RECIPE: the folder of its sources (default: the recipe's own).",
 )
 @click.option(
     "--resume",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=PathName(exists=True, dir_okay=False),
     help="Checkpoint (.ckpt) or model file (.safetensors) to continue from; a smaller network is "
     "grown.",
 )

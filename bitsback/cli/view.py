@@ -9,13 +9,13 @@ import click
 
 from bitsback.cli.devices import with_memory
 from bitsback.cli.messages import print_file_error, print_line
-from bitsback.cli.options import device_option, model_option, threads_option
+from bitsback.cli.options import PathName, device_option, model_option, threads_option
 from bitsback.cli.resources import open_model, set_up
 from bitsback.errors import BitsbackError
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=PathName())
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="On 127.0.0.1; 0: any.")
 @click.option("--open/--no-open", "browser", help="Also open the page in the browser.")
 @model_option
@@ -35,6 +35,7 @@ def view(
     try:
         from bitsback.cli.view_contents import Contents
         from bitsback.cli.view_server import Server
+        from bitsback.codecs.bitstream.chosen import as_one
         from bitsback.codecs.io.packed import read_packed
 
         contents = Contents(source, read_packed(source), prior)
@@ -47,6 +48,8 @@ def view(
         webbrowser.open(server.address)
     try:
         with_memory(contents.decode, device, source)
+        if contents.damage:
+            print_file_error(as_one(contents.damage), source)
     except (BitsbackError, MemoryError) as error:
         print_file_error(error, source)
         contents.fail(error)

@@ -9,12 +9,14 @@ import numpy as np
 
 from bitsback.cli.messages import printable
 from bitsback.codecs.bit_map import bit_map
+from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.chosen import as_one, chosen_groups
 from bitsback.codecs.decoder import decode_group
 from bitsback.codecs.formats import metadata
 from bitsback.codecs.image import DEEP, png
 from bitsback.codecs.io.facts import describe
 from bitsback.coder.model import Model
+from bitsback.errors import DamagedFile, NotOurFile
 from bitsback.sampling.preview import on_preview
 
 LONGEST, LONGEST_OF_MANY = 2048, 512  # pixels of a side that are sent, of one image and of several
@@ -27,14 +29,14 @@ class Contents:
     """`files`, {name: body}: the page, its state, and a PNG of each picture and of the map.
 
     A picture's step tells what its pixels are: "preview"; "decoding", not checked, and where pale a
-    preview; "checked".  Errors: as of describe; DamagedFile, NotOurFile for a group; WrongModel.
+    preview; "checked".  damage: what is wrong with groups of an archive whose others are shown.
+    Errors: as of describe; DamagedFile, NotOurFile where no group can be read; WrongModel.
     """
 
     def __init__(self, source: Path, data: bytes, model: Model | None) -> None:
         facts, self.data, self.model = describe(printable(source.name), data), data, model
-        self.groups, self.headers, damage = chosen_groups(data)
-        if damage:
-            raise as_one(damage)
+        self.groups, self.headers, self._unread = chosen_groups(data)
+        self.damage = list(self._unread)
         for header in self.headers.values():
             self.model = Model.of_file(self.model, header.model) if header.model else self.model
         self.files = {"": Path(__file__).with_name("view.html").read_bytes()}
@@ -65,26 +67,38 @@ class Contents:
     def decode(self, device: str) -> None:
         """Decodes images group by group; one that is no archive's again for its map.
 
-        Errors: DamagedFile, MemoryError.
+        Errors: DamagedFile of an image, or MemoryError; those of an archive's groups are `damage`.
         """
+        shown, count = 0, len(container.read_groups(self.data))
+        self.damage = list(self._unread)  # after a failed allocation this is the second time
 
         def show_growing(pixels: np.ndarray, share: float) -> None:
             self.state["share"] = share
             self.show(0, "", pixels, "decoding" if share else "preview")
 
-        for header, group in zip(self.headers.values(), self.groups.values()):
+        for number, group in self.groups.items():
+            header = self.headers[number]
             options: dict[str, Any] = {"model": self.model, "device": device}
             if header.model and not header.archive:
                 growing = on_preview(self.data, header, show_growing, **options)
                 options["begun"], options["progress"] = growing
-            _, images = decode_group(group.of(self.data), group, **options)
-            for i, image in enumerate(images[: MOST - group.first]):
+            try:
+                _, images = decode_group(group.of(self.data), group, **options)
+            except (DamagedFile, NotOurFile) as error:
+                if not header.archive:
+                    raise
+                self.damage.append(type(error)(container.in_group(number, count, error)))
+                continue
+            for entry, image in zip(header.entries, images[: MOST - shown]):
                 pixels = image.colour if image.mode in DEEP else image.shown
-                name = header.archive and f"{header.entries[i].name}, {image.width}x{image.height}"
-                self.show(group.first + i, name or "", pixels, "checked")
-            if group.first + len(images) >= MOST:
+                name = header.archive and f"{entry.name}, {image.width}x{image.height}"
+                self.show(shown, name or "", pixels, "checked")
+                shown += 1
+            if shown == MOST:
                 break
-        if not header.archive:
+        if self.damage:
+            self.fail(as_one(self.damage))
+        elif not header.archive:
             self.update(metadata=metadata.sizes(images[0].metadata))
             if header.height * header.width <= MAPPED:
                 found = bit_map(self.data, model=self.model)
