@@ -112,11 +112,32 @@ def test_two_passes_of_more():
         assert _outputs(network, False)[1].shape == (2, 9, 24, 16) and len(network.head_out) == 1
 
 
+@pytest.mark.parametrize("integer", [False, True])
+def test_four_passes_of_two(integer):
+    """The same outputs but for the second half of the first pass, which begins with none: weights
+    for innovations that two passes never read do not count.
+    """
+    config = dataclasses.replace(TINY, passes=2)
+    torch.manual_seed(8)
+    two, four = Denoiser(config), Denoiser(TINY)
+    with torch.no_grad():
+        for parameter in two.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.05)
+    four.load_state_dict(grow_weights(config, two.state_dict(), TINY))
+    (trunk, fine), (same, finer) = _outputs(two, integer), _outputs(four, integer)
+    assert torch.equal(trunk, same) and fine[:, :, ::2, 1::2].abs().max() > 0.01
+    near = 1e-2 if integer else 2e-3  # weights that became zero give the others finer steps
+    for row, column in ((0, 1), (1, 0)):  # of the second pass of two
+        expected = fine[:, :, row::2, column::2]
+        torch.testing.assert_close(finer[:, :, row::2, column::2], expected, atol=near, rtol=1e-3)
+    assert not finer[:, :, ::2, ::2].any() and not finer[:, :, 1::2, 1::2].any()
+
+
 def test_what_cannot_grow_is_refused():
-    """Smaller sizes, another embedding and two passes made four are errors that name the size."""
+    """Smaller sizes, another embedding and two passes made eight are errors that name the size."""
     weights, two = Denoiser(TINY).state_dict(), dataclasses.replace(TINY, passes=2)
     with pytest.raises(TrainingError, match="passes"):
-        grow_weights(two, Denoiser(two).state_dict(), TINY)
+        grow_weights(two, Denoiser(two).state_dict(), dataclasses.replace(TINY, passes=8))
     for change in ({"c2": TINY.c2 - 1}, {"head": TINY.head - 8}, {"embedding": TINY.embedding + 1}):
         with pytest.raises(TrainingError, match=next(iter(change))):
             grow_weights(TINY, weights, dataclasses.replace(TINY, **change))

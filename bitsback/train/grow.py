@@ -12,6 +12,7 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
+from bitsback.diffusion.passes import coding_passes
 from bitsback.errors import TrainingError
 from bitsback.integer.config import NetworkConfig
 from bitsback.train.denoiser import Denoiser
@@ -21,21 +22,28 @@ GROWS = ("c1", "n1", "c2", "n2", "c3", "n3", "head", "passes")
 Weights = dict[str, Tensor]  # a state dict
 
 
-def split_passes(weights: Weights) -> Weights:
-    """The weights of a head of 4 passes for 8: both halves of a pass start as the whole pass.
+def split_passes(weights: Weights, count: int) -> Weights:
+    """The weights of a head of `count` passes, 2 or 4, for twice as many: both halves of a pass
+    start as the whole pass.
 
     The second half of the first pass has a head as well, which starts with the biases of the next
-    pass and zero outputs.
+    pass and zero outputs.  With 2 passes the head read only innovations of the first: what it has
+    for the others becomes zero.
     """
     weights, ends = dict(weights), ("weight", "bias")
-    outs = {end: [weights.pop(f"head_out.{i}.{end}") for i in range(3)] for end in ends}
+    outs = {end: [weights.pop(f"head_out.{i}.{end}") for i in range(count - 1)] for end in ends}
     for end in ends:
-        eight = [torch.zeros_like(outs[end][0])] + [out for out in outs[end] for _ in range(2)]
-        weights |= {f"head_out.{i}.{end}": out for i, out in enumerate(eight)}
-        levels = weights[f"head_level.2.{end}"].chunk(3)
+        halves = [torch.zeros_like(outs[end][0])] + [out for out in outs[end] for _ in range(2)]
+        weights |= {f"head_out.{i}.{end}": out for i, out in enumerate(halves)}
+        levels = weights[f"head_level.2.{end}"].chunk(count - 1)
         weights[f"head_level.2.{end}"] = torch.cat(
             [levels[0]] + [part for part in levels for _ in range(2)]
         )
+    if count == 2:
+        read = {2 * row + column for row, column, _ in coding_passes(2)[0]}
+        known = weights["head_known.weight"].clone()
+        known[:, [i for i in range(known.shape[1]) if i % 4 not in read]] = 0
+        weights["head_known.weight"] = known
     return weights
 
 
@@ -77,7 +85,7 @@ def grow_weights(
     old, new = asdict(old_config), asdict(new_config)
     for name in new:
         if name == "passes":
-            allowed = new[name] <= old[name] or old[name] == 4
+            allowed = new[name] <= 2 * old[name]
         else:
             allowed = new[name] == old[name] or new[name] > old[name] and name in GROWS
         if not allowed:
@@ -86,7 +94,7 @@ def grow_weights(
                 f"{name} = {new[name]}"
             )
     if old["passes"] < new["passes"]:
-        weights = split_passes(weights)
+        weights = split_passes(weights, old["passes"])
     for count in (8, 4):
         if new["passes"] < count <= old["passes"]:
             weights = join_passes(weights, count)
