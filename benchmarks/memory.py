@@ -1,12 +1,13 @@
 """Peak memory of compress (with its verification) and decompress, a process each.
 
-    python -m benchmarks.memory --tiny 24 --flat 24,100 --segments default
-                                [-o benchmarks/results/memory]
+    python -m benchmarks.memory [--whole fast:24,default:24] [--tiny 24] [--flat 24,100]
+                                [--segments default] [-o benchmarks/results/memory]
 
-The images are synthetic.  `tiny` is a model of random weights, so that a run takes minutes and not
-hours; `flat` has no network, three bits a sample in the message: the memory of the image itself.
-One segment of segment_layout.ENCODER_MAX_PIXELS on one level shows what a shipped model's network
-takes beyond tiny's.  Pillow's limit of 89 megapixels, above which images are refused, is off here.
+The images are synthetic.  `whole` are images with a shipped model, an hour of a core; `tiny` is a
+model of random weights, which takes minutes; `flat` has no network, three bits a sample in the
+message: the memory of the image itself.  One segment of segment_layout.ENCODER_MAX_PIXELS on one
+level is the least that a model's network takes.  Pillow's limit of 89 megapixels, above which
+images are refused, is off here.
 """
 
 import argparse
@@ -196,6 +197,7 @@ def apart(*arguments: object) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=summary(__doc__))
+    parser.add_argument("--whole", default="", help="Shipped models and megapixels of images.")
     parser.add_argument("--tiny", default="", help="Megapixels of images, with a tiny model.")
     parser.add_argument("--flat", default="", help="Megapixels of images, without a network.")
     parser.add_argument("--segments", default="", help="Shipped models, a segment of each.")
@@ -207,9 +209,10 @@ def main() -> None:
         return
     from bitsback.coder.model import Model
 
+    chosen = {kind: getattr(args, kind) for kind in ("whole", "tiny", "flat", "segments")}
+    options = " ".join(f"--{kind} {value}" for kind, value in chosen.items() if value)
     lines = [
-        f"python -m benchmarks.memory --tiny {args.tiny or chr(34) * 2} "
-        f"--flat {args.flat or chr(34) * 2} --segments {args.segments}\n",
+        f"python -m benchmarks.memory {options}\n",
         "| what | peak MiB | seconds |",
         "|---|---|---|",
     ]
@@ -223,25 +226,19 @@ def main() -> None:
             Path(folder, name) for name in ("in.png", "in.bbk", "out.png", "tiny.safetensors")
         )
         write_tiny_model(model)
-        for kind, megapixels in [("tiny", n) for n in args.tiny.split(",") if n] + [
-            ("flat", n) for n in args.flat.split(",") if n
-        ]:
-            flat = "flat" * (kind == "flat")
+        jobs = [one.split(":") for one in args.whole.split(",") if one]
+        jobs += [[kind, n] for kind in ("tiny", "flat") for n in chosen[kind].split(",") if n]
+        for kind, megapixels in jobs:
+            flat, shipped = "flat" * (kind == "flat"), kind not in ("tiny", "flat")
             image(source, float(megapixels), bool(flat))
-            add(
-                f"{megapixels} megapixels, compress, {kind}",
-                apart("compress", source, packed, model, flat),
-            )
-            add(
-                f"{megapixels} megapixels, decompress, {kind}",
-                apart("decompress", packed, back, model, flat),
-            )
-        for name in [str(model), *filter(None, args.segments.split(","))]:
-            known = name != str(model) and f"{name} {Model.open(name).id[:16]}"
-            add(
-                f"one segment on one level, {known or 'tiny'}",
-                apart("segment", "", "", name, ""),
-            )
+            with_model = kind if shipped else model
+            what = f"{kind} {Model.open(kind).id[:16]}" if shipped else kind
+            for action, paths in (("compress", (source, packed)), ("decompress", (packed, back))):
+                facts = apart(action, *paths, with_model, flat)
+                add(f"{megapixels} megapixels, {action}, {what}", facts)
+        for name in filter(None, args.segments.split(",")):
+            known = f"{name} {Model.open(name).id[:16]}"
+            add(f"one segment on one level, {known}", apart("segment", "", "", name, ""))
     if args.output:
         args.output.with_suffix(".md").write_text("\n".join(lines) + "\n")
 

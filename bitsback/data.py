@@ -51,7 +51,7 @@ class ArchiveDataset(Dataset):
     def __len__(self) -> int:
         return len(self.archive)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int | str) -> Any:
         """Errors: as Archive's."""
         number = self.archive.number(index)
         group = self.archive.group_of(number)
@@ -87,7 +87,8 @@ class GroupBatches(Sampler):
 
     Images are drawn at random from `mixed` groups at a time, in random order.  workers: as
     DataLoader's num_workers, which deals batches out in turn: the groups of batch j are those of
-    worker j % workers.  Call set_epoch for another order.  Errors: ValueError for sizes below 1.
+    worker j % workers.  Workers have equally many batches, so up to workers - 1 groups are shared
+    by two of them.  Call set_epoch for another order.  Errors: ValueError for sizes below 1.
     """
 
     def __init__(
@@ -108,23 +109,36 @@ class GroupBatches(Sampler):
         """Chooses the order of the next iteration."""
         self.epoch = epoch
 
-    def _batches(self, groups: list[int], rng: np.random.Generator) -> list[list[int]]:
+    def _batches(self, parts: list[np.ndarray], rng: np.random.Generator) -> list[list[int]]:
+        """Batches of one worker; parts: numbers of images of each of its groups."""
         numbers: list[int] = []
-        for begin in range(0, len(groups), self.mixed):
-            some = [self.groups[i] for i in groups[begin : begin + self.mixed]]
-            drawn = np.concatenate([np.arange(g.first, g.first + g.images) for g in some])
-            numbers += rng.permutation(drawn).tolist()
+        for begin in range(0, len(parts), self.mixed):
+            numbers += rng.permutation(np.concatenate(parts[begin : begin + self.mixed])).tolist()
         return [numbers[i : i + self.batch_size] for i in range(0, len(numbers), self.batch_size)]
 
     def _dealt(self) -> list[list[list[int]]]:
-        """The batches of each worker."""
+        """The batches of each worker: as many for each, or one more for the first ones, since
+        DataLoader deals by turns whatever there is for whom."""
         rng = np.random.default_rng((self.seed, self.epoch))
-        order = rng.permutation(len(self.groups)).tolist()
-        return [self._batches(order[w :: self.workers], rng) for w in range(self.workers)]
+        order = [self.groups[i] for i in rng.permutation(len(self.groups))]
+        drawn = [rng.permutation(np.arange(g.first, g.first + g.images)) for g in order]
+        batches = len(self)
+        shares = [len(range(w, batches, self.workers)) for w in range(self.workers)]
+        ends = (self.batch_size * np.cumsum(shares)).tolist()
+        dealt, begin = [], 0
+        for end in ends:
+            parts, at = [], 0
+            for numbers in drawn:
+                part = numbers[max(0, begin - at) : max(0, end - at)]
+                parts += [part] if len(part) else []
+                at += len(numbers)
+            dealt.append(self._batches(parts, rng))
+            begin = end
+        return dealt
 
     def __iter__(self) -> Iterator[list[int]]:
         for turn in zip_longest(*self._dealt()):
             yield from (batch for batch in turn if batch is not None)
 
     def __len__(self) -> int:
-        return sum(map(len, self._dealt()))
+        return -(-sum(group.images for group in self.groups) // self.batch_size)

@@ -3,7 +3,6 @@
 import copy
 import operator
 import os
-import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -20,6 +19,7 @@ from bitsback.codecs.image import ImageData
 from bitsback.coder.model import Model
 from bitsback.errors import DamagedFile, InputChanged, NotOurFile, UnsupportedImage
 from bitsback.inputs import identity
+from bitsback.locks import ForkLock
 
 CACHE_BYTES = 2**28  # of decoded samples that an Archive or a data set keeps
 HEAD = 32  # bytes of a file that tell how long its table is
@@ -27,21 +27,30 @@ Kept = TypeVar("Kept")
 
 
 class Recent(Generic[Kept]):
-    """What was made of groups lately, as long as it has no more than `limit` bytes together."""
+    """What was made of groups lately, as long as it has no more than `limit` bytes together.
+
+    Threads may share it: one makes what all of them wait for.
+    """
 
     def __init__(self, limit: int) -> None:
-        self.limit, self.size = limit, 0
+        self.limit, self._lock = limit, ForkLock()
         self.kept: OrderedDict[int, tuple[Kept, int]] = OrderedDict()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that is kept."""
+        return sum(size for _, size in self.kept.values())
 
     def get(self, key: int, make: Callable[[], tuple[Kept, int]]) -> Kept:
         """What is kept under a key, else what make() returns, with its bytes."""
-        if key not in self.kept:
-            self.kept[key] = make()
-            self.size += self.kept[key][1]
-        self.kept.move_to_end(key)
-        while self.size > self.limit and len(self.kept) > 1:
-            self.size -= self.kept.popitem(last=False)[1][1]
-        return self.kept[key][0]
+        with self._lock:
+            if key not in self.kept:
+                self.kept[key] = make()
+            self.kept.move_to_end(key)
+            found = self.kept[key][0]
+            while self.size > self.limit and len(self.kept) > 1:
+                self.kept.popitem(last=False)
+            return found
 
 
 class Archive:
@@ -63,8 +72,8 @@ class Archive:
     >>> len(archive), archive.names, archive["1.png"].tolist(), archive.batch([2, 0]).shape
     (3, ['0.png', '1.png', '2.png'], [[1, 1], [1, 1]], (2, 2, 2))
 
-    Errors: NotOurFile, DamagedFile,
-    UnsupportedImage for a file of one image; InputChanged where the file is another one later.
+    Errors: OSError, NotOurFile, DamagedFile, UnsupportedImage for a file of one image;
+    InputChanged where the file is another one later.
     """
 
     def __init__(
@@ -76,7 +85,8 @@ class Archive:
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.path, self.device, self.cache_bytes = Path(path), device, cache_bytes
-        self._model, self._lock = model, threading.RLock()
+        self._where = self.path.absolute()  # also after the current folder has changed
+        self._model = model
         self._entries: tuple[container.Entry, ...] | None = None
         self._by_name: dict[str, int] | None = None
         self._recent: Recent[list[ImageData]] = Recent(cache_bytes)
@@ -86,7 +96,7 @@ class Archive:
             raise type(error)(f"{self.path}: {error}") from None
 
     def _open(self):
-        with open(self.path, "rb") as stream:
+        with open(self._where, "rb") as stream:
             self._identity = identity(status := os.fstat(stream.fileno()))
             head = stream.read(HEAD)
             if is_grouped(head):
@@ -153,8 +163,7 @@ class Archive:
         """The image that is kept, not to be changed."""
         number = self.number(index)
         group = self.group_of(number)
-        with self._lock:
-            images = self._recent.get(group, lambda: self._kept(group))
+        images = self._recent.get(group, lambda: self._kept(group))
         return images[number - self.groups[group].first]
 
     def batch(self, indices: Iterable[int | str]) -> np.ndarray:
@@ -205,18 +214,21 @@ class Archive:
         return images, sum(image.samples.nbytes for image in images)
 
     def _bytes(self, begin: int, size: int) -> bytes:
-        with open(self.path, "rb") as stream:
-            if identity(os.fstat(stream.fileno())) != self._identity:
+        with open(self._where, "rb") as stream:
+            status = os.fstat(stream.fileno())
+            if identity(status) != self._identity:
                 raise InputChanged(f"{self.path}: was changed since it was opened")
+            # a table may tell of more bytes than the file has
+            begin = min(begin, status.st_size)
             stream.seek(begin)
-            return stream.read(size)
+            return stream.read(min(size, status.st_size - begin))
 
     def _message(self, number, error):
         return f"{self.path}: {container.in_group(number, len(self.groups), error)}"
 
     def __reduce__(self) -> tuple:
         model = self._model.path if isinstance(self._model, Model) else self._model
-        return _opened, (self.path, model, self.device, self.cache_bytes, self._identity)
+        return _opened, (self._where, model, self.device, self.cache_bytes, self._identity)
 
 
 def _opened(path, model, device, cache_bytes, known):

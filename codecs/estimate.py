@@ -13,13 +13,16 @@ from bitsback.coder.context import no_context
 from bitsback.coder.model import Model
 
 # Bytes on a GPU, whatever the segment: counts of colours, tables; of a weight, as int8 and as
-# float32, and of a word of the stack.
+# float32 (on a CPU: in the file and packed in two orders), and of a word of the stack.
 FIXED, WEIGHT_BYTES, WORD_BYTES = 100 * 2**20, 6, 8
 WORDS = 6_000_000  # on the stack of a photograph of 24 megapixels at 2.7 bits a sample
 # What torch's allocator takes from a GPU against the bytes of its tensors, at most, and what CUDA
 # takes for a process.
 RESERVED, CONTEXT = 1.5, 500 * 2**20
 IMAGE_BYTES = 18  # of a pixel, on the host
+# Segments of different shapes leave gaps in the allocator's memory that the next ones do not fit
+# into: what a process holds while it codes one, against the first.
+GAPS = 1.7
 LONG = 1  # megapixels from which an estimate is worth its time
 TIMED_SIDE = 256  # pixels: side of the block that is timed
 
@@ -45,21 +48,31 @@ def device_bytes(model: Model, pixels: int = ENCODER_MAX_PIXELS, words: int = WO
     words: on the stack.  Counted by benchmarks.footprint, of which this is an upper bound within a
     third.  torch's allocator reserves up to RESERVED times it; CUDA's CONTEXT comes on top.
     """
-    weights = sum(
-        layer.weight.numel() for expert in model.experts for layer in expert.layers.values()
-    )
     widest = max(expert.config.c1 for expert in model.experts)
-    return FIXED + WEIGHT_BYTES * weights + WORD_BYTES * words + int((380 + 1.5 * widest) * pixels)
+    return (
+        FIXED
+        + WEIGHT_BYTES * weights(model)
+        + WORD_BYTES * words
+        + int((380 + 1.5 * widest) * pixels)
+    )
 
 
 def host_bytes(model: Model, pixels: int) -> int:
     """Memory of a process that codes an image on the CPU (benchmarks/results/memory.md).
 
-    The program, the largest segment, which is at most half of an image, and the image itself.
+    The program, the model, the largest segment, which is at most half of an image, with the gaps
+    that others left, and the image itself.
     """
     widest = max(expert.config.c1 for expert in model.experts)
-    segment = (340 + 7.4 * widest) * min(pixels / (2 * ENCODER_MAX_PIXELS), 1)
-    return int((300 + segment) * 2**20) + IMAGE_BYTES * pixels
+    halves = pixels / (2 * ENCODER_MAX_PIXELS)
+    segment = (340 + 7.4 * widest) * min(halves, 1) * min(max(1, (1 + halves) / 2), GAPS)
+    return int((300 + segment) * 2**20) + WEIGHT_BYTES * weights(model) + IMAGE_BYTES * pixels
+
+
+def weights(model: Model) -> int:
+    """How many weights a model's experts have."""
+    layers = [layer for expert in model.experts for layer in expert.layers.values()]
+    return sum(layer.weight.numel() for layer in layers)
 
 
 def estimate(

@@ -16,8 +16,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bitsback.codecs import prior_codec
+from bitsback.codecs import decode, encode, prior_codec
 from bitsback.codecs.bitstream import container
+from bitsback.coder.model import Model
 from bitsback.errors import BitsbackError
 from bitsback.integer import convolution, onednn, selftest, worst_cases
 from bitsback.integer.config import EXACT
@@ -318,7 +319,7 @@ class Rounded(Reference):
     offset = 0.5
 
     def convolve(self, name, x, index, clamp=False):
-        weight, scale, bias = self._prepared[name]
+        weight, scale, bias = self.prepared(name)
         layer = self.layers[name]
         acc = (
             F.conv2d(x.to(torch.float32), weight, bias[0], layer.stride, layer.padding) * scale
@@ -333,7 +334,7 @@ class Truncated(Rounded):
 
 class HalfAwayFromZero(Reference):
     def convolve(self, name, x, index, clamp=False):
-        weight, scale, bias = self._prepared[name]
+        weight, scale, bias = self.prepared(name)
         layer = self.layers[name]
         acc = F.conv2d(x.to(torch.float32), weight, bias[0], layer.stride, layer.padding) * scale
         acc = torch.sign(acc) * (acc.abs() + 0.5).floor()
@@ -354,7 +355,7 @@ class LowPrecision(Reference):
     kind = torch.bfloat16
 
     def convolve(self, name, x, index, clamp=False):
-        weight, scale, bias = self._prepared[name]
+        weight, scale, bias = self.prepared(name)
         layer = self.layers[name]
         acc = F.conv2d(
             x.to(self.kind), weight.to(self.kind), None, layer.stride, layer.padding
@@ -454,7 +455,60 @@ class Missing(Reference):
     ],
 )
 def test_self_test_catches(liar):
-    assert not selftest.agrees(liar)
+    """By its integers: a backend that only fails is another case, Missing."""
+    assert ("wrong" if liar is not Missing else "no such kernel") in selftest.failure(liar)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_autocast_changes_nothing(tiny_model, photograph, backend, kind):
+    """A file coded and decoded in the middle of a training in mixed precision is the same one."""
+    skip_if_unused(backend)
+    with torch.autocast("cpu", dtype=kind):
+        assert selftest.agrees(backend)
+        chain = tiny_model._built("cpu", backend(tiny_model.layers), None)
+        y = torch.from_numpy(photograph(24, 40).transpose(2, 0, 1)[None].astype(np.int32)) - 128
+        inside = chain.network.trunk(1, y)
+        known = torch.ones(1, 12, 20, 12, dtype=torch.int8)
+        inside = [*inside, chain.network.head(1, 1, inside[1], known)]
+    outside = chain.network.trunk(1, y)
+    outside = [*outside, chain.network.head(1, 1, outside[1], known)]
+    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(inside, outside))
+
+
+def test_another_default_device_changes_nothing(tiny_model, photograph):
+    """As notebooks set it; "meta" stands for a GPU, where arrays of the CPU would be missing."""
+    pixels = photograph(24, 40)
+    right = encode(pixels, model=tiny_model)
+    one_pass = onednn.one_pass_agrees()
+    torch.set_default_device("meta")
+    try:
+        onednn.one_pass_agrees.cache_clear()
+        assert onednn.one_pass_agrees() == one_pass
+        assert selftest.agrees(Fast) == agrees(Fast)
+        model = Model.open(tiny_model.path)
+        assert encode(pixels, model=model) == right
+        assert np.array_equal(decode(right, model=model), pixels)
+    finally:
+        torch.set_default_device(None)
+
+
+def test_weights_are_made_float_only_where_floats_are_convolved(tiny_model):
+    """They take four times the memory of a model; a worker process has one of its own."""
+    if not selftest.agrees(Fast):
+        pytest.skip("oneDNN's int8 is not used on this machine")
+    expert = tiny_model.experts[0]
+    backend = Fast(expert.layers)
+    network = IntegerNetwork(backend, expert.config, tiny_model.steps)
+    y = torch.zeros(1, 3, 16, 24, dtype=torch.int32)
+    _, state = network.trunk(0, y)
+    network.head(0, 1, state, torch.zeros(1, 8, 12, 12, dtype=torch.int8))
+    assert set(backend._prepared) == {"first"}  # its inputs are floats
+    assert all(
+        backend._int8[name].weight is layer.weight
+        for name, layer in expert.layers.items()
+        if layer.inner
+    )
 
 
 def test_pairs_in_16_bits_are_exact():

@@ -223,6 +223,46 @@ def test_batches_by_groups(archive):
     assert list(batches) != first
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("size", [1, 5, 30])
+def test_batches_reach_the_worker_of_their_groups(archive, size, workers):
+    """DataLoader deals by turns: of any sizes, at most workers - 1 groups are decoded twice."""
+    dataset = ArchiveDataset(archive)
+    sizes = (3, 1, 9, 2, 2, 40, 5, 1, 17)
+    firsts = np.cumsum((0, *sizes)).tolist()
+    single = dataset.archive.groups[0]
+    groups = tuple(single._replace(first=f, images=n) for f, n in zip(firsts, sizes))
+    archive.groups = groups
+    batches = GroupBatches(dataset, size, workers=workers, mixed=1)
+    found = list(batches)
+    assert len(found) == len(batches) and sorted(sum(found, [])) == list(range(sum(sizes)))
+    of_worker = [
+        {archive.group_of(i) for b in found[w::workers] for i in b} for w in range(workers)
+    ]
+    assert sum(map(len, of_worker)) <= len(groups) + workers - 1
+
+
+def test_the_current_folder_may_change(path, tiny_model, pixels, tmp_path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    archive = Archive(path.name, model=tiny_model)
+    copied = pickle.dumps(archive)
+    monkeypatch.chdir(tmp_path)
+    assert np.array_equal(archive[5], truth(archive, pixels, 5))
+    assert np.array_equal(pickle.loads(copied)[5], truth(archive, pixels, 5))
+
+
+def test_a_table_that_tells_of_more_than_there_is(path, tiny_model, tmp_path):
+    """2^40 bytes of one group in a whole table: an error of ours, and no such memory."""
+    data, groups = path.read_bytes(), container.read_groups(path.read_bytes())
+    archive = Archive(path, model=tiny_model)
+    archive.groups = (*groups[:-1], groups[-1]._replace(size=2**40))
+    assert archive._bytes(groups[-1].begin, 2**40) == groups[-1].of(data)
+    assert not archive._bytes(2**50, 2**40)
+    with pytest.raises(DamagedFile, match="group 4 of 4"):
+        archive.groups = (*groups[:-1], groups[-1]._replace(begin=len(data) - 9, size=2**40))
+        archive[len(archive) - 1]
+
+
 @pytest.mark.parametrize("size, mixed", [(0, 4), (-1, 4), (5, 0)])
 def test_batches_of_no_size(archive, size, mixed):
     with pytest.raises(ValueError, match="batches of"):

@@ -47,7 +47,7 @@ def test_bytes_of_a_layer():
 
 def test_kernels_belong_to_the_network_or_to_the_coder():
     pytest.importorskip("triton")
-    from bitsback.ans import lanes_triton  # noqa: F401
+    from bitsback.ans import lanes_push_triton, lanes_triton  # noqa: F401
     from bitsback.coder import distribution_triton, distribution_triton_pop  # noqa: F401
     from bitsback.integer import triton_kernels  # noqa: F401
 
@@ -120,12 +120,13 @@ def test_a_footprint_counts_what_is_held():
 
 
 def test_the_announced_memory_of_the_host():
-    """Between what was measured of a segment (benchmarks/results/memory.md) and a tenth more, with
-    the image of a megapixel; 24 megapixels take more by the larger segments and the image.
+    """An upper bound of what was measured of whole images of 24 megapixels, and of one segment
+    (benchmarks/results/memory.md), by a third at most.
     """
-    measured = {"fast": 985, "default": 1339, "best": 1689}
-    for name, peak in measured.items():
+    whole = {"fast": 1464, "default": 2383, "best": 3173}
+    segment = {"fast": 939, "default": 1199, "best": 1644}
+    for name, peak in whole.items():
         model = Model.open(name)
-        one = estimate.host_bytes(model, 8 * 2**20) / 2**20 - 8 * estimate.IMAGE_BYTES
-        assert 0.95 * peak <= one <= 1.1 * peak
-        assert estimate.host_bytes(model, 24_000_000) < 2.5 * 2**30
+        assert peak <= estimate.host_bytes(model, 24_000_000) / 2**20 <= 4 / 3 * peak
+        two = estimate.host_bytes(model, 2 * 2**20) / 2**20 - 2 * estimate.IMAGE_BYTES
+        assert segment[name] <= two <= 4 / 3 * segment[name]

@@ -84,6 +84,22 @@ def test_the_same_twice(tiny_model, large, updates):
     assert np.array_equal(tuning.tune(tiny_model, [large], STEPS), updates)
 
 
+@pytest.mark.parametrize(
+    "state", [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", enabled=False)]
+)
+def test_whatever_the_callers_state(tiny_model, large, updates, state):
+    """No gradients, another default type; random numbers are the caller's own."""
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with state():
+            assert np.array_equal(tuning.tune(tiny_model, [large], STEPS), updates)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_progress_reaches_the_end(tiny_model, large, monkeypatch):
     """One report a step, rising to 1; in a whole encoding it goes on from there."""
     seen, all_seen = [], []

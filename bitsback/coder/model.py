@@ -4,7 +4,6 @@
 """
 
 import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from bitsback.integer.model_file import (
 )
 from bitsback.integer.network import IntegerExperts, IntegerNetwork
 from bitsback.integer.selftest import choose
+from bitsback.locks import ForkLock
 
 DEFAULT_MODEL = "default"
 
@@ -62,7 +62,7 @@ class Model:
             raise WrongModel(f"{path}: not an exported model ({error})") from None
         self._chains: dict[str, Chain] = {}
         self._others: dict[str, Model] = {}
-        self._lock = threading.RLock()  # threads share a model: what is built once is built by one
+        self._lock = ForkLock()  # threads share a model: what is built once is built by one
 
     @property
     def update_codec(self) -> BiasUpdates:

@@ -35,9 +35,9 @@ OUTPUT_SHIFTS = (0, -3, -2)  # of the last layers: mean 1/256, scale 1/16 doubli
 def update_units(name: str, layer: Layer) -> torch.Tensor:
     """(O,) int64: what an update of 1 adds to the accumulators of a layer's channels."""
     if name == "last" or name.startswith("head_out"):
-        more = torch.tensor(OUTPUT_SHIFTS).repeat_interleave(len(layer.shift) // 3)
+        more = torch.tensor(OUTPUT_SHIFTS, device="cpu").repeat_interleave(len(layer.shift) // 3)
     else:
-        more = torch.tensor(STEP_SHIFTS.get(name.split(".")[-1], 2))
+        more = torch.tensor(STEP_SHIFTS.get(name.split(".")[-1], 2), device="cpu")
     return 1 << (layer.shift.long() + more).clamp(0, FARTHEST)
 
 

@@ -8,20 +8,22 @@ All end in the same requantisation: round_half_even((acc + bias) * 2^-shift), a 
 per output channel, exact in float32 because acc + bias is below 2^24.
 """
 
-import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from bitsback.integer.config import INPUT_REACH
 from bitsback.integer.fixed_point import rounded_shift
+from bitsback.locks import ForkLock
 
 TOP = 255  # largest activation, in its steps
 WEIGHT = 64  # largest integer weight between two 8-bit activations
 WIDE = 16  # wide sums are in units of 1/16 of an activation's step
+Prepared = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Limits = Sequence[tuple[int, int]]  # lowest and largest value of each third of the channels
 
 
@@ -32,7 +34,7 @@ class _PlainAlgorithms:
     """
 
     def __init__(self) -> None:
-        self._lock, self._inside, self._saved = threading.Lock(), 0, ExitStack()
+        self._lock, self._inside, self._saved = ForkLock(), 0, ExitStack()
 
     def __enter__(self) -> None:
         with self._lock:
@@ -55,6 +57,13 @@ def _allow_tf32(allowed: bool) -> None:
 
 
 _plain = _PlainAlgorithms()
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """A block without autocast, whose 16-bit floats would round the integers of a backend."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def plain_algorithms(device: torch.device) -> AbstractContextManager[None]:
@@ -101,9 +110,22 @@ class Reference:
     def __init__(self, layers: Mapping[str, Layer], device: str | torch.device = "cpu"):
         self.device = torch.device(device)
         self.layers = layers
-        self._prepared = {name: self._prepare(layer) for name, layer in layers.items()}
+        self._prepared: dict[str, Prepared] = {}
+        if self.device.type != "cpu":  # before streams of several threads use them
+            for name in layers:
+                self.prepared(name)
 
-    def _prepare(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def prepared(self, name: str) -> Prepared:
+        """A layer's weight, scale and bias in float32.
+
+        On a CPU they are made at the first use: a faster backend needs few of them, and they are
+        four times as large as the model.
+        """
+        if name not in self._prepared:
+            self._prepared[name] = self._prepare(self.layers[name])
+        return self._prepared[name]
+
+    def _prepare(self, layer: Layer) -> Prepared:
         weight = layer.weight.to(self.device, torch.float32).contiguous(
             memory_format=torch.channels_last
         )
@@ -119,7 +141,7 @@ class Reference:
 
         index: row of the bias; clamp: to 0..255, uint8.
         """
-        weight, scale, bias = self._prepared[name]
+        weight, scale, bias = self.prepared(name)
         layer = self.layers[name]
         bias = bias[index if len(bias) > 1 else 0]
         with plain_algorithms(self.device):

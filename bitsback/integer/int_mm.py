@@ -69,5 +69,5 @@ class IntMM(Reference):
         outputs = len(layer.weight)
         acc = acc[:rows, :outputs] + bias[index if len(bias) > 1 else 0]
         out = acc.to(torch.float32).view(*shape, outputs).permute(0, 3, 1, 2)
-        out = out.mul_(self._prepared[name][1]).round_()
+        out = out.mul_(self.prepared(name)[1]).round_()
         return out.clamp_(0, TOP).to(torch.uint8) if clamp else out

@@ -72,9 +72,9 @@ class Fast(Reference):
         signed = tuple(bias + offset) if (reach * (TOP + 128) + largest).max() < 2**24 else None
         one_order = outputs < 2 * BLOCK or outputs <= BLOCKS * BLOCK and outputs % BLOCK == 0
         return _Int8(
-            weight.to(torch.int8),
+            layer.weight if layer.inner else weight.to(torch.int8),  # mapped from the file
             scale,
-            torch.zeros(outputs, dtype=torch.int64),
+            torch.zeros(outputs, dtype=torch.int64, device="cpu"),
             tuple(bias),
             signed,
             one_order,
@@ -157,7 +157,7 @@ class Fast(Reference):
 def in_one_pass(wide: torch.Tensor, divisor: int) -> torch.Tensor:
     """in_four_passes by torch's quantiser, its memory read as uint8: six times as fast."""
     quantised = torch.quantize_per_tensor(wide, float(divisor), 0, torch.quint8)
-    return torch.empty(0, dtype=torch.uint8).set_(
+    return torch.empty(0, dtype=torch.uint8, device="cpu").set_(
         quantised.untyped_storage(),
         quantised.storage_offset(),
         quantised.size(),
@@ -171,12 +171,9 @@ def one_pass_agrees() -> bool:
 
     Tested at every sixteenth around 0..255, between halves, and far outside.
     """
-    near = torch.arange(-16 * 300, 16 * 300, dtype=torch.float32)
-    wide = (
-        torch.cat([near, near * 3495, torch.tensor([2.0**24, -(2.0**24), 2.0**24 - 1])])
-        .view(1, 1, -1, 3)
-        .expand(1, 5, -1, -1)
-    )
+    near = torch.arange(-16 * 300, 16 * 300, dtype=torch.float32, device="cpu")
+    far = torch.tensor([2.0**24, -(2.0**24), 2.0**24 - 1], device="cpu")
+    wide = torch.cat([near, near * 3495, far]).view(1, 1, -1, 3).expand(1, 5, -1, -1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch means to drop its quantiser one day

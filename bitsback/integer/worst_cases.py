@@ -48,8 +48,8 @@ def worst_case_layers() -> tuple[dict[str, Layer], dict[str, np.ndarray]]:
             wide = np.where(generator.random(wide.shape) < 2 / 108, wide, 0)
         layers[name] = Layer(
             torch.from_numpy(wide.astype(np.int32)),
-            torch.full((1, 36), 2**22 - 1, dtype=torch.int32),
-            torch.full((36,), shift, dtype=torch.int8),
+            torch.full((1, 36), 2**22 - 1, dtype=torch.int32, device="cpu"),
+            torch.full((36,), shift, dtype=torch.int8, device="cpu"),
         )
         # 16 images: libraries choose other algorithms for batches
         inputs[name] = generator.choice(values, (16, wide.shape[1], 16, 24)).astype(np.float32)
@@ -60,7 +60,7 @@ def worst_case_layers() -> tuple[dict[str, Layer], dict[str, np.ndarray]]:
             generator.choice([-WEIGHT, WEIGHT, 63, 0], (48, 12, 3, 3)).astype(np.int8)
         ),
         torch.from_numpy(generator.integers(-(2**22), 2**22, (1, 48)).astype(np.int32)),
-        torch.full((48,), 9, dtype=torch.int8),
+        torch.full((48,), 9, dtype=torch.int8, device="cpu"),
     )
     inputs["signed"] = generator.choice([-128, -127, -1, 0, 1, 126, 127], (3, 12, 16, 24)).astype(
         np.int8
@@ -70,7 +70,7 @@ def worst_case_layers() -> tuple[dict[str, Layer], dict[str, np.ndarray]]:
             generator.choice([-8256, 8255, 8127, -8193, 64, -65, 0], (9, 4, 1, 1)).astype(np.int32)
         ),
         torch.from_numpy(generator.integers(-(2**22), 2**22, (1, 9)).astype(np.int32)),
-        torch.full((9,), 3, dtype=torch.int8),
+        torch.full((9,), 3, dtype=torch.int8, device="cpu"),
     )
     inputs["split"] = generator.choice([0, 1, 127, 254, 255], (2, 4, 16, 24)).astype(np.uint8)
     return layers, inputs

@@ -31,7 +31,7 @@ class OneHotLevel(nn.Module):
 
     def __init__(self, noise: list[float]) -> None:
         super().__init__()
-        self.register_buffer("logs", torch.tensor(noise).log())
+        self.register_buffer("logs", torch.tensor(noise, dtype=torch.float32).log())
 
     def forward(self, log_sigma: Tensor) -> Tensor:
         """The one-hot vectors, in the dtype of log_sigma."""
@@ -56,13 +56,14 @@ def real_scales(name: str, layer: Layer) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
+@torch.random.fork_rng(devices=[])  # layers are made of random weights, which are overwritten
 def dequantised(layers: Mapping[str, Layer], config: NetworkConfig, noise: list[float]) -> Denoiser:
     """A Denoiser of an expert's integer layers, for its own levels; others count as the nearest.
 
     layers: by name; noise: sigmas of their rows.  The biases of its QConvs are what all levels
     share: zero where there is a row for each level, even for one level.
     """
-    network = Denoiser(dataclasses.replace(config, embedding=len(noise)))
+    network = Denoiser(dataclasses.replace(config, embedding=len(noise))).float()
     network.embed = OneHotLevel(noise)  # type: ignore[assignment]
     for name, module in network.named_modules():
         if not isinstance(module, QConv):
@@ -81,7 +82,7 @@ def dequantised(layers: Mapping[str, Layer], config: NetworkConfig, noise: list[
         elif name == "head_known":  # (levels * (passes - 1), head)
             table = bias.view(len(noise), -1)
             # the head's other two inputs, ratio and pixels, depend on the level: zero weights
-            table = torch.cat([table, torch.zeros(2, table.shape[1])])
+            table = torch.cat([table, torch.zeros(2, table.shape[1], dtype=table.dtype)])
             network.head_level = _rows(table)  # type: ignore[assignment]
     return network.requires_grad_(False).eval()
 

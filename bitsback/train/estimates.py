@@ -53,7 +53,7 @@ def estimate(
     n_level = batch - n_pixel
 
     def rand(count: int) -> Tensor:
-        return torch.rand(count, device=device, generator=generator)
+        return torch.rand(count, dtype=torch.float32, device=device, generator=generator)
 
     t = (rand(1) + torch.arange(n_level, device=device) / n_level) % 1
     with torch.no_grad():
@@ -112,7 +112,8 @@ def estimate_at_levels(
     n_level = batch - n_pixel
     odds = like(x, tuple(fall)) / sum(fall)
     places = (
-        torch.rand(1, device=device, generator=generator) + torch.arange(n_level, device=device)
+        torch.rand(1, dtype=torch.float32, device=device, generator=generator)
+        + torch.arange(n_level, device=device)
     ) / max(1, n_level)
     chosen = torch.searchsorted(odds.cumsum(0), places).clamp_max(high - low) + low
     log_sigma = like(x, tuple(math.log(s) for s in sigmas(levels)))

@@ -127,7 +127,7 @@ class FloatFamily:
         self.sizes = {name: len(layer.shift) for name, layer in sorted(experts[0].layers.items())}
         self.exponents = {name: storage_exponent(name, total) for name in self.sizes}
         self.moves = {
-            name: torch.zeros(size, device=device, requires_grad=True)
+            name: torch.zeros(size, dtype=torch.float32, device=device, requires_grad=True)
             for name, size in self.sizes.items()
         }
         self.parts = [_float_expert(e, sigmas(levels), self.exponents, device) for e in experts]
@@ -151,7 +151,7 @@ class FloatFamily:
         The patches are shared among the experts; moves None: the family's own.
         """
         self.move(self.moves if moves is None else moves)
-        total = torch.zeros(())
+        total = torch.zeros((), dtype=torch.float32)
         for i, part in enumerate(self.parts):
             x, gray, weight = (tensor[i :: len(self.parts)] for tensor in batch)
             costs = estimate_at_levels(

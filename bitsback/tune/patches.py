@@ -48,7 +48,7 @@ class ImagePatches:
         )
         self.images, self.device = [images[i] for i in large_enough[self.side]], device
         self.masks = [masks[i] if masks else None for i in large_enough[self.side]]
-        self.shares = torch.tensor([float(pixels.size) for pixels in self.images])
+        self.shares = torch.tensor([pixels.size for pixels in self.images], dtype=torch.float32)
         self.generator = torch.Generator().manual_seed(seed)
         self.count = count * (PATCH_SIDES[0] // self.side) ** 2
 

@@ -104,6 +104,8 @@ def tune(
     return np.concatenate(updates) if any(part.any() for part in updates) else None
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def _tune_family(
     model: Model,
     family: list[Expert],
