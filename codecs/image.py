@@ -103,8 +103,9 @@ class ImageData:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise UnsupportedImage(f"mode {self.mode} is not known")
-        masked = isinstance(self.samples, np.ma.MaskedArray)  # whose mask would be lost
-        if masked or not isinstance(self.samples, np.ndarray):
+        # a mask would be lost, and rows of a matrix are matrices again
+        other = isinstance(self.samples, np.ma.MaskedArray | np.matrix)
+        if other or not isinstance(self.samples, np.ndarray):
             raise UnsupportedImage(f"samples are a numpy array, not {type(self.samples).__name__}")
         shape, dtype = self.samples.shape, np.dtype(MODES[self.mode][0])
         if (

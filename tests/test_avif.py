@@ -53,6 +53,13 @@ def pillow(**options):
     return out.getvalue()
 
 
+def test_boxes_that_are_not_kept_are_named():
+    """Content credentials are a uuid box."""
+    assert not read(LOSSLESS).lost
+    credentials = (24).to_bytes(4, "big") + b"uuid" + bytes(16)
+    assert read(LOSSLESS + credentials).lost == ("uuid",)
+
+
 def replaced(old, new):
     assert LOSSLESS.count(old) == 1 and len(old) == len(new)
     return LOSSLESS.replace(old, new)

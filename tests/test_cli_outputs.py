@@ -189,3 +189,24 @@ def test_an_output_that_is_one_of_several_inputs(folder, checkpoint):
     assert (folder / "b.png").read_bytes() == before["all.bbk"]
     (folder / "b.png").unlink()
     assert {name: (folder / name).read_bytes() for name in names(folder)} == before
+
+
+def test_links_are_removed_before_their_files(tmp_path, photograph):
+    """With --rm in a folder: a link whose file was removed first could not be read."""
+    save(photograph(9, 11), tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to("a.png")
+    assert call("compress", "-q", "--rm", "-r", "-j", "1", tmp_path).exit_code == 0
+    assert names(tmp_path) == ["a.bbk", "b.bbk"] and not (tmp_path / "b.png").is_symlink()
+
+
+def test_case_twins_keep_their_names(tmp_path, photograph):
+    """a.png is a.bbk and comes back as a.png; a.PNG does not take its place."""
+    pixels = {"a.PNG": photograph(9, 11), "a.png": photograph(7, 8)}
+    for name, one in pixels.items():
+        save(one, tmp_path / name)
+    if len(names(tmp_path)) < 2:
+        pytest.skip("names that differ in case are one here")
+    assert call("compress", "-q", "--rm", "-r", tmp_path).exit_code == 0
+    assert call("decompress", "-q", "--rm", "-r", tmp_path).exit_code == 0
+    assert names(tmp_path) == ["a.PNG.png", "a.png"]
+    assert np.array_equal(load(tmp_path / "a.png"), pixels["a.png"])

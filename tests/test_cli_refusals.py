@@ -280,3 +280,15 @@ def test_every_path_of_a_command_is_a_path_name():
         if isinstance(parameter.type, click.Path)
     }
     assert len(kinds) > 20 and set(kinds.values()) == {PathName}
+
+
+def test_a_file_whose_name_is_a_dash(tmp_path, monkeypatch, photograph):
+    """`./-` is that file; `-` is a standard stream."""
+    monkeypatch.chdir(tmp_path)
+    pixels = photograph(9, 11)
+    save(pixels, tmp_path / "a.png")
+    (tmp_path / "-").write_bytes((tmp_path / "a.png").read_bytes())
+    assert call("compress", "-q", "./-", "-o", "x.bbk").exit_code == 0
+    assert call("compress", "-q", "-f", "a.png", "-o", "./-").exit_code == 0
+    assert np.array_equal(decode((tmp_path / "x.bbk").read_bytes()), pixels)
+    assert np.array_equal(decode((tmp_path / "-").read_bytes()), pixels)

@@ -97,7 +97,7 @@ def test_lossy_files_are_refused(make):
 def test_a_recompressed_jpeg_without_its_box_is_refused():
     """VarDCT without XYB is recognised by the frame header if the box jbrd is missing."""
     data = codecs.jpegxl_encode_jpeg(jpeg())
-    codestream, _, packed = jxl._parts(io.BytesIO(data))
+    codestream, _, packed, _ = jxl._parts(io.BytesIO(data))
     assert packed
     with pytest.raises(UnsupportedImage, match="x.jxl: JPEG XL"):
         read(codestream)
@@ -122,6 +122,17 @@ def test_exif_and_xmp_are_kept():
     assert found.metadata == {"exif": b"Exif\0\0" + block, "xmp": b"<xmp/>"} and np.array_equal(
         found.samples, PIXELS
     )
+    assert not found.lost
+    more = read(
+        boxed(
+            box(b"Exif", bytes(4) + block),
+            *parts,
+            box(b"jumb", b"credentials"),
+            box(b"Exif", bytes(4) + block),
+            box(b"brob", b"c2pa" + codecs.brotli_encode(b"x")),
+        )
+    )
+    assert more.lost == ("jumb", "Exif", "c2pa") and more.metadata.keys() == {"exif"}
     exif[0x112] = 6
     with pytest.raises(UnsupportedImage, match="x.jxl: .*orientation"):
         read(boxed(box(b"Exif", bytes(4) + exif.tobytes()[6:]), *parts))

@@ -28,6 +28,11 @@ def find_inputs(
     return items, len(failures)
 
 
+def links_first(items: list[Item]) -> list[Item]:
+    """The order in which --rm leaves no link behind whose file is gone."""
+    return sorted(items, key=lambda item: not item[0].is_symlink())
+
+
 def check_streams(
     items: list[Item], output: Path | None, folder: Path | None, remove: bool
 ) -> bool:

@@ -78,12 +78,12 @@ def packed(source: Path, model: str | None, tuning: int) -> bytes:
     from bitsback.codecs.bitstream.container import MAGIC
     from bitsback.codecs.encoder import encode_image
     from bitsback.codecs.formats.image_files import read_image
-    from bitsback.codecs.io.packed import read_packed
     from bitsback.inputs import opened
 
     with opened(source) as (stream, _):
-        if stream.read(len(MAGIC)) != MAGIC:
+        head = stream.read(len(MAGIC))
+        if head != MAGIC:
             stream.seek(0)
             image = read_image(stream, source, allow_lossy=True)
             return encode_image(image, model=model, tuning=tuning)
-    return read_packed(source)
+        return head + stream.read()  # a pipe is read once

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bitsback.efforts import EFFORTS, effort_name
+from bitsback.outputs import STDIO
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -42,7 +43,9 @@ class PathName(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not os.fspath(value):
             self.fail("an empty name", param, ctx)
-        return super().convert(value, param, ctx)
+        path = super().convert(value, param, ctx)
+        # "./-" is a file, "-" a standard stream; as Paths they are one
+        return path.absolute() if path == STDIO and value != str(STDIO) else path
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ recursive_option = click.option(
     "-r",
     "--recursive",
     is_flag=True,
-    help="Also the files below folders, chosen by suffix; --dir keeps the tree.",
+    help="Also the files below folders, chosen by suffix; in the same tree where --dir is given.",
 )
 force_option = click.option("-f", "--force", is_flag=True, help="Overwrite an existing output.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print a JSON object per line.")

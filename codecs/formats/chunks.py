@@ -48,6 +48,7 @@ NAMES = {
 }
 XMP = b"XML:com.adobe.xmp\0"
 LETTERS = set(string.ascii_letters.encode())
+PIECE = 2**20  # bytes of samples that are looked at at once
 
 Chunk = tuple[bytes, int, bytes]  # name, place, body
 
@@ -61,6 +62,14 @@ def is_stored(name: bytes) -> bool:
     return safe or name in KNOWN[1:]
 
 
+def _skipped(stream, name, length):
+    """The right checksum of a chunk whose body is read and not kept."""
+    crc = zlib.crc32(name)
+    while length and (part := stream.read(min(length, PIECE))):
+        crc, length = zlib.crc32(part, crc), length - len(part)
+    return struct.pack(">I", crc)
+
+
 def _walk(stream, most):
     """Yields (name, body, whether the checksum is correct) of a PNG's chunks up to IEND.
 
@@ -69,7 +78,10 @@ def _walk(stream, most):
     stream.seek(len(SIGNATURE))
     while len(head := stream.read(8)) == 8:
         length, name = struct.unpack(">I4s", head)
-        if name in (b"IDAT", b"fdAT") or length > most:
+        if name in (b"IDAT", b"fdAT"):
+            yield name, None, _skipped(stream, name, length) == stream.read(4)
+            continue
+        if length > most:
             stream.seek(length + 4, io.SEEK_CUR)
             yield name, None, True
             continue
@@ -117,6 +129,8 @@ def read_chunks(
             place = PALETTE
         elif name == b"IDAT":
             place = AFTER
+            if not whole:  # Pillow does not look at it
+                lost["IDAT (wrong checksum)"] = True
         elif name not in STORAGE | {b"IEND"}:
             once = name not in (b"PLTE", b"tRNS") or name not in seen and place != AFTER
             room = body is not None and len(body) + 8 <= most_bytes and len(kept) < most

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from bitsback.codecs.formats import chunks, deep, metadata, tags, tiffs, views
+from bitsback.codecs.formats import chunks, deep, exif_tags, metadata, tags, tiffs, views
 from bitsback.codecs.formats.opening import open_image
 from bitsback.codecs.formats.output_formats import (
     DEEP,
@@ -114,7 +114,10 @@ def written_bytes(
         raise UnsupportedImage(
             f"{name}: {file_format} does not restore this image exactly (mode {image.mode})"
         )
-    return data, metadata.missing(image.metadata, written.metadata)
+    missing = metadata.missing(image.metadata, written.metadata)
+    if "exif" not in missing and not exif_tags.is_held(image.metadata, written.metadata):
+        missing.append("exif")
+    return data, missing
 
 
 def _write_whole(image, file_format):

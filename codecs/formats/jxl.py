@@ -14,6 +14,7 @@ from PIL import Image
 from bitsback.codecs.fallback.jxl import load_imagecodecs
 from bitsback.codecs.fallback.jxl_head import read_head
 from bitsback.codecs.formats.jpeg2000 import boxes
+from bitsback.codecs.formats.losses import MOST_LOST, box_name
 from bitsback.codecs.image import ImageData
 from bitsback.errors import LossySource, UnsupportedImage
 
@@ -21,6 +22,7 @@ SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n"
 BARE = b"\xff\x0a"
 METADATA = 2**24  # limit of bytes of an Exif or XML box, unpacked
 KEPT = (b"Exif", b"xml ")  # boxes that are stored, plain or compressed in brob
+LAYOUT = (b"JXL ", b"ftyp", b"jxll", b"jxli", b"jbrd", b"free", b"skip")
 MODES = {
     (1, 8): "L",
     (2, 8): "LA",
@@ -40,27 +42,33 @@ def is_jxl(head: bytes) -> bool:
 
 
 def _parts(stream):
-    """(codestream, {name: metadata box}, whether a JPEG can be reconstructed from it)."""
+    """(codestream, {name: metadata box}, whether a JPEG can be reconstructed from it, names of
+    boxes that are not kept)."""
     end = stream.seek(0, io.SEEK_END)
     stream.seek(0)
     if stream.read(2) == BARE:
         stream.seek(0)
-        return stream.read(), {}, False
+        return stream.read(), {}, False, ()
     stream.seek(0)
-    pieces, kept, jpeg = [], {}, False
+    pieces, kept, jpeg, lost = [], {}, False, []
     for name, place, size in boxes(stream, end):
         stream.seek(place)
         if name in (b"jxlc", b"jxlp"):
             pieces.append(stream.read(size)[4 * (name == b"jxlp") :])
-        elif name in KEPT and size <= METADATA:
-            kept.setdefault(name, stream.read(size))
+        elif name in KEPT and size <= METADATA and name not in kept:
+            kept[name] = stream.read(size)
         elif name == b"brob" and size <= METADATA:
             inner = stream.read(4)
             if inner in KEPT and inner not in kept:
                 unpack = load_imagecodecs().brotli_decode
                 kept[inner] = bytes(unpack(stream.read(size - 4), out=METADATA))
+            else:
+                lost.append(inner)
+        elif name not in LAYOUT:
+            lost.append(name)
         jpeg |= name == b"jbrd"
-    return b"".join(pieces), kept, jpeg
+    names = dict.fromkeys(box_name(name) for name in lost)
+    return b"".join(pieces), kept, jpeg, tuple(names)[:MOST_LOST]
 
 
 def _metadata(kept, head):
@@ -93,7 +101,7 @@ def read(stream: BinaryIO) -> ImageData:
     Errors: UnsupportedImage, LossySource, with the reason; MissingPackage.
     """
     imagecodecs = load_imagecodecs()
-    data, kept, jpeg = _parts(stream)
+    data, kept, jpeg, lost = _parts(stream)
     head = read_head(data[: 2**16])
     limit = Image.MAX_IMAGE_PIXELS
     if limit and head.width * head.height > limit:
@@ -117,4 +125,4 @@ def read(stream: BinaryIO) -> ImageData:
             f"JPEG XL that decodes to other samples, {samples.dtype} {samples.shape}"
         )
     samples = np.ascontiguousarray(samples.reshape(expected), f"<u{head.bits // 8}")
-    return ImageData(MODES[head.channels, head.bits], samples, {}, _metadata(kept, head))
+    return ImageData(MODES[head.channels, head.bits], samples, {}, _metadata(kept, head), lost=lost)

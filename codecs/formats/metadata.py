@@ -182,15 +182,18 @@ def _pieces(metadata):
 def pack(images: Sequence[ImageData]) -> bytes:
     """Look and metadata of images as bytes, b"" if there are none.
 
-    Errors: UnsupportedImage if they exceed the limits.
+    Errors: UnsupportedImage if they exceed the limits, or are of another kind than a file's.
     """
     parts = []
     for image in images:
         items = {**image.look, **image.metadata}
         part = number(len(items))
         for key, value in items.items():
-            data = _write_value(key, value)
-            part += bytes([TAGS.index(key)]) + number(len(data)) + data
+            try:
+                tag, data = TAGS.index(key), _write_value(key, value)
+            except (AttributeError, TypeError, ValueError, struct.error):
+                raise UnsupportedImage(f"{key}: no file can hold {str(value)[:40]!r}") from None
+            part += bytes([tag]) + number(len(data)) + data
         if len(part) > MAX_METADATA:
             raise UnsupportedImage(
                 f"more than {MAX_METADATA // 2**20} MiB of metadata; --strip drops it"

@@ -50,6 +50,11 @@ def label(tag: int) -> str:
 Tag = tuple[int, int, Any]  # tag, type, value
 
 
+def points(tag: int, kind: int) -> bool:
+    """Whether a tag's value is the place of a directory: of type IFD or IFD8, or tag 400."""
+    return kind in (13, 18) or tag == 400
+
+
 # --- reading ---------------------------------------------------------------------------------
 
 
@@ -104,8 +109,8 @@ class _File:
             if tag in storage:
                 continue
             try:
-                if tag in found or tag in IMAGES:
-                    raise ValueError("a repeated tag, or images")
+                if tag in found or tag in IMAGES or tag not in folders and points(tag, kind):
+                    raise ValueError("a repeated tag, images, or a directory of another kind")
                 value = self.value(kind, values, entry[head:])
                 if tag in folders:
                     self.most -= 1
@@ -114,7 +119,7 @@ class _File:
                 else:
                     found[tag] = (tag, kind, value)
             except (ValueError, KeyError, struct.error, OverflowError):
-                damage = "" if tag in IMAGES else " (damaged or too long)"
+                damage = "" if tag in IMAGES or points(tag, kind) else " (damaged or too long)"
                 self.lost.append(label(tag) + damage)
         return tuple(found[tag] for tag in sorted(found))
 

@@ -55,7 +55,7 @@ def compressed_paths(
     for (source, _), path in zip(items, paths):
         suffixes.setdefault(path, set()).add(source.suffix)
     short = {
-        path: min(found, key=lambda suffix: (suffix.lower() != ".png", suffix))
+        path: min(found, key=lambda suffix: (suffix.lower() != ".png", suffix != ".png", suffix))
         for path, found in suffixes.items()
     }
     return [
@@ -113,6 +113,10 @@ def restored_paths(
     """
     if not header.archive:
         return [restored_path(source, output, folder, root, default_suffix(header.entries[0].mode))]
-    if output or Path(source) == STDIO:
+    if Path(source) == STDIO:
+        raise UnsupportedImage(
+            f"{source}: is an archive, which is unpacked from a file by its name"
+        )
+    if output:
         raise UnsupportedImage(f"{source}: is an archive; give --dir, not -o")
     return archive.targets(header.entries, archive_folder(source, folder, root))
