@@ -2,6 +2,7 @@
 file, compared with them."""
 
 import dataclasses
+import operator
 import zlib
 
 import numpy as np
@@ -44,7 +45,7 @@ def checked_entries(images: list[ImageData], entries: tuple[Entry, ...]) -> tupl
     if len({entry.name for entry in entries}) < len(entries):
         raise UnsupportedImage("two images of an archive have one name")
     for image, entry in zip(images, entries):
-        if not is_name(entry.name) or leaves_folder(entry.name):
+        if not isinstance(entry.name, str) or not is_name(entry.name) or leaves_folder(entry.name):
             raise UnsupportedImage(f"{entry.name!r}: not a name that an archive can store")
         same = (entry.width, entry.height, entry.mode) == (image.width, image.height, image.mode)
         if not same:
@@ -53,9 +54,19 @@ def checked_entries(images: list[ImageData], entries: tuple[Entry, ...]) -> tupl
                 f"for an image of {image.width}x{image.height}, {image.mode}"
             )
     return tuple(
-        dataclasses.replace(entry, check=image_check(image.samples))
+        dataclasses.replace(_in_integers(entry), check=image_check(image.samples))
         for image, entry in zip(images, entries)
     )
+
+
+def _in_integers(entry):
+    """An entry whose numbers are Python's integers: an index with others could not be read."""
+    numbers = {name: getattr(entry, name) for name in ("width", "height", "permissions", "mtime")}
+    try:
+        return dataclasses.replace(entry, **{k: int(operator.index(v)) for k, v in numbers.items()})
+    except TypeError:
+        told = ", ".join(f"{name} {value!r}" for name, value in numbers.items())
+        raise UnsupportedImage(f"{entry.name}: not all are whole numbers: {told}") from None
 
 
 def checked_images(

@@ -5,7 +5,7 @@ fallback parts (fallback/parts.py).  The file is the smaller of this and the fal
 """
 
 import dataclasses
-import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class Encoder:
         verify: bool = False,
     ) -> None:
         chosen = EFFORTS[DEFAULT_EFFORT if effort is None else effort_name(effort)]
-        self.device, self.verify, self.jxl = device, verify, chosen.jxl
+        self.device, self.verify, self.effort, self.jxl = device, verify, effort, chosen.jxl
         if tuning is not None and (not isinstance(tuning, int) or tuning < 0):
             raise ValueError(f"tuning {tuning!r} is not a number of steps")
         self.tuning = chosen.tuning if tuning is None else tuning
@@ -61,9 +61,10 @@ class Encoder:
         return self._model
 
     @property
-    def model_name(self) -> str | os.PathLike | None:
-        """The model as another process may be given it: a name or a path, None for the default."""
-        return self._model.path if isinstance(self._model, Model) else self._model
+    def options(self) -> tuple:
+        """The arguments that make this encoder again, in another process."""
+        model = self._model.path if isinstance(self._model, Model) else self._model
+        return model, self.device, self.effort, self.tuning, self.verify
 
     def encode(self, image: ImageData | np.ndarray, progress: Progress = no_progress) -> bytes:
         """An ImageData, or an RGB image as (H, W, 3) uint8 -> the bytes of a .bbk file.
@@ -76,19 +77,19 @@ class Encoder:
 
     def encode_many(
         self,
-        images: list[ImageData],
+        images: Sequence[ImageData | np.ndarray],
         entries: tuple[Entry, ...],
         progress: Progress = no_progress,
     ) -> bytes:
-        """Images -> the bytes of an archive, which may store them in another order.
+        """Images, as encode takes them -> the bytes of an archive, maybe in another order.
 
         entries: name, size and so on of each image, in the same order; checks are filled in.
-        Errors: as encode's; UnsupportedImage where entries are not the images'.
+        Errors: encode's; UnsupportedImage where entries are not the images'.
         """
-        entries = checked_entries(images, entries)
-        for image in images:
+        made = [one if isinstance(one, ImageData) else _image_of_array(one) for one in images]
+        for image in made:
             _refuse(image)
-        return self._encode(images, entries, True, progress)
+        return self._encode(made, checked_entries(made, entries), True, progress)
 
     def _encode(self, images, entries, archive, progress):
         with current(self.device), helpers(self.device) as beside, helpers(self.device) as idle:
@@ -211,12 +212,8 @@ def _entry(image):
 
 
 def _image_of_array(pixels):
-    if (
-        not isinstance(pixels, np.ndarray)
-        or pixels.dtype != np.uint8
-        or pixels.ndim != 3
-        or pixels.shape[2] != 3
-    ):
+    right = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 3
+    if not right or pixels.shape[2] != 3:
         raise UnsupportedImage("an (H, W, 3) array of uint8 is needed")
     if 0 in pixels.shape or max(pixels.shape) > container.MAX_SIDE:
         raise UnsupportedImage(f"a side of {pixels.shape[0]}x{pixels.shape[1]} is out of range")

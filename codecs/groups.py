@@ -81,7 +81,7 @@ def encode_groups(
             done[i] = encoder.encode_many(*task, shared(progress, i, len(tasks)))
     else:
         with processes() as executor:
-            options = encoder.model_name, encoder.device, encoder.tuning, encoder.verify
+            options = encoder.options
             futures = {executor.submit(_encoded, options, *t): i for i, t in enumerate(tasks)}
             done = dict(_finished(futures, progress))
     return container.write_groups([(len(p), done[i]) for i, p in enumerate(parts)])
@@ -155,9 +155,9 @@ def _finished(futures: dict[Future, int], progress: Progress) -> Iterator[tuple[
 
 
 @functools.lru_cache(maxsize=2)
-def _encoder(name: Any, device: str, tuning: int, verify: bool) -> Encoder:
+def _encoder(options: tuple) -> Encoder:
     """Kept in a worker, with its model: the arithmetic's self-test takes longer than an image."""
-    return Encoder(name, device, tuning=tuning, verify=verify)
+    return Encoder(*options)
 
 
 @functools.lru_cache(maxsize=2)
@@ -166,7 +166,7 @@ def _opened(name: Any, model_id: str) -> Model:
 
 
 def _encoded(options: tuple, images: list[ImageData], entries: tuple[Entry, ...]) -> bytes:
-    return _encoder(*options).encode_many(images, entries)
+    return _encoder(options).encode_many(images, entries)
 
 
 def _decoded(data: bytes, group: Group, name: Any, device: str) -> Decoded | BitsbackError:

@@ -8,8 +8,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bitsback.cli.main import main
-from bitsback.codecs import archive, checksums, decoder, prior_codec
+from bitsback.codecs import Encoder, archive, checksums, decoder, prior_codec
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.bitstream.container import Entry
+from bitsback.codecs.image import ImageData
 from bitsback.codecs.io import files
 from bitsback.errors import DamagedFile, OutputExists, UnsupportedImage
 from tests.commands import call, error_lines
@@ -185,3 +187,22 @@ def test_two_of_one_name_are_refused(tree):
     """Two inputs that would get one name in the archive."""
     with pytest.raises(UnsupportedImage, match="two images"):
         archive.collect([tree / "a/1.png", tree / "a", tree / "a/1.png"])
+
+
+def test_entries_of_other_numbers():
+    """What an index could not give back is refused, or becomes an integer."""
+    samples = np.zeros((2, 3), np.uint8)
+    images = [ImageData("L", samples), ImageData("L", samples + 1)]
+    made = [
+        tuple(Entry(3, 2, name, mode="L", **options) for name in "ab")
+        for options in ({"mtime": np.int64(5)}, {"permissions": True}, {"mtime": 1.5})
+    ]
+    for entries in made[:2]:
+        header = container.read_header(Encoder().encode_many(images, entries))
+        assert {type(entry.mtime) for entry in header.entries} == {int}
+    with pytest.raises(UnsupportedImage, match=r"a: not all are whole numbers: .*mtime 1\.5"):
+        Encoder().encode_many(images, made[2])
+    with pytest.raises(UnsupportedImage, match="not a name"):
+        Encoder().encode_many(images[:1], (Entry(3, 2, 5, mode="L"),))
+    with pytest.raises(UnsupportedImage, match="junk: no file can hold"):
+        Encoder().encode(ImageData("L", samples, {}, {"junk": 1}))

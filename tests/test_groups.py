@@ -13,6 +13,7 @@ from bitsback.codecs.bitstream import chosen, container, table
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.io import facts, files
+from bitsback.efforts import EFFORTS
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage
 from tests import numpy_decoder, test_format
 from tests.commands import call, error_lines, names
@@ -387,3 +388,13 @@ def test_entries_are_checked_before_the_work():
     images = [ImageData("L", np.zeros((2, 2), np.uint8))] * 2
     with pytest.raises(UnsupportedImage):
         Encoder().encode_many(images, (Entry(2, 2, "a", mode="L"),) * 2)
+
+
+def test_processes_have_the_encoders_options():
+    """Its effort too: libjxl's effort 9 belongs to `max`."""
+    for effort in ("max", "best", None):
+        encoder = Encoder("fast", effort=effort, tuning=0, verify=True)
+        again = groups._encoder(encoder.options)
+        assert (again.jxl, again.tuning, again.verify) == (encoder.jxl, 0, True)
+        assert again.options == encoder.options
+    assert groups._encoder(Encoder(effort="max").options).tuning == EFFORTS["max"].tuning

@@ -3,6 +3,7 @@
 import importlib
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from bitsback.codecs import encode, mode_decision
 from bitsback.codecs.bitstream import container
 from bitsback.errors import BitsbackError, NotOurFile, UnsupportedImage, WrongModel
+from bitsback.integer.installed import shipped_models
 
 numcodecs = pytest.importorskip(
     "numcodecs", reason="numcodecs is not installed: pip install 'bitsback[numcodecs]'"
@@ -131,7 +133,7 @@ def test_foreign_bytes_are_errors_of_ours(photograph):
 
 def test_configuration_and_pickle(tiny_model):
     """get_config is JSON, from_config and pickle give an equal codec."""
-    codec = Bitsback(model=tiny_model.path, shape=(4, 4, 3))
+    codec = Bitsback(model=tiny_model.path, shape=(4, 4, 3), device="cuda")
     config = json.loads(json.dumps(codec.get_config()))
     numcodecs.register_codec(Bitsback)
     assert (
@@ -139,6 +141,35 @@ def test_configuration_and_pickle(tiny_model):
         and codec != Bitsback()
     )
     assert "shape=(4, 4, 3)" in repr(codec)
+    # the device is that of the process, not of the store
+    assert "device" not in config and pickle.loads(pickle.dumps(codec)).device == "cuda"
+    for known in (config, config | {"device": "cuda"}):
+        assert numcodecs.get_codec(dict(known)).device == "cpu"
+
+
+def test_masks_are_refused():
+    with pytest.raises(UnsupportedImage, match="mask"):
+        Bitsback().encode(np.ma.masked_array(np.zeros((4, 4), np.uint8), True))
+
+
+def test_a_buffer_with_a_shape(photograph):
+    pixels = photograph(6, 5)
+    assert np.array_equal(Bitsback().decode(Bitsback().encode(memoryview(pixels))), pixels)
+
+
+@pytest.mark.slow
+def test_a_chunk_is_read_without_the_path_of_its_model(tmp_path, monkeypatch, photograph):
+    """A store comes from another machine; the model is shipped."""
+    monkeypatch.setattr(mode_decision, "fallback_hopeless", lambda *_: True)
+    path = tmp_path / "mine.safetensors"
+    shutil.copy(shipped_models()["fast"], path)
+    pixels = photograph(56, 48)
+    data = Bitsback(model=path).encode(pixels)
+    assert container.read_header(data).model
+    path.unlink()
+    assert np.array_equal(Bitsback(model=path).decode(data), pixels)
+    with pytest.raises(WrongModel, match="mine"):
+        Bitsback(model=path).encode(pixels)
 
 
 def test_the_entry_point_names_the_class():

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from bitsback.codecs import decode_image, encode, encode_image, mode_decision
 from bitsback.codecs.bitstream import container
@@ -73,6 +73,27 @@ def test_pixels_are_decoded_only_when_they_are_asked_for(tmp_path, photograph, m
         image = Image.open(tmp_path / "x.bbk")
         assert image.size == (11, 9) and image.mode == "RGB"
     assert np.array_equal(np.array(image), photograph(9, 11))
+
+
+def test_metadata_are_there_when_they_are_asked_for(tmp_path, photograph):
+    """They lie with the pixels: asking for them decodes both, and so Exif turns the image."""
+    exif = Image.Exif()
+    exif[0x112] = 6
+    image, path = Image.fromarray(photograph(9, 11)), tmp_path / "a.bbk"
+    image.save(path, exif=exif, dpi=(72, 72), icc_profile=b"profile")
+    with Image.open(path) as opened:
+        assert dict(opened.getexif()) == {0x112: 6} and opened.info["dpi"] == (72, 72)
+    assert ImageOps.exif_transpose(Image.open(path)).size == (9, 11)
+    Image.open(path).save(tmp_path / "b.bbk", icc_profile=None)  # as PNG's save leaves it out
+    assert set(Image.open(tmp_path / "b.bbk").info) == {"dpi", "exif"}
+
+
+@pytest.mark.parametrize("option", [{"exif": 5}, {"dpi": 72}, {"icc_profile": "sRGB"}])
+def test_options_of_another_type_are_refused(tmp_path, photograph, option):
+    (name,) = option
+    with pytest.raises(OSError, match=name):
+        Image.fromarray(photograph(9, 11)).save(tmp_path / "a.bbk", **option)
+    assert not list(tmp_path.iterdir())
 
 
 def test_saving_by_suffix_with_options(tmp_path, tiny_model, photograph):

@@ -3,9 +3,6 @@
 A chunk of several images is an archive of one group; its images are named by their index in it.
 """
 
-import threading
-from typing import Any
-
 import numpy as np
 
 from bitsback.codecs.bitstream import container
@@ -13,7 +10,9 @@ from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.decoder import decode_images
 from bitsback.codecs.encoder import Encoder
 from bitsback.codecs.image import ImageData
-from bitsback.errors import UnsupportedImage
+from bitsback.coder.model import Model
+from bitsback.errors import UnsupportedImage, WrongModel
+from bitsback.locks import ForkLock
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # by channels
 DEEP_MODES = {1: "I;16", 3: "RGB;16", 4: "RGBA;16"}
@@ -31,13 +30,13 @@ class ChunkCoder:
     """Codes chunks with one model, opened once, one chunk at a time.
 
     model: a shipped name or a path, for encoding (default: the shipped default); device: torch's.
-    A chunk is decoded with the model it was encoded with: this one, or a shipped one.
+    A chunk is decoded with the model it was encoded with: this one, or one shipped or added.
     """
 
     def __init__(self, model: str | None = None, device: str = "cpu") -> None:
         self.device = device
         self._encoder = Encoder(model, device)
-        self._lock = threading.Lock()  # Zarr calls from several threads
+        self._lock = ForkLock()  # Zarr calls from several threads
 
     def encode(self, images: list[ImageData], archive: bool) -> bytes:
         """One image, or several (archive).  Errors: UnsupportedImage, WrongModel."""
@@ -49,6 +48,13 @@ class ChunkCoder:
             )
             return self._encoder.encode_many(images, entries)
 
+    def _model_of(self, model_id):
+        """The model of a chunk.  Its store may come from where the codec's own has another path."""
+        try:
+            return Model.of_file(self._encoder.open_model(), model_id)
+        except WrongModel:
+            return Model.of_file(None, model_id)
+
     def decode(self, data: bytes) -> tuple[list[np.ndarray], bool]:
         """The mirror of encode: samples in the chunk's order.
 
@@ -56,7 +62,7 @@ class ChunkCoder:
         """
         header = container.read_header(data)
         with self._lock:
-            model: Any = self._encoder.open_model() if header.model else None
+            model = self._model_of(header.model) if header.model else None
             header, images = decode_images(data, model=model, device=self.device)
         if not header.archive:
             return [images[0].samples], False

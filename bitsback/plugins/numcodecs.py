@@ -48,7 +48,7 @@ class Bitsback(Codec):
 
     model: a shipped name or a path, for encoding (default: the shipped default); device: torch's;
     shape: of every chunk, if buffers come without one.  A chunk is decoded with the model it was
-    encoded with: this codec's or a shipped one.  encode and decode raise UnsupportedImage,
+    encoded with: this codec's, or one shipped or added.  encode and decode raise UnsupportedImage,
     DamagedFile, NotOurFile and WrongModel (bitsback.errors).
     """
 
@@ -66,24 +66,31 @@ class Bitsback(Codec):
         self._coder = ChunkCoder(self.model, device)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments of from_config, as JSON values."""
+        """What a store keeps, as JSON values: not the device, which is that of who reads."""
         return {
             "id": self.codec_id,
             "model": self.model,
-            "device": self.device,
             "shape": None if self.shape is None else list(self.shape),
         }
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Bitsback":
+        """The mirror of get_config.  A device, which stores of releases before 1.2.1 kept, is left
+        out."""
+        return cls(config.get("model"), shape=config.get("shape"))
+
     def __reduce__(self) -> tuple:
-        config = {key: value for key, value in self.get_config().items() if key != "id"}
-        return type(self).from_config, (config,)
+        return type(self), (self.model, self.device, self.shape)
 
     def __repr__(self) -> str:
         return f"Bitsback(model={self.model!r}, device={self.device!r}, shape={self.shape!r})"
 
     def encode(self, buf: Any) -> bytes:
         """A chunk of uint8 or uint16, array or buffer (of bytes) -> the bytes of a .bbk file."""
-        pixels = np.asarray(buf if hasattr(buf, "dtype") else np.frombuffer(buf, np.uint8))
+        if isinstance(buf, np.ma.MaskedArray):
+            raise UnsupportedImage("a masked array, whose mask would be lost")
+        shaped = hasattr(buf, "dtype") or memoryview(buf).ndim > 1
+        pixels = np.asarray(buf if shaped else np.frombuffer(buf, np.uint8))
         if pixels.flags.f_contiguous and not pixels.flags.c_contiguous:
             # Zarr takes what decode returns for memory in the array's order, which no chunk tells
             raise UnsupportedImage("a chunk in Fortran order; make the array with order='C'")

@@ -2,13 +2,14 @@
 
     Image.open("x.bbk")                           size, mode and format; pixels and info on access
     image.save("x.bbk", effort=..., model=...)    options of codecs.encode_image, and icc_profile,
-                                                  exif, xmp, dpi
+                                                  exif, xmp, dpi (None: left out)
 
 Errors are Pillow's usual ones: UnidentifiedImageError for bytes that are not a whole .bbk file,
 OSError for pixels that cannot be decoded and images that cannot be encoded.  An archive, which
 holds several images, is unpacked by `bitsback decompress --dir`.
 """
 
+import numbers
 import os
 from typing import IO, Any
 
@@ -69,6 +70,17 @@ class BitsbackImageFile(ImageFile.ImageFile):
             )
         self._size, self._mode, self.tile = (header.width, header.height), mode, []
 
+    @property
+    def info(self) -> dict:
+        """Metadata, which are decoded with the pixels: reading them loads the image."""
+        if getattr(self, "_data", None) is not None:
+            self.load()
+        return self._info
+
+    @info.setter
+    def info(self, value: dict) -> None:
+        self._info = value
+
     def load(self) -> Any:
         """Decodes the pixels, palette and metadata at the first call.  Errors: OSError."""
         if self._data is not None:
@@ -78,11 +90,11 @@ class BitsbackImageFile(ImageFile.ImageFile):
             except BitsbackError as error:
                 raise OSError(f"{_name(self.filename)}: {error}") from None
             self._data, self.im, self.palette = None, pillow.im, pillow.palette
-            self.info |= pillow.info
+            self._info |= pillow.info
             shown = views(image.metadata)
             named = [key for key in METADATA if key in shown and key not in ("icc", "text")]
-            self.info |= {key: shown[key] for key in named}
-            self.info |= {key: value for key, value, *_ in shown.get("text", ())}
+            self._info |= {key: shown[key] for key in named}
+            self._info |= {key: value for key, value, *_ in shown.get("text", ())}
             if self._exclusive_fp and self.fp:
                 self.fp.close()
             self.fp = None
@@ -93,10 +105,11 @@ def _image(image: Image.Image, options: dict[str, Any]) -> ImageData:
     """An ImageData of a Pillow image; metadata among the options override the image's own."""
     if image.mode not in MODES:
         raise UnsupportedImage(f"mode {image.mode} is not supported")
-    given = {key: options[key] for key in METADATA_OPTIONS if options.get(key) is not None}
-    info = image.info | given
+    info = image.info | {key: options[key] for key in METADATA_OPTIONS if key in options}
     if isinstance(info.get("exif"), Image.Exif):
         info["exif"] = info["exif"].tobytes()
+    for key in METADATA_OPTIONS:
+        _check_option(key, info.get(key))
     bare = Image.Image._new(image, image.im)  # without a format, by which gather chooses
     return ImageData(
         image.mode,
@@ -104,6 +117,18 @@ def _image(image: Image.Image, options: dict[str, Any]) -> ImageData:
         pillow_images.look_of(image),
         gather(bare, info),
     )
+
+
+def _check_option(key, value):
+    """Errors: UnsupportedImage for a value that Pillow's own formats would not take."""
+    if key == "dpi":
+        pair = isinstance(value, tuple | list) and len(value) == 2
+        right = pair and all(isinstance(one, numbers.Real) for one in value)
+    else:
+        right = isinstance(value, bytes | str if key == "xmp" else bytes)
+    if value is not None and not right:
+        wanted = "a pair of numbers" if key == "dpi" else "bytes"
+        raise UnsupportedImage(f"{key}: {wanted} expected, not {value!r}")
 
 
 def _save(image: Image.Image, stream: IO[bytes], filename: str | bytes) -> None:

@@ -56,7 +56,8 @@ class BitsbackCodec(ArrayBytesCodec):
 
     model: a shipped name or a path, for encoding (default: the shipped default); it is stored with
     the array, device, torch's, is not.  A chunk is decoded with the model it was encoded with:
-    this codec's or a shipped one.  Errors: UnsupportedImage, DamagedFile, NotOurFile, WrongModel.
+    this codec's, or one shipped or added.  Errors: UnsupportedImage, DamagedFile, NotOurFile,
+    WrongModel.
     """
 
     is_fixed_size = False
