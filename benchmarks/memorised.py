@@ -58,7 +58,11 @@ def main() -> None:
             rows.append([name, kind, str(len(images.x)), f"{found[0].mean():.3f}", *changes])
             print(" | ".join(rows[-1]), flush=True)
     heads = [f"{one} against {other}" for other, one in zip(named, named[1:])]
-    text = f"python -m benchmarks.memorised DATA --models {args.models} --limit {args.limit}\n\n"
+    ids = ", ".join(model.id[:16] for model in models)
+    text = (
+        f"python -m benchmarks.memorised DATA --models {args.models} --limit {args.limit}   ({ids}; "
+        "mean of the images' changes of the bound, and its standard error)\n\n"
+    )
     text += table(["set", "images", "number", f"{named[0]}, bits/dim", *heads], rows)
     if args.output:
         args.output.with_suffix(".md").write_text(text)
