@@ -60,8 +60,8 @@ def main() -> None:
     heads = [f"{one} against {other}" for other, one in zip(named, named[1:])]
     ids = ", ".join(model.id[:16] for model in models)
     text = (
-        f"python -m benchmarks.memorised DATA --models {args.models} --limit {args.limit}   ({ids}; "
-        "mean of the images' changes of the bound, and its standard error)\n\n"
+        f"python -m benchmarks.memorised DATA --models {args.models} --limit {args.limit}   "
+        f"({ids}; mean of the images' changes of the bound, and its standard error)\n\n"
     )
     text += table(["set", "images", "number", f"{named[0]}, bits/dim", *heads], rows)
     if args.output:
