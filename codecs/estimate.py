@@ -22,7 +22,7 @@ RESERVED, CONTEXT = 1.5, 500 * 2**20
 IMAGE_BYTES = 18  # of a pixel, on the host
 # Segments of different shapes leave gaps in the allocator's memory that the next ones do not fit
 # into: what a process holds while it codes one, against the first.
-GAPS = 1.7
+GAPS = 1.8
 LONG = 1  # megapixels from which an estimate is worth its time
 TIMED_SIDE = 256  # pixels: side of the block that is timed
 

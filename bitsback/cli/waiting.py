@@ -9,7 +9,7 @@ IMAGE`).  The library reads the setting when it is loaded; only a program may ch
 import os
 from collections.abc import Mapping, MutableMapping
 
-SPINS = 10_000  # about half a millisecond: shorter than another program's time slice
+SPINS = 1_000  # some 50 microseconds: far shorter than another program's time slice
 # Variables that the user may have set; the last two are those of other OpenMP libraries.
 VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 
