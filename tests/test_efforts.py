@@ -8,6 +8,7 @@ from PIL import Image
 from bitsback.cli.options import EffortType
 from bitsback.cli.resources import effort_model
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.fallback import codec
 from bitsback.efforts import DEFAULT_EFFORT, DEFAULT_STEPS, EFFORTS, NUMBERS, Effort, effort_name
 from bitsback.integer import installed
 from tests.commands import call, error_lines
@@ -113,3 +114,21 @@ def test_compress(shipped, tmp_path, tiny_model, other_model, photograph, monkey
         assert result.exit_code == 0 and model.id[:16] in result.stderr
         assert container.read_header((tmp_path / "a.bbk").read_bytes()).width == 72
         assert steps_used.pop() == steps and not steps_used
+
+
+def test_the_fallback_codecs_efforts(tmp_path, photograph, monkeypatch):
+    """libjxl's 9 belongs to `max`, of one image and of an archive; so do its tuning steps."""
+    used = []
+    cache = codec.FallbackCache
+
+    def recorded(efforts):
+        used.append(efforts)
+        return cache(efforts)
+
+    monkeypatch.setattr("bitsback.codecs.encoder.FallbackCache", recorded)
+    Image.fromarray(photograph(20, 24)).convert("CMYK").save(tmp_path / "a.tif")
+    for effort, expected in (("max", (7, 9)), ("9", (7, 9)), ("best", (7,)), ("default", (7,))):
+        for target in ([tmp_path / "a.tif"], ["--archive", tmp_path / "s.bbk", tmp_path / "a.tif"]):
+            assert call("compress", "-qf", "-e", effort, *target).exit_code == 0
+            assert used and set(used) == {expected}
+            used.clear()

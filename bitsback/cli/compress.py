@@ -169,7 +169,7 @@ def compress(
         "allow_lossy": allow_lossy,
         "remove": common.remove,
         "allow_loss": allow_loss,
-        "tuning": tuning,
+        "effort": effort,
     }
     targets = dict(zip(items, files.compressed_paths(items, common.folder, common.remove)))
     jobs = job_count(common.jobs, common.recursive, len(items), gpu=is_gpu(device))

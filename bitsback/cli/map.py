@@ -18,7 +18,7 @@ from bitsback.cli.options import (
     threads_option,
 )
 from bitsback.cli.resources import effort_model, set_up
-from bitsback.efforts import DEFAULT_EFFORT, EFFORTS
+from bitsback.efforts import DEFAULT_EFFORT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +58,7 @@ def bit_map(
         from bitsback.codecs.bit_map import bit_map as mapped
 
         with ProgressBar(source, quiet) as bar:
-            data = packed(source, effort_model(effort, model), EFFORTS[effort].tuning)
+            data = packed(source, effort_model(effort, model), effort)
             found = mapped(data, model=model, progress=bar)
         share = 100 * found.pixels.sum() / found.total
         seconds = time.perf_counter() - begin
@@ -73,7 +73,7 @@ def bit_map(
         print_line(lines[0])
 
 
-def packed(source: Path, model: str | None, tuning: int) -> bytes:
+def packed(source: Path, model: str | None, effort: str) -> bytes:
     """The bytes of a .bbk file; of an image, those it would be compressed to."""
     from bitsback.codecs.bitstream.container import MAGIC
     from bitsback.codecs.encoder import encode_image
@@ -85,5 +85,5 @@ def packed(source: Path, model: str | None, tuning: int) -> bytes:
         if head != MAGIC:
             stream.seek(0)
             image = read_image(stream, source, allow_lossy=True)
-            return encode_image(image, model=model, tuning=tuning)
+            return encode_image(image, model=model, effort=effort)
         return head + stream.read()  # a pipe is read once
