@@ -17,8 +17,8 @@ import torch
 from benchmarks.held_out import EVERY, costs
 from benchmarks.report import summary, table
 from bitsback.coder.model import Model
-from bitsback.train.held_out import HeldOut
-from bitsback.train.mixture import centre, image_files, read_image
+from bitsback.train.held_out import HeldOut, centre_crops
+from bitsback.train.mixture import image_files
 
 SETS = ("train", "train2")
 SIDE = 128
@@ -27,9 +27,8 @@ KINDS = {"held out": 0, "trained on": EVERY // 2}  # places among every EVERY fi
 
 def crops(folder: Path, place: int, limit: int) -> HeldOut:
     """Centre crops of the images at a place among every EVERY files by name; bits are not used."""
-    read = (read_image(path) for path in image_files(folder)[place::EVERY])
-    large = [one for one in read if one is not None and min(one.shape[:2]) >= SIDE][:limit]
-    x = torch.stack([centre(one, SIDE) for one in large]).float() - 128
+    found = centre_crops(image_files(folder)[place::EVERY], SIDE)[:limit]
+    x = torch.stack(found).float() - 128
     return HeldOut(folder.name, x, torch.ones(len(x)))
 
 

@@ -15,10 +15,10 @@ from tests.conftest import TINY as EIGHT
 TINY = dataclasses.replace(EIGHT, passes=4)
 
 
-def _random_network():
-    """A TINY network without zero layers: growth must preserve a trained function."""
-    torch.manual_seed(3)
-    network = Denoiser(TINY)
+def _random_network(config=TINY, seed=3):
+    """A network without zero layers: growth must preserve a trained function."""
+    torch.manual_seed(seed)
+    network = Denoiser(config)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.05)
@@ -86,11 +86,7 @@ def test_every_new_weight_learns(tmp_path):
 @pytest.mark.parametrize("integer", [False, True])
 def test_four_passes_of_eight_are_the_first_halves(integer):
     """First halves of eight passes use the innovations of their pass of four: equal outputs."""
-    torch.manual_seed(6)
-    eight, four = Denoiser(EIGHT), Denoiser(TINY)
-    with torch.no_grad():
-        for parameter in eight.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.05)
+    eight, four = _random_network(EIGHT, 6), Denoiser(TINY)
     four.load_state_dict(grow_weights(EIGHT, eight.state_dict(), TINY))
     (trunk, fine), (same, coarse) = _outputs(eight, integer), _outputs(four, integer)
     assert torch.equal(trunk, same) and not coarse[:, :, ::2, ::2].any()
@@ -118,11 +114,7 @@ def test_four_passes_of_two(integer):
     for innovations that two passes never read do not count.
     """
     config = dataclasses.replace(TINY, passes=2)
-    torch.manual_seed(8)
-    two, four = Denoiser(config), Denoiser(TINY)
-    with torch.no_grad():
-        for parameter in two.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.05)
+    two, four = _random_network(config, 8), Denoiser(TINY)
     four.load_state_dict(grow_weights(config, two.state_dict(), TINY))
     (trunk, fine), (same, finer) = _outputs(two, integer), _outputs(four, integer)
     assert torch.equal(trunk, same) and fine[:, :, ::2, 1::2].abs().max() > 0.01

@@ -67,6 +67,13 @@ def state(contents):
     return json.loads(contents.files["state.json"])
 
 
+def of_other_pixels(data):
+    """A file whose digest is not that of its pixels."""
+    header, payload = container.read(data)
+    other = bytes([header.digest[0] ^ 1]) + header.digest[1:]
+    return container.write(dataclasses.replace(header, digest=other), payload)
+
+
 def test_who_knows_the_address_gets_in(serve, tmp_path):
     """Names of `files` after the token, to the letter; nothing of the file system."""
     (tmp_path / "secret").write_text("secret")
@@ -281,9 +288,7 @@ def test_damaged_groups_leave_the_other_pictures(tmp_path, photograph, tiny_mode
         Image.fromarray(one).save(tmp_path / f"{i}.png")
     data = encode_archive([tmp_path])[0]
     bodies = [group.of(data) for group in container.read_groups(data)]
-    header, payload = container.read(bodies[1])
-    other = bytes([header.digest[0] ^ 1]) + header.digest[1:]
-    bodies[1] = container.write(dataclasses.replace(header, digest=other), payload)
+    bodies[1] = of_other_pixels(bodies[1])
     bodies[3] = bodies[3][:-9] + bytes([bodies[3][-9] ^ 1]) + bodies[3][-8:]
     source = tmp_path / "set.bbk"
     source.write_bytes(container.write_groups([(1, body) for body in bodies]))
@@ -320,9 +325,7 @@ def test_damage_is_told_before_anything_is_served(tmp_path, data, other_model):
 
 def test_no_pixel_is_shown_that_fails_its_check(tmp_path, data, tiny_model):
     """Pixels other than the file's digest tells: none is left on the page, but the error is."""
-    header, payload = container.read(data)
-    other = bytes([header.digest[0] ^ 1]) + header.digest[1:]
-    wrong = container.write(dataclasses.replace(header, digest=other), payload)
+    wrong = of_other_pixels(data)
     contents = Contents(tmp_path / "a.bbk", wrong, tiny_model)
     with pytest.raises(DamagedFile, match="checksum") as error:
         contents.decode("cpu")

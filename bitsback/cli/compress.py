@@ -12,7 +12,7 @@ import click
 from bitsback.cli.devices import torch_devices, with_memory
 from bitsback.cli.each import RunOutputs, process_each
 from bitsback.cli.estimate import estimate_printer
-from bitsback.cli.inputs import Item, check_streams, find_inputs, links_first
+from bitsback.cli.inputs import Item, check_streams, find_inputs
 from bitsback.cli.many import group_processes, job_count, run_many
 from bitsback.cli.messages import ProgressBar, print_line, print_log, print_result
 from bitsback.cli.options import CommonOptions, EffortType, PathName, common_options
@@ -152,11 +152,10 @@ def compress(
     if archive:
         items, failed = [(archive, None)], 0
     else:
+        kinds = image_files.IMAGE_SUFFIXES
         items, failed = find_inputs(
-            common.sources, common.recursive, image_files.IMAGE_SUFFIXES, common.as_json
+            common.sources, common.recursive, kinds, common.as_json, common.remove
         )
-    if common.remove:
-        items = links_first(items)
     to_stdout = check_streams(items, common.output, common.folder, common.remove)
     make_ready(common.folder, common.threads)
     print_log(common.verbose)

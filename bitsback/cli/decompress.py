@@ -8,7 +8,7 @@ import click
 
 from bitsback.cli.devices import torch_devices, with_memory
 from bitsback.cli.each import RunOutputs, process_each
-from bitsback.cli.inputs import check_streams, find_inputs, links_first
+from bitsback.cli.inputs import check_streams, find_inputs
 from bitsback.cli.many import group_processes, job_count, run_many
 from bitsback.cli.messages import ProgressBar, print_line, print_log, print_result
 from bitsback.cli.options import CommonOptions, common_options
@@ -47,9 +47,9 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
         raise click.UsageError("--rm cannot be combined with --keep or --only")
     if salvage and (common.remove or only):
         raise click.UsageError("--salvage cannot be combined with --rm or --only")
-    items, failed = find_inputs(common.sources, common.recursive, {files.SUFFIX}, common.as_json)
-    if common.remove:
-        items = links_first(items)
+    items, failed = find_inputs(
+        common.sources, common.recursive, {files.SUFFIX}, common.as_json, common.remove
+    )
     to_stdout = check_streams(items, common.output, common.folder, common.remove)
     make_ready(common.folder, common.threads)
     print_log(common.verbose)

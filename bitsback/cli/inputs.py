@@ -11,12 +11,17 @@ Item = tuple[Path, Path | None]  # a file, and the folder it was found below wit
 
 
 def find_inputs(
-    sources: tuple[Path, ...], recursive: bool, suffixes: set[str], as_json: bool = False
+    sources: tuple[Path, ...],
+    recursive: bool,
+    suffixes: set[str],
+    as_json: bool = False,
+    remove: bool = False,
 ) -> tuple[list[Item], int]:
     """([(path, root)], number of paths that could not be read, each of which is printed).
 
-    root: the folder below which the path was found, None for a path that was named.  Exits with
-    status 1 if there is no input.
+    root: the folder below which the path was found, None for a path that was named; remove: links
+    come first, since --rm must not leave one behind whose file is gone.  Exits with status 1 if
+    there is no input.
     """
     from bitsback.codecs.io import folders
 
@@ -25,12 +30,9 @@ def find_inputs(
         print_file_error(error, path, as_json)
     if not items:
         sys.exit(1)
+    if remove:
+        items = sorted(items, key=lambda item: not item[0].is_symlink())
     return items, len(failures)
-
-
-def links_first(items: list[Item]) -> list[Item]:
-    """The order in which --rm leaves no link behind whose file is gone."""
-    return sorted(items, key=lambda item: not item[0].is_symlink())
 
 
 def check_streams(

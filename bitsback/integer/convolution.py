@@ -144,7 +144,7 @@ class Reference:
         weight, scale, bias = self.prepared(name)
         layer = self.layers[name]
         bias = bias[index if len(bias) > 1 else 0]
-        with plain_algorithms(self.device):
+        with plain_algorithms(self.device), full_precision(self.device):
             acc = F.conv2d(x.to(torch.float32), weight, bias, layer.stride, layer.padding)
         acc = acc.mul_(scale).round_()
         return acc.clamp_(0, TOP).to(torch.uint8) if clamp else acc

@@ -12,7 +12,7 @@ import torch
 from bitsback.diffusion.passes import Pass, coding_passes
 from bitsback.diffusion.steps import MEAN_BITS, SCALE_UNIT, Step
 from bitsback.integer.config import NetworkConfig
-from bitsback.integer.convolution import Layer, Limits, Reference, full_precision
+from bitsback.integer.convolution import Layer, Limits, Reference
 from bitsback.integer.tiles import Grid, in_tiles
 
 # Limits of the outputs: mean +-16 (trunk) and +-8 (head); scales -8.65..4.3 and -2.9..1.4
@@ -99,8 +99,7 @@ class IntegerNetwork:
 
         Tile by tile where memory is too small.
         """
-        with full_precision(self.device):
-            out, state = in_tiles(lambda part: self._trunk(index, part), [y], self._grid)
+        out, state = in_tiles(lambda part: self._trunk(index, part), [y], self._grid)
         return out, state
 
     def _trunk(self, index: int, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -126,8 +125,7 @@ class IntegerNetwork:
         out as by passes.Places.put_unshuffled.
         """
         inputs = [state, innovations.permute(0, 3, 1, 2)]
-        with full_precision(self.device):
-            return in_tiles(lambda *x: [self._head(index, pass_number, *x)], inputs, HEAD_GRID)[0]
+        return in_tiles(lambda *some: [self._head(index, pass_number, *some)], inputs, HEAD_GRID)[0]
 
     def _head(
         self, index: int, pass_number: int, state: torch.Tensor, innovations: torch.Tensor

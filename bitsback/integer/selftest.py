@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bitsback.errors import BitsbackError
-from bitsback.integer.convolution import TOP, Layer, Reference, full_precision
+from bitsback.integer.convolution import TOP, Layer, Reference
 from bitsback.integer.onednn import Fast
 from bitsback.integer.worst_cases import (
     half_even,
@@ -75,11 +75,6 @@ def failure(
 
     Else the layer whose integers are wrong, or the error; a failed allocation is raised.
     """
-    with full_precision(torch.device(device)):
-        return _failure(make, device)
-
-
-def _failure(make, device):
     layers, inputs = worst_case_layers()
     name = "start"
     try:

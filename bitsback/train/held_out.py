@@ -44,13 +44,17 @@ def held_out(source: Source, side: int, limit: int | None = None) -> HeldOut:
     """
     check_folder(source.folder)
     files = image_files(source.folder)[:: source.hold_out] if source.hold_out else []
-    read = (read_image(path) for path in files)
-    crops = [centre(one, side) for one in read if one is not None and min(one.shape[:2]) >= side]
-    crops = crops[:limit]
+    crops = centre_crops(files, side)[:limit]
     if not crops:
         raise TrainingError(f"{source.folder}: no held-out image of {side}x{side} pixels")
     bits = torch.tensor([webp_bits(one.permute(1, 2, 0).contiguous().numpy()) for one in crops])
     return HeldOut(source.folder.name, torch.stack(crops).float() - 128, bits.clamp_min(LEAST_BITS))
+
+
+def centre_crops(files: Sequence[Path], side: int) -> list[Tensor]:
+    """(3, side, side) uint8 of those files that are images of side x side pixels or more."""
+    read = (read_image(path) for path in files)
+    return [centre(one, side) for one in read if one is not None and min(one.shape[:2]) >= side]
 
 
 def bounds_of_images(

@@ -62,8 +62,8 @@ def is_stored(name: bytes) -> bool:
     return safe or name in KNOWN[1:]
 
 
-def _skipped(stream, name, length):
-    """The right checksum of a chunk whose body is read and not kept."""
+def _checksum_of(stream, name, length):
+    """The right checksum of a chunk, whose body is read and not kept."""
     crc = zlib.crc32(name)
     while length and (part := stream.read(min(length, PIECE))):
         crc, length = zlib.crc32(part, crc), length - len(part)
@@ -79,7 +79,7 @@ def _walk(stream, most):
     while len(head := stream.read(8)) == 8:
         length, name = struct.unpack(">I4s", head)
         if name in (b"IDAT", b"fdAT"):
-            yield name, None, _skipped(stream, name, length) == stream.read(4)
+            yield name, None, _checksum_of(stream, name, length) == stream.read(4)
             continue
         if length > most:
             stream.seek(length + 4, io.SEEK_CUR)

@@ -14,7 +14,7 @@ from PIL import Image
 from bitsback.codecs.fallback.jxl import load_imagecodecs
 from bitsback.codecs.fallback.jxl_head import read_head
 from bitsback.codecs.formats.jpeg2000 import boxes
-from bitsback.codecs.formats.losses import MOST_LOST, box_name
+from bitsback.codecs.formats.losses import MOST_LOST, printable_name
 from bitsback.codecs.image import ImageData
 from bitsback.errors import LossySource, UnsupportedImage
 
@@ -67,7 +67,7 @@ def _parts(stream):
         elif name not in LAYOUT:
             lost.append(name)
         jpeg |= name == b"jbrd"
-    names = dict.fromkeys(box_name(name) for name in lost)
+    names = dict.fromkeys(printable_name(name) for name in lost)
     return b"".join(pieces), kept, jpeg, tuple(names)[:MOST_LOST]
 
 

@@ -28,7 +28,7 @@ OF_PILLOW = {"compression", "comment", "icc_profile", "exif", "xmp"}
 OF_PILLOW |= {"file_format", "mode", "version"}
 
 
-def box_name(data: bytes) -> str:
+def printable_name(data: bytes) -> str:
     """Bytes of a file as a name: printable ASCII, at most 40 characters."""
     text = "".join(chr(c) if 32 < c < 127 else " " for c in data[:40]).strip()
     return text or f"block {data[:8].hex()}"
@@ -41,7 +41,7 @@ def _webp(stream, metadata):
     while stream.tell() + 8 <= end and len(head := stream.read(8)) == 8:
         name = head[:4]
         if name not in SAMPLES_IN_WEBP | KEPT_IN_WEBP or name in seen & KEPT_IN_WEBP:
-            yield box_name(name)
+            yield printable_name(name)
         seen.add(name)
         length = int.from_bytes(head[4:], "little")
         stream.seek(length + length % 2, io.SEEK_CUR)
@@ -73,9 +73,9 @@ def _gif(stream, metadata):
             if label == b"\xfe" and b"".join(parts).decode("latin-1") not in comments:
                 yield "comment"
             elif label == b"\xff" and parts and parts[0] not in LOOPS:
-                yield box_name(parts[0])
+                yield printable_name(parts[0])
             elif label not in (b"\xf9", b"\xfe", b"\xff"):
-                yield "plain text" if label == b"\1" else box_name(label)
+                yield "plain text" if label == b"\1" else printable_name(label)
     if stream.read(1):
         yield END
 
@@ -125,7 +125,7 @@ def _jpeg(image):
     segments = getattr(image, "applist", ())
     for name, body in segments:
         if name != "COM" and not body.startswith(JPEG_KEPT):
-            yield f"{name} {box_name(bytes(body).split(bytes(1))[0])}"
+            yield f"{name} {printable_name(bytes(body).split(bytes(1))[0])}"
     if sum(name == "COM" for name, _ in segments) > 1:
         yield "comment"  # Pillow keeps the last of them only
 
@@ -153,7 +153,7 @@ def _jpeg2000(stream, metadata):
                 if inner == b"colr" and stream.read(1) != b"\1" and "icc" not in metadata:
                     yield "icc"
         elif name not in (b"jP  ", b"ftyp", b"jp2c", b"free"):
-            yield box_name(name)
+            yield printable_name(name)
 
 
 def _avif(stream, metadata):
@@ -161,14 +161,14 @@ def _avif(stream, metadata):
     stream.seek(0)
     for name, _ in _boxes(stream, end):
         if name not in (b"ftyp", b"meta", b"mdat", b"free", b"skip", b"moov"):
-            yield box_name(name)
+            yield printable_name(name)
 
 
 def _other(image):
     """Of a format without a function of its own: texts in Pillow's `info`."""
     for key, value in image.info.items():
         if isinstance(value, (str, bytes)) and value and key not in OF_PILLOW:
-            yield box_name(str(key).encode("ascii", "replace"))
+            yield printable_name(str(key).encode("ascii", "replace"))
     if image.format == "PSD" and any(kind != 1039 for kind, *_ in image.resources):
         yield "resources"
 
