@@ -8,7 +8,7 @@ import torch
 from bitsback.diffusion.passes import coding_passes
 from bitsback.errors import TrainingError
 from bitsback.train.denoiser import Denoiser
-from bitsback.train.grow import GROWS, grow_weights
+from bitsback.train.grow import BLOCKS, GROWS, grow_weights
 from bitsback.train.trainer import Trainer, TrainingConfig
 from tests.conftest import TINY as EIGHT
 
@@ -123,6 +123,23 @@ def test_four_passes_of_two(integer):
         expected = fine[:, :, row::2, column::2]
         torch.testing.assert_close(finer[:, :, row::2, column::2], expected, atol=near, rtol=1e-3)
     assert not finer[:, :, ::2, ::2].any() and not finer[:, :, 1::2, 1::2].any()
+
+
+@pytest.mark.parametrize("size", BLOCKS)
+def test_fewer_blocks(size):
+    """Blocks that were appended and end in zeros go again: what is left are the first ones, and the
+    outputs are those of the network before, bit for bit; a trained network loses its last ones.
+    """
+    small, config = _random_network(), dataclasses.replace(TINY, **{size: getattr(TINY, size) + 2})
+    large = Denoiser(config)
+    large.load_state_dict(grow_weights(TINY, small.state_dict(), config))
+    back = Denoiser(TINY)
+    back.load_state_dict(grow_weights(config, large.state_dict(), TINY))
+    for a, b in zip(_outputs(small, True), _outputs(back, True)):
+        assert torch.equal(a, b)
+    back.load_state_dict(grow_weights(config, _random_network(config, 6).state_dict(), TINY))
+    cut, whole = _outputs(back, False)[0], _outputs(_random_network(config, 6), False)[0]
+    assert (cut - whole).abs().max() > 1e-4
 
 
 def test_what_cannot_grow_is_refused():

@@ -92,8 +92,8 @@ def _expert_levels(only: tuple[int, int] | None, at_levels: bool) -> range | Non
 @click.option(
     "--resume",
     type=PathName(exists=True, dir_okay=False),
-    help="Checkpoint (.ckpt) or model file (.safetensors) to continue from; a smaller network is "
-    "grown.",
+    help="Checkpoint (.ckpt) or model file (.safetensors) to continue from; a network of another "
+    "size is grown or loses blocks.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(

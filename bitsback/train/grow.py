@@ -3,10 +3,12 @@
 New channels are appended with fresh incoming weights and zero outgoing ones, new blocks end in
 zeros: the grown network computes what the small one computes, and every new weight has a gradient
 after one step.  With twice as many coding passes both halves of a pass start from the weights of
-the whole pass; with half as many each pass takes the weights of its first half.  So hours of
-training carry over to a larger network, or to a faster one.
+the whole pass; with half as many each pass takes the weights of its first half.  With fewer blocks
+a stage keeps its first ones, which costs a trained network much until it is trained on.  So hours
+of training carry over to a larger network, or to a faster one.
 """
 
+from collections.abc import Collection
 from dataclasses import asdict
 
 import torch
@@ -19,6 +21,8 @@ from bitsback.train.denoiser import Denoiser
 
 # Sizes that may be larger; the others must agree
 GROWS = ("c1", "n1", "c2", "n2", "c3", "n3", "head", "passes")
+# Numbers of residual blocks, which may also be smaller, and the stages that have as many
+BLOCKS = {"n1": ("down1", "up1"), "n2": ("down2", "up2"), "n3": ("middle",)}
 Weights = dict[str, Tensor]  # a state dict
 
 
@@ -63,6 +67,16 @@ def join_passes(weights: Weights, count: int) -> Weights:
     return weights
 
 
+def drop_blocks(weights: Weights, stages: Collection[str], count: int) -> Weights:
+    """The weights without those of residual blocks after the first `count` of each stage."""
+
+    def kept(name: str) -> bool:
+        stage, *rest = name.split(".")
+        return stage not in stages or int(rest[0]) < count
+
+    return {name: value for name, value in weights.items() if kept(name)}
+
+
 def split_head_level(weights: Weights, passes: int) -> Weights:
     """The weights with head_level.2, one bias a pass and head channel, viewed as (passes - 1, head,
     ...), so that growth is along channels."""
@@ -79,13 +93,15 @@ def grow_weights(
 ) -> Weights:
     """State dict of a Denoiser(new_config) that computes what (old_config, weights) compute.
 
-    weights: state dict of the small network, float tensors; passes may also be fewer.
+    weights: state dict of the small network, float tensors; passes and blocks may also be fewer.
     Errors: TrainingError where another size shrinks or one that cannot grow differs.
     """
     old, new = asdict(old_config), asdict(new_config)
     for name in new:
         if name == "passes":
             allowed = new[name] <= 2 * old[name]
+        elif name in BLOCKS:
+            allowed = True
         else:
             allowed = new[name] == old[name] or new[name] > old[name] and name in GROWS
         if not allowed:
@@ -98,6 +114,8 @@ def grow_weights(
     for count in (8, 4):
         if new["passes"] < count <= old["passes"]:
             weights = join_passes(weights, count)
+    for name, stages in BLOCKS.items():
+        weights = drop_blocks(weights, stages, new[name])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator_seed)
         fresh = {k: v.clone() for k, v in Denoiser(new_config).state_dict().items()}
