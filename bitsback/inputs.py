@@ -12,6 +12,7 @@ from typing import BinaryIO
 from bitsback.errors import InputChanged, UnsupportedImage
 
 PIECE = 2**24  # bytes read at once
+MOST_LINKS = 64  # more than a system follows
 MOST_INPUT = 2**32  # bytes read from a stream that cannot seek, and of a .bbk file
 
 
@@ -39,6 +40,15 @@ def standard_input() -> bytes:
 def identity(status: os.stat_result) -> tuple[int, ...]:
     """Fields that differ between two files, and between two versions of one file."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def links_followed(path: str | Path) -> int:
+    """The number of symbolic links from a path to its file, those of folders not counted."""
+    count, place = 0, os.fspath(path)
+    while count < MOST_LINKS and os.path.islink(place):
+        place = os.path.join(os.path.dirname(place), os.readlink(place))
+        count += 1
+    return count
 
 
 @contextmanager

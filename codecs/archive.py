@@ -89,7 +89,7 @@ def load(
         status.st_mode & 0o777,
         mode=image.mode,
         source=image.source,
-        mtime=int(status.st_mtime),
+        mtime=status.st_mtime_ns // 10**9,
     )
     return entry, image
 

@@ -43,6 +43,7 @@ MODES = {  # name: (dtype, channels); a mode's position in this dict is its code
     "La": ("u1", 2),
     "I;16B": ("<u2", 1),
 }
+DAMAGED = {"IDAT (wrong checksum)", "damaged parts"}  # names in `lost` that are not of metadata
 STRIP = 2**22  # samples of a strip: a computation's memory does not depend on the image's size
 # Modes that the prior can code.  Of the DEEP ones it codes the upper bits (remainders/ codes the
 # others), of the GRAYS one channel.
@@ -194,8 +195,9 @@ class ImageData:
         return None if shown is None else png(shown)
 
     def stripped(self) -> ImageData:
-        """The same image without metadata and without names of lost metadata; `look` is kept."""
-        return replace(self, metadata={}, lost=())
+        """The same image without metadata and without names of lost metadata; `look` is kept, and
+        so are names that tell of damage."""
+        return replace(self, metadata={}, lost=tuple(n for n in self.lost if n in DAMAGED))
 
 
 def png(pixels: np.ndarray, longest: int = 0) -> bytes:

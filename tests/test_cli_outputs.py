@@ -191,12 +191,45 @@ def test_an_output_that_is_one_of_several_inputs(folder, checkpoint):
     assert {name: (folder / name).read_bytes() for name in names(folder)} == before
 
 
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_an_output_that_is_another_input_of_the_run(tmp_path, photograph, jobs):
+    """a.bbk is a photograph with a wrong suffix: -f does not write over it before it is read."""
+    pixels = photograph(9, 11)
+    save(photograph(7, 8), tmp_path / "a.png")
+    save(pixels, tmp_path / "b.png")
+    (tmp_path / "b.png").rename(tmp_path / "a.bbk")
+    result = call("compress", "-q", "-f", "-j", jobs, tmp_path / "a.png", tmp_path / "a.bbk")
+    assert result.exit_code == 1 and "is an input of this run" in error_lines(result)[0]
+    assert np.array_equal(load(tmp_path / "a.bbk"), pixels)
+
+
+def test_one_of_several_inputs_that_cannot_be_read(tmp_path, photograph, monkeypatch):
+    """It is an error of its own; the others are done."""
+    for name in ("a.png", "b.png"):
+        save(photograph(9, 11), tmp_path / name)
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode, **k: "a.png" not in str(path) and access(path, mode, **k)
+    )
+    (tmp_path / "a.png").write_bytes(b"")
+    result = call("compress", "-q", tmp_path / "a.png", tmp_path / "b.png")
+    assert result.exit_code == 1 and len(error_lines(result)) == 1
+    assert names(tmp_path) == ["a.png", "b.bbk", "b.png"]
+
+
 def test_links_are_removed_before_their_files(tmp_path, photograph):
     """With --rm in a folder: a link whose file was removed first could not be read."""
     save(photograph(9, 11), tmp_path / "a.png")
-    (tmp_path / "b.png").symlink_to("a.png")
+    (tmp_path / "b.png").symlink_to("a2.png")
+    (tmp_path / "a2.png").symlink_to("a.png")  # a link to a link goes before that
     assert call("compress", "-q", "--rm", "-r", "-j", "1", tmp_path).exit_code == 0
-    assert names(tmp_path) == ["a.bbk", "b.bbk"] and not (tmp_path / "b.png").is_symlink()
+    assert names(tmp_path) == ["a.bbk", "a2.bbk", "b.bbk"]
+    assert not any(path.is_symlink() for path in tmp_path.iterdir())
+    save(photograph(9, 11), tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to("a2.png")
+    (tmp_path / "a2.png").symlink_to("a.png")
+    result = call("compress", "-q", "--rm", "--archive", tmp_path / "all.bbk", tmp_path)
+    assert result.exit_code == 0 and not any(path.is_symlink() for path in tmp_path.iterdir())
 
 
 def test_case_twins_keep_their_names(tmp_path, photograph):

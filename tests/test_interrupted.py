@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bitsback.codecs.io import delivery, files
+from bitsback.errors import BitsbackError, InputChanged, VerifyFailed
 from tests.commands import call, error_lines, names
 
 
@@ -88,3 +91,107 @@ def test_images_of_one_stem(tmp_path, photograph, opened_model, gone, force):
             shutil.copy2(whole / name, folder / name)
     assert call("compress", "--rm", "-r", "-q", folder, "-j", 1, *force).exit_code == 0
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == outputs
+
+
+def _pair(folder, photograph):
+    """a.png and a.bbk of it, with its time."""
+    Image.fromarray(photograph(8, 9)).save(folder / "a.png")
+    assert call("compress", folder / "a.png").exit_code == 0
+
+
+@pytest.mark.parametrize("first", ["compress", "decompress"])
+def test_two_runs_do_not_remove_each_others_input(
+    tmp_path, photograph, opened_model, monkeypatch, first
+):
+    """compress --rm and decompress --rm of one pair, the second while the first is about to remove
+    its input: one of both files is left, whichever comes first.
+    """
+    _pair(tmp_path, photograph)
+    inside, go_on, unlink = threading.Event(), threading.Event(), os.unlink
+
+    def slow(path, *args, **options):
+        if str(path).startswith(str(tmp_path)) and not inside.is_set():
+            inside.set()
+            assert go_on.wait(20)
+        return unlink(path, *args, **options)
+
+    monkeypatch.setattr(delivery.os, "unlink", slow)
+    png, packed, failed = tmp_path / "a.png", tmp_path / "a.bbk", []
+    work = {
+        "compress": lambda: files.compress_file(png, packed, remove=True, model=opened_model),
+        "decompress": lambda: files.decompress_file(packed, remove=True, model=opened_model),
+    }
+
+    def run():
+        try:
+            work[first]()
+        except BitsbackError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert inside.wait(20)
+    (other,) = set(work) - {first}
+    with pytest.raises(InputChanged, match="another run"):
+        work[other]()
+    go_on.set()
+    thread.join()
+    assert not failed and names(tmp_path) == ["a.bbk" if first == "compress" else "a.png"]
+
+
+def test_an_output_that_is_gone_before_its_input_is_removed(tmp_path, photograph, monkeypatch):
+    """Removed, or replaced after it was opened: the input stays."""
+    for name in ("a.bbk", "b.bbk"):
+        (tmp_path / name).write_bytes(b"")
+    with delivery.locked(tmp_path / "a.bbk", exclusive=False):
+        pass
+    status = os.stat(tmp_path / "b.bbk")
+    with monkeypatch.context() as patch, pytest.raises(InputChanged, match="replaced"):
+        patch.setattr(delivery.os, "stat", lambda path: status)
+        with delivery.locked(tmp_path / "a.bbk", exclusive=False):
+            raise AssertionError
+    (tmp_path / "a.bbk").unlink()
+    with pytest.raises(InputChanged, match="removed"):
+        with delivery.locked(tmp_path / "a.bbk", exclusive=True):
+            raise AssertionError
+    with pytest.raises(VerifyFailed, match="a.bbk"):
+        delivery.refuse_gone([tmp_path / "b.bbk", tmp_path / "a.bbk"])
+
+
+@pytest.mark.parametrize("change", [{"time": 1e9}, {"mode": 0o600}])
+def test_the_same_image_with_another_time_or_permissions(
+    tmp_path, photograph, opened_model, change
+):
+    """Of two inputs with the same pixels, one output is not taken for both: their times and
+    permissions differ, and one of them would be lost.
+    """
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "x.png"
+        Image.fromarray(photograph(8, 9)).save(path)
+        path.chmod(0o644)
+        os.utime(path, (5e8, 5e8))
+    os.utime(path, (5e8, change.get("time", 5e8)))
+    path.chmod(change.get("mode", 0o644))
+    for folder, status in (("a", 0), ("b", 1)):
+        result = call("compress", "--rm", "--dir", tmp_path, tmp_path / folder / "x.png")
+        assert result.exit_code == status
+    assert "another time or other permissions" in error_lines(result)[0]
+    assert names(tmp_path) == ["b/x.png", "x.bbk"]
+
+
+def test_a_fifo_at_the_outputs_name(tmp_path, photograph, opened_model):
+    """It is refused, not opened: nobody would ever write to it."""
+    Image.fromarray(photograph(8, 9)).save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "a.bbk")
+    result = call("compress", "--rm", tmp_path / "a.png")
+    assert result.exit_code == 1 and "a.bbk" in error_lines(result)[0]
+    assert names(tmp_path) == ["a.png"]  # and the FIFO
+
+
+def test_a_wrong_suffix(tmp_path, photograph, opened_model):
+    """A PNG that is named .jpg: a run that was killed before it was removed is completed."""
+    path = tmp_path / "a.jpg"
+    Image.fromarray(photograph(8, 9)).save(path, "PNG")
+    assert call("compress", path).exit_code == 0
+    assert call("compress", "--rm", path).exit_code == 0 and names(tmp_path) == ["a.bbk"]

@@ -172,7 +172,7 @@ def compress(
     }
     targets = dict(zip(items, files.compressed_paths(items, common.folder, common.remove)))
     jobs = job_count(common.jobs, common.recursive, len(items), gpu=is_gpu(device))
-    outputs = RunOutputs()
+    outputs = RunOutputs(items)
     reporter = _Reporter(common, bool(archive), verify, to_stdout)
 
     def target_of(source: Path, root: Path | None) -> Path:

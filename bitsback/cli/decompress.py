@@ -55,7 +55,7 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
     print_log(common.verbose)
     devices = torch_devices(common.device)
     jobs = job_count(common.jobs, common.recursive, len(items), gpu=is_gpu(devices[0]))
-    outputs = RunOutputs()
+    outputs = RunOutputs(items)
 
     def print_loss(path: Path, names: Iterable[str]) -> None:
         if not common.quiet:

@@ -15,17 +15,23 @@ from bitsback.whole import make_folders
 
 
 class RunOutputs:
-    """The outputs of one run so far: no two inputs may write one file, be it through links."""
+    """The outputs of one run so far: no two inputs may write one file, be it through links, and
+    none may write another input."""
 
-    def __init__(self) -> None:
+    def __init__(self, items: Iterable[Item] = ()) -> None:
         self._sources: dict[str, str | Path] = {}
+        self._inputs = {os.path.realpath(source) for source, _ in items if str(source) != "-"}
 
     def check(self, target: Path, source: Path, make_folder: bool = False) -> None:
-        """Refuses the output of another input; then makes the target's folder if asked to.
+        """Refuses the output of another input, and another input; then makes the target's folder if
+        asked to.
 
         Errors: OutputExists, OSError.
         """
-        other = self._sources.get(os.path.realpath(target))
+        place = os.path.realpath(target)
+        if place in self._inputs and place != os.path.realpath(source):
+            raise OutputExists(f"{source}: its output {target} is an input of this run")
+        other = self._sources.get(place)
         if other is not None and str(target) != "-":
             raise OutputExists(
                 f"{source}: {target} is also the output of {other}; give --dir or other names"

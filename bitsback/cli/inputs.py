@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from bitsback.cli.messages import print_file_error
+from bitsback.inputs import links_followed
 
 Item = tuple[Path, Path | None]  # a file, and the folder it was found below with -r
 
@@ -20,8 +21,8 @@ def find_inputs(
     """([(path, root)], number of paths that could not be read, each of which is printed).
 
     root: the folder below which the path was found, None for a path that was named; remove: links
-    come first, since --rm must not leave one behind whose file is gone.  Exits with status 1 if
-    there is no input.
+    come first, and links to links before these, since --rm must not leave one behind whose file is
+    gone.  Exits with status 1 if there is no input.
     """
     from bitsback.codecs.io import folders
 
@@ -31,7 +32,7 @@ def find_inputs(
     if not items:
         sys.exit(1)
     if remove:
-        items = sorted(items, key=lambda item: not item[0].is_symlink())
+        items = sorted(items, key=lambda item: -links_followed(item[0]))
     return items, len(failures)
 
 

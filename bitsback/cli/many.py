@@ -84,7 +84,7 @@ def run_many(
     exist is checked by the worker, which determines their names by what is in the file.
     """
     tasks: list[Task] = []
-    roots, run_outputs, skipped = {}, RunOutputs(), 0
+    roots, run_outputs, skipped = {}, RunOutputs(items), 0
     for source, root in items:
         try:
             targets = targets_of(source, root)

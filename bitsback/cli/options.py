@@ -68,7 +68,8 @@ class CommonOptions:
     verbose: bool
 
 
-sources_argument = click.argument("sources", nargs=-1, required=True, type=PathName())
+# one that cannot be read is an error of that file alone
+sources_argument = click.argument("sources", nargs=-1, required=True, type=PathName(readable=False))
 recursive_option = click.option(
     "-r",
     "--recursive",

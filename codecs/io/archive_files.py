@@ -52,14 +52,16 @@ def compress_archive(
             for item in held[2]:
                 noted(*item)
             flush(target)
-            delivery.remove_read(read)
+            with delivery.locked(target, exclusive=False):
+                delivery.remove_read(read)
             return held[:2]
         delivery.refuse(target, paths, force, remove)
     data, _ = archive.encode_archive(sources, verify=verify, note=noted, **options)
     delivery.deliver(data, target, force)
     if remove:
-        delivery.compare(data, target)
-        delivery.remove_read(read)
+        with delivery.locked(target, exclusive=False):
+            delivery.compare(data, target)
+            delivery.remove_read(read)
     return container.read_header(data), len(data)
 
 
@@ -93,7 +95,7 @@ def restore_archive(
 
     def deliver(written, target, stamp):
         if interrupted.may_continue(target, force, remove):
-            interrupted.take_bytes(target, written)
+            interrupted.take_bytes(target, written, stamp)
             return
         outputs.write(written, target, force=force, like=stamp, regular=True)
         if remove:

@@ -2,13 +2,20 @@
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from bitsback import outputs
 from bitsback.codecs.image import ImageData
 from bitsback.errors import InputChanged, MetadataLoss, UnsupportedImage, VerifyFailed
-from bitsback.inputs import identity
+from bitsback.inputs import identity, links_followed
+from bitsback.whole import Stamp
 
 
 def refuse(
@@ -55,6 +62,56 @@ def stamp_of(status: os.stat_result | None) -> os.stat_result | None:
     return status if status and stat.S_ISREG(status.st_mode) else None
 
 
+def same_stamp(target: Path, like: os.stat_result | Stamp) -> bool:
+    """Whether a file has these permissions and this time, to the 2 seconds of a FAT file system."""
+    status = os.stat(target)
+    permissions = (status.st_mode ^ like.st_mode) & 0o777 == 0
+    return permissions and abs(status.st_mtime_ns - like.st_mtime_ns) <= 2 * 10**9
+
+
+@contextmanager
+def locked(packed: Path, exclusive: bool) -> Iterator[None]:
+    """Locks a .bbk file while inputs are removed: itself (exclusive), or the images that it holds.
+
+    Of two runs with --rm, one that compresses and one that decompresses, each may take the other's
+    input for its own output; both would be removed.  Where files cannot be locked, as on Windows
+    and some network file systems, there is no lock.  Errors: InputChanged where another run has the
+    file, or it is not there any more; OSError.
+    """
+    try:
+        stream = open(packed, "rb")
+    except FileNotFoundError:
+        raise _gone(packed) from None
+    with stream:
+        if fcntl:
+            kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+            try:
+                fcntl.flock(stream.fileno(), kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                told = f"{packed}: another run with --rm works on it; the input is kept"
+                raise InputChanged(told) from None
+            except OSError:
+                pass
+        try:
+            still = os.path.samestat(os.fstat(stream.fileno()), os.stat(packed))
+        except FileNotFoundError:
+            still = False
+        if not still:
+            raise _gone(packed)
+        yield
+
+
+def _gone(packed):
+    return InputChanged(f"{packed}: was removed or replaced meanwhile; the input is kept")
+
+
+def refuse_gone(targets: Iterable[Path]) -> None:
+    """Errors: VerifyFailed where one of the outputs is not there any more."""
+    for target in targets:
+        if not os.path.isfile(target):
+            raise VerifyFailed(f"{target}: was removed meanwhile; the input is kept")
+
+
 def compare(data: bytes, target: Path) -> None:
     """Errors: VerifyFailed if `target` does not contain `data`."""
     if Path(target).read_bytes() != data:
@@ -64,11 +121,11 @@ def compare(data: bytes, target: Path) -> None:
 def remove_read(read: Iterable[tuple[Path, os.stat_result]]) -> None:
     """Removes inputs, [(path, status when it was opened)], except those that changed since.
 
-    Links go first: they may lead to others.  Errors: InputChanged, also for one that cannot be
+    Links go first, since they lead to others.  Errors: InputChanged, also for one that cannot be
     removed; the first of several, after all inputs were tried.
     """
     failed = None
-    for source, status in sorted(read, key=lambda one: not one[0].is_symlink()):
+    for source, status in sorted(read, key=lambda one: -links_followed(one[0])):
         try:
             if identity(os.stat(source)) != identity(status):
                 raise InputChanged(

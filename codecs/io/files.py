@@ -91,8 +91,9 @@ def compress_file(
     if remove:
         delivery.refuse_loss(image, source, allow_loss)
     if begun:
-        done = interrupted.take_image(target, image, **options)
-        delivery.remove_read([(source, status)])
+        with delivery.locked(target, exclusive=False):
+            done = interrupted.take_image(target, image, delivery.stamp_of(status), **options)
+            delivery.remove_read([(source, status)])
         return done
     if verify:
         default_bytes(image, source)  # refuses an image that could not be restored
@@ -100,8 +101,9 @@ def compress_file(
     data = encoder.encode_image(image, verify=verify, **options)
     delivery.deliver(data, target, force, status)
     if remove:
-        delivery.compare(data, target)
-        delivery.remove_read([(source, status)])
+        with delivery.locked(target, exclusive=False):
+            delivery.compare(data, target)
+            delivery.remove_read([(source, status)])
     return container.read_header(data), len(data)
 
 
@@ -200,7 +202,7 @@ def decompress_file(
             if target != targets[0]:  # the format expected by the mode cannot restore the image
                 accept(target)
         if interrupted.may_continue(target, force, remove):
-            interrupted.take_bytes(target, written)
+            interrupted.take_bytes(target, written, delivery.stamp_of(status))
         else:
             delivery.deliver(written, target, force, status)
         if names:
@@ -211,7 +213,9 @@ def decompress_file(
     if damage:
         raise as_one(damage, f"{source}: {len(targets)} images written, not all: ")
     if remove and not left_out and status is not None:
-        delivery.remove_read([(source, status)])
+        with delivery.locked(source, exclusive=True):
+            delivery.refuse_gone(targets)
+            delivery.remove_read([(source, status)])
     return targets
 
 

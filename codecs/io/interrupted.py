@@ -19,9 +19,10 @@ from bitsback.codecs.checksums import image_check
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.groups import decoded_groups
 from bitsback.codecs.image import ImageData, same
+from bitsback.codecs.io import delivery
 from bitsback.codecs.io.packed import read_packed
 from bitsback.errors import BitsbackError, OutputExists
-from bitsback.whole import flush
+from bitsback.whole import Stamp, flush
 
 
 def is_file(target: Path) -> bool:
@@ -51,19 +52,36 @@ def image_held(
     return None if header.archive else (header, len(data))
 
 
-def take_image(target: Path, image: ImageData, **options: Any) -> tuple[Header, int]:
-    """image_held of an output that is there, which is flushed.  Errors: OutputExists; OSError."""
+def take_image(
+    target: Path, image: ImageData, stamp: os.stat_result | Stamp | None, **options: Any
+) -> tuple[Header, int]:
+    """image_held of an output that is there, which is flushed; stamp: that it would be given.
+
+    Errors: OutputExists; OSError.
+    """
     held = image_held(target, image, **options)
     if held is None:
         raise OutputExists(f"{target}: exists already and does not hold this image (-f overwrites)")
-    flush(target)
+    _take(target, stamp)
     return held
 
 
-def take_bytes(target: Path, data: bytes) -> None:
-    """Flushes an output that is there and holds `data`.  Errors: OutputExists; OSError."""
+def take_bytes(target: Path, data: bytes, stamp: os.stat_result | Stamp | None) -> None:
+    """Flushes an output that is there and holds `data`; stamp: that it would be given.
+
+    Errors: OutputExists; OSError.
+    """
     if target.read_bytes() != data:
         raise OutputExists(f"{target}: exists already and holds something else (-f overwrites)")
+    _take(target, stamp)
+
+
+def _take(target, stamp):
+    if stamp and not delivery.same_stamp(target, stamp):
+        raise OutputExists(
+            f"{target}: exists already with this image, but another time or other permissions, "
+            "as of another input (-f overwrites)"
+        )
     flush(target)
 
 

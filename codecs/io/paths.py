@@ -1,6 +1,7 @@
 """Paths of outputs, derived from those of inputs.  "-" is standard input or output."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -9,6 +10,7 @@ from bitsback.codecs import archive
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.header import SOURCES
 from bitsback.codecs.formats.image_files import default_suffix
+from bitsback.codecs.io.interrupted import is_file
 from bitsback.codecs.io.packed import SUFFIX, read_packed
 from bitsback.errors import BitsbackError, UnsupportedImage
 from bitsback.outputs import STDIO
@@ -67,13 +69,19 @@ def compressed_paths(
 
 
 def _of_another_kind(path, source):
-    """Whether a .bbk file that is there was made of another kind of image file than `source`."""
+    """Whether a .bbk file that is there was made of another kind of image file than `source`, by
+    the suffix and by the content."""
+    if not is_file(path):  # opening a FIFO would wait
+        return False
     try:
-        entries = container.read_header(read_packed(path)).entries
+        made_of = container.read_header(read_packed(path)).entries[0].source
     except (BitsbackError, OSError):
         return False
-    kind = Image.registered_extensions().get(source.suffix.lower(), "")
-    return entries[0].source != (kind if kind in SOURCES else "")
+    kinds = {Image.registered_extensions().get(source.suffix.lower(), "")}
+    with suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        with Image.open(source) as image:
+            kinds.add(image.format or "")
+    return made_of not in {kind if kind in SOURCES else "" for kind in kinds}
 
 
 def restored_path(
