@@ -59,8 +59,11 @@ class Archive:
     path: of a .bbk file that `compress --archive` made; model: needed only where the file's own is
     not shipped; device: torch's, for decoding; cache_bytes: of decoded samples that are kept, least
     lately used groups go first.  A copy in another process (pickle, fork) opens the file again.
+    Threads of torch do not survive a fork: where the parent has decoded with several, a forked
+    process calls torch.set_num_threads(1) first (DataLoader's workers do), or is spawned.
 
-    Images are numbered as the file stores them (`names`).
+    Images are numbered as the file stores them (`names`), which is not the order of the inputs:
+    pair them with labels by name.
 
     >>> import tempfile
     >>> from bitsback.codecs import Encoder
@@ -170,9 +173,11 @@ class Archive:
         """Samples of several images of one size and mode, (N, H, W) or (N, H, W, C).
 
         Each group is decoded once, whatever the order.  Errors: as above; UnsupportedImage where
-        sizes differ.
+        sizes differ; ValueError for no images.
         """
         wanted = list(indices)
+        if not wanted:
+            raise ValueError("a batch of no images")
         places = sorted(range(len(wanted)), key=lambda i: self.number(wanted[i]))
         found = {i: self._shared(wanted[i]).samples for i in places}
         if len({(one.shape, one.dtype) for one in found.values()}) > 1:

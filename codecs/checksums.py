@@ -4,6 +4,7 @@ file, compared with them."""
 import dataclasses
 import operator
 import zlib
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -47,6 +48,9 @@ def checked_entries(images: list[ImageData], entries: tuple[Entry, ...]) -> tupl
     for image, entry in zip(images, entries):
         if not isinstance(entry.name, str) or not is_name(entry.name) or leaves_folder(entry.name):
             raise UnsupportedImage(f"{entry.name!r}: not a name that an archive can store")
+        if entry.name != str(PurePosixPath(entry.name)):  # two names would be one path
+            plain = str(PurePosixPath(entry.name))
+            raise UnsupportedImage(f"{entry.name!r}: not a plain path, such as {plain!r}")
         same = (entry.width, entry.height, entry.mode) == (image.width, image.height, image.mode)
         if not same:
             raise UnsupportedImage(

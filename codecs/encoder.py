@@ -19,6 +19,7 @@ from bitsback.codecs.decoder import ModelOption, Progress, check, no_progress
 from bitsback.codecs.fallback.codec import FallbackCache
 from bitsback.codecs.fallback.parts import join_parts
 from bitsback.codecs.formats import looks, metadata
+from bitsback.codecs.given import given_image
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.photographs import estimate_of_jxl
 from bitsback.codecs.prior_trial import prior_bits
@@ -49,7 +50,7 @@ class Encoder:
     ) -> None:
         chosen = EFFORTS[DEFAULT_EFFORT if effort is None else effort_name(effort)]
         self.device, self.verify, self.effort, self.jxl = device, verify, effort, chosen.jxl
-        if tuning is not None and (not isinstance(tuning, int) or tuning < 0):
+        if tuning is not None and (not hasattr(tuning, "__index__") or tuning < 0):
             raise ValueError(f"tuning {tuning!r} is not a number of steps")
         self.tuning = chosen.tuning if tuning is None else tuning
         self._model: ModelOption = chosen.model if model is None and effort is not None else model
@@ -72,7 +73,7 @@ class Encoder:
         progress: called with the share done, 0..1; once more from 0 where the result is verified.
         Errors: UnsupportedImage, WrongModel, VerifyFailed.
         """
-        image = image if isinstance(image, ImageData) else _image_of_array(image)
+        image = given_image(image)
         return self._encode([image], (_entry(image),), False, progress)
 
     def encode_many(
@@ -86,7 +87,7 @@ class Encoder:
         entries: name, size and so on of each image, in the same order; checks are filled in.
         Errors: encode's; UnsupportedImage where entries are not the images'.
         """
-        made = [one if isinstance(one, ImageData) else _image_of_array(one) for one in images]
+        made = [given_image(one) for one in images]
         for image in made:
             _refuse(image)
         return self._encode(made, checked_entries(made, entries), True, progress)
@@ -209,15 +210,6 @@ def _refuse(image):
 def _entry(image):
     _refuse(image)
     return Entry(image.width, image.height, mode=image.mode, source=image.source)
-
-
-def _image_of_array(pixels):
-    right = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.ndim == 3
-    if not right or pixels.shape[2] != 3:
-        raise UnsupportedImage("an (H, W, 3) array of uint8 is needed")
-    if 0 in pixels.shape or max(pixels.shape) > container.MAX_SIDE:
-        raise UnsupportedImage(f"a side of {pixels.shape[0]}x{pixels.shape[1]} is out of range")
-    return ImageData("RGB", pixels, source="PNG")
 
 
 def encode_image(

@@ -113,11 +113,12 @@ class ImageData:
             self.samples.dtype != dtype
             or len(shape) < 2
             or shape != shape_of(self.mode, *shape[:2])
-            or 0 in shape
         ):
             channels = MODES[self.mode][1]
             wanted = "(H, W)" if channels == 1 else f"(H, W, {channels})"
             raise UnsupportedImage(f"mode {self.mode} needs samples of shape {wanted} and {dtype}")
+        if 0 in shape:
+            raise UnsupportedImage(f"mode {self.mode} needs samples, not the shape {shape}")
         if self.mode == "1" and self.samples.max() > 1:
             raise UnsupportedImage("mode 1 has samples of 0 and 1")
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from bitsback.cli.messages import ProgressBar
 from bitsback.codecs import decode
 from tests.commands import (
     ROOT,
@@ -101,6 +102,13 @@ def shell(line, cwd):
     line = line.replace("BB", '"$PYTHON" -m bitsback')
     done = subprocess.run(["bash", "-c", line], cwd=cwd, env=env, capture_output=True)
     return done.returncode, done.stderr.decode().splitlines(), done.stdout
+
+
+def test_a_bar_where_standard_error_is_closed(monkeypatch):
+    """It would write into nothing after the first second, and end the command."""
+    monkeypatch.setattr(sys, "stderr", None)
+    with ProgressBar("x", quiet=False) as bar:
+        assert bar.bar.disable
 
 
 @pytest.mark.slow

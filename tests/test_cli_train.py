@@ -98,6 +98,35 @@ def test_train_with_what_is_no_number(tmp_path, option, value):
     assert result.exit_code == 2 and option in result.stderr
 
 
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("--network", "0,0,0,0,0,0"),
+        ("--network", "-8,1,8,1,8,1"),
+        ("--network", "100000,1,8,1,8,1"),
+        ("--seed", "999999999999999999999"),
+        ("-T", "100000"),
+    ],
+)
+def test_train_with_numbers_out_of_range(tmp_path, photograph, option, value):
+    save(photograph(32, 32), tmp_path / "a.png")
+    result = call("train", tmp_path, "-o", tmp_path / "m.safetensors", f"{option}={value}")
+    assert result.exit_code == 2 and names(tmp_path) == ["a.png"], result.output
+
+
+def test_train_without_memory(tmp_path, photograph, monkeypatch):
+    """One line, and no empty log."""
+    save(photograph(32, 32), tmp_path / "a.png")
+
+    def fail(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1")
+
+    monkeypatch.setattr("bitsback.train.loop.train", fail)
+    result = call("train", tmp_path, "-o", tmp_path / "m.safetensors", "--minutes", "0.01")
+    assert result.exit_code == 1 and len(error_lines(result)) == 1, result.output
+    assert names(tmp_path) == ["a.png"]
+
+
 def test_train_from_a_foreign_checkpoint(tmp_path, photograph):
     """--resume and export of what is no checkpoint: exit 1, one line that names it."""
     (tmp_path / "data").mkdir()

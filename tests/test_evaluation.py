@@ -126,7 +126,9 @@ def test_the_command(images, tiny_model, tmp_path):
     assert text.exit_code == 0 and "4 levels" in text.stdout and "calibrated" in text.stdout
 
 
-@pytest.mark.parametrize("wrong", ["float", "object", "empty", "folder", "text", "rgba"])
+@pytest.mark.parametrize(
+    "wrong", ["float", "object", "empty", "nothing", "zip", "sides", "folder", "text", "rgba"]
+)
 def test_what_cannot_be_evaluated(wrong, tmp_path):
     """One line with the file's name."""
     from PIL import Image
@@ -140,6 +142,14 @@ def test_what_cannot_be_evaluated(wrong, tmp_path):
         np.save(path, np.zeros((0, 8, 8, 3), np.uint8))
     elif wrong == "text":
         path.write_text("no array")
+    elif wrong == "nothing":
+        path.write_bytes(b"")
+    elif wrong == "zip":
+        np.savez(tmp_path / "b.npz", a=np.zeros(3))
+        (tmp_path / "b.npz").rename(path)
+    elif wrong == "sides":  # of which one is negative
+        np.save(path, np.zeros((8, 8, 22, 3), np.uint8))
+        path.write_bytes(path.read_bytes().replace(b"(8, 8, 22, 3)", b"(8, 8, -2, 3)"))
     else:
         path = tmp_path / "set"
         path.mkdir()

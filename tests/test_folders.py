@@ -138,7 +138,7 @@ def test_links(tmp_path, photograph):
         and len(error_lines(result)) == 3
         and names(tmp_path / "out") == ["b.bbk", "sub/a.bbk"]
     )
-    with pytest.raises(UnsupportedImage, match="no archive is made without it"):
+    with pytest.raises(UnsupportedImage, match="nothing is left out"):
         archive.collect([tmp_path / "in"])
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bitsback.codecs import Encoder, archive, decoder, groups
+from bitsback.codecs import Encoder, archive, decoder, groups, mode_decision
 from bitsback.codecs.bitstream import chosen, container, table
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.image import ImageData
@@ -381,6 +381,25 @@ def test_facts_add_up(grouped):
     assert abs(8 * len(data) / told["bits_per_dim"] - 3 * 16 * (8 * 16 + 4 * 24)) < 1e-6
     printed = call("info", grouped[0]).stdout
     assert "group 3" in printed and "cat/00.png  16x16" in printed
+
+
+def test_facts_of_a_group_without_segments(tiny_model, photograph, monkeypatch):
+    """One group by the fallback codec alone beside one under the prior: info and view tell both."""
+    monkeypatch.setattr(mode_decision, "fallback_hopeless", lambda *_: True)
+    made = []
+    for name, mode, pixels in (
+        ("a", "RGB", photograph(64, 64)),
+        ("b", "P", photograph(9, 9)[..., 0] % 7),
+    ):
+        palette = {"palette": bytes(21)} if mode == "P" else {}
+        entry = Entry(*pixels.shape[1::-1], name, mode=mode)
+        image = ImageData(mode, np.ascontiguousarray(pixels), palette)
+        made.append((1, Encoder(tiny_model).encode_many([image], (entry,))))
+    data = container.write_groups(made)
+    assert [bool(container.read_header(one).model) for _, one in made] == [True, False]
+    told = facts.describe("set.bbk", data)
+    assert told["segments"] == len(container.read_header(made[0][1]).segments)
+    assert told["images"] == 2 and abs(8 * len(data) / told["bits_per_dim"] - 3 * 64**2 - 81) < 1e-6
 
 
 def test_entries_are_checked_before_the_work():

@@ -2,7 +2,9 @@
 errors.
 """
 
+import copy
 import io
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +75,15 @@ def test_pixels_are_decoded_only_when_they_are_asked_for(tmp_path, photograph, m
         image = Image.open(tmp_path / "x.bbk")
         assert image.size == (11, 9) and image.mode == "RGB"
     assert np.array_equal(np.array(image), photograph(9, 11))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_copies(tmp_path, photograph, copied):
+    """As of any image of Pillow, in another process too."""
+    (tmp_path / "x.bbk").write_bytes(encode(photograph(9, 11)))
+    with Image.open(tmp_path / "x.bbk") as image:
+        again = copied(image)
+    assert again.tobytes() == photograph(9, 11).tobytes() and again.size == (11, 9)
 
 
 def test_metadata_are_there_when_they_are_asked_for(tmp_path, photograph):

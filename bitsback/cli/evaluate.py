@@ -118,7 +118,7 @@ def evaluate(
                 images, found, learned, chosen, measures or MEASURES, verify, device, quiet
             )
     except (BitsbackError, OSError) as error:
-        print_error(error, images)
+        print_error(error, getattr(error, "filename", None) or images)
         sys.exit(1)
     if as_json:
         print_line(json.dumps(facts))

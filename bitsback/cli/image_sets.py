@@ -25,8 +25,10 @@ def read_images(source: Path, limit: int | None, allow_lossy: bool) -> "list[Ima
     if source.suffix.lower() == ".npy":
         try:
             array = np.load(source, mmap_mode="r", allow_pickle=False)
-        except ValueError as error:
+        except (ValueError, EOFError, OverflowError) as error:
             raise UnsupportedImage(f"{source}: no array ({error})") from None
+        if not isinstance(array, np.ndarray):
+            raise UnsupportedImage(f"{source}: several arrays; evaluate takes one (.npy)")
         if array.ndim == 3:
             array = array[None] if array.shape[2] == 3 else array[..., None]
         if array.ndim != 4 or array.shape[3] not in (1, 3) or array.dtype != np.uint8:

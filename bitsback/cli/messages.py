@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -101,7 +102,7 @@ class ProgressBar:
             unit="%",
             delay=1,
             leave=False,
-            disable=True if quiet else None,
+            disable=True if quiet or sys.stderr is None else None,
         )
 
     def __call__(self, share: float) -> None:

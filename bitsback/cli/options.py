@@ -86,10 +86,11 @@ device_option = click.option(
     help="Device of the network: auto, cpu, cuda or cuda:N; compress, decompress and test share "
     "files out among several, cuda:0,cuda:1.",
 )
+MOST_THREADS = 1024  # of very many, the OpenMP library dies
 threads_option = click.option(
     "-T",
     "--threads",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MOST_THREADS),
     help="CPU threads of the network; 1 also means no helpers beside a GPU.",
 )
 jobs_option = click.option(
@@ -150,6 +151,13 @@ def common_options(command: Command) -> Command:
     for option in reversed(_COMMON):
         decorated = option(decorated)
     return decorated
+
+
+def seed(context: click.Context, parameter: click.Parameter, value: int) -> int:
+    """A seed that torch accepts.  (A click.IntRange would print its bounds in --help.)"""
+    if not -(2**63) <= value < 2**63:
+        raise click.BadParameter("seeds are -2^63 to 2^63 - 1")
+    return value
 
 
 class EffortType(click.ParamType):

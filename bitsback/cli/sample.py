@@ -17,6 +17,7 @@ from bitsback.cli.options import (
     quiet_option,
     threads_option,
 )
+from bitsback.cli.options import seed as seed_callback
 from bitsback.cli.resources import set_up
 from bitsback.errors import UnsupportedImage
 
@@ -45,13 +46,6 @@ def _size(
     if min(width, height) < 1:
         raise click.BadParameter("WIDTHxHEIGHT is needed, such as 128x128")
     return height, width
-
-
-def _seed(context: click.Context, parameter: click.Parameter, value: int) -> int:
-    """A seed that torch accepts.  (A click.IntRange would print its bounds in --help.)"""
-    if not -(2**63) <= value < 2**63:
-        raise click.BadParameter("seeds are -2^63 to 2^63 - 1")
-    return value
 
 
 def _size_error(count: int, height: int, width: int) -> str | None:
@@ -97,7 +91,7 @@ def _read_photograph(path: Path, size: tuple[int, int] | None) -> "torch.Tensor"
 @click.option(
     "--seed",
     type=int,
-    callback=_seed,
+    callback=seed_callback,
     default=1,
     show_default=True,
     help="A seed draws the same images again, on one machine.",

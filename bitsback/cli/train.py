@@ -5,18 +5,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from bitsback.cli import recipes
 from bitsback.cli.messages import ProgressBar, print_error, print_line
-from bitsback.cli.options import FiniteRange, PathName, quiet_option
+from bitsback.cli.network_options import expert_levels, network_config
+from bitsback.cli.options import MOST_THREADS, FiniteRange, PathName, quiet_option
+from bitsback.cli.options import seed as seed_callback
 from bitsback.cli.resources import set_up
 from bitsback.errors import BitsbackError, OutputExists, OutputFailed
-
-if TYPE_CHECKING:
-    from bitsback.integer.config import NetworkConfig
+from bitsback.memory import out_of_memory
 
 
 @contextmanager
@@ -40,32 +40,6 @@ def _continues(output: Path, resume: Path | None) -> bool:
         return False
     written = (output, Path(f"{output}.ckpt"))
     return any(path.exists() and path.samefile(resume) for path in written)
-
-
-def _network_config(sizes: str, passes: str) -> "NetworkConfig":
-    from bitsback.integer.config import NetworkConfig
-
-    try:
-        width1, n1, width2, n2, width3, n3 = map(int, sizes.split(","))
-        return NetworkConfig(width1, n1, width2, n2, width3, n3, passes=int(passes))
-    except ValueError:
-        raise click.UsageError(
-            "--network takes six whole numbers, such as 48,3,64,2,96,2"
-        ) from None
-
-
-def _expert_levels(only: tuple[int, int] | None, at_levels: bool) -> range | None:
-    from bitsback.diffusion.levels import default_levels
-
-    if not only:
-        return None
-    count = len(default_levels())
-    if not (at_levels and 0 <= only[0] <= only[1] < count):
-        raise click.UsageError(
-            f"--only takes the first and the last of some of the levels 0 to {count - 1}, and "
-            "needs --at-levels"
-        )
-    return range(only[0], only[1] + 1)
 
 
 @click.command()
@@ -145,10 +119,13 @@ def _expert_levels(only: tuple[int, int] | None, at_levels: bool) -> range | Non
     help="With --at-levels: train an expert for these levels, the first and the last of them, "
     "counted from 0.",
 )
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seed", type=int, default=1, callback=seed_callback, show_default=True)
 @click.option("--data-name", help="Name of the data in `bitsback models` (default: FOLDER).")
 @click.option(
-    "-T", "--threads", type=click.IntRange(1), help="CPU threads; one is best on a busy machine."
+    "-T",
+    "--threads",
+    type=click.IntRange(1, MOST_THREADS),
+    help="CPU threads; one is best on a busy machine.",
 )
 @click.option(
     "-f",
@@ -192,7 +169,7 @@ def train(
     from bitsback import outputs
     from bitsback.train import loop
 
-    network, levels = _network_config(sizes, passes), _expert_levels(only, at_levels)
+    network, levels = network_config(sizes, passes), expert_levels(only, at_levels)
     if patch % 8:
         raise click.UsageError("--patch must be a multiple of 8")
     config = loop.TrainingConfig(
@@ -242,9 +219,12 @@ def train(
                 data_name=data_name,
                 force=may_replace,
             )
-    except (BitsbackError, OSError) as error:
-        if log.is_file() and not log.stat().st_size:  # made before the work, to see that it can be
-            log.unlink()
+    except (BitsbackError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not out_of_memory(error):
+            raise
         of_output = isinstance(error, (OutputExists, OutputFailed))
         print_error(error, output if of_output else folder)
         sys.exit(1)
+    finally:
+        if log.is_file() and not log.stat().st_size:  # made before the work, to see that it can be
+            log.unlink()

@@ -50,10 +50,11 @@ class BitsbackImageFile(ImageFile.ImageFile):
     format_description = "bitsback lossless image"
     model: Any = None
     device: str = "cpu"
+    _data: bytes | None = None  # of the file, until the image is loaded; a copy has none
 
     def _open(self) -> None:
         assert self.fp is not None
-        self._data: bytes | None = self.fp.read()
+        self._data = self.fp.read()
         try:
             header = container.read_header(self._data)
         except BitsbackError as error:

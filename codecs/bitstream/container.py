@@ -201,8 +201,10 @@ def read_group(data: bytes, group: Group) -> tuple[Header, bytes]:
 def read_header(data: bytes) -> Header:
     """The Header of any file, without decoding; of several groups, one of all their images.
 
-    Errors: NotOurFile, DamagedFile.
+    data: bytes, or an object that has them.  Errors: NotOurFile, DamagedFile.
     """
+    if not isinstance(data, bytes):  # an array cannot be searched, nor compared with bytes
+        data = memoryview(data).tobytes()
     headers = []
     for i, group in enumerate(groups := read_groups(data)):
         try:

@@ -25,7 +25,7 @@ def collect(sources: Iterable[str | os.PathLike], archived: bool = True) -> list
         if os.path.isdir(source):
             paths, failures = files_below(source, IMAGE_SUFFIXES)
         for path, error in failures:
-            raise UnsupportedImage(f"{path}: {error.strerror}; no archive is made without it")
+            raise UnsupportedImage(f"{path}: {error.strerror}; nothing is left out")
         for path in paths:
             name = path.name if path == source else path.relative_to(source).as_posix()
             if not is_name(name):

@@ -78,6 +78,7 @@ def _prior_facts(header, headers, size, bits_per_dim):
     located = [
         (one, place)
         for one in headers
+        if one.model  # the others have no segments
         for place in segment_layout.locate(one.sizes, one.start, one.segments)
     ]
     coded = sum(place.pixels * one.sizes[place.image][2] for one, place in located)
