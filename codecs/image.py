@@ -43,7 +43,7 @@ MODES = {  # name: (dtype, channels); a mode's position in this dict is its code
     "La": ("u1", 2),
     "I;16B": ("<u2", 1),
 }
-DAMAGED = {"IDAT (wrong checksum)", "damaged parts"}  # names in `lost` that are not of metadata
+DAMAGED = {"IDAT (wrong checksum)", "damaged parts"}  # names in `lost`, not of metadata
 STRIP = 2**22  # samples of a strip: a computation's memory does not depend on the image's size
 # Modes that the prior can code.  Of the DEEP ones it codes the upper bits (remainders/ codes the
 # others), of the GRAYS one channel.
@@ -113,12 +113,11 @@ class ImageData:
             self.samples.dtype != dtype
             or len(shape) < 2
             or shape != shape_of(self.mode, *shape[:2])
+            or 0 in shape
         ):
-            channels = MODES[self.mode][1]
-            wanted = "(H, W)" if channels == 1 else f"(H, W, {channels})"
-            raise UnsupportedImage(f"mode {self.mode} needs samples of shape {wanted} and {dtype}")
-        if 0 in shape:
-            raise UnsupportedImage(f"mode {self.mode} needs samples, not the shape {shape}")
+            wanted = "(H, W)" if MODES[self.mode][1] == 1 else f"(H, W, {MODES[self.mode][1]})"
+            told = f"needs {dtype} of shape {wanted}, not {self.samples.dtype} of shape {shape}"
+            raise UnsupportedImage(f"mode {self.mode} {told}")
         if self.mode == "1" and self.samples.max() > 1:
             raise UnsupportedImage("mode 1 has samples of 0 and 1")
 
@@ -196,8 +195,7 @@ class ImageData:
         return None if shown is None else png(shown)
 
     def stripped(self) -> ImageData:
-        """The same image without metadata and without names of lost metadata; `look` is kept, and
-        so are names that tell of damage."""
+        """The same image without metadata and names of lost ones; `look` and DAMAGED are kept."""
         return replace(self, metadata={}, lost=tuple(n for n in self.lost if n in DAMAGED))
 
 

@@ -203,9 +203,7 @@ def read_header(data: bytes) -> Header:
 
     data: bytes, or an object that has them.  Errors: NotOurFile, DamagedFile.
     """
-    if not isinstance(data, bytes):  # an array cannot be searched, nor compared with bytes
-        data = memoryview(data).tobytes()
-    headers = []
+    data, headers = data if isinstance(data, bytes) else memoryview(data).tobytes(), []
     for i, group in enumerate(groups := read_groups(data)):
         try:
             headers.append(read_group(group.of(data), group)[0])
