@@ -10,6 +10,7 @@ from PIL import Image
 
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.errors import UnsupportedImage
+from tests.by_hand import tiff
 
 tifffile = pytest.importorskip("tifffile")
 
@@ -71,7 +72,7 @@ def test_a_page_of_a_stack(text):
     assert np.array_equal(found.samples, GRAY) and not found.lost
     found = None if "3" in text else read(data + bytes([1]) * 1200)
     if found:
-        assert found.lost == ("data that no tag refers to",)
+        assert found.lost == ("data outside the image",)
     else:
         assert "several pages" in refused(data + bytes(1200))
 
@@ -98,12 +99,12 @@ def test_a_page_behind_a_damaged_entry():
     assert "several pages" in refused(bytes(wrong))
 
 
-def test_data_that_no_tag_refers_to():
+def test_data_outside_the_image():
     """They are named, but not padding, nor the old directory of a file that was changed."""
     data = written()
     assert read(data + bytes(5000)).lost == ()
     assert read(data + b"\1" * 500).lost == ()
-    assert read(data + b"\1" * 1500).lost == ("data that no tag refers to",)
+    assert read(data + b"\1" * 1500).lost == ("data outside the image",)
     exif = Image.Exif()
     exif.get_ifd(0x8769)[0x927C] = b"\1" * 3000
     exif[0x8769] = exif.get_ifd(0x8769)
@@ -111,3 +112,21 @@ def test_data_that_no_tag_refers_to():
         out = io.BytesIO()
         Image.fromarray(GRAY).save(out, "TIFF", exif=exif, big_tiff=big)
         assert out.getvalue().count(b"\1" * 3000) == 1 and read(out.getvalue()).lost == ()
+
+
+def test_rows_below_the_image():
+    """A damaged height: the strip has more rows than the image."""
+    data = written(np.vstack([GRAY] * 4))
+    at = data.index(struct.pack("<HHII", 257, 4, 1, 80))
+    short = data[:at] + struct.pack("<HHII", 257, 4, 1, 20) + data[at + 12 :]
+    assert np.array_equal(read(short).samples, GRAY)
+    assert read(short).lost == ("data outside the image",) and not read(data).lost
+
+
+def test_bytes_around_tiles():
+    """As in GDAL's cloud-optimised TIFFs: the size before each tile, its last bytes behind it."""
+    rows = [(place, place + 48) for place in range(12, 12 + 200 * 56, 56)]
+    data = bytearray(b"\1" * (200 * 56))
+    tags = {256: 48, 257: 200, 258: 8, 259: 1, 262: 1, 277: 1, 278: 1}
+    tags |= {273: tuple(place for place, _ in rows), 279: (48,) * 200}
+    assert not read(tiff(data, tags)).lost

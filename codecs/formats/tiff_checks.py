@@ -27,11 +27,12 @@ from bitsback.codecs.formats.tiff_directory import (
 )
 from bitsback.errors import UnsupportedImage
 
-OLD_JPEG, JPEG_PLACE, JPEG_SIZE = 6, 513, 514
+OLD_JPEG = 6
 DESCRIPTION, METAMORPH = 270, 33629  # the latter has six numbers for each plane
-SPARE = 1000  # bytes other than zero beside the image that are not named: old directories, padding
+# not named: fewer bytes other than zero, as in old directories; those of less than GAP at one place
+SPARE, GAP = 1000, 64
 PIECE = 2**20
-OUTSIDE = "data that no tag refers to"
+OUTSIDE = "data outside the image"
 
 
 def refuse_unsound(stream: BinaryIO, name: str | Path) -> None:
@@ -75,7 +76,10 @@ def _claims_more(found):
     """
     if METAMORPH in found.fields and found.fields[METAMORPH][1] > 1:
         return True
-    text = found.raw(DESCRIPTION) if DESCRIPTION in found.fields else b""
+    try:
+        text = found.raw(DESCRIPTION) if DESCRIPTION in found.fields else b""
+    except Unsound:
+        return False
     if text.startswith(b"ImageJ="):
         counts = re.findall(rb"^(?:images|frames|slices)=(\d{1,9})\s*$", text, re.M)
         return any(int(count) > 1 for count in counts)
@@ -96,7 +100,7 @@ def lost_names(stream: BinaryIO) -> tuple[str, ...]:
         return ("damaged parts",)
     behind = spare = 0
     for begin, end in sorted(known):
-        while behind < min(begin, found.end) and spare <= SPARE:
+        while GAP < min(begin, found.end) - behind and spare <= SPARE:
             stream.seek(behind)
             data = stream.read(min(PIECE, begin - behind))
             behind, spare = behind + len(data), spare + len(data) - data.count(0)
@@ -138,9 +142,9 @@ def _known(found: Directory) -> Iterator[tuple[int, int]]:
             elif tag in folders and kind in tags.SIZES:
                 value = file.value(kind, count, field)
                 left.append((int.from_bytes(value, "little"), folders[tag]))
-    if found.one(COMPRESSION) != OLD_JPEG:
-        for part in found.parts():
-            yield part.place, part.place + part.size
-    if JPEG_PLACE in found.fields:
-        begin = found.one(JPEG_PLACE)
-        yield begin, begin + found.one(JPEG_SIZE, found.end)
+    if found.one(COMPRESSION) == OLD_JPEG:
+        yield 0, found.end  # of which only decoders of JPEG know the parts
+        return
+    compressed = found.one(COMPRESSION) != UNCOMPRESSED
+    for part in found.parts():
+        yield part.place, part.place + (part.size if compressed else part.least)

@@ -17,7 +17,7 @@ IMAGE_DEPTH, TILE_DEPTH = 32997, 32998
 LAYOUT = {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL, CHANNELS, ROWS, PLANAR, 317, 320}
 LAYOUT |= {TILE_WIDTH, TILE_HEIGHT, 338, 339, *STRIPS, *TILES, IMAGE_DEPTH, TILE_DEPTH}
 INTEGERS = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8"}
-YCBCR, UNCOMPRESSED = 6, 1
+YCBCR, UNCOMPRESSED = 6, 1  # photometric interpretation; compression
 DEFAULTS = {BITS: 1, COMPRESSION: UNCOMPRESSED, FILL: 1, CHANNELS: 1, PLANAR: 1}
 DEFAULTS |= {IMAGE_DEPTH: 1, TILE_DEPTH: 1, SUBSAMPLING: 2}
 
@@ -118,7 +118,7 @@ class Directory:
             raise Unsound(f"{len(places)} strips or tiles, where its size needs {expected}")
         # some writers pad a strip that is higher than the image
         full, found = row * max(rows, 0 if self.tiled else min(self.one(ROWS, rows), 2**16)), []
-        if self.one(PHOTOMETRIC, YCBCR) == YCBCR:  # its colours may be subsampled
+        if compressed and self.one(PHOTOMETRIC, YCBCR) == YCBCR:  # its colours may be subsampled
             row, full = row // 3, 2 * full
         for i in range(expected):
             left = rows if self.tiled else min(rows, height - i % down * rows)
