@@ -58,7 +58,7 @@ def open_image(stream: BinaryIO, name: str | Path, allow_lossy: bool) -> ImageDa
         look = look_of(pillow)
         if pillow.format == "PNG" and "transparency" in look:
             look["transparency"] = chunks.transparent_level(stream, look["transparency"])
-        kept, lost = views.read_metadata(pillow, stream, look, before, orientation)
+        kept, lost = views.read_metadata(pillow, stream, look, before)
         if pillow.format == "TIFF":
             lost += tiff_checks.lost_names(stream)
         return ImageData(mode, samples, look, kept, source or "", lost)

@@ -27,6 +27,11 @@ STORAGE = {  # tags about the layout of samples
 }
 IMAGES = {330}  # tags that point to directories with images
 MOST_TAGS = 2**16  # in a directory
+MAKER_NOTE, COMMENTS = 0x927C, {0x9286, 27, 28}  # comments: of the user, on the place (GPS)
+TABLES = {0x8828, 0xA20C, 0xA302, 0xA40B, 0xC4A5}  # of curves, colour filters, settings, printers
+# beginnings of the makers' notes that have a byte order of their own
+OWN_ORDER = (b"Nikon\0\2", b"OLYMPUS\0", b"OM SYSTEM\0", b"FUJIFILM", b"Apple iOS\0")
+UNDEFINED = 7
 NAMES = {
     34675: "icc",
     700: "xmp",
@@ -53,6 +58,15 @@ Tag = tuple[int, int, Any]  # tag, type, value
 def points(tag: int, kind: int) -> bool:
     """Whether a tag's value is the place of a directory: of type IFD or IFD8, or tag 400."""
     return kind in (13, 18) or tag == 400
+
+
+def depends_on_order(tag: int, value: bytes) -> bool:
+    """Whether an Exif value of bytes holds numbers or texts in its file's byte order, which are not
+    converted: a note of the maker, a comment in UTF-16, a table.
+    """
+    if tag in COMMENTS:
+        return value.startswith(b"UNICODE\0") and any(value[8:])
+    return tag in TABLES or tag == MAKER_NOTE and not value.startswith(OWN_ORDER)
 
 
 # --- reading ---------------------------------------------------------------------------------
@@ -131,6 +145,12 @@ class File:
                     found[tag] = (tag, 0, inner)
                 else:
                     found[tag] = (tag, kind, value)
+                    if (
+                        self.order == ">"
+                        and kind in (1, UNDEFINED)
+                        and depends_on_order(tag, value)
+                    ):
+                        self.lost.append("exif (byte order)")
             except (ValueError, KeyError, struct.error, OverflowError):
                 damage = "" if tag in IMAGES or points(tag, kind) else " (damaged or too long)"
                 self.lost.append(label(tag) + damage)
@@ -187,6 +207,11 @@ def with_tags(data: bytes, entries: Iterable[Tag]) -> bytes:
         + data[8:]
         + _directory(list(entries), own, len(data))
     )
+
+
+def exif_block(entries: Iterable[Tag]) -> bytes:
+    """Exif as other formats than TIFF hold it: a directory of `entries`."""
+    return b"Exif\0\0II*\0" + struct.pack("<I", 8) + _directory(list(entries), {}, 8)
 
 
 def pillow_with_tags(entries: Iterable[Tag]) -> Image.Image:
