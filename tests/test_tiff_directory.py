@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -122,3 +123,38 @@ def test_what_programs_write(tags):
         data = tiff(data, tags)
     found = read(data)
     assert np.array_equal(found.samples, shown) and not found.lost
+
+
+@pytest.mark.parametrize(
+    "tags, reason",
+    [
+        ({284: 3}, "an unknown order of channels"),
+        ({278: (8, 8)}, "several values of RowsPerStrip"),
+        ({278: 0}, "no rows"),
+    ],
+    ids=["channels", "values", "rows"],
+)
+def test_values_that_libtiff_refuses(tags, reason, capfd):
+    """They are refused before libtiff prints a line of its own."""
+    packed = [zlib.compress(GRAY[top : top + 8].tobytes()) for top in (0, 8, 16)]
+    sizes = tuple(map(len, packed))
+    places = (8, 8 + sizes[0], 8 + sizes[0] + sizes[1])
+    layout = {**PLAIN, 259: 8, 273: places, 279: sizes}
+    assert np.array_equal(read(tiff(b"".join(packed), layout)).samples, GRAY)
+    assert reason in refused(tiff(b"".join(packed), {**layout, **tags}))
+    assert "tempfile" not in capfd.readouterr().err
+
+
+def test_sizes_of_compressed_strips(capfd):
+    """Without them one strip is read, several are not; libtiff says so of the latter."""
+    for rows in (20, 8):
+        packed = [zlib.compress(GRAY[top : top + rows].tobytes()) for top in range(0, 20, rows)]
+        places = tuple(8 + sum(map(len, packed[:i])) for i in range(len(packed)))
+        data = tiff(b"".join(packed), {**PLAIN, 259: 8, 273: places, 278: rows})
+        at = data.index(struct.pack("<HHI", 279, 4, 1))
+        data = data[:at] + struct.pack("<HHIHH", 284, 3, 1, 1, 0) + data[at + 12 :]
+        if rows == 20:
+            assert np.array_equal(read(data).samples, GRAY)
+        else:
+            assert "sizes of strips or tiles missing" in refused(data)
+    assert capfd.readouterr().err == ""

@@ -52,8 +52,7 @@ def _reason(stream):
     found = Directory(stream)
     if found.next not in (0, found.file.offset):
         return "several pages; only single images can be stored"
-    for tag in LAYOUT & set(found.fields):
-        found.values(tag)
+    found.check_values()
     if found.one(IMAGE_DEPTH) > 1 or found.one(TILE_DEPTH) > 1:
         return "an image of three dimensions; only those of two can be stored"
     compression, turned = found.one(COMPRESSION), found.one(FILL) == 2

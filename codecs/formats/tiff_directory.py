@@ -16,6 +16,8 @@ STRIPS, TILES = (273, 279), (324, 325)  # their places and sizes
 IMAGE_DEPTH, TILE_DEPTH = 32997, 32998
 LAYOUT = {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL, CHANNELS, ROWS, PLANAR, 317, 320}
 LAYOUT |= {TILE_WIDTH, TILE_HEIGHT, 338, 339, *STRIPS, *TILES, IMAGE_DEPTH, TILE_DEPTH}
+SINGLE = {WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, FILL, CHANNELS, ROWS, PLANAR, 317}
+SINGLE |= {TILE_WIDTH, TILE_HEIGHT}
 INTEGERS = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8"}
 YCBCR, UNCOMPRESSED = 6, 1  # photometric interpretation; compression
 DEFAULTS = {BITS: 1, COMPRESSION: UNCOMPRESSED, FILL: 1, CHANNELS: 1, PLANAR: 1}
@@ -97,6 +99,15 @@ class Directory:
         """Images of one channel that are stored one after another, else 1."""
         return self.one(CHANNELS) if self.one(PLANAR) == 2 else 1
 
+    def check_values(self) -> None:
+        """Errors: Unsound for a tag about layout that cannot be read, or that libtiff refuses."""
+        compressed = self.one(COMPRESSION) != UNCOMPRESSED
+        for tag in LAYOUT & set(self.fields):
+            if len(self.values(tag)) > 1 and compressed and tag in SINGLE:
+                raise Unsound(f"several values of {tags.label(tag)}")
+        if self.one(PLANAR) not in (1, 2):
+            raise Unsound("an unknown order of channels")
+
     def parts(self) -> list[Part]:
         """Strips or tiles in order.  Errors: Unsound where they are not as many as needed."""
         width, height = self.one(WIDTH), self.one(HEIGHT)
@@ -114,10 +125,12 @@ class Directory:
         places, sizes = (self.values(tag) for tag in names)
         if len(places) < expected or 0 < len(sizes) < expected:
             raise Unsound(f"strips or tiles missing: {len(places)} of {expected} are there")
+        if compressed and not len(sizes) and expected > self.planes:
+            raise Unsound("sizes of strips or tiles missing")
         if len(places) > expected and not compressed:
             raise Unsound(f"{len(places)} strips or tiles, where its size needs {expected}")
         # some writers pad a strip that is higher than the image
-        full, found = row * max(rows, 0 if self.tiled else min(self.one(ROWS, rows), 2**16)), []
+        full, found = row * max(rows, 0 if self.tiled else min(self.one(ROWS, rows), 2 * rows)), []
         if compressed and self.one(PHOTOMETRIC, YCBCR) == YCBCR:  # its colours may be subsampled
             row, full = row // 3, 2 * full
         for i in range(expected):

@@ -31,11 +31,15 @@ def is_whole(
 
     compression: TIFF's number; turned: its bits begin with the lowest of a byte; end: of the file.
     """
+    if compression == tiff_directory.UNCOMPRESSED:
+        return True  # Pillow refuses what is cut off
+    if part.place + part.size > end:
+        return False
     stream.seek(part.place)
     if compression in STREAMED:
         return _decodes(stream, part, STREAMED[compression](), turned)
     if compression not in BY_IMAGECODECS:
-        return compression == tiff_directory.UNCOMPRESSED or part.place + part.size <= end
+        return True
     data = stream.read(part.size)
     data = data.translate(TURNED) if turned else data
     if compression == LZW and data[:1] == b"\0" and data[1:2] > b"\0" and data[1] & 1:
