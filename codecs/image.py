@@ -43,7 +43,7 @@ MODES = {  # name: (dtype, channels); a mode's position in this dict is its code
     "La": ("u1", 2),
     "I;16B": ("<u2", 1),
 }
-DAMAGED = {"IDAT (wrong checksum)", "damaged parts"}  # names in `lost`, not of metadata
+DAMAGED = {"IDAT (wrong checksum)", "damaged parts", "data outside the image"}  # in `lost`
 STRIP = 2**22  # samples of a strip: a computation's memory does not depend on the image's size
 # Modes that the prior can code.  Of the DEEP ones it codes the upper bits (remainders/ codes the
 # others), of the GRAYS one channel.

@@ -127,8 +127,9 @@ def _write_whole(image, file_format):
     data = out.getvalue()
     if file_format == "PNG" and ("png" in image.metadata or image.mode == "1" and image.look):
         return chunks.with_chunks(data, image.metadata.get("png", ()), image.samples)
-    if file_format == "TIFF" and "tiff" in image.metadata:
-        return tags.with_tags(data, image.metadata["tiff"])
+    if file_format == "TIFF" and image.metadata:
+        own = image.metadata.get("tiff")
+        return tags.with_tags(data, views.as_tags(image.metadata, data) if own is None else own)
     return data
 
 

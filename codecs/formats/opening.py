@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from bitsback.codecs.formats import chunks, deep, jxl, quirks, refusals, tiffs, views
+from bitsback.codecs.formats import chunks, deep, jxl, quirks, refusals, tiff_checks, tiffs, views
 from bitsback.codecs.formats.pillow_images import look_of, samples_of
 from bitsback.codecs.image import MODES, ImageData
 from bitsback.errors import UnsupportedImage
@@ -38,6 +38,8 @@ def open_image(stream: BinaryIO, name: str | Path, allow_lossy: bool) -> ImageDa
         lossy = allow_lossy and refusals.lossy_reason(pillow, stream) is not None
         quirks.refuse_inexact(pillow, stream, lossy)
         mode = tiffs.prepare(pillow, name, lossy) if pillow.format == "TIFF" else pillow.mode
+        if pillow.format == "TIFF":
+            tiff_checks.refuse_unsound(stream, name)
         samples = None
         if refusals.is_deep(pillow, stream):
             samples = _deep_samples(pillow, stream, name)
@@ -56,7 +58,9 @@ def open_image(stream: BinaryIO, name: str | Path, allow_lossy: bool) -> ImageDa
         look = look_of(pillow)
         if pillow.format == "PNG" and "transparency" in look:
             look["transparency"] = chunks.transparent_level(stream, look["transparency"])
-        kept, lost = views.read_metadata(pillow, stream, look, before, orientation)
+        kept, lost = views.read_metadata(pillow, stream, look, before)
+        if pillow.format == "TIFF":
+            lost += tiff_checks.lost_names(stream)
         return ImageData(mode, samples, look, kept, source or "", lost)
 
 

@@ -7,7 +7,7 @@ a written file has itself, and those that point to further images.
 
 import io
 import struct
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,6 +27,11 @@ STORAGE = {  # tags about the layout of samples
 }
 IMAGES = {330}  # tags that point to directories with images
 MOST_TAGS = 2**16  # in a directory
+MAKER_NOTE, COMMENTS = 0x927C, {0x9286, 27, 28}  # comments: of the user, on the place (GPS)
+TABLES = {0x8828, 0xA20C, 0xA302, 0xA40B, 0xC4A5}  # of curves, colour filters, settings, printers
+# beginnings of the makers' notes that have a byte order of their own
+OWN_ORDER = (b"Nikon\0\2", b"OLYMPUS\0", b"OM SYSTEM\0", b"FUJIFILM", b"Apple iOS\0")
+UNDEFINED = 7
 NAMES = {
     34675: "icc",
     700: "xmp",
@@ -55,15 +60,25 @@ def points(tag: int, kind: int) -> bool:
     return kind in (13, 18) or tag == 400
 
 
+def depends_on_order(tag: int, value: bytes) -> bool:
+    """Whether an Exif value of bytes holds numbers or texts in its file's byte order, which are not
+    converted: a note of the maker, a comment in UTF-16, a table.
+    """
+    if tag in COMMENTS:
+        return value.startswith(b"UNICODE\0") and any(value[8:])
+    return tag in TABLES or tag == MAKER_NOTE and not value.startswith(OWN_ORDER)
+
+
 # --- reading ---------------------------------------------------------------------------------
 
 
-class _File:
+class File:
     """A TIFF that is read: stream, byte order, formats of its fields, remaining limits."""
 
-    def __init__(self, stream, most_bytes, most):
+    def __init__(self, stream: BinaryIO, most_bytes: int, most: int):
         self.stream, self.most_bytes, self.most = stream, most_bytes, most
-        self.lost, self.seen = [], set()
+        self.lost: list[str] = []
+        self.seen: set[int] = set()
         stream.seek(0)
         head = stream.read(16)
         self.order = "<" if head[:2] == b"II" else ">"
@@ -71,10 +86,11 @@ class _File:
         self.count, self.pointer, self.entry = ("Q", "Q", "HHQ") if self.big else ("H", "I", "HHI")
         self.offset = self.number(self.pointer, head[8:16] if self.big else head[4:8])
 
-    def number(self, form, data):
+    def number(self, form: str, data: bytes) -> int:
+        """A field as an integer, in the file's byte order."""
         return struct.unpack(self.order + form, data)[0]
 
-    def at(self, offset, size):
+    def at(self, offset: int, size: int) -> bytes:
         """`size` bytes at an offset.  Errors: ValueError."""
         self.stream.seek(offset)
         data = self.stream.read(size)
@@ -82,7 +98,7 @@ class _File:
             raise ValueError("beyond the end of the file")
         return data
 
-    def value(self, kind, count, field):
+    def value(self, kind: int, count: int, field: bytes) -> bytes:
         """An entry's value in little-endian order.  field: value or offset.  Errors: ValueError."""
         size = SIZES[kind] * count
         if size > self.most_bytes or self.most < 1:
@@ -93,31 +109,48 @@ class _File:
         word = WORDS.get(kind, 1)
         return np.frombuffer(field[:size], f"{self.order}u{word}").astype(f"<u{word}").tobytes()
 
-    def directory(self, offset, folders, storage):
-        """The tags of the directory at an offset.  Errors: ValueError, struct.error."""
-        if offset in self.seen:
-            raise ValueError("a directory that contains itself")
-        self.seen.add(offset)
+    def listing(self, offset: int) -> tuple[list[tuple[int, int, int, bytes]], int]:
+        """([(tag, type, number of values, field)], place of the next directory or 0).
+
+        Errors: ValueError.
+        """
         first, head, width = (8, 12, 20) if self.big else (2, 8, 12)
         count = self.number(self.count, self.at(offset, first))
         if count > MOST_TAGS:
             raise ValueError("too many tags")
-        data, found = self.at(offset + first, width * count), {}
-        for i in range(count):
-            entry = data[width * i : width * (i + 1)]
-            tag, kind, values = struct.unpack(self.order + self.entry, entry[:head])
+        data, found = self.at(offset + first, width * count), []
+        for i in range(0, width * count, width):
+            entry = data[i : i + width]
+            found.append((*struct.unpack(self.order + self.entry, entry[:head]), entry[head:]))
+        behind = self.stream.read(width - head)
+        # a file that ends with its directory has none behind it
+        return found, self.number(self.pointer, behind) if len(behind) == width - head else 0
+
+    def directory(self, offset: int, folders: dict, storage: Collection[int]) -> tuple[Tag, ...]:
+        """The tags of the directory at an offset.  Errors: ValueError, struct.error."""
+        if offset in self.seen:
+            raise ValueError("a directory that contains itself")
+        self.seen.add(offset)
+        found: dict[int, Tag] = {}
+        for tag, kind, values, field in self.listing(offset)[0]:
             if tag in storage:
                 continue
             try:
                 if tag in found or tag in IMAGES or tag not in folders and points(tag, kind):
                     raise ValueError("a repeated tag, images, or a directory of another kind")
-                value = self.value(kind, values, entry[head:])
+                value = self.value(kind, values, field)
                 if tag in folders:
                     self.most -= 1
                     inner = self.directory(int.from_bytes(value, "little"), folders[tag], ())
                     found[tag] = (tag, 0, inner)
                 else:
                     found[tag] = (tag, kind, value)
+                    if (
+                        self.order == ">"
+                        and kind in (1, UNDEFINED)
+                        and depends_on_order(tag, value)
+                    ):
+                        self.lost.append("exif (byte order)")
             except (ValueError, KeyError, struct.error, OverflowError):
                 damage = "" if tag in IMAGES or points(tag, kind) else " (damaged or too long)"
                 self.lost.append(label(tag) + damage)
@@ -132,7 +165,7 @@ def read_tags(
     most_bytes, most: limits for all tags; those beyond are among the names.
     """
     try:
-        file = _File(stream, most_bytes, most)
+        file = File(stream, most_bytes, most)
         found = file.directory(file.offset, FOLDERS, STORAGE)
     except (ValueError, struct.error, OverflowError):
         return (), ("tags",)
@@ -174,6 +207,11 @@ def with_tags(data: bytes, entries: Iterable[Tag]) -> bytes:
         + data[8:]
         + _directory(list(entries), own, len(data))
     )
+
+
+def exif_block(entries: Iterable[Tag]) -> bytes:
+    """Exif as other formats than TIFF hold it: a directory of `entries`."""
+    return b"Exif\0\0II*\0" + struct.pack("<I", 8) + _directory(list(entries), {}, 8)
 
 
 def pillow_with_tags(entries: Iterable[Tag]) -> Image.Image:

@@ -56,7 +56,7 @@ def _reason(image):
     if FOLDERS in tags or LAYERS in tags:
         return "further images in it (SubIFDs, as in a camera's raw file, or layers)"
     if any(0 in _tuple(image, tag, ()) for tag in (*OFFSETS, *COUNTS)):
-        return "strips or tiles are missing"
+        return "strips or tiles missing"
     if extra not in STRAIGHT and ((photometric, extra) not in RAW or bits != {8}):
         kinds = ", ".join(map(str, extra))
         return f"channels that would be lost or divided (ExtraSamples {kinds}, {max(bits)} bits)"

@@ -1,5 +1,6 @@
 """Metadata from Pillow's images to ImageData.metadata, and from there to Pillow's writers."""
 
+import io
 import math
 import struct
 import warnings
@@ -14,10 +15,11 @@ from bitsback.codecs.formats.metadata import DOUBLES, METADATA, ROOM, TEXTS, WHO
 HELD_METADATA = {  # by formats that Pillow writes
     "PNG": set(METADATA),
     "WEBP": {"icc", "exif", "xmp"},
-    "TIFF": {"icc", "exif", "xmp", "dpi"},
+    "TIFF": {"dpi"},  # the others: as_tags
     "BMP": {"dpi"},
 }
-ORIENTATION, XMP, RESOLUTION = 0x112, 0x2BC, 0x11A
+ORIENTATION, XMP, RESOLUTION, ICC = 0x112, 0x2BC, 0x11A, 0x8773
+EXIF_START = b"Exif\0\0"
 # description, make, model, orientation, software, date, artist, copyright
 TIFF_TAGS = (0x10E, 0x10F, 0x110, ORIENTATION, 0x131, 0x132, 0x13B, 0x8298)
 TIFF_FOLDERS = (0x8769, 0x8825)  # Exif, GPS
@@ -26,31 +28,27 @@ TIFF_FOLDERS = (0x8769, 0x8825)  # Exif, GPS
 # --- from Pillow -----------------------------------------------------------------------------
 
 
-def _tiff_exif(image, orientation):
-    """An Exif block of a loaded TIFF's tags, None if it has no such tags."""
-    found, exif = image.getexif(), Image.Exif()
-    for tag in TIFF_TAGS:
-        if tag in found:
-            exif[tag] = found[tag]
-    for folder in TIFF_FOLDERS:
-        if tags := found.get_ifd(folder):
-            exif.get_ifd(folder).update(tags)
-            exif[folder] = exif.get_ifd(folder)
+def _tiff_exif(entries, orientation):
+    """An Exif block of a TIFF's tags as they are, None if it has no such tags.
+
+    orientation: as a program shows the TIFF; XMP may tell it.
+    """
+    chosen = {entry[0]: entry for entry in entries if entry[0] in (*TIFF_TAGS, *TIFF_FOLDERS)}
     if orientation != 1:
-        exif[ORIENTATION] = orientation
-    return exif.tobytes() if len(exif) else None
+        chosen.setdefault(ORIENTATION, (ORIENTATION, 3, struct.pack("<H", orientation)))
+    return tags.exif_block(chosen[tag] for tag in sorted(chosen)) if chosen else None
 
 
-def gather(image: Image.Image, before: dict, orientation: int = 1) -> dict:
-    """ImageData.metadata of a loaded Pillow image.
+def gather(image: Image.Image, before: dict) -> dict:
+    """ImageData.metadata of a loaded Pillow image, of a TIFF without its Exif.
 
-    before, orientation: its `info` and a TIFF's orientation before loading, which changes both.
+    before: its `info` before loading, which changes it.
     """
     info = {**image.info, **before}
     found: dict[str, Any] = {}
     text = getattr(image, "text") if image.format == "PNG" else {}
     found["icc"] = info.get("icc_profile")
-    found["exif"] = _tiff_exif(image, orientation) if image.format == "TIFF" else info.get("exif")
+    found["exif"] = info.get("exif")
     found["xmp"] = info.get("xmp")
     # Pillow returns 1 dpi for a TIFF without a resolution
     resolved = image.format != "TIFF" or RESOLUTION in getattr(image, "tag_v2")
@@ -95,11 +93,11 @@ def _doubles(key, value):
 
 
 def read_metadata(
-    image: ImageFile.ImageFile, stream: BinaryIO, look: dict, before: dict, orientation: int = 1
+    image: ImageFile.ImageFile, stream: BinaryIO, look: dict, before: dict
 ) -> tuple[dict, tuple[str, ...]]:
     """(metadata, names of metadata that are not stored) of a loaded Pillow image and its file.
 
-    look: ImageData.look; before, orientation: as of `gather`.
+    look: ImageData.look; before: as of `gather`.
     """
     if image.format == "PNG":
         kept, lost = chunks.read_chunks(stream, look, ROOM, TEXTS)
@@ -107,26 +105,30 @@ def read_metadata(
     if image.format == "TIFF":
         fields, lost = tags.read_tags(stream, ROOM, TEXTS)
         return {"tiff": fields} if fields else {}, lost
-    found = gather(image, before, orientation)
+    found = gather(image, before)
     return found, losses.lost_names(image, stream, found)
 
 
 def views(metadata: dict) -> dict:
-    """Metadata with a PNG's chunks and a TIFF's tags replaced by what Pillow reads of them."""
+    """Metadata with a PNG's chunks and a TIFF's tags replaced by what Pillow reads of them.
+
+    A TIFF's Exif has its tags as they are.
+    """
     found = {key: value for key, value in metadata.items() if key not in WHOLE}
     for key, show in (("png", chunks.pillow_with_chunks), ("tiff", tags.pillow_with_tags)):
-        if key in metadata:
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # Pillow warns of damaged metadata
-                    image = show(metadata[key])
-                    found |= gather(
-                        image,
-                        dict(image.info),
-                        image.getexif().get(ORIENTATION, 1) if key == "tiff" else 1,
-                    )
-            except Exception:  # Pillow's plugins raise many kinds on unusual chunks
-                continue
+        if key not in metadata:
+            continue
+        orientation = 1
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow warns of damaged metadata
+                image = show(metadata[key])
+                orientation = image.getexif().get(ORIENTATION, 1)
+                found |= gather(image, dict(image.info))
+        except Exception:  # Pillow's plugins raise many kinds on unusual chunks
+            pass
+        if key == "tiff" and (block := _tiff_exif(metadata[key], orientation)):
+            found["exif"] = block
     return found
 
 
@@ -161,7 +163,8 @@ def _png_info(metadata):
 def save_options(metadata: dict, file_format: str) -> dict:
     """Keyword arguments for Image.save, to write the metadata that the format holds.
 
-    They are empty for chunks to a PNG and tags to a TIFF, which Pillow does not write.
+    They are empty for chunks to a PNG and tags to a TIFF, which Pillow does not write; to a TIFF
+    Pillow writes the resolution only (as_tags).
     """
     whole = {"PNG": "png", "TIFF": "tiff"}.get(file_format)
     metadata = {} if whole in metadata else views(metadata)
@@ -176,11 +179,21 @@ def save_options(metadata: dict, file_format: str) -> dict:
         options["dpi"] = tuple(held["dpi"])
     if file_format == "PNG":
         options["pnginfo"] = _png_info(held)
-    elif file_format == "TIFF" and "xmp" in held:
-        exif = Image.Exif()
-        exif.load(held.get("exif", b""))
-        exif[XMP] = held["xmp"]
-        options["exif"] = exif
     elif "xmp" in held:
         options["xmp"] = held["xmp"]
     return options
+
+
+def as_tags(metadata: dict, data: bytes) -> list[tags.Tag]:
+    """Metadata of another format than TIFF as tags for `data`, a TIFF that Pillow wrote.
+
+    Exif as it is: Pillow would change types, such as those of a maker's note.
+    """
+    shown = views(metadata)
+    block = shown.get("exif", b"").removeprefix(EXIF_START)
+    found = {tag[0]: tag for tag in tags.read_tags(io.BytesIO(block), ROOM, TEXTS)[0]}
+    found |= {tag[0]: tag for tag in tags.read_tags(io.BytesIO(data), ROOM, TEXTS)[0]}
+    for key, tag, kind in (("icc", ICC, 7), ("xmp", XMP, 1)):
+        if key in shown:
+            found[tag] = (tag, kind, bytes(shown[key]))
+    return [found[tag] for tag in sorted(found)]
