@@ -23,6 +23,10 @@ EXAMINED = {  # formats, by Pillow's names
     *("PNG", "WEBP", "TIFF", "BMP", "DIB", "PPM", "GIF", "ICO", "TGA", "PCX", "SGI", "SUN", "QOI"),
     *("JPEG2000", "AVIF", "XBM", "XPM", "MSP", "BITSBACK"),
 }
+SINGLE_BYTES = re.compile(rb"[\0-\xbf]*")  # of a PCX's run-length coding
+BLACK_OR_WHITE = {bytes(3), b"\xff\xff\xff"}
+XBM_BYTES = re.compile(rb"\s*(?:0x[0-9A-Fa-f]{2}\s*,\s*)*(?:0x[0-9A-Fa-f]{2}\s*)?")
+LARGER_THAN_BYTES = re.compile(rb"\b(?:short|int|long|u?int(?:16|32)_t)\b")
 NOT_ALPHA = "a fourth channel that is not declared as an ordinary alpha"
 
 
@@ -71,10 +75,35 @@ def _tga(image, data):
     return None
 
 
+def end_of_runs(data: bytes, size: int) -> int:
+    """The position after a PCX's run-length coded samples, `size` bytes unpacked."""
+    at = 128
+    while size > 0 and (single := SINGLE_BYTES.match(data, at, at + size)):
+        size -= single.end() - at
+        at = single.end()
+        if size > 0 and at < len(data):
+            size, at = size - (data[at] & 63), at + 2
+    return at
+
+
 def _pcx(image, data):
-    if image.tile[0][3][1] != _u16(data, 66) * data[65]:
+    bits, planes = data[3], data[65]
+    if data[2] != 1:
+        return "samples that are not compressed, which Pillow would misread"
+    if image.tile[0][3][1] != _u16(data, 66) * planes:
         return "rows of another length than Pillow assumes"
-    return "no palette in the file" if data[1] in (3, 4) and data[3] == 1 and data[65] > 1 else None
+    if bits == planes == 1 and not {data[16:19], data[19:22]} <= BLACK_OR_WHITE:
+        return "two colours other than black and white, which Pillow would drop"
+    if bits == 8 and planes == 1:
+        end = end_of_runs(data, _u16(data, 66) * image.height)
+        if data[-769:-768] == b"\x0c":
+            return (
+                "a palette among its pixels, or pixels missing" if end > len(data) - 769 else None
+            )
+        rest, gray = data[end:], _u16(data, 68) == 2
+        if rest[:1] == b"\x0c" or any(rest) and not gray:
+            return "a palette that is cut or not at the end, which Pillow would drop"
+    return "no palette in the file" if data[1] in (3, 4) and bits == 1 and planes > 1 else None
 
 
 def _sgi(image, data):
@@ -143,8 +172,19 @@ def _xpm(image, data):
     return "colours of other than 8 bits" if any(len(c) != 6 for c in colours) else None
 
 
+def _xbm(image, data):
+    start = image.tile[0][2]
+    declared = data[:start].rstrip().rpartition(b"\n")[2]
+    # Pillow takes the two characters after each x, in comments too
+    array = re.sub(rb"/\*[^x]*?\*/", b"", data[start:].partition(b"}")[0])
+    if LARGER_THAN_BYTES.search(declared) or not XBM_BYTES.fullmatch(array):
+        return "numbers other than bytes of two hexadecimal digits"
+    missing = array.count(b"x") < (image.width + 7) // 8 * image.height
+    return "fewer bytes than pixels" if missing else None
+
+
 REASONS = {"BMP": _bmp, "DIB": _bmp, "TGA": _tga, "PCX": _pcx, "SGI": _sgi, "SUN": _sun}
-REASONS |= {"PPM": _ppm, "GIF": _gif, "ICO": _ico, "XPM": _xpm}
+REASONS |= {"PPM": _ppm, "GIF": _gif, "ICO": _ico, "XPM": _xpm, "XBM": _xbm}
 
 
 # --- the checks ------------------------------------------------------------------------------
