@@ -15,7 +15,7 @@ import numpy as np
 from PIL import BmpImagePlugin, ImageFile
 from PIL.IcoImagePlugin import IcoImageFile
 
-from bitsback.codecs.formats import jpeg2000
+from bitsback.codecs.formats import early_formats, jpeg2000, webp
 from bitsback.codecs.formats.chunks import SIGNATURE
 from bitsback.errors import UnsupportedImage
 
@@ -23,10 +23,6 @@ EXAMINED = {  # formats, by Pillow's names
     *("PNG", "WEBP", "TIFF", "BMP", "DIB", "PPM", "GIF", "ICO", "TGA", "PCX", "SGI", "SUN", "QOI"),
     *("JPEG2000", "AVIF", "XBM", "XPM", "MSP", "BITSBACK"),
 }
-SINGLE_BYTES = re.compile(rb"[\0-\xbf]*")  # of a PCX's run-length coding
-BLACK_OR_WHITE = {bytes(3), b"\xff\xff\xff"}
-XBM_BYTES = re.compile(rb"\s*(?:0x[0-9A-Fa-f]{2}\s*,\s*)*(?:0x[0-9A-Fa-f]{2}\s*)?")
-LARGER_THAN_BYTES = re.compile(rb"\b(?:short|int|long|u?int(?:16|32)_t)\b")
 NOT_ALPHA = "a fourth channel that is not declared as an ordinary alpha"
 
 
@@ -73,37 +69,6 @@ def _tga(image, data):
     if data[1] and depth == 16 and any(byte & 128 for byte in palette[1::2]):
         return NOT_ALPHA
     return None
-
-
-def end_of_runs(data: bytes, size: int) -> int:
-    """The position after a PCX's run-length coded samples, `size` bytes unpacked."""
-    at = 128
-    while size > 0 and (single := SINGLE_BYTES.match(data, at, at + size)):
-        size -= single.end() - at
-        at = single.end()
-        if size > 0 and at < len(data):
-            size, at = size - (data[at] & 63), at + 2
-    return at
-
-
-def _pcx(image, data):
-    bits, planes = data[3], data[65]
-    if data[2] != 1:
-        return "samples that are not compressed, which Pillow would misread"
-    if image.tile[0][3][1] != _u16(data, 66) * planes:
-        return "rows of another length than Pillow assumes"
-    if bits == planes == 1 and not {data[16:19], data[19:22]} <= BLACK_OR_WHITE:
-        return "two colours other than black and white, which Pillow would drop"
-    if bits == 8 and planes == 1:
-        end = end_of_runs(data, _u16(data, 66) * image.height)
-        if data[-769:-768] == b"\x0c":
-            return (
-                "a palette among its pixels, or pixels missing" if end > len(data) - 769 else None
-            )
-        rest, gray = data[end:], _u16(data, 68) == 2
-        if rest[:1] == b"\x0c" or any(rest) and not gray:
-            return "a palette that is cut or not at the end, which Pillow would drop"
-    return "no palette in the file" if data[1] in (3, 4) and bits == 1 and planes > 1 else None
 
 
 def _sgi(image, data):
@@ -172,19 +137,15 @@ def _xpm(image, data):
     return "colours of other than 8 bits" if any(len(c) != 6 for c in colours) else None
 
 
-def _xbm(image, data):
-    start = image.tile[0][2]
-    declared = data[:start].rstrip().rpartition(b"\n")[2]
-    # Pillow takes the two characters after each x, in comments too
-    array = re.sub(rb"/\*[^x]*?\*/", b"", data[start:].partition(b"}")[0])
-    if LARGER_THAN_BYTES.search(declared) or not XBM_BYTES.fullmatch(array):
-        return "numbers other than bytes of two hexadecimal digits"
-    missing = array.count(b"x") < (image.width + 7) // 8 * image.height
-    return "fewer bytes than pixels" if missing else None
-
-
-REASONS = {"BMP": _bmp, "DIB": _bmp, "TGA": _tga, "PCX": _pcx, "SGI": _sgi, "SUN": _sun}
-REASONS |= {"PPM": _ppm, "GIF": _gif, "ICO": _ico, "XPM": _xpm, "XBM": _xbm}
+REASONS = {
+    "BMP": _bmp,
+    "DIB": _bmp,
+    "TGA": _tga,
+    "PCX": early_formats.pcx,
+    "SGI": _sgi,
+    "SUN": _sun,
+}
+REASONS |= {"PPM": _ppm, "GIF": _gif, "ICO": _ico, "XPM": _xpm, "XBM": early_formats.xbm}
 
 
 # --- the checks ------------------------------------------------------------------------------
@@ -218,8 +179,15 @@ def refuse_inexact(image: ImageFile.ImageFile, stream: BinaryIO, lossy: bool) ->
     if image.format == "JPEG2000":
         found = jpeg2000.inspect(stream)
         image.info.setdefault("icc_profile", found.profile)  # Pillow drops it
+        if found.comments:  # of which Pillow takes the first
+            image.info["comment"] = b"\n".join(found.comments)
+        if found.images > 1:
+            raise UnsupportedImage("several images; only single images can be stored")
         if found.inexact and not lossy:
             raise UnsupportedImage(f"{image.format} with {found.inexact}")
+    if image.format == "WEBP":
+        for key, value in webp.metadata(stream).items():
+            image.info.setdefault(key, value)
     if image.format in REASONS:
         stream.seek(0)
         reason = REASONS[image.format](image, stream.read())
