@@ -99,6 +99,7 @@ TESTED_ELSEWHERE = {
     "codecs/formats/early_formats.py": "test_quirks",
     "codecs/formats/lost_parts.py": "test_losses",
     "codecs/formats/av1_headers.py": "test_avif",
+    "codecs/formats/ends.py": "test_losses",
     "codecs/formats/entry_codecs.py": "test_metadata",
     "codecs/formats/opening.py": "test_image_files",
     "codecs/formats/output_formats.py": "test_restored",

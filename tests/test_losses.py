@@ -79,6 +79,24 @@ def bmp5(colours=b"BGRs", profile=b""):
     return b"BM" + struct.pack("<IHHI", size, 0, 0, 138) + head + rows + profile
 
 
+def thumbnail():
+    """A JPEG with a whole JPEG in its Exif."""
+    return saved("JPEG", exif=EXIF + saved("JPEG"))
+
+
+def icon(kind):
+    out = io.BytesIO()
+    image = Image.fromarray(PIXELS).convert("RGBA").resize((16, 16))
+    image.save(out, "ICO", sizes=[(16, 16)], bitmap_format=kind)
+    return out.getvalue()
+
+
+def titled(name):
+    """An SGI file with a name, as by other programs than Pillow."""
+    data = saved("SGI")
+    return data[:24] + name.ljust(80, b"\0") + data[104:]
+
+
 P6 = b"P6\n# made by hand\n9 8\n255\n" + PIXELS.tobytes()
 TGA = saved("TGA")
 FOOT = struct.pack("<II", 500, 0) + b"TRUEVISION-XFILE.\0"
@@ -112,13 +130,31 @@ FOOT = struct.pack("<II", 500, 0) + b"TRUEVISION-XFILE.\0"
         (bmp5(profile=b"profile"), ["icc"]),
         (bmp5() + b"x", ["data after the end"]),
         (saved("BMP"), []),
+        (bmp5()[14:], []),
+        (bmp5(profile=b"profile")[14:], ["icc"]),
         (P6, ["comment"]),
+        (saved("PPM") + b"\n", []),
+        (saved("PPM") + b"more", ["data after the end"]),
+        (saved("PPM", "L") + b"more", ["data after the end"]),
+        (saved("PPM", "1") + b"more", ["data after the end"]),
+        (saved("PPM", "I") + b"more", ["data after the end"]),
+        (saved("PPM", "F") + b"more", ["data after the end"]),
+        (saved("PPM", "F"), []),
+        (saved("PPM", "I"), []),
         (P6.replace(b"# made by hand\n", b""), []),
         (b"P2\n2 1\n255\n1 2 # odd\n", ["comment"]),
         (b"P4\n#c\n8 1\n#", ["comment"]),
         (b"P4\n8 1\n#", []),
         (saved("PPM"), []),
         (TGA, []),
+        (TGA + bytes(9), []),
+        (TGA + b"more", ["data after the end"]),
+        (saved("TGA", "P"), []),
+        (saved("TGA", "P") + b"more", ["data after the end"]),
+        (saved("TGA", "RGBA", compression="tga_rle"), []),
+        (saved("TGA", "RGBA", compression="tga_rle") + b"more", ["data after the end"]),
+        (saved("TGA", "1"), []),
+        (saved("TGA", "LA", compression="tga_rle")[:-26] + b"more", ["data after the end"]),
         (TGA[:-26] + FOOT if TGA[-18:-10] == b"TRUEVISI" else TGA + FOOT, ["extension area"]),
         (
             saved(
@@ -130,14 +166,40 @@ FOOT = struct.pack("<II", 500, 0) + b"TRUEVISION-XFILE.\0"
             [],
         ),
         (saved("JPEG", extra=b"\xff\xed\0\x0ePhotoshop \0x"), ["APP13 Photoshop"]),
+        (saved("JPEG") + b"film", ["data after the end"]),
+        (saved("JPEG") + bytes(9), []),
+        (saved("JPEG", progressive=True, restart_marker_rows=1), []),
+        (thumbnail(), []),
         (saved("JPEG2000"), []),
         (saved("QOI"), []),
+        (saved("QOI") + bytes(9), []),
+        (saved("QOI") + b"more", ["data after the end"]),
+        (saved("QOI", "RGBA") + b"more", ["data after the end"]),
+        (icon("bmp"), []),
+        (icon("bmp") + b"more", ["data after the end"]),
+        (icon("png") + bytes(9), []),
+        (icon("png") + b"more", ["data after the end"]),
+        (saved("SGI"), []),
+        (titled(b"no name"), []),
+        (titled(b"Grandmother, 1961"), ["image name"]),
+        (saved("XBM", "1"), []),
+        (saved("XBM", "1", hotspot=(1, 2)), ["hotspot"]),
+        (b"/* by Ada */\n" + saved("XBM", "1"), ["comment"]),
+        (saved("XBM", "1") + b"more", ["data after the end"]),
     ],
     ids=lambda v: "" if isinstance(v, bytes) else "-".join(v) or "nothing",
 )
 def test_names_by_format(data, names):
     """Chunks, extensions, blocks and comments that are not stored, and nothing that is."""
     assert lost(data) == names
+
+
+def test_an_sgi_with_the_name_of_its_file(tmp_path):
+    """Pillow writes it into each file; a name of another file is text that is lost."""
+    path = tmp_path / "house.sgi"
+    Image.fromarray(PIXELS).save(path)
+    assert read_image(path, path).lost == ()
+    assert read_image(path.rename(tmp_path / "1.sgi"), path).lost == ("image name",)
 
 
 def test_chunks_that_are_cut():
@@ -165,9 +227,15 @@ def test_boxes_of_jpeg_2000():
         bmp5(profile=b"p"),
         P6,
         TGA + FOOT,
+        saved("TGA", "RGBA", compression="tga_rle"),
         saved("JPEG2000"),
+        saved("JPEG"),
+        saved("QOI"),
+        saved("SGI"),
+        saved("XBM", "1"),
+        icon("bmp"),
     ],
-    ids=["WebP", "GIF", "BMP", "PPM", "TGA", "JPEG 2000"],
+    ids="WebP GIF BMP PPM TGA TGA-runs JPEG-2000 JPEG QOI SGI XBM ICO".split(),
 )
 def test_damaged_metadata_raise_no_error(data):
     """A file that Pillow has read, then cut anywhere or with any byte altered:

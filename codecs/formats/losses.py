@@ -4,17 +4,19 @@ Those of formats that are lists of parts are found by lost_parts.py.  The layout
 count, nor data that only animations need (they are refused).
 """
 
-import io
 import re
 import struct
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from PIL import ImageFile
 
 from bitsback.codecs.formats.containers import DAMAGED, END, MOST_LOST, printable_name
+from bitsback.codecs.formats.ends import QOI_END, end_of_qoi, end_of_tga
 from bitsback.codecs.formats.lost_parts import of_avif, of_gif, of_jpeg, of_jpeg2000, of_webp
 
+FILLING = b"\0\t\n\r \x1a"  # after the end of a file, no data: zeros, white space, DOS's end
 # texts in Pillow's `info` that are stored or describe the layout of samples
 OF_PILLOW = {"compression", "comment", "icc_profile", "exif", "xmp"}
 OF_PILLOW |= {"file_format", "mode", "version"}
@@ -23,15 +25,25 @@ OF_PILLOW |= {"file_format", "mode", "version"}
 def _bmp(stream, metadata):
     stream.seek(0)
     head = stream.read(14 + 124)
+    yield from _dib_header(head[14:])
     size = int.from_bytes(head[14:18], "little")
-    if size >= 124 and int.from_bytes(head[14 + 116 : 14 + 120], "little"):
-        yield "icc"
-    if size >= 108 and not any(head[14 + 56 : 14 + 60]) and any(head[14 + 60 : 14 + 108]):
-        yield "chromaticity, gamma"
     if 14 + size <= (end := int.from_bytes(head[2:6], "little")):
         stream.seek(end)
         if stream.read(1):
             yield END
+
+
+def _dib(stream, metadata):
+    stream.seek(0)
+    yield from _dib_header(stream.read(124))
+
+
+def _dib_header(head):
+    size = int.from_bytes(head[:4], "little")
+    if size >= 124 and int.from_bytes(head[116:120], "little"):
+        yield "icc"
+    if size >= 108 and not any(head[56:60]) and any(head[60:108]):
+        yield "chromaticity, gamma"
 
 
 def _ppm(stream, metadata):
@@ -47,18 +59,65 @@ def _ppm(stream, metadata):
         head = found.group() if found else b""
     if b"#" in head:
         yield "comment"
+    if magic in (b"P4", b"P5", b"P6", b"Pf"):
+        words = re.sub(rb"#[^\n\r]*", b"", head).split()
+        width, height = int(words[0]), int(words[1])
+        depth = 2 if magic != b"Pf" and len(words) > 2 and int(words[2]) > 255 else 1
+        rows = {b"P4": (width + 7) // 8, b"P5": depth * width, b"P6": 3 * depth * width}
+        stream.seek(2 + len(head) + 1 + rows.get(magic, 4 * width) * height)
+        if stream.read().strip(FILLING):
+            yield END
 
 
 def _tga(stream, metadata):
     stream.seek(0)
-    if (stream.read(1) or b"\0")[0]:
+    data = stream.read()
+    if data[:1] != b"\0":
         yield "image ID"
-    stream.seek(max(0, stream.seek(0, io.SEEK_END) - 26))
-    foot = stream.read(26)
-    if foot[8:24] == b"TRUEVISION-XFILE":
-        for name, offset in (("extension area", foot[:4]), ("developer area", foot[4:8])):
-            if any(offset):
-                yield name
+    trimmed = data.rstrip(b"\0") + b"\0"
+    foot = trimmed[-26:] if trimmed[-18:-2] == b"TRUEVISION-XFILE" else b""
+    areas = (("extension area", foot[:4]), ("developer area", foot[4:8]))
+    present = [name for name, offset in areas if any(offset)]
+    yield from present
+    if not present and trimmed[end_of_tga(data) : len(trimmed) - len(foot)].strip(FILLING):
+        yield END
+
+
+def _ico(stream, metadata):
+    stream.seek(6 + 8)
+    size, offset = struct.unpack("<II", stream.read(8))
+    stream.seek(offset + size)
+    if stream.read().strip(FILLING):
+        yield END
+
+
+def _qoi(stream, metadata):
+    stream.seek(0)
+    data = stream.read()
+    if not data.endswith(QOI_END) and data[end_of_qoi(data) :].strip(FILLING):
+        yield END
+
+
+def _sgi(stream, metadata):
+    stream.seek(24)
+    name = stream.read(80).split(b"\0")[0].decode("latin-1").strip()
+    # Pillow and ImageMagick write the name of the file, others "no name"
+    file = getattr(stream, "name", "")
+    own = Path(file).name if isinstance(file, str) else ""
+    if name not in ("", "no name") and not own.startswith(Path(name).name):
+        yield "image name"
+
+
+def _xbm(stream, metadata):
+    stream.seek(0)
+    data = stream.read()
+    head, _, array = data.partition(b"{")
+    if b"_x_hot" in head:
+        yield "hotspot"
+    if b"/*" in head:
+        yield "comment"
+    if array.partition(b"}")[2].strip(b";" + FILLING):
+        yield END
 
 
 def _other(image):
@@ -74,8 +133,13 @@ BY_FORMAT: dict[str, Callable[[BinaryIO, dict], Iterator[str]]] = {
     "WEBP": of_webp,
     "GIF": of_gif,
     "BMP": _bmp,
+    "DIB": _dib,
     "PPM": _ppm,
     "TGA": _tga,
+    "ICO": _ico,
+    "QOI": _qoi,
+    "SGI": _sgi,
+    "XBM": _xbm,
     "JPEG2000": of_jpeg2000,
     "AVIF": of_avif,
 }

@@ -152,7 +152,7 @@ REASONS |= {"PPM": _ppm, "GIF": _gif, "ICO": _ico, "XPM": _xpm, "XBM": early_for
 
 
 def inner_png(image: ImageFile.ImageFile, stream: BinaryIO) -> bytes | None:
-    """The PNG inside an icon of one image, else None.
+    """The PNG inside an icon of one image, and what follows it, else None.
 
     Errors: UnsupportedImage for several images.
     """
@@ -164,7 +164,7 @@ def inner_png(image: ImageFile.ImageFile, stream: BinaryIO) -> bytes | None:
             f"an icon of {len(entries)} images; only single images can be stored"
         )
     stream.seek(entries[0].offset)
-    data = stream.read(entries[0].size)
+    data = stream.read().rstrip(b"\0")  # to the end: data after the PNG are noticed
     return data if data.startswith(SIGNATURE) else None
 
 
