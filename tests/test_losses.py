@@ -1,5 +1,6 @@
 """losses.py: metadata in a file that are not stored are named, stored ones are not."""
 
+import contextlib
 import io
 import struct
 
@@ -7,9 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bitsback.codecs.formats.containers import gif_blocks
+from bitsback.codecs.formats.ends import end_of_lzw
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.formats.losses import lost_names
 from bitsback.codecs.formats.lost_parts import of_webp
+from bitsback.errors import UnsupportedImage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
 
@@ -192,6 +196,33 @@ FOOT = struct.pack("<II", 500, 0) + b"TRUEVISION-XFILE.\0"
 def test_names_by_format(data, names):
     """Chunks, extensions, blocks and comments that are not stored, and nothing that is."""
     assert lost(data) == names
+
+
+def test_a_terminator_that_is_altered():
+    """The blocks that follow an image are then taken for its samples, a second image too."""
+    out, images = io.BytesIO(), [Image.fromarray(PIXELS[::step]).quantize(8) for step in (1, -1)]
+    images[0].save(out, "GIF", save_all=True, append_images=images[1:])
+    data = out.getvalue()
+    second = data.rindex(b"!\xf9")
+    assert data[second - 1] == 0
+    found = []
+    for length in range(1, 256):
+        altered = data[: second - 1] + bytes([length]) + data[second:]
+        with contextlib.suppress(UnsupportedImage):  # where Pillow still finds the second one
+            found.append(lost(altered))
+    assert len(found) > 50 and found == [["damaged parts"]] * len(found)
+
+
+@pytest.mark.parametrize("colours, side", [(2, 3), (2, 300), (30, 100), (256, 200)])
+def test_the_end_of_the_codes_of_a_gif(colours, side):
+    """Codes of all lengths, with clear codes in between; an end within is found."""
+    pixels = np.random.default_rng(0).integers(0, colours, (side, side), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "GIF")
+    ((least, parts),) = [part[1:] for part in gif_blocks(out) if part[0] == b","]
+    codes = b"".join(parts)
+    assert end_of_lzw(codes, least) == end_of_lzw(codes + b"more", least) == len(codes)
+    assert end_of_lzw(codes[:-2], least) is None
 
 
 def test_an_sgi_with_the_name_of_its_file(tmp_path):

@@ -1,6 +1,9 @@
-"""Where the samples of a TGA, and a QOI, end: what follows is not kept."""
+"""Where the samples of a TGA, a QOI, and an image of a GIF end: what follows is not kept."""
+
+import numpy as np
 
 QOI_END = bytes(7) + b"\1"
+LZW_CODES = 2**12  # looked at together
 
 
 def end_of_tga(data: bytes) -> int:
@@ -32,3 +35,32 @@ def end_of_qoi(data: bytes) -> int:
         else:  # an index, a difference, or one of brightness with a second byte
             at += 2 if code >> 6 == 2 else 1
     return at + len(QOI_END) * data.startswith(QOI_END, at)
+
+
+def end_of_lzw(data: bytes, least: int) -> int | None:
+    """The position after the LZW codes of a GIF's image, with their end; None without an end.
+
+    least: bits of a sample.  The lengths of codes depend on their number since the last clear code
+    alone, so that no table is built.
+    """
+    if not 1 <= least <= 11:
+        return None
+    clear, bytes_ = 1 << least, np.frombuffer(data + bytes(3), np.uint8).astype(np.uint32)
+    three = bytes_[:-2] | bytes_[1:-1] << 8 | bytes_[2:] << 16
+    place, count = 0, 0  # in bits; of codes since the last clear code
+    while place < 8 * len(data):
+        entries = clear + 2 + np.maximum(np.arange(count, count + LZW_CODES) - 1, 0)
+        lengths = np.minimum(np.maximum(np.ceil(np.log2(entries + 1)), least + 1), 12)
+        ends = place + np.cumsum(lengths.astype(int))
+        starts = ends - lengths.astype(int)
+        starts = starts[starts < 8 * len(data)]
+        size = lengths[: len(starts)].astype(np.uint32)
+        codes = three[starts >> 3] >> (starts & 7).astype(np.uint32) & (1 << size) - 1
+        found = np.flatnonzero((codes == clear) | (codes == clear + 1))
+        if not found.size:
+            place, count = int(ends[-1]), count + LZW_CODES
+        elif codes[found[0]] == clear + 1:
+            return -(-int(ends[found[0]]) // 8)
+        else:
+            place, count = int(ends[found[0]]), 0
+    return None

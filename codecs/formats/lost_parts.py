@@ -10,6 +10,7 @@ from bitsback.codecs.formats.containers import (
     DAMAGED,
     END,
     EXTENSION,
+    IMAGE,
     TRAILER,
     boxes,
     chunks,
@@ -17,11 +18,13 @@ from bitsback.codecs.formats.containers import (
     gif_blocks,
     printable_name,
 )
+from bitsback.codecs.formats.ends import end_of_lzw
 
 SAMPLES_IN_WEBP = {b"VP8X", b"VP8L", b"VP8 ", b"ALPH", b"ANIM", b"ANMF"}
 KEPT_IN_WEBP = {b"ICCP": "icc", b"EXIF": "exif", b"XMP ": "xmp"}
 LOOPS = {b"NETSCAPE2.0", b"ANIMEXTS1.0"}  # numbers of repetitions of a GIF
 CONTROL, COMMENT, APPLICATION = 0xF9, 0xFE, 0xFF  # labels of a GIF's extensions
+LOOSE = 4  # bytes that may follow the end of an image's codes
 SQUARE = 49  # a GIF's pixel aspect, (49 + 15) / 64
 JPEG_KEPT = (
     b"JFIF\0",
@@ -59,7 +62,7 @@ def of_gif(stream: BinaryIO, metadata: dict) -> Iterator[str]:
         yield "pixel aspect"
     kind = CUT
     for kind, label, parts in gif_blocks(stream):
-        if kind == CUT:
+        if kind == CUT or kind == IMAGE and _swallows(label, parts):
             yield DAMAGED
         elif kind != EXTENSION:
             continue
@@ -75,6 +78,15 @@ def of_gif(stream: BinaryIO, metadata: dict) -> Iterator[str]:
             yield DAMAGED
     if kind == TRAILER and stream.read(1):
         yield END
+
+
+def _swallows(least, parts):
+    """Whether there are sub-blocks after an image's codes: a terminator may have been altered, so
+    that the blocks that follow are among them.
+    """
+    data = b"".join(parts)
+    end = end_of_lzw(data, least)
+    return end is not None and len(data) - end > LOOSE
 
 
 def of_jpeg(image: Any, stream: BinaryIO) -> Iterator[str]:
