@@ -95,6 +95,13 @@ def icon(kind):
     return out.getvalue()
 
 
+def in_runs():
+    """An SGI file of 9x8 grays, each row a run."""
+    head = struct.pack(">HBBHHHHII", 474, 1, 1, 2, 9, 8, 1, 0, 255).ljust(512, b"\0")
+    table = struct.pack(">16I", *(576 + 3 * row for row in range(8)), *[3] * 8)
+    return head + table + b"".join(bytes([9, row, 0]) for row in range(8))
+
+
 def titled(name):
     """An SGI file with a name, as by other programs than Pillow."""
     data = saved("SGI")
@@ -183,7 +190,16 @@ FOOT = struct.pack("<II", 500, 0) + b"TRUEVISION-XFILE.\0"
         (icon("bmp") + b"more", ["data after the end"]),
         (icon("png") + bytes(9), []),
         (icon("png") + b"more", ["data after the end"]),
+        (saved("PCX"), []),
+        (saved("PCX") + b"\x1a", []),
+        (saved("PCX") + b"more", ["data after the end"]),
+        (saved("PCX", "P"), []),
+        (saved("PCX", "1"), []),
+        (saved("PCX", "1") + b"\x0c" + bytes(768), []),
         (saved("SGI"), []),
+        (saved("SGI", "L") + b"more", ["data after the end"]),
+        (in_runs(), []),
+        (in_runs() + b"more", ["data after the end"]),
         (titled(b"no name"), []),
         (titled(b"Grandmother, 1961"), ["image name"]),
         (saved("XBM", "1"), []),

@@ -3,21 +3,11 @@
 import re
 from typing import Any
 
-SINGLE_BYTES = re.compile(rb"[\0-\xbf]+")  # of a PCX's run-length coding
+from bitsback.codecs.formats.ends import end_of_pcx
+
 BLACK_OR_WHITE = {bytes(3), b"\xff\xff\xff"}
 XBM_BYTES = re.compile(rb"\s*(?:0x[0-9A-Fa-f]{2}\s*,\s*)*(?:0x[0-9A-Fa-f]{2}\s*)?")
 LARGER_THAN_BYTES = re.compile(rb"\b(?:short|int|long|u?int(?:16|32)_t)\b")
-
-
-def end_of_runs(data: bytes, size: int) -> int:
-    """The position after a PCX's run-length coded samples, `size` bytes unpacked."""
-    at = 128
-    while size > 0 and at < len(data):
-        if data[at] >= 0xC0:
-            size, at = size - (data[at] & 63), at + 2
-        elif single := SINGLE_BYTES.match(data, at, at + size):
-            size, at = size - (single.end() - at), single.end()
-    return at
 
 
 def pcx(image: Any, data: bytes) -> str | None:
@@ -30,7 +20,7 @@ def pcx(image: Any, data: bytes) -> str | None:
     if bits == planes == 1 and not {data[16:19], data[19:22]} <= BLACK_OR_WHITE:
         return "two colours other than black and white, which Pillow would drop"
     if bits == 8 and planes == 1:
-        end = end_of_runs(data, stride * image.height)
+        end = end_of_pcx(data)
         if data[-769:-768] == b"\x0c":
             whole = end <= len(data) - 769
             return None if whole else "a palette among its pixels, or pixels missing"

@@ -1,9 +1,34 @@
-"""Where the samples of a TGA, a QOI, and an image of a GIF end: what follows is not kept."""
+"""Where the samples of a PCX, SGI, TGA and QOI, and an image of a GIF end."""
+
+import re
+import struct
 
 import numpy as np
 
+SINGLE_BYTES = re.compile(rb"[\0-\xbf]+")  # of a PCX's run-length coding
 QOI_END = bytes(7) + b"\1"
 LZW_CODES = 2**12  # looked at together
+
+
+def end_of_pcx(data: bytes) -> int:
+    """The position after a PCX's run-length coded samples."""
+    top, bottom, stride = (int.from_bytes(data[at : at + 2], "little") for at in (6, 10, 66))
+    at, left = 128, stride * data[65] * (bottom - top + 1)
+    while left > 0 and at < len(data):
+        if data[at] >= 0xC0:
+            left, at = left - (data[at] & 63), at + 2
+        elif single := SINGLE_BYTES.match(data, at, at + left):
+            left, at = left - (single.end() - at), single.end()
+    return at
+
+
+def end_of_sgi(data: bytes) -> int:
+    """The position after an SGI file's samples."""
+    width, height, channels = struct.unpack_from(">3H", data, 6)
+    if not data[2]:
+        return 512 + data[3] * width * height * channels
+    rows = np.frombuffer(data, ">u4", 2 * height * channels, 512).astype(np.int64)
+    return int((rows[: len(rows) // 2] + rows[len(rows) // 2 :]).max(initial=512))
 
 
 def end_of_tga(data: bytes) -> int:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from PIL import ImageFile
 
 from bitsback.codecs.formats.containers import DAMAGED, END, MOST_LOST, printable_name
-from bitsback.codecs.formats.ends import QOI_END, end_of_qoi, end_of_tga
+from bitsback.codecs.formats.ends import QOI_END, end_of_pcx, end_of_qoi, end_of_sgi, end_of_tga
 from bitsback.codecs.formats.lost_parts import of_avif, of_gif, of_jpeg, of_jpeg2000, of_webp
 
 FILLING = b"\0\t\n\r \x1a"  # after the end of a file, no data: zeros, white space, DOS's end
@@ -91,6 +91,16 @@ def _ico(stream, metadata):
         yield END
 
 
+def _pcx(stream, metadata):
+    stream.seek(0)
+    data = stream.read()
+    rest = data[end_of_pcx(data) :]
+    if rest[-769:-768] == b"\x0c":  # a palette, which ImageMagick writes after 1-bit samples too
+        rest = rest[:-769]
+    if rest.strip(FILLING):
+        yield END
+
+
 def _qoi(stream, metadata):
     stream.seek(0)
     data = stream.read()
@@ -106,6 +116,10 @@ def _sgi(stream, metadata):
     own = Path(file).name if isinstance(file, str) else ""
     if name not in ("", "no name") and not own.startswith(Path(name).name):
         yield "image name"
+    stream.seek(0)
+    data = stream.read()
+    if data[end_of_sgi(data) :].strip(FILLING):
+        yield END
 
 
 def _xbm(stream, metadata):
@@ -137,6 +151,7 @@ BY_FORMAT: dict[str, Callable[[BinaryIO, dict], Iterator[str]]] = {
     "PPM": _ppm,
     "TGA": _tga,
     "ICO": _ico,
+    "PCX": _pcx,
     "QOI": _qoi,
     "SGI": _sgi,
     "XBM": _xbm,
