@@ -401,6 +401,13 @@ def test_palettes_of_icons_and_transparency_within():
     assert look["palette"][:48] == MAP.tobytes() and look["transparency"] == bytes(range(16))
 
 
+def test_the_comments_of_an_xbm_are_stored():
+    """GIMP writes one into each file."""
+    data = b"/* Created with GIMP */\n" + xbm(b"0x05, 0x80, 0xa1, 0xff", more=b"/*\ntwo\n*/\n")
+    assert read(data).metadata["text"] == (("Comment", "Created with GIMP\ntwo", "", "", False),)
+    assert not read(xbm(b"0x05, 0x80, 0xa1, 0xff")).metadata
+
+
 def test_the_bytes_of_a_qoi():
     """QOI files written by imagecodecs."""
     codecs = pytest.importorskip("imagecodecs")

@@ -40,3 +40,9 @@ def xbm(image: Any, data: bytes) -> str | None:
         return "numbers other than bytes of two hexadecimal digits"
     missing = array.count(b"x") < (image.width + 7) // 8 * image.height
     return "fewer bytes than pixels" if missing else None
+
+
+def xbm_comments(data: bytes) -> bytes:
+    """The comments before an XBM's array, which Pillow skips."""
+    found = re.findall(rb"/\*(.*?)\*/", data.partition(b"{")[0], re.DOTALL)
+    return b"\n".join(comment.strip() for comment in found)

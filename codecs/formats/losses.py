@@ -59,14 +59,21 @@ def _ppm(stream, metadata):
         head = found.group() if found else b""
     if b"#" in head:
         yield "comment"
-    if magic in (b"P4", b"P5", b"P6", b"Pf"):
-        words = re.sub(rb"#[^\n\r]*", b"", head).split()
-        width, height = int(words[0]), int(words[1])
+    words = re.sub(rb"#[^\n\r]*", b"", head).split()
+    if magic == b"P7" or len(words) < 2:
+        return
+    width, height = int(words[0]), int(words[1])
+    if magic == b"P1":  # digits need no space between
+        more = len(b"".join(words[2:])) > width * height
+    elif magic in (b"P2", b"P3"):
+        more = len(words) > 3 + width * height * (3 if magic == b"P3" else 1)
+    else:
         depth = 2 if magic != b"Pf" and len(words) > 2 and int(words[2]) > 255 else 1
         rows = {b"P4": (width + 7) // 8, b"P5": depth * width, b"P6": 3 * depth * width}
         stream.seek(2 + len(head) + 1 + rows.get(magic, 4 * width) * height)
-        if stream.read().strip(FILLING):
-            yield END
+        more = stream.read().strip(FILLING)
+    if more:
+        yield END
 
 
 def _tga(stream, metadata):
@@ -128,8 +135,6 @@ def _xbm(stream, metadata):
     head, _, array = data.partition(b"{")
     if b"_x_hot" in head:
         yield "hotspot"
-    if b"/*" in head:
-        yield "comment"
     if array.partition(b"}")[2].strip(b";" + FILLING):
         yield END
 

@@ -190,9 +190,12 @@ def refuse_inexact(image: ImageFile.ImageFile, stream: BinaryIO, lossy: bool) ->
             image.info.setdefault(key, value)
     if image.format in REASONS:
         stream.seek(0)
-        reason = REASONS[image.format](image, stream.read())
+        data = stream.read()
+        reason = REASONS[image.format](image, data)
         if reason:
             raise UnsupportedImage(f"{image.format} with {reason}")
+        if image.format == "XBM" and (comments := early_formats.xbm_comments(data)):
+            image.info["comment"] = comments
 
 
 def refuse_undeclared_alpha(
