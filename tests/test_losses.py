@@ -102,6 +102,18 @@ def in_runs():
     return head + table + b"".join(bytes([9, row, 0]) for row in range(8))
 
 
+def sun():
+    """A SUN raster file of 9x8 grays, its rows padded to 16 bits."""
+    rows = b"".join(bytes([row] * 10) for row in range(8))
+    return struct.pack(">8I", 0x59A66A95, 9, 8, 8, len(rows), 1, 0, 0) + rows
+
+
+def xpm(values=b""):
+    lines = [b"2 1 2 1" + values, b"a c #102030", b"b c #405060", b"ab"]
+    body = b",\n".join(b'"%s"' % line for line in lines)
+    return b"/* XPM */\nstatic char *x[] = {\n" + body + b"\n};\n"
+
+
 def titled(name):
     """An SGI file with a name, as by other programs than Pillow."""
     data = saved("SGI")
@@ -206,6 +218,12 @@ FOOT = struct.pack("<II", 500, 0) + b"TRUEVISION-XFILE.\0"
         (in_runs() + b"more", ["data after the end"]),
         (titled(b"no name"), []),
         (titled(b"Grandmother, 1961"), ["image name"]),
+        (sun(), []),
+        (sun() + b"more", ["data after the end"]),
+        (xpm(), []),
+        (xpm() + b"/* more */", ["data after the end"]),
+        (xpm(b" 1 0"), ["hotspot"]),
+        (xpm(b" XPMEXT"), ["XPMEXT"]),
         (saved("XBM", "1"), []),
         (saved("XBM", "1", hotspot=(1, 2)), ["hotspot"]),
         (b"/* by Ada */\n" + saved("XBM", "1"), []),
@@ -285,8 +303,12 @@ def test_boxes_of_jpeg_2000():
         saved("SGI"),
         saved("XBM", "1"),
         icon("bmp"),
+        saved("PCX", "P"),
+        in_runs(),
+        sun(),
+        xpm(),
     ],
-    ids="WebP GIF BMP PPM TGA TGA-runs JPEG-2000 JPEG QOI SGI XBM ICO".split(),
+    ids="WebP GIF BMP PPM TGA TGA-runs J2K JPEG QOI SGI XBM ICO PCX SGI-runs SUN XPM".split(),
 )
 def test_damaged_metadata_raise_no_error(data):
     """A file that Pillow has read, then cut anywhere or with any byte altered:

@@ -129,6 +129,28 @@ def _sgi(stream, metadata):
         yield END
 
 
+def _sun(stream, metadata):
+    stream.seek(4)
+    width, height, depth, length, kind, _, colours = struct.unpack(">7I", stream.read(28))
+    if kind != 2:  # without runs
+        length = (width * depth + 15) // 16 * 2 * height
+    stream.seek(32 + colours + length)
+    if length and stream.read().strip(FILLING):
+        yield END
+
+
+def _xpm(stream, metadata):
+    stream.seek(0)
+    data = stream.read()
+    values = re.search(rb'"((?:\s*\d+){4})((?:\s+\d+){2})?\s*(XPMEXT)?\s*"', data)
+    if values and values[2]:
+        yield "hotspot"
+    if values and values[3]:
+        yield "XPMEXT"
+    if data.rpartition(b"}")[2].strip(b";" + FILLING):
+        yield END
+
+
 def _xbm(stream, metadata):
     stream.seek(0)
     data = stream.read()
@@ -159,7 +181,9 @@ BY_FORMAT: dict[str, Callable[[BinaryIO, dict], Iterator[str]]] = {
     "PCX": _pcx,
     "QOI": _qoi,
     "SGI": _sgi,
+    "SUN": _sun,
     "XBM": _xbm,
+    "XPM": _xpm,
     "JPEG2000": of_jpeg2000,
     "AVIF": of_avif,
 }
