@@ -13,6 +13,7 @@ from bitsback.codecs.formats.ends import end_of_lzw
 from bitsback.codecs.formats.image_files import read_image
 from bitsback.codecs.formats.losses import lost_names
 from bitsback.codecs.formats.lost_parts import of_webp
+from bitsback.codecs.io.restored import default_bytes
 from bitsback.errors import UnsupportedImage
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
@@ -269,6 +270,16 @@ def test_an_sgi_with_the_name_of_its_file(tmp_path):
     Image.fromarray(PIXELS).save(path)
     assert read_image(path, path).lost == ()
     assert read_image(path.rename(tmp_path / "1.sgi"), path).lost == ("image name",)
+
+
+def test_undeclared_metadata_of_a_webp_are_stored():
+    """Pillow, as libwebp, leaves them out; the restored PNG has them."""
+    for data in (undeclared(), undeclared(simple=True)):
+        assert not Image.open(io.BytesIO(data)).getexif()
+        found = read_image(io.BytesIO(data), "x")
+        back = Image.open(io.BytesIO(default_bytes(found, "x")[1]))
+        assert back.getexif() == {0x112: 1}
+    assert read_image(io.BytesIO(undeclared()), "x").metadata["xmp"] == b"<x/>"
 
 
 def test_chunks_that_are_cut():
