@@ -334,7 +334,11 @@ REFUSED = {  # name: (file, part of the reason)
     ),
     "PCX of red and blue": (
         pcx(1, 1, 2, BITS_OF_PCX, palette=b"\xff\0\0\0\0\xff" + bytes(42)),
-        "two colours",
+        "a palette other",
+    ),
+    "PCX of white and black": (
+        pcx(1, 1, 2, BITS_OF_PCX, palette=b"\xff\xff\xff" + bytes(45)),
+        "a palette other",
     ),
     "PCX without runs": (pcx(8, 3, 4, COLOUR.tobytes(), runs=0), "not compressed"),
     "XBM of one digit": (xbm(b"0x5, 0x80, 0xa1, 0xff"), "two hexadecimal digits"),

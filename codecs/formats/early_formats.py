@@ -5,7 +5,8 @@ from typing import Any
 
 from bitsback.codecs.formats.ends import end_of_pcx
 
-BLACK_OR_WHITE = {bytes(3), b"\xff\xff\xff"}
+# black and white, or no palette; some programs obey others, and Pillow does not
+MONOCHROME = {bytes(3) + b"\xff\xff\xff", bytes(6), b"\xff" * 6}
 XBM_BYTES = re.compile(rb"\s*(?:0x[0-9A-Fa-f]{2}\s*,\s*)*(?:0x[0-9A-Fa-f]{2}\s*)?")
 LARGER_THAN_BYTES = re.compile(rb"\b(?:short|int|long|u?int(?:16|32)_t)\b")
 
@@ -17,8 +18,8 @@ def pcx(image: Any, data: bytes) -> str | None:
         return "samples that are not compressed, which Pillow would misread"
     if image.tile[0][3][1] != stride * planes:
         return "rows of another length than Pillow assumes"
-    if bits == planes == 1 and not {data[16:19], data[19:22]} <= BLACK_OR_WHITE:
-        return "two colours other than black and white, which Pillow would drop"
+    if bits == planes == 1 and data[16:22] not in MONOCHROME:
+        return "a palette other than black and white, which Pillow would drop"
     if bits == 8 and planes == 1:
         end = end_of_pcx(data)
         if data[-769:-768] == b"\x0c":
