@@ -60,6 +60,38 @@ def test_boxes_that_are_not_kept_are_named():
     assert read(LOSSLESS + credentials).lost == ("uuid",)
 
 
+@pytest.mark.parametrize(
+    "primaries, transfer, names",
+    [
+        (1, 13, ()),
+        (2, 2, ()),
+        (1, 1, ()),
+        (12, 13, ("colours (cICP 12/13)",)),
+        (9, 16, ("colours (cICP 9/16)",)),
+    ],
+)
+def test_colours_other_than_srgb_are_named(primaries, transfer, names):
+    """The restored PNG has no place for them, or is shown with other colours."""
+    options = {"primaries": primaries, "transfer": transfer, "matrix": 0}
+    data = codecs.avif_encode(PIXELS[..., :3].copy(), level=100, pixelformat="444", **options)
+    assert read(data).lost == names
+    assert read(data.replace(b"nclx", b"nope")).lost == names  # by the AV1 stream
+
+
+def test_items_and_properties_that_are_not_kept_are_named():
+    """A range of brightness; a thumbnail; Exif and XMP, which are kept, are not."""
+    out = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x10F] = "camera"
+    Image.fromarray(PIXELS).save(out, "AVIF", exif=exif, xmp=b"<x/>")
+    data = out.getvalue()
+    found = read(data, allow_lossy=True)
+    assert found.lost == () and {"exif", "xmp"} <= found.metadata.keys()
+    altered = data.replace(b"pixi", b"clli").replace(b"cdsc", b"thmb")
+    assert read(altered, allow_lossy=True).lost == ("thumbnail", "clli")
+    assert tuple(avif.not_kept(data, {})) == ("Exif", "mime")
+
+
 def replaced(old, new):
     assert LOSSLESS.count(old) == 1 and len(old) == len(new)
     return LOSSLESS.replace(old, new)

@@ -132,6 +132,26 @@ def test_missing_rows_are_damage():
         )
 
 
+def test_a_checksum_after_the_last_row_is_seen():
+    """Rows of 65529 bytes, stored: their Adler-32 is beyond the first 64 KiB.  Neither Pillow nor
+    the checksum of the chunk would notice.
+    """
+    rows = np.random.default_rng(0).integers(0, 256, (81, 809), dtype=np.uint8)
+    rows[:, 0] = 0
+    whole = bytearray(zlib.compress(rows.tobytes(), 0))
+    assert len(whole) == 65529 + 11 and zlib.decompress(whole) == rows.tobytes()
+    head = struct.pack(">IIBBBBB", 808, 81, 8, 0, 0, 0, 0)
+
+    def written():
+        parts = ((b"IHDR", head), (b"IDAT", bytes(whole)), (b"IEND", b""))
+        return deep.SIGNATURE + b"".join(chunk(name, body) for name, body in parts)
+
+    deep.refuse_missing_rows(written())
+    whole[4000] ^= 64
+    with pytest.raises(DamagedFile, match="broken data stream"):
+        deep.refuse_missing_rows(written())
+
+
 def test_unknown_filters_are_damage():
     """An unknown filter, or a stream that is not deflate."""
     with pytest.raises(DamagedFile):

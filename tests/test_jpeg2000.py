@@ -110,6 +110,39 @@ def test_lossless_files_are_read(data):
     assert np.array_equal(found.samples, PIXELS if found.mode == "RGB" else PIXELS[..., 0])
 
 
+def test_all_comments_are_stored():
+    """Pillow reads the first one only."""
+    comments = [struct.pack(">HHH", 0xFF64, 4 + len(text), 1) + text for text in (b"one", b"two")]
+    data = saved(no_jp2=True, comment="")
+    data = inserted(data, b"\xff\x5c", b"".join(comments))
+    found = read_image(io.BytesIO(data), "x.j2k")
+    assert found.metadata["text"][0][1].startswith("one\ntwo\n") and not found.lost
+
+
+def lost(data):
+    return read_image(io.BytesIO(data), "x.jp2").lost
+
+
+def test_what_is_not_kept_is_named():
+    """Data after the end of the codestream, a display resolution, boxes that are cut."""
+    bare, whole = saved(no_jp2=True), rebuilt(saved())
+    assert lost(bare) == lost(bare + bytes(5)) == lost(whole) == ()
+    assert lost(bare + b"more") == ("data after the end",)
+    assert lost(whole + b"more") == ("damaged parts",)
+    numbers = struct.pack(">HHHHBB", 11811, 1, 11811, 1, 0, 0)
+    shown, taken = box(b"resd", numbers), box(b"resc", numbers)
+    assert lost(rebuilt(saved(), more=box(b"res ", shown))) == ("display resolution",)
+    assert lost(rebuilt(saved(), more=box(b"res ", taken))) == ()
+    assert lost(rebuilt(saved(), more=box(b"res ", taken + shown))) == ()
+
+
+def test_a_second_codestream_is_refused():
+    """It is another image."""
+    data = rebuilt(saved(), box(b"jp2c", saved(no_jp2=True)))
+    with pytest.raises(UnsupportedImage, match="x.jp2: several images"):
+        read_image(io.BytesIO(data), "x.jp2")
+
+
 def test_the_profile_of_a_jp2_is_stored():
     """Pillow does not read it; this one is longer than 64 KiB."""
     assert (

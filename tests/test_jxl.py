@@ -103,6 +103,20 @@ def test_a_recompressed_jpeg_without_its_box_is_refused():
         read(codestream)
 
 
+def test_cut_boxes_and_data_after_the_end_are_named():
+    """A box that is cut short hides those after it; the codestream's own end is known."""
+    whole = boxed(box(b"jxlc", COLOUR), box(b"Exif", bytes(4) + b"MM\0*\0\0\0\x08\0\0\0\0\0\0"))
+    assert read(whole).lost == () and "exif" in read(whole).metadata
+    for cut in (1, 10, 20):
+        assert read(whole[:-cut]).lost == ("damaged parts",)
+    longer = whole.replace(struct.pack(">I4s", 26, b"Exif"), struct.pack(">I4s", 27, b"Exif"))
+    assert longer != whole and read(longer).lost == ("damaged parts",)
+    assert read(COLOUR).lost == read(COLOUR + bytes(9)).lost == ()
+    assert read(COLOUR + b"more").lost == ("data after the end",)
+    assert read(boxed(box(b"jxlc", COLOUR + b"more"))).lost == ("data after the end",)
+    assert read(boxed(box(b"jxlc", COLOUR)) + b"more").lost == ("damaged parts",)
+
+
 def test_exif_and_xmp_are_kept():
     """Boxes beside a codestream in parts; an Exif orientation other than 1 is refused."""
     exif = Image.Exif()

@@ -24,6 +24,8 @@ FEW = RNG.integers(0, 16, (4, 4), dtype=np.uint8)
 BITS = RNG.integers(0, 2, (4, 4), dtype=np.uint8)
 MAP = RNG.integers(0, 256, (16, 3), dtype=np.uint8)
 WIDE = MAP[:, ::-1].tobytes()
+BITS_OF_PCX = b"".join(np.packbits(row).tobytes() + b"\0" for row in BITS)
+BITS_OF_XBM = np.unpackbits(np.uint8([[0x05, 0x80], [0xA1, 0xFF]]), axis=1, bitorder="little")
 
 
 def read(data):
@@ -102,17 +104,23 @@ def sun(depth, kind, pixels, palette=b""):
     )
 
 
-def pcx(bits, planes, stride, body, version=5, palette=bytes(48), tail=b""):
+def pcx(bits, planes, stride, body, version=5, palette=bytes(48), tail=b"", runs=1, gray=0):
     packed = b"".join(b"\xc1" + bytes([byte]) for byte in body)
     return (
-        struct.pack("<BBBBHHHHHH", 10, version, 1, bits, 0, 0, 3, 3, 72, 72)
+        struct.pack("<BBBBHHHHHH", 10, version, runs, bits, 0, 0, 3, 3, 72, 72)
         + palette
         + bytes([0, planes])
-        + struct.pack("<H", stride)
-        + bytes(60)
+        + struct.pack("<HH", stride, gray)
+        + bytes(58)
         + packed
         + tail
     )
+
+
+def xbm(numbers, kind=b"unsigned char", more=b""):
+    """An XBM of 16x2 pixels."""
+    head = b"#define x_width 16\n#define x_height 2\n" + more
+    return head + b"static " + kind + b" x_bits[] = {\n" + numbers + b"};\n"
 
 
 def xpm(digits):
@@ -223,7 +231,7 @@ KEPT = {  # name: (file, samples expected)
     "SUN 24": (sun(24, 1, rows(COLOUR, False)), COLOUR),
     "SUN P": (sun(8, 1, FEW.tobytes(), MAP.T.tobytes()), FEW),
     "PCX": (pcx(8, 3, 4, COLOUR.transpose(0, 2, 1).tobytes()), COLOUR),
-    "PCX 1": (pcx(1, 1, 2, b"".join(np.packbits(row).tobytes() + b"\0" for row in BITS)), BITS),
+    "PCX 1": (pcx(1, 1, 2, BITS_OF_PCX), BITS),
     "PCX planes": (
         pcx(
             1,
@@ -237,6 +245,26 @@ KEPT = {  # name: (file, samples expected)
         FEW,
     ),
     "PCX P": (pcx(8, 1, 4, FEW.tobytes(), tail=b"\x0c" + MAP.tobytes().ljust(768, b"\0")), FEW),
+    "PCX of 256 grays": (
+        pcx(8, 1, 4, GRAY.tobytes(), tail=b"\x0c" + bytes(i // 3 for i in range(768))),
+        GRAY,
+    ),
+    "PCX of grays without a palette": (pcx(8, 1, 4, GRAY.tobytes()), GRAY),
+    "PCX of grays and more": (pcx(8, 1, 4, GRAY.tobytes(), gray=2, tail=b"more"), GRAY),
+    "PCX 1 with a palette": (
+        pcx(1, 1, 2, BITS_OF_PCX, palette=bytes(3) + b"\xff\xff\xff" + bytes(42)),
+        BITS,
+    ),
+    "XBM": (xbm(b"0x05, 0x80,\n 0xA1, 0xfF"), BITS_OF_XBM),
+    "XBM of X11": (
+        xbm(
+            b"0x05,0x80,0xa1,0xff,",
+            b"char",
+            b"#define x_x_hot 1\n#define x_y_hot 1\n",
+        ),
+        BITS_OF_XBM,
+    ),
+    "XBM with a comment": (xbm(b"/* bits */ 0x05, 0x80, 0xa1, 0xff"), BITS_OF_XBM),
     "XPM": (xpm(6), np.array([[0, 1]], np.uint8)),
 }
 
@@ -292,6 +320,36 @@ REFUSED = {  # name: (file, part of the reason)
     "SUN 1 with a palette": (sun(1, 1, bytes(8), MAP[:2].T.tobytes()), "misread"),
     "PCX of longer rows": (pcx(8, 3, 8, bytes(96)), "another length"),
     "PCX without a palette": (pcx(1, 4, 2, bytes(32), version=3), "palette"),
+    "PCX with a byte after its palette": (
+        pcx(8, 1, 4, FEW.tobytes(), tail=b"\x0c" + MAP.tobytes().ljust(768, b"\0") + b"\x1a"),
+        "palette that is cut",
+    ),
+    "PCX with a palette that is cut": (
+        pcx(8, 1, 4, FEW.tobytes(), tail=b"\x0c" + MAP.tobytes().ljust(767, b"\1")),
+        "palette that is cut",
+    ),
+    "PCX with a palette among its pixels": (
+        pcx(8, 1, 4, b"\x0c" * 800).replace(b"\3\0\3\0", b"\3\0\xc7\0", 1),
+        "among its pixels",
+    ),
+    "PCX of red and blue": (
+        pcx(1, 1, 2, BITS_OF_PCX, palette=b"\xff\0\0\0\0\xff" + bytes(42)),
+        "a palette other",
+    ),
+    "PCX of white and black": (
+        pcx(1, 1, 2, BITS_OF_PCX, palette=b"\xff\xff\xff" + bytes(45)),
+        "a palette other",
+    ),
+    "PCX without runs": (pcx(8, 3, 4, COLOUR.tobytes(), runs=0), "not compressed"),
+    "XBM of one digit": (xbm(b"0x5, 0x80, 0xa1, 0xff"), "two hexadecimal digits"),
+    "XBM of shorts": (xbm(b"0x8005, 0xffa1", b"short"), "two hexadecimal digits"),
+    "XBM of short shorts": (xbm(b"0x05, 0x80, 0xa1, 0xff", b"short"), "two hexadecimal digits"),
+    "XBM with an x in a comment": (
+        xbm(b"/* pixels */ 0x05, 0x80, 0xa1, 0xff"),
+        "two hexadecimal digits",
+    ),
+    "XBM of capitals": (xbm(b"0XA5, 0x05, 0x80, 0xa1, 0xff"), "two hexadecimal digits"),
+    "XBM that is short": (xbm(b"0x05, 0x80, 0xa1") + b"/* 0xff */", "fewer bytes"),
     "XPM of 16 bits": (xpm(12), "colours of other"),
     "FITS": (
         b"SIMPLE  =                    T".ljust(80)
@@ -345,6 +403,13 @@ def test_palettes_of_icons_and_transparency_within():
     """Palette and transparency of the PNG in an icon are stored."""
     look = read(KEPT["ICO of a PNG"][0]).look
     assert look["palette"][:48] == MAP.tobytes() and look["transparency"] == bytes(range(16))
+
+
+def test_the_comments_of_an_xbm_are_stored():
+    """GIMP writes one into each file."""
+    data = b"/* Created with GIMP */\n" + xbm(b"0x05, 0x80, 0xa1, 0xff", more=b"/*\ntwo\n*/\n")
+    assert read(data).metadata["text"] == (("Comment", "Created with GIMP\ntwo", "", "", False),)
+    assert not read(xbm(b"0x05, 0x80, 0xa1, 0xff")).metadata
 
 
 def test_the_bytes_of_a_qoi():

@@ -10,6 +10,7 @@ on floating-point numbers is refused: VarDCT, filters, upsampling, noise, spline
 from typing import NamedTuple
 
 from bitsback.codecs.bitstream.bits import Bits
+from bitsback.errors import UnsupportedImage
 
 REGULAR, REFERENCE_ONLY = 0, 2
 PATCHES, SKIP_SMOOTHING = 2, 128  # flags; the second concerns VarDCT alone
@@ -99,9 +100,32 @@ def check_frames(data: bytes, position: int, height: int, width: int, extra: int
         _refuse(SECTION_BITS * count <= 8 * len(data) - bits.position, "too little data")
         if frame.kind == REGULAR:
             return
-        _refuse(not bits.take(1), "an atlas out of order")
-        bits.align()
-        sizes = [u32(bits, SECTION) for _ in range(count)]
-        bits.align()
-        position = bits.position // 8 + sum(sizes)
+        position = _after(bits, count)
     raise ValueError("JPEG XL with too many frames")
+
+
+def _after(bits, count):
+    """The byte position after a frame of `count` sections, whose table of contents is next."""
+    _refuse(not bits.take(1), "a frame out of order")
+    bits.align()
+    sizes = [u32(bits, SECTION) for _ in range(count)]
+    bits.align()
+    return bits.position // 8 + sum(sizes)
+
+
+def end_of_frames(data: bytes, position: int, height: int, width: int, extra: int) -> int | None:
+    """The byte position after the image's frame, None where a frame is not as check_frames wants
+    it; parameters as there.
+    """
+    try:
+        check_frames(data, position, height, width, extra)
+        for _ in range(MAX_FRAMES):
+            bits = Bits(data)
+            bits.position = 8 * position
+            frame = _frame_header(bits, height, width, extra)
+            position = _after(bits, _sections(frame))
+            if frame.kind == REGULAR:
+                return position
+    except (ValueError, UnsupportedImage):
+        pass
+    return None

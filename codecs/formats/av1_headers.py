@@ -17,12 +17,15 @@ CHOSEN = 2  # a value that each frame chooses itself
 @dataclass
 class Stream:
     """reason: why the stream is lossy or, if `lossy` is False, why that is not known; None if it is
-    lossless.  matrix: matrix_coefficients, 0 is identity.
+    lossless.  primaries, transfer, matrix: codes of ITU-T H.273, 2 is unknown; matrix 0 is
+    identity.
     """
 
     reason: str | None = "its AV1 stream has no frame"
     lossy: bool = False
     gray: bool = False
+    primaries: int = 2
+    transfer: int = 2
     matrix: int = 2
     full_range: int = 0
     subsampled: bool = False
@@ -106,13 +109,12 @@ def _colours(bits, profile, stream):
     deep = bits.take(1)
     twelve = bits.take(1) if profile == 2 and deep else 0
     stream.gray = bool(bits.take(1)) if profile != 1 else False
-    primaries, transfer, stream.matrix = (
-        (bits.take(8), bits.take(8), bits.take(8)) if bits.take(1) else (2, 2, 2)
-    )
+    if bits.take(1):
+        stream.primaries, stream.transfer, stream.matrix = (bits.take(8) for _ in range(3))
     if stream.gray:
         stream.full_range = bits.take(1)
         return 0
-    if (primaries, transfer, stream.matrix) == (1, 13, 0):
+    if (stream.primaries, stream.transfer, stream.matrix) == (1, 13, 0):
         stream.full_range = 1
     else:
         stream.full_range = bits.take(1)

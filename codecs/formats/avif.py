@@ -5,13 +5,21 @@ colours stored as gray or RGB (identity matrix, full range, no subsampling).  Al
 or their headers do not show it.
 """
 
+import io
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bitsback.codecs.formats import av1_headers
+from bitsback.codecs.formats.containers import CUT, DAMAGED, boxes, printable_name
 from bitsback.codecs.formats.jpeg2000 import UNDECIDED
 
 ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
+# properties of the layout of samples, and those that Pillow reads (irot, imir: as Exif)
+KNOWN = {b"ispe", b"pixi", b"av1C", b"auxC", b"irot", b"imir", b"a1op", b"a1lx", b"lsel", b"clap"}
+STORED = {b"Exif": "exif", b"mime": "xmp"}  # items: keys of the metadata
+# codes of H.273 that are unknown or shown as sRGB's
+SRGB_PRIMARIES, SRGB_TRANSFERS = {1, 2}, {1, 2, 6, 13, 14, 15}
 MAX_ITEMS = 2**14  # limit of items, extents and links in a file
 
 
@@ -31,16 +39,11 @@ class Meta:
 
 def _boxes(data, start, end):
     """Yields (name, start, end) of the contents of each box in data[start:end]."""
-    while start + 8 <= end:
-        size, name = struct.unpack_from(">I4s", data, start)
-        head = 8
-        if size == 1:
-            size, head = struct.unpack_from(">Q", data, start + 8)[0], 16
-        size = end - start if size == 0 else size
-        if size < head or start + size > end:
-            return
-        yield name, start + head, start + size
-        start += size
+    stream = io.BytesIO(data)
+    stream.seek(start)
+    for name, place, size in boxes(stream, end):
+        if name != CUT:
+            yield name, place, place + size
 
 
 def _times(count, left):
@@ -142,12 +145,19 @@ def _meta(data):
     return meta
 
 
-def _item_reason(data, meta, item, alpha):
-    """Why an item is lossy, or why that is not known; None if it is lossless."""
+def _stream(data, meta, item):
+    """The headers of an item's AV1 stream; None if it has none."""
     places = meta.places.get(item)
     if meta.kinds.get(item) != b"av01" or not places:
+        return None
+    return av1_headers.read(b"".join(data[start : start + length] for start, length in places))
+
+
+def _item_reason(data, meta, item, alpha):
+    """Why an item is lossy, or why that is not known; None if it is lossless."""
+    stream = _stream(data, meta, item)
+    if stream is None:
         return UNDECIDED + "its image is not one AV1 stream"
-    stream = av1_headers.read(b"".join(data[start : start + length] for start, length in places))
     if stream.reason:
         return stream.reason if stream.lossy else UNDECIDED + stream.reason
     matrix, full = stream.matrix, stream.full_range
@@ -163,6 +173,46 @@ def _item_reason(data, meta, item, alpha):
     return "its colours were converted"
 
 
+def _alphas(meta):
+    """The items that are auxiliary images of the primary one."""
+    return [
+        source for kind, source, target in meta.links if (kind, target) == (b"auxl", meta.primary)
+    ]
+
+
+def not_kept(data: bytes, metadata: dict) -> Iterator[str]:
+    """Names of the items and properties of an AVIF that are not in ImageData.metadata: thumbnails,
+    colours other than sRGB's, ranges of brightness.
+    """
+    try:
+        meta = _meta(data)
+        shown, parts = {meta.primary, *_alphas(meta)}, set()
+        for kind, source, target in meta.links:
+            if kind == b"dimg" and source in shown:  # tiles of a grid
+                parts.add(target)
+            if kind == b"thmb":
+                yield "thumbnail"
+                parts.add(source)
+        for item, kind in meta.kinds.items():
+            if item not in shown | parts and STORED.get(kind) not in metadata:
+                yield printable_name(kind)
+        codes = _stream(data, meta, meta.primary)
+        primaries, transfer = (codes.primaries, codes.transfer) if codes else (2, 2)
+        for item in shown:
+            for name, body in meta.properties.get(item, ()):
+                if name == b"colr" and body[:4] == b"nclx" and item == meta.primary:
+                    primaries, transfer = struct.unpack_from(">HH", body, 4)
+                elif name == b"pasp" and body[:4] == body[4:8]:
+                    continue
+                elif name not in KNOWN and name != b"colr":
+                    yield printable_name(name)
+        ordinary = primaries in SRGB_PRIMARIES and transfer in SRGB_TRANSFERS
+        if not ordinary and "icc" not in metadata:  # a profile comes first
+            yield f"colours (cICP {primaries}/{transfer})"
+    except (IndexError, struct.error, EOFError):
+        yield DAMAGED
+
+
 def lossy_reason(data: bytes) -> str | None:
     """Why an AVIF is lossy, or (starting with UNDECIDED) why that is not known; None if lossless.
 
@@ -172,11 +222,7 @@ def lossy_reason(data: bytes) -> str | None:
         meta = _meta(data)
         if b"prem" in {kind for kind, _, _ in meta.links} or b"tmap" in meta.kinds.values():
             return UNDECIDED + "its colours are premultiplied, or it has two renderings"
-        alphas = [
-            source
-            for kind, source, target in meta.links
-            if kind == b"auxl" and target == meta.primary
-        ]
+        alphas = _alphas(meta)
         if any(
             not any(
                 name == b"auxC" and body[4:].rstrip(b"\0") in ALPHA

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from bitsback.codecs.fallback.png import chunk
-from bitsback.codecs.formats.losses import MOST_LOST
+from bitsback.codecs.formats.containers import MOST_LOST
 from bitsback.errors import DamagedFile
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -102,10 +102,12 @@ def _inflated(data, bits, passes):
         except zlib.error:
             raise DamagedFile("broken data stream") from None
         size -= len(piece)
-        yield piece
-        if not size:
-            return
-    raise DamagedFile("rows are missing")
+        if piece:
+            yield piece
+        if unpacker.eof:  # the checksum after the last row may be in another piece
+            break
+    if size:
+        raise DamagedFile("rows are missing")
 
 
 def refuse_missing_rows(data: bytes) -> None:

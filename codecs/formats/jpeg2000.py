@@ -1,20 +1,21 @@
 """The headers of a JPEG 2000: whether it is lossless, bits per sample, channels, colour profile.
 
-A JP2 is a sequence of boxes (length, name, contents; length 1: an 8-byte length follows, 0: to the
-end).  Box jp2h describes the codestream and jp2c contains it: a sequence of markers, some repeated
-for each tile.  A codestream with the reversible transform that was truncated to a rate is not
-recognised as lossy; what it decodes to is stored.
+A JP2 is a sequence of boxes (containers.py).  Box jp2h describes the codestream and jp2c contains
+it: a sequence of markers, some repeated for each tile.  A codestream with the reversible transform
+that was truncated to a rate is not recognised as lossy; what it decodes to is stored.
 """
 
 import io
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
+
+from bitsback.codecs.formats.containers import boxes
 
 UNDECIDED = "its headers do not show whether it is lossless: "
 SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
 SIZ, COD, COC, QCD, QCC, SOT, SOD, EOC = 0x51, 0x52, 0x53, 0x5C, 0x5D, 0x90, 0x93, 0xD9
+COM = 0x64
 HEADER = 2**22  # limit of bytes of jp2h, mostly a colour profile
 KNOWN_COLOURS = (16, 17, 12)  # EnumCS: sRGB, gray, CMYK
 
@@ -24,35 +25,28 @@ class Found:
     """The properties of a file.
 
     loss: why it is lossy (or UNDECIDED, ...), or None; inexact: why Pillow would change its
-    samples, or None; depths: bits per sample; profile: the ICC profile.
+    samples, or None; depths: bits per sample; profile: the ICC profile.  images: number of
+    codestreams; end, limit: positions after the first one's end and after its box, None if not
+    found; comments: its comments; capture, display: resolutions, as their boxes hold them.
     """
 
     loss: str | None = UNDECIDED + "its codestream was not found"
     inexact: str | None = None
     depths: set = field(default_factory=set)
     profile: bytes | None = None
-
-
-def boxes(stream: BinaryIO, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yields (name, position, size) of the contents of each box from the stream's position to
-    `end`; the caller may move the stream.
-    """
-    while (start := stream.tell()) + 8 <= end:
-        size, name = struct.unpack(">I4s", stream.read(8))
-        head = 8
-        if size == 1:
-            size, head = int.from_bytes(stream.read(8), "big"), 16
-        size = end - start if size == 0 else size
-        if size < head or start + size > end:
-            return
-        yield name, start + head, size - head
-        stream.seek(start + size)
+    images: int = 0
+    end: int | None = None
+    limit: int | None = None
+    comments: list = field(default_factory=list)
+    capture: bytes | None = None
+    display: bytes | None = None
 
 
 def _header(data, found):
     """Reads the boxes within jp2h."""
     stream, colours = io.BytesIO(data), 0
     for name, place, size in boxes(stream, len(data)):
+        stream.seek(place)
         body = data[place : place + size]
         if name == b"colr" and not colours:  # only the first one is valid
             colours = 1
@@ -60,6 +54,9 @@ def _header(data, found):
                 found.inexact = "colours that Pillow would convert"
             elif body[:1] in (b"\2", b"\3"):
                 found.profile = body[3:]
+        if name == b"res ":
+            inside = {kind: data[at : at + size] for kind, at, size in boxes(stream, place + size)}
+            found.capture, found.display = inside.get(b"resc"), inside.get(b"resd")
         if name in (b"pclr", b"cmap"):
             found.inexact = "a palette"
         if name == b"cdef":
@@ -86,6 +83,7 @@ def _codestream(stream, end, found):
     while stream.tell() + 2 <= end:
         start, head = stream.tell(), stream.read(2)
         if head[0] != 0xFF or head[1] == EOC:
+            found.end = start + 2 if head == b"\xff\xd9" else None
             break
         if head[1] == 0x4F:
             continue
@@ -106,7 +104,15 @@ def _codestream(stream, end, found):
             stop = start + size if size else end
             if stop > end:
                 break
+            if not size:  # up to EOC, the last marker
+                stream.seek(max(0, end - 2))
+                if stream.read(2) != b"\xff\xd9":
+                    break
+                found.end = end
+                stream.seek(start + 12)
             tiles.add(tile)
+        elif head[1] == COM:
+            found.comments.append(body[2:])
         elif head[1] in (COD, COC, QCD, QCC):
             coded.add(head[1])
             _segment(head[1], body, wide, found)
@@ -143,9 +149,8 @@ def inspect(stream: BinaryIO) -> Found:
     if stream.read(12) != SIGNATURE:
         stream.seek(0)
         if stream.read(4) == b"\xff\x4f\xff\x51":
-            found.loss = None
             stream.seek(0)
-            _codestream(stream, end, found)
+            _image(stream, end, found)
         return found
     stream.seek(0)
     for name, place, size in boxes(stream, end):
@@ -153,7 +158,13 @@ def inspect(stream: BinaryIO) -> Found:
         if name == b"jp2h" and size <= HEADER:
             _header(stream.read(size), found)
         elif name == b"jp2c":
-            found.loss = None
-            _codestream(stream, place + size, found)
-            break
+            _image(stream, place + size, found)
     return found
+
+
+def _image(stream, end, found):
+    """Reads the first codestream and counts the others."""
+    found.images += 1
+    if found.images == 1:
+        found.loss, found.limit = None, end
+        _codestream(stream, end, found)

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from bitsback.codecs.fallback.jxl import load_imagecodecs
+from bitsback.codecs.fallback.jxl_frames import end_of_frames
 from bitsback.codecs.fallback.jxl_head import read_head
-from bitsback.codecs.formats.jpeg2000 import boxes
-from bitsback.codecs.formats.losses import MOST_LOST, printable_name
+from bitsback.codecs.formats.containers import CUT, DAMAGED, END, MOST_LOST, boxes, printable_name
 from bitsback.codecs.image import ImageData
 from bitsback.errors import LossySource, UnsupportedImage
 
@@ -67,7 +67,7 @@ def _parts(stream):
         elif name not in LAYOUT:
             lost.append(name)
         jpeg |= name == b"jbrd"
-    names = dict.fromkeys(printable_name(name) for name in lost)
+    names = dict.fromkeys(DAMAGED if name == CUT else printable_name(name) for name in lost)
     return b"".join(pieces), kept, jpeg, tuple(names)[:MOST_LOST]
 
 
@@ -125,4 +125,8 @@ def read(stream: BinaryIO) -> ImageData:
             f"JPEG XL that decodes to other samples, {samples.dtype} {samples.shape}"
         )
     samples = np.ascontiguousarray(samples.reshape(expected), f"<u{head.bits // 8}")
+    extra = head.channels % 2 == 0
+    end = end_of_frames(data, head.frames, head.height, head.width, extra) if head.frames else None
+    if end is not None and data[end:].strip(b"\0"):
+        lost = (*lost, END)
     return ImageData(MODES[head.channels, head.bits], samples, {}, _metadata(kept, head), lost=lost)

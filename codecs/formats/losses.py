@@ -1,97 +1,49 @@
 """Names of metadata in files other than PNG and TIFF that are not stored, for reports to the user.
 
-The layout of samples does not count, nor data that only animations need (they are refused).
+Those of formats that are lists of parts are found by lost_parts.py.  The layout of samples does not
+count, nor data that only animations need (they are refused).
 """
 
-import io
 import re
+import struct
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from PIL import ImageFile
 
-SAMPLES_IN_WEBP = {b"VP8X", b"VP8L", b"VP8 ", b"ALPH", b"ANIM", b"ANMF"}
-KEPT_IN_WEBP = {b"ICCP", b"EXIF", b"XMP "}
-LOOPS = {b"NETSCAPE2.0", b"ANIMEXTS1.0"}  # numbers of repetitions of a GIF
-JPEG_KEPT = (
-    b"JFIF\0",
-    b"JFXX\0",
-    b"Exif\0\0",
-    b"http://ns.adobe.com/xap/1.0/\0",
-    b"ICC_PROFILE\0",
-    b"Adobe",
-)
-MOST_LOST = 200  # names of parts that are not stored, for one file
-END = "data after the end"
+from bitsback.codecs.formats.containers import DAMAGED, END, MOST_LOST, printable_name
+from bitsback.codecs.formats.ends import QOI_END, end_of_pcx, end_of_qoi, end_of_sgi, end_of_tga
+from bitsback.codecs.formats.lost_parts import of_avif, of_gif, of_jpeg, of_jpeg2000, of_webp
+
+FILLING = b"\0\t\n\r \x1a"  # after the end of a file, no data: zeros, white space, DOS's end
 # texts in Pillow's `info` that are stored or describe the layout of samples
 OF_PILLOW = {"compression", "comment", "icc_profile", "exif", "xmp"}
 OF_PILLOW |= {"file_format", "mode", "version"}
 
 
-def printable_name(data: bytes) -> str:
-    """Bytes of a file as a name: printable ASCII, at most 40 characters."""
-    text = "".join(chr(c) if 32 < c < 127 else " " for c in data[:40]).strip()
-    return text or f"block {data[:8].hex()}"
-
-
-def _webp(stream, metadata):
-    stream.seek(4)
-    end, seen = 8 + int.from_bytes(stream.read(4), "little"), set()
-    stream.seek(12)
-    while stream.tell() + 8 <= end and len(head := stream.read(8)) == 8:
-        name = head[:4]
-        if name not in SAMPLES_IN_WEBP | KEPT_IN_WEBP or name in seen & KEPT_IN_WEBP:
-            yield printable_name(name)
-        seen.add(name)
-        length = int.from_bytes(head[4:], "little")
-        stream.seek(length + length % 2, io.SEEK_CUR)
-    stream.seek(end)
-    if stream.read(1):
-        yield END
-
-
-def _sub_blocks(stream):
-    """The contents of a GIF's data sub-blocks."""
-    parts = []
-    while (length := stream.read(1)) not in (b"", b"\0"):
-        parts.append(stream.read(length[0]))
-    return parts
-
-
-def _gif(stream, metadata):
-    stream.seek(10)
-    flags = (stream.read(3) or b"\0")[0]
-    stream.seek(3 << (flags & 7) + 1 if flags & 128 else 0, io.SEEK_CUR)
-    comments = "\n".join(text[1] for text in metadata.get("text", ()))
-    while (kind := stream.read(1)) not in (b"", b";"):
-        if kind == b",":
-            flags = (stream.read(9) or b"\0")[-1]
-            stream.seek((3 << (flags & 7) + 1 if flags & 128 else 0) + 1, io.SEEK_CUR)
-            _sub_blocks(stream)
-        elif kind == b"!":
-            label, parts = stream.read(1), _sub_blocks(stream)
-            if label == b"\xfe" and b"".join(parts).decode("latin-1") not in comments:
-                yield "comment"
-            elif label == b"\xff" and parts and parts[0] not in LOOPS:
-                yield printable_name(parts[0])
-            elif label not in (b"\xf9", b"\xfe", b"\xff"):
-                yield "plain text" if label == b"\1" else printable_name(label)
-    if stream.read(1):
-        yield END
-
-
 def _bmp(stream, metadata):
     stream.seek(0)
     head = stream.read(14 + 124)
+    yield from _dib_header(head[14:])
     size = int.from_bytes(head[14:18], "little")
-    if size >= 124 and int.from_bytes(head[14 + 116 : 14 + 120], "little"):
-        yield "icc"
-    if size >= 108 and not any(head[14 + 56 : 14 + 60]) and any(head[14 + 60 : 14 + 108]):
-        yield "chromaticity, gamma"
     if 14 + size <= (end := int.from_bytes(head[2:6], "little")):
         stream.seek(end)
         if stream.read(1):
             yield END
+
+
+def _dib(stream, metadata):
+    stream.seek(0)
+    yield from _dib_header(stream.read(124))
+
+
+def _dib_header(head):
+    size = int.from_bytes(head[:4], "little")
+    if size >= 124 and int.from_bytes(head[116:120], "little"):
+        yield "icc"
+    if size >= 108 and not any(head[56:60]) and any(head[60:108]):
+        yield "chromaticity, gamma"
 
 
 def _ppm(stream, metadata):
@@ -107,61 +59,106 @@ def _ppm(stream, metadata):
         head = found.group() if found else b""
     if b"#" in head:
         yield "comment"
+    words = re.sub(rb"#[^\n\r]*", b"", head).split()
+    if magic == b"P7" or len(words) < 2:
+        return
+    width, height = int(words[0]), int(words[1])
+    if magic == b"P1":  # digits need no space between
+        more = len(b"".join(words[2:])) > width * height
+    elif magic in (b"P2", b"P3"):
+        more = len(words) > 3 + width * height * (3 if magic == b"P3" else 1)
+    else:
+        depth = 2 if magic != b"Pf" and len(words) > 2 and int(words[2]) > 255 else 1
+        rows = {b"P4": (width + 7) // 8, b"P5": depth * width, b"P6": 3 * depth * width}
+        stream.seek(2 + len(head) + 1 + rows.get(magic, 4 * width) * height)
+        more = stream.read().strip(FILLING)
+    if more:
+        yield END
 
 
 def _tga(stream, metadata):
     stream.seek(0)
-    if (stream.read(1) or b"\0")[0]:
+    data = stream.read()
+    if data[:1] != b"\0":
         yield "image ID"
-    stream.seek(max(0, stream.seek(0, io.SEEK_END) - 26))
-    foot = stream.read(26)
-    if foot[8:24] == b"TRUEVISION-XFILE":
-        for name, offset in (("extension area", foot[:4]), ("developer area", foot[4:8])):
-            if any(offset):
-                yield name
+    trimmed = data.rstrip(b"\0") + b"\0"
+    foot = trimmed[-26:] if trimmed[-18:-2] == b"TRUEVISION-XFILE" else b""
+    areas = (("extension area", foot[:4]), ("developer area", foot[4:8]))
+    present = [name for name, offset in areas if any(offset)]
+    yield from present
+    if not present and trimmed[end_of_tga(data) : len(trimmed) - len(foot)].strip(FILLING):
+        yield END
 
 
-def _jpeg(image):
-    segments = getattr(image, "applist", ())
-    for name, body in segments:
-        if name != "COM" and not body.startswith(JPEG_KEPT):
-            yield f"{name} {printable_name(bytes(body).split(bytes(1))[0])}"
-    if sum(name == "COM" for name, _ in segments) > 1:
-        yield "comment"  # Pillow keeps the last of them only
+def _ico(stream, metadata):
+    stream.seek(6 + 8)
+    size, offset = struct.unpack("<II", stream.read(8))
+    stream.seek(offset + size)
+    if stream.read().strip(FILLING):
+        yield END
 
 
-def _boxes(stream, end):
-    """Yields (name, end) of each box, with the stream at its contents."""
-    while stream.tell() + 8 <= end and len(head := stream.read(8)) == 8:
-        begin, length = stream.tell() - 8, int.from_bytes(head[:4], "big")
-        length = int.from_bytes(stream.read(8), "big") if length == 1 else length or end - begin
-        if length < 8:
-            return
-        yield head[4:], min(begin + length, end)
-        stream.seek(begin + length)
-
-
-def _jpeg2000(stream, metadata):
-    end = stream.seek(0, io.SEEK_END)
+def _pcx(stream, metadata):
     stream.seek(0)
-    if stream.read(4) == b"\xff\x4f\xff\x51":
-        return
-    stream.seek(0)
-    for name, behind in _boxes(stream, end):
-        if name == b"jp2h":
-            for inner, _ in _boxes(stream, behind):
-                if inner == b"colr" and stream.read(1) != b"\1" and "icc" not in metadata:
-                    yield "icc"
-        elif name not in (b"jP  ", b"ftyp", b"jp2c", b"free"):
-            yield printable_name(name)
+    data = stream.read()
+    rest = data[end_of_pcx(data) :]
+    if rest[-769:-768] == b"\x0c":  # a palette, which ImageMagick writes after 1-bit samples too
+        rest = rest[:-769]
+    if rest.strip(FILLING):
+        yield END
 
 
-def _avif(stream, metadata):
-    end = stream.seek(0, io.SEEK_END)
+def _qoi(stream, metadata):
     stream.seek(0)
-    for name, _ in _boxes(stream, end):
-        if name not in (b"ftyp", b"meta", b"mdat", b"free", b"skip", b"moov"):
-            yield printable_name(name)
+    data = stream.read()
+    if not data.endswith(QOI_END) and data[end_of_qoi(data) :].strip(FILLING):
+        yield END
+
+
+def _sgi(stream, metadata):
+    stream.seek(24)
+    name = stream.read(80).split(b"\0")[0].decode("latin-1").strip()
+    # Pillow and ImageMagick write the name of the file, others "no name"
+    file = getattr(stream, "name", "")
+    own = Path(file).name if isinstance(file, str) else ""
+    if name not in ("", "no name") and not own.startswith(Path(name).name):
+        yield "image name"
+    stream.seek(0)
+    data = stream.read()
+    if data[end_of_sgi(data) :].strip(FILLING):
+        yield END
+
+
+def _sun(stream, metadata):
+    stream.seek(4)
+    width, height, depth, length, kind, _, colours = struct.unpack(">7I", stream.read(28))
+    if kind != 2:  # without runs
+        length = (width * depth + 15) // 16 * 2 * height
+    stream.seek(32 + colours + length)
+    if length and stream.read().strip(FILLING):
+        yield END
+
+
+def _xpm(stream, metadata):
+    stream.seek(0)
+    data = stream.read()
+    values = re.search(rb'"((?:\s*\d+){4})((?:\s+\d+){2})?\s*(XPMEXT)?\s*"', data)
+    if values and values[2]:
+        yield "hotspot"
+    if values and values[3]:
+        yield "XPMEXT"
+    if data.rpartition(b"}")[2].strip(b";" + FILLING):
+        yield END
+
+
+def _xbm(stream, metadata):
+    stream.seek(0)
+    data = stream.read()
+    head, _, array = data.partition(b"{")
+    if b"_x_hot" in head:
+        yield "hotspot"
+    if array.partition(b"}")[2].strip(b";" + FILLING):
+        yield END
 
 
 def _other(image):
@@ -174,20 +171,28 @@ def _other(image):
 
 
 BY_FORMAT: dict[str, Callable[[BinaryIO, dict], Iterator[str]]] = {
-    "WEBP": _webp,
-    "GIF": _gif,
+    "WEBP": of_webp,
+    "GIF": of_gif,
     "BMP": _bmp,
+    "DIB": _dib,
     "PPM": _ppm,
     "TGA": _tga,
-    "JPEG2000": _jpeg2000,
-    "AVIF": _avif,
+    "ICO": _ico,
+    "PCX": _pcx,
+    "QOI": _qoi,
+    "SGI": _sgi,
+    "SUN": _sun,
+    "XBM": _xbm,
+    "XPM": _xpm,
+    "JPEG2000": of_jpeg2000,
+    "AVIF": of_avif,
 }
 
 
 def lost_names(image: ImageFile.ImageFile, stream: BinaryIO, metadata: dict) -> tuple[str, ...]:
     """Names of what the file of a loaded image holds besides samples, look and `metadata`."""
     if image.format in ("JPEG", "MPO"):
-        find = _jpeg(image)
+        find = of_jpeg(image, stream)
     elif image.format in BY_FORMAT:
         find = BY_FORMAT[image.format](stream, metadata)
     else:
@@ -197,10 +202,6 @@ def lost_names(image: ImageFile.ImageFile, stream: BinaryIO, metadata: dict) -> 
         for name in find:
             if len(found) < MOST_LOST:
                 found[name] = True
-    except (
-        IndexError,
-        ValueError,
-        OverflowError,
-    ):  # parts that Pillow does not read may be damaged
-        found["damaged parts"] = True
+    except (IndexError, ValueError, OverflowError, struct.error):  # where Pillow does not look
+        found[DAMAGED] = True
     return tuple(found)

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import BmpImagePlugin, ImageFile
 from PIL.IcoImagePlugin import IcoImageFile
 
-from bitsback.codecs.formats import jpeg2000
+from bitsback.codecs.formats import early_formats, jpeg2000, webp
 from bitsback.codecs.formats.chunks import SIGNATURE
 from bitsback.errors import UnsupportedImage
 
@@ -69,12 +69,6 @@ def _tga(image, data):
     if data[1] and depth == 16 and any(byte & 128 for byte in palette[1::2]):
         return NOT_ALPHA
     return None
-
-
-def _pcx(image, data):
-    if image.tile[0][3][1] != _u16(data, 66) * data[65]:
-        return "rows of another length than Pillow assumes"
-    return "no palette in the file" if data[1] in (3, 4) and data[3] == 1 and data[65] > 1 else None
 
 
 def _sgi(image, data):
@@ -143,15 +137,22 @@ def _xpm(image, data):
     return "colours of other than 8 bits" if any(len(c) != 6 for c in colours) else None
 
 
-REASONS = {"BMP": _bmp, "DIB": _bmp, "TGA": _tga, "PCX": _pcx, "SGI": _sgi, "SUN": _sun}
-REASONS |= {"PPM": _ppm, "GIF": _gif, "ICO": _ico, "XPM": _xpm}
+REASONS = {
+    "BMP": _bmp,
+    "DIB": _bmp,
+    "TGA": _tga,
+    "PCX": early_formats.pcx,
+    "SGI": _sgi,
+    "SUN": _sun,
+}
+REASONS |= {"PPM": _ppm, "GIF": _gif, "ICO": _ico, "XPM": _xpm, "XBM": early_formats.xbm}
 
 
 # --- the checks ------------------------------------------------------------------------------
 
 
 def inner_png(image: ImageFile.ImageFile, stream: BinaryIO) -> bytes | None:
-    """The PNG inside an icon of one image, else None.
+    """The PNG inside an icon of one image, and what follows it, else None.
 
     Errors: UnsupportedImage for several images.
     """
@@ -163,7 +164,7 @@ def inner_png(image: ImageFile.ImageFile, stream: BinaryIO) -> bytes | None:
             f"an icon of {len(entries)} images; only single images can be stored"
         )
     stream.seek(entries[0].offset)
-    data = stream.read(entries[0].size)
+    data = stream.read().rstrip(b"\0")  # to the end: data after the PNG are noticed
     return data if data.startswith(SIGNATURE) else None
 
 
@@ -178,13 +179,23 @@ def refuse_inexact(image: ImageFile.ImageFile, stream: BinaryIO, lossy: bool) ->
     if image.format == "JPEG2000":
         found = jpeg2000.inspect(stream)
         image.info.setdefault("icc_profile", found.profile)  # Pillow drops it
+        if found.comments:  # of which Pillow takes the first
+            image.info["comment"] = b"\n".join(found.comments)
+        if found.images > 1:
+            raise UnsupportedImage("several images; only single images can be stored")
         if found.inexact and not lossy:
             raise UnsupportedImage(f"{image.format} with {found.inexact}")
+    if image.format == "WEBP":
+        for key, value in webp.metadata(stream).items():
+            image.info.setdefault(key, value)
     if image.format in REASONS:
         stream.seek(0)
-        reason = REASONS[image.format](image, stream.read())
+        data = stream.read()
+        reason = REASONS[image.format](image, data)
         if reason:
             raise UnsupportedImage(f"{image.format} with {reason}")
+        if image.format == "XBM" and (comments := early_formats.xbm_comments(data)):
+            image.info["comment"] = comments
 
 
 def refuse_undeclared_alpha(
