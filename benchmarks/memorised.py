@@ -1,6 +1,6 @@
 """Whether models know the images that they were trained on better than others: over-fitting.
 
-    python -m benchmarks.memorised DATA [--models fast-1.0,fast,default,best] [--limit 32]
+    python -m benchmarks.memorised DATA [--models fast-1.0,fast-1.1,default,best] [--limit 32]
                                    [-o benchmarks/results/memorised]
 
 DATA is the folder of TRAIN and TRAIN2.  Of each, centre crops of 128x128 of held-out images (every
@@ -41,7 +41,7 @@ def change(before: torch.Tensor, after: torch.Tensor) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=summary(__doc__))
     parser.add_argument("data", type=Path)
-    parser.add_argument("--models", default="fast-1.0,fast,default,best")
+    parser.add_argument("--models", default="fast-1.0,fast-1.1,default,best")
     parser.add_argument("--limit", type=int, default=32)
     parser.add_argument("-o", "--output", type=Path)
     args = parser.parse_args()

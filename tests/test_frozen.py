@@ -2,7 +2,7 @@
 
 tests/golden/v1.0/SHA256SUMS was written once, when version 1 began, and nothing rewrites it.  Later
 golden files go into folders of their own, with lists of their own: v1.0-1.1 has those of format 1.0
-under models that release 1.1 shipped anew.
+under models that release 1.1 shipped anew, and so on.
 """
 
 import hashlib
