@@ -7,7 +7,7 @@ from bitsback.diffusion.levels import default_levels
 from bitsback.errors import TrainingError
 from bitsback.integer.config import NetworkConfig
 from bitsback.train import packed_weights as packed
-from bitsback.train.checkpoints import read_checkpoints, read_weights
+from bitsback.train.checkpoints import packed_states, read_checkpoints, read_weights
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.dequantise import dequantised_model
 from bitsback.train.export import integer_layers
@@ -76,6 +76,30 @@ def test_experts_in_one_file(tmp_path):
     trainer.load(path)
     name = "first.weight"
     assert torch.equal(trainer.average[name], states[0]["average"][name])
+
+
+def test_weights_lend_the_experts_that_are_missing(tmp_path):
+    """New weights of one expert and the old ones of all: the first of a level counts, in a model
+    and in a file of weights.
+    """
+    last = len(default_levels())
+    old, new = [random_state(3, [0, 4]), random_state(4, [4, last])], random_state(5, [4, last])
+    packed.write_packed(tmp_path / "old.weights", old)
+    packed.write_packed(tmp_path / "new.weights", [new])
+    paths = [tmp_path / "new.weights", tmp_path / "old.weights"]
+    states = packed_states(paths)
+    (low, _), (high, _) = read_checkpoints(paths)[0].parts()
+    name = "first.weight"
+    assert [state["only"] for state in states] == [[0, 4], [4, last]]
+    for found in (
+        [state["average"][name] for state in states],
+        [low.first.weight, high.first.weight],
+    ):
+        assert torch.equal(found[0], old[0]["average"][name])
+        assert torch.equal(found[1], new["average"][name])
+    packed.write_packed(tmp_path / "new.weights", [random_state(5, [5, last])])
+    with pytest.raises(TrainingError, match="levels"):  # level 4 is nobody's
+        read_checkpoints(paths)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", packed.lzma.compress(b"hello")])

@@ -153,8 +153,8 @@ def export(
     """Turn checkpoints of `train` into an integer model, or into float weights (-o NAME.weights).
 
     One checkpoint, or those of several experts (--only), or a recipe (.toml) with --experts.
-    A model file (.safetensors) among them contributes its experts for the levels that no checkpoint
-    has. With --data the cost of rounding is printed.
+    A model file (.safetensors) or weights among them lend the experts of levels that no checkpoint,
+    or weights before them, have. With --data the cost of rounding is printed.
     """
     from bitsback import outputs
     from bitsback.diffusion.levels import default_levels

@@ -51,16 +51,21 @@ def read_checkpoints(
 ) -> tuple[Denoiser | Experts, dict[str, Any]]:
     """(network, facts) of one checkpoint of all levels, or of several experts' as Experts.
 
-    families: a number for each expert, None: all different.  A model file among the paths supplies
-    the experts that have none of the others' levels.  facts: minutes and steps, added up; at_once:
-    the experts were trained side by side on one device, whose minutes are the longest of theirs,
-    each with those of its start, and of the models'.
+    families: a number for each expert, None: all different.  Packed weights supply the experts that
+    have none of the levels of the paths before them, a model file those that no other path has.
+    facts: minutes and steps, added up; at_once: the experts were trained side by side on a device,
+    whose minutes are the longest of theirs, each with those of its start, and of the models'.
     Errors: TrainingError, WrongModel.
     """
     models = [path for path in paths if Path(path).suffix == MODEL_SUFFIX]
     packed = [path for path in paths if Path(path).suffix == SUFFIX]
     read = [read_checkpoint(path) for path in paths if path not in [*models, *packed]]
-    read += [one for path in packed for one in read_weights(path)]
+    count = len(default_levels())
+    for path in packed:
+        taken = {k for _, facts in read for k in facts.get("only", range(count))}
+        read += [
+            one for one in read_weights(path) if not taken & set(one[1].get("only", range(count)))
+        ]
     if len(paths) == len(read) == 1 and "only" not in read[0][1]:
         return read[0]
     noise = sigmas(default_levels())
@@ -86,9 +91,12 @@ def packed_states(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
     """
     states: list[dict[str, Any]] = []
     models = [path for path in paths if Path(path).suffix == MODEL_SUFFIX]
-    for path in paths:
+    count = len(default_levels())
+    for path in sorted(paths, key=lambda path: Path(path).suffix == SUFFIX):
         if Path(path).suffix == SUFFIX:
-            states += read_packed(path)
+            taken = {k for state in states for k in levels_of(state, count)}
+            found = read_packed(path)
+            states += [state for state in found if not taken & set(levels_of(state, count))]
         elif path not in models:
             network, facts = read_checkpoint(path)
             only = facts.get("only")
@@ -97,7 +105,6 @@ def packed_states(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
                 | {key: facts[key] for key in ("steps", "minutes")}
                 | ({"only": [only.start, only.stop]} if only else {})
             )
-    count = len(default_levels())
     for path in models:
         taken = {k for state in states for k in levels_of(state, count)}
         states += [
