@@ -7,7 +7,8 @@ metadata; and random crops of random images of all folders, made into random mod
 PNG by Pillow (optimize), lossless WebP by Pillow (method 6, or the default if smaller) and JPEG XL
 of effort 7 by imagecodecs, bare, wherever they hold the image: WebP and JPEG XL have no palettes.
 Every file is decoded and compared.  Prints violations, and a table by mode.  --fallback: no prior
-is tried, which takes a fraction of the time and can only make files larger.
+is tried, which takes a fraction of the time: the prior is taken where it is smaller, or far below
+an estimate of JPEG XL's size.
 """
 
 import argparse
