@@ -66,7 +66,9 @@ def look(folder: Path, images: list[ImageData], packs: bool, model: Model) -> St
                 if packed
                 else [read_image(path, path)]
             )
-            numbers = [next(i for i, one in enumerate(images) if same(one, x)) for x in found]
+            # metadata of a TIFF are tags, of a PNG chunks
+            bare = [x.stripped() for x in found]
+            numbers = [next(i for i, y in enumerate(images) if same(y.stripped(), x)) for x in bare]
         except (BitsbackError, OSError, StopIteration):
             state.broken.append(path.name)
             continue
