@@ -36,9 +36,10 @@ def estimate_printer(
             if is_gpu(device):
                 there = (CONTEXT + RESERVED * device_bytes(model)) / 1e9
                 memory += f", {there:.1f} GB on {device}"
+            minutes = max(1, round(seconds / 60))
             print_line(
                 f"bitsback: {name}: {megapixels:.1f} megapixels coded with the prior take about "
-                f"{max(1, seconds / 60):.0f} minutes at the machine's present speed "
+                f"{minutes} minute{'s' * (minutes > 1)} at the machine's present speed "
                 f"and up to {memory}",
                 to_stderr=True,
             )
