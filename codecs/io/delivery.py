@@ -78,20 +78,20 @@ def locked(packed: Path, exclusive: bool) -> Iterator[None]:
     and some network file systems, there is no lock.  Errors: InputChanged where another run has the
     file, or it is not there any more; OSError.
     """
-    try:
-        stream = open(packed, "rb")
-    except FileNotFoundError:
-        raise _gone(packed) from None
-    with stream:
-        if fcntl:
+    if not os.path.isfile(packed):
+        raise _gone(packed)
+    if not fcntl:  # on Windows a file that is open cannot be removed
+        yield
+        return
+    with open(packed, "rb") as stream:
+        try:
             kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-            try:
-                fcntl.flock(stream.fileno(), kind | fcntl.LOCK_NB)
-            except BlockingIOError:
-                told = f"{packed}: another run with --rm works on it; the input is kept"
-                raise InputChanged(told) from None
-            except OSError:
-                pass
+            fcntl.flock(stream.fileno(), kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            told = f"{packed}: another run with --rm works on it; the input is kept"
+            raise InputChanged(told) from None
+        except OSError:
+            pass
         try:
             still = os.path.samestat(os.fstat(stream.fileno()), os.stat(packed))
         except FileNotFoundError:
