@@ -48,8 +48,8 @@ def checked_entries(images: list[ImageData], entries: tuple[Entry, ...]) -> tupl
     for image, entry in zip(images, entries):
         if not isinstance(entry.name, str) or not is_name(entry.name) or leaves_folder(entry.name):
             raise UnsupportedImage(f"{entry.name!r}: not a name that an archive can store")
-        if entry.name != str(PurePosixPath(entry.name)):  # two names would be one path
-            plain = str(PurePosixPath(entry.name))
+        plain = str(PurePosixPath(entry.name))
+        if entry.name != plain:  # two names would be one path
             raise UnsupportedImage(f"{entry.name!r}: not a plain path, such as {plain!r}")
         same = (entry.width, entry.height, entry.mode) == (image.width, image.height, image.mode)
         if not same:

@@ -8,30 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs.formats.image_files import read_image
-from bitsback.errors import UnsupportedImage
 from tests.by_hand import tiff
+from tests.tiff_files import GRAY, read, refused, written
 
 tifffile = pytest.importorskip("tifffile")
-
-RNG = np.random.default_rng(7)
-GRAY = RNG.integers(0, 256, (20, 24), dtype=np.uint8)
-
-
-def read(data):
-    return read_image(io.BytesIO(data), "x.tif")
-
-
-def refused(data):
-    with pytest.raises(UnsupportedImage, match="^x.tif: ") as caught:
-        read(data)
-    return str(caught.value)
-
-
-def written(array=GRAY, **options):
-    out = io.BytesIO()
-    tifffile.imwrite(out, array, **{"photometric": "minisblack", "metadata": None, **options})
-    return out.getvalue()
 
 
 STACK = np.stack([GRAY, GRAY[::-1], GRAY ^ 1])

@@ -7,32 +7,12 @@ import zlib
 import numpy as np
 import pytest
 
-from bitsback.codecs.formats.image_files import read_image
-from bitsback.errors import UnsupportedImage
 from tests.by_hand import tiff
+from tests.tiff_files import GRAY, PLAIN, read, refused, written
 
 tifffile = pytest.importorskip("tifffile")
 
-RNG = np.random.default_rng(7)
-GRAY = RNG.integers(0, 256, (20, 24), dtype=np.uint8)
-PLAIN = {256: 24, 257: 20, 258: 8, 259: 1, 262: 1, 277: 1, 278: 8}
 STRIPS = {273: (8, 200, 392), 279: (192, 192, 96)}
-
-
-def read(data):
-    return read_image(io.BytesIO(data), "x.tif")
-
-
-def refused(data):
-    with pytest.raises(UnsupportedImage, match="^x.tif: ") as caught:
-        read(data)
-    return str(caught.value)
-
-
-def written(array=GRAY, **options):
-    out = io.BytesIO()
-    tifffile.imwrite(out, array, **{"photometric": "minisblack", "metadata": None, **options})
-    return out.getvalue()
 
 
 @pytest.mark.parametrize("order", "<>")

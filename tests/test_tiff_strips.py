@@ -8,27 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs.formats.image_files import read_image
-from bitsback.errors import UnsupportedImage
 from tests.by_hand import tiff
+from tests.tiff_files import GRAY, PLAIN, read, refused
 
 imagecodecs = pytest.importorskip("imagecodecs")
 
-RNG = np.random.default_rng(7)
-GRAY = RNG.integers(0, 256, (20, 24), dtype=np.uint8)
-PLAIN = {256: 24, 257: 20, 258: 8, 259: 1, 262: 1, 277: 1, 278: 8}
 LIBTIFF = {"lzw": "tiff_lzw", "packbits": "packbits", "zstd": "zstd"}
 TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-
-
-def read(data):
-    return read_image(io.BytesIO(data), "x.tif")
-
-
-def refused(data):
-    with pytest.raises(UnsupportedImage, match="^x.tif: ") as caught:
-        read(data)
-    return str(caught.value)
 
 
 def strips(*packed, rows=8, **tags):

@@ -153,7 +153,7 @@ def common_options(command: Command) -> Command:
     return decorated
 
 
-def seed(context: click.Context, parameter: click.Parameter, value: int) -> int:
+def torch_seed(context: click.Context, parameter: click.Parameter, value: int) -> int:
     """A seed that torch accepts.  (A click.IntRange would print its bounds in --help.)"""
     if not -(2**63) <= value < 2**63:
         raise click.BadParameter("seeds are -2^63 to 2^63 - 1")

@@ -16,8 +16,8 @@ from bitsback.cli.options import (
     image_output_option,
     quiet_option,
     threads_option,
+    torch_seed,
 )
-from bitsback.cli.options import seed as seed_callback
 from bitsback.cli.resources import set_up
 from bitsback.errors import UnsupportedImage
 
@@ -91,7 +91,7 @@ def _read_photograph(path: Path, size: tuple[int, int] | None) -> "torch.Tensor"
 @click.option(
     "--seed",
     type=int,
-    callback=seed_callback,
+    callback=torch_seed,
     default=1,
     show_default=True,
     help="A seed draws the same images again, on one machine.",

@@ -12,8 +12,7 @@ import click
 from bitsback.cli import recipes
 from bitsback.cli.messages import ProgressBar, print_error, print_line
 from bitsback.cli.network_options import expert_levels, network_config
-from bitsback.cli.options import MOST_THREADS, FiniteRange, PathName, quiet_option
-from bitsback.cli.options import seed as seed_callback
+from bitsback.cli.options import MOST_THREADS, FiniteRange, PathName, quiet_option, torch_seed
 from bitsback.cli.resources import set_up
 from bitsback.errors import BitsbackError, OutputExists, OutputFailed
 from bitsback.memory import out_of_memory
@@ -119,7 +118,7 @@ def _continues(output: Path, resume: Path | None) -> bool:
     help="With --at-levels: train an expert for these levels, the first and the last of them, "
     "counted from 0.",
 )
-@click.option("--seed", type=int, default=1, callback=seed_callback, show_default=True)
+@click.option("--seed", type=int, default=1, callback=torch_seed, show_default=True)
 @click.option("--data-name", help="Name of the data in `bitsback models` (default: FOLDER).")
 @click.option(
     "-T",

@@ -84,12 +84,9 @@ def _sections(frame):
     return 1 if counts[0] == 1 else 2 + sum(counts)
 
 
-def check_frames(data: bytes, position: int, height: int, width: int, extra: int) -> None:
-    """Refuses what is no lossless still of this size, and what would take more memory than that.
-
-    data: a codestream whose first frame begins at byte `position`; extra: its channels that are no
-    colours.  Errors: ValueError; UnsupportedImage where a frame ends too early.
-    """
+def _image_frame(data, position, height, width, extra):
+    """(bits at the table of contents, number of its entries) of the image's frame, the last one,
+    after the checks of check_frames."""
     for _ in range(MAX_FRAMES):
         bits = Bits(data)
         bits.position = 8 * position
@@ -99,7 +96,7 @@ def check_frames(data: bytes, position: int, height: int, width: int, extra: int
         count = _sections(frame)
         _refuse(SECTION_BITS * count <= 8 * len(data) - bits.position, "too little data")
         if frame.kind == REGULAR:
-            return
+            return bits, count
         position = _after(bits, count)
     raise ValueError("JPEG XL with too many frames")
 
@@ -113,19 +110,20 @@ def _after(bits, count):
     return bits.position // 8 + sum(sizes)
 
 
+def check_frames(data: bytes, position: int, height: int, width: int, extra: int) -> None:
+    """Refuses what is no lossless still of this size, and what would take more memory than that.
+
+    data: a codestream whose first frame begins at byte `position`; extra: its channels that are no
+    colours.  Errors: ValueError; UnsupportedImage where a frame ends too early.
+    """
+    _image_frame(data, position, height, width, extra)
+
+
 def end_of_frames(data: bytes, position: int, height: int, width: int, extra: int) -> int | None:
     """The byte position after the image's frame, None where a frame is not as check_frames wants
     it; parameters as there.
     """
     try:
-        check_frames(data, position, height, width, extra)
-        for _ in range(MAX_FRAMES):
-            bits = Bits(data)
-            bits.position = 8 * position
-            frame = _frame_header(bits, height, width, extra)
-            position = _after(bits, _sections(frame))
-            if frame.kind == REGULAR:
-                return position
+        return _after(*_image_frame(data, position, height, width, extra))
     except (ValueError, UnsupportedImage):
-        pass
-    return None
+        return None

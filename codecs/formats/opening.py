@@ -37,8 +37,9 @@ def open_image(stream: BinaryIO, name: str | Path, allow_lossy: bool) -> ImageDa
             return replace(open_image(io.BytesIO(inner), name, allow_lossy), source="")
         lossy = allow_lossy and refusals.lossy_reason(pillow, stream) is not None
         quirks.refuse_inexact(pillow, stream, lossy)
-        mode = tiffs.prepare(pillow, name, lossy) if pillow.format == "TIFF" else pillow.mode
+        mode = pillow.mode
         if pillow.format == "TIFF":
+            mode = tiffs.prepare(pillow, name, lossy)
             tiff_checks.refuse_unsound(stream, name)
         samples = None
         if refusals.is_deep(pillow, stream):
@@ -59,8 +60,6 @@ def open_image(stream: BinaryIO, name: str | Path, allow_lossy: bool) -> ImageDa
         if pillow.format == "PNG" and "transparency" in look:
             look["transparency"] = chunks.transparent_level(stream, look["transparency"])
         kept, lost = views.read_metadata(pillow, stream, look, before)
-        if pillow.format == "TIFF":
-            lost += tiff_checks.lost_names(stream)
         return ImageData(mode, samples, look, kept, source or "", lost)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bitsback.codecs.formats import tags, tiff_strips
+from bitsback.codecs.formats.containers import DAMAGED
 from bitsback.codecs.formats.tiff_directory import (
     CHANNELS,
     COMPRESSION,
@@ -96,7 +97,7 @@ def lost_names(stream: BinaryIO) -> tuple[str, ...]:
         lost = _unreadable(found)
         known = [*_known(found), (found.end, found.end)]
     except (Unsound, ValueError, struct.error, OverflowError):
-        return ("damaged parts",)
+        return (DAMAGED,)
     behind = spare = 0
     for begin, end in sorted(known):
         while GAP < min(begin, found.end) - behind and spare <= SPARE:

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
-from bitsback.codecs.formats import chunks, losses, tags
+from bitsback.codecs.formats import chunks, losses, tags, tiff_checks
 from bitsback.codecs.formats.metadata import DOUBLES, METADATA, ROOM, TEXTS, WHOLE
 
 HELD_METADATA = {  # by formats that Pillow writes
@@ -104,7 +104,7 @@ def read_metadata(
         return {"png": kept} if kept else {}, lost
     if image.format == "TIFF":
         fields, lost = tags.read_tags(stream, ROOM, TEXTS)
-        return {"tiff": fields} if fields else {}, lost
+        return {"tiff": fields} if fields else {}, lost + tiff_checks.lost_names(stream)
     found = gather(image, before)
     return found, losses.lost_names(image, stream, found)
 
