@@ -20,14 +20,15 @@ from bitsback.codecs import decode, encode, prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.coder.model import Model
 from bitsback.errors import BitsbackError
-from bitsback.integer import convolution, onednn, selftest, worst_cases
+from bitsback.integer import convolution, selftest, sum_arrays, worst_cases
 from bitsback.integer.config import EXACT
-from bitsback.integer.convolution import Layer, Reference
+from bitsback.integer.convolution import Reference
 from bitsback.integer.network import IntegerNetwork
 from bitsback.integer.onednn import Fast
 from tests import numpy_decoder as yardstick
 from tests.conftest import unshuffled
 from tests.layers import make_layer
+from tests.sums import round_half_even
 
 
 @pytest.fixture(scope="module")
@@ -182,118 +183,6 @@ def test_one_layer_for_shapes_in_turn(backend):
             assert np.array_equal(got[-1].numpy(), by_the_document(layer, x[-1]))
     finally:
         torch.set_num_threads(threads)
-
-
-def round_half_even(value, shift):
-    """By Python's exact fractions."""
-    from fractions import Fraction
-
-    return round(Fraction(value) / Fraction(2) ** shift)
-
-
-def test_weights_are_packed_anew_only_where_their_order_may_change(monkeypatch):
-    """When weights are packed anew.
-
-    Layers whose outputs can be divided among registers in one way only: once for all tiny sizes,
-    once for all others. Few weights: once for all sizes of many pixels, and for each size of few.
-    Many weights: for each size. Of tiny sizes and of others the latest is kept.
-    """
-    if not selftest.agrees(Fast):
-        pytest.skip("oneDNN's int8 is not used on this machine")
-
-    def layer(outputs, inputs):
-        return Layer(
-            torch.ones(outputs, inputs, 3, 3, dtype=torch.int8),
-            torch.zeros(1, outputs, dtype=torch.int32),
-            torch.full((outputs,), 9, dtype=torch.int8),
-        )
-
-    backend, packed = (
-        Fast({"one way": layer(48, 16), "few": layer(72, 16), "many": layer(192, 128)}),
-        [],
-    )
-    prepack = torch.ops.onednn.qconv_prepack
-    monkeypatch.setattr(
-        torch.ops.onednn,
-        "qconv_prepack",
-        lambda *args: packed.append(tuple(args[-1])) or prepack(*args),
-    )
-
-    def packed_for(name, *sizes):
-        packed.clear()
-        for height, width in sizes:
-            inputs = backend.layers[name].weight.shape[1]
-            backend.convolve(
-                name,
-                torch.ones(1, inputs, height, width, dtype=torch.uint8).contiguous(
-                    memory_format=torch.channels_last
-                ),
-                0,
-            )
-        return [shape[2:] for shape in packed]
-
-    sizes = (9, 8), (80, 120), (8, 8), (9, 10)
-    assert packed_for("one way", *sizes) == [(8, 8), (64, 64)]
-    sizes = (64, 64), (80, 120), (9, 10), (8, 8), (8, 8), (64, 80), (8, 8)
-    assert packed_for("few", *sizes) == [(64, 64), (9, 10), (8, 8), (64, 64)]
-    assert packed_for("many", (64, 64), (80, 120), (80, 120)) == [(64, 64), (80, 120)]
-
-
-@pytest.mark.parametrize("narrow", [convolution.in_four_passes, onednn.in_one_pass])
-def test_activation_rounds_and_clamps(narrow):
-    if narrow is onednn.in_one_pass and not onednn.one_pass_agrees():
-        pytest.skip("torch's quantiser is not exact on this machine, or gone, and not used")
-    wide = np.concatenate(
-        [np.arange(-300, 5000), [EXACT - 1, 1 - EXACT, 255 * 16 + 8, 255 * 16 - 8]]
-    )
-    got = narrow(torch.from_numpy(wide.astype(np.float32)).view(1, 1, -1, 2), 16).flatten().tolist()
-    assert (
-        got
-        == yardstick.act(wide).tolist()
-        == [min(max(round_half_even(int(w), 4), 0), 255) for w in wide]
-    )
-    assert (
-        narrow(torch.from_numpy(wide.astype(np.float32)).view(1, 1, -1, 2), 1).flatten().tolist()
-        == wide.clip(0, 255).tolist()
-    )
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        lambda wide, divisor: (wide / divisor + 0.5).floor().clamp(0, 255).to(torch.uint8),
-        lambda wide, divisor: (wide / divisor).round().to(torch.int32).to(torch.uint8),
-        lambda wide, divisor: torch.missing_operator(wide),
-    ],
-    ids=["half up", "wraps", "gone"],
-)
-def test_a_quantiser_that_is_not_exact_is_not_used(broken, monkeypatch):
-    """An operator that rounds half up, wraps around or is missing: four passes are used instead."""
-    monkeypatch.setattr(onednn, "in_one_pass", broken)
-    monkeypatch.setattr(onednn, "one_pass_agrees", onednn.one_pass_agrees.__wrapped__)
-    assert not onednn.one_pass_agrees()
-    wide = torch.tensor([8.0, 24.0, 1e6]).view(1, 1, 1, 3)
-    assert Fast({}).narrow(wide).flatten().tolist() == [0, 2, 255]
-
-
-def test_one_pass_keeps_the_layout_and_its_numbers():
-    """Channels last is kept, strided inputs are read in place, outputs own their memory."""
-    if not onednn.one_pass_agrees():
-        pytest.skip("torch's quantiser is not exact on this machine, or gone, and not used")
-    wide = (torch.randn(2, 24, 9, 7, generator=torch.Generator().manual_seed(0)) * 2000).round()
-    for some in (
-        wide,
-        wide.contiguous(memory_format=torch.channels_last),
-        wide[1:],
-        wide[:, 3:9],
-        wide.contiguous(memory_format=torch.channels_last)[:, :, 2:, 1:],
-    ):
-        narrow = onednn.in_one_pass(some, 16)
-        trash = [onednn.in_one_pass(torch.full_like(some, 9999.0), 16) for _ in range(5)]
-        assert torch.equal(narrow, convolution.in_four_passes(some, 16)) and len(trash) == 5
-    assert onednn.in_one_pass(wide.contiguous(memory_format=torch.channels_last), 16).is_contiguous(
-        memory_format=torch.channels_last
-    )
 
 
 def test_yardstick_of_the_self_test():
@@ -480,11 +369,11 @@ def test_another_default_device_changes_nothing(tiny_model, photograph):
     """As notebooks set it; "meta" stands for a GPU, where arrays of the CPU would be missing."""
     pixels = photograph(24, 40)
     right = encode(pixels, model=tiny_model)
-    one_pass = onednn.one_pass_agrees()
+    one_pass = sum_arrays.one_pass_agrees()
     torch.set_default_device("meta")
     try:
-        onednn.one_pass_agrees.cache_clear()
-        assert onednn.one_pass_agrees() == one_pass
+        sum_arrays.one_pass_agrees.cache_clear()
+        assert sum_arrays.one_pass_agrees() == one_pass
         assert selftest.agrees(Fast) == agrees(Fast)
         model = Model.open(tiny_model.path)
         assert encode(pixels, model=model) == right
@@ -582,6 +471,27 @@ def test_threads(backend, tiny_model):
     finally:
         torch.set_num_threads(threads)
     assert all(map(np.array_equal, *outputs))
+
+
+@pytest.mark.parametrize("batch, height, width", [(1, 45, 37), (3, 16, 24), (2, 8, 2)])
+def test_strips(batch, height, width, tiny_model):
+    """Outputs of a network in strips of four rows, the last one of fewer, in whole images, alike.
+
+    Three threads finish sums by torch's operations, one by compiled loops.
+    """
+    skip_if_unused(Fast)
+    y, known = make_latents(batch, height, width)
+    expected = network_outputs(tiny_model, Reference(tiny_model.layers), y, known)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            for strip in (1, 2**12, 2**15):
+                backend = Fast(tiny_model.layers, strip, 4)
+                got = network_outputs(tiny_model, backend, y, known)
+                assert all(map(np.array_equal, expected, got))
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -738,43 +648,3 @@ def test_cuda(tiny_model):
         tensor = torch.from_numpy(x).to("cuda")
         got = Reference({"l": layer}, "cuda").convolve("l", tensor, 0).cpu().numpy()
         assert np.array_equal(got, worst_cases.integer_convolution(layer, x))
-
-
-REORDERS = """
-import torch
-from bitsback.integer.convolution import Layer
-from bitsback.integer.onednn import Fast
-
-def layer(outputs, inputs, size, stride):
-    weight = torch.ones(outputs, inputs, size, size, dtype=torch.int8)
-    rest = torch.zeros(1, outputs, dtype=torch.int32), torch.zeros(outputs, dtype=torch.int8)
-    return Layer(weight, *rest, stride)
-
-fast = Fast({"inner": layer(96, 96, 3, 1), "down": layer(96, 64, 2, 2)})
-for height, width in ((4, 4), (6, 8), (8, 8), (12, 6), (12, 8), (14, 6), (32, 32), (64, 80)):
-    for name, channels, by in (("inner", 96, 1), ("down", 64, 2)):
-        x = torch.ones(1, channels, by * height, by * width, dtype=torch.uint8)
-        x = x.contiguous(memory_format=torch.channels_last)
-        for _ in range(3):
-            print("call", flush=True)
-            fast.convolve(name, x, 0)
-"""
-
-
-def test_packed_weights_are_not_reordered_in_every_call():
-    """Which order oneDNN wants is its own choice: tested where that is known (AVX-512 VNNI)."""
-    environment = os.environ | {"ONEDNN_VERBOSE": "profile_exec", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", REORDERS],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    if "avx512_core_vnni" not in done.stdout:
-        pytest.skip("oneDNN has other kernels here")
-    calls = done.stdout.split("call\n")[1:]
-    later = [call for i, call in enumerate(calls) if i % 3]  # the first call of a shape may pack
-    assert len(later) == 32 and all(",convolution," in call for call in later)
-    # half of them, if tiny inputs had the order of others; none here, few where caches differ
-    assert sum(",reorder," in call for call in later) < len(later) // 4

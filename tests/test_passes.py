@@ -61,6 +61,19 @@ def test_put_is_the_mirror_of_of(passes, height, width):
 
 
 @pytest.mark.parametrize("height, width", SIZES)
+def test_lines_are_in_the_order_of_the_pixels(passes, height, width):
+    """Read line by line, several images give what `of` does."""
+    image = np.random.default_rng(width).integers(0, 99, (3, 1, height, width))
+    for places in places_of(passes, height, width):
+        lines, found = places.lines(3), []
+        for number, row, first, stride, before in lines:
+            assert before == len(found)
+            found += image[number, 0, row, first::stride].tolist()
+        assert found == places.of(image).ravel().tolist()
+        assert places.lines(3) is lines and lines.dtype == np.int64
+
+
+@pytest.mark.parametrize("height, width", SIZES)
 def test_blocks_of_the_pixels_of_a_pass(passes, height, width):
     """of_blocks repeats what a 2x2 block has for each of its pixels."""
     shape = (2, 4, -(-height // 2), -(-width // 2))

@@ -12,16 +12,13 @@ from bitsback.ans.colour_frequencies import BEHIND, SHARPNESS, WIDTH
 from bitsback.ans.colour_intervals import interval, search, weigh
 from bitsback.ans.compiled import compiled, inlined
 from bitsback.ans.gaussian_tables import FRACTION_BITS, FRACTIONS, TOTAL, Gaussians
+from bitsback.ans.lane_intervals import ESCAPED, NO_ESCAPE, new_intervals, push_intervals
+from bitsback.ans.lane_steps import pop_escape, pop_update, take
 from bitsback.ans.lanes import Lanes
-from bitsback.ans.lanes_numba import (
-    give,
-    pop_escape,
-    pop_update,
-    push_escape,
-    push_update,
-    take,
-)
 from bitsback.ans.lanes_numpy import DRY, ESCAPE_BITS, SLOTS
+from bitsback.team import parts, shared_out
+
+LEAST_SHARE = 2**11  # values that a thread looks up
 
 
 @inlined
@@ -31,28 +28,42 @@ def byte(value: int) -> int:
 
 
 @compiled
-def _push(state, words, count, frequencies, table, keys, values, mean32, scale, share, base):
-    """Pushes a chunk; returns the new count, as lanes_numpy.push_each."""
-    lanes, end, weights = state.size, values.size, np.empty(WIDTH + 1, np.float64)
-    while end > 0:
-        begin = (end - 1) // lanes * lanes
-        for j in range(end - 1, begin - 1, -1):
-            symbol = values[j] - (mean32[j] >> FRACTION_BITS) + BEHIND
-            if symbol < 0 or symbol >= WIDTH:
-                count = push_escape(state, j - begin, words, count, values[j])
-        for j in range(end - 1, begin - 1, -1):
-            floor = np.int64(mean32[j] >> FRACTION_BITS)
-            row = scale[j] * FRACTIONS + (mean32[j] & (FRACTIONS - 1))
-            first = floor + 128 - BEHIND
-            total = weigh(frequencies, row, table, keys[j], first, share, base, weights)
-            symbol = values[j] - floor + BEHIND
-            if symbol < 0 or symbol >= WIDTH:
-                symbol = WIDTH
-            start, frequency = interval(weights, total, symbol)
-            s, count = give(state[j - begin], frequency, words, count)
-            state[j - begin] = push_update(s, start, frequency)
-        end = begin
-    return count
+def _look_up(
+    begin,
+    end,
+    frequencies,
+    table,
+    keys,
+    values,
+    mean32,
+    scale,
+    share,
+    base,
+    starts,
+    widths,
+    escaped,
+):
+    """Writes the intervals of values begin..end - 1; returns what lane_intervals calls found."""
+    weights, found = np.empty(WIDTH + 1, np.float64), NO_ESCAPE
+    for j in range(begin, end):
+        floor = np.int64(mean32[j] >> FRACTION_BITS)
+        row = scale[j] * FRACTIONS + (mean32[j] & (FRACTIONS - 1))
+        first = floor + 128 - BEHIND
+        total = weigh(frequencies, row, table, keys[j], first, share, base, weights)
+        symbol = values[j] - floor + BEHIND
+        escaped[j] = symbol < 0 or symbol >= WIDTH
+        if escaped[j]:
+            symbol, found = WIDTH, ESCAPED
+        starts[j], widths[j] = interval(weights, total, symbol)
+    return found
+
+
+def _push(state, words, count, *rows):
+    """Pushes a chunk; rows: as _look_up's; returns the new count, as lanes_numpy.push_each."""
+    values = rows[3]
+    intervals, shares = new_intervals(len(values)), parts(len(values), LEAST_SHARE)
+    found = shared_out(_look_up, [(*share, *rows, *intervals) for share in shares])
+    return push_intervals(state, words, count, *intervals, values, found)
 
 
 @compiled

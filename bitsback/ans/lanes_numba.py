@@ -6,60 +6,12 @@ of a step are independent of one another, and the processor overlaps them.
 
 import numpy as np
 
-from bitsback.ans.compiled import compiled, inlined
-from bitsback.ans.lanes_numpy import CENTRE, DRY, EDGES, FLOOR, IMPOSSIBLE, LAST, SLOTS
+from bitsback.ans.compiled import compiled
+from bitsback.ans.lane_intervals import ESCAPED, NO_ESCAPE, new_intervals, push_intervals
+from bitsback.ans.lane_steps import give, pop_escape, pop_update, push_escape, push_update, take
+from bitsback.ans.lanes_numpy import CENTRE, DRY, EDGES, IMPOSSIBLE, LAST, SLOTS
 from bitsback.ans.row_table import GUIDE_BITS
-
-
-@inlined
-def pop_update(s: int, slot: int, start: int, frequency: int) -> int:
-    """The state after a symbol is popped, before it takes a word."""
-    return frequency * (s >> 24) + slot - start
-
-
-@inlined
-def push_update(s: int, start: int, frequency: int) -> int:
-    """The state after a symbol is pushed, once it has given its word."""
-    quotient = np.int64(np.uint64(s) // np.uint64(frequency))
-    return (quotient << 24) + (s - quotient * frequency) + start  # type: ignore[return-value]
-
-
-@inlined
-def give(s: int, frequency: int, words: np.ndarray, count: int) -> tuple[int, int]:
-    """(the state with room for a symbol of this frequency, count of words)."""
-    if s >> 39 >= frequency:
-        words[count] = s & 0xFFFFFFFF
-        count += 1
-        s >>= 32
-    return s, count
-
-
-@inlined
-def take(s: int, words: np.ndarray, count: int) -> tuple[int, int]:
-    """The mirror of give; the count is negative where there is no word."""
-    if s < FLOOR:
-        count -= 1
-        if count >= 0:
-            s = s << 32 | np.int64(words[count])  # type: ignore[assignment]
-    return s, count
-
-
-@inlined
-def push_escape(state: np.ndarray, lane: int, words: np.ndarray, count: int, value: int) -> int:
-    """Pushes a value as a uniform number of 16 bits; returns the count of words."""
-    s, count = give(state[lane], 256, words, count)
-    state[lane] = push_update(s, np.int64((value + 2**15) & 0xFFFF) << 8, np.int64(256))
-    return count
-
-
-@inlined
-def pop_escape(state: np.ndarray, lane: int, words: np.ndarray, count: int) -> tuple[int, int]:
-    """The mirror of push_escape: (count of words, value)."""
-    s = state[lane]
-    value = s >> 8 & 0xFFFF
-    s = pop_update(s, s & SLOTS, value << 8, np.int64(256))
-    state[lane], count = take(s, words, count)
-    return count, value - 2**15
+from bitsback.team import parts, shared_out
 
 
 @compiled
@@ -96,6 +48,23 @@ def pop_uniform(
 
 
 @compiled
+def _look_up(begin, end, edges, values, mean32, scale, escapes, starts, frequencies, escaped):
+    """Writes the intervals of values begin..end - 1; returns what lane_intervals calls found."""
+    many, found = scale.size > 1, NO_ESCAPE
+    for j in range(begin, end):
+        mean = mean32[j]
+        row = (scale[j] if many else scale[0]) * 32 + (mean & 31)
+        column = min(max(values[j] - (mean >> 5) + CENTRE, 0), LAST)
+        escaped[j] = escapes and (column == 0 or column == LAST)
+        if escaped[j]:
+            found = ESCAPED
+        i = row * EDGES + column
+        starts[j], frequencies[j] = edges[i], edges[i + 1] - edges[i]
+        if frequencies[j] == 0:
+            return IMPOSSIBLE
+    return found
+
+
 def push_gaussian(
     state: np.ndarray,
     words: np.ndarray,
@@ -108,28 +77,10 @@ def push_gaussian(
     escapes: bool,
 ) -> int:
     """As lanes_numpy.push_gaussian."""
-    lanes, n, many = state.size, values.size, scale.size > 1
-    end = n
-    while end > 0:
-        begin = (end - 1) // lanes * lanes
-        if escapes:
-            for j in range(end - 1, begin - 1, -1):
-                column = values[j] - (mean32[j] >> 5) + CENTRE
-                if column <= 0 or column >= LAST:
-                    count = push_escape(state, j - begin, words, count, values[j])
-        for j in range(end - 1, begin - 1, -1):
-            mean = mean32[j]
-            row = (scale[j] if many else scale[0]) * 32 + (mean & 31)
-            column = min(max(values[j] - (mean >> 5) + CENTRE, 0), LAST)
-            i = row * EDGES + column
-            start = np.int64(edges[i])
-            f = np.int64(edges[i + 1]) - start
-            if f == 0:
-                return IMPOSSIBLE
-            s, count = give(state[j - begin], f, words, count)
-            state[j - begin] = push_update(s, start, f)
-        end = begin
-    return count
+    intervals = new_intervals(len(values))
+    arguments = edges, values, mean32, scale, escapes, *intervals
+    found = shared_out(_look_up, [(*part, *arguments) for part in parts(len(values))])
+    return push_intervals(state, words, count, *intervals, values, found)
 
 
 @compiled

@@ -3,6 +3,9 @@
 The same functions as in sample_arrays.py, with the same results; arrays are on the host.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from bitsback.ans.colour_counts import GREEN, Table
@@ -18,6 +21,7 @@ from bitsback.ans.gaussian_tables import (
 from bitsback.coder import sample_arrays
 from bitsback.diffusion.levels import Levels, forward_shift
 from bitsback.diffusion.passes import Places
+from bitsback.team import LEAST, parts, shared_out
 
 empty, count_fixed = sample_arrays.empty, sample_arrays.count_fixed
 
@@ -80,63 +84,84 @@ def put_fixed(values: np.ndarray, fixed: np.ndarray, free: np.ndarray) -> None:
     _put_fixed(values.reshape(-1), fixed, free.ravel())
 
 
+def for_each_line(loop: Callable[..., Any], lines: np.ndarray, n: int, *arguments: Any) -> None:
+    """loop(lines, *arguments), the lines shared out to threads.  n: values in all of them."""
+    least = LEAST * len(lines) // max(n, 1) + 1
+    calls = [(lines[begin:end], *arguments) for begin, end in parts(len(lines), least)]
+    shared_out(loop, calls)
+
+
 @compiled
-def _get(parts, array, colour, free, here):
-    images, _, height, width = array.shape
-    masked, count = free.size > 0, 0
-    for image in range(images):
-        for part in range(parts.shape[0]):
-            stride = parts[part, 2]
-            for row in range(parts[part, 0], height, stride):
-                for column in range(parts[part, 1], width, stride):
-                    if not masked or free[image, colour, row, column]:
-                        here[count] = array[image, colour, row, column]
-                        count += 1
+def _get(lines, array, colour, here):
+    width = array.shape[3]
+    for image, row, first, stride, begin in lines:
+        line, found = array[image, colour, row, first::stride], here[begin:]
+        for i in range((width - first + stride - 1) // stride):
+            found[i] = line[i]
+
+
+@compiled
+def _get_free(lines, array, colour, free, here):
+    count = 0
+    for image, row, first, stride, _ in lines:
+        for column in range(first, array.shape[3], stride):
+            if free[image, colour, row, column]:
+                here[count] = array[image, colour, row, column]
+                count += 1
     return count
 
 
 def of_colour(
     places: Places, array: np.ndarray, colour: int, free: np.ndarray | None
 ) -> np.ndarray:
+    array, lines = np.ascontiguousarray(array), places.lines(len(array))
     here = np.empty(len(array) * places.n, array.dtype)
-    return here[: _get(places.grid, np.ascontiguousarray(array), colour, _mask(free), here)]
+    if free is None:
+        for_each_line(_get, lines, len(here), array, colour, here)
+        return here
+    return here[: _get_free(lines, array, colour, np.ascontiguousarray(free), here)]
 
 
 @compiled
-def _put(parts, array, colour, free, coded):
-    images, _, height, width = array.shape
-    masked, count = free.size > 0, 0
-    for image in range(images):
-        for part in range(parts.shape[0]):
-            stride = parts[part, 2]
-            for row in range(parts[part, 0], height, stride):
-                for column in range(parts[part, 1], width, stride):
-                    if not masked or free[image, colour, row, column]:
-                        array[image, colour, row, column] = coded[count]
-                        count += 1
+def _put(lines, array, colour, coded):
+    width = array.shape[3]
+    for image, row, first, stride, begin in lines:
+        line, found = array[image, colour, row, first::stride], coded[begin:]
+        for i in range((width - first + stride - 1) // stride):
+            line[i] = found[i]
+
+
+@compiled
+def _put_free(lines, array, colour, free, coded):
+    count = 0
+    for image, row, first, stride, _ in lines:
+        for column in range(first, array.shape[3], stride):
+            if free[image, colour, row, column]:
+                array[image, colour, row, column] = coded[count]
+                count += 1
 
 
 def put(
     places: Places, array: np.ndarray, colour: int, free: np.ndarray | None, coded: np.ndarray
 ) -> None:
-    _put(places.grid, array, colour, _mask(free), coded)
+    lines = places.lines(len(array))
+    if free is None:
+        for_each_line(_put, lines, len(coded), array, colour, coded)
+    else:
+        _put_free(lines, array, colour, np.ascontiguousarray(free), coded)
 
 
 @compiled
-def _write_keys(parts, x, colour, free, keys):
-    images, _, height, width = x.shape
+def _write_keys(lines, x, colour, free, keys):
     masked, count = free.size > 0, 0
-    for image in range(images):
-        for part in range(parts.shape[0]):
-            stride = parts[part, 2]
-            for row in range(parts[part, 0], height, stride):
-                for column in range(parts[part, 1], width, stride):
-                    if not masked or free[image, colour, row, column]:
-                        key = byte(x[image, 1, row, column])
-                        if colour == 2:
-                            key = key << 8 | byte(x[image, 0, row, column])
-                        keys[count] = key << 8
-                        count += 1
+    for image, row, first, stride, _ in lines:
+        for column in range(first, x.shape[3], stride):
+            if not masked or free[image, colour, row, column]:
+                key = byte(x[image, 1, row, column])
+                if colour == 2:
+                    key = key << 8 | byte(x[image, 0, row, column])
+                keys[count] = key << 8
+                count += 1
     return count
 
 
@@ -148,8 +173,8 @@ def counted(
         if free is not None:
             n = int(np.count_nonzero(places.of_colour(free, colour)))
         return "gray" if x.shape[1] == 1 else GREEN, np.zeros(n, np.int64)
-    keys = np.empty(len(x) * places.n, np.int64)
-    count = _write_keys(places.grid, np.ascontiguousarray(x), colour, _mask(free), keys)
+    keys, lines = np.empty(len(x) * places.n, np.int64), places.lines(len(x))
+    count = _write_keys(lines, np.ascontiguousarray(x), colour, _mask(free), keys)
     return colour, keys[:count]
 
 

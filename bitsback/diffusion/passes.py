@@ -48,7 +48,7 @@ class Places:
 
     They are ordered part by part, each in C order.  Arrays are numpy's or torch's.  parts: an
     element of `coding_passes`; pass_number: its index there; n: pixels of one image; grid: (parts,
-    3) int64, `parts` for compiled loops.
+    3) int64, `parts` as an array.
     """
 
     def __init__(self, parts: Pass, height: int, width: int, pass_number: int = 0):
@@ -60,6 +60,31 @@ class Places:
         self._height, self._width, self.pass_number = height, width, pass_number
         self.grid = np.array(parts, np.int64)
         self.n = sum(rows * columns for *_, rows, columns in self._parts)
+        self._lines: dict[int, np.ndarray] = {}
+
+    def lines(self, images: int) -> np.ndarray:
+        """The pixels of each row, in coding order: (lines, 5) int64, for compiled loops.
+
+        Image, row, first column, stride, and how many pixels come before.
+        """
+        if images not in self._lines:
+            self._lines[images] = self._find_lines(images)
+        return self._lines[images]
+
+    def _find_lines(self, images: int) -> np.ndarray:
+        parts = [
+            np.stack(
+                [np.arange(rows) * stride + row]
+                + [np.full(rows, number) for number in (column, stride, columns)],
+                1,
+            )
+            for row, column, stride, rows, columns in self._parts
+        ]
+        of_one = np.concatenate(parts) if parts else np.empty((0, 4), np.int64)
+        lines = np.tile(of_one, (images, 1))
+        before = np.cumsum(lines[:, 3]) - lines[:, 3]
+        image = np.repeat(np.arange(images), len(of_one))
+        return np.column_stack([image, lines[:, :3], before])
 
     def _views(self, array: Array) -> list[Array]:
         return [

@@ -141,13 +141,23 @@ class Reference:
 
         index: row of the bias; clamp: to 0..255, uint8.
         """
+        acc = self.scaled_sums(name, x, index).round_()
+        return acc.clamp_(0, TOP).to(torch.uint8) if clamp else acc
+
+    def scaled_sums(
+        self, name: str, x: torch.Tensor, index: int, rows: int | None = None
+    ) -> torch.Tensor:
+        """(acc + bias) * 2^-shift of `convolve`, float32, not rounded yet.
+
+        rows: of zeros above and below x, the layer's padding if None.
+        """
         weight, scale, bias = self.prepared(name)
         layer = self.layers[name]
         bias = bias[index if len(bias) > 1 else 0]
+        padding = layer.padding if rows is None else rows, layer.padding
         with plain_algorithms(self.device), full_precision(self.device):
-            acc = F.conv2d(x.to(torch.float32), weight, bias, layer.stride, layer.padding)
-        acc = acc.mul_(scale).round_()
-        return acc.clamp_(0, TOP).to(torch.uint8) if clamp else acc
+            acc = F.conv2d(x.to(torch.float32), weight, bias, layer.stride, padding)
+        return acc.mul_(scale)
 
     def network_input(self, y: torch.Tensor, scale: int) -> torch.Tensor:
         """(B, 3 or 1, H, W) int32 lattice indices -> input of the first layer (ARITHMETIC.md, 6).

@@ -1,0 +1,83 @@
+"""Loops shared out to threads."""
+
+import multiprocessing
+import os
+import threading
+import time
+
+import pytest
+import torch
+
+from bitsback import team
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_parts(three_threads):
+    """They cover everything once, in order; none is smaller than asked for, but for the only one.
+
+    There are no more than torch has threads.
+    """
+    for n in range(0, 200):
+        for least in (1, 7, 50):
+            found = team.parts(n, least)
+            assert found[0][0] == 0 and found[-1][1] == n and len(found) <= 3
+            assert all(a[1] == b[0] for a, b in zip(found, found[1:]))
+            assert len(found) == 1 or min(end - begin for begin, end in found) >= least
+            assert len(found) == max(1, min(3, n // least))
+
+
+def test_one_thread_has_one_part():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert team.parts(10**6, 1) == [(0, 10**6)]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_shared_out():
+    """Results in order; the last part is done by the thread that asks, the others elsewhere."""
+    results = team.shared_out(lambda i: (i, threading.get_ident()), [(i,) for i in range(3)])
+    assert [i for i, _ in results] == [0, 1, 2]
+    assert results[2][1] == threading.get_ident() != results[0][1]
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_an_error_is_raised_when_all_have_ended(failing):
+    ended = []
+
+    def loop(i):
+        if i == failing:
+            raise ValueError(f"part {i}")
+        time.sleep(0.05)
+        ended.append(i)
+
+    with pytest.raises(ValueError, match=f"part {failing}"):
+        team.shared_out(loop, [(i,) for i in range(3)])
+    assert sorted(ended) == [i for i in range(3) if i != failing]
+
+
+def _in_a_fork(results):
+    results.put(team.shared_out(lambda i: (i, os.getpid()), [(0,), (1,)]))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_has_helpers_of_its_own():
+    """Those of the parent do not exist there."""
+    team.shared_out(lambda i: i, [(0,), (1,)])
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    process = context.Process(target=_in_a_fork, args=(results,))
+    process.start()
+    found = results.get(timeout=30)
+    process.join(30)
+    assert [i for i, _ in found] == [0, 1]
+    assert {pid for _, pid in found} == {process.pid} and process.exitcode == 0
