@@ -154,7 +154,7 @@ def measure(path: Path, name: str, device: str, side: int = 0) -> dict[str, Any]
 
     def encode() -> None:
         nonlocal data
-        with helpers(device) as beside:
+        with helpers() as beside:
             found = prior_codec.encode_stack([pixels], header, model, device, beside=beside)
         assert found is not None
         data = container.write(*found)

@@ -100,7 +100,7 @@ def code(
     header = container.Header((container.Entry(width, height),), container.pixel_digest([pixels]))
 
     def encode() -> bytes:
-        with helpers(device) as beside:
+        with helpers() as beside:
             found = prior_codec.encode_stack([pixels], header, model, device, beside=beside)
         return b"" if found is None else container.write(*found)
 

@@ -172,7 +172,7 @@ def _without_device(clock: Clock, device: NoDevice) -> Iterator[None]:
                 timed = staticmethod(timed)
             patches.enter_context(mock.patch.object(owner, attribute, timed))
         patches.enter_context(
-            mock.patch.object(beside, "helper_count", lambda _: beside.MOST_HELPERS)
+            mock.patch.object(beside, "helper_count", lambda: beside.MOST_HELPERS)
         )
         patches.enter_context(mock.patch.object(Chain, "push", push))
         patches.enter_context(mock.patch.object(Chain, "pop", pop))

@@ -1,9 +1,9 @@
 """Work of the host beside the thread that codes: in helper threads, or later where there are none.
 
-While a GPU codes, one core launches its kernels and the others rest: helpers do there what the
-coding need not wait for.  Libraries that compress, and compiled loops, run without Python's lock.
-On a CPU, or where one thread is asked for, helpers would only compete, so that work waits until it
-is asked for, and what is not asked for is not done.
+Helpers do what the coding need not wait for: while a GPU codes, one core launches its kernels and
+the others rest; on a CPU some loops have one thread.  Libraries that compress, and compiled loops,
+run without Python's lock.  Where one thread is asked for, helpers would only compete, so that work
+waits until it is asked for, and what is not asked for is not done.
 """
 
 import functools
@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
-
-from bitsback.devices import is_gpu
 
 MOST_HELPERS = 4  # an encoder has twice these: one half for what is not soon asked for
 
@@ -33,19 +31,17 @@ def at_once(function: Callable[..., Any], *arguments: Any) -> Later:
     return lambda: result
 
 
-def helper_count(device: Any) -> int:
-    """How many helpers the thread that codes on this device has: none on a CPU, or where torch uses
-    one thread (-T 1, and where several images are coded at once)."""
-    if not is_gpu(device):
-        return 0
+def helper_count() -> int:
+    """How many helpers the thread that codes has: none where torch uses one thread (-T 1, and where
+    several images are coded at once)."""
     import torch
 
     return min(MOST_HELPERS, torch.get_num_threads() - 1)
 
 
-def helpers(device: Any) -> AbstractContextManager[Beside]:
-    """A Beside of the helpers that the thread that codes on this device has: as `threads`."""
-    return threads(helper_count(device))
+def helpers() -> AbstractContextManager[Beside]:
+    """A Beside of the helpers that the thread that codes has: as `threads`."""
+    return threads(helper_count())
 
 
 @contextmanager

@@ -7,16 +7,45 @@ only long arrays are shared out.
 import functools
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 LEAST = 2**14  # items of a part: fewer are done sooner than handed over
 
 
+class _Helpers:
+    """Threads that wait for work as long as the process lives."""
+
+    def __init__(self, count: int) -> None:
+        self._work: SimpleQueue = SimpleQueue()
+        self.count = 0
+        with suppress(RuntimeError):  # the system has no more threads: those that there are
+            for _ in range(count):
+                Thread(target=self._serve, name="loops", daemon=True).start()
+                self.count += 1
+
+    def begin(self, loop: Callable[..., Any], arguments: tuple[Any, ...]) -> Future:
+        result: Future = Future()
+        self._work.put((loop, arguments, result))
+        return result
+
+    def _serve(self) -> None:
+        while True:
+            loop, arguments, result = self._work.get()
+            try:
+                result.set_result(loop(*arguments))
+            except BaseException as error:
+                result.set_exception(error)
+            del loop, arguments, result  # arrays are not held while it waits
+
+
 @functools.cache
-def _pool(process: int) -> ThreadPoolExecutor:
-    """The helpers of a process: a fork has none of its parent's threads."""
-    return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), "loops")
+def _helpers(process: int) -> _Helpers:
+    """Those of a process: a fork has none of its parent's threads."""
+    return _Helpers((os.cpu_count() or 1) - 1)
 
 
 def parts(n: int, least: int = LEAST) -> list[tuple[int, int]]:
@@ -35,12 +64,12 @@ def shared_out(loop: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> li
 
     All have ended when it returns, or raises what one of them did.
     """
-    if len(calls) == 1:
-        return [loop(*calls[0])]
-    *others, own = calls
-    helped = [_pool(os.getpid()).submit(loop, *arguments) for arguments in others]
+    helpers = _helpers(os.getpid()) if len(calls) > 1 else None
+    if helpers is None or not helpers.count:
+        return [loop(*arguments) for arguments in calls]
+    begun = [helpers.begin(loop, arguments) for arguments in calls[:-1]]
     try:
-        last = loop(*own)
+        last = loop(*calls[-1])
     finally:
-        wait(helped)
-    return [*(future.result() for future in helped), last]
+        wait(begun)
+    return [*(result.result() for result in begun), last]

@@ -93,7 +93,7 @@ class Encoder:
         return self._encode(made, checked_entries(made, entries), True, progress)
 
     def _encode(self, images, entries, archive, progress):
-        with current(self.device), helpers(self.device) as beside, helpers(self.device) as idle:
+        with current(self.device), helpers() as beside, helpers() as idle:
             data = self._smallest_file(images, entries, archive, progress, beside, idle)
         if self.verify:
             check(data, images, model=self._model, device=self.device, progress=progress)
@@ -121,7 +121,8 @@ class Encoder:
             if prior and mode_decision.fallback_hopeless(len(prior), samples, self.jxl, estimate):
                 return prior
         for pixels in samples[len(coded) :]:
-            coded.append(fallback(pixels))
+            useful = len(prior) - sum(map(len, coded)) if prior else None
+            coded.append(fallback(pixels, useful))
             if prior and sum(map(len, coded)) >= len(prior):
                 return prior
         digest = header.digest if archive else header.digest[:4]

@@ -136,6 +136,21 @@ def test_parts_are_coded_without_jpeg_xl(photograph):
     assert np.array_equal(decode_fallback(part, pixels.shape), pixels)
 
 
+def test_what_is_not_used_is_not_checked(photograph, monkeypatch):
+    """JPEG XL's code is decoded and compared only if it has fewer bytes than are useful."""
+    pixels, decoded = photograph(72, 80), []
+    right = encode_fallback(pixels)
+    assert right[0] == codec.JXL
+    exact = codec._exact
+    monkeypatch.setattr(codec, "_exact", lambda *args: decoded.append(1) or exact(*args))
+    for useful, checks in ((None, 1), (len(right) + 1, 1), (len(right), 0), (0, 0)):
+        decoded.clear()
+        assert encode_fallback(pixels, useful=useful) == right and len(decoded) == checks
+    monkeypatch.setattr(codec, "_exact", lambda *args: False)
+    other = encode_fallback(pixels, useful=len(right) + 1)
+    assert other[0] != codec.JXL and len(other) > len(right)
+
+
 def test_damage():
     """Another size, another coder, cut bytes: DamagedFile for each coder."""
     for method, samples in [

@@ -13,6 +13,7 @@ from bitsback.codecs.bitstream.container import Entry, Header
 from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import turned
+from bitsback.coder.chain import Chain
 from bitsback.coder.context import Context, context_chain
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import sigmas
@@ -214,6 +215,28 @@ def test_told_samples_have_the_levels_noise(tiny_model):
         tiny_model.chain().push(lanes, x, top, Context(x[:, :, :0], x[:, :, :, :0], mask, x[~mask]))
         sizes.append(lanes.size_bits - before)
     assert sizes[1] < 0.01 * sizes[0]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_nothing_is_computed_for_a_segment_of_fixed_samples(
+    tiny_model, photograph, channels, monkeypatch
+):
+    """Half an image in one colour: the bytes and pixels that the network would have led to."""
+    pixels = np.full((200, 96, channels), 7, np.uint8)
+    pixels[:96] = photograph(96, 96)[..., :channels]
+    calls = []
+    all_fixed = Chain._all_fixed
+    monkeypatch.setattr(
+        Chain, "_all_fixed", lambda *args: calls.append(all_fixed(*args)) or calls[-1]
+    )
+    data = container.write(*coded(pixels, tiny_model))
+    assert True in calls and False in calls
+    back = decoder.decode_image(data, model=tiny_model).samples
+    assert np.array_equal(back.reshape(pixels.shape), pixels)
+    monkeypatch.setattr(Chain, "_all_fixed", lambda *_: False)
+    assert container.write(*coded(pixels, tiny_model)) == data
+    again = decoder.decode_image(data, model=tiny_model).samples
+    assert np.array_equal(again, back)
 
 
 def test_preview_shows_what_is_told(tiny_model, clipped):

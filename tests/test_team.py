@@ -4,7 +4,9 @@ import multiprocessing
 import os
 import threading
 import time
+import weakref
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,6 +64,39 @@ def test_an_error_is_raised_when_all_have_ended(failing):
     with pytest.raises(ValueError, match=f"part {failing}"):
         team.shared_out(loop, [(i,) for i in range(3)])
     assert sorted(ended) == [i for i in range(3) if i != failing]
+
+
+def test_where_no_thread_can_be_started(monkeypatch):
+    """Then all is done by the thread that asks; some helpers are better than none."""
+    here, started = threading.get_ident(), []
+    begin = threading.Thread.start
+
+    def start(thread, most):
+        if len(started) >= most:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        begin(thread)
+
+    for most in (0, 1):
+        started.clear()
+        monkeypatch.setattr(team.Thread, "start", lambda thread, most=most: start(thread, most))
+        helpers = team._Helpers(3)
+        assert helpers.count == most
+        monkeypatch.setattr(team, "_helpers", lambda _, helpers=helpers: helpers)
+        found = team.shared_out(lambda i: (i, threading.get_ident()), [(i,) for i in range(4)])
+        assert [i for i, _ in found] == [0, 1, 2, 3]
+        assert len({thread for _, thread in found}) == most + 1 and found[-1][1] == here
+
+
+def test_no_array_is_held_by_helpers_that_wait():
+    arrays = [np.zeros(3) for _ in range(2)]
+    ends = [weakref.ref(array) for array in arrays]
+    team.shared_out(lambda array: None, [(array,) for array in arrays])
+    del arrays
+    end = time.monotonic() + 5
+    while any(end() is not None for end in ends) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert all(end() is None for end in ends)
 
 
 def _in_a_fork(results):

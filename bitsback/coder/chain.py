@@ -22,7 +22,7 @@ from bitsback.ans.gaussian_tables import Gaussians
 from bitsback.ans.lanes import Lanes
 from bitsback.coder.conditional import Conditional
 from bitsback.coder.context import Array, Context, context_chain, free_values, on_device
-from bitsback.coder.fastest import placed
+from bitsback.coder.fastest import placed, sample_functions
 from bitsback.coder.ledger import Ledger
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import Levels, forward_mean32
@@ -172,6 +172,10 @@ class Chain:
         counts: from counts_for; on entry they include this segment, on return only what is decoded
         before it.  Errors: StackEmpty, half-way: the caller restores lanes and counts.
         """
+        if self._all_fixed(context):
+            if counts:
+                sample_functions(x).count_fixed(counts, x, context.free, -1)
+            return
         stack, contexts = self._lanes(lanes, x.size), self._contexts(context)
         value = self._pixels(x)
         for k, (forward, reverse, around) in enumerate(zip(self.forward, self.reverse, contexts)):
@@ -199,6 +203,11 @@ class Chain:
 
         down_to: k to stop at y_k, lattice indices of that level.  Errors: StackEmpty.
         """
+        if down_to < 0 and self._all_fixed(context):
+            x = context.fixed.reshape(shape).astype(np.int32)
+            if counts:
+                sample_functions(x).count_fixed(counts, x, context.free, 1)
+            return x
         stack, contexts = self._lanes(lanes, math.prod(shape)), self._contexts(context)
         y = top.pop(self.gaussians, stack, shape, contexts[-1])
         if ledger:
@@ -212,6 +221,10 @@ class Chain:
             stack.to_lanes()
             return (y.values if placed(y) else y).cpu().numpy()
         return y
+
+    def _all_fixed(self, context: Context) -> bool:
+        """Whether no sample of a segment is coded, on the host: then nothing is computed for it."""
+        return not self.tensors and context.free is not None and not context.free.any()
 
     def _fixed(self, context: Context) -> Array | None:
         """The fixed samples of the pixels, where the segment is coded."""

@@ -83,5 +83,6 @@ def limit(out: torch.Tensor, limits: Limits, limited: torch.Tensor) -> None:
 @functools.cache
 def _ends(limits: tuple[tuple[int, int], ...], channels: int) -> tuple[np.ndarray, np.ndarray]:
     """The limits of AT_ONCE pixels' values, `channels` for each pair."""
-    low, high = np.tile(np.repeat(np.float32(limits), channels, 0), (AT_ONCE, 1)).T.copy()
+    ends = np.array(limits, np.float32)
+    low, high = np.tile(np.repeat(ends, channels, 0), (AT_ONCE, 1)).T.copy()
     return low, high

@@ -66,16 +66,24 @@ def most_of_part(samples: np.ndarray) -> int:
     return 2**62 if quick is None or samples.size > webp.STRIP else quick
 
 
-def encode_fallback(samples: np.ndarray, efforts: Sequence[int] = EFFORTS["default"].jxl) -> bytes:
+def encode_fallback(
+    samples: np.ndarray,
+    efforts: Sequence[int] = EFFORTS["default"].jxl,
+    useful: int | None = None,
+) -> bytes:
     """(H, W) or (H, W, C) array of 1, 2 or 4 bytes a sample -> the fewest bytes of all coders.
 
     (H, W, 1) counts as (H, W).  efforts: libjxl's, of which the smallest result counts; what it
-    codes is decoded and compared before it is chosen.  Errors: MissingPackage.
+    codes is decoded and compared before it is chosen.  useful: bytes from which on the result is
+    not used, and may be unchecked.  Errors: MissingPackage.
     """
     samples = _two_dimensional(samples)
     if samples.dtype.kind == "i" and samples.min() >= 0 and samples.max() < 2**16:
-        return bytes([NARROW]) + encode_fallback(samples.astype(UNSIGNED16), efforts)
+        narrow = samples.astype(UNSIGNED16)
+        return bytes([NARROW]) + encode_fallback(narrow, efforts, useful and useful - 1)
     found = sorted(_codes(samples, efforts), key=len)
+    if useful is not None and len(found[0]) >= useful:
+        return found[0]
     return next(code for code in found if code[0] != JXL or _exact(code, samples))
 
 
@@ -173,10 +181,10 @@ class FallbackCache:
         self.efforts = efforts
         self._codes: dict[tuple, bytes] = {}
 
-    def __call__(self, samples: np.ndarray) -> bytes:
+    def __call__(self, samples: np.ndarray, useful: int | None = None) -> bytes:
         """As encode_fallback."""
         if samples.shape[0] * samples.shape[1] > CACHED_PIXELS:
-            return encode_fallback(samples, self.efforts)
+            return encode_fallback(samples, self.efforts, useful)
         samples = _two_dimensional(samples)
         key = samples.shape, samples.dtype.str, samples.tobytes()
         if key not in self._codes:
