@@ -48,18 +48,28 @@ class Clock:
 
 
 class Counter:
-    """Adds up the multiply-adds of a backend's convolutions."""
+    """Adds up the multiply-adds of backends' convolutions."""
+
+    METHODS = "convolve", "convolve_sum", "convolve_narrow", "convolve_limited"
 
     def __init__(self) -> None:
-        self.multiply_adds = 0
+        self.multiply_adds, self._inside = 0, False
 
-    def around(self, backend: Any) -> Callable[..., Any]:
-        """The backend's `convolve`, counted."""
-        convolve = backend.convolve
+    def watch(self, backend: Any) -> None:
+        """Counts what the backend convolves from now on; a method may call another one."""
+        for name in self.METHODS:
+            setattr(backend, name, self._around(backend, getattr(backend, name)))
 
-        def counted(name: str, x: Any, *arguments: Any, **options: Any) -> Any:
-            out = convolve(name, x, *arguments, **options)
-            self.multiply_adds += out.numel() * backend.layers[name].weight[0].numel()
+    def _around(self, backend: Any, method: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(name: str, *arguments: Any, **options: Any) -> Any:
+            outside, self._inside = not self._inside, True
+            try:
+                out = method(name, *arguments, **options)
+            finally:
+                self._inside = not outside
+            if outside:
+                values = out[0] if isinstance(out, tuple) else out
+                self.multiply_adds += values.numel() * backend.layers[name].weight[0].numel()
             return out
 
         return counted
@@ -139,7 +149,7 @@ def one(path: Path, name: str, threads: int) -> dict[str, Any]:
         counter, top = Counter(), peak()
         chain = model.chain()
         for _, part in chain.network.networks:
-            part.backend.convolve = counter.around(part.backend)
+            counter.watch(part.backend)
         for step in chain.reverse:
             step.network.trunk, step.network.head = (
                 network.around(step.network.trunk),
