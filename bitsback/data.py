@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from bitsback.devices import require
 from bitsback.errors import UnsupportedImage
 from bitsback.reading import Archive, Recent
 
@@ -33,7 +34,8 @@ class ArchiveDataset(Dataset):
     archive: an Archive, or its path; device: where the tensors are kept, None: the archive's.  A
     group's samples come to the host once, where its digest is checked, and are uploaded once;
     decoding on CUDA needs num_workers=0 or processes started by spawn.  label: name -> anything;
-    items are then (tensor, label).  transform: tensor -> anything.
+    items are then (tensor, label).  transform: tensor -> anything.  Errors: as Archive's;
+    BitsbackError for a device that is not there.
     """
 
     def __init__(
@@ -44,6 +46,8 @@ class ArchiveDataset(Dataset):
         label: Callable[[str], Any] | None = None,
         transform: Callable[[Tensor], Any] | None = None,
     ) -> None:
+        if device:
+            require(device)
         self.archive = archive if isinstance(archive, Archive) else Archive(archive)
         self.device, self.label, self.transform = device or self.archive.device, label, transform
         self._recent: Recent[list[Tensor]] = Recent(self.archive.cache_bytes)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from bitsback.errors import BitsbackError
+
 _own = threading.local()  # the streams of each thread, by device
 
 
@@ -24,6 +26,19 @@ def is_there(device: Any) -> bool:
     import torch
 
     return (torch.device(device).index or 0) < torch.cuda.device_count()
+
+
+def require(device: Any) -> None:
+    """Errors: BitsbackError for a name that is no device's, or a CUDA device that is not there."""
+    import torch
+
+    try:
+        torch.device(device)
+        there = is_there(device)
+    except (RuntimeError, TypeError):
+        there = False
+    if not there:
+        raise BitsbackError(f"{device}: no such device here")
 
 
 @contextmanager

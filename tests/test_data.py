@@ -279,6 +279,12 @@ def test_tensors_of_a_group_are_made_together(archive, monkeypatch):
     assert made == [6 * 16 * 16 * 3] * 2
 
 
+@pytest.mark.parametrize("device", ["cpux", "cuda:99", "a b"])
+def test_a_device_that_is_not_there(archive, device):
+    with pytest.raises(BitsbackError, match=f"^{device}: no such device here$"):
+        ArchiveDataset(archive, device=device)
+
+
 def by_differences(samples):
     return bytes([codec.DIFFERENCES]) + encode_differences(samples)
 

@@ -93,6 +93,9 @@ def test_evaluate(shipped, tmp_path, tiny_model, other_model, photograph):
     ):
         result = call(*arguments, *options)
         assert result.exit_code == 2 and told in error_lines(result)[-1] and not result.stdout
+    result = call(*arguments, "-e", "fast")  # figures of another model would be wrong
+    assert result.exit_code == 1 and not result.stdout
+    assert "fast" in result.stderr and len(error_lines(result)) == 1
 
 
 def test_compress(shipped, tmp_path, tiny_model, other_model, photograph, monkeypatch):

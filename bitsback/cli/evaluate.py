@@ -22,7 +22,7 @@ from bitsback.cli.options import (
     quiet_option,
     threads_option,
 )
-from bitsback.cli.resources import effort_model, set_up
+from bitsback.cli.resources import set_up
 from bitsback.efforts import EFFORTS
 from bitsback.errors import BitsbackError
 
@@ -109,7 +109,7 @@ def evaluate(
         found = read_images(images, limit, allow_lossy)
         learned = read_images(training, LEARNED, allow_lossy) if training else []
         with tempfile.TemporaryDirectory() as folder:
-            chosen = Model.open(effort_model(effort) if effort else model)
+            chosen = Model.open(EFFORTS[effort].model if effort else model)
             if levels and levels != len(chosen.levels):
                 from bitsback.evaluation import with_levels
 
