@@ -8,9 +8,10 @@ waits until it is asked for, and what is not asked for is not done.
 
 import functools
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
+
+from bitsback.team import Helpers
 
 MOST_HELPERS = 4  # an encoder has twice these: one half for what is not soon asked for
 
@@ -46,16 +47,18 @@ def helpers() -> AbstractContextManager[Beside]:
 
 @contextmanager
 def threads(count: int) -> Iterator[Beside]:
-    """A Beside of `count` threads, which end with the block; `later` for none.
+    """A Beside of `count` threads, fewer where the system has no more; `later` for none.
+
+    They end with the block.
 
     Work is begun in the order in which it is given.  At the end, or where the block raises, work
     not begun is dropped, work begun is waited for.
     """
-    if count < 1:
+    pool = Helpers("beside")
+    if count < 1 or not pool.ensure(count):
         yield later
         return
-    pool = ThreadPoolExecutor(count, "beside")
     try:
-        yield lambda function, *arguments: pool.submit(function, *arguments).result
+        yield lambda function, *arguments: pool.begin(function, *arguments).result
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.end()

@@ -1,51 +1,77 @@
-"""Compiled loops shared out to threads, as many as torch uses for its own operations.
+"""Helper threads, and compiled loops shared out to them: to as many as torch's operations use.
 
 Compiled loops run without Python's lock.  Handing a part over takes some 30 microseconds, so that
 only long arrays are shared out.
 """
 
-import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from contextlib import suppress
-from queue import SimpleQueue
-from threading import Thread
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
 from typing import Any
 
 LEAST = 2**14  # items of a part: fewer are done sooner than handed over
 
 
-class _Helpers:
-    """Threads that wait for work as long as the process lives."""
+class Helpers:
+    """Threads of a name that do work in the order in which it is begun."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.renew()
+
+    def renew(self) -> None:
+        """As new, in a process that was forked: it has none of its parent's threads."""
         self._work: SimpleQueue = SimpleQueue()
-        self.count = 0
-        with suppress(RuntimeError):  # the system has no more threads: those that there are
-            for _ in range(count):
-                Thread(target=self._serve, name="loops", daemon=True).start()
-                self.count += 1
+        self._threads: list[Thread] = []
+        self._lock = Lock()
 
-    def begin(self, loop: Callable[..., Any], arguments: tuple[Any, ...]) -> Future:
+    def ensure(self, count: int) -> int:
+        """Starts threads until there are `count`; returns how many the system allows, maybe 0."""
+        with self._lock:
+            while len(self._threads) < count:
+                thread = Thread(target=_serve, args=(self._work,), name=self.name, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # can't start new thread
+                    break
+                self._threads.append(thread)
+            return len(self._threads)
+
+    def begin(self, function: Callable[..., Any], *arguments: Any) -> Future:
+        """The Future of function(*arguments).  There must be a thread, and no helper may wait."""
         result: Future = Future()
-        self._work.put((loop, arguments, result))
+        self._work.put((function, arguments, result))
         return result
 
-    def _serve(self) -> None:
-        while True:
-            loop, arguments, result = self._work.get()
+    def end(self) -> None:
+        """Drops work not begun, waits for work begun, and ends the threads."""
+        try:
+            while True:
+                self._work.get_nowait()[2].cancel()
+        except Empty:
+            pass
+        for _ in self._threads:
+            self._work.put(None)
+        for thread in self._threads:
+            thread.join()
+
+
+def _serve(work: SimpleQueue) -> None:
+    while (item := work.get()) is not None:
+        function, arguments, result = item
+        if result.set_running_or_notify_cancel():
             try:
-                result.set_result(loop(*arguments))
+                result.set_result(function(*arguments))
             except BaseException as error:
                 result.set_exception(error)
-            del loop, arguments, result  # arrays are not held while it waits
+        del item, function, arguments, result  # arrays are not held while it waits
 
 
-@functools.cache
-def _helpers(process: int) -> _Helpers:
-    """Those of a process: a fork has none of its parent's threads."""
-    return _Helpers((os.cpu_count() or 1) - 1)
+_helpers = Helpers("loops")
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_helpers.renew)
 
 
 def parts(n: int, least: int = LEAST) -> list[tuple[int, int]]:
@@ -64,12 +90,25 @@ def shared_out(loop: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> li
 
     All have ended when it returns, or raises what one of them did.
     """
-    helpers = _helpers(os.getpid()) if len(calls) > 1 else None
-    if helpers is None or not helpers.count:
+    if len(calls) == 1 or not _helpers.ensure(len(calls) - 1):
         return [loop(*arguments) for arguments in calls]
-    begun = [helpers.begin(loop, arguments) for arguments in calls[:-1]]
+    begun: list[Future] = []
     try:
+        begun += (_helpers.begin(loop, *arguments) for arguments in calls[:-1])
         last = loop(*calls[-1])
     finally:
-        wait(begun)
+        _wait(begun)
     return [*(result.result() for result in begun), last]
+
+
+def _wait(begun: list[Future]) -> None:
+    """Until all have ended, also after Ctrl-C: they write into arrays that their caller owns."""
+    interrupted: KeyboardInterrupt | None = None
+    while True:
+        try:
+            wait(begun)
+            break
+        except KeyboardInterrupt as error:
+            interrupted = error
+    if interrupted:
+        raise interrupted

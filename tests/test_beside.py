@@ -36,24 +36,47 @@ def test_results_and_errors():
 
 def test_what_nobody_asks_for_is_not_done():
     """Without helpers; with them it is dropped if it has not begun when the block ends."""
-    calls, hold = [], threading.Event()
+    calls, begun, hold = [], threading.Event(), threading.Event()
     later(calls.append, 1)
     with threads(0) as begin:
         assert begin is later and not alive()
     with threads(1) as begin:
-        first = begin(hold.wait, 10)
+        first = begin(lambda: begun.set() or hold.wait(10))
         begin(calls.append, 2)
+        assert begun.wait(10)
         threading.Timer(0.05, hold.set).start()
     assert not calls and first() and not alive()
 
 
 def test_errors_and_ctrl_c_end_the_helpers():
     for error in (KeyboardInterrupt, MemoryError):
-        done = []
+        done, begun = [], threading.Event()
         with pytest.raises(error), threads(2) as begin:
-            begin(lambda: time.sleep(0.05) or done.append(1))
+            begin(lambda: begun.set() or time.sleep(0.05) or done.append(1))  # noqa: B023
+            assert begun.wait(10)
             raise error
         assert not alive() and done == [1]
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_where_no_thread_can_be_started(most, tiny_model, images, monkeypatch):
+    """The file that helpers would have made, by those there are, or by none."""
+    right = Encoder(tiny_model).encode(images[0])
+    start, started = threading.Thread.start, []
+
+    def limited(thread):
+        if thread.name == "beside" and len(started) >= most:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    monkeypatch.setattr(beside, "helper_count", lambda: 3)
+    with threads(3) as begin:
+        assert (begin is later) == (most == 0)
+        assert [begin(abs, -i)() for i in range(5)] == [0, 1, 2, 3, 4]
+    started.clear()
+    assert Encoder(tiny_model).encode(images[0]) == right and not alive()
 
 
 def test_helpers_only_of_several_threads(monkeypatch):

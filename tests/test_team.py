@@ -1,4 +1,4 @@
-"""Loops shared out to threads."""
+"""Helper threads, and loops shared out to them."""
 
 import multiprocessing
 import os
@@ -68,24 +68,54 @@ def test_an_error_is_raised_when_all_have_ended(failing):
 
 def test_where_no_thread_can_be_started(monkeypatch):
     """Then all is done by the thread that asks; some helpers are better than none."""
-    here, started = threading.get_ident(), []
-    begin = threading.Thread.start
+    here, start, started = threading.get_ident(), threading.Thread.start, []
 
-    def start(thread, most):
+    def limited(thread, most):
         if len(started) >= most:
             raise RuntimeError("can't start new thread")
         started.append(thread)
-        begin(thread)
+        start(thread)
 
     for most in (0, 1):
         started.clear()
-        monkeypatch.setattr(team.Thread, "start", lambda thread, most=most: start(thread, most))
-        helpers = team._Helpers(3)
-        assert helpers.count == most
-        monkeypatch.setattr(team, "_helpers", lambda _, helpers=helpers: helpers)
+        monkeypatch.setattr(team.Thread, "start", lambda thread, most=most: limited(thread, most))
+        helpers = team.Helpers("few")
+        monkeypatch.setattr(team, "_helpers", helpers)
         found = team.shared_out(lambda i: (i, threading.get_ident()), [(i,) for i in range(4)])
-        assert [i for i, _ in found] == [0, 1, 2, 3]
+        assert [i for i, _ in found] == [0, 1, 2, 3] and helpers.ensure(3) == most
         assert len({thread for _, thread in found}) == most + 1 and found[-1][1] == here
+        helpers.end()
+        assert not any(thread.is_alive() for thread in started)
+
+
+def test_no_more_threads_than_parts(monkeypatch):
+    """However many cores a machine has; they stay for the next loop."""
+    helpers = team.Helpers("few")
+    monkeypatch.setattr(team, "_helpers", helpers)
+    for n in (3, 2, 3):
+        team.shared_out(lambda i: i, [(i,) for i in range(n)])
+        assert sum(thread.name == "few" for thread in threading.enumerate()) == 2
+    helpers.end()
+
+
+def test_after_ctrl_c_nobody_writes(monkeypatch):
+    """Parts that helpers do have ended when KeyboardInterrupt is raised."""
+    ended, waits, real = [], [], team.wait
+
+    def wait(begun):
+        waits.append(1)
+        if len(waits) == 1:
+            raise KeyboardInterrupt
+        return real(begun)
+
+    def loop(i):
+        time.sleep(0.05 * (2 - i))
+        ended.append(i)
+
+    monkeypatch.setattr(team, "wait", wait)
+    with pytest.raises(KeyboardInterrupt):
+        team.shared_out(loop, [(0,), (1,), (2,)])
+    assert sorted(ended) == [0, 1, 2] and len(waits) == 2
 
 
 def test_no_array_is_held_by_helpers_that_wait():
