@@ -22,7 +22,7 @@ def test_operations_of_the_network(eight_pass_model):
     chain = eight_pass_model.chain("cpu", Reference(eight_pass_model.layers))
     counter, work, x = Counter(), Work(), np.zeros((2, 3, 24, 20), np.int32)
     backend = chain.network.backend
-    backend.convolve = counter.around(backend)
+    counter.watch(backend)
     lanes, top = random_lanes(x.size, len(chain.levels)), Top((0, 0, 0), (70, 70, 70))
     with observed(chain, work):
         chain.push(lanes, x, top, no_context(x))

@@ -175,6 +175,8 @@ class Chain:
         if self._all_fixed(context):
             if counts:
                 sample_functions(x).count_fixed(counts, x, context.free, -1)
+            for _ in self.levels:
+                watch(lanes)
             return
         stack, contexts = self._lanes(lanes, x.size), self._contexts(context)
         value = self._pixels(x)

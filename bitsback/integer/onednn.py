@@ -119,12 +119,8 @@ class Fast(PackedWeights):
     def convolve_narrow(
         self, name: str, x: torch.Tensor, index: int, wide: torch.Tensor, divisor: int = WIDE
     ) -> torch.Tensor:
-        shape, function, wide = (
-            self._shape(name, x),
-            sum_functions().narrow_sum,
-            _channels_last(wide),
-        )
-        narrow = _empty(shape, torch.uint8)
+        shape, function = self._shape(name, x), sum_functions().narrow_sum
+        narrow, wide = _empty(shape, torch.uint8), _channels_last(wide)
         for out, *place in self._strips(name, x, index, shape):
             function(out, divisor, _at(wide, *place), _at(narrow, *place))
         return narrow
@@ -173,12 +169,7 @@ class Fast(PackedWeights):
             part = x if at_once >= batch else x[images]
             for top in range(0, height, rows):
                 bottom = min(top + rows, height)
-                whole = rows == height
-                out = (
-                    self.scaled_sums(name, part, index)
-                    if whole
-                    else self._some_rows(name, part, index, top, bottom)
-                )
+                out = self._some_rows(name, part, index, top, bottom)
                 out = F.pixel_shuffle(out, 2) if shuffle else out
                 yield out, images, slice(up * top, up * bottom)
 
@@ -189,6 +180,8 @@ class Fast(PackedWeights):
         layer = self.layers[name]
         size, stride, padding = layer.weight.shape[-1], layer.stride, layer.padding
         begin, end = top * stride - padding, (bottom - 1) * stride + size - padding
+        if begin < 0 and end > x.shape[2]:
+            return self.scaled_sums(name, x, index)
         if begin >= 0 and end <= x.shape[2]:
             out = self.scaled_sums(name, x[:, :, begin:end], index, 0)
         else:  # padded on both sides: rows beyond an inner edge are wrong, and left out
