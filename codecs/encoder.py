@@ -123,7 +123,7 @@ class Encoder:
         for pixels in samples[len(coded) :]:
             useful = len(prior) - sum(map(len, coded)) if prior else None
             coded.append(fallback(pixels, useful))
-            if prior and sum(map(len, coded)) >= len(prior):
+            if useful is not None and len(coded[-1]) >= useful:
                 return prior
         digest = header.digest if archive else header.digest[:4]
         header = dataclasses.replace(header, fallback_count=0, digest=digest)

@@ -1,6 +1,6 @@
 """Arrays of any length in up to three parts, as if threads shared them out."""
 
-from bitsback.ans import colour_loops, lane_intervals, lanes_numba
+from bitsback.ans import lane_intervals
 from bitsback.coder import sample_loops
 
 
@@ -11,5 +11,5 @@ def in_small_parts(monkeypatch):
         edges = [n * i // 3 for i in range(4)]
         return [part for part in zip(edges[:-1], edges[1:]) if part[0] < part[1]] or [(0, n)]
 
-    for module in (colour_loops, lane_intervals, lanes_numba, sample_loops):
+    for module in (lane_intervals, sample_loops):
         monkeypatch.setattr(module, "parts", thirds)

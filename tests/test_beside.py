@@ -13,6 +13,7 @@ from bitsback.codecs import encoder, mode_decision, prior_codec
 from bitsback.codecs.encoder import Encoder
 from bitsback.codecs.image import ImageData
 from bitsback.errors import MissingPackage
+from tests.few_threads import at_most
 
 
 def alive():
@@ -62,15 +63,7 @@ def test_errors_and_ctrl_c_end_the_helpers():
 def test_where_no_thread_can_be_started(most, tiny_model, images, monkeypatch):
     """The file that helpers would have made, by those there are, or by none."""
     right = Encoder(tiny_model).encode(images[0])
-    start, started = threading.Thread.start, []
-
-    def limited(thread):
-        if thread.name == "beside" and len(started) >= most:
-            raise RuntimeError("can't start new thread")
-        started.append(thread)
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", limited)
+    started = at_most(monkeypatch, most, "beside")
     monkeypatch.setattr(beside, "helper_count", lambda: 3)
     with threads(3) as begin:
         assert (begin is later) == (most == 0)

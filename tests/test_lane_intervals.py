@@ -27,23 +27,22 @@ def test_as_numpy_pushes_them(n, lanes, seed, shared):
         expected, words, 2, starts.astype(np.int64), frequencies.astype(np.int64)
     )
     state, found = begin.copy(), np.zeros(n + 4, np.uint32)
-    none = np.zeros(n, np.bool_)
     with pytest.MonkeyPatch.context() as patch:
         if shared:
             in_small_parts(patch)
-        got = lane_intervals.push_intervals(
-            state, found, 2, starts, frequencies, none, starts, [lane_intervals.NO_ESCAPE]
-        )
+        got = lane_intervals.push_intervals(state, found, 2, starts, frequencies)
     assert got == count and np.array_equal(state, expected)
     assert np.array_equal(found[2:got], words[2:count])
 
 
-def test_nothing_is_pushed_of_an_impossible_value():
-    state, words = np.full(3, 2**40), np.zeros(9, np.uint32)
-    one = np.ones(3, np.int32)
-    found = [lane_intervals.ESCAPED, lanes_numpy.IMPOSSIBLE]
-    arguments = one, one, one > 1, one, found
-    assert lane_intervals.push_intervals(state, words, 0, *arguments) == lanes_numpy.IMPOSSIBLE
+def test_nothing_is_pushed_of_an_impossible_value(monkeypatch):
+    state, words, values = np.full(3, 2**40), np.zeros(9, np.uint32), np.ones(3, np.int32)
+    found = iter([lane_intervals.ESCAPED, lanes_numpy.IMPOSSIBLE, lane_intervals.NO_ESCAPE])
+    in_small_parts(monkeypatch)
+    monkeypatch.setattr(lane_intervals, "shared_out", lambda loop, calls: [loop(*a) for a in calls])
+    arguments = state, words, 0, values
+    got = lane_intervals.push_looked_up(lambda *_: next(found), *arguments)
+    assert got == lanes_numpy.IMPOSSIBLE and next(found, None) is None
     assert (state == 2**40).all()
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bitsback import team
+from tests.few_threads import at_most
 
 
 @pytest.fixture
@@ -68,19 +69,11 @@ def test_an_error_is_raised_when_all_have_ended(failing):
 
 def test_where_no_thread_can_be_started(monkeypatch):
     """Then all is done by the thread that asks; some helpers are better than none."""
-    here, start, started = threading.get_ident(), threading.Thread.start, []
-
-    def limited(thread, most):
-        if len(started) >= most:
-            raise RuntimeError("can't start new thread")
-        started.append(thread)
-        start(thread)
-
+    here = threading.get_ident()
     for most in (0, 1):
-        started.clear()
-        monkeypatch.setattr(team.Thread, "start", lambda thread, most=most: limited(thread, most))
-        helpers = team.Helpers("few")
+        helpers = team.Helpers(f"at most {most}")
         monkeypatch.setattr(team, "_helpers", helpers)
+        started = at_most(monkeypatch, most, helpers.name)
         found = team.shared_out(lambda i: (i, threading.get_ident()), [(i,) for i in range(4)])
         assert [i for i, _ in found] == [0, 1, 2, 3] and helpers.ensure(3) == most
         assert len({thread for _, thread in found}) == most + 1 and found[-1][1] == here

@@ -4,6 +4,7 @@ numba compiles them (compiled.py).  A chunk has the words of `Lanes.push_each` a
 the rows of `reweighted`: value j belongs to lane j mod L.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,11 +13,10 @@ from bitsback.ans.colour_frequencies import BEHIND, SHARPNESS, WIDTH
 from bitsback.ans.colour_intervals import interval, search, weigh
 from bitsback.ans.compiled import compiled, inlined
 from bitsback.ans.gaussian_tables import FRACTION_BITS, FRACTIONS, TOTAL, Gaussians
-from bitsback.ans.lane_intervals import ESCAPED, NO_ESCAPE, new_intervals, push_intervals
+from bitsback.ans.lane_intervals import ESCAPED, NO_ESCAPE, push_looked_up
 from bitsback.ans.lane_steps import pop_escape, pop_update, take
 from bitsback.ans.lanes import Lanes
 from bitsback.ans.lanes_numpy import DRY, ESCAPE_BITS, SLOTS
-from bitsback.team import parts, shared_out
 
 LEAST_SHARE = 2**11  # values that a thread looks up
 
@@ -31,10 +31,10 @@ def byte(value: int) -> int:
 def _look_up(
     begin,
     end,
+    values,
     frequencies,
     table,
     keys,
-    values,
     mean32,
     scale,
     share,
@@ -43,7 +43,7 @@ def _look_up(
     widths,
     escaped,
 ):
-    """Writes the intervals of values begin..end - 1; returns what lane_intervals calls found."""
+    """The look-up of a chunk, as push_looked_up takes it."""
     weights, found = np.empty(WIDTH + 1, np.float64), NO_ESCAPE
     for j in range(begin, end):
         floor = np.int64(mean32[j] >> FRACTION_BITS)
@@ -58,17 +58,9 @@ def _look_up(
     return found
 
 
-def _push(state, words, count, *rows):
-    """Pushes a chunk; rows: as _look_up's; returns the new count, as lanes_numpy.push_each."""
-    values = rows[3]
-    intervals, shares = new_intervals(len(values)), parts(len(values), LEAST_SHARE)
-    found = shared_out(_look_up, [(*share, *rows, *intervals) for share in shares])
-    return push_intervals(state, words, count, *intervals, values, found)
-
-
 @compiled
 def _pop(state, words, count, frequencies, table, keys, mean32, scale, share, base, values):
-    """The mirror of _push: writes values (n,) int32; as lanes_numpy.pop_each."""
+    """The mirror of push: writes values (n,) int32; as lanes_numpy.pop_each."""
     lanes, n, weights = state.size, values.size, np.empty(WIDTH + 1, np.float64)
     for begin in range(0, n, lanes):
         end, escaped = min(begin + lanes, n), False
@@ -175,8 +167,9 @@ def push(
     base: int,
 ) -> None:
     """As colour_frequencies.push."""
-    rows = gaussians.frequencies.ravel(), counts, keys, values, mean32, scale
-    lanes.run(_push, *rows, share, base, room=2 * len(values))
+    rows = gaussians.frequencies.ravel(), counts, keys, mean32, scale, share, base
+    loop = functools.partial(push_looked_up, _look_up, least=LEAST_SHARE)
+    lanes.run(loop, values, *rows, room=2 * len(values))
 
 
 def pop(

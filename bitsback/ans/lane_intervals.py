@@ -1,18 +1,19 @@
-"""Pushes of symbols whose intervals are known, compiled, by one thread or by several.
+"""Pushes of symbols whose intervals are known or looked up, by one thread or by several.
 
 Where a state gives a word does not depend on the words: so threads may push on lanes of their own,
 each into an array of its own, and the words are put in order afterwards.  (A pop must wait for
 the words that the lanes before it take.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from bitsback.ans.compiled import compiled
 from bitsback.ans.lane_steps import push_escape, push_update
 from bitsback.ans.lanes_numpy import IMPOSSIBLE
-from bitsback.team import parts, shared_out
+from bitsback.team import LEAST, parts, shared_out
 
 NO_ESCAPE, ESCAPED = 0, 1  # what look-ups return, or IMPOSSIBLE
 
@@ -70,33 +71,13 @@ def _put_in_order(words, count, given, many):
     return count
 
 
-def new_intervals(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Memory for starts, frequencies and escaped of n values."""
-    return np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.bool_)
-
-
 def push_intervals(
-    state: np.ndarray,
-    words: np.ndarray,
-    count: int,
-    starts: np.ndarray,
-    frequencies: np.ndarray,
-    escaped: np.ndarray,
-    values: np.ndarray,
-    found: Sequence[int],
+    state: np.ndarray, words: np.ndarray, count: int, starts: np.ndarray, frequencies: np.ndarray
 ) -> int:
-    """Pushes n symbols: starts, frequencies (n,) int32; returns the new count, or IMPOSSIBLE.
-
-    escaped: (n,) bool, of which values follow as uniform numbers; found: what look-ups of them
-    returned.
-    """
-    if IMPOSSIBLE in found:
-        return IMPOSSIBLE
+    """As lanes_numpy.push: starts, frequencies (n,) int32 or int64."""
     lanes, n = len(state), len(starts)
     if not n:
         return count
-    if ESCAPED in found:
-        return _push_with_escapes(state, starts, frequencies, escaped, values, words, count)
     steps = (n - 1) // lanes + 1
     shares = [(lanes * begin // n, lanes * end // n) for begin, end in parts(n)]
     many = np.empty((len(shares), steps), np.int64)
@@ -108,3 +89,30 @@ def push_intervals(
     symbols = state, starts, frequencies
     shared_out(_push, [(*share, *symbols, given[i], 0, many[i]) for i, share in enumerate(shares)])
     return _put_in_order(words, count, given, many)
+
+
+def push_looked_up(
+    look_up: Callable[..., int],
+    state: np.ndarray,
+    words: np.ndarray,
+    count: int,
+    values: np.ndarray,
+    *rows: Any,
+    least: int = LEAST,
+) -> int:
+    """Pushes values (n,) whose intervals `look_up` writes; the new count of words, or IMPOSSIBLE.
+
+    look_up(begin, end, values, *rows, starts, frequencies, escaped) is of values begin..end - 1, at
+    least `least` of them: starts, frequencies (n,) int32; escaped (n,) bool, of which values follow
+    as uniform numbers.  It returns ESCAPED if there are any, else NO_ESCAPE, or IMPOSSIBLE.
+    """
+    n = len(values)
+    starts, frequencies = np.empty(n, np.int32), np.empty(n, np.int32)
+    escaped = np.empty(n, np.bool_)
+    arguments = values, *rows, starts, frequencies, escaped
+    found = shared_out(look_up, [(*part, *arguments) for part in parts(n, least)])
+    if IMPOSSIBLE in found:
+        return IMPOSSIBLE
+    if ESCAPED in found:
+        return _push_with_escapes(state, starts, frequencies, escaped, values, words, count)
+    return push_intervals(state, words, count, starts, frequencies)

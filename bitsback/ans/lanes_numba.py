@@ -7,25 +7,12 @@ of a step are independent of one another, and the processor overlaps them.
 import numpy as np
 
 from bitsback.ans.compiled import compiled
-from bitsback.ans.lane_intervals import ESCAPED, NO_ESCAPE, new_intervals, push_intervals
+from bitsback.ans.lane_intervals import ESCAPED, NO_ESCAPE, push_intervals, push_looked_up
 from bitsback.ans.lane_steps import give, pop_escape, pop_update, push_escape, push_update, take
 from bitsback.ans.lanes_numpy import CENTRE, DRY, EDGES, IMPOSSIBLE, LAST, SLOTS
 from bitsback.ans.row_table import GUIDE_BITS
-from bitsback.team import parts, shared_out
 
-
-@compiled
-def push(
-    state: np.ndarray, words: np.ndarray, count: int, starts: np.ndarray, frequencies: np.ndarray
-) -> int:
-    """As lanes_numpy.push."""
-    lanes, n = state.size, starts.size
-    for j in range(n - 1, -1, -1):
-        lane = j % lanes
-        f = np.int64(frequencies[j])
-        s, count = give(state[lane], f, words, count)
-        state[lane] = push_update(s, np.int64(starts[j]), f)
-    return count
+push = push_intervals
 
 
 @compiled
@@ -48,8 +35,8 @@ def pop_uniform(
 
 
 @compiled
-def _look_up(begin, end, edges, values, mean32, scale, escapes, starts, frequencies, escaped):
-    """Writes the intervals of values begin..end - 1; returns what lane_intervals calls found."""
+def _look_up(begin, end, values, edges, mean32, scale, escapes, starts, frequencies, escaped):
+    """The look-up of push_gaussian, as push_looked_up takes it."""
     many, found = scale.size > 1, NO_ESCAPE
     for j in range(begin, end):
         mean = mean32[j]
@@ -77,10 +64,8 @@ def push_gaussian(
     escapes: bool,
 ) -> int:
     """As lanes_numpy.push_gaussian."""
-    intervals = new_intervals(len(values))
-    arguments = edges, values, mean32, scale, escapes, *intervals
-    found = shared_out(_look_up, [(*part, *arguments) for part in parts(len(values))])
-    return push_intervals(state, words, count, *intervals, values, found)
+    rows = edges, mean32, scale, escapes
+    return push_looked_up(_look_up, state, words, count, values, *rows)
 
 
 @compiled

@@ -206,9 +206,7 @@ class Reference:
         """
         out = self.convolve(name, x, index)
         out = F.pixel_shuffle(out, 2) if shuffle else out
-        for part, (low, high) in zip(out.split(out.shape[1] // len(limits), 1), limits):
-            part.clamp_(low, high)
-        return out.to(torch.int32)
+        return clamp_kinds(out, limits).to(torch.int32)
 
     def narrow(self, wide: torch.Tensor, divisor: int = WIDE) -> torch.Tensor:
         """clamp(round_half_even(wide / divisor), 0, 255) uint8 of wide sums, float32 integers.
@@ -216,6 +214,13 @@ class Reference:
         divisor: a power of two.
         """
         return in_four_passes(wide, divisor)
+
+
+def clamp_kinds(out: torch.Tensor, limits: Limits) -> torch.Tensor:
+    """`out` (B, C, H, W), in place, within the limits of each third of the channels."""
+    for part, (low, high) in zip(out.split(out.shape[1] // len(limits), 1), limits):
+        part.clamp_(low, high)
+    return out
 
 
 def in_four_passes(wide: torch.Tensor, divisor: int) -> torch.Tensor:

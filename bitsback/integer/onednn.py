@@ -190,9 +190,6 @@ class Fast(PackedWeights):
         skipped = 0 if out.shape[2] == bottom - top else top - begin
         return out[:, :, skipped : skipped + bottom - top]
 
-    def narrow(self, wide: torch.Tensor, divisor: int = WIDE) -> torch.Tensor:
-        return sum_arrays.narrowed(wide, divisor)
-
 
 def _empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     return torch.empty(shape, dtype=dtype, device="cpu", memory_format=torch.channels_last)

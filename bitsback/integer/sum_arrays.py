@@ -9,7 +9,7 @@ import warnings
 
 import torch
 
-from bitsback.integer.convolution import WIDE, Limits, in_four_passes
+from bitsback.integer.convolution import WIDE, Limits, clamp_kinds, in_four_passes
 
 
 def round_and_narrow(
@@ -33,9 +33,7 @@ def narrow_sum(out: torch.Tensor, divisor: int, wide: torch.Tensor, narrow: torc
 
 def limit(out: torch.Tensor, limits: Limits, limited: torch.Tensor) -> None:
     """round(out) within the limits of each third of the channels; float32 (B, C, H, W), int32."""
-    for part, (low, high) in zip(out.round_().split(out.shape[1] // len(limits), 1), limits):
-        part.clamp_(low, high)
-    limited.copy_(out)
+    limited.copy_(clamp_kinds(out.round_(), limits))
 
 
 def narrowed(wide: torch.Tensor, divisor: int) -> torch.Tensor:
