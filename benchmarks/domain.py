@@ -19,7 +19,7 @@ from PIL import Image
 from benchmarks.report import summary
 from bitsback.coder.model import Model
 from bitsback.train.augment import chroma_halved
-from bitsback.train.dequantise import dequantised_model
+from bitsback.train.ensemble import bound_network
 from bitsback.train.measure import bound_bits
 
 CROP_SIDE = 192
@@ -62,7 +62,7 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 def rates(model: Model, images: list[Image.Image], gray: bool) -> tuple[float, float]:
     """(bound, JPEG XL) of crops, bits a dimension; a gray image has one a pixel."""
-    network, crops = dequantised_model(model), [crop(image) for image in images]
+    network, crops = bound_network(model), [crop(image) for image in images]
     x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() - 128
     bound = sum(bound_bits(network, model.levels, x, True, gray=torch.full((len(x),), gray)))
     others = [

@@ -17,7 +17,7 @@ from benchmarks.other_codecs import OTHER_CODECS
 from benchmarks.report import summary, table
 from bitsback.coder.model import Model
 from bitsback.train.bound import top_nats
-from bitsback.train.dequantise import dequantised_model
+from bitsback.train.ensemble import bound_network
 from bitsback.train.held_out import HeldOut, bounds_of_images, held_out
 from bitsback.train.mixture import Source
 
@@ -36,7 +36,7 @@ def costs(model: Model, images: HeldOut) -> torch.Tensor:
     """(N, levels + 1) bits a dimension: p(x | y_0), the other levels, the top."""
     from bitsback.diffusion.levels import sigmas
 
-    network = dequantised_model(model)
+    network = bound_network(model)
     parts = [
         bounds_of_images(network, model.levels, images.x, range(k, k + 1))
         for k in range(len(model.levels))

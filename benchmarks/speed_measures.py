@@ -148,7 +148,7 @@ def one(path: Path, name: str, threads: int) -> dict[str, Any]:
         network, popped, pushed, counted = Clock(), Clock(), Clock(), Clock()
         counter, top = Counter(), peak()
         chain = model.chain()
-        for _, part in chain.network.networks:
+        for _, part in (pair for one in chain.network.models for pair in one.networks):
             counter.watch(part.backend)
         for step in chain.reverse:
             step.network.trunk, step.network.head = (

@@ -27,10 +27,11 @@ from bitsback.codecs.image import ImageData
 from bitsback.codecs.prior_trial import prior_bits
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import sigmas, spaced
-from bitsback.errors import UnsupportedImage
+from bitsback.errors import UnsupportedImage, WrongModel
 from bitsback.train.bound import BoundNetwork
 from bitsback.train.calibration import Calibrated, calibrate
 from bitsback.train.dequantise import dequantised_model
+from bitsback.train.ensemble import bound_network
 from bitsback.train.experts import Experts
 from bitsback.train.export import save_model
 from bitsback.train.measure import bound_bits, bound_parts
@@ -106,7 +107,7 @@ def tile_rates(
     images: (H, W, 3 or 1) uint8.  Errors: UnsupportedImage where all are too small.
     """
     parts: dict[str, np.ndarray] = {}
-    dims, network = np.zeros(len(images), int), dequantised_model(model).to(device)
+    dims, network = np.zeros(len(images), int), bound_network(model).to(device)
     batches = list(_batches(images))
     if not batches:
         raise UnsupportedImage(f"no image of {MULTIPLE}x{MULTIPLE} pixels or more")
@@ -159,6 +160,8 @@ def with_levels(model: Model, count: int, path: Path) -> Model:
     Each is coded by the expert, and with the biases, of the nearest level that the model was
     trained for: no retraining, so its own number is best.
     """
+    if model.plan:
+        raise WrongModel(f"{model.path}: an ensemble has its own levels only")
     network, noise = dequantised_model(model), sigmas(model.levels)
     levels = spaced(count, noise[0], noise[-1])
     logs = np.log(sigmas(levels))
@@ -191,7 +194,7 @@ def graded_rates(
     if not side or any(pixels.shape[2] != 3 for pixels in images + training):
         raise UnsupportedImage("grades are of colour images of 8x8 pixels or more")
     x, train = (as_tensor(np.stack([_centre(p, side) for p in s])) for s in (images, training))
-    network: BoundNetwork = dequantised_model(model)
+    network: BoundNetwork = bound_network(model)
     noise, generator = list(sigmas(model.levels)), torch.Generator().manual_seed(seed)
     moments = [measure_moments(network, sigma, train, generator) for sigma in noise]
     graded = graded_bits(network, noise, x, moments, seed=seed)

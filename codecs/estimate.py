@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections import Counter
 
 import numpy as np
 
@@ -48,12 +49,12 @@ def device_bytes(model: Model, pixels: int = ENCODER_MAX_PIXELS, words: int = WO
     words: on the stack.  Counted by benchmarks.footprint, of which this is an upper bound within a
     third.  torch's allocator reserves up to RESERVED times it; CUDA's CONTEXT comes on top.
     """
-    widest = max(expert.config.c1 for expert in model.experts)
+    widest = max(expert.config.c1 for expert in _experts(model))
     return (
         FIXED
         + WEIGHT_BYTES * weights(model)
         + WORD_BYTES * words
-        + int((380 + 1.5 * widest) * pixels)
+        + int((380 + 1.5 * widest * _at_once(model)) * pixels)
     )
 
 
@@ -63,15 +64,26 @@ def host_bytes(model: Model, pixels: int) -> int:
     The program, the model, the largest segment, which is at most half of an image, with the gaps
     that others left, and the image itself.
     """
-    widest = max(expert.config.c1 for expert in model.experts)
+    widest = max(expert.config.c1 for expert in _experts(model))
     halves = pixels / (2 * ENCODER_MAX_PIXELS)
     segment = (340 + 7.4 * widest) * min(halves, 1) * min(max(1, (1 + halves) / 2), GAPS)
     return int((300 + segment) * 2**20) + WEIGHT_BYTES * weights(model) + IMAGE_BYTES * pixels
 
 
+def _experts(model):
+    """Those of all of an ensemble's models."""
+    return [expert for one in model.models for expert in one.experts]
+
+
+def _at_once(model):
+    """How many inputs a GPU evaluates at once, of an ensemble: those of one model."""
+    counts = [Counter(member.model for member in step) for step in model.plan or ()]
+    return max((n for count in counts for n in count.values()), default=1)
+
+
 def weights(model: Model) -> int:
     """How many weights a model's experts have."""
-    layers = [layer for expert in model.experts for layer in expert.layers.values()]
+    layers = [layer for expert in _experts(model) for layer in expert.layers.values()]
     return sum(layer.weight.numel() for layer in layers)
 
 

@@ -26,6 +26,7 @@ from bitsback.diffusion.levels import default_levels, sigmas
 from bitsback.integer.config import NetworkConfig
 from bitsback.integer.installed import FOLDER_VARIABLE
 from bitsback.train.denoiser import Denoiser
+from bitsback.train.ensemble import save_ensemble
 from bitsback.train.experts import Experts
 from bitsback.train.export import save_model
 
@@ -36,6 +37,7 @@ on_cuda = [
     pytest.mark.skipif(INTERPRETED, reason="kernels are interpreted"),
 ]
 TINY = NetworkConfig(16, 1, 16, 1, 16, 1, embedding=16, head=16, passes=8)
+FOUR = dataclasses.replace(TINY, passes=4)
 
 
 def unshuffled(known):
@@ -184,6 +186,40 @@ def expert_model(tmp_path_factory):
         noise,
     )
     return Model(_model_file(tmp_path_factory.mktemp("experts"), experts))
+
+
+MEMBERS = [
+    {"levels": [0, 0], "member": [["a", "", 3], ["a", "columns", 3], ["b", "rows", 2]]},
+    {"levels": [1, 1], "member": [["b", "both", 1]]},
+]
+
+
+def ensemble_of(folder, models, steps, images=(), name="ensemble.safetensors"):
+    """The Model of an ensemble; models: {name: Model}, which are added models while it is read."""
+    added = folder / "added"
+    added.mkdir(exist_ok=True)
+    for model in models.values():
+        shutil.copy(model.path, added / f"{model.id[:16]}.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, str(added))
+        named = [
+            step | {"member": [[models[of].id, *rest] for of, *rest in step["member"]]}
+            for step in steps
+        ]
+        return save_ensemble({"step": named}, folder / name, images)
+
+
+@pytest.fixture(scope="session")
+def ensemble_model(tmp_path_factory, photograph):
+    """Of two networks of four passes and two levels: means of three, and one mirrored both ways,
+    with rows of its own for pixels."""
+    folder = tmp_path_factory.mktemp("ensemble")
+    networks = {name: random_network(seed, FOUR) for name, seed in (("a", 3), ("b", 4))}
+    models = {}
+    for name, network in networks.items():
+        (folder / name).mkdir()
+        models[name] = Model(_model_file(folder / name, network, default_levels()[:2]))
+    return ensemble_of(folder, models, MEMBERS, [photograph(64, 64, seed) for seed in range(3)])
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from bitsback.coder.context import Context
 from bitsback.coder.top import Top
 from bitsback.errors import StackEmpty
 from bitsback.integer.convolution import Reference
+from bitsback.integer.ensemble import IntegerEnsemble
 
 pytest.importorskip("triton")
 KINDS = [False, True]  # torch operations, Triton kernels
@@ -56,6 +57,16 @@ def pixels(shape, seed=0):
     rng = np.random.default_rng(seed)
     smooth = np.cumsum(rng.integers(-3, 4, shape), 3)
     return np.clip(smooth + rng.integers(-40, 40, (*shape[:2], 1, 1)), -128, 127).astype(np.int32)
+
+
+@pytest.mark.parametrize("kernels", KINDS)
+@pytest.mark.parametrize("shape", [(1, 3, 9, 14), (2, 1, 8, 5)])
+def test_an_ensemble_codes_alike(device, ensemble_model, kernels, shape, monkeypatch):
+    """Inputs of one model in a batch, on tensors of a CPU as on a GPU."""
+    runs_of = IntegerEnsemble._runs_of
+    monkeypatch.setattr(IntegerEnsemble, "_runs_of", lambda self, m, _: runs_of(self, m, True))
+    x = pixels(shape)
+    laws(ensemble_model, device, kernels, x, Context(x[:, :, :0], x[:, :, :, :0]), 3)
 
 
 @pytest.mark.parametrize("kernels", KINDS)

@@ -72,7 +72,8 @@ def _print_bounds(network: Any, data: Path, limit: int) -> None:
 @click.option(
     "--data",
     type=PathName(exists=True, file_okay=False),
-    help="Folder of images on which to measure the cost of rounding.",
+    help="Folder of images on which to measure the cost of rounding; for an ensemble, that of its "
+    "recipe's sources.",
 )
 @click.option(
     "--limit",
@@ -154,11 +155,13 @@ def export(
 
     One checkpoint, or those of several experts (--only), or a recipe (.toml) with --experts.
     A model file (.safetensors) or weights among them lend the experts of levels that no checkpoint,
-    or weights before them, have. With --data the cost of rounding is printed.
+    or weights before them, have. With --data the cost of rounding is printed. A recipe of an
+    ensemble names the models whose mean it is; if it has sources it needs --data, too.
     """
     from bitsback import outputs
     from bitsback.diffusion.levels import default_levels
     from bitsback.train.checkpoints import packed_states, read_checkpoints
+    from bitsback.train.ensemble import save_ensemble
     from bitsback.train.export import save_model
     from bitsback.train.packed_weights import SUFFIX, write_packed
 
@@ -170,6 +173,10 @@ def export(
         raise click.UsageError("--variance and --crops need one another")
     at_once = checkpoints[0].suffix == recipes.RECIPE
     try:
+        if at_once and len(checkpoints) == 1 and (table := recipes.ensemble_of(checkpoints[0])):
+            outputs.refuse(output, checkpoints, force)
+            save_ensemble(table, output, recipes.pixels_of(table, data), force=force)
+            return
         if at_once:
             if not experts or len(checkpoints) > 1 or numbers:
                 raise click.UsageError("a recipe needs --experts, and nothing beside it")

@@ -49,15 +49,18 @@ def models(context: click.Context, as_json: bool) -> None:
 def _print_model(name, path, as_json, added=False):
     """One line, of a file that is read and compared with its id.  Errors: WrongModel."""
     from bitsback.coder.model import Model
+    from bitsback.integer.installed import ID_DIGITS
 
     model = Model(path)
     training: Any = model.description.get("training")
+    parts = [one.id for one in model.models] if model.plan else []
     facts = {
         "name": name,
         "id": model.id,
         "bytes": path.stat().st_size,
         "levels": len(model.levels),
         "training": training,
+        "ensemble": parts,
         "added": added,
         "path": str(path),
     }
@@ -71,6 +74,8 @@ def _print_model(name, path, as_json, added=False):
         )
     except (LookupError, TypeError, ValueError):  # whoever made it need not have said
         trained = "training unknown"
+    if parts:
+        trained = f"ensemble of {', '.join(part[:ID_DIGITS] for part in parts)}"
     print_line(
         f"{'added' if added else name:10} {model.id[:16]}  {facts['bytes'] / 2**20:.1f} MiB  "
         f"{facts['levels']} levels  {trained}{f'  in {path}' if added else ''}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitsback.cli.messages import print_error, print_line
-from bitsback.errors import BitsbackError, OutputFailed
+from bitsback.errors import BitsbackError, OutputFailed, TrainingError
 from bitsback.outputs import append_line
 from bitsback.whole import make_folders
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bitsback.train.held_out import Choice
 
 RECIPE = ".toml"
+ENSEMBLE_SIDE = 256  # pixels a side of the images that an ensemble is fitted to
 
 
 def _line(name: str, row: dict[str, Any]) -> str:
@@ -55,6 +56,34 @@ def work(task: "Task") -> None:
     except Exception:  # a defect or the device's failure: the others go on
         report({"note": traceback.format_exc()[-1500:]})
         sys.exit(1)
+
+
+def ensemble_of(path: Path) -> dict[str, Any] | None:
+    """What a recipe of an ensemble says (train/ensemble.py); None where it is one of training.
+
+    Errors: TrainingError.
+    """
+    from bitsback.train.recipe import read_table
+
+    table = read_table(path)
+    return table if "step" in table else None
+
+
+def pixels_of(table: dict[str, Any], data: Path | None) -> list[Any]:
+    """(H, W, 3) uint8 each, the held-out images to which an ensemble's rows for pixels are fitted.
+
+    table: of `ensemble_of`; data: the folder that its sources are below.  Errors: TrainingError.
+    """
+    from bitsback.train.held_out import held_out
+    from bitsback.train.recipe import sources_of
+
+    if bool(table.get("source")) != bool(data):
+        raise TrainingError("an ensemble needs --data where it has sources, and only there")
+    found = []
+    for source in sources_of(table, data or Path()):
+        images = held_out(source, ENSEMBLE_SIDE).x
+        found += [*(images + 128).byte().permute(0, 2, 3, 1).contiguous().numpy()]
+    return found
 
 
 def experts_of(

@@ -27,6 +27,7 @@ from bitsback.coder.ledger import Ledger
 from bitsback.coder.top import Top
 from bitsback.diffusion.levels import Levels, forward_mean32
 from bitsback.diffusion.whole_pixels import INDEX, WholeRows
+from bitsback.integer.ensemble import IntegerEnsemble
 from bitsback.integer.network import IntegerExperts
 
 # Version of the arithmetic that ARITHMETIC.md specifies beyond a model's integers, for which there
@@ -97,7 +98,7 @@ class Chain:
 
     def __init__(
         self,
-        network: IntegerExperts,
+        network: IntegerExperts | IntegerEnsemble,
         gaussians: Gaussians,
         forward: Gaussians,
         levels: Levels,

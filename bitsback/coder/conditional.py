@@ -19,6 +19,7 @@ from bitsback.coder.distributions import Distributions, Request
 from bitsback.coder.fastest import sample_functions
 from bitsback.coder.ledger import Ledger
 from bitsback.diffusion.whole_pixels import WholeRows
+from bitsback.integer.ensemble import IntegerEnsemble
 from bitsback.integer.network import IntegerExperts
 
 
@@ -32,7 +33,7 @@ class Conditional:
 
     def __init__(
         self,
-        network: IntegerExperts,
+        network: IntegerExperts | IntegerEnsemble,
         gaussians: Gaussians,
         index: int,
         whole: WholeRows | None = None,

@@ -16,6 +16,7 @@ from bitsback.coder.context import Context
 from bitsback.coder.fastest import distribution_module, placed, sample_functions
 from bitsback.diffusion.passes import Places
 from bitsback.diffusion.whole_pixels import WholeRows
+from bitsback.integer.ensemble import IntegerEnsemble
 from bitsback.integer.network import IntegerExperts
 
 COLOURS = (1, 0, 2)  # G, then R given G, then B given G and R
@@ -53,7 +54,7 @@ class Distributions:
 
     def __init__(
         self,
-        network: IntegerExperts,
+        network: IntegerExperts | IntegerEnsemble,
         index: int,
         y: Any,
         values: Any,
@@ -73,7 +74,7 @@ class Distributions:
         (channels, height, width), gray = y.shape[1:], y.shape[1] == 1
         seen = torch.as_tensor(self._context.around(y), device=device)
         out, state = network.trunk(index, seen)
-        shape = len(y), (seen.shape[2] + 7) // 8 * 4, (seen.shape[3] + 7) // 8 * 4
+        shape = len(y), *network.blocks(index, *seen.shape[2:])
         room = 16 if placed(self._values) else 12  # channels in memory; kernels read 16
         innovations = torch.zeros((*shape, room), dtype=torch.int8, device=device)[..., :12]
         module, tables = distribution_module(self._values, device), network.tables(index)

@@ -18,7 +18,10 @@ from bitsback.diffusion.levels import Level
 from bitsback.errors import WrongModel
 from bitsback.integer.bias_updates import BiasUpdates, by_expert, kinds, updated_layers
 from bitsback.integer.convolution import Reference
+from bitsback.integer.ensemble import IntegerEnsemble, Plan, check_passes, read_plan
 from bitsback.integer.installed import (
+    ENSEMBLE_ARITHMETIC,
+    ID_DIGITS,
     MODEL_ARITHMETIC,
     find_model,
     models_of_id,
@@ -26,10 +29,12 @@ from bitsback.integer.installed import (
 )
 from bitsback.integer.model_file import (
     UNREADABLE,
+    Tensors,
     read_experts,
     read_model,
     read_rows,
     read_steps,
+    with_pixel_rows,
 )
 from bitsback.integer.network import IntegerExperts, IntegerNetwork
 from bitsback.integer.selftest import choose
@@ -43,26 +48,62 @@ class Model:
 
     id: 64 hex digits; levels: tuple of Level; steps: of Step; experts: of Expert; config and
     layers: of the first expert, which has the finest levels; description: the file's metadata.
-    data: as of read_model.  Errors: WrongModel.
+    plan: of an ensemble (integer/ensemble.py), whose tables and experts are those of the first of
+    its `models`; else None, and `models` is this one alone.
+    data: as of read_model.  Errors: WrongModel, also where a model of an ensemble is not here.
     """
+
+    plan: Plan | None = None
 
     def __init__(self, path: str | Path, data: bytes | None = None):
         self.path = Path(path)
         tensors, self.description, self.id = read_model(path, data)
         arithmetic = self.description.get("arithmetic")
-        if arithmetic != MODEL_ARITHMETIC:
+        if arithmetic not in (MODEL_ARITHMETIC, ENSEMBLE_ARITHMETIC):
             raise WrongModel(other_arithmetic(path, arithmetic))
         try:
             self.levels = tuple(Level(*pair) for pair in self.description["levels"])
-            self.steps, self.experts = read_steps(tensors), read_experts(tensors, self.description)
-            self.config, self.layers = self.experts[0].config, self.experts[0].layers
-            self.gaussians, self.whole = read_rows(tensors)
-            self.forward = Gaussians(tensors["forward_masses"].numpy())
+            if arithmetic == MODEL_ARITHMETIC:
+                self._read_integers(tensors)
+            else:
+                self._open_models(tensors)
         except UNREADABLE as error:
             raise WrongModel(f"{path}: not an exported model ({error})") from None
+        self.config, self.layers = self.experts[0].config, self.experts[0].layers
         self._chains: dict[str, Chain] = {}
         self._others: dict[str, Model] = {}
         self._lock = ForkLock()  # threads share a model: what is built once is built by one
+
+    def _read_integers(self, tensors: Tensors) -> None:
+        self.steps, self.experts = read_steps(tensors), read_experts(tensors, self.description)
+        self.gaussians, self.whole = read_rows(tensors)
+        self.forward = Gaussians(tensors["forward_masses"].numpy())
+        self.models: tuple[Model, ...] = (self,)
+
+    def _open_models(self, tensors: Tensors) -> None:
+        """Errors: WrongModel where a model is not here; ValueError where one does not fit."""
+        ids, self.plan = read_plan(self.description)
+        self.models = tuple(self._member(model_id) for model_id in ids)
+        first, *others = self.models
+        if first.levels != self.levels or any(not _same_tables(first, one) for one in others):
+            raise ValueError("its models have other levels or tables than one another")
+        check_passes(
+            [[e.config.passes for e in one.experts for _ in e.steps] for one in self.models],
+            self.plan,
+        )
+        self.experts, self.whole, self.forward = first.experts, first.whole, first.forward
+        self.gaussians, pixels = with_pixel_rows(tensors, first.gaussians, first.steps[0])
+        self.steps = [pixels, *first.steps[1:]]
+
+    def _member(self, model_id: str) -> "Model":
+        try:
+            model = Model.open(model_id=model_id)
+        except WrongModel as error:
+            told = f"{self.path}: an ensemble, of which model {model_id[:ID_DIGITS]} is missing"
+            raise WrongModel(f"{told}: {error}") from None
+        if model.plan:
+            raise ValueError(f"model {model_id[:ID_DIGITS]} is an ensemble itself")
+        return model
 
     @property
     def update_codec(self) -> BiasUpdates:
@@ -72,6 +113,8 @@ class Model:
     @property
     def codes_gray(self) -> bool:
         """Whether the model was trained on gray images too; True where its file does not say."""
+        if self.plan:
+            return all(model.codes_gray for model in self.models)
         training = self.description.get("training")
         return not isinstance(training, dict) or bool(training.get("grey", True))
 
@@ -139,31 +182,66 @@ class Model:
             with current(device):
                 usable, _ = usable_kernels(self.gaussians, self.forward, torch.device(device))
             kernels = usable if usable.lanes else None
-        chain = self._chain(backends, kernels)
+        others = [
+            one._network([chosen.like(expert.layers) for expert in one.experts])
+            for one in self.models[1:]
+        ]
+        chain = self._chain(backends, others, kernels)
         settle(device)
         return chain
 
     def tuned_chain(self, updates: np.ndarray, device: str = "cpu") -> Chain:
         """The codec with updated biases.  updates: int32, of all families.  Errors: DamagedFile."""
         chain = self.chain(device)
-        backends = [network.backend for _, network in chain.network.networks]
-        parts = by_expert(updates, self.experts)
-        return self._chain(
+        network, parts = chain.network, by_expert(updates, self.experts)
+        backends = [
+            one.backend.like(updated_layers(expert.layers, part)) if part.any() else one.backend
+            for (_, one), expert, part in zip(network.networks, self.experts, parts)
+        ]
+        return self._chain(backends, network.models[1:], chain.kernels if chain.tensors else None)
+
+    def _network(self, backends: Sequence[Reference]) -> IntegerExperts:
+        """The network of its own experts, one backend for each."""
+        return IntegerExperts(
             [
-                backend.like(updated_layers(expert.layers, part)) if part.any() else backend
-                for backend, expert, part in zip(backends, self.experts, parts)
-            ],
-            chain.kernels if chain.tensors else None,
+                (expert.steps, IntegerNetwork(backend, expert.config, self.steps, expert.steps[0]))
+                for expert, backend in zip(self.experts, backends)
+            ]
         )
 
-    def _chain(self, backends: Sequence[Reference], kernels: Kernels | None) -> Chain:
-        """A Chain with one backend for each expert."""
-        networks = [
-            (expert.steps, IntegerNetwork(backend, expert.config, self.steps, expert.steps.start))
-            for expert, backend in zip(self.experts, backends)
-        ]
-        experts = IntegerExperts(networks)
-        arrays = experts, self.gaussians, self.forward, self.levels
+    def _chain(
+        self,
+        backends: Sequence[Reference],
+        others: Sequence[IntegerExperts],
+        kernels: Kernels | None,
+    ) -> Chain:
+        """A Chain of its experts, one backend for each, and an ensemble's other models."""
+        network: IntegerExperts | IntegerEnsemble = self._network(backends)
+        if self.plan:
+            network = IntegerEnsemble([network, *others], self.plan)
+        arrays = network, self.gaussians, self.forward, self.levels
         if kernels is None:
             return Chain(*arrays, whole=self.whole)
         return Chain(*arrays, True, kernels, self.whole)
+
+
+def _same_tables(first: Model, other: Model) -> bool:
+    """Whether two models have the same levels, constants of steps, and tables."""
+    pairs = [
+        (getattr(a, name), getattr(b, name))
+        for a, b in zip(first.steps, other.steps)
+        for name in ("scale", "gain", "shift", "inverse")
+    ]
+    pairs += [
+        (getattr(first, name).frequencies, getattr(other, name).frequencies)
+        for name in ("gaussians", "forward")
+    ]
+    scalars = [
+        [(s.input_scale, s.from_y, s.from_f, s.base) for s in one.steps] for one in (first, other)
+    ]
+    return (
+        first.levels == other.levels
+        and first.whole == other.whole
+        and scalars[0] == scalars[1]
+        and all(np.array_equal(a, b) for a, b in pairs)
+    )

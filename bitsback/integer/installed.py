@@ -23,9 +23,11 @@ KEY = "bitsback"  # of the metadata of a model file
 # sections 1, 2, 6 and 8); a model's id depends on it.  chain.CODER_ARITHMETIC is for all else and
 # may change without a change of any model file.
 MODEL_ARITHMETIC = 7
-# Name of the whole arithmetic, MODEL_ARITHMETIC and CODER_ARITHMETIC together, for people: "1.0" is
-# what every release of 1.x computes.
-ARITHMETIC_VERSION = "1.0"
+# Of files of ensembles, which name models in place of integers (ARITHMETIC.md, section 17).
+ENSEMBLE_ARITHMETIC = 8
+# Name of the whole arithmetic, these and CODER_ARITHMETIC together, for people: "1.0" is what every
+# release of 1.x computes, "1.1" adds ensembles.
+ARITHMETIC_VERSION = "1.1"
 FOLDER_VARIABLE = "BITSBACK_MODELS"  # environment variable: where added models are
 ID_DIGITS = 16  # of an id that name a model: in files, in names of added models
 LEAST_DIGITS = 8  # of an id that a user gives
@@ -47,7 +49,7 @@ def read_head(path: str | Path) -> dict[str, Any]:
         arithmetic = head["arithmetic"]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise no_model(path, error) from None
-    if arithmetic != MODEL_ARITHMETIC:
+    if arithmetic not in (MODEL_ARITHMETIC, ENSEMBLE_ARITHMETIC):
         raise WrongModel(other_arithmetic(path, arithmetic))
     return head
 
@@ -62,7 +64,8 @@ def no_model(path: str | Path, error: Exception) -> WrongModel:
 
 def other_arithmetic(path: str | Path, arithmetic: object) -> str:
     """The message about a model that this program cannot compute."""
-    return f"{path}: arithmetic {arithmetic}, this program computes {MODEL_ARITHMETIC}"
+    known = f"{MODEL_ARITHMETIC} and {ENSEMBLE_ARITHMETIC}"
+    return f"{path}: arithmetic {arithmetic}, this program computes {known}"
 
 
 def stored_id(path: str | Path) -> str | None:

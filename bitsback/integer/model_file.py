@@ -2,6 +2,8 @@
 
 A model file holds integers only (export.py).  Its metadata are `{"arithmetic": 7, "experts":
 [{"network": {...}, "steps": [0, K], "family": 0}], "levels": [...], "training": {...}, "id": ...}`.
+The file of an ensemble has "ensemble" (ensemble.py) in place of "experts", and no integers but, if
+any, rows for pixels.
 The id is a SHA-256 over the integers and their meaning; it depends neither on the file's layout nor
 on `training`.  Where model files are, and what their heads say without torch: installed.py.
 """
@@ -9,6 +11,7 @@ on `training`.  Where model files are, and what their heads say without torch: i
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
-from bitsback.ans.gaussian_tables import FRACTIONS, Gaussians
+from bitsback.ans.gaussian_tables import FRACTIONS, SCALES, Gaussians
+from bitsback.ans.row_table import COLUMNS
 from bitsback.diffusion.steps import Step
 from bitsback.diffusion.whole_pixels import WholeRows
 from bitsback.errors import WrongModel
@@ -45,6 +49,8 @@ UNREADABLE = (
 def model_id(tensors: Tensors, description: Mapping[str, Any]) -> str:
     """SHA-256, 64 hex digits, of the tensors and of the parts of the description they depend on."""
     meaning = {key: description.get(key) for key in ("arithmetic", "experts", "levels")}
+    if "ensemble" in description:
+        meaning["ensemble"] = description["ensemble"]
     digest = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode())
     for name in sorted(tensors):
         t = tensors[name].contiguous()
@@ -150,6 +156,20 @@ def read_steps(tensors: Tensors) -> list[Step]:
         Step(*row, **{name: array[k] for name, array in arrays.items()})
         for k, row in enumerate(tensors["steps.scalars"].tolist())
     ]
+
+
+def with_pixel_rows(tensors: Tensors, gaussians: Gaussians, step: Step) -> tuple[Gaussians, Step]:
+    """The table of p and step 0 of an ensemble: as they are, or with its own rows for pixels.
+
+    Errors: ValueError where these are no table.
+    """
+    if "pixel_masses" not in tensors:
+        return gaussians, step
+    rows, known = tensors["pixel_masses"].numpy(), gaussians.frequencies
+    if rows.shape != (SCALES * FRACTIONS, COLUMNS) or rows.dtype != np.int32:
+        raise ValueError("pixel_masses are no table")
+    begin = len(known) // FRACTIONS
+    return Gaussians(np.concatenate([known, rows])), replace(step, scale=step.scale + begin)
 
 
 def read_rows(tensors: Tensors) -> tuple[Gaussians, WholeRows | None]:

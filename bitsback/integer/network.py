@@ -142,6 +142,10 @@ class IntegerNetwork:
         """The coding passes of a step."""
         return coding_passes(self.config.passes)
 
+    def blocks(self, index: int, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of 2x2 blocks of `head`'s arrays, for an input of these sides."""
+        return -(-height // COARSEST) * COARSEST // 2, -(-width // COARSEST) * COARSEST // 2
+
 
 class IntegerExperts:
     """An IntegerNetwork made of experts: each step uses the expert that it belongs to.
@@ -152,6 +156,11 @@ class IntegerExperts:
     def __init__(self, networks: Sequence[tuple[range, IntegerNetwork]]):
         self.networks = networks
         self.steps = networks[0][1].steps
+
+    @property
+    def models(self) -> Sequence["IntegerExperts"]:
+        """This one, as an ensemble has several (ensemble.py)."""
+        return (self,)
 
     @property
     def backend(self) -> Reference:
@@ -179,3 +188,6 @@ class IntegerExperts:
 
     def tables(self, index: int) -> StepTables:
         return self.of(index).tables(index)
+
+    def blocks(self, index: int, height: int, width: int) -> tuple[int, int]:
+        return self.of(index).blocks(index, height, width)

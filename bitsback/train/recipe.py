@@ -132,26 +132,40 @@ def _only_fields(table: dict[str, Any], of: type) -> dict[str, Any]:
     return {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
 
 
-def read_recipe(path: str | Path, data: str | Path) -> Recipe:
-    """The recipe in a file; data: the folder that its sources are below.  Errors: TrainingError."""
+def read_table(path: str | Path) -> dict[str, Any]:
+    """What a TOML file says.  Errors: TrainingError."""
     try:
         import tomllib  # from Python 3.11 on
     except ImportError:
         raise TrainingError(f"{path}: recipes need Python 3.11") from None
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        sources = [_only_fields(one, Source) for one in table.pop("source")]
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path}: not a recipe ({first_line(error)})") from None
+
+
+def sources_of(table: dict[str, Any], data: str | Path) -> tuple[Source, ...]:
+    """The sources that a recipe names; data: the folder that they are below.  Errors: KeyError,
+    TypeError, TrainingError."""
+    told = [_only_fields(one, Source) for one in table.get("source", [])]
+    return tuple(Source(**one | {"folder": Path(data) / one["folder"]}) for one in told)
+
+
+def read_recipe(path: str | Path, data: str | Path) -> Recipe:
+    """The recipe in a file; data: the folder that its sources are below.  Errors: TrainingError."""
+    table = read_table(path)
+    try:
+        sources = sources_of(table, data)
         experts = [_only_fields(one, Expert) for one in table.pop("expert")]
         training = _only_fields(table.pop("training", {}), TrainingConfig)
         start = table.pop("start", None)
         augment = table.pop("augment", {})
         if "odds" in augment:
             augment |= {"odds": Odds(**_only_fields(augment["odds"], Odds))}
+        del table["source"]
         recipe = Recipe(
             **_only_fields(table, Recipe),
-            sources=tuple(
-                Source(**one | {"folder": Path(data) / one["folder"]}) for one in sources
-            ),
+            sources=sources,
             experts=tuple(Expert(**one) for one in experts),
             start=Path(path).parent / start if start else None,
             training=training,
@@ -162,5 +176,5 @@ def read_recipe(path: str | Path, data: str | Path) -> Recipe:
             if recipe.config(expert, False).patch > recipe.patch:
                 raise TrainingError(f"{expert.name}: patches larger than the recipe's")
         return recipe
-    except (OSError, KeyError, TypeError, ValueError, TrainingError) as error:
+    except (KeyError, TypeError, ValueError, TrainingError) as error:
         raise TrainingError(f"{path}: not a recipe ({first_line(error)})") from None

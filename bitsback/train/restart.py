@@ -15,6 +15,7 @@ from bitsback.coder.model import Model
 from bitsback.diffusion.levels import Level, default_levels, sigmas
 from bitsback.errors import TrainingError
 from bitsback.integer.experts import Expert
+from bitsback.integer.installed import ID_DIGITS
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.dequantise import dequantised
 from bitsback.train.quantised import QConv
@@ -58,12 +59,21 @@ def trainable(expert: Expert, levels: tuple[Level, ...]) -> dict[str, Tensor]:
     return network.state_dict()
 
 
+def _networks(path: str | Path) -> Model:
+    """A model with weights of its own.  Errors: WrongModel, TrainingError."""
+    model = Model(path)
+    if model.plan:
+        ids = ", ".join(one.id[:ID_DIGITS] for one in model.models)
+        raise TrainingError(f"{path}: an ensemble has no weights of its own: take one of {ids}")
+    return model
+
+
 def other_experts(path: str | Path, taken: list[int]) -> list[tuple[Denoiser, range]]:
     """[(Denoiser, its levels)] of the experts of a model that have none of the levels `taken`.
 
     Errors: WrongModel; TrainingError where these levels are not the coder's own.
     """
-    model, kept, own = Model(path), [], default_levels()
+    model, kept, own = _networks(path), [], default_levels()
     for expert in model.experts:
         if not set(expert.steps) & set(taken):
             first = max(expert.steps.start - 1, 0)
@@ -92,7 +102,7 @@ def as_checkpoint(path: str | Path, only: range | None = None) -> dict[str, Any]
     only None: the network of a model that has just one.  Errors: WrongModel where path is no model,
     TrainingError where no one network has these levels.
     """
-    model = Model(path)
+    model = _networks(path)
     wanted = range(len(model.levels)) if only is None else only
     owners = [
         expert

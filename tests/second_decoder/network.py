@@ -18,23 +18,44 @@ def cumulative(*tables):
     return np.pad(sums, ((0, 0), (1, 0))).tolist()
 
 
-class Model:
-    """Section 1: the integers of a model file, and section 6: its network."""
+DTYPES = {"I8": ("<i1", "torch.int8"), "I32": ("<i4", "torch.int32")}
+
+
+class ModelFile:
+    """Section 1: what a model file says, and its tensors."""
+
+    keys = "arithmetic", "experts", "levels"
 
     def __init__(self, data):
         end = 8 + int.from_bytes(data[:8], "little")
         header = json.loads(data[8:end])
         self.about = json.loads(header.pop("__metadata__")["bitsback"])
-        if self.about["arithmetic"] != 7:
-            raise WrongModel("a model of another arithmetic")
         self.tensors, self.dtypes = {}, {}
         for name, entry in header.items():
             start, stop = entry["data_offsets"]
-            values = np.frombuffer(
-                data[end + start : end + stop], {"I8": "<i1", "I32": "<i4"}[entry["dtype"]]
-            )
+            kind, self.dtypes[name] = DTYPES[entry["dtype"]]
+            values = np.frombuffer(data[end + start : end + stop], kind)
             self.tensors[name] = values.reshape(entry["shape"])
-            self.dtypes[name] = {"I8": "torch.int8", "I32": "torch.int32"}[entry["dtype"]]
+
+    def id(self):
+        """The whole SHA-256 in hex."""
+        told = {key: self.about.get(key) for key in self.keys}
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        for name in sorted(self.tensors):
+            digest.update(
+                f"{name} {self.tensors[name].shape} {self.dtypes[name]}\n".encode()
+                + self.tensors[name].tobytes()
+            )
+        return digest.hexdigest()
+
+
+class Model(ModelFile):
+    """The integers of a model, and section 6: its network."""
+
+    def __init__(self, data):
+        super().__init__(data)
+        if self.about["arithmetic"] != 7:
+            raise WrongModel("a model of another arithmetic")
         self.exponents, self.steps = zip(*self.about["levels"])
         self.count = len(self.steps)
 
@@ -48,17 +69,6 @@ class Model:
     def q(self):
         """Those of `forward_masses`."""
         return cumulative(self.tensors["forward_masses"])
-
-    def id(self):
-        """The whole SHA-256 in hex."""
-        told = {key: self.about[key] for key in ("arithmetic", "experts", "levels")}
-        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-        for name in sorted(self.tensors):
-            digest.update(
-                f"{name} {self.tensors[name].shape} {self.dtypes[name]}\n".encode()
-                + self.tensors[name].tobytes()
-            )
-        return digest.hexdigest()
 
     def table(self, name, k):
         return self.tensors["steps." + name][k].astype(np.int64)

@@ -4,11 +4,12 @@ import numpy as np
 
 from tests.second_decoder import remainders
 from tests.second_decoder.bias_updates import Stack, pop_deltas, tune
+from tests.second_decoder.ensemble import Ensemble, EnsembleFile
 from tests.second_decoder.errors import WrongModel, check
 from tests.second_decoder.fallback import decode_part
 from tests.second_decoder.index import ALPHA, UNDER_PRIOR
 from tests.second_decoder.lanes import Lanes
-from tests.second_decoder.network import Model
+from tests.second_decoder.network import Model, ModelFile
 from tests.second_decoder.reader import Reader
 from tests.second_decoder.sections import BIAS_UPDATES, BLOCK_MEANS, DEPTHS, FLAT_MAP, SHARPNESS
 from tests.second_decoder.segments import decode
@@ -68,10 +69,16 @@ def decode_stack(header, payload, models):
 
 
 def open_model(models, wanted):
+    """models: of model files; wanted: the first bytes of an id."""
     for data in models:
-        model = Model(data)
-        if bytes.fromhex(model.id())[:8] == wanted:
-            return model
+        file = ModelFile(data)
+        if "ensemble" in file.about:
+            file = EnsembleFile(data)
+        if not bytes.fromhex(file.id()).startswith(wanted):
+            continue
+        if isinstance(file, EnsembleFile):
+            return Ensemble(file, [open_model(models, one) for one in file.models])
+        return Model(data)
     raise WrongModel(f"the file was made with the model {wanted.hex()}")
 
 
