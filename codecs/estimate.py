@@ -12,6 +12,8 @@ from bitsback.codecs.mode_decision import prior_possible
 from bitsback.codecs.segment_layout import ENCODER_MAX_PIXELS
 from bitsback.coder.context import no_context
 from bitsback.coder.model import Model
+from bitsback.integer.ensemble import Member
+from bitsback.integer.network import evaluation_multiply_adds
 
 # Bytes on a GPU, whatever the segment: counts of colours, tables; of a weight, as int8 and as
 # float32 (on a CPU: in the file and packed in two orders), and of a word of the stack.
@@ -21,6 +23,7 @@ WORDS = 6_000_000  # on the stack of a photograph of 24 megapixels at 2.7 bits a
 # takes for a process.
 RESERVED, CONTEXT = 1.5, 500 * 2**20
 IMAGE_BYTES = 18  # of a pixel, on the host
+MEANS = 150  # bytes of a pixel that an ensemble's sums and states take
 # Segments of different shapes leave gaps in the allocator's memory that the next ones do not fit
 # into: what a process holds while it codes one, against the first.
 GAPS = 1.8
@@ -30,17 +33,40 @@ TIMED_SIDE = 256  # pixels: side of the block that is timed
 
 @functools.lru_cache(maxsize=4)
 def seconds_per_megapixel(model: Model, device: str) -> float:
-    """Time of coding under the prior: one level of a block, its second run, times the levels."""
-    chain = model.chain(device)
+    """Time of coding under the prior: the finest and the coarsest level of a block are timed, and
+    the others lie between by their multiply-adds."""
+    work = multiply_adds(model)
+    finest, coarsest = (_seconds_of_level(model.chain(device), k) for k in (0, -1))
+    rate = max(0.0, finest - coarsest) / max(work[0] - work[-1], 1e-9)
+    seconds = sum(finest + rate * (one - work[0]) for one in work)
+    return seconds / (TIMED_SIDE**2 / 1e6)
+
+
+def _seconds_of_level(chain, k):
+    """Time of a block's second run."""
     x = np.clip(
         np.random.default_rng(0).normal(0, 30, (1, 3, TIMED_SIDE, TIMED_SIDE)), -128, 127
     ).astype(np.int32)
     for _ in range(2):
         lanes, begin = random_lanes(x.size), time.perf_counter()
-        y = chain.forward[0].pop(lanes, x, no_context(x))
-        chain.reverse[0].push(lanes, x, y, no_context(x))
+        y = chain.forward[k].pop(lanes, x, no_context(x))
+        chain.reverse[k].push(lanes, x, y, no_context(x))
         seconds = time.perf_counter() - begin
-    return seconds * len(model.levels) / (TIMED_SIDE**2 / 1e6)
+    return seconds
+
+
+def multiply_adds(model: Model) -> list[float]:
+    """Multiply-adds a pixel of each step, in all passes and by all of an ensemble's members."""
+    plan = model.plan or [[Member(0, 0, 1)]] * len(model.levels)
+    return [
+        sum(
+            evaluation_multiply_adds(expert.layers, expert.config.passes)
+            for member in members
+            for expert in model.models[member.model].experts
+            if k in expert.steps
+        )
+        for k, members in enumerate(plan)
+    ]
 
 
 def device_bytes(model: Model, pixels: int = ENCODER_MAX_PIXELS, words: int = WORDS) -> int:
@@ -54,7 +80,7 @@ def device_bytes(model: Model, pixels: int = ENCODER_MAX_PIXELS, words: int = WO
         FIXED
         + WEIGHT_BYTES * weights(model)
         + WORD_BYTES * words
-        + int((380 + 1.5 * widest * _at_once(model)) * pixels)
+        + int((380 + MEANS * bool(model.plan) + 1.5 * widest * _at_once(model)) * pixels)
     )
 
 

@@ -8,6 +8,7 @@ from bitsback.codecs import (
     estimate,
 )
 from bitsback.codecs.image import ImageData
+from bitsback.coder.model import Model
 from tests.image_modes import of_mode
 
 
@@ -32,6 +33,26 @@ def test_estimates_count_what_the_prior_takes(tiny_model, photograph, monkeypatc
         > 2 * longer
     )
     assert estimate.estimate(images[1:], True, tiny_model, "cpu") == (0, 0)
+
+
+def test_multiply_adds(ensemble_model):
+    """Those that benchmarks/README.md counts; an ensemble's are its members'."""
+    for name, told in (("fast", 0.92), ("default", 2.09)):
+        assert round(sum(estimate.multiply_adds(Model.open(name))) / 1e6, 2) == told
+    one, other = (estimate.multiply_adds(part) for part in ensemble_model.models)
+    assert estimate.multiply_adds(ensemble_model) == [2 * one[0] + other[0], other[1]]
+
+
+def test_levels_lie_between_the_two_that_are_timed(tiny_model, monkeypatch):
+    """Seconds rise with the multiply-adds: 4 for the finest level, 2 for the coarsest."""
+    count = len(tiny_model.levels)
+    work = [3.0, *[2.0] * (count - 2), 1.0]
+    monkeypatch.setattr(estimate, "multiply_adds", lambda _: work)
+    monkeypatch.setattr(estimate, "_seconds_of_level", lambda _, k: 2.0 if k else 4.0)
+    estimate.seconds_per_megapixel.cache_clear()
+    pace = estimate.seconds_per_megapixel(tiny_model, "cpu")
+    assert pace == pytest.approx((4 + 3 * (count - 2) + 2) / (estimate.TIMED_SIDE**2 / 1e6))
+    estimate.seconds_per_megapixel.cache_clear()
 
 
 def test_the_pace_is_the_models_own(tiny_model, monkeypatch):

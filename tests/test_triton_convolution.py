@@ -411,7 +411,7 @@ def test_kernels_compile():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["best", "self-test"])  # best has the widest layers
+@pytest.mark.parametrize("model", ["best-1.0", "self-test"])  # best-1.0 has the widest layers
 def test_all_kernels_compile(model):
     done, count = compiled(model).split()[1::2]
     assert done == count and int(count) > 10

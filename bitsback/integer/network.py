@@ -24,6 +24,7 @@ assert SCALE_UNIT == 16
 # Pixels that a row of a stage stands for; of the other stages, 2.  Layers between stages have no
 # padding.
 STAGE_SCALES = {"down2": 4, "up2": 4, "middle": 8}
+ROWS_OF_LAYERS = {"to2": 4, "from2": 4, "to3": 8, "from3": 8}  # the same of layers between stages
 COARSEST = 8
 HEAD_GRID = Grid(4, 4, (1,))  # two layers of 3x3, in 2x2 blocks
 HEAD_LAYERS = ("head_known", "head_mix", "head_out")
@@ -38,6 +39,17 @@ def trunk_reach(layers: Mapping[str, Layer]) -> int:
         for name, stage in stages.items()
         if stage not in HEAD_LAYERS
     )
+
+
+def evaluation_multiply_adds(layers: Mapping[str, Layer], passes: int) -> float:
+    """Multiply-adds a pixel of one evaluation: the trunk, and the head in all passes but one."""
+    total = 0.0
+    for name, layer in layers.items():
+        stage = name.split(".")[0]
+        side = ROWS_OF_LAYERS.get(stage, STAGE_SCALES.get(stage, 2))
+        times = passes - 1 if stage in HEAD_LAYERS and stage != "head_out" else 1
+        total += times * layer.weight.numel() / side**2
+    return total
 
 
 class StepTables(NamedTuple):
