@@ -21,7 +21,7 @@ from bitsback.diffusion.levels import default_levels
 from bitsback.errors import TrainingError, WrongModel
 from bitsback.integer.bias_updates import count, kinds
 from bitsback.integer.ensemble import IntegerEnsemble, read_plan
-from bitsback.integer.flips import on_canvas
+from bitsback.integer.flips import flipped_pixels
 from bitsback.integer.installed import FOLDER_VARIABLE
 from bitsback.integer.model_file import read_model, write_model
 from bitsback.train.ensemble import bound_network, save_ensemble
@@ -106,7 +106,7 @@ def test_one_member_is_the_model_on_a_canvas(parts, tmp_path, photograph):
     same = ensemble_of(tmp_path, parts, [{"levels": [0, 1], "member": [["a", "", 2]]}])
     n = torch.from_numpy(photograph(24, 33).transpose(2, 0, 1)[None].astype(np.int32))
     out, _ = same.chain().network.trunk(1, n)
-    whole, _ = parts["a"].chain().network.trunk(1, on_canvas(n))
+    whole, _ = parts["a"].chain().network.trunk(1, flipped_pixels(n, 0))
     assert torch.equal(out, whole[:, :, 4:28, 4:37])
     assert not torch.equal(out, parts["a"].chain().network.trunk(1, n)[0])
 

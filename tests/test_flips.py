@@ -11,7 +11,6 @@ from bitsback.integer.flips import (
     canvas_side,
     flipped_blocks,
     flipped_pixels,
-    on_canvas,
     restored_blocks,
     restored_pixels,
 )
@@ -30,7 +29,7 @@ def test_a_canvas_is_the_reflected_input(size):
     y = numbered((2, 3, *size))
     widths = [(MARGIN, canvas_side(side) - MARGIN - side) for side in size]
     expected = np.pad(y.numpy(), ((0, 0), (0, 0), *widths), mode="symmetric")
-    found = on_canvas(y)
+    found = flipped_pixels(y, 0)
     assert np.array_equal(found.numpy(), expected) and found.dtype == y.dtype
     assert not any(side % 8 or side < 8 for side in found.shape[2:])
     assert max(np.subtract(found.shape[2:], size)) < MARGIN * 2 + 8
@@ -40,15 +39,17 @@ def test_a_canvas_is_the_reflected_input(size):
 @pytest.mark.parametrize("size", SIZES)
 def test_what_is_mirrored_is_mirrored_back(flips, size):
     y = numbered((2, 3, *size))
-    there = flipped_pixels(on_canvas(y), flips)
+    there = flipped_pixels(y, flips)
     assert torch.equal(restored_pixels(there, flips, *size), y)
 
 
 def test_line_i_becomes_line_n_minus_i():
-    y = numbered((1, 1, 8, 8))
-    assert flipped_pixels(y, 1)[0, 0, 0].tolist() == [1, 8, 7, 6, 5, 4, 3, 2]
-    assert flipped_pixels(y, 2)[0, 0, :, 0].tolist() == [1, 57, 49, 41, 33, 25, 17, 9]
-    assert torch.equal(flipped_pixels(y, 3), flipped_pixels(flipped_pixels(y, 1), 2))
+    y = numbered((1, 1, 8, 16))
+    canvas = flipped_pixels(y, 0)
+    rows, columns = ([-i % n for i in range(n)] for n in canvas.shape[2:])
+    assert torch.equal(flipped_pixels(y, 1), canvas[:, :, :, columns])
+    assert torch.equal(flipped_pixels(y, 2), canvas[:, :, rows])
+    assert torch.equal(flipped_pixels(y, 3), canvas[:, :, rows][:, :, :, columns])
 
 
 def zero_canvas(known):
@@ -56,12 +57,19 @@ def zero_canvas(known):
     return torch.from_numpy(np.pad(known.numpy(), ((0, 0), (0, 0), *widths)))
 
 
+def mirrored(canvas, flips):
+    for axis, bit in ((2, 2), (3, 1)):
+        if flips & bit:
+            canvas = canvas.flip(axis).roll(1, axis)
+    return canvas
+
+
 @pytest.mark.parametrize("flips", ALL_FLIPS)
 @pytest.mark.parametrize("size", SIZES)
 def test_blocks_are_mirrored_as_their_pixels_are(flips, size):
     """Innovations lie in zeros, not in their reflections."""
     known = numbered((2, 3, *size)) % 97
-    expected = unshuffled(flipped_pixels(zero_canvas(known), flips).numpy())
+    expected = unshuffled(mirrored(zero_canvas(known), flips).numpy())
     room = torch.zeros((*expected.shape[:3], 16), dtype=torch.int8)
     flipped_blocks(torch.from_numpy(unshuffled(known.numpy())), flips, room[..., :12])
     assert np.array_equal(room[..., :12].numpy(), expected) and not room[..., 12:].any()
@@ -72,6 +80,6 @@ def test_blocks_are_mirrored_as_their_pixels_are(flips, size):
 def test_a_pass_hears_its_own_block(flips, row, column):
     """What the head says of a mirrored pixel's block reaches that pixel."""
     pixels = numbered((1, 1, 16, 24))
-    head = flipped_pixels(on_canvas(pixels), flips)[:, :, row::2, column::2]
-    found = restored_blocks(head, flips, row, column, 8, 12)
+    head = flipped_pixels(pixels, flips)[:, :, row::2, column::2]
+    found = restored_blocks(head, flips, (row, column), 8, 12)
     assert torch.equal(found, pixels[:, :, row::2, column::2])

@@ -20,7 +20,6 @@ from bitsback.integer.flips import (
     canvas_side,
     flipped_blocks,
     flipped_pixels,
-    on_canvas,
     restored_blocks,
     restored_pixels,
 )
@@ -141,9 +140,8 @@ class IntegerEnsemble:
     def trunk(self, index: int, y: torch.Tensor) -> tuple[torch.Tensor, Any]:
         """As IntegerNetwork.trunk: the mean of the members' outputs, and their states."""
         batch, (height, width), states, mean = len(y), y.shape[2:], [], _Mean(self._bits[index])
-        canvas = on_canvas(y)
         for network, members in self._runs[index]:
-            inputs = [flipped_pixels(canvas, member.flips) for member in members]
+            inputs = [flipped_pixels(y, member.flips) for member in members]
             out, state = network.trunk(index, inputs[0] if len(inputs) == 1 else torch.cat(inputs))
             states.append(state)
             for member, part in zip(members, out.split(batch)):
@@ -155,7 +153,7 @@ class IntegerEnsemble:
         self, index: int, pass_number: int, state: Any, innovations: torch.Tensor
     ) -> torch.Tensor:
         """As IntegerNetwork.head: the mean of the members' outputs; state: of `trunk`."""
-        mean, ((row, column, _), *_) = _Mean(self._bits[index]), self.order(index)[pass_number]
+        mean, place = _Mean(self._bits[index]), self.order(index)[pass_number][0][:2]
         batch, height, width, room = (*innovations.shape[:3], innovations.stride(2))
         sides = [canvas_side(2 * side) // 2 for side in (height, width)]
         for (network, members), own in zip(self._runs[index], state):
@@ -164,7 +162,7 @@ class IntegerEnsemble:
                 flipped_blocks(innovations, member.flips, part)
             out = network.head(index, pass_number, own, inputs)
             for member, part in zip(members, out.split(batch)):
-                part = restored_blocks(part, member.flips, row, column, height, width)
+                part = restored_blocks(part, member.flips, place, height, width)
                 mean.add(part, member.weight)
         return mean.value()
 

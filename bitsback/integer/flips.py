@@ -1,9 +1,9 @@
 """Mirrored inputs of a network that keep every pixel's coding pass, and outputs mirrored back.
 
-An input lies on a canvas, MARGIN lines from each edge, and the rest is its reflection: at its edges
-networks then err less than with zeros.  Line i of the canvas's n becomes line n - i, and line 0
-stays: even lines remain even.  So a pixel keeps its place in a 2x2 block, but blocks do not: even
-lines of a block are in the block after it.  ARITHMETIC.md, section 17.
+An input lies on a canvas, MARGIN lines from its top and left, and the rest is its reflection: at
+the edges networks then err less than with zeros.  Mirrored, line i of the canvas's n becomes line
+n - i, and line 0 stays: even lines remain even.  So a pixel keeps its place in a 2x2 block, but
+blocks do not: even lines of a block are in the block after it.  ARITHMETIC.md, section 17.
 """
 
 import torch
@@ -16,64 +16,83 @@ MARGIN = 4  # lines: 8 gain 0.02 % more on 256x256 pixels
 
 def canvas_side(side: int) -> int:
     """Lines of the canvas of an input of so many."""
-    return MARGIN + -(-side // 8) * 8 + MARGIN
+    return -(-side // 8) * 8 + 2 * MARGIN
 
 
-def reflected_lines(side: int, device: torch.device) -> torch.Tensor:
+def _bits(flips: int) -> tuple[bool, bool]:
+    """Whether rows, and whether columns are mirrored."""
+    return bool(flips & ROWS), bool(flips & COLUMNS)
+
+
+def _lines(side: int, mirrored: bool, device: torch.device) -> torch.Tensor:
     """(n,) int64: which line of the input each line of the canvas is."""
-    lines = (torch.arange(canvas_side(side), device=device) - MARGIN) % (2 * side)
+    lines = torch.arange(canvas_side(side), device=device)
+    if mirrored:
+        lines = -lines % len(lines)
+    lines = (lines - MARGIN) % (2 * side)
     return torch.minimum(lines, 2 * side - 1 - lines)
 
 
-def _mirrored(
-    x: torch.Tensor, flips: int, axes: tuple[int, int], odd: tuple[int, int]
-) -> torch.Tensor:
-    """Lines of two axes, rows and columns, mirrored; odd: 1 where they are blocks' odd lines."""
-    wanted = [k for k, bit in enumerate((ROWS, COLUMNS)) if flips & bit]
-    x = x.flip([axes[k] for k in wanted])
-    rolled = [axes[k] for k in wanted if not odd[k]]
-    return x.roll([1] * len(rolled), rolled) if rolled else x
+def flipped_pixels(y: torch.Tensor, flips: int) -> torch.Tensor:
+    """(B, C, H, W) on its canvas, mirrored: (B, C, H', W')."""
+    for axis, mirrored in zip((2, 3), _bits(flips)):
+        y = y.index_select(axis, _lines(y.shape[axis], mirrored, y.device))
+    return y
 
 
-def on_canvas(y: torch.Tensor) -> torch.Tensor:
-    """(B, C, H, W) and its reflections: (B, C, H', W')."""
-    rows, columns = (reflected_lines(side, y.device) for side in y.shape[2:])
-    return y.index_select(2, rows).index_select(3, columns)
+def _part(total: int, begin: int, count: int, mirrored: bool, odd: int = 0) -> slice:
+    """Where `count` lines of a canvas's `total`, from line `begin` on, lie once it is mirrored.
+
+    odd: lines are those of blocks: 1 for their odd lines.
+    """
+    first = total - begin - odd - count + 1 if mirrored else begin
+    return slice(first, first + count)
 
 
-def flipped_pixels(canvas: torch.Tensor, flips: int) -> torch.Tensor:
-    """(B, C, H', W') mirrored."""
-    return _mirrored(canvas, flips, (2, 3), (0, 0)) if flips else canvas
+def _back(part: torch.Tensor, flips: int) -> torch.Tensor:
+    """(B, C, H, W) with its lines in the other order where they are mirrored."""
+    axes = [axis for axis, mirrored in zip((2, 3), _bits(flips)) if mirrored]
+    return part.flip(axes) if axes else part
 
 
 def restored_pixels(out: torch.Tensor, flips: int, height: int, width: int) -> torch.Tensor:
-    """(B, C, H', W') mirrored back, and what is of the input: (B, C, height, width)."""
-    out = _mirrored(out, flips, (2, 3), (0, 0)) if flips else out
-    return out[:, :, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
+    """The mirror of flipped_pixels, without reflections: (B, C, height, width)."""
+    rows, columns = (
+        _part(total, MARGIN, count, mirrored)
+        for total, count, mirrored in zip(out.shape[2:], (height, width), _bits(flips))
+    )
+    return _back(out[:, :, rows, columns], flips)
 
 
 def flipped_blocks(innovations: torch.Tensor, flips: int, into: torch.Tensor) -> None:
-    """Innovations of an input, (B, h, w, 12) int8 (Places.put_unshuffled), mirrored on the canvas.
+    """Innovations of an input, (B, h, w, 12) int8 (Places.put_unshuffled), mirrored on its canvas.
 
-    into: (B, h', w', 12) zeros, where they are written.
+    into: (B, h', w', 12) zeros, where they are written: beyond the input there are none.
     """
-    begin, (height, width) = MARGIN // 2, innovations.shape[1:3]
-    target = into.unflatten(3, (3, 2, 2))
-    canvas = torch.zeros_like(into)
-    canvas[:, begin : begin + height, begin : begin + width] = innovations
-    source = canvas.unflatten(3, (3, 2, 2))
-    for row in (0, 1):
-        for column in (0, 1):
+    source, target = (x.unflatten(3, (3, 2, 2)) for x in (innovations, into))
+    sides, axes = innovations.shape[1:3], _bits(flips)
+    places = [((0, 0), (1, 1)) if mirrored else ((0, slice(None)),) for mirrored in axes]
+    turned = [axis for axis, mirrored in zip((1, 2), axes) if mirrored]
+    for odd_row, row in places[0]:
+        for odd_column, column in places[1]:
+            rows, columns = (
+                _part(total, MARGIN // 2, count, mirrored, odd)
+                for total, count, mirrored, odd in zip(
+                    into.shape[1:3], sides, axes, (odd_row, odd_column)
+                )
+            )
             part = source[..., row, column]
-            target[..., row, column] = _mirrored(part, flips, (1, 2), (row, column))
+            target[:, rows, columns, :, row, column] = part.flip(turned) if turned else part
 
 
 def restored_blocks(
-    head: torch.Tensor, flips: int, row: int, column: int, height: int, width: int
+    head: torch.Tensor, flips: int, place: tuple[int, int], height: int, width: int
 ) -> torch.Tensor:
     """What a pass adds for each block of the canvas, (B, 9, h', w'), mirrored back: of the input's
-    blocks, (B, 9, height, width).  row, column: of the pass's pixels in a block.
+    blocks, (B, 9, height, width).  place: row and column of the pass's pixels in a block.
     """
-    head = _mirrored(head, flips, (2, 3), (row, column)) if flips else head
-    begin = MARGIN // 2
-    return head[:, :, begin : begin + height, begin : begin + width]
+    rows, columns = (
+        _part(total, MARGIN // 2, count, mirrored, odd)
+        for total, count, mirrored, odd in zip(head.shape[2:], (height, width), _bits(flips), place)
+    )
+    return _back(head[:, :, rows, columns], flips)

@@ -30,7 +30,6 @@ from bitsback.integer.flips import (
     ROWS,
     canvas_side,
     flipped_pixels,
-    on_canvas,
     restored_pixels,
 )
 from bitsback.integer.installed import ENSEMBLE_ARITHMETIC
@@ -40,6 +39,14 @@ from bitsback.train.experts import Experts
 from bitsback.train.pixel_rows import pixel_frequencies, value_counts
 
 FLIPS = {"": 0, "columns": COLUMNS, "rows": ROWS, "both": COLUMNS | ROWS}
+
+
+def _mirrored(canvas: Tensor, flips: int) -> Tensor:
+    """(B, C, H, W), lines in the other order, the first one in its place."""
+    for axis, bit in ((2, ROWS), (3, COLUMNS)):
+        if flips & bit:
+            canvas = canvas.flip(axis).roll(1, axis)
+    return canvas
 
 
 class FloatEnsemble(nn.Module):
@@ -60,10 +67,10 @@ class FloatEnsemble(nn.Module):
     ) -> tuple[Tensor, list[Any], Any]:
         """Denoiser.trunk, but of all members; log_sigma: of one level."""
         members = self.plan[int((log_sigma[0].cpu() - self.logs).abs().argmin())]
-        total, states, canvas = 0.0, [], on_canvas(y)
+        total, states = 0.0, []
         for number, flips, weight in members:
             network: Any = self.networks[number]
-            out, features, e = network.trunk(flipped_pixels(canvas, flips), log_sigma, integer)
+            out, features, e = network.trunk(flipped_pixels(y, flips), log_sigma, integer)
             total = total + weight * restored_pixels(out, flips, *y.shape[2:])
             states.append((features, e))
         return total / sum(member.weight for member in members), states, members
@@ -84,7 +91,7 @@ class FloatEnsemble(nn.Module):
         canvas = F.pad(innovations, [line for after in rest for line in (MARGIN, after)])
         for (number, flips, weight), (own, embedding) in zip(e, features):
             network: Any = self.networks[number]
-            known = flipped_pixels(canvas, flips)
+            known = _mirrored(canvas, flips)
             out = network.heads(own, embedding, log_ratio, pixels, known, integer)
             total = total + weight * restored_pixels(out, flips, height, width)
         return total / sum(member.weight for member in e)
