@@ -263,6 +263,10 @@ def test_export_makes_it_from_a_recipe(ensemble_model, added, tmp_path):
         text.replace('"both"', "7"): "7",
         text.replace("[1, 1]", "[2, 2]"): "in order",
         text.replace(", 3]", "]"): "not an ensemble",
+        text.replace("[1, 1]", "[1, 1000000000000]"): "in order",
+        text.replace("[0, 0]", "[0, -1]"): "in order",
+        "step = []": "not an ensemble",
+        "step = 7": "not an ensemble",
         text + "[[source]]": "--data",
         text + "[[source": "not a recipe",
     }

@@ -216,9 +216,8 @@ class Model:
         kernels: Kernels | None,
     ) -> Chain:
         """A Chain of its experts, one backend for each, and an ensemble's other models."""
-        network: IntegerExperts | IntegerEnsemble = self._network(backends)
-        if self.plan:
-            network = IntegerEnsemble([network, *others], self.plan)
+        own = self._network(backends)
+        network = IntegerEnsemble([own, *others], self.plan) if self.plan else own
         arrays = network, self.gaussians, self.forward, self.levels
         if kernels is None:
             return Chain(*arrays, whole=self.whole)

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitsback.coder.model import Model
-from bitsback.diffusion.levels import sigmas
+from bitsback.diffusion.levels import Levels, sigmas
 from bitsback.errors import TrainingError
 from bitsback.integer.ensemble import read_plan
 from bitsback.integer.flips import (
@@ -62,12 +62,10 @@ class FloatEnsemble(nn.Module):
         self.networks = nn.ModuleList(dequantised_model(one) for one in model.models)
         self.logs = torch.tensor(sigmas(model.levels)).log()
 
-    def trunk(
-        self, y: Tensor, log_sigma: Tensor, integer: bool = False
-    ) -> tuple[Tensor, list[Any], Any]:
+    def trunk(self, y: Tensor, log_sigma: Tensor, integer: bool = False) -> tuple[Tensor, Any, Any]:
         """Denoiser.trunk, but of all members; log_sigma: of one level."""
         members = self.plan[int((log_sigma[0].cpu() - self.logs).abs().argmin())]
-        total, states = 0.0, []
+        total, states = y.new_zeros(()), []
         for number, flips, weight in members:
             network: Any = self.networks[number]
             out, features, e = network.trunk(flipped_pixels(y, flips), log_sigma, integer)
@@ -77,7 +75,7 @@ class FloatEnsemble(nn.Module):
 
     def heads(
         self,
-        features: list[Any],
+        features: Any,
         e: Any,
         log_ratio: Tensor,
         pixels: Tensor,
@@ -134,16 +132,17 @@ def _description(table: Mapping[str, Any]) -> dict[str, Any]:
     models: dict[str, Model] = {}
     try:
         steps: list[list[list[int]]] = []
+        levels: Levels = ()
         for step in table["step"]:
             members = []
             for name, flips, weight in step["member"]:
                 models.setdefault(name, Model.open(name))
                 members.append([list(models).index(name), FLIPS[flips], weight])
             first, last = step["levels"]
-            if first != len(steps):
+            levels = next(iter(models.values())).levels
+            if first != len(steps) or not first <= last < len(levels):
                 raise ValueError("levels are 0 to the last, in order")
             steps += [members] * (last + 1 - first)
-        levels = next(iter(models.values())).levels
         description = {
             "arithmetic": ENSEMBLE_ARITHMETIC,
             "levels": [[level.exponent, level.step] for level in levels],
