@@ -157,15 +157,19 @@ def test_the_bound_is_of_its_means(ensemble_model, photograph):
 def test_members_that_are_missing_are_named(ensemble_model):
     """The models are not among those of the user here."""
     missing = ensemble_model.models[0].id[:16]
-    with pytest.raises(WrongModel, match=f"an ensemble, of which model {missing} is missing"):
+    told = (
+        f"an ensemble, of which model {missing} is not here: add its file by `bitsback models add"
+    )
+    with pytest.raises(WrongModel, match=told):
         Model(ensemble_model.path)
 
 
 def test_an_ensemble_is_no_member(ensemble_model, added, tmp_path):
     add_model(ensemble_model.path)
     step = {"levels": [0, 1], "member": [[ensemble_model.id, "", 1]]}
-    with pytest.raises(WrongModel, match="is an ensemble itself"):
+    with pytest.raises(TrainingError, match="is an ensemble itself"):
         save_ensemble({"step": [step]}, tmp_path / "e.safetensors")
+    assert not [*tmp_path.iterdir()]
 
 
 def plan_of(*steps, models=("a" * 64, "b" * 64)):
@@ -187,6 +191,11 @@ BAD = {
     "a model twice": plan_of([[0, 0, 1]], models=["a" * 64] * 2),
     "digits that are no id": plan_of([[0, 0, 1]], models=["a" * 63]),
     "a number as an id": plan_of([[0, 0, 1]], models=[7]),
+    "ids in capitals": plan_of([[0, 0, 1]], models=["A" * 64]),
+    "models by key": {
+        "levels": [0],
+        "ensemble": {"models": {"a" * 64: 1}, "steps": [[[0, 0, 1]]]},
+    },
     "no models": plan_of([[0, 0, 1]], models=[]),
     "too many members": plan_of(
         [[i // 4, i % 4, 1] for i in range(32)], models=[c * 64 for c in "12345678"]
@@ -206,6 +215,34 @@ def test_plans_that_are_none(name, tmp_path):
         Model(path)
 
 
+def test_what_an_ensembles_file_may_hold(ensemble_model, added, tmp_path):
+    """Its rows for pixels are frequencies, and nothing else is in it."""
+    tensors, description, _ = read_model(ensemble_model.path)
+    rows = tensors["pixel_masses"]
+    zeros, moved = rows.clone(), rows.clone()
+    zeros[5, 31] += zeros[5, 3]
+    zeros[5, 3] = 0
+    moved[7, 3] += 1
+    cases = [
+        ({"pixel_masses": zeros}, {}, "no frequencies"),
+        ({"pixel_masses": moved}, {}, "no frequencies"),
+        ({"pixel_masses": rows[32:].clone()}, {}, "no table"),
+        ({"pixel_masses": rows.float()}, {}, "no table"),
+        (tensors | {"more": rows.clone()}, {}, "no integers of its own"),
+        (tensors, {"experts": []}, "no integers of its own"),
+        (tensors, {"arithmetic": 8.0}, "arithmetic 8.0"),
+        (tensors, {"levels": [[-1, 63]]}, "not as many steps"),
+    ]
+    path = tmp_path / "e.safetensors"
+    for changed, told, message in cases:
+        write_model(path, changed, description | told, force=True)
+        with pytest.raises(WrongModel, match=message):
+            Model(path)
+    floats = [[float(number) for number in pair] for pair in description["levels"]]
+    write_model(path, tensors, description | {"levels": floats}, force=True)
+    assert all(type(level.exponent) is int for level in Model(path).levels)
+
+
 def test_members_of_other_passes_or_tables(parts, tiny_model, tmp_path):
     two = Model(tiny_model.path)  # two passes, nine levels
     cases = {
@@ -215,8 +252,9 @@ def test_members_of_other_passes_or_tables(parts, tiny_model, tmp_path):
     for i, (message, (models, levels, member)) in enumerate(cases.items()):
         folder = tmp_path / str(i)
         folder.mkdir()
-        with pytest.raises(WrongModel, match=message):
+        with pytest.raises(TrainingError, match=message):
             ensemble_of(folder, models, [{"levels": [0, levels - 1], "member": member}])
+        assert not [*folder.glob("*.safetensors")]
 
 
 def test_it_is_checked_and_kept(ensemble_model, added):
@@ -267,6 +305,10 @@ def test_export_makes_it_from_a_recipe(ensemble_model, added, tmp_path):
         text.replace("[0, 0]", "[0, -1]"): "in order",
         "step = []": "not an ensemble",
         "step = 7": "not an ensemble",
+        "": "no experts, and no steps",
+        "nonsense = 3" + text: "unknown: nonsense",
+        text + '[[sources]]\nfolder = "images"': "unknown: sources",
+        text.replace("levels = [1, 1]", "levels = [1, 1]\nflop = 1"): "unknown: flop",
         text + "[[source]]": "--data",
         text + "[[source": "not a recipe",
     }
@@ -275,6 +317,12 @@ def test_export_makes_it_from_a_recipe(ensemble_model, added, tmp_path):
         result = exported(recipe, out)
         assert result.exit_code == 1 and told in result.stderr, changed
     assert Model(out).id == made.id  # a failure leaves what was there
+    recipe.write_text(text)
+    for options in (["--families", "0"], ["--data-name", "x"]):
+        result = exported(recipe, out, *options)
+        assert result.exit_code == 2 and "no option but" in result.stderr
+    result = exported(recipe, tmp_path / "e.weights")
+    assert result.exit_code == 2 and "no weights of its own" in result.stderr
 
 
 def test_export_fits_rows_to_held_out_images(ensemble_model, added, photograph, tmp_path):
@@ -293,6 +341,14 @@ def test_export_fits_rows_to_held_out_images(ensemble_model, added, photograph, 
     assert Model(out).id == save_ensemble({"step": [step]}, tmp_path / "f.safetensors", images).id
     result = exported(recipe, out, "--data", str(folder))
     assert result.exit_code == 1 and "images" in result.stderr
+    for source in ("source = [3]", 'source = "x"', "[[source]]\nhold_out = 1"):
+        recipe.write_text(source + "\n" + member if source[0] == "s" else member + source)
+        result = exported(recipe, out, "--data", str(tmp_path))
+        assert result.exit_code == 1 and "not a recipe" in result.stderr
+    for folder in ("3", '"images"\nhold_out = "a"'):
+        recipe.write_text(member + f"[[source]]\nfolder = {folder}\n")
+        result = exported(recipe, out, "--data", str(tmp_path))
+        assert result.exit_code == 1 and "not a recipe" in result.stderr
     recipe.write_text(member)
     assert "--data" in exported(recipe, out, "--data", str(tmp_path)).stderr
 

@@ -174,6 +174,10 @@ def export(
     at_once = checkpoints[0].suffix == recipes.RECIPE
     try:
         if at_once and len(checkpoints) == 1 and (table := recipes.ensemble_of(checkpoints[0])):
+            if experts or numbers or variance or training_data or keep_better or data_name:
+                raise click.UsageError("an ensemble takes no option but --data, -o and -f")
+            if output.suffix == SUFFIX:
+                raise click.UsageError("an ensemble has no weights of its own")
             outputs.refuse(output, checkpoints, force)
             save_ensemble(table, output, recipes.pixels_of(table, data), force=force)
             return

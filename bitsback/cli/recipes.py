@@ -66,6 +66,8 @@ def ensemble_of(path: Path) -> dict[str, Any] | None:
     from bitsback.train.recipe import read_table
 
     table = read_table(path)
+    if "step" not in table and "expert" not in table:
+        raise TrainingError("not a recipe (it has no experts, and no steps of an ensemble)")
     return table if "step" in table else None
 
 
@@ -80,7 +82,11 @@ def pixels_of(table: dict[str, Any], data: Path | None) -> list[Any]:
     if bool(table.get("source")) != bool(data):
         raise TrainingError("an ensemble needs --data where it has sources, and only there")
     found = []
-    for source in sources_of(table, data or Path()):
+    try:
+        sources = sources_of(table, data or Path())
+    except (KeyError, TypeError) as error:
+        raise TrainingError(f"not a recipe ({error})") from None
+    for source in sources:
         images = held_out(source, ENSEMBLE_SIDE).x
         found += [*(images + 128).byte().permute(0, 2, 3, 1).contiguous().numpy()]
     return found

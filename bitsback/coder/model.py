@@ -18,7 +18,13 @@ from bitsback.diffusion.levels import Level
 from bitsback.errors import WrongModel
 from bitsback.integer.bias_updates import BiasUpdates, by_expert, kinds, updated_layers
 from bitsback.integer.convolution import Reference
-from bitsback.integer.ensemble import IntegerEnsemble, Plan, check_passes, read_plan
+from bitsback.integer.ensemble import (
+    IntegerEnsemble,
+    Plan,
+    check_passes,
+    read_plan,
+    same_tables,
+)
 from bitsback.integer.installed import (
     ENSEMBLE_ARITHMETIC,
     ID_DIGITS,
@@ -59,7 +65,8 @@ class Model:
         self.path = Path(path)
         tensors, self.description, self.id = read_model(path, data)
         arithmetic = self.description.get("arithmetic")
-        if arithmetic not in (MODEL_ARITHMETIC, ENSEMBLE_ARITHMETIC):
+        known = (MODEL_ARITHMETIC, ENSEMBLE_ARITHMETIC)
+        if type(arithmetic) is not int or arithmetic not in known:
             raise WrongModel(other_arithmetic(path, arithmetic))
         try:
             self.levels = tuple(Level(*pair) for pair in self.description["levels"])
@@ -82,27 +89,33 @@ class Model:
 
     def _open_models(self, tensors: Tensors) -> None:
         """Errors: WrongModel where a model is not here; ValueError where one does not fit."""
+        if tensors.keys() - {"pixel_masses"} or "experts" in self.description:
+            raise ValueError("an ensemble has no integers of its own but rows for pixels")
         ids, self.plan = read_plan(self.description)
         self.models = tuple(self._member(model_id) for model_id in ids)
         first, *others = self.models
-        if first.levels != self.levels or any(not _same_tables(first, one) for one in others):
+        if first.levels != self.levels or any(not same_tables(first, one) for one in others):
             raise ValueError("its models have other levels or tables than one another")
         check_passes(
             [[e.config.passes for e in one.experts for _ in e.steps] for one in self.models],
             self.plan,
         )
+        self.levels = first.levels  # numbers equal to them may be of another type
         self.experts, self.whole, self.forward = first.experts, first.whole, first.forward
         self.gaussians, pixels = with_pixel_rows(tensors, first.gaussians, first.steps[0])
         self.steps = [pixels, *first.steps[1:]]
 
     def _member(self, model_id: str) -> "Model":
+        digits = model_id[:ID_DIGITS]
         try:
             model = Model.open(model_id=model_id)
-        except WrongModel as error:
-            told = f"{self.path}: an ensemble, of which model {model_id[:ID_DIGITS]} is missing"
-            raise WrongModel(f"{told}: {error}") from None
+        except WrongModel:
+            raise WrongModel(
+                f"{self.path}: an ensemble, of which model {digits} is not here: add its file by "
+                "`bitsback models add FILE`"
+            ) from None
         if model.plan:
-            raise ValueError(f"model {model_id[:ID_DIGITS]} is an ensemble itself")
+            raise ValueError(f"model {digits} is an ensemble itself")
         return model
 
     @property
@@ -222,25 +235,3 @@ class Model:
         if kernels is None:
             return Chain(*arrays, whole=self.whole)
         return Chain(*arrays, True, kernels, self.whole)
-
-
-def _same_tables(first: Model, other: Model) -> bool:
-    """Whether two models have the same levels, constants of steps, and tables."""
-    pairs = [
-        (getattr(a, name), getattr(b, name))
-        for a, b in zip(first.steps, other.steps)
-        for name in ("scale", "gain", "shift", "inverse")
-    ]
-    pairs += [
-        (getattr(first, name).frequencies, getattr(other, name).frequencies)
-        for name in ("gaussians", "forward")
-    ]
-    scalars = [
-        [(s.input_scale, s.from_y, s.from_f, s.base) for s in one.steps] for one in (first, other)
-    ]
-    return (
-        first.levels == other.levels
-        and first.whole == other.whole
-        and scalars[0] == scalars[1]
-        and all(np.array_equal(a, b) for a, b in pairs)
-    )

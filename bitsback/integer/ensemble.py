@@ -6,9 +6,11 @@ errs less, without any training (the geometric self-ensemble of EDSR, arXiv 1707
 input continues as its reflection, where networks see zeros otherwise.  ARITHMETIC.md, section 17.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from bitsback.diffusion.passes import Pass
@@ -46,10 +48,14 @@ def read_plan(description: Mapping[str, Any]) -> tuple[tuple[str, ...], Plan]:
     step]}.  Errors: KeyError, TypeError, ValueError where it is none.
     """
     told = description["ensemble"]
+    if not isinstance(told["models"], list):
+        raise TypeError("models are a list")
     ids = tuple(told["models"])
     plan = tuple(tuple(Member(*member) for member in step) for step in told["steps"])
-    if not 0 < len(set(ids)) == len(ids) <= MOST_MODELS or any(len(one) != 64 for one in ids):
-        raise ValueError("no list of its models")
+    if not 0 < len(ids) <= MOST_MODELS or not all(re.fullmatch("[0-9a-f]{64}", one) for one in ids):
+        raise ValueError(f"models are 1 to {MOST_MODELS} ids")
+    if len(set(ids)) != len(ids):
+        raise ValueError("a model twice")
     if len(plan) != len(description["levels"]):
         raise ValueError("not as many steps as levels")
     for members in plan:
@@ -64,7 +70,7 @@ def _check_members(members: Sequence[Member], models: int) -> None:
     if not 0 < len(members) <= MOST_MEMBERS or min(member.weight for member in members) < 1:
         raise ValueError("a step without members, or with too many")
     if total & total - 1 or total >> MOST_WEIGHT_BITS > 1:
-        raise ValueError(f"weights that add up to {total}, no small power of two")
+        raise ValueError("weights that add up to no power of two, or to a large one")
     places = [(member.model, member.flips) for member in members]
     if any(not 0 <= model < models or flips not in ALL_FLIPS for model, flips in places):
         raise ValueError("a member that is none")
@@ -80,6 +86,28 @@ def check_passes(passes: Sequence[Sequence[int]], plan: Plan) -> None:
             raise ValueError(f"step {step}: members with other numbers of coding passes")
         if counts != {PASSES} and any(member.flips for member in members):
             raise ValueError(f"step {step}: mirrored, but not of {PASSES} coding passes")
+
+
+def same_tables(first: Any, other: Any) -> bool:
+    """Whether two models (coder.model.Model) have the same levels, constants of steps, and tables."""
+    pairs = [
+        (getattr(a, name), getattr(b, name))
+        for a, b in zip(first.steps, other.steps)
+        for name in ("scale", "gain", "shift", "inverse")
+    ]
+    pairs += [
+        (getattr(first, name).frequencies, getattr(other, name).frequencies)
+        for name in ("gaussians", "forward")
+    ]
+    scalars = [
+        [(s.input_scale, s.from_y, s.from_f, s.base) for s in one.steps] for one in (first, other)
+    ]
+    return (
+        first.levels == other.levels
+        and first.whole == other.whole
+        and scalars[0] == scalars[1]
+        and all(np.array_equal(a, b) for a, b in pairs)
+    )
 
 
 class _Run(NamedTuple):

@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
-from bitsback.ans.gaussian_tables import FRACTIONS, SCALES, Gaussians
+from bitsback.ans.gaussian_tables import FRACTIONS, MIN_FREQUENCY, SCALES, TOTAL, Gaussians
 from bitsback.ans.row_table import COLUMNS
 from bitsback.diffusion.steps import Step
 from bitsback.diffusion.whole_pixels import WholeRows
@@ -168,6 +168,8 @@ def with_pixel_rows(tensors: Tensors, gaussians: Gaussians, step: Step) -> tuple
     rows, known = tensors["pixel_masses"].numpy(), gaussians.frequencies
     if rows.shape != (SCALES * FRACTIONS, COLUMNS) or rows.dtype != np.int32:
         raise ValueError("pixel_masses are no table")
+    if rows.min() < MIN_FREQUENCY or (rows.sum(1, dtype=np.int64) != TOTAL).any():
+        raise ValueError("pixel_masses are no frequencies")
     begin = len(known) // FRACTIONS
     return Gaussians(np.concatenate([known, rows])), replace(step, scale=step.scale + begin)
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import Levels, sigmas
-from bitsback.errors import TrainingError
+from bitsback.errors import TrainingError, WrongModel
 from bitsback.integer.ensemble import read_plan
 from bitsback.integer.flips import (
     COLUMNS,
@@ -38,6 +38,7 @@ from bitsback.train.dequantise import dequantised_model
 from bitsback.train.experts import Experts
 from bitsback.train.pixel_rows import pixel_frequencies, value_counts
 
+KEYS = {"levels", "member"}  # of a step
 FLIPS = {"": 0, "columns": COLUMNS, "rows": ROWS, "both": COLUMNS | ROWS}
 
 
@@ -113,17 +114,20 @@ def save_ensemble(
     no network was trained on: rows for pixels are fitted to them (pixel_rows.py).  Errors:
     TrainingError, WrongModel; as outputs.write's.
     """
-    description = _description(table)
-    if not images:
-        write_model(path, {}, description, force=force)
-        return Model(path)
-    with tempfile.TemporaryDirectory() as folder:
+    description, tensors = _description(table), {}
+    with tempfile.TemporaryDirectory() as folder:  # nothing is written that is no model
         plain = Path(folder) / "plain.safetensors"
         write_model(plain, {}, description)
-        model = Model(plain)
-        counts = value_counts(model, images)
-    rows = pixel_frequencies(counts, model.gaussians.frequencies)
-    write_model(path, {"pixel_masses": torch.from_numpy(rows)}, description, force=force)
+        try:
+            model = Model(plain)
+        except WrongModel as error:
+            told = str(error).removeprefix(f"{plain}: not an exported model ")
+            raise TrainingError(f"not an ensemble {told}") from None
+        if images:
+            counts = value_counts(model, images)
+            rows = pixel_frequencies(counts, model.gaussians.frequencies)
+            tensors = {"pixel_masses": torch.from_numpy(rows)}
+    write_model(path, tensors, description, force=force)
     return Model(path)
 
 
@@ -133,6 +137,8 @@ def _description(table: Mapping[str, Any]) -> dict[str, Any]:
     try:
         steps: list[list[list[int]]] = []
         levels: Levels = ()
+        if unknown := {*table} - {"step", "source"} | {k for s in table["step"] for k in s} - KEYS:
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
         for step in table["step"]:
             members = []
             for name, flips, weight in step["member"]:
@@ -149,6 +155,6 @@ def _description(table: Mapping[str, Any]) -> dict[str, Any]:
             "ensemble": {"models": [model.id for model in models.values()], "steps": steps},
         }
         read_plan(description)
-    except (KeyError, StopIteration, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise TrainingError(f"not an ensemble ({type(error).__name__}: {error})") from None
     return description

@@ -147,7 +147,12 @@ def read_table(path: str | Path) -> dict[str, Any]:
 def sources_of(table: dict[str, Any], data: str | Path) -> tuple[Source, ...]:
     """The sources that a recipe names; data: the folder that they are below.  Errors: KeyError,
     TypeError, TrainingError."""
-    told = [_only_fields(one, Source) for one in table.get("source", [])]
+    given = table.get("source", [])
+    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+        raise TypeError("sources are tables")
+    told = [_only_fields(one, Source) for one in given]
+    if not all(type(one.get("hold_out", 0)) is int for one in told):
+        raise TypeError("hold_out is a whole number")
     return tuple(Source(**one | {"folder": Path(data) / one["folder"]}) for one in told)
 
 
