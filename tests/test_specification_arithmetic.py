@@ -1,5 +1,6 @@
 """The tables of bitsback/ARITHMETIC.md against the package and the second decoder."""
 
+import ast
 import re
 from collections import Counter
 
@@ -19,7 +20,7 @@ from bitsback.coder.distributions import COLOURS, Distributions
 from bitsback.coder.model import Model
 from bitsback.coder.sample_arrays import hash_at, sample
 from bitsback.diffusion.passes import coding_passes
-from bitsback.integer.installed import shipped_models
+from bitsback.integer.installed import read_head, shipped_models, stored_id
 from bitsback.integer.model_file import read_model
 from tests import numpy_decoder, numpy_remainders
 from tests.conftest import unshuffled
@@ -269,7 +270,25 @@ def test_passes_are_those_of_the_table():
         assert passes == found
 
 
-@pytest.mark.parametrize("name", shipped_models())
+ENSEMBLES = [name for name, path in shipped_models().items() if "ensemble" in read_head(path)]
+
+
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_files_of_ensembles_are_as_section_17_says(name):
+    tensors, about, _ = read_model(shipped_models()[name])
+    text = section(ARITHMETIC, "17. Ensembles")
+    shape = ast.literal_eval(re.search(r"`pixel_masses`, (\(\d+, \d+\)) I32, each", text)[1])
+    assert set(about) == {"arithmetic", "ensemble", "levels", "id"} and about["arithmetic"] == 8
+    assert set(about["ensemble"]) == {"models", "steps"} and set(tensors) == {"pixel_masses"}
+    rows = tensors["pixel_masses"]
+    assert tuple(rows.shape) == shape and rows.dtype == torch.int32 and rows.min() >= 4
+    assert (rows.sum(1) == 2**24).all() and len(about["ensemble"]["steps"]) == len(about["levels"])
+    assert {stored_id(path) for path in shipped_models().values()} > set(
+        about["ensemble"]["models"]
+    )
+
+
+@pytest.mark.parametrize("name", sorted({*shipped_models()} - {*ENSEMBLES}))
 def test_model_files_are_as_the_tables_say(name):
     """Section 1: every tensor of a shipped model, by name, shape, type and range; no others."""
     tensors, about, model_id = read_model(shipped_models()[name])

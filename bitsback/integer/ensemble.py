@@ -89,7 +89,7 @@ def check_passes(passes: Sequence[Sequence[int]], plan: Plan) -> None:
 
 
 def same_tables(first: Any, other: Any) -> bool:
-    """Whether two models (coder.model.Model) have the same levels, constants of steps, and tables."""
+    """Whether two coder.model.Models have the same levels, constants of steps, and tables."""
     pairs = [
         (getattr(a, name), getattr(b, name))
         for a, b in zip(first.steps, other.steps)
