@@ -92,7 +92,8 @@ def host_bytes(model: Model, pixels: int) -> int:
     """
     widest = max(expert.config.c1 for expert in _experts(model))
     halves = pixels / (2 * ENCODER_MAX_PIXELS)
-    segment = (340 + 7.4 * widest) * min(halves, 1) * min(max(1, (1 + halves) / 2), GAPS)
+    pixel = 340 + 7.4 * widest + MEANS * bool(model.plan)
+    segment = pixel * min(halves, 1) * min(max(1, (1 + halves) / 2), GAPS)
     return int((300 + segment) * 2**20) + WEIGHT_BYTES * weights(model) + IMAGE_BYTES * pixels
 
 
