@@ -85,6 +85,14 @@ def test_operations_of_a_segment(nothing_computed, masked):
     assert not any(name in pops for name in ("index_select", "clone", "cat", "copy"))
 
 
+def test_operations_of_an_ensemble(nothing_computed):
+    """Nothing waits either.  Of three members two are one batch: the networks' are twice those of
+    one model.  Mirroring and means are the other half of what is added.
+    """
+    pushes, pops = coded(Model.open("best"), False)
+    assert 1000 < sum(pushes.values()) <= 1856 and 1000 < sum(pops.values()) <= 1958
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_torch_operations_do_not_wait_either(nothing_computed, short_model, masked):
     """Where Triton is missing there are more operations, each step of lanes apart."""
