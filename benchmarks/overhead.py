@@ -27,7 +27,7 @@ from bitsback.codecs.image import ImageData
 from bitsback.coder import context
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import spaced
-from bitsback.train.ensemble import bound_network
+from bitsback.train.dequantise import dequantised_model
 from bitsback.train.export import save_model
 
 MAX_TOGETHER = 256  # small images in one segment
@@ -141,7 +141,7 @@ def archive_rows(model: Model, small: np.ndarray, counts: tuple[int, ...]) -> li
 
 def choices(model: Model, folder: Path, limit: int | None) -> list[str]:
     """Rows by lattice spacing, side of the start, rows of context: peak debt, net and real rate."""
-    network = bound_network(model)
+    network = dequantised_model(model)
     images = [np.array(Image.open(p).convert("RGB")) for p in images_below(folder)[:limit]]
     rows: list[str] = []
 

@@ -13,7 +13,7 @@ from bitsback.codecs.segment_layout import ENCODER_MAX_PIXELS
 from bitsback.coder.context import no_context
 from bitsback.coder.model import Model
 from bitsback.integer.ensemble import Member
-from bitsback.integer.network import evaluation_multiply_adds
+from bitsback.integer.network import layer_multiply_adds
 
 # Bytes on a GPU, whatever the segment: counts of colours, tables; of a weight, as int8 and as
 # float32 (on a CPU: in the file and packed in two orders), and of a word of the stack.
@@ -60,10 +60,11 @@ def multiply_adds(model: Model) -> list[float]:
     plan = model.plan or [[Member(0, 0, 1)]] * len(model.levels)
     return [
         sum(
-            evaluation_multiply_adds(expert.layers, expert.config.passes)
+            layer_multiply_adds(name, layer.weight.numel(), expert.config.passes)
             for member in members
             for expert in model.models[member.model].experts
             if k in expert.steps
+            for name, layer in expert.layers.items()
         )
         for k, members in enumerate(plan)
     ]
@@ -75,7 +76,7 @@ def device_bytes(model: Model, pixels: int = ENCODER_MAX_PIXELS, words: int = WO
     words: on the stack.  Counted by benchmarks.footprint, of which this is an upper bound within a
     third.  torch's allocator reserves up to RESERVED times it; CUDA's CONTEXT comes on top.
     """
-    widest = max(expert.config.c1 for expert in _experts(model))
+    widest = max(expert.config.c1 for expert in model.all_experts)
     return (
         FIXED
         + WEIGHT_BYTES * weights(model)
@@ -90,16 +91,11 @@ def host_bytes(model: Model, pixels: int) -> int:
     The program, the model, the largest segment, which is at most half of an image, with the gaps
     that others left, and the image itself.
     """
-    widest = max(expert.config.c1 for expert in _experts(model))
+    widest = max(expert.config.c1 for expert in model.all_experts)
     halves = pixels / (2 * ENCODER_MAX_PIXELS)
     pixel = 340 + 7.4 * widest + MEANS * bool(model.plan)
     segment = pixel * min(halves, 1) * min(max(1, (1 + halves) / 2), GAPS)
     return int((300 + segment) * 2**20) + WEIGHT_BYTES * weights(model) + IMAGE_BYTES * pixels
-
-
-def _experts(model):
-    """Those of all of an ensemble's models."""
-    return [expert for one in model.models for expert in one.experts]
 
 
 def _at_once(model):
@@ -110,7 +106,7 @@ def _at_once(model):
 
 def weights(model: Model) -> int:
     """How many weights a model's experts have."""
-    layers = [layer for expert in _experts(model) for layer in expert.layers.values()]
+    layers = [layer for expert in model.all_experts for layer in expert.layers.values()]
     return sum(layer.weight.numel() for layer in layers)
 
 

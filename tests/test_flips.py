@@ -10,6 +10,7 @@ from bitsback.integer.flips import (
     MARGIN,
     canvas_side,
     flipped_blocks,
+    flipped_in_zeros,
     flipped_pixels,
     restored_blocks,
     restored_pixels,
@@ -73,6 +74,7 @@ def test_blocks_are_mirrored_as_their_pixels_are(flips, size):
     room = torch.zeros((*expected.shape[:3], 16), dtype=torch.int8)
     flipped_blocks(torch.from_numpy(unshuffled(known.numpy())), flips, room[..., :12])
     assert np.array_equal(room[..., :12].numpy(), expected) and not room[..., 12:].any()
+    assert torch.equal(flipped_in_zeros(known, flips), mirrored(zero_canvas(known), flips))
 
 
 @pytest.mark.parametrize("flips", ALL_FLIPS)

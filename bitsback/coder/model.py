@@ -25,6 +25,7 @@ from bitsback.integer.ensemble import (
     read_plan,
     same_tables,
 )
+from bitsback.integer.experts import Expert
 from bitsback.integer.installed import (
     ENSEMBLE_ARITHMETIC,
     ID_DIGITS,
@@ -122,6 +123,11 @@ class Model:
     def update_codec(self) -> BiasUpdates:
         """The codec of this model's bias updates."""
         return BiasUpdates(self.gaussians, kinds(self.experts))
+
+    @property
+    def all_experts(self) -> list[Expert]:
+        """The experts of all of its models."""
+        return [expert for model in self.models for expert in model.experts]
 
     @property
     def codes_gray(self) -> bool:

@@ -33,11 +33,7 @@ def check_model(model: Model) -> None:
     try:
         for one in model.models:
             _check_tables(one)
-        if model.plan:
-            rows = len(model.models[0].gaussians.frequencies)
-            counts = [rows, rows + SCALES * FRACTIONS]
-            _check_table("table of p", model.gaussians.frequencies, counts)
-        for expert in (expert for one in model.models for expert in one.experts):
+        for expert in model.all_experts:
             for name, layer in expert.layers.items():
                 _check_layer(name, layer)
             prove_exact(expert.layers)

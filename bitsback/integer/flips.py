@@ -6,7 +6,12 @@ n - i, and line 0 stays: even lines remain even.  So a pixel keeps its place in 
 blocks do not: even lines of a block are in the block after it.  ARITHMETIC.md, section 17.
 """
 
+import itertools
+from collections.abc import Sequence
+
 import torch
+
+from bitsback.integer.network import padded
 
 COLUMNS, ROWS = 1, 2  # bits of `flips`: left and right exchanged, top and bottom
 ALL_FLIPS = range(4)
@@ -16,7 +21,7 @@ MARGIN = 4  # lines: 8 gain 0.02 % more on 256x256 pixels
 
 def canvas_side(side: int) -> int:
     """Lines of the canvas of an input of so many."""
-    return -(-side // 8) * 8 + 2 * MARGIN
+    return padded(side) + 2 * MARGIN
 
 
 def _bits(flips: int) -> tuple[bool, bool]:
@@ -40,49 +45,58 @@ def flipped_pixels(y: torch.Tensor, flips: int) -> torch.Tensor:
     return y
 
 
-def _part(total: int, begin: int, count: int, mirrored: bool, odd: int = 0) -> slice:
-    """Where `count` lines of a canvas's `total`, from line `begin` on, lie once it is mirrored.
+def _window(
+    canvas: Sequence[int],
+    begin: int,
+    sides: Sequence[int],
+    flips: int,
+    odd: tuple[int, int] = (0, 0),
+) -> tuple[slice, slice]:
+    """Where an input of these sides lies on its canvas, from line `begin` on, once it is mirrored.
 
-    odd: lines are those of blocks: 1 for their odd lines.
+    odd: of blocks' lines, 1 for their odd ones.
     """
-    first = total - begin - odd - count + 1 if mirrored else begin
-    return slice(first, first + count)
+    firsts = (
+        total - begin - one - side + 1 if mirrored else begin
+        for total, side, mirrored, one in zip(canvas, sides, _bits(flips), odd)
+    )
+    rows, columns = (slice(first, first + side) for first, side in zip(firsts, sides))
+    return rows, columns
 
 
-def _back(part: torch.Tensor, flips: int) -> torch.Tensor:
-    """(B, C, H, W) with its lines in the other order where they are mirrored."""
-    axes = [axis for axis, mirrored in zip((2, 3), _bits(flips)) if mirrored]
-    return part.flip(axes) if axes else part
+def _turned(x: torch.Tensor, flips: int, axes: tuple[int, int] = (2, 3)) -> torch.Tensor:
+    """With its lines in the other order where they are mirrored."""
+    chosen = [axis for axis, mirrored in zip(axes, _bits(flips)) if mirrored]
+    return x.flip(chosen) if chosen else x
 
 
 def restored_pixels(out: torch.Tensor, flips: int, height: int, width: int) -> torch.Tensor:
     """The mirror of flipped_pixels, without reflections: (B, C, height, width)."""
-    rows, columns = (
-        _part(total, MARGIN, count, mirrored)
-        for total, count, mirrored in zip(out.shape[2:], (height, width), _bits(flips))
-    )
-    return _back(out[:, :, rows, columns], flips)
+    rows, columns = _window(out.shape[2:], MARGIN, (height, width), flips)
+    return _turned(out[:, :, rows, columns], flips)
+
+
+def flipped_in_zeros(values: torch.Tensor, flips: int) -> torch.Tensor:
+    """The mirror of restored_pixels: (B, C, H, W) on a canvas of zeros, mirrored."""
+    sides = values.shape[2:]
+    canvas = values.new_zeros((*values.shape[:2], *map(canvas_side, sides)))
+    rows, columns = _window(canvas.shape[2:], MARGIN, sides, flips)
+    canvas[:, :, rows, columns] = _turned(values, flips)
+    return canvas
 
 
 def flipped_blocks(innovations: torch.Tensor, flips: int, into: torch.Tensor) -> None:
-    """Innovations of an input, (B, h, w, 12) int8 (Places.put_unshuffled), mirrored on its canvas.
+    """As flipped_in_zeros, of innovations (B, h, w, 12) int8 (Places.put_unshuffled).
 
-    into: (B, h', w', 12) zeros, where they are written: beyond the input there are none.
+    into: (B, h', w', 12) zeros, where they are written.
     """
     source, target = (x.unflatten(3, (3, 2, 2)) for x in (innovations, into))
-    sides, axes = innovations.shape[1:3], _bits(flips)
-    places = [((0, 0), (1, 1)) if mirrored else ((0, slice(None)),) for mirrored in axes]
-    turned = [axis for axis, mirrored in zip((1, 2), axes) if mirrored]
-    for odd_row, row in places[0]:
-        for odd_column, column in places[1]:
-            rows, columns = (
-                _part(total, MARGIN // 2, count, mirrored, odd)
-                for total, count, mirrored, odd in zip(
-                    into.shape[1:3], sides, axes, (odd_row, odd_column)
-                )
-            )
-            part = source[..., row, column]
-            target[:, rows, columns, :, row, column] = part.flip(turned) if turned else part
+    lines = [((0, 0), (1, 1)) if mirrored else ((0, slice(None)),) for mirrored in _bits(flips)]
+    for (odd_row, row), (odd_column, column) in itertools.product(*lines):
+        odd = odd_row, odd_column
+        rows, columns = _window(into.shape[1:3], MARGIN // 2, innovations.shape[1:3], flips, odd)
+        part = _turned(source[..., row, column], flips, (1, 2))
+        target[:, rows, columns, :, row, column] = part
 
 
 def restored_blocks(
@@ -91,8 +105,5 @@ def restored_blocks(
     """What a pass adds for each block of the canvas, (B, 9, h', w'), mirrored back: of the input's
     blocks, (B, 9, height, width).  place: row and column of the pass's pixels in a block.
     """
-    rows, columns = (
-        _part(total, MARGIN // 2, count, mirrored, odd)
-        for total, count, mirrored, odd in zip(head.shape[2:], (height, width), _bits(flips), place)
-    )
-    return _back(head[:, :, rows, columns], flips)
+    rows, columns = _window(head.shape[2:], MARGIN // 2, (height, width), flips, place)
+    return _turned(head[:, :, rows, columns], flips)

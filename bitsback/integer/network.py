@@ -21,10 +21,8 @@ TRUNK_LIMITS: Limits = ((-16 << MEAN_BITS, 16 << MEAN_BITS), (-139, 69), (-256, 
 HEAD_LIMITS: Limits = ((-8 << MEAN_BITS, 8 << MEAN_BITS), (-46, 23), (-256, 256))
 assert SCALE_UNIT == 16
 
-# Pixels that a row of a stage stands for; of the other stages, 2.  Layers between stages have no
-# padding.
-STAGE_SCALES = {"down2": 4, "up2": 4, "middle": 8}
-ROWS_OF_LAYERS = {"to2": 4, "from2": 4, "to3": 8, "from3": 8}  # the same of layers between stages
+# Pixels that a row of a stage, or of a layer between stages, stands for; of the others, 2.
+STAGE_SCALES = {"down2": 4, "up2": 4, "to2": 4, "from2": 4, "middle": 8, "to3": 8, "from3": 8}
 COARSEST = 8
 HEAD_GRID = Grid(4, 4, (1,))  # two layers of 3x3, in 2x2 blocks
 HEAD_LAYERS = ("head_known", "head_mix", "head_out")
@@ -41,15 +39,17 @@ def trunk_reach(layers: Mapping[str, Layer]) -> int:
     )
 
 
-def evaluation_multiply_adds(layers: Mapping[str, Layer], passes: int) -> float:
-    """Multiply-adds a pixel of one evaluation: the trunk, and the head in all passes but one."""
-    total = 0.0
-    for name, layer in layers.items():
-        stage = name.split(".")[0]
-        side = ROWS_OF_LAYERS.get(stage, STAGE_SCALES.get(stage, 2))
-        times = passes - 1 if stage in HEAD_LAYERS and stage != "head_out" else 1
-        total += times * layer.weight.numel() / side**2
-    return total
+def layer_multiply_adds(name: str, weights: int, passes: int) -> float:
+    """Multiply-adds a pixel of a layer in one evaluation of a level, the head in all passes but
+    one; each of these has a head_out of its own."""
+    stage = name.split(".")[0]
+    times = passes - 1 if stage in HEAD_LAYERS and stage != "head_out" else 1
+    return times * weights / STAGE_SCALES.get(stage, 2) ** 2
+
+
+def padded(side: int) -> int:
+    """A side, filled up as the network does."""
+    return -(-side // COARSEST) * COARSEST
 
 
 class StepTables(NamedTuple):
@@ -76,8 +76,7 @@ class IntegerNetwork:
     ):
         self.backend, self.config, self.steps, self.first = backend, config, steps, first
         self._tables: dict[int, StepTables] = {}
-        margin = -(-trunk_reach(backend.layers) // COARSEST) * COARSEST
-        self._grid = Grid(COARSEST, margin, (1, 2))
+        self._grid = Grid(COARSEST, padded(trunk_reach(backend.layers)), (1, 2))
 
     @property
     def device(self) -> torch.device:
@@ -156,7 +155,7 @@ class IntegerNetwork:
 
     def blocks(self, index: int, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of 2x2 blocks of `head`'s arrays, for an input of these sides."""
-        return -(-height // COARSEST) * COARSEST // 2, -(-width // COARSEST) * COARSEST // 2
+        return padded(height) // 2, padded(width) // 2
 
 
 class IntegerExperts:

@@ -19,24 +19,11 @@ from bitsback.diffusion.passes import coding_passes
 from bitsback.diffusion.schedule import preconditioning
 from bitsback.integer.config import INPUT_REACH, NetworkConfig
 from bitsback.integer.convolution import TOP
+from bitsback.integer.network import layer_multiply_adds
 from bitsback.train.fused import FusedClamp
 from bitsback.train.quantised import ACTIVATION_STEPS, QConv, RoundedClamp
 
 HIDDEN_GAIN = 2  # inside a residual block activations are smaller: twice as many steps in 1.0
-# Pixels that share one output position of a trunk layer; other layers belong to the head
-AREAS = {
-    "down1": 4,
-    "up1": 4,
-    "down2": 16,
-    "up2": 16,
-    "middle": 64,
-    "first": 4,
-    "last": 4,
-    "to2": 16,
-    "to3": 64,
-    "from3": 64,
-    "from2": 16,
-}
 
 
 class _Clamping(nn.Module):
@@ -229,15 +216,11 @@ class Denoiser(_Clamping):
         for name, module in self.named_modules():
             if not isinstance(module, QConv):
                 continue
-            stage, size = name.split(".")[0], module.weight.numel()
-            if stage in AREAS:
-                trunk += size / AREAS[stage]
+            found = layer_multiply_adds(name, module.weight.numel(), self.config.passes)
+            if name.startswith("head"):
+                head += found
             else:
-                head += (
-                    size
-                    / 4
-                    * (1 if stage in ("head_features", "head_out") else self.config.passes - 1)
-                )
+                trunk += found
         return trunk, head
 
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bitsback.coder.model import Model
@@ -26,9 +25,8 @@ from bitsback.errors import TrainingError, WrongModel
 from bitsback.integer.ensemble import read_plan
 from bitsback.integer.flips import (
     COLUMNS,
-    MARGIN,
     ROWS,
-    canvas_side,
+    flipped_in_zeros,
     flipped_pixels,
     restored_pixels,
 )
@@ -40,14 +38,6 @@ from bitsback.train.pixel_rows import pixel_frequencies, value_counts
 
 KEYS = {"levels", "member"}  # of a step
 FLIPS = {"": 0, "columns": COLUMNS, "rows": ROWS, "both": COLUMNS | ROWS}
-
-
-def _mirrored(canvas: Tensor, flips: int) -> Tensor:
-    """(B, C, H, W), lines in the other order, the first one in its place."""
-    for axis, bit in ((2, ROWS), (3, COLUMNS)):
-        if flips & bit:
-            canvas = canvas.flip(axis).roll(1, axis)
-    return canvas
 
 
 class FloatEnsemble(nn.Module):
@@ -85,14 +75,11 @@ class FloatEnsemble(nn.Module):
     ) -> Tensor:
         """Denoiser.heads of the members whose trunk returned `features` and `e`."""
         total: Any = 0.0
-        height, width = innovations.shape[2:]
-        rest = (canvas_side(side) - MARGIN - side for side in (width, height))
-        canvas = F.pad(innovations, [line for after in rest for line in (MARGIN, after)])
         for (number, flips, weight), (own, embedding) in zip(e, features):
             network: Any = self.networks[number]
-            known = _mirrored(canvas, flips)
+            known = flipped_in_zeros(innovations, flips)
             out = network.heads(own, embedding, log_ratio, pixels, known, integer)
-            total = total + weight * restored_pixels(out, flips, height, width)
+            total = total + weight * restored_pixels(out, flips, *innovations.shape[2:])
         return total / sum(member.weight for member in e)
 
 

@@ -8,8 +8,6 @@ from tests.second_decoder.errors import WrongModel, check
 from tests.second_decoder.integers import half_up
 from tests.second_decoder.network import ModelFile, cumulative
 
-PLACES = (0, 0), (1, 1), (0, 1), (1, 0)  # of the four passes in a 2x2 block
-
 
 class EnsembleFile(ModelFile):
     """The model file of an ensemble."""
@@ -83,7 +81,7 @@ class Ensemble:
 
     def head(self, k, pass_number, z, state):
         """As network.Model.head."""
-        outs, (row, column) = [], PLACES[pass_number]
+        outs, ((row, column, _), *_) = [], self.passes(k)[pass_number]
         h, w = z.shape[1] // 2, z.shape[2] // 2
         z = np.pad(z, ((0, 0), (4, 4), (4, 4)))
         for (model, flips, _), own in zip(self.members[k], state):
