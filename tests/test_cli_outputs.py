@@ -1,8 +1,6 @@
 """The commands and their outputs: none replaced without -f, none written twice."""
 
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from bitsback.cli import pool
 from bitsback.codecs import decode
 from bitsback.codecs.io import files
 from bitsback.errors import OutputExists
-from tests.commands import ROOT, call, error_lines, load, names, save
+from tests.commands import call, error_lines, load, names, python, save
 from tests.writers import OTHER, WRITERS, arguments_of, before_writing
 
 
@@ -64,32 +62,55 @@ def test_the_loser_keeps_its_input(command, request, folder, monkeypatch, tiny_m
     assert result.exit_code == 1 and names(folder) == sorted({*before, output})
 
 
+MEETING = """
+import os, stat, sys, time
+from pathlib import Path
+
+from bitsback.cli.main import main
+
+real = os.fsync
+
+def fsync(handle):
+    if stat.S_ISREG(os.fstat(handle).st_mode):  # no folder
+        Path(f"at-{os.getpid()}").touch()
+        while len(list(Path().glob("at-*"))) < 2:
+            time.sleep(0.01)
+    real(handle)
+
+os.fsync = fsync
+main()
+"""
+
+
 def test_two_processes_with_one_output(tmp_path, photograph):
-    """a.png and a.webp at once with --rm: one is done, the other is an error with exit 1 and
-    kept.
+    """a.png and a.webp at once with --rm, each ready to write before the other has: one is done,
+    the other is an error with exit 1 and kept.
     """
     images = {"a.png": photograph(40, 40, 1), "a.webp": photograph(30, 50, 2)}
     for name, pixels in images.items():
         Image.fromarray(pixels).save(tmp_path / name, lossless=True)
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", "bitsback", "compress", "--rm", name],
-            cwd=tmp_path,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name in images
-    ]
+    running = [python("-c", MEETING, "compress", "--rm", name, cwd=tmp_path) for name in images]
     ended = {
-        name: (process.communicate(), process.returncode) for name, process in zip(images, running)
+        name: (process.communicate(timeout=120), process.returncode)
+        for name, process in zip(images, running)
     }
     assert sorted(code for _, code in ended.values()) == [0, 1], ended
     winner, loser = sorted(ended, key=lambda name: ended[name][1])
-    assert "a.bbk: exists" in ended[loser][0][1] and names(tmp_path) == sorted(["a.bbk", loser])
+    left = [name for name in names(tmp_path) if not name.startswith("at-")]
+    assert "a.bbk: exists" in ended[loser][0][1] and left == sorted(["a.bbk", loser])
     assert np.array_equal(decode((tmp_path / "a.bbk").read_bytes()), images[winner])
+
+
+def test_the_second_process_takes_another_name(tmp_path, photograph, monkeypatch):
+    """a.png with --rm when another process has made a.bbk of a.webp: a.png.bbk beside it."""
+    images = {"a.webp": photograph(30, 50, 2), "a.png": photograph(40, 40, 1)}
+    for name, pixels in images.items():
+        Image.fromarray(pixels).save(tmp_path / name, lossless=True)
+    monkeypatch.chdir(tmp_path)
+    assert [call("compress", "--rm", name).exit_code for name in images] == [0, 0]
+    assert names(tmp_path) == ["a.bbk", "a.png.bbk"]
+    for name, pixels in zip(["a.bbk", "a.png.bbk"], images.values()):
+        assert np.array_equal(decode((tmp_path / name).read_bytes()), pixels)
 
 
 def test_a_worker_replaces_nothing(folder, monkeypatch):
