@@ -28,6 +28,7 @@ from bitsback.train.ensemble import bound_network, save_ensemble
 from bitsback.train.measure import bound_bits
 from bitsback.train.restart import as_checkpoint, other_experts
 from bitsback.tune.tuning import tune
+from tests.commands import call, error_lines, names
 from tests.conftest import FOUR, ensemble_of, random_network, unshuffled
 from tests.second_decoder.decoder import decode_file
 from tests.second_decoder.ensemble import Ensemble, EnsembleFile
@@ -42,6 +43,13 @@ def added(ensemble_model, monkeypatch):
     folder = ensemble_model.path.parent / "added"
     monkeypatch.setenv(FOLDER_VARIABLE, str(folder))
     return folder
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The user's folder, empty."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "user"))
+    return tmp_path / "user"
 
 
 @pytest.fixture
@@ -266,6 +274,37 @@ def test_it_is_checked_and_kept(ensemble_model, added):
     assert found[kept.id] == [one.id for one in ensemble_model.models]
     shown = CliRunner().invoke(main, ["models"]).stdout
     assert f"ensemble of {ensemble_model.models[0].id[:16]}, " in shown
+
+
+def test_models_are_added_before_and_removed_after_their_ensemble(ensemble_model, tmp_path, folder):
+    """Whatever the order in which they are given; a model alone, which an ensemble needs, stays."""
+    ids = [model.id[:16] for model in (ensemble_model, *ensemble_model.models)]
+    sources = []
+    for model_id, model in zip(ids, (ensemble_model, *ensemble_model.models)):
+        sources.append(tmp_path / f"{model_id}.file")
+        sources[-1].write_bytes(model.path.read_bytes())
+    bad = tmp_path / "bad"
+    bad.write_bytes(b"no model")
+    added = call("models", "add", *sources[:2], bad, sources[2])
+    assert added.exit_code == 1 and names(folder) == sorted(f"{one}.safetensors" for one in ids)
+    assert [line for line in error_lines(added) if "bad: not a bitsback model" in line]
+    assert len(added.stdout.splitlines()) == 3
+
+    (line,) = error_lines(call("models", "remove", ids[2]))
+    assert f"{ids[2]}: needed by {ids[0]}.safetensors" in line and "-f" in line
+    assert len(names(folder)) == 3
+    (folder / "another.safetensors").write_bytes(sources[2].read_bytes())
+    assert call("models", "remove", ids[2] + ".safetensors").exit_code == 0  # the other is here
+    assert call("models", "remove", "another").exit_code == 1
+    assert call("models", "remove", ids[1], "another", ids[0]).exit_code == 0
+    assert not names(folder)
+
+
+def test_a_needed_model_is_removed_by_force(ensemble_model, folder):
+    *_, kept = (add_model(one.path) for one in (*ensemble_model.models, ensemble_model))
+    assert call("models", "remove", "-f", ensemble_model.models[1].id[:16]).exit_code == 0
+    with pytest.raises(WrongModel, match="is not here"):
+        Model(kept.path)
 
 
 def test_it_has_no_weights_to_train(ensemble_model, added):

@@ -95,14 +95,10 @@ def add(context: click.Context, sources: tuple[Path, ...], force: bool, as_json:
     """
     from bitsback.coder.models_folder import add_model
 
-    as_json, failed = as_json or _asked_before(context), False
-    for source in sources:
-        try:
-            kept = add_model(source, force=force)
-        except (BitsbackError, OSError, MemoryError) as error:
-            print_file_error(error, source, as_json)
-            failed = True
-            continue
+    as_json = as_json or _asked_before(context)
+
+    def add_one(source):
+        kept = add_model(source, force=force)
         facts = {
             "source": str(source),
             "id": kept.id,
@@ -113,28 +109,52 @@ def add(context: click.Context, sources: tuple[Path, ...], force: bool, as_json:
         state = "kept" if kept.new else "comes with bitsback" if kept.shipped else "here already"
         line = f"{source}: model {kept.id[:16]}, {state}: {kept.path}"
         print_result(facts, line, as_json=as_json, quiet=False, to_stderr=False)
-    sys.exit(1 if failed else 0)
+
+    sys.exit(0 if _all_done(add_one, sources, as_json) else 1)
 
 
 @models.command()
 @click.argument("names", metavar="ID...", nargs=-1, required=True)
+@click.option("-f", "--force", is_flag=True, help="Also models that an added ensemble needs.")
 @json_option
 @click.pass_context
-def remove(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
+def remove(context: click.Context, names: tuple[str, ...], force: bool, as_json: bool) -> None:
     """Remove added models, by the first digits (8 or more) of their ids."""
     from bitsback.coder.models_folder import remove_model
 
-    as_json, failed = as_json or _asked_before(context), False
-    for name in names:
-        try:
-            path = remove_model(name)
-        except BitsbackError as error:
-            print_file_error(error, name, as_json)
-            failed = True
-            continue
+    as_json = as_json or _asked_before(context)
+
+    def remove_one(name):
+        path = remove_model(name, force=force)
         facts = {"name": name, "path": str(path)}
         print_result(facts, f"removed {path}", as_json=as_json, quiet=False, to_stderr=False)
-    sys.exit(1 if failed else 0)
+
+    sys.exit(0 if _all_done(remove_one, names, as_json) else 1)
+
+
+def _all_done(work, names, as_json):
+    """Whether `work` was done for all names; an error for each of the others.
+
+    A model that is refused is tried again after the others: an ensemble is added after the models
+    that it names, and removed before them.
+    """
+    pending, done = list(names), True
+    while pending:
+        refused: list[tuple[Any, WrongModel]] = []
+        for name in pending:
+            try:
+                work(name)
+            except WrongModel as error:
+                refused.append((name, error))
+            except (BitsbackError, OSError, MemoryError) as error:
+                print_file_error(error, name, as_json)
+                done = False
+        if len(refused) == len(pending):
+            for name, why in refused:
+                print_file_error(why, name, as_json)
+            return False
+        pending = [name for name, _ in refused]
+    return done
 
 
 def _asked_before(context):

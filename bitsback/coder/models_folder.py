@@ -22,6 +22,7 @@ from bitsback.integer.installed import (
     models_folder,
     shipped_models,
     stored_id,
+    stored_members,
 )
 from bitsback.integer.model_file import read_model
 from bitsback.outputs import write
@@ -110,11 +111,11 @@ def _fault(path, model_id):
     return None if found == model_id else f"it is model {found}"
 
 
-def remove_model(name: str) -> Path:
+def remove_model(name: str, *, force: bool = False) -> Path:
     """Removes an added model, by digits of its id or by its name in the folder; returns its path.
 
-    Damaged files are removed by name.  Errors: WrongModel where there is no such added model, or
-    several; OutputFailed.
+    Damaged files are removed by name.  force: also one that an added ensemble needs.  Errors:
+    WrongModel where there is no such added model, or several, or it is needed; OutputFailed.
     """
     try:
         files = folder_files()
@@ -131,8 +132,20 @@ def remove_model(name: str) -> Path:
             if name == shipped or (stored_id(path) or "").startswith(digits):
                 raise WrongModel(f"{name}: comes with bitsback; only added models are removed")
         raise WrongModel(f"{name}: no such model was added")
+    if needed := [] if force else _ensembles_without(found[0]):
+        ensembles = ", ".join(path.name for path in needed)
+        raise WrongModel(f"{name}: needed by {ensembles}; -f removes it all the same")
     try:
         found[0].unlink()
     except OSError as error:
         raise OutputFailed(f"{found[0]}: {error.strerror}") from None
     return found[0]
+
+
+def _ensembles_without(path):
+    """The added ensembles that could not be opened without an added model."""
+    added = added_models()[0]
+    model_id = added.pop(path, None)
+    if model_id in {*added.values(), *map(stored_id, shipped_models().values())}:
+        return []  # another file of the same model is here
+    return [other for other in added if model_id in stored_members(other)]

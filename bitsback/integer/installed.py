@@ -76,6 +76,15 @@ def stored_id(path: str | Path) -> str | None:
         return None
 
 
+def stored_members(path: str | Path) -> list[str]:
+    """The ids of the models that an ensemble's file names; [] for any other file."""
+    try:
+        models = read_head(path)["ensemble"]["models"]
+    except (WrongModel, KeyError, TypeError):
+        return []
+    return models if isinstance(models, list) else []
+
+
 def shipped_models() -> dict[str, Path]:
     """{name: path} of the models inside the package."""
     return {path.stem: path for path in sorted(MODELS.glob(f"*{SUFFIX}"))}
