@@ -162,7 +162,7 @@ def choices(model: Model, folder: Path, limit: int | None) -> list[str]:
             save_model(path, network, spaced(coarseness=coarseness), {})
             add(f"spacing at most {coarseness} sigma (shipped: 1.2)", Model(path))
     shipped_side, shipped_rows = prior_codec.START_SIDE, context.CONTEXT_ROWS
-    for side in (16, 64):
+    for side in (16, 24, 64):
         with patch.object(prior_codec, "START_SIDE", side):
             add(f"start of {side}x{side} (shipped: {shipped_side})", model)
     for count in (0, 8, 32):

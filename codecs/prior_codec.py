@@ -31,9 +31,11 @@ from bitsback.coder.chain import Chain
 from bitsback.coder.model import Model
 from bitsback.coder.top import Top
 
-# The block of the first image that the fallback codec codes, as the first credit: a square of 64
-# pixels, or 1/8 of a small image's side; doubled where that is too little credit.
-START_SIDE, START_SHARE = 64, 8
+# The block of the first image that the fallback codec codes, as the first credit: a square of 32
+# pixels, or 1/8 of a small image's side; doubled where that is too little credit.  Of crops of
+# large/, 512x512, files are 0.3 % smaller than with 64, of 768x512 0.15 %; with 24 0.05 % more, but
+# each of the small segments that follow takes a GPU's lanes as long as a large one.
+START_SIDE, START_SHARE = 32, 8
 SMALLEST = 48 * 48  # pixels of an image that may start from its own block; alone it must have them
 TUNING_SHARE = 0.4  # of the encoder's time, about
 
