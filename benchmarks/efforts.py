@@ -63,6 +63,9 @@ def main() -> None:
         "| effort | model | steps | bits/dim | of it bias updates | encode s/MP | decode s/MP |",
         "|---|---|---|---|---|---|---|",
     ]
+    with tempfile.TemporaryDirectory() as folder:  # loops are compiled and convolutions tested once
+        for model in models.values():
+            coded(images[0][:64, :64], model, 0, Path(folder, "x.bbk"))
     for effort in efforts:
         name, tuning = EFFORTS[effort].model, EFFORTS[effort].tuning
         with tempfile.TemporaryDirectory() as folder:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bitsback.codecs.bitstream import container
 from bitsback.codecs.fallback.start import fallback_parts, unpack_fallback_parts
 from bitsback.errors import DamagedFile
 
@@ -24,3 +25,12 @@ def test_fallback_parts_come_back():
             )
         with pytest.raises(DamagedFile):
             unpack_fallback_parts(data[: len(data) // 2], back, start)
+
+
+@pytest.mark.parametrize("height, width, side", [(264, 256, 32), (128, 200, 16), (48, 48, 8)])
+def test_the_side_of_the_start_block(prior_file, photograph, height, width, side):
+    """32 pixels, or an eighth of a small image's: the more of an image the prior codes, the
+    smaller its file.
+    """
+    header = container.read_header(prior_file(photograph(height, width)))
+    assert header.start == (0, side, side)
