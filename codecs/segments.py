@@ -34,14 +34,18 @@ from bitsback.memory import give_pages_back
 # A lane's closing costs 4.5 bits, once a file: with one for 6,144 samples 0.04 % at 2 bits/dim.  On
 # a GPU more lanes are faster: 64 pop 48 million values a second on one H200, 512 231 and 4096 406
 # (python -m benchmarks.device_lanes).  So they are opened as soon as a stack can spare the 31 bits
-# that each holds, up to the number that will be closed.
+# that each holds, up to the number that will be closed: files of 512x512 pixels are as large with
+# one for 128, 256, 512 or 1,024 samples, within 0.03 %.
 SAMPLES_PER_LANE = 3 * 2**11
-OPENED_FOR = 2**10  # coded samples, for each lane, while there are fewer
+OPENED_FOR = 2**8  # coded samples, for each lane, while there are fewer
 LEAST = 0.25  # bits per dimension: fewer than these on the stack cannot hold a segment ...
 MANY = 2**12  # ... of more dimensions than these; the more, the surer
 LARGE = 2**18  # pixels of a segment whose memory is worth returning to the system
-DEBT = 3.2  # bits per dimension that a segment may pop before it pushes: first guess
-LEAST_DEBT = 1.0  # ... and smallest later one: a segment of fixed samples pops nothing
+# Bits per dimension that a segment may pop before it pushes: the first guess, and the smallest
+# later one, since a segment of fixed samples pops nothing.  Each guess is MARGIN times the last
+# segment's debt, and again after a segment that ran dry, whose work is lost: of 12 training images
+# 4 % of all pixels; with 1.03, and a first guess of 3.2, it was 17 %, for 0.02 % smaller files.
+DEBT, LEAST_DEBT, MARGIN = 3.8, 1.0, 1.1
 
 Progress = Callable[[float], object]
 Masks = Sequence[np.ndarray | None]
@@ -170,9 +174,9 @@ def push_segments(
             lanes.restore(before)
             if colours:
                 colours.restore()
-            debt *= 1.15
+            debt *= MARGIN
             continue
-        debt = max(LEAST_DEBT, 1.03 * (before.size_bits - least(lowest)) / x.size)
+        debt = max(LEAST_DEBT, MARGIN * (before.size_bits - least(lowest)) / x.size)
         extents.append(extent)
         covered, coded = after, coded + fresh
         del x, before

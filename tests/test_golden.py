@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import decode, decode_image, prior_codec
+from bitsback.codecs import decode, decode_image, flat_map, prior_codec, segments
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.sections import Tag
 from bitsback.codecs.fallback.codec import JXL, decode_fallback
@@ -124,10 +124,16 @@ def test_a_golden_file_has_many_segments_lanes_and_checksums():
     ids=lambda p: f"{p.parent.name}-{p.stem}",
 )
 def test_golden_file_encodes_to_the_same_bytes(path, default_model, monkeypatch, codec_device):
-    """Same bytes from this machine; only the plain strip is taken as stored (it is libwebp's)."""
+    """Same bytes from this machine, where the encoder chooses as it did then: corner, segments,
+    lanes, flat map.  The plain strip is taken as stored (it is libwebp's).
+    """
     data, strip = path.read_bytes(), path.with_suffix(".plain").read_bytes()
     header = container.read_header(data)
-    stored = prior_codec.fallback_parts
+    stored, extents = prior_codec.fallback_parts, iter(header.segments)
+    monkeypatch.setattr(prior_codec, "_busiest_corner", lambda pixels: header.flips)
+    monkeypatch.setattr(flat_map, "WORTH", 0.6)
+    monkeypatch.setattr(prior_codec, "lane_rule", lambda sizes: header.lanes)
+    monkeypatch.setattr(segments, "next_segment", lambda *_: next(extents))
     monkeypatch.setattr(
         prior_codec,
         "fallback_parts",

@@ -149,11 +149,11 @@ def test_lanes_for_coded_samples(each, most):
 
 
 def test_lanes_of_images():
-    """Opened for 1,024 coded samples each, one for 6,144 samples of all images at the end."""
-    assert segments.lane_rule([(8, 8, 1)]) == segments.lane_rule([(64, 63, 3)]) == (1024, 1)
-    assert segments.lane_rule([(64, 64, 3)]) == segments.lane_rule([(64, 64, 1)] * 3) == (1024, 2)
-    assert segments.lane_rule([(512, 768, 3)]) == (1024, 192)
-    assert segments.lane_rule([(4000, 6000, 3)]) == (1024, MAX_LANES) == (1024, 4096)
+    """Opened for 256 coded samples each, one for 6,144 samples of all images at the end."""
+    assert segments.lane_rule([(8, 8, 1)]) == segments.lane_rule([(64, 63, 3)]) == (256, 1)
+    assert segments.lane_rule([(64, 64, 3)]) == segments.lane_rule([(64, 64, 1)] * 3) == (256, 2)
+    assert segments.lane_rule([(512, 768, 3)]) == (256, 192)
+    assert segments.lane_rule([(4000, 6000, 3)]) == (256, MAX_LANES) == (256, 4096)
 
 
 RULE = LaneRule(12_288, 4096)

@@ -92,7 +92,7 @@ def lane_counts(sizes, start, segments, rule=None, masks=None):
 
     rule: (samples, most) of the header; None for those that the package's encoder writes.
     """
-    each, most = rule or (1024, max(1, min(4096, sum(h * w * c for h, w, c in sizes) // 6144)))
+    each, most = rule or (256, max(1, min(4096, sum(h * w * c for h, w, c in sizes) // 6144)))
     counts, coded = [0], 0
     for which, rows, columns in places(sizes, start, segments):
         for i in range(which.start, which.stop):
