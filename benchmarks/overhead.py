@@ -161,10 +161,10 @@ def choices(model: Model, folder: Path, limit: int | None) -> list[str]:
         for coarseness in (0.6, 0.85, 1.7):
             save_model(path, network, spaced(coarseness=coarseness), {})
             add(f"spacing at most {coarseness} sigma (shipped: 1.2)", Model(path))
-    shipped_side, shipped_rows = prior_codec.START_SIDE, context.CONTEXT_ROWS
-    for side in (16, 24, 64):
-        with patch.object(prior_codec, "START_SIDE", side):
-            add(f"start of {side}x{side} (shipped: {shipped_side})", model)
+    shipped_rows = context.CONTEXT_ROWS
+    for side in (16, 24, 32, 64):
+        with patch.object(prior_codec, "START_SIDES", ((8, side),)):
+            add(f"start of {side}x{side}", model)
     for count in (0, 8, 32):
         with patch.object(context, "CONTEXT_ROWS", count):
             add(f"{count} rows of context (shipped: {shipped_rows})", model)

@@ -31,11 +31,11 @@ from bitsback.coder.chain import Chain
 from bitsback.coder.model import Model
 from bitsback.coder.top import Top
 
-# The block of the first image that the fallback codec codes, as the first credit: a square of 32
-# pixels, or 1/8 of a small image's side; doubled where that is too little credit.  Of crops of
-# large/, 512x512, files are 0.3 % smaller than with 64, of 768x512 0.15 %; with 24 0.05 % more, but
-# each of the small segments that follow takes a GPU's lanes as long as a large one.
-START_SIDE, START_SHARE = 32, 8
+# The block of the first image that the fallback codec codes, as the first credit, is a square:
+# doubled where that is too little credit.  Its side: (share of a square image's side, most pixels).
+# Crops of large/ of 512x512 are 0.3 % smaller files with 32 pixels than with 64, of 768x512 0.15 %.
+# A larger image would gain less, and each small segment more costs a GPU as much as a large one.
+START_SIDES = (8, 32), (16, 64)
 SMALLEST = 48 * 48  # pixels of an image that may start from its own block; alone it must have them
 TUNING_SHARE = 0.4  # of the encoder's time, about
 
@@ -49,6 +49,13 @@ def tune(model: Model, images: list[np.ndarray], steps: int, **options: Any) -> 
     return found(model, images, steps, **options)
 
 
+def start_side(height: int, width: int) -> int:
+    """Pixels of the first start block's side, a multiple of STEP."""
+    mean = math.isqrt(height * width)
+    side = max(min(mean // share, most) for share, most in START_SIDES)
+    return max(STEP, side // STEP * STEP)
+
+
 def _starts(sizes, credit=False):
     """Corners to try as the end of the fallback parts.
 
@@ -58,7 +65,7 @@ def _starts(sizes, credit=False):
     if credit:
         yield Covered(0)
     height, width = sizes[0]
-    side = max(STEP, min(START_SIDE, math.isqrt(height * width) // START_SHARE) // STEP * STEP)
+    side = start_side(height, width)
     if height * width >= SMALLEST:
         while 2 * min(side, height) * min(side, width) < height * width:
             yield Covered(0, min(side, height), min(side, width))
@@ -82,7 +89,8 @@ def _busiest_corner(pixels):
 
     They are more credit for the first segments.
     """
-    corner = lambda flips: turned(pixels, flips)[:START_SIDE, :START_SIDE]  # noqa: E731
+    side = start_side(*pixels.shape[:2])
+    corner = lambda flips: turned(pixels, flips)[:side, :side]  # noqa: E731
     return max(range(4), key=lambda flips: webp_size(np.ascontiguousarray(corner(flips))))
 
 

@@ -13,6 +13,7 @@ from benchmarks import device_estimate, host_work  # noqa: E402
 from benchmarks.device_estimate import AS_MEASURED, ASSUMED, MEASURED, Counted, seconds, steps  # noqa: E402
 from bitsback.ans.lanes import Lanes  # noqa: E402
 from bitsback.codecs.bitstream.header import LaneRule  # noqa: E402
+from bitsback.codecs.prior_codec import start_side  # noqa: E402
 from bitsback.codecs.segment_layout import Segment  # noqa: E402
 from tests.conftest import INTERPRETED  # noqa: E402
 from tests.test_device_operations import MOST_POPPED, MOST_PUSHED  # noqa: E402
@@ -41,7 +42,7 @@ def test_steps_of_one_lane_are_values(tiny_model):
 def test_layout_covers_the_image():
     for size in ((512, 768), (70, 900), (4000, 6000)):
         covered = sum(segment.pixels for segment in device_estimate.layout(*size))
-        assert covered + 64 * 64 == size[0] * size[1]
+        assert covered + start_side(*size) ** 2 == size[0] * size[1]
 
 
 def test_seconds_add_up():

@@ -66,7 +66,7 @@ def shipped(tmp_path_factory):
             lambda make, device="cpu": exact if make is small else agrees(make, device),
         )
         patch.setattr(installed, "MODELS", folder)
-        patch.setattr(prior_codec, "START_SHARE", 2)
+        patch.setattr(prior_codec, "START_SIDES", ((2, 64),))
         yield installed.shipped_models()
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bitsback.codecs import prior_codec
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.fallback.start import fallback_parts, unpack_fallback_parts
 from bitsback.errors import DamagedFile
@@ -27,10 +28,16 @@ def test_fallback_parts_come_back():
             unpack_fallback_parts(data[: len(data) // 2], back, start)
 
 
-@pytest.mark.parametrize("height, width, side", [(264, 256, 32), (128, 200, 16), (48, 48, 8)])
-def test_the_side_of_the_start_block(prior_file, photograph, height, width, side):
-    """32 pixels, or an eighth of a small image's: the more of an image the prior codes, the
-    smaller its file.
+@pytest.mark.parametrize(
+    "height, width, side",
+    [(48, 48, 8), (128, 200, 16), (264, 256, 32), (512, 768, 32), (900, 900, 56), (1024, 1024, 64)],
+)
+def test_the_side_of_the_start_block(height, width, side):
+    """An eighth of a small image's side, 32 pixels, a sixteenth, 64 pixels: the smaller the block,
+    the more of an image the prior codes, in more segments.
     """
-    header = container.read_header(prior_file(photograph(height, width)))
-    assert header.start == (0, side, side)
+    assert prior_codec.start_side(height, width) == side
+
+
+def test_a_file_has_it(prior_file, photograph):
+    assert container.read_header(prior_file(photograph(128, 200))).start == (0, 16, 16)
