@@ -92,13 +92,17 @@ def found_groups(data: bytes) -> tuple[Group, ...]:
 def _heads(data):
     """Where groups may begin: at the file's magic and version, of which compressed bytes have none
     but by chance."""
-    head, begins = data[: HEAD - 1], []
+    return [at for at in _magics(data) if not is_grouped(data[at : at + HEAD])]
+
+
+def _magics(data):
+    """Where the file's magic and version stand again."""
+    head, places = data[: HEAD - 1], []
     at = data.find(head, HEAD)
     while at >= 0:
-        if not is_grouped(data[at : at + HEAD]):
-            begins.append(at)
+        places.append(at)
         at = data.find(head, at + HEAD)
-    return begins
+    return places
 
 
 def _moved(data, groups, errors):
@@ -136,15 +140,21 @@ def _begins(data, place):
 
 
 def _end_of(data):
-    """Where a file ends that at most SEARCHED bytes follow, by its CRC-32; None: nowhere."""
-    begin = max(HEAD, len(data) - SEARCHED - 4)
-    crc = zlib.crc32(data[:begin])
-    for end in range(begin, len(data) - 4):
-        if crc == int.from_bytes(data[end : end + 4], "little"):
+    """Where a file ends that other bytes follow, by its CRC-32; None: nowhere.
+
+    It is looked for where at most SEARCHED bytes follow, where zeros do, and where a file does.
+    """
+    filled = len(data.rstrip(b"\0"))
+    ends = {*range(len(data) - SEARCHED, len(data)), *range(filled, filled + 5), *_magics(data)}
+    crc = at = 0
+    for end in sorted(ends):
+        if not HEAD + 4 <= end < len(data):
+            continue
+        crc, at = zlib.crc32(data[at : end - 4], crc), end - 4
+        if crc == int.from_bytes(data[at:end], "little"):
             try:
-                container.read(data[: end + 4])
-                return end + 4
+                container.read(data[:end])
+                return end
             except (DamagedFile, NotOurFile):  # of one in 2^32
                 pass
-        crc = zlib.crc32(data[end : end + 1], crc)
     return None

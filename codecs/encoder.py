@@ -25,9 +25,10 @@ from bitsback.codecs.photographs import estimate_of_jxl
 from bitsback.codecs.prior_trial import prior_bits
 from bitsback.codecs.remainders.codec import encode_all_remainders
 from bitsback.coder.model import Model
-from bitsback.devices import current
+from bitsback.devices import current, require
 from bitsback.efforts import DEFAULT_EFFORT, EFFORTS, effort_name
 from bitsback.errors import UnsupportedImage
+from bitsback.integer.installed import find_model
 
 
 class Encoder:
@@ -37,7 +38,8 @@ class Encoder:
     device: torch's; effort: a name of EFFORTS or a number 1..9 (default: DEFAULT_EFFORT); tuning:
     steps of finding bias updates for 400,000 pixels, scaled with the root of the size
     (tune/tuning.py), 0 for none (default: the effort's); verify: decode each file and compare it
-    with what went in.  Errors: ValueError for an unknown effort, or steps that are no number.
+    with what went in.  Errors: ValueError for an unknown effort, or steps that are no number;
+    WrongModel, BitsbackError for a model or device that is not here.
     """
 
     def __init__(
@@ -53,6 +55,10 @@ class Encoder:
         if tuning is not None and (not hasattr(tuning, "__index__") or tuning < 0):
             raise ValueError(f"tuning {tuning!r} is not a number of steps")
         self.tuning = chosen.tuning if tuning is None else tuning
+        if not (model is None or isinstance(model, Model)):
+            find_model(model)  # a wrong name is one for an image that needs no model, too
+        if device != "cpu":  # which is there, and needs no torch to tell
+            require(device)
         self._model: ModelOption = chosen.model if model is None and effort is not None else model
 
     def open_model(self) -> Model:

@@ -4,14 +4,11 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bitsback import __version__
 from bitsback.integer import installed
-from tests.commands import (
-    call,
-    load,
-    names,
-)
+from tests.commands import call, error_lines, load, names
 
 
 def test_compress_and_decompress(folder, tiny_model):
@@ -41,6 +38,43 @@ def test_the_prior_from_the_command_line(tmp_path, tiny_model, prior_file, photo
     )
     assert call("decompress", "--model", tiny_model.path, tmp_path / "x.bbk", "-q").exit_code == 0
     assert np.array_equal(load(tmp_path / "x.png"), pixels)
+
+
+MEANS = {"pgm": ["L"], "pbm": ["1"], "ppm": ["RGB"], "pnm": ["1", "L", "RGB"]}
+
+
+@pytest.mark.parametrize("suffix", MEANS)
+def test_suffixes_that_mean_a_mode(folder, monkeypatch, suffix):
+    """Netpbm's: another image in such a file is refused, with the suffixes that can have it."""
+    monkeypatch.chdir(folder)
+    for mode in ("1", "L", "RGB"):
+        Image.open("a.png").convert(mode).save("in.png")
+        assert call("compress", "in.png", "-f", "-o", "in.bbk").exit_code == 0
+        result = call("decompress", "in.bbk", "-o", f"out.{suffix}", "-f")
+        if mode in MEANS[suffix]:
+            with Image.open(f"out.{suffix}") as image:
+                assert result.exit_code == 0 and image.mode == mode
+        else:
+            (line,) = error_lines(result)
+            assert result.exit_code == 1 and f".{suffix} is not of mode {mode}; .png, " in line
+
+
+@pytest.mark.parametrize("output, told", [("s.pbm", "not of mode RGB"), ("-", "-o NAME.png")])
+def test_drawings_in_other_files(folder, monkeypatch, output, told):
+    monkeypatch.chdir(folder)
+    (line,) = error_lines(call("sample", "-o", output, "--size", "8x8", "--steps", "1"))
+    assert told in line
+
+
+def test_one_output_for_two_inputs(folder, monkeypatch):
+    """The error says what to do: nothing where one was given twice."""
+    monkeypatch.chdir(folder)
+    (folder / "in").mkdir()
+    (folder / "in" / "a.png").write_bytes((folder / "b.png").read_bytes())
+    (line,) = error_lines(call("compress", "a.png", "a.png", "-f"))
+    assert "is given twice" in line
+    (line,) = error_lines(call("compress", "a.png", "in/a.png", "--dir", "d"))
+    assert "also the output of a.png; give other names" in line
 
 
 def test_output_options(folder):
@@ -169,6 +203,9 @@ SIX = pytest.param(["train", "d", "-o", "m", "--network", "1,2"])
         ["compress", "a.png", "b.png", "-o", "x"],
         ["decompress", "a.bbk", "b.bbk", "-o", "x"],
         ["compress", "a.png", "--archive", "x", "-o", "y"],
+        ["compress", "--archive", "x", "-"],
+        ["compress", "a.png", "--dir", "d", "-o", "y"],
+        ["decompress", "a.bbk", "--dir", "d", "-o", "-"],
         ["compress", "a.png", "--device", "toaster"],
         ["compress", "a.png", "-T", "0"],
         ["train", "d"],

@@ -25,7 +25,8 @@ from bitsback.codecs.decoder import decode_images
 from bitsback.codecs.image import ImageData, same
 from bitsback.coder.model import Model
 from bitsback.efforts import DEFAULT_EFFORT, EFFORTS
-from bitsback.errors import UnsupportedImage, VerifyFailed, WrongModel
+from bitsback.errors import BitsbackError, UnsupportedImage, VerifyFailed, WrongModel
+from bitsback.integer import installed
 from tests.test_fallback_codec import drawn
 from tests.test_round_trip import fallback_file
 
@@ -57,13 +58,12 @@ def test_public_names():
 
 
 def test_a_model_is_opened_once_and_late(tiny_model, photograph, monkeypatch):
-    """A small image needs none, even one that does not exist; the first large one opens it."""
+    """A small image needs none; the first large one opens it."""
     opened, open_model = [], Model.open
     monkeypatch.setattr(
         Model, "open", lambda *arguments: opened.append(arguments) or open_model(*arguments)
     )
     encoder = Encoder(tiny_model.path, verify=True)
-    assert not read_header(Encoder("no-such-model").encode(photograph(20, 20))).model
     encoder.encode(photograph(20, 20))
     archived(encoder, [np.zeros((20, 20, 3), np.uint8)])
     assert not opened
@@ -72,8 +72,6 @@ def test_a_model_is_opened_once_and_late(tiny_model, photograph, monkeypatch):
     archived(encoder, [photograph(64, 64)])
     assert opened == [(tiny_model.path,)]
     assert encoder.open_model() is encoder.open_model()
-    with pytest.raises(WrongModel, match="no-such-model"):
-        Encoder("no-such-model").encode(photograph(64, 64))
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -231,12 +229,24 @@ def test_a_model_that_is_none_is_an_error(tmp_path, photograph):
             encode(photograph(64, 64), model=name)
 
 
-def test_fallback_files_need_no_model(photograph):
+def test_fallback_files_need_no_model(photograph, tmp_path, monkeypatch):
     """A small image is coded and decoded where no model is at hand."""
     pixels = photograph(20, 30)
-    assert np.array_equal(
-        decode(encode(pixels, model="no-such-model"), model="no-such-model"), pixels
-    )
+    monkeypatch.setattr(installed, "MODELS", tmp_path)
+    for options in ({}, {"effort": "fast"}):
+        assert np.array_equal(decode(encode(pixels, **options), model="no-such-model"), pixels)
+
+
+def test_a_wrong_model_or_device_is_an_error_for_small_images_too(photograph):
+    """Which need neither: else the error came with the first large one."""
+    for options in (
+        {"model": "no-such-model"},
+        {"model": 3},
+        {"device": "xx"},
+        {"device": "cuda:99"},
+    ):
+        with pytest.raises(BitsbackError, match=str(*options.values())):
+            encode(photograph(20, 30), **options)
 
 
 @pytest.mark.parametrize("kind", ["tiles", "ramp", "photograph"])

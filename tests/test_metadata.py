@@ -99,6 +99,27 @@ def test_a_look_that_nothing_could_show_is_refused(mode, look):
         encode_image(image)
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"icc": 5},
+        {"icc": 10**9},
+        {"xmp": [1, 2]},
+        {"exif": "text"},
+        {"text": (("a", "b"),)},
+        {"text": 3},
+        {"dpi": (72.0,)},
+        {"srgb": -1},
+    ],
+    ids=str,
+)
+def test_metadata_of_another_kind_are_refused(metadata):
+    """Not written as what bytes() makes of them: of 5, five zeros."""
+    (key,) = metadata
+    with pytest.raises(UnsupportedImage, match=f"{key}: no file can hold"):
+        encode_image(ImageData("RGB", PIXELS, {}, metadata))
+
+
 def test_too_much_is_refused():
     """More than the limit is refused when packing; the error names --strip."""
     with pytest.raises(UnsupportedImage, match="--strip"):

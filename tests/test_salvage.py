@@ -10,7 +10,7 @@ from bitsback.codecs.bitstream import block_checks, container
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.bitstream.numbers import number
 from bitsback.codecs.checksums import checked_entries
-from bitsback.codecs.damage import found_groups, looked_at
+from bitsback.codecs.damage import SEARCHED, found_groups, looked_at
 from bitsback.codecs.encoder import Encoder, encode_image
 from bitsback.codecs.image import ImageData, same
 from bitsback.codecs.salvage import salvage
@@ -159,7 +159,22 @@ def test_groups_without_their_table(photograph, tiny_model, prior_file):
     assert not none and not second and "no checksums tell" in damage
 
 
-@pytest.mark.parametrize("after", [b"\n", bytes(9), b"BBK" * 500])
+def test_a_file_after_a_file(file, tiny_model, image, photograph):
+    """The first comes back; other bytes, more than are searched, hide where it ends."""
+    grouped = container.write_groups([(1, file[0]), (1, file[0])])
+    for after in (
+        file[0],
+        file[0] + bytes(7),
+        grouped,
+        encode_image(ImageData("L", image[..., 0])),
+    ):
+        ((found, damage),) = salvage(file[0] + after, model=tiny_model)
+        assert not damage and np.array_equal(found[0].image.samples, image)
+        assert looked_at(file[0] + after).places == [f"bytes after its end: {len(after)}"]
+    assert looked_at(file[0] + b"x" * (SEARCHED + 1)).errors
+
+
+@pytest.mark.parametrize("after", [b"\n", bytes(9), b"BBK" * 500, bytes(5000)])
 def test_bytes_after_the_end(file, tiny_model, image, photograph, after):
     """Of one image by the prior or the fallback codec, and of groups with and without their table:
     all comes back, and what follows is told."""

@@ -30,6 +30,8 @@ def _check_options(
     """Usage errors for options that cannot be combined."""
     if archive and (common.output or common.folder):
         raise click.UsageError("--archive names the output: it cannot be combined with -o or --dir")
+    if archive and Path("-") in common.sources:
+        raise click.UsageError("--archive takes files and folders, not standard input")
     if common.remove and (common.keep or not verify or allow_lossy):
         raise click.UsageError(
             "--rm cannot be combined with --keep, --no-verify or --allow-lossy-source"

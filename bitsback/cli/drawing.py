@@ -9,7 +9,7 @@ import click
 
 from bitsback.cli.messages import print_error
 from bitsback.cli.options import FiniteRange
-from bitsback.errors import BitsbackError
+from bitsback.errors import BitsbackError, UnsupportedImage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,9 @@ def write_drawing(
     from bitsback.codecs.image import ImageData
 
     try:
-        file_format = image_format(path)
+        if path == outputs.STDIO:
+            raise UnsupportedImage(f"{path}: a drawing is written to a file, -o NAME.png")
+        file_format = image_format(path, "RGB")
         outputs.refuse(path, [source] if source and source != outputs.STDIO else [], force)
         data, _ = image_bytes(ImageData("RGB", make()), file_format, path)
         outputs.write(data, path, force=force)

@@ -33,9 +33,9 @@ class RunOutputs:
             raise OutputExists(f"{source}: its output {target} is an input of this run")
         other = self._sources.get(place)
         if other is not None and str(target) != "-":
-            raise OutputExists(
-                f"{source}: {target} is also the output of {other}; give --dir or other names"
-            )
+            same = os.path.realpath(other) == os.path.realpath(source)
+            hint = "it is given twice" if same else "give other names, or folders, to one of them"
+            raise OutputExists(f"{source}: {target} is also the output of {other}; {hint}")
         if make_folder:
             make_folders(target.parent)
 

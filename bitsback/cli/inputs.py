@@ -41,8 +41,10 @@ def check_streams(
 ) -> bool:
     """Whether the output goes to standard output.
 
-    Usage errors: data from or to a terminal, `-` twice, --rm of what is not a file.
+    Usage errors: -o and --dir, data from or to a terminal, `-` twice, --rm of what is not a file.
     """
+    if output and folder:
+        raise click.UsageError("-o names the output: it cannot be combined with --dir")
     dashes = [source for source, _ in items if str(source) == "-"]
     to_stdout = str(output) == "-" or bool(dashes) and not output
     if len(dashes) > 1 or dashes and folder:

@@ -34,9 +34,19 @@ class ChunkCoder:
     """
 
     def __init__(self, model: str | None = None, device: str = "cpu") -> None:
-        self.device = device
-        self._encoder = Encoder(model, device)
+        self.model, self.device = model, device
+        self._made: Encoder | None = None
         self._lock = ForkLock()  # Zarr calls from several threads
+
+    @property
+    def _encoder(self):
+        """Made when it is needed: chunks are decoded where `model` is not here, too.
+
+        Errors: WrongModel, BitsbackError.
+        """
+        if self._made is None:
+            self._made = Encoder(self.model, self.device)
+        return self._made
 
     def encode(self, images: list[ImageData], archive: bool) -> bytes:
         """One image, or several (archive).  Errors: UnsupportedImage, WrongModel."""

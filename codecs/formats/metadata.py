@@ -107,9 +107,13 @@ def _write_value(key, value):
     if key in WHOLE:
         return pack_chunks(value) if key == "png" else pack_tags(value)
     if key == "text":
+        if any(len(item) != 5 for item in value):
+            raise ValueError("texts are keyword, language, keyword there, text, whether compressed")
         parts = [part.encode("utf-8", "surrogatepass") for item in value for part in item[:4]]
         flags = bytes(item[4] for item in value)
         return number(len(flags)) + flags + b"".join(number(len(part)) + part for part in parts)
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise TypeError("not bytes")  # of a number, bytes() makes zeros
     return bytes(value)
 
 

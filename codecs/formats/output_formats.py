@@ -27,14 +27,34 @@ HOLDS = {  # format: modes
 }
 
 
-def image_format(path: Path) -> str:
-    """Pillow's name of the lossless format for a path's suffix.  Errors: UnsupportedImage."""
+NAMED = {  # modes of suffixes that are narrower than their format: netpbm's
+    ".ppm": {"RGB"},
+    ".pgm": {"L"},
+    ".pbm": {"1"},
+    ".pfm": {"F"},
+    ".pnm": {"1", "L", "RGB"},
+}
+
+
+def image_format(path: Path, mode: str) -> str:
+    """Pillow's name of the lossless format for a path's suffix, as which a user wants an image.
+
+    Errors: UnsupportedImage, also for a suffix that means an image of another mode.
+    """
     suffix = path.suffix.lower()
     if suffix not in LOSSLESS_SUFFIXES:
         raise UnsupportedImage(
             f"{path}: images can be restored to {', '.join(LOSSLESS_SUFFIXES)} only"
         )
-    return LOSSLESS_SUFFIXES[suffix]
+    file_format = LOSSLESS_SUFFIXES[suffix]
+    if mode in HOLDS[file_format] - NAMED.get(suffix, HOLDS[file_format]):
+        able = [
+            known
+            for known, one in LOSSLESS_SUFFIXES.items()
+            if mode in HOLDS[one] & NAMED.get(known, HOLDS[one])
+        ]
+        raise UnsupportedImage(f"{path}: {suffix} is not of mode {mode}; {', '.join(able)} can be")
+    return file_format
 
 
 def default_suffix(mode: str) -> str:

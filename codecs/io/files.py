@@ -190,12 +190,12 @@ def decompress_file(
         stream = target == STDIO or not target.suffix and not outputs.is_file(target)
         asked = output is not None and not stream  # the user chose the format by a suffix
         if asked:
-            refuse_mode(mode, image_format(target), target)
+            refuse_mode(mode, image_format(target, mode), target)
         accept(target)
         announce(header)
         image = decoder.decode_image(data, **options)
         if asked:
-            written, names = image_bytes(image, image_format(target), target)
+            written, names = image_bytes(image, image_format(target, mode), target)
         else:
             suffix, written, names = default_bytes(image, source)
             target = target if stream else restored_path(source, output, folder, root, suffix)

@@ -106,7 +106,7 @@ def _output(one: Salvaged, source, output, folder, root):
     asked = output is not None and Path(output) != STDIO  # the user chose the format by a suffix
     if partly or asked:
         target = restored_path(source, output, folder, root, SUFFIX)
-        file_format = image_format(target) if asked else "PNG"
+        file_format = image_format(target, one.image.mode) if asked else "PNG"
         return target, *image_bytes(one.image, file_format, target)
     suffix, content, left_out = default_bytes(one.image, source)
     return restored_path(source, output, folder, root, suffix), content, left_out
