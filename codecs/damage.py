@@ -145,7 +145,11 @@ def _end_of(data):
     It is looked for where at most SEARCHED bytes follow, where zeros do, and where a file does.
     """
     filled = len(data.rstrip(b"\0"))
-    ends = {*range(len(data) - SEARCHED, len(data)), *range(filled, filled + 5), *_magics(data)}
+    ends = {
+        *range(len(data) - SEARCHED, len(data)),
+        *range(filled, filled + 5),
+        *_magics(data)[:SEARCHED],
+    }
     crc = at = 0
     for end in sorted(ends):
         if not HEAD + 4 <= end < len(data):
