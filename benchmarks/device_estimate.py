@@ -45,8 +45,7 @@ PEAKS = {"H100": (1979e12, 3.35e12), "H200": (1979e12, 4.8e12)}  # operations, b
 LANES = 100, 192, 1000, 4096
 POP = 0.89, 1.11, 3.4, 16.8
 PUSH = 0.46, 0.59, 1.94, 5.87
-# Bits of a sample, and popped first: as many segments as photographs were seen to have.
-BITS, POPPED = 2.0, 3.2
+BITS, POPPED = 2.0, 3.2  # a sample, and first: as many segments as photographs were seen to have
 COUNTED_SIDE = 112  # pixels, of the segment whose operations are counted: as many as of any larger
 IMAGES = {"24 megapixels": (4000, 6000), "2.5 megapixels": (1360, 1840), "Kodak": (512, 768)}
 TARGETS = {"24 megapixels": 24 / 5, "2.5 megapixels": 2.5 / 2, "Kodak": 0.5}  # seconds to aim at
@@ -129,9 +128,8 @@ def counted(model: Model) -> Counted:
 
 def layout(height: int, width: int) -> list[Segment]:
     """The segments of a photograph of 3 channels, as push_segments chooses them."""
-    side = start_side(height, width)
-    sizes, covered = [(height, width, 3)], Covered(0, side, side)
-    bits, segments = 3 * side**2 * BITS, []
+    sizes, side = [(height, width, 3)], start_side(height, width)
+    covered, bits, segments = Covered(0, side, side), 3 * side**2 * BITS, []
     while covered.image < 1:
         extent = next_segment(sizes, covered, int(bits), POPPED)
         assert extent is not None

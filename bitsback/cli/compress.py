@@ -28,10 +28,8 @@ def _check_options(
     common: CommonOptions, archive: Path | None, verify: bool, allow_lossy: bool, dask: bool
 ) -> None:
     """Usage errors for options that cannot be combined."""
-    if archive and (common.output or common.folder):
-        raise click.UsageError("--archive names the output: it cannot be combined with -o or --dir")
-    if archive and Path("-") in common.sources:
-        raise click.UsageError("--archive takes files and folders, not standard input")
+    if archive and (common.output or common.folder or Path("-") in common.sources):
+        raise click.UsageError("--archive names the output, of files: no -o, --dir, standard input")
     if common.remove and (common.keep or not verify or allow_lossy):
         raise click.UsageError(
             "--rm cannot be combined with --keep, --no-verify or --allow-lossy-source"
