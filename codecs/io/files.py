@@ -190,12 +190,13 @@ def decompress_file(
         stream = target == STDIO or not target.suffix and not outputs.is_file(target)
         asked = output is not None and not stream  # the user chose the format by a suffix
         if asked:
-            refuse_mode(mode, image_format(target, mode), target)
+            file_format = image_format(target, mode)
+            refuse_mode(mode, file_format, target)
         accept(target)
         announce(header)
         image = decoder.decode_image(data, **options)
         if asked:
-            written, names = image_bytes(image, image_format(target, mode), target)
+            written, names = image_bytes(image, file_format, target)
         else:
             suffix, written, names = default_bytes(image, source)
             target = target if stream else restored_path(source, output, folder, root, suffix)
