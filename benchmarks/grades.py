@@ -27,8 +27,9 @@ from bitsback.coder.top import Top
 from bitsback.diffusion.levels import default_levels
 from bitsback.train.checkpoints import read_checkpoints
 from bitsback.train.export import save_model
-from bitsback.train.grades import GRADES, graded, kept_corrections
+from bitsback.train.grades import graded, kept_corrections
 from bitsback.train.measure import centre_crops
+from bitsback.train.variances import BOUND_GRADES
 
 CORRECTED = {
     "head+colour+passes, corrected": "head",
@@ -47,7 +48,7 @@ def models(name: str, training: Path, folder: Path) -> Iterator[tuple[str, Model
     network, _ = read_checkpoints([Model.open(name).path])
     crops = crops_of(training, 8, 128)
     x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() - 128
-    for grade in (*GRADES, *CORRECTED):
+    for grade in (*BOUND_GRADES, *CORRECTED):
         if grade in CORRECTED:
             changed, moved = network, kept_corrections(network, crops, kind=CORRECTED[grade])[0]
         else:

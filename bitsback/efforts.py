@@ -26,7 +26,6 @@ EFFORTS = {
 }
 NUMBERS = dict(zip("123456789", ["fast"] * 3 + ["default"] * 3 + ["best"] * 2 + ["max"]))
 DEFAULT_EFFORT = "default"
-DEFAULT_STEPS = EFFORTS[DEFAULT_EFFORT].tuning
 
 
 def effort_name(effort: str | int) -> str:

@@ -131,6 +131,12 @@ def target_path(folder: str | os.PathLike, name: str, mode: str = "RGB") -> Path
     return path if keeps else path.with_name(path.name + default_suffix(mode))
 
 
+def substitutes(entries: Iterable[Entry], folder: str | os.PathLike) -> list[Path]:
+    """Where `restored` may put images of an archive instead of `targets`."""
+    places = [Path(folder, *PurePosixPath(entry.name).parts) for entry in entries]
+    return [path.with_name(path.name + suffix) for path in places for suffix in DEFAULT_SUFFIXES]
+
+
 def restored(
     folder: str | os.PathLike, name: str, image: ImageData
 ) -> tuple[Path, bytes, list[str]]:

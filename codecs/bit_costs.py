@@ -103,6 +103,7 @@ def _added(costs, table):
         tuple(sum(one.latents[k] for one in costs if one.latents) for k in range(len(latents))),
         max((one.sigmas for one in costs), key=len),
         sum(one.closing for one in costs),
+        sum(one.remainders for one in costs),
     )
 
 

@@ -23,6 +23,7 @@ from bitsback.codecs.segments import pop_segments
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import sigmas
 
+BRIGHTEST = 99.5  # percentile of bits a pixel that gets the end of the colour scale
 HEAT = np.array([(0, 0, 24), (86, 24, 122), (216, 70, 82), (252, 170, 78), (255, 252, 214)])
 
 
@@ -49,7 +50,7 @@ class BitMap:
     @property
     def brightest(self) -> float:
         """Bits of a pixel, and more, that `heat` shows in the last of its colours."""
-        return max(float(np.percentile(self.pixels, 99.5)), 1e-9)
+        return max(float(np.percentile(self.pixels, BRIGHTEST)), 1e-9)
 
     @property
     def heat(self) -> np.ndarray:

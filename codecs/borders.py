@@ -70,10 +70,13 @@ def border_bits(
     """Bits that the borders of a file of one image cost; negative where context saves more.
 
     The image is decoded and coded in one piece; the start part, which the prior did not code, is
-    taken at the image's mean rate.  None without a prior.  Errors: as decode_image's.
+    taken at the image's mean rate.  None of an archive, and without a prior.  Errors: as
+    decode_image's.
     """
+    if len(container.read_groups(data)) > 1 or container.read_header(data).archive:
+        return None
     header, payload = container.read(data)
-    if not header.model or header.archive:
+    if not header.model:
         return None
     model = Model.of_file(model, header.model)
     colour = decode_image(data, model=model, device=device).colour

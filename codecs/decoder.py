@@ -147,7 +147,7 @@ def decode_image(
     """
     packed = _bytes_of(data)
     if container.read_header(packed).archive:
-        raise UnsupportedImage("an archive of images; use codecs.archive")
+        raise UnsupportedImage("an archive of images, which bitsback.Archive opens")
     return decode_images(packed, model=model, device=device, progress=progress)[1][0]
 
 

@@ -183,7 +183,7 @@ class ImageData:
             colours = np.frombuffer(self.look["palette"].ljust(768, b"\0"), np.uint8)
             return colours.reshape(256, 3)[self.samples]
         shown = self.samples
-        if self.mode in ("I;16", "I;16B", "RGB;16", "RGBA;16", "LA;16"):
+        if self.mode in DEEP:
             shown = (shown >> 8).astype(np.uint8)
         elif self.mode not in ("RGB", "RGBA", "L", "LA", "P"):
             return None

@@ -33,8 +33,8 @@ ALL_PIXELS = 1 - 2**-40  # share of an image of which all colours are there, and
 class Salvaged:
     """One image of a damaged file: image: all of it, or what was decoded, with alpha 0 elsewhere.
 
-    share: of its pixels that were decoded, 1 only where all is as it was; without: what of it is
-    lost, in words.
+    share: of its pixels that were decoded, 1 only where their colours, alpha and lower bits are all
+    there; without: what else of it is lost, in words.
     """
 
     entry: Entry

@@ -8,10 +8,14 @@ from PIL import Image
 
 from benchmarks import fuzz_cases
 from bitsback.ans.lanes import EXPONENT_BITS
-from bitsback.codecs import encode
+from bitsback.codecs import encode, mode_decision
 from bitsback.codecs.bit_costs import bit_costs
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.sections import Tag
+from bitsback.codecs.checksums import checked_entries
+from bitsback.codecs.encoder import Encoder
+from bitsback.codecs.groups import encode_groups
+from bitsback.codecs.image import ImageData
 from bitsback.coder.chain import Chain
 from tests.commands import call
 
@@ -92,3 +96,21 @@ def test_info_of_a_bad_file_is_one_line(tmp_path):
     Image.new("RGB", (3, 3)).save(tmp_path / "a.png")
     result = call("info", "--levels", tmp_path / "a.png")
     assert result.exit_code == 1 and "a.png" in result.output and "Traceback" not in result.output
+
+
+def test_remainders_of_all_groups(tiny_model, photograph, monkeypatch):
+    """Parts of an archive in groups whose images have 16 bits add up to it, too."""
+    monkeypatch.setattr(mode_decision, "fallback_hopeless", lambda *_: True)
+    rng = np.random.default_rng(5)
+    colours = [photograph(64, 64, i).astype(np.uint16) for i in range(2)]
+    fine = [256 * c + rng.integers(0, 256, c.shape, dtype=np.uint16) for c in colours]
+    images = [ImageData("RGB;16", samples) for samples in fine]
+    entries = [container.Entry(64, 64, f"{i}.png", mode="RGB;16") for i in range(2)]
+    monkeypatch.setattr("bitsback.codecs.groups.GROUP_IMAGES", 1)
+    monkeypatch.setattr("bitsback.codecs.groups.FEWEST_BYTES", 1)
+    entries = checked_entries(images, tuple(entries))
+    encoder = Encoder(tiny_model)
+    data = encode_groups(images, entries, encoder, lambda share: None, None)
+    assert len(container.read_groups(data)) == 2
+    costs = bit_costs(data, model=tiny_model)
+    assert costs.remainders > 8 * fine[0].size and costs.total == 8 * len(data)

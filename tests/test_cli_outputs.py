@@ -264,3 +264,43 @@ def test_case_twins_keep_their_names(tmp_path, photograph):
     assert call("decompress", "-q", "--rm", "-r", tmp_path).exit_code == 0
     assert names(tmp_path) == ["a.PNG.png", "a.png"]
     assert np.array_equal(load(tmp_path / "a.png"), pixels["a.png"])
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_name_that_shows_when_an_image_is_decoded(tmp_path, photograph, jobs):
+    """x/a becomes a.tiff, since PNG cannot hold its profile, and y/a would too: with -f the second
+    is refused, at once or not, and no input is lost.
+    """
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+    pixels = photograph(9, 11)
+    profile = np.random.default_rng(0).bytes(2**21)
+    Image.fromarray(pixels).save(tmp_path / "x/a.tif", icc_profile=profile)
+    Image.fromarray(photograph(9, 11, 2)).convert("CMYK").save(tmp_path / "y/a.tif")
+    sources = [tmp_path / name / "a.bbk" for name in ("x", "y")]
+    assert call("compress", "-q", *(path.with_suffix(".tif") for path in sources)).exit_code == 0
+    result = call("decompress", "-q", "-f", "--rm", "-j", jobs, "--dir", tmp_path / "out", *sources)
+    assert result.exit_code == 1 and "is also the output of" in error_lines(result)[0]
+    assert names(tmp_path / "out") == ["a.tiff"] and sum(path.exists() for path in sources) == 1
+    with Image.open(tmp_path / "out/a.tiff") as image:
+        assert (image.mode == "CMYK") == sources[0].exists()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_archives_name_that_shows_when_it_is_decoded(tmp_path, photograph, jobs):
+    """The same of images in archives, and of another input of the run."""
+    profile = np.random.default_rng(0).bytes(2**21)
+    for name, mode, options in (
+        ("x/a.webp", "RGB", {"icc_profile": profile, "lossless": True}),
+        ("y/a.webp.tiff", "CMYK", {}),
+    ):
+        path = tmp_path / name
+        path.parent.mkdir()
+        Image.fromarray(photograph(9, 11)).convert(mode).save(path, **options)
+        files.compress_archive([path.parent], tmp_path / f"{path.parent.name}.bbk")
+    sources = [tmp_path / "x.bbk", tmp_path / "y.bbk"]
+    result = call("decompress", "-q", "-f", "--rm", "-j", jobs, "--dir", tmp_path / "out", *sources)
+    assert result.exit_code == 1 and "is also the output of" in error_lines(result)[0]
+    assert (
+        names(tmp_path / "out") == ["a.webp.tiff"] and sum(path.exists() for path in sources) == 1
+    )

@@ -54,6 +54,15 @@ def test_json_lines(folder):
     assert facts["targets"] == [str(folder / "a.png")]
 
 
+@pytest.mark.parametrize("name", ["file", "a", "not"])
+def test_errors_begin_with_the_files_name(folder, name, monkeypatch):
+    """Also where the name is a word of the message."""
+    (folder / name).write_bytes(b"x")
+    monkeypatch.chdir(folder)
+    (line,) = error_lines(call("info", name))
+    assert line.startswith(f"bitsback: {name}: not a bitsback file")
+
+
 def test_both_names_of_one_output_are_told(folder):
     """Two inputs for one output: the error names both and the output."""
     (folder / "x").mkdir()

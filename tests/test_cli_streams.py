@@ -167,6 +167,9 @@ def test_pipes_as_inputs(inputs):
         0,
         [],
     ) and np.array_equal(load(inputs / "new.png"), load(inputs / "a.png"))
+    (inputs / "b.png").write_bytes((inputs / "a.png").read_bytes())
+    assert shell("BB compress -q -j 2 --dir out <(cat a.png) b.png", inputs)[:2] == (0, [])
+    assert len(names(inputs / "out")) == 2  # a pipe is read by this process alone
     assert shell("BB preview <(cat new.bbk) -o look.png", inputs)[:2] == (0, [])
     code, lines, got = shell("BB compress -f -q a.png -o >(cat)", inputs)
     assert (code, lines) == (0, []) and got == (inputs / "new.bbk").read_bytes()

@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bitsback import evaluation
+from bitsback.ans import lanes
+from bitsback.cli import evaluate
+from bitsback.codecs.bitstream import stack_numbers
+
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 250  # lines of a module
 CODECS_MODULES, DECODER_MODULES = 17, 108  # of bitsback: most that are loaded
@@ -265,3 +270,9 @@ def test_every_module_has_its_tests():
     assert [path for path in without if not any(map(path.startswith, TESTED_ELSEWHERE))] == []
     used = [entry for entry in TESTED_ELSEWHERE if any(path.startswith(entry) for path in without)]
     assert used == list(TESTED_ELSEWHERE) and set(TESTED_ELSEWHERE.values()) <= tests
+
+
+def test_facts_that_are_kept_twice():
+    """The command line and `info` start without torch, and so without the modules that use it."""
+    assert stack_numbers.MAX_LANES == lanes.MAX_LANES
+    assert evaluate.MEASURES == evaluation.MEASURES

@@ -9,7 +9,7 @@ from bitsback.cli.options import EffortType
 from bitsback.cli.resources import effort_model
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.fallback import codec
-from bitsback.efforts import DEFAULT_EFFORT, DEFAULT_STEPS, EFFORTS, NUMBERS, Effort, effort_name
+from bitsback.efforts import DEFAULT_EFFORT, EFFORTS, NUMBERS, Effort, effort_name
 from bitsback.integer import installed
 from tests.commands import call, error_lines
 
@@ -22,7 +22,7 @@ def test_the_table():
         "best": Effort("best", 0),
         "max": Effort("best", 50, (7, 9)),
     }
-    assert DEFAULT_EFFORT == "default" and DEFAULT_STEPS == 0
+    assert DEFAULT_EFFORT == "default" and EFFORTS[DEFAULT_EFFORT].tuning == 0
 
 
 def test_every_effort_has_a_shipped_model():

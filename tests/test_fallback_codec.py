@@ -26,7 +26,7 @@ from bitsback.codecs.fallback.codec import (
     encode_fallback,
 )
 from bitsback.codecs.fallback.webp import webp_size
-from bitsback.errors import DamagedFile
+from bitsback.errors import DamagedFile, UnsupportedImage
 
 RNG = np.random.default_rng(0)
 
@@ -259,3 +259,37 @@ def test_cached_codes_are_those_made_anew():
         patch.object(codec, "encode_fallback", lambda *_: b"made anew"),
     ):
         assert cached(block) == b"made anew"
+
+
+@pytest.mark.parametrize("method", [WEBP, PNG, JXL])
+def test_more_pixels_than_pillow_trusts(method, monkeypatch):
+    """Twice its limit is decoded, more is refused with the numbers, and what is encoded under the
+    same limit decodes: the differences have none.
+    """
+    samples = of(3, 256)
+    code, pixels = coded(method, samples), samples.shape[0] * samples.shape[1]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels // 2)
+    assert np.array_equal(decode_fallback(code, samples.shape), samples)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels // 2 - 1)
+    with pytest.raises(UnsupportedImage, match=f"33x40 pixels .* {pixels // 2 - 1}"):
+        decode_fallback(code, samples.shape)
+    for encode in (encode_fallback, codec.encode_part):
+        assert np.array_equal(decode_fallback(encode(samples), samples.shape), samples)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert np.array_equal(decode_fallback(code, samples.shape), samples)
+
+
+@pytest.mark.parametrize("method", [WEBP, PNG, DIFFERENCES, JXL])
+def test_too_little_memory_is_no_damage(method, monkeypatch):
+    """It is told as what it is."""
+    samples = of(3, 256)
+    code = coded(method, samples)
+
+    def fail(*_, **options):
+        raise MemoryError
+
+    for place in ("PIL.Image.open", "imagecodecs.jpegxl_decode", "zlib.decompressobj"):
+        monkeypatch.setattr(place, fail)
+    monkeypatch.setattr("lzma.LZMADecompressor", fail)
+    with pytest.raises(MemoryError):
+        decode_fallback(code, samples.shape)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.codecs import decode, decoder, encode, encoder
+from bitsback.codecs import decode, decoder, encode, encode_image, encoder, mode_decision
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.image import ImageData
 from bitsback.codecs.io import files
 from bitsback.errors import DamagedFile, NotOurFile, OutputExists, UnsupportedImage
 
@@ -188,6 +189,19 @@ def test_describe_a_file_under_the_prior(tmp_path, prior_file, tiny_model, photo
         0 <= told["rest_bits_per_dim"] * 3 * 72 * 50 < 32
     )  # the padding of the start to whole words
     assert told["segments"] == len(header.segments)
+
+
+def test_describe_gray_colours(tmp_path, tiny_model, photograph, monkeypatch):
+    """Three equal channels are coded as one, and each counts: parts of the overhead are small."""
+    monkeypatch.setattr(mode_decision, "fallback_hopeless", lambda *_: True)
+    gray = np.ascontiguousarray(photograph(72, 64)[..., 0])
+    for name, mode, samples in (("x", "RGB", np.dstack([gray] * 3)), ("gray", "L", gray)):
+        data = encode_image(ImageData(mode, samples), model=tiny_model)
+        (tmp_path / f"{name}.bbk").write_bytes(data)
+    told, single = (files.describe(tmp_path / name) for name in ("x.bbk", "gray.bbk"))
+    assert told["mode"] == "RGB" and told["start_dims"] == 3 * single["start_dims"]
+    for key in ("net_bits_per_dim", "overhead_bits_per_dim", "start_bits_per_dim"):
+        assert told[key] == pytest.approx(single[key] / 3, abs=1e-3)
 
 
 def test_describe_a_stack_without_segments(tmp_path, small, tiny_model):

@@ -86,3 +86,11 @@ def test_postscript_is_refused():
             ),
             "x.eps",
         )
+
+
+@pytest.mark.parametrize("tail", [b"ANIM\4\0\0\0abcd", b"VP8 \4\0\0\0abcd", b"junk"])
+def test_bytes_after_a_webp_are_none_of_its_chunks(tail):
+    """They are named as not kept, whatever they look like."""
+    data = saved("WEBP", lossless=True)
+    image = read_image(io.BytesIO(data + tail), "x.webp")
+    assert np.array_equal(image.samples, PIXELS) and image.lost == ("data after the end",)

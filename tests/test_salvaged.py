@@ -210,3 +210,30 @@ def test_refused_with_rm_and_only(damaged, tiny_model):
     for option in (["--rm"], ["--only", "x"]):
         result = salvage(tiny_model, path, *option)
         assert result.exit_code == 2 and "--salvage cannot be combined" in result.stderr
+
+
+def test_an_archive_of_one_group(tmp_path, tiny_model, photograph):
+    """Its index is whole, so that what is lost is named, by `test` too."""
+    (tmp_path / "in").mkdir()
+    for i in range(2):
+        Image.fromarray(photograph(40, 40, i)).save(tmp_path / f"in/{i}.png")
+    target, model = tmp_path / "set.bbk", tiny_model.path
+    assert call("compress", "--archive", target, tmp_path / "in", "--model", model).exit_code == 0
+    data = bytearray(target.read_bytes())
+    assert len(read_groups(data)) == 1
+    data[-9] ^= 1
+    target.write_bytes(data)
+    (line,) = error_lines(call("test", target, "--model", model))
+    assert line.endswith("(0.png and 1 more)")
+    (line,) = error_lines(salvage(tiny_model, target, "--dir", tmp_path / "out", "-q"))
+    left = [name for name in ("0.png", "1.png") if name not in names(tmp_path / "out")]
+    assert left and f"({left[0]}" in line
+
+
+def test_streams_have_no_suffix(damaged, tiny_model):
+    """What can be salvaged is written into a device as what is whole is."""
+    path, _ = damaged
+    for source in (path, path.with_name("whole.bbk")):
+        result = salvage(tiny_model, source, "-f", "-o", os.devnull, "-q")
+        told = " ".join(error_lines(result))
+        assert "salvaged in part" in told if source == path else result.exit_code == 0

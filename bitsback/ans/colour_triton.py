@@ -7,15 +7,19 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from bitsback.ans import colour_frequencies as reference
+from bitsback.ans import gaussian_tables
 from bitsback.ans.launch import launch
+from bitsback.ans.row_table import CENTRE
 
 BLOCK = 64
-BEHIND = tl.constexpr(7)
-WIDTH = tl.constexpr(16)
-MAX_COUNT = tl.constexpr(1023)
-FIRST = tl.constexpr(31 - 7)  # column of the Gaussian table where the window begins
-TOTAL = tl.constexpr(2**24)
-SHARED = tl.constexpr(2**24 - 17)  # what symbols get by their weight; each has 1 more
+BEHIND = tl.constexpr(reference.BEHIND)
+WIDTH = tl.constexpr(reference.WIDTH)
+MAX_COUNT = tl.constexpr(reference.MAX_COUNT)
+FIRST = tl.constexpr(CENTRE - reference.BEHIND)  # column of the Gaussian table: the window's first
+TOTAL = tl.constexpr(gaussian_tables.TOTAL)
+# what symbols get by their weight: the window's and the escape have 1 more each
+SHARED = tl.constexpr(gaussian_tables.TOTAL - reference.WIDTH - 1)
 
 
 @triton.jit(do_not_specialize="counts keys mean32 scale ends n share base".split())

@@ -17,11 +17,12 @@ import numpy as np
 import triton
 import triton.language as tl
 
+from bitsback.ans import row_table
 from bitsback.ans.row_table import COLUMNS
 
 QUARTERS = tl.constexpr(18)  # of a row: 4 cumulative frequencies each
-LAST = tl.constexpr(63)
-CENTRE = tl.constexpr(31)
+LAST = tl.constexpr(row_table.COLUMNS - 1)
+CENTRE = tl.constexpr(row_table.CENTRE)
 FLOOR = tl.constexpr(2**31)
 DRY = tl.constexpr(-(2**40))
 # Parameters, by name: no kernel is compiled anew for other sizes, or for arrays at odd addresses.

@@ -8,7 +8,7 @@ import click
 
 from bitsback.cli.devices import torch_devices, with_memory
 from bitsback.cli.each import process_each
-from bitsback.cli.inputs import find_inputs
+from bitsback.cli.inputs import find_inputs, has_pipes
 from bitsback.cli.many import group_processes, job_count, run_many
 from bitsback.cli.messages import ProgressBar, print_result
 from bitsback.cli.options import (
@@ -23,7 +23,6 @@ from bitsback.cli.options import (
 )
 from bitsback.cli.resources import model_path, open_model, set_threads
 from bitsback.devices import is_gpu
-from bitsback.outputs import STDIO
 
 if TYPE_CHECKING:
     from bitsback.codecs.bitstream.container import Header
@@ -73,13 +72,12 @@ def check(
         )
 
     many = at_once > 1 or len(devices) > 1 and len(items) > 1
-    # standard input and pipes may be open in this process alone
-    if many and not any(source == STDIO or source.is_fifo() for source, _ in items):
+    if many and not has_pipes(items):
         run_begin = time.perf_counter()
         run_many(
             "check",
             items,
-            lambda source, root: [],
+            lambda source, root: ([], []),
             model_path(model),
             devices,
             {},

@@ -12,7 +12,7 @@ import click
 from bitsback.cli.devices import torch_devices, with_memory
 from bitsback.cli.each import RunOutputs, process_each
 from bitsback.cli.estimate import estimate_printer
-from bitsback.cli.inputs import Item, check_streams, find_inputs
+from bitsback.cli.inputs import Item, check_streams, find_inputs, has_pipes
 from bitsback.cli.many import group_processes, job_count, run_many
 from bitsback.cli.messages import ProgressBar, print_line, print_log, print_result
 from bitsback.cli.options import CommonOptions, EffortType, PathName, common_options
@@ -179,12 +179,12 @@ def compress(
         return common.output or targets[source, root]
 
     many = jobs > 1 or len(devices) > 1 and len(items) > 1
-    if address or many and not (archive or to_stdout or common.output):
+    if address or many and not (archive or has_pipes(items) or common.output):
         run_begin = time.perf_counter()
         run_many(
             "compress",
             items,
-            lambda source, root: [target_of(source, root)],
+            lambda source, root: ([target_of(source, root)], []),
             model_path(name),
             devices,
             options,

@@ -8,7 +8,7 @@ import click
 
 from bitsback.cli.devices import torch_devices, with_memory
 from bitsback.cli.each import RunOutputs, process_each
-from bitsback.cli.inputs import check_streams, find_inputs
+from bitsback.cli.inputs import check_streams, find_inputs, has_pipes
 from bitsback.cli.many import group_processes, job_count, run_many
 from bitsback.cli.messages import ProgressBar, print_line, print_log, print_result
 from bitsback.cli.options import CommonOptions, common_options
@@ -41,6 +41,7 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
     from bitsback.codecs.damage import looked_at
     from bitsback.codecs.io import files
     from bitsback.codecs.io.packed import read_packed_with
+    from bitsback.codecs.io.paths import substitute_paths
     from bitsback.codecs.io.salvaged import salvage_file
 
     if common.remove and (common.keep or only):
@@ -78,13 +79,13 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
         )
 
     many = jobs > 1 or len(devices) > 1 and len(items) > 1
-    once = to_stdout or any(source.is_fifo() for source, _ in items)  # read here, not by two
-    if many and not (once or common.output or salvage):
+    if many and not (has_pipes(items) or common.output or salvage):
         run_begin = time.perf_counter()
 
-        def targets_of(source: Path, root: Path | None) -> list[Path]:
+        def targets_of(source: Path, root: Path | None) -> tuple[list[Path], list[Path]]:
             header = header_of(files.read_packed(source), only)
-            return files.restored_paths(header, source, None, common.folder, root)
+            paths = files.restored_paths(header, source, None, common.folder, root)
+            return paths, substitute_paths(header, source, common.folder, root)
 
         def report_task(source: Path, _: None, paths: list[Path], left_out: list) -> None:
             for path, names in left_out:

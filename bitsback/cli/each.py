@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -14,12 +14,26 @@ from bitsback.errors import BitsbackError, LossySource, OutputExists
 from bitsback.whole import make_folders
 
 
+def _is_also(source: str | Path, target: str | Path, other: str | Path) -> OutputExists:
+    same = os.path.realpath(other) == os.path.realpath(source)
+    hint = "it is given twice" if same else "give other names, or folders, to one of them"
+    return OutputExists(f"{source}: {target} is also the output of {other}; {hint}")
+
+
+def refuse_claimed(paths: Iterable[Path], source: str, claimed: Mapping[str, str]) -> None:
+    """Refuses paths that RunOutputs.claimed found to be another input's.  Errors: OutputExists."""
+    for path in paths:
+        if str(path) in claimed:
+            raise _is_also(source, path, claimed[str(path)])
+
+
 class RunOutputs:
     """The outputs of one run so far: no two inputs may write one file, be it through links, and
     none may write another input."""
 
     def __init__(self, items: Iterable[Item] = ()) -> None:
         self._sources: dict[str, str | Path] = {}
+        self._substitutes: dict[str, list[Path]] = {}
         self._inputs = {os.path.realpath(source) for source, _ in items if str(source) != "-"}
 
     def check(self, target: Path, source: Path, make_folder: bool = False) -> None:
@@ -33,11 +47,31 @@ class RunOutputs:
             raise OutputExists(f"{source}: its output {target} is an input of this run")
         other = self._sources.get(place)
         if other is not None and str(target) != "-":
-            same = os.path.realpath(other) == os.path.realpath(source)
-            hint = "it is given twice" if same else "give other names, or folders, to one of them"
-            raise OutputExists(f"{source}: {target} is also the output of {other}; {hint}")
+            raise _is_also(source, target, other)
         if make_folder:
             make_folders(target.parent)
+
+    def add_substitutes(self, paths: Iterable[Path], source: Path) -> None:
+        """Records where an input may be written instead of its outputs."""
+        for path in paths:
+            self._substitutes.setdefault(os.path.realpath(path), []).append(source)
+
+    def claimed(self, paths: Iterable[Path], source: Path) -> dict[str, str]:
+        """Those of an input's substitutes that another input is, or is or may be written to:
+        {path: that input}."""
+        found: dict[str, str] = {}
+        for path in paths:
+            place = os.path.realpath(path)
+            owner = self._sources.get(place)
+            if owner == source:
+                continue  # before those that might be written there instead
+            others = [other for other in self._substitutes.get(place, ()) if other != source]
+            others += [] if owner is None else [Path(owner)]
+            if place in self._inputs and place != os.path.realpath(source):
+                others.append(path)
+            if others:
+                found[str(path)] = str(others[-1])
+        return found
 
     def add(self, targets: Iterable[Path], source: Path) -> None:
         """Records the outputs of an input."""

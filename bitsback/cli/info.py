@@ -18,8 +18,8 @@ from bitsback.errors import DamagedFile
 @click.option(
     "--borders",
     is_flag=True,
-    help="Also the cost of borders between segments: decodes each image and codes it as one "
-    "segment (slow).",
+    help="Also the cost of borders between segments, but not of archives: decodes each image and "
+    "codes it as one segment (slow).",
 )
 @click.option(
     "--levels",
@@ -74,15 +74,20 @@ def info(
     process_each(items, print_info, as_json=as_json, failed=failed)
 
 
+def dimensions(facts: dict) -> int:
+    """Samples of all images of a file."""
+    return round(8 * facts["file_bytes"] / facts["bits_per_dim"])
+
+
 def border_facts(data: bytes, facts: dict, model: str | None) -> dict:
-    """What borders cost, in bytes and bits per dimension; nothing for a file without the prior."""
+    """What borders cost, in bytes and bits per dimension; nothing for an archive or a file without
+    the prior."""
     from bitsback.codecs.borders import border_bits
 
     bits = border_bits(data, model=model)
     if bits is None:
         return {}
-    dims = 3 * facts["width"] * facts["height"]
-    return {"border_bytes": round(bits / 8), "border_bits_per_dim": bits / dims}
+    return {"border_bytes": round(bits / 8), "border_bits_per_dim": bits / dimensions(facts)}
 
 
 def level_facts(data: bytes, model: str | None) -> dict:
@@ -150,4 +155,4 @@ def print_facts(facts: dict) -> None:
         name = f"group {group['number']}"
         print_line(f"{name:22} {group['images']} images, {group['bytes']} bytes")
     if bits:
-        print_bits(bits, noise, round(8 * facts["file_bytes"] / facts["bits_per_dim"]))
+        print_bits(bits, noise, dimensions(facts))

@@ -7,6 +7,7 @@ import click
 
 from bitsback.cli.messages import print_file_error
 from bitsback.inputs import links_followed
+from bitsback.outputs import STDIO
 
 Item = tuple[Path, Path | None]  # a file, and the folder it was found below with -r
 
@@ -36,6 +37,11 @@ def find_inputs(
     return items, len(failures)
 
 
+def has_pipes(items: list[Item]) -> bool:
+    """Whether an input is standard input or a pipe, which may be open in this process alone."""
+    return any(source == STDIO or source.is_fifo() for source, _ in items)
+
+
 def check_streams(
     items: list[Item], output: Path | None, folder: Path | None, remove: bool
 ) -> bool:
@@ -45,7 +51,7 @@ def check_streams(
     """
     if output and folder:
         raise click.UsageError("-o names the output: it cannot be combined with --dir")
-    dashes = [source for source, _ in items if str(source) == "-"]
+    dashes = [source for source, _ in items if source == STDIO]
     to_stdout = str(output) == "-" or bool(dashes) and not output
     if len(dashes) > 1 or dashes and folder:
         raise click.UsageError("- (standard input) can be given once, and not with --dir")

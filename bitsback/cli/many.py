@@ -61,7 +61,7 @@ def _executor(
 def run_many(
     action: str,
     items: list[Item],
-    targets_of: Callable[[Path, Path | None], list[Path]],
+    targets_of: Callable[[Path, Path | None], tuple[list[Path], list[Path]]],
     model: str | None,
     devices: list[str],
     options: dict,
@@ -79,15 +79,17 @@ def run_many(
 
     action, options, model: as of pool.Task; devices: of the run; jobs: files at once, on GPUs on
     each; address: of a dask cluster, whose workers find the device; targets_of(source, root): the
-    outputs, of which no two may be the same; report(source, target, *result): called for each
-    task that succeeded; failed: number of earlier failures.  Whether the outputs of "decompress"
-    exist is checked by the worker, which determines their names by what is in the file.
+    outputs, of which no two may be the same, and where the worker may write instead of them;
+    report(source, target, *result): called for each task that succeeded; failed: number of earlier
+    failures.  Whether the outputs of "decompress" exist is checked by the worker, which determines
+    their names by what is in the file.
     """
     tasks: list[Task] = []
     roots, run_outputs, skipped = {}, RunOutputs(items), 0
+    substitutes: dict[str, list[Path]] = {}
     for source, root in items:
         try:
-            targets = targets_of(source, root)
+            targets, instead = targets_of(source, root)
             compresses = action == "compress"
             for target in targets:
                 make_folder = compresses or bool(options.get("folder")) and len(targets) == 1
@@ -99,6 +101,8 @@ def run_many(
             print_file_error(error, source, as_json)
             continue
         run_outputs.add(targets, source)
+        run_outputs.add_substitutes(instead, source)
+        substitutes[str(source)] = instead
         task_options = options if action == "check" else options | {"force": force}
         if compresses:
             target = targets[0]
@@ -118,6 +122,10 @@ def run_many(
             task = Task(action, str(source), None, task_options, model, devices[0])
         tasks.append(task)
         roots[task.source] = root
+    if action == "decompress":
+        for task in tasks:
+            there = run_outputs.claimed(substitutes[task.source], Path(task.source))
+            task.options["claimed"] = there
     if verbose and not address:
         name = Path(model).name if model else None
         how = f"{jobs} processes with one thread each"

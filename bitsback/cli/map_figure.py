@@ -1,21 +1,17 @@
 """The figure of `map`: heat maps of bits a pixel, and a bar of a file's parts, by matplotlib."""
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bitsback.codecs.bit_map import BRIGHTEST, BitMap
 from bitsback.errors import BitsbackError
-
-if TYPE_CHECKING:
-    from bitsback.codecs.bit_map import BitMap
 
 INCHES, DOTS = 6.0, 110  # width of a panel; dots an inch
 COLUMNS = 4  # panels of levels in a row
-BRIGHTEST = 99.5  # percentile of bits a pixel that gets the end of the colour scale
 
 
-def figure(found: "BitMap", name: str, levels: bool = False) -> np.ndarray:
+def figure(found: BitMap, name: str, levels: bool = False) -> np.ndarray:
     """(H, W, 3) uint8: the picture.  levels: a panel for each latent too.
 
     Errors: BitsbackError without matplotlib.

@@ -39,7 +39,7 @@ def print_error(error: BaseException, name: str | Path) -> None:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{name}: {error.strerror}"
-    elif str(name) not in text:
+    elif not text.startswith(f"{name}: "):
         text = f"{name}: {text}"
     print_line(f"bitsback: {text}", to_stderr=True)
 

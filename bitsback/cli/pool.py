@@ -18,6 +18,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from bitsback.cli.devices import Slots, with_memory, worker_device
+from bitsback.cli.each import refuse_claimed
 from bitsback.cli.waiting import limit_spinning
 from bitsback.errors import BitsbackError, OutputExists
 from bitsback.memory import keep_pages
@@ -33,8 +34,9 @@ class Task:
     """One file to compress, decompress or check.
 
     action: "compress", "decompress" or "check"; target: None if decompress_file chooses it, or
-    there is none; options: those of codecs.io.files.{compress,decompress,check}_file; model: path
-    of a model, None for the default; on_cluster: the device is that of a dask worker, and the task
+    there is none; options: those of codecs.io.files.{compress,decompress,check}_file, and for
+    "decompress" `claimed`, as RunOutputs.claimed returns it; model: path of a model, None for the
+    default; on_cluster: the device is that of a dask worker, and the task
     may be run twice: an output that holds the same image is then its own.
     """
 
@@ -142,8 +144,13 @@ def _run(task: Task, device: str) -> tuple:
     if task.action == "check":
         return (files.check_file(task.source, **options),)
     left_out: list[tuple] = []
+    claimed = options.pop("claimed", {})
     paths = files.decompress_file(
-        task.source, task.target, note=lambda *entry: left_out.append(entry), **options
+        task.source,
+        task.target,
+        note=lambda *entry: left_out.append(entry),
+        claim=lambda targets: refuse_claimed(targets, task.source, claimed),
+        **options,
     )
     return paths, left_out
 

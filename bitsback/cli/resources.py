@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bitsback.cli.devices import torch_devices
 from bitsback.cli.messages import print_error, print_line
 from bitsback.cli.waiting import wait_settings
 from bitsback.efforts import EFFORTS
@@ -100,12 +101,6 @@ def set_threads(threads: int | None) -> None:
 
 def torch_device(name: str) -> str:
     """The torch device for --device, with `auto` resolved; a usage error if it is not there."""
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise click.UsageError(f"--device {name}: {str(error).splitlines()[0]}") from None
-    return name
+    if "," in name:
+        raise click.UsageError(f"--device {name}: several devices are for many files")
+    return torch_devices(name)[0]

@@ -10,16 +10,18 @@ TRITON_INTERPRET=1 runs the kernels on CPU tensors.
 import triton
 import triton.language as tl
 
+from bitsback.coder import distribution_arrays as reference
 from bitsback.coder.sample_triton import PASS, byte, place_of
-from bitsback.diffusion import whole_pixels
+from bitsback.diffusion import steps, whole_pixels
 
 MEAN_0, INVERSE, MEAN, COEFFICIENT = (tl.constexpr(row) for row in range(4))
 MEAN32, ROW, VALUE, KEY = (tl.constexpr(row) for row in range(4))
-MEAN_SHIFT, COEFFICIENT_BITS, INNOVATION_BITS = (tl.constexpr(bits) for bits in (10, 14, 14))
-MEAN_HALF, COEFFICIENT_HALF, INNOVATION_HALF = (tl.constexpr(2**bits) for bits in (9, 13, 13))
-FINE_BITS = tl.constexpr(6)
-FAR = tl.constexpr(2**12)
-LAST = tl.constexpr(255)  # scale of v
+SHIFTS = reference.MEAN_SHIFT, reference.COEFFICIENT_BITS, reference.INNOVATION_SHIFT
+MEAN_SHIFT, COEFFICIENT_BITS, INNOVATION_BITS = (tl.constexpr(bits) for bits in SHIFTS)
+MEAN_HALF, COEFFICIENT_HALF, INNOVATION_HALF = (tl.constexpr(2 ** (b - 1)) for b in SHIFTS)
+FINE_BITS = tl.constexpr(steps.FINE_BITS)
+FAR = tl.constexpr(reference.FAR)
+LAST = tl.constexpr(steps.V_INDICES - 1)  # scale of v
 LOW, FLOORS, SETS = (
     tl.constexpr(n) for n in (whole_pixels.LOW, whole_pixels.FLOORS, whole_pixels.SETS)
 )

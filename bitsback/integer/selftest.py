@@ -1,7 +1,7 @@
 """The self-test of a backend, worst-case layers against convolutions in int64, and the choice.
 
-It runs once per process and device, before the first image: a backend that is not exact on this
-machine is not used.
+It runs when a model is opened for a device: a backend that is not exact on this machine is not
+used.
 """
 
 from collections.abc import Callable, Mapping

@@ -19,6 +19,7 @@ from bitsback.codecs import decode_image, encode_image
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.formats import image_files, pillow_images
 from bitsback.codecs.formats.metadata import METADATA
+from bitsback.codecs.formats.output_formats import NOT_PILLOWS
 from bitsback.codecs.formats.views import gather, views
 from bitsback.codecs.image import MODES, ImageData
 from bitsback.codecs.io.files import SUFFIX
@@ -65,7 +66,7 @@ class BitsbackImageFile(ImageFile.ImageFile):
                 "unpack it with `bitsback decompress --dir`"
             )
         mode = header.entries[0].mode
-        if mode in image_files.DEEP:
+        if mode in NOT_PILLOWS:
             raise OSError(
                 f"Pillow has no mode {mode}; bitsback.codecs.decode_image returns the samples"
             )

@@ -101,8 +101,9 @@ def checkpoint_denoiser(network: Denoiser | Experts, device: str = "cpu") -> Den
 def model_denoiser(model: Model, levels: Sequence[float], device: str = "cpu") -> Denoise:
     """The denoiser of an integer model, at sigmas within its range; y: (B, 3 or 1, H, W) float.
 
-    levels: the sigmas at which it will be evaluated, to be checked.  y is rounded to a lattice of
-    about 1/16 sigma, far below its noise.  Errors: NoiseOutOfRange.
+    Of an ensemble, that of its first model.  levels: the sigmas at which it will be evaluated, to
+    be checked.  y is rounded to a lattice of about 1/16 sigma, far below its noise.  Errors:
+    NoiseOutOfRange.
     """
     check_levels(model.levels, levels)
     own = sigmas(model.levels)

@@ -40,7 +40,7 @@ class Preview:
 
     The other pixels are blurred or MIDDLE_GRAY (`fill`).  sigma: noise at which decoding stopped,
     gray levels, 0 for a file under the fallback codec; share: network evaluations, times pixels, as
-    a share of a full decode's.
+    a share of a full decode's, where members of an ensemble count as one.
     """
 
     pixels: np.ndarray

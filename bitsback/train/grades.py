@@ -27,10 +27,9 @@ from bitsback.train.calibration import calibrate
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.experts import Experts
 from bitsback.train.export import save_model
-from bitsback.train.variances import MAX_PIXEL_VARIANCE
+from bitsback.train.variances import BOUND_GRADES, MAX_PIXEL_VARIANCE
 
 SCALAR_GRADES = ("beta-tilde", "beta", "analytic", "error")
-GRADES = (*SCALAR_GRADES, "head", "head+colour", "head+colour+passes")
 SCALES, COLOURS = slice(12, 24), slice(24, 36)  # outputs of the trunk's last layer, 4 a channel
 LEAST_V = 1e-6  # squared gray levels, of "beta-tilde", whose v is 0
 MAX_CORRECTION = 0.5  # of log sd
@@ -83,7 +82,7 @@ def graded(
     """
     noise = sigmas(default_levels())
     table = torch.zeros(len(noise), 9, 2, 2)
-    if grade == GRADES[-1]:
+    if grade == BOUND_GRADES[-1]:
         return network, table
     generator, single = torch.Generator().manual_seed(seed), []
     for part, steps in _parts(network, len(noise)):

@@ -67,13 +67,16 @@ def read_index_of(read: Callable[[int, int], bytes], group: Group) -> tuple[Entr
     read: (place, count) -> bytes of the file.  Errors: DamagedFile.
     """
     reader = Reader(read(group.begin, min(group.size, INDEX_HEAD)), HEAD - 1)
-    if reader.take(1)[0] & container.METADATA:
+    kind = reader.take(1)[0]
+    if not kind & container.ARCHIVE:
+        raise DamagedFile("not an archive")
+    if kind & container.METADATA:
         reader.number(container.MAX_MASK)
     begin, length = reader.position, reader.number(MAX_INDEX)
     reader.number(container.MAX_IMAGES)
     data = read(group.begin, reader.position + length)
     entries = container.read_entries(Reader(data, begin), archive=True)
-    if len(entries) != group.images:
+    if group.images and len(entries) != group.images:  # 0: no table tells
         raise DamagedFile("a group without the images that the table tells")
     return entries
 

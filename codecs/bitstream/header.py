@@ -123,6 +123,12 @@ class Header:
         ]
 
     @property
+    def colours(self) -> list[int]:
+        """Samples a pixel of the images under the prior, alpha not counted: 3 where three equal
+        channels are coded as one."""
+        return [1 if e.mode in GRAYS else 3 for e in self.entries[self.fallback_count :]]
+
+    @property
     def net_bits(self) -> int:
         """Bits by which the segments let the stack grow; 0 without a stack."""
         credit = self.credit_bytes + -self.credit_bytes % 4  # in whole words

@@ -22,7 +22,7 @@ class Tag(IntEnum):
     BIAS_UPDATES = 1  # integer/bias_updates.py: a stack of its own
     FLAT_MAP = 2  # flat_map.py
     BLOCK_MEANS = 3  # block_means.py
-    SHARPNESS = 4  # ans/colour_counts.py: one byte
+    SHARPNESS = 4  # ans/colour_frequencies.py: one byte
     DEPTH = 5  # depths.py: of each 16-bit image
     NOT_KEPT = 129  # names of what the source files had and is not kept: text for `info`
     BLOCK_CHECKS = 255  # block_checks.py: always the last

@@ -18,7 +18,7 @@ from bitsback.codecs.fallback.differences import decode_differences, encode_diff
 from bitsback.codecs.fallback.png import decode_png, encode_png
 from bitsback.codecs.image import same_samples
 from bitsback.efforts import EFFORTS
-from bitsback.errors import DamagedFile
+from bitsback.errors import DamagedFile, UnsupportedImage
 
 WEBP, PNG, PNG1, PNG2, PNG4, DIFFERENCES, JXL, NARROW = range(8)
 NAMES = ("WebP", "PNG", "PNG", "PNG", "PNG", "differences", "JPEG XL")
@@ -29,6 +29,12 @@ UNSIGNED16 = np.dtype("<u2")
 
 def _two_dimensional(samples):
     return samples[..., 0] if samples.shape[2:] == (1,) else samples
+
+
+def _too_many(shape):
+    """Whether Pillow refuses sides as too large to be trusted."""
+    limit = Image.MAX_IMAGE_PIXELS
+    return bool(limit) and shape[0] * shape[1] > 2 * limit
 
 
 def _png_methods(samples):
@@ -47,6 +53,8 @@ def encode_part(samples: np.ndarray, patient: bool = True) -> bytes:
     (H, W, 1) counts as (H, W).  patient: whether WebP's BEST effort is tried where it may win.
     """
     samples = _two_dimensional(samples)
+    if _too_many(samples.shape):
+        return bytes([DIFFERENCES]) + encode_differences(samples)
     coders = mode_decision.coders_worth_trying(samples)
     results = [bytes([DIFFERENCES]) + encode_differences(samples)] if coders.differences else []
     if samples.dtype == np.uint8 and max(samples.shape[:2]) <= webp.MAX_SIDE:
@@ -88,8 +96,11 @@ def encode_fallback(
 
 
 def _codes(samples: np.ndarray, efforts: Sequence[int]) -> Iterator[bytes]:
-    """Codes of all coders that may win."""
+    """Codes of all coders that may win: differences alone, of more pixels than Pillow decodes."""
     best = 2**62
+    if _too_many(samples.shape):
+        yield bytes([DIFFERENCES]) + encode_differences(samples)
+        return
     if samples.dtype.kind != "i":
         for effort in efforts:
             try:
@@ -129,7 +140,8 @@ def decode_fallback(data: bytes, shape: tuple[int, ...], dtype: DTypeLike = np.u
 
     Sizes are checked before samples unpack.
 
-    Errors: DamagedFile; MissingPackage for JPEG XL without imagecodecs.
+    Errors: DamagedFile; MissingPackage for JPEG XL without imagecodecs; UnsupportedImage where
+    Pillow's limit is lower than the encoder's was.
     """
     if tuple(shape[2:]) == (1,):
         return decode_fallback(data, shape[:2], dtype)[..., None]
@@ -138,6 +150,11 @@ def decode_fallback(data: bytes, shape: tuple[int, ...], dtype: DTypeLike = np.u
         return np.require(decode_differences(body, shape, dtype), requirements="W")
     if method == NARROW and dtype.kind == "i":
         return decode_fallback(body, shape, UNSIGNED16).astype(dtype)
+    if _too_many(shape):
+        raise UnsupportedImage(
+            f"{shape[1]}x{shape[0]} pixels are more than twice Pillow's limit for trusted images, "
+            f"{Image.MAX_IMAGE_PIXELS}"
+        )
     try:
         if method == WEBP and dtype == np.uint8:
             samples = webp.decode_webp(body, shape)
@@ -151,15 +168,7 @@ def decode_fallback(data: bytes, shape: tuple[int, ...], dtype: DTypeLike = np.u
             raise ValueError("an unknown coder")
         if samples.shape != tuple(shape):
             raise ValueError("another size")
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        struct.error,
-        MemoryError,
-        Image.DecompressionBombError,
-    ):
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error):
         raise DamagedFile("a part coded by the fallback codec does not decode") from None
     return np.require(samples, dtype, ("C", "W"))
 

@@ -100,7 +100,7 @@ def inflate(data: bytes, limit: int, packed_by_lzma: bool | int) -> bytes:
     )
     try:
         out = unpacker.decompress(data, limit + 1)
-    except (lzma.LZMAError, zlib.error, EOFError, MemoryError):
+    except (lzma.LZMAError, zlib.error, EOFError):
         raise DamagedFile("packed bytes do not unpack") from None
     if len(out) > limit or not unpacker.eof or unpacker.unused_data:
         raise DamagedFile("packed bytes do not end where they should")

@@ -3,7 +3,7 @@
 Shape and dtype of the samples are known, so the decoder writes the headers itself: a stream cannot
 claim another size, animation, orientation or colour profile.  Channels have no meaning: two are
 gray and alpha, four colours and alpha, whose colours libjxl keeps where alpha is 0.  Samples of 1
-and 2 bytes are integers, float32 is coded bit for bit; int32 as two channels of 2 bytes.
+and 2 bytes are integers, float32 is coded bit for bit.
 
 imagecodecs is imported where it is needed, so that files without such a part decode without it.
 """
@@ -11,7 +11,6 @@ imagecodecs is imported where it is needed, so that files without such a part de
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from bitsback.codecs.fallback.jxl_frames import check_frames
 from bitsback.codecs.fallback.jxl_head import read_head
@@ -137,11 +136,9 @@ def encode_jxl(samples: np.ndarray, effort: int) -> bytes:
 def decode_jxl(data: bytes, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """The mirror of encode_jxl.  The frames are checked before libjxl gets them (jxl_frames.py).
 
-    Errors: MissingPackage, ValueError, DecompressionBombError (Pillow's limit).
+    Errors: MissingPackage, ValueError.
     """
-    jxl, limit = load_imagecodecs(), Image.MAX_IMAGE_PIXELS
-    if limit and shape[0] * shape[1] > 2 * limit:
-        raise Image.DecompressionBombError("JPEG XL of more pixels than Pillow's limit")
+    jxl = load_imagecodecs()
     head = header(shape, dtype)
     try:
         check_frames(head + data, len(head), shape[0], shape[1], 1 - (*shape, 1)[2] % 2)

@@ -10,6 +10,7 @@ on floating-point numbers is refused: VarDCT, filters, upsampling, noise, spline
 from typing import NamedTuple
 
 from bitsback.codecs.bitstream.bits import Bits
+from bitsback.codecs.fallback.jxl_head import u32
 from bitsback.errors import UnsupportedImage
 
 REGULAR, REFERENCE_ONLY = 0, 2
@@ -28,12 +29,6 @@ class Frame(NamedTuple):
     height: int
     width: int
     group: int
-
-
-def u32(bits: Bits, ways: tuple[tuple[int, int], ...]) -> int:
-    """A number in one of four ways."""
-    offset, count = ways[bits.take(2)]
-    return offset + bits.take(count)
 
 
 def _refuse(unless, what):

@@ -39,8 +39,8 @@ class Head:
     frames: int = 0
 
 
-def _number(bits, ways):
-    """U32."""
+def u32(bits: Bits, ways: tuple[tuple[int, int], ...]) -> int:
+    """A number in one of four ways."""
     offset, count = ways[bits.take(2)]
     return offset + bits.take(count)
 
@@ -48,7 +48,7 @@ def _number(bits, ways):
 def _sides(bits):
     """(height, width) of a SizeHeader."""
     small = bits.take(1)
-    side = (lambda: 8 * (bits.take(5) + 1)) if small else (lambda: _number(bits, SIZES) + 1)
+    side = (lambda: 8 * (bits.take(5) + 1)) if small else (lambda: u32(bits, SIZES) + 1)
     height, ratio = side(), bits.take(3)
     return height, side() if ratio == 0 else height * RATIOS[ratio - 1][0] // RATIOS[ratio - 1][1]
 
@@ -56,18 +56,18 @@ def _sides(bits):
 def _depth(bits):
     """Bits per sample; None of floating point."""
     if bits.take(1):
-        _number(bits, FLOAT_DEPTHS)
+        u32(bits, FLOAT_DEPTHS)
         bits.take(4)  # of the exponent
         return None
-    return _number(bits, DEPTHS)
+    return u32(bits, DEPTHS)
 
 
 def _alpha(bits, head):
     """Reads the only extra channel; returns why it cannot be stored, or None."""
     if bits.take(1):
         return None if head.bits == 8 else "an alpha with other bits than its colours"
-    kind, depth, shift = _number(bits, ENUM), _depth(bits), _number(bits, SHIFTS)
-    bits.take(8 * _number(bits, NAME_LENGTHS))  # the name
+    kind, depth, shift = u32(bits, ENUM), _depth(bits), u32(bits, SHIFTS)
+    bits.take(8 * u32(bits, NAME_LENGTHS))  # the name
     if kind or shift or depth != head.bits:
         return "an extra channel that is not an alpha with the colours' bits"
     return "colours premultiplied by alpha" if bits.take(1) else None
@@ -77,19 +77,19 @@ def _colours(bits, head):
     """Reads ColourEncoding into `head`; returns why it cannot be stored, or None."""
     if bits.take(1):
         return None
-    profile, space = bits.take(1), _number(bits, ENUM)
+    profile, space = bits.take(1), u32(bits, ENUM)
     head.channels -= 2 * (space == 1)
     if profile or space > 1:
         return "a colour profile, which is not decoded"
-    if _number(bits, ENUM) != 1 or space == 0 and _number(bits, ENUM) != 1:
+    if u32(bits, ENUM) != 1 or space == 0 and u32(bits, ENUM) != 1:
         return "colours with other primaries than sRGB's, which could not be stored"
     if bits.take(1):
         head.gamma = bits.take(24) / 1e7
-    elif (transfer := _number(bits, ENUM)) != SRGB:
+    elif (transfer := u32(bits, ENUM)) != SRGB:
         if transfer != LINEAR:
             return "colours with another transfer function than sRGB's, which could not be stored"
         head.gamma = 1.0
-    _number(bits, ENUM)  # rendering intent
+    u32(bits, ENUM)  # rendering intent
     return None
 
 
@@ -113,7 +113,7 @@ def read_head(data: bytes) -> Head:
             return head
     head.bits = _depth(bits)
     bits.take(1)
-    count = _number(bits, EXTRA_CHANNELS)
+    count = u32(bits, EXTRA_CHANNELS)
     if count > 1:
         head.unsupported = f"{count} extra channels"
         return head

@@ -5,7 +5,7 @@
     LEB128 length, alpha plane (codec.py)      of each image with alpha under the prior
     remainders (remainders)                  of each image of over 8 bits under the prior; the
                                                section of depths has their lengths
-    rest: the start block of the first one     with a stack only (segments.py)
+    rest: the start block of the first one     with a stack only (start.py)
 
 In a file without a stack the last image has no length.  With a stack these bytes are its bottom,
 the initial bits that bits-back borrows, so they cost no more than their own length.

@@ -31,7 +31,6 @@ KNOWN = (
     b"iTXt PLTE tRNS IHDR oFFs pCAL sCAL sTER acTL fcTL".split(),
 )
 STRUCTURE = {b"tRNS", b"IHDR"}
-CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 STORAGE = {b"iDOT"}
 SHALLOW = {b"\2\0", b"\4\0"}  # depth and colour type of gray that Pillow reads as 8 bits
 STEPS = {2: 85, 4: 17}  # depth: difference of adjacent 8-bit levels

@@ -14,7 +14,7 @@ CUT = b""  # the name of a last part that is cut short, or of bytes that are non
 END = "data after the end"
 DAMAGED = "damaged parts"
 IMAGE, EXTENSION, TRAILER = b",", b"!", b";"  # kinds of a GIF's blocks
-SCAN, EOI = 0xDA, 0xD9
+EOI = 0xD9
 ALONE = {0x01, *range(0xD0, 0xD9)}  # JPEG markers without a length
 
 

@@ -17,9 +17,9 @@ from PIL import Image, UnidentifiedImageError
 from bitsback.codecs.formats import chunks, deep, exif_tags, metadata, tags, tiffs, views
 from bitsback.codecs.formats.opening import open_image
 from bitsback.codecs.formats.output_formats import (
-    DEEP,
     HOLDS,
     LOSSLESS_SUFFIXES,
+    NOT_PILLOWS,
     default_suffix,
     image_format,
     refuse_mode,
@@ -135,7 +135,7 @@ def _write_whole(image, file_format):
 
 def _write(image, stream, file_format):
     options = views.save_options(image.metadata, file_format)
-    if image.mode in DEEP:
+    if image.mode in NOT_PILLOWS:
         if "transparency" in image.look:
             options["transparency"] = image.look["transparency"]
         deep.write_png(image.samples, stream, **options)

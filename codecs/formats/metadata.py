@@ -40,7 +40,7 @@ LOOK = ("palette", "palette_alpha", "transparency")  # items 0, 1, 2: never stri
 METADATA = ("icc", "exif", "xmp", "dpi", "gamma", "chromaticity", "srgb", "text")
 WHOLE = ("png", "tiff")  # items 11, 12: all chunks, all tags
 TAGS = LOOK + METADATA + WHOLE
-# bits of the mask in a file's header; "lost" is container.LOST
+# bits of the mask in a file's header
 KINDS = (
     *(*LOOK, *METADATA, "lost", "cICP", "sBIT", "png", "bKGD", "pHYs", "tIME", "mDCV", "cLLI"),
     *("hIST", "sPLT", "PLTE", "tiff", "iptc", "photoshop", "geotiff"),

@@ -16,9 +16,9 @@ LOSSLESS_SUFFIXES = {
     ".pnm": "PPM",
     ".pfm": "PPM",
 }
-DEEP = {"RGB;16", "RGBA;16", "LA;16"}  # modes that Pillow does not have
+NOT_PILLOWS = {"RGB;16", "RGBA;16", "LA;16"}  # modes that Pillow does not have
 HOLDS = {  # format: modes
-    "PNG": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"} | DEEP,
+    "PNG": {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"} | NOT_PILLOWS,
     "WEBP": {"RGB", "RGBA"},
     "BMP": {"1", "L", "P", "RGB"},
     "PPM": {"1", "L", "RGB", "F"},

@@ -7,7 +7,7 @@ from PIL import Image
 
 from bitsback.codecs.formats import views
 from bitsback.codecs.formats.looks import palette_fits
-from bitsback.codecs.formats.output_formats import DEEP
+from bitsback.codecs.formats.output_formats import NOT_PILLOWS
 from bitsback.codecs.image import MODES, ImageData
 from bitsback.errors import DamagedFile, UnsupportedImage
 
@@ -42,7 +42,7 @@ def to_image(image: ImageData) -> Image.Image:
     Its `info` also has icc_profile, exif, xmp and dpi.  Errors: UnsupportedImage for 16-bit modes
     that Pillow does not have; DamagedFile for an invalid palette or transparency.
     """
-    if image.mode in DEEP:
+    if image.mode in NOT_PILLOWS:
         raise UnsupportedImage(f"Pillow has no mode {image.mode}; use `samples`")
     if image.mode == "1":
         pillow = Image.fromarray(image.samples.astype(bool))

@@ -3,13 +3,13 @@
 All functions examine an image that Pillow has opened but not loaded, so a refusal decodes nothing.
 """
 
-import io
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image, ImageFile
 
 from bitsback.codecs.formats import avif, jpeg2000
+from bitsback.codecs.formats.containers import chunks
 from bitsback.errors import LossySource, UnsupportedImage
 
 LOSSY = {"JPEG", "MPO", "HEIF", "PCD", "MIC", "FPX", "BLP", "FTEX"}
@@ -18,12 +18,8 @@ LOSSY_IN_TIFF = {"jpeg", "tiff_jpeg", "webp", "jpeg2000"}
 
 
 def _chunk_names(stream):
-    """Names of the top-level chunks of a RIFF file."""
-    stream.seek(12)
-    while len(head := stream.read(8)) == 8:
-        yield head[:4]
-        length = int.from_bytes(head[4:], "little")
-        stream.seek(length + length % 2, io.SEEK_CUR)
+    """Names of the chunks of a RIFF file."""
+    return {name for name, *_ in chunks(stream)}
 
 
 def lossy_reason(image: ImageFile.ImageFile, stream: BinaryIO) -> str | None:
@@ -31,7 +27,7 @@ def lossy_reason(image: ImageFile.ImageFile, stream: BinaryIO) -> str | None:
 
     The stream's position changes.
     """
-    webp = image.format == "WEBP" and b"VP8 " in set(_chunk_names(stream))
+    webp = image.format == "WEBP" and b"VP8 " in _chunk_names(stream)
     tiff = image.format == "TIFF" and image.info.get("compression") in LOSSY_IN_TIFF
     if webp or tiff or image.format in LOSSY or any(tile[0] == "bcn" for tile in image.tile):
         return "was compressed with loss already"
@@ -86,7 +82,7 @@ def refuse_unsuitable(
             f"its pixels would usually need more bytes than the file. "
             f"Keep the file as it is (--allow-lossy-source stores its pixels nevertheless)"
         )
-    if image.format == "WEBP" and b"ANIM" in set(_chunk_names(stream)):
+    if image.format == "WEBP" and b"ANIM" in _chunk_names(stream):
         raise UnsupportedImage(f"{name}: an animation; only single images can be stored")
     if (frames := getattr(image, "n_frames", 1)) > 1:
         kinds = {"TIFF": "several pages", "DCX": "several pages", "PSD": "several layers"}

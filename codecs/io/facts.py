@@ -81,7 +81,7 @@ def _prior_facts(header, headers, size, bits_per_dim):
         if one.model  # the others have no segments
         for place in segment_layout.locate(one.sizes, one.start, one.segments)
     ]
-    coded = sum(place.pixels * one.sizes[place.image][2] for one, place in located)
+    coded = sum(place.pixels * one.colours[place.image] for one, place in located)
     net_bits = sum(one.net_bits for one in headers)
     credit = sum(one.credit_bytes if one.model else one.payload_bytes for one in headers)
     net, start_dims = net_bits / coded, header.dims - coded

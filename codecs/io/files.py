@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bitsback import outputs
 from bitsback.codecs import decoder, encoder
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.chosen import among, as_one, header_of, salvaged_names
@@ -24,6 +23,7 @@ from bitsback.codecs.io.paths import (
     archive_folder,
     compressed_path,
     compressed_paths,
+    is_stream,
     restored_path,
     restored_paths,
 )
@@ -187,7 +187,7 @@ def decompress_file(
             delivery.refuse(target, sources, force or begun, remove)
 
         mode, target = header.entries[0].mode, targets[0]
-        stream = target == STDIO or not target.suffix and not outputs.is_file(target)
+        stream = is_stream(target)
         asked = output is not None and not stream  # the user chose the format by a suffix
         if asked:
             file_format = image_format(target, mode)

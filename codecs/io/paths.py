@@ -12,8 +12,10 @@ from bitsback.codecs.bitstream.header import SOURCES
 from bitsback.codecs.formats.image_files import default_suffix
 from bitsback.codecs.io.interrupted import is_file
 from bitsback.codecs.io.packed import SUFFIX, read_packed
+from bitsback.codecs.io.restored import DEFAULT_SUFFIXES
 from bitsback.errors import BitsbackError, UnsupportedImage
 from bitsback.outputs import STDIO
+from bitsback.outputs import is_file as is_output_file
 
 AnyPath = str | Path
 
@@ -99,6 +101,13 @@ def restored_path(
     return _place(source, folder, root, name + suffix)
 
 
+def is_stream(output: AnyPath) -> bool:
+    """Whether an output is standard output, a pipe or a device, without a suffix that could choose
+    a format."""
+    output = Path(output)
+    return output == STDIO or not output.suffix and not is_output_file(output)
+
+
 def archive_folder(
     source: AnyPath, folder: AnyPath | None = None, root: AnyPath | None = None
 ) -> Path:
@@ -128,3 +137,15 @@ def restored_paths(
     if output:
         raise UnsupportedImage(f"{source}: is an archive; give --dir, not -o")
     return archive.targets(header.entries, archive_folder(source, folder, root))
+
+
+def substitute_paths(
+    header: container.Header,
+    source: AnyPath,
+    folder: AnyPath | None = None,
+    root: AnyPath | None = None,
+) -> list[Path]:
+    """Where `decompress` may write instead of restored_paths, if a format cannot hold an image."""
+    if header.archive:
+        return archive.substitutes(header.entries, archive_folder(source, folder, root))
+    return [restored_path(source, None, folder, root, suffix) for suffix in DEFAULT_SUFFIXES]

@@ -13,7 +13,7 @@ from bitsback.codecs.damage import Found
 from bitsback.codecs.formats.image_files import image_bytes, image_format
 from bitsback.codecs.io import delivery
 from bitsback.codecs.io.packed import Packed
-from bitsback.codecs.io.paths import AnyPath, archive_folder, restored_path
+from bitsback.codecs.io.paths import AnyPath, archive_folder, is_stream, restored_path
 from bitsback.codecs.io.restored import default_bytes
 from bitsback.codecs.salvage import ALL_PIXELS, Salvaged, salvage
 from bitsback.errors import BitsbackError, DamagedFile, UnsupportedImage
@@ -103,7 +103,7 @@ def _output(one: Salvaged, source, output, folder, root):
             content, left_out = image_bytes(one.image, "PNG", target)
         archive.refuse_links(target, below)
         return target, content, left_out
-    asked = output is not None and Path(output) != STDIO  # the user chose the format by a suffix
+    asked = output is not None and not is_stream(output)  # the user chose the format by a suffix
     if partly or asked:
         target = restored_path(source, output, folder, root, SUFFIX)
         file_format = image_format(target, one.image.mode) if asked else "PNG"

@@ -12,7 +12,7 @@ import numpy as np
 
 from bitsback.ans.gaussian_digits import digits, fastest
 from bitsback.ans.gaussian_tables import Gaussians
-from bitsback.ans.lanes import Lanes
+from bitsback.ans.lanes import MAX_LANES, Lanes
 from bitsback.codecs.bitstream.depths import Deep, pack
 from bitsback.codecs.bitstream.header import LaneRule
 from bitsback.codecs.bitstream.numbers import Reader
@@ -31,7 +31,7 @@ from bitsback.codecs.remainders.model import (
 from bitsback.errors import DamagedFile, StackEmpty
 
 STRIP = 2**18  # pixels of a strip, which is predicted without those around it: bounds memory
-LANES = LaneRule(3 * 2**15, 4096)  # few: they start from words that are lost here
+LANES = LaneRule(3 * 2**15, MAX_LANES)  # few: they start from words that are lost here
 
 
 def strips(height: int, width: int) -> list[slice]:
@@ -96,16 +96,11 @@ class Remainders:
         return remainders
 
 
-def lane_count(samples: int) -> int:
-    """Lanes of an image's remainders."""
-    return LANES.count(samples)
-
-
 def encode_remainders(numbers: np.ndarray, bits: int, gaussians: Gaussians) -> bytes:
     """The lowest `bits` (1..8) bits of (H, W, C) uint16 numbers, for who knows those above."""
     table = gaussians.frequencies
     parameters = fitted(numbers, bits, table)
-    count = lane_count(numbers.size)
+    count = LANES.count(numbers.size)
     lanes = Lanes(bytes(4 * count))
     lanes.widen(count)
     for strip in reversed(strips(*numbers.shape[:2])):
@@ -123,7 +118,7 @@ def decode_remainders(
     """
     reader, numbers = Reader(data), coarse.astype(np.uint16) << bits
     parameters = Parameters.read(reader, coarse.shape[2])
-    count = lane_count(coarse.size)
+    count = LANES.count(coarse.size)
     lanes = Lanes.from_bytes(data[reader.position :], count)
     try:
         for strip in strips(*coarse.shape[:2]):
