@@ -462,3 +462,16 @@ def test_the_transparent_level_of_two(body, more):
     assert image.look == {"transparency": 255 * (body[1] & 1)} and not left
     assert (b"tRNS", bytes([0, body[1] & 1])) in chunks.chunks_of(written)
     assert all(part in chunks.chunks_of(written) for part in more)
+
+
+@pytest.mark.parametrize("name", [b"IHDR", b"tEXt"])
+def test_a_wrong_checksum_before_the_samples_is_told(name):
+    """Pillow only says that it does not know the file; one without any chunk stays unknown."""
+    data = png(before=[(b"tEXt", b"a\0b")])
+    at = data.index(name) - 4
+    at += 11 + int.from_bytes(data[at : at + 4], "big")
+    told = f"^x.png: damaged image .{name.decode()} is altered or cut short"
+    with pytest.raises(UnsupportedImage, match=told):
+        read_image(io.BytesIO(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]), "x.png")
+    with pytest.raises(UnsupportedImage, match="not an image that Pillow can read"):
+        read_image(io.BytesIO(data[:12]), "x.png")

@@ -90,6 +90,12 @@ def _walk(stream, most):
             return
 
 
+def first_wrong(stream: BinaryIO) -> str | None:
+    """The first chunk of a PNG with a wrong checksum, for display; None where there is none."""
+    found = (name for name, _, whole in _walk(stream, PIECE) if not whole)
+    return next((label(name) for name in found), None)
+
+
 def transparent_level(stream: BinaryIO, transparency: Any) -> Any:
     """Converts a PNG's transparent colour from Pillow's value to the scale of its samples.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from bitsback.codecs.formats import chunks, deep, jxl, quirks, refusals, tiff_checks, tiffs, views
 from bitsback.codecs.formats.pillow_images import look_of, samples_of
@@ -31,7 +31,7 @@ def open_image(stream: BinaryIO, name: str | Path, allow_lossy: bool) -> ImageDa
     if jxl.is_jxl(head):
         return jxl.read(stream)
     pillow: Any  # attributes of several of Pillow's classes
-    with Image.open(stream) as pillow:
+    with _opened(stream, head, name) as pillow:
         refusals.refuse_unsuitable(pillow, stream, name, allow_lossy)
         if inner := quirks.inner_png(pillow, stream):
             return replace(open_image(io.BytesIO(inner), name, allow_lossy), source="")
@@ -61,6 +61,17 @@ def open_image(stream: BinaryIO, name: str | Path, allow_lossy: bool) -> ImageDa
             look["transparency"] = chunks.transparent_level(stream, look["transparency"])
         kept, lost = views.read_metadata(pillow, stream, look, before)
         return ImageData(mode, samples, look, kept, source or "", lost)
+
+
+def _opened(stream, head, name):
+    """Pillow's image; of a PNG that it does not know the chunk which may be why."""
+    try:
+        return Image.open(stream)
+    except UnidentifiedImageError:
+        wrong = chunks.first_wrong(stream) if head.startswith(chunks.SIGNATURE) else None
+        if wrong is None:
+            raise
+        raise UnsupportedImage(f"{name}: damaged image ({wrong} is altered or cut short)") from None
 
 
 def _deep_samples(pillow, stream, name):
