@@ -73,7 +73,7 @@ def on_stack(model: Model, image: np.ndarray) -> int:
 
 def rates(model: Model, images: list[np.ndarray]) -> tuple[str, str]:
     """bits/dim of files, on the stack.  Errors: SystemExit where other pixels come back."""
-    write, read = ours(model, 0, "RGB")
+    write, read = ours(model, "RGB")
     total, prior, star, dims = 0, 0, "", sum(image.size for image in images)
     for image in images:
         data = bytes(write(image))

@@ -32,10 +32,10 @@ from bitsback.coder.model import Model
 from bitsback.efforts import DEFAULT_EFFORT, EFFORTS, effort_name
 
 
-def ours(model: Model, tuning: int, mode: str) -> Codec:
-    """This codec for arrays of one mode; tuning: steps."""
+def ours(model: Model, mode: str, effort: str = DEFAULT_EFFORT) -> Codec:
+    """This codec for arrays of one mode."""
     return (
-        lambda pixels: encode_image(ImageData(mode, pixels), model=model, tuning=tuning),
+        lambda pixels: encode_image(ImageData(mode, pixels), model=model, effort=effort),
         lambda data: decode_image(data, model=model).samples,
     )
 
@@ -79,13 +79,14 @@ def measure_images(
     model: Model | None,
     folder: Path,
     known: dict[str, dict[str, Any]],
-    tuning: int = 0,
+    effort: str = DEFAULT_EFFORT,
     mode: str = "RGB",
 ) -> list[dict[str, Any]]:
     """One row an image: name, dims, and bytes and seconds by codec.
 
     model None: without this codec; folder: for temporary files; known: {file name: row} of an
-    earlier run, whose other codecs are copied; tuning: steps; mode: images are converted to it.
+    earlier run, whose other codecs are copied; effort: of this codec, whose model is `model`; mode:
+    images are converted to it.
     """
     rows = []
     for path in files:
@@ -95,7 +96,7 @@ def measure_images(
             "dims": pixels.size,
             "pixels": pixels.shape[0] * pixels.shape[1],
         }
-        codecs = {"bitsback": ours(model, tuning, mode)} if model else {}
+        codecs = {"bitsback": ours(model, mode, effort)} if model else {}
         codecs |= {
             name: codec
             for name, codec in OTHER_CODECS.items()
@@ -191,7 +192,7 @@ def main() -> None:
             model,
             Path(folder),
             known,
-            EFFORTS[args.effort].tuning,
+            args.effort,
             "L" if args.gray else "RGB",
         )
     command = (
