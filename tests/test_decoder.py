@@ -17,7 +17,7 @@ from bitsback.codecs.bitstream import container
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import ENCODER_MAX_PIXELS
 from bitsback.coder.chain import Chain
-from bitsback.errors import DamagedFile, NotOurFile, VerifyFailed, WrongModel
+from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, VerifyFailed, WrongModel
 from tests.image_modes import of_mode
 
 
@@ -140,9 +140,10 @@ def test_altered_fallback_parts_are_damage(photograph):
 
 @pytest.mark.parametrize("width, height", [(12, 9), (11, 10), (2**20, 2**10), (1, 1)])
 def test_a_fallback_file_of_another_size_is_damage(photograph, width, height):
-    """A size that is not the payload's is DamagedFile before the pixels are unpacked."""
+    """A size that is not the payload's is an error before the pixels are unpacked: DamagedFile, or
+    UnsupportedImage for more than Pillow's limit."""
     header, payload = container.read(encode(photograph(9, 11)))
-    with pytest.raises(DamagedFile):
+    with pytest.raises((DamagedFile, UnsupportedImage)):
         decode(container.write(replace(header, entries=(container.Entry(width, height),)), payload))
 
 

@@ -86,7 +86,7 @@ def test_sizes_and_bombs(tiny_model, tmp_path):
         fuzz_bombs.bombs(1024), tiny_model, 1, tmp_path, 6
     )
     assert all(
-        set(outcomes[kind]) <= {"DamagedFile", "exit 1", "exit 0"}
+        set(outcomes[kind]) <= {"DamagedFile", "UnsupportedImage", "exit 1", "exit 0"}
         for kind in ("lying size", "bomb")
     )
 

@@ -70,7 +70,7 @@ def test_large_images(tiny_model):
     """Several lanes and strips, parameters from crops."""
     rng = np.random.default_rng(2)
     numbers = rng.integers(0, 1024, (300, 1000, 1), np.uint16)
-    assert codec.lane_count(numbers.size) == 3 and len(codec.strips(300, 1000)) == 2
+    assert codec.LANES.count(numbers.size) == 3 and len(codec.strips(300, 1000)) == 2
     data = codec.encode_remainders(numbers, 2, tiny_model.gaussians)
     coarse = (numbers >> 2).astype(np.uint8)
     back = codec.decode_remainders(data, coarse, 2, tiny_model.gaussians)

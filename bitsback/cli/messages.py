@@ -34,12 +34,18 @@ def print_line(line: str, to_stderr: bool = False) -> None:
         raise OutputFailed(f"standard {stream}: {error.strerror}") from None
 
 
+def _begins_with(text, name):
+    """Whether a message begins with a file's name, or its path, maybe with a suffix."""
+    begin = Path(text.partition(": ")[0])
+    return text.startswith(f"{name}: ") or ": " in text and name in (begin.name, begin.stem)
+
+
 def print_error(error: BaseException, name: str | Path) -> None:
     """Prints an error as one line on standard error that begins with the file's name."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{name}: {error.strerror}"
-    elif not text.startswith(f"{name}: "):
+    elif not _begins_with(text, str(name)):
         text = f"{name}: {text}"
     print_line(f"bitsback: {text}", to_stderr=True)
 
