@@ -11,6 +11,8 @@ from typing import Any
 
 from bitsback.errors import BitsbackError
 
+# what torch raises for a name that is no device's, or that of a device or backend that is not here
+DEVICE_ERRORS = (RuntimeError, AssertionError, ImportError, TypeError, AttributeError)
 _own = threading.local()  # the streams of each thread, by device
 
 
@@ -33,9 +35,10 @@ def require(device: Any) -> None:
     import torch
 
     try:
-        torch.device(device)
         there = is_there(device)
-    except (RuntimeError, TypeError):
+        if not is_gpu(device):
+            torch.empty(0, device=device)
+    except DEVICE_ERRORS:
         there = False
     if not there:
         raise BitsbackError(f"{device}: no such device here")

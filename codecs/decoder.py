@@ -16,7 +16,7 @@ from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import pop_segments
 from bitsback.coder.ledger import Ledger
 from bitsback.coder.model import Model
-from bitsback.devices import current
+from bitsback.devices import current, require
 from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, VerifyFailed
 
 ModelOption = Model | str | os.PathLike | None  # a Model, a shipped name, a path, or the default
@@ -98,6 +98,8 @@ def decode_payload(
     colours: list[np.ndarray] = []
     gaussians = None
     if header.model:
+        if device != "cpu":
+            require(device)
         with current(device):
             decoded = _decode_stack(header, payload, model, device, progress, ledger, begun)
         colours, payload, gaussians = decoded

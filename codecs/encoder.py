@@ -67,6 +67,9 @@ class Encoder:
             self._model = Model.open(self._model)
         return self._model
 
+    def __reduce__(self) -> tuple:
+        return type(self), self.options
+
     @property
     def options(self) -> tuple:
         """The arguments that make this encoder again, in another process."""

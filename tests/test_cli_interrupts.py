@@ -73,6 +73,34 @@ def test_an_interrupt_leaves_nothing(folder, where, number, status):
     assert names(folder) == ["a.png", "b.png"]
 
 
+COMPILING = """
+import os, sys, time
+from bitsback.cli import main
+
+def act():
+    os.kill(os.getpid(), int(sys.argv[1]))
+    print("compiled", flush=True)
+
+def command(**_):
+    place["compile"]()
+    time.sleep(20)
+    print("went on")
+
+place = {"__name__": "numba.core.compiler", "act": act}
+exec("def compile(): act()", place)
+main.main = command
+main.run()
+"""
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_of_a_compiler_comes_later(tmp_path, number, status):
+    """Within numba, whose callbacks from C drop exceptions or end the process by a fault."""
+    process = python("-c", COMPILING, int(number), cwd=tmp_path)
+    out, _ = process.communicate()
+    assert process.returncode == status and out == "compiled\n"
+
+
 def children(process):
     """Processes that a process has started, where /proc tells."""
     return Path(f"/proc/{process}/task/{process}/children").read_text().split()

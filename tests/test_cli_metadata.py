@@ -172,8 +172,9 @@ def test_decompress_tells_what_a_format_lacks(folder):  # noqa: F811
     assert call("compress", folder / "a.png").exit_code == 0
     result = call("decompress", "--rm", folder / "a.bbk", "-o", folder / "a.bmp")
     assert (
-        result.exit_code == 0
+        result.exit_code == 1
         and "a.bmp" in result.stderr
+        and "a.bbk: is kept" in result.stderr
         and "cICP, pHYs" in result.stderr
         and (folder / "a.bbk").exists()
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bitsback.cli.messages import print_error
 from tests.commands import (
     ROOT,
     call,
@@ -113,3 +114,14 @@ def test_shell_completion(folder, shell):
         text=True,
     )
     assert "_BITSBACK_COMPLETE" in done.stdout and "Traceback" not in done.stderr
+
+
+def test_an_errors_other_file_is_named(capsys):
+    """Such as a folder of outputs that cannot be written, whose input is whole."""
+    error = PermissionError(13, "Permission denied", "out/k")
+    print_error(error, "set.bbk")
+    print_error(PermissionError(13, "Permission denied", "set.bbk"), "set.bbk")
+    assert capsys.readouterr().err.splitlines() == [
+        "bitsback: set.bbk: out/k: Permission denied",
+        "bitsback: set.bbk: Permission denied",
+    ]

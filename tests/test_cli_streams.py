@@ -173,3 +173,13 @@ def test_pipes_as_inputs(inputs):
     assert shell("BB preview <(cat new.bbk) -o look.png", inputs)[:2] == (0, [])
     code, lines, got = shell("BB compress -f -q a.png -o >(cat)", inputs)
     assert (code, lines) == (0, []) and got == (inputs / "new.bbk").read_bytes()
+
+
+def test_names_in_capitals_and_a_map_of_standard_input(inputs):
+    """X.BBK becomes X.png; `map -` reads standard input like other commands."""
+    pytest.importorskip("matplotlib")
+    (inputs / "a.bbk").rename(inputs / "X.BBK")
+    assert call("decompress", "-q", inputs / "X.BBK").exit_code == 0
+    assert np.array_equal(load(inputs / "X.png"), load(inputs / "a.png"))
+    code, lines, _ = shell("BB map - -q -o map.png < a.png", inputs)
+    assert (code, lines) == (0, []) and load(inputs / "map.png").ndim == 3

@@ -182,9 +182,9 @@ def test_metadata_from_the_command_line(folder):
     assert call("decompress", "-f", folder / "m.bbk").exit_code == 0
     assert Image.open(folder / "m.png").info["icc_profile"] == b"a profile"
     result = call("decompress", "--rm", folder / "m.bbk", "-o", folder / "m.bmp")
-    assert result.exit_code == 0 and (folder / "m.bbk").exists()
-    (line,) = error_lines(result)
-    assert "m.bmp" in line and "icc, exif" in line
+    assert result.exit_code == 1 and (folder / "m.bbk").exists()
+    line, kept = error_lines(result)
+    assert "m.bmp" in line and "icc, exif" in line and "m.bbk: is kept" in kept
     assert not call("decompress", "-f", "-q", folder / "m.bbk", "-o", folder / "m.bmp").stderr
     assert call("compress", "-f", "--strip", folder / "m.png").exit_code == 0
     assert "none" in next(

@@ -146,10 +146,25 @@ def test_a_checksum_after_the_last_row_is_seen():
         parts = ((b"IHDR", head), (b"IDAT", bytes(whole)), (b"IEND", b""))
         return deep.SIGNATURE + b"".join(chunk(name, body) for name, body in parts)
 
-    deep.refuse_missing_rows(written())
+    assert not deep.has_more_than_rows(written())
     whole[4000] ^= 64
     with pytest.raises(DamagedFile, match="broken data stream"):
-        deep.refuse_missing_rows(written())
+        deep.has_more_than_rows(written())
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("where", ["in the stream", "after it", "in a chunk of its own"])
+def test_data_after_the_last_row_is_named(depth, where):
+    """It is not kept, so that --rm keeps the file; the pixels are read."""
+    rows, more = bytes(9 * (1 + 7 * 3 * depth // 8)), RNG.bytes(50)
+    packed = zlib.compress(rows + more * (where == "in the stream"))
+    packed += more * (where == "after it")
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 7, 9, depth, 2, 0, 0, 0)), (b"IDAT", packed)]
+    parts += [(b"IDAT", more)] * (where == "in a chunk of its own") + [(b"IEND", b"")]
+    data = deep.SIGNATURE + b"".join(chunk(name, body) for name, body in parts)
+    image = read_image(io.BytesIO(data), "x.png")
+    assert image.samples.shape == (9, 7, 3) and not image.samples.any()
+    assert image.lost == ("IDAT (data after the last row)",)
 
 
 def test_unknown_filters_are_damage():

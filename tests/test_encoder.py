@@ -1,11 +1,14 @@
 """Encoder: the model asked for, opened once and only when needed."""
 
+import pickle
 from dataclasses import replace
 
+import click
 import numpy as np
 import pytest
 
 import bitsback.codecs
+from bitsback.cli.devices import torch_devices
 from bitsback.codecs import (
     Encoder,
     decode,
@@ -273,3 +276,23 @@ def test_drawings_are_not_tried(monkeypatch):
     pixels = np.zeros((200, 200, 3), np.uint8)
     pixels[::7, :, 1] = 255
     assert np.array_equal(decode(encode(pixels)), pixels)
+
+
+def test_encoders_travel_to_other_processes(tiny_model, photograph):
+    """Also after their model was opened, which is opened again there."""
+    made = Encoder(tiny_model, effort="fast", tuning=3, verify=True)
+    made.open_model()
+    there = pickle.loads(pickle.dumps(made))
+    assert there.options == made.options and there.open_model().id == tiny_model.id
+    assert there.encode(photograph(9, 11)) == made.encode(photograph(9, 11))
+
+
+@pytest.mark.parametrize("device", ["hpu", "privateuseone", "xla", "nonsense"])
+def test_devices_that_are_not_here(device, prior_file, tiny_model, photograph):
+    """Whatever torch raises for them: to the encoder, to the decoder, and to the commands."""
+    with pytest.raises(BitsbackError, match="no such device"):
+        Encoder(device=device)
+    with pytest.raises(BitsbackError, match="no such device"):
+        decode(prior_file(photograph(64, 64)), model=tiny_model, device=device)
+    with pytest.raises(click.UsageError, match=f"--device {device}"):
+        torch_devices(device)

@@ -259,3 +259,12 @@ def test_damaged_files_end():
                 assert inspect(io.BytesIO(altered)) is not None
             except struct.error:
                 pass
+
+
+def test_one_that_is_cut_short_is_not_skipped_as_lossy():
+    """Below a folder lossy files are skipped: this one is an error."""
+    out = io.BytesIO()
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(out, "JPEG2000")
+    with pytest.raises(UnsupportedImage) as error:
+        read_image(io.BytesIO(out.getvalue()[:-1]), "x.jp2")
+    assert type(error.value) is UnsupportedImage

@@ -236,3 +236,16 @@ def test_other_types_are_refused_with_the_reason(dtype):
     """One line that says which types there are."""
     with pytest.raises(UnsupportedImage, match="uint8|8 or 16 bits|bits"):
         Bitsback().encode(np.zeros((4, 4, 3), dtype))
+
+
+def test_a_chunk_of_another_shape(photograph):
+    """An image of as many samples, but other sides, is neither `out` nor of the codec's shape."""
+    pixels = photograph(20, 24)
+    data = Bitsback().encode(np.ascontiguousarray(pixels.transpose(1, 0, 2)))
+    with pytest.raises(UnsupportedImage, match="a chunk of .*24, 20"):
+        Bitsback().decode(data, np.empty_like(pixels))
+    with pytest.raises(UnsupportedImage, match="a chunk of .*24, 20"):
+        Bitsback(shape=pixels.shape).decode(data)
+    flat = np.empty(pixels.size, np.uint8)
+    Bitsback().decode(data, flat)
+    assert np.array_equal(flat, pixels.transpose(1, 0, 2).ravel())

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitsback.codecs import mode_decision
+from bitsback.codecs import encode, mode_decision
 from bitsback.codecs.bitstream import container
 from bitsback.errors import BitsbackError, UnsupportedImage, WrongModel
 
@@ -170,3 +170,13 @@ def test_the_entry_point_names_the_class():
     module, _, attribute = target.strip('"').partition(":")
     assert getattr(importlib.import_module(module), attribute) is BitsbackCodec
     assert name == BitsbackCodec().to_dict()["name"]
+
+
+def test_a_chunk_of_another_shape(tmp_path, photograph):
+    """An image of as many samples, but other sides, is no chunk of the array."""
+    store, pixels = tmp_path / "a.zarr", photograph(20, 24)
+    array = created(store, pixels, pixels.shape, BitsbackCodec())
+    (file,) = files_of(store)
+    file.write_bytes(encode(np.ascontiguousarray(pixels.transpose(1, 0, 2))))
+    with pytest.raises(UnsupportedImage, match="a chunk of .*24, 20"):
+        array[:]

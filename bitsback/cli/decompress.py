@@ -14,7 +14,7 @@ from bitsback.cli.messages import ProgressBar, print_line, print_log, print_resu
 from bitsback.cli.options import CommonOptions, common_options
 from bitsback.cli.resources import make_ready, model_path, open_model
 from bitsback.devices import is_gpu
-from bitsback.errors import DamagedFile
+from bitsback.errors import DamagedFile, MetadataLoss
 
 
 @click.command()
@@ -60,11 +60,12 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
 
     def print_loss(path: Path, names: Iterable[str]) -> None:
         if not common.quiet:
-            print_line(
-                f"bitsback: {path}: this format does not hold {', '.join(names)}"
-                f"{'; the input is kept' if common.remove else ''}",
-                to_stderr=True,
-            )
+            told = f"bitsback: {path}: this format does not hold {', '.join(names)}"
+            print_line(told, to_stderr=True)
+
+    def refuse_loss(source: Path, lost: bool) -> None:
+        if lost and common.remove:
+            raise MetadataLoss(f"{source}: is kept, since its output does not hold all metadata")
 
     def report(source: Path, paths: list[Path], begin: float) -> None:
         seconds = time.perf_counter() - begin
@@ -91,6 +92,7 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
             for path, names in left_out:
                 print_loss(path, names)
             report(source, paths, run_begin)
+            refuse_loss(source, bool(left_out))
 
         run_many(
             "decompress",
@@ -118,9 +120,14 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
                 outputs.check(target, source, make_folder)
 
         damage: list[str] = []
+        left_out: list[Path] = []
         packed = read_packed_with(source)  # once: a pipe cannot be read again
         found = looked_at(packed[0]) if salvage else None
         with ProgressBar(source, common.quiet) as bar:
+
+            def note(path: Path, names: Iterable[str]) -> None:
+                left_out.append(path)
+                print_loss(path, names)
 
             def work(where: str) -> list[Path]:
                 if found and not found.is_whole:
@@ -132,7 +139,7 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
                         common.folder,
                         root=root,
                         force=common.force,
-                        note=print_loss,
+                        note=note,
                         claim=check_targets,
                         model=model,
                         device=where,
@@ -148,7 +155,7 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
                     remove=common.remove,
                     only=only,
                     processes=group_processes(common.jobs),
-                    note=print_loss,
+                    note=note,
                     model=model,
                     device=where,
                     progress=bar,
@@ -159,6 +166,7 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
             paths = with_memory(work, devices[0], source)
         outputs.add(paths, source)
         report(source, paths, begin)
+        refuse_loss(source, bool(left_out))
         if damage:
             raise DamagedFile(f"{source}: salvaged in part: {in_one_line(damage)}")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from bitsback.devices import is_gpu, is_there, own_stream
+from bitsback.devices import DEVICE_ERRORS, is_gpu, is_there, own_stream
 from bitsback.memory import give_device_memory_back, out_of_memory
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 # Images at once on a GPU.  One of them keeps one of its processors busy with lanes, and Python
 # launches the kernels of all: more than these wait for Python (README.md).
 MOST_AT_ONCE = 8
+LONGEST = 200  # letters of torch's reason for a device that is not there
 USABLE = 0.8  # of a GPU's memory: the rest is CUDA's and other programs'
 
 
@@ -45,8 +46,9 @@ def torch_devices(names: str) -> list[str]:
             there = is_there(name)
             if not is_gpu(name):
                 torch.empty(0, device=name)
-        except (RuntimeError, AssertionError) as error:
-            raise click.UsageError(f"--device {name}: {str(error).splitlines()[0]}") from None
+        except DEVICE_ERRORS as error:
+            told = str(error).splitlines()[0][:LONGEST]
+            raise click.UsageError(f"--device {name}: {told}") from None
         if not there:
             count = torch.cuda.device_count()
             raise click.UsageError(f"--device {name}: no such device here ({count} CUDA devices)")

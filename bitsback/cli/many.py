@@ -19,7 +19,7 @@ from bitsback.cli.inputs import Item
 from bitsback.cli.messages import ProgressBar, print_error, print_file_error, print_line
 from bitsback.cli.pool import Task, cluster, processes, run
 from bitsback.devices import is_gpu
-from bitsback.errors import BitsbackError
+from bitsback.errors import BitsbackError, MetadataLoss
 
 if TYPE_CHECKING:
     from bitsback.codecs.groups import Processes
@@ -80,9 +80,9 @@ def run_many(
     action, options, model: as of pool.Task; devices: of the run; jobs: files at once, on GPUs on
     each; address: of a dask cluster, whose workers find the device; targets_of(source, root): the
     outputs, of which no two may be the same, and where the worker may write instead of them;
-    report(source, target, *result): called for each task that succeeded; failed: number of earlier
-    failures.  Whether the outputs of "decompress" exist is checked by the worker, which determines
-    their names by what is in the file.
+    report(source, target, *result): called for each task that succeeded, may raise MetadataLoss;
+    failed: number of earlier failures.  Whether the outputs of "decompress" exist is checked by the
+    worker, which determines their names by what is in the file.
     """
     tasks: list[Task] = []
     roots, run_outputs, skipped = {}, RunOutputs(items), 0
@@ -141,7 +141,11 @@ def run_many(
             for done, (task, result, task_error) in enumerate(run(tasks, executor), 1):
                 bar(done / len(tasks))
                 if task_error is None:
-                    report(Path(task.source), task.target and Path(task.target), *result)
+                    try:
+                        report(Path(task.source), task.target and Path(task.target), *result)
+                    except MetadataLoss as kept:
+                        failed += 1
+                        print_file_error(kept, task.source, as_json)
                 elif is_skipped(task_error, task.source, roots[task.source], as_json):
                     skipped += 1
                 else:

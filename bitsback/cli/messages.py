@@ -44,7 +44,9 @@ def print_error(error: BaseException, name: str | Path) -> None:
     """Prints an error as one line on standard error that begins with the file's name."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        text = f"{name}: {error.strerror}"
+        place = error.filename if isinstance(error.filename, str | Path) else None
+        other = place is not None and Path(place) != Path(name)  # such as a folder of outputs
+        text = f"{name}: {place}: {error.strerror}" if other else f"{name}: {error.strerror}"
     elif not _begins_with(text, str(name)):
         text = f"{name}: {text}"
     print_line(f"bitsback: {text}", to_stderr=True)

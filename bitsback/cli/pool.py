@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from bitsback.cli.devices import Slots, with_memory, worker_device
 from bitsback.cli.each import refuse_claimed
 from bitsback.cli.waiting import limit_spinning
+from bitsback.cli.workers import Workers
 from bitsback.errors import BitsbackError, OutputExists
 from bitsback.memory import keep_pages
 
@@ -156,20 +157,24 @@ def _run(task: Task, device: str) -> tuple:
 
 
 @contextmanager
-def processes(count: int) -> Iterator[ProcessPoolExecutor]:
+def processes(count: int) -> Iterator[Workers]:
     """An executor of `count` processes with one thread each.
 
     They end with this process, however it ends, and at once if the block raises.
     """
     context = get_context("spawn")
     watched, held = context.Pipe(duplex=False)
-    executor = ProcessPoolExecutor(count, context, initializer=start_worker, initargs=(watched,))
+    executor = Workers(
+        count,
+        lambda: ProcessPoolExecutor(count, context, initializer=start_worker, initargs=(watched,)),
+    )
     try:
         yield executor
         executor.shutdown()
     finally:
+        executor.stop()
         held.close()
-        executor.shutdown(cancel_futures=True)
+        executor.shutdown()
         watched.close()
 
 

@@ -3,10 +3,15 @@
 import os
 import signal
 import sys
+import threading
+from types import FrameType
 from typing import NoReturn
 
 from bitsback.cli.waiting import limit_spinning
 from bitsback.memory import keep_pages
+
+COMPILERS = {"numba", "llvmlite"}
+LATER = 0.01  # seconds until a signal is looked at again
 
 
 def prepare_process() -> None:
@@ -14,18 +19,38 @@ def prepare_process() -> None:
     _occupy_closed_streams()
     keep_pages()
     limit_spinning()
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in ("SIGTERM", "SIGHUP", "SIGINT"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number and signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
+        usual = signal.SIG_DFL, signal.default_int_handler
+        if number and signal.getsignal(number) in usual:  # nohup ignores SIGHUP
             signal.signal(number, _exit_on_signal)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # characters not in its encoding
 
 
-def _exit_on_signal(number: int, _: object) -> NoReturn:
-    """Temporary files and worker processes are cleaned up as the exception passes."""
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:
+    """Temporary files and worker processes are cleaned up as the exception passes.
+
+    Where a compiler is at work it waits until that has returned: LLVM calls Python from C, where an
+    exception is dropped, or ends the process by a fault.
+    """
+    if _in_compiler(frame):
+        timer = threading.Timer(LATER, signal.raise_signal, (number,))
+        timer.daemon = True
+        timer.start()
+        return
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
+
+
+def _in_compiler(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] in COMPILERS:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _occupy_closed_streams() -> None:

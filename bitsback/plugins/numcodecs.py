@@ -43,6 +43,11 @@ def _images(pixels: np.ndarray) -> tuple[list[ImageData], bool]:
     )
 
 
+def _sides(shape: tuple[int, ...]) -> list[int]:
+    """A shape without its ones, which say nothing of where samples lie."""
+    return [side for side in shape if side != 1]
+
+
 class Bitsback(Codec):
     """Codec of chunks of images.
 
@@ -107,6 +112,9 @@ class Bitsback(Codec):
         """The mirror of encode: the array that was encoded, copied into `out` if given."""
         samples, archive = self._coder.decode(ensure_bytes(buf))
         pixels = np.stack(samples) if archive else samples[0]
+        wanted = self.shape or (out.shape if isinstance(out, np.ndarray) else ())
+        if len(wanted) > 1 and _sides(pixels.shape) != _sides(wanted):
+            raise UnsupportedImage(f"a chunk of {pixels.shape}, not of {wanted}")
         if isinstance(out, np.ndarray) and (out.shape, out.dtype) == (pixels.shape, pixels.dtype):
             np.copyto(out, pixels)  # whatever the order of `out`
             return out

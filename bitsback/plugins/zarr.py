@@ -100,7 +100,8 @@ class BitsbackCodec(ArrayBytesCodec):
         """The mirror of _encode_sync."""
         samples, _ = _coder(self.model, self.device).decode(chunk_data.to_bytes())
         pixels = np.stack(samples)
-        if pixels.size != math.prod(chunk_spec.shape) or pixels.dtype != np.uint8:
+        pixels = pixels if pixels.ndim == 4 else pixels[..., None]
+        if pixels.shape != images_shape(chunk_spec.shape) or pixels.dtype != np.uint8:
             raise UnsupportedImage(f"a chunk of {pixels.shape}, not of {chunk_spec.shape}")
         return chunk_spec.prototype.nd_buffer.from_ndarray_like(pixels.reshape(chunk_spec.shape))
 

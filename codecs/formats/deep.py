@@ -92,29 +92,42 @@ def _passes(shape, interlaced):
 
 
 def _inflated(data, bits, passes):
-    """Yields the rows of a PNG in pieces.  Errors: DamagedFile, at the end if rows are missing."""
+    """Yields the rows of a PNG in pieces, and returns whether more follows them.
+
+    Errors: DamagedFile, at the end if rows are missing.
+    """
     size = sum(h * (1 + (w * bits + 7) // 8) for h, w in passes if h > 0 and w > 0)
-    unpacker = zlib.decompressobj()
+    unpacker, more = zlib.decompressobj(), False
     packed = b"".join(body for name, body in chunks_of(data) if name == b"IDAT")
     for position in range(0, len(packed), PIECE):
         try:
-            piece = unpacker.decompress(packed[position : position + PIECE])[:size]
+            found = unpacker.decompress(packed[position : position + PIECE])
         except zlib.error:
             raise DamagedFile("broken data stream") from None
+        piece, more = found[:size], more or len(found) > size
         size -= len(piece)
         if piece:
             yield piece
         if unpacker.eof:  # the checksum after the last row may be in another piece
+            more = more or bool(unpacker.unused_data) or position + PIECE < len(packed)
             break
     if size:
         raise DamagedFile("rows are missing")
+    return more
 
 
-def refuse_missing_rows(data: bytes) -> None:
-    """Errors: DamagedFile for a PNG with missing rows, which Pillow fills with black."""
+def has_more_than_rows(data: bytes) -> bool:
+    """Whether a PNG's data go on after its last row.
+
+    Errors: DamagedFile for one with missing rows, which Pillow fills with black.
+    """
     shape, depth, kind, interlaced = _head(data)
-    for _ in _inflated(data, depth * CHANNELS.get(kind, 1), _passes(shape, interlaced)):
-        pass
+    rows = _inflated(data, depth * CHANNELS.get(kind, 1), _passes(shape, interlaced))
+    while True:
+        try:
+            next(rows)
+        except StopIteration as end:
+            return end.value
 
 
 def read_png(data: bytes) -> np.ndarray:

@@ -13,6 +13,7 @@ from bitsback.codecs.formats.pillow_images import look_of, samples_of
 from bitsback.codecs.image import MODES, ImageData
 from bitsback.errors import UnsupportedImage
 
+SURPLUS = "IDAT (data after the last row)"
 UNTURN = {  # Exif orientation: the inverse of the transposition that Pillow applies to TIFFs
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,9 +48,10 @@ def open_image(stream: BinaryIO, name: str | Path, allow_lossy: bool) -> ImageDa
             mode = deep.MODES[samples.shape[2]]
         elif mode not in MODES:
             raise UnsupportedImage(f"{name}: mode {pillow.mode} is not known")
+        surplus = False
         if pillow.format == "PNG":
             stream.seek(0)
-            deep.refuse_missing_rows(stream.read())
+            surplus = deep.has_more_than_rows(stream.read())
         source, before, orientation = pillow.format, dict(pillow.info), _orientation(pillow)
         if samples is None:
             samples = _load(pillow, orientation, name)
@@ -60,6 +62,7 @@ def open_image(stream: BinaryIO, name: str | Path, allow_lossy: bool) -> ImageDa
         if pillow.format == "PNG" and "transparency" in look:
             look["transparency"] = chunks.transparent_level(stream, look["transparency"])
         kept, lost = views.read_metadata(pillow, stream, look, before)
+        lost = (*lost, SURPLUS) if surplus else lost
         return ImageData(mode, samples, look, kept, source or "", lost)
 
 

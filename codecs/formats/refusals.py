@@ -14,6 +14,7 @@ from bitsback.errors import LossySource, UnsupportedImage
 
 LOSSY = {"JPEG", "MPO", "HEIF", "PCD", "MIC", "FPX", "BLP", "FTEX"}
 DRAWN = {"EPS", "WMF", "PDF", "GRIB", "BUFR", "HDF5", "MPEG"}  # without pixels of their own
+MAYBE = "may have been compressed with loss already"
 LOSSY_IN_TIFF = {"jpeg", "tiff_jpeg", "webp", "jpeg2000"}
 
 
@@ -39,7 +40,7 @@ def lossy_reason(image: ImageFile.ImageFile, stream: BinaryIO) -> str | None:
     else:
         return None
     if found and found.startswith(jpeg2000.UNDECIDED):
-        return f"may have been compressed with loss already ({found})"
+        return f"{MAYBE} ({found})"
     return found and f"was compressed with loss already ({found})"
 
 
@@ -77,7 +78,9 @@ def refuse_unsuitable(
             f"trusted images, {limit}"
         )
     if not allow_lossy and (reason := lossy_reason(image, stream)):
-        raise LossySource(
+        # one whose headers are damaged is not skipped in a folder
+        damaged = image.format == "JPEG2000" and reason.startswith(MAYBE)
+        raise (UnsupportedImage if damaged else LossySource)(
             f"{name}: {image.format} {reason}; "
             f"its pixels would usually need more bytes than the file. "
             f"Keep the file as it is (--allow-lossy-source stores its pixels nevertheless)"

@@ -97,7 +97,7 @@ def restored_path(
     if output or str(source) == "-":
         return Path(output or "-")
     source = Path(source)
-    name = source.stem if source.suffix == SUFFIX else source.name
+    name = source.stem if source.suffix.lower() == SUFFIX else source.name
     return _place(source, folder, root, name + suffix)
 
 
