@@ -94,3 +94,20 @@ def test_files_whose_worker_is_killed(tmp_path, photograph, monkeypatch):
     for i in range(4):
         data = (tmp_path / f"{i}.bbk").read_bytes()
         assert np.array_equal(decode(data), load(tmp_path / f"{i}.png"))
+
+
+def test_processes_that_cannot_start():
+    """The tasks have the error, each its own; none waits for ever."""
+
+    class Full:
+        def submit(self, *_):
+            raise OSError(12, "Cannot allocate memory")
+
+        def shutdown(self, wait):
+            pass
+
+    workers = Workers(2, Full)
+    for future in [workers.submit(print, i) for i in range(3)]:
+        with pytest.raises(OSError, match="allocate"):
+            future.result(timeout=9)
+    workers.shutdown()

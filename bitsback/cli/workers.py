@@ -53,7 +53,7 @@ class Workers(Executor):
             self._running, self._alone, pool = self._running + 1, again, self._pool
             try:
                 begun = pool.submit(work.function, *work.arguments)
-            except BrokenProcessPool as error:  # a process was killed while it waited for tasks
+            except Exception as error:  # a process was killed while it waited, or none can start
                 begun = Future()
                 begun.set_exception(error)
             begun.add_done_callback(functools.partial(self._done, work, pool))
