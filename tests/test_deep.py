@@ -165,6 +165,9 @@ def test_data_after_the_last_row_is_named(depth, where):
     image = read_image(io.BytesIO(data), "x.png")
     assert image.samples.shape == (9, 7, 3) and not image.samples.any()
     assert image.lost == ("IDAT (data after the last row)",)
+    if where == "after it":
+        data = data.replace(chunk(b"IDAT", packed), chunk(b"IDAT", packed[:-50] + bytes(50)))
+        assert read_image(io.BytesIO(data), "x.png").lost == ()
 
 
 def test_unknown_filters_are_damage():

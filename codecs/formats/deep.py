@@ -109,7 +109,8 @@ def _inflated(data, bits, passes):
         if piece:
             yield piece
         if unpacker.eof:  # the checksum after the last row may be in another piece
-            more = more or bool(unpacker.unused_data) or position + PIECE < len(packed)
+            behind = unpacker.unused_data + packed[position + PIECE :]
+            more = more or bool(behind.strip(b"\0"))  # zeros say nothing
             break
     if size:
         raise DamagedFile("rows are missing")
