@@ -126,11 +126,12 @@ def test_a_worker_replaces_nothing(folder, monkeypatch):
     assert np.array_equal(decode((folder / "new.bbk").read_bytes()), load(folder / "a.png"))
 
 
-def test_a_task_that_is_done_twice(folder, photograph):
-    """On a cluster: the second run returns the result of the first, but not for an output of
-    another image.
+@pytest.mark.parametrize("option", ["on_cluster", "again"])
+def test_a_task_that_is_done_twice(folder, option):
+    """On a cluster, or where a process was killed: the second run returns the result of the first,
+    but not for an output of another image.
     """
-    task = pool.Task("compress", str(folder / "a.png"), str(folder / "new.bbk"), on_cluster=True)
+    task = pool.Task("compress", str(folder / "a.png"), str(folder / "new.bbk"), **{option: True})
     first = pool.run_task(task)
     assert pool.run_task(task) == first and first[1] == (folder / "new.bbk").stat().st_size
     with pytest.raises(OutputExists):

@@ -83,7 +83,10 @@ def test_an_unreadable_folder_and_two_jobs(tmp_path, photograph, monkeypatch):
     ):
         result = call(command, "-r", tmp_path / source, "--dir", tmp_path / command, "-j", "2")
         assert result.exit_code == 1 and names(tmp_path / command) == made
-        assert len(error_lines(result)) == 1 and "in/bad: No such file" in error_lines(result)[0]
+        assert (
+            len(error_lines(result)) == 1
+            and "in/bad: /nowhere: No such file" in error_lines(result)[0]
+        )
         for name in made:
             (tmp_path / command / name).rename(tmp_path / "in" / name)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +37,9 @@ class Task:
     action: "compress", "decompress" or "check"; target: None if decompress_file chooses it, or
     there is none; options: those of codecs.io.files.{compress,decompress,check}_file, and for
     "decompress" `claimed`, as RunOutputs.claimed returns it; model: path of a model, None for the
-    default; on_cluster: the device is that of a dask worker, and the task
-    may be run twice: an output that holds the same image is then its own.
+    default; on_cluster: the device is that of a dask worker; again: the process of a run before
+    this one was killed.  A task of a cluster, or one that is run again, may have been done: an
+    output of "compress" that holds the same image is then its own.
     """
 
     action: str
@@ -48,6 +49,7 @@ class Task:
     model: str | None = None
     device: str = "cpu"
     on_cluster: bool = False
+    again: bool = False
 
 
 @functools.lru_cache(maxsize=2)
@@ -137,7 +139,7 @@ def _run(task: Task, device: str) -> tuple:
             return files.compress_file(task.source, task.target, **options)
         except OutputExists:
             done = None
-            if task.on_cluster:
+            if task.on_cluster or task.again:
                 done = files.compressed_before(task.source, task.target, **options)
             if done is None:
                 raise
@@ -156,6 +158,10 @@ def _run(task: Task, device: str) -> tuple:
     return paths, left_out
 
 
+def _again(argument: Any) -> Any:
+    return replace(argument, again=True) if isinstance(argument, Task) else argument
+
+
 @contextmanager
 def processes(count: int) -> Iterator[Workers]:
     """An executor of `count` processes with one thread each.
@@ -164,10 +170,10 @@ def processes(count: int) -> Iterator[Workers]:
     """
     context = get_context("spawn")
     watched, held = context.Pipe(duplex=False)
-    executor = Workers(
-        count,
-        lambda: ProcessPoolExecutor(count, context, initializer=start_worker, initargs=(watched,)),
+    start = functools.partial(
+        ProcessPoolExecutor, count, context, initializer=start_worker, initargs=(watched,)
     )
+    executor = Workers(count, start, _again)
     try:
         yield executor
         executor.shutdown()

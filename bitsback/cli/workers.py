@@ -23,10 +23,18 @@ class _Work:
 
 
 class Workers(Executor):
-    """`count` tasks at once in the processes of start().  A task may be run twice."""
+    """`count` tasks at once in the processes of start().
 
-    def __init__(self, count: int, start: Callable[[], ProcessPoolExecutor]) -> None:
-        self._count, self._start = count, start
+    rerun: each argument of a task -> that of its second run; the first may have ended.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        start: Callable[[], ProcessPoolExecutor],
+        rerun: Callable[[Any], Any] = lambda argument: argument,
+    ) -> None:
+        self._count, self._start, self._rerun = count, start, rerun
         self._pool, self._running, self._alone, self._ended = start(), 0, False, False
         self._waiting: deque[_Work] = deque()
         self._changed = threading.Condition(threading.RLock())
@@ -67,7 +75,7 @@ class Workers(Executor):
             if killed and pool is self._pool:
                 self._pool = self._start()
             if again:
-                work.again = True
+                work.again, work.arguments = True, tuple(map(self._rerun, work.arguments))
                 self._waiting.appendleft(work)
             self._feed()
             self._changed.notify_all()
