@@ -30,14 +30,24 @@ def is_there(device: Any) -> bool:
     return (torch.device(device).index or 0) < torch.cuda.device_count()
 
 
-def require(device: Any) -> None:
-    """Errors: BitsbackError for a name that is no device's, or a CUDA device that is not there."""
+def is_usable(device: Any) -> bool:
+    """Whether a device is here, by an empty tensor on it; no CUDA device is initialised.
+
+    Errors: DEVICE_ERRORS for a name that is no device's, and devices but CUDA's that are not here.
+    """
     import torch
 
+    if not is_gpu(device):
+        torch.empty(0, device=device)
+    return is_there(device)
+
+
+def require(device: Any) -> None:
+    """Errors: BitsbackError for a name that is no device's, or a device that is not here."""
+    if device == "cpu":  # which is there, and needs no torch to tell
+        return
     try:
-        there = is_there(device)
-        if not is_gpu(device):
-            torch.empty(0, device=device)
+        there = is_usable(device)
     except DEVICE_ERRORS:
         there = False
     if not there:

@@ -105,6 +105,12 @@ def is_file(path: str | Path) -> bool:
     return path != STDIO and (not path.exists() or path.is_file())
 
 
+def is_stream(path: str | Path) -> bool:
+    """Whether an output is `-`, a FIFO or a device, without a suffix that could choose a format."""
+    path = Path(path)
+    return path == STDIO or not path.suffix and not is_file(path)
+
+
 def write(
     data: bytes,
     path: str | Path,

@@ -133,8 +133,12 @@ def target_path(folder: str | os.PathLike, name: str, mode: str = "RGB") -> Path
 
 def substitutes(entries: Iterable[Entry], folder: str | os.PathLike) -> list[Path]:
     """Where `restored` may put images of an archive instead of `targets`."""
-    places = [Path(folder, *PurePosixPath(entry.name).parts) for entry in entries]
-    return [path.with_name(path.name + suffix) for path in places for suffix in DEFAULT_SUFFIXES]
+    return [_with_suffix(folder, e.name, suffix) for e in entries for suffix in DEFAULT_SUFFIXES]
+
+
+def _with_suffix(folder, name, suffix):
+    path = Path(folder, *PurePosixPath(name).parts)
+    return path.with_name(path.name + suffix)
 
 
 def restored(
@@ -149,8 +153,7 @@ def restored(
     own = target.suffix.lower()
     suffix, data, left_out = default_bytes(image, name, dict.fromkeys((own, *DEFAULT_SUFFIXES)))
     if suffix != own:
-        target = Path(folder, *PurePosixPath(name).parts)
-        target = target.with_name(target.name + suffix)
+        target = _with_suffix(folder, name, suffix)
     return target, data, left_out
 
 

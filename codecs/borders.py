@@ -73,7 +73,7 @@ def border_bits(
     taken at the image's mean rate.  None of an archive, and without a prior.  Errors: as
     decode_image's.
     """
-    if len(container.read_groups(data)) > 1 or container.read_header(data).archive:
+    if container.read_header(data).archive:
         return None
     header, payload = container.read(data)
     if not header.model:

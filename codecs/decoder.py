@@ -98,8 +98,7 @@ def decode_payload(
     colours: list[np.ndarray] = []
     gaussians = None
     if header.model:
-        if device != "cpu":
-            require(device)
+        require(device)
         with current(device):
             decoded = _decode_stack(header, payload, model, device, progress, ledger, begun)
         colours, payload, gaussians = decoded

@@ -57,8 +57,7 @@ class Encoder:
         self.tuning = chosen.tuning if tuning is None else tuning
         if not (model is None or isinstance(model, Model)):
             find_model(model)  # a wrong name is one for an image that needs no model, too
-        if device != "cpu":  # which is there, and needs no torch to tell
-            require(device)
+        require(device)
         self._model: ModelOption = chosen.model if model is None and effort is not None else model
 
     def open_model(self) -> Model:

@@ -18,7 +18,6 @@ import triton
 import triton.language as tl
 
 from bitsback.ans import row_table
-from bitsback.ans.row_table import COLUMNS
 
 QUARTERS = tl.constexpr(18)  # of a row: 4 cumulative frequencies each
 LAST = tl.constexpr(row_table.COLUMNS - 1)
@@ -38,7 +37,7 @@ def warps(width: int) -> int:
 
 def search_rows(edges: np.ndarray) -> np.ndarray:
     """RowTable.edges as `rows`, flat."""
-    edges = edges.reshape(-1, COLUMNS + 1)
+    edges = edges.reshape(-1, row_table.COLUMNS + 1)
     return np.concatenate([edges[:, 8::8], edges[:, 1:]], 1).ravel()
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from bitsback.devices import DEVICE_ERRORS, is_gpu, is_there, own_stream
+from bitsback.devices import DEVICE_ERRORS, is_gpu, is_usable, own_stream
 from bitsback.memory import give_device_memory_back, out_of_memory
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ def torch_devices(names: str) -> list[str]:
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            there = is_there(name)
-            if not is_gpu(name):
-                torch.empty(0, device=name)
+            there = is_usable(name)
         except DEVICE_ERRORS as error:
             told = str(error).splitlines()[0][:LONGEST]
             raise click.UsageError(f"--device {name}: {told}") from None

@@ -33,7 +33,7 @@ class RunOutputs:
 
     def __init__(self, items: Iterable[Item] = ()) -> None:
         self._sources: dict[str, str | Path] = {}
-        self._substitutes: dict[str, list[Path]] = {}
+        self._substitutes: dict[str, list[tuple[Path, Path]]] = {}  # (path, input) by place
         self._inputs = {os.path.realpath(source) for source, _ in items if str(source) != "-"}
 
     def check(self, target: Path, source: Path, make_folder: bool = False) -> None:
@@ -54,23 +54,23 @@ class RunOutputs:
     def add_substitutes(self, paths: Iterable[Path], source: Path) -> None:
         """Records where an input may be written instead of its outputs."""
         for path in paths:
-            self._substitutes.setdefault(os.path.realpath(path), []).append(source)
+            self._substitutes.setdefault(os.path.realpath(path), []).append((path, source))
 
-    def claimed(self, paths: Iterable[Path], source: Path) -> dict[str, str]:
-        """Those of an input's substitutes that another input is, or is or may be written to:
-        {path: that input}."""
-        found: dict[str, str] = {}
-        for path in paths:
-            place = os.path.realpath(path)
+    def claimed(self) -> dict[Path, dict[str, str]]:
+        """{input: {path: other input}} of the substitutes that another input is, or is or may be
+        written to."""
+        found: dict[Path, dict[str, str]] = {}
+        for place, there in self._substitutes.items():
             owner = self._sources.get(place)
-            if owner == source:
-                continue  # before those that might be written there instead
-            others = [other for other in self._substitutes.get(place, ()) if other != source]
-            others += [] if owner is None else [Path(owner)]
-            if place in self._inputs and place != os.path.realpath(source):
-                others.append(path)
-            if others:
-                found[str(path)] = str(others[-1])
+            for path, source in there:
+                if owner == source:
+                    continue  # before those that might be written there instead
+                others = [other for _, other in there if other != source]
+                others += [] if owner is None else [Path(owner)]
+                if place in self._inputs and place != os.path.realpath(source):
+                    others.append(path)
+                if others:
+                    found.setdefault(source, {})[str(path)] = str(others[-1])
         return found
 
     def add(self, targets: Iterable[Path], source: Path) -> None:

@@ -86,7 +86,6 @@ def run_many(
     """
     tasks: list[Task] = []
     roots, run_outputs, skipped = {}, RunOutputs(items), 0
-    substitutes: dict[str, list[Path]] = {}
     for source, root in items:
         try:
             targets, instead = targets_of(source, root)
@@ -102,7 +101,6 @@ def run_many(
             continue
         run_outputs.add(targets, source)
         run_outputs.add_substitutes(instead, source)
-        substitutes[str(source)] = instead
         task_options = options if action == "check" else options | {"force": force}
         if compresses:
             target = targets[0]
@@ -123,9 +121,9 @@ def run_many(
         tasks.append(task)
         roots[task.source] = root
     if action == "decompress":
+        claimed = run_outputs.claimed()
         for task in tasks:
-            there = run_outputs.claimed(substitutes[task.source], Path(task.source))
-            task.options["claimed"] = there
+            task.options["claimed"] = claimed.get(Path(task.source), {})
     if verbose and not address:
         name = Path(model).name if model else None
         how = f"{jobs} processes with one thread each"
@@ -144,9 +142,10 @@ def run_many(
                     try:
                         report(Path(task.source), task.target and Path(task.target), *result)
                     except MetadataLoss as kept:
-                        failed += 1
-                        print_file_error(kept, task.source, as_json)
-                elif is_skipped(task_error, task.source, roots[task.source], as_json):
+                        task_error = kept
+                if task_error is None:
+                    continue
+                if is_skipped(task_error, task.source, roots[task.source], as_json):
                     skipped += 1
                 else:
                     failed += 1

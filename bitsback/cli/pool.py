@@ -36,7 +36,7 @@ class Task:
 
     action: "compress", "decompress" or "check"; target: None if decompress_file chooses it, or
     there is none; options: those of codecs.io.files.{compress,decompress,check}_file, and for
-    "decompress" `claimed`, as RunOutputs.claimed returns it; model: path of a model, None for the
+    "decompress" `claimed`, what RunOutputs.claimed has for it; model: path of a model, None for the
     default; on_cluster: the device is that of a dask worker; again: the process of a run before
     this one was killed.  A task of a cluster, or one that is run again, may have been done: an
     output of "compress" that holds the same image is then its own.

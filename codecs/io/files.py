@@ -23,14 +23,13 @@ from bitsback.codecs.io.paths import (
     archive_folder,
     compressed_path,
     compressed_paths,
-    is_stream,
     restored_path,
     restored_paths,
 )
 from bitsback.codecs.io.restored import default_bytes
 from bitsback.errors import BitsbackError
 from bitsback.inputs import opened, standard_input
-from bitsback.outputs import STDIO
+from bitsback.outputs import STDIO, is_stream
 
 __all__ = [
     "SUFFIX",

@@ -15,7 +15,6 @@ from bitsback.codecs.io.packed import SUFFIX, read_packed
 from bitsback.codecs.io.restored import DEFAULT_SUFFIXES
 from bitsback.errors import BitsbackError, UnsupportedImage
 from bitsback.outputs import STDIO
-from bitsback.outputs import is_file as is_output_file
 
 AnyPath = str | Path
 
@@ -99,13 +98,6 @@ def restored_path(
     source = Path(source)
     name = source.stem if source.suffix.lower() == SUFFIX else source.name
     return _place(source, folder, root, name + suffix)
-
-
-def is_stream(output: AnyPath) -> bool:
-    """Whether an output is standard output, a pipe or a device, without a suffix that could choose
-    a format."""
-    output = Path(output)
-    return output == STDIO or not output.suffix and not is_output_file(output)
 
 
 def archive_folder(

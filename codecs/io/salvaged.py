@@ -13,11 +13,11 @@ from bitsback.codecs.damage import Found
 from bitsback.codecs.formats.image_files import image_bytes, image_format
 from bitsback.codecs.io import delivery
 from bitsback.codecs.io.packed import Packed
-from bitsback.codecs.io.paths import AnyPath, archive_folder, is_stream, restored_path
+from bitsback.codecs.io.paths import AnyPath, archive_folder, restored_path
 from bitsback.codecs.io.restored import default_bytes
 from bitsback.codecs.salvage import ALL_PIXELS, Salvaged, salvage
 from bitsback.errors import BitsbackError, DamagedFile, UnsupportedImage
-from bitsback.outputs import STDIO, Stamp
+from bitsback.outputs import STDIO, Stamp, is_stream
 from bitsback.whole import make_folders
 
 SUFFIX = ".salvaged.png"  # of an image of which not all is there
