@@ -3,12 +3,16 @@ failed.
 """
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from bitsback.cli.many import job_count
-from tests.commands import call, error_lines, names
+from tests.commands import ROOT, call, error_lines, names
 
 
 @pytest.fixture
@@ -186,3 +190,42 @@ def test_a_cluster_that_is_not_there(tree, tiny_model):
 def test_how_many_jobs(monkeypatch, jobs, recursive, files, cores, expected):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(cores)), raising=False)
     assert job_count(jobs, recursive, files) == expected
+
+
+def test_too_little_memory_to_read_a_file(tree, tiny_model, monkeypatch):
+    """One line, and the other files are done."""
+    from bitsback.codecs.io import files
+
+    where = ("--dir", tree / "out", "--model", tiny_model.path)
+    call("compress", "-r", tree / "in", *where)
+    read = files.read_packed
+
+    def without_memory(path):
+        if Path(path).name == "a.bbk":
+            raise MemoryError
+        return read(path)
+
+    monkeypatch.setattr(files, "read_packed", without_memory)
+    inputs = [tree / "out" / name for name in ("a.bbk", "b.bbk")]
+    result = call("decompress", *inputs, *where, "-j", "2")
+    assert result.exit_code == 1 and (tree / "out/b.png").exists()
+    assert error_lines(result) == [f"bitsback: {inputs[0]}: not enough memory for this file"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's devices")
+def test_a_standard_output_that_is_full(tree, tiny_model):
+    """As without -j: a line with the file's name for each, and all files are done."""
+    command = ("compress", "-r", tree / "in/below", tree / "in/b.webp", "-j", "2")
+    arguments = (*command, "--dir", tree / "out", "--model", tiny_model.path)
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "bitsback", *map(str, arguments)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+    lines = process.stderr.splitlines()
+    assert process.returncode == 1 and names(tree / "out") == ["b.bbk", "c.bbk"]
+    assert len(lines) == 2 and all("No space left on device" in line for line in lines)
+    assert all(any(name in line for line in lines) for name in ("b.webp: ", "c.png: "))

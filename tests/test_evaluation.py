@@ -127,7 +127,9 @@ def test_the_command(images, tiny_model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["float", "object", "empty", "nothing", "zip", "sides", "folder", "text", "rgba"]
+    "wrong",
+    ["float", "object", "empty", "nothing", "zip", "sides", "folder", "text", "rgba"]
+    + ["no zip", "no type"],
 )
 def test_what_cannot_be_evaluated(wrong, tmp_path):
     """One line with the file's name."""
@@ -147,6 +149,11 @@ def test_what_cannot_be_evaluated(wrong, tmp_path):
     elif wrong == "zip":
         np.savez(tmp_path / "b.npz", a=np.zeros(3))
         (tmp_path / "b.npz").rename(path)
+    elif wrong == "no zip":
+        path.write_bytes(b"PK\x03\x04")
+    elif wrong == "no type":
+        np.save(path, np.zeros((8, 8, 3), np.uint8))
+        path.write_bytes(path.read_bytes().replace(b"'|u1'", b"()   "))
     elif wrong == "sides":  # of which one is negative
         np.save(path, np.zeros((8, 8, 22, 3), np.uint8))
         path.write_bytes(path.read_bytes().replace(b"(8, 8, 22, 3)", b"(8, 8, -2, 3)"))

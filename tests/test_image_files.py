@@ -10,6 +10,7 @@ from PIL import Image, features
 
 from bitsback.codecs.formats.image_files import (
     HOLDS,
+    IMAGE_SUFFIXES,
     LOSSLESS_SUFFIXES,
     default_suffix,
     image_bytes,
@@ -17,6 +18,7 @@ from bitsback.codecs.formats.image_files import (
     read_image,
     to_image,
 )
+from bitsback.codecs.formats.quirks import EXAMINED
 from bitsback.codecs.formats.views import views
 from bitsback.codecs.image import MODES, ImageData, same
 from bitsback.errors import DamagedFile, LossySource, MissingPackage, UnsupportedImage
@@ -360,3 +362,9 @@ def test_other_outputs_are_refused(tmp_path, name):
     """A suffix of no lossless format is refused; the error lists those that are."""
     with pytest.raises(UnsupportedImage, match=f"{name}.*\\.png"):
         image_format(tmp_path / name, "RGB")
+
+
+def test_every_suffix_of_a_format_that_is_read_is_looked_for_in_folders():
+    """What is coded when it is named is not passed over below a folder; JPEG is counted there."""
+    known = {k for k, v in Image.registered_extensions().items() if v in EXAMINED | {"JPEG"}}
+    assert {*known - {".bbk"}, ".jxl"} == IMAGE_SUFFIXES

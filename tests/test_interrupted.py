@@ -194,6 +194,16 @@ def test_a_fifo_at_the_outputs_name(tmp_path, photograph, opened_model):
     assert names(tmp_path) == ["a.png"]  # and the FIFO
 
 
+def test_a_fifo_as_input(tmp_path, photograph, opened_model):
+    """It is refused, not opened, also where a run of before has left an output of its name."""
+    Image.fromarray(photograph(8, 9)).save(tmp_path / "a.png")
+    assert call("compress", tmp_path / "a.png").exit_code == 0
+    (tmp_path / "a.png").unlink()
+    os.mkfifo(tmp_path / "a.png")
+    result = call("compress", "--rm", tmp_path / "a.png")
+    assert result.exit_code == 1 and "not a regular file" in error_lines(result)[0]
+
+
 def test_a_wrong_suffix(tmp_path, photograph, opened_model):
     """A PNG that is named .jpg: a run that was killed before it was removed is completed."""
     path = tmp_path / "a.jpg"

@@ -34,3 +34,15 @@ def test_strips_cost_little(photograph, monkeypatch):
     )
     assert 0.99 * whole < webp_size(CROP, QUICK) < 1.04 * whole
     assert sum(sizes) == CROP.size // 3 and max(sizes) <= 6400 and len(sizes) == 2
+
+
+@pytest.mark.parametrize("code", [1, 2])
+def test_too_little_memory(monkeypatch, code):
+    """What libwebp says then becomes Python's error, which ends the work on one file alone."""
+
+    def save(*_, **__):
+        raise ValueError(f"encoding error {code}")
+
+    monkeypatch.setattr(webp.Image.Image, "save", save)
+    with pytest.raises(MemoryError):
+        webp_size(CROP)

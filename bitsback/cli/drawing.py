@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bitsback.cli.messages import print_error
+from bitsback.cli.messages import FAILURES, print_error
 from bitsback.cli.options import FiniteRange
-from bitsback.errors import BitsbackError, UnsupportedImage
+from bitsback.errors import UnsupportedImage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +37,6 @@ def write_drawing(
         outputs.refuse(path, [source] if source and source != outputs.STDIO else [], force)
         data, _ = image_bytes(ImageData("RGB", make()), file_format, path)
         outputs.write(data, path, force=force)
-    except (BitsbackError, OSError) as error:
+    except FAILURES as error:
         print_error(error, source or path)
         sys.exit(1)

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from bitsback.cli.inputs import Item
-from bitsback.cli.messages import print_file_error, print_line
-from bitsback.errors import BitsbackError, LossySource, OutputExists
+from bitsback.cli.messages import FAILURES, print_file_error, print_line
+from bitsback.errors import LossySource, OutputExists
 from bitsback.whole import make_folders
 
 
@@ -99,7 +99,7 @@ def process_each(
             work(source, root)
         except BrokenPipeError:
             raise
-        except (BitsbackError, OSError, MemoryError) as error:
+        except FAILURES as error:
             if is_skipped(error, source, root, as_json):
                 skipped += 1
                 continue

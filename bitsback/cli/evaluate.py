@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bitsback.cli.image_sets import as_array, read_images
-from bitsback.cli.messages import ProgressBar, print_error, print_line
+from bitsback.cli.messages import FAILURES, ProgressBar, print_error, print_line
 from bitsback.cli.options import (
     EffortType,
     PathName,
@@ -24,7 +24,6 @@ from bitsback.cli.options import (
 )
 from bitsback.cli.resources import set_up
 from bitsback.efforts import EFFORTS
-from bitsback.errors import BitsbackError
 
 if TYPE_CHECKING:
     from bitsback.codecs.image import ImageData
@@ -117,7 +116,7 @@ def evaluate(
             facts = measured(
                 images, found, learned, chosen, measures or MEASURES, verify, device, quiet
             )
-    except (BitsbackError, OSError) as error:
+    except FAILURES as error:
         print_error(error, getattr(error, "filename", None) or images)
         sys.exit(1)
     if as_json:

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from bitsback.cli import recipes
-from bitsback.cli.messages import print_error, print_line
+from bitsback.cli.messages import FAILURES, print_error, print_line
 from bitsback.cli.options import FiniteRange, PathName, force_option
-from bitsback.errors import BitsbackError, OutputExists, OutputFailed, TrainingError
+from bitsback.errors import OutputExists, OutputFailed, TrainingError
 
 
 def _equalise(network: Any, training_data: Path, checkpoints: int) -> None:
@@ -204,7 +204,7 @@ def export(
         save_model(output, network, default_levels(), training, table, force=force)
         if data:
             _print_bounds(network, data, limit)
-    except (BitsbackError, OSError) as error:
+    except FAILURES as error:
         of_output = isinstance(error, (OutputExists, OutputFailed))
         print_error(error, output if of_output else checkpoints[0])
         sys.exit(1)

@@ -25,7 +25,9 @@ def read_images(source: Path, limit: int | None, allow_lossy: bool) -> "list[Ima
     if source.suffix.lower() == ".npy":
         try:
             array = np.load(source, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, OverflowError) as error:
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # numpy reports damaged headers in a dozen ways
             raise UnsupportedImage(f"{source}: no array ({error})") from None
         if not isinstance(array, np.ndarray):
             raise UnsupportedImage(f"{source}: several arrays; evaluate takes one (.npy)")

@@ -16,10 +16,10 @@ from bitsback.cli.cards import cards
 from bitsback.cli.devices import MOST_AT_ONCE
 from bitsback.cli.each import RunOutputs, is_skipped, print_skipped
 from bitsback.cli.inputs import Item
-from bitsback.cli.messages import ProgressBar, print_error, print_file_error, print_line
+from bitsback.cli.messages import FAILURES, ProgressBar, print_error, print_file_error, print_line
 from bitsback.cli.pool import Task, cluster, processes, run
 from bitsback.devices import is_gpu
-from bitsback.errors import BitsbackError, MetadataLoss
+from bitsback.errors import BitsbackError, MetadataLoss, OutputFailed
 
 if TYPE_CHECKING:
     from bitsback.codecs.groups import Processes
@@ -95,7 +95,7 @@ def run_many(
                 run_outputs.check(target, source, make_folder)
             if compresses:  # with --rm the worker looks what is there: codecs/io/interrupted.py
                 outputs.refuse(targets[0], [source], force or options["remove"])
-        except (BitsbackError, OSError) as error:
+        except FAILURES as error:
             failed += 1
             print_file_error(error, source, as_json)
             continue
@@ -141,7 +141,7 @@ def run_many(
                 if task_error is None:
                     try:
                         report(Path(task.source), task.target and Path(task.target), *result)
-                    except MetadataLoss as kept:
+                    except (MetadataLoss, OutputFailed) as kept:
                         task_error = kept
                 if task_error is None:
                     continue

@@ -10,6 +10,8 @@ import click
 
 from bitsback.errors import BitsbackError, OutputFailed
 
+FAILURES = BitsbackError, OSError, MemoryError  # of work on a file: printed as one line
+
 
 def printable(text: str) -> str:
     """Control characters escaped: names of files, and in files, could forge lines or command a
@@ -40,9 +42,13 @@ def _begins_with(text, name):
     return text.startswith(f"{name}: ") or ": " in text and name in (begin.name, begin.stem)
 
 
+def _text(error):
+    return "not enough memory for this file" if isinstance(error, MemoryError) else str(error)
+
+
 def print_error(error: BaseException, name: str | Path) -> None:
     """Prints an error as one line on standard error that begins with the file's name."""
-    text = str(error)
+    text = _text(error)
     if isinstance(error, OSError) and error.strerror:
         place = error.filename if isinstance(error.filename, str | Path) else None
         other = place is not None and Path(place) != Path(name)  # such as a folder of outputs
@@ -54,12 +60,10 @@ def print_error(error: BaseException, name: str | Path) -> None:
 
 def print_file_error(error: BaseException, source: str | Path, as_json: bool = False) -> None:
     """`print_error` for one input file of a run; as a JSON object too if asked for."""
-    if isinstance(error, MemoryError):
-        error = BitsbackError("not enough memory for this file")
     print_error(error, source)
     if as_json:
         with suppress(OutputFailed):  # the error is on standard error already
-            print_line(json.dumps({"source": str(source), "error": str(error)}))
+            print_line(json.dumps({"source": str(source), "error": _text(error)}))
 
 
 def print_result(facts: dict, line: str, *, as_json: bool, quiet: bool, to_stderr: bool) -> None:

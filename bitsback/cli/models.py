@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from bitsback.cli.messages import print_error, print_file_error, print_line, print_result
+from bitsback.cli.messages import FAILURES, print_error, print_file_error, print_line, print_result
 from bitsback.cli.options import PathName, force_option, json_option
-from bitsback.errors import BitsbackError, WrongModel
+from bitsback.errors import WrongModel
 
 files_argument = click.argument(
     "sources", metavar="FILE...", nargs=-1, required=True, type=PathName()
@@ -146,7 +146,7 @@ def _all_done(work, names, as_json):
                 work(name)
             except WrongModel as error:
                 refused.append((name, error))
-            except (BitsbackError, OSError, MemoryError) as error:
+            except FAILURES as error:
                 print_file_error(error, name, as_json)
                 done = False
         if len(refused) == len(pending):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitsback.cli.devices import Slots, with_memory, worker_device
 from bitsback.cli.each import refuse_claimed
+from bitsback.cli.messages import FAILURES
 from bitsback.cli.waiting import limit_spinning
 from bitsback.cli.workers import Workers
 from bitsback.errors import BitsbackError, OutputExists
@@ -218,7 +219,7 @@ def run(
             except BrokenProcessPool:
                 error = BitsbackError("its worker process was killed (out of memory?)")
                 yield task, None, error
-            except (BitsbackError, OSError, MemoryError) as failure:
+            except FAILURES as failure:
                 yield task, None, failure
     finally:
         for future in futures:

@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitsback.cli.messages import print_error, print_line
+from bitsback.cli.messages import FAILURES, print_error, print_line
 from bitsback.errors import BitsbackError, OutputFailed, TrainingError
 from bitsback.outputs import append_line
 from bitsback.whole import make_folders
@@ -172,7 +172,7 @@ def train_recipe(
             failed = train_side_by_side(
                 tasks, work, lambda line: print_line(f"{recipe.name} {line}", to_stderr=True)
             )
-    except (BitsbackError, OSError) as error:
+    except FAILURES as error:
         print_error(error, path)
         sys.exit(1)
     if failed:

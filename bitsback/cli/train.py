@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from bitsback.cli import recipes
-from bitsback.cli.messages import ProgressBar, print_error, print_line
+from bitsback.cli.messages import FAILURES, ProgressBar, print_error, print_line
 from bitsback.cli.network_options import expert_levels, network_config
 from bitsback.cli.options import MOST_THREADS, FiniteRange, PathName, quiet_option, torch_seed
 from bitsback.cli.resources import set_up
@@ -190,7 +190,7 @@ def train(
             outputs.refuse(path, [], may_replace)
         with open(log, "w" if force and not resume else "a"):
             pass
-    except (BitsbackError, OSError) as error:
+    except FAILURES as error:
         print_error(error, getattr(error, "filename", None) or output)
         sys.exit(1)
 

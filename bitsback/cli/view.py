@@ -8,10 +8,9 @@ from pathlib import Path
 import click
 
 from bitsback.cli.devices import with_memory
-from bitsback.cli.messages import print_file_error, print_line
+from bitsback.cli.messages import FAILURES, print_file_error, print_line
 from bitsback.cli.options import PathName, device_option, model_option, threads_option
 from bitsback.cli.resources import open_model, set_up
-from bitsback.errors import BitsbackError
 
 
 @click.command()
@@ -40,7 +39,7 @@ def view(
 
         contents = Contents(source, read_packed(source), prior)
         server = Server(contents.files, port)
-    except (BitsbackError, OSError) as error:
+    except FAILURES as error:
         print_file_error(error, source)
         sys.exit(1)
     print_line(server.address)
@@ -50,7 +49,7 @@ def view(
         with_memory(contents.decode, device, source)
         if contents.damage:
             print_file_error(as_one(contents.damage), source)
-    except (BitsbackError, MemoryError) as error:
+    except FAILURES as error:
         print_file_error(error, source)
         contents.fail(error)
     while True:  # in the main thread, as decoding is, so that Ctrl-C ends either at once

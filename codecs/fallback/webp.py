@@ -16,6 +16,8 @@ HEADER_BITS = (
     40  # signature 0x2F, 14 bits width - 1, 14 bits height - 1, alpha flag, 3 bits version
 )
 SUBTRACT_GREEN = 0b101  # bit 1: a transform follows; then its type in 2 bits, low first: 2
+# Pillow's words for VP8_ENC_ERROR_OUT_OF_MEMORY and VP8_ENC_ERROR_BITSTREAM_OUT_OF_MEMORY
+NO_MEMORY = "encoding error 1", "encoding error 2"
 QUICK, GOOD, BEST = (
     {"quality": 75, "method": 4},
     {"quality": 100, "method": 5},
@@ -35,9 +37,14 @@ def to_pillow(samples: np.ndarray) -> Image.Image:
 
 
 def encode_webp(image: Image.Image, **effort: int) -> bytes:
-    """An RGB or RGBA image -> its VP8L stream."""
+    """An RGB or RGBA image -> its VP8L stream.  Errors: MemoryError."""
     out = io.BytesIO()
-    image.save(out, format="WEBP", lossless=True, exact=True, **effort)
+    try:
+        image.save(out, format="WEBP", lossless=True, exact=True, **effort)
+    except ValueError as error:
+        if str(error) in NO_MEMORY:
+            raise MemoryError("too little memory for libwebp") from None
+        raise
     data = out.getvalue()
     if data[12:16] != b"VP8L":
         raise ValueError("not a bare VP8L stream")

@@ -42,9 +42,10 @@ __all__ = [
     "written_bytes",
 ]
 
-IMAGE_SUFFIXES = set(  # of the files read from folders
-    ".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .pcx .sgi .rgb "
-    ".ras .qoi .jp2 .j2k .jpg .jpeg .avif .jxl".split()
+IMAGE_SUFFIXES = set(  # of the files read from folders: those of all formats that can be coded
+    ".png .apng .webp .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .pfm .gif .ico .tga .icb .vda .vst "
+    ".pcx .sgi .rgb .rgba .bw .ras .qoi .xbm .xpm .msp .jp2 .j2k .jpc .jpf .jpx .j2c .jpg .jpeg "
+    ".jpe .jfif .avif .avifs .jxl".split()
 )
 ERRORS_OF_FILES = (
     FileNotFoundError,

@@ -72,7 +72,7 @@ def compressed_paths(
 def _of_another_kind(path, source):
     """Whether a .bbk file that is there was made of another kind of image file than `source`, by
     the suffix and by the content."""
-    if not is_file(path):  # opening a FIFO would wait
+    if not (is_file(path) and Path(source).is_file()):  # opening a FIFO would wait
         return False
     try:
         made_of = container.read_header(read_packed(path)).entries[0].source
