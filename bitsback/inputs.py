@@ -1,5 +1,6 @@
 """Reading inputs: files that must not change while they are read, pipes, standard input."""
 
+import hashlib
 import io
 import os
 import stat
@@ -7,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from bitsback.errors import InputChanged, UnsupportedImage
 
@@ -37,7 +38,34 @@ def standard_input() -> bytes:
     return data
 
 
-def identity(status: os.stat_result) -> tuple[int, ...]:
+class Status(NamedTuple):
+    """What os.fstat told of a file when it was opened; digest: of its content, b"" where not asked
+    for."""
+
+    st_dev: int
+    st_ino: int
+    st_size: int
+    st_mode: int
+    st_atime_ns: int
+    st_mtime_ns: int
+    digest: bytes = b""
+
+    @classmethod
+    def of(cls, stream: BinaryIO) -> "Status":
+        """Of an open file, without a digest."""
+        found = os.fstat(stream.fileno())
+        return cls(*(getattr(found, name) for name in cls._fields[:-1]))
+
+
+def digest_of(stream: BinaryIO) -> bytes:
+    """A digest of what is left of a stream: of two versions of a file it differs."""
+    found = hashlib.blake2b(digest_size=16)
+    while piece := stream.read(PIECE):
+        found.update(piece)
+    return found.digest()
+
+
+def identity(status: os.stat_result | Status) -> tuple[int, ...]:
     """Fields that differ between two files, and between two versions of one file."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -52,25 +80,30 @@ def links_followed(path: str | Path) -> int:
 
 
 @contextmanager
-def held(source: str | Path) -> Iterator[tuple[BinaryIO, os.stat_result]]:
-    """(stream, status) of an opened file.
+def held(source: str | Path, digest: bool = False) -> Iterator[tuple[BinaryIO, Status]]:
+    """(stream, Status) of an opened file; digest: with one of the content of a regular file, of
+    which time and size may be those of another version.
 
     Errors: OSError; InputChanged at the end of the block if the file was written to meanwhile.
     """
     with open(source, "rb") as stream:
-        status = os.fstat(stream.fileno())
+        status = Status.of(stream)
+        regular = stat.S_ISREG(status.st_mode)
+        if digest and regular:
+            status = status._replace(digest=digest_of(stream))
+            stream.seek(0)
         yield stream, status
-        if stat.S_ISREG(status.st_mode) and identity(os.fstat(stream.fileno())) != identity(status):
+        if regular and identity(Status.of(stream)) != identity(status):
             raise InputChanged(f"{source}: was written to while it was read")
 
 
 @contextmanager
-def opened(source: str | Path) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+def opened(source: str | Path, digest: bool = False) -> Iterator[tuple[BinaryIO, Status]]:
     """As `held`, but the stream can seek: inputs that cannot, such as pipes, are read to memory.
 
     Errors: also UnsupportedImage if such an input is longer than MOST_INPUT bytes.
     """
-    with held(source) as (stream, status):
+    with held(source, digest) as (stream, status):
         if stream.seekable():
             yield stream, status
             return

@@ -27,7 +27,7 @@ from bitsback.codecs.image import ImageData
 from bitsback.codecs.io.collected import collect
 from bitsback.codecs.io.restored import DEFAULT_SUFFIXES, default_bytes
 from bitsback.errors import BitsbackError, DamagedFile, OutputExists, UnsupportedImage
-from bitsback.inputs import opened
+from bitsback.inputs import Status, opened
 from bitsback.outputs import Stamp
 from bitsback.whole import make_folders
 
@@ -41,7 +41,7 @@ def encode_archive(
     allow_lossy: bool = False,
     verify: bool = False,
     announce: Callable[[list[ImageData]], None] = lambda images: None,
-    note: Callable[[Path, ImageData, os.stat_result], None] = lambda path, image, status: None,
+    note: Callable[[Path, ImageData, Status], None] = lambda path, image, status: None,
     progress: Progress = no_progress,
     processes: Processes | None = None,
     **options: Any,
@@ -50,7 +50,7 @@ def encode_archive(
 
     strip: leave metadata out; allow_lossy: accept JPEG and the like; verify: write what extract
     would, decode and compare; announce: called with the images before the work; note: called with
-    each image as it was read and its os.stat_result (`lost` names what is not stored); processes:
+    each image as it was read and its Status (`lost` names what is not stored); processes:
     for groups at once; progress, options: as Encoder's.  One unreadable image fails the whole
     archive.
     """
@@ -69,14 +69,14 @@ def load(
     name: str,
     strip: bool,
     allow_lossy: bool,
-    note: Callable[[Path, ImageData, os.stat_result], None],
+    note: Callable[[Path, ImageData, Status], None],
 ) -> tuple[Entry, ImageData]:
     """(Entry without its check, which the encoder fills in, ImageData) of one file.
 
     The rest as encode_archive's.  Errors: UnsupportedImage.
     """
     try:
-        with opened(path) as (stream, status):
+        with opened(path, digest=True) as (stream, status):
             image = read_image(stream, path, allow_lossy=allow_lossy)
     except OSError as error:  # the image's, not the archive's
         raise UnsupportedImage(f"{path}: {error.strerror}") from None

@@ -34,7 +34,48 @@ def test_an_archive_is_not_replaced_by_the_rest_of_its_images(tree, opened_model
     assert (tree / "all.bbk").read_bytes() == before and names(tree / "in") == []
     Image.fromarray(np.zeros((3, 3, 3), np.uint8)).save(tree / "in/b.png")
     result = call(*arguments)
-    assert result.exit_code == (0 if force else 1) and ((tree / "in/b.png").exists() != bool(force))
+    assert result.exit_code == 1 and (tree / "all.bbk").read_bytes() == before
+    assert names(tree / "in") == ["b.png"]
+
+
+def test_an_archive_with_the_last_copies_of_images_is_not_replaced(tree, opened_model):
+    """A new image has come after a run with --rm that was killed, or not: -f does not lose those
+    that only the archive holds; without --rm it does what it says."""
+    arguments = ["compress", "-f", "--archive", tree / "all.bbk", tree / "in"]
+    assert call(*arguments, "--rm").exit_code == 0
+    Image.fromarray(np.zeros((3, 3, 3), np.uint8)).save(tree / "in/c.png")
+    before = (tree / "all.bbk").read_bytes()
+    (line,) = error_lines(result := call(*arguments, "--rm"))
+    assert result.exit_code == 1 and "a.png and 1 more" in line
+    assert (tree / "all.bbk").read_bytes() == before and names(tree / "in") == ["c.png"]
+    assert call(*arguments).exit_code == 0 and (tree / "all.bbk").read_bytes() != before
+
+
+@pytest.mark.parametrize("command", ["compress", "archive", "decompress"])
+def test_an_input_with_another_content_and_the_same_time(tree, opened_model, monkeypatch, command):
+    """Written in place while it is coded, its time set back: it is not what the output holds."""
+    path, output = tree / "in/a.png", tree / "in/a.bbk"
+    arguments = ["compress", "--rm", path, "-o", output]
+    if command == "archive":
+        arguments = ["compress", "--rm", "--archive", output, path]
+    elif command == "decompress":
+        assert call("compress", path, "-o", output, "--rm").exit_code == 0
+        arguments = ["decompress", "--rm", output]
+        path, output = output, path
+    compare = delivery.compare
+
+    def changed(*arguments):
+        compare(*arguments)
+        times, data = os.stat(path), bytearray(path.read_bytes())
+        data[-1] ^= 1
+        with open(path, "r+b") as stream:
+            stream.write(data)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    monkeypatch.setattr(delivery, "compare", changed)
+    (line,) = error_lines(result := call(*arguments))
+    assert result.exit_code == 1 and f"{path}: was changed or replaced" in line
+    assert path.exists() and output.exists()
 
 
 def test_an_image_in_an_archive_with_another_time_is_another(tree, opened_model):

@@ -11,6 +11,7 @@ from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.io import delivery, interrupted
 from bitsback.errors import BitsbackError
+from bitsback.inputs import Status
 from bitsback.whole import flush
 
 Note = Callable[[Path, Iterable[str]], None]  # (path, names of metadata that are lost)
@@ -34,9 +35,10 @@ def compress_archive(
     """
     if remove and not verify:
         raise ValueError("inputs are removed only if their output was verified")
-    read: list[tuple[Path, os.stat_result]] = []
+    read: list[tuple[Path, Status]] = []
     begun, sources = remove and interrupted.is_file(target), list(sources)
-    paths = [path for path, _ in archive.collect(sources)]
+    found = archive.collect(sources)
+    paths = [path for path, _ in found]
     delivery.refuse(target, paths, force or begun, remove)
 
     def noted(path, image, status):
@@ -56,6 +58,7 @@ def compress_archive(
                 delivery.remove_read(read)
             return held[:2]
         delivery.refuse(target, paths, force, remove)
+        interrupted.refuse_others(target, (name for _, name in found))
     data, _ = archive.encode_archive(sources, verify=verify, note=noted, **options)
     delivery.deliver(data, target, force)
     if remove:

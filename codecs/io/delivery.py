@@ -14,7 +14,7 @@ except ImportError:  # Windows
 from bitsback import outputs
 from bitsback.codecs.image import ImageData
 from bitsback.errors import InputChanged, MetadataLoss, UnsupportedImage, VerifyFailed
-from bitsback.inputs import identity, links_followed
+from bitsback.inputs import Status, digest_of, identity, links_followed
 from bitsback.whole import Stamp
 
 
@@ -52,17 +52,19 @@ def refuse_loss(image: ImageData, source: Path, allowed: bool) -> None:
         )
 
 
-def deliver(data: bytes, target: Path, force: bool, status: os.stat_result | None = None) -> None:
+def deliver(data: bytes, target: Path, force: bool, status: Status | None = None) -> None:
     """Writes an output with the permissions and times of the input, if that is a regular file."""
     outputs.write(data, target, force=force, like=stamp_of(status))
 
 
-def stamp_of(status: os.stat_result | None) -> os.stat_result | None:
+def stamp_of(status: Status | None) -> Stamp | None:
     """The status of an input whose permissions and times its output gets: of a regular file."""
-    return status if status and stat.S_ISREG(status.st_mode) else None
+    if not (status and stat.S_ISREG(status.st_mode)):
+        return None
+    return Stamp(status.st_mode, status.st_atime_ns, status.st_mtime_ns)
 
 
-def same_stamp(target: Path, like: os.stat_result | Stamp) -> bool:
+def same_stamp(target: Path, like: Stamp) -> bool:
     """Whether a file has these permissions and this time, to the 2 seconds of a FAT file system."""
     status = os.stat(target)
     permissions = (status.st_mode ^ like.st_mode) & 0o777 == 0
@@ -118,8 +120,18 @@ def compare(data: bytes, target: Path) -> None:
         raise VerifyFailed(f"{target}: differs from what was written; the input is kept")
 
 
-def remove_read(read: Iterable[tuple[Path, os.stat_result]]) -> None:
-    """Removes inputs, [(path, status when it was opened)], except those that changed since.
+def _is_as_read(source, status):
+    if identity(os.stat(source)) != identity(status):
+        return False
+    if not status.digest:
+        return True
+    with open(source, "rb") as stream:
+        return digest_of(stream) == status.digest
+
+
+def remove_read(read: Iterable[tuple[Path, Status]]) -> None:
+    """Removes inputs, [(path, Status when it was opened)], except those that changed since: by the
+    digest too, where the Status has one.
 
     Links go first, since they lead to others.  Errors: InputChanged, also for one that cannot be
     removed; the first of several, after all inputs were tried.
@@ -127,7 +139,7 @@ def remove_read(read: Iterable[tuple[Path, os.stat_result]]) -> None:
     failed = None
     for source, status in sorted(read, key=lambda one: -links_followed(one[0])):
         try:
-            if identity(os.stat(source)) != identity(status):
+            if not _is_as_read(source, status):
                 raise InputChanged(
                     f"{source}: was changed or replaced meanwhile; the output contains what "
                     "was read, the input is kept"

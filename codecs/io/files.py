@@ -28,7 +28,7 @@ from bitsback.codecs.io.paths import (
 )
 from bitsback.codecs.io.restored import default_bytes
 from bitsback.errors import BitsbackError
-from bitsback.inputs import opened, standard_input
+from bitsback.inputs import digest_of, opened, standard_input
 from bitsback.outputs import STDIO, is_stream
 
 __all__ = [
@@ -47,14 +47,14 @@ __all__ = [
 ]
 
 
-def _read(source, allow_lossy, strip):
-    """(ImageData, status of its file when it was opened, None of standard input)."""
+def _read(source, allow_lossy, strip, digest=False):
+    """(ImageData, Status of its file, None of standard input); digest: as of inputs.held."""
     status = None
     if source == STDIO:
         stream = io.BytesIO(standard_input())
         image = read_image(stream, "standard input", allow_lossy=allow_lossy)
     else:
-        with opened(source) as (stream, status):
+        with opened(source, digest) as (stream, status):
             image = read_image(stream, source, allow_lossy=allow_lossy)
     return image.stripped() if strip else image, status
 
@@ -86,7 +86,7 @@ def compress_file(
         raise ValueError("an input is removed only if its output was verified and is a file")
     begun = interrupted.may_continue(target, force, remove)
     delivery.refuse(target, [] if source == STDIO else [source], force or begun, remove)
-    image, status = _read(source, allow_lossy, strip)
+    image, status = _read(source, allow_lossy, strip, remove)
     if remove:
         delivery.refuse_loss(image, source, allow_loss)
     if begun:
@@ -215,7 +215,8 @@ def decompress_file(
     if remove and not left_out and status is not None:
         with delivery.locked(source, exclusive=True):
             delivery.refuse_gone(targets)
-            delivery.remove_read([(source, status)])
+            digest = digest_of(io.BytesIO(data))
+            delivery.remove_read([(source, status._replace(digest=digest))])
     return targets
 
 

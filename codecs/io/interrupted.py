@@ -13,7 +13,7 @@ from typing import Any
 
 from bitsback.codecs import archive, decoder
 from bitsback.codecs.bitstream import container
-from bitsback.codecs.bitstream.chosen import chosen_groups
+from bitsback.codecs.bitstream.chosen import among, chosen_groups
 from bitsback.codecs.bitstream.container import Entry, Header
 from bitsback.codecs.checksums import image_check
 from bitsback.codecs.formats.image_files import read_image
@@ -22,6 +22,7 @@ from bitsback.codecs.image import ImageData, same
 from bitsback.codecs.io import delivery
 from bitsback.codecs.io.packed import read_packed
 from bitsback.errors import BitsbackError, OutputExists
+from bitsback.inputs import Status
 from bitsback.whole import Stamp, flush
 
 
@@ -53,7 +54,7 @@ def image_held(
 
 
 def take_image(
-    target: Path, image: ImageData, stamp: os.stat_result | Stamp | None, **options: Any
+    target: Path, image: ImageData, stamp: Stamp | None, **options: Any
 ) -> tuple[Header, int]:
     """image_held of an output that is there, which is flushed; stamp: that it would be given.
 
@@ -66,7 +67,7 @@ def take_image(
     return held
 
 
-def take_bytes(target: Path, data: bytes, stamp: os.stat_result | Stamp | None) -> None:
+def take_bytes(target: Path, data: bytes, stamp: Stamp | None) -> None:
     """Flushes an output that is there and holds `data`; stamp: that it would be given.
 
     Errors: OutputExists; OSError.
@@ -99,6 +100,25 @@ def refuse_other(target: Path, entry: Entry) -> None:
     raise OutputExists(f"{target}: exists already and holds something else (-f overwrites)")
 
 
+def refuse_others(target: Path, names: Iterable[str]) -> None:
+    """Before an archive is replaced and its inputs removed: it may be all that is left of images
+    that a run before removed.
+
+    Errors: OutputExists where it holds other names than these.
+    """
+    try:
+        header = container.joined_header(list(chosen_groups(read_packed(target))[1].values()))
+    except (BitsbackError, OSError):
+        return
+    known = set(names)
+    others = [entry.name for entry in header.entries if entry.name not in known]
+    if header.archive and others:
+        raise OutputExists(
+            f"{target}: holds images that are not among the inputs{among(others)}, maybe the last "
+            "copies of what was removed: with --rm it is not replaced, -f or not"
+        )
+
+
 def images_held(
     target: Path,
     sources: Iterable[str | Path],
@@ -108,7 +128,7 @@ def images_held(
     model: Any = None,
     device: Any = "cpu",
     **_: Any,
-) -> tuple[Header, int, list[tuple[Path, ImageData, os.stat_result]]] | None:
+) -> tuple[Header, int, list[tuple[Path, ImageData, Status]]] | None:
     """(Header, bytes, what was read) of an archive that holds all images of `sources`, else None.
 
     An image counts if its name, permissions and time are the archive's too.
@@ -124,7 +144,7 @@ def images_held(
     stamps = {entry.name: _stamp(entry) for entry in header.entries}
     if damage or not header.archive or not all(name in stamps for _, name in found):
         return None
-    read: list[tuple[Path, ImageData, os.stat_result]] = []
+    read: list[tuple[Path, ImageData, Status]] = []
     left = {}
 
     def note(path, image, status):

@@ -1,6 +1,5 @@
 """Reading .bbk files."""
 
-import os
 from pathlib import Path
 
 from bitsback import inputs
@@ -9,7 +8,7 @@ from bitsback.errors import NotOurFile, UnsupportedImage
 from bitsback.outputs import STDIO
 
 SUFFIX = ".bbk"
-Packed = tuple[bytes, os.stat_result | None]  # what read_packed_with returns
+Packed = tuple[bytes, inputs.Status | None]  # what read_packed_with returns
 
 
 def read_packed(source: str | Path) -> bytes:
