@@ -70,6 +70,15 @@ def identity(status: os.stat_result | Status) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
+def file_key(path: str | Path) -> tuple[int, int] | None:
+    """What is the same for all paths to one file, None where there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
 def links_followed(path: str | Path) -> int:
     """The number of symbolic links from a path to its file, those of folders not counted."""
     count, place = 0, os.fspath(path)

@@ -1,14 +1,15 @@
 """The commands and their outputs: none replaced without -f, none written twice."""
 
 import os
+import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.cli import pool
+from bitsback.cli import each, pool
 from bitsback.codecs import decode
-from bitsback.codecs.io import files
+from bitsback.codecs.io import archive_files, files, salvaged
 from bitsback.errors import OutputExists
 from tests.commands import call, error_lines, load, names, python, save
 from tests.writers import OTHER, WRITERS, arguments_of, before_writing
@@ -305,3 +306,60 @@ def test_an_archives_name_that_shows_when_it_is_decoded(tmp_path, photograph, jo
     assert (
         names(tmp_path / "out") == ["a.webp.tiff"] and sum(path.exists() for path in sources) == 1
     )
+
+
+@pytest.fixture
+def twins(tmp_path, photograph, monkeypatch):
+    """x/A.png and y/a.png, seen as by a file system on which their outputs' names are one file."""
+
+    def key(path):
+        there = os.listdir(os.path.dirname(path)) if os.path.dirname(path) else []
+        name = os.path.basename(path).lower()
+        return (os.path.dirname(path), name) if name in map(str.lower, there) else None
+
+    for module in (each, archive_files, salvaged):
+        monkeypatch.setattr(module, "file_key", key)
+    for i, name in enumerate(("x/A.png", "y/a.png")):
+        (tmp_path / name).parent.mkdir()
+        Image.fromarray(photograph(8, 9, i)).save(tmp_path / name)
+    return tmp_path
+
+
+def test_two_names_of_one_file(twins, opened_model):
+    """-f --rm: the second output does not replace the first one, and its input stays."""
+    inputs = twins / "x/A.png", twins / "y/a.png"
+    result = call("compress", "-f", "--rm", "--dir", twins / "out", *inputs)
+    assert result.exit_code == 1 and "is also the output of" in error_lines(result)[0]
+    assert names(twins) == ["out/A.bbk", "y/a.png"]
+
+
+def test_two_names_of_one_file_in_an_archive(twins, opened_model):
+    """Nor does the second image of an archive, which stays."""
+    packed = twins / "all.bbk"
+    for name in ("x/A.png", "y/a.png"):
+        os.rename(twins / name, twins / os.path.basename(name))
+    inputs = twins / "A.png", twins / "a.png"
+    assert call("compress", "--rm", "--archive", packed, *inputs).exit_code == 0
+    result = call("decompress", "-f", "--rm", packed, "--dir", twins / "out")
+    (line,) = error_lines(result)
+    assert result.exit_code == 1 and "a.png: is the file of another image" in line
+    assert names(twins) == ["all.bbk", "out/A.png"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_one_folder_by_two_paths(tmp_path, photograph, tiny_model, jobs):
+    """A mount is no link: -f --rm keeps the input whose output would replace the other's."""
+    for name in ("in/x", "in/y", "out/x", "out/y"):
+        (tmp_path / name).mkdir(parents=True)
+    for i, name in enumerate("xy"):
+        Image.fromarray(photograph(8, 9, i)).save(tmp_path / "in" / name / "a.png")
+    out = tmp_path / "out"
+    if subprocess.run(["mount", "--bind", out / "x", out / "y"], capture_output=True).returncode:
+        pytest.skip("this process may not mount")
+    try:
+        command = ("compress", "-f", "--rm", "-r", tmp_path / "in", "--dir", out, "-j", jobs)
+        result = call(*command, "--model", tiny_model.path)
+    finally:
+        subprocess.run(["umount", out / "y"], check=True)
+    assert result.exit_code == 1 and "is also the output of" in error_lines(result)[0]
+    assert names(tmp_path) == ["in/y/a.png", "out/x/a.bbk"]

@@ -217,7 +217,7 @@ def compress(
                 )
 
             header, size = with_memory(work, device, source)
-        outputs.add([target], source)
+        outputs.add([target], source, written=True)
         reporter.print_file(source, target, header, size, begin)
 
     def compress_all(target: Path, _: Path | None) -> None:

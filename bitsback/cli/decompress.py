@@ -164,7 +164,7 @@ def decompress(common: CommonOptions, only: tuple[str, ...], salvage: bool) -> N
                 )
 
             paths = with_memory(work, devices[0], source)
-        outputs.add(paths, source)
+        outputs.add(paths, source, written=True)
         report(source, paths, begin)
         refuse_loss(source, bool(left_out))
         if damage:

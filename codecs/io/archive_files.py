@@ -10,8 +10,8 @@ from bitsback.codecs import archive
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.container import Entry
 from bitsback.codecs.io import delivery, interrupted
-from bitsback.errors import BitsbackError
-from bitsback.inputs import Status
+from bitsback.errors import BitsbackError, OutputExists
+from bitsback.inputs import Status, file_key
 from bitsback.whole import flush
 
 Note = Callable[[Path, Iterable[str]], None]  # (path, names of metadata that are lost)
@@ -96,7 +96,17 @@ def restore_archive(
         claim([target])
         refuse(target)
 
+    done: set[tuple[int, int] | None] = set()  # files, of which two names may be one
+
     def deliver(written, target, stamp):
+        if (key := file_key(target)) and key in done:
+            raise OutputExists(
+                f"{target}: is the file of another image of the archive on this file system"
+            )
+        put(written, target, stamp)
+        done.add(file_key(target))
+
+    def put(written, target, stamp):
         if interrupted.may_continue(target, force, remove):
             interrupted.take_bytes(target, written, stamp)
             return

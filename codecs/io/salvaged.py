@@ -17,6 +17,7 @@ from bitsback.codecs.io.paths import AnyPath, archive_folder, restored_path
 from bitsback.codecs.io.restored import default_bytes
 from bitsback.codecs.salvage import ALL_PIXELS, Salvaged, salvage
 from bitsback.errors import BitsbackError, DamagedFile, UnsupportedImage
+from bitsback.inputs import file_key
 from bitsback.outputs import STDIO, Stamp, is_stream
 from bitsback.whole import make_folders
 
@@ -48,6 +49,7 @@ def salvage_file(
     source = Path(source)
     data, status = packed
     written: dict[Path, None] = {}  # in this order
+    keys: set[tuple[int, int] | None] = set()  # two names may be one file
     groups, lost = found.groups, list(found.places)
     parts = list(salvage(data, found, **options))
     if (output or source == STDIO) and any(one.entry.name for some, _ in parts for one in some):
@@ -61,7 +63,7 @@ def salvage_file(
         for one in images:
             try:
                 target, content, left_out = _output(one, source, output, folder, root)
-                if target in written:
+                if target in written or (key := file_key(target)) and key in keys:
                     raise DamagedFile(f"{target}: two images of the archive have one name")
                 claim([target])
                 archived = bool(one.entry.name)  # whose names are not trusted
@@ -85,6 +87,7 @@ def salvage_file(
             if left_out:
                 note(target, left_out)
             written[target] = None
+            keys.add(file_key(target))
     if not written:
         raise DamagedFile(f"{source}: {in_one_line(lost)}")
     return list(written), lost
