@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-__version__ = "1.4.1"
+__version__ = "1.4.2"
 
 # An installed package has codecs/ inside; in a checkout it is the folder beside this one.  The
 # search path then leads to the root of the checkout, so that `bitsback.codecs` is found there.

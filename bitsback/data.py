@@ -87,7 +87,8 @@ class ArchiveDataset(Dataset):
 
 
 class GroupBatches(Sampler):
-    """Batches of numbers for DataLoader(batch_sampler=...) that decode each group once an epoch.
+    """Batches of numbers for DataLoader(batch_sampler=...) that decode each group once an epoch,
+    where `mixed` groups have room in the data set's cache_bytes.
 
     Images are drawn at random from `mixed` groups at a time, in random order.  workers: as
     DataLoader's num_workers, which deals batches out in turn: the groups of batch j are those of

@@ -44,6 +44,8 @@ def is_usable(device: Any) -> bool:
 
 def require(device: Any) -> None:
     """Errors: BitsbackError for a name that is no device's, or a device that is not here."""
+    if device is None:  # torch would take its default
+        raise BitsbackError("None: no such device here")
     if device == "cpu":  # which is there, and needs no torch to tell
         return
     try:

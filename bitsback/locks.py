@@ -2,7 +2,11 @@
 
 import os
 import threading
+import weakref
+from contextlib import suppress
 from types import TracebackType
+
+_locks: "weakref.WeakSet[ForkLock]" = weakref.WeakSet()
 
 
 class ForkLock:
@@ -13,14 +17,17 @@ class ForkLock:
     """
 
     def __init__(self) -> None:
-        self._process, self._lock = os.getpid(), threading.RLock()
+        self._lock = threading.RLock()
+        _locks.add(self)
+
+    def renew(self) -> None:
+        """As new, in a process that was forked."""
+        self._lock = threading.RLock()
 
     def __reduce__(self) -> tuple:
         return ForkLock, ()  # a copy is free, too
 
     def __enter__(self) -> None:
-        if self._process != os.getpid():
-            self._process, self._lock = os.getpid(), threading.RLock()
         self._lock.acquire()
 
     def __exit__(
@@ -29,4 +36,15 @@ class ForkLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._lock.release()
+        with suppress(RuntimeError):  # a process that was forked in the block has another lock
+            self._lock.release()
+
+
+def _renew_all():
+    """Before any thread of the forked process can wait for one of them."""
+    for lock in list(_locks):
+        lock.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)

@@ -206,6 +206,8 @@ class Archive:
         data = self._bytes(group.begin, group.size)
         try:
             header = container.read_group(data, group)[0]
+            if self._entries and header.entries != self._entries[group.first :][: group.images]:
+                raise InputChanged(self._changed)  # in place, with the time set back
             if header.model and not (
                 isinstance(self._model, Model) and self._model.id.startswith(header.model)
             ):
@@ -222,11 +224,15 @@ class Archive:
         with open(self._where, "rb") as stream:
             status = os.fstat(stream.fileno())
             if identity(status) != self._identity:
-                raise InputChanged(f"{self.path}: was changed since it was opened")
+                raise InputChanged(self._changed)
             # a table may tell of more bytes than the file has
             begin = min(begin, status.st_size)
             stream.seek(begin)
             return stream.read(min(size, status.st_size - begin))
+
+    @property
+    def _changed(self):
+        return f"{self.path}: was changed since it was opened"
 
     def _message(self, number, error):
         return f"{self.path}: {container.in_group(number, len(self.groups), error)}"

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+OWNER_READS = 0o400  # whatever the input's mode: who may read it need not be its owner
 LOSSES = errno.EIO, errno.ENOSPC, errno.EDQUOT  # a flush that fails so: data may be lost
 
 
@@ -62,7 +63,7 @@ def _stamp(file, like):
     with suppress(OSError, OverflowError):
         os.utime(file, ns=(like.st_atime_ns, like.st_mtime_ns))
     with suppress(OSError):
-        os.chmod(file, like.st_mode & 0o777)
+        os.chmod(file, like.st_mode & 0o777 | OWNER_READS)
 
 
 def _start_mode(like):

@@ -205,3 +205,14 @@ def test_pillow_has_profile_and_resolution(folder):  # noqa: F811
                     "dpi"
                 ] == pytest.approx((72, 72), rel=1e-3)
                 assert found.getexif()[0x10F] == "camera"
+
+
+def test_the_owner_of_an_output_can_read_it(tmp_path, photograph):
+    """Whose input has no such permission, since it is another user's; --rm compares with it."""
+    Image.fromarray(photograph(8, 9)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").chmod(0o044)
+    for command, output in (("compress", "a.bbk"), ("decompress", "a.png")):
+        source = names(tmp_path)[0]
+        assert call(command, "--rm", tmp_path / source).exit_code == 0
+        assert names(tmp_path) == [output]
+        assert (tmp_path / output).stat().st_mode & 0o777 == 0o444

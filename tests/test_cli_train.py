@@ -8,6 +8,7 @@ import pytest
 
 from bitsback.coder.model import Model
 from tests.commands import (
+    ROOT,
     TINY_RUN,
     call,
     error_lines,
@@ -222,3 +223,13 @@ def test_training_overwrites_what_it_goes_on_from(inputs, checkpoint):
         ).exit_code
         == 0
     )
+
+
+def test_export_measures_on_images_that_are_there(tmp_path, photograph):
+    """Too small ones are told before the model is written."""
+    (tmp_path / "images").mkdir()
+    save(photograph(32, 32), tmp_path / "images/a.png")
+    output = tmp_path / "e.safetensors"
+    source = ROOT / "benchmarks/checkpoints/fast_bfloat16.ckpt"
+    result = call("export", source, "-o", output, "--data", tmp_path / "images")
+    assert result.exit_code == 1 and "256x256" in error_lines(result)[0] and not output.exists()

@@ -172,6 +172,23 @@ def test_another_file_of_that_name(path, tiny_model, tmp_path):
         pickle.loads(packed)
 
 
+def test_another_archive_with_the_time_of_the_first(tiny_model, tmp_path, photograph):
+    """Written in its place, as long as it: other names of a group are noticed."""
+    place, files = tmp_path / "set.bbk", []
+    for names in ("ab", "cd"):
+        images = [ImageData("RGB", photograph(9, 9, i)) for i in range(2)]
+        entries = tuple(Entry(9, 9, f"{name}.png") for name in names)
+        files.append(Encoder(tiny_model).encode_many(images, entries))
+    assert len(files[0]) == len(files[1])
+    place.write_bytes(files[0])
+    status, archive = os.stat(place), Archive(place, model=tiny_model)
+    assert archive.names == ["a.png", "b.png"]
+    place.write_bytes(files[1])
+    os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(InputChanged, match="set.bbk"):
+        archive["a.png"]
+
+
 def number_of(name):
     return int(name[:2])
 

@@ -14,10 +14,18 @@ from bitsback.codecs import (
     encode_image,
 )
 from bitsback.codecs.bitstream import container
+from bitsback.codecs.decoder import check
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.segment_layout import ENCODER_MAX_PIXELS
 from bitsback.coder.chain import Chain
-from bitsback.errors import DamagedFile, NotOurFile, UnsupportedImage, VerifyFailed, WrongModel
+from bitsback.errors import (
+    BitsbackError,
+    DamagedFile,
+    NotOurFile,
+    UnsupportedImage,
+    VerifyFailed,
+    WrongModel,
+)
 from tests.image_modes import of_mode
 
 
@@ -221,3 +229,25 @@ def test_a_decoder_that_errs_is_noticed(photograph, monkeypatch):
         patch.setattr(Encoder, "_smallest_file", lambda *_: cut)
         with pytest.raises(VerifyFailed, match="does not decode"):
             encode_image(image, verify=True)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"dpi": [72, 72]}, {"chromaticity": [1.0] * 8}, {"dpi": (float("nan"), 72.0)}],
+)
+def test_verify_takes_lists_for_the_tuples_of_a_file(metadata):
+    """They are what was given; other numbers are not."""
+    samples = np.arange(30, dtype=np.uint8).reshape(5, 6)
+    data = encode_image(ImageData("L", samples, metadata=metadata), verify=True)
+    stored = {key: tuple(map(float, value)) for key, value in metadata.items()}
+    assert repr(decode_image(data).metadata) == repr(stored)
+    with pytest.raises(VerifyFailed):
+        check(data, [ImageData("L", samples, metadata={"dpi": [72, 73]})])
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "no device", None])
+def test_a_device_that_is_not_here(device):
+    """It is an error also where a file needs none."""
+    data = encode(np.zeros((5, 6, 3), np.uint8))
+    with pytest.raises(BitsbackError, match="no such device"):
+        decode(data, device=device)

@@ -180,6 +180,23 @@ def test_two_runs_do_not_remove_each_others_input(
     assert not failed and names(tmp_path) == ["a.bbk" if first == "compress" else "a.png"]
 
 
+@pytest.mark.skipif(delivery.fcntl is None, reason="no locks here")
+@pytest.mark.parametrize("archive", [[], ["--archive"]])
+def test_an_output_that_another_run_is_about_to_remove(tree, opened_model, archive):
+    """-f does not replace it, since the new one would be removed, and then the input."""
+    output = tree / "a.bbk"
+    arguments = ["compress", *(["--archive", output] if archive else ["-o", output])]
+    arguments += [tree / "in/a.png", "-f"]
+    assert call(*arguments).exit_code == 0
+    before = output.read_bytes()
+    Image.fromarray(np.zeros((3, 3, 3), np.uint8)).save(tree / "in/a.png")
+    with delivery.locked(output, exclusive=True):
+        (line,) = error_lines(result := call(*arguments, "--rm"))
+    assert result.exit_code == 1 and "another run" in line
+    assert output.read_bytes() == before and (tree / "in/a.png").exists()
+    assert call(*arguments, "--rm").exit_code == 0 and not (tree / "in/a.png").exists()
+
+
 def test_an_output_that_is_gone_before_its_input_is_removed(tmp_path, photograph, monkeypatch):
     """Removed, or replaced after it was opened: the input stays."""
     for name in ("a.bbk", "b.bbk"):

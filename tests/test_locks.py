@@ -1,7 +1,9 @@
 """locks.py, and what it is for: threads of one process, and processes forked while they work."""
 
 import multiprocessing
+import os
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -50,6 +52,46 @@ def test_a_forked_process_has_a_free_lock():
     finally:
         done.set()
         thread.join()
+
+
+@pytest.mark.skipif(not FORK, reason="no fork here")
+def test_a_process_that_is_forked_by_the_holder():
+    """It leaves the block as its parent does, and can enter it again."""
+    lock = ForkLock()
+    with lock:
+        child = os.fork()
+    if not child:
+        with lock:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(not FORK, reason="no fork here")
+def test_threads_that_enter_at_once_in_a_forked_process():
+    """One lock for all of them: none is released by a thread that has not got it."""
+    lock = ForkLock()
+
+    def enter_at_once():
+        start, inside, most = threading.Barrier(4), [0], [0]
+
+        def enter():
+            start.wait()
+            with lock:
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                time.sleep(0.001)
+                inside[0] -= 1
+
+        threads = [threading.Thread(target=enter) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        os._exit(most[0] != 1)
+
+    before = lock._lock
+    assert all(in_a_child(enter_at_once) for _ in range(5))
+    assert lock._lock is before
 
 
 def test_threads_share_what_is_kept():

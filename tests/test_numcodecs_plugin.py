@@ -249,3 +249,14 @@ def test_a_chunk_of_another_shape(photograph):
     flat = np.empty(pixels.size, np.uint8)
     Bitsback().decode(data, flat)
     assert np.array_equal(flat, pixels.transpose(1, 0, 2).ravel())
+
+
+def test_an_output_in_fortran_order(photograph):
+    """The samples go where they belong, sides of one or not; what does not fit is refused."""
+    codec, pixels = Bitsback(), photograph(9, 11)
+    data = codec.encode(pixels)
+    for shape in ((9, 11, 3), (1, 9, 11, 3)):
+        out = np.zeros(shape, np.uint8, order="F")
+        assert codec.decode(data, out) is out and np.array_equal(out.reshape(9, 11, 3), pixels)
+    with pytest.raises(UnsupportedImage, match="does not fit"):
+        codec.decode(data, np.zeros((9, 11, 3), np.int8, order="F"))

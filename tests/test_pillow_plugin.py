@@ -207,3 +207,15 @@ def test_efforts(photograph):
     assert container.read_header(data).model == Model.open("fast").id[:16]
     with pytest.raises(OSError, match="'huge' is not an effort"):
         saved(image, effort="huge")
+
+
+def test_a_comment_is_saved_again(tmp_path, photograph):
+    """Under the name that Pillow has for it, too."""
+    image = Image.fromarray(photograph(8, 9))
+    image.info["comment"] = "café".encode("latin-1")
+    image.save(tmp_path / "a.bbk")
+    for before, after in (("a.bbk", "b.bbk"), ("b.bbk", "c.bbk")):
+        with Image.open(tmp_path / before) as opened:
+            assert opened.info["comment"] == image.info["comment"]
+            assert opened.info["Comment"] == "café"
+            opened.save(tmp_path / after)

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,9 @@ from bitsback.cli import recipes
 from bitsback.cli.messages import FAILURES, print_error, print_line
 from bitsback.cli.options import FiniteRange, PathName, force_option
 from bitsback.errors import OutputExists, OutputFailed, TrainingError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _equalise(network: Any, training_data: Path, checkpoints: int) -> None:
@@ -45,12 +48,11 @@ def _with_variances(network: Any, variance: str, crops: Path) -> tuple[Any, Any]
     return network, table
 
 
-def _print_bounds(network: Any, data: Path, limit: int) -> None:
+def _print_bounds(network: Any, images: "Tensor", data: Path) -> None:
     """Prints the bound on centre crops of `data`, in float and in integer arithmetic."""
     from bitsback.diffusion.levels import default_levels
-    from bitsback.train.measure import bound_bits, centre_crops
+    from bitsback.train.measure import bound_bits
 
-    images = centre_crops(data, limit)
     real, integer = (
         sum(bound_bits(network, default_levels(), images, rounded)) for rounded in (False, True)
     )
@@ -72,8 +74,8 @@ def _print_bounds(network: Any, data: Path, limit: int) -> None:
 @click.option(
     "--data",
     type=PathName(exists=True, file_okay=False),
-    help="Folder of images on which to measure the cost of rounding; for an ensemble, that of its "
-    "recipe's sources.",
+    help="Folder of PNG or WebP images of 256x256 or more on which to measure the cost of "
+    "rounding; for an ensemble, that of its recipe's sources.",
 )
 @click.option(
     "--limit",
@@ -163,6 +165,7 @@ def export(
     from bitsback.train.checkpoints import packed_states, read_checkpoints
     from bitsback.train.ensemble import save_ensemble
     from bitsback.train.export import save_model
+    from bitsback.train.measure import centre_crops
     from bitsback.train.packed_weights import SUFFIX, write_packed
 
     try:
@@ -192,6 +195,7 @@ def export(
         if output.suffix == SUFFIX:
             write_packed(output, packed_states(checkpoints), force=force)
             return
+        measured = centre_crops(data, limit) if data else None
         network, training = read_checkpoints(checkpoints, numbers, at_once)
         if training_data:
             _equalise(network, training_data, len(checkpoints))
@@ -202,8 +206,8 @@ def export(
         if minutes is not None:
             training["minutes"] = minutes
         save_model(output, network, default_levels(), training, table, force=force)
-        if data:
-            _print_bounds(network, data, limit)
+        if data and measured is not None:
+            _print_bounds(network, measured, data)
     except FAILURES as error:
         of_output = isinstance(error, (OutputExists, OutputFailed))
         print_error(error, output if of_output else checkpoints[0])

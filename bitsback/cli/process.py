@@ -1,5 +1,6 @@
 """The process as a whole: signals, standard streams, memory, and the exit status."""
 
+import logging
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ def prepare_process() -> None:
     _occupy_closed_streams()
     keep_pages()
     limit_spinning()
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # its errors are exceptions, too
     for name in ("SIGTERM", "SIGHUP", "SIGINT"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         usual = signal.SIG_DFL, signal.default_int_handler

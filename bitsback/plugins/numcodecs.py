@@ -115,7 +115,11 @@ class Bitsback(Codec):
         wanted = self.shape or (out.shape if isinstance(out, np.ndarray) else ())
         if len(wanted) > 1 and _sides(pixels.shape) != _sides(wanted):
             raise UnsupportedImage(f"a chunk of {pixels.shape}, not of {wanted}")
-        if isinstance(out, np.ndarray) and (out.shape, out.dtype) == (pixels.shape, pixels.dtype):
-            np.copyto(out, pixels)  # whatever the order of `out`
+        if isinstance(out, np.ndarray) and out.size == pixels.size and out.dtype == pixels.dtype:
+            np.copyto(out, pixels.reshape(out.shape))  # whatever the order of `out`
             return out
+        if isinstance(out, np.ndarray) and not out.flags.c_contiguous:
+            raise UnsupportedImage(
+                f"a chunk of {pixels.dtype}, {pixels.shape}, does not fit {out.dtype}, {out.shape}"
+            )
         return ndarray_copy(pixels, out)

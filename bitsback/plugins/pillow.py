@@ -96,7 +96,10 @@ class BitsbackImageFile(ImageFile.ImageFile):
             shown = views(image.metadata)
             named = [key for key in METADATA if key in shown and key not in ("icc", "text")]
             self._info |= {key: shown[key] for key in named}
-            self._info |= {key: value for key, value, *_ in shown.get("text", ())}
+            texts = {key: value for key, value, *_ in shown.get("text", ())}
+            self._info |= texts
+            if "Comment" in texts:  # where saving looks for it
+                self._info["comment"] = texts["Comment"].encode("latin-1", "replace")
             if self._exclusive_fp and self.fp:
                 self.fp.close()
             self.fp = None

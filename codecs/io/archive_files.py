@@ -60,7 +60,8 @@ def compress_archive(
         delivery.refuse(target, paths, force, remove)
         interrupted.refuse_others(target, (name for _, name in found))
     data, _ = archive.encode_archive(sources, verify=verify, note=noted, **options)
-    delivery.deliver(data, target, force)
+    with delivery.replacing(target, remove):
+        delivery.deliver(data, target, force)
     if remove:
         with delivery.locked(target, exclusive=False):
             delivery.compare(data, target)

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 try:
@@ -15,7 +15,7 @@ from bitsback import outputs
 from bitsback.codecs.image import ImageData
 from bitsback.errors import InputChanged, MetadataLoss, UnsupportedImage, VerifyFailed
 from bitsback.inputs import Status, digest_of, identity, links_followed
-from bitsback.whole import Stamp
+from bitsback.whole import OWNER_READS, Stamp
 
 
 def refuse(
@@ -67,7 +67,7 @@ def stamp_of(status: Status | None) -> Stamp | None:
 def same_stamp(target: Path, like: Stamp) -> bool:
     """Whether a file has these permissions and this time, to the 2 seconds of a FAT file system."""
     status = os.stat(target)
-    permissions = (status.st_mode ^ like.st_mode) & 0o777 == 0
+    permissions = (status.st_mode ^ (like.st_mode | OWNER_READS)) & 0o777 == 0
     return permissions and abs(status.st_mtime_ns - like.st_mtime_ns) <= 2 * 10**9
 
 
@@ -100,6 +100,14 @@ def locked(packed: Path, exclusive: bool) -> Iterator[None]:
             still = False
         if not still:
             raise _gone(packed)
+        yield
+
+
+@contextmanager
+def replacing(packed: Path, remove: bool) -> Iterator[None]:
+    """Locks the .bbk file that is to be replaced in a run with --rm: another run may be about to
+    remove it, and would remove the new one.  Errors: as of locked."""
+    with locked(packed, exclusive=False) if remove and os.path.isfile(packed) else nullcontext():
         yield
 
 

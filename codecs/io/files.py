@@ -98,7 +98,8 @@ def compress_file(
         default_bytes(image, source)  # refuses an image that could not be restored
     announce([image])
     data = encoder.encode_image(image, verify=verify, **options)
-    delivery.deliver(data, target, force, status)
+    with delivery.replacing(target, remove):
+        delivery.deliver(data, target, force, status)
     if remove:
         with delivery.locked(target, exclusive=False):
             delivery.compare(data, target)
