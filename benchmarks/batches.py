@@ -41,7 +41,7 @@ def shape(text: str) -> tuple[int, int]:
 def run(job: tuple) -> list:
     """A row: level, patches a step, side, steps, shares before and after."""
     torch.set_num_threads(1)
-    path, data, images, rate, pixels, start, passes, level, (batch, patch) = job
+    path, data, images, rate, pixels, start, passes, ema, level, (batch, patch) = job
     recipe = read_recipe(path, data)
     expert = next(one for one in recipe.experts if level in one.only)
     if passes:
@@ -49,6 +49,8 @@ def run(job: tuple) -> list:
     config = dataclasses.replace(
         recipe.config(expert, bfloat16=False), batch=batch, patch=patch, lr_scale=rate
     )
+    if ema:
+        config = dataclasses.replace(config, ema=ema)
     mixture = Mixture(load_images(images), patch, "cpu", recipe.augment)
     trainer = GraphTrainer(expert.config, config, mixture, fused=False)
     trainer.load(start)
@@ -80,6 +82,7 @@ def main() -> None:
     parser.add_argument("--batches", type=shape, nargs="+", default=BATCHES, metavar="COUNTxSIDE")
     parser.add_argument("--start", help="a model, default: the recipe's start")
     parser.add_argument("--passes", type=int, help="coding passes, default: the recipe's")
+    parser.add_argument("--ema", type=float, help="of the average, default: the recipe's")
     parser.add_argument("--rate", type=float, default=0.5, help="factor of the learning rates")
     parser.add_argument("-j", "--jobs", type=int, default=2)
     args = parser.parse_args()
@@ -88,7 +91,7 @@ def main() -> None:
         recipe = read_recipe(args.recipe, args.data)
         save_images(read_images(recipe.sources, SIDE), images)
         start = find_model(args.start) if args.start else recipe.start
-        fixed = args.recipe, args.data, images, args.rate, args.pixels, start, args.passes
+        fixed = args.recipe, args.data, images, args.rate, args.pixels, start, args.passes, args.ema
         jobs = [(*fixed, level, batch) for level in args.levels for batch in args.batches]
         with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
             rows = pool.map(run, jobs, chunksize=1)

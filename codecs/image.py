@@ -104,6 +104,10 @@ class ImageData:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise UnsupportedImage(f"mode {self.mode} is not known")
+        if not (isinstance(self.look, dict) and isinstance(self.metadata, dict)):
+            raise UnsupportedImage("look and metadata are dictionaries")
+        if "" in self.lost:
+            raise UnsupportedImage("lost: a name is empty")
         # a mask would be lost, and rows of a matrix are matrices again
         other = isinstance(self.samples, np.ma.MaskedArray | np.matrix)
         if other or not isinstance(self.samples, np.ndarray):

@@ -34,6 +34,13 @@ def test_unknown_modes_and_samples_beyond_the_mode():
         ImageData("1", np.full((2, 2), 2, np.uint8))
 
 
+@pytest.mark.parametrize("other", [{"look": None}, {"metadata": [("dpi", 1)]}, {"lost": ("",)}])
+def test_what_goes_with_samples_and_is_of_another_kind(other):
+    """Told when the image is made, not as damage of its file."""
+    with pytest.raises(UnsupportedImage):
+        ImageData("L", np.zeros((2, 2), np.uint8), **other)
+
+
 def test_colour_and_alpha_are_split_and_joined():
     """RGBA has three channels under the prior and an alpha plane, LA one; other modes have no
     colour.

@@ -110,6 +110,7 @@ def test_a_look_that_nothing_could_show_is_refused(mode, look):
         {"text": 3},
         {"dpi": (72.0,)},
         {"srgb": -1},
+        {"srgb": 300},
     ],
     ids=str,
 )

@@ -99,7 +99,7 @@ def _write_value(key, value):
     if key in DOUBLES:
         return struct.pack(f"<{DOUBLES[key]}d", *(value if DOUBLES[key] > 1 else (value,)))
     if key == "srgb":
-        return number(value)
+        return number(*bytes([value]))  # of one byte, else ValueError
     if key == "transparency":  # bytes: one alpha per index; integers: the transparent colour
         if isinstance(value, bytes):
             return b"\0" + value
