@@ -182,7 +182,7 @@ def test_many_images_are_an_archive(tiny_model, photograph):
 def test_verification(tiny_model, photograph, monkeypatch):
     """verify=True decodes what was made, of one image and of many; else nothing is decoded."""
 
-    monkeypatch.setattr(decoder, "same", lambda a, b: False)
+    monkeypatch.setattr(decoder, "_is_held", lambda image, given: False)
     pixels = photograph(20, 20)
     for verify in (False, True):
         encoder = Encoder(tiny_model, verify=verify)

@@ -70,8 +70,9 @@ def preview(
     The segment is a fifth to a third of an image, at one side. Its noisier levels are decoded, and
     the prior removes the remaining noise. The other segments can be decoded only after it: they are
     shown blurred, from the block means in the file, or gray if it has none. Of a photograph
-    this takes 5 to 15 % of a full decode's time; the share of network evaluations is printed. The pixels are not compared
-    with the file's digest, which is that of the whole image: `bitsback test` does that.
+    this takes 5 to 15 % of a full decode's time; the share of network evaluations is printed. The
+    pixels are not compared with the file's digest, which is that of the whole image: `bitsback
+    test` does that.
     """
     device = set_up(None, threads, device)
     begin, lines = time.perf_counter(), []
