@@ -91,7 +91,7 @@ def test_nothing_is_removed_that_is_not_whole(folder, monkeypatch):
     from bitsback.codecs.io import delivery
 
     with monkeypatch.context() as patch:
-        patch.setattr(decoder, "same", lambda a, b: False)
+        patch.setattr(decoder, "_is_held", lambda image, given: False)
         result = call("compress", "--rm", folder / "a.png")
         assert (
             result.exit_code == 1
