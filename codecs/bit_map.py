@@ -15,8 +15,8 @@ from bitsback.codecs.bitstream.chosen import read_single
 from bitsback.codecs.bitstream.numbers import Reader
 from bitsback.codecs.checksums import checked_images
 from bitsback.codecs.decoder import ModelOption, Progress, no_progress
+from bitsback.codecs.display_png import display_png
 from bitsback.codecs.fallback.parts import split_parts
-from bitsback.codecs.image import png
 from bitsback.codecs.map_ledger import CountedCosts, MapLedger, placed_chain
 from bitsback.codecs.segment_layout import locate, turned
 from bitsback.codecs.segments import pop_segments
@@ -60,7 +60,7 @@ class BitMap:
 
     def _repr_png_(self) -> bytes:
         """As notebooks show it."""
-        return png(self.heat)
+        return display_png(self.heat)
 
     @property
     def total(self) -> int:

@@ -11,13 +11,13 @@ F         (H, W) float32, bit for bit
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from bitsback.codecs.depth import Depth, find_depth
+from bitsback.codecs.display_png import display_png
 from bitsback.errors import UnsupportedImage
 
 MODES = {  # name: (dtype, channels); a mode's position in this dict is its code in a file
@@ -196,26 +196,11 @@ class ImageData:
     def _repr_png_(self) -> bytes | None:
         """The image as notebooks show it, in 8 bits; None where `shown` is."""
         shown = self.shown
-        return None if shown is None else png(shown)
+        return None if shown is None else display_png(shown)
 
     def stripped(self) -> ImageData:
         """The same image without metadata and names of lost ones; `look` and DAMAGED are kept."""
         return replace(self, metadata={}, lost=tuple(n for n in self.lost if n in DAMAGED))
-
-
-def png(pixels: np.ndarray, longest: int = 0) -> bytes:
-    """A PNG, quickly made, of (H, W) or (H, W, 1, 3 or 4) uint8.
-
-    longest: pixels of a side, 0 for any; of a larger image, means of equal squares.
-    """
-    from PIL import Image
-
-    pixels = pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
-    picture, out = Image.fromarray(np.ascontiguousarray(pixels)), io.BytesIO()
-    if longest and max(picture.size) > longest:
-        picture = picture.reduce(-(-max(picture.size) // longest))
-    picture.save(out, "PNG", compress_level=1)
-    return out.getvalue()
 
 
 def joined(mode: str, colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:

@@ -12,8 +12,9 @@ from bitsback.codecs.bit_map import bit_map
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.chosen import as_one, chosen_groups
 from bitsback.codecs.decoder import decode_group
+from bitsback.codecs.display_png import display_png
 from bitsback.codecs.formats import metadata
-from bitsback.codecs.image import DEEP, png
+from bitsback.codecs.image import DEEP
 from bitsback.codecs.io.facts import describe
 from bitsback.coder.model import Model
 from bitsback.errors import DamagedFile, NotOurFile
@@ -50,7 +51,7 @@ class Contents:
 
     def show(self, at: int, name: str, pixels: np.ndarray | None, step: str) -> None:
         """Adds or replaces the last picture: (H, W) or (H, W, 1, 3 or 4) uint8, None: not shown."""
-        body = b"" if pixels is None else png(pixels, LONGEST_OF_MANY if name else LONGEST)
+        body = b"" if pixels is None else display_png(pixels, LONGEST_OF_MANY if name else LONGEST)
         height, width = (0, 0) if pixels is None else pixels.shape[:2]
         picture = {"name": printable(name), "step": step, "version": zlib.crc32(body)}
         picture |= {"width": width, "height": height}
@@ -102,7 +103,7 @@ class Contents:
             self.update(metadata=metadata.sizes(images[0].metadata))
             if header.height * header.width <= MAPPED:
                 found = bit_map(self.data, model=self.model)
-                self.files["map.png"] = png(found.heat, LONGEST)
+                self.files["map.png"] = display_png(found.heat, LONGEST)
                 parts = {name: bits / 8 for name, bits in found.parts.items()}
                 self.update(parts=parts, brightest=found.brightest)
         self.update(done=True)
