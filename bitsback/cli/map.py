@@ -1,11 +1,8 @@
 """The command `map`."""
 
-import io
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,7 +19,6 @@ from bitsback.cli.options import (
 )
 from bitsback.cli.resources import effort_model, set_up
 from bitsback.efforts import DEFAULT_EFFORT
-from bitsback.outputs import STDIO
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,25 +73,14 @@ def bit_map(
         print_line(lines[0])
 
 
-@contextmanager
-def _stream(source: Path) -> Iterator[BinaryIO]:
-    """A file, or standard input."""
-    from bitsback.inputs import opened, standard_input
-
-    if source == STDIO:
-        yield io.BytesIO(standard_input())
-        return
-    with opened(source) as (stream, _):
-        yield stream
-
-
 def packed(source: Path, model: str | None, effort: str) -> bytes:
     """The bytes of a .bbk file; of an image, those it would be compressed to."""
     from bitsback.codecs.bitstream.container import MAGIC
     from bitsback.codecs.encoder import encode_image
     from bitsback.codecs.formats.image_files import read_image
+    from bitsback.codecs.io.packed import opened_source
 
-    with _stream(source) as stream:
+    with opened_source(source) as (stream, _):
         head = stream.read(len(MAGIC))
         if head != MAGIC:
             stream.seek(0)

@@ -17,7 +17,13 @@ from bitsback.codecs.image import ImageData
 from bitsback.codecs.io import delivery, interrupted
 from bitsback.codecs.io.archive_files import Note, compress_archive, restore_archive
 from bitsback.codecs.io.facts import describe
-from bitsback.codecs.io.packed import SUFFIX, Packed, read_packed, read_packed_with
+from bitsback.codecs.io.packed import (
+    SUFFIX,
+    Packed,
+    opened_source,
+    read_packed,
+    read_packed_with,
+)
 from bitsback.codecs.io.paths import (
     AnyPath,
     archive_folder,
@@ -28,7 +34,7 @@ from bitsback.codecs.io.paths import (
 )
 from bitsback.codecs.io.restored import default_bytes
 from bitsback.errors import BitsbackError
-from bitsback.inputs import digest_of, opened, standard_input
+from bitsback.inputs import digest_of
 from bitsback.outputs import STDIO, is_stream
 
 __all__ = [
@@ -49,13 +55,9 @@ __all__ = [
 
 def _read(source, allow_lossy, strip, digest=False):
     """(ImageData, Status of its file, None of standard input); digest: as of inputs.held."""
-    status = None
-    if source == STDIO:
-        stream = io.BytesIO(standard_input())
-        image = read_image(stream, "standard input", allow_lossy=allow_lossy)
-    else:
-        with opened(source, digest) as (stream, status):
-            image = read_image(stream, source, allow_lossy=allow_lossy)
+    name = "standard input" if source == STDIO else source
+    with opened_source(source, digest) as (stream, status):
+        image = read_image(stream, name, allow_lossy=allow_lossy)
     return image.stripped() if strip else image, status
 
 

@@ -1,6 +1,10 @@
-"""Reading .bbk files."""
+"""Opening inputs, of which "-" is standard input, and reading .bbk files."""
 
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from bitsback import inputs
 from bitsback.codecs.bitstream import container
@@ -31,3 +35,15 @@ def read_packed_with(source: str | Path) -> Packed:
         if len(data) > inputs.MOST_INPUT:
             raise UnsupportedImage("longer than any bitsback file")
         return data, status
+
+
+@contextmanager
+def opened_source(
+    source: str | Path, digest: bool = False
+) -> Iterator[tuple[BinaryIO, inputs.Status | None]]:
+    """(stream that can seek, Status) as of inputs.opened; the status of standard input is None."""
+    if Path(source) == STDIO:
+        yield io.BytesIO(inputs.standard_input()), None
+        return
+    with inputs.opened(source, digest) as (stream, status):
+        yield stream, status
