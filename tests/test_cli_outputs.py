@@ -2,12 +2,13 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bitsback.cli import each, pool
+from bitsback.cli import pool, run_outputs
 from bitsback.codecs import decode
 from bitsback.codecs.io import archive_files, files, salvaged
 from bitsback.errors import OutputExists
@@ -317,7 +318,7 @@ def twins(tmp_path, photograph, monkeypatch):
         name = os.path.basename(path).lower()
         return (os.path.dirname(path), name) if name in map(str.lower, there) else None
 
-    for module in (each, archive_files, salvaged):
+    for module in (run_outputs, archive_files, salvaged):
         monkeypatch.setattr(module, "file_key", key)
     for i, name in enumerate(("x/A.png", "y/a.png")):
         (tmp_path / name).parent.mkdir()
@@ -325,10 +326,50 @@ def twins(tmp_path, photograph, monkeypatch):
     return tmp_path
 
 
-def test_two_names_of_one_file(twins, opened_model):
+@pytest.fixture
+def no_case(monkeypatch):
+    """Paths are looked up as by a file system that ignores case and the form of Unicode."""
+
+    def there(path):
+        folder, name = os.path.split(path)
+        return os.path.isdir(folder) and run_outputs._fold(name) in map(
+            run_outputs._fold, os.listdir(folder)
+        )
+
+    monkeypatch.setattr(os.path, "lexists", there)
+
+
+def test_names_that_are_one_file(tmp_path, no_case):
+    """By a trial, of which nothing stays; or by what is there."""
+    for name, other in (("A.bbk", "a.bbk"), ("\u00e9.bbk", "e\u0301.bbk")):
+        outputs = run_outputs.RunOutputs()
+        outputs.add([tmp_path / name], Path("x"))
+        with pytest.raises(OutputExists, match="is also the output of x"):
+            outputs.check(tmp_path / other, Path("y"))
+    assert not os.listdir(tmp_path)
+    (tmp_path / "B.bbk").touch()
+    assert run_outputs._are_one(tmp_path, "B.bbk", "b.bbk")
+    assert not run_outputs._are_one(tmp_path, "B.bbk", "c.bbk")
+
+
+def test_names_that_are_two_files(tmp_path):
+    """Where case counts: none, one or both of them there; and folders that will be made."""
+    outputs = run_outputs.RunOutputs()
+    for source, target in enumerate(("A.bbk", "a.bbk", "new/X/a.bbk", "new/x/a.bbk", "b/A", "b/a")):
+        outputs.check(tmp_path / target, Path(str(source)))
+        outputs.add([tmp_path / target], Path(str(source)))
+    assert not os.listdir(tmp_path)
+    (tmp_path / "A.bbk").touch()
+    assert not run_outputs._are_one(tmp_path, "A.bbk", "a.bbk")
+    (tmp_path / "a.bbk").touch()
+    assert not run_outputs._are_one(tmp_path, "A.bbk", "a.bbk")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_two_names_of_one_file(twins, no_case, opened_model, jobs):
     """-f --rm: the second output does not replace the first one, and its input stays."""
     inputs = twins / "x/A.png", twins / "y/a.png"
-    result = call("compress", "-f", "--rm", "--dir", twins / "out", *inputs)
+    result = call("compress", "-f", "--rm", "-j", jobs, "--dir", twins / "out", *inputs)
     assert result.exit_code == 1 and "is also the output of" in error_lines(result)[0]
     assert names(twins) == ["out/A.bbk", "y/a.png"]
 

@@ -1,5 +1,6 @@
 """The commands on standard streams and pipes."""
 
+import errno
 import os
 import pty
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from bitsback.cli import main as program
 from bitsback.cli.messages import ProgressBar
 from bitsback.codecs import decode
 from tests.commands import (
@@ -151,6 +153,22 @@ def test_a_standard_output_that_is_full(inputs, command):
         and len(lines) == 1
         and lines[0].endswith("standard output: No space left on device")
     )
+
+
+@pytest.mark.parametrize(
+    "number, name", [(errno.EMFILE, "this process"), (errno.ENOSPC, "standard output")]
+)
+def test_an_error_without_a_file(monkeypatch, capsys, number, name):
+    """Of a process that cannot start, and of standard output; each is told as what it is."""
+
+    def fail(standalone_mode):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(program, "main", fail)
+    monkeypatch.setattr(program, "exit_program", sys.exit)
+    with pytest.raises(SystemExit, match="1"):
+        program.run()
+    assert capsys.readouterr().err == f"bitsback: {name}: {os.strerror(number)}\n"
 
 
 @pytest.mark.slow

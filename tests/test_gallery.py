@@ -148,3 +148,10 @@ def test_open_prior(tmp_path):
     (tmp_path / "a.ckpt").write_bytes(b"no checkpoint")
     with pytest.raises(TrainingError):
         open_prior(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("option", [{"sampler": "x"}, {"top": "x"}, {"grade": "x"}])
+def test_unknown_names(short_model, option):
+    """ValueError that lists the known ones."""
+    with pytest.raises(ValueError, match="'x' is none of .*(seeds3|clouds|passes), "):
+        draw(short_model, **option)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bitsback.cli.devices import torch_devices, with_memory
-from bitsback.cli.each import RunOutputs, process_each
+from bitsback.cli.each import process_each
 from bitsback.cli.estimate import estimate_printer
 from bitsback.cli.inputs import Item, check_streams, find_inputs, has_pipes
 from bitsback.cli.many import group_processes, job_count, run_many
 from bitsback.cli.messages import ProgressBar, print_line, print_log, print_result
 from bitsback.cli.options import CommonOptions, EffortType, PathName, common_options
 from bitsback.cli.resources import effort_model, make_ready, model_path, open_model
+from bitsback.cli.run_outputs import RunOutputs
 from bitsback.devices import is_gpu
 from bitsback.efforts import DEFAULT_EFFORT, EFFORTS
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from bitsback.cli.devices import torch_devices, with_memory
-from bitsback.cli.each import RunOutputs, process_each
+from bitsback.cli.each import process_each
 from bitsback.cli.inputs import check_streams, find_inputs, has_pipes
 from bitsback.cli.many import group_processes, job_count, run_many
 from bitsback.cli.messages import ProgressBar, print_line, print_log, print_result
 from bitsback.cli.options import CommonOptions, common_options
 from bitsback.cli.resources import make_ready, model_path, open_model
+from bitsback.cli.run_outputs import RunOutputs
 from bitsback.devices import is_gpu
 from bitsback.errors import DamagedFile, MetadataLoss
 

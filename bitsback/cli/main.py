@@ -1,5 +1,7 @@
 """The command line: the group of commands and the program's entry point."""
 
+import errno
+
 import click
 
 from bitsback.cli.check import check
@@ -18,6 +20,8 @@ from bitsback.cli.train import train
 from bitsback.cli.version import print_version
 from bitsback.cli.view import view
 from bitsback.errors import OutputFailed
+
+LIMITS = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}  # of files and processes
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -71,7 +75,8 @@ def run() -> None:
     except BrokenPipeError:
         discard_output()
         status = 1
-    except (OSError, OutputFailed) as error:  # of standard output: commands print those of files
-        print_error(error, getattr(error, "filename", None) or "standard output")
+    except (OSError, OutputFailed) as error:  # commands print those of files
+        name = "this process" if getattr(error, "errno", 0) in LIMITS else "standard output"
+        print_error(error, getattr(error, "filename", None) or name)
         status = 1
     exit_program(status)

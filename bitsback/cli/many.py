@@ -14,10 +14,11 @@ import click
 from bitsback import outputs
 from bitsback.cli.cards import cards
 from bitsback.cli.devices import MOST_AT_ONCE
-from bitsback.cli.each import RunOutputs, is_skipped, print_skipped
+from bitsback.cli.each import is_skipped, print_skipped
 from bitsback.cli.inputs import Item
 from bitsback.cli.messages import FAILURES, ProgressBar, print_error, print_file_error, print_line
 from bitsback.cli.pool import Task, cluster, processes, run
+from bitsback.cli.run_outputs import RunOutputs
 from bitsback.devices import is_gpu
 from bitsback.errors import BitsbackError, MetadataLoss, OutputFailed
 

@@ -18,8 +18,8 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from bitsback.cli.devices import Slots, with_memory, worker_device
-from bitsback.cli.each import refuse_claimed
 from bitsback.cli.messages import FAILURES
+from bitsback.cli.run_outputs import refuse_claimed
 from bitsback.cli.waiting import limit_spinning
 from bitsback.cli.workers import Workers
 from bitsback.errors import BitsbackError, OutputExists

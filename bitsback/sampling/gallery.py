@@ -105,10 +105,11 @@ def draw_images(
     coder's own levels; grade (of ancestral), depth (of restoration-degradation): see samplers.py;
     photo: (3, H, W) or (B, 3, H, W) float, pixels - 128, to start from with noise sigma; top: one
     of TOPS, the start without photo; generator: on the CPU.  Errors: NoiseOutOfRange; ValueError
-    for an unknown sampler or top.
+    for an unknown sampler, top or grade.
     """
-    if sampler not in SAMPLERS or top not in TOPS:
-        raise ValueError(f"sampler {sampler!r} or top {top!r} is not known")
+    for given, known in ((sampler, SAMPLERS), (top, TOPS), (grade, (None, *ALL_GRADES))):
+        if given not in known:
+            raise ValueError(f"{given!r} is none of {', '.join(map(str, known))}")
     levels = prior.levels if isinstance(prior, Model) else default_levels()
     if sampler == "ancestral" and (grade or default_grade(prior, steps)) == CHAIN_GRADE:
         if not isinstance(prior, Model) or default_grade(prior, steps) != CHAIN_GRADE:
