@@ -15,7 +15,7 @@ from bitsback.codecs.bitstream import stack_numbers
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 250  # lines of a module
-CODECS_MODULES, DECODER_MODULES = 18, 109  # of bitsback: most that are loaded
+CODECS_MODULES, DECODER_MODULES = 18, 110  # of bitsback: most that are loaded
 MODULES = sorted(
     path
     for folder in ("bitsback", "codecs")

@@ -15,6 +15,7 @@ from PIL import Image
 from bitsback.codecs import mode_decision
 from bitsback.codecs.fallback import jxl, webp
 from bitsback.codecs.fallback.differences import decode_differences, encode_differences
+from bitsback.codecs.fallback.noise import like_noise
 from bitsback.codecs.fallback.png import decode_png, encode_png
 from bitsback.codecs.image import same_samples
 from bitsback.efforts import EFFORTS
@@ -120,6 +121,8 @@ def _codes(samples: np.ndarray, efforts: Sequence[int]) -> Iterator[bytes]:
             size = min(map(len, codes))
             best = min(best, size)
             if size * (others_take if coders.best_webp else photograph_takes) > best:
+                break
+            if options is webp.QUICK and like_noise(samples, size):
                 break
     for method, bits in _png_methods(samples):
         if coders.png or method != PNG:
