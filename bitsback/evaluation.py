@@ -174,7 +174,7 @@ def with_levels(model: Model, count: int, path: Path) -> Model:
     networks = [network.parts()[i][0] for i in kept]
     joined = Experts(networks, shares, sigmas(levels), numbers)
     save_model(path, joined, levels, model.description.get("training", {}))
-    return Model(path)
+    return Model(path, path.read_bytes())  # not mapped: Windows removes no file that is
 
 
 def graded_rates(

@@ -71,12 +71,13 @@ def identity(status: os.stat_result | Status) -> tuple[int, ...]:
 
 
 def file_key(path: str | Path) -> tuple[int, int] | None:
-    """What is the same for all paths to one file, None where there is none."""
+    """What is the same for all paths to one file, None where there is none, or on a file system
+    that does not number its files."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
         return None
-    return status.st_dev, status.st_ino
+    return (status.st_dev, status.st_ino) if status.st_ino else None
 
 
 def links_followed(path: str | Path) -> int:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bitsback.errors import NoSuchFolder, OutputExists, OutputFailed
-from bitsback.whole import Stamp, write_all, write_whole
+from bitsback.whole import Stamp, make_folders, write_all, write_whole
 
 STDIO = Path("-")
 STREAMS = (stat.S_ISFIFO, stat.S_ISCHR)  # kinds of files that are opened, not replaced
@@ -83,7 +83,7 @@ def refuse(
     with suppress(OSError, ValueError):
         status = os.stat(path)
     for source in sources:
-        if status and os.path.samestat(status, os.stat(source)):
+        if status and _is_one(path, status, source, os.stat(source)):
             raise OutputExists(f"{path}: is the input itself")
     try:
         _, status = _place(path, force, regular)
@@ -93,9 +93,16 @@ def refuse(
         raise OutputExists(f"{path}: is standard output; use -o - to write there")
 
 
+def _is_one(path, status, other, other_status):
+    """Whether two paths lead to one file: by number, where the file system numbers its files."""
+    if status.st_ino:
+        return os.path.samestat(status, other_status)
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
 def _is_our_output(status):
     with suppress(AttributeError, OSError, ValueError):  # closed, or without a descriptor
-        return os.path.samestat(status, os.fstat(sys.stdout.fileno()))
+        return bool(status.st_ino) and os.path.samestat(status, os.fstat(sys.stdout.fileno()))
     return False
 
 
@@ -142,6 +149,14 @@ def write(
             raise
         name = "standard output" if path == STDIO else path
         raise OutputFailed(f"{name}: {_why(error)}") from None
+
+
+def make_folder_of(path: Path) -> None:
+    """Makes the folders above an output.  Errors: OutputFailed."""
+    try:
+        make_folders(path.parent)
+    except OSError as error:
+        raise OutputFailed(f"{path}: {_why(error)}") from None
 
 
 def append_line(path: str | Path, line: str) -> None:

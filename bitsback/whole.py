@@ -13,6 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+WINDOWS = os.name == "nt"
 OWNER_READS = 0o400  # whatever the input's mode: who may read it need not be its owner
 LOSSES = errno.EIO, errno.ENOSPC, errno.EDQUOT  # a flush that fails so: data may be lost
 
@@ -50,10 +56,20 @@ def write_all(stream: BinaryIO, data: bytes) -> None:
         rest = rest[stream.write(rest) :]
 
 
+def _sync(handle):
+    """Flushes a file to the medium, where os.fsync of macOS ends at the cache of the drive."""
+    full = getattr(fcntl, "F_FULLFSYNC", None)
+    if full is not None:
+        with suppress(OSError):  # a file system without it
+            fcntl.fcntl(handle, full)
+            return
+    os.fsync(handle)
+
+
 def _fill(handle, data, like):
     with open(handle, "wb", buffering=0, closefd=False) as stream:
         write_all(stream, data)
-    os.fsync(handle)
+    _sync(handle)
     if like and os.utime in os.supports_fd:
         _stamp(handle, like)
 
@@ -144,11 +160,16 @@ def _removed(path) -> Iterator[None]:
         yield
     finally:
         with suppress(FileNotFoundError):
+            if WINDOWS:  # which does not remove what is read-only
+                os.chmod(path, 0o600)
             os.unlink(path)
 
 
 def _name(temporary, place):
     """Gives a file its final name.  Errors: FileExistsError if the name is taken."""
+    if WINDOWS:  # where that is an error of renaming, and a link would share the permissions
+        os.rename(temporary, place)
+        return
     try:
         os.link(temporary, place)
     except FileExistsError:
@@ -172,7 +193,7 @@ def _settle(folder):
     except OSError:  # a folder that may not be listed; Windows
         return
     try:
-        os.fsync(handle)
+        _sync(handle)
     except OSError as error:
         if error.errno in LOSSES:
             raise
@@ -182,11 +203,12 @@ def _settle(folder):
 
 def flush(path: Path) -> None:
     """Flushes a file that another process wrote, and its name, to disk.  Errors: OSError."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with suppress(*[PermissionError] * WINDOWS):  # of a read-only file, which is not flushed there
+        handle = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
+        try:
+            _sync(handle)
+        finally:
+            os.close(handle)
     _settle(path.parent)
 
 

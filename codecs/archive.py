@@ -6,13 +6,13 @@ A name is a relative path with forward slashes; one that would leave the output 
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from bitsback.codecs.bitstream import container
 from bitsback.codecs.bitstream.chosen import among, chosen_groups, is_chosen
 from bitsback.codecs.bitstream.container import Entry
-from bitsback.codecs.bitstream.names import leaves_folder
+from bitsback.codecs.bitstream.names import leaves_folder, local_parts
 from bitsback.codecs.checksums import checked_entries
 from bitsback.codecs.decoder import Progress, no_progress
 from bitsback.codecs.encoder import Encoder
@@ -28,8 +28,8 @@ from bitsback.codecs.io.collected import collect
 from bitsback.codecs.io.restored import DEFAULT_SUFFIXES, default_bytes
 from bitsback.errors import BitsbackError, DamagedFile, OutputExists, UnsupportedImage
 from bitsback.inputs import Status, opened
-from bitsback.outputs import Stamp
-from bitsback.whole import make_folders
+from bitsback.outputs import make_folder_of
+from bitsback.whole import LOSSES, Stamp
 
 LONGEST_NAME = 255  # bytes of a file's name, in every usual file system
 
@@ -125,7 +125,7 @@ def target_path(folder: str | os.PathLike, name: str, mode: str = "RGB") -> Path
     """
     if leaves_folder(name):
         raise DamagedFile(f"the name {name!r} would leave the output folder")
-    path = Path(folder, *PurePosixPath(name).parts)
+    path = Path(folder, *local_parts(name))
     file_format = LOSSLESS_SUFFIXES.get(path.suffix.lower(), "WEBP")
     keeps = file_format != "WEBP" and mode in HOLDS[file_format]  # a .webp may have been lossy
     return path if keeps else path.with_name(path.name + default_suffix(mode))
@@ -137,7 +137,7 @@ def substitutes(entries: Iterable[Entry], folder: str | os.PathLike) -> list[Pat
 
 
 def _with_suffix(folder, name, suffix):
-    path = Path(folder, *PurePosixPath(name).parts)
+    path = Path(folder, *local_parts(name))
     return path.with_name(path.name + suffix)
 
 
@@ -175,10 +175,10 @@ def targets(entries: Iterable[Entry], folder: str | os.PathLike) -> list[Path]:
     OutputExists for what is there and no folder.
     """
     paths = [target_path(folder, entry.name, entry.mode) for entry in entries]
-    taken = set(paths)
+    taken = set(map(str, paths))  # of paths in other case one file, which shows when it is written
     if len(taken) != len(paths):
         raise DamagedFile("two images of the archive have one name")
-    if any(parent in taken for path in paths for parent in path.parents):
+    if any(str(parent) in taken for path in paths for parent in path.parents):
         raise DamagedFile("an image of the archive has the name of a folder of another")
     for path in paths:
         refuse_links(path, folder)
@@ -213,8 +213,15 @@ def extract(
             damage.append(type(found)(container.in_group(number, count, found) + among(names)))
             continue
         for entry, image in zip(found[0].entries, found[1]):
-            if is_chosen(entry.name, only):
+            if not is_chosen(entry.name, only):
+                continue
+            try:
                 paths[entry.name] = _extract_one(entry, image, folder, paths, refuse, deliver, note)
+            except BitsbackError as error:
+                if getattr(error.__context__, "errno", None) in LOSSES:
+                    raise  # there will be no room for others either
+                del paths[entry.name]
+                damage.append(error)
     return list(paths.values()), damage
 
 
@@ -226,7 +233,7 @@ def _extract_one(entry, image, folder, paths, refuse, deliver, note):
             raise DamagedFile(f"{target}: two images of the archive have one name")
         refuse_links(target, folder)
         refuse(target)
-    make_folders(target.parent)
+    make_folder_of(target)
     deliver(written, target, Stamp.at(entry.permissions, entry.mtime))
     if left_out:
         note(target, left_out)

@@ -6,7 +6,7 @@ costs a start and a header: groups are large enough that this is a fraction of a
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from typing import Any
@@ -20,6 +20,7 @@ from bitsback.codecs.encoder import Encoder
 from bitsback.codecs.fallback.webp import webp_size
 from bitsback.codecs.image import ImageData
 from bitsback.coder.model import Model
+from bitsback.completed import completed
 from bitsback.errors import BitsbackError, DamagedFile, NotOurFile
 from bitsback.memory import give_device_memory_back, out_of_memory
 
@@ -144,7 +145,7 @@ def _finished(futures: dict[Future, int], progress: Progress) -> Iterator[tuple[
     or the iterator is closed.  Errors: those of the work; BitsbackError."""
     waiting = dict(futures)
     try:
-        for future in as_completed(list(futures)):
+        for future in completed(list(futures)):
             yield waiting.pop(future), future.result()
             progress(1 - len(waiting) / len(futures))
     except BrokenProcessPool:

@@ -200,7 +200,7 @@ def check_by_the_document(images, model, numbers, size=None):
 
 def test_versions_of_the_document():
     """The document names both version numbers of this program; a model file stores its own."""
-    text = (Path(bitsback.__file__).parent / "ARITHMETIC.md").read_text()
+    text = (Path(bitsback.__file__).parent / "ARITHMETIC.md").read_text("utf-8")
     assert f"MODEL_ARITHMETIC ({MODEL_ARITHMETIC})" in text
     assert f"CODER_ARITHMETIC ({CODER_ARITHMETIC})" in text
     assert Model.open().description["arithmetic"] == MODEL_ARITHMETIC

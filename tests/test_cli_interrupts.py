@@ -1,13 +1,10 @@
 """The commands when they are interrupted or killed: no half of an output stays."""
 
-import fcntl
 import os
-import pty
 import signal
 import struct
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 
@@ -21,6 +18,10 @@ from tests.commands import (
     save,
 )
 from tests.test_outputs import unnamed
+
+fcntl = pytest.importorskip("fcntl")  # not on Windows
+pty = pytest.importorskip("pty")  # not on Windows
+termios = pytest.importorskip("termios")  # not on Windows
 
 INTERRUPTED = """
 import os, signal, sys
@@ -103,7 +104,7 @@ def test_an_interrupt_of_a_compiler_comes_later(tmp_path, number, status):
 
 def children(process):
     """Processes that a process has started, where /proc tells."""
-    return Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return Path(f"/proc/{process}/task/{process}/children").read_text("utf-8").split()
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are looked up in /proc")
@@ -138,7 +139,9 @@ def test_an_interrupt_ends_two_jobs(tmp_path, photograph, tiny_model, number, st
     while len(workers) < 3 and process.poll() is None:  # with multiprocessing's own
         workers = children(process.pid)
         time.sleep(0.05)
-    while not all("torch" in Path(f"/proc/{worker}/maps").read_text() for worker in workers[1:]):
+    while not all(
+        "torch" in Path(f"/proc/{worker}/maps").read_text("utf-8") for worker in workers[1:]
+    ):
         time.sleep(0.05)
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     out, err = process.communicate(timeout=30)  # until nobody holds its pipes

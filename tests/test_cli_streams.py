@@ -2,7 +2,6 @@
 
 import errno
 import os
-import pty
 import subprocess
 import sys
 
@@ -18,6 +17,8 @@ from tests.commands import (
     load,
     names,
 )
+
+pty = pytest.importorskip("pty")  # not on Windows
 
 
 def test_pipes(folder):

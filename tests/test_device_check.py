@@ -37,7 +37,7 @@ def test_a_step_that_fails_does_not_end_the_check(tmp_path, monkeypatch, capsys)
     arguments += ["--device", "cpu", "--seconds", "60", "--steps", steps]
     monkeypatch.setattr(sys, "argv", arguments)
     device_check.main()
-    report = (tmp_path / "out" / "device_check.txt").read_text()
+    report = (tmp_path / "out" / "device_check.txt").read_text("utf-8")
     assert "FileNotFoundError" in report and "No module named" in report
     assert '"lanes"' in report.splitlines()[-2]
     assert device_check._run(["sleep", "9"], {}, 0.1)[1] == "stopped at its time limit"

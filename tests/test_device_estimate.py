@@ -104,7 +104,7 @@ def test_importing_a_benchmark_changes_no_environment():
     """Triton reads it when it is imported: on a machine with a GPU all later kernels would be
     interpreted, as once happened.  Programs set it where they are the program."""
     for path in Path(device_estimate.__file__).parent.rglob("*.py"):
-        for node in ast.parse(path.read_text()).body:
+        for node in ast.parse(path.read_text("utf-8")).body:
             guarded = isinstance(node, ast.FunctionDef | ast.ClassDef | ast.If)
             assert guarded or "os.environ[" not in ast.unparse(node), path
             assert guarded or "environ.setdefault" not in ast.unparse(node), path

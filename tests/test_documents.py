@@ -47,13 +47,13 @@ def is_shipped(model_id: str) -> bool:
 
 def headings(path: Path) -> set[str]:
     """Anchors of a document's headings, as GitHub makes them."""
-    lines = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+    lines = re.findall(r"^#+ (.*)$", path.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in lines}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=relative)
 def test_links_lead_to_files(path):
-    for _, target in LINK.findall(path.read_text()):
+    for _, target in LINK.findall(path.read_text("utf-8")):
         if target.startswith("https://"):
             continue
         name, _, anchor = target.partition("#")
@@ -65,7 +65,7 @@ def test_links_lead_to_files(path):
 @pytest.mark.parametrize("path", WRITTEN, ids=relative)
 def test_named_files_exist(path):
     """`codecs/image.py` and the like: all paths in code spans that begin with a folder of ours."""
-    for name in re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]+)`", path.read_text()):
+    for name in re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]+)`", path.read_text("utf-8")):
         assert (ROOT / name).exists() or name in PLACEHOLDERS, name
 
 
@@ -74,14 +74,14 @@ def test_functions_are_where_the_documents_say():
     span = r"`([A-Za-z_]\w*(?:\.\w+)?)`"
     found = 0
     for path in WRITTEN:
-        text = path.read_text()
+        text = path.read_text("utf-8")
         for names, target in re.findall(
             rf"((?:{span},? )+)\(\[\w+\.py\]\(([^)]+)\)\)".replace(
                 span, span.replace("(", "(?:", 1), 1
             ),
             text,
         ):
-            tree = ast.parse((path.parent / target).read_text())
+            tree = ast.parse((path.parent / target).read_text("utf-8"))
             defined = {
                 name
                 for node in tree.body
@@ -105,7 +105,7 @@ def test_imports_in_documents_work():
     """What Python examples import exists."""
     found = 0
     for path in WRITTEN:
-        for block in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
+        for block in re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
             for node in ast.parse(block).body:
                 if isinstance(node, ast.ImportFrom):
                     module = importlib.import_module(node.module)
@@ -116,13 +116,13 @@ def test_imports_in_documents_work():
 
 def test_results_named_in_the_source_exist():
     for path in modules():
-        for name in re.findall(r"benchmarks/results/[\w.]+", (ROOT / path).read_text()):
+        for name in re.findall(r"benchmarks/results/[\w.]+", (ROOT / path).read_text("utf-8")):
             assert (ROOT / name).exists(), f"{path}: {name}"
 
 
 def test_readme_is_short():
     """At most 120 lines of 100 columns, but for the two install commands."""
-    lines = (ROOT / "README.md").read_text().splitlines()
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
     assert len(lines) <= 120
     long = [line for line in lines if len(line) > 100]
     assert all(line.startswith(INSTALL) for line in long), long
@@ -131,7 +131,7 @@ def test_readme_is_short():
 
 def test_the_changelog_tells_of_this_release():
     """Its section is there, the newest first."""
-    text = (ROOT / "bitsback/CHANGELOG.md").read_text()
+    text = (ROOT / "bitsback/CHANGELOG.md").read_text("utf-8")
     versions = re.findall(r"^## ([0-9.]+)( - [0-9]{4}-[0-9]{2}-[0-9]{2})?$", text, re.MULTILINE)
     numbers = [tuple(map(int, version.split("."))) for version, _ in versions]
     assert __version__ in [version for version, _ in versions]
@@ -141,7 +141,7 @@ def test_the_changelog_tells_of_this_release():
 @pytest.mark.parametrize("path", [*WRITTEN, *RESULTS], ids=relative)
 def test_models_named_are_shipped(path):
     if path.suffix == ".md":
-        for model_id in MODEL_ID.findall(path.read_text()):
+        for model_id in MODEL_ID.findall(path.read_text("utf-8")):
             assert is_shipped(model_id), model_id
 
 
@@ -154,7 +154,7 @@ def checkpoint_of(line: str) -> bool:
 @pytest.mark.parametrize("path", RESULTS, ids=relative)
 def test_results_name_command_and_model(path):
     """A shipped model's id, a checkpoint of benchmarks/checkpoints, or that no model matters."""
-    text = path.read_text()
+    text = path.read_text("utf-8")
     if path.suffix == ".json":
         result = json.loads(text)
         command, model = result["command"], result.get("model", "")
@@ -176,13 +176,13 @@ def test_rates_in_readme_are_those_measured():
     sets = ("kodak", "valid", "full_size")
     rows = {
         cells[0].strip("* "): [cell.strip("* ") for cell in cells[1:4]]
-        for line in (ROOT / "README.md").read_text().splitlines()
+        for line in (ROOT / "README.md").read_text("utf-8").splitlines()
         if len(cells := line.strip("| ").split(" | ")) == 7
     }
     checked = 0
     for (i, name), effort in itertools.product(enumerate(sets), ("", "_fast", "_best")):
         name = f"rate_{name}{effort}"
-        result = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
+        result = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text("utf-8"))
         dims = sum(row["dims"] for row in result["rows"])
         for label, cells in rows.items():
             codec = "bitsback" if label.endswith(result["model"][:16]) else label
@@ -210,7 +210,7 @@ def missing_options(line: str) -> list[str]:
             if not path.is_file():
                 missing.append(part)
                 continue
-            options = set(re.findall(r"\"(--?[a-z][\w-]*)\"", path.read_text()))
+            options = set(re.findall(r"\"(--?[a-z][\w-]*)\"", path.read_text("utf-8")))
         elif found := re.match(r"bitsback ([a-z]\w*)", part):
             if found[1] not in main.commands:
                 missing.append(part)
@@ -234,7 +234,7 @@ def missing_options(line: str) -> list[str]:
 
 @pytest.mark.parametrize("path", WRITTEN, ids=relative)
 def test_commands_exist(path):
-    for line in code_lines(path.read_text()):
+    for line in code_lines(path.read_text("utf-8")):
         assert not missing_options(line), missing_options(line)
 
 
@@ -262,7 +262,7 @@ def modules() -> set[str]:
 
 
 def test_file_map_is_complete():
-    text = (ROOT / "bitsback/DESIGN.md").read_text().split("## File map")[1]
+    text = (ROOT / "bitsback/DESIGN.md").read_text("utf-8").split("## File map")[1]
     listed = re.findall(r"^\| `([\w/.]+\.py)` \| \S", text, re.MULTILINE)
     assert len(listed) == len(set(listed))
     assert modules() - set(listed) == set(), "add these to the file map"

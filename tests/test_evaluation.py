@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from bitsback.errors import UnsupportedImage
 from bitsback.train.dequantise import dequantised_model
 from bitsback.train.measure import bound_bits
 from tests.commands import call, error_lines
+
+MAPS = Path("/proc/self/maps")  # the files that this process has mapped, on Linux
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,8 @@ def test_other_numbers_of_levels(tiny_model, expert_model, tmp_path, images):
     """A model with few or many levels codes and decodes, of one expert or several."""
     for model, count in ((tiny_model, 2), (expert_model, 64)):
         other = evaluation.with_levels(model, count, tmp_path / f"{count}.safetensors")
+        # Windows removes no file that is mapped
+        assert not MAPS.exists() or f"{count}.safetensors" not in MAPS.read_text("utf-8")
         assert len(other.levels) == count and other.id != model.id
         Encoder(other, verify=True).encode(ImageData("RGB", images[0]))
         assert evaluation.tile_rates(images[:1], other)["net"].mean > 0

@@ -17,7 +17,7 @@ WITH_EXAMPLES = sorted(
     f"bitsback.{path.relative_to(ROOT / folder).with_suffix('').as_posix()}".replace("/", ".")
     for folder, below in (("bitsback", "bitsback"), (".", "codecs"))
     for path in (ROOT / below).rglob("*.py")
-    if ">>> " in path.read_text()
+    if ">>> " in path.read_text("utf-8")
 )
 
 
@@ -35,7 +35,7 @@ def test_some_docstrings_have_examples():
 def test_the_notebook_runs(tmp_path, monkeypatch):
     """All code cells, one after the other, as Jupyter runs them."""
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    notebook = json.loads((ROOT / "benchmarks" / "example.ipynb").read_text())
+    notebook = json.loads((ROOT / "benchmarks" / "example.ipynb").read_text("utf-8"))
     cells = ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
     assert notebook["nbformat"] == 4 and len(cells) > 3
     assert not any(cell.get("outputs") for cell in notebook["cells"])

@@ -5,7 +5,6 @@ The disk is a small one where this process may mount one; else the calls that ch
 
 import errno
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,8 @@ from bitsback.train.mixture import Source, read_images, save_images
 from tests.commands import call, error_lines, names
 from tests.test_outputs import unnamed
 from tests.writers import WRITERS, arguments_of
+
+resource = pytest.importorskip("resource")  # not on Windows
 
 NO_SPACE = os.strerror(errno.ENOSPC)
 REMOVING = "compress", "archive", "decompress", "unpack"
@@ -221,7 +222,7 @@ def test_a_log_on_a_full_disk(tmp_path):
     outputs.append_line(log, "a" * 50)
     with limited(60), pytest.raises(OutputFailed, match="x.log.jsonl: File too large"):
         outputs.append_line(log, "b" * 50)
-    assert log.read_text() == "a" * 50 + "\n"
+    assert log.read_text("utf-8") == "a" * 50 + "\n"
     outputs.append_line(log, "\u00e4")
     assert log.read_text(encoding="utf-8").splitlines()[1] == "\u00e4"
 

@@ -412,7 +412,7 @@ def test_removing(kept, tiny_model, shipped, folder):
 def test_shipped_models_are_those_of_the_frozen_list():
     """Each file of tests/golden/MODELS is in the package, under whatever name, bit for bit; none
     is there that the list does not have."""
-    lines = [line.split() for line in FROZEN.read_text().splitlines() if line[0] != "#"]
+    lines = [line.split() for line in FROZEN.read_text("utf-8").splitlines() if line[0] != "#"]
     here = {
         stored_id(path): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in shipped_models().values()
@@ -425,7 +425,7 @@ def test_nothing_writes_the_frozen_list():
     """It is named where it is read and described, and nowhere else."""
     root, named = FROZEN.parents[2], "golden/" + FROZEN.name
     for path in [*root.rglob("*.py"), *root.rglob("*.sh"), *(root / ".ci").iterdir()]:
-        text = path.read_text()
+        text = path.read_text("utf-8")
         assert (
             path == Path(__file__)
             or named not in text

@@ -174,7 +174,7 @@ def test_a_chunk_is_read_without_the_path_of_its_model(tmp_path, monkeypatch, ph
 
 def test_the_entry_point_names_the_class():
     """What pyproject.toml tells numcodecs is the class and its id."""
-    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8")
     line = text.split('[project.entry-points."numcodecs.codecs"]\n')[1].splitlines()[0]
     name, _, target = line.partition(" = ")
     module, _, attribute = target.strip('"').partition(":")

@@ -339,4 +339,4 @@ def test_the_programs_own_output_is_not_replaced(tmp_path):
     )
     with open(tmp_path / "log", "w") as stream:
         subprocess.run([sys.executable, "-c", code], stdout=stream, check=True)
-    assert (tmp_path / "log").read_text().startswith("said\n/dev/stdout: is standard output")
+    assert (tmp_path / "log").read_text("utf-8").startswith("said\n/dev/stdout: is standard output")

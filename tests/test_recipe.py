@@ -184,7 +184,7 @@ def test_training_lowers_the_loss(task):
 def die_twice(task):
     """Stands for training: is killed, fails without a graph, and then succeeds."""
     mark = task.path(".attempts")
-    count = len(mark.read_text()) if mark.exists() else 0
+    count = len(mark.read_text("utf-8")) if mark.exists() else 0
     mark.write_text("x" * (count + 1))
     task.path(f".{count}").write_text(json.dumps([task.graph, task.fused]))
     if task.expert.name == "level_0" and count == 0:
@@ -202,9 +202,9 @@ def test_processes_that_die_start_again(task, monkeypatch):
     notes = []
     assert train_side_by_side(tasks, die_twice, notes.append) == ["levels_1_6"]
     assert "level_0: ended with status -9, again" in notes
-    tried = [json.loads(tasks[0].path(f".{k}").read_text()) for k in range(3)]
+    tried = [json.loads(tasks[0].path(f".{k}").read_text("utf-8")) for k in range(3)]
     assert tried == [[True, True], [True, True], [False, True]]
-    assert len(tasks[1].path(".attempts").read_text()) == 3
+    assert len(tasks[1].path(".attempts").read_text("utf-8")) == 3
 
 
 def test_what_may_have_failed_is_left_out(task):

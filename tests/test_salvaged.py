@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bitsback import outputs
 from bitsback.codecs import mode_decision
 from bitsback.codecs.bitstream import block_checks, container
 from bitsback.codecs.bitstream.container import read_groups, read_header, write_groups
@@ -176,6 +177,23 @@ def test_one_image_that_cannot_be_written(archive, tiny_model):
     result = salvage(tiny_model, archive, "-o", archive.with_name("o.png"))
     assert result.exit_code == 1 and "is an archive; give --dir" in error_lines(result)[0]
     assert names(archive.parent) == before
+
+
+def test_a_folder_that_cannot_be_made(archive, tiny_model, monkeypatch):
+    """As of a name that the system does not take: that image is told, the others are written."""
+    folder, make = archive.with_name("out"), outputs.make_folders
+    failures = [OSError(22, "Invalid argument")]
+
+    def failing_once(path):
+        if failures:
+            raise failures.pop()
+        make(path)
+
+    monkeypatch.setattr(outputs, "make_folders", failing_once)
+    result = salvage(tiny_model, archive, "--dir", folder, "-q")
+    (line,) = error_lines(result)
+    assert result.exit_code == 1 and "a/0.png: Invalid argument" in line
+    assert names(folder) == ["a/1.png", "a/2.png"]
 
 
 def test_a_damaged_table(archive, tiny_model):

@@ -46,7 +46,7 @@ ALLOWED = {*sys.stdlib_module_names, "numpy", "PIL", "imagecodecs"}
 
 def imported(path):
     """Names of all modules that a module imports."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -317,7 +317,7 @@ def test_command(files, tmp_path):
     data, expected = files["fallback archive"]
     (tmp_path / "a.bbk").write_bytes(data)
     main([str(tmp_path / "a.bbk"), "-o", str(tmp_path / "out")])
-    rows = json.loads((tmp_path / "out" / "images.json").read_text())
+    rows = json.loads((tmp_path / "out" / "images.json").read_text("utf-8"))
     assert [row["name"] for row in rows] == [f"{i}.png" for i in range(len(expected))]
     for i, (row, image) in enumerate(zip(rows, expected, strict=True)):
         samples = np.fromfile(tmp_path / "out" / f"{i}.samples", row["dtype"])

@@ -62,7 +62,7 @@ def test_a_report(tmp_path, photograph, tiny_model, capsys, monkeypatch):
     monkeypatch.setattr(device_speed, "int8_peak", lambda device: 1e12)
     monkeypatch.setattr(device_speed, "copy_bandwidth", lambda device: 1e9)
     device_speed.report(tmp_path / "a.png", [str(tiny_model.path)], "cpu", tmp_path / "out", 48)
-    text = (tmp_path / "out.md").read_text()
+    text = (tmp_path / "out.md").read_text("utf-8")
     assert text in capsys.readouterr().out and "| share of the int8 peak |" in text
     assert "| MP/s | 0.0" in text and "megapixels 0.002304" in text
 

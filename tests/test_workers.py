@@ -27,7 +27,7 @@ def work(folder, name, times):
     place = Path(folder, name)
     with place.open("a") as lines:
         lines.write("begun\n")
-    if len(place.read_text().split()) <= times:
+    if len(place.read_text("utf-8").split()) <= times:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
     return name
@@ -48,7 +48,7 @@ def test_a_killed_process_costs_its_own_task_alone(tmp_path):
         futures.pop("b").result(timeout=120)
     assert [future.result(timeout=120) for future in futures.values()] == list("acdef")
     workers.shutdown()
-    begun = {name: (tmp_path / name).read_text().count("begun") for name in "abcdef"}
+    begun = {name: (tmp_path / name).read_text("utf-8").count("begun") for name in "abcdef"}
     assert begun["e"] == max(begun.values()) == 2, begun
 
 

@@ -47,7 +47,7 @@ def test_a_colour_volume(tmp_path, tiny_model, photograph):
     chunks = files_of(store)
     assert len(chunks) == 3 * 2
     assert all(container.read_header(p.read_bytes()).archive for p in chunks)
-    told = json.loads((store / "zarr.json").read_text())["codecs"]
+    told = json.loads((store / "zarr.json").read_text("utf-8"))["codecs"]
     assert told == [{"name": "bitsback", "configuration": {"model": str(tiny_model.path)}}]
 
 
@@ -164,7 +164,7 @@ def test_xarray(tmp_path, tiny_model, photograph):
 
 def test_the_entry_point_names_the_class():
     """What pyproject.toml tells zarr is the class and its name."""
-    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8")
     line = text.split('[project.entry-points."zarr.codecs"]\n')[1].splitlines()[0]
     name, _, target = line.partition(" = ")
     module, _, attribute = target.strip('"').partition(":")

@@ -62,7 +62,8 @@ def run() -> None:
     """
     prepare_process()
     try:
-        status = main(standalone_mode=False) or 0
+        # on Windows click would take the values of options for patterns, and names with [1]
+        status = main(standalone_mode=False, windows_expand_args=False) or 0
     except SystemExit as end:
         status = end.code
     except (KeyboardInterrupt, click.Abort):

@@ -1,6 +1,7 @@
 """Options that several commands share, and their types."""
 
 import functools
+import glob
 import math
 import os
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import click
 
 from bitsback.efforts import EFFORTS, effort_name
 from bitsback.outputs import STDIO
+from bitsback.whole import WINDOWS
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -68,8 +70,28 @@ class CommonOptions:
     verbose: bool
 
 
+def expand_patterns(
+    context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    """On Windows, whose shells do not expand * and ?, the files that such an argument stands for,
+    unless there is a file of that name, or none."""
+    found: list[Path] = []
+    for path in paths:
+        pattern = str(path).replace("[", "[[]")  # as to these shells, a letter like others
+        is_pattern = WINDOWS and {"*", "?"} & set(pattern) and not os.path.lexists(path)
+        found += sorted(map(Path, glob.glob(pattern))) if is_pattern else []
+        found += [] if is_pattern and glob.glob(pattern) else [path]
+    return tuple(found)
+
+
 # one that cannot be read is an error of that file alone
-sources_argument = click.argument("sources", nargs=-1, required=True, type=PathName(readable=False))
+sources_argument = click.argument(
+    "sources",
+    nargs=-1,
+    required=True,
+    type=PathName(readable=False),
+    callback=expand_patterns,
+)
 recursive_option = click.option(
     "-r",
     "--recursive",

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -22,13 +22,17 @@ from bitsback.cli.messages import FAILURES
 from bitsback.cli.run_outputs import refuse_claimed
 from bitsback.cli.waiting import limit_spinning
 from bitsback.cli.workers import Workers
+from bitsback.completed import completed
 from bitsback.errors import BitsbackError, OutputExists
 from bitsback.memory import keep_pages
+from bitsback.whole import WINDOWS
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from bitsback.coder.model import Model
+
+MOST_ON_WINDOWS = 61  # processes of one executor: of handles, which it waits for at once, 63
 
 
 @dataclass(frozen=True)
@@ -165,10 +169,11 @@ def _again(argument: Any) -> Any:
 
 @contextmanager
 def processes(count: int) -> Iterator[Workers]:
-    """An executor of `count` processes with one thread each.
+    """An executor of `count` processes, of Windows at most MOST_ON_WINDOWS, with one thread each.
 
     They end with this process, however it ends, and at once if the block raises.
     """
+    count = min(count, MOST_ON_WINDOWS) if WINDOWS else count
     context = get_context("spawn")
     watched, held = context.Pipe(duplex=False)
     start = functools.partial(
@@ -190,6 +195,8 @@ def cluster(address: str) -> tuple[Executor, Any]:
 
     The workers need bitsback installed and the same paths as here.
     """
+    import asyncio
+
     try:
         from distributed import Client
     except ImportError:
@@ -198,7 +205,7 @@ def cluster(address: str) -> tuple[Executor, Any]:
         ) from None
     try:
         client = Client(address, timeout=10)
-    except (OSError, ValueError, TimeoutError) as error:
+    except (OSError, ValueError, TimeoutError, asyncio.TimeoutError) as error:  # Python 3.10's
         raise BitsbackError(f"{address}: no dask scheduler there ({error})") from None
     return client.get_executor(pure=False, retries=2), client
 
@@ -212,7 +219,7 @@ def run(
     """
     futures = {executor.submit(run_task, task): task for task in tasks}
     try:
-        for future in as_completed(futures):
+        for future in completed(futures):
             task = futures[future]
             try:
                 yield task, future.result(), None

@@ -7,6 +7,8 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 from typing import Any
 
+from bitsback.whole import WINDOWS
+
 LOOPBACK = "127.0.0.1"
 HOSTS = LOOPBACK, "localhost"  # another name that resolves to loopback is that of a hostile page
 KINDS = {"png": "image/png", "json": "application/json", "": "text/html; charset=utf-8"}
@@ -24,7 +26,8 @@ HEADERS = {
 class Server(ThreadingTCPServer):
     """Serves `files`, {name: body}, which may change meanwhile, as `address`NAME, in threads."""
 
-    allow_reuse_address = daemon_threads = True
+    daemon_threads = True
+    allow_reuse_address = not WINDOWS  # where two servers would share a port
 
     def __init__(self, files: dict[str, bytes], port: int) -> None:
         self.files, self.token, self.nonce = files, secrets.token_urlsafe(), secrets.token_hex()

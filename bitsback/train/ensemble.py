@@ -106,7 +106,7 @@ def save_ensemble(
         plain = Path(folder) / "plain.safetensors"
         write_model(plain, {}, description)
         try:
-            model = Model(plain)
+            model = Model(plain, plain.read_bytes())  # not mapped: it is removed
         except WrongModel as error:
             told = str(error).removeprefix(f"{plain}: not an exported model ")
             raise TrainingError(f"not an ensemble {told}") from None

@@ -157,7 +157,7 @@ def bits_with(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.safetensors"
         save_model(path, network, tuple(levels), {}, table)
-        return coded_bits(Model(path), images)
+        return coded_bits(Model(path, path.read_bytes()), images)  # not mapped: it is removed
 
 
 def calibrations(network: Denoiser | Experts, images: Tensor, seed: int = 1) -> Tensor:

@@ -98,11 +98,12 @@ def in_one_line(damage: Sequence[str | BitsbackError]) -> str:
 
 
 def as_one(damage: Sequence[BitsbackError], told: str = "") -> BitsbackError:
-    """One error for those of several groups: DamagedFile where one of them is, else NotOurFile.
+    """One error for those of several groups and images: of the first kind that one of them has.
 
     told: what its message begins with.
     """
-    kind = DamagedFile if any(isinstance(one, DamagedFile) for one in damage) else NotOurFile
+    kinds = DamagedFile, NotOurFile, type(damage[0])
+    kind = next(kind for kind in kinds if any(isinstance(one, kind) for one in damage))
     return kind(told + in_one_line(damage))
 
 

@@ -1,6 +1,14 @@
 """The names that images in an archive may have."""
 
+import re
 from pathlib import PurePosixPath
+
+from bitsback.whole import WINDOWS
+
+# Windows: "Naming Files, Paths, and Namespaces", Microsoft
+FORBIDDEN = re.compile(r'[<>"|?*\x01-\x1f]|[ .]$')
+DEVICE = r"(con|prn|aux|nul|(com|lpt)[0-9\u00b9\u00b2\u00b3]|conin\$|conout\$)"
+DEVICES = re.compile(rf"^{DEVICE} *(?=\.|$)", re.IGNORECASE)  # with any suffix
 
 
 def leaves_folder(name: str) -> bool:
@@ -20,3 +28,12 @@ def is_name(name: str) -> bool:
         return name.encode(errors="surrogateescape").decode(errors="surrogateescape") == name
     except UnicodeEncodeError:
         return False
+
+
+def local_parts(name: str) -> tuple[str, ...]:
+    """The folders and the file of a name, as this system takes them: on Windows with _ for letters,
+    and after names of devices, that names there cannot have."""
+    parts = PurePosixPath(name).parts
+    if not WINDOWS:
+        return parts
+    return tuple(DEVICES.sub(r"\g<1>_", FORBIDDEN.sub("_", part), count=1) for part in parts)

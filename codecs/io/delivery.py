@@ -15,7 +15,7 @@ from bitsback import outputs
 from bitsback.codecs.image import ImageData
 from bitsback.errors import InputChanged, MetadataLoss, UnsupportedImage, VerifyFailed
 from bitsback.inputs import Status, digest_of, identity, links_followed
-from bitsback.whole import OWNER_READS, Stamp
+from bitsback.whole import OWNER_READS, WINDOWS, Stamp
 
 
 def refuse(
@@ -67,7 +67,8 @@ def stamp_of(status: Status | None) -> Stamp | None:
 def same_stamp(target: Path, like: Stamp) -> bool:
     """Whether a file has these permissions and this time, to the 2 seconds of a FAT file system."""
     status = os.stat(target)
-    permissions = (status.st_mode ^ (like.st_mode | OWNER_READS)) & 0o777 == 0
+    kept = 0o200 if WINDOWS else 0o777  # of Windows one bit, whether the owner may write
+    permissions = (status.st_mode ^ (like.st_mode | OWNER_READS)) & kept == 0
     return permissions and abs(status.st_mtime_ns - like.st_mtime_ns) <= 2 * 10**9
 
 
@@ -76,16 +77,23 @@ def locked(packed: Path, exclusive: bool) -> Iterator[None]:
     """Locks a .bbk file while inputs are removed: itself (exclusive), or the images that it holds.
 
     Of two runs with --rm, one that compresses and one that decompresses, each may take the other's
-    input for its own output; both would be removed.  Where files cannot be locked, as on Windows
-    and some network file systems, there is no lock.  Errors: InputChanged where another run has the
-    file, or it is not there any more; OSError.
+    input for its own output; both would be removed.  Where files cannot be locked, as on some
+    network file systems, there is no lock.  Errors: InputChanged where another run has the file, or
+    it is not there any more; OSError.
     """
     if not os.path.isfile(packed):
         raise _gone(packed)
-    if not fcntl:  # on Windows a file that is open cannot be removed
+    if not fcntl and exclusive:
         yield
         return
-    with open(packed, "rb") as stream:
+    try:
+        stream = open(packed, "rb")
+    except FileNotFoundError:
+        raise _gone(packed) from None
+    with stream:
+        if not fcntl:  # Windows, where a file that is open cannot be removed
+            yield
+            return
         try:
             kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
             fcntl.flock(stream.fileno(), kind | fcntl.LOCK_NB)
@@ -106,8 +114,10 @@ def locked(packed: Path, exclusive: bool) -> Iterator[None]:
 @contextmanager
 def replacing(packed: Path, remove: bool) -> Iterator[None]:
     """Locks the .bbk file that is to be replaced in a run with --rm: another run may be about to
-    remove it, and would remove the new one.  Errors: as of locked."""
-    with locked(packed, exclusive=False) if remove and os.path.isfile(packed) else nullcontext():
+    remove it, and would remove the new one.  Not on Windows, where it could not be replaced then.
+    Errors: as of locked."""
+    lock = remove and fcntl and os.path.isfile(packed)
+    with locked(packed, exclusive=False) if lock else nullcontext():
         yield
 
 

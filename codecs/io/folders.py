@@ -7,6 +7,8 @@ from pathlib import Path
 
 from bitsback.errors import UnsupportedImage
 
+JUNCTION = 0xA0000003  # stat.IO_REPARSE_TAG_MOUNT_POINT: a link to a folder, of Windows
+
 
 def files_below(
     folder: str | Path, suffixes: Iterable[str]
@@ -24,7 +26,9 @@ def files_below(
 
     def look(entry):
         if entry.is_dir(follow_symlinks=False):
-            folders.append(entry.path)
+            tag = getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0)
+            if tag != JUNCTION:
+                folders.append(entry.path)
         elif Path(entry.name).suffix.lower() in suffixes:
             mode = os.stat(entry.path).st_mode
             if stat.S_ISREG(mode):

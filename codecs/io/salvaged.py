@@ -19,7 +19,6 @@ from bitsback.codecs.salvage import ALL_PIXELS, Salvaged, salvage
 from bitsback.errors import BitsbackError, DamagedFile, UnsupportedImage
 from bitsback.inputs import file_key
 from bitsback.outputs import STDIO, Stamp, is_stream
-from bitsback.whole import make_folders
 
 SUFFIX = ".salvaged.png"  # of an image of which not all is there
 
@@ -68,7 +67,7 @@ def salvage_file(
                 claim([target])
                 archived = bool(one.entry.name)  # whose names are not trusted
                 if archived and not os.path.lexists(target):  # its folder need not exist yet
-                    make_folders(target.parent)
+                    outputs.make_folder_of(target)
                 delivery.refuse(target, [] if source == STDIO else [source], force, False, archived)
                 index = Stamp.at(one.entry.permissions, one.entry.mtime)
                 like = index if archived else delivery.stamp_of(status)
