@@ -162,7 +162,7 @@ def test_a_standard_output_that_is_full(inputs, command):
 def test_an_error_without_a_file(monkeypatch, capsys, number, name):
     """Of a process that cannot start, and of standard output; each is told as what it is."""
 
-    def fail(standalone_mode):
+    def fail(**options):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(program, "main", fail)
