@@ -8,7 +8,6 @@ that is named twice gets two processes.
 import logging
 import pickle
 import threading
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -40,7 +39,6 @@ def serve(
     """
     start_worker(parent)
     print_log(verbose)
-    warnings.simplefilter("ignore")  # blocks that ignore them in turn are not for threads
     import torch
 
     slots, sending = Slots(jobs), threading.Lock()

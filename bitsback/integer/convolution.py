@@ -8,8 +8,8 @@ All end in the same requantisation: round_half_even((acc + bias) * 2^-shift), a 
 per output channel, exact in float32 because acc + bias is below 2^24.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from bitsback.integer.config import INPUT_REACH
 from bitsback.integer.fixed_point import rounded_shift
-from bitsback.locks import ForkLock
+from bitsback.shared_block import SharedBlock
 
 TOP = 255  # largest activation, in its steps
 WEIGHT = 64  # largest integer weight between two 8-bit activations
@@ -27,36 +27,19 @@ Prepared = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Limits = Sequence[tuple[int, int]]  # lowest and largest value of each third of the channels
 
 
-class _PlainAlgorithms:
-    """torch's settings while convolutions of any thread run, which all threads share.
-
-    The first thread in changes them, the last one out restores them.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._inside, self._saved = ForkLock(), 0, ExitStack()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._saved.callback(_allow_tf32, torch.backends.cuda.matmul.allow_tf32)
-                _allow_tf32(False)
-                self._saved.enter_context(torch.backends.cudnn.flags(enabled=False))
-                self._saved.enter_context(torch.backends.nnpack.flags(enabled=False))
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._saved.close()
+@contextmanager
+def _plain_algorithms() -> Iterator[None]:
+    """torch's settings while convolutions of any thread run."""
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=False), torch.backends.nnpack.flags(enabled=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
-def _allow_tf32(allowed: bool) -> None:
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-
-
-_plain = _PlainAlgorithms()
+_plain = SharedBlock(_plain_algorithms)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:

@@ -5,11 +5,11 @@ rounded yet; it may be overwritten.
 """
 
 import functools
-import warnings
 
 import torch
 
 from bitsback.integer.convolution import WIDE, Limits, clamp_kinds, in_four_passes
+from bitsback.shared_block import without_warnings
 
 
 def round_and_narrow(
@@ -62,8 +62,7 @@ def one_pass_agrees() -> bool:
     far = torch.tensor([2.0**24, -(2.0**24), 2.0**24 - 1], device="cpu")
     wide = torch.cat([near, near * 3495, far]).view(1, 1, -1, 3).expand(1, 5, -1, -1)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch means to drop its quantiser one day
+        with without_warnings():  # torch means to drop its quantiser one day
             return all(
                 torch.equal(in_one_pass(some, divisor), in_four_passes(some, divisor))
                 for divisor in (1, WIDE)

@@ -6,7 +6,6 @@ Pixels are never rotated or converted: an image that could not be restored exact
 from __future__ import annotations
 
 import io
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -28,6 +27,7 @@ from bitsback.codecs.formats.pillow_images import to_image
 from bitsback.codecs.image import ImageData, same_samples, with_whole_palette
 from bitsback.errors import InputChanged, UnsupportedImage
 from bitsback.inputs import opened
+from bitsback.shared_block import without_warnings
 
 __all__ = [
     "HOLDS",
@@ -65,8 +65,7 @@ def read_image(
     OSError.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of damaged metadata
+        with without_warnings():  # Pillow warns of damaged metadata
             if isinstance(source, (str, Path)):
                 with opened(source) as (stream, _):
                     return open_image(stream, name, allow_lossy)
@@ -105,8 +104,7 @@ def written_bytes(
 ) -> tuple[bytes, list[str]]:
     """As image_bytes, but writes `attempt`, which is `image` with all or part of its metadata."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_warnings():
             data = _write_whole(attempt, file_format)
     except Exception as error:  # Pillow's writers raise many kinds on unusual metadata
         raise UnsupportedImage(f"{name}: {file_format} cannot hold this image ({error})") from None

@@ -3,7 +3,6 @@
 import io
 import math
 import struct
-import warnings
 from typing import Any, BinaryIO
 
 from PIL import Image, ImageFile
@@ -11,6 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from bitsback.codecs.formats import chunks, losses, tags, tiff_checks
 from bitsback.codecs.formats.metadata import DOUBLES, METADATA, ROOM, TEXTS, WHOLE
+from bitsback.shared_block import without_warnings
 
 HELD_METADATA = {  # by formats that Pillow writes
     "PNG": set(METADATA),
@@ -120,8 +120,7 @@ def views(metadata: dict) -> dict:
             continue
         orientation = 1
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow warns of damaged metadata
+            with without_warnings():  # Pillow warns of damaged metadata
                 image = show(metadata[key])
                 orientation = image.getexif().get(ORIENTATION, 1)
                 found |= gather(image, dict(image.info))

@@ -1,0 +1,71 @@
+"""Settings of the whole process, changed while any of its threads needs them, and restored."""
+
+import os
+import sys
+import threading
+import warnings
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+from bitsback.locks import ForkLock
+
+_blocks: "weakref.WeakSet[SharedBlock]" = weakref.WeakSet()
+
+
+class SharedBlock:
+    """One block of a context manager for all threads: the first in enters it, the last out leaves.
+
+    make: gives the manager, which changes and restores the settings.  Blocks of its own in each
+    thread, which overlap, would leave the settings of one of them behind.
+    """
+
+    def __init__(self, make: Callable[[], AbstractContextManager]) -> None:
+        self._make, self._lock, self._block = make, ForkLock(), ExitStack()
+        self._inside: Counter[int] = Counter()  # how often, by thread
+        _blocks.add(self)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._block.enter_context(self._make())
+            self._inside[threading.get_ident()] += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= Counter([threading.get_ident()])  # drops what is 0
+            if not self._inside:
+                self._block.close()
+
+    def renew(self) -> None:
+        """In a process that was forked: only the thread that forked it is there."""
+        me = threading.get_ident()
+        self._inside = Counter({me: self._inside[me]} if me in self._inside else {})
+        if not self._inside:
+            self._block.close()
+
+
+def _renew_all():
+    for block in list(_blocks):
+        block.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all)
+
+
+@contextmanager
+def _ignored() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+_shared = SharedBlock(_ignored)
+
+
+def without_warnings() -> AbstractContextManager[None]:
+    """A block in which warnings are not printed: of the whole process, but where Python has filters
+    for each thread (sys.flags.context_aware_warnings, from 3.14 on)."""
+    return _ignored() if getattr(sys.flags, "context_aware_warnings", False) else _shared
