@@ -1,5 +1,6 @@
 """bitsback: lossless image compression with a variational diffusion model as its prior."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ if not (_ROOT / "bitsback" / "codecs").is_dir() and (_ROOT / "codecs" / "FORMAT.
 
 
 def __getattr__(name: str) -> Any:
-    """`bitsback.Archive`, imported when it is first used, since torch takes seconds to load."""
+    """`bitsback.Archive` and `bitsback.codecs`, imported when they are first used: torch takes
+    seconds to load."""
+    if name == "codecs":
+        return import_module("bitsback.codecs")
     if name == "Archive":
         from bitsback.reading import Archive
 

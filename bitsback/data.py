@@ -23,7 +23,8 @@ from torch.utils.data import Dataset, Sampler
 
 from bitsback.devices import require
 from bitsback.errors import UnsupportedImage
-from bitsback.reading import Archive, Recent
+from bitsback.reading import Archive
+from bitsback.recent import Recent
 
 __all__ = ["Archive", "ArchiveDataset", "GroupBatches"]
 
@@ -105,6 +106,8 @@ class GroupBatches(Sampler):
         mixed: int = 4,
         seed: int = 0,
     ) -> None:
+        if not isinstance(dataset, ArchiveDataset):
+            raise TypeError(f"an ArchiveDataset is needed, not {type(dataset).__name__}")
         if min(batch_size, mixed) < 1:
             raise ValueError(f"batches of {batch_size} images from {mixed} groups at a time")
         self.groups, self.batch_size = dataset.archive.groups, batch_size

@@ -7,7 +7,9 @@ file     real files of one image each, header and start included
 archive  a real file of all images
 
 Bound and net are of tiles, each coded by itself, whose sides are multiples of 8, the network's
-coarsest stage: what is left at the right and lower edges counts in files only.
+coarsest stage: what is left at the right and lower edges counts in files only.  A file may take
+less than the bound: it has side information that tiles lack, such as counts of colours and means of
+blocks.  It is the fallback codec's where that is smaller (Rate.by_prior).
 """
 
 import math
@@ -19,13 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitsback.codecs.bitstream.container import Entry
+from bitsback.codecs.bitstream.container import Entry, read_header
 from bitsback.codecs.decoder import Progress, no_progress, shared
 from bitsback.codecs.encoder import Encoder
 from bitsback.codecs.groups import encode_groups
 from bitsback.codecs.image import ImageData
 from bitsback.codecs.prior_trial import prior_bits
 from bitsback.coder.model import Model
+from bitsback.devices import require
 from bitsback.diffusion.levels import sigmas, spaced
 from bitsback.errors import UnsupportedImage, WrongModel
 from bitsback.train.bound import BoundNetwork
@@ -35,6 +38,7 @@ from bitsback.train.ensemble import bound_network
 from bitsback.train.experts import Experts
 from bitsback.train.export import save_model
 from bitsback.train.measure import bound_bits, bound_parts
+from bitsback.train.plain import plain_torch
 from bitsback.train.variances import graded_bits, measure_moments
 
 MEASURES = ("bound", "net", "file", "archive")
@@ -46,18 +50,25 @@ class Rate(NamedTuple):
     """Bits a dimension over a set, bits added up, and the standard error over its images.
 
     error: of a ratio of sums, the usual one where all images have one size; NaN for one image.
+    by_prior: of file_rate, the number of files that the prior coded, at least in part; the others
+    are by the fallback codec, and say nothing of a model.
     """
 
     mean: float
     error: float
+    by_prior: int | None = None
 
 
 def rate(bits: Sequence[float] | np.ndarray, dims: Sequence[int] | np.ndarray) -> Rate:
     """The Rate of images with these bits and dimensions (Cochran, Sampling Techniques, ch. 6).
 
+    Errors: ValueError for none, or for another number of the one than of the other.
+
     >>> rate([10, 90], [10, 30]).mean
     2.5
     """
+    if len(bits) != len(dims) or not len(bits):
+        raise ValueError(f"bits of {len(bits)} images, dimensions of {len(dims)}")
     b, d = np.array(bits, float), np.array(dims, float)
     mean, count = float(b.sum() / d.sum()), len(b)
     if count < 2:
@@ -93,6 +104,7 @@ def as_tensor(tile: np.ndarray) -> Tensor:
     return planes.expand(-1, 3, -1, -1).contiguous()
 
 
+@plain_torch()
 def tile_rates(
     images: list[np.ndarray],
     model: Model,
@@ -104,8 +116,19 @@ def tile_rates(
 ) -> dict[str, Rate]:
     """Rates of tiles: reconstruction, diffusion and prior, which add up to bound; and net.
 
-    images: (H, W, 3 or 1) uint8.  Errors: UnsupportedImage where all are too small.
+    images: (H, W, 3 or 1) uint8; measures: of bound and net.  Errors: UnsupportedImage for other
+    images, and where all are too small; BitsbackError for a device that is not here; ValueError;
+    TypeError for a model that is none.
     """
+    if not isinstance(model, Model):
+        raise TypeError(f"a Model is needed (Model.open), not {type(model).__name__}")
+    if not measures or set(measures) - {"bound", "net"}:
+        raise ValueError(f"measures {measures}: some of bound and net are needed")
+    for pixels in images:
+        plain = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8
+        if not plain or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
+            raise UnsupportedImage("tiles are of arrays (H, W, 3 or 1) of uint8")
+    require(device)
     parts: dict[str, np.ndarray] = {}
     dims, network = np.zeros(len(images), int), bound_network(model).to(device)
     batches = list(_batches(images))
@@ -135,18 +158,24 @@ def tile_rates(
 
 
 def file_rate(images: list[ImageData], encoder: Encoder, progress: Progress = no_progress) -> Rate:
-    """The Rate of files of one image each, verified if the encoder verifies."""
-    bits = [
-        8.0 * len(encoder.encode(image, shared(progress, i, len(images))))
-        for i, image in enumerate(images)
-    ]
-    return rate(bits, [image.samples.size for image in images])
+    """The Rate of files of one image each, verified if the encoder verifies.  Errors: ValueError
+    for no images; Encoder.encode's."""
+    bits, by_prior = [], 0
+    for i, image in enumerate(images):
+        data = encoder.encode(image, shared(progress, i, len(images)))
+        bits.append(8.0 * len(data))
+        by_prior += bool(read_header(data).model)
+    found = rate(bits, [image.samples.size for image in images])
+    return found._replace(by_prior=by_prior)
 
 
 def archive_rate(
     images: list[ImageData], encoder: Encoder, progress: Progress = no_progress
 ) -> Rate:
-    """The Rate of one archive, named by number; its standard error is not known (NaN)."""
+    """The Rate of one archive, named by number; its standard error is not known (NaN).  Errors:
+    ValueError for no images; Encoder.encode_many's."""
+    if not images:
+        raise ValueError("no images")
     entries = tuple(
         Entry(one.width, one.height, f"{i}", mode=one.mode) for i, one in enumerate(images)
     )
@@ -177,6 +206,7 @@ def with_levels(model: Model, count: int, path: Path) -> Model:
     return Model(path, path.read_bytes())  # not mapped: Windows removes no file that is
 
 
+@plain_torch()
 def graded_rates(
     images: list[np.ndarray],
     training: list[np.ndarray],

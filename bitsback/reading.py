@@ -4,10 +4,9 @@ import copy
 import operator
 import os
 from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Generic, TypeVar, overload
+from typing import overload
 
 import numpy as np
 
@@ -17,40 +16,13 @@ from bitsback.codecs.bitstream.table import is_grouped, table_bytes
 from bitsback.codecs.decoder import ModelOption, decode_group
 from bitsback.codecs.image import ImageData
 from bitsback.coder.model import Model
+from bitsback.devices import require
 from bitsback.errors import DamagedFile, InputChanged, NotOurFile, UnsupportedImage
 from bitsback.inputs import identity
-from bitsback.locks import ForkLock
+from bitsback.recent import Recent
 
 CACHE_BYTES = 2**28  # of decoded samples that an Archive or a data set keeps
 HEAD = 32  # bytes of a file that tell how long its table is
-Kept = TypeVar("Kept")
-
-
-class Recent(Generic[Kept]):
-    """What was made of groups lately, as long as it has no more than `limit` bytes together.
-
-    Threads may share it: one makes what all of them wait for.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit, self._lock = limit, ForkLock()
-        self.kept: OrderedDict[int, tuple[Kept, int]] = OrderedDict()
-
-    @property
-    def size(self) -> int:
-        """Bytes of all that is kept."""
-        return sum(size for _, size in self.kept.values())
-
-    def get(self, key: int, make: Callable[[], tuple[Kept, int]]) -> Kept:
-        """What is kept under a key, else what make() returns, with its bytes."""
-        with self._lock:
-            if key not in self.kept:
-                self.kept[key] = make()
-            self.kept.move_to_end(key)
-            found = self.kept[key][0]
-            while self.size > self.limit and len(self.kept) > 1:
-                self.kept.popitem(last=False)
-            return found
 
 
 class Archive:
@@ -87,6 +59,7 @@ class Archive:
         device: str = "cpu",
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
+        require(device)
         self.path, self.device, self.cache_bytes = Path(path), device, cache_bytes
         self._where = self.path.absolute()  # also after the current folder has changed
         self._model = model

@@ -14,7 +14,7 @@ from bitsback.codecs.bit_costs import head_costs
 from bitsback.codecs.bitstream.chosen import read_single
 from bitsback.codecs.bitstream.numbers import Reader
 from bitsback.codecs.checksums import checked_images
-from bitsback.codecs.decoder import ModelOption, Progress, no_progress
+from bitsback.codecs.decoder import ModelOption, Progress, bytes_of, no_progress
 from bitsback.codecs.display_png import display_png
 from bitsback.codecs.fallback.parts import split_parts
 from bitsback.codecs.map_ledger import CountedCosts, MapLedger, placed_chain
@@ -82,7 +82,7 @@ def bit_map(data: bytes, *, model: ModelOption = None, progress: Progress = no_p
     Options as decode_image.  Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an
     archive.
     """
-    header, payload = read_single(data, "a map shows one image")
+    header, payload = read_single(bytes_of(data), "a map shows one image")
     rest, size = head_costs(data, header, payload), (header.height, header.width)
     fallback = np.zeros(size)
     if not header.model:

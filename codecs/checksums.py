@@ -43,6 +43,8 @@ def checked_entries(images: list[ImageData], entries: tuple[Entry, ...]) -> tupl
         raise UnsupportedImage(
             f"{len(images)} images and {len(entries)} entries: an archive has one of each or more"
         )
+    if not all(isinstance(entry, Entry) for entry in entries):
+        raise TypeError("an Entry is needed for each image")
     if len({entry.name for entry in entries}) < len(entries):
         raise UnsupportedImage("two images of an archive have one name")
     for image, entry in zip(images, entries):

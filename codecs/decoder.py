@@ -122,7 +122,7 @@ def _decode_stack(header, payload, model, device, progress, ledger, begun):
     return arrays, stack.credit(header.credit_bytes), model.gaussians
 
 
-def _bytes_of(data: Packed) -> bytes:
+def bytes_of(data: Packed) -> bytes:
     """bytes of any object that has them.  Errors: TypeError."""
     if isinstance(data, bytes):
         return data
@@ -147,7 +147,7 @@ def decode_image(
     >>> decode_image(encode_image(gray)).metadata
     {'dpi': (72.0, 72.0)}
     """
-    packed = _bytes_of(data)
+    packed = bytes_of(data)
     if container.read_header(packed).archive:
         raise UnsupportedImage("an archive of images, which bitsback.Archive opens")
     return decode_images(packed, model=model, device=device, progress=progress)[1][0]
@@ -170,7 +170,7 @@ def decode(
     >>> bool((decode(data) == pixels).all()), read_header(data).width
     (True, 4)
     """
-    packed = _bytes_of(data)
+    packed = bytes_of(data)
     header = container.read_header(packed)
     if not header.archive and header.entries[0].mode != "RGB":
         raise UnsupportedImage(

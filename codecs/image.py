@@ -44,6 +44,7 @@ MODES = {  # name: (dtype, channels); a mode's position in this dict is its code
     "I;16B": ("<u2", 1),
 }
 DAMAGED = {"IDAT (wrong checksum)", "damaged parts", "data outside the image"}  # in `lost`
+PALETTES = ("palette", "palette_alpha")  # in `look`
 STRIP = 2**22  # samples of a strip: a computation's memory does not depend on the image's size
 # Modes that the prior can code.  Of the DEEP ones it codes the upper bits (remainders/ codes the
 # others), of the GRAYS one channel.
@@ -106,6 +107,8 @@ class ImageData:
             raise UnsupportedImage(f"mode {self.mode} is not known")
         if not (isinstance(self.look, dict) and isinstance(self.metadata, dict)):
             raise UnsupportedImage("look and metadata are dictionaries")
+        if not all(isinstance(self.look.get(key, b""), bytes) for key in PALETTES):
+            raise UnsupportedImage("palette and palette_alpha are bytes")
         if "" in self.lost:
             raise UnsupportedImage("lost: a name is empty")
         # a mask would be lost, and rows of a matrix are matrices again
@@ -179,16 +182,24 @@ class ImageData:
     def shown(self) -> np.ndarray | None:
         """(H, W) or (H, W, 3 or 4) uint8, as screens show it; None for modes of no plain colours.
 
-        Palettes are looked up, 16 bits cut to 8.
+        Palettes are looked up, 16 bits cut to the upper 8 of those in use.
         """
         if self.mode == "1":
             return self.samples * np.uint8(255)
         if self.mode == "P" and "palette" in self.look:
-            colours = np.frombuffer(self.look["palette"].ljust(768, b"\0"), np.uint8)
-            return colours.reshape(256, 3)[self.samples]
+            colours = np.frombuffer(self.look["palette"].ljust(768, b"\0")[:768], np.uint8)
+            colours, alpha = colours.reshape(256, 3), self.look.get("palette_alpha")
+            if alpha is not None:
+                column = np.frombuffer(alpha.ljust(256, b"\xff")[:256], np.uint8)
+                colours = np.column_stack([colours, column])
+            return colours[self.samples]
         shown = self.samples
         if self.mode in DEEP:
-            shown = (shown >> 8).astype(np.uint8)
+            colours = shown if self.alpha is None else shown[..., :-1]
+            lower = max(0, int(colours.max()).bit_length() - 8)
+            shown = (colours >> lower).astype(np.uint8)
+            if self.alpha is not None:
+                shown = np.dstack([shown, (self.alpha >> 8).astype(np.uint8)])
         elif self.mode not in ("RGB", "RGBA", "L", "LA", "P"):
             return None
         return shown[..., [0, 0, 0, 1]] if shown.shape[2:] == (2,) else shown

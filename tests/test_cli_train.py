@@ -233,3 +233,46 @@ def test_export_measures_on_images_that_are_there(tmp_path, photograph):
     source = ROOT / "benchmarks/checkpoints/fast_bfloat16.ckpt"
     result = call("export", source, "-o", output, "--data", tmp_path / "images")
     assert result.exit_code == 1 and "256x256" in error_lines(result)[0] and not output.exists()
+
+
+def test_the_log_of_another_run(tmp_path, photograph):
+    """Is an output: it is refused without -f, and not added to with it."""
+    (tmp_path / "in").mkdir()
+    save(photograph(32, 32), tmp_path / "in/a.png")
+    log = tmp_path / "m.safetensors.log.jsonl"
+    log.write_text("keep\n")
+    run = [
+        "train",
+        tmp_path / "in",
+        "-o",
+        tmp_path / "m.safetensors",
+        "--minutes",
+        "0.01",
+        *TINY_RUN,
+    ]
+    result = call(*run)
+    assert result.exit_code == 1 and "log.jsonl: exists already" in error_lines(result)[0]
+    assert log.read_text("utf-8") == "keep\n"
+    assert call(*run, "-f").exit_code == 0 and "keep" not in log.read_text("utf-8")
+
+
+def test_an_interrupt_before_the_first_checkpoint(tmp_path, photograph, monkeypatch):
+    """One line says that nothing can be resumed; after one there is none."""
+    (tmp_path / "in").mkdir()
+    save(photograph(32, 32), tmp_path / "in/a.png")
+    checkpoint = tmp_path / "m.safetensors.ckpt"
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bitsback.train.loop.train", interrupted)
+    run = ["train", tmp_path / "in", "-o", tmp_path / "m.safetensors", *TINY_RUN]
+    assert "nothing can be resumed" in call(*run).stderr
+    assert names(tmp_path) == ["in/a.png"]
+
+    def later(*_, **__):
+        checkpoint.write_bytes(b"x")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bitsback.train.loop.train", later)
+    assert "nothing can be resumed" not in call(*run).stderr

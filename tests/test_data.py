@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -328,3 +330,21 @@ def test_846_images_in_random_order_by_two_workers(tmp_path):
     assert found.shape == pixels.shape
     ours, theirs = (sorted(one.tobytes() for one in some) for some in (found, pixels))
     assert ours == theirs
+
+
+def test_what_is_none(archive, path, tiny_model, pixels):
+    """A device, a data set and entries are told when they are given, by the errors promised."""
+    with pytest.raises(BitsbackError, match="no such device"):
+        Archive(path, device="nowhere")
+    with pytest.raises(TypeError, match="ArchiveDataset"):
+        GroupBatches(archive, 4)
+    with pytest.raises(TypeError, match="Entry"):
+        Encoder(tiny_model).encode_many(list(pixels[:2]), (1, 2))
+
+
+def test_the_package_has_its_codecs():
+    """Without an import of their own."""
+    code = "import bitsback; print(bitsback.codecs.encode.__name__)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "encode"
+    with pytest.raises(AttributeError):
+        bitsback.nothing

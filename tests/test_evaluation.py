@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bitsback import evaluation
+from bitsback.cli import evaluate
 from bitsback.codecs import Encoder, encode
 from bitsback.codecs.image import ImageData
-from bitsback.errors import UnsupportedImage
+from bitsback.errors import BitsbackError, UnsupportedImage
 from bitsback.train.dequantise import dequantised_model
 from bitsback.train.measure import bound_bits
 from tests.commands import call, error_lines
@@ -170,3 +172,49 @@ def test_what_cannot_be_evaluated(wrong, tmp_path):
     result = call("evaluate", path)
     (line,) = error_lines(result)
     assert result.exit_code == 1 and path.name in line
+
+
+def test_files_by_the_fallback_codec_are_counted(images, tiny_model, tmp_path):
+    """Their rate is not the model's: the table says of how many it is."""
+    flat = ImageData("RGB", np.zeros((64, 64, 3), np.uint8))
+    encoder = Encoder(tiny_model)
+    assert evaluation.file_rate([flat], encoder).by_prior == 0
+    Image.fromarray(flat.samples).save(tmp_path / "flat.png")
+    result = call("evaluate", tmp_path, "--model", tiny_model.path, "--measure", "file", "--row")
+    assert "file (0 by the prior)" in result.stdout
+    result = call("evaluate", tmp_path, "--model", tiny_model.path, "--measure", "file", "-q")
+    assert "file (0 by the prior)" in result.stdout
+
+
+def test_files_by_the_prior_are_the_models(tiny_model, photograph, monkeypatch):
+    """All of them: nothing is added to the name."""
+    monkeypatch.setattr("bitsback.codecs.mode_decision.fallback_hopeless", lambda *_: True)
+    monkeypatch.setattr("bitsback.codecs.mode_decision.prior_likely", lambda images, *_: [True])
+    found = evaluation.file_rate([ImageData("RGB", photograph(64, 64))], Encoder(tiny_model))
+    assert found.by_prior in (0, 1)
+    assert evaluate.fallback_share({"images": 1, "files_by_prior": 1}) == ""
+    assert evaluate.fallback_share({"images": 1, "files_by_prior": None}) == ""
+
+
+def test_wrong_arguments(images, tiny_model):
+    """The errors that are promised, of this package, ValueError and TypeError."""
+    for wrong, error in (
+        (([], tiny_model), UnsupportedImage),
+        ((images, "fast"), TypeError),
+        ((images, tiny_model, ("x",)), ValueError),
+        ((images, tiny_model, ()), ValueError),
+        (([np.zeros((8, 8, 4), np.uint8)], tiny_model), UnsupportedImage),
+        (([np.zeros((8, 8, 3), np.uint16)], tiny_model), UnsupportedImage),
+        (([ImageData("L", np.zeros((8, 8), np.uint8))], tiny_model), UnsupportedImage),
+    ):
+        with pytest.raises(error):
+            evaluation.tile_rates(*wrong)
+    with pytest.raises(BitsbackError, match="no such device"):
+        evaluation.tile_rates(images, tiny_model, device="nowhere")
+    for call_ in (
+        lambda: evaluation.file_rate([], Encoder(tiny_model)),
+        lambda: evaluation.archive_rate([], Encoder(tiny_model)),
+        lambda: evaluation.rate([1], [1, 2]),
+    ):
+        with pytest.raises(ValueError):
+            call_()

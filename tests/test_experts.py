@@ -34,7 +34,7 @@ from bitsback.train.experts import Experts
 from bitsback.train.export import make_layer, save_model, without_excess
 from bitsback.train.loop import train
 from bitsback.train.measure import bound_bits
-from bitsback.train.trainer import TrainingConfig
+from bitsback.train.training_config import TrainingConfig
 from bitsback.tune import tuning
 from tests import numpy_decoder as yardstick
 from tests.conftest import TINY, random_network

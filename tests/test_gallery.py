@@ -8,7 +8,7 @@ import torch
 
 from bitsback.coder.model import Model
 from bitsback.diffusion.levels import default_levels, sigmas
-from bitsback.errors import NoiseOutOfRange, TrainingError, WrongModel
+from bitsback.errors import BitsbackError, NoiseOutOfRange, TrainingError, WrongModel
 from bitsback.sampling.gallery import ExpertPrior, default_grade, draw_images, open_prior
 from bitsback.sampling.samplers import SAMPLERS, VARIANCE_GRADES
 from bitsback.train.denoiser import Denoiser
@@ -155,3 +155,27 @@ def test_unknown_names(short_model, option):
     """ValueError that lists the known ones."""
     with pytest.raises(ValueError, match="'x' is none of .*(seeds3|clouds|passes), "):
         draw(short_model, **option)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"steps": 0},
+        {"depth": math.nan},
+        {"depth": 2.0},
+        {"shape": (1, 1, 8, 8)},
+        {"shape": (0, 3, 8, 8)},
+        {"photo": torch.zeros(3, 8, 9)},
+        {"photo": torch.zeros(3, 12, 10, dtype=torch.uint8)},
+    ],
+)
+def test_arguments_that_fit_nothing(short_model, option):
+    """ValueError, for every sampler."""
+    shape = option.pop("shape", SHAPE)
+    with pytest.raises(ValueError):
+        draw_images(short_model, shape, torch.Generator(), **option)
+
+
+def test_a_device_that_is_not_there(short_model):
+    with pytest.raises(BitsbackError, match="no such device"):
+        draw(short_model, device="nowhere")

@@ -9,7 +9,8 @@ from bitsback.diffusion.passes import coding_passes
 from bitsback.errors import TrainingError
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.grow import BLOCKS, GROWS, grow_weights
-from bitsback.train.trainer import Trainer, TrainingConfig
+from bitsback.train.trainer import Trainer
+from bitsback.train.training_config import TrainingConfig
 from tests.conftest import TINY as EIGHT
 
 TINY = dataclasses.replace(EIGHT, passes=4)

@@ -97,3 +97,27 @@ def test_samples_must_be_an_array(samples):
     """Another type raises UnsupportedImage that names the type."""
     with pytest.raises(UnsupportedImage, match=type(samples).__name__):
         ImageData("L", samples)
+
+
+def test_what_screens_show():
+    """16 bits as the upper 8 of those in use, palettes with alpha, gray and alpha as RGBA."""
+    twelve = np.arange(0, 4096, 64, dtype=np.uint16).reshape(8, 8)
+    assert np.array_equal(ImageData("I;16", twelve).shown, (twelve >> 4).astype(np.uint8))
+    deep = np.full((2, 2, 4), 0xABCD, np.uint16)
+    assert np.array_equal(ImageData("RGBA;16", deep).shown, np.full((2, 2, 4), 0xAB, np.uint8))
+    faint = ImageData("LA;16", np.dstack([twelve, twelve << 4]))
+    assert np.array_equal(faint.shown[0, 3], [12, 12, 12, 12])
+    black = np.array([[0, 65535]], np.uint16)
+    assert ImageData("I;16", black).shown.tolist() == [[0, 255]]
+    indices = np.array([[0, 1, 2]], np.uint8)
+    look = {"palette": bytes(range(1, 7)), "palette_alpha": b"\x07\x08"}
+    shown = ImageData("P", indices, look).shown
+    assert shown.tolist() == [[[1, 2, 3, 7], [4, 5, 6, 8], [0, 0, 0, 255]]]
+    assert ImageData("P", indices, {"palette": bytes(900)}).shown.shape == (1, 3, 3)
+    assert ImageData("F", np.zeros((2, 2), "<f4")).shown is None
+
+
+def test_a_palette_is_bytes():
+    """UnsupportedImage for another."""
+    with pytest.raises(UnsupportedImage, match="palette"):
+        ImageData("P", np.zeros((2, 2), np.uint8), {"palette": 5})

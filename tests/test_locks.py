@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bitsback.locks import ForkLock
-from bitsback.reading import Recent
+from bitsback.recent import Recent
 
 FORK = "fork" in multiprocessing.get_all_start_methods()
 

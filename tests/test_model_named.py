@@ -31,6 +31,7 @@ from bitsback.codecs.borders import border_bits
 from bitsback.codecs.image import ImageData, same
 from bitsback.codecs.io import files
 from bitsback.coder.model import Model
+from bitsback.errors import WrongModel
 from bitsback.integer import installed, model_file, selftest
 from bitsback.sampling.preview import preview
 from tests.commands import call
@@ -365,3 +366,9 @@ def test_a_small_archive_is_the_same_by_name_and_by_model(models):
         Encoder(model).encode_many(images, entries) for model in ("fast", models["fast"])
     )
     assert by_name == by_model and made_with(by_name, models["fast"])
+
+
+def test_another_model_than_the_files_own(tiny_model):
+    """The error names both: the one that is missing, and the one that was given."""
+    with pytest.raises(WrongModel, match=f"made with model {'0' * 16}.* {tiny_model.id[:16]}$"):
+        Model.of_file(tiny_model, "0" * 16)

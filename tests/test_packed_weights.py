@@ -12,7 +12,8 @@ from bitsback.train.denoiser import Denoiser
 from bitsback.train.dequantise import dequantised_model
 from bitsback.train.export import integer_layers
 from bitsback.train.measure import bound_bits
-from bitsback.train.trainer import Trainer, TrainingConfig
+from bitsback.train.trainer import Trainer
+from bitsback.train.training_config import TrainingConfig
 from tests.commands import call
 from tests.conftest import TINY
 

@@ -1,6 +1,7 @@
 """preview.py: the segment that decodes first, near to the image; elsewhere block means or gray."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -284,3 +285,22 @@ def test_bad_input(data, shipped, other_model, prior_file, photograph, tmp_path)
     short = container.write(dataclasses.replace(header), payload[-200:])
     with pytest.raises(DamagedFile):
         preview(short, model=shipped)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"sigma": 0}, {"sigma": math.nan}, {"steps": 0}, {"segments": 0}, {"segments": -1}],
+)
+def test_numbers_that_are_none(data, shipped, option):
+    """ValueError that names them, not what they lead to."""
+    with pytest.raises(ValueError, match="not all positive"):
+        preview(data, model=shipped, **option)
+
+
+def test_bytes_of_any_kind(data, shipped):
+    """As decode takes them."""
+    expected = preview(data, model=shipped).pixels
+    for same in (np.frombuffer(data, np.uint8), memoryview(data)):
+        assert np.array_equal(preview(same, model=shipped).pixels, expected)
+    with pytest.raises(TypeError):
+        preview("a.bbk", model=shipped)

@@ -19,7 +19,8 @@ from bitsback.train.export import save_model
 from bitsback.train.loop import train
 from bitsback.train.measure import bound_bits
 from bitsback.train.restart import as_checkpoint, other_experts, trainable
-from bitsback.train.trainer import Trainer, TrainingConfig
+from bitsback.train.trainer import Trainer
+from bitsback.train.training_config import TrainingConfig
 from tests.conftest import TINY
 
 LAST = len(default_levels()) - 1

@@ -23,7 +23,8 @@ from bitsback.train.loop import train
 from bitsback.train.mixture import Mixture, Source, read_images
 from bitsback.train.muon import Muon, orthogonalise
 from bitsback.train.patches import Patches
-from bitsback.train.trainer import Trainer, TrainingConfig
+from bitsback.train.trainer import Trainer
+from bitsback.train.training_config import TrainingConfig
 from tests.conftest import TINY, on_cuda
 
 ROW = "level pixel top total steps minutes share pixels_per_second sigma_ends integer".split()

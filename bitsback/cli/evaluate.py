@@ -171,6 +171,7 @@ def measured(
         "model": model.id[:16],
         "levels": len(model.levels),
         "verified": verify and bool({"file", "archive"} & set(measures)),
+        "files_by_prior": rates["file"].by_prior if "file" in rates else None,
         "rates": {
             name: [one.mean, None if math.isnan(one.error) else one.error]
             for name, one in rates.items()
@@ -206,9 +207,16 @@ def print_facts(facts: dict[str, Any]) -> None:
     print_line(f"{'':28} {'bits/dim':>9} {'s.e.':>8}")
     for name, (mean, error) in facts["rates"].items():
         spread = "" if error is None else f"{error:8.4f}"
-        print_line(f"{'  ' * (name in PARTS) + name:28} {mean:9.4f} {spread}".rstrip())
+        told = name + fallback_share(facts) * (name == "file")
+        print_line(f"{'  ' * (name in PARTS) + told:28} {mean:9.4f} {spread}".rstrip())
     for grade, mean in facts.get("grades", {}).items():
         print_line(f"{'bound, ' + grade:28} {mean:9.4f}".rstrip())
+
+
+def fallback_share(facts: dict[str, Any]) -> str:
+    """What is told of files where the fallback codec made some: their rate is not the model's."""
+    by_prior = facts["files_by_prior"]
+    return "" if by_prior in (None, facts["images"]) else f" ({by_prior} by the prior)"
 
 
 def table_rows(facts: dict[str, Any], form: str) -> list[str]:
@@ -222,6 +230,7 @@ def table_rows(facts: dict[str, Any], form: str) -> list[str]:
     name = Path(facts["source"]).name
     cells = [name, str(facts["images"]), facts["model"], str(facts["levels"]), *texts]
     head = ["images", "N", "model", "levels", *rates]
+    head = [name + fallback_share(facts) * (name == "file") for name in head]
     if form == "latex":
         cells[0] = name.replace("_", r"\_")
         return ["% " + " & ".join(head), " & ".join(cells) + r" \\"]

@@ -157,7 +157,7 @@ def train_recipe(
         held = ", ".join(str(len(crops)) for crops in images.held)
         print_line(
             f"{recipe.name}: {len(images.sizes)} images, {len(images.pixels) / 1e6:.1f} megapixels;"
-            f" held out {held}",
+            f" held out {held or 'nothing, so no bounds are measured (hold_out)'}",
             to_stderr=True,
         )
         with tempfile.TemporaryDirectory() as folder:

@@ -55,6 +55,7 @@ def _continues(output: Path, resume: Path | None) -> bool:
 @click.option(
     "--until",
     type=FiniteRange(),
+    metavar="SECONDS",
     help="With RECIPE: the end of training, in seconds since 1970 (`date +%s`).",
 )
 @click.option(
@@ -188,7 +189,9 @@ def train(
         checkpoint, log = Path(f"{output}.ckpt"), Path(f"{output}.log.jsonl")
         for path in [checkpoint] if levels else [output, checkpoint]:
             outputs.refuse(path, [], may_replace)
-        with open(log, "w" if force and not resume else "a"):
+        if not resume:
+            outputs.refuse(log, [], force)
+        with open(log, "a" if resume else "w"):
             pass
     except FAILURES as error:
         print_error(error, getattr(error, "filename", None) or output)
@@ -224,6 +227,11 @@ def train(
         of_output = isinstance(error, (OutputExists, OutputFailed))
         print_error(error, output if of_output else folder)
         sys.exit(1)
+    except KeyboardInterrupt:
+        if not checkpoint.exists():
+            told = f"{checkpoint}: not there yet, so nothing can be resumed (-f begins again)"
+            print_line(f"bitsback: {told}", to_stderr=True)
+        raise
     finally:
         if log.is_file() and not log.stat().st_size:  # made before the work, to see that it can be
             log.unlink()

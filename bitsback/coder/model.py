@@ -168,7 +168,11 @@ class Model:
             return model
         with model._lock:
             if model_id not in model._others:
-                model._others[model_id] = cls.open(model_id=model_id)
+                try:
+                    model._others[model_id] = cls.open(model_id=model_id)
+                except WrongModel as error:
+                    given = f"; the one that is given is {model.id[:ID_DIGITS]}"
+                    raise WrongModel(f"{error}{given}") from None
             return model._others[model_id]
 
     def chain(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bitsback.coder.model import Model
+from bitsback.devices import require
 from bitsback.diffusion.levels import default_levels
 from bitsback.errors import NoiseOutOfRange
 from bitsback.sampling.chain_sampler import nearest_level, on_lattice, sample_chain
@@ -20,6 +21,7 @@ from bitsback.sampling.samplers import SAMPLERS, VARIANCE_GRADES
 from bitsback.sampling.starts import clouds, coder_start, noised
 from bitsback.train.checkpoints import read_checkpoint
 from bitsback.train.denoiser import Denoiser
+from bitsback.train.plain import plain_torch
 
 CHAIN_GRADE = "passes"  # the grade of ancestral that is the coder's own chain
 ALL_GRADES = (CHAIN_GRADE, *VARIANCE_GRADES)
@@ -85,6 +87,7 @@ def draw_chain(
     ).float()
 
 
+@plain_torch()
 def draw_images(
     prior: Prior,
     shape: tuple[int, ...],
@@ -105,11 +108,22 @@ def draw_images(
     coder's own levels; grade (of ancestral), depth (of restoration-degradation): see samplers.py;
     photo: (3, H, W) or (B, 3, H, W) float, pixels - 128, to start from with noise sigma; top: one
     of TOPS, the start without photo; generator: on the CPU.  Errors: NoiseOutOfRange; ValueError
-    for an unknown sampler, top or grade.
+    for other arguments; BitsbackError for a device that is not here.
     """
+    require(device)
     for given, known in ((sampler, SAMPLERS), (top, TOPS), (grade, (None, *ALL_GRADES))):
         if given not in known:
             raise ValueError(f"{given!r} is none of {', '.join(map(str, known))}")
+    if steps is not None and steps < 1 or not 0 <= depth <= 1:
+        raise ValueError(f"steps {steps}, depth {depth}: 1 or more, and from 0 to 1")
+    if len(shape) != 4 or shape[1] != 3 or min(shape) < 1:
+        raise ValueError(f"shape {shape}: (B, 3, H, W) is needed")
+    if photo is not None and not (
+        torch.is_tensor(photo)
+        and photo.is_floating_point()
+        and tuple(photo.shape) in (tuple(shape), tuple(shape[1:]))
+    ):
+        raise ValueError(f"photo: a tensor of floats is needed, of shape {shape} or {shape[1:]}")
     levels = prior.levels if isinstance(prior, Model) else default_levels()
     if sampler == "ancestral" and (grade or default_grade(prior, steps)) == CHAIN_GRADE:
         if not isinstance(prior, Model) or default_grade(prior, steps) != CHAIN_GRADE:

@@ -7,6 +7,7 @@ place the preview shows the side information: flat map and, blurred, block means
 means it shows gray.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,9 +101,12 @@ def preview(
     sigma: decoding stops at the model's level nearest to it; steps: of DDIM from there; segments:
     how many to show, all but the last of them decoded fully, as they must be before the next;
     model: as in decode.  An image under the fallback codec is decoded.
-    Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an archive.
+    Errors: NotOurFile, DamagedFile, WrongModel; UnsupportedImage for an archive; ValueError for a
+    number that is not positive; TypeError for data that have no bytes.
     """
-    header, payload = read_single(data, "a preview shows one image")
+    if not 0 < sigma < math.inf or min(steps, segments) < 1:
+        raise ValueError(f"sigma {sigma}, steps {steps} and segments {segments}: not all positive")
+    header, payload = read_single(decoder.bytes_of(data), "a preview shows one image")
     known = np.zeros((header.height, header.width), bool)
     if not header.model:
         image = decoder.decode_image(data)

@@ -13,7 +13,7 @@ from bitsback.train.graph import BLOCK, GraphTrainer, fastest_convolutions
 from bitsback.train.kernel_check import kernels_agree
 from bitsback.train.loop import Run, progress_row, reported
 from bitsback.train.mixture import Mixture, Source, read_images
-from bitsback.train.trainer import TrainingConfig
+from bitsback.train.training_config import TrainingConfig
 
 
 def _prepared(

@@ -19,7 +19,8 @@ from bitsback.train.augment import some_gray
 from bitsback.train.denoiser import set_fused
 from bitsback.train.estimates import Estimate, estimate, estimate_at_levels, schedule_gradients
 from bitsback.train.mixture import Mixture
-from bitsback.train.trainer import SCHEDULE_RATE, Trainer, TrainingConfig
+from bitsback.train.trainer import SCHEDULE_RATE, Trainer
+from bitsback.train.training_config import TrainingConfig
 
 WARM_UP = 4  # steps before capture: they choose convolution algorithms and make all state
 BLOCK = 4  # steps between two looks at the clock

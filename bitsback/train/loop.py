@@ -15,7 +15,9 @@ from bitsback.integer.config import NetworkConfig
 from bitsback.train.estimates import Estimate, estimate, estimate_at_levels
 from bitsback.train.export import save_model
 from bitsback.train.patches import Patches
-from bitsback.train.trainer import Trainer, TrainingConfig
+from bitsback.train.plain import plain_torch
+from bitsback.train.trainer import Trainer
+from bitsback.train.training_config import TrainingConfig
 
 
 def prefers_bfloat16(device: str | torch.device, width: int = 64) -> bool:
@@ -100,6 +102,8 @@ def sigma_ends(trainer: Trainer, digits: int) -> list[float]:
     return [round(end, digits) for end in trainer.schedule.ends.detach().exp().tolist()]
 
 
+@torch.random.fork_rng(devices=[])  # layers are made of random weights
+@plain_torch()
 def train(
     folder: str | Path,
     output: str | Path,

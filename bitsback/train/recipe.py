@@ -21,7 +21,7 @@ from bitsback.errors import TrainingError
 from bitsback.integer.config import NetworkConfig
 from bitsback.train.mixture import Augment, Source
 from bitsback.train.packed_weights import SUFFIX, first_line
-from bitsback.train.trainer import TrainingConfig
+from bitsback.train.training_config import TrainingConfig
 from bitsback.train.wild import Odds
 
 MODEL_SUFFIX = ".safetensors"

@@ -3,7 +3,6 @@
 import io
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +14,18 @@ from bitsback.diffusion.schedule import LearnedSchedule
 from bitsback.errors import TrainingError
 from bitsback.integer.config import NetworkConfig
 from bitsback.outputs import write
-from bitsback.train.augment import GRAY_SHARE, some_gray
+from bitsback.train.augment import some_gray
 from bitsback.train.denoiser import Denoiser
 from bitsback.train.estimates import Estimate, estimate, schedule_gradients
 from bitsback.train.grow import grow_weights
 from bitsback.train.muon import Muon
 from bitsback.train.packed_weights import SUFFIX, first_line, of_levels, read_packed
+from bitsback.train.training_config import TrainingConfig
 
 # (smallest, largest) log sigma of the learned schedule's lower and upper end
 END_LIMITS = ((math.log(0.35), math.log(0.8)), (math.log(200.0), math.log(500.0)))
 SCHEDULE_RATE = 1e-3  # learning rate of the schedule
 ADAMW_LAYERS = ("first", "last", "head_features", "head_known", "head_mix", "head_out")
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """What a run does; `minutes` counts this run only, learning rates decay towards its end."""
-
-    minutes: float = 100.0
-    batch: int = 16
-    patch: int = 64
-    lr: float = 2e-3  # AdamW
-    muon_lr: float = 5e-3
-    lr_scale: float = 1.0  # of both: less for a run that goes on from a trained network
-    decay_from: float = 0.33  # share of the run at full learning rate, then cosine
-    lr_end: float = 0.02
-    ema: float = 0.999
-    integer: bool = False  # round in the forward pass
-    at_levels: bool = False  # train at the coder's own levels and lattices: the last part of a run
-    only: range | None = None  # with at_levels: these levels only, as an expert for them
-    bfloat16: bool = False  # autocast; pays on GPUs and on CPUs with AMX (prefers_bfloat16)
-    gray: float = GRAY_SHARE  # share of the patches that are coded as one channel
-    seed: int = 1
-    save_every: float = 3.0  # minutes between checkpoints
 
 
 def is_inner(name: str, parameter: Tensor) -> bool:
@@ -68,9 +46,10 @@ class Trainer:
     def __init__(
         self, network_config: NetworkConfig, config: TrainingConfig, device: str | torch.device
     ) -> None:
-        torch.manual_seed(config.seed)
         self.config, self.device = config, torch.device(device)
-        self.network = Denoiser(network_config).to(self.device)
+        with torch.random.fork_rng(devices=[]):  # the generator is the caller's
+            torch.default_generator.manual_seed(config.seed)
+            self.network = Denoiser(network_config).to(self.device)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.schedule = LearnedSchedule().to(self.device)
         named = list(self.network.named_parameters())
