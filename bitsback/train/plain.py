@@ -1,7 +1,7 @@
 """torch's defaults for floating-point work, whatever the caller's are."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -25,9 +25,10 @@ _shared = SharedBlock(_float32)  # a setting of the process
 def plain_torch() -> Iterator[None]:
     """A block, or a decorated function, in which tensors are float32 and on the CPU unless told
     otherwise, and nothing is cast: the same numbers under torch.autocast and other defaults."""
+    others = torch.get_default_device().type != "cpu"  # a device's block is seen by every call
     with (
         _shared,
-        torch.device("cpu"),
+        torch.device("cpu") if others else nullcontext(),
         torch.autocast("cpu", enabled=False),
         torch.autocast("cuda", enabled=False),
     ):
