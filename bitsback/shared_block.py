@@ -5,7 +5,6 @@ import sys
 import threading
 import warnings
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
@@ -23,25 +22,29 @@ class SharedBlock:
 
     def __init__(self, make: Callable[[], AbstractContextManager]) -> None:
         self._make, self._lock, self._block = make, ForkLock(), ExitStack()
-        self._inside: Counter[int] = Counter()  # how often, by thread
+        self._inside: dict[int, int] = {}  # how often, by thread
         _blocks.add(self)
 
     def __enter__(self) -> None:
+        me = threading.get_ident()
         with self._lock:
             if not self._inside:
                 self._block.enter_context(self._make())
-            self._inside[threading.get_ident()] += 1
+            self._inside[me] = self._inside.get(me, 0) + 1
 
     def __exit__(self, *_: object) -> None:
+        me = threading.get_ident()
         with self._lock:
-            self._inside -= Counter([threading.get_ident()])  # drops what is 0
+            self._inside[me] -= 1
+            if not self._inside[me]:
+                del self._inside[me]
             if not self._inside:
                 self._block.close()
 
     def renew(self) -> None:
         """In a process that was forked: only the thread that forked it is there."""
         me = threading.get_ident()
-        self._inside = Counter({me: self._inside[me]} if me in self._inside else {})
+        self._inside = {me: self._inside[me]} if me in self._inside else {}
         if not self._inside:
             self._block.close()
 

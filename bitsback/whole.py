@@ -203,8 +203,12 @@ def _settle(folder):
 
 def flush(path: Path) -> None:
     """Flushes a file that another process wrote, and its name, to disk.  Errors: OSError."""
-    with suppress(*[PermissionError] * WINDOWS):  # of a read-only file, which is not flushed there
+    try:
         handle = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
+    except PermissionError:
+        if not WINDOWS:  # where a read-only file cannot be flushed
+            raise
+    else:
         try:
             _sync(handle)
         finally:

@@ -77,10 +77,11 @@ def expand_patterns(
     unless there is a file of that name, or none."""
     found: list[Path] = []
     for path in paths:
-        pattern = str(path).replace("[", "[[]")  # as to these shells, a letter like others
-        is_pattern = WINDOWS and {"*", "?"} & set(pattern) and not os.path.lexists(path)
-        found += sorted(map(Path, glob.glob(pattern))) if is_pattern else []
-        found += [] if is_pattern and glob.glob(pattern) else [path]
+        matches: list[Path] = []
+        if WINDOWS and {"*", "?"} & set(str(path)) and not os.path.lexists(path):
+            # to these shells [ is a letter like others
+            matches = sorted(map(Path, glob.glob(str(path).replace("[", "[[]"))))
+        found += matches or [path]
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""Samples like noise, on which WebP's slow efforts, minutes a megapixel, would be spent in vain.
+"""Samples like noise, on which WebP's slow efforts, up to minutes a megapixel, are in vain.
 
 Differences (differences.py) store noise as it is, in fewer than ten bytes more.
 """
