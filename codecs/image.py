@@ -108,7 +108,7 @@ class ImageData:
         if not (isinstance(self.look, dict) and isinstance(self.metadata, dict)):
             raise UnsupportedImage("look and metadata are dictionaries")
         if not all(isinstance(self.look.get(key, b""), bytes) for key in PALETTES):
-            raise UnsupportedImage("palette and palette_alpha are bytes")
+            raise UnsupportedImage("invalid look: palette and palette_alpha are bytes")
         if "" in self.lost:
             raise UnsupportedImage("lost: a name is empty")
         # a mask would be lost, and rows of a matrix are matrices again

@@ -236,7 +236,8 @@ def test_export_measures_on_images_that_are_there(tmp_path, photograph):
 
 
 def test_the_log_of_another_run(tmp_path, photograph):
-    """Is an output: it is refused without -f, and not added to with it."""
+    """It is not added to: rows of a run that left no checkpoint are replaced, and without -f
+    anything else is refused."""
     (tmp_path / "in").mkdir()
     save(photograph(32, 32), tmp_path / "in/a.png")
     log = tmp_path / "m.safetensors.log.jsonl"
@@ -254,6 +255,10 @@ def test_the_log_of_another_run(tmp_path, photograph):
     assert result.exit_code == 1 and "log.jsonl: exists already" in error_lines(result)[0]
     assert log.read_text("utf-8") == "keep\n"
     assert call(*run, "-f").exit_code == 0 and "keep" not in log.read_text("utf-8")
+    for name in ("m.safetensors", "m.safetensors.ckpt"):
+        (tmp_path / name).unlink()
+    log.write_text('{"share": 0.1, "steps": 7654321}\n')
+    assert call(*run).exit_code == 0 and "7654321" not in log.read_text("utf-8")
 
 
 def test_an_interrupt_before_the_first_checkpoint(tmp_path, photograph, monkeypatch):

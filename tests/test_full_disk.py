@@ -231,8 +231,7 @@ def test_training_whose_log_does_not_fit(folder, monkeypatch, tiny_model, reques
     """One line with the log's name, not the folder's of the images."""
     arguments, _ = arguments_of("train", request, folder, monkeypatch, tiny_model)
     monkeypatch.setattr("bitsback.train.loop.train", lambda *_, report, **__: report({"share": 0}))
-    (folder / "new.log.jsonl").write_bytes(bytes(100))
-    with limited(100):
+    with limited(10):
         result = call(*arguments)
     assert result.exit_code == 1 and len(error_lines(result)) == 1
     assert "new.log.jsonl: File too large" in error_lines(result)[0]

@@ -94,9 +94,9 @@ def test_one_profile_of_many_images_is_stored_once():
 )
 def test_a_look_that_nothing_could_show_is_refused(mode, look):
     """A file of it would pass every checksum, and could not be restored."""
-    image = ImageData(mode, PIXELS if mode == "RGB" else np.ascontiguousarray(PIXELS[..., 0]), look)
+    pixels = PIXELS if mode == "RGB" else np.ascontiguousarray(PIXELS[..., 0])
     with pytest.raises(UnsupportedImage, match="invalid"):
-        encode_image(image)
+        encode_image(ImageData(mode, pixels, look))
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,16 @@ def denormals_as_zero() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
+def _is_log(path: Path) -> bool:
+    """Whether all of a file are rows of a run: one that left no checkpoint does not hinder the next
+    one."""
+    try:
+        rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+    except (OSError, ValueError):
+        return False
+    return all(isinstance(row, dict) and "share" in row for row in rows)
+
+
 def _continues(output: Path, resume: Path | None) -> bool:
     """Whether --resume names a file of an earlier run with this output, which is replaced then."""
     if not resume:
@@ -189,7 +199,7 @@ def train(
         checkpoint, log = Path(f"{output}.ckpt"), Path(f"{output}.log.jsonl")
         for path in [checkpoint] if levels else [output, checkpoint]:
             outputs.refuse(path, [], may_replace)
-        if not resume:
+        if not resume and not _is_log(log):
             outputs.refuse(log, [], force)
         with open(log, "a" if resume else "w"):
             pass
@@ -229,7 +239,7 @@ def train(
         sys.exit(1)
     except KeyboardInterrupt:
         if not checkpoint.exists():
-            told = f"{checkpoint}: not there yet, so nothing can be resumed (-f begins again)"
+            told = f"{checkpoint}: not there yet, so nothing can be resumed"
             print_line(f"bitsback: {told}", to_stderr=True)
         raise
     finally:
