@@ -1,12 +1,36 @@
-"""A lock that a forked process has anew: DataLoader's workers are forked while threads decode."""
+"""What a forked process has anew, such as locks: DataLoader forks while threads decode."""
 
 import os
 import threading
 import weakref
 from contextlib import suppress
 from types import TracebackType
+from typing import Protocol
 
-_locks: "weakref.WeakSet[ForkLock]" = weakref.WeakSet()
+
+class Renewed(Protocol):
+    """What a forked process has anew."""
+
+    def renew(self) -> None:
+        """As it is where only the thread that forked the process exists."""
+
+
+_renewed: "weakref.WeakSet[Renewed]" = weakref.WeakSet()
+
+
+def renew_at_fork(one: Renewed) -> None:
+    """Has one.renew() called in every process that is forked while `one` exists, before any other
+    thread of that process runs."""
+    _renewed.add(one)
+
+
+def _renew_all():
+    for one in list(_renewed):
+        one.renew()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_renew_all)
 
 
 class ForkLock:
@@ -18,7 +42,7 @@ class ForkLock:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        _locks.add(self)
+        renew_at_fork(self)
 
     def renew(self) -> None:
         """As new, in a process that was forked."""
@@ -38,13 +62,3 @@ class ForkLock:
     ) -> None:
         with suppress(RuntimeError):  # a process that was forked in the block has another lock
             self._lock.release()
-
-
-def _renew_all():
-    """Before any thread of the forked process can wait for one of them."""
-    for lock in list(_locks):
-        lock.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)

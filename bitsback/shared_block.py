@@ -1,16 +1,12 @@
 """Settings of the whole process, changed while any of its threads needs them, and restored."""
 
-import os
 import sys
 import threading
 import warnings
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
-from bitsback.locks import ForkLock
-
-_blocks: "weakref.WeakSet[SharedBlock]" = weakref.WeakSet()
+from bitsback.locks import ForkLock, renew_at_fork
 
 
 class SharedBlock:
@@ -23,7 +19,7 @@ class SharedBlock:
     def __init__(self, make: Callable[[], AbstractContextManager]) -> None:
         self._make, self._lock, self._block = make, ForkLock(), ExitStack()
         self._inside: dict[int, int] = {}  # how often, by thread
-        _blocks.add(self)
+        renew_at_fork(self)
 
     def __enter__(self) -> None:
         me = threading.get_ident()
@@ -47,15 +43,6 @@ class SharedBlock:
         self._inside = {me: self._inside[me]} if me in self._inside else {}
         if not self._inside:
             self._block.close()
-
-
-def _renew_all():
-    for block in list(_blocks):
-        block.renew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_all)
 
 
 @contextmanager

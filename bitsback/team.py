@@ -4,12 +4,13 @@ Compiled loops run without Python's lock.  Handing a part over takes some 30 mic
 only long arrays are shared out.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any
+
+from bitsback.locks import renew_at_fork
 
 LEAST = 2**14  # items of a part: fewer are done sooner than handed over
 
@@ -70,8 +71,7 @@ def _serve(work: SimpleQueue) -> None:
 
 
 _helpers = Helpers("loops")
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_helpers.renew)
+renew_at_fork(_helpers)
 
 
 def parts(n: int, least: int = LEAST) -> list[tuple[int, int]]:

@@ -145,7 +145,7 @@ def _finished(futures: dict[Future, int], progress: Progress) -> Iterator[tuple[
     or the iterator is closed.  Errors: those of the work; BitsbackError."""
     waiting = dict(futures)
     try:
-        for future in completed(list(futures)):
+        for future in completed(futures):
             yield waiting.pop(future), future.result()
             progress(1 - len(waiting) / len(futures))
     except BrokenProcessPool:

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -22,6 +23,26 @@ def in_a_child(function, *arguments):
     ended = not child.is_alive()
     child.kill()
     return ended and child.exitcode == 0
+
+
+@contextmanager
+def another_thread_in(block):
+    """Another thread is in the block of a context manager until this one ends."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def stay():
+        with block:
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    assert entered.wait(10)
+    try:
+        yield
+    finally:
+        leave.set()
+        thread.join()
 
 
 @pytest.mark.skipif(not FORK, reason="no fork here")

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from bitsback.coder.context import no_context
 from bitsback.coder.model import Model
 from bitsback.coder.top import Top
 from bitsback.integer.convolution import plain_algorithms
+from tests.test_locks import another_thread_in
 
 NONE = Kernels(False, False, False)
 
@@ -147,20 +149,10 @@ def test_settings_of_convolutions_hold_while_any_thread_computes(monkeypatch):
     """TF32 and cuDNN are off until the last thread is done, and then what they were."""
     torch.backends.cuda.matmul.allow_tf32 = True
     cuda, first, second = torch.device("cuda"), plain_algorithms, plain_algorithms
-    entered, leave = threading.Event(), threading.Event()
-
-    def longer():
-        with second(cuda):
-            entered.set()
-            assert leave.wait(10)
-
-    thread = threading.Thread(target=longer)
-    with first(cuda):
-        thread.start()
-        assert entered.wait(10)
-    state = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.enabled
-    leave.set()
-    thread.join()
+    with ExitStack() as other:
+        with first(cuda):
+            other.enter_context(another_thread_in(second(cuda)))
+        state = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.enabled
     assert state == (False, False)
     assert torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.enabled
     torch.backends.cuda.matmul.allow_tf32 = False

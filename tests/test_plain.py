@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bitsback.evaluation import tile_rates
 from bitsback.integer.config import NetworkConfig
@@ -54,8 +55,6 @@ def test_defaults_of_the_caller(caller, tiny_model, photograph):
 
 def test_training(tmp_path, photograph):
     """Under defaults of the caller's, whose random numbers go on as without it."""
-    from PIL import Image
-
     (tmp_path / "in").mkdir()
     Image.fromarray(photograph(32, 32)).save(tmp_path / "in/a.png")
     config = TrainingConfig(minutes=1e-4, batch=2, patch=16)
